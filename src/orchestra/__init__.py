@@ -1,0 +1,1 @@
+"""Orchestra runs pipelines."""

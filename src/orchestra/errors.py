@@ -1,0 +1,224 @@
+"""Where in a text something is, what is wrong with it, and the tree of our exceptions.
+
+::
+
+    OrchestraError
+    ├─ SourceError        the author's text, with a span
+    │  ├─ DotError
+    │  ├─ ConditionError
+    │  └─ StylesheetError
+    ├─ InvalidPipeline    carries the diagnostics
+    ├─ ConfigError        the operator's settings, with a span where there is a file
+    ├─ StoreError
+    │  ├─ StoreUnreachable   the store does not answer
+    │  ├─ StoreFull          no room, read-only, or too many open files (S20)
+    │  ├─ SessionNotFound    nothing by that name
+    │  ├─ SessionTaken       another process holds the session (S16)
+    │  ├─ UnknownEvent       written by a newer program (S10)
+    │  └─ Damaged            bytes that fail their check sum (S8)
+    ├─ BackendError
+    │  ├─ Transient       worth another attempt
+    │  └─ Terminal        will fail the same way again
+    └─ WorkspaceError     a git command and what it said
+
+A pipeline's own failure is no exception: it is an ``Outcome``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Source:
+    """A text and the name it goes by in messages; offsets become lines and columns on demand."""
+
+    __slots__ = ("_starts", "name", "text")
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text
+        self._starts: list[int] | None = None
+
+    def __repr__(self) -> str:
+        return f"Source({self.name!r}, {len(self.text)} characters)"
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """The line and column of a character offset, both counted from 1, columns in characters."""
+        starts = self._line_starts()
+        line = bisect_right(starts, offset) - 1
+        return line + 1, offset - starts[line] + 1
+
+    def line(self, number: int) -> str:
+        """Line ``number`` (from 1) without its line break; empty outside the text."""
+        starts = self._line_starts()
+        if not 1 <= number <= len(starts):
+            return ""
+        end = starts[number] if number < len(starts) else len(self.text)
+        return self.text[starts[number - 1] : end].rstrip("\r\n")
+
+    def _line_starts(self) -> list[int]:
+        if self._starts is None:
+            starts = [0]
+            find = self.text.find
+            at = find("\n")
+            while at >= 0:
+                starts.append(at + 1)
+                at = find("\n", at + 1)
+            self._starts = starts
+        return self._starts
+
+
+class Span(NamedTuple):
+    """A stretch of a source: character offsets, ``end`` not included (L10)."""
+
+    source: Source
+    start: int
+    end: int
+
+    @property
+    def line(self) -> int:
+        """The line it begins on, from 1."""
+        return self.source.position(self.start)[0]
+
+    @property
+    def column(self) -> int:
+        """The column it begins at, from 1, in characters."""
+        return self.source.position(self.start)[1]
+
+    @property
+    def length(self) -> int:
+        """How many characters it covers."""
+        return self.end - self.start
+
+    @property
+    def text(self) -> str:
+        """The characters it covers."""
+        return self.source.text[self.start : self.end]
+
+
+class Severity(StrEnum):
+    """How bad a diagnostic is; an ERROR refuses the run."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One finding about a pipeline (language.md 6).
+
+    ``node`` is a node id; ``edge`` is a (source id, target id) pair; ``fix`` is one sentence or a
+    piece of text that would mend it, empty where none can be proposed.
+    """
+
+    rule: str
+    severity: Severity
+    message: str
+    span: Span | None = None
+    node: str | None = None
+    edge: tuple[str, str] | None = None
+    fix: str = ""
+
+
+class OrchestraError(Exception):
+    """Anything of ours that went wrong, other than a pipeline's own failure."""
+
+
+class SourceError(OrchestraError):
+    """The author's text is wrong at ``start``..``end`` (character offsets in that text)."""
+
+    def __init__(self, message: str, *, start: int = 0, end: int | None = None, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.start = start
+        self.end = start + 1 if end is None else end
+        self.fix = fix
+
+
+class DotError(SourceError):
+    """A DOT text that is not in the language."""
+
+
+class ConditionError(SourceError):
+    """An edge condition that cannot be read; offsets are inside the condition's text."""
+
+
+class StylesheetError(SourceError):
+    """A model stylesheet that cannot be read; offsets are inside the stylesheet's text."""
+
+
+class InvalidPipeline(OrchestraError):
+    """A pipeline with at least one ERROR among its diagnostics."""
+
+    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        errors = [d for d in diagnostics if d.severity is Severity.ERROR]
+        super().__init__(errors[0].message if errors else "the pipeline is not valid")
+        self.diagnostics = diagnostics
+
+
+class ConfigError(OrchestraError):
+    """A setting that cannot be used, with its place in the file where it came from one."""
+
+    def __init__(self, message: str, *, span: Span | None = None, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.span = span
+        self.fix = fix
+
+
+class StoreError(OrchestraError):
+    """The store could not do what was asked; ``fix`` says what to do next."""
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+
+class StoreUnreachable(StoreError):
+    """The store does not answer, or refuses to be opened."""
+
+
+class StoreFull(StoreError):
+    """The store cannot take more: no room, read-only, or too many open files (S20)."""
+
+
+class SessionNotFound(StoreError):
+    """No session, context, turn or blob by that name."""
+
+
+class SessionTaken(StoreError):
+    """Another process holds the session (S16)."""
+
+
+class UnknownEvent(StoreError):
+    """An event that this program is too old to read (S10)."""
+
+
+class Damaged(StoreError):
+    """Stored bytes that fail their check sum, with the file and the offset (S8)."""
+
+    def __init__(self, message: str, *, file: str = "", offset: int = 0, fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.file = file
+        self.offset = offset
+
+
+class BackendError(OrchestraError):
+    """A backend that failed."""
+
+
+class Transient(BackendError):
+    """A failure that another attempt may not meet."""
+
+
+class Terminal(BackendError):
+    """A failure that another attempt would meet again."""
+
+
+class WorkspaceError(OrchestraError):
+    """A git command that failed, and what it said."""

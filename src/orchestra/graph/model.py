@@ -1,0 +1,228 @@
+"""What the author drew: a graph of nodes and edges with typed attributes and their spans.
+
+Everything here is a value. The parser makes it, transforms replace parts of it, the linter, the
+engine and the drawing code read it. No attribute past this door is a string with a grammar: a
+duration is a ``Duration``, a condition is a ``Condition``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from orchestra.errors import Span
+from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, Duration, Scope, Value
+from orchestra.graph.conditions import UNCONDITIONAL, Condition
+
+_T = TypeVar("_T")
+
+Origin: TypeAlias = str
+"""Where an attribute's value came from: ``explicit``, ``default`` (a ``node [...]`` or ``edge [...]``
+block), ``stylesheet`` or ``transform``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """One attribute as written: the canonical key, the typed value, and where both stand (L10)."""
+
+    key: str
+    value: Value
+    key_span: Span = field(compare=False)
+    span: Span = field(compare=False)
+    origin: Origin = "explicit"
+
+
+class Attributed:
+    """What a graph, a node and an edge share: typed reading of their attributes.
+
+    A getter returns the written value, else the default of the attribute table, else the type's
+    empty value. Values were checked against the table when they were parsed (L6).
+    """
+
+    __slots__ = ()
+    attributes: Mapping[str, Attribute]
+    scope: Scope
+
+    def get(self, key: str) -> Value | None:
+        """The written value or the table's default; None where neither exists."""
+        attribute = self.attributes.get(key)
+        return self.scope.default(key) if attribute is None else attribute.value
+
+    def text(self, key: str) -> str:
+        """A string attribute."""
+        return self._typed(key, str, "")
+
+    def integer(self, key: str) -> int:
+        """A whole number."""
+        return self._typed(key, int, 0)
+
+    def flag(self, key: str) -> bool:
+        """A boolean."""
+        return self._typed(key, bool, False)
+
+    def duration(self, key: str) -> Duration | None:
+        """A duration, or None where there is none."""
+        value = self.get(key)
+        return value if isinstance(value, Duration) else None
+
+    def has(self, key: str) -> bool:
+        """Whether the author (or a transform) gave this attribute."""
+        return key in self.attributes
+
+    def span_of(self, key: str, whole: Span) -> Span:
+        """The span of an attribute's value, else ``whole``."""
+        attribute = self.attributes.get(key)
+        return whole if attribute is None else attribute.span
+
+    def _typed(self, key: str, kind: type[_T], empty: _T) -> _T:
+        value = self.get(key)
+        return value if isinstance(value, kind) else empty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subgraph:
+    """A subgraph that encloses nodes: its name (may be empty), its label and the class it gives (L9)."""
+
+    name: str = ""
+    label: str = ""
+    css_class: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node(Attributed):
+    """A task. ``classes`` are its own and those of its subgraphs; ``subgraphs`` go from the inside out.
+
+    ``declared`` is false for a node that only an edge mentions (L8).
+    """
+
+    id: str
+    attributes: Mapping[str, Attribute]
+    span: Span = field(compare=False)
+    classes: tuple[str, ...] = ()
+    subgraphs: tuple[Subgraph, ...] = ()
+    declared: bool = True
+
+    @property
+    def scope(self) -> Scope:  # type: ignore[override]
+        """The attribute table of nodes."""
+        return NODE
+
+    @property
+    def label(self) -> str:
+        """The label, else the id."""
+        return self.text("label") or self.id
+
+    @property
+    def shape(self) -> str:
+        """The shape; ``box`` where none is given."""
+        return self.text("shape")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge(Attributed):
+    """A transition. ``index`` is its place among all edges of the file, from 0."""
+
+    source: str
+    target: str
+    index: int
+    attributes: Mapping[str, Attribute]
+    span: Span = field(compare=False)
+    target_span: Span = field(compare=False)
+    condition: Condition = UNCONDITIONAL
+
+    @property
+    def scope(self) -> Scope:  # type: ignore[override]
+        """The attribute table of edges."""
+        return EDGE
+
+    @property
+    def label(self) -> str:
+        """The label, empty where none is given."""
+        return self.text("label")
+
+    @property
+    def weight(self) -> int:
+        """Priority among edges that apply; more wins."""
+        return self.integer("weight")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph(Attributed):
+    """A pipeline. Nodes stand in the order of their first mention, edges in the order of the file.
+
+    ``start`` and ``exit`` are node ids, empty unless there is exactly one of each (language.md 3).
+    """
+
+    name: str
+    attributes: Mapping[str, Attribute]
+    nodes: Mapping[str, Node]
+    edges: tuple[Edge, ...]
+    span: Span = field(compare=False)
+    _outgoing: dict[str, tuple[Edge, ...]] = field(init=False, compare=False, repr=False)
+    _incoming: dict[str, tuple[Edge, ...]] = field(init=False, compare=False, repr=False)
+    starts: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    exits: tuple[str, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        outgoing: dict[str, list[Edge]] = {}
+        incoming: dict[str, list[Edge]] = {}
+        for edge in self.edges:
+            outgoing.setdefault(edge.source, []).append(edge)
+            incoming.setdefault(edge.target, []).append(edge)
+        put = object.__setattr__
+        put(self, "_outgoing", {k: tuple(v) for k, v in outgoing.items()})
+        put(self, "_incoming", {k: tuple(v) for k, v in incoming.items()})
+        put(self, "starts", _terminals(self.nodes, "start", ("start", "Start")))
+        put(self, "exits", _terminals(self.nodes, "exit", ("exit", "Exit", "end", "End")))
+
+    @property
+    def scope(self) -> Scope:  # type: ignore[override]
+        """The attribute table of graphs."""
+        return GRAPH
+
+    @property
+    def start(self) -> str:
+        """The start node's id, empty unless there is exactly one."""
+        return self.starts[0] if len(self.starts) == 1 else ""
+
+    @property
+    def exit(self) -> str:
+        """The exit node's id, empty unless there is exactly one."""
+        return self.exits[0] if len(self.exits) == 1 else ""
+
+    @property
+    def goal(self) -> str:
+        """What the pipeline is for; ``$goal`` in prompts."""
+        return self.text("goal")
+
+    @property
+    def label(self) -> str:
+        """The display name: the label, else the graph's name."""
+        return self.text("label") or self.name
+
+    def outgoing(self, node: str) -> tuple[Edge, ...]:
+        """The edges that leave a node, in file order."""
+        return self._outgoing.get(node, ())
+
+    def incoming(self, node: str) -> tuple[Edge, ...]:
+        """The edges that enter a node, in file order."""
+        return self._incoming.get(node, ())
+
+    def type_of(self, node: str) -> str:
+        """The handler type of a node: start or exit, else its explicit ``type``, else its shape's (E2)."""
+        if node in self.starts:
+            return "start"
+        if node in self.exits:
+            return "exit"
+        found = self.nodes[node]
+        return found.text("type") or SHAPES.get(found.shape, "codergen")
+
+
+def _declared_type(node: Node) -> str:
+    return node.text("type") or SHAPES.get(node.shape, "codergen")
+
+
+def _terminals(nodes: Mapping[str, Node], kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    typed = tuple(id for id, node in nodes.items() if _declared_type(node) == kind)
+    return typed or tuple(name for name in names if name in nodes)
