@@ -6,10 +6,14 @@ shipped lives in one folder per port, and ``app`` is the only module that joins 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestra.graph.model import Graph, Node
+from orchestra.run.context import Context
+from orchestra.run.events import ContextValue
+from orchestra.run.outcome import Json, Outcome
 
 # --- the store (S1, S2) -----------------------------------------------------------------------
 
@@ -139,3 +143,89 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Settle what is written and let go. A second call does nothing."""
+
+
+# --- time and chance ---------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Time, chance and ids come in here and leave in events (house rule: the fold throws no dice)."""
+
+    def now_ms(self) -> int:
+        """UTC, in milliseconds."""
+
+    def jitter(self) -> float:
+        """A uniform draw between 0.5 and 1.5 (E21)."""
+
+    def display_id(self) -> str:
+        """A new session's display id (S14)."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; a cancellation interrupts it."""
+
+
+# --- handlers and backends (engine.md 2, agents.md 1) --------------------------------------------
+
+
+class Scope(Protocol):
+    """What a handler gets of its session, besides the node, the context and the graph."""
+
+    @property
+    def visit(self) -> int:
+        """How often the node has been entered, this time included."""
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of this visit, from 1."""
+
+    @property
+    def execution(self) -> int:
+        """How often the node has been executed in the session, retries included, from 1."""
+
+    @property
+    def previous(self) -> Outcome:
+        """The last outcome that a conditional node passes on (E13)."""
+
+    @property
+    def variables(self) -> Mapping[str, Json]:
+        """The variables given when the run was started."""
+
+    def prompt(self, text: str) -> None:
+        """Record what the agent is asked; it stands in the turn of the node's end."""
+
+    def response(self, text: str) -> None:
+        """Record the agent's whole answer; it becomes ``last_response`` and ``responses.<node>``."""
+
+    async def resolve(self, value: ContextValue) -> Json:
+        """A context value, its reference resolved (engine.md 2)."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; pausing at once or cancelling interrupts it."""
+
+
+class Handler(Protocol):
+    """One node type: an async function, or a callable object where it needs something.
+
+    It holds no state of a run. An exception it raises becomes a failure (engine.md 2).
+    """
+
+    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
+        """Do the node's work. None means that it reports nothing (``auto_status``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentTask:
+    """What a backend is asked to do for a codergen node (agents.md 1)."""
+
+    node: Node
+    graph: Graph
+    prompt: str
+    context: Context
+    scope: Scope
+
+
+class CodergenBackend(Protocol):
+    """How a codergen node's prompt becomes an answer: a model, a CLI agent, a script."""
+
+    async def run(self, task: AgentTask) -> str | Outcome:
+        """The answer's text, which counts as success, or a whole outcome."""

@@ -1,0 +1,1 @@
+"""Backends: how a codergen node's prompt becomes an answer (agents.md)."""

@@ -1,0 +1,78 @@
+"""The simulation backend: canned or scripted answers, no model, no key, no network (engine.md 5).
+
+A script gives per node a list of results; each execution of the node, retries included, takes the
+next one, and the last repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestra.ports import AgentTask
+from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, read_status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scripted:
+    """One scripted result. ``delay`` is in seconds; ``error`` is raised as an exception would be."""
+
+    status: str = "success"
+    text: str | None = None
+    label: str = ""
+    suggest: tuple[str, ...] = ()
+    updates: Mapping[str, Json] = field(default_factory=dict)
+    notes: str = ""
+    reason: str = ""
+    failure_class: str = ""
+    delay: float = 0.0
+    error: str = ""
+
+
+Script = Mapping[str, tuple[Scripted, ...]]
+"""Scripted results by node id."""
+
+
+class SimulatedError(Exception):
+    """The exception that a script asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """Answers from a script; nodes that it does not name succeed with a canned text."""
+
+    script: Script = field(default_factory=dict)
+
+    async def run(self, task: AgentTask) -> str | Outcome:
+        """The scripted result of this execution, else ``[Simulated] Response for stage: <id>``."""
+        results = self.script.get(task.node.id, ())
+        canned = f"[Simulated] Response for stage: {task.node.id}"
+        if not results:
+            return canned
+        result = results[min(task.scope.execution, len(results)) - 1]
+        if result.delay:
+            await task.scope.sleep(result.delay)
+        if result.error:
+            raise SimulatedError(result.error)
+        task.scope.response(canned if result.text is None else result.text)
+        return _outcome(task, result)
+
+
+def _outcome(task: AgentTask, result: Scripted) -> Outcome:
+    legal = {
+        word for edge in task.graph.outgoing(task.node.id) for word in edge.condition.outcome_words
+    }
+    status, word, problem = read_status(result.status, legal)
+    if problem:
+        return failed(problem, FailureClass.TERMINAL)
+    return Outcome(
+        status=status,
+        word=word,
+        preferred_label=result.label,
+        suggested_next_ids=result.suggest,
+        context_updates=result.updates,
+        notes=result.notes,
+        failure_reason=result.reason
+        or (f"simulated {status.value}" if status in (Status.FAIL, Status.RETRY) else ""),
+        failure_class=FailureClass(result.failure_class) if result.failure_class else None,
+    )

@@ -1,0 +1,134 @@
+"""A session's own chain: events are folded as they are recorded, and stored in durable batches (E3, E4).
+
+``record`` folds an event and keeps it; ``flush`` stores everything kept as one batch. The runner flushes
+before it acts on anything, so what it acts on is durable, and events that belong together cost one
+durable write.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from orchestra.ports import Clock, NewTurn, Store
+from orchestra.run.blobs import BlobRef
+from orchestra.run.codec import blob_value, encode, externalize
+from orchestra.run.declare import BY_CLASS
+from orchestra.run.events import CheckpointSaved, Event, Meta, Recorded
+from orchestra.run.outcome import Json
+from orchestra.run.redaction import Redactor
+from orchestra.run.state import NEW, RunState, dump, evolve
+
+_log = logging.getLogger(__name__)
+
+WHOLE_EVERY = 64 * 1024
+"""Payload bytes since the last whole checkpoint below which no whole one is written (S17)."""
+
+WHOLE_FACTOR = 4
+"""Nor below this many times the last whole checkpoint's size."""
+
+Listener: TypeAlias = Callable[[Recorded], None]
+"""Is told each event once it is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    meta: Meta
+    event: Event
+    turn: NewTurn
+
+
+class Journal:
+    """One runner's pen on one session: the only writer of the session's chain."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        context_id: int,
+        session: str,
+        epoch: int,
+        clock: Clock,
+        redactor: Redactor,
+        listeners: tuple[Listener, ...],
+        state: RunState = NEW,
+        bytes_since_whole: int = 0,
+        whole_size: int = 0,
+    ) -> None:
+        self.state = state
+        self.context_id = context_id
+        self._store = store
+        self._session = session
+        self._epoch = epoch
+        self._sequence = state.sequence if state.epoch == epoch else 0
+        self._clock = clock
+        self._redactor = redactor
+        self._listeners = list(listeners)
+        self._pending: list[_Pending] = []
+        self._blobs: list[bytes] = []
+        self._bytes = bytes_since_whole
+        self._whole_size = whole_size
+
+    def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
+        """Fold an event, secrets removed, and keep it for the next batch."""
+        event, blobs = externalize(self._redactor.event(event))
+        self._sequence += 1
+        meta = Meta(
+            session=self._session, epoch=self._epoch, sequence=self._sequence, at=self._clock.now_ms()
+        )
+        if isinstance(event, CheckpointSaved):
+            event = self._perhaps_whole(event)
+        self.state = evolve(self.state, Recorded(meta, event))
+        payload = encode(meta, event, metadata)
+        self._bytes += len(payload)
+        if isinstance(event, CheckpointSaved) and event.state is not None:
+            self._whole_size, self._bytes = len(payload), 0
+        declared = BY_CLASS[type(event)]
+        turn = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)
+        self._pending.append(_Pending(meta, event, turn))
+        self._blobs.extend(blobs)
+
+    async def flush(self) -> None:
+        """Store what is kept as one durable batch, then tell the listeners. Raises ``StoreError``."""
+        if not self._pending:
+            return
+        batch = self._pending
+        turns = await self._store.append(
+            self.context_id, [pending.turn for pending in batch], blobs=tuple(self._blobs)
+        )
+        self._pending, self._blobs = [], []
+        for pending, turn in zip(batch, turns, strict=True):
+            self._tell(Recorded(pending.meta, pending.event, turn.turn_id, turn.depth, turn.parent))
+
+    async def resolve(self, value: object) -> Json:
+        """What a context value stands for: a reference is read from the store."""
+        if isinstance(value, BlobRef):
+            found: Json = blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))
+            return found
+        return value  # type: ignore[return-value]
+
+    def _perhaps_whole(self, event: CheckpointSaved) -> CheckpointSaved:
+        if self._bytes <= max(WHOLE_EVERY, WHOLE_FACTOR * self._whole_size):
+            return event
+        return CheckpointSaved(
+            current_node=event.current_node,
+            next_node=event.next_node,
+            completed=event.completed,
+            visit=event.visit,
+            retries=event.retries,
+            changes=event.changes,
+            kind=event.kind,
+            mailbox=event.mailbox,
+            started_ms=event.started_ms,
+            state=dump(self.state),
+        )
+
+    def _tell(self, recorded: Recorded) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(recorded)
+            except Exception:  # noqa: BLE001  a listener that raises is cut off; it never stops a run
+                self._listeners.remove(listener)
+                _log.exception("a listener failed and was cut off")

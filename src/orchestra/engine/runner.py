@@ -1,0 +1,321 @@
+"""The walk: the engine is this one loop over ``next_step`` (engine.md 3, house rule: one loop)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from orchestra.engine.control import Control
+from orchestra.engine.journal import Journal
+from orchestra.engine.stage import Stage, admitted, attempt
+from orchestra.graph.model import SHAPES, Graph
+from orchestra.ports import Clock, Handler
+from orchestra.run.blobs import BlobRef
+from orchestra.run.context import Context
+from orchestra.run.events import (
+    CheckpointSaved,
+    ContextValue,
+    EdgeSelected,
+    PipelineCompleted,
+    PipelineFailed,
+    PipelinePaused,
+    StageCompleted,
+    StageFailed,
+    StageRetrying,
+    StageStarted,
+    WarningRaised,
+)
+from orchestra.run.outcome import Json, Outcome, Status, failed
+from orchestra.run.plain import clean
+from orchestra.run.retry import backoff_of, exhausted, may_retry
+from orchestra.run.state import Result, context_changes
+from orchestra.run.steps import Advance, Execute, Finish, Refuse, Retry, next_step
+
+CHANGE_SHOWN = 1024
+"""Characters above which a checkpoint shows a changed value by its beginning; the node's turn has it whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handlers:
+    """The registry: handlers by type, and the roots of reserved keys that each type writes itself."""
+
+    by_type: Mapping[str, Handler]
+    own_keys: Mapping[str, frozenset[str]]
+
+    def resolve(self, graph: Graph, node_id: str) -> tuple[str, Handler | None]:
+        """The type that runs a node: its own where it has a handler, else its shape's (E2)."""
+        wanted = graph.type_of(node_id)
+        if wanted in self.by_type:
+            return wanted, self.by_type[wanted]
+        shape = SHAPES.get(graph.nodes[node_id].shape, "codergen")
+        return (shape, self.by_type[shape]) if shape in self.by_type else (wanted, None)
+
+
+class Runner:
+    """Walks one session from wherever its journal stands to an end or a pause."""
+
+    def __init__(
+        self, *, graph: Graph, journal: Journal, handlers: Handlers, clock: Clock, control: Control
+    ) -> None:
+        self._graph = graph
+        self._journal = journal
+        self._handlers = handlers
+        self._clock = clock
+        self._control = control
+        self._changes: Mapping[str, ContextValue] = {}
+
+    async def walk(self) -> Result | None:
+        """Run to the end and return the result, or None when the run was paused.
+
+        Raises ``StoreError`` when the store fails: what it acknowledged stays as it is.
+        """
+        while self._journal.state.result is None:
+            if self._control.pausing and self._journal.state.ended is None:
+                await self._pause()
+                return None
+            await self._step()
+        await self._journal.flush()
+        return self._journal.state.result
+
+    async def _step(self) -> None:
+        step = next_step(self._graph, self._journal.state, await self._context())
+        match step:
+            case Execute():
+                await self._execute(step)
+            case Advance():
+                self._advance(step)
+            case Retry():
+                await self._wait(step)
+            case Refuse():
+                self._refuse(step)
+            case Finish():
+                self._finish(step)
+            case _:
+                assert_never(step)
+
+    async def _pause(self) -> None:
+        state = self._journal.state
+        node = state.stage.node if state.stage is not None else state.next_node
+        self._journal.record(PipelinePaused(node=node, reason=self._control.reason))
+        await self._journal.flush()
+
+    # --- one node ---------------------------------------------------------------------------------
+
+    async def _execute(self, step: Execute) -> None:
+        node = self._graph.nodes[step.node]
+        kind, handler = self._handlers.resolve(self._graph, step.node)
+        if not step.announced:
+            self._journal.record(
+                StageStarted(node=node.id, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
+            )
+        await self._journal.flush()
+        stage = Stage(self._journal, step, self._clock)
+        if handler is None:
+            outcome: Outcome | None = failed(f"no handler for type {kind!r}")
+        else:
+            outcome = await self._interruptible(handler, step, stage)
+        if outcome is not None:
+            self._ended(step, kind, stage, outcome)
+
+    async def _interruptible(self, handler: Handler, step: Execute, stage: Stage) -> Outcome | None:
+        """The attempt's outcome; None when it was interrupted, which uses up no retry (E4)."""
+        node = self._graph.nodes[step.node]
+        context = Context(self._graph, self._journal.state)
+        task = asyncio.current_task()
+        self._control.attach(task)
+        try:
+            return await attempt(handler, node, context, self._graph, stage)
+        except asyncio.CancelledError:
+            if not self._control.at_once:
+                raise
+            return None
+        finally:
+            self._control.attach(None)
+            if self._control.at_once and task is not None:
+                task.uncancel()
+
+    def _ended(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
+        node = self._graph.nodes[step.node]
+        own = self._handlers.own_keys.get(kind, frozenset())
+        outcome, updates, warnings = admitted(node, outcome, own)
+        for warning in warnings:
+            self._journal.record(warning)
+        if kind != "conditional" and outcome.status in (Status.RETRY, Status.FAIL):
+            if step.attempt < step.of and may_retry(outcome):
+                self._retry(step, kind, stage, outcome)
+                return
+            outcome = exhausted(node, outcome, step.of)
+        event = self._end_event(step, kind, stage, outcome, updates)
+        self._journal.record(event)
+        self._changes = shown_changes(event)
+
+    def _retry(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
+        backoff = backoff_of(self._graph.nodes[step.node])
+        delay = (
+            0
+            if backoff is None
+            else backoff.delay_ms(step.attempt, self._clock.jitter(), outcome.retry_after)
+        )
+        self._journal.record(
+            StageRetrying(
+                node=step.node,
+                handler=kind,
+                visit=step.visit,
+                attempt=step.attempt,
+                of=step.of,
+                status=outcome.status.value,
+                prompt=stage.prompted,
+                response=stage.responded,
+                failure_reason=clean(outcome.failure_reason or outcome.notes),
+                failure_class=outcome.failure_class.value if outcome.failure_class else "",
+                delay_ms=delay,
+            )
+        )
+
+    def _end_event(
+        self, step: Execute, kind: str, stage: Stage, outcome: Outcome, updates: Mapping[str, Json]
+    ) -> StageCompleted | StageFailed:
+        entered = self._journal.state.stage
+        duration = self._clock.now_ms() - entered.entered_ms if entered is not None else 0
+        suggested = tuple(outcome.suggested_next_ids)
+        if outcome.status is Status.FAIL and kind != "conditional":
+            return StageFailed(
+                node=step.node,
+                handler=kind,
+                visit=step.visit,
+                attempt=step.attempt,
+                preferred_label=clean(outcome.preferred_label),
+                suggested_next_ids=suggested,
+                prompt=stage.prompted,
+                response=stage.responded,
+                context_updates=updates,
+                notes=clean(outcome.notes),
+                failure_reason=clean(outcome.failure_reason),
+                failure_class=outcome.failure_class.value if outcome.failure_class else "",
+                edge=outcome.edge,
+                duration_ms=max(0, duration),
+            )
+        return StageCompleted(
+            node=step.node,
+            handler=kind,
+            visit=step.visit,
+            attempt=step.attempt,
+            status=outcome.status.value,
+            word=outcome.word,
+            preferred_label=clean(outcome.preferred_label),
+            suggested_next_ids=suggested,
+            prompt=stage.prompted,
+            response=stage.responded,
+            context_updates=updates,
+            notes=clean(outcome.notes),
+            edge=outcome.edge,
+            duration_ms=max(0, duration),
+        )
+
+    def _refuse(self, step: Refuse) -> None:
+        kind, _handler = self._handlers.resolve(self._graph, step.node)
+        self._changes = {}
+        self._journal.record(
+            StageFailed(
+                node=step.node,
+                handler=kind,
+                visit=step.visit,
+                attempt=0,
+                failure_reason=step.reason,
+                failure_class="terminal",
+            )
+        )
+
+    async def _wait(self, step: Retry) -> None:
+        await self._journal.flush()
+        seconds = (step.due - self._clock.now_ms()) / 1000
+        if seconds > 0 and await self._control.pausing_within(seconds):
+            return
+        kind, _handler = self._handlers.resolve(self._graph, step.node)
+        self._journal.record(
+            StageStarted(node=step.node, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
+        )
+
+    # --- between nodes and at the end -------------------------------------------------------------
+
+    def _advance(self, step: Advance) -> None:
+        ended = self._journal.state.ended
+        candidates = step.candidates if _telling(step) else ()
+        self._journal.record(
+            EdgeSelected(
+                source=step.source,
+                target=step.target,
+                edge=step.edge,
+                rule=step.rule,
+                reason=step.reason,
+                candidates=tuple(candidate.as_map() for candidate in candidates),
+                gate=step.gate,
+            )
+        )
+        if ended is not None:
+            self._journal.record(self._checkpoint(step.source, step.target))
+
+    def _checkpoint(self, current: str, following: str) -> CheckpointSaved:
+        state = self._journal.state
+        record = state.nodes[current]
+        return CheckpointSaved(
+            current_node=current,
+            next_node=following,
+            completed=state.steps,
+            visit=record.visits,
+            retries=record.retries,
+            changes=self._changes,
+            mailbox=state.mailbox,
+            started_ms=state.started_ms,
+        )
+
+    def _finish(self, step: Finish) -> None:
+        for message in step.warnings:
+            self._journal.record(WarningRaised(message=message, rule="goal_gates", node=step.node))
+        state = self._journal.state
+        if state.ended is not None:
+            self._journal.record(self._checkpoint(state.ended.node, ""))
+        duration = max(0, self._clock.now_ms() - state.started_ms)
+        if step.error:
+            self._journal.record(
+                PipelineFailed(node=step.node, duration_ms=duration, steps=state.steps, error=clean(step.error))
+            )
+        else:
+            self._journal.record(
+                PipelineCompleted(
+                    status=step.status, node=step.node, duration_ms=duration, steps=state.steps
+                )
+            )
+
+    async def _context(self) -> Context:
+        """The context, in which the references that the outgoing conditions read are resolved."""
+        state = self._journal.state
+        context = Context(self._graph, state)
+        if state.ended is None:
+            return context
+        wanted = {
+            key: value
+            for edge in self._graph.outgoing(state.ended.node)
+            for name in edge.condition.keys
+            for key in (name, name.removeprefix("context."))
+            if isinstance(value := state.context.get(key), BlobRef)
+        }
+        if not wanted:
+            return context
+        return context.with_resolved({k: await self._journal.resolve(v) for k, v in wanted.items()})
+
+
+def _telling(step: Advance) -> bool:
+    """Whether the candidates say more than the edge itself: there were several, or one had a condition."""
+    return len(step.candidates) > 1 or any(c.edge.condition for c in step.candidates)
+
+
+def shown_changes(event: StageCompleted | StageFailed) -> dict[str, ContextValue]:
+    """The context changes of a node's end as its checkpoint shows them: without the response, long texts cut."""
+    return {
+        key: value[:CHANGE_SHOWN] + "…" if isinstance(value, str) and len(value) > CHANGE_SHOWN else value
+        for key, value in context_changes(event).items()
+        if key != "last_response" and not key.startswith("responses.")
+    }

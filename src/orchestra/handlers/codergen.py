@@ -1,0 +1,32 @@
+"""The LLM task: composes the prompt, asks the backend, records both (engine.md 5, Attractor 4.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestra.graph.model import Graph, Node
+from orchestra.ports import AgentTask, CodergenBackend, Scope
+from orchestra.run.context import Context
+from orchestra.run.outcome import Outcome, Status
+
+OWN_KEYS: frozenset[str] = frozenset()
+"""Reserved roots that this handler's updates may write: none. The engine writes the response's keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codergen:
+    """Runs a codergen node on a backend."""
+
+    backend: CodergenBackend
+
+    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
+        """The backend's outcome; plain text is success (Attractor 4.5). The prompt is the label where none is."""
+        prompt = node.text("prompt") or node.label
+        scope.prompt(prompt)
+        answer = await self.backend.run(
+            AgentTask(node=node, graph=graph, prompt=prompt, context=context, scope=scope)
+        )
+        if isinstance(answer, Outcome):
+            return answer
+        scope.response(answer)
+        return Outcome(status=Status.SUCCESS)

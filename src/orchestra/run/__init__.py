@@ -1,0 +1,1 @@
+"""What happened and what comes next: pure functions over events; no clock, no files, no event loop."""

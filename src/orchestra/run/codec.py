@@ -1,0 +1,228 @@
+"""Events as CXDB payloads and back (S10): msgpack maps with integer keys in ascending order.
+
+Keys 1 to 7 are the envelope, 10 and up the event's fields, 30 the metadata of a chain's first turn.
+Fields that equal their default are left out. A ``json`` field's values that are blob references
+stand under the field's tag plus 100, so that no user value can be mistaken for a reference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+
+from orchestra.run.blobs import FIELD_LIMIT, PREVIEW, VALUE_LIMIT, BlobRef, Text, carried, from_map, refer, utf8
+from orchestra.run.declare import BY_CLASS, EVENTS, METADATA_TAG, Declaration
+from orchestra.run.events import ContextValue, Event, Meta, Recorded, UnreadableEvent
+
+ENVELOPE: tuple[tuple[int, str, str], ...] = (
+    (1, "event", "string"),
+    (2, "event_version", "u32"),
+    (3, "session", "string"),
+    (4, "epoch", "u32"),
+    (5, "sequence", "u64"),
+    (6, "at", "unix_ms"),
+    (7, "branch", "string"),
+)
+"""Tag, name and CXDB type of what all events carry."""
+
+REFS = 100
+"""Added to a ``json`` field's tag: the tag of its values that are carried by reference."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+_json = msgspec.json.Encoder().encode
+_EMPTY: Mapping[str, object] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How one event class is written: per field its tag, name, default and kind."""
+
+    declared: Declaration
+    fields: tuple[tuple[int, str, object, str], ...]
+
+
+def _plan(declared: Declaration) -> _Plan:
+    defaults: dict[str, object] = {}
+    for field in dataclasses.fields(declared.cls):
+        if field.default is not dataclasses.MISSING:
+            defaults[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            defaults[field.name] = field.default_factory()
+    missing = object()
+    return _Plan(
+        declared, tuple((f.tag, f.name, defaults.get(f.name, missing), f.type) for f in declared.fields)
+    )
+
+
+_PLANS: dict[type, _Plan] = {cls: _plan(declared) for cls, declared in BY_CLASS.items()}
+
+
+def encode(meta: Meta, event: Event, metadata: Mapping[int, object] | None = None) -> bytes:
+    """The payload of one event; ``metadata`` goes under key 30 (S13)."""
+    plan = _PLANS[type(event)]
+    out: dict[int, object] = {
+        1: plan.declared.event,
+        2: plan.declared.version,
+        3: meta.session,
+        4: meta.epoch,
+        5: meta.sequence,
+        6: meta.at,
+    }
+    if meta.branch:
+        out[7] = meta.branch
+    ordered = metadata is None
+    for tag, name, default, kind in plan.fields:
+        value = getattr(event, name)
+        if value == default:
+            continue
+        if kind == "json" and isinstance(value, Mapping):
+            ordered = _put_map(out, tag, value) and ordered
+        else:
+            out[tag] = value.as_map() if isinstance(value, BlobRef) else value
+    if metadata is not None:
+        out[METADATA_TAG] = metadata
+    return _pack(out if ordered else {tag: out[tag] for tag in sorted(out)})
+
+
+def _put_map(out: dict[int, object], tag: int, value: Mapping[str, object]) -> bool:
+    """Write a map of context values; false where keys are no longer in ascending order."""
+    refs = {key: item.as_map() for key, item in value.items() if isinstance(item, BlobRef)}
+    if not refs:
+        out[tag] = value
+        return True
+    out[tag] = {key: item for key, item in value.items() if key not in refs}
+    out[tag + REFS] = refs
+    return False
+
+
+def decode(
+    type_id: str, type_version: int, payload: bytes, *, turn_id: int = 0, depth: int = 0, parent: int = 0
+) -> Recorded | UnreadableEvent:
+    """The event that a turn holds, or why it cannot be read; never raises for what a turn can hold."""
+    try:
+        plain = _unpack(payload)
+        name = plain[1]
+        declared = EVENTS.get(name)
+        if declared is None or declared.type_id != type_id:
+            return UnreadableEvent(
+                type_id=type_id, type_version=type_version, reason=f"unknown event {name!r}"
+            )
+        if plain[2] > declared.version:
+            return UnreadableEvent(
+                type_id=type_id,
+                type_version=type_version,
+                reason=f"{name} version {plain[2]} is newer than {declared.version}",
+            )
+        meta = Meta(
+            session=plain[3], epoch=plain[4], sequence=plain[5], at=plain[6], branch=plain.get(7, "")
+        )
+        event = _build(_PLANS[declared.cls], plain)
+    except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return UnreadableEvent(type_id=type_id, type_version=type_version, reason=f"not an event: {error}")
+    return Recorded(meta, event, turn_id, depth, parent)
+
+
+def _build(plan: _Plan, plain: Mapping[int, Any]) -> Event:
+    values: dict[str, object] = {}
+    for tag, name, _default, kind in plan.fields:
+        value = plain.get(tag)
+        if kind == "json" and tag + REFS in plain:
+            value = {**(value or {}), **{k: from_map(v) for k, v in plain[tag + REFS].items()}}
+        if value is None:
+            continue
+        if kind == "text" and isinstance(value, dict):
+            value = from_map(value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[name] = value
+    return cast("Event", plan.declared.cls(**values))
+
+
+def externalize(event: Event) -> tuple[Event, tuple[bytes, ...]]:
+    """The event with everything large replaced by a reference, and the blobs to store with it (S11)."""
+    changed: dict[str, object] = {}
+    blobs: list[bytes] = []
+    for _tag, name, default, kind in _PLANS[type(event)].fields:
+        if kind not in {"text", "json"}:
+            continue
+        value = getattr(event, name)
+        if value is default or not value:
+            continue
+        small: object = value
+        if kind == "text":
+            small = _small_text(value, blobs)
+            if name == "response" and isinstance(carried(small), BlobRef) and isinstance(small, str):
+                blobs.append(utf8(small))
+        elif isinstance(value, Mapping) and name != "state":
+            small = _small_values(value, blobs)
+        if small is not value:
+            changed[name] = small
+    if not changed:
+        return event, tuple(blobs)
+    return dataclasses.replace(event, **changed), tuple(blobs)  # type: ignore[arg-type]
+
+
+def _small_text(value: Text, blobs: list[bytes]) -> Text:
+    if isinstance(value, BlobRef) or len(value) * 4 <= FIELD_LIMIT:
+        return value
+    data = utf8(value)
+    if len(data) <= FIELD_LIMIT:
+        return value
+    blobs.append(data)
+    return refer(data, value)
+
+
+def _small_values(values: Mapping[str, ContextValue], blobs: list[bytes]) -> Mapping[str, ContextValue]:
+    changed: dict[str, ContextValue] = {}
+    for key, value in values.items():
+        if isinstance(value, BlobRef) or value is None or isinstance(value, bool | int | float):
+            continue
+        if isinstance(value, str) and len(value) * 6 <= VALUE_LIMIT:
+            continue
+        data = _json(value)
+        if len(data) > VALUE_LIMIT:
+            text = value if isinstance(value, str) else data[: 4 * PREVIEW].decode("utf-8", "replace")
+            blobs.append(data)
+            changed[key] = refer(data, text, json=True)
+    return {**values, **changed} if changed else values
+
+
+def blob_value(ref: BlobRef, data: bytes) -> Any:
+    """What a reference stands for: a text, or a context value."""
+    return msgspec.json.decode(data) if ref.json else data.decode("utf-8", "surrogatepass")
+
+
+def plain(recorded: Recorded) -> dict[str, Any]:
+    """An event as plain data for ``--json``: envelope, turn and the fields that differ from their defaults."""
+    meta, plan = recorded.meta, _PLANS[type(recorded.event)]
+    out: dict[str, Any] = {
+        "event": plan.declared.event,
+        "session": meta.session,
+        "turn": recorded.turn_id,
+        "depth": recorded.depth,
+        "at": meta.at,
+        "epoch": meta.epoch,
+        "sequence": meta.sequence,
+    }
+    if meta.branch:
+        out["branch"] = meta.branch
+    for _tag, name, default, _kind in plan.fields:
+        value = getattr(recorded.event, name)
+        if value != default:
+            out[name] = _plain_value(value)
+    return out
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, BlobRef):
+        return value.as_map()
+    if isinstance(value, Mapping):
+        return {key: _plain_value(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain_value(item) for item in value]
+    return value

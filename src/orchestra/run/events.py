@@ -1,0 +1,256 @@
+"""Everything that can happen in a run (engine.md 7, S11). Names are Attractor's.
+
+The engine's only output is a stream of these; state is a fold over them. An event is recorded with
+an envelope (``Meta``): session, the runner's epoch, its sequence number, time and branch path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from orchestra.run.blobs import BlobRef, Text
+from orchestra.run.declare import event, tag
+from orchestra.run.outcome import Json
+
+ContextValue: TypeAlias = "Json | BlobRef"
+"""A context value, by reference when it is large."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """The envelope of an event.
+
+    ``epoch`` counts the runners a session has had, from 1; ``sequence`` counts the events of one
+    runner, from 1; ``at`` is UTC in milliseconds; ``branch`` is empty outside parallel branches.
+    """
+
+    session: str
+    epoch: int
+    sequence: int
+    at: int
+    branch: str = ""
+
+
+# --- a run's life: dev.orchestra.PipelineLifecycle ----------------------------------------------
+
+
+@event("PipelineLifecycle")
+class PipelineStarted:
+    """A session begins. It is the first turn of its chain and names its mailbox (S13, S15)."""
+
+    pipeline: str = tag(10, "string", "name of the graph")
+    goal: str = tag(11, "string", "the graph's goal", "")
+    label: str = tag(12, "string", "display name of the run", "")
+    dot: Text = tag(13, "text", "the pipeline's text as it was run")
+    file: str = tag(14, "string", "where the text came from", "")
+    graph_hash: str = tag(15, "string", "BLAKE3-256 of the text, in hex")
+    config_hash: str = tag(16, "string", "BLAKE3-256 of the settings in force, in hex", "")
+    variables: Mapping[str, Json] = tag(17, "json", "variables given on the command line", {})
+    mailbox: int = tag(18, "u64", "context id of the session's mailbox")
+    simulation: Text = tag(19, "text", "the simulation script, empty without one", "")
+    backend: str = tag(20, "string", "backend of the agents", "")
+    version: str = tag(21, "string", "version of Orchestra", "")
+
+
+@event("PipelineLifecycle")
+class PipelineCompleted:
+    """The run reached its end and every goal gate holds."""
+
+    status: str = tag(31, "string", "success, or 'completed (no exit)'")
+    node: str = tag(32, "string", "the node it ended at")
+    duration_ms: int = tag(33, "u64", "from start to end, in milliseconds")
+    steps: int = tag(34, "u64", "nodes executed")
+
+
+@event("PipelineLifecycle")
+class PipelineFailed:
+    """The run ended without reaching its goal."""
+
+    status: str = tag(31, "string", "fail", "fail")
+    node: str = tag(32, "string", "the node it ended at")
+    duration_ms: int = tag(33, "u64", "from start to end, in milliseconds")
+    steps: int = tag(34, "u64", "nodes executed")
+    error: str = tag(35, "string", "why")
+
+
+@event("PipelineLifecycle")
+class PipelinePaused:
+    """The run stopped where it can go on."""
+
+    node: str = tag(32, "string", "the node that comes next", "")
+    reason: str = tag(36, "string", "why: interrupt, terminated, store, limit")
+
+
+@event("PipelineLifecycle")
+class PipelineResumed:
+    """A runner goes on with the session."""
+
+    node: str = tag(32, "string", "the node that comes next", "")
+
+
+# --- nodes: dev.orchestra.NodeExecution ----------------------------------------------------------
+
+
+@event("NodeExecution")
+class StageStarted:
+    """A node is entered, or tried again: announced before its handler runs."""
+
+    node: str = tag(10, "string", "node id")
+    handler: str = tag(11, "string", "handler type")
+    visit: int = tag(12, "u32", "how often the node has been entered, from 1")
+    attempt: int = tag(13, "u32", "which attempt of this visit, from 1", 1)
+    of: int = tag(14, "u32", "attempts allowed", 1)
+
+
+@event("NodeExecution")
+class StageCompleted:
+    """A node ended in another status than fail."""
+
+    node: str = tag(10, "string", "node id")
+    handler: str = tag(11, "string", "handler type")
+    visit: int = tag(12, "u32", "how often the node has been entered, from 1")
+    attempt: int = tag(13, "u32", "which attempt of this visit, from 1", 1)
+    status: str = tag(15, "string", "success, partial_success, retry, fail (a diamond's), skipped")
+    word: str = tag(16, "string", "the agent's own word for the outcome", "")
+    preferred_label: str = tag(17, "string", "edge label that the node prefers", "")
+    suggested_next_ids: tuple[str, ...] = tag(18, "array", "next nodes that the node suggests", ())
+    prompt: Text = tag(19, "text", "what the agent was asked", "")
+    response: Text = tag(20, "text", "what it answered, whole", "")
+    context_updates: Mapping[str, ContextValue] = tag(21, "json", "changes to the context", {})
+    notes: str = tag(22, "string", "the handler's remark", "")
+    edge: str = tag(25, "string", "the edge that the handler chose", "")
+    duration_ms: int = tag(26, "u64", "in milliseconds, all attempts of the visit", 0)
+
+
+@event("NodeExecution")
+class StageFailed:
+    """A node ended in failure, its retries used up."""
+
+    node: str = tag(10, "string", "node id")
+    handler: str = tag(11, "string", "handler type")
+    visit: int = tag(12, "u32", "how often the node has been entered, from 1")
+    attempt: int = tag(13, "u32", "which attempt of this visit, from 1", 1)
+    status: str = tag(15, "string", "fail", "fail")
+    preferred_label: str = tag(17, "string", "edge label that the node prefers", "")
+    suggested_next_ids: tuple[str, ...] = tag(18, "array", "next nodes that the node suggests", ())
+    prompt: Text = tag(19, "text", "what the agent was asked", "")
+    response: Text = tag(20, "text", "what it answered, whole", "")
+    context_updates: Mapping[str, ContextValue] = tag(21, "json", "changes to the context", {})
+    notes: str = tag(22, "string", "the handler's remark", "")
+    failure_reason: str = tag(23, "string", "why", "")
+    failure_class: str = tag(24, "string", "transient, terminal, canceled", "")
+    edge: str = tag(25, "string", "the edge that the handler chose", "")
+    duration_ms: int = tag(26, "u64", "in milliseconds, all attempts of the visit", 0)
+
+
+@event("NodeExecution")
+class StageRetrying:
+    """An attempt ended in retry or fail and another follows after ``delay_ms`` (E21, E22)."""
+
+    node: str = tag(10, "string", "node id")
+    handler: str = tag(11, "string", "handler type")
+    visit: int = tag(12, "u32", "how often the node has been entered, from 1")
+    attempt: int = tag(13, "u32", "the attempt that ended, from 1", 1)
+    of: int = tag(14, "u32", "attempts allowed", 1)
+    status: str = tag(15, "string", "retry or fail")
+    prompt: Text = tag(19, "text", "what the agent was asked", "")
+    response: Text = tag(20, "text", "what it answered, whole", "")
+    failure_reason: str = tag(23, "string", "why", "")
+    failure_class: str = tag(24, "string", "transient, terminal, canceled", "")
+    delay_ms: int = tag(27, "u64", "how long to wait before the next attempt, in milliseconds")
+
+
+# --- routing: dev.orchestra.RoutingDecision ------------------------------------------------------
+
+
+@event("RoutingDecision")
+class EdgeSelected:
+    """Where the run goes next, and why (engine.md 3). ``edge`` is empty for a jump to a retry target."""
+
+    source: str = tag(10, "string", "the node that ended")
+    target: str = tag(11, "string", "the node that comes next")
+    edge: str = tag(12, "string", "the edge taken: source->target, with #n for the n-th of a pair", "")
+    rule: int = tag(13, "u32", "number of the routing rule that decided")
+    reason: str = tag(14, "string", "the same in words")
+    candidates: tuple[Mapping[str, Json], ...] = tag(
+        15, "json", "the edges considered: condition, whether it held, the values it saw", ()
+    )
+    gate: str = tag(16, "string", "the unmet goal gate that sent the run back", "")
+
+
+# --- checkpoints: dev.orchestra.Checkpoint -------------------------------------------------------
+
+
+@event("Checkpoint")
+class CheckpointSaved:
+    """A rendering of the folded state after a node (S17); ``state`` now and then holds all of it."""
+
+    current_node: str = tag(10, "string", "the node that just ended")
+    next_node: str = tag(11, "string", "the node that comes next, empty at the end", "")
+    completed: int = tag(12, "u64", "nodes executed so far")
+    visit: int = tag(13, "u32", "how often the current node has been entered", 1)
+    retries: int = tag(14, "u32", "retries that its last visit used", 0)
+    changes: Mapping[str, ContextValue] = tag(15, "json", "context changes, the response left out", {})
+    kind: str = tag(16, "string", "run", "run")
+    mailbox: int = tag(17, "u64", "context id of the session's mailbox")
+    started_ms: int = tag(18, "unix_ms", "when the session began")
+    state: Mapping[str, Json] | None = tag(19, "json", "the whole state, when this checkpoint holds it", None)
+
+
+# --- remarks and the mailbox ---------------------------------------------------------------------
+
+
+@event("Warning", name="Warning")
+class WarningRaised:
+    """Something that a person should know, and that stops nothing."""
+
+    message: str = tag(10, "string", "what")
+    rule: str = tag(11, "string", "which rule", "")
+    node: str = tag(12, "string", "at which node", "")
+
+
+@event("SessionControl")
+class SessionOpened:
+    """The first turn of a mailbox: names the session it belongs to (S13, S15)."""
+
+    context: int = tag(10, "u64", "context id of the session")
+    pipeline: str = tag(11, "string", "name of the graph")
+
+
+Event: TypeAlias = (
+    PipelineStarted
+    | PipelineCompleted
+    | PipelineFailed
+    | PipelinePaused
+    | PipelineResumed
+    | StageStarted
+    | StageCompleted
+    | StageFailed
+    | StageRetrying
+    | EdgeSelected
+    | CheckpointSaved
+    | WarningRaised
+    | SessionOpened
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableEvent:
+    """A turn that this program cannot read as an event: foreign, or written by a newer one (S10)."""
+
+    type_id: str
+    type_version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event as it stands in the store: its envelope, and the turn that holds it (0: not yet stored)."""
+
+    meta: Meta
+    event: Event
+    turn_id: int = 0
+    depth: int = 0
+    parent: int = 0

@@ -1,0 +1,78 @@
+"""How a node's work ended (engine.md 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+"""A context value: what JSON can say."""
+
+
+class Status(StrEnum):
+    """A node's status, as conditions compare it (L31)."""
+
+    SUCCESS = "success"
+    PARTIAL_SUCCESS = "partial_success"
+    RETRY = "retry"
+    FAIL = "fail"
+    SKIPPED = "skipped"
+
+
+GOOD = frozenset({Status.SUCCESS, Status.PARTIAL_SUCCESS})
+"""What satisfies a goal gate (E11)."""
+
+
+class FailureClass(StrEnum):
+    """Whether another attempt makes sense (E20)."""
+
+    TRANSIENT = "transient"
+    TERMINAL = "terminal"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a handler reports.
+
+    ``word`` is an agent's own word for a success that an outgoing edge asks for (L31); ``edge`` is
+    the key of the edge that the handler itself chose (routing rule 0); ``suggested_next_ids`` are
+    node ids in order of preference; ``retry_after`` is a provider's wish in seconds (E21).
+    """
+
+    status: Status
+    word: str = ""
+    edge: str = ""
+    preferred_label: str = ""
+    suggested_next_ids: tuple[str, ...] = ()
+    context_updates: Mapping[str, Json] = field(default_factory=dict)
+    notes: str = ""
+    failure_reason: str = ""
+    failure_class: FailureClass | None = None
+    retry_after: float = 0.0
+
+    @property
+    def shown(self) -> str:
+        """What a condition sees as ``outcome``: the agent's word, else the status (L31)."""
+        return self.word or self.status.value
+
+
+def failed(reason: str, failure_class: FailureClass | None = None) -> Outcome:
+    """A failure with its reason."""
+    return Outcome(status=Status.FAIL, failure_reason=reason, failure_class=failure_class)
+
+
+def read_status(word: str, legal: Collection[str]) -> tuple[Status, str, str]:
+    """The status, the word and the failure reason behind what an agent reported as its outcome (L31).
+
+    ``legal`` are the words that an outgoing edge of the node compares ``outcome`` with. Any other
+    word that is no status is a failure that says so.
+    """
+    lowered = word.strip().lower()
+    if lowered in Status:
+        return Status(lowered), "", ""
+    if word in legal:
+        return Status.SUCCESS, word, ""
+    return Status.FAIL, "", f"unknown outcome '{word}'"

@@ -1,0 +1,83 @@
+"""How often a node is tried and how long to wait between attempts (E20, E21)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestra.graph.model import Graph, Node
+from orchestra.run.outcome import FailureClass, Outcome, Status
+
+MAX_DELAY_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A delay that grows: ``initial · factor^(n-1)`` milliseconds before the n-th retry."""
+
+    initial_ms: int
+    factor: float
+
+    def delay_ms(self, attempt: int, jitter: float, retry_after: float = 0.0) -> int:
+        """The wait after attempt ``attempt`` (from 1), times ``jitter``; a longer ``retry_after`` (s) wins."""
+        try:
+            grown = self.initial_ms * self.factor ** (attempt - 1)
+        except OverflowError:
+            grown = MAX_DELAY_MS
+        return max(round(min(grown, MAX_DELAY_MS) * jitter), round(retry_after * 1000))
+
+
+PRESETS: dict[str, Backoff | None] = {
+    "none": None,
+    "standard": Backoff(200, 2.0),
+    "aggressive": Backoff(500, 2.0),
+    "linear": Backoff(500, 1.0),
+    "patient": Backoff(2000, 3.0),
+}
+"""The presets of ``retry_policy`` by name (E21)."""
+
+
+def backoff_of(node: Node) -> Backoff | None:
+    """The node's preset; None means that it is never tried again."""
+    return PRESETS.get(node.text("retry_policy") or "standard", PRESETS["standard"])
+
+
+def attempts_of(graph: Graph, node: Node) -> int:
+    """How many attempts a visit of the node has (E20)."""
+    if backoff_of(node) is None:
+        return 1
+    retries = (
+        node.integer("max_retries") if node.has("max_retries") else graph.integer("default_max_retries")
+    )
+    return max(0, retries) + 1
+
+
+def may_retry(outcome: Outcome) -> bool:
+    """Whether another attempt could help (E20)."""
+    if outcome.failure_class in (FailureClass.TERMINAL, FailureClass.CANCELED):
+        return False
+    return outcome.status in (Status.RETRY, Status.FAIL)
+
+
+def exhausted(node: Node, outcome: Outcome, attempts: int) -> Outcome:
+    """The outcome of a visit whose last attempt ended in retry or fail (E22)."""
+    reason = outcome.failure_reason or outcome.notes or f"{node.id} ended in {outcome.status}"
+    if outcome.status is Status.RETRY and node.flag("allow_partial"):
+        note = "retries exhausted, partial result accepted"
+        notes = f"{outcome.notes}; {note}" if outcome.notes else note
+        return _with(outcome, Status.PARTIAL_SUCCESS, notes, "")
+    if outcome.status is Status.RETRY or (attempts > 1 and may_retry(outcome)):
+        reason = f"max retries exceeded: {reason}"
+    return _with(outcome, Status.FAIL, outcome.notes, reason)
+
+
+def _with(outcome: Outcome, status: Status, notes: str, reason: str) -> Outcome:
+    return Outcome(
+        status=status,
+        edge=outcome.edge,
+        preferred_label=outcome.preferred_label,
+        suggested_next_ids=outcome.suggested_next_ids,
+        context_updates=outcome.context_updates,
+        notes=notes,
+        failure_reason=reason,
+        failure_class=outcome.failure_class,
+    )

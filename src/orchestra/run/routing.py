@@ -1,0 +1,217 @@
+"""Where a run goes after a node: the six rules of engine.md 3, in one pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from orchestra.graph.conditions import normalize_label, resolve, text_of
+from orchestra.graph.model import Edge, Graph
+from orchestra.run.blobs import BlobRef
+from orchestra.run.outcome import Json
+from orchestra.run.state import Ended
+
+SHOWN_VALUE = 120
+"""Characters of a value that a routing record shows."""
+
+RULES: dict[int, str] = {
+    0: "chosen by the handler",
+    1: "condition holds",
+    2: "preferred label",
+    3: "suggested next node",
+    4: "failure",
+    5: "no condition",
+    6: "no edge",
+}
+"""The rules by number, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """Take an edge."""
+
+    edge: Edge
+    rule: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jump:
+    """Go to a retry target without an edge (rule 4)."""
+
+    target: str
+    rule: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The node has no edge at all: the run ends here, well (rule 6)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fail:
+    """The run fails here."""
+
+    rule: int
+    reason: str
+
+
+Decision: TypeAlias = Follow | Jump | End | Fail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An outgoing edge as routing saw it: open (visits left), whether its condition held, on which values."""
+
+    edge: Edge
+    key: str
+    open: bool
+    holds: bool
+    values: tuple[tuple[str, str], ...] = ()
+
+    def as_map(self) -> dict[str, Json]:
+        """The form it has in the record of a decision."""
+        plain: dict[str, Json] = {"edge": self.key}
+        if self.edge.condition:
+            plain["condition"] = self.edge.condition.text
+            plain["holds"] = self.holds
+            plain["values"] = dict(self.values)
+        if self.edge.label:
+            plain["label"] = self.edge.label
+        if self.edge.weight:
+            plain["weight"] = self.edge.weight
+        if not self.open:
+            plain["spent"] = True
+        return plain
+
+
+def edge_key(graph: Graph, edge: Edge) -> str:
+    """A name for an edge that outlives edits elsewhere in the file: ``a->b``, ``a->b#2`` for the second."""
+    before = 0
+    for other in graph.outgoing(edge.source):
+        if other is edge:
+            break
+        before += other.target == edge.target
+    return f"{edge.source}->{edge.target}" + (f"#{before + 1}" if before else "")
+
+
+def survey(
+    graph: Graph, ended: Ended, context: Mapping[str, object], edge_visits: Mapping[str, int]
+) -> tuple[Candidate, ...]:
+    """The outgoing edges of the node that ended, with what decides about them."""
+    shown = ended.word or ended.status
+
+    def lookup(key: str) -> object:
+        return resolve(key, shown, ended.preferred_label, context)
+
+    found = []
+    for edge in graph.outgoing(ended.node):
+        key = edge_key(graph, edge)
+        bound = edge.integer("max_visits")
+        condition = edge.condition
+        found.append(
+            Candidate(
+                edge=edge,
+                key=key,
+                open=not bound or edge_visits.get(key, 0) < bound,
+                holds=not condition or condition.holds(lookup),
+                values=_values(condition.keys, lookup) if condition else (),
+            )
+        )
+    return tuple(found)
+
+
+def _values(keys: Sequence[str], lookup: Callable[[str], object]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, _shown(lookup(key))) for key in keys)
+
+
+def _shown(value: object) -> str:
+    text = value.preview if isinstance(value, BlobRef) else text_of(value)
+    return text if len(text) <= SHOWN_VALUE else text[: SHOWN_VALUE - 1] + "…"
+
+
+def route(graph: Graph, ended: Ended, candidates: Sequence[Candidate]) -> Decision:
+    """The first rule that decides, deterministically."""
+    if not candidates and ended.status != "fail":
+        return End()
+    usable = [c for c in candidates if c.open]
+    plain = [c for c in usable if not c.edge.condition]
+    chosen = (
+        _chosen(ended, candidates)
+        or _conditional(usable)
+        or _labelled(ended, plain)
+        or _suggested(ended, plain)
+    )
+    if chosen is not None:
+        return chosen
+    passes_through = graph.type_of(ended.node) == "conditional"
+    if ended.status == "fail" and not passes_through:
+        return _failure(graph, ended, plain)
+    if plain:
+        return Follow(edge=_best(plain).edge, rule=5, reason="the edge without a condition")
+    if not candidates:
+        return Fail(rule=6, reason=ended.failure_reason or f"{ended.node} failed")
+    return Fail(rule=6, reason=_nothing_applies(ended, candidates))
+
+
+def _best(candidates: Sequence[Candidate]) -> Candidate:
+    return min(candidates, key=lambda c: (-c.edge.weight, c.edge.target))
+
+
+def _chosen(ended: Ended, candidates: Sequence[Candidate]) -> Follow | None:
+    for candidate in candidates:
+        if ended.edge and candidate.key == ended.edge:
+            return Follow(edge=candidate.edge, rule=0, reason="the handler chose it")
+    return None
+
+
+def _conditional(usable: Sequence[Candidate]) -> Follow | None:
+    held = [c for c in usable if c.edge.condition and c.holds]
+    if not held:
+        return None
+    best = _best(held)
+    return Follow(edge=best.edge, rule=1, reason=f"{best.edge.condition.text} holds")
+
+
+def _labelled(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
+    wanted = normalize_label(ended.preferred_label)
+    if not wanted:
+        return None
+    for candidate in plain:
+        if normalize_label(candidate.edge.label) == wanted:
+            return Follow(edge=candidate.edge, rule=2, reason=f"preferred label {ended.preferred_label!r}")
+    return None
+
+
+def _suggested(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
+    for wanted in ended.suggested_next_ids:
+        for candidate in plain:
+            if candidate.edge.target == wanted:
+                return Follow(edge=candidate.edge, rule=3, reason=f"the node suggested {wanted}")
+    return None
+
+
+def _failure(graph: Graph, ended: Ended, plain: Sequence[Candidate]) -> Decision:
+    node = graph.nodes[ended.node]
+    for key in ("retry_target", "fallback_retry_target"):
+        target = node.text(key)
+        if target in graph.nodes:
+            return Jump(target=target, rule=4, reason=f"{ended.node} failed; its {key} is {target}")
+    judges = [c for c in plain if graph.type_of(c.edge.target) == "conditional"]
+    if judges:
+        best = _best(judges)
+        return Follow(edge=best.edge, rule=4, reason=f"{best.edge.target} judges the failure")
+    return Fail(rule=4, reason=ended.failure_reason or f"{ended.node} failed")
+
+
+def _nothing_applies(ended: Ended, candidates: Sequence[Candidate]) -> str:
+    parts = []
+    for candidate in candidates:
+        if not candidate.open:
+            parts.append(f"{candidate.key} has used up its max_visits")
+            continue
+        seen = ", ".join(f"{key}={value!r}" for key, value in candidate.values)
+        parts.append(f"{candidate.key} wants {candidate.edge.condition.text} (saw {seen})")
+    return f"no edge applies after {ended.node}: " + "; ".join(parts)

@@ -1,0 +1,361 @@
+"""The state of a run as a fold over its events (E3): run, resume, status and attach share it.
+
+``evolve`` throws no dice and asks no clock: delays, ids and times are in the events. The state's size is
+bounded by the graph and the context, never by how long the run has been going on (S17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from orchestra.run.blobs import BlobRef, Text, carried, from_map, preview_of
+from orchestra.run.events import (
+    CheckpointSaved,
+    ContextValue,
+    EdgeSelected,
+    Event,
+    Meta,
+    PipelineCompleted,
+    PipelineFailed,
+    PipelinePaused,
+    PipelineResumed,
+    PipelineStarted,
+    Recorded,
+    SessionOpened,
+    StageCompleted,
+    StageFailed,
+    StageRetrying,
+    StageStarted,
+    WarningRaised,
+)
+from orchestra.run.outcome import GOOD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """What is known of one node: visits, executions in all, retries of the last visit, the last outcome."""
+
+    visits: int = 0
+    executions: int = 0
+    retries: int = 0
+    status: str = ""
+    reason: str = ""
+    first_step: int = 0
+    ended_ms: int = 0
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """The node that was entered and has not ended; ``due`` (UTC ms) while it waits for its next attempt."""
+
+    node: str
+    handler: str
+    visit: int
+    attempt: int
+    of: int
+    entered_ms: int
+    due: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A node's outcome, from its end until the next edge is chosen."""
+
+    node: str
+    status: str
+    word: str = ""
+    preferred_label: str = ""
+    suggested_next_ids: tuple[str, ...] = ()
+    edge: str = ""
+    failure_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """The last outcome that a conditional node passes on (E13)."""
+
+    status: str = "success"
+    word: str = ""
+    preferred_label: str = ""
+    failure_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run ended: ``success`` or ``fail``, in words, at which node, when (UTC ms)."""
+
+    status: str
+    text: str
+    node: str
+    ended_ms: int
+
+    @property
+    def good(self) -> bool:
+        """Whether the run reached its goal."""
+        return self.status == "success"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key
+    and gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered."""
+
+    session: str = ""
+    epoch: int = 0
+    sequence: int = 0
+    mailbox: int = 0
+    pipeline: str = ""
+    goal: str = ""
+    label: str = ""
+    file: str = ""
+    graph_hash: str = ""
+    dot: Text = ""
+    simulation: Text = ""
+    backend: str = ""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    started_ms: int = 0
+    at: int = 0
+    steps: int = 0
+    warnings: int = 0
+    current_node: str = ""
+    next_node: str = ""
+    stage: Stage | None = None
+    ended: Ended | None = None
+    passed: Passed = Passed()
+    nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
+    edges: Mapping[str, int] = field(default_factory=dict)
+    gates: Mapping[str, int] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    paused: str = ""
+    result: Result | None = None
+
+
+NEW = RunState()
+
+
+def evolve(state: RunState, recorded: Recorded) -> RunState:
+    """The state after one more event.
+
+    Events of a runner that has been replaced, and repeats of one already seen, change nothing (S16).
+    """
+    meta, event = recorded.meta, recorded.event
+    if meta.epoch < state.epoch or (meta.epoch == state.epoch and meta.sequence <= state.sequence):
+        return state
+    changes = _changes(state, meta, event)
+    changes["epoch"] = meta.epoch
+    changes["sequence"] = meta.sequence
+    changes["at"] = meta.at
+    return replace(state, **changes)
+
+
+def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # noqa: C901  one closed match
+    match event:
+        case StageStarted():
+            return _started(state, meta, event)
+        case StageCompleted() | StageFailed():
+            return _ended(state, meta, event)
+        case EdgeSelected():
+            return _selected(state, event)
+        case CheckpointSaved():
+            return {}
+        case StageRetrying():
+            return _retrying(state, meta, event)
+        case PipelineStarted():
+            return _opened(meta, event)
+        case PipelineCompleted():
+            return _finished("success", event.status, event.node, meta)
+        case PipelineFailed():
+            return _finished("fail", event.error, event.node, meta)
+        case PipelinePaused():
+            return {"paused": event.reason}
+        case PipelineResumed():
+            return {"paused": ""}
+        case WarningRaised():
+            return {"warnings": state.warnings + 1}
+        case SessionOpened():
+            return {}
+
+
+def _opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
+    return {
+        "session": meta.session,
+        "mailbox": event.mailbox,
+        "pipeline": event.pipeline,
+        "goal": event.goal,
+        "label": event.label,
+        "file": event.file,
+        "graph_hash": event.graph_hash,
+        "dot": event.dot,
+        "simulation": event.simulation,
+        "backend": event.backend,
+        "variables": event.variables,
+        "context": dict(event.variables),
+        "started_ms": meta.at,
+    }
+
+
+def _finished(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
+    return {"result": Result(status=status, text=text, node=node, ended_ms=meta.at), "stage": None}
+
+
+def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]:
+    old = state.nodes.get(event.node) or NodeRecord()
+    stage = state.stage
+    same_visit = stage is not None and stage.node == event.node and stage.visit == event.visit
+    record = NodeRecord(
+        visits=event.visit,
+        executions=old.executions + 1,
+        retries=old.retries if same_visit else 0,
+        status=old.status,
+        reason=old.reason,
+        first_step=old.first_step or state.steps + 1,
+        ended_ms=old.ended_ms,
+        duration_ms=old.duration_ms,
+    )
+    entered = stage.entered_ms if stage is not None and same_visit else meta.at
+    return {
+        "stage": Stage(
+            node=event.node,
+            handler=event.handler,
+            visit=event.visit,
+            attempt=event.attempt,
+            of=event.of,
+            entered_ms=entered,
+        ),
+        "nodes": {**state.nodes, event.node: record},
+        "current_node": event.node,
+        "next_node": "",
+        "paused": "",
+    }
+
+
+def _retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[str, Any]:
+    record = state.nodes.get(event.node) or NodeRecord()
+    entered = state.stage.entered_ms if state.stage is not None else meta.at
+    return {
+        "stage": Stage(
+            node=event.node,
+            handler=event.handler,
+            visit=event.visit,
+            attempt=event.attempt,
+            of=event.of,
+            entered_ms=entered,
+            due=meta.at + event.delay_ms,
+            reason=event.failure_reason,
+        ),
+        "nodes": {**state.nodes, event.node: replace(record, retries=event.attempt, status=event.status)},
+    }
+
+
+def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> dict[str, Any]:
+    old = state.nodes.get(event.node) or NodeRecord()
+    reason = event.failure_reason if isinstance(event, StageFailed) else ""
+    word = event.word if isinstance(event, StageCompleted) else ""
+    good = event.status in GOOD
+    record = NodeRecord(
+        visits=event.visit,
+        executions=old.executions,
+        retries=0 if good else old.retries,
+        status=event.status,
+        reason=reason,
+        first_step=old.first_step or state.steps + 1,
+        ended_ms=meta.at,
+        duration_ms=old.duration_ms + event.duration_ms,
+    )
+    ended = Ended(
+        node=event.node,
+        status=event.status,
+        word=word,
+        preferred_label=event.preferred_label,
+        suggested_next_ids=event.suggested_next_ids,
+        edge=event.edge,
+        failure_reason=reason or (state.passed.failure_reason if event.handler == "conditional" else ""),
+    )
+    changes: dict[str, Any] = {
+        "stage": None,
+        "ended": ended,
+        "steps": state.steps + 1,
+        "current_node": event.node,
+        "next_node": "",
+        "nodes": {**state.nodes, event.node: record},
+        "context": {**state.context, **context_changes(event)},
+    }
+    if event.handler != "conditional":
+        changes["passed"] = Passed(
+            status=event.status,
+            word=word,
+            preferred_label=event.preferred_label,
+            failure_reason=reason,
+        )
+    return changes
+
+
+def context_changes(event: StageCompleted | StageFailed) -> dict[str, ContextValue]:
+    """What a node's end changes in the context: its updates, its response, and the engine's own keys.
+
+    A skipped node leaves ``outcome`` as it was (E12); a conditional one passes everything on (E13).
+    """
+    changed: dict[str, ContextValue] = dict(event.context_updates)
+    if event.response:
+        changed["last_response"] = preview_of(event.response)
+        changed[f"responses.{event.node}"] = carried(event.response)
+    if event.handler == "conditional":
+        return changed
+    changed["last_stage"] = event.node
+    if event.status != "skipped":
+        changed["outcome"] = (event.word if isinstance(event, StageCompleted) else "") or event.status
+        changed["preferred_label"] = event.preferred_label
+    return changed
+
+
+def _selected(state: RunState, event: EdgeSelected) -> dict[str, Any]:
+    changes: dict[str, Any] = {"ended": None, "next_node": event.target}
+    if event.edge:
+        changes["edges"] = {**state.edges, event.edge: state.edges.get(event.edge, 0) + 1}
+    if event.gate:
+        changes["gates"] = {**state.gates, event.gate: state.gates.get(event.gate, 0) + 1}
+    return changes
+
+
+def fold(events: Iterable[Recorded], state: RunState = NEW) -> RunState:
+    """The state after all of ``events``; one that holds the whole state replaces what was folded so far."""
+    for recorded in events:
+        event = recorded.event
+        if isinstance(event, CheckpointSaved) and event.state is not None and recorded.meta.epoch >= state.epoch:
+            state = load(event.state)
+        state = evolve(state, recorded)
+    return state
+
+
+def dump(state: RunState) -> dict[str, Any]:
+    """The whole state as plain data, for a checkpoint (S17)."""
+    plain: dict[str, Any] = msgspec.to_builtins(replace(state, context={}, dot="", simulation=""))
+    for name in ("dot", "simulation"):
+        text = getattr(state, name)
+        plain[name] = text.as_map() if isinstance(text, BlobRef) else text
+    refs = {key: value.as_map() for key, value in state.context.items() if isinstance(value, BlobRef)}
+    plain["context"] = {key: value for key, value in state.context.items() if key not in refs}
+    plain["context_refs"] = refs
+    return plain
+
+
+def load(plain: Mapping[str, Any]) -> RunState:
+    """The state that ``dump`` wrote; ``ValueError`` where it is no such thing."""
+    rest = dict(plain)
+    try:
+        context = {**rest.pop("context"), **{k: from_map(v) for k, v in rest.pop("context_refs").items()}}
+        texts = {name: _text(rest.pop(name)) for name in ("dot", "simulation")}
+        state = msgspec.convert(rest, RunState)
+    except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
+        raise ValueError(f"not a run's state: {error}") from error
+    return replace(state, context=context, **texts)
+
+
+def _text(value: object) -> Text:
+    return value if isinstance(value, str) else from_map(value)

@@ -1,0 +1,199 @@
+"""What comes next: one pure function from a graph and a state to the runner's next step (E10–E13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from orchestra.graph.model import Graph
+from orchestra.run.outcome import GOOD
+from orchestra.run.retry import attempts_of
+from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, edge_key, route, survey
+from orchestra.run.state import Ended, NodeRecord, RunState
+
+GATE_RETURNS = 50
+"""How often one gate may send the run back where its target sets no ``max_visits`` (E11)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execute:
+    """Run a node's handler. ``announced``: its StageStarted is recorded already (a resume)."""
+
+    node: str
+    visit: int
+    attempt: int
+    of: int
+    announced: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """Fail a node without running it, because it may not be entered again (``max_visits``)."""
+
+    node: str
+    visit: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Wait until ``due`` (UTC ms), then run attempt ``attempt`` of the node."""
+
+    node: str
+    visit: int
+    attempt: int
+    of: int
+    due: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """Go from ``source`` to ``target``; ``edge`` is empty for a jump, ``gate`` names an unmet goal gate."""
+
+    source: str
+    target: str
+    edge: str
+    rule: int
+    reason: str
+    candidates: tuple[Candidate, ...] = ()
+    gate: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The run ends, well when ``error`` is empty."""
+
+    node: str
+    error: str = ""
+    status: str = "success"
+    warnings: tuple[str, ...] = ()
+
+
+Step: TypeAlias = Execute | Refuse | Retry | Advance | Finish
+
+
+def next_step(graph: Graph, state: RunState, context: Mapping[str, object]) -> Step:
+    """The next step of a run that has not ended.
+
+    ``context`` is the run's, in which the values that the outgoing conditions read are resolved.
+    """
+    stage = state.stage
+    if stage is not None and stage.due:
+        return Retry(node=stage.node, visit=stage.visit, attempt=stage.attempt + 1, of=stage.of, due=stage.due)
+    if stage is not None:
+        return Execute(
+            node=stage.node, visit=stage.visit, attempt=stage.attempt, of=stage.of, announced=True
+        )
+    if state.ended is not None:
+        return _after(graph, state, state.ended, context)
+    return _enter(graph, state, state.next_node or graph.start)
+
+
+def _enter(graph: Graph, state: RunState, node_id: str) -> Step:
+    bound = graph.integer("max_steps")
+    if bound and state.steps >= bound:
+        return Finish(node=node_id, error=f"max_steps exceeded: {bound} nodes executed")
+    if node_id == graph.exit and (back := _gates(graph, state, node_id)) is not None:
+        return back
+    node = graph.nodes[node_id]
+    visits = state.nodes[node_id].visits if node_id in state.nodes else 0
+    allowed = node.integer("max_visits") if node.has("max_visits") else graph.integer("default_max_visits")
+    if allowed and visits >= allowed:
+        return Refuse(node=node_id, visit=visits + 1, reason=f"max_visits exceeded: {node_id} allows {allowed}")
+    return Execute(node=node_id, visit=visits + 1, attempt=1, of=attempts_of(graph, node))
+
+
+def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, object]) -> Step:
+    if ended.node == graph.exit:
+        if ended.status == "fail":
+            return Finish(node=ended.node, error=ended.failure_reason or "the exit node failed")
+        return Finish(node=ended.node, warnings=_bypassed(graph, state))
+    candidates = survey(graph, ended, context, state.edges)
+    decision = route(graph, ended, candidates)
+    match decision:
+        case Follow(edge=edge, rule=rule, reason=reason):
+            return Advance(
+                source=ended.node,
+                target=edge.target,
+                edge=edge_key(graph, edge),
+                rule=rule,
+                reason=reason,
+                candidates=candidates,
+            )
+        case Jump(target=target, rule=rule, reason=reason):
+            return Advance(
+                source=ended.node, target=target, edge="", rule=rule, reason=reason, candidates=candidates
+            )
+        case Fail(reason=reason):
+            return Finish(node=ended.node, error=reason)
+        case End():
+            return _gates(graph, state, ended.node) or Finish(
+                node=ended.node,
+                status="completed (no exit)",
+                warnings=(f"{ended.node} has no outgoing edge: the run ended there, not at an exit node",)
+                + _bypassed(graph, state),
+            )
+
+
+# --- goal gates (E11) ----------------------------------------------------------------------------
+
+
+def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
+    """Where the first unmet goal gate sends the run; None when every gate holds."""
+    gate = _first_unmet(graph, state)
+    if gate is None:
+        return None
+    record = state.nodes.get(gate)
+    why = f"goal gate {gate} is not met" + (f" ({_seen(record)})" if record else " (never visited)")
+    target = _gate_target(graph, gate)
+    if not target:
+        return Finish(node=at, error=f"{why}, and neither it nor the graph names a retry_target")
+    bound = graph.nodes[target].integer("max_visits") or GATE_RETURNS
+    if state.gates.get(gate, 0) >= bound:
+        return Finish(node=at, error=f"{why}, after it sent the run back to {target} {bound} times")
+    return Advance(source=at, target=target, edge="", rule=4, reason=why, gate=gate)
+
+
+def _seen(record: NodeRecord) -> str:
+    return f"{record.status}: {record.reason}" if record.reason else record.status
+
+
+def _first_unmet(graph: Graph, state: RunState) -> str | None:
+    visited = sorted(
+        (record.first_step, id)
+        for id, record in state.nodes.items()
+        if record.status and id in graph.nodes and graph.nodes[id].flag("goal_gate")
+    )
+    for _step, id in visited:
+        if state.nodes[id].status not in GOOD:
+            return id
+    if graph.text("goal_gates") == "all":
+        for id in _unvisited_gates(graph, state):
+            return id
+    return None
+
+
+def _unvisited_gates(graph: Graph, state: RunState) -> tuple[str, ...]:
+    return tuple(
+        id
+        for id, node in graph.nodes.items()
+        if node.flag("goal_gate") and (id not in state.nodes or not state.nodes[id].status)
+    )
+
+
+def _gate_target(graph: Graph, gate: str) -> str:
+    node = graph.nodes[gate]
+    names = (
+        node.text("retry_target"),
+        node.text("fallback_retry_target"),
+        graph.text("retry_target"),
+        graph.text("fallback_retry_target"),
+    )
+    return next((name for name in names if name in graph.nodes), "")
+
+
+def _bypassed(graph: Graph, state: RunState) -> tuple[str, ...]:
+    return tuple(
+        f"goal gate {id} was never visited: the run went round it" for id in _unvisited_gates(graph, state)
+    )
