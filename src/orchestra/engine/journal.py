@@ -18,7 +18,8 @@ from orchestra.run.codec import blob_value, encode, externalize
 from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import CheckpointSaved, Event, Meta, Recorded
 from orchestra.run.outcome import Json
-from orchestra.run.redaction import Redactor
+from orchestra.run.redaction import redacted
+from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, RunState, dump, evolve
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Journal:
 
     def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
         """Fold an event, secrets removed, and keep it for the next batch."""
-        event, blobs = externalize(self._redactor.event(event))
+        event, blobs = externalize(redacted(event, self._redactor))
         self._sequence += 1
         meta = Meta(
             session=self._session, epoch=self._epoch, sequence=self._sequence, at=self._clock.now_ms()

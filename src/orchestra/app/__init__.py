@@ -1,0 +1,1 @@
+"""Settings in, wired runner out: the only package in which the parts are joined."""

@@ -1,0 +1,122 @@
+"""From a file to a checked pipeline: read, parse, transform, lint. Imports nothing that runs one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
+from orchestra.graph.dot import decode, parse
+from orchestra.graph.lint import lint
+from orchestra.graph.model import Graph
+from orchestra.graph.transforms import transform
+from orchestra.run.secrets import Redactor
+
+MAX_BYTES = 64 * 1024 * 1024
+"""A pipeline file larger than this is refused before it is read into memory."""
+
+BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen"})
+"""Handler types that this version runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """A pipeline's text, its graph (None where nothing could be read), and every finding about it."""
+
+    source: Source
+    graph: Graph | None
+    diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def valid(self) -> bool:
+        """Whether it may be run: no ERROR among the findings."""
+        return self.graph is not None and not any(d.severity is Severity.ERROR for d in self.diagnostics)
+
+    def checked(self) -> Graph:
+        """The graph. Raises ``InvalidPipeline`` when it may not be run."""
+        if self.graph is None or not self.valid:
+            raise InvalidPipeline(self.diagnostics)
+        return self.graph
+
+
+def read(file: Path | str) -> tuple[Source, tuple[Diagnostic, ...]]:
+    """A pipeline file's text (``-`` is standard input). Raises ``ConfigError`` where there is none."""
+    if str(file) == "-":
+        return decode("<stdin>", sys.stdin.buffer.read(MAX_BYTES))
+    path = Path(file)
+    try:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder, not a pipeline file", fix=_suggest_inside(path))
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is not a regular file", fix="give the path of a .dot file, or - for standard input")
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path} is larger than {MAX_BYTES // 2**20} MiB: that is no pipeline file")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}", fix=_suggest_near(path)) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError(f"cannot read {path}: {reason}") from error
+    return decode(str(file), data)
+
+
+def _suggest_inside(folder: Path) -> str:
+    found = sorted(item.name for item in folder.glob("*.dot"))[:5]
+    return f"it holds: {', '.join(found)}" if found else "give the path of a .dot file"
+
+
+def _suggest_near(path: Path) -> str:
+    from difflib import get_close_matches
+
+    try:
+        names = sorted(item.name for item in path.parent.iterdir() if item.is_file())
+    except OSError:
+        return f"nor is there a folder {path.parent}"
+    near = get_close_matches(path.name, names, n=1) or [name for name in names if name.endswith(".dot")][:3]
+    return f"did you mean {', '.join(near)}?" if near else ""
+
+
+def compile_pipeline(
+    source: Source,
+    found: tuple[Diagnostic, ...] = (),
+    *,
+    variables: Mapping[str, str],
+    secrets: Mapping[str, str],
+    strict: bool = False,
+) -> Pipeline:
+    """Parse, transform and lint a text; every finding of every step is kept."""
+    graph, parsed = parse(source)
+    diagnostics = (*found, *parsed, *_secrets(source, secrets))
+    if graph is None:
+        return Pipeline(source=source, graph=None, diagnostics=diagnostics)
+    linted = lint(
+        graph,
+        rules=tuple(_load("orchestra.lint")),
+        known_types=BUILT_IN_TYPES | frozenset(HANDLER_POINTS()),
+        strict=strict,
+    )
+    graph = transform(graph, variables, tuple(_load("orchestra.transforms")))
+    return Pipeline(source=source, graph=graph, diagnostics=(*diagnostics, *linted))
+
+
+def _secrets(source: Source, secrets: Mapping[str, str]) -> Iterable[Diagnostic]:
+    for start, end, name in Redactor(secrets).find(source.text):
+        yield Diagnostic(
+            rule="secret_in_pipeline",
+            severity=Severity.ERROR,
+            message=f"the pipeline's text holds a secret ({name}); it would be stored with every run",
+            span=Span(source, start, end),
+            fix="take it out, and give it by an environment variable that `secrets:` in orchestra.yaml names",
+        )
+
+
+def HANDLER_POINTS() -> tuple[str, ...]:  # noqa: N802
+    """The handler types that installed packages offer under the entry point ``orchestra.handlers``."""
+    return tuple(point.name for point in entry_points(group="orchestra.handlers"))
+
+
+def _load(group: str) -> list[Callable[..., object]]:
+    return [point.load() for point in entry_points(group=group)]

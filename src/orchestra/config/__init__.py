@@ -1,0 +1,1 @@
+"""The operator's settings: ``orchestra.yaml``, environment, flags (agents.md 2)."""

@@ -1,0 +1,139 @@
+"""Simulation scripts: YAML that says what each node answers (engine.md 5, codergen)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from orchestra.agents.simulation import Script, Scripted
+from orchestra.config.yaml import Document, Path as Keys, load
+from orchestra.errors import ConfigError, Source
+from orchestra.run.outcome import FailureClass, Status
+from orchestra.run.plain import plain_json
+
+_DELAY = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
+
+
+def read_script(file: Path) -> Source:
+    """The text of a script file. Raises ``ConfigError``."""
+    try:
+        return Source(str(file), file.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read the simulation script {file}: {error.strerror or error}") from error
+
+
+def parse_script(source: Source, nodes: Mapping[str, object]) -> Script:
+    """The script in a text, its node ids checked against the graph's. Raises ``ConfigError``.
+
+    ::
+
+        nodes:
+          review:
+            - {status: fail, text: "two problems", label: Reject, delay: 200ms}
+            - {text: "looks good", updates: {score: 9}}
+    """
+    document = load(source)
+    data = document.data
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or set(data) - {"nodes"} or not isinstance(data.get("nodes"), dict):
+        stray = next(iter(set(data) - {"nodes"}), None) if isinstance(data, dict) else None
+        span = document.key_span((stray,)) if stray is not None else document.span(())
+        raise ConfigError("a simulation script is a 'nodes:' key with results by node id", span=span)
+    script: dict[str, tuple[Scripted, ...]] = {}
+    for node, results in data["nodes"].items():
+        if node not in nodes:
+            near = get_close_matches(node, list(nodes), n=1)
+            fix = f"did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(
+                f"the pipeline has no node {node!r}", span=document.key_span(("nodes", node)), fix=fix
+            )
+        script[node] = _results(document, ("nodes", node), results)
+    return script
+
+
+def _results(document: Document, path: Keys, results: Any) -> tuple[Scripted, ...]:
+    if isinstance(results, dict):
+        return (_result(document, path, results),)
+    if not isinstance(results, list) or not results:
+        raise ConfigError("a list of results is wanted here", span=document.span(path))
+    return tuple(_result(document, (*path, index), item) for index, item in enumerate(results))
+
+
+def _result(document: Document, path: Keys, result: Any) -> Scripted:
+    if not isinstance(result, dict):
+        raise ConfigError("a result is keys and values, such as {status: fail}", span=document.span(path))
+    values: dict[str, Any] = {}
+    for key, value in result.items():
+        here = (*path, key)
+        read = _KEYS.get(key)
+        if read is None:
+            near = get_close_matches(key, list(_KEYS), n=1)
+            fix = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(_KEYS)}"
+            raise ConfigError(f"unknown key {key!r} in a result", span=document.key_span(here), fix=fix)
+        try:
+            values[key] = read(value)
+        except ValueError as error:
+            raise ConfigError(f"{key}: {error}", span=document.span(here)) from error
+    return Scripted(**values)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool | int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if not isinstance(value, str):
+        raise ValueError("a text is wanted here")
+    return value
+
+
+def _status(value: Any) -> str:
+    text = _text(value)
+    if not text:
+        raise ValueError(f"one of {', '.join(Status)} is wanted, or a word that an outgoing edge asks for")
+    return text
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list):
+        raise ValueError("a node id or a list of them is wanted here")
+    return tuple(_text(item) for item in items)
+
+
+def _updates(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError("keys and values are wanted here")
+    return plain_json(value)
+
+
+def _delay(value: Any) -> float:
+    match = _DELAY.fullmatch(_text(value))
+    if match is None:
+        raise ValueError("a time such as 200ms, 1.5s or 2m is wanted")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _class(value: Any) -> str:
+    if value not in list(FailureClass):
+        raise ValueError(f"one of {', '.join(FailureClass)} is wanted")
+    return str(value)
+
+
+_KEYS: Mapping[str, Callable[[Any], Any]] = {
+    "status": _status,
+    "text": _text,
+    "label": _text,
+    "suggest": _names,
+    "updates": _updates,
+    "notes": _text,
+    "reason": _text,
+    "failure_class": _class,
+    "delay": _delay,
+    "error": _text,
+}

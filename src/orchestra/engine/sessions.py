@@ -1,0 +1,279 @@
+"""Sessions in a store: made, found, listed, read (S13–S15, S17, S25)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from orchestra.engine.journal import Journal, Listener
+from orchestra.errors import SessionNotFound, UnknownEvent
+from orchestra.ports import Clock, ContextRow, Hold, NewTurn, Store, Turn
+from orchestra.run.codec import decode, encode
+from orchestra.run.declare import BY_CLASS
+from orchestra.run.events import (
+    CheckpointSaved,
+    Meta,
+    PipelineCompleted,
+    PipelineFailed,
+    PipelineStarted,
+    Recorded,
+    SessionOpened,
+    UnreadableEvent,
+)
+from orchestra.run.secrets import Redactor
+from orchestra.run.state import RunState, fold
+from orchestra.run.views import Phase, Summary, newest, phase_of
+
+CLIENT_TAG = "orchestra"
+MAILBOX = "kind:mailbox"
+"""The label by which sessions are listed: their mailboxes, which are never forks (S13)."""
+
+PAGE = 256
+"""Turns read at a time where a whole chain is read."""
+
+FIRST_LOOK = 6
+"""Turns read for a row of a listing; enough to reach the last checkpoint of most sessions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A session that this process runs: its journal and the right to it."""
+
+    session: str
+    context_id: int
+    mailbox: int
+    journal: Journal
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who makes a session, for its provenance (cxdb.md 6.1)."""
+
+    host: str
+    pid: int
+    version: str
+
+    @property
+    def note(self) -> str:
+        """How the holder of a session is named to others (S16)."""
+        return f"process {self.pid} on {self.host}"
+
+
+async def open_session(
+    *,
+    store: Store,
+    clock: Clock,
+    redactor: Redactor,
+    listeners: tuple[Listener, ...],
+    origin: Origin,
+    started: PipelineStarted,
+) -> Opened:
+    """Make a session and its mailbox, and record its beginning; listed once all of it is durable."""
+    session = clock.display_id()
+    mailbox = (await store.create()).context_id
+    context = (await store.create()).context_id
+    hold = store.hold(context, origin.note)
+    journal = Journal(
+        store=store,
+        context_id=context,
+        session=session,
+        epoch=1,
+        clock=clock,
+        redactor=redactor,
+        listeners=listeners,
+    )
+    title = redactor.text(_title(started))
+    pipeline = f"pipeline:{started.pipeline}"
+    journal.record(
+        _at_mailbox(started, mailbox),
+        metadata=_metadata(title, [pipeline, f"id:{session}", "kind:run"], origin, clock.now_ms()),
+    )
+    await journal.flush()
+    opened = SessionOpened(context=context, pipeline=started.pipeline)
+    meta = Meta(session=session, epoch=1, sequence=1, at=clock.now_ms())
+    labels = [pipeline, f"id:{session}", MAILBOX, f"session:{context}"]
+    payload = encode(meta, opened, _metadata(title, labels, origin, clock.now_ms()))
+    declared = BY_CLASS[SessionOpened]
+    await store.append(
+        mailbox, [NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)]
+    )
+    return Opened(session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
+
+
+def _at_mailbox(started: PipelineStarted, mailbox: int) -> PipelineStarted:
+    return PipelineStarted(
+        pipeline=started.pipeline,
+        goal=started.goal,
+        label=started.label,
+        dot=started.dot,
+        file=started.file,
+        graph_hash=started.graph_hash,
+        config_hash=started.config_hash,
+        variables=started.variables,
+        mailbox=mailbox,
+        simulation=started.simulation,
+        backend=started.backend,
+        version=started.version,
+    )
+
+
+def _title(started: PipelineStarted) -> str:
+    name = started.label or started.pipeline
+    return f"{name}: {started.goal}" if started.goal else name
+
+
+def _metadata(title: str, labels: list[str], origin: Origin, at: int) -> Mapping[int, object]:
+    provenance = {
+        40: CLIENT_TAG,
+        41: origin.version,
+        43: origin.pid,
+        45: origin.host,
+        80: at,
+    }
+    return {1: CLIENT_TAG, 2: title[:200], 3: labels, 10: provenance}
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def event_of(turn: Turn) -> Recorded | UnreadableEvent:
+    """The event that a turn holds."""
+    return decode(
+        turn.type_id,
+        turn.type_version,
+        turn.payload,
+        turn_id=turn.turn_id,
+        depth=turn.depth,
+        parent=turn.parent,
+    )
+
+
+async def history(store: Store, context_id: int) -> list[Turn]:
+    """A session's whole chain, oldest first."""
+    pages = [page async for page in backwards(store, context_id, PAGE)]
+    return [turn for page in reversed(pages) for turn in page]
+
+
+async def backwards(store: Store, context_id: int, limit: int) -> AsyncIterator[list[Turn]]:
+    """A chain in pages from its head to its first turn; each page is oldest first."""
+    before: int | None = None
+    while page := await store.turns(context_id, before=before, limit=limit):
+        yield page
+        if page[0].parent == 0:
+            return
+        before = page[0].turn_id
+        limit = max(limit, PAGE)
+
+
+async def load_state(store: Store, context_id: int) -> RunState:
+    """The folded state, read from the last whole checkpoint on (S17). Raises ``UnknownEvent``."""
+    found: list[Recorded] = []
+    async for page in backwards(store, context_id, PAGE):
+        events = [_known(turn) for turn in page]
+        found[:0] = events
+        whole = [
+            index
+            for index, recorded in enumerate(events)
+            if isinstance(recorded.event, CheckpointSaved) and recorded.event.state is not None
+        ]
+        if whole:
+            return fold(found[whole[-1] :])
+    return fold(found)
+
+
+def _known(turn: Turn) -> Recorded:
+    event = event_of(turn)
+    if isinstance(event, UnreadableEvent):
+        raise UnknownEvent(
+            f"turn {turn.turn_id} ({turn.type_id} v{turn.type_version}) cannot be read: {event.reason}",
+            fix="a newer version of Orchestra may have written it",
+        )
+    return event
+
+
+# --- finding and listing -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A session as its mailbox's metadata names it."""
+
+    session: str
+    context_id: int
+    mailbox: int
+    pipeline: str
+    title: str
+    created_ms: int
+
+
+async def rows(store: Store) -> list[Row]:
+    """All sessions, newest first."""
+    found = [_row(row) for row in await store.contexts(label=MAILBOX)]
+    return [row for row in found if row is not None]
+
+
+def _row(row: ContextRow) -> Row | None:
+    labels = dict(label.split(":", 1) for label in row.labels if ":" in label)
+    context = labels.get("session", "")
+    if not context.isdigit() or row.client_tag != CLIENT_TAG:
+        return None
+    return Row(
+        session=labels.get("id", ""),
+        context_id=int(context),
+        mailbox=row.context_id,
+        pipeline=labels.get("pipeline", ""),
+        title=row.title,
+        created_ms=row.created_ms,
+    )
+
+
+async def find(store: Store, name: str) -> Row:
+    """A session by display id, a unique beginning of one, ``#42`` for a context id, or ``last`` (S14)."""
+    known = await rows(store)
+    if not known:
+        raise SessionNotFound("there is no session in this store yet", fix="start one: orchestra run FILE.dot")
+    if name == "last":
+        return known[0]
+    if name.startswith("#"):
+        matches = [row for row in known if str(row.context_id) == name[1:]]
+    else:
+        matches = [row for row in known if row.session == name]
+        matches = matches or [row for row in known if name and row.session.startswith(name.lower())]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        some = ", ".join(row.session for row in matches[:5])
+        raise SessionNotFound(f"{name!r} fits {len(matches)} sessions: {some}", fix="type more of the id")
+    raise SessionNotFound(f"no session {name!r}", fix="see them all: orchestra status")
+
+
+async def summarize(store: Store, row: Row) -> Summary:
+    """A session's row of a listing: its newest turns, back to its last checkpoint, are read."""
+    head = await store.head(row.context_id)
+    events: list[Recorded] = []
+    seen = newest(events)
+    async for page in backwards(store, row.context_id, FIRST_LOOK):
+        known = [event_of(turn) for turn in page]
+        events[:0] = [event for event in known if isinstance(event, Recorded)]
+        seen = newest(events)
+        if seen.complete:
+            break
+    ended = isinstance(seen.end, PipelineCompleted | PipelineFailed)
+    alive = not ended and store.holder(row.context_id) is not None
+    phase, detail = phase_of(seen.end, alive=alive)
+    if phase is Phase.RUNNING:
+        detail = store.holder(row.context_id) or ""
+    return Summary(
+        session=row.session,
+        context_id=row.context_id,
+        pipeline=row.pipeline,
+        title=row.title,
+        phase=phase,
+        node=seen.node,
+        detail=detail,
+        steps=seen.steps,
+        turns=head.depth + 1 if head.turn_id else 0,
+        started_ms=seen.started_ms or row.created_ms,
+        last_ms=seen.last_ms,
+    )

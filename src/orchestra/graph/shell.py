@@ -1,0 +1,476 @@
+"""The expressions ``{{ dotted.name }}`` in a shell command, and how the shell quotes the place they stand in.
+
+The tool handler puts values in by it, the linter warns by it (engine.md 5, tool). The reader knows words,
+quotes, expansions, here-documents, comments and which word of a command is code; it does not run or expand
+anything. What it cannot tell it takes for plain text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterator
+from typing import Literal, NamedTuple, TypeAlias
+
+Place: TypeAlias = Literal["bare", "double", "single"]
+"""How the shell reads the place: unquoted, inside double quotes or an unquoted here-document, inside
+single quotes."""
+
+NAMESPACES = frozenset(
+    {
+        "context",
+        "current_node",
+        "graph",
+        "human",
+        "internal",
+        "last_response",
+        "last_stage",
+        "outcome",
+        "parallel",
+        "preferred_label",
+        "responses",
+        "run",
+        "stack",
+        "tool",
+        "tools",
+        "workspace",
+    }
+)
+"""The roots of the run's context (engine.md 2); a variable of the run is a root too."""
+
+_EXPRESSION = re.compile(r"\{\{\s*([A-Za-z_]\w*(?:\.[\w-]+)*)\s*(\|\s*raw\s*)?\}\}", re.A)
+_SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
+_CODE_OPTIONS = {
+    **dict.fromkeys(("python", "python2", "python3"), "c"),
+    **dict.fromkeys(("perl", "ruby", "node"), "e"),
+    "php": "r",
+}
+_SPEAKERS = frozenset({"echo", "printf", "grep", "egrep", "rg"})
+_OPENERS = frozenset({"!", "{", "do", "elif", "else", "if", "then", "time", "until", "while"})
+_PREFIXES = frozenset({"builtin", "command", "exec"})
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=", re.A)
+_DELIMITER = re.compile(r"[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\.|[^\s'\"\\;|&<>()])+)", re.S)
+
+
+class Expression(NamedTuple):
+    """One expression: its offsets, its name, whether ``| raw`` opts out, and where it stands.
+
+    ``hazard`` names what would read the value as code (``$( )``, ``back quotes``, ``eval``, ``sh -c``,
+    ``a quoted here-document``); ``foreign`` names another program that would (``python -c``, ``ssh``).
+    """
+
+    start: int
+    end: int
+    name: str
+    raw: bool
+    place: Place = "bare"
+    hazard: str = ""
+    foreign: str = ""
+
+    @property
+    def root(self) -> str:
+        """The first word of the dotted name."""
+        return self.name.partition(".")[0]
+
+
+def expressions(command: str, roots: Container[str] = NAMESPACES) -> tuple[Expression, ...]:
+    """Every expression whose root is one of ``roots``, in order; all else between braces is the shell's."""
+    if "{{" not in command:
+        return ()
+    found = [
+        Expression(m.start(), m.end(), m[1], m[2] is not None)
+        for m in _EXPRESSION.finditer(command)
+        if m[1].partition(".")[0] in roots
+    ]
+    if not found:
+        return ()
+    return _Reader(command, found).read()
+
+
+class _Word:
+    """A word of a command as far as it was read: its literal text and the expressions in it."""
+
+    __slots__ = ("expressions", "text")
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.expressions: list[int] = []
+
+
+class _HereDocument:
+    """A here-document that was announced and whose body comes after the line."""
+
+    __slots__ = ("delimiter", "quoted", "shell", "tabs")
+
+    def __init__(self, delimiter: str, *, quoted: bool, tabs: bool) -> None:
+        self.delimiter = delimiter
+        self.quoted = quoted
+        self.tabs = tabs
+        self.shell = ""
+
+
+class _Frame:
+    """Something open: a list of commands, a pair of quotes, an expansion, the body of a here-document."""
+
+    __slots__ = ("after", "cases", "documents", "foreign", "kind", "limit", "parens", "word", "words")
+
+    def __init__(self, kind: str, limit: int, *, after: int = 0, foreign: str = "") -> None:
+        self.kind = kind
+        self.limit = limit
+        self.after = after
+        self.foreign = foreign
+        self.parens = 0
+        self.cases = 0
+        self.words: list[_Word] = []
+        self.word: _Word | None = None
+        self.documents: list[_HereDocument] = []
+
+
+_COMMANDS = re.compile(r"\\.|['\"`]|\$\(\(|\$[({']|<<<|<<-?|\{\{|[();|&\n#]|[ \t]+", re.S)
+_DOUBLE = re.compile(r"\\.|[\"`]|\$\(\(|\$[({]|\{\{", re.S)
+_HERE = re.compile(r"\\.|`|\$\(\(|\$[({]|\{\{", re.S)
+_PARAMETER = re.compile(r"\\.|[\"`}]|\$\(\(|\$[({]|\{\{", re.S)
+_ARITHMETIC = re.compile(r"`|\$\(\(|\$[({]|[()]|\{\{")
+
+_TOKENS = {
+    "commands": _COMMANDS,
+    "$( )": _COMMANDS,
+    "back quotes": _COMMANDS,
+    "double": _DOUBLE,
+    "here": _HERE,
+    "parameter": _PARAMETER,
+    "arithmetic": _ARITHMETIC,
+}
+_LISTS = frozenset({"commands", "$( )", "back quotes"})
+_HAZARDS = {"$( )": "$( )", "back quotes": "back quotes", "arithmetic": "$( )"}
+
+
+class _Reader:
+    """Goes through a command once, from token to token, with a stack of what is open."""
+
+    def __init__(self, text: str, found: list[Expression]) -> None:
+        self.text = text
+        self.found = found
+        self.at = {expression.start: index for index, expression in enumerate(found)}
+        self.frames = [_Frame("commands", len(text))]
+        self.lists = [self.frames[0]]
+        self.pending: list[_HereDocument] = []
+
+    def read(self) -> tuple[Expression, ...]:
+        """The expressions with their places."""
+        position = 0
+        while self.frames:
+            position = self._token(position)
+        return tuple(self.found)
+
+    def _token(self, position: int) -> int:
+        frame = self.frames[-1]
+        match = _TOKENS[frame.kind].search(self.text, position, frame.limit)
+        if match is None:
+            self._literal(self.text[position : frame.limit])
+            return self._close_at_limit(frame)
+        if match.start() > position:
+            self._literal(self.text[position : match.start()])
+        token = match.group()
+        if token == "{{":
+            return self._expression(match.start())
+        if token[0] == "\\":
+            if token != "\\\n":
+                self._literal(token[1:])
+            return match.end()
+        common = self._OPENING.get(token)
+        if common is not None and not (token == "`" and frame.kind == "back quotes"):
+            return common(self, match.end())
+        return self._own(frame, token, match.start(), match.end())
+
+    def _own(self, frame: _Frame, token: str, start: int, end: int) -> int:
+        """Tokens that mean something in the open frame only."""
+        match frame.kind:
+            case "double" | "parameter" if token == ('"' if frame.kind == "double" else "}"):
+                self._pop()
+            case "parameter" if token == '"':
+                self._push(_Frame("double", frame.limit))
+            case "arithmetic":
+                return self._arithmetic(frame, token, end)
+            case kind if kind in _LISTS:
+                return self._in_list(frame, token, start, end)
+            case _:
+                self._literal(token)
+        return end
+
+    def _arithmetic(self, frame: _Frame, token: str, end: int) -> int:
+        frame.parens += 1 if token == "(" else -1
+        if frame.parens == 0:
+            self._pop()
+        return end
+
+    # --- a list of commands -------------------------------------------------------------------------
+
+    def _in_list(self, frame: _Frame, token: str, start: int, end: int) -> int:
+        special = self._LISTED.get(token)
+        if special is not None:
+            return special(self, frame, start, end)
+        if token.isspace():
+            self._end_word(frame)
+        elif token in {"<<", "<<-"}:
+            return self._announce(frame, token, end)
+        elif token == "<<<":
+            self._end_word(frame)
+        elif token == "&" and (self.text[start - 1 : start] == ">" or self.text[end : end + 1] == ">"):
+            self._literal(token)
+        else:
+            self._end_command(frame)
+        return end
+
+    def _single(self, frame: _Frame, _start: int, end: int) -> int:
+        close = self.text.find("'", end, frame.limit)
+        return self._quoted(end, frame.limit if close < 0 else close)
+
+    def _escaped_single(self, frame: _Frame, _start: int, end: int) -> int:
+        close = end
+        while close < frame.limit and self.text[close] != "'":
+            close += 2 if self.text[close] == "\\" else 1
+        return self._quoted(end, min(close, frame.limit))
+
+    def _quoted(self, start: int, close: int) -> int:
+        at = self.text.find("{{", start, close)
+        while at >= 0:
+            if at in self.at:
+                self._place(at, "single")
+            at = self.text.find("{{", at + 1, close)
+        self._literal(self.text[start:close])
+        return close + 1
+
+    def _double(self, frame: _Frame, _start: int, end: int) -> int:
+        self._literal("")
+        self._push(_Frame("double", frame.limit))
+        return end
+
+    def _comment(self, frame: _Frame, start: int, end: int) -> int:
+        if frame.word is not None:
+            self._literal("#")
+            return end
+        newline = self.text.find("\n", start, frame.limit)
+        return frame.limit if newline < 0 else newline
+
+    def _newline(self, frame: _Frame, _start: int, end: int) -> int:
+        self._end_command(frame)
+        return self._body(end) if self.pending else end
+
+    def _paren(self, frame: _Frame, _start: int, end: int) -> int:
+        self._end_command(frame)
+        frame.parens += 1
+        return end
+
+    def _close_paren(self, frame: _Frame, _start: int, end: int) -> int:
+        self._end_command(frame)
+        if frame.parens:
+            frame.parens -= 1
+        elif frame.kind == "$( )" and not frame.cases:
+            self._pop()
+        return end
+
+    def _close_back(self, frame: _Frame, _start: int, end: int) -> int:
+        self._end_command(frame)
+        self._pop()
+        return end
+
+    # --- what opens anywhere ------------------------------------------------------------------------
+
+    def _open(self, kind: str, end: int, parens: int = 0) -> int:
+        self._literal("")
+        frame = _Frame(kind, self.frames[-1].limit)
+        frame.parens = parens
+        self._push(frame)
+        return end
+
+    def _push(self, frame: _Frame) -> None:
+        self.frames.append(frame)
+        if frame.kind in _LISTS:
+            self.lists.append(frame)
+
+    def _pop(self) -> _Frame:
+        frame = self.frames.pop()
+        if frame.kind in _LISTS:
+            self.lists.pop()
+        return frame
+
+    def _close_at_limit(self, frame: _Frame) -> int:
+        """Whatever is still open where a here-document or the text ends is closed there."""
+        limit = frame.limit
+        while self.frames and self.frames[-1].limit == limit:
+            closed = self._pop()
+            if closed.kind in _LISTS:
+                self._end_command(closed)
+            if closed.kind == "here":
+                return self._body(closed.after) if self.pending else closed.after
+        return limit
+
+    # --- words --------------------------------------------------------------------------------------
+
+    def _literal(self, text: str) -> None:
+        frame = self.lists[-1] if self.lists else None
+        if frame is None or self.frames[-1].kind == "here":
+            return
+        if frame.word is None:
+            frame.word = _Word()
+            frame.words.append(frame.word)
+        # only the beginning of a word decides what it is
+        if len(frame.word.text) < 64:
+            frame.word.text += text[:64]
+
+    def _end_word(self, frame: _Frame) -> None:
+        if frame.word is not None and len(frame.words) == 1:
+            frame.cases += {"case": 1, "esac": -1}.get(frame.word.text, 0)
+        frame.word = None
+
+    def _end_command(self, frame: _Frame) -> None:
+        self._end_word(frame)
+        if frame.words:
+            self._judge(frame)
+            frame.words = []
+        frame.documents = []
+
+    def _expression(self, start: int) -> int:
+        if start not in self.at:
+            self._literal("{")
+            return start + 1
+        quoting: Place = "bare"
+        for frame in reversed(self.frames):
+            if frame.kind in {"double", "here"}:
+                quoting = "double"
+            if frame.kind in {"double", "here"} or frame.kind in _LISTS:
+                break
+        self._literal("")
+        return self._place(start, quoting)
+
+    def _place(self, start: int, place: Place) -> int:
+        index = self.at[start]
+        hazard = next((_HAZARDS[f.kind] for f in reversed(self.frames) if f.kind in _HAZARDS), "")
+        foreign = next((f.foreign for f in reversed(self.frames) if f.foreign), "")
+        self.found[index] = self.found[index]._replace(place=place, hazard=hazard, foreign=foreign)
+        if self.lists and self.frames[-1].kind != "here":
+            self._literal("")
+            word = self.lists[-1].word
+            if word is not None:
+                word.expressions.append(index)
+        return self.found[index].end
+
+    # --- here-documents -----------------------------------------------------------------------------
+
+    def _announce(self, frame: _Frame, token: str, end: int) -> int:
+        self._end_word(frame)
+        match = _DELIMITER.match(self.text, end, frame.limit)
+        if match is None:
+            return end
+        written = match[1]
+        plain = re.sub(r"['\"\\]", "", written)
+        document = _HereDocument(plain, quoted=plain != written, tabs=token == "<<-")
+        self.pending.append(document)
+        frame.documents.append(document)
+        return match.end()
+
+    def _body(self, start: int) -> int:
+        """Reads the body of the oldest announced here-document, or opens it when it is not quoted."""
+        document = self.pending.pop(0)
+        limit = self.frames[-1].limit if self.frames else len(self.text)
+        end, after = self._extent(document, start, limit)
+        if document.quoted:
+            for at, index in self.at.items():
+                if start <= at < end:
+                    self.found[index] = self.found[index]._replace(
+                        hazard="a quoted here-document", place="double"
+                    )
+            return self._body(after) if self.pending else after
+        self._push(_Frame("here", end, after=after, foreign=document.shell))
+        return start
+
+    def _extent(self, document: _HereDocument, start: int, limit: int) -> tuple[int, int]:
+        """Where the body ends, and where the text goes on after its delimiter."""
+        at = start
+        while at < limit:
+            newline = self.text.find("\n", at, limit)
+            end = limit if newline < 0 else newline
+            line = self.text[at:end]
+            if (line.lstrip("\t") if document.tabs else line) == document.delimiter:
+                return at, min(end + 1, limit)
+            at = end + 1
+        return limit, limit
+
+    # --- which word is code -------------------------------------------------------------------------
+
+    def _judge(self, frame: _Frame) -> None:
+        words = _from_command_word(frame.words)
+        if not words:
+            return
+        name = _base(words[0].text)
+        if name == "eval":
+            for word in words[1:]:
+                self._mark(word, hazard="eval")
+        elif name == "ssh":
+            for word in words[2:]:
+                self._mark(word, foreign="ssh")
+        elif name not in _SPEAKERS:
+            for word, hazard, foreign in _code_words(words):
+                self._mark(word, hazard=hazard, foreign=foreign)
+        if name in _SHELLS:
+            for document in frame.documents:
+                document.shell = f"{name} reading a here-document"
+
+    def _mark(self, word: _Word, *, hazard: str = "", foreign: str = "") -> None:
+        for index in word.expressions:
+            old = self.found[index]
+            self.found[index] = old._replace(hazard=old.hazard or hazard, foreign=old.foreign or foreign)
+
+    _OPENING: dict[str, Callable[[_Reader, int], int]] = {  # noqa: RUF012
+        "$((": lambda self, end: self._open("arithmetic", end, 2),
+        "$(": lambda self, end: self._open("$( )", end),
+        "${": lambda self, end: self._open("parameter", end),
+        "`": lambda self, end: self._open("back quotes", end),
+    }
+    _LISTED: dict[str, Callable[[_Reader, _Frame, int, int], int]] = {  # noqa: RUF012
+        "'": _single,
+        "$'": _escaped_single,
+        '"': _double,
+        "#": _comment,
+        "\n": _newline,
+        "(": _paren,
+        ")": _close_paren,
+        "`": _close_back,
+    }
+
+
+def _from_command_word(words: list[_Word]) -> list[_Word]:
+    """The words from the command's name on: without ``if``, ``NAME=value``, ``command`` and the like."""
+    for index, word in enumerate(words):
+        if word.text in _OPENERS or word.text in _PREFIXES or _ASSIGNMENT.match(word.text):
+            continue
+        return words[index:]
+    return []
+
+
+def _base(word: str) -> str:
+    return word.rpartition("/")[2]
+
+
+def _code_words(words: list[_Word]) -> Iterator[tuple[_Word, str, str]]:
+    """The words that a shell or another interpreter on this command line takes as code."""
+    for index, word in enumerate(words):
+        name = _base(word.text)
+        letter = "c" if name in _SHELLS else _CODE_OPTIONS.get(name)
+        code = None if letter is None else _code_after(words, index + 1, letter)
+        if code is not None and name in _SHELLS:
+            yield code, "sh -c", ""
+        elif code is not None:
+            yield code, "", f"{name} -{letter}"
+
+
+def _code_after(words: list[_Word], index: int, letter: str) -> _Word | None:
+    """The word after an option that holds ``letter``, as far as options go."""
+    while index < len(words) and words[index].text[:1] in {"-", "+"}:
+        option = words[index].text
+        index += 1
+        if option[:2] != "--" and letter in option[1:]:
+            return words[index] if index < len(words) else None
+        if option in {"-o", "+o", "-O", "+O"}:
+            index += 1
+    return None

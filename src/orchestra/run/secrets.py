@@ -1,0 +1,81 @@
+"""Secrets in texts and values: found, and replaced by ``[redacted:NAME]`` (S18)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+SHORTEST = 8
+"""Characters below which a value is left alone: replacing it would garble ordinary text."""
+
+FORMATS: tuple[tuple[str, str, str], ...] = (
+    ("anthropic-key", "sk-ant-", r"sk-ant-[A-Za-z0-9_-]{16,}"),
+    ("openai-key", "sk-", r"sk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,}"),
+    ("openrouter-key", "sk-or-", r"sk-or-[A-Za-z0-9_-]{16,}"),
+    ("google-key", "AIza", r"AIza[A-Za-z0-9_-]{35}"),
+    ("aws-key", "AKIA", r"AKIA[A-Z0-9]{16}"),
+    ("aws-key", "ASIA", r"ASIA[A-Z0-9]{16}"),
+    ("github-token", "gh", r"gh[pousr]_[A-Za-z0-9]{36,}"),
+    ("github-token", "github_pat_", r"github_pat_[A-Za-z0-9_]{22,}"),
+    ("gitlab-token", "glpat-", r"glpat-[A-Za-z0-9_-]{20,}"),
+    ("slack-token", "xox", r"xox[abposr]-[A-Za-z0-9-]{10,}"),
+    ("private-key", "-----BEGIN", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"),
+)
+"""The usual key formats: name, a fixed beginning (for a cheap first look), pattern."""
+
+class Redactor:
+    """Replaces known secret values and the usual key formats by ``[redacted:NAME]``."""
+
+    __slots__ = ("_formats", "_values", "short")
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        usable = [(value, name) for name, value in secrets.items() if len(value) >= SHORTEST]
+        self._values = sorted(usable, key=lambda pair: -len(pair[0]))
+        self._formats = tuple((name, start, re.compile(pattern)) for name, start, pattern in FORMATS)
+        self.short = tuple(sorted(name for name, value in secrets.items() if 0 < len(value) < SHORTEST))
+
+    def text(self, text: str) -> str:
+        """The text without secrets; the same object when there is none."""
+        if len(text) < SHORTEST:
+            return text
+        for value, name in self._values:
+            if value in text:
+                text = text.replace(value, f"[redacted:{name}]")
+        for name, start, pattern in self._formats:
+            if start in text:
+                text = pattern.sub(f"[redacted:{name}]", text)
+        return text
+
+    def find(self, text: str) -> Iterable[tuple[int, int, str]]:
+        """Start, end and name of every secret in a text, in order."""
+        found = [
+            (match.start(), match.end(), name)
+            for name, start, pattern in self._formats
+            if start in text
+            for match in pattern.finditer(text)
+        ]
+        for value, name in self._values:
+            at = text.find(value)
+            while at >= 0:
+                found.append((at, at + len(value), name))
+                at = text.find(value, at + 1)
+        return sorted(found)
+
+    def value(self, value: Any) -> Any:
+        """A JSON-like value without secrets; the same object when there is none."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            changed = {
+                self.text(key): new
+                for key, item in value.items()
+                if (new := self.value(item)) is not item or self.text(key) is not key
+            }
+            return {**{k: v for k, v in value.items() if self.text(k) is k}, **changed} if changed else value
+        if isinstance(value, list | tuple):
+            items = [self.value(item) for item in value]
+            if all(new is old for new, old in zip(items, value, strict=True)):
+                return value
+            return type(value)(items)
+        return value

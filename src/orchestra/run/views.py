@@ -1,0 +1,127 @@
+"""What people see of a session, folded from its events: the row of a listing, its true state (S25)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestra.run.events import (
+    CheckpointSaved,
+    EdgeSelected,
+    PipelineCompleted,
+    PipelineFailed,
+    PipelinePaused,
+    PipelineStarted,
+    Recorded,
+    StageCompleted,
+    StageFailed,
+    StageRetrying,
+    StageStarted,
+)
+from orchestra.run.state import RunState
+
+
+class Phase(StrEnum):
+    """Where a session stands (S25)."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    CRASHED = "crashed"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+ATTENTION: tuple[Phase, ...] = (Phase.CRASHED, Phase.PAUSED, Phase.RUNNING, Phase.FAILED, Phase.COMPLETED)
+"""The order of a listing: what needs a person first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One session in a listing. ``detail`` says why it paused, failed or crashed; times are UTC ms."""
+
+    session: str
+    context_id: int
+    pipeline: str
+    title: str
+    phase: Phase
+    node: str
+    detail: str
+    steps: int
+    turns: int
+    started_ms: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newest:
+    """What the newest events of a session tell; ``complete`` once nothing older is needed."""
+
+    end: PipelineCompleted | PipelineFailed | PipelinePaused | None = None
+    node: str = ""
+    steps: int = 0
+    started_ms: int = 0
+    last_ms: int = 0
+    complete: bool = False
+
+
+def newest(events: Sequence[Recorded]) -> Newest:
+    """Read a session's newest events (oldest first) for its row, as far back as its last checkpoint."""
+    end: PipelineCompleted | PipelineFailed | PipelinePaused | None = None
+    node = ""
+    last_ms = events[-1].meta.at if events else 0
+    for place, recorded in enumerate(reversed(events)):
+        event = recorded.event
+        match event:
+            case PipelineCompleted() | PipelineFailed() | PipelinePaused():
+                end = event if place == 0 else end
+                node = node or event.node
+            case StageStarted() | StageRetrying() | StageCompleted() | StageFailed():
+                node = node or event.node
+            case EdgeSelected():
+                node = node or event.target
+            case CheckpointSaved():
+                node = node or event.next_node or event.current_node
+                return Newest(
+                    end=end,
+                    node=node,
+                    steps=event.completed,
+                    started_ms=event.started_ms,
+                    last_ms=last_ms,
+                    complete=True,
+                )
+            case PipelineStarted():
+                return Newest(
+                    end=end, node=node, started_ms=recorded.meta.at, last_ms=last_ms, complete=True
+                )
+            case _:
+                pass
+    return Newest(end=end, node=node, last_ms=last_ms)
+
+
+def phase_of(end: object, *, alive: bool) -> tuple[Phase, str]:
+    """The true state of a session from its last event and whether a runner holds it, with the reason."""
+    match end:
+        case PipelineCompleted():
+            return Phase.COMPLETED, "" if end.status == "success" else end.status
+        case PipelineFailed():
+            return Phase.FAILED, end.error
+        case _ if alive:
+            return Phase.RUNNING, ""
+        case PipelinePaused():
+            return Phase.PAUSED, end.reason
+        case _:
+            return Phase.CRASHED, "its runner is gone"
+
+
+def state_phase(state: RunState, *, alive: bool) -> tuple[Phase, str]:
+    """The same from a folded state."""
+    if state.result is not None and state.result.good:
+        return Phase.COMPLETED, "" if state.result.text == "success" else state.result.text
+    if state.result is not None:
+        return Phase.FAILED, state.result.text
+    if alive:
+        return Phase.RUNNING, ""
+    if state.paused:
+        return Phase.PAUSED, state.paused
+    return Phase.CRASHED, "its runner is gone"
