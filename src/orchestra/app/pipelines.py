@@ -95,7 +95,7 @@ def compile_pipeline(
     linted = lint(
         graph,
         rules=tuple(_load("orchestra.lint")),
-        known_types=BUILT_IN_TYPES | frozenset(HANDLER_POINTS()),
+        known_types=BUILT_IN_TYPES | frozenset(handler_points()),
         strict=strict,
     )
     graph = transform(graph, variables, tuple(_load("orchestra.transforms")))
@@ -113,7 +113,7 @@ def _secrets(source: Source, secrets: Mapping[str, str]) -> Iterable[Diagnostic]
         )
 
 
-def HANDLER_POINTS() -> tuple[str, ...]:  # noqa: N802
+def handler_points() -> tuple[str, ...]:
     """The handler types that installed packages offer under the entry point ``orchestra.handlers``."""
     return tuple(point.name for point in entry_points(group="orchestra.handlers"))
 

@@ -8,8 +8,10 @@ anything. What it cannot tell it takes for plain text.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Container, Iterator
-from typing import Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 Place: TypeAlias = Literal["bare", "double", "single"]
 """How the shell reads the place: unquoted, inside double quotes or an unquoted here-document, inside
@@ -37,7 +39,7 @@ NAMESPACES = frozenset(
 )
 """The roots of the run's context (engine.md 2); a variable of the run is a root too."""
 
-_EXPRESSION = re.compile(r"\{\{\s*([A-Za-z_]\w*(?:\.[\w-]+)*)\s*(\|\s*raw\s*)?\}\}", re.A)
+_EXPRESSION = re.compile(r"\{\{\s*([A-Za-z_]\w*(?:\.[\w-]+)*)\s*(\|\s*raw\s*)?\}\}", re.ASCII)
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 _CODE_OPTIONS = {
     **dict.fromkeys(("python", "python2", "python3"), "c"),
@@ -47,8 +49,8 @@ _CODE_OPTIONS = {
 _SPEAKERS = frozenset({"echo", "printf", "grep", "egrep", "rg"})
 _OPENERS = frozenset({"!", "{", "do", "elif", "else", "if", "then", "time", "until", "while"})
 _PREFIXES = frozenset({"builtin", "command", "exec"})
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=", re.A)
-_DELIMITER = re.compile(r"[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\.|[^\s'\"\\;|&<>()])+)", re.S)
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=", re.ASCII)
+_DELIMITER = re.compile(r"[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\.|[^\s'\"\\;|&<>()])+)", re.DOTALL)
 
 
 class Expression(NamedTuple):
@@ -108,16 +110,42 @@ class _HereDocument:
         self.shell = ""
 
 
+_PLACES: dict[str, Place] = {
+    "commands": "bare",
+    "$( )": "bare",
+    "back quotes": "bare",
+    "double": "double",
+    "here": "double",
+}
+_HAZARDS = {"$( )": "$( )", "back quotes": "back quotes", "arithmetic": "$( )"}
+
+
 class _Frame:
     """Something open: a list of commands, a pair of quotes, an expansion, the body of a here-document."""
 
-    __slots__ = ("after", "cases", "documents", "foreign", "kind", "limit", "parens", "word", "words")
+    __slots__ = (
+        "after",
+        "cases",
+        "documents",
+        "foreign",
+        "hazard",
+        "kind",
+        "limit",
+        "parens",
+        "place",
+        "word",
+        "words",
+    )
 
-    def __init__(self, kind: str, limit: int, *, after: int = 0, foreign: str = "") -> None:
+    def __init__(
+        self, kind: str, limit: int, around: _Frame | None, *, after: int = 0, foreign: str = ""
+    ) -> None:
         self.kind = kind
         self.limit = limit
         self.after = after
-        self.foreign = foreign
+        self.place: Place = _PLACES.get(kind) or (around.place if around else "bare")
+        self.hazard = _HAZARDS.get(kind) or (around.hazard if around else "")
+        self.foreign = foreign or (around.foreign if around else "")
         self.parens = 0
         self.cases = 0
         self.words: list[_Word] = []
@@ -125,10 +153,10 @@ class _Frame:
         self.documents: list[_HereDocument] = []
 
 
-_COMMANDS = re.compile(r"\\.|['\"`]|\$\(\(|\$[({']|<<<|<<-?|\{\{|[();|&\n#]|[ \t]+", re.S)
-_DOUBLE = re.compile(r"\\.|[\"`]|\$\(\(|\$[({]|\{\{", re.S)
-_HERE = re.compile(r"\\.|`|\$\(\(|\$[({]|\{\{", re.S)
-_PARAMETER = re.compile(r"\\.|[\"`}]|\$\(\(|\$[({]|\{\{", re.S)
+_COMMANDS = re.compile(r"\\.|['\"`]|\$\(\(|\$[({']|<<<|<<-?|\{\{|[();|&\n#]|[ \t]+", re.DOTALL)
+_DOUBLE = re.compile(r"\\.|[\"`]|\$\(\(|\$[({]|\{\{", re.DOTALL)
+_HERE = re.compile(r"\\.|`|\$\(\(|\$[({]|\{\{", re.DOTALL)
+_PARAMETER = re.compile(r"\\.|[\"`}]|\$\(\(|\$[({]|\{\{", re.DOTALL)
 _ARITHMETIC = re.compile(r"`|\$\(\(|\$[({]|[()]|\{\{")
 
 _TOKENS = {
@@ -141,7 +169,6 @@ _TOKENS = {
     "arithmetic": _ARITHMETIC,
 }
 _LISTS = frozenset({"commands", "$( )", "back quotes"})
-_HAZARDS = {"$( )": "$( )", "back quotes": "back quotes", "arithmetic": "$( )"}
 
 
 class _Reader:
@@ -151,9 +178,9 @@ class _Reader:
         self.text = text
         self.found = found
         self.at = {expression.start: index for index, expression in enumerate(found)}
-        self.frames = [_Frame("commands", len(text))]
+        self.frames = [_Frame("commands", len(text), None)]
         self.lists = [self.frames[0]]
-        self.pending: list[_HereDocument] = []
+        self.pending: deque[_HereDocument] = deque()
 
     def read(self) -> tuple[Expression, ...]:
         """The expressions with their places."""
@@ -188,7 +215,7 @@ class _Reader:
             case "double" | "parameter" if token == ('"' if frame.kind == "double" else "}"):
                 self._pop()
             case "parameter" if token == '"':
-                self._push(_Frame("double", frame.limit))
+                self._push(_Frame("double", frame.limit, frame))
             case "arithmetic":
                 return self._arithmetic(frame, token, end)
             case kind if kind in _LISTS:
@@ -242,7 +269,7 @@ class _Reader:
 
     def _double(self, frame: _Frame, _start: int, end: int) -> int:
         self._literal("")
-        self._push(_Frame("double", frame.limit))
+        self._push(_Frame("double", frame.limit, frame))
         return end
 
     def _comment(self, frame: _Frame, start: int, end: int) -> int:
@@ -278,7 +305,7 @@ class _Reader:
 
     def _open(self, kind: str, end: int, parens: int = 0) -> int:
         self._literal("")
-        frame = _Frame(kind, self.frames[-1].limit)
+        frame = _Frame(kind, self.frames[-1].limit, self.frames[-1])
         frame.parens = parens
         self._push(frame)
         return end
@@ -334,21 +361,15 @@ class _Reader:
         if start not in self.at:
             self._literal("{")
             return start + 1
-        quoting: Place = "bare"
-        for frame in reversed(self.frames):
-            if frame.kind in {"double", "here"}:
-                quoting = "double"
-            if frame.kind in {"double", "here"} or frame.kind in _LISTS:
-                break
-        self._literal("")
-        return self._place(start, quoting)
+        return self._place(start, self.frames[-1].place)
 
     def _place(self, start: int, place: Place) -> int:
         index = self.at[start]
-        hazard = next((_HAZARDS[f.kind] for f in reversed(self.frames) if f.kind in _HAZARDS), "")
-        foreign = next((f.foreign for f in reversed(self.frames) if f.foreign), "")
-        self.found[index] = self.found[index]._replace(place=place, hazard=hazard, foreign=foreign)
-        if self.lists and self.frames[-1].kind != "here":
+        frame = self.frames[-1]
+        self.found[index] = self.found[index]._replace(
+            place=place, hazard=frame.hazard, foreign=frame.foreign
+        )
+        if self.lists and frame.kind != "here":
             self._literal("")
             word = self.lists[-1].word
             if word is not None:
@@ -370,19 +391,24 @@ class _Reader:
         return match.end()
 
     def _body(self, start: int) -> int:
-        """Reads the body of the oldest announced here-document, or opens it when it is not quoted."""
-        document = self.pending.pop(0)
+        """Reads the bodies of the announced here-documents, up to the first that is not quoted."""
         limit = self.frames[-1].limit if self.frames else len(self.text)
-        end, after = self._extent(document, start, limit)
-        if document.quoted:
-            for at, index in self.at.items():
-                if start <= at < end:
-                    self.found[index] = self.found[index]._replace(
-                        hazard="a quoted here-document", place="double"
-                    )
-            return self._body(after) if self.pending else after
-        self._push(_Frame("here", end, after=after, foreign=document.shell))
+        while self.pending:
+            document = self.pending.popleft()
+            end, after = self._extent(document, start, limit)
+            if not document.quoted:
+                around = self.frames[-1] if self.frames else None
+                self._push(_Frame("here", end, around, after=after, foreign=document.shell))
+                return start
+            for index in range(self._first(start), self._first(end)):
+                self.found[index] = self.found[index]._replace(
+                    hazard="a quoted here-document", place="double"
+                )
+            start = after
         return start
+
+    def _first(self, offset: int) -> int:
+        return bisect_left(self.found, offset, key=lambda expression: expression.start)
 
     def _extent(self, document: _HereDocument, start: int, limit: int) -> tuple[int, int]:
         """Where the body ends, and where the text goes on after its delimiter."""
@@ -421,13 +447,13 @@ class _Reader:
             old = self.found[index]
             self.found[index] = old._replace(hazard=old.hazard or hazard, foreign=old.foreign or foreign)
 
-    _OPENING: dict[str, Callable[[_Reader, int], int]] = {  # noqa: RUF012
+    _OPENING: ClassVar[dict[str, Callable[[_Reader, int], int]]] = {
         "$((": lambda self, end: self._open("arithmetic", end, 2),
         "$(": lambda self, end: self._open("$( )", end),
         "${": lambda self, end: self._open("parameter", end),
         "`": lambda self, end: self._open("back quotes", end),
     }
-    _LISTED: dict[str, Callable[[_Reader, _Frame, int, int], int]] = {  # noqa: RUF012
+    _LISTED: ClassVar[dict[str, Callable[[_Reader, _Frame, int, int], int]]] = {
         "'": _single,
         "$'": _escaped_single,
         '"': _double,

@@ -1,0 +1,188 @@
+"""From a checked pipeline to a running session: the engine, the handlers, the store and the clock joined."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points, version
+
+from blake3 import blake3
+
+from orchestra.agents.simulation import Simulation
+from orchestra.app.pipelines import Pipeline
+from orchestra.clock import SystemClock
+from orchestra.config.settings import Settings
+from orchestra.config.simulation import parse_script
+from orchestra.cxdb.registry import bundle
+from orchestra.engine.control import Control
+from orchestra.engine.journal import Listener
+from orchestra.engine.runner import Handlers, Runner
+from orchestra.engine.sessions import Opened, Origin, open_session
+from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
+from orchestra.graph.model import Graph
+from orchestra.handlers.codergen import Codergen
+from orchestra.handlers.control import conditional, exit_, start as start_
+from orchestra.ports import Clock, CodergenBackend, Handler, Store
+from orchestra.run.context import reserved
+from orchestra.run.events import PipelineStarted, WarningRaised
+from orchestra.run.outcome import Json
+from orchestra.run.secrets import SHORTEST, Redactor
+from orchestra.run.state import Result, RunState
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+def handlers(backend: CodergenBackend) -> Handlers:
+    """The built-in handlers, and those that installed packages register (E2)."""
+    by_type: dict[str, Handler] = {
+        "start": start_,
+        "exit": exit_,
+        "conditional": conditional,
+        "codergen": Codergen(backend),
+    }
+    for point in entry_points(group="orchestra.handlers"):
+        by_type[point.name] = point.load()
+    return Handlers(by_type=by_type, own_keys={})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A session that this process runs."""
+
+    opened: Opened
+    runner: Runner
+    control: Control
+
+    @property
+    def session(self) -> str:
+        """The display id (S14)."""
+        return self.opened.session
+
+    @property
+    def context_id(self) -> int:
+        """The session's CXDB context."""
+        return self.opened.context_id
+
+    @property
+    def state(self) -> RunState:
+        """The folded state as it stands."""
+        return self.opened.journal.state
+
+    async def walk(self) -> Result | None:
+        """Run to the end, or None when it was paused; the session is let go in any case."""
+        try:
+            return await self.runner.walk()
+        finally:
+            self.opened.hold.release()
+
+
+async def start(
+    pipeline: Pipeline,
+    *,
+    store: Store,
+    settings: Settings,
+    variables: Mapping[str, str],
+    simulation: Source | None = None,
+    label: str = "",
+    listeners: tuple[Listener, ...] = (),
+    clock: Clock | None = None,
+) -> Run:
+    """Open a session for a pipeline, ready to walk. Raises ``InvalidPipeline``, ``ConfigError``, ``StoreError``.
+
+    Nothing is written before every check has passed.
+    """
+    graph = pipeline.checked()
+    redactor = Redactor(settings.secrets)
+    given = check_variables(variables, redactor)
+    script = parse_script(simulation, graph.nodes) if simulation is not None else {}
+    if simulation is not None:
+        _no_secret(simulation, redactor)
+    registry = handlers(Simulation(script))
+    _runnable(graph, registry, pipeline.diagnostics)
+    clock = clock or SystemClock()
+    await store.publish_types(*bundle())
+    text = pipeline.source.text
+    started = PipelineStarted(
+        pipeline=graph.name,
+        goal=graph.goal,
+        label=label or graph.text("label"),
+        dot=text,
+        file=pipeline.source.name,
+        graph_hash=blake3(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        variables=given,
+        mailbox=0,
+        simulation=simulation.text if simulation is not None else "",
+        backend=settings.backend,
+        version=version("orchestra-dot"),
+    )
+    origin = Origin(host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"))
+    opened = await open_session(
+        store=store, clock=clock, redactor=redactor, listeners=listeners, origin=origin, started=started
+    )
+    for name in redactor.short:
+        opened.journal.record(
+            WarningRaised(
+                message=f"the value of {name} is shorter than {SHORTEST} characters and is not redacted",
+                rule="short_secret",
+            )
+        )
+    control = Control()
+    runner = Runner(graph=graph, journal=opened.journal, handlers=registry, clock=clock, control=control)
+    return Run(opened=opened, runner=runner, control=control)
+
+
+def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[str, Json]:
+    """The variables as they are recorded. Raises ``ConfigError`` for a name or a value that cannot be used."""
+    for name, value in variables.items():
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} is no name for a variable", fix="letters, digits and _ . - after a letter")
+        if reserved(name):
+            raise ConfigError(f"{name!r} belongs to the engine and cannot be given as a variable")
+        found = next(iter(redactor.find(value)), None)
+        if found is not None:
+            raise ConfigError(
+                f"the value of {name} holds a secret ({found[2]}); variables are recorded as they are",
+                fix="give it to the agent by an environment variable instead",
+            )
+    return dict(variables)
+
+
+def _no_secret(source: Source, redactor: Redactor) -> None:
+    for start_at, _end, name in redactor.find(source.text):
+        line, column = source.position(start_at)
+        raise ConfigError(f"{source.name}:{line}:{column}: the script holds a secret ({name})")
+
+
+def _runnable(graph: Graph, registry: Handlers, known: tuple[Diagnostic, ...]) -> None:
+    """Refuse what this version would not do as written, rather than run it as something else."""
+    problems = []
+    for node in graph.nodes.values():
+        kind, handler = registry.resolve(graph, node.id)
+        if handler is None:
+            problems.append(
+                Diagnostic(
+                    rule="handler_missing",
+                    severity=Severity.ERROR,
+                    message=f"node {node.id!r} needs a handler for {kind!r}, which is not in this version",
+                    span=node.span_of("type" if node.has("type") else "shape", node.span),
+                    node=node.id,
+                    fix="it runs: " + ", ".join(sorted(registry.by_type)),
+                )
+            )
+    for edge in graph.edges:
+        if edge.flag("loop_restart"):
+            problems.append(
+                Diagnostic(
+                    rule="handler_missing",
+                    severity=Severity.ERROR,
+                    message=f"edge {edge.source} -> {edge.target} has loop_restart, which is not in this version",
+                    span=edge.span_of("loop_restart", edge.span),
+                    edge=(edge.source, edge.target),
+                    fix="bound the loop with max_visits instead",
+                )
+            )
+    if problems:
+        raise InvalidPipeline((*known, *problems))
