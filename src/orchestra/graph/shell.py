@@ -144,8 +144,8 @@ class _Frame:
         self.limit = limit
         self.after = after
         self.place: Place = _PLACES.get(kind) or (around.place if around else "bare")
-        self.hazard = _HAZARDS.get(kind) or (around.hazard if around else "")
-        self.foreign = foreign or (around.foreign if around else "")
+        self.hazard: str = _HAZARDS.get(kind) or (around.hazard if around else "")
+        self.foreign: str = foreign or (around.foreign if around else "")
         self.parens = 0
         self.cases = 0
         self.words: list[_Word] = []
