@@ -16,7 +16,7 @@ class SystemClock:
     """Implements the ``Clock`` port. ``seed`` fixes the jitter for a test."""
 
     def __init__(self, seed: int | None = None) -> None:
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)
 
     def now_ms(self) -> int:
         """UTC, in milliseconds."""

@@ -59,9 +59,7 @@ class Simulation:
 
 
 def _outcome(task: AgentTask, result: Scripted) -> Outcome:
-    legal = {
-        word for edge in task.graph.outgoing(task.node.id) for word in edge.condition.outcome_words
-    }
+    legal = {word for edge in task.graph.outgoing(task.node.id) for word in edge.condition.outcome_words}
     status, word, problem = read_status(result.status, legal)
     if problem:
         return failed(problem, FailureClass.TERMINAL)

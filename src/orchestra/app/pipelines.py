@@ -51,7 +51,9 @@ def read(file: Path | str) -> tuple[Source, tuple[Diagnostic, ...]]:
         if path.is_dir():
             raise ConfigError(f"{path} is a folder, not a pipeline file", fix=_suggest_inside(path))
         if path.exists() and not path.is_file():
-            raise ConfigError(f"{path} is not a regular file", fix="give the path of a .dot file, or - for standard input")
+            raise ConfigError(
+                f"{path} is not a regular file", fix="give the path of a .dot file, or - for standard input"
+            )
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{path} is larger than {MAX_BYTES // 2**20} MiB: that is no pipeline file")
         data = path.read_bytes()

@@ -24,7 +24,8 @@ from orchestra.engine.sessions import Opened, Origin, open_session
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
 from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
-from orchestra.handlers.control import conditional, exit_, start as start_
+from orchestra.handlers.control import conditional, exit_
+from orchestra.handlers.control import start as start_
 from orchestra.ports import Clock, CodergenBackend, Handler, Store
 from orchestra.run.context import reserved
 from orchestra.run.events import PipelineStarted, WarningRaised
@@ -90,9 +91,10 @@ async def start(
     listeners: tuple[Listener, ...] = (),
     clock: Clock | None = None,
 ) -> Run:
-    """Open a session for a pipeline, ready to walk. Raises ``InvalidPipeline``, ``ConfigError``, ``StoreError``.
+    """Open a session for a pipeline, ready to walk.
 
-    Nothing is written before every check has passed.
+    Raises ``InvalidPipeline``, ``ConfigError`` and ``StoreError``. Nothing is written before every
+    check has passed.
     """
     graph = pipeline.checked()
     redactor = Redactor(settings.secrets)
@@ -158,7 +160,7 @@ def _no_secret(source: Source, redactor: Redactor) -> None:
 
 def _runnable(graph: Graph, registry: Handlers, known: tuple[Diagnostic, ...]) -> None:
     """Refuse what this version would not do as written, rather than run it as something else."""
-    problems = []
+    problems: list[Diagnostic] = []
     for node in graph.nodes.values():
         kind, handler = registry.resolve(graph, node.id)
         if handler is None:
@@ -172,17 +174,17 @@ def _runnable(graph: Graph, registry: Handlers, known: tuple[Diagnostic, ...]) -
                     fix="it runs: " + ", ".join(sorted(registry.by_type)),
                 )
             )
-    for edge in graph.edges:
-        if edge.flag("loop_restart"):
-            problems.append(
-                Diagnostic(
-                    rule="handler_missing",
-                    severity=Severity.ERROR,
-                    message=f"edge {edge.source} -> {edge.target} has loop_restart, which is not in this version",
-                    span=edge.span_of("loop_restart", edge.span),
-                    edge=(edge.source, edge.target),
-                    fix="bound the loop with max_visits instead",
-                )
-            )
+    problems.extend(
+        Diagnostic(
+            rule="handler_missing",
+            severity=Severity.ERROR,
+            message=f"edge {edge.source} -> {edge.target} has loop_restart, which is not in this version",
+            span=edge.span_of("loop_restart", edge.span),
+            edge=(edge.source, edge.target),
+            fix="bound the loop with max_visits instead",
+        )
+        for edge in graph.edges
+        if edge.flag("loop_restart")
+    )
     if problems:
         raise InvalidPipeline((*known, *problems))

@@ -104,13 +104,11 @@ def _check(document: Document, data: dict[str, Any], path: tuple[str, ...]) -> N
         if here in KEYS:
             kind, _meaning = KEYS[here]
             if not isinstance(value, kind):
-                wanted = {str: "a text", list: "a list"}[kind]
+                wanted = "a list" if kind is list else "a text"
                 raise ConfigError(f"{'.'.join(here)}: {wanted} is wanted here", span=document.span(here))
         elif any(known[: len(here)] == here for known in KEYS):
             if not isinstance(value, dict):
-                raise ConfigError(
-                    f"{'.'.join(here)}: keys and values are wanted here", span=document.span(here)
-                )
+                raise ConfigError(f"{'.'.join(here)}: keys and values are wanted here", span=document.span(here))
             _check(document, value, here)
         else:
             raise _unknown(document, here)
@@ -157,7 +155,11 @@ def _place(text: str, base: Path) -> Path | None:
 def state_directory(environment: Mapping[str, str]) -> Path:
     """Orchestra's folder in the XDG state directory."""
     home = environment.get("XDG_STATE_HOME")
-    base = Path(home) if home and Path(home).is_absolute() else Path(environment.get("HOME") or "~").expanduser() / ".local" / "state"
+    base = (
+        Path(home)
+        if home and Path(home).is_absolute()
+        else Path(environment.get("HOME") or "~").expanduser() / ".local" / "state"
+    )
     return base / "orchestra"
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.agents.simulation import Script, Scripted
-from orchestra.config.yaml import Document, Path as Keys, load
+from orchestra.config.yaml import Document, load
+from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, Source
 from orchestra.run.outcome import FailureClass, Status
 from orchestra.run.plain import plain_json

@@ -60,7 +60,12 @@ def _fields(fields: dict[int, FieldTag]) -> dict[str, object]:
 
 def _plain(fields: dict[int, tuple[str, str]]) -> dict[str, object]:
     return {
-        str(tag): {"name": name, "type": kind, "optional": True, **({"items": "string"} if kind == "array" else {})}
+        str(tag): {
+            "name": name,
+            "type": kind,
+            "optional": True,
+            **({"items": "string"} if kind == "array" else {}),
+        }
         for tag, (name, kind) in fields.items()
     }
 

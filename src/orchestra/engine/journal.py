@@ -76,9 +76,7 @@ class Journal:
         """Fold an event, secrets removed, and keep it for the next batch."""
         event, blobs = externalize(redacted(event, self._redactor))
         self._sequence += 1
-        meta = Meta(
-            session=self._session, epoch=self._epoch, sequence=self._sequence, at=self._clock.now_ms()
-        )
+        meta = Meta(session=self._session, epoch=self._epoch, sequence=self._sequence, at=self._clock.now_ms())
         if isinstance(event, CheckpointSaved):
             event = self._perhaps_whole(event)
         self.state = evolve(self.state, Recorded(meta, event))

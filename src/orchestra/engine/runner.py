@@ -10,7 +10,8 @@ from typing import assert_never
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.stage import Stage, admitted, attempt
-from orchestra.graph.model import SHAPES, Graph
+from orchestra.graph.attributes import SHAPES
+from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Handler
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
@@ -153,11 +154,7 @@ class Runner:
 
     def _retry(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         backoff = backoff_of(self._graph.nodes[step.node])
-        delay = (
-            0
-            if backoff is None
-            else backoff.delay_ms(step.attempt, self._clock.jitter(), outcome.retry_after)
-        )
+        delay = 0 if backoff is None else backoff.delay_ms(step.attempt, self._clock.jitter(), outcome.retry_after)
         self._journal.record(
             StageRetrying(
                 node=step.node,
@@ -284,9 +281,7 @@ class Runner:
             )
         else:
             self._journal.record(
-                PipelineCompleted(
-                    status=step.status, node=step.node, duration_ms=duration, steps=state.steps
-                )
+                PipelineCompleted(status=step.status, node=step.node, duration_ms=duration, steps=state.steps)
             )
 
     async def _context(self) -> Context:

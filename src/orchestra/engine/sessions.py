@@ -95,9 +95,7 @@ async def open_session(
     labels = [pipeline, f"id:{session}", MAILBOX, f"session:{context}"]
     payload = encode(meta, opened, _metadata(title, labels, origin, clock.now_ms()))
     declared = BY_CLASS[SessionOpened]
-    await store.append(
-        mailbox, [NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)]
-    )
+    await store.append(mailbox, [NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)])
     return Opened(session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
 
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
+from orchestra.graph.conditions import UNCONDITIONAL, Condition
+
 from orchestra.errors import Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, Duration, Scope, Value
-from orchestra.graph.conditions import UNCONDITIONAL, Condition
 
 _T = TypeVar("_T")
 
@@ -224,5 +225,5 @@ def _declared_type(node: Node) -> str:
 
 
 def _terminals(nodes: Mapping[str, Node], kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    typed = tuple(id for id, node in nodes.items() if _declared_type(node) == kind)
+    typed = tuple(node_id for node_id, node in nodes.items() if _declared_type(node) == kind)
     return typed or tuple(name for name in names if name in nodes)

@@ -137,9 +137,7 @@ class _Frame:
         "words",
     )
 
-    def __init__(
-        self, kind: str, limit: int, around: _Frame | None, *, after: int = 0, foreign: str = ""
-    ) -> None:
+    def __init__(self, kind: str, limit: int, around: _Frame | None, *, after: int = 0, foreign: str = "") -> None:
         self.kind = kind
         self.limit = limit
         self.after = after
@@ -366,9 +364,7 @@ class _Reader:
     def _place(self, start: int, place: Place) -> int:
         index = self.at[start]
         frame = self.frames[-1]
-        self.found[index] = self.found[index]._replace(
-            place=place, hazard=frame.hazard, foreign=frame.foreign
-        )
+        self.found[index] = self.found[index]._replace(place=place, hazard=frame.hazard, foreign=frame.foreign)
         if self.lists and frame.kind != "here":
             self._literal("")
             word = self.lists[-1].word
@@ -401,9 +397,7 @@ class _Reader:
                 self._push(_Frame("here", end, around, after=after, foreign=document.shell))
                 return start
             for index in range(self._first(start), self._first(end)):
-                self.found[index] = self.found[index]._replace(
-                    hazard="a quoted here-document", place="double"
-                )
+                self.found[index] = self.found[index]._replace(hazard="a quoted here-document", place="double")
             start = after
         return start
 

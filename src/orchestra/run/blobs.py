@@ -44,8 +44,8 @@ Text: TypeAlias = str | BlobRef
 def from_map(value: object) -> BlobRef:
     """The reference that a turn's map stands for; ``ValueError`` where it is none."""
     match value:
-        case {"hash": str(digest), "size": int(size), "preview": str(preview)}:
-            return BlobRef(digest, size, preview, bool(value.get("json", False)))
+        case {"hash": str(digest), "size": int(size), "preview": str(preview), **rest}:
+            return BlobRef(digest, size, preview, bool(rest.get("json", False)))
         case _:
             raise ValueError("not a blob reference")
 

@@ -14,7 +14,17 @@ from typing import Any, cast
 
 import msgspec
 
-from orchestra.run.blobs import FIELD_LIMIT, PREVIEW, VALUE_LIMIT, BlobRef, Text, carried, from_map, refer, utf8
+from orchestra.run.blobs import (
+    FIELD_LIMIT,
+    PREVIEW,
+    VALUE_LIMIT,
+    BlobRef,
+    Text,
+    carried,
+    from_map,
+    refer,
+    utf8,
+)
 from orchestra.run.declare import BY_CLASS, EVENTS, METADATA_TAG, Declaration
 from orchestra.run.events import ContextValue, Event, Meta, Recorded, UnreadableEvent
 
@@ -54,9 +64,7 @@ def _plan(declared: Declaration) -> _Plan:
         elif field.default_factory is not dataclasses.MISSING:
             defaults[field.name] = field.default_factory()
     missing = object()
-    return _Plan(
-        declared, tuple((f.tag, f.name, defaults.get(f.name, missing), f.type) for f in declared.fields)
-    )
+    return _Plan(declared, tuple((f.tag, f.name, defaults.get(f.name, missing), f.type) for f in declared.fields))
 
 
 _PLANS: dict[type, _Plan] = {cls: _plan(declared) for cls, declared in BY_CLASS.items()}
@@ -109,18 +117,14 @@ def decode(
         name = plain[1]
         declared = EVENTS.get(name)
         if declared is None or declared.type_id != type_id:
-            return UnreadableEvent(
-                type_id=type_id, type_version=type_version, reason=f"unknown event {name!r}"
-            )
+            return UnreadableEvent(type_id=type_id, type_version=type_version, reason=f"unknown event {name!r}")
         if plain[2] > declared.version:
             return UnreadableEvent(
                 type_id=type_id,
                 type_version=type_version,
                 reason=f"{name} version {plain[2]} is newer than {declared.version}",
             )
-        meta = Meta(
-            session=plain[3], epoch=plain[4], sequence=plain[5], at=plain[6], branch=plain.get(7, "")
-        )
+        meta = Meta(session=plain[3], epoch=plain[4], sequence=plain[5], at=plain[6], branch=plain.get(7, ""))
         event = _build(_PLANS[declared.cls], plain)
     except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         return UnreadableEvent(type_id=type_id, type_version=type_version, reason=f"not an event: {error}")

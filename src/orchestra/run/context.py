@@ -42,9 +42,7 @@ class Context(Mapping[str, ContextValue]):
 
     __slots__ = ("_graph", "_resolved", "_state")
 
-    def __init__(
-        self, graph: Graph, state: RunState, resolved: Mapping[str, ContextValue] | None = None
-    ) -> None:
+    def __init__(self, graph: Graph, state: RunState, resolved: Mapping[str, ContextValue] | None = None) -> None:
         self._graph = graph
         self._state = state
         self._resolved = resolved or {}

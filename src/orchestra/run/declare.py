@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, dataclass_transform
 
 _E = TypeVar("_E")
 
@@ -51,7 +51,7 @@ class Declaration:
 _REQUIRED: Any = object()
 
 
-def tag(number: int, kind: str, doc: str, default: Any = _REQUIRED) -> Any:
+def tag(number: int, kind: str, doc: str, *, default: Any = _REQUIRED) -> Any:
     """A field with its tag, its CXDB type and what it means."""
     if kind not in FIELD_TYPES or number < FIRST_TAG or number == METADATA_TAG:
         raise ValueError(f"no such field: {number} {kind}")
@@ -70,6 +70,7 @@ BY_CLASS: dict[type, Declaration] = {}
 """Every event by its class."""
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(tag,))
 def event(type_name: str, name: str = "", version: int = 1) -> Callable[[type[_E]], type[_E]]:
     """Declare a dataclass as an event of the CXDB type ``dev.orchestra.<type_name>``."""
 

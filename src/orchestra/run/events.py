@@ -41,17 +41,17 @@ class PipelineStarted:
     """A session begins. It is the first turn of its chain and names its mailbox (S13, S15)."""
 
     pipeline: str = tag(10, "string", "name of the graph")
-    goal: str = tag(11, "string", "the graph's goal", "")
-    label: str = tag(12, "string", "display name of the run", "")
+    goal: str = tag(11, "string", "the graph's goal", default="")
+    label: str = tag(12, "string", "display name of the run", default="")
     dot: Text = tag(13, "text", "the pipeline's text as it was run")
-    file: str = tag(14, "string", "where the text came from", "")
+    file: str = tag(14, "string", "where the text came from", default="")
     graph_hash: str = tag(15, "string", "BLAKE3-256 of the text, in hex")
-    config_hash: str = tag(16, "string", "BLAKE3-256 of the settings in force, in hex", "")
-    variables: Mapping[str, Json] = tag(17, "json", "variables given on the command line", {})
+    config_hash: str = tag(16, "string", "BLAKE3-256 of the settings in force, in hex", default="")
+    variables: Mapping[str, Json] = tag(17, "json", "variables given on the command line", default={})
     mailbox: int = tag(18, "u64", "context id of the session's mailbox")
-    simulation: Text = tag(19, "text", "the simulation script, empty without one", "")
-    backend: str = tag(20, "string", "backend of the agents", "")
-    version: str = tag(21, "string", "version of Orchestra", "")
+    simulation: Text = tag(19, "text", "the simulation script, empty without one", default="")
+    backend: str = tag(20, "string", "backend of the agents", default="")
+    version: str = tag(21, "string", "version of Orchestra", default="")
 
 
 @event("PipelineLifecycle")
@@ -68,7 +68,7 @@ class PipelineCompleted:
 class PipelineFailed:
     """The run ended without reaching its goal."""
 
-    status: str = tag(31, "string", "fail", "fail")
+    status: str = tag(31, "string", "fail", default="fail")
     node: str = tag(32, "string", "the node it ended at")
     duration_ms: int = tag(33, "u64", "from start to end, in milliseconds")
     steps: int = tag(34, "u64", "nodes executed")
@@ -79,7 +79,7 @@ class PipelineFailed:
 class PipelinePaused:
     """The run stopped where it can go on."""
 
-    node: str = tag(32, "string", "the node that comes next", "")
+    node: str = tag(32, "string", "the node that comes next", default="")
     reason: str = tag(36, "string", "why: interrupt, terminated, store, limit")
 
 
@@ -87,7 +87,7 @@ class PipelinePaused:
 class PipelineResumed:
     """A runner goes on with the session."""
 
-    node: str = tag(32, "string", "the node that comes next", "")
+    node: str = tag(32, "string", "the node that comes next", default="")
 
 
 # --- nodes: dev.orchestra.NodeExecution ----------------------------------------------------------
@@ -100,8 +100,8 @@ class StageStarted:
     node: str = tag(10, "string", "node id")
     handler: str = tag(11, "string", "handler type")
     visit: int = tag(12, "u32", "how often the node has been entered, from 1")
-    attempt: int = tag(13, "u32", "which attempt of this visit, from 1", 1)
-    of: int = tag(14, "u32", "attempts allowed", 1)
+    attempt: int = tag(13, "u32", "which attempt of this visit, from 1", default=1)
+    of: int = tag(14, "u32", "attempts allowed", default=1)
 
 
 @event("NodeExecution")
@@ -111,17 +111,17 @@ class StageCompleted:
     node: str = tag(10, "string", "node id")
     handler: str = tag(11, "string", "handler type")
     visit: int = tag(12, "u32", "how often the node has been entered, from 1")
-    attempt: int = tag(13, "u32", "which attempt of this visit, from 1", 1)
+    attempt: int = tag(13, "u32", "which attempt of this visit, from 1", default=1)
     status: str = tag(15, "string", "success, partial_success, retry, fail (a diamond's), skipped")
-    word: str = tag(16, "string", "the agent's own word for the outcome", "")
-    preferred_label: str = tag(17, "string", "edge label that the node prefers", "")
-    suggested_next_ids: tuple[str, ...] = tag(18, "array", "next nodes that the node suggests", ())
-    prompt: Text = tag(19, "text", "what the agent was asked", "")
-    response: Text = tag(20, "text", "what it answered, whole", "")
-    context_updates: Mapping[str, ContextValue] = tag(21, "json", "changes to the context", {})
-    notes: str = tag(22, "string", "the handler's remark", "")
-    edge: str = tag(25, "string", "the edge that the handler chose", "")
-    duration_ms: int = tag(26, "u64", "in milliseconds, all attempts of the visit", 0)
+    word: str = tag(16, "string", "the agent's own word for the outcome", default="")
+    preferred_label: str = tag(17, "string", "edge label that the node prefers", default="")
+    suggested_next_ids: tuple[str, ...] = tag(18, "array", "next nodes that the node suggests", default=())
+    prompt: Text = tag(19, "text", "what the agent was asked", default="")
+    response: Text = tag(20, "text", "what it answered, whole", default="")
+    context_updates: Mapping[str, ContextValue] = tag(21, "json", "changes to the context", default={})
+    notes: str = tag(22, "string", "the handler's remark", default="")
+    edge: str = tag(25, "string", "the edge that the handler chose", default="")
+    duration_ms: int = tag(26, "u64", "in milliseconds, all attempts of the visit", default=0)
 
 
 @event("NodeExecution")
@@ -131,18 +131,18 @@ class StageFailed:
     node: str = tag(10, "string", "node id")
     handler: str = tag(11, "string", "handler type")
     visit: int = tag(12, "u32", "how often the node has been entered, from 1")
-    attempt: int = tag(13, "u32", "which attempt of this visit, from 1", 1)
-    status: str = tag(15, "string", "fail", "fail")
-    preferred_label: str = tag(17, "string", "edge label that the node prefers", "")
-    suggested_next_ids: tuple[str, ...] = tag(18, "array", "next nodes that the node suggests", ())
-    prompt: Text = tag(19, "text", "what the agent was asked", "")
-    response: Text = tag(20, "text", "what it answered, whole", "")
-    context_updates: Mapping[str, ContextValue] = tag(21, "json", "changes to the context", {})
-    notes: str = tag(22, "string", "the handler's remark", "")
-    failure_reason: str = tag(23, "string", "why", "")
-    failure_class: str = tag(24, "string", "transient, terminal, canceled", "")
-    edge: str = tag(25, "string", "the edge that the handler chose", "")
-    duration_ms: int = tag(26, "u64", "in milliseconds, all attempts of the visit", 0)
+    attempt: int = tag(13, "u32", "which attempt of this visit, from 1", default=1)
+    status: str = tag(15, "string", "fail", default="fail")
+    preferred_label: str = tag(17, "string", "edge label that the node prefers", default="")
+    suggested_next_ids: tuple[str, ...] = tag(18, "array", "next nodes that the node suggests", default=())
+    prompt: Text = tag(19, "text", "what the agent was asked", default="")
+    response: Text = tag(20, "text", "what it answered, whole", default="")
+    context_updates: Mapping[str, ContextValue] = tag(21, "json", "changes to the context", default={})
+    notes: str = tag(22, "string", "the handler's remark", default="")
+    failure_reason: str = tag(23, "string", "why", default="")
+    failure_class: str = tag(24, "string", "transient, terminal, canceled", default="")
+    edge: str = tag(25, "string", "the edge that the handler chose", default="")
+    duration_ms: int = tag(26, "u64", "in milliseconds, all attempts of the visit", default=0)
 
 
 @event("NodeExecution")
@@ -152,13 +152,13 @@ class StageRetrying:
     node: str = tag(10, "string", "node id")
     handler: str = tag(11, "string", "handler type")
     visit: int = tag(12, "u32", "how often the node has been entered, from 1")
-    attempt: int = tag(13, "u32", "the attempt that ended, from 1", 1)
-    of: int = tag(14, "u32", "attempts allowed", 1)
+    attempt: int = tag(13, "u32", "the attempt that ended, from 1", default=1)
+    of: int = tag(14, "u32", "attempts allowed", default=1)
     status: str = tag(15, "string", "retry or fail")
-    prompt: Text = tag(19, "text", "what the agent was asked", "")
-    response: Text = tag(20, "text", "what it answered, whole", "")
-    failure_reason: str = tag(23, "string", "why", "")
-    failure_class: str = tag(24, "string", "transient, terminal, canceled", "")
+    prompt: Text = tag(19, "text", "what the agent was asked", default="")
+    response: Text = tag(20, "text", "what it answered, whole", default="")
+    failure_reason: str = tag(23, "string", "why", default="")
+    failure_class: str = tag(24, "string", "transient, terminal, canceled", default="")
     delay_ms: int = tag(27, "u64", "how long to wait before the next attempt, in milliseconds")
 
 
@@ -171,13 +171,13 @@ class EdgeSelected:
 
     source: str = tag(10, "string", "the node that ended")
     target: str = tag(11, "string", "the node that comes next")
-    edge: str = tag(12, "string", "the edge taken: source->target, with #n for the n-th of a pair", "")
+    edge: str = tag(12, "string", "the edge taken: source->target, with #n for the n-th of a pair", default="")
     rule: int = tag(13, "u32", "number of the routing rule that decided")
     reason: str = tag(14, "string", "the same in words")
     candidates: tuple[Mapping[str, Json], ...] = tag(
-        15, "json", "the edges considered: condition, whether it held, the values it saw", ()
+        15, "json", "the edges considered: condition, whether it held, the values it saw", default=()
     )
-    gate: str = tag(16, "string", "the unmet goal gate that sent the run back", "")
+    gate: str = tag(16, "string", "the unmet goal gate that sent the run back", default="")
 
 
 # --- checkpoints: dev.orchestra.Checkpoint -------------------------------------------------------
@@ -188,15 +188,17 @@ class CheckpointSaved:
     """A rendering of the folded state after a node (S17); ``state`` now and then holds all of it."""
 
     current_node: str = tag(10, "string", "the node that just ended")
-    next_node: str = tag(11, "string", "the node that comes next, empty at the end", "")
+    next_node: str = tag(11, "string", "the node that comes next, empty at the end", default="")
     completed: int = tag(12, "u64", "nodes executed so far")
-    visit: int = tag(13, "u32", "how often the current node has been entered", 1)
-    retries: int = tag(14, "u32", "retries that its last visit used", 0)
-    changes: Mapping[str, ContextValue] = tag(15, "json", "context changes, the response left out", {})
-    kind: str = tag(16, "string", "run", "run")
+    visit: int = tag(13, "u32", "how often the current node has been entered", default=1)
+    retries: int = tag(14, "u32", "retries that its last visit used", default=0)
+    changes: Mapping[str, ContextValue] = tag(15, "json", "context changes, the response left out", default={})
+    kind: str = tag(16, "string", "run", default="run")
     mailbox: int = tag(17, "u64", "context id of the session's mailbox")
     started_ms: int = tag(18, "unix_ms", "when the session began")
-    state: Mapping[str, Json] | None = tag(19, "json", "the whole state, when this checkpoint holds it", None)
+    state: Mapping[str, Json] | None = tag(
+        19, "json", "the whole state, when this checkpoint holds it", default=None
+    )
 
 
 # --- remarks and the mailbox ---------------------------------------------------------------------
@@ -207,8 +209,8 @@ class WarningRaised:
     """Something that a person should know, and that stops nothing."""
 
     message: str = tag(10, "string", "what")
-    rule: str = tag(11, "string", "which rule", "")
-    node: str = tag(12, "string", "at which node", "")
+    rule: str = tag(11, "string", "which rule", default="")
+    node: str = tag(12, "string", "at which node", default="")
 
 
 @event("SessionControl")

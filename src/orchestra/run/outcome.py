@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """A context value: what JSON can say."""
 
 
@@ -20,6 +20,8 @@ class Status(StrEnum):
     FAIL = "fail"
     SKIPPED = "skipped"
 
+
+_STATUSES = frozenset(status.value for status in Status)
 
 GOOD = frozenset({Status.SUCCESS, Status.PARTIAL_SUCCESS})
 """What satisfies a goal gate (E11)."""
@@ -71,7 +73,7 @@ def read_status(word: str, legal: Collection[str]) -> tuple[Status, str, str]:
     word that is no status is a failure that says so.
     """
     lowered = word.strip().lower()
-    if lowered in Status:
+    if lowered in _STATUSES:
         return Status(lowered), "", ""
     if word in legal:
         return Status.SUCCESS, word, ""

@@ -45,9 +45,7 @@ def attempts_of(graph: Graph, node: Node) -> int:
     """How many attempts a visit of the node has (E20)."""
     if backoff_of(node) is None:
         return 1
-    retries = (
-        node.integer("max_retries") if node.has("max_retries") else graph.integer("default_max_retries")
-    )
+    retries = node.integer("max_retries") if node.has("max_retries") else graph.integer("default_max_retries")
     return max(0, retries) + 1
 
 

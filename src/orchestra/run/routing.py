@@ -139,10 +139,7 @@ def route(graph: Graph, ended: Ended, candidates: Sequence[Candidate]) -> Decisi
     usable = [c for c in candidates if c.open]
     plain = [c for c in usable if not c.edge.condition]
     chosen = (
-        _chosen(ended, candidates)
-        or _conditional(usable)
-        or _labelled(ended, plain)
-        or _suggested(ended, plain)
+        _chosen(ended, candidates) or _conditional(usable) or _labelled(ended, plain) or _suggested(ended, plain)
     )
     if chosen is not None:
         return chosen

@@ -20,9 +20,14 @@ FORMATS: tuple[tuple[str, str, str], ...] = (
     ("github-token", "github_pat_", r"github_pat_[A-Za-z0-9_]{22,}"),
     ("gitlab-token", "glpat-", r"glpat-[A-Za-z0-9_-]{20,}"),
     ("slack-token", "xox", r"xox[abposr]-[A-Za-z0-9-]{10,}"),
-    ("private-key", "-----BEGIN", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"),
+    (
+        "private-key",
+        "-----BEGIN",
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    ),
 )
 """The usual key formats: name, a fixed beginning (for a cheap first look), pattern."""
+
 
 class Redactor:
     """Replaces known secret values and the usual key formats by ``[redacted:NAME]``."""

@@ -350,11 +350,11 @@ def load(plain: Mapping[str, Any]) -> RunState:
     rest = dict(plain)
     try:
         context = {**rest.pop("context"), **{k: from_map(v) for k, v in rest.pop("context_refs").items()}}
-        texts = {name: _text(rest.pop(name)) for name in ("dot", "simulation")}
+        dot, simulation = _text(rest.pop("dot")), _text(rest.pop("simulation"))
         state = msgspec.convert(rest, RunState)
     except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise ValueError(f"not a run's state: {error}") from error
-    return replace(state, context=context, **texts)
+    return replace(state, context=context, dot=dot, simulation=simulation)
 
 
 def _text(value: object) -> Text:

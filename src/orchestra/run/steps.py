@@ -82,9 +82,7 @@ def next_step(graph: Graph, state: RunState, context: Mapping[str, object]) -> S
     if stage is not None and stage.due:
         return Retry(node=stage.node, visit=stage.visit, attempt=stage.attempt + 1, of=stage.of, due=stage.due)
     if stage is not None:
-        return Execute(
-            node=stage.node, visit=stage.visit, attempt=stage.attempt, of=stage.of, announced=True
-        )
+        return Execute(node=stage.node, visit=stage.visit, attempt=stage.attempt, of=stage.of, announced=True)
     if state.ended is not None:
         return _after(graph, state, state.ended, context)
     return _enter(graph, state, state.next_node or graph.start)
@@ -131,8 +129,10 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
             return _gates(graph, state, ended.node) or Finish(
                 node=ended.node,
                 status="completed (no exit)",
-                warnings=(f"{ended.node} has no outgoing edge: the run ended there, not at an exit node",)
-                + _bypassed(graph, state),
+                warnings=(
+                    f"{ended.node} has no outgoing edge: the run ended there, not at an exit node",
+                    *_bypassed(graph, state),
+                ),
             )
 
 
@@ -161,24 +161,23 @@ def _seen(record: NodeRecord) -> str:
 
 def _first_unmet(graph: Graph, state: RunState) -> str | None:
     visited = sorted(
-        (record.first_step, id)
-        for id, record in state.nodes.items()
-        if record.status and id in graph.nodes and graph.nodes[id].flag("goal_gate")
+        (record.first_step, node_id)
+        for node_id, record in state.nodes.items()
+        if record.status and node_id in graph.nodes and graph.nodes[node_id].flag("goal_gate")
     )
-    for _step, id in visited:
-        if state.nodes[id].status not in GOOD:
-            return id
+    for _step, node_id in visited:
+        if state.nodes[node_id].status not in GOOD:
+            return node_id
     if graph.text("goal_gates") == "all":
-        for id in _unvisited_gates(graph, state):
-            return id
+        return next(iter(_unvisited_gates(graph, state)), None)
     return None
 
 
 def _unvisited_gates(graph: Graph, state: RunState) -> tuple[str, ...]:
     return tuple(
-        id
-        for id, node in graph.nodes.items()
-        if node.flag("goal_gate") and (id not in state.nodes or not state.nodes[id].status)
+        node_id
+        for node_id, node in graph.nodes.items()
+        if node.flag("goal_gate") and (node_id not in state.nodes or not state.nodes[node_id].status)
     )
 
 
@@ -195,5 +194,5 @@ def _gate_target(graph: Graph, gate: str) -> str:
 
 def _bypassed(graph: Graph, state: RunState) -> tuple[str, ...]:
     return tuple(
-        f"goal gate {id} was never visited: the run went round it" for id in _unvisited_gates(graph, state)
+        f"goal gate {gate} was never visited: the run went round it" for gate in _unvisited_gates(graph, state)
     )

@@ -91,9 +91,7 @@ def newest(events: Sequence[Recorded]) -> Newest:
                     complete=True,
                 )
             case PipelineStarted():
-                return Newest(
-                    end=end, node=node, started_ms=recorded.meta.at, last_ms=last_ms, complete=True
-                )
+                return Newest(end=end, node=node, started_ms=recorded.meta.at, last_ms=last_ms, complete=True)
             case _:
                 pass
     return Newest(end=end, node=node, last_ms=last_ms)
