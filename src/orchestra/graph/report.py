@@ -71,7 +71,7 @@ def safe(value: str) -> str:
     """The text with everything that could steer a terminal or hide itself shown as an escape."""
     if value.isascii() and value.isprintable():
         return value
-    return "".join(c if c.isprintable() else _escape(c) for c in value)
+    return "".join(c if _plain(c) else _escape(c) for c in value)
 
 
 _NOUNS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
@@ -83,6 +83,10 @@ def _counted(number: int, noun: str) -> str:
 
 def _paint(value: str, tone: str, colour: bool) -> str:
     return f"\x1b[{tone}m{value}\x1b[0m" if colour and tone else value
+
+
+def _plain(character: str) -> bool:
+    return character.isprintable() or character == "\u3000"
 
 
 def _escape(character: str) -> str:
@@ -224,7 +228,7 @@ def _displayed(raw: str, column: int) -> str:
     for character in raw:
         if character == "\t":
             piece = " " * (TAB - column % TAB)
-        elif character.isprintable():
+        elif _plain(character):
             piece = character
         else:
             piece = _escape(character)
@@ -298,7 +302,7 @@ def _annotations(diagnostics: Iterable[Diagnostic]) -> Iterator[str]:
 
 
 def _message(value: str) -> str:
-    plain = "".join(c if c == "\n" or c.isprintable() else _escape(c) for c in value)
+    plain = "".join(c if c == "\n" or _plain(c) else _escape(c) for c in value)
     return plain.replace("%", "%25").replace("\n", "%0A")
 
 
