@@ -1,0 +1,94 @@
+"""README, docs and examples show only what works: every command and pipeline in them is run here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+_BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (f"{page.relative_to(ROOT)}#{number}", text)
+        for page in PAGES
+        for number, (name, text) in enumerate(_BLOCK.findall(page.read_text(encoding="utf-8")))
+        if name == language
+    ]
+
+
+def commands(text: str) -> list[list[str]]:
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line.startswith("orchestra ")]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+SHELL = [(name, command) for name, text in blocks("sh") for command in commands(text)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the reader has it: the examples are there, and one run is in the store."""
+    made = tmp_path_factory.mktemp("reader")
+    (made / "examples").symlink_to(ROOT / "examples")
+    (made / "draft.dot").write_text((ROOT / "examples" / "hello.dot").read_text())
+    orchestra(made, "run", "examples/hello.dot")
+    return made
+
+
+def orchestra(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "ORCHESTRA_CXDB_PATH": str(folder / "store"),
+        "COLUMNS": "100",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "orchestra", *args],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(("page", "command"), SHELL, ids=[f"{page}: {' '.join(c)}" for page, c in SHELL])
+def test_a_command_in_the_documents_works(page: str, command: list[str], folder: Path) -> None:
+    done = orchestra(folder, *command[1:])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("dot"), ids=[page for page, _text in blocks("dot")])
+def test_a_pipeline_in_the_documents_compiles(page: str, text: str, tmp_path: Path) -> None:
+    if "digraph" not in text:
+        pytest.skip("a fragment")
+    (tmp_path / "p.dot").write_text(text)
+    done = orchestra(tmp_path, "compile", "p.dot")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_pipeline_in_the_readme_is_the_example() -> None:
+    shown = [text for page, text in blocks("dot") if page.startswith("README.md")]
+    assert (ROOT / "examples" / "hello.dot").read_text() in shown
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.dot")), ids=lambda path: path.stem)
+def test_an_example_runs_with_its_script_and_is_in_the_readme(example: Path, tmp_path: Path) -> None:
+    done = orchestra(tmp_path, "run", str(example), "--simulate", str(example.with_suffix(".yaml")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"examples/{example.name} --simulate examples/{example.stem}.yaml" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.dot")), ids=lambda path: path.stem)
+def test_an_example_has_no_finding(example: Path, tmp_path: Path) -> None:
+    done = orchestra(tmp_path, "compile", "--strict", str(example))
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,43 @@
+"""What the project promises about itself: its lock, its documents, its demo."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HOSTS = re.compile(r"(?:pypi|pythonhosted|crates|npmjs|golang|debian)\.(?:org|io|com)", re.IGNORECASE)
+
+
+def tracked() -> list[Path]:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\n") if name and (ROOT / name).is_file()]
+
+
+def test_no_file_names_a_package_host() -> None:
+    found = [
+        path.relative_to(ROOT)
+        for path in tracked()
+        if path != Path(__file__).resolve() and HOSTS.search(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert found == []
+
+
+def test_every_pin_of_the_lock_has_a_hash_and_no_address() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    assert "://" not in text
+    for requirement in text.replace("\\\n", " ").strip().splitlines():
+        assert "==" in requirement, requirement
+        assert "--hash=sha256:" in requirement, requirement
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for page in [path for path in tracked() if path.suffix == ".md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
