@@ -1,0 +1,131 @@
+"""A batch in the making: what it adds to each of the store's files (S6). It only computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from zlib import crc32
+
+from orchestra.cxdb.contexts import Standing
+from orchestra.cxdb.layout import (
+    BLOB_EXTRA,
+    CHECKS,
+    HEADS,
+    INDEX,
+    LOG,
+    META,
+    PACK,
+    ROOTS,
+    TURN_INDEX,
+    TURN_INDEX_ENTRY,
+    TURN_SIZE,
+    Check,
+    blob_record,
+    check_record,
+    head_record,
+    index_entry,
+    meta_record,
+    root_record,
+    turn_record,
+)
+from orchestra.cxdb.packing import LARGEST, digest_of
+from orchestra.cxdb.wal import FILES, State
+from orchestra.errors import StoreError
+from orchestra.ports import Head, NewTurn, Turn
+
+Find = Callable[[bytes], int | None]
+"""The pack offset of a blob that is stored already."""
+
+
+class Batch:
+    """What is to be added to the files behind ``state``."""
+
+    def __init__(self, state: State, now_ms: int, pack: Callable[[bytes], tuple[int, bytes]]) -> None:
+        self.now_ms = now_ms
+        self.next_turn = state.next_turn
+        self.next_context = state.next_context
+        self.turns: list[Turn] = []
+        self.heads: list[tuple[int, int, int]] = []
+        self.blobs: dict[bytes, int] = {}
+        """New blobs and their pack offsets."""
+        self._lengths = state.lengths
+        self._pack = pack
+        self._parts: list[list[bytes]] = [[] for _ in range(FILES)]
+        self._pack_end = state.lengths[PACK]
+
+    def parts(self) -> list[bytes]:
+        """The bytes to add, one string per file."""
+        return [b"".join(part) for part in self._parts]
+
+    def create(self, base_turn: int, depth: int) -> Head:
+        """A new context."""
+        context_id = self.next_context
+        self.next_context += 1
+        self._head(context_id, base_turn, depth)
+        return Head(context_id, base_turn, depth)
+
+    def blob(self, data: bytes, find: Find) -> bytes:
+        """A blob, unless it is stored already; its hash."""
+        digest = digest_of(data)
+        self._store(data, digest, find)
+        return digest
+
+    def append(self, standing: Standing, root: int, turns: Sequence[NewTurn], find: Find) -> None:
+        """Turns at the end of a context's chain."""
+        context_id, parent, depth = standing.context_id, standing.turn_id, standing.depth
+        depth = depth + 1 if parent else 0
+        parts, now_ms = self._parts, self.now_ms
+        log_end = self._lengths[LOG]
+        meta_end = self._lengths[META]
+        for new in turns:
+            turn_id = self.next_turn
+            payload = new.payload
+            digest = digest_of(payload)
+            place = self._store(payload, digest, find)
+            meta = meta_record(turn_id, new.type_id.encode(), new.type_version, len(payload))
+            root = root or turn_id
+            parts[LOG].append(turn_record(turn_id, parent, depth, digest, now_ms))
+            parts[TURN_INDEX].append(TURN_INDEX_ENTRY.pack(turn_id, log_end))
+            parts[META].append(meta)
+            check = Check(turn_id, root, meta_end, place, len(meta), crc32(meta))
+            parts[CHECKS].append(check_record(check))
+            self._head(context_id, turn_id, depth)
+            self.turns.append(
+                Turn(
+                    turn_id=turn_id,
+                    parent=parent,
+                    depth=depth,
+                    type_id=new.type_id,
+                    type_version=new.type_version,
+                    payload=payload,
+                    created_ms=now_ms,
+                )
+            )
+            log_end += TURN_SIZE
+            meta_end += len(meta)
+            parent = turn_id
+            depth += 1
+            self.next_turn = turn_id + 1
+
+    def attach(self, turn_id: int, root: bytes) -> None:
+        """A file tree at a turn."""
+        self._parts[ROOTS].append(root_record(turn_id, root))
+
+    def _head(self, context_id: int, turn_id: int, depth: int) -> None:
+        self._parts[HEADS].append(head_record(context_id, turn_id, depth, self.now_ms))
+        self.heads.append((context_id, turn_id, depth))
+
+    def _store(self, data: bytes, digest: bytes, find: Find) -> int:
+        place = self.blobs.get(digest)
+        if place is None:
+            place = find(digest)
+        if place is not None:
+            return place
+        if len(data) > LARGEST:
+            raise StoreError(f"a blob of {len(data)} bytes is larger than CXDB can hold")
+        codec, stored = self._pack(data)
+        place = self._pack_end
+        self._parts[PACK].append(blob_record(digest, len(data), codec, stored))
+        self._parts[INDEX].append(index_entry(digest, place, len(data), len(stored), codec))
+        self._pack_end += BLOB_EXTRA + len(stored)
+        self.blobs[digest] = place
+        return place

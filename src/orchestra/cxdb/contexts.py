@@ -1,0 +1,195 @@
+"""Where each context stands: a table on disk as of the last cut, and what moved since (S9).
+
+The table is addressed by context id and only written at a cut, when the log is synced into CXDB's files;
+what came after the cut is read from the end of heads.tbl. It can be made again from heads.tbl at any time.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from orchestra.cxdb.directory import MISSING, Directory
+from orchestra.cxdb.layout import CRC, HEAD_SIZE, HEADS, intact, read_head, sealed, strides
+
+PATH = "orchestra/contexts"
+
+_ENTRY = struct.Struct("<QQIIQQ")
+_SIZE = _ENTRY.size + CRC.size
+_CHUNK = 1024
+MOST = 1 << 26
+"""The largest context id that the table has room for; larger ones are read from heads.tbl at each opening."""
+
+
+class Standing(NamedTuple):
+    """Where a context stands, when it was made and when it was last appended to (UTC ms)."""
+
+    context_id: int
+    turn_id: int
+    depth: int
+    created_ms: int
+    appended_ms: int
+
+
+class _BadTable(Exception):
+    """An entry of the table fails its check sum."""
+
+
+class Contexts:
+    """The contexts of one store."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._moved: dict[int, Standing] = {}
+        self._fd = MISSING
+        self._spoiled = False
+        self.bad_heads: list[int] = []
+        """Offsets in heads.tbl of records that fail their check sum, among those that were read."""
+
+    def find(self, context_id: int) -> Standing | None:
+        """Where a context stands, or None where there is none."""
+        moved = self._moved.get(context_id)
+        if moved is not None:
+            return moved
+        try:
+            return self._stored(context_id)
+        except _BadTable:
+            self.rebuild()
+            return self._moved.get(context_id)
+
+    def move(self, context_id: int, turn_id: int, depth: int, at_ms: int) -> None:
+        """A context was made, or its head has moved."""
+        before = self.find(context_id)
+        created = at_ms if before is None else before.created_ms
+        self._moved[context_id] = Standing(context_id, turn_id, depth, created, at_ms)
+
+    def moved(self) -> dict[int, Standing]:
+        """What has moved since the last cut."""
+        return self._moved
+
+    def descending(self, below: int) -> Iterator[Standing]:
+        """All contexts with ids smaller than ``below``, largest first."""
+        try:
+            for standing in self._both(below):
+                yield standing
+                below = standing.context_id
+        except _BadTable:
+            self.rebuild()
+            yield from self._both(below)
+
+    def _both(self, below: int) -> Iterator[Standing]:
+        known = sorted(key for key in self._moved if key < below)
+        for stored in self._stored_descending(below):
+            while known and known[-1] >= stored.context_id:
+                yield self._moved[known.pop()]
+            if stored.context_id not in self._moved:
+                yield stored
+        for key in reversed(known):
+            yield self._moved[key]
+
+    # --- the table -------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Open the table, and read the heads that came after it."""
+        self.close()
+        directory = self._directory
+        self._moved.clear()
+        writes = not directory.read_only
+        try:
+            self._fd = directory.files.open(directory.at(PATH), write=writes, create=writes)
+        except FileNotFoundError:
+            self._fd = MISSING
+        covered = self._covered()
+        end = directory.state.lengths[HEADS]
+        if covered is None:
+            self.rebuild()
+        else:
+            self.read_heads(0 if directory.state.next_context > MOST + 1 else covered, end)
+
+    def _covered(self) -> int | None:
+        """How much of heads.tbl is in the table; None where the table is not whole."""
+        if self._fd == MISSING:
+            return 0
+        data = self._directory.files.pread(self._fd, _SIZE, 0)
+        if not data:
+            return 0
+        if len(data) < _SIZE or not intact(data):
+            return None
+        return int(_ENTRY.unpack_from(data)[1])
+
+    def read_heads(self, start: int, end: int) -> None:
+        """Read in a stretch of heads.tbl."""
+        data = self._directory.read_all(HEADS, start, end)
+        for offset, record in strides(data, HEAD_SIZE):
+            head = read_head(record)
+            if head is None:
+                self.bad_heads.append(start + offset)
+            else:
+                self.move(head.context_id, head.turn_id, head.depth, head.created_ms)
+
+    def _stored(self, context_id: int) -> Standing | None:
+        if self._fd == MISSING or self._spoiled or not 0 < context_id <= MOST:
+            return None
+        data = self._directory.files.pread(self._fd, _SIZE, context_id * _SIZE)
+        return self._entry(data, context_id)
+
+    def _entry(self, data: bytes, context_id: int) -> Standing | None:
+        if len(data) < _SIZE or not any(data):
+            return None
+        key, turn_id, depth, _, created, appended = _ENTRY.unpack_from(data)
+        if key != context_id or not intact(data):
+            raise _BadTable
+        return Standing(key, turn_id, depth, created, appended)
+
+    def _stored_descending(self, below: int) -> Iterator[Standing]:
+        if self._fd == MISSING or self._spoiled:
+            return
+        files = self._directory.files
+        last = min(files.size(self._fd) // _SIZE - 1, below - 1)
+        while last > 0:
+            first = max(1, last - _CHUNK + 1)
+            data = files.pread(self._fd, (last - first + 1) * _SIZE, first * _SIZE)
+            for context_id in range(last, first - 1, -1):
+                at = (context_id - first) * _SIZE
+                found = self._entry(data[at : at + _SIZE], context_id)
+                if found is not None:
+                    yield found
+            last = first - 1
+
+    def rebuild(self) -> None:
+        """The table is damaged: read all of heads.tbl, and write the table anew at the next cut."""
+        self._spoiled = True
+        self._moved.clear()
+        self.bad_heads.clear()
+        self.read_heads(0, self._directory.state.lengths[HEADS])
+
+    def save(self) -> None:
+        """Write what has moved into the table, durably, then how much of heads.tbl it covers."""
+        if not self._moved:
+            return
+        files = self._directory.files
+        spoiled, path = self._spoiled, self._directory.at(PATH)
+        if spoiled:
+            self.close()
+            self._fd = files.open(path + ".new", write=True, create=True)
+            files.truncate(self._fd, 0)
+        far = {key: standing for key, standing in self._moved.items() if key > MOST}
+        for key, turn_id, depth, created, appended in self._moved.values():
+            if key <= MOST:
+                body = _ENTRY.pack(key, turn_id, depth, 0, created, appended)
+                files.pwrite(self._fd, sealed(body), key * _SIZE)
+        files.fdatasync(self._fd)
+        covered = _ENTRY.pack(0, self._directory.state.lengths[HEADS], 0, 0, 0, 0)
+        files.pwrite(self._fd, sealed(covered), 0)
+        if spoiled:
+            files.fdatasync(self._fd)
+            files.rename(path + ".new", path)
+        self._moved = far
+
+    def close(self) -> None:
+        """Let go of the table."""
+        self._spoiled = False
+        if self._fd != MISSING:
+            self._directory.files.close(self._fd)
+            self._fd = MISSING

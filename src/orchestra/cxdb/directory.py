@@ -1,0 +1,185 @@
+"""A store's folder: its open files, and what of them counts (S5, S6).
+
+A ``Directory`` knows where the store stands (``State``) and reads below that only. It writes when told
+to; when is decided in ``recovery`` and ``embedded``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from orchestra.cxdb.files import Files
+from orchestra.cxdb.layout import FOLDERS, PATHS
+from orchestra.cxdb.wal import FILES, NOTHING, PATH, SETTLED, STATE_SIZE, Lengths, State, read_state
+from orchestra.errors import StoreUnreachable
+
+LOCK = "orchestra/lock"
+LOST = "orchestra/lost"
+UNSETTLED = "orchestra/UNSETTLED"
+
+_NOTICE = b"""The write-ahead log beside this file holds batches that may not be in CXDB's files yet.
+Before another program opens this folder, run: orchestra doctor --settle
+"""
+
+EMPTY = State(0, 0, 0, 0, SETTLED, 1, 1, NOTHING, NOTHING)
+"""Where a folder stands that holds nothing."""
+
+MISSING = -1
+"""The descriptor of a file that is not there (only where nothing may be made)."""
+
+
+class Directory:
+    """The open files of one store.
+
+    ``overlay`` holds, for a folder that may not be written, what the log would add to a file: its
+    offset and the bytes.
+    """
+
+    def __init__(self, path: str, files: Files, *, read_only: bool) -> None:
+        self.path = path
+        self.files = files
+        self.read_only = read_only
+        self.state = EMPTY
+        self.overlay: dict[int, tuple[int, bytes]] = {}
+        self.fds: list[int] = []
+        self.lock_fd = self.wal_fd = MISSING
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        if self.read_only:
+            self._open_what_is_there()
+            return
+        for folder in FOLDERS:
+            self.files.mkdir(self.at(folder))
+        opened = [self.files.open(self.at(LOCK), write=True, create=True)]
+        self.lock_fd = opened[0]
+        self.wal_fd = self.files.open(self.at(PATH), write=True, create=True)
+        for path in PATHS:
+            self.fds.append(self.files.open(self.at(path), write=True, create=True))
+
+    def _open_what_is_there(self) -> None:
+        if not self.files.exists(self.path):
+            raise StoreUnreachable(
+                f"{self.path}: there is no store here", fix="start a run, or name another: --store DIR"
+            )
+        self.lock_fd = self._open_to_read(LOCK)
+        self.wal_fd = self._open_to_read(PATH)
+        self.fds = [self._open_to_read(path) for path in PATHS]
+
+    def _open_to_read(self, path: str) -> int:
+        try:
+            return self.files.open(self.at(path), write=False)
+        except FileNotFoundError:
+            return MISSING
+
+    def at(self, name: str) -> str:
+        """The path of something in the folder."""
+        return f"{self.path}/{name}"
+
+    def close(self) -> None:
+        """Let go of the files; the lock goes with them."""
+        for fd in (self.lock_fd, self.wal_fd, *self.fds):
+            if fd != MISSING:
+                self.files.close(fd)
+        self.lock_fd = self.wal_fd = MISSING
+        self.fds = [MISSING] * FILES
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def read(self, file: int, size: int, offset: int) -> bytes:
+        """Bytes of a file; fewer than ``size`` where it ends."""
+        added = self.overlay.get(file)
+        if added is not None and offset + size > added[0]:
+            return self._read_over(file, size, offset, *added)
+        fd = self.fds[file]
+        return self.files.pread(fd, size, offset) if fd != MISSING else b""
+
+    def _read_over(self, file: int, size: int, offset: int, start: int, added: bytes) -> bytes:
+        below = b""
+        if offset < start and self.fds[file] != MISSING:
+            below = self.files.pread(self.fds[file], start - offset, offset).ljust(start - offset, b"\0")
+        at = max(0, offset - start)
+        return below + added[at : at + size - len(below)]
+
+    def read_all(self, file: int, start: int, end: int) -> bytes:
+        """The bytes from ``start`` to ``end``, however many; fewer where the file ends."""
+        pieces = []
+        while start < end:
+            piece = self.read(file, min(end - start, 1 << 24), start)
+            if not piece:
+                break
+            pieces.append(piece)
+            start += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def sizes(self) -> Lengths:
+        """How long the files are now."""
+        size = self.files.size
+        return tuple([size(fd) if fd != MISSING else 0 for fd in self.fds])
+
+    def written_state(self) -> State | None:
+        """The state in the lock file, or None where there is none that is whole."""
+        if self.lock_fd == MISSING:
+            return None
+        return read_state(self.files.pread(self.lock_fd, STATE_SIZE, 0))
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def publish(self, state: State) -> None:
+        """Say where the store stands now."""
+        self.files.pwrite(self.lock_fd, state.pack(), 0)
+        self.state = state
+
+    def write_parts(self, before: Lengths, parts: Sequence[bytes]) -> None:
+        """Add to the files, unsynced."""
+        pwrite, fds = self.files.pwrite, self.fds
+        for number, part in enumerate(parts):
+            if part:
+                pwrite(fds[number], part, before[number])
+
+    def sync(self, numbers: Sequence[int]) -> None:
+        """Make the contents of some files durable."""
+        for number in numbers:
+            self.files.fdatasync(self.fds[number])
+
+    def sync_folders(self) -> None:
+        """Make the files themselves durable, after they were made."""
+        for folder in (*FOLDERS, "."):
+            self.files.sync_folder(self.at(folder))
+
+    def mark_unsettled(self) -> None:
+        """Say that the log is live, durably, before it is."""
+        fd = self.files.open(self.at(UNSETTLED), write=True, create=True)
+        try:
+            self.files.pwrite(fd, _NOTICE, 0)
+        finally:
+            self.files.close(fd)
+        self.files.sync_folder(self.at("orchestra"))
+
+    def mark_settled(self) -> None:
+        """Take the notice away."""
+        if self.files.exists(self.at(UNSETTLED)):
+            self.files.unlink(self.at(UNSETTLED))
+
+    def keep_aside(self, number: int, offset: int, end: int) -> None:
+        """Copy the end of a file to ``lost/``, durably, then cut it off."""
+        name = PATHS[number].rsplit("/", 1)[1]
+        self.write_lost(f"{name}-{offset}", self.read_all(number, offset, end))
+        self.files.truncate(self.fds[number], offset)
+
+    def write_lost(self, name: str, data: bytes) -> None:
+        """Put bytes into a new file in ``lost/``, durably."""
+        self.files.mkdir(self.at(LOST))
+        path = self.at(f"{LOST}/{name}-{time.time_ns()}")
+        fd = self.files.open(path, write=True, create=True)
+        try:
+            self.files.pwrite(fd, data, 0)
+            self.files.fdatasync(fd)
+        finally:
+            self.files.close(fd)
+        self.files.sync_folder(self.at(LOST))

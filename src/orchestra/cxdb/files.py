@@ -1,0 +1,130 @@
+"""The file layer: every file access of the embedded store goes through here.
+
+``Files`` is the operating system, with no more than what the store needs of it. Tests and crash
+sweeps put a layer in its place that kills the process, fails a call, or forgets what was not synced
+(``orchestra.cxdb.faults``); so nothing else in the store may touch a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from orchestra.errors import StoreError, StoreFull, StoreUnreachable
+
+MODE = 0o644
+
+
+class Files:
+    """The operating system's files. Paths are strings; offsets and sizes are in bytes."""
+
+    pread = staticmethod(os.pread)
+    """``pread(fd, size, offset)``: up to ``size`` bytes; fewer only at the end of the file."""
+
+    fdatasync = staticmethod(getattr(os, "fdatasync", os.fsync))
+    truncate = staticmethod(os.ftruncate)
+    close = staticmethod(os.close)
+    rename = staticmethod(os.replace)
+    unlink = staticmethod(os.unlink)
+    listdir = staticmethod(os.listdir)
+    exists = staticmethod(os.path.exists)
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> None:
+        """Write all of ``data`` at ``offset``; a short write goes on until the system says why."""
+        done = os.pwrite(fd, data, offset)
+        while done < len(data):
+            done += os.pwrite(fd, memoryview(data)[done:], offset + done)
+
+    def open(self, path: str, *, write: bool, create: bool = False) -> int:
+        """A file descriptor that children do not inherit."""
+        flags = (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0)
+        return os.open(path, flags | os.O_CLOEXEC, MODE)
+
+    def size(self, fd: int) -> int:
+        """The file's length."""
+        return os.lseek(fd, 0, os.SEEK_END)
+
+    def mkdir(self, path: str) -> None:
+        """Make a folder and those above it; one that is there stays as it is."""
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103  paths are strings here
+
+    def sync_folder(self, path: str) -> None:
+        """Make a folder's entries durable."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def lock(self, fd: int, *, shared: bool = False, wait: bool = True) -> bool:
+        """Take the lock of an open file; false when it is taken and ``wait`` is false.
+
+        The system gives it back when the file is closed, and so when the process dies.
+        """
+        how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, how)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock(self, fd: int) -> None:
+        """Give the lock back."""
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def map(self, fd: int, size: int) -> mmap.mmap:
+        """The file's first ``size`` bytes as memory that cannot be written."""
+        return mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+
+    def same_file(self, fd: int, path: str) -> bool:
+        """Whether the open file is the one that stands at ``path``."""
+        try:
+            there = os.stat(path)  # noqa: PTH116  paths are strings here
+        except FileNotFoundError:
+            return False
+        here = os.fstat(fd)
+        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+_FULL = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+}
+
+_FIX = {
+    errno.ENOSPC: "free some space on that disk, then resume",
+    errno.EDQUOT: "free some of the quota, then resume",
+    errno.EROFS: "mount it writable, or choose another place with --store DIR",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), then resume",
+    errno.ENFILE: "the system has too many open files; close some programs, then resume",
+    errno.EACCES: "give this user the right to write there, or choose another place with --store DIR",
+    errno.EPERM: "give this user the right to write there, or choose another place with --store DIR",
+}
+
+
+def trouble(error: OSError, place: str) -> StoreError:
+    """What the system's refusal means to a user (S20): no room or no right to write, or out of reach."""
+    reason = error.strerror or str(error)
+    message = f"{place}: {reason}"
+    if error.errno in _FULL:
+        return StoreFull(message, fix=_FIX.get(error.errno or 0, ""))
+    return StoreUnreachable(message, fix="look at the disk; what was recorded stays as it is")
+
+
+@contextmanager
+def translated(place: str) -> Iterator[None]:
+    """Turn the system's refusals into ``StoreError``."""
+    try:
+        yield
+    except OSError as error:
+        raise trouble(error, place) from error

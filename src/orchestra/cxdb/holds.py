@@ -1,0 +1,66 @@
+"""The right to run a session: a locked file with the holder's note in it (S16)."""
+
+from __future__ import annotations
+
+from orchestra.cxdb.files import Files
+from orchestra.errors import SessionTaken
+
+_NOTE = 4096
+
+
+class FileHold:
+    """A lock that the system gives back when the process dies."""
+
+    def __init__(self, files: Files, path: str, fd: int) -> None:
+        self._files = files
+        self._path = path
+        self._fd: int | None = fd
+
+    @classmethod
+    def take(cls, files: Files, path: str, note: str) -> FileHold:
+        """Take the lock, or raise ``SessionTaken`` with the note of who has it."""
+        while True:
+            fd = files.open(path, write=True, create=True)
+            try:
+                _lock(files, fd)
+                if files.same_file(fd, path):
+                    files.truncate(fd, 0)
+                    files.pwrite(fd, note.encode()[:_NOTE], 0)
+                    return cls(files, path, fd)
+            except BaseException:
+                files.close(fd)
+                raise
+            files.close(fd)
+
+    def release(self) -> None:
+        """Give it back; the file goes with it."""
+        if self._fd is None:
+            return
+        fd, self._fd = self._fd, None
+        try:
+            self._files.unlink(self._path)
+        finally:
+            self._files.close(fd)
+
+
+def _lock(files: Files, fd: int) -> None:
+    if not files.lock(fd, wait=False):
+        raise SessionTaken(f"the session is held by {_note(files, fd) or 'another process'}")
+
+
+def holder_of(files: Files, path: str) -> str | None:
+    """The note of the live process that has the lock, or None."""
+    try:
+        fd = files.open(path, write=False)
+    except FileNotFoundError:
+        return None
+    try:
+        if files.lock(fd, shared=True, wait=False):
+            return None
+        return _note(files, fd)
+    finally:
+        files.close(fd)
+
+
+def _note(files: Files, fd: int) -> str:
+    return files.pread(fd, _NOTE, 0).decode(errors="replace")

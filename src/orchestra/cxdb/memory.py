@@ -1,0 +1,234 @@
+"""The store in the process (S1): for tests, and for runs that need not outlive their process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from orchestra.cxdb.metadata import NO_METADATA, ChainMetadata, metadata_of
+from orchestra.cxdb.packing import digest_of
+from orchestra.errors import SessionNotFound, SessionTaken, StoreError
+from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class MemoryStore:
+    """Contexts, turns and blobs in dictionaries. One thread, one event loop."""
+
+    def __init__(self, *, now_ms: Callable[[], int] = _now_ms) -> None:
+        self._now_ms = now_ms
+        self._turns: list[Turn] = []
+        self._roots: list[int] = []
+        self._contexts: dict[int, ContextRow] = {}
+        self._metadata: dict[int, ChainMetadata] = {}
+        self._blobs: dict[bytes, bytes] = {}
+        self._fs: dict[int, bytes] = {}
+        self._bundles: dict[str, bytes] = {}
+        self._held: dict[int, str] = {}
+        self._waiting: set[Callable[[], None]] = set()
+
+    async def create(self, base_turn: int = 0) -> Head:
+        """Make a context; one batch."""
+        depth = self._turn(base_turn).depth if base_turn else 0
+        context_id = len(self._contexts) + 1
+        now = self._now_ms()
+        self._contexts[context_id] = ContextRow(
+            context_id=context_id, head_turn=base_turn, head_depth=depth, created_ms=now, appended_ms=now
+        )
+        self._moved()
+        return Head(context_id, base_turn, depth)
+
+    async def fork(self, turn: int) -> Head:
+        """Make a context that continues from a turn."""
+        self._turn(turn)
+        return await self.create(turn)
+
+    async def head(self, context_id: int) -> Head:
+        """Where a context stands."""
+        row = self._row(context_id)
+        return Head(context_id, row.head_turn, row.head_depth)
+
+    async def append(
+        self, context_id: int, turns: Sequence[NewTurn], *, blobs: Sequence[bytes] = ()
+    ) -> tuple[Turn, ...]:
+        """Append turns and store blobs as one batch."""
+        row = self._row(context_id)
+        for data in blobs:
+            self._blobs.setdefault(digest_of(data), data)
+        if not turns:
+            return ()
+        now = self._now_ms()
+        added = self._chain(row, turns, now)
+        newest = added[-1]
+        self._contexts[context_id] = ContextRow(
+            context_id=context_id,
+            head_turn=newest.turn_id,
+            head_depth=newest.depth,
+            created_ms=row.created_ms,
+            appended_ms=now,
+        )
+        self._moved()
+        return tuple(added)
+
+    def _chain(self, row: ContextRow, turns: Sequence[NewTurn], now: int) -> list[Turn]:
+        parent, depth = row.head_turn, row.head_depth + 1 if row.head_turn else 0
+        added = []
+        for new in turns:
+            turn = Turn(
+                turn_id=len(self._turns) + 1,
+                parent=parent,
+                depth=depth,
+                type_id=new.type_id,
+                type_version=new.type_version,
+                payload=new.payload,
+                created_ms=now,
+            )
+            self._turns.append(turn)
+            self._roots.append(self._roots[parent - 1] if parent else turn.turn_id)
+            self._blobs.setdefault(digest_of(new.payload), new.payload)
+            if not parent:
+                self._metadata[turn.turn_id] = metadata_of(new.payload)
+            added.append(turn)
+            parent, depth = turn.turn_id, depth + 1
+        return added
+
+    async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
+        """A page of a chain."""
+        row = self._row(context_id)
+        at = self._turn(before).parent if before is not None else row.head_turn
+        found: list[Turn] = []
+        while at and len(found) < limit:
+            turn = self._turn(at)
+            found.append(turn)
+            at = turn.parent
+        return found[::-1]
+
+    async def turn(self, turn_id: int) -> Turn:
+        """One turn whole."""
+        return self._turn(turn_id)
+
+    async def contexts(
+        self, *, label: str | None = None, before: int | None = None, limit: int | None = None
+    ) -> list[ContextRow]:
+        """Contexts by descending id."""
+        found: list[ContextRow] = []
+        for row in reversed(self._contexts.values()):
+            if limit is not None and len(found) >= limit:
+                break
+            if before is not None and row.context_id >= before:
+                continue
+            known = self._metadata[self._roots[row.head_turn - 1]] if row.head_turn else NO_METADATA
+            if label is None or label in known.labels:
+                found.append(
+                    ContextRow(
+                        context_id=row.context_id,
+                        head_turn=row.head_turn,
+                        head_depth=row.head_depth,
+                        created_ms=row.created_ms,
+                        appended_ms=row.appended_ms,
+                        client_tag=known.client_tag,
+                        title=known.title,
+                        labels=known.labels,
+                    )
+                )
+        return found
+
+    async def put_blob(self, data: bytes) -> bytes:
+        """Store a blob unless it is there."""
+        digest = digest_of(data)
+        self._blobs.setdefault(digest, data)
+        return digest
+
+    async def get_blob(self, digest: bytes) -> bytes:
+        """A blob by its hash."""
+        try:
+            return self._blobs[digest]
+        except KeyError:
+            raise SessionNotFound(f"no blob {digest.hex()}") from None
+
+    async def attach_fs(self, turn_id: int, root: bytes) -> None:
+        """Attach a file tree to a turn."""
+        self._turn(turn_id)
+        if root not in self._blobs:
+            raise SessionNotFound(f"no blob {root.hex()}")
+        self._fs[turn_id] = root
+
+    async def fs_root(self, turn_id: int) -> bytes | None:
+        """The file tree of a turn or of its nearest ancestor that has one, or None."""
+        at = turn_id
+        while at:
+            if at in self._fs:
+                return self._fs[at]
+            at = self._turn(at).parent
+        return None
+
+    async def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
+        """Heads as they move."""
+        import asyncio  # whoever watches runs a loop; others need not pay for it
+
+        moved = asyncio.Event()
+        self._waiting.add(moved.set)
+        try:
+            told: dict[int, int] = {}
+            while True:
+                moved.clear()
+                wanted = [self._row(context_id)] if context_id is not None else list(self._contexts.values())
+                for row in wanted:
+                    if told.get(row.context_id) != row.head_turn:
+                        told[row.context_id] = row.head_turn
+                        yield Head(row.context_id, row.head_turn, row.head_depth)
+                await moved.wait()
+        finally:
+            self._waiting.discard(moved.set)
+
+    async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
+        """Keep a registry bundle."""
+        if self._bundles.setdefault(bundle_id, bundle) != bundle:
+            raise StoreError(f"bundle {bundle_id} is there with other content", fix="publish under another id")
+
+    def hold(self, context_id: int, note: str) -> Hold:
+        """Take the right to run a session."""
+        if context_id in self._held:
+            raise SessionTaken(f"the session is held by {self._held[context_id]}")
+        self._held[context_id] = note
+        return _Held(self._held, context_id)
+
+    def holder(self, context_id: int) -> str | None:
+        """Who has it."""
+        return self._held.get(context_id)
+
+    async def health(self) -> Health:
+        """What works and what does not."""
+        return Health(kind="memory", place="this process")
+
+    async def close(self) -> None:
+        """Let go."""
+
+    def _row(self, context_id: int) -> ContextRow:
+        try:
+            return self._contexts[context_id]
+        except KeyError:
+            raise SessionNotFound(f"no context {context_id}") from None
+
+    def _turn(self, turn_id: int) -> Turn:
+        if not 1 <= turn_id <= len(self._turns):
+            raise SessionNotFound(f"no turn {turn_id}")
+        return self._turns[turn_id - 1]
+
+    def _moved(self) -> None:
+        for tell in tuple(self._waiting):
+            tell()
+
+
+class _Held:
+    def __init__(self, held: dict[int, str], context_id: int) -> None:
+        self._held = held
+        self._context_id: int | None = context_id
+
+    def release(self) -> None:
+        if self._context_id is not None:
+            self._held.pop(self._context_id, None)
+            self._context_id = None

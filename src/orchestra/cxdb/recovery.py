@@ -1,0 +1,223 @@
+"""Bringing a folder to where its log says it stands, and taking over what others wrote (S5, S6).
+
+All of it runs under the store's lock, except ``look``, which changes nothing.
+"""
+
+from __future__ import annotations
+
+from orchestra.cxdb.adopt import Progress, adopt
+from orchestra.cxdb.directory import EMPTY, Directory
+from orchestra.cxdb.layout import HEADS, LOG, PATHS, STRIDES, intact
+from orchestra.cxdb.reader import damaged
+from orchestra.cxdb.wal import (
+    CAPACITY,
+    PATH,
+    SETTLED,
+    SLOT,
+    START,
+    Header,
+    Record,
+    State,
+    header_of,
+    read_header,
+    read_log,
+)
+from orchestra.errors import StoreUnreachable
+
+
+def recover(directory: Directory, progress: Progress) -> None:
+    """Make the files agree with the log, and say where the store stands.
+
+    Raises ``StoreUnreachable`` where another program wrote while the log was live, and ``Damaged`` where
+    a file has lost bytes that were synced.
+    """
+    data = _log_bytes(directory)
+    header = read_header(data)
+    if header is None:
+        start_log(directory, progress)
+        return
+    state, records = read_log(data, header)
+    _refuse_lost_records(directory, state)
+    sizes = directory.sizes()
+    if records:
+        _refuse_foreign(directory, header, state, records, sizes)
+        redo(directory, header, records)
+        directory.publish(state)
+        return
+    for number, (size, base) in enumerate(zip(sizes, header.base, strict=True)):
+        if size < base:
+            raise damaged(number, size, f"the file has lost {base - size} bytes that were written")
+    if sizes != header.base:
+        directory.state = state
+        cut(directory, adopt(directory, state, progress))
+        return
+    settled = not directory.files.exists(directory.at("orchestra/UNSETTLED"))
+    directory.publish(state._replace(flags=SETTLED if settled else 0))
+
+
+def _log_bytes(directory: Directory) -> bytes:
+    return directory.files.pread(directory.wal_fd, directory.files.size(directory.wal_fd), 0)
+
+
+def _refuse_lost_records(directory: Directory, state: State) -> None:
+    """The lock file knows of a batch that the log, which was synced before, does not have."""
+    known = directory.written_state()
+    if known is None or known.generation < state.generation:
+        return
+    if known.generation > state.generation or known.sequence > state.sequence:
+        if known.lengths == directory.sizes():
+            return
+        raise StoreUnreachable(f"{directory.at(PATH)}: the log is damaged", fix="run: orchestra doctor --deep")
+
+
+def _refuse_foreign(
+    directory: Directory, header: Header, state: State, records: list[Record], sizes: tuple[int, ...]
+) -> None:
+    """S6: redo is refused where lengths or records show that somebody else wrote."""
+    foreign = any(
+        not base <= size <= after for size, base, after in zip(sizes, header.base, state.lengths, strict=True)
+    )
+    if not foreign:
+        foreign = any(_foreign_records(directory, number, header, records) for number in (LOG, HEADS))
+    if foreign:
+        set_aside(directory)
+        raise StoreUnreachable(
+            f"{directory.path}: another program wrote here while batches were in the log; "
+            "the log is now in orchestra/lost",
+            fix="look at both, then start again: what is in CXDB's files will be used",
+        )
+
+
+def _foreign_records(directory: Directory, number: int, header: Header, records: list[Record]) -> bool:
+    stride = STRIDES[number]
+    start = header.base[number]
+    wanted = b"".join(record.parts[number] for record in records)
+    there = directory.read_all(number, start, start + len(wanted))
+    if wanted.startswith(there):
+        return False
+    return any(
+        there[at : at + stride] != wanted[at : at + stride] and intact(there[at : at + stride])
+        for at in range(0, len(there) - stride + 1, stride)
+    )
+
+
+def redo(directory: Directory, header: Header, records: list[Record], *, force: bool = False) -> None:
+    """Write what the log holds into the files wherever they differ; everywhere when forced.
+
+    The log is synced first: a record may be whole in memory only.
+    """
+    synced = False
+    for number in range(len(PATHS)):
+        wanted = b"".join(record.parts[number] for record in records)
+        start = header.base[number]
+        if not force and directory.read_all(number, start, start + len(wanted)) == wanted:
+            continue
+        if not synced:
+            directory.files.fdatasync(directory.wal_fd)
+            synced = True
+        if wanted:
+            directory.files.pwrite(directory.fds[number], wanted, start)
+
+
+def start_log(directory: Directory, progress: Progress) -> None:
+    """Make a log for a folder that has none: an empty one, or one that CXDB wrote."""
+    files = directory.files
+    directory.state = EMPTY
+    state = EMPTY
+    if any(directory.sizes()):
+        state = adopt(directory, EMPTY, progress)
+    directory.sync(range(len(PATHS)))
+    files.pwrite(directory.wal_fd, bytes(CAPACITY), 0)
+    _write_header(directory, state, 1)
+    directory.sync_folders()
+    _begin(directory, state, flags=SETTLED)
+
+
+def cut(directory: Directory, state: State) -> None:
+    """Start the next generation of the log at ``state``, whose files are synced here first (S6)."""
+    base = directory.state.base
+    changed = [number for number in range(len(PATHS)) if state.lengths[number] != base[number]]
+    try:
+        directory.sync(changed)
+    except OSError:
+        _write_again(directory)
+        raise
+    _write_header(directory, state, state.generation + 1)
+    if directory.files.size(directory.wal_fd) > CAPACITY:
+        directory.files.truncate(directory.wal_fd, CAPACITY)
+    _begin(directory, state, flags=state.flags)
+
+
+def _write_again(directory: Directory) -> None:
+    """A failed sync may leave pages that pass for clean: make them dirty again, so that the next one tries."""
+    data = _log_bytes(directory)
+    header = read_header(data)
+    if header is not None:
+        redo(directory, header, read_log(data, header)[1], force=True)
+
+
+def _write_header(directory: Directory, state: State, generation: int) -> None:
+    """Both copies, one after the other, so that one of them is whole at any time."""
+    header = header_of(state, generation)
+    slot = SLOT * (generation % 2)
+    directory.files.pwrite(directory.wal_fd, header, slot)
+    directory.files.fdatasync(directory.wal_fd)
+    directory.files.pwrite(directory.wal_fd, header, SLOT - slot)
+
+
+def _begin(directory: Directory, state: State, flags: int) -> None:
+    header = read_header(directory.files.pread(directory.wal_fd, START, 0))
+    if header is None:
+        raise StoreUnreachable(f"{directory.at(PATH)}: what was written cannot be read back")
+    directory.publish(header.state()._replace(flags=flags))
+
+
+def set_aside(directory: Directory) -> None:
+    """Move the log, and all of ours that goes with it, to ``lost/``: the next opening begins anew."""
+    data = _log_bytes(directory)
+    directory.write_lost("wal", data)
+    checks = len(PATHS) - 1
+    directory.keep_aside(checks, 0, directory.files.size(directory.fds[checks]))
+    files = directory.files
+    for name in files.listdir(directory.at("orchestra")):
+        if name == "contexts" or name.startswith("hashes."):
+            files.unlink(directory.at(f"orchestra/{name}"))
+    files.truncate(directory.lock_fd, 0)
+    files.truncate(directory.wal_fd, 0)
+    directory.mark_settled()
+
+
+def look(directory: Directory, progress: Progress) -> None:
+    """Find out where a folder stands that may not be written, and keep in memory what is missing."""
+    directory.overlay.clear()
+    data = b"" if directory.wal_fd < 0 else _log_bytes(directory)
+    header = read_header(data)
+    if header is None:
+        directory.state = EMPTY
+        directory.state = adopt(directory, EMPTY, progress)
+        return
+    state, records = read_log(data, header)
+    known = directory.written_state()
+    if known is not None and known.generation == state.generation and known.sequence > state.sequence:
+        state = known
+    elif records:
+        _lay_over(directory, header, records)
+    elif directory.sizes() != header.base:
+        state = _look_beyond(directory, state, progress)
+    directory.state = state
+
+
+def _look_beyond(directory: Directory, state: State, progress: Progress) -> State:
+    """Others wrote after the log was settled; a file that lost bytes shows when it is read."""
+    if any(size < base for size, base in zip(directory.sizes(), state.base, strict=True)):
+        return state
+    directory.state = state
+    return adopt(directory, state, progress)
+
+
+def _lay_over(directory: Directory, header: Header, records: list[Record]) -> None:
+    for number in range(len(PATHS)):
+        wanted = b"".join(record.parts[number] for record in records)
+        start = header.base[number]
+        if directory.read_all(number, start, start + len(wanted)) != wanted:
+            directory.overlay[number] = (start, wanted)
