@@ -5,7 +5,9 @@ The parser types values by it, the linter checks and suggests by it, and the doc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeAlias
 
 
@@ -44,3 +46,403 @@ SHAPES: dict[str, str] = {
     "house": "stack.manager_loop",
 }
 """Which handler a shape picks (language.md 3)."""
+
+
+class Kind(StrEnum):
+    """What a value has to be (L5, L6)."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    DURATION = "duration"
+    NODE = "node id"
+    CHOICE = "choice"
+    FIDELITY = "fidelity"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of the table. ``choices`` are the words of a choice; an empty default means none."""
+
+    key: str
+    kind: Kind
+    default: Value | None
+    meaning: str
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The keys that mean something on a graph, a node or an edge."""
+
+    name: str
+    entries: dict[str, Entry]
+    aliases: dict[str, str]
+    old_words: dict[str, str]
+    prefixes: tuple[str, ...]
+    drawing: frozenset[str]
+
+    def default(self, key: str) -> Value | None:
+        """The value of a key that is not written; None where there is none."""
+        entry = self.entries.get(key)
+        return None if entry is None else entry.default
+
+    def canonical(self, key: str) -> str:
+        """The key behind an alias or an old word."""
+        return self.aliases.get(key) or self.old_words.get(key) or key
+
+    def entry(self, key: str) -> Entry | None:
+        """What the table says of a canonical key."""
+        return self.entries.get(key)
+
+    def known(self, key: str) -> bool:
+        """Whether a key means something here, or is one of Graphviz' own, or of a handler's family."""
+        return (
+            key in self.entries
+            or key in self.aliases
+            or key in self.old_words
+            or key in self.drawing
+            or key.startswith(self.prefixes)
+        )
+
+    def nearest(self, key: str) -> str | None:
+        """The known key within edit distance 2 of an unknown one, if there is one (section 2)."""
+        return nearest(key, (*self.entries, *self.aliases))
+
+
+def nearest(word: str, known: Iterable[str], within: int = 2) -> str | None:
+    """The closest of ``known`` within an edit distance, the first of several; None where there is none."""
+    best, distance = None, within + 1
+    for candidate in known:
+        if abs(len(candidate) - len(word)) >= distance or candidate == word:
+            continue
+        found = edit_distance(word, candidate, distance)
+        if found < distance and found < max(len(word), len(candidate)) / 2 + 0.5:
+            best, distance = candidate, found
+    return best
+
+
+def edit_distance(a: str, b: str, bound: int) -> int:
+    """Insertions, deletions, replacements and swaps of neighbours from a to b; at most ``bound`` is exact."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        older, before, row = before, row, [i] + [0] * len(b)
+        for j, y in enumerate(b, 1):
+            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                row[j] = min(row[j], older[j - 2] + 1)
+        if min(row) >= bound:
+            return bound
+    return row[-1]
+
+
+_S, _I, _B, _D, _N, _C, _F = (
+    Kind.STRING,
+    Kind.INTEGER,
+    Kind.BOOLEAN,
+    Kind.DURATION,
+    Kind.NODE,
+    Kind.CHOICE,
+    Kind.FIDELITY,
+)
+FIDELITIES = ("full", "truncate", "compact", "summary:low", "summary:medium", "summary:high")
+
+_GRAPH = (
+    Entry("goal", _S, "", "what the pipeline is for; `$goal` in prompts, `graph.goal` in the context"),
+    Entry("label", _S, "", "display name"),
+    Entry("model_stylesheet", _S, "", "which models run which nodes, as rules"),
+    Entry("default_max_retries", _I, 0, "further attempts of nodes that set no `max_retries`", minimum=0),
+    Entry("retry_target", _N, "", "where an unmet goal gate sends the run"),
+    Entry("fallback_retry_target", _N, "", "the same, when `retry_target` names no node"),
+    Entry("default_fidelity", _F, "", "what earlier work a node's model sees"),
+    Entry("thread_id", _S, "", "conversation that nodes of fidelity `full` share"),
+    Entry("default_max_visits", _I, 0, "bound for nodes that set no `max_visits`; 0 is none", minimum=0),
+    Entry("max_steps", _I, 10000, "executed nodes after which the run fails", minimum=0),
+    Entry("llm_model", _S, "", "model of nodes that name none"),
+    Entry("llm_provider", _S, "", "provider of nodes that name none"),
+    Entry("reasoning_effort", _S, "", "reasoning effort of nodes that name none"),
+    Entry("goal_gates", _C, "visited", "whether a gate that was never visited blocks the exit", ("visited", "all")),
+    Entry("stack.child_dotfile", _S, "", "child pipeline of manager loops"),
+    Entry("stack.child_workdir", _S, "", "folder in which the child works"),
+    Entry("tool_hooks.pre", _S, "", "shell command before every tool call of a model"),
+    Entry("tool_hooks.post", _S, "", "shell command after every tool call of a model"),
+)
+_NODE = (
+    Entry("label", _S, None, "shown; the prompt where `prompt` is empty; the id where there is none"),
+    Entry("shape", _S, "box", "picks the handler"),
+    Entry("type", _S, "", "the handler by name; wins over `shape`"),
+    Entry("prompt", _S, "", "the instruction"),
+    Entry("max_retries", _I, None, "further attempts after the first; the graph's where there is none", minimum=0),
+    Entry(
+        "retry_policy",
+        _C,
+        "standard",
+        "how long to wait between attempts",
+        ("none", "standard", "aggressive", "linear", "patient"),
+    ),
+    Entry("goal_gate", _B, False, "must end in success or partial_success before the exit"),
+    Entry("retry_target", _N, "", "where a failure sends the run"),
+    Entry("fallback_retry_target", _N, "", "the same, when `retry_target` names no node"),
+    Entry("max_visits", _I, None, "visits after which entering fails the node; 0 is no bound", minimum=0),
+    Entry("fidelity", _F, "", "what earlier work the node's model sees"),
+    Entry("thread_id", _S, "", "conversation that nodes of fidelity `full` share"),
+    Entry("class", _S, "", "classes for the stylesheet, separated by commas or spaces"),
+    Entry("timeout", _D, None, "limit of each attempt"),
+    Entry("llm_model", _S, "", "model"),
+    Entry("llm_provider", _S, "", "provider"),
+    Entry("reasoning_effort", _S, "", "reasoning effort"),
+    Entry("auto_status", _B, False, "success when the handler reports nothing"),
+    Entry("allow_partial", _B, False, "a retry whose attempts are used up becomes partial_success"),
+    Entry(
+        "on_interrupt", _C, "rerun", "what a resume does with an attempt that was cut off", ("rerun", "fail", "ask")
+    ),
+    Entry("agent", _S, "", "agent by its name in the configuration"),
+    Entry("backend", _S, "", "backend of this node"),
+    Entry("tool_command", _S, "", "shell command of a tool node"),
+    Entry(
+        "join_policy", _C, "wait_all", "when a fan-out is done", ("wait_all", "first_success", "k_of_n", "quorum")
+    ),
+    Entry("error_policy", _C, "continue", "what a failed branch does", ("continue", "fail_fast", "ignore")),
+    Entry("max_parallel", _I, 4, "branches at once", minimum=1),
+    Entry("k", _I, None, "successes that `k_of_n` needs", minimum=1),
+    Entry("quorum", Kind.FLOAT, None, "share of branches that `quorum` needs, from 0 to 1"),
+    Entry("merge", _C, "none", "whose context updates a fan-in takes over", ("best", "all", "none")),
+    Entry("merge_code", _C, None, "whose commits a fan-in merges", ("all", "best", "none")),
+    Entry("human.default_choice", _S, "", "the choice when time is up"),
+    Entry("human.timeout", _D, None, "how long a person has"),
+    Entry("agent.role", _S, "", "role file or text"),
+    Entry("agent.persona", _S, "", "persona file or text"),
+    Entry("agent.personality", _S, "", "personality file or text"),
+    Entry("agent.task", _S, "", "task file"),
+    Entry("agent.tools", _S, "", "tools by name, separated by commas"),
+    Entry("agent.mode", _C, "", "interactive: a person talks with the agent", ("", "autonomous", "interactive")),
+    Entry("manager.poll_interval", _D, Duration(45_000), "how often a manager looks at its child"),
+    Entry("manager.max_cycles", _I, 1000, "looks after which a manager gives up", minimum=1),
+    Entry("manager.stop_condition", _S, "", "condition on which a manager ends its child well"),
+    Entry("manager.actions", _S, "observe,wait", "what a manager does: observe, steer, wait"),
+    Entry("manager.steer_cooldown", _D, None, "time between two steers"),
+    Entry("stack.child_autostart", _B, True, "start the child, or attach to one that runs"),
+    Entry("stack.child_dotfile", _S, "", "child pipeline"),
+    Entry("stack.child_workdir", _S, "", "folder in which the child works"),
+    Entry("stack.child_session", _S, "", "session of a child that runs already"),
+    Entry("tool_hooks.pre", _S, "", "shell command before every tool call of the model"),
+    Entry("tool_hooks.post", _S, "", "shell command after every tool call of the model"),
+)
+_EDGE = (
+    Entry("label", _S, "", "shown, and compared with a preferred label"),
+    Entry("condition", _S, "", "when the edge applies"),
+    Entry("weight", _I, 0, "priority among edges that apply; more wins"),
+    Entry("fidelity", _F, "", "what earlier work the target's model sees"),
+    Entry("thread_id", _S, "", "conversation of the target"),
+    Entry("loop_restart", _B, False, "end the session and begin a new one at the target"),
+    Entry("max_visits", _I, 0, "times the edge may be taken; 0 is no bound", minimum=0),
+    Entry("human.freeform", _B, False, "takes free text at a human gate"),
+)
+_DRAWING = frozenset(
+    [
+        "_background",
+        "area",
+        "arrowhead",
+        "arrowsize",
+        "arrowtail",
+        "bb",
+        "beautify",
+        "bgcolor",
+        "center",
+        "charset",
+        "cluster",
+        "clusterrank",
+        "color",
+        "colorscheme",
+        "comment",
+        "compound",
+        "concentrate",
+        "constraint",
+        "Damping",
+        "decorate",
+        "defaultdist",
+        "dim",
+        "dimen",
+        "dir",
+        "diredgeconstraints",
+        "distortion",
+        "dpi",
+        "edgehref",
+        "edgetarget",
+        "edgetooltip",
+        "edgeURL",
+        "epsilon",
+        "esep",
+        "fillcolor",
+        "fixedsize",
+        "fontcolor",
+        "fontname",
+        "fontnames",
+        "fontpath",
+        "fontsize",
+        "forcelabels",
+        "gradientangle",
+        "group",
+        "head_lp",
+        "headclip",
+        "headhref",
+        "headlabel",
+        "headport",
+        "headtarget",
+        "headtooltip",
+        "headURL",
+        "height",
+        "href",
+        "id",
+        "image",
+        "imagepath",
+        "imagepos",
+        "imagescale",
+        "inputscale",
+        "K",
+        "label_scheme",
+        "labelangle",
+        "labeldistance",
+        "labelfloat",
+        "labelfontcolor",
+        "labelfontname",
+        "labelfontsize",
+        "labelhref",
+        "labeljust",
+        "labelloc",
+        "labeltarget",
+        "labeltooltip",
+        "labelURL",
+        "landscape",
+        "layer",
+        "layerlistsep",
+        "layers",
+        "layerselect",
+        "layersep",
+        "layout",
+        "len",
+        "levels",
+        "levelsgap",
+        "lhead",
+        "lheight",
+        "linelength",
+        "lp",
+        "ltail",
+        "lwidth",
+        "margin",
+        "maxiter",
+        "mclimit",
+        "mindist",
+        "minlen",
+        "mode",
+        "model",
+        "newrank",
+        "nodesep",
+        "nojustify",
+        "normalize",
+        "notranslate",
+        "nslimit",
+        "nslimit1",
+        "oneblock",
+        "ordering",
+        "orientation",
+        "outputorder",
+        "overlap",
+        "overlap_scaling",
+        "overlap_shrink",
+        "pack",
+        "packmode",
+        "pad",
+        "page",
+        "pagedir",
+        "pencolor",
+        "penwidth",
+        "peripheries",
+        "pin",
+        "pos",
+        "quadtree",
+        "quantum",
+        "radius",
+        "rank",
+        "rankdir",
+        "ranksep",
+        "ratio",
+        "rects",
+        "regular",
+        "remincross",
+        "repulsiveforce",
+        "resolution",
+        "root",
+        "rotate",
+        "rotation",
+        "samehead",
+        "sametail",
+        "samplepoints",
+        "scale",
+        "searchsize",
+        "sep",
+        "shapefile",
+        "showboxes",
+        "sides",
+        "size",
+        "skew",
+        "smoothing",
+        "sortv",
+        "splines",
+        "start",
+        "style",
+        "stylesheet",
+        "tail_lp",
+        "tailclip",
+        "tailhref",
+        "taillabel",
+        "tailport",
+        "tailtarget",
+        "tailtooltip",
+        "tailURL",
+        "target",
+        "TBbalance",
+        "tooltip",
+        "truecolor",
+        "URL",
+        "vertices",
+        "viewport",
+        "voro_margin",
+        "width",
+        "xdotversion",
+        "xlabel",
+        "xlp",
+        "z",
+    ]
+)
+
+
+def _scope(
+    name: str,
+    entries: tuple[Entry, ...],
+    *,
+    aliases: dict[str, str],
+    old_words: dict[str, str],
+    prefixes: tuple[str, ...],
+) -> Scope:
+    return Scope(name, {entry.key: entry for entry in entries}, aliases, old_words, prefixes, _DRAWING)
+
+
+GRAPH = _scope(
+    "graph",
+    _GRAPH,
+    aliases={"model_spec": "model_stylesheet", "default_max_retry": "default_max_retries"},
+    old_words={"context_fidelity_default": "default_fidelity", "context_thread_default": "thread_id"},
+    prefixes=("stack.", "tool_hooks."),
+)
+NODE = _scope(
+    "node",
+    _NODE,
+    aliases={"backoff_policy": "retry_policy"},
+    old_words={"llm_prompt": "prompt", "node_type": "type", "script": "tool_command"},
+    prefixes=("agent.", "human.", "manager.", "stack.", "tool_hooks."),
+)
+EDGE = _scope("edge", _EDGE, aliases={}, old_words={}, prefixes=("human.",))

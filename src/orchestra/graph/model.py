@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-from orchestra.graph.conditions import UNCONDITIONAL, Condition
-
 from orchestra.errors import Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, Duration, Scope, Value
+from orchestra.graph.conditions import UNCONDITIONAL, Condition
 
 _T = TypeVar("_T")
 
@@ -31,7 +30,7 @@ class Attribute:
     value: Value
     key_span: Span = field(compare=False)
     span: Span = field(compare=False)
-    origin: Origin = "explicit"
+    origin: Origin = field(default="explicit", compare=False)
 
 
 class Attributed:
@@ -102,7 +101,7 @@ class Node(Attributed):
     span: Span = field(compare=False)
     classes: tuple[str, ...] = ()
     subgraphs: tuple[Subgraph, ...] = ()
-    declared: bool = True
+    declared: bool = field(default=True, compare=False)
 
     @property
     def scope(self) -> Scope:  # type: ignore[override]

@@ -1,0 +1,183 @@
+"""What the parser gathers before it is a graph: scopes with defaults, nodes and edges in the making (L8, L9)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from orchestra.errors import ConditionError, Diagnostic, Severity, Source, Span
+from orchestra.graph.conditions import UNCONDITIONAL, Condition, parse_condition
+from orchestra.graph.model import Attribute, Edge, Graph, Node, Subgraph
+from orchestra.graph.tokens import WORD, offsets
+
+_CLASS_OUT = re.compile(r"[^a-z0-9-]")
+
+Attributes = dict[str, Attribute]
+
+
+def css_class(label: str) -> str:
+    """The class that a subgraph's label gives its nodes (L9)."""
+    return _CLASS_OUT.sub("", label.lower().replace(" ", "-"))
+
+
+@dataclass(slots=True)
+class Scope:
+    """A pair of braces: its defaults, its subgraph attributes, and the nodes named inside."""
+
+    parent: Scope | None
+    opened: int
+    name: str = ""
+    node_defaults: Attributes = field(default_factory=dict)
+    edge_defaults: Attributes = field(default_factory=dict)
+    attributes: Attributes = field(default_factory=dict)
+    members: dict[str, None] = field(default_factory=dict)
+    chain: list[tuple[str, ...]] | None = None
+    depth: int = 0
+
+    def inner(self, opened: int, name: str, chain: list[tuple[str, ...]] | None) -> Scope:
+        """A subgraph of this scope, with a copy of the defaults."""
+        return Scope(
+            parent=self,
+            opened=opened,
+            name=name,
+            node_defaults=dict(self.node_defaults),
+            edge_defaults=dict(self.edge_defaults),
+            chain=chain,
+            depth=self.depth + 1,
+        )
+
+    def described(self) -> Subgraph:
+        """The subgraph as its nodes remember it."""
+        label = self.attributes.get("label")
+        text = label.value if label is not None and isinstance(label.value, str) else ""
+        return Subgraph(name=self.name, label=text, css_class=css_class(text))
+
+
+@dataclass(slots=True)
+class NodeDraft:
+    """A node so far."""
+
+    id: str
+    scope: Scope
+    span: Span
+    attributes: Attributes
+    declared: bool
+
+
+@dataclass(slots=True)
+class EdgeDraft:
+    """An edge so far."""
+
+    source: str
+    target: str
+    attributes: Attributes
+    span: Span
+    target_span: Span
+
+
+def finish(
+    *,
+    name: str,
+    span: Span,
+    attributes: Attributes,
+    nodes: Iterable[NodeDraft],
+    edges: Iterable[EdgeDraft],
+    report: list[Diagnostic],
+) -> Graph:
+    """The graph behind the drafts; conditions are parsed here, their faults go to ``report``."""
+    chains: dict[int, tuple[Subgraph, ...]] = {}
+    made = {draft.id: _node(draft, chains) for draft in nodes}
+    numbered = tuple(
+        Edge(
+            source=draft.source,
+            target=draft.target,
+            index=index,
+            attributes=draft.attributes,
+            span=draft.span,
+            target_span=draft.target_span,
+            condition=_condition(draft, report),
+        )
+        for index, draft in enumerate(edges)
+    )
+    return Graph(name=name, attributes=attributes, nodes=made, edges=numbered, span=span)
+
+
+def _node(draft: NodeDraft, chains: dict[int, tuple[Subgraph, ...]]) -> Node:
+    subgraphs = _enclosing(draft.scope, chains)
+    own = draft.attributes.get("class")
+    classes = _split(own.value) if own is not None and isinstance(own.value, str) else ()
+    derived = [sub.css_class for sub in subgraphs if sub.css_class and sub.css_class not in classes]
+    return Node(
+        id=draft.id,
+        attributes=draft.attributes,
+        span=draft.span,
+        classes=(*classes, *dict.fromkeys(derived)),
+        subgraphs=subgraphs,
+        declared=draft.declared,
+    )
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def _enclosing(scope: Scope, chains: dict[int, tuple[Subgraph, ...]]) -> tuple[Subgraph, ...]:
+    """The subgraphs around a scope from the inside out; the graph's own braces are none."""
+    if scope.parent is None:
+        return ()
+    known = chains.get(id(scope))
+    if known is None:
+        known = chains[id(scope)] = (scope.described(), *_enclosing(scope.parent, chains))
+    return known
+
+
+def _condition(draft: EdgeDraft, report: list[Diagnostic]) -> Condition:
+    attribute = draft.attributes.get("condition")
+    if attribute is None or not isinstance(attribute.value, str):
+        return UNCONDITIONAL
+    try:
+        return parse_condition(attribute.value)
+    except ConditionError as error:
+        found = Diagnostic(
+            rule="condition_syntax",
+            severity=Severity.ERROR,
+            message=error.message,
+            span=inside(attribute.span, error.start, error.end),
+            edge=(draft.source, draft.target),
+            fix=error.fix,
+        )
+        if found not in report:
+            report.append(found)
+        return UNCONDITIONAL
+
+
+def inside(span: Span, start: int, end: int) -> Span:
+    """Where characters ``start`` to ``end`` of a value's text stand in the file, escapes and joins counted."""
+    source = span.source
+    places = _places(source, span)
+    first = places[min(start, len(places) - 1)]
+    last = places[min(max(end - 1, start), len(places) - 1)] + 1
+    return Span(source, first, max(last, first + 1))
+
+
+def _places(source: Source, span: Span) -> list[int]:
+    raw = span.text
+    if not raw.startswith('"'):
+        return list(range(span.start, span.end + 1))
+    found: list[int] = []
+    for match in WORD.finditer(raw):
+        if match.lastgroup == "string":
+            found.pop() if found else None
+            found.extend(offsets(match[0][1:-1], span.start + match.start() + 1))
+    return found or [span.start]
+
+
+def added(old: Attributes, new: Attributes) -> Attributes:
+    """Attributes with later ones on top."""
+    return {**old, **new} if old else new
+
+
+def as_defaults(attributes: Attributes) -> Attributes:
+    """The same attributes, marked as defaults."""
+    return {key: replace(attribute, origin="default") for key, attribute in attributes.items()}

@@ -1,0 +1,195 @@
+"""A graph written back: as a pipeline, as a drawing, as data (L12, L13)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from orchestra.errors import Span
+from orchestra.graph.attributes import Duration, Value
+from orchestra.graph.model import Attribute, Edge, Graph, Node, Subgraph
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)")
+_KEYWORDS = frozenset({"graph", "digraph", "subgraph", "node", "edge", "strict"})
+_DRAWN_GRAPH = (
+    "rankdir",
+    "label",
+    "bgcolor",
+    "fontname",
+    "fontsize",
+    "nodesep",
+    "ranksep",
+    "splines",
+    "ratio",
+    "size",
+)
+_DRAWN = ("color", "fillcolor", "fontcolor", "fontname", "fontsize", "penwidth", "style", "tooltip")
+_DRAWN_EDGE = (*_DRAWN, "arrowhead", "arrowtail", "constraint", "dir", "minlen")
+
+
+def quote(text: str) -> str:
+    """A quoted string whose parse is the text, valid for Graphviz too."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escaped}"'
+
+
+def _id(text: str) -> str:
+    return text if _BARE.fullmatch(text) and text.lower() not in _KEYWORDS else quote(text)
+
+
+def _value(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        text = repr(value)
+        return text if _NUMBER.fullmatch(text) else quote(text)
+    if isinstance(value, Duration):
+        return quote(str(value))
+    return quote(value)
+
+
+def _key(key: str) -> str:
+    return key if _BARE.fullmatch(key) and key.lower() not in _KEYWORDS else quote(key)
+
+
+def _block(attributes: Mapping[str, Attribute]) -> str:
+    inner = ", ".join(f"{_key(key)}={_value(attribute.value)}" for key, attribute in attributes.items())
+    return f" [{inner}]" if inner else ""
+
+
+# --- as a pipeline -------------------------------------------------------------------------------
+
+
+def to_dot(graph: Graph) -> str:
+    """The pipeline as text: parsing it gives an equal graph, and Graphviz reads it (L12, L13).
+
+    Defaults stand on the nodes and edges that they applied to.
+    """
+    lines = [f"digraph {_id(graph.name)} {{"]
+    if graph.attributes:
+        lines.append(f"    graph{_block(graph.attributes)}")
+    lines.extend(_nodes(graph))
+    lines.extend(f"    {_id(edge.source)} -> {_id(edge.target)}{_block(edge.attributes)}" for edge in graph.edges)
+    return "\n".join([*lines, "}", ""])
+
+
+def _nodes(graph: Graph) -> Iterator[str]:
+    """Nodes in order, each inside its subgraphs; neighbours in the same subgraph share it."""
+    open_now: tuple[Subgraph, ...] = ()
+    for node in graph.nodes.values():
+        if not node.declared and not node.subgraphs and not node.attributes:
+            continue
+        wanted = tuple(reversed(node.subgraphs))
+        shared = 0
+        while shared < min(len(open_now), len(wanted)) and open_now[shared] == wanted[shared]:
+            shared += 1
+        for depth in range(len(open_now), shared, -1):
+            yield "    " * depth + "}"
+        for depth in range(shared, len(wanted)):
+            name = f" {_id(wanted[depth].name)}" if wanted[depth].name else ""
+            yield "    " * (depth + 1) + f"subgraph{name} {{"
+            if wanted[depth].label:
+                yield "    " * (depth + 2) + f"label={quote(wanted[depth].label)}"
+        open_now = wanted
+        yield "    " * (len(wanted) + 1) + f"{_id(node.id)}{_block(node.attributes)}"
+    for depth in range(len(open_now), 0, -1):
+        yield "    " * depth + "}"
+
+
+# --- as a drawing --------------------------------------------------------------------------------
+
+
+def to_drawing(graph: Graph) -> str:
+    """DOT with drawing attributes only, for ``dot -Tsvg``: nodes have the id ``node-X`` and the class ``node``."""
+    own = {key: _text(graph.attributes[key].value) for key in _DRAWN_GRAPH if key in graph.attributes}
+    lines = [f"digraph {_id(graph.name)} {{", f"    graph{_plain(own)}"]
+    lines.extend(f"    {_id(node.id)}{_plain(_node_drawing(node))}" for node in graph.nodes.values())
+    lines.extend(f"    {_id(e.source)} -> {_id(e.target)}{_plain(_edge_drawing(e))}" for e in graph.edges)
+    return "\n".join([*lines, "}", ""])
+
+
+def _node_drawing(node: Node) -> dict[str, str]:
+    drawn = {"id": f"node-{node.id}", "class": "node", "label": _label(node.label), "shape": node.shape}
+    return drawn | {key: _text(node.attributes[key].value) for key in _DRAWN if key in node.attributes}
+
+
+def _edge_drawing(edge: Edge) -> dict[str, str]:
+    words = [text for text in (edge.label, edge.condition.text) if text]
+    drawn = {"class": "edge"} | ({"label": _label("\n".join(words))} if words else {})
+    return drawn | {key: _text(edge.attributes[key].value) for key in _DRAWN_EDGE if key in edge.attributes}
+
+
+def _label(text: str) -> str:
+    """A label that Graphviz shows as it is written: its own escapes kept literal."""
+    return text.replace("\\", "\\\\")
+
+
+def _plain(values: Mapping[str, str]) -> str:
+    inner = ", ".join(f"{_key(key)}={_drawn(value)}" for key, value in values.items())
+    return f" [{inner}]" if inner else ""
+
+
+def _drawn(text: str) -> str:
+    return '"' + text.replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _text(value: Value) -> str:
+    return _value(value).strip('"') if not isinstance(value, str) else value
+
+
+# --- as data -------------------------------------------------------------------------------------
+
+
+def to_json(graph: Graph) -> dict[str, Json]:
+    """The graph as plain data; places are line and column from 1."""
+    return {
+        "name": graph.name,
+        "attributes": _data(graph.attributes),
+        "start": graph.start,
+        "exit": graph.exit,
+        "nodes": [
+            {
+                "id": node.id,
+                "type": graph.type_of(node.id),
+                "declared": node.declared,
+                "classes": list(node.classes),
+                "subgraphs": [{"name": s.name, "label": s.label} for s in node.subgraphs],
+                "attributes": _data(node.attributes),
+                "at": _place(node.span),
+            }
+            for node in graph.nodes.values()
+        ],
+        "edges": [
+            {
+                "source": edge.source,
+                "target": edge.target,
+                "attributes": _data(edge.attributes),
+                "at": _place(edge.span),
+            }
+            for edge in graph.edges
+        ],
+    }
+
+
+def _data(attributes: Mapping[str, Attribute]) -> dict[str, Json]:
+    return {
+        key: str(attribute.value) if isinstance(attribute.value, Duration) else attribute.value
+        for key, attribute in attributes.items()
+    }
+
+
+def _place(span: Span) -> Json:
+    line, column = span.source.position(span.start)
+    return {"line": line, "column": column}
+
+
+def dumps(graph: Graph) -> str:
+    """The same as JSON text."""
+    return json.dumps(to_json(graph), ensure_ascii=False, indent=2)

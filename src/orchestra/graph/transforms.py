@@ -1,0 +1,46 @@
+"""What happens to a graph between parsing and running: variables, stylesheet, the user's own transforms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from orchestra.graph.model import Graph, Node
+from orchestra.graph.stylesheet import apply
+
+Transform: TypeAlias = Callable[[Graph], Graph]
+"""A registered transform: a graph in, a graph out."""
+
+_NAME = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_.-]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+
+
+def transform(graph: Graph, variables: Mapping[str, str], registered: Sequence[Transform] = ()) -> Graph:
+    """Expand variables, apply the stylesheet, then the registered transforms in their order."""
+    graph = apply(expand(graph, variables))
+    for step in registered:
+        graph = step(graph)
+    return graph
+
+
+def expand(graph: Graph, variables: Mapping[str, str]) -> Graph:
+    """Replace ``$goal`` and ``$name`` of command-line variables in prompts; any other ``$`` stays (A22)."""
+    known = {"goal": graph.goal, **variables}
+    changed = {node.id: after for node in graph.nodes.values() if (after := _expanded(node, known)) is not node}
+    return replace(graph, nodes={**graph.nodes, **changed}) if changed else graph
+
+
+def _expanded(node: Node, known: Mapping[str, str]) -> Node:
+    attribute = node.attributes.get("prompt")
+    if attribute is None or not isinstance(attribute.value, str) or "$" not in attribute.value:
+        return node
+    text = expand_text(attribute.value, known)
+    if text == attribute.value:
+        return node
+    return replace(node, attributes={**node.attributes, "prompt": replace(attribute, value=text)})
+
+
+def expand_text(text: str, known: Mapping[str, str]) -> str:
+    """The text with ``$name`` and ``${name}`` of known names replaced, once: what is put in is not read again."""
+    return _NAME.sub(lambda match: known.get(match[1] or match[2], match[0]), text)
