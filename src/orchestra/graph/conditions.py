@@ -28,6 +28,9 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+_OPERATORS = frozenset(
+    {("op", op) for op in ("=", "!=", ">", ">=", "<", "<=")} | {("word", "contains"), ("word", "matches")}
+)
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
 _ACCELERATOR = re.compile(r"^(?:\[\w+\]\s*|\w\)\s*|\w\s+-\s+)")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -216,7 +219,8 @@ class _Parser:
 
     def advance(self) -> None:
         match = _TOKEN.match(self.text, self.end)
-        assert match is not None and match.lastgroup is not None
+        assert match is not None
+        assert match.lastgroup is not None
         self.kind, self.value = match.lastgroup, match[match.lastgroup]
         self.start, self.end = match.span(self.kind)
         if self.kind == "bad":
@@ -275,9 +279,7 @@ class _Parser:
         self.advance()
         if self.kind == "op" and self.value == "==":
             raise self.error("'==' is no operator", fix="write = for equality")
-        if (self.kind == "op" and self.value in ("=", "!=", ">", ">=", "<", "<=")) or (
-            self.kind == "word" and self.value in ("contains", "matches")
-        ):
+        if (self.kind, self.value) in _OPERATORS:
             op = self.value
         else:
             return Truth(key)

@@ -6,6 +6,8 @@ nesting can exhaust the stack. After an error the parser goes on at the next sta
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from orchestra.errors import Diagnostic, Severity, Source, Span, StylesheetError
 from orchestra.graph.attributes import EDGE, GRAPH, NODE
 from orchestra.graph.attributes import Scope as Table
@@ -249,9 +251,9 @@ class _Parser:
                 self.advance()
                 return
             broken = "\n" in self.text[self.before : self.start]
-            if broken and self.kind in ("id", "string") and self.peek() != ",":
-                if not self.looks_like_attribute():
-                    return
+            begins = broken and self.kind in ("id", "string") and self.peek() != ","
+            if begins and not self.looks_like_attribute():
+                return
             self.advance()
 
     def looks_like_attribute(self) -> bool:
@@ -429,7 +431,7 @@ class _Parser:
         self.connect(ends, added(self.scope.edge_defaults, attributes))
 
     def connect(self, ends: list[tuple[str, ...]], attributes: Attributes) -> None:
-        for sources, targets in zip(ends, ends[1:], strict=False):
+        for sources, targets in pairwise(ends):
             for source in sources:
                 for target in targets:
                     here = self.mentions.get(target) or self.nodes[target].span
@@ -507,11 +509,7 @@ class _Parser:
                 continue
             if self.kind not in ("id", "string"):
                 self.unclosed(opened)
-            if (
-                self.kind == "id"
-                and self.peek() in ("-", "[", "{")
-                and self.text.startswith(("->", "--", "[", "{"), self.next_at())
-            ):
+            if self.kind == "id" and self.text.startswith(("->", "--", "[", "{"), self.next_at()):
                 self.unclosed(opened)
             attribute = self.attribute(table)
             if attribute is not None:

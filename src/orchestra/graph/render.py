@@ -84,8 +84,6 @@ def _nodes(graph: Graph) -> Iterator[str]:
     """Nodes in order, each inside its subgraphs; neighbours in the same subgraph share it."""
     open_now: tuple[Subgraph, ...] = ()
     for node in graph.nodes.values():
-        if not node.declared and not node.subgraphs and not node.attributes:
-            continue
         wanted = tuple(reversed(node.subgraphs))
         shared = 0
         while shared < min(len(open_now), len(wanted)) and open_now[shared] == wanted[shared]:

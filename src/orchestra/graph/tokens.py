@@ -32,7 +32,9 @@ BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*")
 
 ATTRIBUTE = re.compile(
     r"""(?P<key>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*) [^\S\n]* = [^\S\n]*
-        (?: "(?P<string>[^"\\]*)" | (?P<number>-?\d+(?:ms|[smhd])?)(?![\w.]) | (?P<word>[A-Za-z_][A-Za-z0-9_.:]*)(?![-\w.:]) )
+        (?: "(?P<string>[^"\\]*)"
+          | (?P<number>-?\d+(?:ms|[smhd])?)(?![\w.])
+          | (?P<word>[A-Za-z_][A-Za-z0-9_.:]*)(?![-\w.:]) )
         (?= [^\S\n]*[,\];\n] )""",
     re.VERBOSE,
 )
@@ -55,7 +57,7 @@ def unescape(raw: str) -> str:
 
 
 def offsets(raw: str, base: int) -> list[int]:
-    """For every character of ``unescape(raw)``, and for its end, the offset in the file; ``raw`` begins at ``base``."""
+    """For every character of ``unescape(raw)``, and for its end, its offset; ``raw`` begins at ``base``."""
     found: list[int] = []
     at = 0
     for match in _ESCAPE.finditer(raw):

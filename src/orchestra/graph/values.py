@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestra.graph.attributes import FIDELITIES, Duration, Entry, Kind, Value, nearest
@@ -98,7 +99,7 @@ def _choice(entry: Entry, text: str) -> str:
     raise Misfit(f"one of {words}", f"did you mean {near!r}?" if near else "")
 
 
-_READERS = {
+_READERS: Mapping[Kind, Callable[[Entry, str], Value]] = {
     Kind.INTEGER: _integer,
     Kind.FLOAT: _float,
     Kind.BOOLEAN: _boolean,
