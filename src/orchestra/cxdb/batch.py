@@ -44,7 +44,8 @@ class Batch:
         self.next_turn = state.next_turn
         self.next_context = state.next_context
         self.turns: list[Turn] = []
-        self.heads: list[tuple[int, int, int]] = []
+        self.heads: dict[int, tuple[int, int]] = {}
+        """Where each context stands after the batch: its newest turn and that turn's depth."""
         self.blobs: dict[bytes, int] = {}
         """New blobs and their pack offsets."""
         self._lengths = state.lengths
@@ -112,7 +113,7 @@ class Batch:
 
     def _head(self, context_id: int, turn_id: int, depth: int) -> None:
         self._parts[HEADS].append(head_record(context_id, turn_id, depth, self.now_ms))
-        self.heads.append((context_id, turn_id, depth))
+        self.heads[context_id] = turn_id, depth
 
     def _store(self, data: bytes, digest: bytes, find: Find) -> int:
         place = self.blobs.get(digest)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from orchestra.cxdb.files import Files
-from orchestra.cxdb.layout import FOLDERS, PATHS
+from orchestra.cxdb.layout import FOLDERS, HEADS, PACK, PATHS, ROOTS
 from orchestra.cxdb.wal import FILES, NOTHING, PATH, SETTLED, STATE_SIZE, Lengths, State, read_state
 from orchestra.errors import StoreUnreachable
 
@@ -24,6 +24,9 @@ Before another program opens this folder, run: orchestra doctor --settle
 
 EMPTY = State(0, 0, 0, 0, SETTLED, 1, 1, NOTHING, NOTHING)
 """Where a folder stands that holds nothing."""
+
+_TELLING = (PACK, HEADS, ROOTS)
+"""CXDB makes one of these longer whenever it writes."""
 
 MISSING = -1
 """The descriptor of a file that is not there (only where nothing may be made)."""
@@ -41,6 +44,7 @@ class Directory:
         self.files = files
         self.read_only = read_only
         self.state = EMPTY
+        self._published = b""
         self.overlay: dict[int, tuple[int, bytes]] = {}
         self.fds: list[int] = []
         self.lock_fd = self.wal_fd = MISSING
@@ -126,14 +130,22 @@ class Directory:
         """The state in the lock file, or None where there is none that is whole."""
         if self.lock_fd == MISSING:
             return None
-        return read_state(self.files.pread(self.lock_fd, STATE_SIZE, 0))
+        data = self.files.pread(self.lock_fd, STATE_SIZE, 0)
+        return self.state if data == self._published else read_state(data)
+
+    def grown(self) -> bool:
+        """Whether a file that any foreign append makes longer is not as long as it ought to be."""
+        size, fds, lengths = self.files.size, self.fds, self.state.lengths
+        return any(size(fds[number]) != lengths[number] for number in _TELLING)
 
     # --- writing ---------------------------------------------------------------------------------
 
     def publish(self, state: State) -> None:
         """Say where the store stands now."""
-        self.files.pwrite(self.lock_fd, state.pack(), 0)
+        data = state.pack()
+        self.files.pwrite(self.lock_fd, data, 0)
         self.state = state
+        self._published = data
 
     def write_parts(self, before: Lengths, parts: Sequence[bytes]) -> None:
         """Add to the files, unsynced."""

@@ -18,7 +18,7 @@ from orchestra.cxdb.adopt import Progress, quiet
 from orchestra.cxdb.batch import Batch
 from orchestra.cxdb.contexts import Contexts, Standing
 from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.files import Files, translated
+from orchestra.cxdb.files import Files, translated, trouble
 from orchestra.cxdb.hashes import Hashes
 from orchestra.cxdb.holds import FileHold, holder_of
 from orchestra.cxdb.layout import CHECK_SIZE, CHECKS, HEADS, read_check
@@ -268,21 +268,25 @@ class EmbeddedStore:
         directory = self._directory
         if directory.read_only:
             raise StoreFull(f"{directory.path} was opened for reading only")
-        with translated(directory.path):
-            self._check_open()
+        self._check_open()
+        try:
             self._files.lock(directory.lock_fd)
             try:
                 self._catch_up_locked()
                 yield
             finally:
                 self._files.unlock(directory.lock_fd)
+        except OSError as error:
+            raise trouble(error, directory.path) from error
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with translated(self._directory.path):
-            self._check_open()
+        self._check_open()
+        try:
             self._catch_up()
             yield
+        except OSError as error:
+            raise trouble(error, self._directory.path) from error
 
     def _check_open(self) -> None:
         if self._closed:
@@ -294,7 +298,7 @@ class EmbeddedStore:
         state = directory.state
         if (
             self._suspect
-            or directory.sizes() != state.lengths
+            or directory.grown()
             or follows(self._files.pread(directory.wal_fd, RECORD_HEAD, state.position), state)
         ):
             recovery.recover(directory, self._progress)
@@ -304,7 +308,7 @@ class EmbeddedStore:
     def _catch_up(self) -> None:
         directory = self._directory
         written = directory.written_state()
-        if written is None or written == directory.state:
+        if written is None or written is directory.state or written == directory.state:
             return
         before, directory.state = directory.state, written
         if written.generation != before.generation:
@@ -357,7 +361,7 @@ class EmbeddedStore:
         self._remember(batch)
 
     def _remember(self, batch: Batch) -> None:
-        for context_id, turn_id, depth in batch.heads:
+        for context_id, (turn_id, depth) in batch.heads.items():
             self._contexts.move(context_id, turn_id, depth, batch.now_ms)
         for digest, offset in batch.blobs.items():
             self._hashes.add(digest, offset)

@@ -1,0 +1,1 @@
+"""CXDB: the stores, its files, its type registry."""
