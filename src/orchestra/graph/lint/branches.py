@@ -1,0 +1,230 @@
+"""Rules about the branches of parallel nodes (E30)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestra.errors import Diagnostic
+from orchestra.graph.flow import components, dominators, reached
+from orchestra.graph.lint.survey import Survey, listed, quoted, warning
+from orchestra.graph.model import Edge
+
+
+def parallel_join(survey: Survey) -> Iterator[Diagnostic]:
+    """The branches of a parallel node meet in a fan-in, and every fan-in joins some parallel node."""
+    met = survey.meetings.fan_in
+    unjoined = False
+    for number, join in met.items():
+        if join >= 0 or not survey.successors[number] or not survey.reached[number]:
+            continue
+        unjoined = True
+        node = survey.nodes[number]
+        yield warning(
+            "parallel_join",
+            f"the branches of {quoted(node.id)} meet in no common fan-in: {_apart(survey, number)};"
+            " the run fails after them unless each ends at the exit",
+            node.span,
+            node=node.id,
+            fix="lead every branch to one node with `shape=tripleoctagon`",
+        )
+    if not unjoined:
+        yield from _idle_fan_ins(survey)
+
+
+def _apart(survey: Survey, number: int) -> str:
+    """Where the branches go instead of meeting."""
+    nearest = survey.meetings.nearest
+    targets = list(dict.fromkeys(survey.successors[number]))
+    without = [survey.ids[t] for t in targets if nearest[t] < 0]
+    if without:
+        return f"from {listed(without, 3)} a way leads round every fan-in"
+    first, second = _two_that_differ([(t, nearest[t]) for t in targets])
+    return (
+        f"{quoted(survey.ids[first[0]])} leads to {quoted(survey.ids[first[1]])},"
+        f" {quoted(survey.ids[second[0]])} to {quoted(survey.ids[second[1]])}"
+    )
+
+
+def _two_that_differ(pairs: list[tuple[int, int]]) -> tuple[tuple[int, int], tuple[int, int]]:
+    return pairs[0], next((pair for pair in pairs if pair[1] != pairs[0][1]), pairs[-1])
+
+
+def _idle_fan_ins(survey: Survey) -> Iterator[Diagnostic]:
+    """A fan-in that no parallel node hands its results to fails whenever it is entered."""
+    used = set(survey.meetings.fan_in.values())
+    for number, node in enumerate(survey.nodes):
+        if survey.types[number] != "parallel.fan_in" or number in used or not survey.reached[number]:
+            continue
+        yield warning(
+            "parallel_join",
+            f"fan-in {quoted(node.id)} joins no parallel node, so it would find no results and fail",
+            node.span,
+            node=node.id,
+            fix="lead the branches of a parallel node (`shape=component`) to it, or make it a plain node",
+        )
+
+
+def branch_escape(survey: Survey) -> Iterator[Diagnostic]:
+    """No branch comes back to its own parallel node or upstream of it, nor takes a ``loop_restart`` edge.
+
+    Either ends the branch as failed (``left its branch``).
+    """
+    if not survey.meetings.fan_in:
+        return
+    ways = _ways_of_the_run(survey)
+    escapes = list(_escapes(survey, ways))
+    reported: set[int] = set()
+    for number, edge in escapes:
+        if edge.index in reported:
+            continue
+        reported.add(edge.index)
+        node = survey.ids[number]
+        back = "back to it" if edge.target == node else f"to {quoted(edge.target)}, which comes before it"
+        yield _escape(survey, edge, f"a branch of {quoted(node)} leads {back}", number)
+    yield from _restarts(survey, ways, reported)
+
+
+def _escape(survey: Survey, edge: Edge, what: str, number: int) -> Diagnostic:
+    join = survey.meetings.fan_in[number]
+    return warning(
+        "branch_escape",
+        f"{what}: there the branch ends as failed ('left its branch')",
+        edge.target_span,
+        edge=(edge.source, edge.target),
+        fix=f"lead it to the fan-in {quoted(survey.ids[join])}, and go back from there"
+        if join >= 0
+        else "lead the branches to a fan-in, and go back from there",
+    )
+
+
+def _ways_of_the_run(survey: Survey) -> list[list[int]]:
+    """How a run goes: branches end where they enter a fan-in, the run goes on from the parallel node to it."""
+    fan_in = survey.meetings.fan_in
+    joins = frozenset(fan_in.values())
+    ways = [[target for target in targets if target not in joins] for targets in survey.successors]
+    for number, join in fan_in.items():
+        if join >= 0:
+            ways[number].append(join)
+    for number, kind in enumerate(survey.types):
+        if kind == "exit":
+            ways[number] = []
+    return ways
+
+
+def _escapes(survey: Survey, ways: list[list[int]]) -> Iterator[tuple[int, Edge]]:
+    """The parallel nodes that a branch comes back to or goes round, with the edge by which it does."""
+    knot = [0] * len(ways)
+    for name, part in enumerate(components(ways)):
+        for node in part:
+            knot[node] = name
+    caught = [
+        (number, [t for t in survey.successors[number] if knot[t] == knot[number] and t != join])
+        for number, join in survey.meetings.fan_in.items()
+        if survey.reached[number] and join >= 0
+    ]
+    caught = [(number, targets) for number, targets in caught if targets]
+    if not caught:
+        return
+    before = _Before(survey, ways)
+    # looking for the very edge is bounded over all nodes, so that a tangle of a graph is read in time too
+    steps = 4 * len(ways) + 10_000
+    for number, targets in caught:
+        edges, steps = _closing_edges(survey, ways, knot, before, number, targets, steps)
+        yield from ((number, edge) for edge in edges)
+
+
+def _closing_edges(
+    survey: Survey,
+    ways: list[list[int]],
+    knot: list[int],
+    before: _Before,
+    number: int,
+    targets: list[int],
+    steps: int,
+) -> tuple[list[Edge], int]:
+    """The edges by which branches of a node get back to it or before it; and the steps that are left."""
+    found = [edge for edge in survey.graph.outgoing(survey.ids[number]) if edge.target == survey.ids[number]]
+    seen = set(targets)
+    queue = [target for target in targets if target != number]
+    for node in queue:
+        steps -= 1
+        if steps < 0:
+            break
+        inside = {t for t in ways[node] if knot[t] == knot[number]}
+        for edge in survey.graph.outgoing(survey.ids[node]):
+            target = survey.index[edge.target]
+            if target in inside and before.is_before(target, number):
+                found.append(edge)
+                inside.discard(target)
+        queue.extend(inside - seen)
+        seen |= inside
+    return found, steps
+
+
+class _Before:
+    """Which nodes a run can be at before it enters a parallel node: those that the node does not dominate."""
+
+    def __init__(self, survey: Survey, ways: list[list[int]]) -> None:
+        root = survey.index[survey.graph.starts[0]] if survey.graph.starts else 0
+        above = dominators(ways, root)
+        children: list[list[int]] = [[] for _ in ways]
+        for node, parent in enumerate(above):
+            if parent >= 0:
+                children[parent].append(node)
+        self._enter = [0] * len(ways)
+        self._leave = [0] * len(ways)
+        stack = [(root, False)]
+        clock = 0
+        while stack:
+            node, left = stack.pop()
+            clock += 1
+            if left:
+                self._leave[node] = clock
+                continue
+            self._enter[node] = clock
+            stack.append((node, True))
+            stack.extend((child, False) for child in children[node])
+
+    def is_before(self, node: int, parallel: int) -> bool:
+        """Whether a run may have been at ``node`` before ``parallel``; the parallel node itself counts."""
+        if node == parallel:
+            return True
+        return not self._enter[parallel] <= self._enter[node] <= self._leave[node] <= self._leave[parallel]
+
+
+def _restarts(survey: Survey, ways: list[list[int]], escaped: set[int]) -> Iterator[Diagnostic]:
+    """The ``loop_restart`` edges that a branch can take."""
+    edges = [edge for edge, attribute in survey.on_edges.get("loop_restart", ()) if attribute.value is True]
+    if not edges:
+        return
+    owner = _owners(survey, ways)
+    for edge in edges:
+        number = owner[survey.index[edge.source]]
+        if number >= 0 and edge.index not in escaped:
+            what = f"a branch of {quoted(survey.ids[number])} takes a `loop_restart` edge"
+            yield _escape(survey, edge, what, number)
+
+
+def _owners(survey: Survey, ways: list[list[int]]) -> list[int]:
+    """A parallel node in one of whose branches each node lies; -1 for none.
+
+    Nodes that a run can also be at without any branch are left out.
+    """
+    owner = [-1] * len(ways)
+    outside = _outside(survey, ways)
+    for number, join in survey.meetings.fan_in.items():
+        queue = [t for t in survey.successors[number] if t != join and owner[t] < 0 and not outside[t]]
+        for node in queue:
+            if owner[node] >= 0:
+                continue
+            owner[node] = number
+            queue.extend(t for t in ways[node] if owner[t] < 0 and not outside[t])
+    return owner
+
+
+def _outside(survey: Survey, ways: list[list[int]]) -> bytearray:
+    """1 for what a run reaches without entering a branch: from a parallel node it goes on at the fan-in."""
+    trunk = [*ways]
+    for number, join in survey.meetings.fan_in.items():
+        trunk[number] = [join] if join >= 0 else []
+    return reached(trunk, [survey.index[name] for name in survey.graph.starts])

@@ -1,0 +1,95 @@
+"""Rules about shell commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from orchestra.errors import Diagnostic, Span
+from orchestra.graph.lint.survey import Survey, error, quoted, warning
+from orchestra.graph.model import Attribute, Node
+from orchestra.graph.shell import NAMESPACES, Expression, expressions
+
+_TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", "workspace"})
+"""Roots whose values come from the pipeline's author, the engine, or who started the run."""
+
+
+def untrusted_shell(survey: Survey) -> Iterator[Diagnostic]:
+    """A value in a command is data wherever the shell would read it as code (engine.md 5, tool)."""
+    roots = NAMESPACES | survey.variables
+    for node, attribute in survey.written_on_nodes("tool_command"):
+        if survey.types[survey.index[node.id]] != "tool":
+            continue
+        command = str(attribute.value)
+        values = expressions(command, roots)
+        for expression, span in zip(values, _places(attribute, values, command), strict=True):
+            found = _judge(survey, node, span, expression)
+            if found is not None:
+                yield found
+
+
+def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Diagnostic | None:
+    name = f"{{{{ {expression.name} }}}}"
+    untrusted = expression.root not in _TRUSTED and expression.root not in survey.variables
+    if expression.raw:
+        if not untrusted:
+            return None
+        return warning(
+            "untrusted_shell",
+            f"{name} enters the command of {quoted(node.id)} as it is, and may have been written by an LLM"
+            " or a person: whatever it says would be run",
+            span,
+            node=node.id,
+            fix=f"drop `| raw`: {name} is then passed as data",
+        )
+    if expression.hazard:
+        return error(
+            "untrusted_shell",
+            f"{name} stands in {_INSIDE[expression.hazard]} in the command of {quoted(node.id)},"
+            " where its value cannot be passed as data",
+            span,
+            node=node.id,
+            fix=_INSTEAD[expression.hazard].replace("NAME", expression.name),
+        )
+    if expression.foreign and untrusted:
+        return warning(
+            "untrusted_shell",
+            f"{name} becomes part of what {expression.foreign} reads as code in the command of"
+            f" {quoted(node.id)}, and may have been written by an LLM or a person",
+            span,
+            node=node.id,
+            fix="pass it as an argument or in an environment variable, and read it from there",
+        )
+    return None
+
+
+_INSIDE = {
+    "$( )": "`$( )`",
+    "back quotes": "back quotes",
+    "eval": "words that `eval` runs",
+    "sh -c": "code that a shell runs by `-c`",
+    "a quoted here-document": "a here-document whose delimiter is quoted",
+}
+_INSTEAD = {
+    "$( )": 'set a variable first: `value={{ NAME }}; x=$(program "$value")`',
+    "back quotes": 'set a variable first: `value={{ NAME }}; x=$(program "$value")`',
+    "eval": "run the command without `eval`",
+    "sh -c": "pass it as an argument: `sh -c 'program \"$1\"' sh {{ NAME }}`",
+    "a quoted here-document": "take the quotes off the delimiter: `<<END`",
+}
+
+
+def _places(attribute: Attribute, expressions: Iterable[Expression], command: str) -> Iterator[Span]:
+    """Each expression's own place in the file.
+
+    Escapes move offsets but leave the text of an expression alone. One that cannot be found, as after a
+    transform, has the whole value for its place.
+    """
+    source, at, end = attribute.span.source, attribute.span.start, attribute.span.end
+    for expression in expressions:
+        wanted = command[expression.start : expression.end]
+        found = source.text.find(wanted, at, end)
+        if found < 0:
+            yield attribute.span
+            continue
+        at = found + len(wanted)
+        yield Span(source, found, at)

@@ -1,0 +1,144 @@
+"""Rules about which edge a run takes: edges that are equal, conditions that cannot hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from orchestra.errors import Diagnostic
+from orchestra.graph.conditions import Compare, Expr, Truth
+from orchestra.graph.lint.holds import contradiction, repeated
+from orchestra.graph.lint.outcomes import arriving, exact
+from orchestra.graph.lint.survey import Survey, has_condition, info, listed, quoted, warning
+from orchestra.graph.model import Edge, Node
+
+_CHOOSING = frozenset({"parallel", "wait.human"})
+"""Handlers that do not leave the choice among their edges to routing."""
+
+
+def ambiguous_edges(survey: Survey) -> Iterator[Diagnostic]:
+    """Of two edges without condition and of equal weight, the one with the smallest target id wins (rule 5)."""
+    for number, node in enumerate(survey.nodes):
+        edges = survey.graph.outgoing(node.id)
+        if len(edges) < 2 or survey.types[number] in _CHOOSING:
+            continue
+        tied = _tied([edge for edge in edges if not has_condition(edge)])
+        if tied:
+            yield _ambiguity(node, tied)
+
+
+def _tied(plain: Sequence[Edge]) -> list[Edge]:
+    """The first edges of equal weight that lead to different nodes and can come to be compared."""
+    by_weight: dict[int, list[Edge]] = {}
+    for edge in plain:
+        by_weight.setdefault(edge.weight, []).append(edge)
+    for weight in sorted(by_weight, reverse=True):
+        group = by_weight[weight]
+        if len({edge.target for edge in group}) > 1:
+            return group
+        if any(edge.integer("max_visits") == 0 for edge in group):
+            break
+    return []
+
+
+def _ambiguity(node: Node, tied: Sequence[Edge]) -> Diagnostic:
+    winner = min(tied, key=lambda edge: (edge.target, edge.index))
+    loser = next(edge for edge in tied if edge.target != winner.target)
+    targets = list(dict.fromkeys(edge.target for edge in tied))
+    labelled = all(edge.label for edge in tied)
+    unless = ", unless the node names another by its label" if labelled else ""
+    return info(
+        "ambiguous_edges",
+        f"{quoted(node.id)} has edges of equal weight without condition to {listed(targets)}:"
+        f" {quoted(winner.target)} wins as the first in alphabetical order{unless}",
+        loser.target_span,
+        node=node.id,
+        edge=(loser.source, loser.target),
+        fix="give the one that is meant a `condition` or more `weight`",
+    )
+
+
+def dead_edge(survey: Survey) -> Iterator[Diagnostic]:
+    """Every condition can hold, says nothing twice, and is not always beaten by a twin."""
+    yield from _self_refuting(survey)
+    yield from _beaten(survey)
+    yield from _never_arriving(survey)
+
+
+def _self_refuting(survey: Survey) -> Iterator[Diagnostic]:
+    for edge, attribute in survey.written_on_edges("condition"):
+        expr = edge.condition.expr
+        if expr is None or (isinstance(expr, (Compare, Truth)) and not _is_order(expr)):
+            continue
+        against = contradiction(expr)
+        twice = "" if against else repeated(expr)
+        if not against and not twice:
+            continue
+        yield warning(
+            "dead_edge",
+            f"condition {quoted(edge.condition.text)} can never hold: {against}"
+            if against
+            else f"condition {quoted(edge.condition.text)} says {quoted(twice)} twice",
+            attribute.span,
+            edge=(edge.source, edge.target),
+            fix="join alternatives with `||`" if against else "drop one, or write what was meant instead",
+        )
+
+
+def _is_order(expr: Expr) -> bool:
+    return isinstance(expr, Compare) and expr.op in {">", ">=", "<", "<="}
+
+
+def _beaten(survey: Survey) -> Iterator[Diagnostic]:
+    """Edges of a node with the same condition as another that always comes first (rule 1)."""
+    for number, node in enumerate(survey.nodes):
+        edges = [edge for edge in survey.graph.outgoing(node.id) if edge.condition]
+        if len(edges) < 2 or survey.types[number] in _CHOOSING:
+            continue
+        edges.sort(key=lambda edge: (-edge.weight, edge.target, edge.index))
+        winners: dict[Expr | None, Edge] = {}
+        for edge in edges:
+            winner = winners.get(edge.condition.expr)
+            if winner is not None:
+                yield _twin(edge, winner)
+            elif edge.integer("max_visits") == 0:
+                winners[edge.condition.expr] = edge
+
+
+def _twin(edge: Edge, winner: Edge) -> Diagnostic:
+    why = "it has more weight" if winner.weight > edge.weight else "it comes first in alphabetical order"
+    if winner.target == edge.target:
+        why = "it is the first of the two"
+    return warning(
+        "dead_edge",
+        f"the edge from {quoted(edge.source)} to {quoted(edge.target)} can never be taken: the one to"
+        f" {quoted(winner.target)} has the same condition, and {why}",
+        edge.span_of("condition", edge.target_span),
+        edge=(edge.source, edge.target),
+        fix="change one of the conditions, or delete the edge",
+    )
+
+
+def _never_arriving(survey: Survey) -> Iterator[Diagnostic]:
+    """Conditions on an outcome that the node cannot have, or that cannot arrive at a diamond (E13)."""
+    for number, possible in arriving(survey).items():
+        node = survey.nodes[number]
+        passes = survey.types[number] == "conditional"
+        for edge in survey.graph.outgoing(node.id):
+            wanted = exact(edge.condition.expr)
+            if wanted is None or wanted.meets(possible) or not wanted:
+                continue
+            seen = listed(sorted(possible.words))
+            yield warning(
+                "dead_edge",
+                f"condition {quoted(edge.condition.text)} can never hold: "
+                + (
+                    f"{quoted(node.id)} passes on the outcome that came before it, which is only ever {seen}"
+                    if passes
+                    else f"the outcome of {quoted(node.id)} is only ever {seen}"
+                ),
+                edge.span_of("condition", edge.target_span),
+                edge=(edge.source, edge.target),
+                fix="lead the other outcomes there, or delete the edge"
+                if passes
+                else f"compare with {seen}, or delete the edge",
+            )

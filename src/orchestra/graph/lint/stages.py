@@ -1,0 +1,125 @@
+"""Rules about single nodes: what a stage needs to do its work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestra.errors import Diagnostic
+from orchestra.graph.choices import Choice, choices
+from orchestra.graph.lint.survey import Survey, error, listed, quoted, warning
+from orchestra.graph.model import Node
+
+_ASKS = ("prompt", "agent", "agent.task", "agent.role")
+
+
+def goal_gate_has_retry(survey: Survey) -> Iterator[Diagnostic]:
+    """A goal gate has somewhere to send the run when it is not met (E11)."""
+    if survey.graph.text("retry_target") or survey.graph.text("fallback_retry_target"):
+        return
+    for node, attribute in survey.written_on_nodes("goal_gate"):
+        if attribute.value is not True or node.text("retry_target") or node.text("fallback_retry_target"):
+            continue
+        yield warning(
+            "goal_gate_has_retry",
+            f"goal gate {quoted(node.id)} has no retry target, nor has the graph:"
+            " the run fails at the exit when the gate is not met",
+            attribute.span,
+            node=node.id,
+            fix="set `retry_target` on the node or the graph",
+        )
+
+
+def prompt_on_llm_nodes(survey: Survey) -> Iterator[Diagnostic]:
+    """An LLM node is told something: a prompt, a label of its own, or an agent's task."""
+    for number, node in enumerate(survey.nodes):
+        if survey.types[number] == "codergen" and node.declared and not _is_told(survey, node):
+            yield warning(
+                "prompt_on_llm_nodes",
+                f"LLM node {quoted(node.id)} has no prompt: the LLM would be told no more than {quoted(node.id)}",
+                node.span,
+                node=node.id,
+                fix='give it `prompt="..."`',
+            )
+
+
+def _is_told(survey: Survey, node: Node) -> bool:
+    attributes = node.attributes
+    if any(key in attributes and attributes[key].value for key in _ASKS):
+        return True
+    label = node.text("label")
+    if label and label != "\\N":
+        return True
+    # a type that nobody registered has its own diagnostic, and may need no prompt
+    return bool(node.text("type")) and node.text("type") not in survey.known_types
+
+
+def tool_command_on_tool_nodes(survey: Survey) -> Iterator[Diagnostic]:
+    """A tool node has a command."""
+    for number, node in enumerate(survey.nodes):
+        if survey.types[number] == "tool" and not node.text("tool_command").strip():
+            yield warning(
+                "tool_command_on_tool_nodes",
+                f"tool node {quoted(node.id)} has no command to run, so it would fail",
+                node.span_of("tool_command", node.span),
+                node=node.id,
+                fix='give it `tool_command="..."`',
+            )
+
+
+def human_choices(survey: Survey) -> Iterator[Diagnostic]:
+    """A human gate offers choices, each under a key of its own (H3), and its default is one of them (H5)."""
+    for number, node in enumerate(survey.nodes):
+        if survey.types[number] != "wait.human":
+            continue
+        if not survey.graph.outgoing(node.id):
+            yield error(
+                "human_choices",
+                f"human gate {quoted(node.id)} has no outgoing edge, so there is nothing to choose",
+                node.span,
+                node=node.id,
+                fix='add an edge for each choice: `-> next [label="[A] Approve"]`',
+            )
+            continue
+        yield from _shared_keys(survey, node)
+        yield from _default_choice(survey, node)
+
+
+def _shared_keys(survey: Survey, node: Node) -> Iterator[Diagnostic]:
+    """Edges with different conditions may share a key: they need not be offered together."""
+    seen: dict[tuple[str, str], Choice] = {}
+    for choice in choices(survey.graph.outgoing(node.id)):
+        condition = choice.edge.condition
+        text = condition.text if condition else ""
+        earlier = seen.get((choice.wanted, text)) or seen.get((choice.wanted, "" if text else "any"))
+        seen.setdefault((choice.wanted, text), choice)
+        seen.setdefault((choice.wanted, "any"), choice)
+        if earlier is None or not choice.wanted:
+            continue
+        edge = choice.edge
+        yield warning(
+            "human_choices",
+            f"at {quoted(node.id)}, {quoted(choice.label)} and {quoted(earlier.label)} share the key"
+            f" {quoted(choice.wanted)}: {quoted(choice.label)} would be chosen by {quoted(choice.key)}",
+            edge.span_of("label", edge.target_span),
+            node=node.id,
+            edge=(edge.source, edge.target),
+            fix=f"name another key in the label: `[{choice.key.upper()}] {choice.label}`",
+        )
+
+
+def _default_choice(survey: Survey, node: Node) -> Iterator[Diagnostic]:
+    attribute = node.attributes.get("human.default_choice")
+    if attribute is None or not str(attribute.value).strip():
+        return
+    wanted = str(attribute.value).strip().lower()
+    offered = choices(survey.graph.outgoing(node.id))
+    if any(wanted in {c.key.lower(), c.label.lower(), c.edge.target.lower()} for c in offered):
+        return
+    yield warning(
+        "human_choices",
+        f"the default of {quoted(node.id)}, {quoted(str(attribute.value))}, is none of its choices:"
+        " when nobody answers in time the node would have to be tried again",
+        attribute.span,
+        node=node.id,
+        fix=f"use a key, label or target: {listed([c.edge.target for c in offered])}",
+    )

@@ -1,0 +1,230 @@
+"""Rules about the drawing as a whole: start, exit, what is reached and what ends where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from orchestra.errors import Diagnostic, Span
+from orchestra.graph.flow import components, reversed_edges
+from orchestra.graph.lint.survey import Survey, error, listed, quoted, warning
+from orchestra.graph.model import Graph, Node
+
+_TERMINAL_NAMES = {"start": "start", "Start": "start"} | dict.fromkeys(("exit", "Exit", "end", "End"), "exit")
+
+
+def start_node(survey: Survey) -> Iterator[Diagnostic]:
+    """Exactly one node is the start (language.md 3)."""
+    graph = survey.graph
+    if not graph.starts:
+        root = next((name for name in survey.ids if not graph.incoming(name) and graph.outgoing(name)), "")
+        yield error(
+            "start_node",
+            "no node is the start, so a run would not know where to begin",
+            _header(graph),
+            fix=f"give {quoted(root)} `shape=Mdiamond`" if root else "add `start [shape=Mdiamond]`",
+        )
+    for name in graph.starts[1:]:
+        node = graph.nodes[name]
+        yield error(
+            "start_node",
+            f"{quoted(name)} is a second start: {quoted(graph.starts[0])} is one already,"
+            " and a run begins at exactly one",
+            node.span_of("type", node.span_of("shape", node.span)),
+            node=name,
+            fix="give it another shape, or lead the one start to both ways",
+        )
+
+
+def _header(graph: Graph) -> Span:
+    """``digraph NAME``, where what is missing in the whole file is reported."""
+    source = graph.span.source
+    match = re.compile(rf'\bdigraph\s+"?{re.escape(graph.name)}\b').search(source.text)
+    return graph.span if match is None else Span(source, match.start(), match.end())
+
+
+def terminal_node(survey: Survey) -> Iterator[Diagnostic]:
+    """Exactly one node is the exit (language.md 3)."""
+    graph = survey.graph
+    if not graph.exits:
+        yield error(
+            "terminal_node",
+            "no node is the exit, so no run could finish and no goal gate would be checked",
+            _header(graph),
+            fix="add `exit [shape=Msquare]` and lead the last nodes to it",
+        )
+    for name in graph.exits[1:]:
+        node = graph.nodes[name]
+        yield error(
+            "terminal_node",
+            f"{quoted(name)} is a second exit: {quoted(graph.exits[0])} is one already,"
+            " and a run ends at exactly one",
+            node.span_of("type", node.span_of("shape", node.span)),
+            node=name,
+            fix=f"lead its incoming edges to {quoted(graph.exits[0])}",
+        )
+
+
+def start_no_incoming(survey: Survey) -> Iterator[Diagnostic]:
+    """Nothing leads to the start."""
+    for name in survey.graph.starts:
+        following = next((edge.target for edge in survey.graph.outgoing(name)), "")
+        for edge in survey.graph.incoming(name):
+            yield error(
+                "start_no_incoming",
+                f"an edge leads from {quoted(edge.source)} back to the start {quoted(name)},"
+                " which a run enters only once",
+                edge.target_span,
+                edge=(edge.source, edge.target),
+                fix=f"lead it to {quoted(following)} instead" if following else "lead it to another node",
+            )
+
+
+def exit_no_outgoing(survey: Survey) -> Iterator[Diagnostic]:
+    """Nothing leads on from the exit."""
+    for name in survey.graph.exits:
+        for edge in survey.graph.outgoing(name):
+            yield error(
+                "exit_no_outgoing",
+                f"an edge leads on from the exit {quoted(name)} to {quoted(edge.target)},"
+                " but the run is over there",
+                edge.span,
+                edge=(edge.source, edge.target),
+                fix="delete the edge; to go back after an unmet goal gate, set `retry_target`",
+            )
+
+
+def reachability(survey: Survey) -> Iterator[Diagnostic]:
+    """The start leads to every node, by edges or retry targets.
+
+    Reported once for the head of each unreached part; the exit has a rule of its own.
+    """
+    lost = [n for n, seen in enumerate(survey.reached) if not seen and survey.ids[n] not in survey.exits]
+    if not lost:
+        return
+    start = quoted(survey.graph.starts[0])
+    for head, behind in _unreached_parts(survey, lost):
+        name = survey.ids[head]
+        rest = f", nor {listed([survey.ids[n] for n in behind])} behind it" if behind else ""
+        yield error(
+            "reachability",
+            f"no way leads from {start} to {quoted(name)}{rest}: no run would ever get there",
+            survey.nodes[head].span,
+            node=name,
+            fix="lead an edge to it, name it as a `retry_target`, or delete it",
+        )
+
+
+def _unreached_parts(survey: Survey, lost: list[int]) -> Iterator[tuple[int, list[int]]]:
+    """The head of every unreached part, and what only lies behind it."""
+    place = {node: position for position, node in enumerate(lost)}
+    ways = [[place[t] for t in survey.successors[node] if t in place] for node in lost]
+    back = reversed_edges(ways)
+    taken = bytearray(len(lost))
+    for part in sorted(components(ways)):
+        members = set(part)
+        if any(source not in members for node in part for source in back[node]):
+            continue
+        behind: list[int] = []
+        stack = part[:1]
+        taken[part[0]] = 1
+        while stack:
+            for target in ways[stack.pop()]:
+                if not taken[target]:
+                    taken[target] = 1
+                    behind.append(lost[target])
+                    stack.append(target)
+        yield lost[part[0]], sorted(behind)
+
+
+def exit_reachable(survey: Survey) -> Iterator[Diagnostic]:
+    """Some way leads from the start to the exit."""
+    graph = survey.graph
+    if not graph.starts or not graph.exits or any(survey.reached[survey.index[e]] for e in graph.exits):
+        return
+    name = graph.exits[0]
+    yield error(
+        "exit_reachable",
+        f"no way leads from {quoted(graph.starts[0])} to the exit {quoted(name)}:"
+        " every run would end before it, or never",
+        graph.nodes[name].span,
+        node=name,
+        fix=f"lead the last node to it: `... -> {name}`",
+    )
+
+
+def dead_end(survey: Survey) -> Iterator[Diagnostic]:
+    """Every node other than the exit leads on.
+
+    Human gates, nodes that are not declared and nodes without any edge have rules of their own; so has
+    a start that leads nowhere.
+    """
+    graph = survey.graph
+    target = f"`-> {graph.exits[0]}`" if graph.exits else "an edge to the exit"
+    for number, node in enumerate(survey.nodes):
+        if graph.outgoing(node.id) or survey.types[number] in {"exit", "wait.human"} or not node.declared:
+            continue
+        if (node.id in survey.starts and graph.exits) or _isolated(survey, number):
+            continue
+        yield warning(
+            "dead_end",
+            f"nothing leads on from {quoted(node.id)}: a run that gets there ends without reaching the exit",
+            node.span,
+            node=node.id,
+            fix=f"add {target}",
+        )
+
+
+def _isolated(survey: Survey, number: int) -> bool:
+    return not survey.reached[number] and not survey.graph.incoming(survey.ids[number])
+
+
+def edge_target_exists(survey: Survey) -> Iterator[Diagnostic]:
+    """Every node that an edge mentions is declared (L8)."""
+    for number, node in enumerate(survey.nodes):
+        if not node.declared:
+            yield _undeclared(survey, number, node)
+
+
+def _undeclared(survey: Survey, number: int, node: Node) -> Diagnostic:
+    graph = survey.graph
+    kind = survey.types[number]
+    terminal = _TERMINAL_NAMES.get(node.id, "")
+    meant = _meant(survey, node, kind)
+    last = not graph.outgoing(node.id) and kind != "exit"
+    if kind in {"start", "exit"}:
+        consequence = f"it is the {kind} only because of its name"
+    elif kind == "codergen":
+        consequence = "it would be an LLM node, prompted with its id"
+    else:
+        consequence = f"it would be a {kind} node by the default shape"
+    if last:
+        consequence += ", and a run that gets there would end"
+    edge = next(iter(graph.incoming(node.id)), None) or next(iter(graph.outgoing(node.id)), None)
+    wrong = survey.strict or bool(meant and last and not terminal)
+    return (error if wrong else warning)(
+        "edge_target_exists",
+        f"{quoted(node.id)} is mentioned in an edge and never declared: {consequence}",
+        node.span,
+        node=node.id,
+        edge=None if edge is None else (edge.source, edge.target),
+        fix=f"did you mean {quoted(meant)}?" if meant else f"declare it: `{node.id} {_DECLARED[kind]}`",
+    )
+
+
+class _Declared(dict[str, str]):
+    def __missing__(self, kind: str) -> str:
+        return f'[type="{kind}"]'
+
+
+_DECLARED = _Declared(
+    start="[shape=Mdiamond]", exit="[shape=Msquare]", codergen='[prompt="..."]', conditional="[shape=diamond]"
+)
+
+
+def _meant(survey: Survey, node: Node, kind: str) -> str:
+    """The declared node that is probably meant; a terminal by its name needs none."""
+    if kind in {"start", "exit"}:
+        return ""
+    same_role = {"start": survey.graph.starts, "exit": survey.graph.exits}.get(_TERMINAL_NAMES.get(node.id, ""), ())
+    return same_role[0] if same_role else survey.declared.nearest(node.id)

@@ -1,0 +1,189 @@
+"""What several rules ask about one graph, each answered once; and the words for what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from orchestra.errors import Diagnostic, Severity, Span
+from orchestra.graph.attributes import SHAPES
+from orchestra.graph.flow import reached
+from orchestra.graph.joins import Meetings, meetings
+from orchestra.graph.lint.nearest import Vocabulary
+from orchestra.graph.model import Attribute, Edge, Graph, Node
+
+BUILT_IN_TYPES = frozenset(SHAPES.values()) | {"pipeline"}
+"""The handler types that come with the program (language.md 3)."""
+
+LONGEST = 60
+"""Characters of a value that a message quotes."""
+
+
+class Survey:
+    """A graph with its nodes numbered in file order, and what follows from it."""
+
+    def __init__(
+        self, graph: Graph, known_types: frozenset[str], *, strict: bool, variables: frozenset[str]
+    ) -> None:
+        self.graph = graph
+        self.known_types = known_types
+        self.strict = strict
+        self.variables = variables
+        self.ids = list(graph.nodes)
+        self.nodes = list(graph.nodes.values())
+        self.index = {name: number for number, name in enumerate(self.ids)}
+        self.starts = frozenset(graph.starts)
+        self.exits = frozenset(graph.exits)
+        self.types = [self._type(node) for node in self.nodes]
+
+    def _type(self, node: Node) -> str:
+        """The handler type a node really gets (E2): a type that nobody registered falls back to the shape."""
+        if node.id in self.starts:
+            return "start"
+        if node.id in self.exits:
+            return "exit"
+        kind = node.attributes.get("type")
+        if kind is not None and kind.value in self.known_types:
+            return str(kind.value)
+        shape = node.attributes.get("shape")
+        return "codergen" if shape is None else SHAPES.get(str(shape.value), "codergen")
+
+    @cached_property
+    def successors(self) -> list[list[int]]:
+        """The targets of every node's edges."""
+        index = self.index
+        successors: list[list[int]] = [[] for _ in self.ids]
+        for edge in self.graph.edges:
+            successors[index[edge.source]].append(index[edge.target])
+        return successors
+
+    @cached_property
+    def reached(self) -> Sequence[int]:
+        """1 for every node that a start leads to, by edges and retry targets; all of them without a start."""
+        if not self.starts:
+            return bytearray(b"\x01") * len(self.ids)
+        ways = [*self.successors]
+        for key in ("retry_target", "fallback_retry_target"):
+            for node, attribute in self.on_nodes.get(key, ()):
+                target = self.index.get(str(attribute.value))
+                if target is not None:
+                    ways[self.index[node.id]] = [*ways[self.index[node.id]], target]
+        roots = [self.index[name] for name in self.graph.starts]
+        for key in ("retry_target", "fallback_retry_target"):
+            target = self.index.get(self.graph.text(key))
+            if target is not None:
+                roots.append(target)
+        return reached(ways, roots)
+
+    @cached_property
+    def meetings(self) -> Meetings:
+        """The fan-ins of the parallel nodes (E30)."""
+        return meetings(self.successors, self.types)
+
+    @cached_property
+    def declared(self) -> Vocabulary:
+        """The ids of the declared nodes."""
+        return Vocabulary(node.id for node in self.nodes if node.declared)
+
+    @cached_property
+    def on_nodes(self) -> dict[str, list[tuple[Node, Attribute]]]:
+        """Every attribute that nodes have, by key."""
+        found: dict[str, list[tuple[Node, Attribute]]] = {}
+        for node in self.nodes:
+            for key, attribute in node.attributes.items():
+                found.setdefault(key, []).append((node, attribute))
+        return found
+
+    @cached_property
+    def on_edges(self) -> dict[str, list[tuple[Edge, Attribute]]]:
+        """Every attribute that edges have, by key."""
+        found: dict[str, list[tuple[Edge, Attribute]]] = {}
+        for edge in self.graph.edges:
+            for key, attribute in edge.attributes.items():
+                found.setdefault(key, []).append((edge, attribute))
+        return found
+
+    def written_on_nodes(self, key: str) -> Iterator[tuple[Node, Attribute]]:
+        """Every place where the file gives nodes this attribute, with the first node that has it from there.
+
+        A ``node [...]`` block is one place, however many nodes it reaches.
+        """
+        seen: set[tuple[int, int]] = set()
+        for node, attribute in self.on_nodes.get(key, ()):
+            place = (attribute.span.start, attribute.span.end)
+            if place not in seen:
+                seen.add(place)
+                yield node, attribute
+
+    def written_on_edges(self, key: str) -> Iterator[tuple[Edge, Attribute]]:
+        """The same for edges: a chain or an ``edge [...]`` block is one place."""
+        seen: set[tuple[int, int]] = set()
+        for edge, attribute in self.on_edges.get(key, ()):
+            place = (attribute.span.start, attribute.span.end)
+            if place not in seen:
+                seen.add(place)
+                yield edge, attribute
+
+
+def has_condition(edge: Edge) -> bool:
+    """Whether an edge is meant to have a condition; one that cannot be read has its own diagnostic."""
+    if edge.condition:
+        return True
+    written = edge.attributes.get("condition")
+    return written is not None and bool(str(written.value).strip())
+
+
+def error(
+    rule: str,
+    message: str,
+    span: Span,
+    *,
+    node: str | None = None,
+    edge: tuple[str, str] | None = None,
+    fix: str = "",
+) -> Diagnostic:
+    """Something that no run could do right."""
+    return Diagnostic(rule=rule, severity=Severity.ERROR, message=message, span=span, node=node, edge=edge, fix=fix)
+
+
+def warning(
+    rule: str,
+    message: str,
+    span: Span,
+    *,
+    node: str | None = None,
+    edge: tuple[str, str] | None = None,
+    fix: str = "",
+) -> Diagnostic:
+    """Something that is probably not meant."""
+    return Diagnostic(
+        rule=rule, severity=Severity.WARNING, message=message, span=span, node=node, edge=edge, fix=fix
+    )
+
+
+def info(
+    rule: str,
+    message: str,
+    span: Span,
+    *,
+    node: str | None = None,
+    edge: tuple[str, str] | None = None,
+    fix: str = "",
+) -> Diagnostic:
+    """Something worth knowing."""
+    return Diagnostic(rule=rule, severity=Severity.INFO, message=message, span=span, node=node, edge=edge, fix=fix)
+
+
+def quoted(value: str) -> str:
+    """A value as messages show it, cut when it is long."""
+    return f"'{value}'" if len(value) <= LONGEST else f"'{value[: LONGEST - 3]}...'"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """``'a'``, ``'a' and 'b'``, ``'a', 'b' and 7 more``."""
+    shown = [quoted(name) for name in names[:most]]
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    if len(shown) < 2:
+        return "".join(shown)
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
