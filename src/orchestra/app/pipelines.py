@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
 from orchestra.graph.dot import decode, parse
@@ -96,11 +97,11 @@ def compile_pipeline(
         return Pipeline(source=source, graph=None, diagnostics=diagnostics)
     linted = lint(
         graph,
-        rules=tuple(_load("orchestra.lint")),
+        rules=_load("orchestra.lint"),
         known_types=BUILT_IN_TYPES | frozenset(handler_points()),
         strict=strict,
     )
-    graph = transform(graph, variables, tuple(_load("orchestra.transforms")))
+    graph = transform(graph, variables, _load("orchestra.transforms"))
     return Pipeline(source=source, graph=graph, diagnostics=(*diagnostics, *linted))
 
 
@@ -120,5 +121,5 @@ def handler_points() -> tuple[str, ...]:
     return tuple(point.name for point in entry_points(group="orchestra.handlers"))
 
 
-def _load(group: str) -> list[Callable[..., object]]:
-    return [point.load() for point in entry_points(group=group)]
+def _load(group: str) -> tuple[Any, ...]:
+    return tuple(point.load() for point in entry_points(group=group))
