@@ -188,7 +188,7 @@ class EmbeddedStore:
 
         told: dict[int, int] = {}
         seen: State | None = None
-        while True:
+        while not self._closed:
             with self._reading():
                 state = self._directory.state
                 moved = [] if state is seen else self._heads(context_id)

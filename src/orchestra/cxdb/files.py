@@ -18,6 +18,9 @@ from orchestra.errors import StoreError, StoreFull, StoreUnreachable
 
 MODE = 0o644
 
+_sync = getattr(os, "fdatasync", os.fsync)
+"""Some systems know only ``fsync``."""
+
 
 class Files:
     """The operating system's files. Paths are strings; offsets and sizes are in bytes."""
@@ -25,11 +28,7 @@ class Files:
     pread = staticmethod(os.pread)
     """``pread(fd, size, offset)``: up to ``size`` bytes; fewer only at the end of the file."""
 
-    fdatasync = staticmethod(getattr(os, "fdatasync", os.fsync))
-    truncate = staticmethod(os.ftruncate)
     close = staticmethod(os.close)
-    rename = staticmethod(os.replace)
-    unlink = staticmethod(os.unlink)
     listdir = staticmethod(os.listdir)
     exists = staticmethod(os.path.exists)
 
@@ -43,6 +42,22 @@ class Files:
         """A file descriptor that children do not inherit."""
         flags = (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0)
         return os.open(path, flags | os.O_CLOEXEC, MODE)
+
+    def fdatasync(self, fd: int) -> None:
+        """Make a file's content durable, and its length."""
+        _sync(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut a file to ``size`` bytes."""
+        os.ftruncate(fd, size)
+
+    def rename(self, old: str, new: str) -> None:
+        """Put a file in another's place."""
+        os.replace(old, new)  # noqa: PTH105  paths are strings here
+
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+        os.unlink(path)  # noqa: PTH108  paths are strings here
 
     def size(self, fd: int) -> int:
         """The file's length."""

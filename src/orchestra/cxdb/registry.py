@@ -39,7 +39,8 @@ def bundle() -> tuple[str, bytes]:
         versions[str(type_version)] = {"fields": _fields(fields)}
     described[CONTEXT_METADATA] = {"1": {"fields": {**_plain(_METADATA), "10": _ref("provenance", PROVENANCE)}}}
     described[PROVENANCE] = {"1": {"fields": _plain(_PROVENANCE)}}
-    body: dict[str, object] = {"registry_version": 1, "types": dict(sorted(described.items())), "enums": {}}
+    all_types = {type_id: {"versions": versions} for type_id, versions in sorted(described.items())}
+    body: dict[str, object] = {"registry_version": 1, "types": all_types, "enums": {}}
     digest = blake3(_json(body)).hexdigest()[:16]
     name = f"dev.orchestra-{digest}"
     return name, _json({"bundle_id": name, **body})
