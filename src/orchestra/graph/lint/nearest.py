@@ -46,15 +46,16 @@ class Vocabulary:
     so that a generated graph of a hundred thousand strangers is still read in time.
     """
 
-    __slots__ = ("_budget", "_folded", "_parts")
+    __slots__ = ("_budget", "_cuts", "_folded", "_parts")
 
     def __init__(self, words: Iterable[str], budget: int | None = 30_000) -> None:
         self._budget = budget
         self._folded: dict[str, str] = {}
         self._parts: dict[tuple[int, int, str], list[str]] = {}
+        self._cuts: dict[int, list[tuple[int, int]]] = {}
         for word in words:
             self._folded.setdefault(word.lower(), word)
-            for part, (start, end) in enumerate(_cuts(len(word))):
+            for part, (start, end) in enumerate(self._cuts.setdefault(len(word), _cuts(len(word)))):
                 self._parts.setdefault((len(word), part, word[start:end]), []).append(word)
 
     def nearest(self, word: str) -> str:
@@ -64,7 +65,7 @@ class Vocabulary:
             return folded
         candidates: dict[str, None] = {}
         for size in range(max(len(word) - 2, 1), len(word) + 3):
-            for part, (start, end) in enumerate(_cuts(size)):
+            for part, (start, end) in enumerate(self._cuts.get(size, ())):
                 for shift in range(-2, 3):
                     if start + shift >= 0:
                         key = (size, part, word[start + shift : end + shift])
