@@ -50,11 +50,20 @@ def _two_that_differ(pairs: list[tuple[int, int]]) -> tuple[tuple[int, int], tup
 
 
 def _idle_fan_ins(survey: Survey) -> Iterator[Diagnostic]:
-    """A fan-in that no parallel node hands its results to fails whenever it is entered."""
+    """A fan-in that no parallel node hands its results to fails whenever it is entered.
+
+    A branch that leads out of its piece takes the fan-in along: then that is the finding.
+    """
     used = set(survey.meetings.fan_in.values())
-    for number, node in enumerate(survey.nodes):
-        if survey.types[number] != "parallel.fan_in" or number in used or not survey.reached[number]:
-            continue
+    idle = [
+        number
+        for number, kind in enumerate(survey.types)
+        if kind == "parallel.fan_in" and number not in used and survey.reached[number]
+    ]
+    if not idle or any(_escapes(survey, _ways_of_the_run(survey))):
+        return
+    for number in idle:
+        node = survey.nodes[number]
         yield warning(
             "parallel_join",
             f"fan-in {quoted(node.id)} joins no parallel node, so it would find no results and fail",

@@ -127,18 +127,17 @@ def _never_arriving(survey: Survey) -> Iterator[Diagnostic]:
             wanted = exact(edge.condition.expr)
             if wanted is None or wanted.meets(possible) or not wanted:
                 continue
-            seen = listed(sorted(possible.words))
+            what = (
+                f"{quoted(node.id)} passes on the outcome that came before it, which is {possible}"
+                if passes
+                else f"the outcome of {quoted(node.id)} is {possible}"
+            )
             yield warning(
                 "dead_edge",
-                f"condition {quoted(edge.condition.text)} can never hold: "
-                + (
-                    f"{quoted(node.id)} passes on the outcome that came before it, which is only ever {seen}"
-                    if passes
-                    else f"the outcome of {quoted(node.id)} is only ever {seen}"
-                ),
+                f"condition {quoted(edge.condition.text)} can never hold: {what}",
                 edge.span_of("condition", edge.target_span),
                 edge=(edge.source, edge.target),
-                fix="lead the other outcomes there, or delete the edge"
+                fix="lead that outcome there, or delete the edge"
                 if passes
-                else f"compare with {seen}, or delete the edge",
+                else "compare with an outcome that it has, or delete the edge",
             )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from orchestra.graph.conditions import All, Compare, Expr, Not, Some
-from orchestra.graph.lint.survey import Survey
+from orchestra.graph.lint.survey import Survey, listed
 from orchestra.graph.model import Edge
 
 
@@ -32,6 +32,10 @@ class Outcomes(NamedTuple):
 
     def __invert__(self) -> Outcomes:
         return Outcomes(self.words, not self.but)
+
+    def __str__(self) -> str:
+        names = listed(sorted(self.words))
+        return f"never {names}" if self.but else f"only ever {names}"
 
     def meets(self, other: Outcomes) -> bool:
         """Whether some word is in both."""
@@ -114,7 +118,7 @@ def arriving(survey: Survey) -> dict[int, Outcomes]:
             if types[target] == "conditional" and target not in anything and target not in queued:
                 queued.add(target)
                 waiting.append(target)
-    return {n: outcomes for n, outcomes in found.items() if outcomes and not outcomes.but}
+    return {n: outcomes for n, outcomes in found.items() if outcomes and outcomes != ANY}
 
 
 def _jumped_to(survey: Survey) -> set[int]:

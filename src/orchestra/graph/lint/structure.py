@@ -118,7 +118,7 @@ def reachability(survey: Survey) -> Iterator[Diagnostic]:
 def _unreached_parts(survey: Survey, lost: list[int]) -> Iterator[tuple[int, list[int]]]:
     """The head of every unreached part, and what only lies behind it."""
     place = {node: position for position, node in enumerate(lost)}
-    ways = [[place[t] for t in survey.successors[node] if t in place] for node in lost]
+    ways = [[place[t] for t in survey.ways[node] if t in place] for node in lost]
     back = reversed_edges(ways)
     taken = bytearray(len(lost))
     for part in sorted(components(ways)):

@@ -58,22 +58,28 @@ class Survey:
         return successors
 
     @cached_property
-    def reached(self) -> Sequence[int]:
-        """1 for every node that a start leads to, by edges and retry targets; all of them without a start."""
-        if not self.starts:
-            return bytearray(b"\x01") * len(self.ids)
+    def ways(self) -> list[list[int]]:
+        """Where a run can go from every node: along its edges, or to its retry targets."""
         ways = [*self.successors]
         for key in ("retry_target", "fallback_retry_target"):
             for node, attribute in self.on_nodes.get(key, ()):
                 target = self.index.get(str(attribute.value))
                 if target is not None:
-                    ways[self.index[node.id]] = [*ways[self.index[node.id]], target]
+                    number = self.index[node.id]
+                    ways[number] = [*ways[number], target]
+        return ways
+
+    @cached_property
+    def reached(self) -> Sequence[int]:
+        """1 for every node that a start leads to, by edges and retry targets; all of them without a start."""
+        if not self.starts:
+            return bytearray(b"\x01") * len(self.ids)
         roots = [self.index[name] for name in self.graph.starts]
         for key in ("retry_target", "fallback_retry_target"):
             target = self.index.get(self.graph.text(key))
             if target is not None:
                 roots.append(target)
-        return reached(ways, roots)
+        return reached(self.ways, roots)
 
     @cached_property
     def meetings(self) -> Meetings:

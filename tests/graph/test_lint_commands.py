@@ -1,0 +1,100 @@
+"""Values in shell commands."""
+
+from __future__ import annotations
+
+import pytest
+from lint_cases import found, marked, severities
+
+from orchestra.errors import Severity
+
+NODE = (
+    'start [shape=Mdiamond]\nexit [shape=Msquare]\nstart -> t -> exit\nt [shape=parallelogram, tool_command="{}"]'
+)
+
+
+def written(command: str) -> str:
+    return NODE.replace("{}", command.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "x=$(cat {{ last_response }})",
+        'echo "today: $(echo "{{ graph.goal }}")"',
+        "x=`echo {{ last_response }}`",
+        "eval {{ last_response }}",
+        'if true; then eval "run {{ tools.a.output }}"; fi',
+        "sh -c 'echo {{ last_response }}'",
+        'bash -lc "echo {{ human.gate.text }}"',
+        "/bin/sh -ec 'echo {{ last_response }}'",
+        "docker run image sh -c 'echo {{ last_response }}'",
+        "cat <<'END'\n{{ last_response }}\nEND",
+    ],
+)
+def test_a_value_where_it_would_be_run_is_an_error_at_its_place(command: str) -> None:
+    diagnostics = found(written(command))
+    assert [(d.rule, d.severity) for d in diagnostics] == [("untrusted_shell", Severity.ERROR)]
+    assert marked(diagnostics)[0].startswith("{{")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo {{ last_response }}",
+        'echo "{{ last_response }}"',
+        "echo '{{ last_response }}'",
+        "cat <<END\n{{ last_response }}\nEND",
+        "sh -c 'echo \"$1\"' sh {{ last_response }}",
+        "python3 -c 'import sys; print(sys.argv[1])' {{ last_response }}",
+        "docker ps --format '{{.Names}}' && x=$(docker inspect -f '{{ .State }}' a)",
+        "x=$(echo '{{ name }} {{ user.name }}')",
+        "cat > page.html <<'END'\n<p>{{ user.name }}</p>\nEND",
+        "echo ${#list[@]} {{",
+        "make test",
+        "echo {{ graph.goal | raw }} {{ run.id | raw }}",
+    ],
+)
+def test_a_value_that_stays_data_is_fine(command: str) -> None:
+    assert not found(written(command))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["last_response", "responses.plan", "human.gate.text", "parallel.results", "tools.a.output", "context.plan"],
+)
+def test_a_raw_value_that_an_llm_or_a_person_may_have_written_is_a_warning(name: str) -> None:
+    diagnostics = found(written(f"echo {{{{ {name} | raw }}}}"))
+    assert [(d.rule, d.severity) for d in diagnostics] == [("untrusted_shell", Severity.WARNING)]
+    assert marked(diagnostics) == [f"{{{{ {name} | raw }}}}"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python3 -c 'print(\"{{ last_response }}\")'",
+        "perl -e 'print \"{{ last_response }}\"'",
+        "ssh host echo {{ last_response }}",
+        "sh <<END\necho {{ last_response }}\nEND",
+    ],
+)
+def test_a_value_in_the_code_of_another_program_is_a_warning(command: str) -> None:
+    assert severities(found(written(command), "untrusted_shell")) == [Severity.WARNING]
+
+
+def test_variables_of_the_run_are_values_when_they_are_known() -> None:
+    command = written("x=$(cat {{ branch }})")
+    assert not found(command)
+    assert severities(found(command, variables={"branch"})) == [Severity.ERROR]
+    assert not found(written("echo {{ branch | raw }}"), variables={"branch"})
+
+
+def test_every_value_is_reported_at_its_own_place() -> None:
+    diagnostics = found(written('echo "{{ last_response }}" $(x "{{ last_response }}") `{{ last_response }}`'))
+    starts = [d.span.start for d in diagnostics if d.span is not None]
+    assert len(set(starts)) == len(starts) == 2
+    assert set(marked(diagnostics)) == {"{{ last_response }}"}
+
+
+def test_a_command_of_another_node_is_none() -> None:
+    body = written("x=$(cat {{ last_response }})").replace("shape=parallelogram", 'prompt="x"')
+    assert not found(body, "untrusted_shell")

@@ -1,0 +1,82 @@
+"""Loops that nothing ends."""
+
+from __future__ import annotations
+
+import pytest
+from lint_cases import edges, flow, found, marked
+
+RULE = "unbounded_loop"
+LOOP = "work\nreview\nstart -> work -> review\n"
+
+
+def test_a_loop_without_any_bound_is_a_warning_on_the_edge_that_closes_it() -> None:
+    diagnostics = flow(LOOP + "review -> work [weight=1]\nreview -> exit")
+    assert [d.rule for d in diagnostics] == [RULE]
+    assert edges(diagnostics) == [("review", "work")]
+    assert marked(diagnostics) == ["work"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        LOOP + 'review -> work [condition="outcome=fail"]\nreview -> exit',
+        LOOP + 'review -> exit [condition="outcome=success"]\nreview -> work',
+        LOOP + "review -> work [max_visits=3, weight=1]\nreview -> exit",
+        "work [max_visits=3]\nreview\nstart -> work -> review -> work [weight=1]\nreview -> exit",
+        "default_max_visits=5\n" + LOOP + "review -> work [weight=1]\nreview -> exit",
+        "work\nask [shape=hexagon]\nstart -> work -> ask -> work\nask -> exit",
+        "work [goal_gate=true]\nreview\nstart -> work -> review -> work [weight=1]\nreview -> exit",
+        LOOP + "review -> work [loop_restart=true, weight=1]\nreview -> exit",
+    ],
+    ids=["condition back", "condition out", "edge bound", "node bound", "graph bound", "human", "gate", "restart"],
+)
+def test_a_loop_with_a_bound_is_fine(body: str) -> None:
+    assert not flow(body, RULE)
+
+
+def test_a_node_may_refuse_the_bound_of_the_graph() -> None:
+    body = "default_max_visits=5\nwork [max_visits=0]\nreview [max_visits=0]\nstart -> work -> review\n"
+    assert flow(body + "review -> work [weight=1]\nreview -> exit", RULE)
+
+
+def test_a_node_that_leads_to_itself_is_a_loop() -> None:
+    assert edges(flow("a\nstart -> a\na -> a [weight=1]\na -> exit", RULE)) == [("a", "a")]
+
+
+def test_a_condition_that_cannot_be_read_is_taken_for_one() -> None:
+    assert not flow(LOOP + 'review -> work [condition="outcome == fail"]\nreview -> exit', RULE)
+
+
+def test_each_knot_of_loops_is_one_finding() -> None:
+    body = "a\nb\nc\nd\nstart -> a -> b -> c -> d -> exit\nb -> a [weight=1]\nd -> c [weight=1]\nb -> b"
+    assert len(flow(body, RULE)) == 2
+
+
+def test_a_loop_behind_a_bounded_one_is_still_found() -> None:
+    body = 'a\nb\nc\nstart -> a -> b -> exit\nb -> a [condition="outcome=fail"]\na -> c [weight=1]\nc -> a'
+    assert len(flow(body, RULE)) == 1
+
+
+def test_a_loop_that_no_run_reaches_is_left_to_reachability() -> None:
+    body = "a\nb\nc\nstart -> a -> exit\nb -> c -> b"
+    assert [d.rule for d in flow(body)] == ["reachability"]
+
+
+def test_a_loop_over_a_parallel_node_and_its_fan_in_is_found() -> None:
+    fan = "fan [shape=component]\njoin [shape=tripleoctagon]\na\nb\nstart -> fan -> {a b} -> join\n"
+    assert flow(fan + "join -> fan [weight=1]\njoin -> exit", RULE)
+    assert not flow(fan + 'join -> fan [condition="outcome=fail"]\njoin -> exit', RULE)
+
+
+def test_a_branch_that_leads_back_is_no_loop_because_it_ends_there() -> None:
+    body = (
+        "fan [shape=component]\njoin [shape=tripleoctagon]\na\nb\nstart -> fan -> {a b} -> join -> exit\na -> fan"
+    )
+    assert {d.rule for d in flow(body)} == {"branch_escape", "ambiguous_edges"}
+
+
+def test_a_loop_of_ten_thousand_nodes_is_named_in_one_line() -> None:
+    ring = " -> ".join(f"n{number}" for number in range(10_000))
+    diagnostics = found(f"start [shape=Mdiamond]\nstart -> {ring} -> n0", RULE)
+    assert edges(diagnostics) == [("n9999", "n0")]
+    assert len(diagnostics[0].message) < 200

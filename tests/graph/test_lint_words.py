@@ -1,0 +1,144 @@
+"""Types, shapes, fidelity modes, retry targets, attribute names."""
+
+from __future__ import annotations
+
+import pytest
+from lint_cases import ENDS, edges, flow, found, marked, nodes, severities
+
+from orchestra.errors import Severity
+from orchestra.graph.attributes import EDGE, FIDELITIES, GRAPH, NODE, SHAPES
+from orchestra.graph.lint import BUILT_IN_TYPES
+
+
+def test_a_type_without_handler_is_a_warning_at_its_value() -> None:
+    diagnostics = flow('a [type="wait.humn"]\nstart -> a -> exit', "type_known")
+    assert severities(diagnostics) == [Severity.WARNING]
+    assert marked(diagnostics) == ['"wait.humn"']
+    assert "'wait.human'" in diagnostics[0].fix
+
+
+def test_a_registered_type_is_known() -> None:
+    body = 'a [type="my.deploy"]\nstart -> a -> exit'
+    assert flow(body, "type_known")
+    assert not flow(body, known_types={*BUILT_IN_TYPES, "my.deploy"})
+
+
+@pytest.mark.parametrize("kind", sorted(BUILT_IN_TYPES - {"start", "exit"}))
+def test_the_built_in_types_are_known(kind: str) -> None:
+    assert not flow(f'a [type="{kind}"]\nstart -> a -> exit', "type_known")
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_the_shapes_of_the_language_are_known(shape: str) -> None:
+    assert not flow(f"a [shape={shape}]\nstart -> a -> exit", "type_known")
+
+
+def test_a_shape_without_meaning_is_a_warning_that_names_those_with_one() -> None:
+    diagnostics = flow("a [shape=cloud]\nstart -> a -> exit")
+    assert [d.rule for d in diagnostics] == ["type_known"]
+    assert marked(diagnostics) == ["cloud"]
+    assert "tripleoctagon" in diagnostics[0].fix
+
+
+def test_a_shape_in_the_wrong_case_is_recognised() -> None:
+    diagnostics = flow("a [shape=Hexagon]\nstart -> a -> exit", "type_known")
+    assert "'hexagon'" in diagnostics[0].fix
+
+
+def test_a_shape_only_draws_a_node_whose_type_says_what_it_is() -> None:
+    assert not flow('a [shape=cloud, type="codergen"]\nstart -> a -> exit')
+    assert not found('start [shape=circle]\nexit [shape=doublecircle]\na [prompt="x"]\nstart -> a -> exit')
+
+
+def test_a_default_for_many_nodes_is_one_finding() -> None:
+    diagnostics = flow("node [shape=cloud]\na\nb\nc\nstart -> a -> b -> c -> exit")
+    assert nodes(diagnostics) == ["a"]
+
+
+@pytest.mark.parametrize("mode", FIDELITIES)
+def test_the_fidelity_modes_are_valid(mode: str) -> None:
+    body = f'default_fidelity="{mode}"\na [fidelity="{mode}"]\nstart -> a -> exit [fidelity="{mode}"]'
+    assert not flow(body)
+
+
+def test_a_wrong_fidelity_is_a_warning_on_graph_node_and_edge() -> None:
+    diagnostics = flow("default_fidelity=ful\na [fidelity=brief]\nstart -> a -> exit [fidelity=compct]")
+    assert {d.rule for d in diagnostics} == {"fidelity_valid"}
+    assert marked(diagnostics) == ["ful", "brief", "compct"]
+    assert edges(diagnostics) == [None, None, ("start", "a")]
+
+
+def test_a_retry_target_that_is_no_node_is_a_warning() -> None:
+    diagnostics = flow(
+        "retry_target=nobody\nimplement [fallback_retry_target=implment]\nstart -> implement -> exit"
+    )
+    assert {d.rule for d in diagnostics} == {"retry_target_exists"}
+    assert nodes(diagnostics) == [None, "implement"]
+    assert "'implement'" in diagnostics[1].fix
+
+
+def test_a_retry_target_that_is_a_node_is_fine() -> None:
+    assert not flow("retry_target=a\na [fallback_retry_target=a]\nstart -> a -> exit")
+
+
+@pytest.mark.parametrize(
+    ("body", "key", "meant"),
+    [
+        ("a [max_retrys=2]\nstart -> a -> exit", "max_retrys", "max_retries"),
+        ("a [promt=x]\nstart -> a -> exit", "promt", "prompt"),
+        ("a [human.defualt_choice=x]\nstart -> a -> exit", "human.defualt_choice", "human.default_choice"),
+        ("a\nstart -> a -> exit [wieght=2]", "wieght", "weight"),
+        ("gaol=x\na\nstart -> a -> exit", "gaol", "goal"),
+        ("a [goal_gates=true]\nstart -> a -> exit", "goal_gates", "goal_gate"),
+        ("a [toolcommand=x]\nstart -> a -> exit", "toolcommand", "tool_command"),
+    ],
+)
+def test_a_misspelt_key_is_a_warning_at_the_key(body: str, key: str, meant: str) -> None:
+    diagnostics = flow(body)
+    assert [(d.rule, d.severity) for d in diagnostics] == [("unknown_attribute", Severity.WARNING)]
+    assert marked(diagnostics) == [key]
+    assert f"'{meant}'" in diagnostics[0].fix
+
+
+@pytest.mark.parametrize(
+    ("body", "owner"),
+    [
+        ('a [condition="outcome=success"]\nstart -> a -> exit', "edge"),
+        ("a\nstart -> a -> exit [goal_gate=true]", "node"),
+        ("a [max_steps=5]\nstart -> a -> exit", "graph"),
+        ('tool_command="x"\na\nstart -> a -> exit', "node"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_a_warning_that_names_the_right_one(body: str, owner: str) -> None:
+    diagnostics = flow(body)
+    assert [d.rule for d in diagnostics] == ["unknown_attribute"]
+    assert owner in diagnostics[0].fix
+
+
+def test_keys_of_custom_handlers_and_of_graphviz_are_left_alone() -> None:
+    keys = "branch=main, xlabel=x, color=red, height=2, penwidth=2, region=eu, ticket=7, code=3, id=x, pos=x"
+    assert not flow(f"a [{keys}]\nstart -> a -> exit")
+    assert not flow("a\nstart -> a -> exit [xlabel=x, style=dashed, headlabel=y, color=red]")
+    assert not flow("rankdir=LR\nbgcolor=white\nteam=core\na\nstart -> a -> exit")
+
+
+def test_a_custom_handler_may_read_what_means_something_elsewhere() -> None:
+    body = 'a [type="my.kind", condition="x", goal="y"]\nstart -> a -> exit'
+    assert not flow(body, known_types={*BUILT_IN_TYPES, "my.kind"})
+
+
+def test_every_known_key_is_known() -> None:
+    for scope in (GRAPH, NODE, EDGE):
+        for key in scope.entries:
+            written = f'"{key}"=""'
+            body = {
+                "graph": f"{written}\na\nstart -> a -> exit",
+                "node": f"a [{written}]\nstart -> a -> exit",
+                "edge": f"a\nstart -> a -> exit [{written}]",
+            }[scope.name]
+            assert not flow(body, "unknown_attribute"), key
+
+
+def test_a_misspelt_key_of_a_default_block_or_a_chain_is_one_finding() -> None:
+    assert len(found(f"node [promt=x]\n{ENDS}a [label=A]\nb [label=B]\nstart -> a -> b -> exit")) == 1
+    assert len(flow("a\nb\nstart -> a -> b -> exit [wieght=1]")) == 1
