@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from zlib import crc32
 
+from orchestra.cxdb.derive import derived_meta
 from orchestra.cxdb.directory import Directory
 from orchestra.cxdb.layout import (
     BLOB_EXTRA,
@@ -12,6 +14,8 @@ from orchestra.cxdb.layout import (
     CHECKS,
     LOG,
     META,
+    META_FIXED,
+    META_HEAD,
     NOWHERE,
     PACK,
     PATHS,
@@ -25,10 +29,14 @@ from orchestra.cxdb.layout import (
     read_check,
     read_meta,
     read_turn,
+    strides,
 )
 from orchestra.cxdb.packing import digest_of, unpack
 from orchestra.errors import Damaged, SessionNotFound
 from orchestra.ports import Turn
+
+Find = Callable[[bytes], int | None]
+"""The pack offset of a blob, by its hash."""
 
 _FIX = "see what is affected: orchestra doctor --deep"
 
@@ -64,8 +72,9 @@ class Window:
 class Reader:
     """Reads one page: it remembers what it read, so it is for one call only."""
 
-    def __init__(self, directory: Directory, places: Places, *, width: int) -> None:
+    def __init__(self, directory: Directory, places: Places, find: Find, *, width: int) -> None:
         self._places = places
+        self._find = find
         self._log = Window(directory, LOG, TURN_SIZE * width)
         self._checks = Window(directory, CHECKS, CHECK_SIZE * width)
         self._meta = Window(directory, META, 64 * width)
@@ -74,8 +83,7 @@ class Reader:
     def record(self, turn_id: int) -> tuple[int, TurnRecord]:
         """A turn's record in turns.log and its place, counted in records."""
         place = turn_id - 1
-        data = self._log.read(TURN_SIZE, place * TURN_SIZE)
-        record = read_turn(data)
+        record = read_turn(self._log.read(TURN_SIZE, place * TURN_SIZE))
         if record is None or record.turn_id != turn_id:
             place = self._places.of(turn_id)
             record = read_turn(self._log.read(TURN_SIZE, place * TURN_SIZE))
@@ -83,21 +91,62 @@ class Reader:
                 raise damaged(LOG, place * TURN_SIZE, "a turn's record fails its check sum")
         return place, record
 
-    def check(self, place: int, turn_id: int) -> Check:
-        """Our own record of a turn."""
+    def check(self, place: int, record: TurnRecord) -> Check:
+        """Our own record of a turn; found anew where it is damaged."""
         found = read_check(self._checks.read(CHECK_SIZE, place * CHECK_SIZE))
-        if found is None or found.turn_id != turn_id:
-            raise damaged(CHECKS, place * CHECK_SIZE, "a turn's check record is wrong")
-        return found
+        if found is not None and found.turn_id == record.turn_id:
+            return found
+        return self._check_anew(place, record)
 
-    def meta(self, check: Check) -> MetaRecord:
-        """A turn's record in turns.meta, compared with our check sum."""
-        if not check.meta_size:
-            raise damaged(META, 0, f"turn {check.turn_id} has no record")
+    def _check_anew(self, place: int, record: TurnRecord) -> Check:
+        offset = self._meta_behind(place)
+        root = record.turn_id if not record.parent else self.root(record.parent)
+        blob = self._find(record.payload_hash)
+        while True:
+            size = self._meta_size(offset)
+            data = self._meta.read(size, offset)
+            meta = read_meta(data) if len(data) == size else None
+            if meta is None:
+                raise damaged(CHECKS, place * CHECK_SIZE, f"where turn {record.turn_id} is cannot be found again")
+            if meta.turn_id == record.turn_id:
+                where = NOWHERE if blob is None else blob
+                return Check(record.turn_id, root, offset, where, size, crc32(data))
+            offset += size
+
+    def _meta_behind(self, place: int) -> int:
+        """Where in turns.meta the records of ``place`` and those after it begin."""
+        while place > 0:
+            place -= 1
+            before = read_check(self._checks.read(CHECK_SIZE, place * CHECK_SIZE))
+            if before is not None and before.meta_size:
+                return before.meta_offset + before.meta_size
+        return 0
+
+    def _meta_size(self, offset: int) -> int:
+        head = self._meta.read(META_HEAD.size, offset)
+        return META_FIXED + int(META_HEAD.unpack(head)[1]) if len(head) == META_HEAD.size else META_FIXED
+
+    def root(self, turn_id: int) -> int:
+        """The first turn of a turn's chain."""
+        while True:
+            place, record = self.record(turn_id)
+            found = read_check(self._checks.read(CHECK_SIZE, place * CHECK_SIZE))
+            if found is not None and found.turn_id == turn_id:
+                return found.root
+            if not record.parent:
+                return turn_id
+            turn_id = record.parent
+
+    def meta(self, check: Check, payload: bytes) -> MetaRecord:
+        """A turn's record in turns.meta, compared with our check sum; made anew for our own types."""
         data = self._meta.read(check.meta_size, check.meta_offset)
-        found = read_meta(data) if len(data) == check.meta_size and crc32(data) == check.meta_crc else None
+        if len(data) != check.meta_size or crc32(data) != check.meta_crc:
+            data = derived_meta(check.turn_id, payload) or b""
+            if crc32(data) != check.meta_crc:
+                raise damaged(META, check.meta_offset, f"the record of turn {check.turn_id} fails its check sum")
+        found = read_meta(data)
         if found is None or found.turn_id != check.turn_id:
-            raise damaged(META, check.meta_offset, f"the record of turn {check.turn_id} fails its check sum")
+            raise damaged(META, check.meta_offset, f"turn {check.turn_id} has no record")
         return found
 
     def blob(self, offset: int, digest: bytes) -> bytes:
@@ -118,15 +167,16 @@ class Reader:
     def turn(self, turn_id: int) -> Turn:
         """A turn whole."""
         place, record = self.record(turn_id)
-        check = self.check(place, turn_id)
-        meta = self.meta(check)
+        check = self.check(place, record)
+        payload = self.blob(check.pack_offset, record.payload_hash)
+        meta = self.meta(check, payload)
         return Turn(
             turn_id=turn_id,
             parent=record.parent,
             depth=record.depth,
             type_id=meta.type_id,
             type_version=meta.type_version,
-            payload=self.blob(check.pack_offset, record.payload_hash),
+            payload=payload,
             created_ms=record.created_ms,
         )
 
@@ -157,18 +207,22 @@ class Places:
     def of(self, turn_id: int) -> int:
         """The place of a turn whose record is not where it ought to be."""
         directory = self._directory
-        end = directory.state.lengths[LOG] // TURN_SIZE
         if not 1 <= turn_id < directory.state.next_turn:
             raise SessionNotFound(f"no turn {turn_id}")
         check = read_check(directory.read(CHECKS, CHECK_SIZE, (turn_id - 1) * CHECK_SIZE))
         if check is not None and check.turn_id == turn_id:
             return turn_id - 1
-        while self._seen < end:
-            data = directory.read(LOG, TURN_SIZE, self._seen * TURN_SIZE)
-            if intact(data):
-                self._known[TURN.unpack_from(data)[0]] = self._seen
-            self._seen += 1
+        self._look_through(directory.state.lengths[LOG])
         try:
             return self._known[turn_id]
         except KeyError:
             raise damaged(LOG, (turn_id - 1) * TURN_SIZE, f"turn {turn_id} is not there") from None
+
+    def _look_through(self, end: int) -> None:
+        while self._seen < end:
+            stop = min(end, self._seen + TURN_SIZE * 4096)
+            data = self._directory.read_all(LOG, self._seen, stop)
+            for offset, record in strides(data, TURN_SIZE):
+                if intact(record):
+                    self._known[TURN.unpack_from(record)[0]] = (self._seen + offset) // TURN_SIZE
+            self._seen = stop

@@ -1,0 +1,205 @@
+"""Every record of a store, looked at (S8): what ``orchestra doctor --deep`` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from zlib import crc32
+
+from orchestra.cxdb.adopt import Progress
+from orchestra.cxdb.directory import Directory
+from orchestra.cxdb.layout import (
+    BLOB_EXTRA,
+    BLOB_HEADER,
+    CHECK_SIZE,
+    CHECKS,
+    HEAD_SIZE,
+    HEADS,
+    INDEX,
+    INDEX_ENTRY,
+    LOG,
+    META,
+    PACK,
+    PATHS,
+    ROOT,
+    ROOT_SIZE,
+    ROOTS,
+    STRIDES,
+    TURN_INDEX,
+    TURN_INDEX_ENTRY,
+    TURN_SIZE,
+    IndexEntry,
+    TurnRecord,
+    intact,
+    read_blob_header,
+    read_check,
+    read_head,
+    read_index_entry,
+    read_meta,
+    read_turn,
+)
+from orchestra.cxdb.packing import digest_of, unpack
+
+_MANY = 4096
+
+
+class Finding(NamedTuple):
+    """Something that is not as it was written."""
+
+    file: str
+    offset: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.file} at byte {self.offset}: {self.what}"
+
+
+def deep_check(directory: Directory, progress: Progress) -> Iterator[Finding]:
+    """Go through all files of a store up to where it stands."""
+    yield from _lengths(directory)
+    yield from _blobs(directory, progress)
+    yield from _index(directory)
+    yield from _turns(directory, progress)
+    yield from _heads(directory)
+    yield from _roots(directory)
+
+
+def _found(number: int, offset: int, what: str) -> Finding:
+    return Finding(PATHS[number], offset, what)
+
+
+def _lengths(directory: Directory) -> Iterator[Finding]:
+    for number, (size, length) in enumerate(zip(directory.sizes(), directory.state.lengths, strict=True)):
+        if number not in directory.overlay and size < length:
+            yield _found(number, size, f"{length - size} bytes that were written are missing")
+
+
+def _records(directory: Directory, number: int) -> Iterator[tuple[int, bytes]]:
+    stride, end = STRIDES[number], directory.state.lengths[number]
+    for start in range(0, end, stride * _MANY):
+        data = directory.read_all(number, start, min(end, start + stride * _MANY))
+        for at in range(0, len(data), stride):
+            yield start + at, data[at : at + stride]
+
+
+# --- blobs ---------------------------------------------------------------------------------------
+
+
+def _blobs(directory: Directory, progress: Progress) -> Iterator[Finding]:
+    """The pack from its beginning; behind a damaged record it goes on where blobs.idx has the next."""
+    offset, end = 0, directory.state.lengths[PACK]
+    while offset < end:
+        progress("blobs", offset, end)
+        size, wrong = _blob(directory, offset)
+        if wrong:
+            yield _found(PACK, offset, wrong)
+            offset = _next_blob(directory, offset)
+        else:
+            offset += size
+    progress("blobs", end, end)
+
+
+def _blob(directory: Directory, offset: int) -> tuple[int, str]:
+    """A blob record's size, and what is wrong with it."""
+    header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, offset))
+    if header is None:
+        return 0, "no blob begins here"
+    size = BLOB_EXTRA + header.stored_size
+    data = directory.read_all(PACK, offset, offset + size)
+    if len(data) < size or not intact(data):
+        return 0, "a blob fails its check sum"
+    raw = unpack(header.codec, data[BLOB_HEADER.size : -4], header.raw_size)
+    if raw is None or digest_of(raw) != header.digest:
+        return 0, "a blob's bytes do not have its hash"
+    return size, ""
+
+
+def _next_blob(directory: Directory, offset: int) -> int:
+    after = (read_index_entry(entry).offset for _, entry in _whole_entries(directory))
+    return min((at for at in after if at > offset), default=directory.state.lengths[PACK])
+
+
+def _whole_entries(directory: Directory) -> Iterator[tuple[int, bytes]]:
+    return ((at, entry) for at, entry in _records(directory, INDEX) if len(entry) == INDEX_ENTRY.size)
+
+
+def _index(directory: Directory) -> Iterator[Finding]:
+    for at, data in _whole_entries(directory):
+        entry = read_index_entry(data)
+        header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, entry.offset))
+        if header is None or data[50:] != b"\0\0" or not _same(entry, header):
+            yield _found(INDEX, at, "an entry does not fit the blob that it names")
+
+
+def _same(entry: IndexEntry, header: tuple[int, int, int, bytes]) -> bool:
+    return (entry.codec, entry.raw_size, entry.stored_size, entry.digest) == header
+
+
+# --- turns ---------------------------------------------------------------------------------------
+
+
+def _turns(directory: Directory, progress: Progress) -> Iterator[Finding]:
+    checks = _records(directory, CHECKS)
+    places = _records(directory, TURN_INDEX)
+    end = directory.state.lengths[LOG]
+    for at, data in _records(directory, LOG):
+        if at % (TURN_SIZE * _MANY) == 0:
+            progress("turns", at, end)
+        record = read_turn(data)
+        _, check = next(checks, (0, b""))
+        _, place = next(places, (0, b""))
+        if record is None:
+            yield _found(LOG, at, "a turn's record fails its check sum")
+            continue
+        count = at // TURN_SIZE
+        if place != TURN_INDEX_ENTRY.pack(record.turn_id, at):
+            yield _found(TURN_INDEX, count * TURN_INDEX_ENTRY.size, f"the entry of turn {record.turn_id} is wrong")
+        yield from _lineage(directory, at, record)
+        yield from _checked(directory, count * CHECK_SIZE, check, record)
+    progress("turns", end, end)
+
+
+def _lineage(directory: Directory, at: int, record: TurnRecord) -> Iterator[Finding]:
+    if not record.parent:
+        if record.depth:
+            yield _found(LOG, at, f"turn {record.turn_id} has no parent, but depth {record.depth}")
+        return
+    parent = read_turn(directory.read(LOG, TURN_SIZE, (record.parent - 1) * TURN_SIZE))
+    if record.parent >= record.turn_id:
+        yield _found(LOG, at, f"turn {record.turn_id} is older than its parent {record.parent}")
+    elif parent is not None and parent.turn_id == record.parent and parent.depth + 1 != record.depth:
+        yield _found(LOG, at, f"turn {record.turn_id} has depth {record.depth}, its parent {parent.depth}")
+
+
+def _checked(directory: Directory, at: int, data: bytes, record: TurnRecord) -> Iterator[Finding]:
+    check = read_check(data)
+    if check is None or check.turn_id != record.turn_id:
+        yield _found(CHECKS, at, f"the check record of turn {record.turn_id} is wrong")
+        return
+    meta = directory.read(META, check.meta_size, check.meta_offset)
+    said = read_meta(meta)
+    if len(meta) != check.meta_size or crc32(meta) != check.meta_crc or said is None:
+        yield _found(META, check.meta_offset, f"the record of turn {record.turn_id} fails its check sum")
+    header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, check.pack_offset & (1 << 62) - 1))
+    if header is None or header.digest != record.payload_hash:
+        yield _found(PACK, check.pack_offset, f"the payload of turn {record.turn_id} is not there")
+
+
+# --- contexts and file trees ---------------------------------------------------------------------
+
+
+def _heads(directory: Directory) -> Iterator[Finding]:
+    for at, data in _records(directory, HEADS):
+        head = read_head(data) if len(data) == HEAD_SIZE else None
+        if head is None:
+            yield _found(HEADS, at, "a record fails its check sum")
+        elif head.turn_id >= directory.state.next_turn:
+            yield _found(HEADS, at, f"context {head.context_id} points at turn {head.turn_id}, which is not there")
+
+
+def _roots(directory: Directory) -> Iterator[Finding]:
+    for at, data in _records(directory, ROOTS):
+        if len(data) != ROOT_SIZE or not intact(data):
+            yield _found(ROOTS, at, "a record fails its check sum")
+        elif ROOT.unpack_from(data)[0] >= directory.state.next_turn:
+            yield _found(ROOTS, at, "a file tree of a turn that is not there")

@@ -1,0 +1,198 @@
+"""What was acknowledged is never lost, and a batch is whole or not there (S6, S7, S20)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from store_script import PICTURES, SCRIPT, TIME, append, new, picture, run
+
+from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.faults import CountingFiles, KilledFiles, LossyFiles, PowerCut, RefusedFiles
+from orchestra.cxdb.files import Files
+from orchestra.errors import StoreError, StoreFull, StoreUnreachable
+
+SMALL_LOG = 8192 + 9000
+"""A log that the script fills several times."""
+
+
+def opened(path: Path, files: Files | None = None, capacity: int = SMALL_LOG) -> EmbeddedStore:
+    return EmbeddedStore.open(path, files=files or CountingFiles(), now_ms=lambda: TIME, capacity=capacity)
+
+
+def play(path: Path, files: Files, done: list[int], *, close: bool = True) -> None:
+    """Run the script; ``done`` has one entry per acknowledged call."""
+    store = opened(path, files)
+    for number, call in enumerate(SCRIPT):
+        run(call(store))  # type: ignore[arg-type]
+        done.append(number)
+    if close:
+        run(store.close())
+
+
+def changes(path: Path) -> list[str]:
+    """The calls that change something while the script runs."""
+    files = CountingFiles()
+    play(path, files, [])
+    return files.calls
+
+
+def check(path: Path, acknowledged: int) -> None:
+    """The store shows what was acknowledged, perhaps with the next batch whole, and works on."""
+    seen_before = read_only_picture(path)
+    store = opened(path)
+    seen = run(picture(store))
+    allowed = PICTURES[acknowledged : acknowledged + 2]
+    assert seen in allowed
+    assert seen_before is None or seen_before in allowed
+    known = max((turn.turn_id for context in seen[0] for turn in context[3]), default=0)
+    context = run(store.create()).context_id
+    assert context == len(seen[0]) + 1
+    turns = run(store.append(context, [new("after"), new("that")]))
+    assert [turn.turn_id for turn in turns] == [known + 1, known + 2]
+    run(store.close())
+    store = opened(path)
+    assert run(store.turns(context)) == list(turns)
+    assert run(picture(store))[0][:-1] == seen[0]
+    assert run(store.deep_check()) == []
+    run(store.close())
+
+
+def read_only_picture(path: Path) -> object:
+    if not path.exists():
+        return None
+    store = EmbeddedStore.open(path, read_only=True)
+    try:
+        return run(picture(store))
+    finally:
+        run(store.close())
+
+
+def kill_at(path: Path, at: int, *, halfway: bool) -> int:
+    """Play the script in a child that kills itself at a change; how many calls were acknowledged."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        store = opened(path, KilledFiles(at, halfway=halfway))
+        for call in SCRIPT:
+            run(call(store))  # type: ignore[arg-type]
+            os.write(writer, b".")
+        run(store.close())
+        os._exit(0)
+    os.close(writer)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    acknowledged = len(os.read(reader, 1000))
+    os.close(reader)
+    return acknowledged
+
+
+@pytest.mark.parametrize("halfway", [False, True], ids=["before", "in the middle of"])
+def test_a_process_killed_at_any_change_loses_nothing(tmp_path: Path, halfway: bool) -> None:
+    count = len(changes(tmp_path / "counted"))
+    for at in range(count):
+        path = tmp_path / str(at)
+        check(path, kill_at(path, at, halfway=halfway))
+        shutil.rmtree(path)
+
+
+def cut_power_at(path: Path, at: int, rng: random.Random) -> tuple[LossyFiles, int]:
+    files = LossyFiles(cut_at=at)
+    done: list[int] = []
+    with pytest.raises(PowerCut):
+        play(path, files, done)
+    return files, len(done)
+
+
+def lose_power(tmp_path: Path, seeds: range) -> None:
+    count = len(changes(tmp_path / "counted"))
+    for at in range(count):
+        path = tmp_path / "running"
+        rng = random.Random(at)
+        files, acknowledged = cut_power_at(path, at, rng)
+        for seed in seeds:
+            after = tmp_path / "after"
+            files.after_power_cut(str(path), str(after), random.Random(seed * 10_000 + at))
+            after.mkdir(exist_ok=True)
+            check(after, acknowledged)
+            shutil.rmtree(after)
+        shutil.rmtree(path)
+
+
+def test_power_that_goes_at_any_change_takes_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    lose_power(tmp_path, range(3))
+
+
+@pytest.mark.long
+def test_power_that_goes_takes_nothing_long(tmp_path: Path) -> None:
+    lose_power(tmp_path, range(3, 60))
+
+
+def refusable(tmp_path: Path) -> list[int]:
+    """The changes that a disk may refuse: freeing room is none."""
+    freeing = {"truncate", "unlink"}
+    return [at for at, name in enumerate(changes(tmp_path / "counted")) if name not in freeing]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, StoreFull), (errno.EIO, StoreUnreachable), (errno.EROFS, StoreFull)]
+)
+@pytest.mark.parametrize("times", [1, 3, 1000])
+def test_a_refused_change_stops_the_call_and_nothing_else(
+    tmp_path: Path, number: int, kind: type[StoreError], times: int
+) -> None:
+    for at in refusable(tmp_path):
+        path = tmp_path / "store"
+        files = RefusedFiles(at, number, times=times)
+        done: list[int] = []
+        with pytest.raises(kind):
+            play(path, files, done)
+        check(path, len(done))
+        shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_after_one_refusal_the_same_handle_goes_on(tmp_path: Path, number: int) -> None:
+    for at in refusable(tmp_path):
+        path = tmp_path / "store"
+        files = RefusedFiles(at, number)
+        try:
+            store = opened(path, files)
+        except StoreError:
+            store = opened(path, files)
+        refused = 0
+        for call in SCRIPT:
+            try:
+                run(call(store))  # type: ignore[arg-type]
+            except StoreError:
+                refused += 1
+                run(call(store))  # type: ignore[arg-type]
+        assert refused <= 1
+        assert run(picture(store)) == PICTURES[-1]
+        try:
+            run(store.close())
+        except StoreError:
+            refused += 1
+        reopened = opened(path)
+        assert run(picture(reopened)) == PICTURES[-1]
+        run(reopened.close())
+        shutil.rmtree(path)
+
+
+def test_an_append_costs_one_sync(tmp_path: Path) -> None:
+    files = CountingFiles()
+    store = EmbeddedStore.open(tmp_path, files=files)
+    run(store.create())
+    files.calls.clear()
+    for number in range(50):
+        run(append(1, f"{number}", "x" * 1000, "y", "z")(store))  # type: ignore[arg-type]
+    assert files.calls.count("fdatasync") == 50
+    assert files.calls.count("sync_folder") == 0
+    run(store.close())
