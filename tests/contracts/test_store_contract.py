@@ -192,6 +192,8 @@ async def test_blobs_are_stored_with_the_turns_that_name_them(store: Store) -> N
 async def test_a_file_tree_is_attached_to_a_turn_that_exists(store: Store) -> None:
     _, turns = await filled(store, 1)
     root = await store.put_blob(b"\x90")
+    await store.attach_fs(turns[0].turn_id, bytes_of_other := await store.put_blob(b"other"))
+    assert bytes_of_other != root
     await store.attach_fs(turns[0].turn_id, root)
     with pytest.raises(SessionNotFound):
         await store.attach_fs(99, root)

@@ -38,11 +38,13 @@ from orchestra.cxdb.layout import (
     BlobHeader,
     Check,
     check_record,
+    head_record,
     index_entry,
     intact,
     read_blob_header,
     read_check,
     read_meta,
+    strides,
 )
 from orchestra.cxdb.wal import State
 
@@ -239,14 +241,35 @@ class _Adoption:
             ]
             self._append(TURN_INDEX, b"".join(entries))
 
+    # --- contexts --------------------------------------------------------------------------------
+
     def _count_contexts(self) -> None:
-        start, end = self._start(HEADS), self._ends[HEADS]
+        """Know the next context id, and let heads that point nowhere fall back."""
+        lost = set()
+        for context_id, turn_id, _, _, _ in self._heads(self._start(HEADS)):
+            self._next_context = max(self._next_context, context_id + 1)
+            if turn_id >= self._next_turn:
+                lost.add(context_id)
+        if lost:
+            self._fall_back(lost)
+
+    def _heads(self, start: int) -> Iterator[tuple[int, int, int, int, int]]:
+        end = self._ends[HEADS]
         step = HEAD_SIZE * (_CHUNK // HEAD_SIZE)
         for offset in range(start, end, step):
             data = self._directory.read_all(HEADS, offset, min(end, offset + step))
-            for at in range(0, len(data), HEAD_SIZE):
-                if intact(data[at : at + HEAD_SIZE]):
-                    self._next_context = max(self._next_context, HEAD.unpack_from(data, at)[0] + 1)
+            for _, record in strides(data, HEAD_SIZE):
+                if intact(record):
+                    yield HEAD.unpack_from(record)
+
+    def _fall_back(self, lost: set[int]) -> None:
+        """Write the newest head that exists once more: the turn ids that are gone will be used again."""
+        newest = {
+            context_id: head_record(context_id, turn_id, depth, at_ms)
+            for context_id, turn_id, depth, _, at_ms in self._heads(0)
+            if context_id in lost and turn_id < self._next_turn
+        }
+        self._append(HEADS, b"".join(newest.values()))
 
 
 def _fits(data: bytes, offset: int) -> bool:

@@ -125,7 +125,7 @@ class Contexts:
             head = read_head(record)
             if head is None:
                 self.bad_heads.append(start + offset)
-            else:
+            elif head.turn_id < self._directory.state.next_turn:
                 self.move(head.context_id, head.turn_id, head.depth, head.created_ms)
 
     def _stored(self, context_id: int) -> Standing | None:

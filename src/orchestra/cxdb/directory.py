@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from orchestra.cxdb.files import Files
 from orchestra.cxdb.layout import FOLDERS, HEADS, PACK, PATHS, ROOTS
-from orchestra.cxdb.wal import FILES, NOTHING, PATH, SETTLED, STATE_SIZE, Lengths, State, read_state
+from orchestra.cxdb.wal import CAPACITY, FILES, NOTHING, PATH, SETTLED, STATE_SIZE, Lengths, State, read_state
 from orchestra.errors import StoreUnreachable
 
 LOCK = "orchestra/lock"
@@ -39,8 +39,9 @@ class Directory:
     offset and the bytes.
     """
 
-    def __init__(self, path: str, files: Files, *, read_only: bool) -> None:
+    def __init__(self, path: str, files: Files, *, read_only: bool, capacity: int = CAPACITY) -> None:
         self.path = path
+        self.capacity = capacity
         self.files = files
         self.read_only = read_only
         self.state = EMPTY

@@ -10,7 +10,7 @@ from orchestra.cxdb.directory import EMPTY, Directory
 from orchestra.cxdb.layout import HEADS, LOG, PATHS, STRIDES, intact
 from orchestra.cxdb.reader import damaged
 from orchestra.cxdb.wal import (
-    CAPACITY,
+    NOTHING,
     PATH,
     SETTLED,
     SLOT,
@@ -37,7 +37,10 @@ def recover(directory: Directory, progress: Progress) -> None:
         start_log(directory, progress)
         return
     state, records = read_log(data, header)
-    _refuse_lost_records(directory, state)
+    known = directory.written_state()
+    if known is not None and known.generation >= state.generation and known.sequence > state.sequence:
+        _go_on_without(directory, known)
+        return
     sizes = directory.sizes()
     if records:
         _refuse_foreign(directory, header, state, records, sizes)
@@ -59,15 +62,15 @@ def _log_bytes(directory: Directory) -> bytes:
     return directory.files.pread(directory.wal_fd, directory.files.size(directory.wal_fd), 0)
 
 
-def _refuse_lost_records(directory: Directory, state: State) -> None:
-    """The lock file knows of a batch that the log, which was synced before, does not have."""
-    known = directory.written_state()
-    if known is None or known.generation < state.generation:
-        return
-    if known.generation > state.generation or known.sequence > state.sequence:
-        if known.lengths == directory.sizes():
-            return
-        raise StoreUnreachable(f"{directory.at(PATH)}: the log is damaged", fix="run: orchestra doctor --deep")
+def _go_on_without(directory: Directory, known: State) -> None:
+    """The log has lost a batch that the lock file tells of: the files must have it, or something is lost."""
+    if known.lengths != directory.sizes():
+        raise StoreUnreachable(
+            f"{directory.at(PATH)}: the log is damaged, and the files do not have all that was in it",
+            fix="run: orchestra doctor --deep",
+        )
+    directory.state = known._replace(base=NOTHING)
+    cut(directory, known)
 
 
 def _refuse_foreign(
@@ -124,10 +127,14 @@ def start_log(directory: Directory, progress: Progress) -> None:
     files = directory.files
     directory.state = EMPTY
     state = EMPTY
-    if any(directory.sizes()):
+    known = directory.written_state()
+    if known is not None and known.lengths == directory.sizes():
+        state = known
+    elif any(directory.sizes()):
         state = adopt(directory, EMPTY, progress)
-    directory.sync(range(len(PATHS)))
-    files.pwrite(directory.wal_fd, bytes(CAPACITY), 0)
+    directory.sync([number for number, size in enumerate(directory.sizes()) if size])
+    files.pwrite(directory.wal_fd, bytes(directory.capacity), 0)
+    files.fdatasync(directory.wal_fd)
     _write_header(directory, state, 1)
     directory.sync_folders()
     _begin(directory, state, flags=SETTLED)
@@ -143,8 +150,8 @@ def cut(directory: Directory, state: State) -> None:
         _write_again(directory)
         raise
     _write_header(directory, state, state.generation + 1)
-    if directory.files.size(directory.wal_fd) > CAPACITY:
-        directory.files.truncate(directory.wal_fd, CAPACITY)
+    if directory.files.size(directory.wal_fd) > directory.capacity:
+        directory.files.truncate(directory.wal_fd, directory.capacity)
     _begin(directory, state, flags=state.flags)
 
 

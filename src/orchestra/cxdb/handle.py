@@ -1,0 +1,208 @@
+"""One process's hand on a store's folder: the lock, what others did meanwhile, and the commit (S6, S7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from orchestra.cxdb import recovery
+from orchestra.cxdb.adopt import Progress
+from orchestra.cxdb.batch import Batch
+from orchestra.cxdb.contexts import Contexts
+from orchestra.cxdb.directory import Directory
+from orchestra.cxdb.files import trouble
+from orchestra.cxdb.hashes import Hashes
+from orchestra.cxdb.layout import HEADS
+from orchestra.cxdb.metadata import ChainMetadata
+from orchestra.cxdb.packing import packer
+from orchestra.cxdb.reader import Places
+from orchestra.cxdb.trees import Trees
+from orchestra.cxdb.wal import RECORD_HEAD, State, follows, record_of
+from orchestra.errors import StoreError, StoreFull
+
+MANY_MOVED = 4096
+"""How many contexts may stand beside their table when a folder has been opened."""
+
+
+class Handle:
+    """An open folder that reads without a lock and writes batches under it."""
+
+    def __init__(self, directory: Directory, *, now_ms: Callable[[], int], progress: Progress) -> None:
+        self._directory = directory
+        self._files = directory.files
+        self._now_ms = now_ms
+        self._progress = progress
+        self._contexts = Contexts(directory)
+        self._hashes = Hashes(directory)
+        self._trees = Trees(directory)
+        self._places = Places(directory)
+        self._metadata: dict[int, ChainMetadata] = {}
+        self._pack = packer()
+        self._suspect = False
+        self._behind: State | None = None
+        self._wrote = False
+        self._closed = False
+
+    # --- taking turns with other processes ---------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self._directory.read_only:
+            recovery.look(self._directory, self._progress)
+            self._behind = self._directory.written_state()
+            self._contexts.load()
+            self._hashes.load()
+        else:
+            self._files.lock(self._directory.lock_fd)
+            try:
+                recovery.recover(self._directory, self._progress)
+                self._contexts.load()
+                self._hashes.load()
+                if len(self._contexts.moved()) > MANY_MOVED:
+                    self._contexts.save()
+            finally:
+                self._files.unlock(self._directory.lock_fd)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        directory = self._directory
+        if directory.read_only:
+            raise StoreFull(f"{directory.path} was opened for reading only")
+        self._check_open()
+        try:
+            self._files.lock(directory.lock_fd)
+            try:
+                self._catch_up_locked()
+                yield
+            finally:
+                self._files.unlock(directory.lock_fd)
+        except OSError as error:
+            raise trouble(error, directory.path) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        self._check_open()
+        try:
+            self._catch_up()
+            yield
+        except OSError as error:
+            raise trouble(error, self._directory.path) from error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self._directory.path} was closed")
+
+    def _catch_up_locked(self) -> None:
+        directory = self._directory
+        self._catch_up()
+        state = directory.state
+        if (
+            self._suspect
+            or directory.grown()
+            or follows(self._files.pread(directory.wal_fd, RECORD_HEAD, state.position), state)
+        ):
+            recovery.recover(directory, self._progress)
+            self._suspect = False
+            self._reload()
+
+    def _catch_up(self) -> None:
+        directory = self._directory
+        written = directory.written_state()
+        if written is None or written is directory.state or written == directory.state:
+            return
+        if directory.read_only and written.sequence <= directory.state.sequence:
+            self._look_again(written)
+            return
+        directory.overlay.clear()
+        before, directory.state = directory.state, written
+        if written.generation != before.generation:
+            self._reload()
+        else:
+            self._contexts.read_heads(before.lengths[HEADS], written.lengths[HEADS])
+            self._hashes.catch_up()
+
+    def _look_again(self, written: State) -> None:
+        """What the lock file said when the folder was opened was behind the log; anything else is news."""
+        if written != self._behind:
+            self._behind = written
+            recovery.look(self._directory, self._progress)
+            self._reload()
+
+    def _reload(self) -> None:
+        self._contexts.load()
+        self._hashes.reload_if_changed()
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def _batch(self) -> Batch:
+        return Batch(self._directory.state, self._now_ms(), self._pack)
+
+    def _commit(self, batch: Batch) -> None:
+        """Make a batch durable with one sync, then visible; or leave no trace of it."""
+        directory, files = self._directory, self._files
+        parts = batch.parts()
+        if directory.state.position + RECORD_HEAD + sum(map(len, parts)) > directory.capacity:
+            self._cut()
+        if directory.state.settled:
+            directory.mark_unsettled()
+            directory.state = directory.state._replace(flags=0)
+        state = directory.state
+        record, chain = record_of(state, parts, batch.next_turn, batch.next_context)
+        try:
+            files.pwrite(directory.wal_fd, record, state.position)
+            files.fdatasync(directory.wal_fd)
+            directory.write_parts(state.lengths, parts)
+            directory.publish(
+                State(
+                    state.generation,
+                    state.sequence + 1,
+                    state.position + len(record),
+                    chain,
+                    0,
+                    batch.next_turn,
+                    batch.next_context,
+                    tuple([length + len(part) for length, part in zip(state.lengths, parts, strict=True)]),
+                    state.base,
+                )
+            )
+        except OSError:
+            self._withdraw(state)
+            raise
+        self._wrote = True
+        self._remember(batch)
+
+    def _remember(self, batch: Batch) -> None:
+        for context_id, (turn_id, depth) in batch.heads.items():
+            self._contexts.move(context_id, turn_id, depth, batch.now_ms)
+        for digest, offset in batch.blobs.items():
+            self._hashes.add(digest, offset)
+
+    def _withdraw(self, state: State) -> None:
+        """Undo a batch that could not be written whole; where that fails too, the next one looks again.
+
+        The log forgets the batch last: as long as it knows it, whoever comes next can make it whole.
+        """
+        directory, files = self._directory, self._files
+        self._suspect = True
+        directory.state = state
+        try:
+            for fd, length in zip(directory.fds, state.lengths, strict=True):
+                if files.size(fd) > length:
+                    files.truncate(fd, length)
+                    files.fdatasync(fd)
+            files.pwrite(directory.wal_fd, bytes(RECORD_HEAD), state.position)
+            files.fdatasync(directory.wal_fd)
+            directory.publish(state)
+        except OSError:
+            return
+
+    def _cut(self) -> None:
+        """Sync the files, bring the tables up to date, and begin the log anew."""
+        self._contexts.save()
+        self._hashes.save()
+        recovery.cut(self._directory, self._directory.state)
+
+    def _let_go(self) -> None:
+        self._closed = True
+        self._contexts.close()
+        self._hashes.close()
+        self._directory.close()
