@@ -1,1 +1,25 @@
-"""Orchestra runs pipelines."""
+"""Orchestra runs pipelines of AI agents: Graphviz DOT files in the Attractor dialect.
+
+The front door: ``Source``, ``parse`` and ``lint`` for checking a text, ``start`` for running one. Importing the
+package costs nothing; each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_DOORS = {
+    "Source": "orchestra.errors",
+    "parse": "orchestra.graph.dot",
+    "lint": "orchestra.graph.lint",
+    "start": "orchestra.app.runs",
+}
+
+__all__ = ["Source", "lint", "parse", "start"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _DOORS:
+        raise AttributeError(f"module 'orchestra' has no attribute {name!r}")
+    return getattr(import_module(_DOORS[name]), name)

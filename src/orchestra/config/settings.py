@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from orchestra.config.environment import known_secrets
 from orchestra.config.yaml import Document, load
 from orchestra.errors import ConfigError, Source
 
@@ -19,15 +20,6 @@ KEYS: Mapping[tuple[str, ...], tuple[type, str]] = {
     ("secrets",): (list, "names of environment variables whose values are never recorded"),
 }
 """Every key of ``orchestra.yaml``: its type and what it means."""
-
-PROVIDER_KEYS = (
-    "ANTHROPIC_API_KEY",
-    "GEMINI_API_KEY",
-    "GOOGLE_API_KEY",
-    "OPENAI_API_KEY",
-    "OPENROUTER_API_KEY",
-)
-"""Environment variables that are secret without being named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +65,7 @@ def settle(
     return Settings(
         store=place,
         backend=backend,
-        secrets=_secrets(data, environment),
+        secrets=known_secrets(environment, tuple(data.get("secrets") or ())),
         file=file,
         origins={"cxdb.path": origin, "backend": backend_origin},
     )
@@ -161,8 +153,3 @@ def state_directory(environment: Mapping[str, str]) -> Path:
         else Path(environment.get("HOME") or "~").expanduser() / ".local" / "state"
     )
     return base / "orchestra"
-
-
-def _secrets(data: dict[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
-    names = (*PROVIDER_KEYS, *(data.get("secrets") or ()))
-    return {name: environment[name] for name in names if environment.get(name)}

@@ -1,0 +1,124 @@
+"""What ``orchestra compile`` does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+from orchestra.app.pipelines import Pipeline, compile_pipeline, read
+from orchestra.cli._errors import INVALID, USAGE
+from orchestra.cli._terminal import coloured, complain, say, width
+from orchestra.config.environment import known_secrets
+from orchestra.errors import ConfigError, Diagnostic, Severity
+from orchestra.graph import render, report
+
+FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
+LAYOUT_LIMIT = 300
+"""Seconds that Graphviz may take for a drawing."""
+
+
+def compile_files(names: list[str], format_: str, *, strict: bool, color: str) -> int:
+    """Check the files and print them in a format; the exit code says whether all may be run."""
+    if format_ not in FORMATS:
+        raise ConfigError(f"--format is one of {', '.join(FORMATS)}, not {format_!r}")
+    if format_ in ("dot", "svg") and len(names) > 1:
+        raise ConfigError(f"--format {format_} takes one pipeline, not {len(names)}")
+    checked = [_checked(name, strict=strict) for name in names]
+    if format_ == "text":
+        _text(names, checked, color)
+    elif format_ in ("dot", "svg"):
+        return _drawn(checked[0], format_)
+    else:
+        say(_data(names, checked, format_))
+    return 0 if all(_passes(pipeline, strict) for pipeline in checked) else INVALID
+
+
+def _checked(name: str, *, strict: bool) -> Pipeline:
+    source, found = read(name)
+    return compile_pipeline(source, found, variables={}, secrets=known_secrets(), strict=strict)
+
+
+def _passes(pipeline: Pipeline, strict: bool) -> bool:
+    tally = report.count(pipeline.diagnostics)
+    return pipeline.valid and not (strict and tally[Severity.WARNING])
+
+
+def _text(names: list[str], checked: list[Pipeline], color: str) -> None:
+    colour = coloured(color, sys.stdout)
+    for name, pipeline in zip(names, checked, strict=True):
+        found = report.text(pipeline.diagnostics, width=width(sys.stdout), colour=colour)
+        size = ""
+        if pipeline.graph is not None:
+            size = f" ({len(pipeline.graph.nodes)} nodes, {len(pipeline.graph.edges)} edges)"
+        say(f"{found}{report.safe(name)}: {report.summary(pipeline.diagnostics)}{size}")
+        rules = list(dict.fromkeys(d.rule for d in pipeline.diagnostics if d.severity is not Severity.INFO))
+        if rules:
+            say(f"  what it means: orchestra explain {rules[0]}")
+
+
+def _data(names: list[str], checked: list[Pipeline], format_: str) -> str:
+    diagnostics = tuple(d for pipeline in checked for d in pipeline.diagnostics)
+    if format_ == "github":
+        return report.github(diagnostics).rstrip("\n")
+    if format_ == "sarif":
+        return json.dumps(_sarif(diagnostics), indent=2, ensure_ascii=False)
+    files = [
+        {
+            "file": name,
+            **report.report(pipeline.diagnostics),
+            "graph": None if pipeline.graph is None else render.to_json(pipeline.graph),
+        }
+        for name, pipeline in zip(names, checked, strict=True)
+    ]
+    whole = files[0] if len(files) == 1 else {"ok": all(file["ok"] for file in files), "files": files}
+    return json.dumps(whole, indent=2, ensure_ascii=False)
+
+
+def _sarif(diagnostics: tuple[Diagnostic, ...]) -> dict[str, report.Json]:
+    from importlib.metadata import version
+
+    from orchestra.graph.explain import summaries
+
+    return report.sarif(diagnostics, version=version("orchestra-dot"), summaries=summaries())
+
+
+def _drawn(pipeline: Pipeline, format_: str) -> int:
+    """The pipeline written back, or drawn; findings go to standard error, nothing is drawn from errors."""
+    shown = [d for d in pipeline.diagnostics if d.severity is not Severity.INFO]
+    if shown:
+        text = report.text(shown, width=width(sys.stderr), colour=coloured("auto", sys.stderr))
+        complain(f"{text}{report.summary(shown)}")
+    if pipeline.graph is None or any(d.rule in ("syntax", "attribute_type") for d in shown):
+        return INVALID
+    if format_ == "dot":
+        sys.stdout.write(render.to_dot(pipeline.graph))
+        return 0 if pipeline.valid else INVALID
+    return _svg(pipeline)
+
+
+def _svg(pipeline: Pipeline) -> int:
+    assert pipeline.graph is not None
+    program = shutil.which("dot")
+    if program is None:
+        raise ConfigError(
+            "--format svg needs Graphviz' program 'dot', which is not on the PATH",
+            fix="install graphviz, or use --format dot and draw it elsewhere",
+        )
+    try:
+        done = subprocess.run(
+            [program, "-Tsvg"],
+            input=render.to_drawing(pipeline.graph).encode("utf-8", "replace"),
+            capture_output=True,
+            timeout=LAYOUT_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        complain(f"error: dot did not finish within {LAYOUT_LIMIT} s")
+        return USAGE
+    if done.returncode:
+        complain(f"error: dot failed: {report.safe(done.stderr.decode('utf-8', 'replace').strip())}")
+        return USAGE
+    sys.stdout.buffer.write(done.stdout)
+    return 0 if pipeline.valid else INVALID

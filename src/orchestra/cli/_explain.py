@@ -1,0 +1,24 @@
+"""What ``orchestra explain`` does."""
+
+from __future__ import annotations
+
+from orchestra.cli._terminal import say
+from orchestra.errors import ConfigError
+from orchestra.graph.attributes import nearest
+from orchestra.graph.explain import ENTRIES, explain
+
+
+def explain_rule(rule: str | None) -> int:
+    """Print one rule's entry, or the list of rules."""
+    if rule is None:
+        longest = max(map(len, ENTRIES))
+        for name, known in ENTRIES.items():
+            say(f"{name:{longest}}  {'/'.join(s.value for s in known.severities):15}  {known.meaning}")
+        return 0
+    entry = ENTRIES.get(rule)
+    if entry is None:
+        near = nearest(rule, ENTRIES, within=3)
+        fix = f"did you mean {near!r}?" if near else "see them all: orchestra explain"
+        raise ConfigError(f"there is no rule {rule!r}", fix=fix)
+    say(explain(entry).rstrip("\n"))
+    return 0

@@ -1,0 +1,156 @@
+"""Events as lines for people: what a run prints, and what ``log`` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orchestra.cli._terminal import clock_time, lasted, one_line, paint
+from orchestra.run.events import (
+    CheckpointSaved,
+    EdgeSelected,
+    Event,
+    PipelineCompleted,
+    PipelineFailed,
+    PipelinePaused,
+    PipelineResumed,
+    PipelineStarted,
+    Recorded,
+    SessionOpened,
+    StageCompleted,
+    StageFailed,
+    StageRetrying,
+    StageStarted,
+    WarningRaised,
+)
+
+GREEN, RED, YELLOW, GREY, BOLD = "32", "31", "33", "90", "1"
+_SIGNS = {
+    "success": ("✓", GREEN),
+    "partial_success": ("✓", YELLOW),
+    "skipped": ("·", GREY),
+    "retry": ("↻", YELLOW),
+    "fail": ("✗", RED),
+}
+
+
+@dataclass(slots=True)
+class Ends:
+    """Turns the events of a run into one line per node as it ends; the edge taken belongs to that line."""
+
+    write: Callable[[str], None]
+    colour: bool
+    width: int
+    times: bool
+    verbose: bool
+    ended: int = 0
+    waiting: StageCompleted | StageFailed | None = None
+    waiting_at: int = 0
+    order: list[str] = field(default_factory=list)
+
+    def tell(self, recorded: Recorded) -> None:
+        """Take one event."""
+        event = recorded.event
+        match event:
+            case StageCompleted() | StageFailed():
+                self.settle()
+                self.waiting, self.waiting_at = event, recorded.meta.at
+            case EdgeSelected():
+                self.settle(event)
+            case StageRetrying():
+                self.line(recorded.meta.at, "↻", YELLOW, event.node, _retrying(event))
+            case WarningRaised():
+                self.settle()
+                self.line(recorded.meta.at, "!", YELLOW, "warning", event.message)
+            case PipelineCompleted() | PipelineFailed() | PipelinePaused():
+                self.settle()
+            case _:
+                pass
+
+    def settle(self, edge: EdgeSelected | None = None) -> None:
+        """Write the line of the node that ended, with the edge taken where there was a choice."""
+        event, self.waiting = self.waiting, None
+        if event is None:
+            return
+        self.ended += 1
+        sign, tone = _SIGNS.get(event.status, ("·", GREY))
+        if event.handler == "conditional":
+            sign, tone = "◆", GREY
+        self.line(self.waiting_at, sign, tone, event.node, _ended(event, edge, self.verbose))
+
+    def line(self, at: int, sign: str, tone: str, node: str, rest: str) -> None:
+        """One line, cut to the width."""
+        time = f"{clock_time(at)} " if self.times else ""
+        plain = f"{time}{sign} {one_line(node, 80)}  {one_line(rest, 400)}".rstrip()
+        if not self.times and len(plain) > self.width:
+            plain = plain[: max(self.width - 1, 1)] + "…"
+        self.write(plain.replace(sign, paint(sign, tone, self.colour), 1))
+
+
+def _ended(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbose: bool) -> str:
+    parts = []
+    if event.handler not in ("start", "exit", "conditional"):
+        parts.append(lasted(event.duration_ms))
+    if event.attempt > 1:
+        parts.append(f"{event.attempt} attempts")
+    if event.status not in ("success", "fail") or (event.handler == "conditional"):
+        parts.append(event.status)
+    if isinstance(event, StageFailed):
+        parts.append(event.failure_reason)
+    elif event.word:
+        parts.append(event.word)
+    text = ", ".join(part for part in parts if part)
+    if edge is not None and (edge.candidates or not edge.edge or verbose):
+        return f"{text} {_taken(edge, verbose)}".strip()
+    return text
+
+
+def _taken(edge: EdgeSelected, verbose: bool) -> str:
+    label = next((str(c["label"]) for c in edge.candidates if c.get("edge") == edge.edge and c.get("label")), "")
+    shown = f"→ {edge.target}" + (f" by {label!r}" if label else "")
+    if edge.gate:
+        return f"{shown} ({edge.reason})"
+    return f"{shown} ({edge.reason})" if verbose or not edge.edge else shown
+
+
+def _retrying(event: StageRetrying) -> str:
+    return (
+        f"attempt {event.attempt} of {event.of}: {event.failure_reason or event.status};"
+        f" again in {lasted(event.delay_ms)}"
+    )
+
+
+# --- every event in one line, for `log` ----------------------------------------------------------
+
+
+def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
+    """An event's subject (a node) and what there is to say about it."""
+    match event:
+        case PipelineStarted():
+            return "", f"{event.pipeline}" + (f": {event.goal}" if event.goal else "")
+        case PipelineCompleted():
+            return event.node, f"{event.status} after {event.steps} nodes in {lasted(event.duration_ms)}"
+        case PipelineFailed():
+            return event.node, event.error
+        case PipelinePaused():
+            return event.node, event.reason
+        case PipelineResumed():
+            return event.node, ""
+        case StageStarted():
+            tries = f", attempt {event.attempt} of {event.of}" if event.of > 1 else ""
+            return event.node, f"{event.handler}, visit {event.visit}{tries}"
+        case StageCompleted():
+            return event.node, _ended(event, None, False) or event.status
+        case StageFailed():
+            return event.node, event.failure_reason
+        case StageRetrying():
+            return event.node, _retrying(event)
+        case EdgeSelected():
+            return event.source, f"→ {event.target}  rule {event.rule}: {event.reason}"
+        case CheckpointSaved():
+            whole = ", whole state" if event.state is not None else ""
+            return event.current_node, f"{event.completed} nodes done{whole}"
+        case WarningRaised():
+            return event.node, event.message
+        case SessionOpened():
+            return "", f"mailbox of context {event.context}"

@@ -1,0 +1,97 @@
+"""What the terminal can show: colours, width, signs; and how times and texts are written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TextIO
+
+from orchestra.errors import ConfigError
+from orchestra.graph.report import safe
+
+NO_TERMINAL_WIDTH = 100
+_ASCII = {"✓": "+", "✗": "x", "↻": "~", "◆": "*", "▶": ">", "‖": "=", "!": "!", "→": "->", "…": "...", "·": "."}
+
+
+def coloured(when: str, stream: TextIO) -> bool:
+    """Whether to use colours on a stream (C3). Raises ``ConfigError`` for a word that is none of three."""
+    if when not in ("auto", "always", "never"):
+        raise ConfigError(f"--color is auto, always or never, not {when!r}")
+    if when != "auto":
+        return when == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def width(stream: TextIO) -> int:
+    """Columns of the terminal, or of ``COLUMNS``; a fixed number where neither says."""
+    if os.environ.get("COLUMNS", "").isdigit() or stream.isatty():
+        return max(20, shutil.get_terminal_size((NO_TERMINAL_WIDTH, 24)).columns)
+    return NO_TERMINAL_WIDTH
+
+
+def paint(text: str, tone: str, colour: bool) -> str:
+    """The text in a colour (an SGR code) where colours are used."""
+    return f"\x1b[{tone}m{text}\x1b[0m" if colour and tone else text
+
+
+def writable(text: str, stream: TextIO) -> str:
+    """The text with signs that the stream's encoding lacks replaced."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        text = "".join(_ASCII.get(c, c) for c in text)
+        return text.encode("ascii", "backslashreplace").decode()
+    return text
+
+
+def say(text: str = "", *, stream: TextIO | None = None) -> None:
+    """Write a line."""
+    out = sys.stdout if stream is None else stream
+    out.write(writable(text, out) + "\n")
+    out.flush()
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error."""
+    say(text, stream=sys.stderr)
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """A text of any origin as one harmless line."""
+    flat = " ".join(text[: limit * 4].split())
+    flat = safe(flat)
+    return flat if len(flat) <= limit else flat[: max(limit - 1, 0)] + "…"
+
+
+def many_lines(text: str) -> str:
+    """A text of any origin, harmless, its line breaks kept."""
+    return "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
+
+
+def lasted(milliseconds: float) -> str:
+    """A duration for people: ``0.2 s``, ``3 min 5 s``, ``2 h 10 min``, ``4 d 3 h``."""
+    seconds = max(0.0, milliseconds / 1000)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, below, small in (
+        (60, "min", 3600, "s"),
+        (3600, "h", 86_400, "min"),
+        (86_400, "d", 10**12, "h"),
+    ):
+        if whole < below:
+            rest = (whole % size) // {"s": 1, "min": 60, "h": 3600}[small]
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def clock_time(at_ms: int) -> str:
+    """The UTC time of day."""
+    seconds = at_ms // 1000
+    return f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -1,0 +1,152 @@
+"""What ``orchestra show`` and ``orchestra log`` do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestra.cli._lines import described
+from orchestra.cli._stores import reading, settings_for
+from orchestra.cli._terminal import clock_time, many_lines, one_line, say
+from orchestra.engine.sessions import backwards, event_of, find, history
+from orchestra.errors import ConfigError, SessionNotFound
+from orchestra.ports import Store, Turn
+from orchestra.run.blobs import BlobRef
+from orchestra.run.codec import blob_value, plain
+from orchestra.run.declare import BY_CLASS
+from orchestra.run.events import Recorded
+
+SCHEMA = "orchestra.events.v1"
+
+
+# --- show ----------------------------------------------------------------------------------------
+
+
+def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Print one turn: ``SESSION`` for the newest, ``SESSION:DEPTH`` for another."""
+    name, _, depth = place.partition(":")
+    if depth and not depth.isdigit():
+        raise ConfigError(
+            f"{depth!r} is no depth", fix="write SESSION:DEPTH with a number, as `orchestra log` shows it"
+        )
+    settings = settings_for(store, config)
+
+    async def look(opened: Store) -> tuple[Turn, dict[str, Any]]:
+        row = await find(opened, name)
+        turn = await _turn(opened, row.context_id, int(depth) if depth else None, name)
+        return turn, await _whole(opened, turn)
+
+    turn, data = asyncio.run(reading(settings, look))
+    if as_json:
+        say(json.dumps(data, ensure_ascii=False, indent=2, default=str))
+        return 0
+    say(f"turn {turn.turn_id} at depth {turn.depth}, {turn.type_id} v{turn.type_version}")
+    for key, value in data.items():
+        _field(key, value)
+    return 0
+
+
+async def _turn(store: Store, context_id: int, depth: int | None, name: str) -> Turn:
+    async for page in backwards(store, context_id, 64 if depth is not None else 1):
+        if depth is None:
+            return page[-1]
+        if page[0].depth <= depth:
+            for turn in page:
+                if turn.depth == depth:
+                    return turn
+            break
+    newest = (await store.head(context_id)).depth
+    raise SessionNotFound(f"session {name!r} has no turn at depth {depth}; the newest is {newest}")
+
+
+async def _whole(store: Store, turn: Turn) -> dict[str, Any]:
+    """The turn's event with every reference to a text resolved."""
+    found = event_of(turn)
+    if not isinstance(found, Recorded):
+        return {"event": None, "type": turn.type_id, "version": turn.type_version, "unreadable": found.reason}
+    data = plain(found)
+    for field in BY_CLASS[type(found.event)].fields:
+        value = getattr(found.event, field.name)
+        if isinstance(value, BlobRef):
+            data[field.name] = await _resolved(store, value)
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if isinstance(item, BlobRef):
+                    data[field.name][key] = await _resolved(store, item)
+    return data
+
+
+async def _resolved(store: Store, ref: BlobRef) -> Any:
+    return blob_value(ref, await store.get_blob(bytes.fromhex(ref.hash)))
+
+
+def _field(key: str, value: Any) -> None:
+    if isinstance(value, str) and "\n" in value:
+        say(f"{key}:")
+        for line in many_lines(value).splitlines():
+            say(f"    {line}")
+    elif isinstance(value, dict | list):
+        say(f"{key}:")
+        for line in json.dumps(value, ensure_ascii=True, indent=2).splitlines():
+            say(f"    {line}")
+    else:
+        text = one_line(str(value), 10_000_000)
+        say(f"{key}: {text}" if key != "at" else f"at: {clock_time(value)} UTC ({value})")
+
+
+# --- log -----------------------------------------------------------------------------------------
+
+
+def show_log(session: str, *, store: str | None, config: Path | None, json: str) -> int:
+    """Print every event of a session, oldest first."""
+    settings = settings_for(store, config)
+
+    async def look(opened: Store) -> tuple[str, list[Turn]]:
+        row = await find(opened, session)
+        return row.session, await history(opened, row.context_id)
+
+    name, turns = asyncio.run(reading(settings, look))
+    if json:
+        _json_log(name, turns, stream=json == "stream")
+        return 0
+    longest = len(str(turns[-1].depth)) if turns else 1
+    for turn in turns:
+        say(_line(turn, longest))
+    return 0
+
+
+def _json_log(name: str, turns: list[Turn], *, stream: bool) -> None:
+    lines = [_data(turn) for turn in turns]
+    if not stream:
+        say(json.dumps({"schema": SCHEMA, "session": name, "events": lines}, ensure_ascii=False, default=str))
+        return
+    for number, line in enumerate(lines):
+        whole = {"schema": SCHEMA, **line} if number == 0 else line
+        sys.stdout.write(json.dumps(whole, ensure_ascii=False, default=str) + "\n")
+
+
+def _data(turn: Turn) -> dict[str, Any]:
+    found = event_of(turn)
+    if isinstance(found, Recorded):
+        return plain(found)
+    return {
+        "event": None,
+        "turn": turn.turn_id,
+        "depth": turn.depth,
+        "type": turn.type_id,
+        "unreadable": found.reason,
+    }
+
+
+def _line(turn: Turn, longest: int) -> str:
+    found = event_of(turn)
+    if not isinstance(found, Recorded):
+        return f"{turn.depth:>{longest}}  --:--:--  {one_line(turn.type_id, 60)}  ({one_line(found.reason, 100)})"
+    subject, text = described(found.event)
+    name = BY_CLASS[type(found.event)].event
+    shown = f"{one_line(subject, 40)}  " if subject else ""
+    return f"{turn.depth:>{longest}}  {clock_time(found.meta.at)}  {name:17}  {shown}{one_line(text, 300)}".rstrip()

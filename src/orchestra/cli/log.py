@@ -1,0 +1,25 @@
+"""``orchestra log``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestra.cli.options import AsJson, Config, Session, Store
+
+
+def log(
+    session: Session,
+    store: Store = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    json_stream: Annotated[
+        bool, typer.Option("--json-stream", help="Print every event as a line of JSON.")
+    ] = False,
+) -> None:
+    """Show every recorded event of a session, oldest first."""
+    from orchestra.cli._turns import show_log
+
+    how = "object" if as_json else "stream" if json_stream else ""
+    raise typer.Exit(show_log(session, store=store, config=config, json=how))

@@ -1,0 +1,23 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Store = Annotated[
+    str | None,
+    typer.Option("--store", metavar="DIR", help="Folder of the store; 'memory' keeps nothing.", show_default=False),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings to use instead of the nearest orchestra.yaml."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Colour = Annotated[str, typer.Option("--color", metavar="WHEN", help="auto, always or never.", show_default=True)]
+Session = Annotated[
+    str,
+    typer.Argument(metavar="SESSION", help="A session id, a beginning of one, '#42' for a context, or 'last'."),
+]

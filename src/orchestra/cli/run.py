@@ -1,0 +1,53 @@
+"""``orchestra run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestra.cli.options import AsJson, Colour, Config, Store
+
+
+def run(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="A .dot file, or - for standard input.")],
+    variables: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Variables of the run.", show_default=False)
+    ] = None,
+    simulate: Annotated[
+        Path | None, typer.Option("--simulate", metavar="FILE", help="What nodes answer, as a YAML script.")
+    ] = None,
+    label: Annotated[str, typer.Option("--label", help="A name for this run.", show_default=False)] = "",
+    store: Store = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    json_stream: Annotated[
+        bool, typer.Option("--json-stream", help="Print every event as a line of JSON as it happens.")
+    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines, also on a terminal.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and how it ended.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say why each edge was taken.")] = False,
+    color: Colour = "auto",
+) -> None:
+    """Check a pipeline and run it in simulation; every step is recorded.
+
+    Exit code 0: it reached its goal; 1: it failed; 2: usage or settings; 3: the pipeline is not valid;
+    6: the store cannot be used; 7: it is full; 130: paused by an interrupt.
+    """
+    from orchestra.cli._run import Options, run_pipeline
+
+    options = Options(
+        pipeline=pipeline,
+        variables=tuple(variables or ()),
+        simulate=simulate,
+        label=label,
+        store=store,
+        config=config,
+        json="object" if as_json else "stream" if json_stream else "",
+        plain=plain,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+    )
+    raise typer.Exit(run_pipeline(options))

@@ -1,0 +1,26 @@
+"""``orchestra status``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestra.cli.options import AsJson, Colour, Config, Store
+
+
+def status(
+    session: Annotated[
+        str | None,
+        typer.Argument(metavar="[SESSION]", help="A session id, a beginning of one, '#42', or 'last'."),
+    ] = None,
+    detail: Annotated[bool, typer.Option("--detail", help="Every node, and why each edge was taken.")] = False,
+    store: Store = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    color: Colour = "auto",
+) -> None:
+    """List the sessions, what needs attention first; or show one."""
+    from orchestra.cli._status import show_status
+
+    raise typer.Exit(show_status(session, detail=detail, store=store, config=config, as_json=as_json, color=color))

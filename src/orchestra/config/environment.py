@@ -1,0 +1,20 @@
+"""What the environment alone says; imports nothing, so that ``compile`` stays quick."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+PROVIDER_KEYS = (
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "OPENAI_API_KEY",
+    "OPENROUTER_API_KEY",
+)
+"""Environment variables that are secret without being named."""
+
+
+def known_secrets(environment: Mapping[str, str] = os.environ, named: tuple[str, ...] = ()) -> dict[str, str]:
+    """The values of provider keys and of the variables named, by name."""
+    return {name: environment[name] for name in (*PROVIDER_KEYS, *named) if environment.get(name)}
