@@ -32,6 +32,7 @@ def graph(body: str) -> str:
     return f"digraph g {{\n  start [shape=Mdiamond]\n  exit [shape=Msquare]\n{body}\n  start -> work -> exit\n}}\n"
 
 
+KEY = "sk-ant-" + "a1" * 20
 WORK = '  work [prompt="Do it"]\n'
 IN_FILE = [
     # --- attributes and values -------------------------------------------------------------------
@@ -72,7 +73,7 @@ IN_FILE = [
     Mistake("port", graph("  start -> work:n\n" + WORK), ("port",), 3),
     Mistake("undirected edge", graph("  start -- work\n" + WORK), ("--", "->"), 3, (4, 9)),
     Mistake("wrong arrow", graph("  start => work\n" + WORK), ("->",), 3, (4, 9)),
-    Mistake("edge without a target", graph("  start ->\n" + WORK + "  ;"), (), 3),
+    Mistake("edge without a target", graph("  start -> ;\n" + WORK), ("target",), 3, (4, 12)),
     Mistake("missing closing brace", "digraph g {\n start [shape=Mdiamond]\n", ("}",), 3),
     Mistake("stray closing brace", OK + "}\n", ("}",), 3, (2, 1)),
     Mistake("two graphs", OK + "digraph h { a -> b }\n", ("one",), 3, (2, 1)),
@@ -145,7 +146,7 @@ IN_FILE = [
         (4, 32),
     ),
     Mistake("unclosed stylesheet rule", graph('  graph [model_stylesheet="* { llm_model: x"]\n' + WORK), ("}",), 3),
-    Mistake("secret in the text", graph('  work [prompt="use sk-ant-REDACTED"]'), ("secret",), 3, (4, 21)),
+    Mistake("secret in the text", graph(f'  work [prompt="use {KEY}"]'), ("secret",), 3, (4, 21)),
     # --- files that are no pipelines -------------------------------------------------------------
     Mistake("empty file", "", ("digraph",), 3),
     Mistake("only a comment", "// nothing yet\n", ("digraph",), 3),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.cli._errors import INVALID, USAGE
 from orchestra.cli._terminal import coloured, complain, say, width
-from orchestra.config.environment import known_secrets
+from orchestra.config.environment import find, known_secrets
 from orchestra.errors import ConfigError, Diagnostic, Severity
 from orchestra.graph import render, report
 
@@ -37,7 +40,16 @@ def compile_files(names: list[str], format_: str, *, strict: bool, color: str) -
 
 def _checked(name: str, *, strict: bool) -> Pipeline:
     source, found = read(name)
-    return compile_pipeline(source, found, variables={}, secrets=known_secrets(), strict=strict)
+    return compile_pipeline(source, found, variables={}, secrets=_secrets(name), strict=strict)
+
+
+def _secrets(name: str) -> Mapping[str, str]:
+    folders = (Path.cwd(),) if name == "-" else (Path(name).absolute().parent, Path.cwd())
+    if find(folders) is None:
+        return known_secrets()
+    from orchestra.config.settings import settle  # a YAML reader, only where there is a file to read
+
+    return settle(folders=folders, environment=os.environ).secrets
 
 
 def _passes(pipeline: Pipeline, strict: bool) -> bool:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from orchestra.app.stores import open_store
 from orchestra.config.settings import Settings, settle
-from orchestra.errors import StoreUnreachable
+from orchestra.errors import SessionNotFound
 from orchestra.ports import Store
 
 _T = TypeVar("_T")
@@ -31,10 +31,8 @@ def exists(settings: Settings) -> bool:
 async def reading(settings: Settings, look: Callable[[Store], Awaitable[_T]]) -> _T:
     """Do something with the store opened for reading, and close it."""
     if not exists(settings):
-        raise StoreUnreachable(
-            f"there is no store in {settings.store}" if settings.store else "a store in memory keeps nothing",
-            fix="start a run first, or name the folder with --store",
-        )
+        place = f"there is no store in {settings.store}" if settings.store else "a store in memory keeps nothing"
+        raise SessionNotFound(f"no such session: {place}", fix="start a run first, or name the folder with --store")
     store = open_store(settings, read_only=True)
     try:
         return await look(store)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
+
+FILE = "orchestra.yaml"
 
 PROVIDER_KEYS = (
     "ANTHROPIC_API_KEY",
@@ -13,6 +16,16 @@ PROVIDER_KEYS = (
     "OPENROUTER_API_KEY",
 )
 """Environment variables that are secret without being named."""
+
+
+def find(folders: tuple[Path, ...]) -> Path | None:
+    """The first ``orchestra.yaml`` at or above one of ``folders``, tried in order."""
+    for folder in folders:
+        for place in (folder, *folder.parents):
+            candidate = place / FILE
+            if candidate.is_file():
+                return candidate
+    return None
 
 
 def known_secrets(environment: Mapping[str, str] = os.environ, named: tuple[str, ...] = ()) -> dict[str, str]:

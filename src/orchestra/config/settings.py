@@ -8,11 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from orchestra.config.environment import known_secrets
+from orchestra.config.environment import find, known_secrets
 from orchestra.config.yaml import Document, load
 from orchestra.errors import ConfigError, Source
-
-FILE = "orchestra.yaml"
 
 KEYS: Mapping[tuple[str, ...], tuple[type, str]] = {
     ("backend",): (str, "which backend runs codergen nodes: simulation"),
@@ -32,16 +30,6 @@ class Settings:
     secrets: Mapping[str, str] = field(default_factory=dict)
     file: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
-
-
-def find(folders: tuple[Path, ...]) -> Path | None:
-    """The first ``orchestra.yaml`` at or above one of ``folders``, tried in order."""
-    for folder in folders:
-        for place in (folder, *folder.parents):
-            candidate = place / FILE
-            if candidate.is_file():
-                return candidate
-    return None
 
 
 def settle(
