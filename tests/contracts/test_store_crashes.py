@@ -95,10 +95,10 @@ def kill_at(path: Path, at: int, *, halfway: bool) -> int:
 
 
 @pytest.mark.parametrize("halfway", [False, True], ids=["before", "in the middle of"])
-def test_a_process_killed_at_any_change_loses_nothing(tmp_path: Path, halfway: bool) -> None:
-    count = len(changes(tmp_path / "counted"))
+def test_a_process_killed_at_any_change_loses_nothing(quick_path: Path, halfway: bool) -> None:
+    count = len(changes(quick_path / "counted"))
     for at in range(count):
-        path = tmp_path / str(at)
+        path = quick_path / str(at)
         check(path, kill_at(path, at, halfway=halfway))
         shutil.rmtree(path)
 
@@ -111,14 +111,14 @@ def cut_power_at(path: Path, at: int, rng: random.Random) -> tuple[LossyFiles, i
     return files, len(done)
 
 
-def lose_power(tmp_path: Path, seeds: range) -> None:
-    count = len(changes(tmp_path / "counted"))
+def lose_power(quick_path: Path, seeds: range) -> None:
+    count = len(changes(quick_path / "counted"))
     for at in range(count):
-        path = tmp_path / "running"
+        path = quick_path / "running"
         rng = random.Random(at)
         files, acknowledged = cut_power_at(path, at, rng)
         for seed in seeds:
-            after = tmp_path / "after"
+            after = quick_path / "after"
             files.after_power_cut(str(path), str(after), random.Random(seed * 10_000 + at))
             after.mkdir(exist_ok=True)
             check(after, acknowledged)
@@ -126,19 +126,19 @@ def lose_power(tmp_path: Path, seeds: range) -> None:
         shutil.rmtree(path)
 
 
-def test_power_that_goes_at_any_change_takes_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    lose_power(tmp_path, range(3))
+def test_power_that_goes_at_any_change_takes_nothing_that_was_acknowledged(quick_path: Path) -> None:
+    lose_power(quick_path, range(3))
 
 
 @pytest.mark.long
-def test_power_that_goes_takes_nothing_long(tmp_path: Path) -> None:
-    lose_power(tmp_path, range(3, 60))
+def test_power_that_goes_takes_nothing_long(quick_path: Path) -> None:
+    lose_power(quick_path, range(3, 60))
 
 
-def refusable(tmp_path: Path) -> list[int]:
+def refusable(quick_path: Path) -> list[int]:
     """The changes that a disk may refuse: freeing room is none."""
     freeing = {"truncate", "unlink"}
-    return [at for at, name in enumerate(changes(tmp_path / "counted")) if name not in freeing]
+    return [at for at, name in enumerate(changes(quick_path / "counted")) if name not in freeing]
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def refusable(tmp_path: Path) -> list[int]:
 )
 @pytest.mark.parametrize("times", [1, 3, 1000])
 def test_a_refused_change_stops_the_call_and_nothing_else(
-    tmp_path: Path, number: int, kind: type[StoreError], times: int
+    quick_path: Path, number: int, kind: type[StoreError], times: int
 ) -> None:
-    for at in refusable(tmp_path):
-        path = tmp_path / "store"
+    for at in refusable(quick_path):
+        path = quick_path / "store"
         files = RefusedFiles(at, number, times=times)
         done: list[int] = []
         with pytest.raises(kind):
@@ -159,9 +159,9 @@ def test_a_refused_change_stops_the_call_and_nothing_else(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_after_one_refusal_the_same_handle_goes_on(tmp_path: Path, number: int) -> None:
-    for at in refusable(tmp_path):
-        path = tmp_path / "store"
+def test_after_one_refusal_the_same_handle_goes_on(quick_path: Path, number: int) -> None:
+    for at in refusable(quick_path):
+        path = quick_path / "store"
         files = RefusedFiles(at, number)
         try:
             store = opened(path, files)
@@ -186,9 +186,9 @@ def test_after_one_refusal_the_same_handle_goes_on(tmp_path: Path, number: int) 
         shutil.rmtree(path)
 
 
-def test_an_append_costs_one_sync(tmp_path: Path) -> None:
+def test_an_append_costs_one_sync(quick_path: Path) -> None:
     files = CountingFiles()
-    store = EmbeddedStore.open(tmp_path, files=files)
+    store = EmbeddedStore.open(quick_path, files=files)
     run(store.create())
     files.calls.clear()
     for number in range(50):

@@ -228,7 +228,7 @@ class EmbeddedStore(Handle):
         if self._closed:
             return
         try:
-            if self._wrote:
+            if self._wrote and self._refusal is None:
                 await self.settle()
         finally:
             self._let_go()

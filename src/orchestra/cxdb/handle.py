@@ -18,7 +18,7 @@ from orchestra.cxdb.packing import packer
 from orchestra.cxdb.reader import Places
 from orchestra.cxdb.trees import Trees
 from orchestra.cxdb.wal import RECORD_HEAD, State, follows, record_of
-from orchestra.errors import StoreError, StoreFull
+from orchestra.errors import Damaged, StoreError, StoreFull, StoreUnreachable
 
 MANY_MOVED = 4096
 """How many contexts may stand beside their table when a folder has been opened."""
@@ -39,6 +39,7 @@ class Handle:
         self._metadata: dict[int, ChainMetadata] = {}
         self._pack = packer()
         self._suspect = False
+        self._refusal: StoreError | None = None
         self._behind: State | None = None
         self._wrote = False
         self._closed = False
@@ -76,6 +77,7 @@ class Handle:
             finally:
                 self._files.unlock(directory.lock_fd)
         except OSError as error:
+            self._suspect = True
             raise trouble(error, directory.path) from error
 
     @contextmanager
@@ -90,10 +92,21 @@ class Handle:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"{self._directory.path} was closed")
+        if self._refusal is not None:
+            raise self._refusal
 
     def _catch_up_locked(self) -> None:
+        """Know what others did, and finish what one that died began; a refusal is for good."""
+        try:
+            if not self._catch_up():
+                raise self._begun_anew()
+            self._finish_what_was_begun()
+        except (StoreUnreachable, Damaged) as error:
+            self._refusal = error
+            raise
+
+    def _finish_what_was_begun(self) -> None:
         directory = self._directory
-        self._catch_up()
         state = directory.state
         if (
             self._suspect
@@ -104,14 +117,17 @@ class Handle:
             self._suspect = False
             self._reload()
 
-    def _catch_up(self) -> None:
+    def _catch_up(self) -> bool:
+        """Read in what others appended; false where the lock file says nothing."""
         directory = self._directory
         written = directory.written_state()
         if written is None or written is directory.state or written == directory.state:
-            return
+            return written is not None
         if directory.read_only and written.sequence <= directory.state.sequence:
             self._look_again(written)
-            return
+            return True
+        if written.sequence < directory.state.sequence:
+            raise self._begun_anew()
         directory.overlay.clear()
         before, directory.state = directory.state, written
         if written.generation != before.generation:
@@ -119,6 +135,13 @@ class Handle:
         else:
             self._contexts.read_heads(before.lengths[HEADS], written.lengths[HEADS])
             self._hashes.catch_up()
+        return True
+
+    def _begun_anew(self) -> StoreUnreachable:
+        return StoreUnreachable(
+            f"{self._directory.path}: another process has begun the log anew",
+            fix="what is in the files will be used: orchestra resume",
+        )
 
     def _look_again(self, written: State) -> None:
         """What the lock file said when the folder was opened was behind the log; anything else is news."""
@@ -182,7 +205,6 @@ class Handle:
         The log forgets the batch last: as long as it knows it, whoever comes next can make it whole.
         """
         directory, files = self._directory, self._files
-        self._suspect = True
         directory.state = state
         try:
             for fd, length in zip(directory.fds, state.lengths, strict=True):
