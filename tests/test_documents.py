@@ -18,11 +18,16 @@ _BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 def blocks(language: str) -> list[tuple[str, str]]:
     return [
-        (f"{page.relative_to(ROOT)}#{number}", text)
+        (f"{page.relative_to(ROOT)}#{number}", found[2])
         for page in PAGES
-        for number, (name, text) in enumerate(_BLOCK.findall(page.read_text(encoding="utf-8")))
-        if name == language
+        for number, found in enumerate(_BLOCK.finditer(page.read_text(encoding="utf-8")))
+        if found[1] == language and not _shown_as_wrong(found)
     ]
+
+
+def _shown_as_wrong(found: re.Match[str]) -> bool:
+    """Whether the page says itself that the example is wrong."""
+    return found.string[: found.start()].rstrip().lower().endswith(("wrong:", "wrong:**"))
 
 
 def commands(text: str) -> list[list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestra.cli._terminal import clock_time, lasted, one_line, paint
+from orchestra.graph.model import Graph
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
@@ -118,6 +119,12 @@ def _retrying(event: StageRetrying) -> str:
         f"attempt {event.attempt} of {event.of}: {event.failure_reason or event.status};"
         f" again in {lasted(event.delay_ms)}"
     )
+
+
+def headline(session: str, graph: Graph, colour: bool) -> str:
+    """The first line of a run: it names the session."""
+    goal = f": {graph.goal}" if graph.goal else ""
+    return f"session {paint(session, BOLD, colour)}  {one_line(f'{graph.label}{goal}', 200)}"
 
 
 # --- every event in one line, for `log` ----------------------------------------------------------

@@ -11,8 +11,7 @@ from rich.text import Text
 
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.runs import Run
-from orchestra.cli._lines import Ends
-from orchestra.cli._run import headline
+from orchestra.cli._lines import Ends, headline
 from orchestra.cli._terminal import lasted, one_line, width, writable
 from orchestra.config.settings import Settings
 from orchestra.run.events import Recorded, StageRetrying, StageStarted
@@ -36,7 +35,7 @@ class Live:
         self._note = ""
 
     def opened(self, run: Run, pipeline: Pipeline, settings: Settings) -> None:
-        self._print(headline(run, pipeline, self._colour))
+        self._print(headline(run.session, pipeline.checked(), self._colour))
         self._screen.start()
 
     def tell(self, recorded: Recorded) -> None:

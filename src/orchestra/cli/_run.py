@@ -16,9 +16,9 @@ from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stores import open_store
 from orchestra.cli._errors import FAILED, INTERRUPTED, show_diagnostics
-from orchestra.cli._lines import BOLD, GREEN, RED, YELLOW, Ends
+from orchestra.cli._lines import GREEN, RED, YELLOW, Ends, headline
 from orchestra.cli._stores import hint, settings_for
-from orchestra.cli._terminal import clock_time, coloured, complain, lasted, one_line, paint, say, width
+from orchestra.cli._terminal import coloured, complain, lasted, one_line, paint, say, width
 from orchestra.config.settings import Settings
 from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
@@ -171,13 +171,6 @@ def _view(options: Options, colour: bool) -> View:
     return _Plain(colour=colour, quiet=options.quiet, verbose=options.verbose)
 
 
-def headline(run: Run, pipeline: Pipeline, colour: bool) -> str:
-    """The first line of a run: it names the session."""
-    graph = pipeline.checked()
-    goal = f": {graph.goal}" if graph.goal else ""
-    return f"session {paint(run.session, BOLD, colour)}  {one_line(f'{graph.label}{goal}', 200)}"
-
-
 class _Plain:
     """Plain lines with UTC times."""
 
@@ -189,7 +182,7 @@ class _Plain:
 
     def opened(self, run: Run, pipeline: Pipeline, settings: Settings) -> None:
         if not self._quiet:
-            self._write(headline(run, pipeline, self._colour))
+            self._write(headline(run.session, pipeline.checked(), self._colour))
 
     def tell(self, recorded: Recorded) -> None:
         if not self._quiet:
@@ -291,8 +284,3 @@ def _last_lines(options: Options, run: Run, state: RunState, result: Result | No
         extra = "" if result.text == "success" else f"  {result.text}"
         return [f"{paint('completed', GREEN, colour)}  {took}{extra}", look]
     return [f"{paint('failed', RED, colour)}  at {result.node}: {one_line(result.text, 600)}", f"  {took}", look]
-
-
-def time_of(recorded: Recorded) -> str:
-    """The UTC time of an event."""
-    return clock_time(recorded.meta.at)
