@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import termios
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live as Screen
@@ -24,18 +26,20 @@ class Live:
 
     def __init__(self, *, colour: bool, verbose: bool) -> None:
         self._colour = colour
+        self._working: StageStarted | None = None
+        self._waiting: StageRetrying | None = None
+        self._since = 0.0
+        self._note = ""
+        self._keys: list[Any] | None = None
         self._console = Console(no_color=not colour, highlight=False, markup=False, soft_wrap=False)
         self._screen = Screen(
             console=self._console, get_renderable=self._below, refresh_per_second=8, transient=True
         )
         self._ends = Ends(write=self._print, colour=colour, width=width(sys.stdout), times=False, verbose=verbose)
-        self._working: StageStarted | None = None
-        self._waiting: StageRetrying | None = None
-        self._since = 0.0
-        self._note = ""
 
     def opened(self, run: Run, pipeline: Pipeline, settings: Settings) -> None:
         self._print(headline(run.session, pipeline.checked(), self._colour))
+        self._quiet_keys()
         self._screen.start()
 
     def tell(self, recorded: Recorded) -> None:
@@ -54,6 +58,18 @@ class Live:
         self._ends.settle()
         self._working = None
         self._screen.stop()
+        if self._keys is not None:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._keys)
+            self._keys = None
+
+    def _quiet_keys(self) -> None:
+        """Keep the terminal from writing ``^C`` into the view; put back when the view closes."""
+        if not sys.stdin.isatty():
+            return
+        self._keys = termios.tcgetattr(sys.stdin)
+        changed = termios.tcgetattr(sys.stdin)
+        changed[3] &= ~termios.ECHOCTL
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)
 
     def _print(self, text: str) -> None:
         self._console.print(Text.from_ansi(writable(text, sys.stdout)), overflow="ellipsis", no_wrap=True)

@@ -279,7 +279,7 @@ def _last_lines(options: Options, run: Run, state: RunState, result: Result | No
     if result is None:
         at = state.stage.node if state.stage is not None else state.next_node
         word = paint("paused", YELLOW, colour)
-        return [f"{word}  before {at} ({state.paused}), {took}; everything so far is recorded", look]
+        return [f"{word}  before {at} ({state.paused})", f"  {took}; all of it is recorded", look]
     if result.good:
         extra = "" if result.text == "success" else f"  {result.text}"
         return [f"{paint('completed', GREEN, colour)}  {took}{extra}", look]

@@ -73,11 +73,23 @@ def _table(found: Sequence[Summary], colour: bool) -> None:
     lines = [_cells(summary, now) for summary in found]
     keep = _columns(room)
     widths = {c: max(len(heads[c]), *(min(len(line[c]), 28) for line in lines)) for c in keep}
+    _shrink(widths, room, last_is_free=keep[-1] == len(heads) - 1)
     say(_joined(heads, keep, widths, room).rstrip())
     for summary, line in zip(found, lines, strict=True):
         text = _joined(line, keep, widths, room)
         sign, tone = _SIGNS[summary.phase]
         say(text.replace(f"{sign} ", f"{paint(sign, tone, colour)} ", 1).rstrip())
+
+
+def _shrink(widths: dict[int, int], room: int, *, last_is_free: bool) -> None:
+    """Narrow the columns of names until the line fits; the reason at the end may be cut instead."""
+    fixed = [width for column, width in widths.items() if not (last_is_free and column == max(widths))]
+    over = sum(fixed) + 2 * (len(fixed) - 1) - (room - (12 if last_is_free else 0))
+    for column in (2, 3):
+        if column in widths and over > 0:
+            cut = min(over, max(widths[column] - 8, 0))
+            widths[column] -= cut
+            over -= cut
 
 
 def _columns(room: int) -> tuple[int, ...]:
@@ -103,8 +115,12 @@ def _cells(summary: Summary, now: float) -> tuple[str, ...]:
 
 
 def _joined(cells: Sequence[str], keep: Sequence[int], widths: dict[int, int], room: int) -> str:
-    parts = [cells[c] if c == keep[-1] == 7 else f"{cells[c][: widths[c]]:{widths[c]}}" for c in keep]
+    parts = [cells[c] if c == keep[-1] == 7 else f"{_cut(cells[c], widths[c]):{widths[c]}}" for c in keep]
     text = "  ".join(parts)
+    return text if len(text) <= room else text[: room - 1] + "…"
+
+
+def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else text[: room - 1] + "…"
 
 

@@ -50,7 +50,7 @@ class Context(Mapping[str, ContextValue]):
     def __getitem__(self, key: str) -> ContextValue:
         if key in self._resolved:
             return self._resolved[key]
-        stored = self._state.context
+        stored: Mapping[str, ContextValue] = self._state.context
         if key in stored:
             return stored[key]
         return _derived(self._graph, self._state, key)
@@ -87,7 +87,8 @@ def _derived(graph: Graph, state: RunState, key: str) -> ContextValue:
         case "run" if rest == "id":
             return state.session
         case "run" if rest.startswith("vars.") and rest[5:] in state.variables:
-            return state.variables[rest[5:]]
+            given: ContextValue = state.variables[rest[5:]]
+            return given
         case "internal" if rest.startswith("visits."):
             return _record(state, rest[7:]).visits
         case "internal" if rest.startswith("retry_count."):
