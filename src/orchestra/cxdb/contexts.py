@@ -44,6 +44,8 @@ class Contexts:
         self._moved: dict[int, Standing] = {}
         self._fd = MISSING
         self._spoiled = False
+        self.behind = 0
+        """Bytes of heads.tbl that had to be read when the table was opened."""
         self.bad_heads: list[int] = []
         """Offsets in heads.tbl of records that fail their check sum, among those that were read."""
 
@@ -63,10 +65,6 @@ class Contexts:
         before = self.find(context_id)
         created = at_ms if before is None else before.created_ms
         self._moved[context_id] = Standing(context_id, turn_id, depth, created, at_ms)
-
-    def moved(self) -> dict[int, Standing]:
-        """What has moved since the last cut."""
-        return self._moved
 
     def descending(self, below: int) -> Iterator[Standing]:
         """All contexts with ids smaller than ``below``, largest first."""
@@ -105,7 +103,9 @@ class Contexts:
         if covered is None:
             self.rebuild()
         else:
-            self.read_heads(0 if directory.state.next_context > MOST + 1 else covered, end)
+            covered = 0 if directory.state.next_context > MOST + 1 else covered
+            self.behind = end - covered
+            self.read_heads(covered, end)
 
     def _covered(self) -> int | None:
         """How much of heads.tbl is in the table; None where the table is not whole."""

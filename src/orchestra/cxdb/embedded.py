@@ -103,6 +103,8 @@ class EmbeddedStore(Handle):
                 batch.append(standing, root, turns, self._hashes.recent)
             if batch.blobs or turns:
                 self._commit(batch)
+            if turns and not standing.turn_id:
+                self._titles.add(batch.turns[0].turn_id, metadata_of(turns[0].payload))
             return tuple(batch.turns)
 
     async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
@@ -283,12 +285,9 @@ class EmbeddedStore(Handle):
             return NO_METADATA
         try:
             root = self._root(turn_id)
-            known = self._metadata.get(root)
-            if known is None:
-                known = self._metadata[root] = metadata_of(self._reader(1).turn(root).payload)
+            return self._titles.of(root, lambda: metadata_of(self._reader(1).turn(root).payload))
         except Damaged:
             return NO_METADATA
-        return known
 
     # --- whole files -------------------------------------------------------------------------------
 

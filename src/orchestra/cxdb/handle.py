@@ -12,16 +12,16 @@ from orchestra.cxdb.contexts import Contexts
 from orchestra.cxdb.directory import Directory
 from orchestra.cxdb.files import trouble
 from orchestra.cxdb.hashes import Hashes
-from orchestra.cxdb.layout import HEADS
-from orchestra.cxdb.metadata import ChainMetadata
+from orchestra.cxdb.layout import HEAD_SIZE, HEADS
 from orchestra.cxdb.packing import packer
 from orchestra.cxdb.reader import Places
+from orchestra.cxdb.titles import Titles
 from orchestra.cxdb.trees import Trees
 from orchestra.cxdb.wal import RECORD_HEAD, State, follows, record_of
 from orchestra.errors import Damaged, StoreError, StoreFull, StoreUnreachable
 
-MANY_MOVED = 4096
-"""How many contexts may stand beside their table when a folder has been opened."""
+MANY_BEHIND = 4096 * HEAD_SIZE
+"""How many bytes of heads.tbl may not be in the table of contexts yet when a folder has been opened."""
 
 
 class Handle:
@@ -36,7 +36,7 @@ class Handle:
         self._hashes = Hashes(directory)
         self._trees = Trees(directory)
         self._places = Places(directory)
-        self._metadata: dict[int, ChainMetadata] = {}
+        self._titles = Titles(directory)
         self._pack = packer()
         self._suspect = False
         self._refusal: StoreError | None = None
@@ -58,7 +58,7 @@ class Handle:
                 recovery.recover(self._directory, self._progress)
                 self._contexts.load()
                 self._hashes.load()
-                if len(self._contexts.moved()) > MANY_MOVED:
+                if self._contexts.behind > MANY_BEHIND:
                     self._contexts.save()
             finally:
                 self._files.unlock(self._directory.lock_fd)
@@ -221,6 +221,7 @@ class Handle:
         """Sync the files, bring the tables up to date, and begin the log anew."""
         self._contexts.save()
         self._hashes.save()
+        self._titles.save()
         recovery.cut(self._directory, self._directory.state)
 
     def _let_go(self) -> None:

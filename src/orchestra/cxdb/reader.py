@@ -128,6 +128,9 @@ class Reader:
 
     def root(self, turn_id: int) -> int:
         """The first turn of a turn's chain."""
+        found = read_check(self._checks.read(CHECK_SIZE, (turn_id - 1) * CHECK_SIZE))
+        if found is not None and found.turn_id == turn_id:
+            return found.root
         while True:
             place, record = self.record(turn_id)
             found = read_check(self._checks.read(CHECK_SIZE, place * CHECK_SIZE))

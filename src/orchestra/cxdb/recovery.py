@@ -187,7 +187,7 @@ def set_aside(directory: Directory) -> None:
     directory.keep_aside(checks, 0, directory.files.size(directory.fds[checks]))
     files = directory.files
     for name in files.listdir(directory.at("orchestra")):
-        if name == "contexts" or name.startswith("hashes."):
+        if name in {"contexts", "titles"} or name.startswith("hashes."):
             files.unlink(directory.at(f"orchestra/{name}"))
     files.truncate(directory.lock_fd, 0)
     files.truncate(directory.wal_fd, 0)
