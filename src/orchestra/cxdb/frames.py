@@ -389,13 +389,14 @@ def read_page(payload: bytes, payloads: bool) -> list[WireTurn]:
     cursor = Cursor(payload)
     found: list[WireTurn] = []
     for _ in range(cursor.u32()):
-        links = _LINKS.unpack(cursor.take(_LINKS.size))
+        turn_id, parent, depth = _LINKS.unpack(cursor.take(_LINKS.size))
         type_id = cursor.text("declared_type_id")
-        declared = _DECLARED.unpack(cursor.take(_DECLARED.size))
+        version, encoding, compression, raw_size = _DECLARED.unpack(cursor.take(_DECLARED.size))
         digest = cursor.take(HASH_SIZE)
         data = cursor.sized() if payloads else None
-        version, encoding, compression, raw_size = declared
-        found.append(WireTurn(*links, type_id, version, encoding, compression, raw_size, digest, data))
+        found.append(
+            WireTurn(turn_id, parent, depth, type_id, version, encoding, compression, raw_size, digest, data)
+        )
     return found
 
 
