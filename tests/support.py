@@ -1,0 +1,263 @@
+"""What tests of the run and the engine share: graphs from text, a clock, scripted runs on the memory store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from orchestra.agents.simulation import Scripted, Simulation
+from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.control import Control
+from orchestra.engine.journal import Journal, Listener
+from orchestra.engine.runner import Handlers, Runner
+from orchestra.engine.sessions import Origin, load_state, open_session
+from orchestra.errors import Severity, Source, StoreUnreachable
+from orchestra.graph.dot import parse
+from orchestra.graph.model import Graph
+from orchestra.handlers.codergen import Codergen
+from orchestra.handlers.control import conditional, exit_, start
+from orchestra.ports import ContextRow, Handler, Head, Health, Hold, NewTurn, Store, Turn
+from orchestra.run.events import Event, PipelineStarted, Recorded
+from orchestra.run.outcome import Json
+from orchestra.run.secrets import Redactor
+from orchestra.run.state import Result, RunState
+
+Steps = Sequence["Scripted | str"]
+"""Scripted results of one node; a bare string is a status."""
+
+START_MS = 1_700_000_000_000
+
+
+def graph_of(text: str) -> Graph:
+    """The graph that a DOT text holds; a text without ``digraph`` gets one, a start and an exit."""
+    if "digraph" not in text:
+        text = f"digraph t {{ start [shape=Mdiamond] exit [shape=Msquare]\n{text}\n}}"
+    found, diagnostics = parse(Source("test.dot", text))
+    errors = [d.message for d in diagnostics if d.severity is Severity.ERROR]
+    assert found is not None, errors
+    assert not errors, errors
+    return found
+
+
+def graph_key(edge_text: str, graph: Graph) -> str:
+    """The key of an edge given as ``a->b`` or ``a->b#2``, checked to exist."""
+    source, _, target = edge_text.partition("#")[0].partition("->")
+    assert any(edge.target == target for edge in graph.outgoing(source)), edge_text
+    return edge_text
+
+
+class FixedClock:
+    """A clock that stands still unless somebody sleeps or moves it; no jitter; ids in order."""
+
+    def __init__(self, now_ms: int = START_MS) -> None:
+        self.now = now_ms
+        self.slept: list[float] = []
+        self._ids = 0
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def jitter(self) -> float:
+        return 1.0
+
+    def display_id(self) -> str:
+        self._ids += 1
+        return f"s{self._ids:05}"
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += round(seconds * 1000)
+
+
+class CountingStore:
+    """Delegates to a memory store, counts appends, and refuses the ones that it is told to."""
+
+    def __init__(self, inner: MemoryStore | None = None, *, fail_from: int = 0, fail_only: int = 0) -> None:
+        self.inner = inner or MemoryStore()
+        self.appends = 0
+        self.batches: list[tuple[int, tuple[NewTurn, ...]]] = []
+        self.fail_from = fail_from
+        self.fail_only = fail_only
+
+    async def append(
+        self, context_id: int, turns: Sequence[NewTurn], *, blobs: Sequence[bytes] = ()
+    ) -> tuple[Turn, ...]:
+        self.appends += 1
+        if (self.fail_from and self.appends >= self.fail_from) or self.appends == self.fail_only:
+            raise StoreUnreachable(f"append {self.appends} was refused", fix="none")
+        self.batches.append((context_id, tuple(turns)))
+        return await self.inner.append(context_id, turns, blobs=blobs)
+
+    async def create(self, base_turn: int = 0) -> Head:
+        return await self.inner.create(base_turn)
+
+    async def fork(self, turn: int) -> Head:
+        return await self.inner.fork(turn)
+
+    async def head(self, context_id: int) -> Head:
+        return await self.inner.head(context_id)
+
+    async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
+        return await self.inner.turns(context_id, before=before, limit=limit)
+
+    async def turn(self, turn_id: int) -> Turn:
+        return await self.inner.turn(turn_id)
+
+    async def contexts(
+        self, *, label: str | None = None, before: int | None = None, limit: int | None = None
+    ) -> list[ContextRow]:
+        return await self.inner.contexts(label=label, before=before, limit=limit)
+
+    async def put_blob(self, data: bytes) -> bytes:
+        return await self.inner.put_blob(data)
+
+    async def get_blob(self, digest: bytes) -> bytes:
+        return await self.inner.get_blob(digest)
+
+    async def attach_fs(self, turn_id: int, root: bytes) -> None:
+        await self.inner.attach_fs(turn_id, root)
+
+    def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
+        return self.inner.watch(context_id)
+
+    async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
+        await self.inner.publish_types(bundle_id, bundle)
+
+    def hold(self, context_id: int, note: str) -> Hold:
+        return self.inner.hold(context_id, note)
+
+    def holder(self, context_id: int) -> str | None:
+        return self.inner.holder(context_id)
+
+    async def health(self) -> Health:
+        return await self.inner.health()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+def handlers_of(script: Mapping[str, Steps] | None = None, more: Mapping[str, Handler] | None = None) -> Handlers:
+    """The built-in handlers on a scripted simulation, and ``more`` beside or instead of them."""
+    scripted = {
+        node: tuple(Scripted(status=step) if isinstance(step, str) else step for step in steps)
+        for node, steps in (script or {}).items()
+    }
+    by_type: dict[str, Handler] = {
+        "start": start,
+        "exit": exit_,
+        "conditional": conditional,
+        "codergen": Codergen(Simulation(scripted)),
+        **(more or {}),
+    }
+    return Handlers(by_type=by_type, own_keys={})
+
+
+@dataclass(kw_only=True)
+class Session:
+    """A run under test: its parts, and the events that became durable, in order."""
+
+    graph: Graph
+    store: Store
+    clock: FixedClock
+    control: Control
+    handlers: Handlers
+    context_id: int
+    name: str
+    journal: Journal
+    runner: Runner
+    seen: list[Recorded] = field(default_factory=list)
+    result: Result | None = None
+
+    @property
+    def state(self) -> RunState:
+        return self.journal.state
+
+    @property
+    def events(self) -> list[Event]:
+        return [recorded.event for recorded in self.seen]
+
+    def of(self, *kinds: type) -> list[Event]:
+        """The durable events of these classes."""
+        return [event for event in self.events if isinstance(event, kinds)]
+
+    @property
+    def path(self) -> list[str]:
+        """The nodes that ended, in order."""
+        return [event.node for event in self.events if type(event).__name__ in ("StageCompleted", "StageFailed")]
+
+    async def walk(self) -> Session:
+        self.result = await self.runner.walk()
+        return self
+
+
+async def opened(
+    text: str | Graph,
+    script: Mapping[str, Steps] | None = None,
+    *,
+    store: Store | None = None,
+    clock: FixedClock | None = None,
+    more: Mapping[str, Handler] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    variables: Mapping[str, Json] | None = None,
+    listeners: tuple[Listener, ...] = (),
+) -> Session:
+    """A new session of a pipeline, ready to walk."""
+    graph = graph_of(text) if isinstance(text, str) else text
+    store, clock, control = store or MemoryStore(), clock or FixedClock(), Control()
+    seen: list[Recorded] = []
+    made = await open_session(
+        store=store,
+        clock=clock,
+        redactor=Redactor(secrets or {}),
+        listeners=(seen.append, *listeners),
+        origin=Origin(host="here", pid=1, version="0"),
+        started=PipelineStarted(
+            pipeline=graph.name,
+            goal=graph.goal,
+            dot=text if isinstance(text, str) else "",
+            graph_hash="",
+            mailbox=0,
+            variables=dict(variables or {}),
+        ),
+    )
+    handlers = handlers_of(script, more)
+    runner = Runner(graph=graph, journal=made.journal, handlers=handlers, clock=clock, control=control)
+    return Session(
+        graph=graph,
+        store=store,
+        clock=clock,
+        control=control,
+        handlers=handlers,
+        context_id=made.context_id,
+        name=made.session,
+        journal=made.journal,
+        runner=runner,
+        seen=seen,
+    )
+
+
+async def ran(text: str | Graph, script: Mapping[str, Steps] | None = None, **options: object) -> Session:
+    """A new session, walked to its end or pause; options as for ``opened``."""
+    session = await opened(text, script, **options)  # type: ignore[arg-type]
+    return await session.walk()
+
+
+async def resumed(session: Session, *, store: Store | None = None, epoch: int = 2) -> Session:
+    """A second runner on the same session, from what the store holds."""
+    store = store or session.store
+    control = Control()
+    seen: list[Recorded] = []
+    journal = Journal(
+        store=store,
+        context_id=session.context_id,
+        session=session.name,
+        epoch=epoch,
+        clock=session.clock,
+        redactor=Redactor({}),
+        listeners=(seen.append,),
+        state=await load_state(store, session.context_id),
+    )
+    runner = Runner(
+        graph=session.graph, journal=journal, handlers=session.handlers, clock=session.clock, control=control
+    )
+    return replace(session, store=store, control=control, journal=journal, runner=runner, seen=seen, result=None)
