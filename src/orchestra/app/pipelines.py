@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
+from orchestra.app.plugins import HANDLERS, LINT, TRANSFORMS, load, offered
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.lint import lint
@@ -25,10 +24,12 @@ BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """A pipeline's text, its graph (None where nothing could be read), and every finding about it."""
+    """A pipeline's text, its graph as it runs and as it was written (None where nothing could be read), and
+    every finding about it."""
 
     source: Source
     graph: Graph | None
+    written: Graph | None
     diagnostics: tuple[Diagnostic, ...]
 
     @property
@@ -94,15 +95,15 @@ def compile_pipeline(
     graph, parsed = parse(source)
     diagnostics = (*found, *parsed, *_secrets(source, secrets))
     if graph is None:
-        return Pipeline(source=source, graph=None, diagnostics=diagnostics)
+        return Pipeline(source=source, graph=None, written=None, diagnostics=diagnostics)
     linted = lint(
         graph,
-        rules=_load("orchestra.lint"),
+        rules=load(LINT),
         known_types=BUILT_IN_TYPES | frozenset(handler_points()),
         strict=strict,
     )
-    graph = transform(graph, variables, _load("orchestra.transforms"))
-    return Pipeline(source=source, graph=graph, diagnostics=(*diagnostics, *linted))
+    runs = transform(graph, variables, load(TRANSFORMS))
+    return Pipeline(source=source, graph=runs, written=graph, diagnostics=(*diagnostics, *linted))
 
 
 def _secrets(source: Source, secrets: Mapping[str, str]) -> Iterable[Diagnostic]:
@@ -118,8 +119,4 @@ def _secrets(source: Source, secrets: Mapping[str, str]) -> Iterable[Diagnostic]
 
 def handler_points() -> tuple[str, ...]:
     """The handler types that installed packages offer under the entry point ``orchestra.handlers``."""
-    return tuple(point.name for point in entry_points(group="orchestra.handlers"))
-
-
-def _load(group: str) -> tuple[Any, ...]:
-    return tuple(point.load() for point in entry_points(group=group))
+    return tuple(point.name for point in offered()[HANDLERS])

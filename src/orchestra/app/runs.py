@@ -7,12 +7,13 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 
 from blake3 import blake3
 
 from orchestra.agents.simulation import Simulation
 from orchestra.app.pipelines import Pipeline
+from orchestra.app.plugins import HANDLERS, offered
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.config.simulation import parse_script
@@ -44,7 +45,7 @@ def handlers(backend: CodergenBackend) -> Handlers:
         "conditional": conditional,
         "codergen": Codergen(backend),
     }
-    for point in entry_points(group="orchestra.handlers"):
+    for point in offered()[HANDLERS]:
         by_type[point.name] = point.load()
     return Handlers(by_type=by_type, own_keys={})
 

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from orchestra.cli.compile import compile_
-from orchestra.cli.doctor import doctor
-from orchestra.cli.explain import explain
-from orchestra.cli.log import log
-from orchestra.cli.run import run
-from orchestra.cli.show import show
-from orchestra.cli.status import status
-
-app = typer.Typer(
-    name="orchestra",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Run pipelines of AI agents: check a DOT file, run it, look at every recorded step.",
-)
-app.command("run")(run)
-app.command("compile")(compile_)
-app.command("status")(status)
-app.command("show")(show)
-app.command("log")(log)
-app.command("doctor")(doctor)
-app.command("explain")(explain)
+COMMANDS = {
+    "run": "orchestra.cli.run:run",
+    "compile": "orchestra.cli.compile:compile_",
+    "status": "orchestra.cli.status:status",
+    "show": "orchestra.cli.show:show",
+    "log": "orchestra.cli.log:log",
+    "doctor": "orchestra.cli.doctor:doctor",
+    "explain": "orchestra.cli.explain:explain",
+}
+"""Every command and the function that declares it, in the order in which help lists them."""
 
 
 def _version(wanted: bool) -> None:
@@ -38,7 +29,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def top(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
@@ -47,10 +37,22 @@ def top(
     """Run pipelines of AI agents: check a DOT file, run it, look at every recorded step."""
 
 
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The program; where the first argument is a command, only that one, because Typer builds every
+    command's options at each start."""
+    app = typer.Typer(name="orchestra", no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback()(top)
+    wanted = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    for name in [wanted] if wanted is not None else COMMANDS:
+        module, _, function = COMMANDS[name].partition(":")
+        app.command(name)(getattr(import_module(module), function))
+    return app
+
+
 def main() -> None:
     """The entry point of the ``orchestra`` program."""
     try:
-        app()
+        build(sys.argv[1:])()
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:  # noqa: BLE001  translated into a message and an exit code, once

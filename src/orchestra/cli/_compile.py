@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
-from orchestra.cli._errors import INVALID, USAGE
+from orchestra.cli._errors import INVALID
 from orchestra.cli._terminal import coloured, complain, say, width
 from orchestra.config.environment import find, known_secrets
 from orchestra.errors import ConfigError, Diagnostic, Severity
 from orchestra.graph import render, report
 
 FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
-LAYOUT_LIMIT = 300
-"""Seconds that Graphviz may take for a drawing."""
 
 
 def compile_files(names: list[str], format_: str, *, strict: bool, color: str) -> int:
@@ -102,35 +98,11 @@ def _drawn(pipeline: Pipeline, format_: str) -> int:
     if shown:
         text = report.text(shown, width=width(sys.stderr), colour=coloured("auto", sys.stderr))
         complain(f"{text}{report.summary(shown)}")
-    if pipeline.graph is None or any(d.rule in ("syntax", "attribute_type") for d in shown):
+    if pipeline.written is None or any(d.rule in ("syntax", "attribute_type") for d in shown):
         return INVALID
     if format_ == "dot":
-        sys.stdout.write(render.to_dot(pipeline.graph))
+        sys.stdout.write(render.to_dot(pipeline.written))
         return 0 if pipeline.valid else INVALID
-    return _svg(pipeline)
+    from orchestra.cli._drawing import draw  # starts a program, which checking does not
 
-
-def _svg(pipeline: Pipeline) -> int:
-    assert pipeline.graph is not None
-    program = shutil.which("dot")
-    if program is None:
-        raise ConfigError(
-            "--format svg needs Graphviz' program 'dot', which is not on the PATH",
-            fix="install graphviz, or use --format dot and draw it elsewhere",
-        )
-    try:
-        done = subprocess.run(
-            [program, "-Tsvg"],
-            input=render.to_drawing(pipeline.graph).encode("utf-8", "replace"),
-            capture_output=True,
-            timeout=LAYOUT_LIMIT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        complain(f"error: dot did not finish within {LAYOUT_LIMIT} s")
-        return USAGE
-    if done.returncode:
-        complain(f"error: dot failed: {report.safe(done.stderr.decode('utf-8', 'replace').strip())}")
-        return USAGE
-    sys.stdout.buffer.write(done.stdout)
-    return 0 if pipeline.valid else INVALID
+    return draw(pipeline.written) or (0 if pipeline.valid else INVALID)

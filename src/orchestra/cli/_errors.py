@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import sys
 import time
-import traceback
 from pathlib import Path
 
 from orchestra.cli._terminal import coloured, complain, one_line, paint, width
@@ -98,6 +96,8 @@ def _silenced() -> int:
 
 
 def _internal(error: BaseException) -> int:
+    import traceback  # only an internal error needs it
+
     text = "".join(traceback.format_exception(error))
     secrets = {
         name: value for name, value in os.environ.items() if name.endswith(("KEY", "TOKEN", "SECRET", "PASSWORD"))
@@ -107,7 +107,7 @@ def _internal(error: BaseException) -> int:
     complain("  What was recorded before it is safe: orchestra status shows it.")
     with contextlib.suppress(OSError):
         place = _reports() / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.txt"
-        place.write_text(f"python {platform.python_version()} on {platform.platform()}\n\n{text}", encoding="utf-8")
+        place.write_text(f"python {sys.version} on {sys.platform}\n\n{text}", encoding="utf-8")
         complain(f"  A report without secrets is in {place}")
     return INTERNAL
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json as json_
 import os
 import signal
@@ -75,6 +76,8 @@ def run_pipeline(options: Options) -> int:
         raise InvalidPipeline(pipeline.diagnostics)
     if not options.quiet:
         show_diagnostics(pipeline.diagnostics)
+    gc.freeze()
+    gc.enable()
     return asyncio.run(_run(options, settings, pipeline, variables, colour))
 
 

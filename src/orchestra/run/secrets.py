@@ -32,12 +32,11 @@ FORMATS: tuple[tuple[str, str, str], ...] = (
 class Redactor:
     """Replaces known secret values and the usual key formats by ``[redacted:NAME]``."""
 
-    __slots__ = ("_formats", "_values", "short")
+    __slots__ = ("_values", "short")
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         usable = [(value, name) for name, value in secrets.items() if len(value) >= SHORTEST]
         self._values = sorted(usable, key=lambda pair: -len(pair[0]))
-        self._formats = tuple((name, start, re.compile(pattern)) for name, start, pattern in FORMATS)
         self.short = tuple(sorted(name for name, value in secrets.items() if 0 < len(value) < SHORTEST))
 
     def text(self, text: str) -> str:
@@ -47,18 +46,18 @@ class Redactor:
         for value, name in self._values:
             if value in text:
                 text = text.replace(value, f"[redacted:{name}]")
-        for name, start, pattern in self._formats:
+        for name, start, pattern in FORMATS:
             if start in text:
-                text = pattern.sub(f"[redacted:{name}]", text)
+                text = re.sub(pattern, f"[redacted:{name}]", text)
         return text
 
     def find(self, text: str) -> Iterable[tuple[int, int, str]]:
         """Start, end and name of every secret in a text, in order."""
         found = [
             (match.start(), match.end(), name)
-            for name, start, pattern in self._formats
+            for name, start, pattern in FORMATS
             if start in text
-            for match in pattern.finditer(text)
+            for match in re.finditer(pattern, text)
         ]
         for value, name in self._values:
             at = text.find(value)
