@@ -25,7 +25,7 @@ from orchestra.run.blobs import (
     refer,
     utf8,
 )
-from orchestra.run.declare import BY_CLASS, EVENTS, METADATA_TAG, Declaration
+from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration
 from orchestra.run.events import ContextValue, Event, Meta, Recorded, UnreadableEvent
 
 ENVELOPE: tuple[tuple[int, str, str], ...] = (
@@ -124,11 +124,21 @@ def decode(
                 type_version=type_version,
                 reason=f"{name} version {plain[2]} is newer than {declared.version}",
             )
-        meta = Meta(session=plain[3], epoch=plain[4], sequence=plain[5], at=plain[6], branch=plain.get(7, ""))
+        meta = _meta(plain)
         event = _build(_PLANS[declared.cls], plain)
-    except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         return UnreadableEvent(type_id=type_id, type_version=type_version, reason=f"not an event: {error}")
     return Recorded(meta, event, turn_id, depth, parent)
+
+
+def _meta(plain: Mapping[int, Any]) -> Meta:
+    session, branch = plain[3], plain.get(7, "")
+    epoch, sequence, at = plain[4], plain[5], plain[6]
+    if not (isinstance(session, str) and isinstance(branch, str)):
+        raise ValueError("its envelope names no session")
+    if not (isinstance(epoch, int) and isinstance(sequence, int) and isinstance(at, int)):
+        raise ValueError("its envelope counts in no whole numbers")
+    return Meta(session=session, epoch=epoch, sequence=sequence, at=at, branch=branch)
 
 
 def _build(plan: _Plan, plain: Mapping[int, Any]) -> Event:
@@ -139,6 +149,8 @@ def _build(plan: _Plan, plain: Mapping[int, Any]) -> Event:
             value = {**(value or {}), **{k: from_map(v) for k, v in plain[tag + REFS].items()}}
         if value is None:
             continue
+        if not isinstance(value, FIELD_TYPES[kind]):
+            raise ValueError(f"{name} is a {type(value).__name__}")
         if kind == "text" and isinstance(value, dict):
             value = from_map(value)
         elif isinstance(value, list):

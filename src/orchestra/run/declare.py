@@ -8,17 +8,24 @@ type; the tag of a field then means the same in all of them, which ``declared`` 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast, dataclass_transform
 
 _E = TypeVar("_E")
 
-#: What CXDB's typed view does with a field (cxdb.md 4.6): ``string``, ``u64``, ``u32``, ``bool``, ``unix_ms``,
-#: ``array`` are its own words; everything else (``text``, ``json``, ``float``, ``refs``) is shown as it is.
-FIELD_TYPES = frozenset(
-    {"string", "u64", "u32", "bool", "unix_ms", "array", "text", "json", "float", "refs", "map"}
-)
+FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "u32": int,
+    "u64": int,
+    "unix_ms": int,
+    "bool": bool,
+    "array": list,
+    "text": (str, dict),
+    "json": (dict, list),
+}
+"""Kinds of fields, and what msgpack gives for each. ``text`` and ``json`` may be carried by reference and are
+shown as they are; CXDB's typed view knows the others by these names (cxdb.md 4.6)."""
 
 METADATA_TAG = 30
 """Reserved in every type for the context metadata of a chain's first turn (S13)."""
