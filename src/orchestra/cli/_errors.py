@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from orchestra.cli._terminal import coloured, complain, one_line, paint, width
+from orchestra.cli._terminal import coloured, complain, mute, one_line, paint, width
 from orchestra.errors import (
     ConfigError,
     Diagnostic,
@@ -32,7 +32,8 @@ FAILED, USAGE, INVALID, STORE, FULL, TAKEN, UNKNOWN, INTERNAL, INTERRUPTED = 1, 
 def exit_code(error: BaseException) -> int:
     """Say what went wrong on standard error and return the exit code for it."""
     if isinstance(error, BrokenPipeError):
-        return _silenced()
+        mute()
+        return 0
     if isinstance(error, InvalidPipeline):
         show_diagnostics(error.diagnostics)
         return INVALID
@@ -86,13 +87,6 @@ def _store(error: StoreError) -> int:
     if isinstance(error, SessionTaken):
         return TAKEN
     return FULL if isinstance(error, StoreFull) else STORE
-
-
-def _silenced() -> int:
-    """Whoever read our output is gone: end without a word."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _internal(error: BaseException) -> int:

@@ -26,6 +26,7 @@ class Live:
 
     def __init__(self, *, colour: bool, verbose: bool) -> None:
         self._colour = colour
+        self._out = sys.stdout  # Rich puts another in its place while the view is up
         self._working: StageStarted | None = None
         self._waiting: StageRetrying | None = None
         self._since = 0.0
@@ -72,7 +73,7 @@ class Live:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)
 
     def _print(self, text: str) -> None:
-        self._console.print(Text.from_ansi(writable(text, sys.stdout)), overflow="ellipsis", no_wrap=True)
+        self._console.print(Text.from_ansi(writable(text, self._out)), overflow="ellipsis", no_wrap=True)
 
     def _below(self) -> Text:
         if self._working is None:
@@ -84,7 +85,7 @@ class Live:
         lines = [line[:room]]
         if self._note:
             lines.append(one_line(self._note, 300)[:room])
-        return Text("\n".join(writable(text, sys.stdout) for text in lines), no_wrap=True, overflow="ellipsis")
+        return Text("\n".join(writable(text, self._out) for text in lines), no_wrap=True, overflow="ellipsis")
 
     def _doing(self, gone: float) -> str:
         if self._waiting is not None:

@@ -174,13 +174,20 @@ def _view(options: Options, colour: bool) -> View:
     return _Plain(colour=colour, quiet=options.quiet, verbose=options.verbose)
 
 
+def _tell_reader(text: str) -> None:
+    """Write a line; when the reader has left, the run goes on unread."""
+    try:
+        say(text)
+    except BrokenPipeError:
+        mute()
+
+
 class _Plain:
     """Plain lines with UTC times."""
 
     def __init__(self, *, colour: bool, quiet: bool, verbose: bool) -> None:
         self._colour = colour
         self._quiet = quiet
-        self._dead = False
         self._ends = Ends(write=self._write, colour=colour, width=width(sys.stdout), times=True, verbose=verbose)
 
     def opened(self, run: Run, pipeline: Pipeline, settings: Settings) -> None:
@@ -198,11 +205,7 @@ class _Plain:
         self._ends.settle()
 
     def _write(self, text: str) -> None:
-        if not self._dead:
-            try:
-                say(text)
-            except BrokenPipeError:
-                self._dead = True  # the reader left; the run goes on
+        _tell_reader(text)
 
 
 class _Json:
@@ -211,23 +214,18 @@ class _Json:
     def __init__(self, *, stream: bool) -> None:
         self._stream = stream
         self._first = True
-        self._dead = False
 
     def opened(self, run: Run, pipeline: Pipeline, settings: Settings) -> None:
         pass
 
     def tell(self, recorded: Recorded) -> None:
-        if not self._stream or self._dead:
+        if not self._stream:
             return
         line = plain(recorded)
         if self._first:
             line = {"schema": SCHEMA, **line}
             self._first = False
-        try:
-            sys.stdout.write(json_.dumps(line, ensure_ascii=False, default=str) + "\n")
-            sys.stdout.flush()
-        except BrokenPipeError:
-            self._dead = True
+        _tell_reader(json_.dumps(line, ensure_ascii=False, default=str))
 
     def note(self, text: str) -> None:
         complain(text)
@@ -246,10 +244,7 @@ def _ended(options: Options, run: Run, result: Result | None, colour: bool) -> i
         say(json_.dumps(_object(run, state, result, code), ensure_ascii=False, indent=2))
     elif not options.json:
         for line in _last_lines(options, run, state, result, colour):
-            try:
-                say(line)
-            except BrokenPipeError:
-                break
+            _tell_reader(line)
     return code
 
 

@@ -38,7 +38,9 @@ def show_status(
     colour = coloured(color, sys.stdout)
     if session is None:
         return _list(settings, store, as_json, colour)
-    return asyncio.run(reading(settings, lambda opened: _one(opened, session, detail, store, as_json, colour)))
+    return asyncio.run(
+        reading(settings, lambda opened: _one(opened, session, detail, store, as_json, colour), session)
+    )
 
 
 # --- the list ------------------------------------------------------------------------------------

@@ -28,11 +28,13 @@ def exists(settings: Settings) -> bool:
     return settings.store is not None and settings.store.is_dir()
 
 
-async def reading(settings: Settings, look: Callable[[Store], Awaitable[_T]]) -> _T:
-    """Do something with the store opened for reading, and close it."""
+async def reading(settings: Settings, look: Callable[[Store], Awaitable[_T]], wanted: str = "") -> _T:
+    """Do something with the store opened for reading, and close it; ``wanted`` is the session asked for."""
     if not exists(settings):
         place = f"there is no store in {settings.store}" if settings.store else "a store in memory keeps nothing"
-        raise SessionNotFound(f"no such session: {place}", fix="start a run first, or name the folder with --store")
+        raise SessionNotFound(
+            f"no session {wanted!r}: {place}", fix="start a run first, or name the folder with --store"
+        )
     store = open_store(settings, read_only=True)
     try:
         return await look(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -55,6 +56,14 @@ def say(text: str = "", *, stream: TextIO | None = None) -> None:
     out = sys.stdout if stream is None else stream
     out.write(writable(text, out) + "\n")
     out.flush()
+
+
+def mute() -> None:
+    """Send standard output nowhere from now on: whoever read it is gone."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def complain(text: str) -> None:

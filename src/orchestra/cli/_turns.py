@@ -40,7 +40,7 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
         turn = await _turn(opened, row.context_id, int(depth) if depth else None, name)
         return turn, await _whole(opened, turn)
 
-    turn, data = asyncio.run(reading(settings, look))
+    turn, data = asyncio.run(reading(settings, look, name))
     if as_json:
         say(json.dumps(data, ensure_ascii=False, indent=2, default=str))
         return 0
@@ -109,7 +109,7 @@ def show_log(session: str, *, store: str | None, config: Path | None, json: str)
         row = await find(opened, session)
         return row.session, await history(opened, row.context_id)
 
-    name, turns = asyncio.run(reading(settings, look))
+    name, turns = asyncio.run(reading(settings, look, session))
     if json:
         _json_log(name, turns, stream=json == "stream")
         return 0
