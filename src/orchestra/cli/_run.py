@@ -19,7 +19,7 @@ from orchestra.app.stores import open_store
 from orchestra.cli._errors import FAILED, INTERRUPTED, show_diagnostics
 from orchestra.cli._lines import GREEN, RED, YELLOW, Ends, headline
 from orchestra.cli._stores import hint, settings_for
-from orchestra.cli._terminal import coloured, complain, lasted, one_line, paint, say, width
+from orchestra.cli._terminal import coloured, complain, lasted, mute, one_line, paint, say, width
 from orchestra.config.settings import Settings
 from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
