@@ -165,19 +165,30 @@ async def backwards(store: Store, context_id: int, limit: int) -> AsyncIterator[
 
 
 async def load_state(store: Store, context_id: int) -> RunState:
-    """The folded state, read from the last whole checkpoint on (S17). Raises ``UnknownEvent``."""
+    """The folded state, read from a whole checkpoint on (S17). Raises ``UnknownEvent``.
+
+    The fold begins at the first whole checkpoint of the page that holds the last one: it passes over one that
+    a replaced runner left behind (S16), where the page's beginning would not show that it is stale.
+    """
     found: list[Recorded] = []
+    begin = 0
     async for page in backwards(store, context_id, PAGE):
-        events = [_known(turn) for turn in page]
-        found[:0] = events
-        whole = [
-            index
-            for index, recorded in enumerate(events)
-            if isinstance(recorded.event, CheckpointSaved) and recorded.event.state is not None
-        ]
-        if whole:
-            return fold(found[whole[-1] :])
-    return fold(found)
+        found[:0] = [_known(turn) for turn in page]
+        whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)
+        if whole is not None:
+            begin = whole
+            break
+    try:
+        return fold(found[begin:])
+    except ValueError as error:
+        raise UnknownEvent(
+            f"a checkpoint of context {context_id} cannot be read: {error}",
+            fix="a newer version of Orchestra may have written it",
+        ) from error
+
+
+def _holds_state(recorded: Recorded) -> bool:
+    return isinstance(recorded.event, CheckpointSaved) and recorded.event.state is not None
 
 
 def _known(turn: Turn) -> Recorded:

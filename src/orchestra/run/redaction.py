@@ -9,15 +9,19 @@ from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import Event
 from orchestra.run.secrets import Redactor
 
-FREE_TEXT = frozenset({"goal", "label", "notes", "failure_reason", "error", "reason", "message", "title"})
-"""Plain string fields that hold a person's or a model's words; the others are names and ids of ours."""
+OURS = frozenset(
+    "node handler status source target edge gate graph_hash config_hash backend version pipeline "
+    "current_node next_node kind failure_class rule".split()
+)
+"""String fields that hold names and ids of ours or of the pipeline's text, which was searched before the run
+(S18); every other string may hold a person's or a model's words."""
 
 
-_FREE: dict[type, tuple[str, ...]] = {
+_SEARCHED: dict[type, tuple[str, ...]] = {
     cls: tuple(
         field.name
         for field in declared.fields
-        if field.type in {"text", "json"} or (field.type == "string" and field.name in FREE_TEXT)
+        if field.type in {"text", "json", "array"} or (field.type == "string" and field.name not in OURS)
     )
     for cls, declared in BY_CLASS.items()
 }
@@ -26,7 +30,7 @@ _FREE: dict[type, tuple[str, ...]] = {
 def redacted(event: Event, redactor: Redactor) -> Event:
     """The event without secrets; names and ids of ours are left as they are."""
     changed: dict[str, Any] = {}
-    for name in _FREE[type(event)]:
+    for name in _SEARCHED[type(event)]:
         value = getattr(event, name)
         if value and (new := redactor.value(value)) is not value:
             changed[name] = new

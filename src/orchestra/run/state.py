@@ -352,7 +352,7 @@ def load(plain: Mapping[str, Any]) -> RunState:
         context = {**rest.pop("context"), **{k: from_map(v) for k, v in rest.pop("context_refs").items()}}
         dot, simulation = _text(rest.pop("dot")), _text(rest.pop("simulation"))
         state = msgspec.convert(rest, RunState)
-    except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, msgspec.ValidationError) as error:
         raise ValueError(f"not a run's state: {error}") from error
     return replace(state, context=context, dot=dot, simulation=simulation)
 
