@@ -21,28 +21,38 @@ def css_class(label: str) -> str:
     return _CLASS_OUT.sub("", label.lower().replace(" ", "-"))
 
 
+Ends = tuple[tuple[str, Span], ...]
+"""The nodes at one end of an edge, and where each is named."""
+
+
 @dataclass(slots=True)
 class Scope:
-    """A pair of braces: its defaults, its subgraph attributes, and the nodes named inside."""
+    """A pair of braces: its defaults, its attributes, and the nodes named inside.
+
+    The defaults are shared with what stands inside, so they are replaced, never changed. ``chain`` holds the ends
+    of the edge that these braces are an end of.
+    """
 
     parent: Scope | None
     opened: int
     name: str = ""
+    plain: bool = False
     node_defaults: Attributes = field(default_factory=dict)
     edge_defaults: Attributes = field(default_factory=dict)
     attributes: Attributes = field(default_factory=dict)
-    members: dict[str, None] = field(default_factory=dict)
-    chain: list[tuple[str, ...]] | None = None
+    members: dict[str, Span] = field(default_factory=dict)
+    chain: list[Ends] | None = None
     depth: int = 0
 
-    def inner(self, opened: int, name: str, chain: list[tuple[str, ...]] | None) -> Scope:
-        """A subgraph of this scope, with a copy of the defaults."""
+    def inner(self, opened: int, name: str, plain: bool, chain: list[Ends] | None) -> Scope:
+        """A subgraph of this scope, which begins with its defaults; a plain one has braces only."""
         return Scope(
             parent=self,
             opened=opened,
             name=name,
-            node_defaults=dict(self.node_defaults),
-            edge_defaults=dict(self.edge_defaults),
+            plain=plain,
+            node_defaults=self.node_defaults,
+            edge_defaults=self.edge_defaults,
             chain=chain,
             depth=self.depth + 1,
         )
@@ -56,13 +66,24 @@ class Scope:
 
 @dataclass(slots=True)
 class NodeDraft:
-    """A node so far."""
+    """A node so far. ``own`` says that its attributes are not shared with a scope's defaults; ``bare`` that it
+    was never more than named."""
 
     id: str
     scope: Scope
     span: Span
     attributes: Attributes
+    own: bool
     declared: bool
+    bare: bool
+
+    def add(self, attributes: Attributes) -> None:
+        """Add attributes; later ones win (L8)."""
+        self.bare = False
+        if self.own:
+            self.attributes.update(attributes)
+        else:
+            self.attributes, self.own = self.attributes | attributes, True
 
 
 @dataclass(slots=True)
@@ -87,6 +108,7 @@ def finish(
 ) -> Graph:
     """The graph behind the drafts; conditions are parsed here, their faults go to ``report``."""
     chains: dict[int, tuple[Subgraph, ...]] = {}
+    told: set[int] = set()
     made = {draft.id: _node(draft, chains) for draft in nodes}
     numbered = tuple(
         Edge(
@@ -96,7 +118,7 @@ def finish(
             attributes=draft.attributes,
             span=draft.span,
             target_span=draft.target_span,
-            condition=_condition(draft, report),
+            condition=_condition(draft, report, told),
         )
         for index, draft in enumerate(edges)
     )
@@ -132,23 +154,26 @@ def _enclosing(scope: Scope, chains: dict[int, tuple[Subgraph, ...]]) -> tuple[S
     return known
 
 
-def _condition(draft: EdgeDraft, report: list[Diagnostic]) -> Condition:
+def _condition(draft: EdgeDraft, report: list[Diagnostic], told: set[int]) -> Condition:
+    """The edge's condition. A faulty one is told once, however many edges share it."""
     attribute = draft.attributes.get("condition")
     if attribute is None or not isinstance(attribute.value, str):
         return UNCONDITIONAL
     try:
         return parse_condition(attribute.value)
     except ConditionError as error:
-        found = Diagnostic(
-            rule="condition_syntax",
-            severity=Severity.ERROR,
-            message=error.message,
-            span=inside(attribute.span, error.start, error.end),
-            edge=(draft.source, draft.target),
-            fix=error.fix,
-        )
-        if found not in report:
-            report.append(found)
+        if attribute.span.start not in told:
+            told.add(attribute.span.start)
+            report.append(
+                Diagnostic(
+                    rule="condition_syntax",
+                    severity=Severity.ERROR,
+                    message=error.message,
+                    span=inside(attribute.span, error.start, error.end),
+                    edge=(draft.source, draft.target),
+                    fix=error.fix,
+                )
+            )
         return UNCONDITIONAL
 
 
@@ -171,11 +196,6 @@ def _places(source: Source, span: Span) -> list[int]:
             found.pop() if found else None
             found.extend(offsets(match[0][1:-1], span.start + match.start() + 1))
     return found or [span.start]
-
-
-def added(old: Attributes, new: Attributes) -> Attributes:
-    """Attributes with later ones on top."""
-    return {**old, **new} if old else new
 
 
 def as_defaults(attributes: Attributes) -> Attributes:

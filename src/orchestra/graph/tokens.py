@@ -1,21 +1,27 @@
-"""The words of a DOT text: one regular expression, read on demand (L5, L7)."""
+"""The words of a DOT text: one regular expression, read on demand (L5, L7).
+
+White space is what Graphviz takes for it; anything else that looks empty, such as a no-break space, is not.
+"""
 
 from __future__ import annotations
 
 import re
 
-TRIVIA = re.compile(r"(?:[^\S\n]+|\n(?:[^\S\n]*\#[^\n]*)?|//[^\n]*|/\*[\s\S]*?\*/)+", re.VERBOSE)
+TRIVIA = re.compile(
+    r"(?: [\ \t\r]++ | \n (?:[\ \t]*+ \#[^\n]*+)? | //[^\n]*+ | /\*[\s\S]*?\*/ )++",
+    re.VERBOSE,
+)
 """What stands between words: white space, comments, lines that begin with ``#``."""
 
-FIRST_LINE = re.compile(r"[^\S\n]*#[^\n]*")
+FIRST_LINE = re.compile(r"[ \t]*#[^\n]*")
 """A ``#`` line at the very start of the text."""
 
 WORD = re.compile(
-    r"""(?P<id>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<string>"(?:[^"\\]|\\[\s\S])*")
+    r"""(?P<id>[A-Za-z_][A-Za-z0-9_]*+)
+      | (?P<string>"[^"\\]*+(?:\\[\s\S][^"\\]*+)*+")
       | (?P<arrow>->)
       | (?P<mark>[{}\[\];,=])
-      | (?P<number>-?(?:\d+(?:\.\d*)?|\.\d+)[A-Za-z_0-9.]*)
+      | (?P<number>-?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)[A-Za-z_0-9.]*+)
       | (?P<dash>--)
       | (?P<point>[.:+])
       | (?P<open_string>")
@@ -27,26 +33,51 @@ WORD = re.compile(
 )
 """The next word after the trivia."""
 
-BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*")
-"""A bare value (L5); its parts touch, as no white space is in it."""
+BARE = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_.:]|-(?!>))*+")
+"""A bare value (L5); its parts touch, as no white space is in it. An arrow ends it."""
+
+NUMBER = re.compile(r"-?(?:[0-9]++(?:\.[0-9]*+|ms|[smhd])?|\.[0-9]++)")
+"""A bare integer, float or duration (L5)."""
+
+_GLUED = r"""(?: [^\s\[\]{}();,=<>"'`“”„‘’«»:+#&|/\\-] | -(?![->]) )++"""
+_TOUCHING = r"""[^\s\[\]{};,"]*+"""
 
 ATTRIBUTE = re.compile(
-    r"""(?P<key>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*) [^\S\n]* = [^\S\n]*
-        (?: "(?P<string>[^"\\]*)"
-          | (?P<number>-?\d+(?:ms|[smhd])?)(?![\w.])
-          | (?P<word>[A-Za-z_][A-Za-z0-9_.:]*)(?![-\w.:]) )
-        (?= [^\S\n]*[,\];\n] )""",
+    r"""(?P<key>[A-Za-z_][A-Za-z0-9_]*+(?:\.[A-Za-z_][A-Za-z0-9_]*+)*+) [\ \t]*+ = [\ \t]*+
+        (?: "(?P<string>[^"\\]*+(?:\\[\s\S][^"\\]*+)*+)"
+          | (?P<number>-?[0-9]++(?:ms|[smhd])?)(?![\w.])
+          | (?P<word>[A-Za-z_][A-Za-z0-9_.:]*+)(?![-\w.:]) )
+        (?= [\ \t\r]*+ [,\];\n] )""",
     re.VERBOSE,
 )
 """An attribute in its everyday form, read in one step; anything else is read word by word."""
 
-INTEGER = re.compile(r"[+-]?\d+")
-FLOAT = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
-DURATION = re.compile(r"(-?\d+)(ms|s|m|h|d)")
+KEYWORDS = frozenset({"graph", "digraph", "subgraph", "node", "edge", "strict"})
+"""Words that name nothing unless they stand in quotes."""
+
+QUOTES = {"'": "'", "`": "`", "“": "”", "”": "”", "„": "“”", "‘": "’", "’": "’", "«": "»", "»": "«"}
+"""What is no quote in DOT, and what would close it."""
+
+INTEGER = re.compile(r"[+-]?[0-9]+")
+FLOAT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+DURATION = re.compile(r"(-?[0-9]+)(ms|s|m|h|d)")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 _ESCAPE = re.compile(r'\\(?:(["\\nt])|\r?(\n))')
 _PLAIN = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
+
+
+def glued(text: str, at: int) -> int:
+    """Where a name ends that an author meant as one, though it is none: ``my-work``, ``2nd``, ``naïve``."""
+    match = re.compile(_GLUED, re.VERBOSE).match(text, at)
+    return at if match is None else match.end()
+
+
+def touching(text: str, at: int) -> int:
+    """Where that ends which touches a bare value, though it cannot be one: ``a/b``, ``5%``, ``$x``."""
+    match = re.compile(_TOUCHING).match(text, at)
+    return at if match is None else match.end()
 
 
 def unescape(raw: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from orchestra.graph.attributes import FIDELITIES, Duration, Entry, Kind, Value, nearest
-from orchestra.graph.tokens import DURATION, FLOAT, IDENTIFIER, INTEGER
+from orchestra.graph.attributes import Duration, Entry, Kind, Value, nearest
+from orchestra.graph.tokens import DURATION, FLOAT, IDENTIFIER, INTEGER, KEYWORDS
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _BOOLEANS = {"true": True, "false": False}
 _LARGEST = 2**63 - 1
+_TEXTS = frozenset({Kind.STRING, Kind.NODE, Kind.FIDELITY})
 
 
 class Misfit(Exception):
@@ -22,40 +23,32 @@ class Misfit(Exception):
         self.fix = fix
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """A value, and a remark where it was understood but should be written otherwise."""
-
-    value: Value
-    remark: str = ""
-    fix: str = ""
-
-
-def typed(entry: Entry | None, text: str, quoted: bool) -> Typed:
+def typed(entry: Entry | None, text: str, quoted: bool) -> tuple[Value, str, str]:
     """The value that a text stands for under an attribute. Raises ``Misfit``.
 
-    Without an entry the text decides: a quoted one is a string, a bare one what it looks like.
+    With it come a remark and its fix, where the text was understood but should be written otherwise. Without an
+    entry the text decides: a quoted one is a string, a bare one what it looks like.
     """
     if entry is None:
-        return Typed(text if quoted else natural(text))
-    if entry.kind in (Kind.STRING, Kind.NODE, Kind.FIDELITY):
-        return Typed(text)
+        return text if quoted else natural(text), "", ""
+    if entry.kind in _TEXTS:
+        return text, "", ""
     if entry.kind is Kind.DURATION:
         return _duration(text.strip())
-    return Typed(_READERS[entry.kind](entry, text.strip()))
+    return _READERS[entry.kind](entry, text.strip()), "", ""
 
 
 def natural(text: str) -> Value:
-    """What a bare value looks like: boolean, integer, float, duration, else a word."""
+    """What a bare value looks like: boolean, integer, float, else a word.
+
+    A duration stays the word that it is, so that it means the same when it is written back in quotes (L13).
+    """
     if text in _BOOLEANS:
         return _BOOLEANS[text]
-    if INTEGER.fullmatch(text) and len(text) < 20:
-        return int(text)
-    if FLOAT.fullmatch(text) and any(c in text for c in ".eE"):
+    if INTEGER.fullmatch(text):
+        return int(text) if len(text) < 20 and abs(int(text)) <= _LARGEST else text
+    if FLOAT.fullmatch(text) and len(text) < 300:
         return float(text)
-    match = DURATION.fullmatch(text)
-    if match is not None and len(text) < 16:
-        return Duration(int(match[1]) * _MILLISECONDS[match[2]])
     return text
 
 
@@ -107,31 +100,47 @@ _READERS: Mapping[Kind, Callable[[Entry, str], Value]] = {
 }
 
 
-def _duration(text: str) -> Typed:
+def _duration(text: str) -> tuple[Duration, str, str]:
     match = DURATION.fullmatch(text)
     if match is not None and len(match[1]) < 12 and int(match[1]) >= 0:
-        return Typed(Duration(int(match[1]) * _MILLISECONDS[match[2]]))
+        return Duration(int(match[1]) * _MILLISECONDS[match[2]]), "", ""
     if INTEGER.fullmatch(text) and len(text) < 12 and int(text) >= 0:
-        return Typed(Duration(int(text) * 1000), f"{text} is read as {text} seconds", f"write {text}s")
+        return Duration(int(text) * 1000), f"{text} is read as {text} seconds", f"write {text}s"
     raise Misfit("a duration such as 900s, 15m, 2h, 250ms or 1d", _duration_fix(text))
 
 
+_UNITS = {
+    "msec": "ms",
+    "millisecond": "ms",
+    "second": "s",
+    "sec": "s",
+    "minute": "m",
+    "min": "m",
+    "hr": "h",
+    "hour": "h",
+}
+_UNITS |= {"day": "d"} | {unit: unit for unit in _MILLISECONDS}
+
+
 def _duration_fix(text: str) -> str:
-    parts = text.split()
-    units = {"millisecond": "ms", "second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h", "day": "d"}
-    if len(parts) == 2 and INTEGER.fullmatch(parts[0]):
-        unit = units.get(parts[1].lower().rstrip("s")) or (parts[1] if parts[1] in _MILLISECONDS else "")
-        return f"write {parts[0]}{unit}" if unit else ""
-    return ""
-
-
-def fidelity_known(text: str) -> bool:
-    """Whether a text is a fidelity mode."""
-    return text in FIDELITIES
+    """``write 90m`` for ``1.5h``, ``15 minutes`` or ``1h30m``; empty where a length of time cannot be made out."""
+    total = 0.0
+    rest = text.lower() if len(text) <= 40 else "too long"
+    while rest:
+        match = re.match(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*([a-z]+)\s*", rest)
+        unit = None if match is None else _UNITS.get(match[2]) or _UNITS.get(match[2].removesuffix("s"))
+        if match is None or unit is None:
+            return ""
+        total += float(match[1]) * _MILLISECONDS[unit]
+        rest = rest[match.end() :]
+    return f"write {Duration(round(total))}" if total else ""
 
 
 def legal_id(text: str) -> str:
-    """An id that a text could be written as: letters, digits and underscores (L3)."""
-    made = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in text.strip()).strip("_")
-    made = made or "node"
-    return made if IDENTIFIER.fullmatch(made) else f"n_{made}"
+    """An id that a text could be written as: letters without their marks, digits and underscores (L3)."""
+    from unicodedata import normalize  # only messages need it
+
+    plain = [c for c in normalize("NFKD", text.strip()[:200]) if c.isascii() or c.isspace() or not c.isprintable()]
+    made = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in plain).strip("_")
+    made = made or "node_1"
+    return made if IDENTIFIER.fullmatch(made) and made not in KEYWORDS else f"n_{made}"

@@ -1,0 +1,164 @@
+"""Reading words one by one, and noting what is wrong with them (L7, L10, L11)."""
+
+from __future__ import annotations
+
+import re
+
+from orchestra.errors import Diagnostic, Severity, Source, Span
+from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, glued
+
+MAX_ERRORS = 50
+"""Errors after which the parser stops (L11)."""
+
+
+class Resync(Exception):
+    """This statement cannot be read any further."""
+
+
+class Stop(Exception):
+    """Nothing after this can be read."""
+
+
+class Reader:
+    """A text, the word at hand, and what was found so far.
+
+    ``kind``, ``word``, ``start`` and ``end`` are of the word at hand; ``before`` is where the one before ended.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.text = source.text
+        self.found: list[Diagnostic] = []
+        self.errors = 0
+        self.kind = ""
+        self.word = ""
+        self.start = self.end = self.before = 0
+        self.long_string: int | None = None
+        match = FIRST_LINE.match(self.text)
+        if match is not None:
+            self.end = match.end()
+
+    # --- words ------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Read the next word. Raises ``Stop`` at a string or a comment that never ends."""
+        self.before = self.end
+        match = WORD.match(self.text, self.next_at())
+        assert match is not None
+        assert match.lastgroup is not None
+        self.kind, self.word = match.lastgroup, match[0]
+        self.start, self.end = match.span()
+        if self.kind == "string":
+            if "\n" in self.word:
+                self.lines()
+        elif self.kind in ("open_string", "open_comment"):
+            self.open_ended()
+
+    def go(self, at: int) -> None:
+        """Read on from an offset."""
+        self.end = at
+        self.advance()
+
+    def next_at(self) -> int:
+        """Where the next word begins."""
+        trivia = TRIVIA.match(self.text, self.end)
+        return self.end if trivia is None else trivia.end()
+
+    def peek(self, length: int = 1) -> str:
+        """The characters that follow the word at hand, white space and comments skipped."""
+        at = self.next_at()
+        return self.text[at : at + length]
+
+    def is_mark(self, marks: str) -> bool:
+        """Whether the word at hand is one of these marks."""
+        return self.kind == "mark" and self.word in marks
+
+    def touches(self) -> bool:
+        """Whether nothing stands between the word at hand and the one before."""
+        return self.start == self.before
+
+    def on_new_line(self) -> bool:
+        """Whether the word at hand is the first on its line."""
+        return self.text.find("\n", self.before, self.start) >= 0
+
+    def lines(self) -> None:
+        """A text over several lines. When its closing quote looks like an opening one, its own is missing (L7)."""
+        inside = self.word[:-1].rstrip(" \t")
+        following = self.text[self.end : self.end + 1]
+        if not inside.endswith("=") or following in " \t\r\n,;]}+":
+            self.long_string = self.start
+            return
+        self.error("this quote is never closed", fix='end the text with "', end=self.start + 1)
+        line = self.text.rfind("\n", self.start, self.end) + 1
+        if re.compile(r'[ \t]*[\w.]+[ \t]*=[ \t]*"').match(self.text, line):
+            self.word, self.end = '""', line
+            return
+        self.go(line)
+        raise Resync
+
+    def open_ended(self) -> None:
+        """A string or a comment that never ends is reported where it began (L7)."""
+        if self.kind == "open_string":
+            self.error("this quote is never closed", fix='end the text with "')
+        else:
+            self.error("this comment is never closed", fix="end it with */")
+        raise Stop
+
+    # --- findings ---------------------------------------------------------------------------------
+
+    def span(self, start: int | None = None, end: int | None = None) -> Span:
+        """A span inside the text, of the word at hand where nothing else is said."""
+        first = self.start if start is None else start
+        last = self.end if end is None else end
+        first = min(first, max(len(self.text) - 1, 0))
+        return Span(self.source, first, max(first + 1, min(last, len(self.text))))
+
+    def error(
+        self, message: str, *, fix: str = "", start: int | None = None, end: int | None = None, rule: str = "syntax"
+    ) -> None:
+        """Note an error. Raises ``Stop`` when there are too many."""
+        if self.long_string is not None and rule == "syntax" and not fix:
+            line, column = self.source.position(self.long_string)
+            fix = f"is the text that begins at line {line}, column {column} closed where you meant it?"
+        self.long_string = None
+        span = self.span(start, end)
+        self.found.append(Diagnostic(rule=rule, severity=Severity.ERROR, message=message, span=span, fix=fix))
+        self.errors += 1
+        if self.errors > MAX_ERRORS:
+            raise Stop
+
+    def remark(self, rule: str, message: str, span: Span, fix: str) -> None:
+        """Note something that is understood, but should be written otherwise."""
+        self.found.append(Diagnostic(rule=rule, severity=Severity.INFO, message=message, span=span, fix=fix))
+
+    def shown(self) -> str:
+        """The word at hand as a message shows it."""
+        if self.kind == "end":
+            return "the end of the file"
+        if self.kind == "bad" and not self.word.isprintable():
+            return f"the invisible character U+{ord(self.word):04X}"
+        text = (
+            self.word if self.kind != "bad" else self.text[self.start : glued(self.text, self.start)] or self.word
+        )
+        return quoted(text)
+
+    def no_quote(self) -> bool:
+        """Note a quote that is none, and skip to what closes it on this line."""
+        if self.kind != "bad" or self.word not in QUOTES:
+            return False
+        self.error(f"{self.word} is no quote in DOT", fix='use the plain "')
+        line = self.line_end(self.start)
+        ends = [at for mark in QUOTES[self.word] if (at := self.text.find(mark, self.end, line)) >= 0]
+        self.go(min(ends) + 1 if ends else self.end)
+        return True
+
+    def line_end(self, at: int) -> int:
+        """Where the line ends that an offset is in."""
+        found = self.text.find("\n", at)
+        return found if found >= 0 else len(self.text)
+
+
+def quoted(text: str) -> str:
+    """A piece of the author's text, short and on one line."""
+    flat = " ".join(text.split())
+    return repr(flat if len(flat) <= 30 else flat[:29] + "…")
