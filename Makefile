@@ -11,6 +11,8 @@ BIN := .venv/bin
 # A process without compiled bytecode starts two to three times slower.
 export UV_COMPILE_BYTECODE := 1
 export UV_PYTHON_DOWNLOADS := never
+# The certificates that the machine trusts, as pip and git use them.
+export UV_SYSTEM_CERTS := 1
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 unexport CONDA_PREFIX
