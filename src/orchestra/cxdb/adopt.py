@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from zlib import crc32
 
 from orchestra.cxdb.directory import Directory
+from orchestra.cxdb.hashes import Hashes
 from orchestra.cxdb.layout import (
     BLOB_EXTRA,
     BLOB_HEADER,
@@ -79,8 +80,18 @@ class _Adoption:
         self._metas: dict[int, tuple[int, int, int]] = {}
         self._next_meta = self._walk_meta()
         self._blobs: dict[bytes, int] = {}
+        self._older: Hashes | None = None
+        self._walked = False
 
     def run(self) -> State:
+        """Take over file by file: what is named before what names it."""
+        try:
+            return self._run()
+        finally:
+            if self._older is not None:
+                self._older.close()
+
+    def _run(self) -> State:
         for number in (LOG, HEADS, ROOTS):
             self._cut_torn_records(number)
         self._index_blobs()
@@ -191,7 +202,28 @@ class _Adoption:
         known = read_check(old)
         if known is not None and known.turn_id == turn_id:
             return old
-        return check_record(Check(turn_id, root, meta[0], self._blobs.get(digest, NOWHERE), meta[1], meta[2]))
+        return check_record(Check(turn_id, root, meta[0], self._blob(digest), meta[1], meta[2]))
+
+    def _blob(self, digest: bytes) -> int:
+        """Where a payload is: among the new blobs, the old ones, or in the pack without an entry."""
+        found = self._blobs.get(digest)
+        if found is None:
+            found = self._blobs[digest] = self._older_blob(digest)
+        return found
+
+    def _older_blob(self, digest: bytes) -> int:
+        if self._known.lengths[INDEX]:
+            if self._older is None:
+                self._older = Hashes(self._directory)
+                self._older.load()
+            found = self._older.find(digest)
+            if found is not None:
+                return found
+        if not self._walked:
+            self._walked = True
+            for at, header in self._pack_from(0):
+                self._blobs.setdefault(header.digest, at)
+        return self._blobs.get(digest, NOWHERE)
 
     # --- turns.meta ------------------------------------------------------------------------------
 
