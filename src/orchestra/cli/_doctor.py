@@ -17,8 +17,11 @@ from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, StoreError
 
-LITTLE_ROOM = 200 * 1024 * 1024
-"""Free bytes below which the disk gets a finding."""
+LITTLE_ROOM = 256 * 1024 * 1024
+"""Free bytes below which the disk is worth a word."""
+
+NO_ROOM = 16 * 1024 * 1024
+"""Free bytes below which a run may not even begin."""
 
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"})
 
@@ -82,10 +85,9 @@ def _place(settings: Settings) -> list[Finding]:
                 )
             )
         free = shutil.disk_usage(there).free
-        well = free > LITTLE_ROOM
-        found.append(
-            Finding(well, f"{free // 2**20} MiB free at {there}", "" if well else "df -h; free some room there")
-        )
+        well = True if free > LITTLE_ROOM else None if free > NO_ROOM else False
+        mend = "" if well else f"du -xh {there} | sort -h | tail"
+        found.append(Finding(well, f"{free // 2**20} MiB free at {there}", mend))
     return found
 
 

@@ -95,6 +95,18 @@ class Files:
         """The file's first ``size`` bytes as memory that cannot be written."""
         return mmap.mmap(fd, size, access=mmap.ACCESS_READ)
 
+    def file_system(self, path: str) -> str:
+        """What kind of file system a path is on, in the system's word; empty where it does not say."""
+        try:
+            with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+                mounts = [line.split() for line in file]
+        except OSError:
+            return ""
+        real = os.path.realpath(path) + "/"
+        above = [m for m in mounts if len(m) > 6 and real.startswith(m[4].rstrip("/") + "/")]
+        best = max(above, key=lambda m: len(m[4]), default=None)
+        return best[best.index("-") + 1] if best is not None and "-" in best else ""
+
     def same_file(self, fd: int, path: str) -> bool:
         """Whether the open file is the one that stands at ``path``."""
         try:
@@ -117,11 +129,11 @@ _FULL = {
 }
 
 _FIX = {
-    errno.ENOSPC: "free some space on that disk, then resume",
-    errno.EDQUOT: "free some of the quota, then resume",
+    errno.ENOSPC: "free some space on that disk, then run again",
+    errno.EDQUOT: "free some of the quota, then run again",
     errno.EROFS: "mount it writable, or choose another place with --store DIR",
-    errno.EMFILE: "raise the limit of open files (ulimit -n), then resume",
-    errno.ENFILE: "the system has too many open files; close some programs, then resume",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), then run again",
+    errno.ENFILE: "the system has too many open files; close some programs, then run again",
     errno.EACCES: "give this user the right to write there, or choose another place with --store DIR",
     errno.EPERM: "give this user the right to write there, or choose another place with --store DIR",
 }
