@@ -9,16 +9,18 @@ since a hop to another one costs as much as the append itself.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from os import PathLike
 
 from orchestra.cxdb.adopt import Progress, quiet
 from orchestra.cxdb.check import Finding, deep_check
 from orchestra.cxdb.contexts import Standing
-from orchestra.cxdb.directory import Directory
+from orchestra.cxdb.directory import LOST, Directory
 from orchestra.cxdb.files import Files, translated
 from orchestra.cxdb.handle import Handle
 from orchestra.cxdb.holds import FileHold, holder_of
+from orchestra.cxdb.layout import HEADS, PATHS
+from orchestra.cxdb.mend import mend
 from orchestra.cxdb.metadata import NO_METADATA, ChainMetadata, metadata_of
 from orchestra.cxdb.reader import Reader
 from orchestra.cxdb.wal import CAPACITY, SETTLED, State
@@ -27,6 +29,9 @@ from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
 
 WATCH_SECONDS = 0.1
 """How often a watcher looks at the lock file."""
+
+REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse"}
+"""File systems of other machines: a lock there, or the order of writes, is not to be relied on (S7)."""
 
 
 def _now_ms() -> int:
@@ -42,6 +47,7 @@ class EmbeddedStore(Handle):
         path: str | PathLike[str],
         *,
         read_only: bool = False,
+        salvage: bool = False,
         files: Files | None = None,
         now_ms: Callable[[], int] = _now_ms,
         progress: Progress = quiet,
@@ -49,8 +55,10 @@ class EmbeddedStore(Handle):
     ) -> EmbeddedStore:
         """Open a folder, and make it where it is not there; ``read_only`` neither makes nor changes a file.
 
-        ``progress`` is told of the one pass over a folder that CXDB wrote. Raises ``StoreUnreachable``
-        (not there, or somebody else wrote while batches were in the log), ``StoreFull``, ``Damaged``.
+        ``salvage`` goes on with what is left where files have lost bytes that were written; what was known
+        of them moves to ``orchestra/lost``. ``progress`` is told of the one pass over a folder that CXDB
+        wrote. Raises ``StoreUnreachable`` (not there, or somebody else wrote while batches were in the log),
+        ``StoreFull``, ``Damaged``.
         """
         layer = files if files is not None else Files()
         place = str(path)
@@ -58,7 +66,7 @@ class EmbeddedStore(Handle):
             directory = Directory(place, layer, read_only=read_only, capacity=capacity)
             store = cls(directory, now_ms=now_ms, progress=progress)
             try:
-                store._begin()
+                store._begin(salvage=salvage)
             except BaseException:
                 store._let_go()
                 raise
@@ -214,8 +222,21 @@ class EmbeddedStore(Handle):
             return holder_of(self._files, self._directory.at(f"orchestra/locks/{context_id}"))
 
     async def health(self) -> Health:
-        """What works and what does not."""
-        return Health(kind="embedded", place=self._directory.path)
+        """What works and what does not, as far as can be seen without reading all."""
+        with self._reading():
+            return Health(kind="embedded", place=self._directory.path, findings=tuple(self._findings()))
+
+    def _findings(self) -> Iterator[tuple[str, str]]:
+        directory = self._directory
+        kind = self._files.file_system(directory.path)
+        if kind in REMOTE:
+            yield f"the folder is on {kind}, where locks do not hold", "put it on a local disk: --store DIR"
+        for offset in self._contexts.bad_heads:
+            yield f"{PATHS[HEADS]} at byte {offset}: a record fails its check sum", "orchestra doctor --deep"
+        lost = directory.at(LOST)
+        count = len(self._files.listdir(lost)) if self._files.exists(lost) else 0
+        if count:
+            yield f"{lost} holds {count} pieces that were set aside", "look at them, then delete them"
 
     async def deep_check(self) -> list[Finding]:
         """Look at every record (S8); empty where all is well. Takes about a minute for a million turns."""
@@ -244,6 +265,17 @@ class EmbeddedStore(Handle):
                 self._directory.publish(self._directory.state._replace(flags=SETTLED))
             self._wrote = False
 
+    async def mend(self) -> list[Finding]:
+        """Make anew what can be made from the other files (S8); what was wrong and is not any more."""
+        with self._writing():
+            self._cut()
+            mended = mend(self._directory, self._reader(1))
+            if not self._hashes.whole():
+                self._hashes.discard()
+                self._hashes.load(keep=True)
+                mended.append(Finding("orchestra/hashes", 0, "fails its check sum"))
+            return mended
+
     # --- looking things up -------------------------------------------------------------------------
 
     def _reader(self, limit: int) -> Reader:
@@ -270,7 +302,7 @@ class EmbeddedStore(Handle):
         return self._reader(1).root(turn_id)
 
     def _blob_place(self, digest: bytes) -> int:
-        offset = self._hashes.find(digest)
+        offset = self._hashes.find_surely(digest)
         if offset is None:
             raise SessionNotFound(f"no blob {digest.hex()}")
         return offset

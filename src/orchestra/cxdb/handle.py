@@ -46,7 +46,7 @@ class Handle:
 
     # --- taking turns with other processes ---------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _begin(self, *, salvage: bool) -> None:
         if self._directory.read_only:
             recovery.look(self._directory, self._progress)
             self._behind = self._directory.written_state()
@@ -55,9 +55,9 @@ class Handle:
         else:
             self._files.lock(self._directory.lock_fd)
             try:
-                recovery.recover(self._directory, self._progress)
+                recovery.recover(self._directory, self._progress, salvage=salvage)
                 self._contexts.load()
-                self._hashes.load()
+                self._hashes.load(keep=True)
                 if self._contexts.behind > MANY_BEHIND:
                     self._contexts.save()
             finally:

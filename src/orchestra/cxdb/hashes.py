@@ -88,12 +88,21 @@ class Hashes:
         self._runs: list[Run] = []
         self._newest: dict[bytes, int] = {}
         self._covered = 0
+        self._keep = False
         self._seen = 0
         """How many entries of blobs.idx are known, in a run or in memory."""
 
     def recent(self, digest: bytes) -> int | None:
         """The pack offset of a blob that is known in memory."""
         return self._newest.get(digest)
+
+    def find_surely(self, digest: bytes) -> int | None:
+        """The same, and where it is not found the runs are verified, and made anew in memory if damaged."""
+        offset = self.find(digest)
+        if offset is None and not self.whole():
+            self.load(trust=False)
+            offset = self.find(digest)
+        return offset
 
     def find(self, digest: bytes) -> int | None:
         """The pack offset of a blob, or None where the store has none with that hash."""
@@ -132,12 +141,17 @@ class Hashes:
 
     # --- runs ------------------------------------------------------------------------------------
 
-    def load(self) -> None:
-        """Map the runs that are there, and read in what they do not cover."""
+    def load(self, *, keep: bool = False, trust: bool = True) -> None:
+        """Map the runs that are there, and read in what they do not cover.
+
+        Runs that are made meanwhile are written when ``keep`` (under the store's lock). Without ``trust``,
+        those on disk are left alone.
+        """
         self.close()
         self._newest.clear()
+        self._keep = keep and not self._directory.read_only
         end = self._directory.state.lengths[INDEX] // _SIZE
-        for start, stop, name in _longest(self._names(), end):
+        for start, stop, name in _longest(self._names(), end) if trust else []:
             run = self._open(name, start, stop)
             if run is None:
                 break
@@ -145,6 +159,7 @@ class Hashes:
             self._covered = stop
         while end - self._covered > 2 * NEWEST:
             self._cover(min(end, self._covered + _STEP))
+        self._keep = not self._directory.read_only
         self._seen = self._covered
         self.catch_up()
 
@@ -207,11 +222,12 @@ class Hashes:
         self._covered = end
         for old in merged:
             old.close()
-            if not directory.read_only:
-                directory.files.unlink(directory.at(f"{FOLDER}/{old.name}"))
+            path = directory.at(f"{FOLDER}/{old.name}")
+            if self._keep and directory.files.exists(path):
+                directory.files.unlink(path)
 
     def _made(self, name: str, start: int, end: int, numbers: array[int]) -> Run:
-        if not self._directory.read_only:
+        if self._keep:
             self._write(name, numbers.tobytes())
             run = self._open(name, start, end)
             if run is not None:

@@ -25,7 +25,7 @@ from orchestra.cxdb.wal import (
 from orchestra.errors import StoreUnreachable
 
 
-def recover(directory: Directory, progress: Progress) -> None:
+def recover(directory: Directory, progress: Progress, *, salvage: bool = False) -> None:
     """Make the files agree with the log, and say where the store stands.
 
     Raises ``StoreUnreachable`` where another program wrote while the log was live, and ``Damaged`` where
@@ -47,9 +47,14 @@ def recover(directory: Directory, progress: Progress) -> None:
         redo(directory, header, records)
         directory.publish(state)
         return
-    for number, (size, base) in enumerate(zip(sizes, header.base, strict=True)):
-        if size < base:
-            raise damaged(number, size, f"the file has lost {base - size} bytes that were written")
+    lost = [number for number in range(len(PATHS)) if sizes[number] < header.base[number]]
+    if lost and salvage:
+        set_aside(directory)
+        start_log(directory, progress)
+        return
+    if lost:
+        gone = header.base[lost[0]] - sizes[lost[0]]
+        raise damaged(lost[0], sizes[lost[0]], f"the file has lost {gone} bytes that were written")
     if sizes != header.base:
         directory.state = state
         cut(directory, adopt(directory, state, progress))

@@ -1,0 +1,122 @@
+"""Making anew what the other files tell: turns.idx, blobs.idx, turns.meta and our check records (S8).
+
+Records are written over in place, under the store's lock and with an empty log; nothing gets longer or
+shorter, so a mend that is interrupted is begun again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from zlib import crc32
+
+from orchestra.cxdb.check import Finding, deep_check
+from orchestra.cxdb.derive import derived_meta
+from orchestra.cxdb.directory import Directory
+from orchestra.cxdb.layout import (
+    BLOB_EXTRA,
+    BLOB_HEADER,
+    CHECK_SIZE,
+    CHECKS,
+    INDEX,
+    INDEX_ENTRY,
+    LOG,
+    META,
+    PACK,
+    PATHS,
+    TURN_INDEX,
+    TURN_INDEX_ENTRY,
+    TURN_SIZE,
+    check_record,
+    index_entry,
+    intact,
+    read_blob_header,
+    read_check,
+    read_index_entry,
+    read_turn,
+)
+from orchestra.cxdb.reader import Reader
+from orchestra.errors import StoreError
+
+
+def mend(directory: Directory, reader: Reader) -> list[Finding]:
+    """Mend what can be; gives what was wrong and is not any more."""
+    wrong = list(deep_check(directory, lambda _what, _done, _all: None))
+    if not wrong:
+        return []
+    for number, offset, data in _remade(directory, reader, {finding.file for finding in wrong}):
+        directory.files.pwrite(directory.fds[number], data, offset)
+        directory.files.fdatasync(directory.fds[number])
+    left = set(deep_check(directory, lambda _what, _done, _all: None))
+    return [finding for finding in wrong if finding not in left]
+
+
+def _remade(directory: Directory, reader: Reader, names: set[str]) -> Iterator[tuple[int, int, bytes]]:
+    if PATHS[INDEX] in names:
+        yield from _entries(directory)
+    if PATHS[TURN_INDEX] in names:
+        yield from _places(directory)
+    if PATHS[CHECKS] in names:
+        yield from _checks(directory, reader)
+    if PATHS[META] in names:
+        yield from _metas(directory, reader)
+
+
+def _entries(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
+    """An entry of blobs.idx that does not fit its blob is that of the blob behind the one before."""
+    behind = 0
+    for at in range(0, directory.state.lengths[INDEX], INDEX_ENTRY.size):
+        data = directory.read(INDEX, INDEX_ENTRY.size, at)
+        wanted, size = _entry_at(directory, read_index_entry(data).offset)
+        if wanted != data:
+            wanted, size = _entry_at(directory, behind)
+            if wanted:
+                yield INDEX, at, wanted
+        if wanted:
+            behind = read_index_entry(wanted).offset + size
+
+
+def _entry_at(directory: Directory, offset: int) -> tuple[bytes, int]:
+    """The entry of the blob at an offset of the pack, and the blob's size there; empty where there is none."""
+    header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, offset)) if offset < 1 << 62 else None
+    if header is None:
+        return b"", 0
+    size = BLOB_EXTRA + header.stored_size
+    if not intact(directory.read_all(PACK, offset, offset + size)):
+        return b"", 0
+    return index_entry(header.digest, offset, header.raw_size, header.stored_size, header.codec), size
+
+
+def _places(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
+    for at in range(0, directory.state.lengths[LOG], TURN_SIZE):
+        record = read_turn(directory.read(LOG, TURN_SIZE, at))
+        if record is not None:
+            yield TURN_INDEX, at // TURN_SIZE * TURN_INDEX_ENTRY.size, TURN_INDEX_ENTRY.pack(record.turn_id, at)
+
+
+def _checks(directory: Directory, reader: Reader) -> Iterator[tuple[int, int, bytes]]:
+    for at in range(0, directory.state.lengths[LOG], TURN_SIZE):
+        place = at // TURN_SIZE
+        record = read_turn(directory.read(LOG, TURN_SIZE, at))
+        known = read_check(directory.read(CHECKS, CHECK_SIZE, place * CHECK_SIZE))
+        if record is None or (known is not None and known.turn_id == record.turn_id):
+            continue
+        try:
+            yield CHECKS, place * CHECK_SIZE, check_record(reader.check(place, record))
+        except StoreError:
+            continue
+
+
+def _metas(directory: Directory, reader: Reader) -> Iterator[tuple[int, int, bytes]]:
+    for at in range(0, directory.state.lengths[LOG], TURN_SIZE):
+        record = read_turn(directory.read(LOG, TURN_SIZE, at))
+        check = read_check(directory.read(CHECKS, CHECK_SIZE, at // TURN_SIZE * CHECK_SIZE))
+        if record is None or check is None or check.turn_id != record.turn_id:
+            continue
+        if crc32(directory.read(META, check.meta_size, check.meta_offset)) == check.meta_crc:
+            continue
+        try:
+            made = derived_meta(check.turn_id, reader.blob(check.pack_offset, record.payload_hash))
+        except StoreError:
+            continue
+        if made is not None and crc32(made) == check.meta_crc:
+            yield META, check.meta_offset, made
