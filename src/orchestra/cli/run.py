@@ -13,7 +13,7 @@ from orchestra.cli.options import AsJson, Colour, Config, Store
 def run(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="A .dot file, or - for standard input.")],
     variables: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Variables of the run.", show_default=False)
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Variables of the run.", show_default=False)
     ] = None,
     simulate: Annotated[
         Path | None, typer.Option("--simulate", metavar="FILE", help="What nodes answer, as a YAML script.")

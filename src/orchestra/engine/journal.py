@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from orchestra.ports import Clock, NewTurn, Store
@@ -111,18 +111,7 @@ class Journal:
     def _perhaps_whole(self, event: CheckpointSaved) -> CheckpointSaved:
         if self._bytes <= max(WHOLE_EVERY, WHOLE_FACTOR * self._whole_size):
             return event
-        return CheckpointSaved(
-            current_node=event.current_node,
-            next_node=event.next_node,
-            completed=event.completed,
-            visit=event.visit,
-            retries=event.retries,
-            changes=event.changes,
-            kind=event.kind,
-            mailbox=event.mailbox,
-            started_ms=event.started_ms,
-            state=dump(self.state),
-        )
+        return replace(event, state=dump(self.state))
 
     def _tell(self, recorded: Recorded) -> None:
         for listener in tuple(self._listeners):

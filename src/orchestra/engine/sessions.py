@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestra.engine.journal import Journal, Listener
 from orchestra.errors import SessionNotFound, UnknownEvent
@@ -86,7 +86,7 @@ async def open_session(
     title = redactor.text(_title(started))
     pipeline = f"pipeline:{started.pipeline}"
     journal.record(
-        _at_mailbox(started, mailbox),
+        replace(started, mailbox=mailbox),
         metadata=_metadata(title, [pipeline, f"id:{session}", "kind:run"], origin, clock.now_ms()),
     )
     await journal.flush()
@@ -97,23 +97,6 @@ async def open_session(
     declared = BY_CLASS[SessionOpened]
     await store.append(mailbox, [NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)])
     return Opened(session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
-
-
-def _at_mailbox(started: PipelineStarted, mailbox: int) -> PipelineStarted:
-    return PipelineStarted(
-        pipeline=started.pipeline,
-        goal=started.goal,
-        label=started.label,
-        dot=started.dot,
-        file=started.file,
-        graph_hash=started.graph_hash,
-        config_hash=started.config_hash,
-        variables=started.variables,
-        mailbox=mailbox,
-        simulation=started.simulation,
-        backend=started.backend,
-        version=started.version,
-    )
 
 
 def _title(started: PipelineStarted) -> str:
