@@ -165,7 +165,7 @@ class Runner:
                 status=outcome.status.value,
                 prompt=stage.prompted,
                 response=stage.responded,
-                failure_reason=clean(outcome.failure_reason or outcome.notes),
+                failure_reason=outcome.failure_reason or outcome.notes,
                 failure_class=outcome.failure_class.value if outcome.failure_class else "",
                 delay_ms=delay,
             )
@@ -176,20 +176,19 @@ class Runner:
     ) -> StageCompleted | StageFailed:
         entered = self._journal.state.stage
         duration = self._clock.now_ms() - entered.entered_ms if entered is not None else 0
-        suggested = tuple(outcome.suggested_next_ids)
         if outcome.status is Status.FAIL and kind != "conditional":
             return StageFailed(
                 node=step.node,
                 handler=kind,
                 visit=step.visit,
                 attempt=step.attempt,
-                preferred_label=clean(outcome.preferred_label),
-                suggested_next_ids=suggested,
+                preferred_label=outcome.preferred_label,
+                suggested_next_ids=tuple(outcome.suggested_next_ids),
                 prompt=stage.prompted,
                 response=stage.responded,
                 context_updates=updates,
-                notes=clean(outcome.notes),
-                failure_reason=clean(outcome.failure_reason),
+                notes=outcome.notes,
+                failure_reason=outcome.failure_reason,
                 failure_class=outcome.failure_class.value if outcome.failure_class else "",
                 edge=outcome.edge,
                 duration_ms=max(0, duration),
@@ -201,12 +200,12 @@ class Runner:
             attempt=step.attempt,
             status=outcome.status.value,
             word=outcome.word,
-            preferred_label=clean(outcome.preferred_label),
-            suggested_next_ids=suggested,
+            preferred_label=outcome.preferred_label,
+            suggested_next_ids=tuple(outcome.suggested_next_ids),
             prompt=stage.prompted,
             response=stage.responded,
             context_updates=updates,
-            notes=clean(outcome.notes),
+            notes=outcome.notes,
             edge=outcome.edge,
             duration_ms=max(0, duration),
         )

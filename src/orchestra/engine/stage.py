@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from orchestra.engine.journal import Journal
 from orchestra.errors import StoreError
@@ -17,6 +19,9 @@ from orchestra.run.steps import Execute
 
 _TERMINAL = (FileNotFoundError, NotImplementedError, PermissionError)
 """Exceptions that another attempt would meet again: a missing file or command, configuration (E20)."""
+
+WORDS = 4096
+"""Characters of a reason, a remark or a label that are kept: they stand in the state, which stays small (S17)."""
 
 
 class Stage:
@@ -93,12 +98,12 @@ async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, 
     except StoreError:
         raise
     except BaseExceptionGroup as group:
-        store = group.subgroup(StoreError)
-        if store is not None:
-            raise store.exceptions[0] from group
+        lost = group.subgroup(StoreError)
+        if lost is not None:
+            raise _first(lost) from group
         if not isinstance(group, Exception):
             raise
-        return _raised(group.exceptions[0])
+        return _raised(_first(group))
     except Exception as error:  # noqa: BLE001  the wall: a handler's exception is the node's failure
         return _raised(error)
     return _reported(node, outcome)
@@ -109,37 +114,104 @@ async def _within(
 ) -> Outcome | None:
     try:
         async with asyncio.timeout(seconds) as limit:
-            return await handler(node, context, graph, stage)
+            outcome = await handler(node, context, graph, stage)
     except TimeoutError:
-        if limit.expired():
-            return failed(f"timeout after {shown}", FailureClass.TRANSIENT)
-        raise
+        if not limit.expired():
+            raise
+    if limit.expired():  # also where the handler swallowed its cancellation
+        return failed(f"timeout after {shown}", FailureClass.TRANSIENT)
+    return outcome
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _raised(error: BaseException) -> Outcome:
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return failed(clean(text), FailureClass.TERMINAL if isinstance(error, _TERMINAL) else None)
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001  an exception that cannot even be shown still fails only its node
+        words = ""
+    text = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return failed(text, FailureClass.TERMINAL if isinstance(error, _TERMINAL) else None)
 
 
 def _reported(node: Node, outcome: Outcome | None) -> Outcome:
-    if outcome is not None:
+    if outcome is None:
+        if node.flag("auto_status"):
+            return Outcome(status=Status.SUCCESS, notes="auto_status: the handler reported nothing")
+        return failed("the handler reported nothing (auto_status=true would make that a success)")
+    problem = _malformed(outcome)
+    return failed(problem, FailureClass.TERMINAL) if problem else outcome
+
+
+def _malformed(outcome: Any) -> str:
+    """What is wrong with the form of a handler's report; empty when nothing is."""
+    if not isinstance(outcome, Outcome):
+        return f"the handler reported a {type(outcome).__name__}, not an Outcome"
+    found: Any = outcome
+    for name, kind in _FORMS:
+        if not isinstance(getattr(found, name), kind):
+            return f"the handler reported {getattr(found, name)!r} as its {name}"
+    if not all(isinstance(node_id, str) for node_id in found.suggested_next_ids):
+        return f"the handler reported {found.suggested_next_ids!r} as its suggested_next_ids"
+    if not 0 <= found.retry_after < LONGEST_WAIT:
+        return f"the handler reported {found.retry_after!r} as its retry_after"
+    return ""
+
+
+_FORMS: tuple[tuple[str, Any], ...] = (
+    ("status", Status),
+    ("word", str),
+    ("edge", str),
+    ("preferred_label", str),
+    ("suggested_next_ids", list | tuple),
+    ("context_updates", Mapping),
+    ("notes", str),
+    ("failure_reason", str),
+    ("failure_class", FailureClass | None),
+    ("retry_after", int | float),
+)
+
+LONGEST_WAIT = 365 * 24 * 3600
+"""Seconds; a provider that asks for more is not believed."""
+
+
+def _words(text: str) -> str:
+    """A text that a handler reported as it is recorded: in clean Unicode and of a bounded length."""
+    text = clean(text)
+    return text if len(text) <= WORDS else f"{text[:WORDS]}… ({len(text)} characters)"
+
+
+def _recordable(outcome: Outcome) -> Outcome:
+    """The same outcome in words that can be recorded; the same object where it is so already."""
+    label, notes, reason = outcome.preferred_label, outcome.notes, outcome.failure_reason
+    suggested = tuple(outcome.suggested_next_ids)
+    words = (_words(label), _words(notes), _words(reason), tuple(map(clean, suggested)))
+    if words == (label, notes, reason, suggested):
         return outcome
-    if node.flag("auto_status"):
-        return Outcome(status=Status.SUCCESS, notes="auto_status: the handler reported nothing")
-    return failed("the handler reported nothing (auto_status=true would make that a success)")
+    label, notes, reason, suggested = words
+    return replace(outcome, preferred_label=label, notes=notes, failure_reason=reason, suggested_next_ids=suggested)
 
 
 def admitted(
     node: Node, outcome: Outcome, own: frozenset[str]
 ) -> tuple[Outcome, dict[str, Json], list[WarningRaised]]:
-    """The outcome, its context updates made plain, and warnings for the keys that were dropped.
+    """The outcome as it is recorded, its context updates made plain, and warnings for the keys that were dropped.
 
     ``own`` are the roots of reserved keys that the node's handler writes itself. An update that is no JSON
     value fails the node: a value silently changed would be worse.
     """
+    outcome = _recordable(outcome)
+    given: Mapping[Any, object] = outcome.context_updates
     updates: dict[str, Json] = {}
-    warnings = []
-    for key, value in outcome.context_updates.items():
+    warnings: list[WarningRaised] = []
+    for key, value in given.items():
+        if not isinstance(key, str):
+            return failed(f"context update {key!r}: its key is no text", FailureClass.TERMINAL), {}, warnings
         if reserved(key) and key.partition(".")[0] not in own:
             message = f"{node.id} may not write {key!r}, which belongs to the engine: the update was dropped"
             warnings.append(WarningRaised(message=message, rule="reserved_key", node=node.id))
