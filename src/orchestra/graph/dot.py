@@ -122,8 +122,10 @@ class _Parser(ListReader):
         self.root.opened = self.start
         if self.is_mark("{"):
             self.advance()
-        else:
-            self.error(f"'{{' is wanted after the graph's name, not {self.shown()}", fix=f"write digraph {name} {{")
+            return name
+        self.error(f"'{{' is wanted after the graph's name, not {self.shown()}", fix=f"write digraph {name} {{")
+        if self.kind != "id":
+            raise Stop
         return name
 
     def no_digraph(self) -> None:
@@ -173,7 +175,8 @@ class _Parser(ListReader):
             return True
         if self.is_mark("}"):
             self.error("this '}' closes nothing: the graph has ended already", fix="take it out")
-            self.advance()
+            while self.is_mark("}"):
+                self.advance()
             return self.kind == "end"
         if self.word in ("digraph", "graph", "strict"):
             return True
@@ -377,7 +380,7 @@ class _Parser(ListReader):
     def subgraph(self, chain: list[Ends] | None) -> None:
         self.advance()
         name = ""
-        if not self.is_mark("{"):
+        if self.kind == "string" or self.names():
             name = self.identifier("a subgraph's name")
         if not self.is_mark("{"):
             self.error(f"'{{' is wanted after subgraph, not {self.shown()}", fix="write subgraph NAME { … }")
@@ -456,6 +459,7 @@ class _Parser(ListReader):
                 self.subgraph(ends)
                 return
             if self.kind != "string" and not self.names():
+                self.connect(ends, self.scope.edge_defaults)
                 self.no_target()
             start = self.start
             name = self.identifier("a node's id")

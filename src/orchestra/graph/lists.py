@@ -30,8 +30,7 @@ class ListReader(Reader):
         fresh = True
         while True:
             trivia = TRIVIA.match(text, at)
-            at = at if trivia is None else trivia.end()
-            match = ATTRIBUTE.match(text, at)
+            match = ATTRIBUTE.match(text, at if trivia is None else trivia.end())
             if match is None or match["key"] in KEYWORDS or match["word"] in KEYWORDS:
                 break
             self.everyday(match, table, found)
@@ -91,6 +90,8 @@ class ListReader(Reader):
             self.word, self.kind = "]", "mark"
             return True
         if self.no_quote():
+            if self.is_mark("="):
+                self.value({}, "", self.span(), None)
             return True
         self.error(f"an attribute key=value or ']' is wanted here, not {self.shown()}", fix="write key=value")
         return self.skip_list()
@@ -131,8 +132,10 @@ class ListReader(Reader):
         if begin and self.text[begin - 1] == '"':
             fix = 'write \\" for a quote inside a text' if bare else 'one " at each end is enough'
             self.error("a quote ends the text here", fix=fix, start=begin - 1, end=begin)
-        elif self.is_mark(",;]"):
+        elif self.is_mark(",;]") or self.kind == "id":
             self.error(f"{key!r} has no value", fix=f"write {key}=…; {several}", start=begin, end=key_span.end)
+            while self.kind == "id" and self.peek() not in ("=", "."):
+                self.advance()
             return
         else:
             self.error(f"'=' is wanted after {key!r}, not {self.shown()}", fix=f"write {key}=…; {several}")
@@ -245,18 +248,21 @@ class ListReader(Reader):
 
     def skip_html(self) -> None:
         """Go on after an HTML text: after the bracket that closes it, and what touches that."""
-        closing = self.text.find("]", self.start, self.line_end(self.start))
-        if not self.text.startswith("<<", self.start) and closing >= 0:
-            last = self.text.rfind(">", self.start, closing)
-            if last >= 0:
-                self.go(last + 1)
-                return
+        line = self.line_end(self.start)
+        closing = self.text.find("]", self.start, line)
+        nested = self.text.startswith("<<", self.start)
         depth = 0
         for match in re.compile("[<>]").finditer(self.text, self.start):
             depth += 1 if match[0] == "<" else -1
-            if depth == 0:
+            if nested and match.start() > line and closing >= 0:
+                break
+            if depth == 0 and (nested or closing < 0):
                 self.go(match.end())
                 return
+        if closing >= 0:
+            last = self.text.rfind(">", self.start, closing)
+            self.go(closing if nested else last + 1 if last >= 0 else closing)
+            return
         raise Stop
 
     def take(

@@ -34,6 +34,8 @@ class Reader:
         self.word = ""
         self.start = self.end = self.before = 0
         self.long_string: int | None = None
+        self.unseen: set[str] = set()
+        self.ended = False
         match = FIRST_LINE.match(self.text)
         if match is not None:
             self.end = match.end()
@@ -43,16 +45,32 @@ class Reader:
     def advance(self) -> None:
         """Read the next word. Raises ``Stop`` at a string or a comment that never ends."""
         self.before = self.end
-        match = WORD.match(self.text, self.next_at())
-        assert match is not None
-        assert match.lastgroup is not None
-        self.kind, self.word = match.lastgroup, match[0]
-        self.start, self.end = match.span()
+        self.read()
+        while self.kind == "bad" and not self.word.isprintable():
+            self.invisible()
+            self.read()
         if self.kind == "string":
             if "\n" in self.word:
                 self.lines()
         elif self.kind in ("open_string", "open_comment"):
             self.open_ended()
+
+    def read(self) -> None:
+        """The next word as it stands."""
+        match = WORD.match(self.text, self.next_at())
+        assert match is not None
+        assert match.lastgroup is not None
+        self.kind, self.word = match.lastgroup, match[0]
+        self.start, self.end = match.span()
+
+    def invisible(self) -> None:
+        """Note a character that looks like white space, or like nothing, and is neither; each only once."""
+        if self.word not in self.unseen:
+            self.unseen.add(self.word)
+            self.error(
+                f"the invisible character U+{ord(self.word):04X} is no white space in DOT",
+                fix="write a plain space, here and wherever else it stands",
+            )
 
     def go(self, at: int) -> None:
         """Read on from an offset."""
@@ -116,7 +134,10 @@ class Reader:
     def error(
         self, message: str, *, fix: str = "", start: int | None = None, end: int | None = None, rule: str = "syntax"
     ) -> None:
-        """Note an error. Raises ``Stop`` when there are too many."""
+        """Note an error. Raises ``Stop`` when there are too many, and after the first at the end of the file."""
+        if self.ended:
+            raise Stop
+        self.ended = self.kind == "end" and rule == "syntax"
         if self.long_string is not None and rule == "syntax" and not fix:
             line, column = self.source.position(self.long_string)
             fix = f"is the text that begins at line {line}, column {column} closed where you meant it?"
@@ -135,8 +156,6 @@ class Reader:
         """The word at hand as a message shows it."""
         if self.kind == "end":
             return "the end of the file"
-        if self.kind == "bad" and not self.word.isprintable():
-            return f"the invisible character U+{ord(self.word):04X}"
         text = (
             self.word if self.kind != "bad" else self.text[self.start : glued(self.text, self.start)] or self.word
         )
@@ -147,9 +166,13 @@ class Reader:
         if self.kind != "bad" or self.word not in QUOTES:
             return False
         self.error(f"{self.word} is no quote in DOT", fix='use the plain "')
-        line = self.line_end(self.start)
-        ends = [at for mark in QUOTES[self.word] if (at := self.text.find(mark, self.end, line)) >= 0]
-        self.go(min(ends) + 1 if ends else self.end)
+        line, at = self.line_end(self.start), self.start
+        while self.text[at : at + 1] in QUOTES:
+            ends = [end for mark in QUOTES[self.text[at]] if (end := self.text.find(mark, at + 1, line)) >= 0]
+            at = min(ends, default=at) + 1
+            if not ends:
+                break
+        self.go(at)
         return True
 
     def line_end(self, at: int) -> int:
