@@ -15,6 +15,7 @@ from store_script import PICTURES, SCRIPT, TIME, append, new, picture, run
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.faults import CountingFiles, KilledFiles, LossyFiles, PowerCut, RefusedFiles
 from orchestra.cxdb.files import Files
+from orchestra.cxdb.packing import digest_of
 from orchestra.errors import StoreError, StoreFull, StoreUnreachable
 
 SMALL_LOG = 8192 + 9000
@@ -196,3 +197,43 @@ def test_an_append_costs_one_sync(quick_path: Path) -> None:
     assert files.calls.count("fdatasync") == 50
     assert files.calls.count("sync_folder") == 0
     run(store.close())
+
+
+LARGE = random.Random(3).randbytes(40_000)
+"""A blob for which the log has no room."""
+
+
+def test_a_batch_that_is_larger_than_the_log_is_whole_or_not_there(quick_path: Path) -> None:
+    def store_it(path: Path, files: Files) -> None:
+        store = opened(path, files)
+        run(store.create())
+        run(store.append(1, [new("small")]))
+        run(store.append(1, [new("large")], blobs=(LARGE,)))
+        done.append(1)
+        run(store.append(1, [new("after")]))
+        run(store.close())
+
+    done: list[int] = []
+    counted = CountingFiles()
+    store_it(quick_path / "counted", counted)
+    for at in range(len(counted.calls)):
+        done.clear()
+        files = LossyFiles(cut_at=at)
+        with pytest.raises(PowerCut):
+            store_it(quick_path / "store", files)
+        after = quick_path / "after"
+        after.mkdir()
+        files.after_power_cut(str(quick_path / "store"), str(after), random.Random(at))
+        store = opened(after)
+        contexts = run(store.contexts())
+        texts = [turn.payload for turn in run(store.turns(1))] if contexts else []
+        assert texts in [[], [b"small"], [b"small", b"large"], [b"small", b"large", b"after"]]
+        if done:
+            assert b"large" in texts
+        if b"large" in texts:
+            assert run(store.get_blob(digest_of(LARGE))) == LARGE
+        assert run(store.deep_check()) == []
+        run(store.close())
+        assert (after / "orchestra/wal").stat().st_size <= max(SMALL_LOG, 8192 + 50_000)
+        shutil.rmtree(quick_path / "store")
+        shutil.rmtree(after)

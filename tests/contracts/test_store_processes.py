@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -302,4 +303,34 @@ def test_a_reader_follows_a_writer(quick_path: Path) -> None:
         assert run(reader.head(context)).turn_id == turn.turn_id
         assert run(reader.turns(context, limit=1)) == [turn]
     run(reader.close())
+    run(store.close())
+
+
+def test_a_forked_process_may_not_use_its_parents_store(quick_path: Path) -> None:
+    store = opened(quick_path)
+    run(store.create())
+
+    def use() -> None:
+        with pytest.raises(StoreError, match="fork"):
+            run(store.head(1))
+
+    with child(use) as pid:
+        assert ended(pid) == 0
+    run(store.close())
+
+
+def test_threads_of_one_process_share_a_store(quick_path: Path) -> None:
+    store = opened(quick_path)
+    run(store.create())
+
+    def some(name: int) -> None:
+        for number in range(40):
+            run(store.append(1, [new(f"{name} {number} a"), new(f"{name} {number} b")]))
+            run(store.turns(1, limit=4))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(some, range(4)))
+    chain = run(store.turns(1, limit=1000))
+    assert [turn.turn_id for turn in chain] == list(range(1, 321))
+    assert_batches_whole(chain, 2)
     run(store.close())

@@ -18,6 +18,9 @@ PATH = "orchestra/contexts"
 _ENTRY = struct.Struct("<QQIIQQ")
 _SIZE = _ENTRY.size + CRC.size
 _CHUNK = 1024
+_LOOKS = 3
+"""How often an entry that fails its check sum is read: another process may have been writing it."""
+
 MOST = 1 << 26
 """The largest context id that the table has room for; larger ones are read from heads.tbl at each opening."""
 
@@ -131,8 +134,19 @@ class Contexts:
     def _stored(self, context_id: int) -> Standing | None:
         if self._fd == MISSING or self._spoiled or not 0 < context_id <= MOST:
             return None
-        data = self._directory.files.pread(self._fd, _SIZE, context_id * _SIZE)
-        return self._entry(data, context_id)
+        for _ in range(_LOOKS):
+            data = self._directory.files.pread(self._fd, _SIZE, context_id * _SIZE)
+            try:
+                return self._entry(data, context_id)
+            except _BadTable:
+                continue
+        raise _BadTable
+
+    def _entry_or_again(self, data: bytes, context_id: int) -> Standing | None:
+        try:
+            return self._entry(data, context_id)
+        except _BadTable:
+            return self._stored(context_id)
 
     def _entry(self, data: bytes, context_id: int) -> Standing | None:
         if len(data) < _SIZE or not any(data):
@@ -152,7 +166,7 @@ class Contexts:
             data = files.pread(self._fd, (last - first + 1) * _SIZE, first * _SIZE)
             for context_id in range(last, first - 1, -1):
                 at = (context_id - first) * _SIZE
-                found = self._entry(data[at : at + _SIZE], context_id)
+                found = self._entry_or_again(data[at : at + _SIZE], context_id)
                 if found is not None:
                     yield found
             last = first - 1

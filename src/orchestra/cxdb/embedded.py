@@ -61,7 +61,7 @@ class EmbeddedStore(Handle):
         ``StoreFull``, ``Damaged``.
         """
         layer = files if files is not None else Files()
-        place = str(path)
+        place = layer.absolute(str(path))
         with translated(place):
             directory = Directory(place, layer, read_only=read_only, capacity=capacity)
             store = cls(directory, now_ms=now_ms, progress=progress)

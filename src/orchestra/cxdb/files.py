@@ -107,6 +107,10 @@ class Files:
         best = max(above, key=lambda m: len(m[4]), default=None)
         return best[best.index("-") + 1] if best is not None and "-" in best else ""
 
+    def absolute(self, path: str) -> str:
+        """The path, whatever the current folder will be."""
+        return os.path.abspath(path)  # noqa: PTH100  paths are strings here
+
     def same_file(self, fd: int, path: str) -> bool:
         """Whether the open file is the one that stands at ``path``."""
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import getpid
+from threading import RLock
 
 from orchestra.cxdb import recovery
 from orchestra.cxdb.adopt import Progress
@@ -43,6 +45,8 @@ class Handle:
         self._behind: State | None = None
         self._wrote = False
         self._closed = False
+        self._pid = getpid()
+        self._mutex = RLock()
 
     # --- taking turns with other processes ---------------------------------------------------------
 
@@ -70,26 +74,35 @@ class Handle:
             raise StoreFull(f"{directory.path} was opened for reading only")
         self._check_open()
         try:
-            self._files.lock(directory.lock_fd)
-            try:
-                self._catch_up_locked()
-                yield
-            finally:
-                self._files.unlock(directory.lock_fd)
+            with self._mutex:
+                self._files.lock(directory.lock_fd)
+                try:
+                    self._catch_up_locked()
+                    yield
+                finally:
+                    self._files.unlock(directory.lock_fd)
+        except StoreError:
+            raise
         except OSError as error:
             self._suspect = True
             raise trouble(error, directory.path) from error
+        except BaseException:
+            self._suspect = True
+            raise
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         self._check_open()
         try:
-            self._catch_up()
-            yield
+            with self._mutex:
+                self._catch_up()
+                yield
         except OSError as error:
             raise trouble(error, self._directory.path) from error
 
     def _check_open(self) -> None:
+        if self._pid != getpid():
+            raise StoreError(f"{self._directory.path} was opened before a fork; open it again")
         if self._closed:
             raise StoreError(f"{self._directory.path} was closed")
         if self._refusal is not None:

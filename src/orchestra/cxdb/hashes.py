@@ -32,6 +32,8 @@ NEWEST = 8192
 _STEP = 1 << 18
 """How many entries are read at a time when runs are made anew."""
 
+_LOOKS = 3
+
 _PLACE_BITS = 28
 _PLACES = (1 << _PLACE_BITS) - 1
 _SIZE = INDEX_ENTRY.size
@@ -150,18 +152,26 @@ class Hashes:
         self.close()
         self._newest.clear()
         self._keep = keep and not self._directory.read_only
-        end = self._directory.state.lengths[INDEX] // _SIZE
-        for start, stop, name in _longest(self._names(), end) if trust else []:
-            run = self._open(name, start, stop)
-            if run is None:
+        for _ in range(_LOOKS):
+            if not trust or self._map_runs():
                 break
-            self._runs.append(run)
-            self._covered = stop
+        end = self._directory.state.lengths[INDEX] // _SIZE
         while end - self._covered > 2 * NEWEST:
             self._cover(min(end, self._covered + _STEP))
         self._keep = not self._directory.read_only
         self._seen = self._covered
         self.catch_up()
+
+    def _map_runs(self) -> bool:
+        """Map what is there; false where a run went away meanwhile, since another process merged it."""
+        self.close()
+        for start, stop, name in _longest(self._names(), self._directory.state.lengths[INDEX] // _SIZE):
+            run = self._open(name, start, stop)
+            if run is None:
+                return False
+            self._runs.append(run)
+            self._covered = stop
+        return True
 
     def reload_if_changed(self) -> None:
         """Another process may have merged runs: look again."""

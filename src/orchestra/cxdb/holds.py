@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from orchestra.cxdb.files import Files
 from orchestra.errors import SessionTaken
 
 _NOTE = 4096
+
+_TRIES = 5
+_PAUSE = 0.002
+"""Seconds between tries: somebody may just be looking who holds the session."""
 
 
 class FileHold:
@@ -44,8 +50,11 @@ class FileHold:
 
 
 def _lock(files: Files, fd: int) -> None:
-    if not files.lock(fd, wait=False):
-        raise SessionTaken(f"the session is held by {_note(files, fd) or 'another process'}")
+    for _ in range(_TRIES):
+        if files.lock(fd, wait=False):
+            return
+        time.sleep(_PAUSE)
+    raise SessionTaken(f"the session is held by {_note(files, fd) or 'another process'}")
 
 
 def holder_of(files: Files, path: str) -> str | None:
