@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from blake3 import blake3
+
 from orchestra.ports import Clock, NewTurn, Store
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, encode, externalize
@@ -102,11 +104,13 @@ class Journal:
             self._tell(Recorded(pending.meta, pending.event, turn.turn_id, turn.depth, turn.parent))
 
     async def resolve(self, value: object) -> Json:
-        """What a context value stands for: a reference is read from the store."""
-        if isinstance(value, BlobRef):
-            found: Json = blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))
-            return found
-        return value  # type: ignore[return-value]
+        """What a context value stands for: a reference is read from the next batch, else from the store."""
+        if not isinstance(value, BlobRef):
+            return value  # type: ignore[return-value]
+        for data in self._blobs:
+            if len(data) == value.size and blake3(data).hexdigest() == value.hash:
+                return blob_value(value, data)  # type: ignore[no-any-return]
+        return blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))  # type: ignore[no-any-return]
 
     def _perhaps_whole(self, event: CheckpointSaved) -> CheckpointSaved:
         if self._bytes <= max(WHOLE_EVERY, WHOLE_FACTOR * self._whole_size):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from orchestra.engine.journal import Journal, Listener
 from orchestra.errors import SessionNotFound, UnknownEvent
@@ -20,6 +21,7 @@ from orchestra.run.events import (
     SessionOpened,
     UnreadableEvent,
 )
+from orchestra.run.plain import clean, plain_json
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunState, fold
 from orchestra.run.views import Phase, Summary, newest, phase_of
@@ -83,10 +85,11 @@ async def open_session(
         redactor=redactor,
         listeners=listeners,
     )
+    started = _recordable(started, mailbox)
     title = redactor.text(_title(started))
     pipeline = f"pipeline:{started.pipeline}"
     journal.record(
-        replace(started, mailbox=mailbox),
+        started,
         metadata=_metadata(title, [pipeline, f"id:{session}", "kind:run"], origin, clock.now_ms()),
     )
     await journal.flush()
@@ -97,6 +100,17 @@ async def open_session(
     declared = BY_CLASS[SessionOpened]
     await store.append(mailbox, [NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)])
     return Opened(session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
+
+
+def _recordable(started: PipelineStarted, mailbox: int) -> PipelineStarted:
+    """The beginning with its mailbox, in clean Unicode: words from a command line may hold lone surrogates."""
+    words: dict[str, Any] = {
+        field.name: clean(value)
+        for field in fields(started)
+        if isinstance(value := getattr(started, field.name), str)
+    }
+    variables = {clean(name): plain_json(value) for name, value in started.variables.items()}
+    return replace(started, **words, variables=variables, mailbox=mailbox)
 
 
 def _title(started: PipelineStarted) -> str:
