@@ -73,8 +73,8 @@ def test_what_is_written_is_read() -> None:
     request = Append(3, 4, "t", 5, 1, 1, 9, b"h" * 32, b"payload", b"key", b"r" * 32)
     assert frames.read_append(frames.append(request), frames.WITH_ROOT) == request
     assert frames.read_append(frames.append(request), 0) == request._replace(root=None)
-    assert frames.read_hello(frames.hello("tag", "{}")) == (1, "tag")
-    assert frames.read_hello(b"") == (0, "")
+    assert frames.read_hello(frames.hello("tag", "{}")) == (1, "tag", "{}")
+    assert frames.read_hello(b"") == (0, "", "")
     assert frames.read_get_last(frames.get_last(1, 2, False)) == (1, 2, False)
     assert frames.read_attach_fs(frames.attach_fs(1, b"r" * 32)) == (1, b"r" * 32)
     assert frames.read_put_blob(frames.put_blob(digest_of(b"x"), b"x")) == (digest_of(b"x"), b"x")

@@ -25,6 +25,16 @@ MORE = 2
 CXDB looks at no flag but the first, so it takes such frames one by one; our server keeps the batch whole.
 """
 
+TOKEN = "orchestra.token"
+"""The key in a greeting's JSON under which a client names the token of a server that wants one."""
+
+TIMES = '"orchestra.times"'
+"""A client whose greeting has this in its JSON is told of turns also when they were appended.
+
+The eight bytes for each come behind the fields of an answer, where other clients look at nothing. CXDB reads
+no client's JSON.
+"""
+
 LARGEST = 64 * 1024 * 1024
 """Bytes of the largest payload of a request, and of what a compressed one may become."""
 
@@ -76,6 +86,7 @@ class Hello(NamedTuple):
 
     version: int
     tag: str
+    meta: str = ""
 
 
 class Append(NamedTuple):
@@ -237,8 +248,7 @@ def read_hello(payload: bytes) -> Hello:
     cursor = Cursor(payload, Malformed(422, "hello payload truncated"))
     version = cursor.u16()
     tag = utf8(cursor.take(cursor.u16()), "client_tag")
-    utf8(cursor.sized(), "client_meta_json")
-    return Hello(version, tag)
+    return Hello(version, tag, utf8(cursor.sized(), "client_meta_json"))
 
 
 def number(value: int) -> bytes:

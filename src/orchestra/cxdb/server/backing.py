@@ -1,0 +1,232 @@
+"""What the server needs of a store beyond the port, for the embedded store and the one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from orchestra.cxdb.contexts import Standing
+from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.layout import HEAD_SIZE, HEADS, INDEX, INDEX_ENTRY, PATHS, ROOT_SIZE, ROOTS, read_head, strides
+from orchestra.cxdb.memory import MemoryStore
+from orchestra.cxdb.packing import digest_of
+from orchestra.ports import ContextRow, Head, NewTurn, Store, Turn
+
+NO_ROOTS: Mapping[int, bytes] = {}
+
+
+class Counts(NamedTuple):
+    """How much is stored; ``sizes`` are bytes by file."""
+
+    contexts: int
+    turns: int
+    blobs: int
+    heads: int
+    trees: int
+    sizes: Mapping[str, int]
+
+
+class Backing(Store, Protocol):
+    """A store that can be served."""
+
+    async def append_at(
+        self,
+        context_id: int,
+        turns: Sequence[NewTurn],
+        *,
+        parent: int = 0,
+        blobs: Sequence[bytes] = (),
+        roots: Mapping[int, bytes] = NO_ROOTS,
+    ) -> tuple[Turn, ...]:
+        """Append behind ``parent`` (0: the head), which moves the head there; all or nothing.
+
+        ``roots`` are file trees by the number of the turn in ``turns`` that they are attached to.
+        """
+
+    async def fs_root(self, turn_id: int) -> bytes | None:
+        """The file tree of a turn or of its nearest ancestor that has one, or None."""
+
+    async def first_turn(self, turn_id: int) -> Turn:
+        """The first turn of a turn's chain."""
+
+    def moves(self, since: int) -> tuple[list[Head], int]:
+        """The heads that were set after a place, by any process, in order; and the place after them."""
+
+    def place(self) -> int:
+        """The place after the last head that was set."""
+
+    def bundles(self) -> list[bytes]:
+        """The registry's bundles, oldest first."""
+
+    def bundles_changed(self) -> int:
+        """A number that is another one when a bundle was added."""
+
+    def counts(self) -> Counts:
+        """How much is stored."""
+
+    def folder(self) -> str | None:
+        """Where the files are; None where there are none."""
+
+
+class ServedMemory(MemoryStore):
+    """The store in memory, served."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._set: list[Head] = []
+
+    async def create(self, base_turn: int = 0) -> Head:
+        """Make a context."""
+        head = await super().create(base_turn)
+        self._set.append(head)
+        return head
+
+    async def append(
+        self, context_id: int, turns: Sequence[NewTurn], *, blobs: Sequence[bytes] = ()
+    ) -> tuple[Turn, ...]:
+        """Append turns and store blobs."""
+        return await self.append_at(context_id, turns, blobs=blobs)
+
+    async def append_at(
+        self,
+        context_id: int,
+        turns: Sequence[NewTurn],
+        *,
+        parent: int = 0,
+        blobs: Sequence[bytes] = (),
+        roots: Mapping[int, bytes] = NO_ROOTS,
+    ) -> tuple[Turn, ...]:
+        """Append behind a turn."""
+        row = self._row(context_id)
+        known = {digest_of(data) for data in blobs}
+        for root in roots.values():
+            if root not in known:
+                await self.get_blob(root)
+        if parent:
+            self._contexts[context_id] = ContextRow(
+                context_id=context_id,
+                head_turn=parent,
+                head_depth=self._turn(parent).depth,
+                created_ms=row.created_ms,
+                appended_ms=row.appended_ms,
+            )
+        added = await super().append(context_id, turns, blobs=blobs)
+        for turn in added:
+            self._set.append(Head(context_id, turn.turn_id, turn.depth))
+        for number, root in roots.items():
+            await self.attach_fs(added[number].turn_id, root)
+        return added
+
+    async def first_turn(self, turn_id: int) -> Turn:
+        """The first turn of a chain."""
+        self._turn(turn_id)
+        return self._turn(self._roots[turn_id - 1])
+
+    def moves(self, since: int) -> tuple[list[Head], int]:
+        """The heads that were set."""
+        return self._set[since:], len(self._set)
+
+    def place(self) -> int:
+        """How many were set."""
+        return len(self._set)
+
+    def bundles(self) -> list[bytes]:
+        """The bundles."""
+        return list(self._bundles.values())
+
+    def bundles_changed(self) -> int:
+        """How many there are."""
+        return len(self._bundles)
+
+    def counts(self) -> Counts:
+        """How much is stored."""
+        count = len(self._contexts)
+        return Counts(count, len(self._turns), len(self._blobs), count, len(self._fs), {})
+
+    def folder(self) -> str | None:
+        """There are no files."""
+        return None
+
+
+class ServedEmbedded(EmbeddedStore):
+    """The embedded store, served while other processes use it."""
+
+    async def append_at(
+        self,
+        context_id: int,
+        turns: Sequence[NewTurn],
+        *,
+        parent: int = 0,
+        blobs: Sequence[bytes] = (),
+        roots: Mapping[int, bytes] = NO_ROOTS,
+    ) -> tuple[Turn, ...]:
+        """Append behind a turn."""
+        with self._writing():
+            standing = self._standing(context_id)
+            if parent:
+                standing = Standing(context_id, parent, self._depth(parent), 0, 0)
+            batch = self._batch()
+            for data in blobs:
+                batch.blob(data, self._hashes.find)
+            for root in roots.values():
+                if root not in batch.blobs:
+                    self._blob_place(root)
+            if turns:
+                first = self._root(standing.turn_id) if standing.turn_id else 0
+                batch.append(standing, first, turns, self._hashes.recent)
+            for number, root in roots.items():
+                batch.attach(batch.turns[number].turn_id, root)
+            if batch.blobs or turns:
+                self._commit(batch)
+            return tuple(batch.turns)
+
+    async def first_turn(self, turn_id: int) -> Turn:
+        """The first turn of a chain."""
+        with self._reading():
+            self._depth(turn_id)
+            return self._reader(1).turn(self._root(turn_id))
+
+    def moves(self, since: int) -> tuple[list[Head], int]:
+        """The heads that were set: what was added to heads.tbl."""
+        with self._reading():
+            directory = self._directory
+            end = directory.state.lengths[HEADS]
+            records = [read_head(record) for _, record in strides(directory.read_all(HEADS, since, end), HEAD_SIZE)]
+            return [Head(r.context_id, r.turn_id, r.depth) for r in records if r is not None], end
+
+    def place(self) -> int:
+        """How long heads.tbl is."""
+        with self._reading():
+            return self._directory.state.lengths[HEADS]
+
+    def bundles(self) -> list[bytes]:
+        """The bundles in the order in which they were written."""
+        with self._reading():
+            paths = [path for path in self._registry().iterdir() if path.suffix == ".json"]
+            return [path.read_bytes() for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path))]
+
+    def bundles_changed(self) -> int:
+        """When the folder was last changed."""
+        with self._reading():
+            return self._registry().stat().st_mtime_ns
+
+    def counts(self) -> Counts:
+        """How much is stored."""
+        with self._reading():
+            state = self._directory.state
+            return Counts(
+                state.next_context - 1,
+                state.next_turn - 1,
+                state.lengths[INDEX] // INDEX_ENTRY.size,
+                state.lengths[HEADS] // HEAD_SIZE,
+                state.lengths[ROOTS] // ROOT_SIZE,
+                dict(zip(PATHS, state.lengths, strict=True)),
+            )
+
+    def folder(self) -> str | None:
+        """The store's folder."""
+        return self._directory.path
+
+    def _registry(self) -> Path:
+        return Path(self._directory.at("registry"))

@@ -1,0 +1,212 @@
+"""What both doors of the server, binary and HTTP, do to the store; and who is told of it."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+from orchestra.cxdb.frames import Appended, Malformed
+from orchestra.cxdb.metadata import metadata_of
+from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.server.backing import NO_ROOTS, Backing
+from orchestra.cxdb.server.hub import Events, Session, Sessions
+from orchestra.cxdb.server.meters import Meters, now_ms
+from orchestra.cxdb.server.provenance import provenance_of
+from orchestra.cxdb.server.types import Types
+from orchestra.errors import Damaged, SessionNotFound, StoreError, StoreFull
+from orchestra.ports import Head, NewTurn, Turn
+
+KEYS = 100_000
+"""Idempotency keys that are remembered."""
+
+NO_SESSION = Session(0, "")
+"""Who made what came from another process, or by HTTP."""
+
+
+def refusal(error: StoreError, what: str) -> Malformed:
+    """What a client is told of an error of the store; ``what`` names what was not found."""
+    if isinstance(error, SessionNotFound):
+        return Malformed(404, what)
+    if isinstance(error, StoreFull):
+        return Malformed(507, error.message)
+    if isinstance(error, Damaged):
+        return Malformed(500, error.message)
+    return Malformed(503, error.message)
+
+
+class Core:
+    """One served store."""
+
+    def __init__(self, store: Backing, *, token: str | None) -> None:
+        self.store = store
+        self.token = token
+        self.meters = Meters()
+        self.sessions = Sessions(now_ms)
+        self.events = Events()
+        self.started_ms = now_ms()
+        self._types = Types()
+        self._types_of: int | None = None
+        self._seen = 0
+        self._newest = 0
+        self._keys: OrderedDict[tuple[int, bytes], Appended] = OrderedDict()
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    async def create(self, session: Session, base_turn: int) -> Head:
+        """A new context; the session is listed from then on."""
+        try:
+            head = await self.store.create(base_turn)
+        except StoreError as error:
+            raise refusal(error, "base turn") from error
+        if session is not NO_SESSION:
+            self.sessions.register(session, "")
+            self.sessions.made(session, head.context_id)
+        await self.pump()
+        return head
+
+    def greet(self, session: Session, tag: str) -> None:
+        """A client says hello; only the first time counts."""
+        if self.sessions.register(session, tag):
+            self.events.publish("client_connected", session_id=str(session.session_id), client_tag=tag)
+
+    def leave(self, session: Session) -> None:
+        """A connection is gone."""
+        self.sessions.leave(session)
+        if session.registered:
+            self.events.publish(
+                "client_disconnected",
+                session_id=str(session.session_id),
+                client_tag=session.tag,
+                contexts=[str(context_id) for context_id in session.contexts],
+            )
+
+    async def append(
+        self,
+        context_id: int,
+        turns: Sequence[NewTurn],
+        *,
+        parent: int = 0,
+        blobs: Sequence[bytes] = (),
+        roots: Mapping[int, bytes] = NO_ROOTS,
+    ) -> tuple[Turn, ...]:
+        """Append a batch. Raises ``Malformed`` in CXDB's words for what is not there."""
+        began = time.monotonic()
+        try:
+            await self.store.head(context_id)
+            if parent:
+                await self._must_be_there(parent)
+            added = await self.store.append_at(context_id, turns, parent=parent, blobs=blobs, roots=roots)
+        except StoreError as error:
+            raise refusal(error, "fs root tree blob" if roots else "context") from error
+        self.meters.append.add((time.monotonic() - began) * 1000)
+        await self.pump()
+        return added
+
+    async def _must_be_there(self, parent: int) -> None:
+        try:
+            await self.store.turn(parent)
+        except SessionNotFound:
+            raise Malformed(404, "parent turn") from None
+
+    def answered(self, context_id: int, key: bytes, digest: bytes) -> Appended | None:
+        """The answer that an append with this key has had. Raises ``Malformed`` where it was another append."""
+        if not key:
+            return None
+        known = self._keys.get((context_id, key))
+        if known is not None and known.digest != digest:
+            raise Malformed(409, "idempotency key was used for another payload")
+        return known
+
+    def answer(self, context_id: int, key: bytes, turn: Turn) -> Appended:
+        """The answer to an append, remembered under its key."""
+        answer = Appended(context_id, turn.turn_id, turn.depth, digest_of(turn.payload))
+        if key:
+            self._keys[context_id, key] = answer
+            if len(self._keys) > KEYS:
+                self._keys.popitem(last=False)
+        return answer
+
+    # --- types -----------------------------------------------------------------------------------------
+
+    def types(self) -> Types:
+        """What is in the registry now, other processes' bundles included; bundles that do not fit are left out."""
+        changed = self.store.bundles_changed()
+        if changed != self._types_of:
+            found = Types()
+            for raw in self.store.bundles():
+                try:
+                    found = found.put(raw)[1] or found
+                except Malformed:
+                    continue
+            self._types, self._types_of = found, changed
+        return self._types
+
+    async def put_bundle(self, raw: bytes) -> tuple[str, bool]:
+        """Take a bundle in; its id, and whether it is new. Raises ``Malformed``."""
+        bundle_id, after = self.types().put(raw)
+        if after is None:
+            return bundle_id, False
+        try:
+            await self.store.publish_types(bundle_id, raw)
+        except StoreError as error:
+            raise Malformed(422, error.message) from error
+        self._types, self._types_of = after, self.store.bundles_changed()
+        self.meters.registry_ingest.add(0)
+        return bundle_id, True
+
+    # --- telling ---------------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """What happens from now on is told; called before the first reader joins."""
+        if not self.events.readers:
+            self._seen = self.store.place()
+            self._newest = self.store.counts().turns
+
+    async def pump(self) -> None:
+        """Tell of everything that happened since the last call, in this process or another."""
+        if not self.events.readers:
+            return
+        heads, self._seen = self.store.moves(self._seen)
+        for head in heads:
+            if head.turn_id > self._newest:
+                self._newest = head.turn_id
+                await self._tell_turn(head)
+            else:
+                self._tell_context(head)
+
+    def _tell_context(self, head: Head) -> None:
+        session = self.sessions.of(head.context_id) or NO_SESSION
+        self.events.publish(
+            "context_created",
+            context_id=str(head.context_id),
+            session_id=str(session.session_id),
+            client_tag=session.tag,
+            created_at=now_ms(),
+        )
+
+    async def _tell_turn(self, head: Head) -> None:
+        turn = await self.store.turn(head.turn_id)
+        self.events.publish(
+            "turn_appended",
+            context_id=str(head.context_id),
+            turn_id=str(turn.turn_id),
+            parent_turn_id=str(turn.parent),
+            depth=turn.depth,
+            declared_type_id=turn.type_id,
+            declared_type_version=turn.type_version,
+        )
+        if turn.depth == 0:
+            self._tell_metadata(head.context_id, turn.payload)
+
+    def _tell_metadata(self, context_id: int, payload: bytes) -> None:
+        known, provenance = metadata_of(payload), provenance_of(payload)
+        found = {"client_tag": known.client_tag, "title": known.title, "labels": list(known.labels)}
+        told = {name: value for name, value in found.items() if value}
+        if told or provenance is not None:
+            self.events.publish(
+                "context_metadata_updated",
+                context_id=str(context_id),
+                has_provenance=provenance is not None,
+                **told,
+            )

@@ -1,0 +1,130 @@
+"""Who is connected, what each made, and who is told when something happens (cxdb.md 1.3, 5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+QUEUE = 10_000
+"""Events that wait for one reader; a reader that is further behind is let go."""
+
+
+class Event(NamedTuple):
+    """Something that happened."""
+
+    name: str
+    data: dict[str, object]
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection of the binary protocol; times are UTC ms."""
+
+    session_id: int
+    peer: str
+    tag: str = ""
+    connected_ms: int = 0
+    active_ms: int = 0
+    registered: bool = False
+    contexts: list[int] = field(default_factory=list)
+
+
+class Sessions:
+    """The connections that said hello or made a context."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._next = 0
+        self._active: dict[int, Session] = {}
+        self._by_context: dict[int, Session] = {}
+        self.total = 0
+
+    def connect(self, peer: str) -> Session:
+        """A new connection; it is not listed until it is registered."""
+        self._next += 1
+        return Session(self._next, peer)
+
+    def register(self, session: Session, tag: str) -> bool:
+        """List a connection under a tag; false where it is listed already."""
+        if session.registered:
+            return False
+        session.registered = True
+        session.tag = tag
+        session.connected_ms = session.active_ms = self._now_ms()
+        self._active[session.session_id] = session
+        self.total += 1
+        return True
+
+    def made(self, session: Session, context_id: int) -> None:
+        """A connection made a context, which is live as long as the connection is."""
+        session.contexts.append(context_id)
+        self._by_context[context_id] = session
+
+    def touch(self, session: Session) -> None:
+        """A connection was heard of."""
+        session.active_ms = self._now_ms()
+
+    def leave(self, session: Session) -> None:
+        """A connection is gone."""
+        self._active.pop(session.session_id, None)
+        for context_id in session.contexts:
+            if self._by_context.get(context_id) is session:
+                del self._by_context[context_id]
+
+    def of(self, context_id: int) -> Session | None:
+        """The open connection that made a context."""
+        return self._by_context.get(context_id)
+
+    def live(self) -> set[int]:
+        """The contexts whose connection is open."""
+        return set(self._by_context)
+
+    def active(self) -> list[Session]:
+        """Those that are connected."""
+        return list(self._active.values())
+
+
+class Reader:
+    """One listener's queue."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Event] = deque()
+        self._told = asyncio.Event()
+        self.behind = False
+
+    def put(self, event: Event) -> None:
+        """Keep an event, or give the reader up."""
+        if len(self._waiting) >= QUEUE:
+            self.behind = True
+        if not self.behind:
+            self._waiting.append(event)
+        self._told.set()
+
+    async def events(self, idle: float) -> AsyncIterator[Event | None]:
+        """Events as they come; None after ``idle`` seconds without one; ends where the reader is behind."""
+        while True:
+            while self._waiting:
+                yield self._waiting.popleft()
+            if self.behind:
+                return
+            self._told.clear()
+            try:
+                await asyncio.wait_for(self._told.wait(), idle)
+            except TimeoutError:
+                yield None
+
+
+class Events:
+    """Tells all readers what happens."""
+
+    def __init__(self) -> None:
+        self.readers: set[Reader] = set()
+
+    def publish(self, name: str, **data: object) -> None:
+        """Tell everybody."""
+        event = Event(name, data)
+        for reader in self.readers:
+            reader.put(event)

@@ -1,0 +1,81 @@
+"""How often the server does what, and how long it takes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+HISTORY = 60
+
+
+def now_ms() -> int:
+    """UTC, in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Meter:
+    """How often something happens, and how long it takes (ms)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._recent: deque[tuple[int, float]] = deque(maxlen=10_000)
+
+    def add(self, took_ms: float) -> None:
+        """It happened."""
+        self.count += 1
+        self._recent.append((now_ms(), took_ms))
+
+    def rate(self, seconds: int) -> float:
+        """How often per second, lately."""
+        since = now_ms() - seconds * 1000
+        return sum(at >= since for at, _ in self._recent) / seconds
+
+    def history(self) -> list[float]:
+        """How often in each of the last seconds, oldest first."""
+        now, out = now_ms(), [0.0] * HISTORY
+        for at, _ in self._recent:
+            age = (now - at) // 1000
+            if 0 <= age < HISTORY:
+                out[HISTORY - 1 - age] += 1
+        return out
+
+    def latency(self) -> dict[str, object]:
+        """How long it takes."""
+        took = sorted(took for _, took in self._recent)
+        if not took:
+            return {"p50": None, "p95": None, "p99": None, "max": None, "count": 0}
+        at = {f"p{part}": took[min(len(took) - 1, len(took) * part // 100)] for part in (50, 95, 99)}
+        return {**at, "max": took[-1], "count": len(took)}
+
+
+class Meters:
+    """What is measured."""
+
+    def __init__(self) -> None:
+        self.append = Meter()
+        self.get_last = Meter()
+        self.get_blob = Meter()
+        self.registry_ingest = Meter()
+        self.http_req = Meter()
+        self.http_errors = Meter()
+        self.errors: dict[str, int] = {}
+
+    def error(self, kind: str) -> None:
+        """Something was refused."""
+        self.errors[kind] = self.errors.get(kind, 0) + 1
+
+    def shown(self) -> dict[str, object]:
+        """All of it under CXDB's names."""
+        out: dict[str, object] = {}
+        for name in ("append", "get_last", "get_blob", "registry_ingest", "http_req", "http_errors"):
+            meter: Meter = getattr(self, name)
+            out |= {f"{name}_tps_1m": meter.rate(60), f"{name}_tps_5m": meter.rate(300)}
+            if name not in ("registry_ingest", "http_errors"):
+                out[f"{name}_tps_history"] = meter.history()
+        out |= {
+            "append_latency_ms": self.append.latency(),
+            "get_last_latency_ms": self.get_last.latency(),
+            "get_blob_latency_ms": self.get_blob.latency(),
+            "http_latency_ms": self.http_req.latency(),
+        }
+        return out

@@ -1,0 +1,106 @@
+"""The server whole: both doors on one event loop over one store (S30)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from orchestra.cxdb.frames import Malformed
+from orchestra.cxdb.server import binary, http, routes
+from orchestra.cxdb.server.backing import Backing
+from orchestra.cxdb.server.core import Core
+
+CONNECTIONS = 512
+"""Open connections of each door; further ones are closed at once."""
+
+Door = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where the server listens."""
+
+    host: str
+    port: int
+    http_host: str
+    http_port: int
+
+
+@dataclass(slots=True)
+class _Open:
+    """The connections of one door."""
+
+    door: Door
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, from its beginning to its end."""
+        task = asyncio.current_task()
+        if task is None or len(self.tasks) >= CONNECTIONS:
+            writer.transport.abort()
+            return
+        self.tasks.add(task)
+        try:
+            await self.door(reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            self.tasks.discard(task)
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                writer.close()
+
+
+@asynccontextmanager
+async def serving(
+    store: Backing,
+    *,
+    bind: tuple[str, int] = ("127.0.0.1", 0),
+    http_bind: tuple[str, int] = ("127.0.0.1", 0),
+    guard: http.Guard,
+) -> AsyncIterator[Addresses]:
+    """Serve a store as long as the block lasts; port 0 is any free one. Raises ``OSError`` where one is taken."""
+    core = Core(store, token=guard.token)
+    opened = [_Open(_binary(core)), _Open(_http(core, guard))]
+    async with contextlib.AsyncExitStack() as stack:
+        servers = []
+        for each, (host, port) in zip(opened, (bind, http_bind), strict=True):
+            server = await asyncio.start_server(each.serve, host, port, limit=http.HEAD_LIMIT)
+            stack.push_async_callback(_stop, server, each)
+            servers.append(server.sockets[0].getsockname())
+        yield Addresses(host=servers[0][0], port=servers[0][1], http_host=servers[1][0], http_port=servers[1][1])
+
+
+async def _stop(server: asyncio.Server, opened: _Open) -> None:
+    server.close()
+    for task in tuple(opened.tasks):
+        task.cancel()
+    await asyncio.gather(*opened.tasks, return_exceptions=True)
+
+
+def _binary(core: Core) -> Door:
+    async def door(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await binary.converse(core, reader, writer)
+
+    return door
+
+
+def _http(core: Core, guard: http.Guard) -> Door:
+    async def handle(request: http.Request) -> http.Answer | http.Stream:
+        began = time.monotonic()
+        try:
+            return await routes.answer(core, request)
+        except Malformed:
+            core.meters.http_errors.add(0)
+            core.meters.error("http")
+            raise
+        finally:
+            core.meters.http_req.add((time.monotonic() - began) * 1000)
+
+    async def door(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await http.converse(handle, guard, reader, writer)
+
+    return door
