@@ -23,8 +23,11 @@ def find(folders: tuple[Path, ...]) -> Path | None:
     for folder in folders:
         for place in (folder, *folder.parents):
             candidate = place / FILE
-            if candidate.is_file():
-                return candidate
+            try:
+                if candidate.is_file():
+                    return candidate
+            except OSError:  # a folder that we may not look into has nothing for us
+                continue
     return None
 
 

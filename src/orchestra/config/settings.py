@@ -119,7 +119,7 @@ def _store(
             "ORCHESTRA_CXDB_URL is set, but this version keeps runs in an embedded store only",
             fix="unset it, or name a folder with --store or ORCHESTRA_CXDB_PATH",
         )
-    if named and file is not None:
+    if named is not None and file is not None:
         return _place(named, file.parent), str(file)
     if file is not None:
         return file.parent.absolute() / ".orchestra" / "cxdb", "default, beside orchestra.yaml"
@@ -127,9 +127,12 @@ def _store(
 
 
 def _place(text: str, base: Path) -> Path | None:
-    if not text:
-        raise ConfigError("the store's folder is empty text")
-    return None if text == "memory" else base.absolute() / Path(text).expanduser()
+    if not text or "\0" in text:
+        raise ConfigError(f"{text!r} is no name of a folder for the store")
+    try:
+        return None if text == "memory" else base.absolute() / Path(text).expanduser()
+    except RuntimeError as error:  # a home folder of nobody
+        raise ConfigError(f"the store's folder {text}: {error}") from error
 
 
 def state_directory(environment: Mapping[str, str]) -> Path:

@@ -7,7 +7,7 @@ two equal keys in silence; a configuration must do neither.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -28,14 +28,8 @@ _WORDS: Mapping[str, Any] = {
 MAX_DEPTH = 50
 
 
-_Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser where PyYAML was built with it: many times faster, the same places."""
-
-
-class _Loader(_Base):  # type: ignore[misc,valid-type]
-    """Composes nodes; every scalar comes as its text."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  as PyYAML wants it
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,52 +53,80 @@ class Document:
 def load(source: Source) -> Document:
     """Read one YAML document. Raises ``ConfigError`` with the place of the first fault."""
     try:
-        node = _Loader(source.text).get_single_node()
+        return _Builder(source).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = mark.index if mark is not None else 0
         text = error.problem or error.context or "not YAML"
         raise ConfigError(f"{text}", span=Span(source, at, at + 1)) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        message = "nested too deeply" if isinstance(error, RecursionError) else f"not YAML: {error}"
-        raise ConfigError(message.partition("\n")[0], span=Span(source, 0, 1)) from error
-    values: dict[Path, Span] = {}
-    keys: dict[Path, Span] = {}
-    data = _Builder(source, values, keys).build(node, ()) if node is not None else None
-    return Document(source, data, values, keys)
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
+        message = f"not YAML: {error}".partition("\n")[0]
+        raise ConfigError(message, span=Span(source, 0, 1)) from error
 
 
 class _Builder:
-    def __init__(self, source: Source, values: dict[Path, Span], keys: dict[Path, Span]) -> None:
+    """Builds plain data from the parser's events, which come one by one: no nesting can exhaust the stack."""
+
+    def __init__(self, source: Source) -> None:
         self.source = source
-        self.values = values
-        self.keys = keys
+        self.values: dict[Path, Span] = {}
+        self.keys: dict[Path, Span] = {}
+        self.next: Callable[[], Any] = _Loader(source.text).get_event
 
-    def build(self, node: yaml.Node, path: Path) -> Any:
-        span = Span(self.source, node.start_mark.index, max(node.end_mark.index, node.start_mark.index + 1))
-        self.values[path] = span
+    def document(self) -> Document:
+        data = None
+        self.next()  # the stream's start
+        if not isinstance(self.next(), yaml.StreamEndEvent):
+            data = self.build(self.next(), ())
+            self.next()  # the document's end
+            following = self.next()
+            if not isinstance(following, yaml.StreamEndEvent):
+                raise ConfigError("a second document begins here; one is read", span=self.span(following))
+        return Document(self.source, data, self.values, self.keys)
+
+    def build(self, event: Any, path: Path) -> Any:
         if len(path) > MAX_DEPTH:
-            raise ConfigError(f"nested more than {MAX_DEPTH} deep", span=span)
-        if isinstance(node, yaml.ScalarNode):
-            return scalar(node.value) if not node.style and node.tag.endswith(":str") else node.value
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._mapping(node, path)
+            raise ConfigError(f"nested more than {MAX_DEPTH} deep", span=self.span(event))
+        self.refuse(event)
+        end, data = event, None
+        if isinstance(event, yaml.ScalarEvent):
+            data = event.value if event.style else scalar(event.value)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            data = []
+            while not isinstance(end := self.next(), yaml.SequenceEndEvent):
+                data.append(self.build(end, (*path, len(data))))
+        else:
+            data, end = self.mapping(path)
+        self.values[path] = self.span(event, end)
+        return data
 
-    def _mapping(self, node: yaml.Node, path: Path) -> dict[str, Any]:
+    def mapping(self, path: Path) -> tuple[dict[str, Any], Any]:
         found: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            span = Span(self.source, key_node.start_mark.index, key_node.end_mark.index)
-            if not isinstance(key_node, yaml.ScalarNode):
+        while not isinstance(event := self.next(), yaml.MappingEndEvent):
+            span = self.span(event)
+            self.refuse(event)
+            if not isinstance(event, yaml.ScalarEvent):
                 raise ConfigError("a key has to be a plain word", span=span)
-            key = key_node.value
+            key = event.value
             if key == "<<":
                 raise ConfigError("merge keys (<<) are not read here; write the keys out", span=span)
             if key in found:
                 raise ConfigError(f"{key!r} stands here twice", span=span)
             self.keys[(*path, key)] = span
-            found[key] = self.build(value_node, (*path, key))
-        return found
+            found[key] = self.build(self.next(), (*path, key))
+        return found, event
+
+    def refuse(self, event: Any) -> None:
+        """References and types of YAML's own: neither is ever needed here, and each hides what is meant."""
+        if isinstance(event, yaml.AliasEvent):
+            raise ConfigError("references (*name) are not read here; write it out", span=self.span(event))
+        if getattr(event, "tag", None) is not None:
+            raise ConfigError("type marks (!name) are not read here", span=self.span(event))
+
+    def span(self, first: Any, last: Any = None) -> Span:
+        last = last or first
+        start = first.start_mark.index
+        return Span(self.source, start, max(last.end_mark.index, start + 1))
 
 
 def scalar(text: str) -> Any:

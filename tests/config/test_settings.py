@@ -1,0 +1,114 @@
+"""Which settings are in force: a flag before the environment, the environment before the file, then defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestra.config.environment import find, known_secrets
+from orchestra.config.settings import Settings, settle, state_directory
+from orchestra.errors import ConfigError
+
+
+def settled(
+    folder: Path, text: str | None = None, *, environment: dict[str, str] | None = None, store: str | None = None
+) -> Settings:
+    if text is not None:
+        (folder / "orchestra.yaml").write_text(text, encoding="utf-8")
+    return settle(folders=(folder,), environment={"HOME": "/home/me", **(environment or {})}, store=store)
+
+
+def test_without_any_setting_the_store_is_in_the_state_directory(tmp_path: Path) -> None:
+    found = settled(tmp_path)
+    assert found.store == Path("/home/me/.local/state/orchestra/cxdb")
+    assert (found.backend, found.secrets, found.file) == ("simulation", {}, None)
+
+
+def test_the_state_directory_follows_xdg_where_that_is_a_whole_path() -> None:
+    assert state_directory({"XDG_STATE_HOME": "/var/me"}) == Path("/var/me/orchestra")
+    assert state_directory({"XDG_STATE_HOME": "here", "HOME": "/h"}) == Path("/h/.local/state/orchestra")
+
+
+def test_a_file_puts_the_store_beside_itself(tmp_path: Path) -> None:
+    assert settled(tmp_path, "").store == tmp_path / ".orchestra" / "cxdb"
+
+
+def test_flag_environment_file_and_default_follow_one_another(tmp_path: Path) -> None:
+    text, environment = "cxdb: {path: of-file}", {"ORCHESTRA_CXDB_PATH": "/of/environment"}
+    assert settled(tmp_path, text).store == tmp_path / "of-file"
+    assert settled(tmp_path, text, environment=environment).store == Path("/of/environment")
+    found = settled(tmp_path, text, environment=environment, store="/of/flag")
+    assert found.store == Path("/of/flag")
+    assert found.origins["cxdb.path"] == "--store"
+
+
+def test_memory_is_no_folder(tmp_path: Path) -> None:
+    assert settled(tmp_path, "cxdb: {path: memory}").store is None
+    assert settled(tmp_path, store="memory").store is None
+
+
+def test_the_file_is_looked_for_upward_from_each_folder_in_turn(tmp_path: Path) -> None:
+    near, far = tmp_path / "a" / "b", tmp_path / "c"
+    near.mkdir(parents=True)
+    far.mkdir()
+    assert find((near, far)) is None
+    (far / "orchestra.yaml").touch()
+    assert find((near, far)) == far / "orchestra.yaml"
+    (tmp_path / "a" / "orchestra.yaml").touch()
+    assert find((near, far)) == tmp_path / "a" / "orchestra.yaml"
+
+
+def test_secrets_are_the_providers_keys_and_the_variables_named(tmp_path: Path) -> None:
+    environment = {"OPENAI_API_KEY": "key-of-openai", "MINE": "my-secret", "OTHER": "plain", "GOOGLE_API_KEY": ""}
+    found = settled(tmp_path, "secrets: [MINE, ABSENT]", environment=environment)
+    assert found.secrets == {"OPENAI_API_KEY": "key-of-openai", "MINE": "my-secret"}
+    assert known_secrets(environment) == {"OPENAI_API_KEY": "key-of-openai"}
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "word"),
+    [
+        ("bakend: simulation", (1, 1), "backend"),
+        ("cxdb:\n  pth: x", (2, 3), "path"),
+        ("cxdb: here", (1, 7), ""),
+        ("backend: [a]", (1, 10), ""),
+        ("backend: langgraph", (1, 10), "simulation"),
+        ("secrets: KEY", (1, 10), ""),
+        ("secrets:\n  - A\n  - 3", (3, 5), ""),
+        ("secrets:\n  - A: b", (2, 5), ""),
+        ("- backend", (1, 1), ""),
+        ("just words", (1, 1), ""),
+    ],
+)
+def test_a_mistake_is_shown_at_its_place_with_the_word_that_was_meant(
+    tmp_path: Path, text: str, place: tuple[int, int], word: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settled(tmp_path, text)
+    error = caught.value
+    assert error.span is not None
+    assert (error.span.line, error.span.column) == place
+    assert word in f"{error.message} {error.fix}"
+
+
+@pytest.mark.parametrize(
+    "text", ["cxdb: {path: ''}", 'cxdb: {path: "a\\0b"}', "cxdb: {path: ~nobody-of-that-name/x}"]
+)
+def test_a_store_that_is_no_place_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError):
+        settled(tmp_path, text)
+
+
+def test_a_server_that_this_version_cannot_use_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ORCHESTRA_CXDB_URL"):
+        settled(tmp_path, environment={"ORCHESTRA_CXDB_URL": "http://127.0.0.1:9010"})
+
+
+def test_a_file_that_cannot_be_read_says_which_and_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        settle(folders=(), environment={}, config=tmp_path / "nowhere.yaml")
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes(b"backend: caf\xe9")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        settle(folders=(), environment={}, config=latin)

@@ -1,0 +1,96 @@
+"""Simulation scripts say per node what it answers; a mistake in one is shown at its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestra.agents.simulation import Script, Scripted
+from orchestra.config.simulation import parse_script, read_script
+from orchestra.errors import ConfigError, Source
+from support import graph_of
+
+GRAPH = graph_of("start -> plan -> review -> exit")
+
+
+def script(text: str) -> Script:
+    return parse_script(Source("script.yaml", text), GRAPH.nodes)
+
+
+def test_each_node_has_its_results_in_order() -> None:
+    found = script(
+        """
+        nodes:
+          plan:
+            - {status: fail, reason: no idea, failure_class: terminal, delay: 200ms}
+            - {text: "1. do it", updates: {score: 9, "deep": {list: [1, null, x]}}, label: Go, suggest: [review]}
+          review: {status: PARTIAL_SUCCESS, notes: half, delay: 2}
+        """
+    )
+    assert found["plan"] == (
+        Scripted(status="fail", reason="no idea", failure_class="terminal", delay=0.2),
+        Scripted(
+            text="1. do it",
+            updates={"score": 9, "deep": {"list": [1, None, "x"]}},
+            label="Go",
+            suggest=("review",),
+        ),
+    )
+    assert found["review"] == (Scripted(status="PARTIAL_SUCCESS", notes="half", delay=2.0),)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("200ms", 0.2), ("1.5s", 1.5), ("3", 3.0), ("2m", 120.0), ("1h", 3600.0), ("0", 0.0)]
+)
+def test_a_delay_is_a_time_in_the_pipelines_units(text: str, seconds: float) -> None:
+    assert script(f"nodes: {{plan: {{delay: {text}}}}}")["plan"][0].delay == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["text: no", "text: 'no'"])
+def test_words_of_older_yaml_stay_words(text: str) -> None:
+    assert script(f"nodes: {{plan: {{{text}}}}}")["plan"][0].text == "no"
+
+
+def test_an_empty_script_scripts_nothing() -> None:
+    assert script("") == {}
+    assert script("# nothing yet") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "word"),
+    [
+        ("plan: {}", (1, 1), "nodes"),
+        ("nodes: {}\nmore: 1", (2, 1), "nodes"),
+        ("nodes: [plan]", (1, 1), "nodes"),
+        ("nodes:\n  pln: {text: x}", (2, 3), "plan"),
+        ("nodes:\n  plan: []", (2, 9), "list"),
+        ("nodes:\n  plan:", (2, 8), "list"),
+        ("nodes:\n  plan: [x]", (2, 10), "status"),
+        ("nodes:\n  plan: {stats: fail}", (2, 10), "status"),
+        ("nodes:\n  plan: {status: ''}", (2, 18), "success"),
+        ("nodes:\n  plan: {delay: soon}", (2, 17), "200ms"),
+        ("nodes:\n  plan: {delay: -1}", (2, 17), "200ms"),
+        ("nodes:\n  plan: {updates: [1]}", (2, 19), "keys"),
+        ("nodes:\n  plan: {updates: {n: 9223372036854775808}}", (2, 19), "64 bits"),
+        ("nodes:\n  plan: {updates: {n: 1e400}}", (2, 19), "number"),
+        ("nodes:\n  plan: {failure_class: bad}", (2, 25), "terminal"),
+        ("nodes:\n  plan: {suggest: {a: b}}", (2, 19), "list"),
+        ("nodes:\n  plan: {text: [a]}", (2, 16), "text"),
+    ],
+)
+def test_a_mistake_is_shown_at_its_place(text: str, place: tuple[int, int], word: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        script(text)
+    error = caught.value
+    assert error.span is not None
+    assert (error.span.line, error.span.column) == place
+    assert word in f"{error.message} {error.fix}"
+
+
+def test_a_script_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        read_script(tmp_path / "nowhere.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"nodes: {plan: {text: caf\xe9}}")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        read_script(tmp_path / "latin.yaml")
