@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from orchestra.errors import ConditionError
+from orchestra.graph.tokens import unescape
 
 Lookup: TypeAlias = Callable[[str], object]
 """Gives the value of a key as the condition writes it; ``""`` for a missing one."""
@@ -17,23 +18,29 @@ Lookup: TypeAlias = Callable[[str], object]
 MAX_DEPTH = 50
 """Parentheses and negations inside one another."""
 
+LONGEST_NUMBER = 300
+"""Characters of a text that is still compared as a number."""
+
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<string>"(?:[^"\\]|\\.)*")
-    | (?P<number>[+-]?(?:\d+\.\d*|\.\d+|\d+)(?![\w.]))
-    | (?P<word>[A-Za-z_][A-Za-z0-9_.-]*)
-    | (?P<op>&&|\|\||==|!=|>=|<=|[=><!()])
-    | (?P<end>$)
-    | (?P<bad>.)
+      (?P<string>"[^"\\]*+(?:\\[\s\S][^"\\]*+)*+")
+    | (?P<number>[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?![\w.:-]))
+    | (?P<word>[A-Za-z_][A-Za-z0-9_.:-]*+)
+    | (?P<op>&&|\|\||===?|=~|=>|=<|<>|!=|>=|<=|[=><!()])
+    | (?P<end>\Z)
+    | (?P<quote>"[\s\S]*)
+    | (?P<odd>[^\s"&|=<>!()]+|.)
     )""",
     re.VERBOSE | re.DOTALL,
 )
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*")
 _OPERATORS = frozenset(
     {("op", op) for op in ("=", "!=", ">", ">=", "<", "<=")} | {("word", "contains"), ("word", "matches")}
 )
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
+_MEANT = {"==": "=", "===": "=", "=~": "matches", "=>": ">=", "=<": "<=", "<>": "!="}
+_WORDS = {"and": "&&", "or": "||", "not": "!", "is": "=", "eq": "=", "ne": "!=", "equals": "="}
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _ACCELERATOR = re.compile(r"^(?:\[\w+\]\s*|\w\)\s*|\w\s+-\s+)")
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -51,7 +58,9 @@ def text_of(value: object) -> str:
         return str(value)
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 1e16 else repr(value)
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
+    return str(value)
 
 
 def normalize_label(text: str) -> str:
@@ -155,13 +164,11 @@ def _compare(clause: Compare, value: object) -> bool:
         if isinstance(value, list | tuple):
             return any(text_of(item) == clause.literal for item in value)
         return clause.literal in text_of(value)
-    text = text_of(value)
     if clause.op == "matches":
-        return clause.pattern.search(text) is not None
+        return clause.pattern.search(_encodable(text_of(value))) is not None
     if clause.op in ("=", "!="):
-        same = _same(clause.key, text, clause.literal)
-        return same if clause.op == "=" else not same
-    return _ordered(clause.op, text, clause.literal)
+        return _same(clause.key, text_of(value), clause.literal) is (clause.op == "=")
+    return _ordered(clause.op, _number(value), _number(clause.literal))
 
 
 def _same(key: str, text: str, literal: str) -> bool:
@@ -170,11 +177,25 @@ def _same(key: str, text: str, literal: str) -> bool:
     return text == literal
 
 
-def _ordered(op: str, left: str, right: str) -> bool:
-    if not (_NUMBER.fullmatch(left.strip()) and _NUMBER.fullmatch(right.strip())):
+def _number(value: object) -> int | float | None:
+    """A value as a number, None where it is none; whole numbers stay exact."""
+    if isinstance(value, int | float):
+        return None if isinstance(value, bool) else value
+    text = value.strip() if isinstance(value, str) and len(value) <= LONGEST_NUMBER else ""
+    if not _NUMBER.fullmatch(text):
+        return None
+    return float(text) if any(c in text for c in ".eE") else int(text)
+
+
+def _ordered(op: str, left: float | None, right: float | None) -> bool:
+    if left is None or right is None:
         return False
-    a, b = float(left), float(right)
-    return {">": a > b, ">=": a >= b, "<": a < b, "<=": a <= b}[op]
+    return {">": left > right, ">=": left >= right, "<": left < right, "<=": left <= right}[op]
+
+
+def _encodable(text: str) -> str:
+    """The text as the pattern engine takes it: a lone surrogate, which is no character, becomes ``?``."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 # --- the parser ----------------------------------------------------------------------------------
@@ -210,6 +231,8 @@ def _collect(expr: Expr, keys: dict[str, None], words: dict[str, None]) -> None:
 
 
 class _Parser:
+    """Recursive descent, bounded by ``MAX_DEPTH``; the word at hand is ``value``, of a ``kind``."""
+
     def __init__(self, text: str) -> None:
         self.text = text
         self.kind = ""
@@ -223,19 +246,18 @@ class _Parser:
         assert match.lastgroup is not None
         self.kind, self.value = match.lastgroup, match[match.lastgroup]
         self.start, self.end = match.span(self.kind)
-        if self.kind == "bad":
-            raise self.stray()
+        if self.kind == "quote":
+            raise self.error("this quote is never closed", fix='end the text with \\"', end=self.start + 1)
+        if self.kind == "op" and self.value in _MEANT:
+            raise self.error(f"{self.value!r} is no operator", fix=f"write {_MEANT[self.value]}")
 
-    def stray(self) -> ConditionError:
-        if self.value == '"':
-            return self.error("this quote is never closed", end=len(self.text))
-        if self.value == "&":
-            return self.error("a single '&' is no operator", fix="write && for and")
-        if self.value == "|":
-            return self.error("a single '|' is no operator", fix="write || for or")
-        if self.value == "'":
-            return self.error("single quotes are not read here", fix='use double quotes: \\"…\\"')
-        return self.error(f"{self.value!r} cannot stand in a condition")
+    def is_op(self, op: str) -> bool:
+        return self.kind == "op" and self.value == op
+
+    def shown(self) -> str:
+        if self.kind == "end":
+            return "the end"
+        return repr(self.value if len(self.value) <= 30 else self.value[:29] + "…")
 
     def error(self, message: str, *, fix: str = "", end: int | None = None) -> ConditionError:
         stop = max(self.end, self.start + 1) if end is None else end
@@ -243,58 +265,90 @@ class _Parser:
 
     def disjunction(self, depth: int) -> Expr:
         parts = [self.conjunction(depth)]
-        while self.kind == "op" and self.value == "||":
+        while self.is_op("||"):
             self.advance()
             parts.append(self.conjunction(depth))
         return parts[0] if len(parts) == 1 else Some(tuple(parts))
 
     def conjunction(self, depth: int) -> Expr:
         parts = [self.unary(depth)]
-        while self.kind == "op" and self.value == "&&":
+        while self.is_op("&&"):
             self.advance()
             parts.append(self.unary(depth))
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 
     def unary(self, depth: int) -> Expr:
         if depth > MAX_DEPTH:
-            raise self.error(f"nested more than {MAX_DEPTH} deep")
-        if self.kind == "op" and self.value == "!":
+            raise self.error(f"nested more than {MAX_DEPTH} deep", fix="write it with fewer parentheses")
+        if self.is_op("!"):
             self.advance()
             return Not(self.unary(depth + 1))
-        if self.kind == "op" and self.value == "(":
-            opened = self.start
-            self.advance()
-            inner = self.disjunction(depth + 1)
-            if self.value != ")" or self.kind != "op":
-                raise ConditionError("this parenthesis is never closed", start=opened, end=opened + 1)
-            self.advance()
-            return inner
-        return self.clause()
+        if not self.is_op("("):
+            return self.clause()
+        opened = self.start
+        self.advance()
+        inner = self.disjunction(depth + 1)
+        if self.kind == "end":
+            raise ConditionError(
+                "this parenthesis is never closed", start=opened, end=opened + 1, fix="end it with )"
+            )
+        if not self.is_op(")"):
+            raise self.unexpected()
+        self.advance()
+        return inner
 
     def clause(self) -> Expr:
-        if self.kind != "word":
-            found = "the end" if self.kind == "end" else repr(self.value)
-            raise self.error(f"a key such as outcome or context.name is wanted here, not {found}")
-        key = self.value
-        self.advance()
-        if self.kind == "op" and self.value == "==":
-            raise self.error("'==' is no operator", fix="write = for equality")
-        if (self.kind, self.value) in _OPERATORS:
-            op = self.value
-        else:
+        key = self.key()
+        if self.kind == "word" and self.value in ("contains", "matches"):
+            pass
+        elif (self.kind, self.value) not in _OPERATORS:
             return Truth(key)
+        op = self.value
         self.advance()
         return self.literal(key, op)
 
+    def key(self) -> str:
+        key = self.value
+        if self.kind == "word" and _KEY.fullmatch(key):
+            start, end = self.start, self.end
+            self.advance()
+            if key == "not" and self.kind == "word":
+                raise ConditionError("'not' is no operator", start=start, end=end, fix="write !")
+            return key
+        if self.kind == "word":
+            raise self.error(f"a key has letters, digits, - and _, with single points between: not {self.shown()}")
+        raise self.error(
+            f"a key such as outcome or context.name is wanted here, not {self.shown()}", fix=self.instead()
+        )
+
+    def instead(self) -> str:
+        """What to write for something that stands where a key should."""
+        if self.value.startswith("'"):
+            return "keys stand without quotes"
+        if self.value.startswith("$"):
+            return f"write {self.value.lstrip('${').rstrip('}')} or context.NAME"
+        return {"&": "write && for and", "|": "write || for or", "string": "keys stand without quotes"}.get(
+            self.kind if self.kind == "string" else self.value, ""
+        )
+
     def literal(self, key: str, op: str) -> Expr:
+        if self.kind == "odd":
+            inner = self.value.strip("'")
+            raise self.error(f"{self.shown()} cannot stand without quotes", fix=f'write \\"{inner[:40]}\\"')
         if self.kind not in ("string", "number", "word"):
-            found = "the end" if self.kind == "end" else repr(self.value)
-            raise self.error(f"a value is wanted after {key} {op}, not {found}")
+            fix = (
+                f"write {op} once"
+                if self.is_op("=")
+                else ""
+                if self.is_op("(")
+                else 'for an empty text write \\"\\"'
+            )
+            raise self.error(f"a value is wanted after {key} {op}, not {self.shown()}", fix=fix)
         value = self.value
         if self.kind == "string":
-            value = _ESCAPE.sub(r"\1", value[1:-1])
-        elif self.kind == "number" and value.startswith("+"):
-            value = value[1:]
+            value = unescape(value[1:-1])
+        elif self.kind == "number":
+            value = value.removeprefix("+")
         pattern = self.compiled(value) if op == "matches" else None
         self.advance()
         return Compare(key, op, value, pattern)
@@ -305,15 +359,30 @@ class _Parser:
         options = re2.Options()
         options.log_errors = False
         try:
-            return re2.compile(pattern, options=options)
+            return re2.compile(_encodable(pattern), options=options)
         except re2.error as error:
-            raise self.error(f"not a regular expression: {error}") from error
+            reason = error.args[0] if error.args else error
+            reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+            fix = "this engine has no look-around" if "(?" in reason else ""
+            raise self.error(f"not a regular expression: {reason}", fix=fix) from error
 
     def expect_end(self) -> None:
-        if self.kind == "end":
-            return
-        if self.kind == "word" and self.value.lower() in ("and", "or"):
-            raise self.error(
-                f"{self.value!r} is no operator", fix=f"write {'&&' if self.value.lower() == 'and' else '||'}"
+        if self.kind != "end":
+            raise self.unexpected()
+
+    def unexpected(self) -> ConditionError:
+        """The error for what stands where an operator or the end should."""
+        if self.is_op(")"):
+            return self.error("this parenthesis closes nothing", fix="take it out")
+        if self.kind in ("odd", "op") and self.value in ("&", "|"):
+            return self.error(f"a single {self.value!r} is no operator", fix=f"write {self.value * 2}")
+        if self.kind == "word" and self.value.lower() in _WORDS:
+            return self.error(f"{self.value!r} is no operator", fix=f"write {_WORDS[self.value.lower()]}")
+        if self.kind == "odd" and self.value in (",", ";"):
+            return self.error(f"{self.value!r} joins no clauses", fix="write && for and, || for or")
+        if self.kind == "word":
+            return self.error(
+                f"{self.shown()} is not expected here",
+                fix='join clauses with && or ||; a text of several words needs \\"quotes\\"',
             )
-        raise self.error(f"{self.value!r} is not expected here", fix="join clauses with && or ||")
+        return self.error(f"{self.shown()} is not expected here", fix="join clauses with && or ||")
