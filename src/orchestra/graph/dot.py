@@ -415,7 +415,10 @@ class _Parser(ListReader):
         """In a set ``{a b}`` at an end of an edge nodes are mentioned, not declared (L8)."""
         for name in scope.members:
             node = self.nodes[name]
-            if node.scope is scope and node.bare:
+            around: Scope | None = node.scope
+            while around is not scope and around is not None and around.plain:
+                around = around.parent
+            if around is scope and node.bare:
                 node.declared = False
 
     # --- nodes and edges --------------------------------------------------------------------------

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from orchestra.errors import Span
 from orchestra.graph.attributes import Duration, Value
 from orchestra.graph.model import Attribute, Edge, Graph, Node, Subgraph
+from orchestra.graph.tokens import IDENTIFIER, KEYWORDS
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)")
-_KEYWORDS = frozenset({"graph", "digraph", "subgraph", "node", "edge", "strict"})
 _DRAWN_GRAPH = (
     "rankdir",
     "label",
@@ -39,7 +36,7 @@ def quote(text: str) -> str:
 
 
 def _id(text: str) -> str:
-    return text if _BARE.fullmatch(text) and text.lower() not in _KEYWORDS else quote(text)
+    return text if IDENTIFIER.fullmatch(text) and text.lower() not in KEYWORDS else quote(text)
 
 
 def _value(value: Value) -> str:
@@ -48,15 +45,22 @@ def _value(value: Value) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        text = repr(value)
-        return text if _NUMBER.fullmatch(text) else quote(text)
+        return _decimal(value)
     if isinstance(value, Duration):
         return quote(str(value))
     return quote(value)
 
 
+def _decimal(value: float) -> str:
+    """A float without an exponent, as Graphviz and a bare value want it; reading it gives the same float."""
+    digits, _, exponent = repr(value).partition("e")
+    if not exponent:
+        return digits
+    return f"{value:.{max(len(digits) - int(exponent), 1)}f}"
+
+
 def _key(key: str) -> str:
-    return key if _BARE.fullmatch(key) and key.lower() not in _KEYWORDS else quote(key)
+    return key if IDENTIFIER.fullmatch(key) and key.lower() not in KEYWORDS else quote(key)
 
 
 def _block(attributes: Mapping[str, Attribute]) -> str:
@@ -107,26 +111,23 @@ def _nodes(graph: Graph) -> Iterator[str]:
 def to_drawing(graph: Graph) -> str:
     """DOT with drawing attributes only, for ``dot -Tsvg``: nodes have the id ``node-X`` and the class ``node``."""
     own = {key: _text(graph.attributes[key].value) for key in _DRAWN_GRAPH if key in graph.attributes}
-    lines = [f"digraph {_id(graph.name)} {{", f"    graph{_plain(own)}"]
+    lines = [f"digraph {_id(graph.name)} {{"]
+    if own:
+        lines.append(f"    graph{_plain(own)}")
     lines.extend(f"    {_id(node.id)}{_plain(_node_drawing(node))}" for node in graph.nodes.values())
     lines.extend(f"    {_id(e.source)} -> {_id(e.target)}{_plain(_edge_drawing(e))}" for e in graph.edges)
     return "\n".join([*lines, "}", ""])
 
 
 def _node_drawing(node: Node) -> dict[str, str]:
-    drawn = {"id": f"node-{node.id}", "class": "node", "label": _label(node.label), "shape": node.shape}
+    drawn = {"id": f"node-{node.id}", "class": "node", "label": node.label, "shape": node.shape}
     return drawn | {key: _text(node.attributes[key].value) for key in _DRAWN if key in node.attributes}
 
 
 def _edge_drawing(edge: Edge) -> dict[str, str]:
     words = [text for text in (edge.label, edge.condition.text) if text]
-    drawn = {"class": "edge"} | ({"label": _label("\n".join(words))} if words else {})
+    drawn = {"class": "edge"} | ({"label": "\n".join(words)} if words else {})
     return drawn | {key: _text(edge.attributes[key].value) for key in _DRAWN_EDGE if key in edge.attributes}
-
-
-def _label(text: str) -> str:
-    """A label that Graphviz shows as it is written: its own escapes kept literal."""
-    return text.replace("\\", "\\\\")
 
 
 def _plain(values: Mapping[str, str]) -> str:
@@ -135,7 +136,8 @@ def _plain(values: Mapping[str, str]) -> str:
 
 
 def _drawn(text: str) -> str:
-    return '"' + text.replace('"', '\\"').replace("\n", "\\n") + '"'
+    """A quoted text that Graphviz shows as it is written: its own escapes and entities kept literal."""
+    return quote(text.replace("&", "&amp;").replace("\t", " "))
 
 
 def _text(value: Value) -> str:

@@ -64,7 +64,7 @@ DURATION = re.compile(r"(-?[0-9]+)(ms|s|m|h|d)")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
-_ESCAPE = re.compile(r'\\(?:(["\\nt])|\r?(\n))')
+_ESCAPE = re.compile(r'\\(?:(["\\nt])|\r?\n)|\r(?=\n)')
 _PLAIN = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 
 
@@ -81,8 +81,11 @@ def touching(text: str, at: int) -> int:
 
 
 def unescape(raw: str) -> str:
-    """The text of a quoted string's inside: four escapes, joined lines, anything else as written (L5)."""
-    if "\\" not in raw:
+    """The text of a quoted string's inside: four escapes, joined lines, anything else as written (L5).
+
+    A line ends with a line feed, whatever the file ends its lines with.
+    """
+    if "\\" not in raw and "\r" not in raw:
         return raw
     return _ESCAPE.sub(lambda match: _PLAIN[match[1]] if match[1] else "", raw)
 
