@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Coroutine
 
 
 class Control:
@@ -17,6 +19,7 @@ class Control:
         self.at_once = False
         self._wish = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
+        self._cancelled: asyncio.Task[object] | None = None
 
     @property
     def pausing(self) -> bool:
@@ -31,21 +34,39 @@ class Control:
     def interrupt(self, reason: str) -> None:
         """Stop now: the node at work is cancelled and will be run again by a resume."""
         self.pause(reason)
+        if self.at_once:
+            return
         self.at_once = True
         if self._task is not None:
             self._task.cancel()
+            self._cancelled = self._task
 
     def attach(self, task: asyncio.Task[object] | None) -> None:
-        """The task in which handlers run; None when none does."""
+        """From now on an interruption cancels this task, in which a handler runs."""
         self._task = task
-        if task is not None and self.at_once:
-            task.cancel()
 
-    async def pausing_within(self, seconds: float) -> bool:
-        """Wait ``seconds``, or until a pause is wished for; whether it is."""
+    async def detach(self) -> None:
+        """The handler has ended: take our cancellation back, whether or not it was delivered.
+
+        A handler that never waits, or that swallows its cancellation, would else leave it to whatever waits next.
+        Raises ``CancelledError`` where somebody else cancelled the task too.
+        """
+        self._task = None
+        if self._cancelled is None:
+            return
+        task, self._cancelled = self._cancelled, None
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        if task.uncancel():
+            raise asyncio.CancelledError
+
+    async def pausing_during(self, wait: Coroutine[object, object, None]) -> bool:
+        """Wait, at most until a pause is wished for; whether it is."""
+        waiting = asyncio.ensure_future(wait)
+        wishing = asyncio.ensure_future(self._wish.wait())
         try:
-            async with asyncio.timeout(seconds):
-                await self._wish.wait()
-        except TimeoutError:
-            return self.pausing
-        return True
+            await asyncio.wait((waiting, wishing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            wishing.cancel()
+        return self.pausing

@@ -115,6 +115,8 @@ class Runner:
         stage = Stage(self._journal, step, self._clock)
         if handler is None:
             outcome: Outcome | None = failed(f"no handler for type {kind!r}")
+        elif self._control.at_once:
+            return
         else:
             outcome = await self._interruptible(handler, step, stage)
         if outcome is not None:
@@ -124,8 +126,7 @@ class Runner:
         """The attempt's outcome; None when it was interrupted, which uses up no retry (E4)."""
         node = self._graph.nodes[step.node]
         context = Context(self._graph, self._journal.state)
-        task = asyncio.current_task()
-        self._control.attach(task)
+        self._control.attach(asyncio.current_task())
         try:
             return await attempt(handler, node, context, self._graph, stage)
         except asyncio.CancelledError:
@@ -133,9 +134,7 @@ class Runner:
                 raise
             return None
         finally:
-            self._control.attach(None)
-            if self._control.at_once and task is not None:
-                task.uncancel()
+            await self._control.detach()
 
     def _ended(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         node = self._graph.nodes[step.node]
@@ -226,8 +225,8 @@ class Runner:
 
     async def _wait(self, step: Retry) -> None:
         await self._journal.flush()
-        seconds = (step.due - self._clock.now_ms()) / 1000
-        if seconds > 0 and await self._control.pausing_within(seconds):
+        left = min(step.due - self._clock.now_ms(), step.delay)  # a clock set back does not make it longer
+        if left > 0 and await self._control.pausing_during(self._clock.sleep(left / 1000)):
             return
         kind, _handler = self._handlers.resolve(self._graph, step.node)
         self._journal.record(

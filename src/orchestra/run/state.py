@@ -51,7 +51,10 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """The node that was entered and has not ended; ``due`` (UTC ms) while it waits for its next attempt."""
+    """The node that was entered and has not ended.
+
+    While it waits for its next attempt, ``due`` (UTC ms) and ``delay_ms`` say until when and how long.
+    """
 
     node: str
     handler: str
@@ -60,6 +63,7 @@ class Stage:
     of: int
     entered_ms: int
     due: int = 0
+    delay_ms: int = 0
     reason: str = ""
 
 
@@ -247,6 +251,7 @@ def _retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[str, An
             of=event.of,
             entered_ms=entered,
             due=meta.at + event.delay_ms,
+            delay_ms=event.delay_ms,
             reason=event.failure_reason,
         ),
         "nodes": {**state.nodes, event.node: replace(record, retries=event.attempt, status=event.status)},

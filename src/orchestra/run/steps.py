@@ -38,13 +38,14 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Wait until ``due`` (UTC ms), then run attempt ``attempt`` of the node."""
+    """Wait until ``due`` (UTC ms), at most ``delay`` ms, then run attempt ``attempt`` of the node."""
 
     node: str
     visit: int
     attempt: int
     of: int
     due: int
+    delay: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,14 @@ def next_step(graph: Graph, state: RunState, context: Mapping[str, object]) -> S
     """
     stage = state.stage
     if stage is not None and stage.due:
-        return Retry(node=stage.node, visit=stage.visit, attempt=stage.attempt + 1, of=stage.of, due=stage.due)
+        return Retry(
+            node=stage.node,
+            visit=stage.visit,
+            attempt=stage.attempt + 1,
+            of=stage.of,
+            due=stage.due,
+            delay=stage.delay_ms,
+        )
     if stage is not None:
         return Execute(node=stage.node, visit=stage.visit, attempt=stage.attempt, of=stage.of, announced=True)
     if state.ended is not None:
