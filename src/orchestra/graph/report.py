@@ -196,12 +196,12 @@ def _framed(
     before: str, marked: str, after: str, room: int, *, cut_left: bool, cut_right: bool
 ) -> tuple[str, str, str]:
     """Shortens the three pieces to ``room`` columns: the marked one first gets its share, then both sides."""
-    if not cut_left and not cut_right and columns(before) + columns(marked) + columns(after) <= room:
+    if not cut_left and not cut_right and columns(before) + max(columns(marked) + columns(after), 1) <= room:
         return before, marked, after
     most = max(room - 6, 1)
     if columns(marked) > most:
         marked, after, cut_right = marked[: _fitting(marked, most)], "", True
-    rest = most - columns(marked)
+    rest = most - max(columns(marked), 1)
     left = min(columns(before), max(rest * 2 // 3, rest - columns(after)))
     kept = _tail(before, left)
     right = after[: _fitting(after, rest - columns(kept))] if rest > columns(kept) else ""

@@ -154,7 +154,7 @@ class _Frame:
 _COMMANDS = re.compile(r"\\.|['\"`]|\$\(\(|\$[({']|<<<|<<-?|\{\{|[();|&\n#]|[ \t]+", re.DOTALL)
 _DOUBLE = re.compile(r"\\.|[\"`]|\$\(\(|\$[({]|\{\{", re.DOTALL)
 _HERE = re.compile(r"\\.|`|\$\(\(|\$[({]|\{\{", re.DOTALL)
-_PARAMETER = re.compile(r"\\.|[\"`}]|\$\(\(|\$[({]|\{\{", re.DOTALL)
+_PARAMETER = re.compile(r"\\.|['\"`}]|\$\(\(|\$[({]|\{\{", re.DOTALL)
 _ARITHMETIC = re.compile(r"`|\$\(\(|\$[({]|[()]|\{\{")
 
 _TOKENS = {
@@ -214,6 +214,8 @@ class _Reader:
                 self._pop()
             case "parameter" if token == '"':
                 self._push(_Frame("double", frame.limit, frame))
+            case "parameter" if token == "'" and frame.place == "bare":
+                return self._single(frame, start, end)
             case "arithmetic":
                 return self._arithmetic(frame, token, end)
             case kind if kind in _LISTS:

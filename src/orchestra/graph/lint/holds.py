@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from math import inf
 
 from orchestra.graph.conditions import All, Compare, Expr, Not, Some, Truth, normalize_label
+from orchestra.graph.lint.survey import quoted
 
 _FALSE = frozenset({"", "false", "0"})
-_NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*")
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]{1,300}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\s*")
 _ORDERS = frozenset({">", ">=", "<", "<="})
 
 
@@ -97,8 +98,8 @@ class _Demand:
         self.other: set[str] = set()
         self.is_true: bool | None = None
         # the bounds as numbers, and whether the bound itself is left out
-        self.low = (-inf, False)
-        self.high = (inf, False)
+        self.low: tuple[float, bool] = (-inf, False)
+        self.high: tuple[float, bool] = (inf, False)
         self.said: dict[str, str] = {}
 
     def true(self, clause: str) -> str:
@@ -126,9 +127,10 @@ class _Demand:
             self.other.add(value)
             self.said[f"!={value}"] = clause
         elif op in _ORDERS:
-            if not _NUMBER.fullmatch(literal):
-                return f"{quoted_literal(literal)} in {clause} is not a number"
-            self._bound(op, float(literal), clause)
+            number = _number(literal)
+            if number is None:
+                return f"{quoted(literal)} in {clause} is not a number"
+            self._bound(op, number, clause)
         return self._check()
 
     def _bound(self, op: str, number: float, clause: str) -> None:
@@ -154,7 +156,7 @@ class _Demand:
             return self.said[f"!={value}"]
         if self.is_true is not None and self.is_true is (value in _FALSE):
             return self.said["true"]
-        number = float(value) if _NUMBER.fullmatch(value) else None
+        number = _number(value)
         if "low" in self.said and (number is None or (number, False) < self.low):
             return self.said["low"]
         if "high" in self.said and (number is None or (number, True) > (self.high[0], not self.high[1])):
@@ -162,6 +164,8 @@ class _Demand:
         return ""
 
 
-def quoted_literal(literal: str) -> str:
-    """A literal as messages show it."""
-    return f"'{literal}'"
+def _number(text: str) -> float | None:
+    """A text as a number, whole numbers exactly; None where it is none."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    return float(text) if any(c in text for c in ".eE") else int(text)

@@ -1,0 +1,69 @@
+"""What each diagnostic means, held against what the parser and the linter really say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestra.errors import Diagnostic, Severity, Source
+from orchestra.graph.dot import parse
+from orchestra.graph.explain import ENTRIES, explain, pipeline, reference, summaries
+from orchestra.graph.lint import RULES, lint
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "diagnostics.md"
+CONFIGURED = [rule for rule, entry in ENTRIES.items() if entry.needs]
+ALONE = [rule for rule, entry in ENTRIES.items() if not entry.needs]
+
+
+def said(text: str) -> list[Diagnostic]:
+    graph, diagnostics = parse(Source("example.dot", text))
+    return [*diagnostics, *(lint(graph) if graph is not None else ())]
+
+
+@pytest.mark.parametrize("rule", ALONE)
+def test_the_wrong_example_fires_its_rule_and_no_other(rule: str) -> None:
+    diagnostics = said(pipeline(ENTRIES[rule].wrong))
+    assert {d.rule for d in diagnostics} == {rule}
+    assert {d.severity for d in diagnostics} <= set(ENTRIES[rule].severities)
+    assert all(d.fix for d in diagnostics)
+
+
+@pytest.mark.parametrize("rule", list(ENTRIES))
+def test_nothing_is_said_of_the_right_example(rule: str) -> None:
+    assert said(pipeline(ENTRIES[rule].right)) == []
+
+
+@pytest.mark.parametrize("rule", CONFIGURED)
+def test_a_rule_that_needs_a_configuration_says_nothing_without_one(rule: str) -> None:
+    assert said(pipeline(ENTRIES[rule].wrong)) == []
+
+
+def test_every_rule_of_the_linter_is_explained() -> None:
+    assert set(RULES) <= set(ENTRIES)
+    assert all(rule == entry.rule for rule, entry in ENTRIES.items())
+
+
+def test_an_explanation_shows_both_examples() -> None:
+    for entry in ENTRIES.values():
+        text = explain(entry)
+        assert pipeline(entry.wrong) in text
+        assert pipeline(entry.right) in text
+        assert all(severity.value in text for severity in entry.severities)
+
+
+def test_every_rule_has_a_summary_of_one_sentence() -> None:
+    for summary in summaries().values():
+        assert summary.endswith(".")
+        assert "\n" not in summary
+
+
+def test_the_reference_page_is_what_the_program_explains() -> None:
+    # when this fails: python -c 'from orchestra.graph.explain import reference as r; print(end=r())' > the page
+    assert PAGE.read_text(encoding="utf-8") == reference()
+
+
+def test_severities_go_from_the_worst_to_the_mildest_nowhere_twice() -> None:
+    for entry in ENTRIES.values():
+        assert len(set(entry.severities)) == len(entry.severities)
+        assert set(entry.severities) <= set(Severity)
