@@ -105,10 +105,13 @@ class Result:
         return self.status == "success"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RunState:
     """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key
-    and gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered."""
+    and gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered.
+
+    It has no slots, so that a changed copy is one copy of a dictionary: four are made for every node.
+    """
 
     session: str = ""
     epoch: int = 0
@@ -151,11 +154,14 @@ def evolve(state: RunState, recorded: Recorded) -> RunState:
     meta, event = recorded.meta, recorded.event
     if meta.epoch < state.epoch or (meta.epoch == state.epoch and meta.sequence <= state.sequence):
         return state
-    changes = _changes(state, meta, event)
-    changes["epoch"] = meta.epoch
-    changes["sequence"] = meta.sequence
-    changes["at"] = meta.at
-    return replace(state, **changes)
+    after = object.__new__(RunState)
+    values = after.__dict__
+    values.update(state.__dict__)
+    values.update(_changes(state, meta, event))
+    values["epoch"] = meta.epoch
+    values["sequence"] = meta.sequence
+    values["at"] = meta.at
+    return after
 
 
 def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # noqa: C901  one closed match
