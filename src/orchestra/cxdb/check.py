@@ -191,7 +191,7 @@ def _checked(directory: Directory, at: int, data: bytes, record: TurnRecord) -> 
     said = read_meta(meta)
     if len(meta) != check.meta_size or crc32(meta) != check.meta_crc or said is None:
         yield _found(META, check.meta_offset, f"the record of turn {record.turn_id} fails its check sum")
-    header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, check.pack_offset & (1 << 62) - 1))
+    header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, check.pack_offset))
     if header is None or header.digest != record.payload_hash:
         yield _found(PACK, check.pack_offset, f"the payload of turn {record.turn_id} is not there")
 

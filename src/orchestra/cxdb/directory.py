@@ -28,6 +28,10 @@ EMPTY = State(0, 0, 0, 0, SETTLED, 1, 1, NOTHING, NOTHING)
 _TELLING = (PACK, HEADS, ROOTS)
 """CXDB makes one of these longer whenever it writes."""
 
+_FAR = 1 << 62
+_MUCH = 1 << 20
+"""Bytes above which a read is held against the file's length: a damaged size must not take the memory."""
+
 MISSING = -1
 """The descriptor of a file that is not there (only where nothing may be made)."""
 
@@ -97,12 +101,18 @@ class Directory:
     # --- reading ---------------------------------------------------------------------------------
 
     def read(self, file: int, size: int, offset: int) -> bytes:
-        """Bytes of a file; fewer than ``size`` where it ends."""
+        """Bytes of a file; fewer than ``size`` where it ends, none where no file can reach."""
+        if offset >= _FAR:
+            return b""
         added = self.overlay.get(file)
         if added is not None and offset + size > added[0]:
             return self._read_over(file, size, offset, *added)
         fd = self.fds[file]
-        return self.files.pread(fd, size, offset) if fd != MISSING else b""
+        if fd == MISSING:
+            return b""
+        if size > _MUCH:
+            size = max(0, min(size, self.files.size(fd) - offset))
+        return self.files.pread(fd, size, offset)
 
     def _read_over(self, file: int, size: int, offset: int, start: int, added: bytes) -> bytes:
         below = b""

@@ -77,7 +77,7 @@ def _entries(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
 
 def _entry_at(directory: Directory, offset: int) -> tuple[bytes, int]:
     """The entry of the blob at an offset of the pack, and the blob's size there; empty where there is none."""
-    header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, offset)) if offset < 1 << 62 else None
+    header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, offset))
     if header is None:
         return b"", 0
     size = BLOB_EXTRA + header.stored_size
