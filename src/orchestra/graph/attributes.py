@@ -47,6 +47,15 @@ SHAPES: dict[str, str] = {
 }
 """Which handler a shape picks (language.md 3)."""
 
+DRAWN_SHAPES = frozenset(
+    "Mcircle Mrecord assembly box3d cds circle cylinder doublecircle doubleoctagon egg ellipse fivepoverhang folder"
+    " invhouse invtrapezium invtriangle larrow lpromoter none note noverhang octagon oval pentagon plain plaintext"
+    " plasmid point polygon primersite promoter proteasesite proteinstab rarrow record rect rectangle"
+    " restrictionsite ribosite rnastab rpromoter septagon signature square star tab terminator threepoverhang"
+    " trapezium triangle underline utr component parallelogram".split()
+)
+"""Graphviz' other shapes: drawn, but they pick no handler."""
+
 
 class Kind(StrEnum):
     """What a value has to be (L5, L6)."""

@@ -11,9 +11,10 @@ from itertools import pairwise
 
 from orchestra.errors import Diagnostic, Severity, Source, Span, StylesheetError
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, nearest
-from orchestra.graph.draft import Attributes, EdgeDraft, Ends, NodeDraft, Scope, as_defaults, finish, inside
+from orchestra.graph.draft import Attributes, EdgeDraft, Ends, NodeDraft, Scope, as_defaults, finish
 from orchestra.graph.lists import ListReader
 from orchestra.graph.model import Graph
+from orchestra.graph.places import inside
 from orchestra.graph.reader import MAX_ERRORS, Resync, Stop, quoted
 from orchestra.graph.stylesheet import parse_stylesheet
 from orchestra.graph.tokens import IDENTIFIER, KEY, KEYWORDS, TRIVIA, WORD, glued, unescape

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from orchestra.errors import ConditionError, Diagnostic, Severity, Source, Span
+from orchestra.errors import ConditionError, Diagnostic, Severity, Span
 from orchestra.graph.conditions import UNCONDITIONAL, Condition, parse_condition
 from orchestra.graph.model import Attribute, Edge, Graph, Node, Subgraph
-from orchestra.graph.tokens import WORD, offsets
+from orchestra.graph.places import inside
 
 _CLASS_OUT = re.compile(r"[^a-z0-9-]")
 
@@ -175,27 +175,6 @@ def _condition(draft: EdgeDraft, report: list[Diagnostic], told: set[int]) -> Co
                 )
             )
         return UNCONDITIONAL
-
-
-def inside(span: Span, start: int, end: int) -> Span:
-    """Where characters ``start`` to ``end`` of a value's text stand in the file, escapes and joins counted."""
-    source = span.source
-    places = _places(source, span)
-    first = places[min(start, len(places) - 1)]
-    last = places[min(max(end - 1, start), len(places) - 1)] + 1
-    return Span(source, first, max(last, first + 1))
-
-
-def _places(source: Source, span: Span) -> list[int]:
-    raw = span.text
-    if not raw.startswith('"'):
-        return list(range(span.start, span.end + 1))
-    found: list[int] = []
-    for match in WORD.finditer(raw):
-        if match.lastgroup == "string":
-            found.pop() if found else None
-            found.extend(offsets(match[0][1:-1], span.start + match.start() + 1))
-    return found or [span.start]
 
 
 def as_defaults(attributes: Attributes) -> Attributes:

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from orchestra.errors import Span, StylesheetError
-from orchestra.graph.attributes import SHAPES, nearest
+from orchestra.graph.attributes import DRAWN_SHAPES, SHAPES, nearest
 from orchestra.graph.model import Attribute, Graph, Node
+from orchestra.graph.places import places, within
+from orchestra.graph.tokens import unescape
 
 PROPERTIES = ("llm_model", "llm_provider", "reasoning_effort")
 """What a rule can set."""
 
 EFFORTS = ("low", "medium", "high", "none", "minimal", "xhigh")
+"""What a reasoning effort can be."""
 
 _TRIVIA = re.compile(r"(?:\s+|/\*[\s\S]*?\*/)+")
-_SELECTOR = re.compile(r"\*|[.#]?[A-Za-z_][A-Za-z0-9_-]*")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_VALUE = re.compile(r'"((?:[^"\\]|\\[\s\S])*)"|([^;{}"]+)')
+_SELECTOR = re.compile(r"\*|#[A-Za-z_][A-Za-z0-9_]*|\.[A-Za-z0-9_-]+|[A-Za-z_][A-Za-z0-9_]*")
+_PROPERTY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\[\s\S])*)"')
+_BARE = re.compile(r'(?:[^;{}"/]|/(?!\*))+')
+_MISSED = re.compile(r"(?:\s(?:llm_model|llm_provider|reasoning_effort)|\n\s*[A-Za-z_-]+)\s*:")
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One property that a rule sets, and where its value stands in the stylesheet."""
+
+    key: str
+    value: str
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +42,7 @@ class Rule:
 
     selector: str
     specificity: int
-    declarations: Mapping[str, str]
-
-    def selects(self, node: Node) -> bool:
-        """Whether the rule is about a node."""
-        if self.selector == "*":
-            return True
-        if self.selector.startswith("."):
-            return self.selector[1:] in node.classes
-        if self.selector.startswith("#"):
-            return self.selector[1:] == node.id
-        return self.selector == node.shape
+    declarations: tuple[Declaration, ...]
 
 
 def parse_stylesheet(text: str) -> tuple[Rule, ...]:
@@ -51,32 +56,57 @@ def parse_stylesheet(text: str) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
+# --- applying it ----------------------------------------------------------------------------------
+
+
 def apply(graph: Graph) -> Graph:
-    """The graph with the stylesheet's values on its nodes; what a node says itself always wins."""
+    """The graph with the stylesheet's values on its nodes.
+
+    What a node says itself always wins; what it has from a ``node [...]`` block does not. A stylesheet that cannot
+    be read changes nothing: it was reported when the text was parsed.
+    """
     attribute = graph.attributes.get("model_stylesheet")
     if attribute is None or not isinstance(attribute.value, str):
         return graph
     try:
-        rules = sorted(parse_stylesheet(attribute.value), key=lambda rule: rule.specificity)
+        rules = parse_stylesheet(attribute.value)
     except StylesheetError:
         return graph
     if not rules:
         return graph
-    nodes = {node.id: _styled(node, rules, attribute.span) for node in graph.nodes.values()}
-    return replace(graph, nodes=nodes)
+    styled = _by_selector(rules, attribute.span)
+    return replace(graph, nodes={node.id: _styled(node, styled) for node in graph.nodes.values()})
 
 
-def _styled(node: Node, rules: list[Rule], span: Span) -> Node:
-    chosen: dict[str, str] = {}
-    for rule in rules:
-        if rule.selects(node):
-            chosen.update(rule.declarations)
-    added = {
-        key: Attribute(key=key, value=value, key_span=span, span=span, origin="stylesheet")
-        for key, value in chosen.items()
-        if key not in node.attributes or node.attributes[key].origin == "default"
-    }
-    return replace(node, attributes={**node.attributes, **added}) if added else node
+_Order = tuple[int, int]
+"""Specificity, then place: the greatest wins."""
+
+
+def _by_selector(rules: Iterable[Rule], span: Span) -> dict[str, list[tuple[_Order, Attribute]]]:
+    """What each selector sets, as attributes that say where in the file they come from."""
+    known = places(span)
+    found: dict[str, list[tuple[_Order, Attribute]]] = {}
+    for number, rule in enumerate(rules):
+        for one in rule.declarations:
+            place = within(span, known, one.start, one.end)
+            attribute = Attribute(key=one.key, value=one.value, key_span=place, span=place, origin="stylesheet")
+            found.setdefault(rule.selector, []).append(((rule.specificity, number), attribute))
+    return found
+
+
+def _styled(node: Node, styled: dict[str, list[tuple[_Order, Attribute]]]) -> Node:
+    chosen: dict[str, tuple[_Order, Attribute]] = {}
+    for selector in ("*", node.shape, *(f".{name}" for name in node.classes), f"#{node.id}"):
+        for order, attribute in styled.get(selector, ()):
+            own = node.attributes.get(attribute.key)
+            if own is not None and own.origin != "default":
+                continue
+            before = chosen.get(attribute.key)
+            if before is None or order >= before[0]:
+                chosen[attribute.key] = (order, attribute)
+    if not chosen:
+        return node
+    return replace(node, attributes={**node.attributes, **{key: found for key, (_order, found) in chosen.items()}})
 
 
 # --- the parser ----------------------------------------------------------------------------------
@@ -87,6 +117,8 @@ def _skip(text: str, at: int) -> int:
     at = match.end() if match is not None else at
     if text.startswith("/*", at):
         raise StylesheetError("this comment is never closed", start=at, end=at + 2, fix="end it with */")
+    if text.startswith("//", at):
+        raise StylesheetError("'//' begins no comment in a stylesheet", start=at, end=at + 2, fix="write /* … */")
     return at
 
 
@@ -98,47 +130,90 @@ def _rule(text: str, at: int) -> tuple[Rule, int]:
         )
     selector = match[0]
     specificity = {"*": 0, ".": 2, "#": 3}.get(selector[0], 1)
-    if specificity == 1 and selector not in SHAPES:
-        near = nearest(selector, SHAPES)
-        fix = f"did you mean {near!r}?" if near else f"write .{selector} for a class, #{selector} for a node"
-        raise StylesheetError(f"{selector!r} is no shape", start=at, end=match.end(), fix=fix)
+    if specificity == 1 and selector not in SHAPES and selector not in DRAWN_SHAPES:
+        raise _no_shape(selector, at)
     opened = _skip(text, match.end())
     if text[opened : opened + 1] != "{":
-        raise StylesheetError(f"'{{' is wanted after {selector}", start=min(opened, len(text) - 1))
-    declarations: dict[str, str] = {}
+        raise _no_brace(text, opened, selector)
+    declarations: list[Declaration] = []
     at = _skip(text, opened + 1)
     while text[at : at + 1] != "}":
         if at >= len(text):
-            raise StylesheetError("this rule is never closed", start=opened, fix="end it with }")
-        at = _declaration(text, at, declarations)
-    return Rule(selector, specificity, declarations), at + 1
+            raise StylesheetError("this rule is never closed", start=opened, end=opened + 1, fix="end it with }")
+        declaration, at = _declaration(text, at)
+        declarations.append(declaration)
+    if not declarations:
+        raise StylesheetError(f"the rule for {selector} sets nothing", start=opened, end=at + 1, fix="take it out")
+    return Rule(selector, specificity, tuple(declarations)), at + 1
 
 
-def _declaration(text: str, at: int, declarations: dict[str, str]) -> int:
-    match = _NAME.match(text, at)
+def _no_shape(selector: str, at: int) -> StylesheetError:
+    near = nearest(selector, SHAPES)
+    fix = f"did you mean {near!r}?" if near else f"write .{selector} for a class, #{selector} for a node"
+    return StylesheetError(f"{selector!r} is no shape", start=at, end=at + len(selector), fix=fix)
+
+
+def _no_brace(text: str, at: int, selector: str) -> StylesheetError:
+    fix = (
+        "write one rule for each selector" if text[at : at + 1] in {",", ".", "#"} else f"write {selector} {{ … }}"
+    )
+    return StylesheetError(f"'{{' is wanted after {selector}", start=at, fix=fix)
+
+
+def _declaration(text: str, at: int) -> tuple[Declaration, int]:
+    match = _PROPERTY.match(text, at)
     if match is None:
-        raise StylesheetError(f"a property is wanted here, not {text[at]!r}", start=at, fix=", ".join(PROPERTIES))
+        fix = "take it out" if text[at] == ";" else f"properties are {', '.join(PROPERTIES)}"
+        raise StylesheetError(f"a property is wanted here, not {text[at]!r}", start=at, fix=fix)
     name = match[0]
     if name not in PROPERTIES:
-        near = nearest(name, PROPERTIES)
-        fix = f"did you mean {near!r}?" if near else f"known: {', '.join(PROPERTIES)}"
+        near = _meant(name)
+        fix = f"did you mean {near!r}?" if near else f"properties are {', '.join(PROPERTIES)}"
         raise StylesheetError(f"{name!r} is no property of a stylesheet", start=at, end=match.end(), fix=fix)
     colon = _skip(text, match.end())
     if text[colon : colon + 1] != ":":
-        raise StylesheetError(f"':' is wanted after {name}", start=min(colon, len(text) - 1), fix=f"{name}: …;")
-    start = _skip(text, colon + 1)
-    found = _VALUE.match(text, start)
-    value = "" if found is None else (found[1] if found[1] is not None else found[2].strip())
-    if found is None or not value:
-        raise StylesheetError(f"{name} has no value", start=at, end=match.end())
+        raise StylesheetError(f"':' is wanted after {name}", start=colon, fix=f"write {name}: …;")
+    value, start, end = _value(text, _skip(text, colon + 1), name)
     if name == "reasoning_effort" and value not in EFFORTS:
         raise StylesheetError(
-            f"{value!r} is no reasoning effort", start=start, end=found.end(), fix=", ".join(EFFORTS)
+            f"{value!r} is no reasoning effort", start=start, end=end, fix=f"write one of {', '.join(EFFORTS)}"
         )
-    declarations[name] = value
-    after = _skip(text, found.end())
-    if text[after : after + 1] == ";":
-        return _skip(text, after + 1)
-    if text[after : after + 1] not in ("}", ""):
-        raise StylesheetError("';' is wanted between declarations", start=after)
-    return after
+    return Declaration(name, value, start, end), _separated(text, end)
+
+
+def _meant(name: str) -> str | None:
+    """The property that was probably meant: ``model``, ``llm-model`` and ``llm_modle`` are all ``llm_model``."""
+    folded = name.replace("-", "_").lower()
+    for whole in (folded, f"llm_{folded}", f"reasoning_{folded}"):
+        if whole in PROPERTIES:
+            return whole
+    return nearest(folded, PROPERTIES)
+
+
+def _value(text: str, at: int, name: str) -> tuple[str, int, int]:
+    """The value at ``at`` and where it stands."""
+    quoted = _QUOTED.match(text, at)
+    if quoted is not None:
+        value, end = unescape(quoted[1]), quoted.end()
+    else:
+        if text.startswith('"', at):
+            raise StylesheetError("this quote is never closed", start=at, end=at + 1, fix='end the text with "')
+        bare = _BARE.match(text, at)
+        value = "" if bare is None else bare[0].rstrip()
+        end = at + len(value)
+        missed = _MISSED.search(value)
+        if missed is not None:
+            place = at + len(value[: missed.start()].rstrip())
+            raise StylesheetError(f"';' is wanted after the value of {name}", start=place, fix="write ;")
+    if not value.strip():
+        raise StylesheetError(f"{name} has no value", start=at, end=max(end, at + 1), fix=f"write {name}: …;")
+    return value, at, end
+
+
+def _separated(text: str, at: int) -> int:
+    at = _skip(text, at)
+    if text[at : at + 1] == ";":
+        return _skip(text, at + 1)
+    if text[at : at + 1] not in ("}", ""):
+        raise StylesheetError("';' is wanted between declarations", start=at, fix="write ;")
+    return at

@@ -1,0 +1,38 @@
+"""Where the characters of a value stand in the file: escapes, joined lines and ``+`` counted (L10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestra.errors import Span
+from orchestra.graph.tokens import TRIVIA, WORD, offsets
+
+
+def places(span: Span) -> Sequence[int]:
+    """For every character of a value's text, and for its end, its offset in the file; ``span`` is the value's."""
+    raw = span.text
+    if not raw.startswith('"'):
+        return range(span.start, span.end + 1)
+    found: list[int] = []
+    at = 0
+    while at < len(raw):
+        match = WORD.match(raw, at)
+        if match is not None and match.lastgroup == "string":
+            del found[-1:]
+            found.extend(offsets(match[0][1:-1], span.start + at + 1))
+        at = at + 1 if match is None else max(match.end(), at + 1)
+        trivia = TRIVIA.match(raw, at)
+        at = at if trivia is None else trivia.end()
+    return found or [span.start]
+
+
+def within(span: Span, known: Sequence[int], start: int, end: int) -> Span:
+    """Characters ``start`` to ``end`` of a value's text as a span of the file; ``known`` are its ``places``."""
+    last = len(known) - 1
+    first = known[min(start, last)]
+    return Span(span.source, first, max(known[min(max(end - 1, start), last)], first) + 1)
+
+
+def inside(span: Span, start: int, end: int) -> Span:
+    """The same for one piece of a value."""
+    return within(span, places(span), start, end)
