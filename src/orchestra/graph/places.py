@@ -29,8 +29,10 @@ def places(span: Span) -> Sequence[int]:
 def within(span: Span, known: Sequence[int], start: int, end: int) -> Span:
     """Characters ``start`` to ``end`` of a value's text as a span of the file; ``known`` are its ``places``."""
     last = len(known) - 1
-    first = known[min(start, last)]
-    return Span(span.source, first, max(known[min(max(end - 1, start), last)], first) + 1)
+    first, final = known[min(start, last)], min(max(end - 1, start), last)
+    after = known[min(final + 1, last)]
+    size = 2 if after - known[final] == 2 else 1  # an escape stands for one character
+    return Span(span.source, first, max(known[final] + size, first + 1))
 
 
 def inside(span: Span, start: int, end: int) -> Span:
