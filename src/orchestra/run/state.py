@@ -7,10 +7,11 @@ bounded by the graph and the context, never by how long the run has been going o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from orchestra.run.blobs import BlobRef, Text, carried, from_map, preview_of
 from orchestra.run.events import (
@@ -35,8 +36,7 @@ from orchestra.run.events import (
 from orchestra.run.outcome import GOOD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeRecord:
+class NodeRecord(Struct, frozen=True, kw_only=True):
     """What is known of one node: visits, executions in all, retries of the last visit, the last outcome."""
 
     visits: int = 0
@@ -49,8 +49,7 @@ class NodeRecord:
     duration_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(Struct, frozen=True, kw_only=True):
     """The node that was entered and has not ended.
 
     While it waits for its next attempt, ``due`` (UTC ms) and ``delay_ms`` say until when and how long.
@@ -67,8 +66,7 @@ class Stage:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """A node's outcome, from its end until the next edge is chosen."""
 
     node: str
@@ -80,8 +78,7 @@ class Ended:
     failure_reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passed:
+class Passed(Struct, frozen=True, kw_only=True):
     """The last outcome that a conditional node passes on (E13)."""
 
     status: str = "success"
@@ -90,8 +87,7 @@ class Passed:
     failure_reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """How a run ended: ``success`` or ``fail``, in words, at which node, when (UTC ms)."""
 
     status: str
@@ -105,12 +101,11 @@ class Result:
         return self.status == "success"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunState:
+class RunState(Struct, frozen=True, kw_only=True):
     """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key
     and gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered.
 
-    It has no slots, so that a changed copy is one copy of a dictionary: four are made for every node.
+    It is a ``Struct``, as the records in it are, because four changed copies are made for every node.
     """
 
     session: str = ""
@@ -154,14 +149,11 @@ def evolve(state: RunState, recorded: Recorded) -> RunState:
     meta, event = recorded.meta, recorded.event
     if meta.epoch < state.epoch or (meta.epoch == state.epoch and meta.sequence <= state.sequence):
         return state
-    after = object.__new__(RunState)
-    values = after.__dict__
-    values.update(state.__dict__)
-    values.update(_changes(state, meta, event))
-    values["epoch"] = meta.epoch
-    values["sequence"] = meta.sequence
-    values["at"] = meta.at
-    return after
+    changes = _changes(state, meta, event)
+    changes["epoch"] = meta.epoch
+    changes["sequence"] = meta.sequence
+    changes["at"] = meta.at
+    return replace(state, **changes)
 
 
 def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # noqa: C901  one closed match
