@@ -9,6 +9,11 @@ from pathlib import Path
 
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.store import RemoteStore
+from orchestra.cxdb.server.backing import ServedEmbedded, ServedMemory
+from orchestra.cxdb.server.http import Guard
+from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.ports import Store
 
 
@@ -87,6 +92,28 @@ async def embedded_opened_anew(folder: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
+@asynccontextmanager
+async def remote_over_memory(_folder: Path) -> AsyncIterator[Store]:
+    async with serving(ServedMemory(), guard=Guard()) as at:
+        store = RemoteStore(place_of(at), patience=5)
+        yield store
+        await store.close()
+
+
+@asynccontextmanager
+async def remote_over_embedded(folder: Path) -> AsyncIterator[Store]:
+    served = ServedEmbedded.open(folder / "store")
+    async with serving(served, guard=Guard()) as at:
+        store = RemoteStore(place_of(at), patience=5)
+        yield store
+        await store.close()
+    await served.close()
+
+
+def place_of(at: Addresses) -> Place:
+    return Place(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
+
+
 Kind = Callable[[Path], AbstractAsyncContextManager[Store]]
 
 KINDS: dict[str, Kind] = {
@@ -95,4 +122,6 @@ KINDS: dict[str, Kind] = {
     "embedded, tiny log": embedded_tiny_log,
     "embedded, two handles in turns": embedded_two_handles,
     "embedded, opened anew for each call": embedded_opened_anew,
+    "remote, our server over memory": remote_over_memory,
+    "remote, our server over a folder": remote_over_embedded,
 }

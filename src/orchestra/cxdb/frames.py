@@ -48,6 +48,9 @@ _GET_LAST = struct.Struct("<QII")
 _IDS = struct.Struct("<QQ")
 _DECLARED = struct.Struct("<IIII")
 _APPENDED = struct.Struct("<QQI32s")
+APPENDED_SIZE = _APPENDED.size
+"""Bytes of the answer to an append."""
+
 _LINKS = struct.Struct("<QQI")
 _HELLO_ANSWER = struct.Struct("<QH")
 _U32 = struct.Struct("<I")
@@ -396,7 +399,16 @@ def page(turns: list[WireTurn]) -> bytes:
 
 def read_page(payload: bytes, payloads: bool) -> list[WireTurn]:
     """The turns in the answer to a get-last."""
+    return _turns(Cursor(payload), payloads)
+
+
+def read_page_and_rest(payload: bytes) -> tuple[list[WireTurn], bytes]:
+    """The turns with payloads in the answer to a get-last, and what is behind them."""
     cursor = Cursor(payload)
+    return _turns(cursor, True), cursor.take(cursor.left())
+
+
+def _turns(cursor: Cursor, payloads: bool) -> list[WireTurn]:
     found: list[WireTurn] = []
     for _ in range(cursor.u32()):
         turn_id, parent, depth = _LINKS.unpack(cursor.take(_LINKS.size))

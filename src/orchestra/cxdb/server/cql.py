@@ -131,7 +131,9 @@ def _unreadable(text: str, at: int) -> CqlError:
     if text[at] in "\"'":
         return CqlError("SyntaxError", f"Unterminated string starting {where}", position)
     if text[at] in "!^~":
-        return CqlError("SyntaxError", f"Expected '=' after '{text[at]}' {where}", position)
+        sign = "^~" if text.startswith("^~", at) else text[at]
+        wanted = "'=' or '~='" if sign == "^" else "'='"
+        return CqlError("SyntaxError", f"Expected {wanted} after '{sign}' {where}", position)
     return CqlError("SyntaxError", f"Unexpected character '{text[at]}' {where}", position)
 
 

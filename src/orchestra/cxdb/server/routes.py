@@ -52,7 +52,7 @@ def _route(request: Request) -> Route | None:
             return trees.file
         case method, ("v1", first, second, third):
             return _LAST.get((method, first, third)) or _BY_ID.get((method, first, second))
-        case method, ("v1", first, _):
+        case method, ("v1", first, name) if name:
             return _ONE.get((method, first))
         case "GET", ("v1", "registry", "types", _, "versions", _):
             return _type_version
@@ -153,7 +153,7 @@ async def _turns(core: Core, request: Request) -> Answer:
     limit = request.number("limit", LARGEST_U32)
     before = request.number("before_turn_id", (1 << 64) - 1) or 0
     head = await core.store.head(context_id)
-    turns = await _page(core, context_id, before, 64 if limit is None else limit)
+    turns = await _page(core, context_id, before, 64 if limit is None else limit) if head.turn_id else []
     types = core.types()
     return json_answer(
         {

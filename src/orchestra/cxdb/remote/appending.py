@@ -1,0 +1,238 @@
+"""Appending over a connection that may be lost: nothing is lost with it, and nothing doubled (S20, S21).
+
+Every turn is sent behind the context's head, so that a batch needs one round trip. When the connection is lost,
+the turns that the context got since it was last looked at are compared with those that were sent, by their
+hashes; the rest is sent again. Our own server knows the turns by their keys besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from orchestra.cxdb import frames
+from orchestra.cxdb.frames import Cursor, Frame, WireTurn
+from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.remote.answers import read
+from orchestra.cxdb.remote.asking import Asking, Patience
+from orchestra.cxdb.remote.link import Ask, Lost
+from orchestra.errors import SessionNotFound, StoreError, StoreUnreachable
+from orchestra.ports import NewTurn, Turn
+
+TOGETHER = 32 * 1024 * 1024
+"""Bytes of a batch that is sent as one; a larger one is sent turn by turn."""
+
+REFUSALS = 3
+"""So often in a row a batch may end a new connection before it counts as refused."""
+
+GONE_SECONDS = 1.0
+"""How long the server may take to notice the end of a connection."""
+
+MARGIN = 64
+"""Turns that others may append while a context is looked at."""
+
+
+class Stand(NamedTuple):
+    """Where a context stood when it was last looked at, and the hash of its newest turn's payload."""
+
+    turn_id: int
+    depth: int
+    digest: bytes
+
+    @property
+    def next_depth(self) -> int:
+        """The depth of the next turn."""
+        return self.depth + 1 if self.turn_id else 0
+
+
+class Landed(NamedTuple):
+    """A turn of ours that is stored."""
+
+    turn_id: int
+    parent: int
+    depth: int
+    created_ms: int
+
+
+class _Item(NamedTuple):
+    new: NewTurn
+    digest: bytes
+    key: bytes
+
+
+class Pen:
+    """What this process writes a context with: one batch after another."""
+
+    def __init__(self, asking: Asking, context_id: int) -> None:
+        self._asking = asking
+        self._context_id = context_id
+        self._stand: Stand | None = None
+        self._losses = 0
+        self._lock = asyncio.Lock()
+
+    async def append(self, turns: Sequence[NewTurn], blobs: Sequence[bytes]) -> tuple[Turn, ...]:
+        """Append a batch, however often the connection is lost meanwhile. Raises ``StoreError``."""
+        async with self._lock:
+            items = [_Item(new, digest_of(new.payload), os.urandom(16)) for new in turns]
+            stand = await self._look()
+            landed = await self._write(stand, items, blobs) if turns or blobs else []
+        return tuple(_turn(new, at) for new, at in zip(turns, landed, strict=True))
+
+    async def _write(self, stand: Stand, items: list[_Item], blobs: Sequence[bytes]) -> list[Landed]:
+        landed: list[Landed] = []
+        patience, refused = Patience(self._asking.place, self._asking.patience), 0
+        while True:
+            try:
+                return landed + await self._send(stand, items[len(landed) :], blobs)
+            except Lost as lost:
+                refused = refused + 1 if lost.connected else 0
+                if refused > REFUSALS:
+                    what = f"the CXDB server closes the connection on a batch for context {self._context_id}"
+                    raise StoreError(what, fix="see the server's log") from lost
+                await patience.wait(lost)
+            since = await self._since(stand)
+            found = _ours(since, items[len(landed) :])
+            if found:
+                landed += found
+                refused = 0
+            stand = self._stand = _stand(since[-1]) if since else stand
+            if items and len(landed) == len(items):
+                return landed
+
+    # --- sending -------------------------------------------------------------------------------------
+
+    async def _send(self, stand: Stand, items: Sequence[_Item], blobs: Sequence[bytes]) -> list[Landed]:
+        asks = self._asks(items, blobs)
+        session = 0
+        try:
+            async with self._asking.pool.link() as link:
+                session = link.session_id
+                answers = await link.exchange(asks)
+        except Lost:
+            self._asking.lost()
+            if session:
+                await self._asking.gone(session, GONE_SECONDS)
+            raise
+        self._losses = self._asking.losses
+        for answer in answers:
+            self._asking.payload(answer, f"context {self._context_id}")
+        landed = _chained(stand, [answer for answer in answers if answer.kind == frames.APPEND])
+        if landed and landed[0].turn_id <= stand.turn_id:
+            raise self._lost_data(f"it gave out turn {landed[0].turn_id} after turn {stand.turn_id}")
+        if any(at.parent < 0 for at in landed):
+            landed = await self._parents(stand, landed)
+        if landed:
+            self._stand = Stand(landed[-1].turn_id, landed[-1].depth, items[-1].digest)
+        return landed
+
+    def _asks(self, items: Sequence[_Item], blobs: Sequence[bytes]) -> list[Ask]:
+        size = sum(len(item.new.payload) for item in items) + sum(map(len, blobs))
+        more = frames.MORE if size <= TOGETHER and items else 0
+        asks = [Ask(frames.PUT_BLOB, frames.put_blob(digest_of(data), data), more) for data in blobs]
+        for item in items:
+            new = item.new
+            plain = frames.plain_append(self._context_id, 0, new.type_id, new.type_version, new.payload)
+            asks.append(Ask(frames.APPEND, frames.append(plain._replace(key=item.key)), more))
+        if asks:
+            asks[-1] = asks[-1]._replace(flags=0)
+        return asks
+
+    async def _parents(self, stand: Stand, landed: list[Landed]) -> list[Landed]:
+        """Others wrote meanwhile: what each turn of ours stands behind has to be read."""
+        parents = {turn.turn_id: turn.parent for turn in await self._since(stand)}
+        try:
+            return [at._replace(parent=parents[at.turn_id]) for at in landed]
+        except KeyError as error:
+            raise self._lost_data(f"turn {error} is not in its chain") from None
+
+    # --- looking -------------------------------------------------------------------------------------
+
+    async def _look(self) -> Stand:
+        """Where the context stands; looked up again after a connection was lost."""
+        if self._stand is None:
+            newest = await self._newest(1)
+            self._stand = _stand(newest[-1]) if newest else Stand(0, 0, b"")
+        elif self._losses != self._asking.losses:
+            since = await self._since(self._stand)
+            if since:
+                self._stand = _stand(since[-1])
+        self._losses = self._asking.losses
+        return self._stand
+
+    async def _since(self, stand: Stand) -> list[WireTurn]:
+        """The turns behind ``stand``, oldest first. Raises where ``stand`` is not what it was (S21)."""
+        newest = await self._known(1)
+        head = newest[-1] if newest else None
+        if head is None or head.turn_id <= stand.turn_id:
+            if (head.turn_id, head.digest) != (stand.turn_id, stand.digest) if head else stand.turn_id:
+                raise self._lost_data(f"turn {stand.turn_id} is not there")
+            return []
+        chain = await self._known(max(1, head.depth - stand.depth) + MARGIN)
+        places = [number for number, turn in enumerate(chain) if turn.turn_id == stand.turn_id]
+        if not stand.turn_id:
+            return chain
+        if not places or chain[places[0]].digest != stand.digest:
+            raise self._lost_data(f"turn {stand.turn_id} is not there")
+        return chain[places[0] + 1 :]
+
+    async def _known(self, limit: int) -> list[WireTurn]:
+        try:
+            return await self._newest(limit)
+        except SessionNotFound:
+            raise self._lost_data("the context is not there") from None
+
+    async def _newest(self, limit: int) -> list[WireTurn]:
+        what = f"context {self._context_id}"
+        request = frames.get_last(self._context_id, limit, payloads=False)
+        answer = await self._asking.ask(frames.GET_LAST, request, what)
+        return read(lambda payload: frames.read_page(payload, payloads=False), answer)
+
+    def _lost_data(self, what: str) -> StoreUnreachable:
+        return StoreUnreachable(
+            f"the CXDB server at {self._asking.place} has lost data or is another one: "
+            f"context {self._context_id}: {what}",
+            fix="CXDB keeps nothing when it is started again; see orchestra doctor",
+        )
+
+
+def _stand(turn: WireTurn) -> Stand:
+    return Stand(turn.turn_id, turn.depth, turn.digest)
+
+
+def _ours(since: Sequence[WireTurn], items: Sequence[_Item]) -> list[Landed]:
+    """As many of our turns, from the first on, as are among those that the context got."""
+    found: list[Landed] = []
+    for turn in since:
+        if len(found) == len(items):
+            break
+        item = items[len(found)]
+        if (turn.digest, turn.type_id, turn.type_version) == (item.digest, item.new.type_id, item.new.type_version):
+            found.append(Landed(turn.turn_id, turn.parent, turn.depth, 0))
+    return found
+
+
+def _chained(stand: Stand, answers: Sequence[Frame]) -> list[Landed]:
+    """Where turns have landed; a parent of -1 is one that the answers do not tell."""
+    found: list[Landed] = []
+    parent, depth = stand.turn_id, stand.next_depth
+    for answer in answers:
+        at = read(frames.read_appended, answer.payload)
+        cursor = Cursor(answer.payload[frames.APPENDED_SIZE :])
+        created = cursor.u64() if cursor.left() >= 8 else 0
+        found.append(Landed(at.turn_id, parent if at.depth == depth else -1, at.depth, created))
+        parent, depth = at.turn_id, at.depth + 1
+    return found
+
+
+def _turn(new: NewTurn, at: Landed) -> Turn:
+    return Turn(
+        turn_id=at.turn_id,
+        parent=at.parent,
+        depth=at.depth,
+        type_id=new.type_id,
+        type_version=new.type_version,
+        payload=new.payload,
+        created_ms=at.created_ms,
+    )

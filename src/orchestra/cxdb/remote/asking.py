@@ -1,0 +1,171 @@
+"""Requests that may be repeated, and how long a lost server is waited for (S20)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import msgspec
+
+from orchestra.cxdb import frames
+from orchestra.cxdb.frames import Frame
+from orchestra.cxdb.remote.link import Ask, Lost, Pool
+from orchestra.cxdb.remote.web import Reply, Web
+from orchestra.errors import Damaged, OrchestraError, SessionNotFound, StoreError, StoreFull, StoreUnreachable
+
+FIRST_WAIT = 0.05
+LONGEST_WAIT = 2.0
+
+REFUSALS = 2
+"""So often a new connection that is closed instead of answered is CXDB's way to say no (cxdb.md 0.2)."""
+
+TAG = "orchestra-link"
+"""How our connections are listed; a context that says nothing of itself is listed under it while we are there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a server is: its binary and its HTTP address."""
+
+    host: str
+    port: int
+    http_host: str
+    http_port: int
+    token: str | None = None
+
+    def __str__(self) -> str:
+        return f"http://{self.http_host}:{self.http_port} and {self.host}:{self.port}"
+
+
+class Patience:
+    """How long one call goes on trying: each failure is waited out longer than the one before."""
+
+    def __init__(self, place: Place, seconds: float) -> None:
+        self._place = place
+        self._seconds = seconds
+        self._until: float | None = None
+        self._wait = FIRST_WAIT
+
+    async def wait(self, lost: Lost) -> None:
+        """Wait for the next attempt. Raises ``StoreUnreachable`` where there is to be none."""
+        now = asyncio.get_running_loop().time()
+        if self._until is None:
+            self._until = now + self._seconds
+        if now + self._wait > self._until:
+            raise unreachable(self._place, str(lost)) from lost
+        await asyncio.sleep(self._wait)
+        self._wait = min(2 * self._wait, LONGEST_WAIT)
+
+
+def unreachable(place: Place, reason: str) -> StoreUnreachable:
+    """A server that is configured but does not answer (S3)."""
+    return StoreUnreachable(
+        f"the CXDB server at {place} does not answer: {reason}",
+        fix="start one: docker compose up -d, or orchestra cxdb serve; or go without: --store DIR",
+    )
+
+
+def refusal(code: int, text: str, what: str) -> OrchestraError:
+    """The exception for a server's error."""
+    match code:
+        case 404:
+            return SessionNotFound(f"no {what}")
+        case 401 | 403:
+            return StoreUnreachable(f"the CXDB server refuses us: {text}", fix="name its token or its host")
+        case 500:
+            return Damaged(f"the CXDB server cannot read {what}: {text}")
+        case 503:
+            return StoreUnreachable(f"the CXDB server cannot reach its store: {text}")
+        case 507:
+            return StoreFull(f"the CXDB server cannot take more: {text}")
+        case _:
+            return StoreError(f"the CXDB server refused {what}: {text}")
+
+
+def greeting(token: str | None) -> bytes:
+    """What we say of ourselves."""
+    meta = {frames.TIMES.strip('"'): True} | ({frames.TOKEN: token} if token else {})
+    return frames.hello(TAG, msgspec.json.encode(meta).decode())
+
+
+class Asking:
+    """One server, asked until it answers or patience ends."""
+
+    def __init__(self, place: Place, *, patience: float, connect_seconds: float) -> None:
+        self.place = place
+        self.patience = patience
+        self.pool = Pool(place.host, place.port, greeting(place.token), connect_seconds=connect_seconds)
+        self.web = Web(place.http_host, place.http_port, token=place.token, connect_seconds=connect_seconds)
+        self.losses = 0
+        """How often a connection was lost; after each, the server may be another one."""
+
+    async def ask(self, kind: int, payload: bytes, what: str) -> bytes:
+        """The answer to a request that may be repeated; ``what`` names what is not there if it is refused."""
+        patience, refused = Patience(self.place, self.patience), 0
+        while True:
+            used = True
+            try:
+                async with self.pool.link(fresh=refused > 0) as link:
+                    used = not link.fresh
+                    (answer,) = await link.exchange([Ask(kind, payload)])
+                    return self.payload(answer, what)
+            except Lost as lost:
+                self.lost()
+                refused = refused + (not used) if lost.connected else 0
+                if refused >= REFUSALS:
+                    raise SessionNotFound(f"no {what}") from lost
+                if not used:
+                    await patience.wait(lost)
+
+    def lost(self) -> None:
+        """A connection was lost: the others of the time are not to be trusted either."""
+        self.losses += 1
+        self.pool.drop()
+
+    def payload(self, answer: Frame, what: str) -> bytes:
+        """What an answer carries. Raises for an ERROR frame."""
+        if answer.kind == frames.ERROR:
+            raise refusal(*frames.read_error(answer.payload), what)
+        return answer.payload
+
+    async def get(self, target: str) -> Reply:
+        """The answer to a GET."""
+        return await self.http("GET", target)
+
+    async def http(self, method: str, target: str, body: bytes = b"") -> Reply:
+        """The answer to an HTTP request that may be repeated."""
+        patience = Patience(self.place, self.patience)
+        while True:
+            try:
+                return await self.web.request(method, target, body)
+            except Lost as lost:
+                await patience.wait(lost)
+
+    async def gone(self, session_id: int, seconds: float) -> None:
+        """Wait until the server has noticed the end of a connection, so that nothing of it arrives any more.
+
+        A server that never says so is waited for ``seconds`` only.
+        """
+        until = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < until:
+            try:
+                reply = await self.web.request("GET", "/v1/contexts?limit=0")
+            except Lost:
+                return
+            if session_id not in _sessions(reply):
+                return
+            await asyncio.sleep(0.02)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.pool.drop()
+        self.web.drop()
+
+
+def _sessions(reply: Reply) -> set[int]:
+    """The connections that the server lists."""
+    try:
+        listed = msgspec.json.decode(reply.body)["active_sessions"]
+        return {int(session["session_id"]) for session in listed}
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return set()

@@ -1,0 +1,201 @@
+"""Connections of the binary protocol: requests in one send, answers in their order (cxdb.md 1.12).
+
+The server writes an answer in small pieces, which costs 44 ms each time unless the system is told before every
+read to acknowledge at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from orchestra.cxdb import frames
+from orchestra.cxdb.frames import Frame, Malformed
+
+ANSWER_LIMIT = 256 * 1024 * 1024
+"""Bytes of the largest answer that is taken; CXDB itself knows no limit."""
+
+ANSWER_SECONDS = 30.0
+"""How long an answer may take."""
+
+WINDOW = 256
+"""Requests that may wait for their answers, so that neither side stops reading because the other does."""
+
+IDLE = 8
+"""Connections that are kept while nobody uses them."""
+
+_READ = 256 * 1024
+_ACKNOWLEDGE = getattr(socket, "TCP_QUICKACK", None)
+
+
+class Ask(NamedTuple):
+    """One request."""
+
+    kind: int
+    payload: bytes
+    flags: int = 0
+
+
+class Lost(Exception):
+    """The connection ended, or could not be made; ``answers`` are those that came before."""
+
+    def __init__(self, reason: str, *, connected: bool, answers: Sequence[Frame] = ()) -> None:
+        super().__init__(reason)
+        self.connected = connected
+        self.answers = tuple(answers)
+
+
+class Link:
+    """One connection that has said hello."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+        self._number = 0
+        self.session_id = 0
+        self.fresh = True
+
+    @classmethod
+    async def connect(cls, host: str, port: int, greeting: bytes, seconds: float) -> Link:
+        """Connect and say hello. Raises ``Lost``."""
+        try:
+            async with asyncio.timeout(seconds):
+                sock = await _connected(host, port)
+        except (OSError, TimeoutError) as error:
+            raise Lost(_reason(error), connected=False) from error
+        link = cls(sock)
+        try:
+            (answer,) = await link.exchange([Ask(frames.HELLO, greeting)])
+            link.session_id = _session_id(answer)
+        except (Lost, Malformed) as error:
+            link.close()
+            raise Lost(str(error), connected=False) from error
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    async def exchange(self, asks: Sequence[Ask]) -> list[Frame]:
+        """Send requests together and read their answers. Raises ``Lost``; then the connection is of no more use."""
+        answers: list[Frame] = []
+        try:
+            for some in _windows(asks):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._send(some)
+                for _ in some:
+                    async with asyncio.timeout(ANSWER_SECONDS):
+                        answers.append(await self._answer())
+        except (OSError, TimeoutError) as error:
+            raise Lost(_reason(error), connected=True, answers=answers) from error
+        return answers
+
+    async def _send(self, asks: Sequence[Ask]) -> None:
+        parts = []
+        for ask in asks:
+            self._number += 1
+            parts.append(frames.frame(ask.kind, ask.payload, self._number, ask.flags))
+        await asyncio.get_running_loop().sock_sendall(self._sock, b"".join(parts))
+
+    async def _answer(self) -> Frame:
+        header = frames.read_header(await self._read(frames.HEADER.size))
+        if header.length > ANSWER_LIMIT:
+            raise ConnectionAbortedError(f"an answer of {header.length} bytes")
+        return Frame(header.kind, header.flags, header.request, await self._read(header.length))
+
+    async def _read(self, size: int) -> bytes:
+        receive, buffer = asyncio.get_running_loop().sock_recv, self._buffer
+        while len(buffer) < size:
+            if _ACKNOWLEDGE is not None:
+                self._sock.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE, 1)
+            piece = await receive(self._sock, _READ)
+            if not piece:
+                raise ConnectionResetError("the server closed the connection")
+            buffer += piece
+        found = bytes(buffer[:size])
+        del buffer[:size]
+        return found
+
+    def close(self) -> None:
+        """End the connection."""
+        self._sock.close()
+
+
+def _session_id(answer: Frame) -> int:
+    if answer.kind == frames.ERROR:
+        code, text = frames.read_error(answer.payload)
+        raise Malformed(code, f"the server refused the greeting: {text}")
+    return frames.read_hello_answer(answer.payload)[0]
+
+
+def _windows(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
+    """Requests in parts whose answers come without a request of the next part: a batch is never parted."""
+    start = 0
+    for end, ask in enumerate(asks, 1):
+        if end == len(asks) or (end - start >= WINDOW and not ask.flags & frames.MORE):
+            yield asks[start:end]
+            start = end
+
+
+async def _connected(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, address = found[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _reason(error: Exception) -> str:
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error)
+
+
+class Pool:
+    """Connections to one server; each is used by one caller at a time."""
+
+    def __init__(self, host: str, port: int, greeting: bytes, *, connect_seconds: float) -> None:
+        self._host = host
+        self._port = port
+        self._greeting = greeting
+        self._connect_seconds = connect_seconds
+        self._idle: list[Link] = []
+        self.newest_session = 0
+
+    @asynccontextmanager
+    async def link(self, *, fresh: bool = False) -> AsyncIterator[Link]:
+        """A connection; ``fresh`` for one that nobody has used. It is kept unless the block raises."""
+        link = self._idle.pop() if self._idle and not fresh else await self._connect()
+        try:
+            yield link
+        except BaseException:
+            link.close()
+            raise
+        link.fresh = False
+        if len(self._idle) < IDLE:
+            self._idle.append(link)
+        else:
+            link.close()
+
+    async def _connect(self) -> Link:
+        link = await Link.connect(self._host, self._port, self._greeting, self._connect_seconds)
+        self.newest_session = link.session_id
+        return link
+
+    async def probe(self) -> None:
+        """Connect and say hello. Raises ``Lost``."""
+        async with self.link(fresh=True):
+            return
+
+    def drop(self) -> None:
+        """End the connections that nobody uses."""
+        for link in self._idle:
+            link.close()
+        self._idle.clear()

@@ -1,0 +1,281 @@
+"""The store on a CXDB server (S2): the port over the wire.
+
+What is read is decoded by our own codec: the server's typed view is never asked for, so one foreign or damaged
+turn spoils nothing. Ids are taken as numbers and as texts, and routes of later servers only where they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from orchestra.cxdb import frames
+from orchestra.cxdb.metadata import NO_METADATA, ChainMetadata, metadata_of
+from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.remote.answers import (
+    json_of,
+    member_list,
+    message_of,
+    moved_contexts,
+    number,
+    page_of,
+    raw_turn,
+    read,
+    unpublished,
+)
+from orchestra.cxdb.remote.appending import Pen
+from orchestra.cxdb.remote.asking import TAG, Asking, Place, refusal, unreachable
+from orchestra.cxdb.remote.link import Lost
+from orchestra.errors import SessionNotFound, SessionTaken, StoreUnreachable
+from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
+
+ALL = (1 << 32) - 1
+POLL_SECONDS = 1.0
+"""How often a watcher looks where there is no event stream."""
+
+DEEP = 512
+"""Turns of a context whose first one is still read for its metadata, where the server does not list it."""
+
+
+class RemoteStore:
+    """Contexts, turns and blobs on a server.
+
+    ``hold`` keeps two runners of this process apart, not those of different ones: on a server the right to
+    a session is a claim in its mailbox (S16).
+    """
+
+    def __init__(self, place: Place, *, patience: float = 60.0, connect_seconds: float = 5.0) -> None:
+        self._asking = Asking(place, patience=patience, connect_seconds=connect_seconds)
+        self._pens: dict[int, Pen] = {}
+        self._metadata: dict[int, ChainMetadata] = {}
+        self._held: dict[int, str] = {}
+        self._by_turn = True
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    async def create(self, base_turn: int = 0) -> Head:
+        """Make a context."""
+        if base_turn < 0:
+            raise SessionNotFound(f"no turn {base_turn}")
+        request = frames.number(base_turn)
+        answer = await self._asking.ask(frames.CREATE, request, f"turn {base_turn}")
+        return Head(*read(frames.read_head, answer))
+
+    async def fork(self, turn: int) -> Head:
+        """Make a context that continues from a turn."""
+        if turn <= 0:
+            raise SessionNotFound(f"no turn {turn}")
+        return await self.create(turn)
+
+    async def append(
+        self, context_id: int, turns: Sequence[NewTurn], *, blobs: Sequence[bytes] = ()
+    ) -> tuple[Turn, ...]:
+        """Append turns and store blobs, in one round trip."""
+        pen = self._pens.get(context_id)
+        if pen is None:
+            pen = self._pens[context_id] = Pen(self._asking, context_id)
+        return await pen.append(turns, blobs)
+
+    async def put_blob(self, data: bytes) -> bytes:
+        """Store a blob."""
+        digest = digest_of(data)
+        await self._asking.ask(frames.PUT_BLOB, frames.put_blob(digest, data), f"a blob of {len(data)} bytes")
+        return digest
+
+    async def attach_fs(self, turn_id: int, root: bytes) -> None:
+        """Attach a file tree to a turn."""
+        what = f"turn {turn_id} or blob {root.hex()}"
+        await self._asking.ask(frames.ATTACH_FS, frames.attach_fs(turn_id, root), what)
+
+    async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
+        """Make a registry bundle known (cxdb.md 4.2 to 4.4)."""
+        reply = await self._asking.http("PUT", "/v1/registry/bundles/bundle", bundle)
+        if reply.status not in (201, 204):
+            raise unpublished(bundle_id, bundle, message_of(reply))
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    async def head(self, context_id: int) -> Head:
+        """Where a context stands."""
+        answer = await self._asking.ask(frames.GET_HEAD, frames.number(context_id), f"context {context_id}")
+        return Head(*read(frames.read_head, answer))
+
+    async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
+        """A page of a chain."""
+        if before is not None:
+            return await self._older(context_id, before, limit)
+        request = frames.get_last(context_id, min(limit, ALL))
+        found = page_of(await self._asking.ask(frames.GET_LAST, request, f"context {context_id}"))
+        if found and len(found) < limit and found[0].parent:
+            return [*await self._older(context_id, found[0].turn_id, limit - len(found)), *found]
+        return found
+
+    async def _older(self, context_id: int, before: int, limit: int) -> list[Turn]:
+        if before <= 0:
+            raise SessionNotFound(f"no turn {before}")
+        found: list[Turn] = []
+        while True:
+            page = await self._older_page(context_id, before, limit - len(found))
+            found[:0] = page
+            if not page or page[0].parent == 0 or len(found) >= limit:
+                return found
+            before = page[0].turn_id
+
+    async def _older_page(self, context_id: int, before: int, limit: int) -> list[Turn]:
+        target = f"/v1/contexts/{context_id}/turns?view=raw&limit={limit}&before_turn_id={before}"
+        body = json_of(await self._asking.get(target), f"context {context_id}, or turn {before} in it")
+        return [raw_turn(row) for row in member_list(body, "turns")]
+
+    async def turn(self, turn_id: int) -> Turn:
+        """One turn whole; CXDB has no way to ask for one, so it is looked at through a context made for that."""
+        if turn_id <= 0:
+            raise SessionNotFound(f"no turn {turn_id}")
+        if self._by_turn:
+            reply = await self._asking.get(f"/v1/turns/{turn_id}?view=raw")
+            if reply.status != 404 or message_of(reply) != "route":
+                return raw_turn(json_of(reply, f"turn {turn_id}"))
+            self._by_turn = False
+        head = await self.fork(turn_id)
+        (found,) = await self.turns(head.context_id, limit=1)
+        return found
+
+    async def get_blob(self, digest: bytes) -> bytes:
+        """A blob by its hash; its bytes are verified."""
+        what = f"blob {digest.hex()}"
+        data = read(frames.read_blob, await self._asking.ask(frames.GET_BLOB, digest, what))
+        if digest_of(data) != digest:
+            raise refusal(500, "its bytes do not have its hash", what)
+        return data
+
+    # --- listing -------------------------------------------------------------------------------------
+
+    async def contexts(
+        self, *, label: str | None = None, before: int | None = None, limit: int | None = None
+    ) -> list[ContextRow]:
+        """Contexts by descending id."""
+        if label is None:
+            body = json_of(await self._asking.get(f"/v1/contexts?limit={ALL}"), "list of contexts")
+        else:
+            query = quote(f'label = "{label.translate(_QUOTED)}"', safe="")
+            body = json_of(await self._asking.get(f"/v1/contexts/search?q={query}"), "search")
+        rows = [(number(row, "context_id"), row) for row in member_list(body, "contexts")]
+        rows = [(key, row) for key, row in rows if before is None or key < before]
+        rows.sort(key=lambda item: -item[0])
+        return [await self._row(row) for _, row in rows[:limit]]
+
+    async def _row(self, row: Mapping[str, Any]) -> ContextRow:
+        context_id, head_turn = number(row, "context_id"), number(row, "head_turn_id")
+        depth, appended = number(row, "head_depth"), number(row, "created_at_unix_ms")
+        if "labels" in row:
+            labels = tuple(label for label in row["labels"] if isinstance(label, str))
+            tag = str(row.get("client_tag", ""))
+            known = ChainMetadata("" if tag == TAG else tag, str(row.get("title", "")), labels)
+        else:
+            known = await self._metadata_of(context_id, head_turn, depth)
+        return ContextRow(
+            context_id=context_id,
+            head_turn=head_turn,
+            head_depth=depth,
+            created_ms=number(row, "made_at_unix_ms") or appended,
+            appended_ms=appended,
+            client_tag=known.client_tag if head_turn else "",
+            title=known.title,
+            labels=known.labels,
+        )
+
+    async def _metadata_of(self, context_id: int, head_turn: int, depth: int) -> ChainMetadata:
+        """What a chain's first turn says; it never changes."""
+        if not head_turn or depth >= DEEP:
+            return NO_METADATA
+        known = self._metadata.get(context_id)
+        if known is None:
+            chain = await self.turns(context_id, limit=depth + 1)
+            known = metadata_of(chain[0].payload) if chain and not chain[0].parent else NO_METADATA
+            self._metadata[context_id] = known
+        return known
+
+    # --- watching ------------------------------------------------------------------------------------
+
+    async def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
+        """Heads as they move: told by the event stream, looked up where there is none."""
+        told: dict[int, int] = {}
+        async for stirred in self._stirred(context_id):
+            for head in await self._heads(stirred):
+                if told.get(head.context_id) != head.turn_id:
+                    told[head.context_id] = head.turn_id
+                    yield head
+
+    async def _stirred(self, context_id: int | None) -> AsyncIterator[int | None]:
+        """What is to be looked at again: one context, or None for all that are watched."""
+        yield context_id
+        while True:
+            try:
+                async with self._asking.web.stream("/v1/events") as pieces:
+                    yield context_id
+                    async for moved in moved_contexts(pieces):
+                        if context_id in (None, moved):
+                            yield moved
+            except Lost:
+                yield context_id
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _heads(self, context_id: int | None) -> list[Head]:
+        if context_id is not None:
+            return [await self.head(context_id)]
+        body = json_of(await self._asking.get(f"/v1/contexts?limit={ALL}"), "list of contexts")
+        rows = sorted(member_list(body, "contexts"), key=lambda row: number(row, "context_id"))
+        names = ("context_id", "head_turn_id", "head_depth")
+        return [Head(*(number(row, name) for name in names)) for row in rows]
+
+    # --- the rest ------------------------------------------------------------------------------------
+
+    def hold(self, context_id: int, note: str) -> Hold:
+        """Take the right to run a session, within this process."""
+        if context_id in self._held:
+            raise SessionTaken(f"the session is held by {self._held[context_id]}")
+        self._held[context_id] = note
+        return _Held(self._held, context_id)
+
+    def holder(self, context_id: int) -> str | None:
+        """Who in this process has it."""
+        return self._held.get(context_id)
+
+    async def health(self) -> Health:
+        """Whether both addresses answer."""
+        findings: list[tuple[str, str]] = []
+        place = self._asking.place
+        try:
+            began = time.monotonic()
+            reply = await self._asking.web.request("GET", "/healthz")
+            await self._asking.pool.probe()
+            took = time.monotonic() - began
+            if reply.status != 200:
+                findings.append((f"/healthz answers {reply.status}", "look at the server's log"))
+            if took > SLOW_SECONDS:
+                findings.append((f"the server took {took:.1f} s to answer", "use a server that is nearer"))
+        except Lost as lost:
+            trouble: StoreUnreachable = unreachable(place, str(lost))
+            findings.append((trouble.message, trouble.fix))
+        return Health(kind="remote", place=str(place), findings=tuple(findings))
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        self._asking.close()
+
+
+SLOW_SECONDS = 1.0
+_QUOTED = {ord('"'): '\\"', ord("\\"): "\\\\"}
+
+
+class _Held:
+    def __init__(self, held: dict[int, str], context_id: int) -> None:
+        self._held = held
+        self._context_id: int | None = context_id
+
+    def release(self) -> None:
+        if self._context_id is not None:
+            self._held.pop(self._context_id, None)
+            self._context_id = None

@@ -1,0 +1,151 @@
+"""HTTP to a CXDB server: raw paths, bounded answers, connections that are kept, and event streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from orchestra.cxdb.remote.link import Lost
+
+BODY_LIMIT = 512 * 1024 * 1024
+HEAD_LIMIT = 64 * 1024
+ANSWER_SECONDS = 60.0
+IDLE = 4
+
+
+class Reply(NamedTuple):
+    """A whole answer; header names in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _Wire:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def head(self) -> tuple[int, Mapping[str, str]]:
+        """Status and headers."""
+        while True:
+            raw = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            line, *rest = raw[:-4].split("\r\n")
+            words = line.split(" ", 2)
+            if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+                raise ConnectionAbortedError("the answer is no HTTP")
+            if words[1] != "100":
+                break
+        pairs = (text.partition(":") for text in rest)
+        return int(words[1]), {name.lower(): value.strip() for name, _, value in pairs}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The pieces of a chunked body."""
+        while True:
+            line = (await self.reader.readuntil(b"\r\n"))[:-2].partition(b";")[0]
+            try:
+                size = int(line, 16)
+            except ValueError:
+                raise ConnectionAbortedError("a bad chunk") from None
+            if not 0 <= size <= BODY_LIMIT:
+                raise ConnectionAbortedError(f"a chunk of {size} bytes")
+            piece = await self.reader.readexactly(size)
+            await self.reader.readexactly(2)
+            if not size:
+                return
+            yield piece
+
+    async def body(self, status: int, headers: Mapping[str, str]) -> bytes:
+        """A whole body."""
+        if status in (204, 304):
+            return b""
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            found = bytearray()
+            async for piece in self.chunks():
+                found += piece
+                if len(found) > BODY_LIMIT:
+                    raise ConnectionAbortedError("the answer is too large")
+            return bytes(found)
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > BODY_LIMIT:
+            raise ConnectionAbortedError(f"an answer of {length} bytes")
+        return await self.reader.readexactly(int(length))
+
+
+class Web:
+    """The HTTP side of one server. Everything raises ``Lost`` where the connection fails."""
+
+    def __init__(self, host: str, port: int, *, token: str | None, connect_seconds: float) -> None:
+        self._host = host
+        self._port = port
+        self._connect_seconds = connect_seconds
+        self._more = f"Authorization: Bearer {token}\r\n" if token else ""
+        self._idle: list[_Wire] = []
+
+    async def request(self, method: str, target: str, body: bytes = b"") -> Reply:
+        """One request and its whole answer; a kept connection that turns out dead is replaced once."""
+        while self._idle and method == "GET":
+            wire = self._idle.pop()
+            try:
+                return await self._exchange(wire, method, target, body)
+            except Lost:
+                continue
+        return await self._exchange(await self._connect(), method, target, body)
+
+    @asynccontextmanager
+    async def stream(self, target: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The pieces of an answer that goes on."""
+        wire = await self._connect()
+        try:
+            wire.writer.write(self._head("GET", target, b""))
+            async with asyncio.timeout(ANSWER_SECONDS):
+                status, headers = await wire.head()
+            if status != 200 or headers.get("transfer-encoding", "").lower() != "chunked":
+                raise Lost(f"{target} was answered with {status}", connected=True)
+            yield wire.chunks()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            raise Lost(str(error), connected=True) from error
+        finally:
+            wire.writer.close()
+
+    async def _connect(self) -> _Wire:
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                opened = await asyncio.open_connection(self._host, self._port, limit=HEAD_LIMIT)
+        except (OSError, TimeoutError) as error:
+            reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+            raise Lost(reason, connected=False) from error
+        return _Wire(*opened)
+
+    def _head(self, method: str, target: str, body: bytes) -> bytes:
+        length = f"Content-Length: {len(body)}\r\n" if body or method != "GET" else ""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{method} {target} HTTP/1.1\r\nHost: {host}:{self._port}\r\n{self._more}{length}\r\n".encode()
+
+    async def _exchange(self, wire: _Wire, method: str, target: str, body: bytes) -> Reply:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                wire.writer.write(self._head(method, target, body) + body)
+                status, headers = await wire.head()
+                reply = Reply(status, headers, await wire.body(status, headers))
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            wire.writer.close()
+            raise Lost(str(error) or "no answer in time", connected=True) from error
+        except BaseException:
+            wire.writer.close()
+            raise
+        if headers.get("connection", "").lower() == "close" or len(self._idle) >= IDLE:
+            wire.writer.close()
+        else:
+            self._idle.append(wire)
+        return reply
+
+    def drop(self) -> None:
+        """End the connections that nobody uses."""
+        for wire in self._idle:
+            wire.writer.close()
+        self._idle.clear()
