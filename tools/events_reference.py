@@ -5,7 +5,6 @@ Run: ``python tools/events_reference.py``. A test holds the page to what this gi
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from itertools import groupby
 from pathlib import Path
@@ -67,8 +66,7 @@ def page() -> str:
 
 
 def _event(declared: Declaration) -> str:
-    defaults = _defaults(declared)
-    rows = [_row(f.tag, f.name, f.type, f.doc + _shown_default(f, defaults)) for f in declared.fields]
+    rows = [_row(f.tag, f.name, f.type, f.doc + _shown_default(f)) for f in declared.fields]
     meaning = inspect.cleandoc(declared.cls.__doc__ or "").replace("\n", " ").replace("``", "`")
     return "\n".join(
         [
@@ -86,17 +84,8 @@ def _row(tag: int, name: str, kind: str, doc: str) -> str:
     return f"| {tag} | `{name}` | {kind} | {doc} |"
 
 
-def _defaults(declared: Declaration) -> dict[str, object]:
-    return {
-        field.name: field.default
-        for field in dataclasses.fields(declared.cls)
-        if field.default is not dataclasses.MISSING
-    }
-
-
-def _shown_default(field: FieldTag, defaults: dict[str, object]) -> str:
-    default = defaults.get(field.name)
-    return f" (`{default}` unless given)" if default not in (None, "", (), 0) else ""
+def _shown_default(field: FieldTag) -> str:
+    return f" (`{field.default}` unless given)" if not field.required and field.default else ""
 
 
 _TYPES = list(dict.fromkeys(declared.type_id for declared in EVENTS.values()))

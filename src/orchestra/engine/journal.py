@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from blake3 import blake3
@@ -17,7 +17,7 @@ from blake3 import blake3
 from orchestra.ports import Clock, NewTurn, Store
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, encode, externalize
-from orchestra.run.declare import BY_CLASS
+from orchestra.run.declare import BY_CLASS, changed
 from orchestra.run.events import CheckpointSaved, Event, Meta, Recorded
 from orchestra.run.outcome import Json
 from orchestra.run.redaction import redacted
@@ -115,7 +115,7 @@ class Journal:
     def _perhaps_whole(self, event: CheckpointSaved) -> CheckpointSaved:
         if self._bytes <= max(WHOLE_EVERY, WHOLE_FACTOR * self._whole_size):
             return event
-        return replace(event, state=dump(self.state))
+        return changed(event, state=dump(self.state))
 
     def _tell(self, recorded: Recorded) -> None:
         for listener in tuple(self._listeners):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 from orchestra.engine.journal import Journal, Listener
 from orchestra.errors import SessionNotFound, UnknownEvent
 from orchestra.ports import Clock, ContextRow, Hold, NewTurn, Store, Turn
 from orchestra.run.codec import decode, encode
-from orchestra.run.declare import BY_CLASS
+from orchestra.run.declare import BY_CLASS, changed, values
 from orchestra.run.events import (
     CheckpointSaved,
     Meta,
@@ -106,11 +106,11 @@ def _recordable(started: PipelineStarted, mailbox: int) -> PipelineStarted:
     """The beginning with its mailbox, in clean Unicode: words from a command line may hold lone surrogates."""
     words: dict[str, Any] = {
         field.name: clean(value)
-        for field in fields(started)
-        if isinstance(value := getattr(started, field.name), str)
+        for field, value in zip(BY_CLASS[PipelineStarted].fields, values(started), strict=True)
+        if isinstance(value, str)
     }
     variables = {clean(name): plain_json(value) for name, value in started.variables.items()}
-    return replace(started, **words, variables=variables, mailbox=mailbox)
+    return changed(started, **words, variables=variables, mailbox=mailbox)
 
 
 def _title(started: PipelineStarted) -> str:

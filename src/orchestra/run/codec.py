@@ -7,7 +7,6 @@ stand under the field's tag plus 100, so that no user value can be mistaken for 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -25,7 +24,7 @@ from orchestra.run.blobs import (
     refer,
     utf8,
 )
-from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration
+from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration, changed, values
 from orchestra.run.events import ContextValue, Event, Meta, Recorded, UnreadableEvent
 
 ENVELOPE: tuple[tuple[int, str, str], ...] = (
@@ -50,22 +49,24 @@ _EMPTY: Mapping[str, object] = {}
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How one event class is written: per field its tag, name, default and kind."""
+    """How one event class is written: per field, in ascending order, its tag, name, default and kind.
+
+    ``large`` are the names and kinds of the fields that may have to go to a blob.
+    """
 
     declared: Declaration
     fields: tuple[tuple[int, str, object, str], ...]
+    large: tuple[tuple[str, str], ...]
 
 
 def _plan(declared: Declaration) -> _Plan:
-    defaults: dict[str, object] = {}
-    for field in dataclasses.fields(declared.cls):
-        if field.default is not dataclasses.MISSING:
-            defaults[field.name] = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            defaults[field.name] = field.default_factory()
-    missing = object()
-    return _Plan(declared, tuple((f.tag, f.name, defaults.get(f.name, missing), f.type) for f in declared.fields))
+    fields = tuple((f.tag, f.name, f.default, f.type) for f in declared.fields)
+    large = ((f.name, f.type) for f in declared.fields if f.type in {"text", "json"})
+    return _Plan(declared, fields, tuple(item for item in large if item[0] not in _NEVER_BY_REFERENCE))
 
+
+_NEVER_BY_REFERENCE = frozenset({"state", "candidates"})
+"""``state`` carries its references itself (S17); what ``candidates`` show is short."""
 
 _PLANS: dict[type, _Plan] = {cls: _plan(declared) for cls, declared in BY_CLASS.items()}
 
@@ -84,8 +85,7 @@ def encode(meta: Meta, event: Event, metadata: Mapping[int, object] | None = Non
     if meta.branch:
         out[7] = meta.branch
     ordered = metadata is None
-    for tag, name, default, kind in plan.fields:
-        value = getattr(event, name)
+    for (tag, _name, default, kind), value in zip(plan.fields, values(event), strict=True):
         if value == default:
             continue
         if kind == "json" and isinstance(value, Mapping):
@@ -142,7 +142,7 @@ def _meta(plain: Mapping[int, Any]) -> Meta:
 
 
 def _build(plan: _Plan, plain: Mapping[int, Any]) -> Event:
-    values: dict[str, object] = {}
+    given: dict[str, object] = {}
     for tag, name, _default, kind in plan.fields:
         value = plain.get(tag)
         if kind == "json" and tag + REFS in plain:
@@ -155,32 +155,28 @@ def _build(plan: _Plan, plain: Mapping[int, Any]) -> Event:
             value = from_map(value)
         elif isinstance(value, list):
             value = tuple(value)
-        values[name] = value
-    return cast("Event", plan.declared.cls(**values))
+        given[name] = value
+    return cast("Event", plan.declared.cls(**given))
 
 
 def externalize(event: Event) -> tuple[Event, tuple[bytes, ...]]:
     """The event with everything large replaced by a reference, and the blobs to store with it (S11)."""
-    changed: dict[str, object] = {}
+    moved: dict[str, object] = {}
     blobs: list[bytes] = []
-    for _tag, name, default, kind in _PLANS[type(event)].fields:
-        if kind not in {"text", "json"}:
-            continue
+    for name, kind in _PLANS[type(event)].large:
         value = getattr(event, name)
-        if value is default or not value:
+        if not value:
             continue
         small: object = value
-        if kind == "text":
+        if kind == "json":
+            small = _small_values(value, blobs)
+        else:
             small = _small_text(value, blobs)
             if name == "response" and isinstance(carried(small), BlobRef) and isinstance(small, str):
                 blobs.append(utf8(small))
-        elif isinstance(value, Mapping) and name != "state":
-            small = _small_values(value, blobs)
         if small is not value:
-            changed[name] = small
-    if not changed:
-        return event, tuple(blobs)
-    return dataclasses.replace(event, **changed), tuple(blobs)  # type: ignore[arg-type]
+            moved[name] = small
+    return changed(event, **moved) if moved else event, tuple(blobs)
 
 
 def _small_text(value: Text, blobs: list[bytes]) -> Text:

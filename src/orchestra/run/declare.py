@@ -1,4 +1,4 @@
-"""One declaration per event: a frozen dataclass whose fields carry their CXDB tags (S10).
+"""One declaration per event: a frozen class whose fields carry their CXDB tags (S10).
 
 From the declaration come the codec, the registry bundle, the JSON form and the documentation.
 Tags and type versions are never used again for something else. Several events may share one CXDB
@@ -7,10 +7,13 @@ type; the tag of a field then means the same in all of them, which ``declared`` 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar, cast, dataclass_transform
+
+import msgspec
+import msgspec.structs
 
 _E = TypeVar("_E")
 
@@ -36,17 +39,23 @@ FIRST_TAG = 10
 
 @dataclass(frozen=True, slots=True)
 class FieldTag:
-    """The CXDB side of one field."""
+    """The CXDB side of one field; ``default`` is ``msgspec.NODEFAULT`` where it must be given."""
 
     name: str
     tag: int
     type: str
     doc: str
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether every event of the class gives it."""
+        return self.default is msgspec.NODEFAULT
 
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """The CXDB side of one event class."""
+    """The CXDB side of one event class; its fields stand in the order of the class and of their tags."""
 
     cls: type
     event: str
@@ -55,19 +64,19 @@ class Declaration:
     fields: tuple[FieldTag, ...]
 
 
-_REQUIRED: Any = object()
+@dataclass(frozen=True, slots=True)
+class _Tagged:
+    number: int
+    kind: str
+    doc: str
+    default: Any
 
 
-def tag(number: int, kind: str, doc: str, *, default: Any = _REQUIRED) -> Any:
+def tag(number: int, kind: str, doc: str, *, default: Any = msgspec.NODEFAULT) -> Any:
     """A field with its tag, its CXDB type and what it means."""
     if kind not in FIELD_TYPES or number < FIRST_TAG or number == METADATA_TAG:
         raise ValueError(f"no such field: {number} {kind}")
-    metadata = {"tag": number, "kind": kind, "doc": doc}
-    if default is _REQUIRED:
-        return dataclasses.field(metadata=metadata)
-    if isinstance(default, dict):
-        return dataclasses.field(metadata=metadata, default_factory=dict)
-    return dataclasses.field(metadata=metadata, default=default)
+    return _Tagged(number, kind, doc, default)
 
 
 EVENTS: dict[str, Declaration] = {}
@@ -79,25 +88,44 @@ BY_CLASS: dict[type, Declaration] = {}
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(tag,))
 def event(type_name: str, name: str = "", version: int = 1) -> Callable[[type[_E]], type[_E]]:
-    """Declare a dataclass as an event of the CXDB type ``dev.orchestra.<type_name>``."""
+    """Declare a class as an event of the CXDB type ``dev.orchestra.<type_name>``.
+
+    What comes of it is a frozen, keyword-only ``Struct`` with the same fields: four events are made for every node.
+    """
 
     def declare(cls: type[_E]) -> type[_E]:
-        made = cast("type[_E]", dataclass(frozen=True, slots=True, kw_only=True)(cls))
-        fields = tuple(
-            sorted(
-                (
-                    FieldTag(f.name, f.metadata["tag"], f.metadata["kind"], f.metadata["doc"])
-                    for f in dataclasses.fields(made)  # type: ignore[arg-type]
-                ),
-                key=lambda f: f.tag,
-            )
+        tagged: dict[str, _Tagged] = {field: cls.__dict__[field] for field in cls.__annotations__}
+        made = msgspec.defstruct(
+            cls.__name__,
+            [(field, Any, _default(t.default)) for field, t in tagged.items()],
+            module=cls.__module__,
+            namespace={"__doc__": cls.__doc__},
+            frozen=True,
+            kw_only=True,
         )
+        fields = tuple(FieldTag(field, t.number, t.kind, t.doc, t.default) for field, t in tagged.items())
+        if any(a.tag >= b.tag for a, b in pairwise(fields)):
+            raise ValueError(f"{cls.__name__}: its tags do not ascend")
         declared = Declaration(made, name or cls.__name__, f"dev.orchestra.{type_name}", version, fields)
         EVENTS[declared.event] = declared
         BY_CLASS[made] = declared
-        return made
+        return cast("type[_E]", made)
 
     return declare
+
+
+def _default(value: Any) -> Any:
+    return msgspec.field(default_factory=dict) if isinstance(value, dict) else value
+
+
+def values(made: Any) -> tuple[Any, ...]:
+    """The values of an event's fields, in order."""
+    return msgspec.structs.astuple(made)
+
+
+def changed(made: _E, **fields: Any) -> _E:
+    """A copy of an event with other values in some fields."""
+    return cast("_E", msgspec.structs.replace(cast("Any", made), **fields))
 
 
 def types() -> dict[tuple[str, int], dict[int, FieldTag]]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from orchestra.run.blobs import BlobRef, Text
 from orchestra.run.declare import event, tag
 from orchestra.run.outcome import Json
@@ -18,8 +20,7 @@ ContextValue: TypeAlias = "Json | BlobRef"
 """A context value, by reference when it is large."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meta:
+class Meta(Struct, frozen=True, kw_only=True):
     """The envelope of an event.
 
     ``epoch`` counts the runners a session has had, from 1; ``sequence`` counts the events of one
@@ -247,8 +248,7 @@ class UnreadableEvent:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """An event as it stands in the store: its envelope, and the turn that holds it (0: not yet stored)."""
 
     meta: Meta

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from orchestra.run.declare import BY_CLASS
+from orchestra.run.declare import BY_CLASS, changed
 from orchestra.run.events import Event
 from orchestra.run.secrets import Redactor
 
@@ -29,9 +28,9 @@ _SEARCHED: dict[type, tuple[str, ...]] = {
 
 def redacted(event: Event, redactor: Redactor) -> Event:
     """The event without secrets; names and ids of ours are left as they are."""
-    changed: dict[str, Any] = {}
+    cleaned: dict[str, Any] = {}
     for name in _SEARCHED[type(event)]:
         value = getattr(event, name)
         if value and (new := redactor.value(value)) is not value:
-            changed[name] = new
-    return dataclasses.replace(event, **changed) if changed else event
+            cleaned[name] = new
+    return changed(event, **cleaned) if cleaned else event
