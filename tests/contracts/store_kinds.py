@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import cycle
 from pathlib import Path
+
+from store_shifted import Shifted
 
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
@@ -110,6 +113,19 @@ async def remote_over_embedded(folder: Path) -> AsyncIterator[Store]:
     await served.close()
 
 
+NAMED_SERVER = "remote, the server of ORCHESTRA_TEST_CXDB"
+
+
+@asynccontextmanager
+async def remote_named(_folder: Path) -> AsyncIterator[Store]:
+    """A server that is there already, as ``host:9009,host:9010``; others must not write to it meanwhile."""
+    binary, http = (address.rsplit(":", 1) for address in os.environ["ORCHESTRA_TEST_CXDB"].split(","))
+    place = Place(host=binary[0], port=int(binary[1]), http_host=http[0], http_port=int(http[1]))
+    store = await Shifted.after_what_is_there(RemoteStore(place, patience=5))
+    yield store
+    await store.close()
+
+
 def place_of(at: Addresses) -> Place:
     return Place(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
 
@@ -125,3 +141,6 @@ KINDS: dict[str, Kind] = {
     "remote, our server over memory": remote_over_memory,
     "remote, our server over a folder": remote_over_embedded,
 }
+
+if "ORCHESTRA_TEST_CXDB" in os.environ:
+    KINDS[NAMED_SERVER] = remote_named
