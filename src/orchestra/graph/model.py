@@ -101,7 +101,7 @@ class Node(Attributed):
     span: Span = field(compare=False)
     classes: tuple[str, ...] = ()
     subgraphs: tuple[Subgraph, ...] = ()
-    declared: bool = field(default=True, compare=False)
+    declared: bool = True
 
     @property
     def scope(self) -> Scope:  # type: ignore[override]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from orchestra.errors import Span
 from orchestra.graph.attributes import Duration, Value
-from orchestra.graph.model import Attribute, Edge, Graph, Node, Subgraph
-from orchestra.graph.tokens import IDENTIFIER, KEYWORDS
+from orchestra.graph.model import Attribute, Edge, Graph, Node
+from orchestra.graph.writing import INDENT, block, literal, name, node_lines, quote
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -29,80 +29,17 @@ _DRAWN = ("color", "fillcolor", "fontcolor", "fontname", "fontsize", "penwidth",
 _DRAWN_EDGE = (*_DRAWN, "arrowhead", "arrowtail", "constraint", "dir", "minlen")
 
 
-def quote(text: str) -> str:
-    """A quoted string whose parse is the text, valid for Graphviz too."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{escaped}"'
-
-
-def _id(text: str) -> str:
-    return text if IDENTIFIER.fullmatch(text) and text.lower() not in KEYWORDS else quote(text)
-
-
-def _value(value: Value) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return _decimal(value)
-    if isinstance(value, Duration):
-        return quote(str(value))
-    return quote(value)
-
-
-def _decimal(value: float) -> str:
-    """A float without an exponent, as Graphviz and a bare value want it; reading it gives the same float."""
-    digits, _, exponent = repr(value).partition("e")
-    if not exponent:
-        return digits
-    return f"{value:.{max(len(digits) - int(exponent), 1)}f}"
-
-
-def _key(key: str) -> str:
-    return key if IDENTIFIER.fullmatch(key) and key.lower() not in KEYWORDS else quote(key)
-
-
-def _block(attributes: Mapping[str, Attribute]) -> str:
-    inner = ", ".join(f"{_key(key)}={_value(attribute.value)}" for key, attribute in attributes.items())
-    return f" [{inner}]" if inner else ""
-
-
 # --- as a pipeline -------------------------------------------------------------------------------
 
 
 def to_dot(graph: Graph) -> str:
-    """The pipeline as text: parsing it gives an equal graph, and Graphviz reads it (L12, L13).
-
-    Defaults stand on the nodes and edges that they applied to.
-    """
-    lines = [f"digraph {_id(graph.name)} {{"]
+    """The pipeline as text: parsing it gives an equal graph, and Graphviz reads it (L12, L13)."""
+    lines = [f"digraph {name(graph.name)} {{"]
     if graph.attributes:
-        lines.append(f"    graph{_block(graph.attributes)}")
-    lines.extend(_nodes(graph))
-    lines.extend(f"    {_id(edge.source)} -> {_id(edge.target)}{_block(edge.attributes)}" for edge in graph.edges)
+        lines.append(f"{INDENT}graph{block(graph.attributes)}")
+    lines += node_lines(graph)
+    lines += [f"{INDENT}{name(e.source)} -> {name(e.target)}{block(e.attributes)}" for e in graph.edges]
     return "\n".join([*lines, "}", ""])
-
-
-def _nodes(graph: Graph) -> Iterator[str]:
-    """Nodes in order, each inside its subgraphs; neighbours in the same subgraph share it."""
-    open_now: tuple[Subgraph, ...] = ()
-    for node in graph.nodes.values():
-        wanted = tuple(reversed(node.subgraphs))
-        shared = 0
-        while shared < min(len(open_now), len(wanted)) and open_now[shared] == wanted[shared]:
-            shared += 1
-        for depth in range(len(open_now), shared, -1):
-            yield "    " * depth + "}"
-        for depth in range(shared, len(wanted)):
-            name = f" {_id(wanted[depth].name)}" if wanted[depth].name else ""
-            yield "    " * (depth + 1) + f"subgraph{name} {{"
-            if wanted[depth].label:
-                yield "    " * (depth + 2) + f"label={quote(wanted[depth].label)}"
-        open_now = wanted
-        yield "    " * (len(wanted) + 1) + f"{_id(node.id)}{_block(node.attributes)}"
-    for depth in range(len(open_now), 0, -1):
-        yield "    " * depth + "}"
 
 
 # --- as a drawing --------------------------------------------------------------------------------
@@ -111,11 +48,11 @@ def _nodes(graph: Graph) -> Iterator[str]:
 def to_drawing(graph: Graph) -> str:
     """DOT with drawing attributes only, for ``dot -Tsvg``: nodes have the id ``node-X`` and the class ``node``."""
     own = {key: _text(graph.attributes[key].value) for key in _DRAWN_GRAPH if key in graph.attributes}
-    lines = [f"digraph {_id(graph.name)} {{"]
+    lines = [f"digraph {name(graph.name)} {{"]
     if own:
         lines.append(f"    graph{_plain(own)}")
-    lines.extend(f"    {_id(node.id)}{_plain(_node_drawing(node))}" for node in graph.nodes.values())
-    lines.extend(f"    {_id(e.source)} -> {_id(e.target)}{_plain(_edge_drawing(e))}" for e in graph.edges)
+    lines.extend(f"    {name(node.id)}{_plain(_node_drawing(node))}" for node in graph.nodes.values())
+    lines.extend(f"    {name(e.source)} -> {name(e.target)}{_plain(_edge_drawing(e))}" for e in graph.edges)
     return "\n".join([*lines, "}", ""])
 
 
@@ -131,7 +68,7 @@ def _edge_drawing(edge: Edge) -> dict[str, str]:
 
 
 def _plain(values: Mapping[str, str]) -> str:
-    inner = ", ".join(f"{_key(key)}={_drawn(value)}" for key, value in values.items())
+    inner = ", ".join(f"{name(key)}={_drawn(value)}" for key, value in values.items())
     return f" [{inner}]" if inner else ""
 
 
@@ -141,7 +78,7 @@ def _drawn(text: str) -> str:
 
 
 def _text(value: Value) -> str:
-    return _value(value).strip('"') if not isinstance(value, str) else value
+    return str(value) if isinstance(value, str | Duration) else literal(value)
 
 
 # --- as data -------------------------------------------------------------------------------------
