@@ -24,6 +24,10 @@ from orchestra.cxdb.wal import (
 )
 from orchestra.errors import StoreUnreachable
 
+_PIECE = 16 * 1024
+"""Bytes of the log that are written at a time when it is made. Linux keeps what is written at once as one piece of
+its cache, and counts all of a piece as written whenever a part of it changes."""
+
 
 def recover(directory: Directory, progress: Progress, *, salvage: bool = False) -> None:
     """Make the files agree with the log, and say where the store stands.
@@ -138,7 +142,8 @@ def start_log(directory: Directory, progress: Progress) -> None:
     elif any(directory.sizes()):
         state = adopt(directory, EMPTY, progress)
     directory.sync([number for number, size in enumerate(directory.sizes()) if size])
-    files.pwrite(directory.wal_fd, bytes(directory.capacity), 0)
+    for offset in range(0, directory.capacity, _PIECE):
+        files.pwrite(directory.wal_fd, bytes(min(_PIECE, directory.capacity - offset)), offset)
     files.fdatasync(directory.wal_fd)
     _write_header(directory, state, 1)
     directory.sync_folders()
