@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from orchestra.errors import Diagnostic, Severity, Source, Span, StylesheetError
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, nearest
+from orchestra.graph.collector import collector_paused
 from orchestra.graph.draft import Attributes, EdgeDraft, Ends, NodeDraft, Scope, as_defaults, finish
 from orchestra.graph.lists import ListReader
 from orchestra.graph.model import Graph
@@ -30,7 +31,9 @@ MAX_SET_EDGES = 100_000
 """Edges that sets and subgraphs as endpoints may make in one file."""
 
 _ARROWISH = re.compile(r"--+>?|-[ \t]?>+|->>+|=+[ \t]?>|>|[–—−]>?|[→⟶⇒➔➜]|~>")
-_MARKUP = re.compile(r"\bdigraph\b")
+_APART = frozenset(" \t\r\n;[{}")
+"""What may follow an id without being taken for a part of it."""
+_DIGRAPH = re.compile(r"\bdigraph\b")
 
 
 def decode(name: str, data: bytes) -> tuple[Source, tuple[Diagnostic, ...]]:
@@ -64,7 +67,8 @@ def parse(source: Source) -> tuple[Graph | None, tuple[Diagnostic, ...]]:
     The graph is None where not even ``digraph NAME {`` could be read.
     """
     parser = _Parser(source)
-    graph = parser.parse()
+    with collector_paused():
+        graph = parser.parse()
     found = sorted(parser.found, key=lambda d: d.span.start if d.span is not None else 0)
     errors = [d for d in found if d.severity is Severity.ERROR]
     if len(errors) > MAX_ERRORS:
@@ -138,7 +142,7 @@ class _Parser(ListReader):
         )
         if near:
             return
-        match = _MARKUP.search(self.text, self.end)
+        match = _DIGRAPH.search(self.text, self.end)
         if match is None:
             raise Stop
         self.go(match.start())
@@ -258,7 +262,9 @@ class _Parser(ListReader):
             self.misplaced()
 
     def names(self) -> bool:
-        """Whether something stands here that was meant as a name: ``2nd``, ``naïve``, ``@work``."""
+        """Whether something stands here that was meant as a name: also ``2nd``, ``naïve``, ``@work``."""
+        if self.kind == "id":
+            return True
         end = glued(self.text, self.start)
         return any(c.isalnum() for c in self.text[self.start : end])
 
@@ -513,6 +519,9 @@ class _Parser(ListReader):
             if not IDENTIFIER.fullmatch(name):
                 self.illegal(name, what)
                 name = legal_id(name)
+            self.advance()
+        elif self.kind == "id" and self.word not in KEYWORDS and self.text[self.end : self.end + 1] in _APART:
+            name = self.word
             self.advance()
         else:
             end = max(glued(self.text, start), self.end)

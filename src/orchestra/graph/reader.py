@@ -57,10 +57,10 @@ class Reader:
 
     def read(self) -> None:
         """The next word as it stands."""
-        match = WORD.match(self.text, self.next_at())
+        trivia = TRIVIA.match(self.text, self.end)
+        match = WORD.match(self.text, self.end if trivia is None else trivia.end())
         assert match is not None
-        assert match.lastgroup is not None
-        self.kind, self.word = match.lastgroup, match[0]
+        self.kind, self.word = str(match.lastgroup), match[0]
         self.start, self.end = match.span()
 
     def invisible(self) -> None:

@@ -6,6 +6,7 @@ White space is what Graphviz takes for it; anything else that looks empty, such 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 TRIVIA = re.compile(
     r"(?: [\ \t\r]++ | \n (?:[\ \t]*+ \#[^\n]*+)? | //[^\n]*+ | /\*[\s\S]*?\*/ )++",
@@ -68,15 +69,21 @@ _ESCAPE = re.compile(r'\\(?:(["\\nt])|\r?\n)|\r(?=\n)')
 _PLAIN = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern that most files do not need."""
+    return re.compile(pattern, re.VERBOSE)
+
+
 def glued(text: str, at: int) -> int:
     """Where a name ends that an author meant as one, though it is none: ``my-work``, ``2nd``, ``naïve``."""
-    match = re.compile(_GLUED, re.VERBOSE).match(text, at)
+    match = _compiled(_GLUED).match(text, at)
     return at if match is None else match.end()
 
 
 def touching(text: str, at: int) -> int:
     """Where that ends which touches a bare value, though it cannot be one: ``a/b``, ``5%``, ``$x``."""
-    match = re.compile(_TOUCHING).match(text, at)
+    match = _compiled(_TOUCHING).match(text, at)
     return at if match is None else match.end()
 
 

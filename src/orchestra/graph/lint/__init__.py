@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from orchestra.errors import Diagnostic, Severity
+from orchestra.graph.collector import collector_paused
 from orchestra.graph.lint.branches import branch_escape, parallel_join
 from orchestra.graph.lint.commands import untrusted_shell
 from orchestra.graph.lint.conditions import ambiguous_edges, dead_edge
@@ -85,10 +86,11 @@ def lint(
     ``variables`` are the names of the run's variables, which tool commands may use. What a custom rule
     raises passes through.
     """
-    survey = Survey(graph, frozenset(known_types), strict=strict, variables=frozenset(variables))
     found: list[Diagnostic] = []
-    for own in RULES.values():
-        found.extend(own(survey))
+    with collector_paused():
+        survey = Survey(graph, frozenset(known_types), strict=strict, variables=frozenset(variables))
+        for own in RULES.values():
+            found.extend(own(survey))
     for custom in rules:
         found.extend(custom(graph))
     return in_order(found)
