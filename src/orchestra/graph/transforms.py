@@ -7,20 +7,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.stylesheet import apply
 
 Transform: TypeAlias = Callable[[Graph], Graph]
 """A registered transform: a graph in, a graph out."""
 
-_NAME = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_.-]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+_NAME = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def transform(graph: Graph, variables: Mapping[str, str], registered: Sequence[Transform] = ()) -> Graph:
-    """Expand variables, apply the stylesheet, then the registered transforms in their order."""
+    """Expand variables, apply the stylesheet, then the registered transforms in their order.
+
+    What a registered transform raises passes through; ``ConfigError`` when it gives back something else.
+    """
     graph = apply(expand(graph, variables))
     for step in registered:
-        graph = step(graph)
+        changed: object = step(graph)
+        if not isinstance(changed, Graph):
+            name = getattr(step, "__qualname__", type(step).__qualname__)
+            raise ConfigError(f"the transform {name} gave back no graph, but {type(changed).__name__}")
+        graph = changed
     return graph
 
 
@@ -42,5 +50,5 @@ def _expanded(node: Node, known: Mapping[str, str]) -> Node:
 
 
 def expand_text(text: str, known: Mapping[str, str]) -> str:
-    """The text with ``$name`` and ``${name}`` of known names replaced, once: what is put in is not read again."""
-    return _NAME.sub(lambda match: known.get(match[1] or match[2], match[0]), text)
+    """The text with ``$name`` of known names replaced, once: what is put in is not read again (A22)."""
+    return _NAME.sub(lambda match: known.get(match[1], match[0]), text)
