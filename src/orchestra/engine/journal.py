@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from blake3 import blake3
@@ -34,13 +33,6 @@ WHOLE_FACTOR = 4
 
 Listener: TypeAlias = Callable[[Recorded], None]
 """Is told each event once it is durable."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    meta: Meta
-    event: Event
-    turn: NewTurn
 
 
 class Journal:
@@ -69,39 +61,39 @@ class Journal:
         self._clock = clock
         self._redactor = redactor
         self._listeners = list(listeners)
-        self._pending: list[_Pending] = []
+        self._kept: list[Recorded] = []
+        self._turns: list[NewTurn] = []
         self._blobs: list[bytes] = []
         self._bytes = bytes_since_whole
         self._whole_size = whole_size
 
-    def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
-        """Fold an event, secrets removed, and keep it for the next batch."""
+    def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> Event:
+        """Fold an event and keep it for the next batch; returns it as recorded: no secrets, large values apart."""
         event, blobs = externalize(redacted(event, self._redactor))
         self._sequence += 1
         meta = Meta(session=self._session, epoch=self._epoch, sequence=self._sequence, at=self._clock.now_ms())
         if isinstance(event, CheckpointSaved):
             event = self._perhaps_whole(event)
-        self.state = evolve(self.state, Recorded(meta, event))
+        recorded = Recorded(meta, event)
+        self.state = evolve(self.state, recorded)
         payload = encode(meta, event, metadata)
         self._bytes += len(payload)
         if isinstance(event, CheckpointSaved) and event.state is not None:
             self._whole_size, self._bytes = len(payload), 0
         declared = BY_CLASS[type(event)]
-        turn = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)
-        self._pending.append(_Pending(meta, event, turn))
+        self._kept.append(recorded)
+        self._turns.append(NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload))
         self._blobs.extend(blobs)
+        return event
 
     async def flush(self) -> None:
         """Store what is kept as one durable batch, then tell the listeners. Raises ``StoreError``."""
-        if not self._pending:
+        if not self._kept:
             return
-        batch = self._pending
-        turns = await self._store.append(
-            self.context_id, [pending.turn for pending in batch], blobs=tuple(self._blobs)
-        )
-        self._pending, self._blobs = [], []
-        for pending, turn in zip(batch, turns, strict=True):
-            self._tell(Recorded(pending.meta, pending.event, turn.turn_id, turn.depth, turn.parent))
+        turns = await self._store.append(self.context_id, self._turns, blobs=tuple(self._blobs))
+        kept, self._kept, self._turns, self._blobs = self._kept, [], [], []
+        for recorded, turn in zip(kept, turns, strict=True):
+            self._tell(Recorded(recorded.meta, recorded.event, turn.turn_id, turn.depth, turn.parent))
 
     async def resolve(self, value: object) -> Json:
         """What a context value stands for: a reference is read from the next batch, else from the store."""

@@ -148,8 +148,9 @@ class Runner:
                 return
             outcome = exhausted(node, outcome, step.of)
         event = self._end_event(step, kind, stage, outcome, updates)
-        self._journal.record(event)
-        self._changes = shown_changes(event)
+        recorded = self._journal.record(event)
+        if isinstance(recorded, StageCompleted | StageFailed):
+            self._changes = shown_changes(recorded)
 
     def _retry(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         backoff = backoff_of(self._graph.nodes[step.node])

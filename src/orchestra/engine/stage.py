@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from types import NoneType
 from typing import Any
+
+from msgspec.structs import astuple, replace
 
 from orchestra.engine.journal import Journal
 from orchestra.errors import StoreError
@@ -153,9 +155,9 @@ def _malformed(outcome: Any) -> str:
     if not isinstance(outcome, Outcome):
         return f"the handler reported a {type(outcome).__name__}, not an Outcome"
     found: Any = outcome
-    for name, kind in _FORMS:
-        if not isinstance(getattr(found, name), kind):
-            return f"the handler reported {getattr(found, name)!r} as its {name}"
+    for (name, kinds), value in zip(_FORMS.items(), astuple(outcome), strict=True):
+        if type(value) not in kinds and not isinstance(value, kinds):
+            return f"the handler reported {value!r} as its {name}"
     if not all(isinstance(node_id, str) for node_id in found.suggested_next_ids):
         return f"the handler reported {found.suggested_next_ids!r} as its suggested_next_ids"
     if not 0 <= found.retry_after < LONGEST_WAIT:
@@ -163,18 +165,19 @@ def _malformed(outcome: Any) -> str:
     return ""
 
 
-_FORMS: tuple[tuple[str, Any], ...] = (
-    ("status", Status),
-    ("word", str),
-    ("edge", str),
-    ("preferred_label", str),
-    ("suggested_next_ids", list | tuple),
-    ("context_updates", Mapping),
-    ("notes", str),
-    ("failure_reason", str),
-    ("failure_class", FailureClass | None),
-    ("retry_after", int | float),
-)
+_FORMS: Mapping[str, tuple[type, ...]] = {
+    "status": (Status,),
+    "word": (str,),
+    "edge": (str,),
+    "preferred_label": (str,),
+    "suggested_next_ids": (tuple, list),
+    "context_updates": (dict, Mapping),
+    "notes": (str,),
+    "failure_reason": (str,),
+    "failure_class": (NoneType, FailureClass),
+    "retry_after": (float, int),
+}
+"""What each field of an ``Outcome``, in its order, has to be."""
 
 LONGEST_WAIT = 365 * 24 * 3600
 """Seconds; a provider that asks for more is not believed."""

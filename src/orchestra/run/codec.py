@@ -65,8 +65,8 @@ def _plan(declared: Declaration) -> _Plan:
     return _Plan(declared, fields, tuple(item for item in large if item[0] not in _NEVER_BY_REFERENCE))
 
 
-_NEVER_BY_REFERENCE = frozenset({"state", "candidates"})
-"""``state`` carries its references itself (S17); what ``candidates`` show is short."""
+_NEVER_BY_REFERENCE = frozenset({"state", "changes", "candidates"})
+"""``state`` and ``changes`` are made of what went through here before; what ``candidates`` show is short."""
 
 _PLANS: dict[type, _Plan] = {cls: _plan(declared) for cls, declared in BY_CLASS.items()}
 
@@ -88,20 +88,22 @@ def encode(meta: Meta, event: Event, metadata: Mapping[int, object] | None = Non
     for (tag, _name, default, kind), value in zip(plan.fields, values(event), strict=True):
         if value == default:
             continue
-        if kind == "json" and isinstance(value, Mapping):
+        out[tag] = value
+        if kind == "json":
             ordered = _put_map(out, tag, value) and ordered
-        else:
-            out[tag] = value.as_map() if isinstance(value, BlobRef) else value
+        elif kind == "text" and isinstance(value, BlobRef):
+            out[tag] = value.as_map()
     if metadata is not None:
         out[METADATA_TAG] = metadata
     return _pack(out if ordered else {tag: out[tag] for tag in sorted(out)})
 
 
-def _put_map(out: dict[int, object], tag: int, value: Mapping[str, object]) -> bool:
-    """Write a map of context values; false where keys are no longer in ascending order."""
+def _put_map(out: dict[int, object], tag: int, value: object) -> bool:
+    """Part a map of context values from its references; false where keys are no longer in ascending order."""
+    if not isinstance(value, Mapping):
+        return True
     refs = {key: item.as_map() for key, item in value.items() if isinstance(item, BlobRef)}
     if not refs:
-        out[tag] = value
         return True
     out[tag] = {key: item for key, item in value.items() if key not in refs}
     out[tag + REFS] = refs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestra.run.declare import BY_CLASS, changed
-from orchestra.run.events import Event
+from orchestra.run.events import CheckpointSaved, Event
 from orchestra.run.secrets import Redactor
 
 OURS = frozenset(
@@ -16,11 +16,13 @@ OURS = frozenset(
 (S18); every other string may hold a person's or a model's words."""
 
 
+# a checkpoint renders the state, which is folded from events that went through here
 _SEARCHED: dict[type, tuple[str, ...]] = {
     cls: tuple(
         field.name
         for field in declared.fields
-        if field.type in {"text", "json", "array"} or (field.type == "string" and field.name not in OURS)
+        if cls is not CheckpointSaved
+        and (field.type in {"text", "json", "array"} or (field.type == "string" and field.name not in OURS))
     )
     for cls, declared in BY_CLASS.items()
 }

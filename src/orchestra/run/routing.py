@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from orchestra.graph.conditions import normalize_label, resolve, text_of
 from orchestra.graph.model import Edge, Graph
@@ -27,8 +28,7 @@ RULES: dict[int, str] = {
 """The rules by number, in words."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Follow:
+class Follow(Struct, frozen=True, kw_only=True):
     """Take an edge."""
 
     edge: Edge
@@ -36,8 +36,7 @@ class Follow:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Jump:
+class Jump(Struct, frozen=True, kw_only=True):
     """Go to a retry target without an edge (rule 4)."""
 
     target: str
@@ -45,13 +44,11 @@ class Jump:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class End(Struct, frozen=True, kw_only=True):
     """The node has no edge at all: the run ends here, well (rule 6)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fail:
+class Fail(Struct, frozen=True, kw_only=True):
     """The run fails here."""
 
     rule: int
@@ -61,8 +58,7 @@ class Fail:
 Decision: TypeAlias = Follow | Jump | End | Fail
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(Struct, frozen=True, kw_only=True):
     """An outgoing edge as routing saw it: open (visits left), whether its condition held, on which values."""
 
     edge: Edge

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from orchestra.graph.model import Graph
 from orchestra.run.outcome import GOOD
@@ -16,8 +17,7 @@ GATE_RETURNS = 50
 """How often one gate may send the run back where its target sets no ``max_visits`` (E11)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execute:
+class Execute(Struct, frozen=True, kw_only=True):
     """Run a node's handler. ``announced``: its StageStarted is recorded already (a resume)."""
 
     node: str
@@ -27,8 +27,7 @@ class Execute:
     announced: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refuse:
+class Refuse(Struct, frozen=True, kw_only=True):
     """Fail a node without running it, because it may not be entered again (``max_visits``)."""
 
     node: str
@@ -36,8 +35,7 @@ class Refuse:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class Retry(Struct, frozen=True, kw_only=True):
     """Wait until ``due`` (UTC ms), at most ``delay`` ms, then run attempt ``attempt`` of the node."""
 
     node: str
@@ -48,8 +46,7 @@ class Retry:
     delay: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advance:
+class Advance(Struct, frozen=True, kw_only=True):
     """Go from ``source`` to ``target``; ``edge`` is empty for a jump, ``gate`` names an unmet goal gate."""
 
     source: str
@@ -61,8 +58,7 @@ class Advance:
     gate: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class Finish(Struct, frozen=True, kw_only=True):
     """The run ends, well when ``error`` is empty."""
 
     node: str
