@@ -18,7 +18,7 @@ from store_script import run
 
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.faults import CountingFiles
-from orchestra.errors import SessionTaken, StoreError, StoreUnreachable
+from orchestra.errors import Damaged, SessionTaken, StoreError, StoreUnreachable
 from orchestra.ports import NewTurn, Turn
 
 SMALL_LOG = 8192 + 20_000
@@ -233,7 +233,7 @@ def test_an_open_store_notices_that_its_log_was_set_aside(quick_path: Path) -> N
     run(other.close())
 
 
-def test_a_truncated_live_store_is_refused(quick_path: Path) -> None:
+def test_a_store_that_another_program_emptied_is_refused_and_its_log_kept(quick_path: Path) -> None:
     store = opened(quick_path)
     run(store.create())
     run(store.append(1, [new("x")]))
@@ -242,8 +242,14 @@ def test_a_truncated_live_store_is_refused(quick_path: Path) -> None:
     store._let_go()
     for name in ("blobs/blobs.pack", "blobs/blobs.idx", "turns/turns.log", "turns/turns.meta", "turns/heads.tbl"):
         (quick_path / name).write_bytes(b"")
-    with pytest.raises(StoreUnreachable, match="another program"):
-        opened(quick_path)
+    log = (quick_path / "orchestra/wal").read_bytes()
+    for _ in range(2):
+        with pytest.raises(Damaged, match="has lost"):
+            opened(quick_path)
+    assert (quick_path / "orchestra/wal").read_bytes() == log
+    store = EmbeddedStore.open(quick_path, salvage=True)
+    assert run(store.create()).context_id == 1
+    run(store.close())
 
 
 # --- reading only --------------------------------------------------------------------------------

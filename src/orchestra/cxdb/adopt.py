@@ -37,7 +37,6 @@ from orchestra.cxdb.layout import (
     TURN_INDEX_ENTRY,
     TURN_SIZE,
     BlobHeader,
-    Check,
     check_record,
     head_record,
     index_entry,
@@ -202,7 +201,7 @@ class _Adoption:
         known = read_check(old)
         if known is not None and known.turn_id == turn_id:
             return old
-        return check_record(Check(turn_id, root, meta[0], self._blob(digest), meta[1], meta[2]))
+        return check_record(turn_id, root, meta[0], self._blob(digest), meta[1], meta[2])
 
     def _blob(self, digest: bytes) -> int:
         """Where a payload is: among the new blobs, the old ones, or in the pack without an entry."""

@@ -18,7 +18,6 @@ from orchestra.cxdb.layout import (
     TURN_INDEX,
     TURN_INDEX_ENTRY,
     TURN_SIZE,
-    Check,
     blob_record,
     check_record,
     head_record,
@@ -61,7 +60,8 @@ class Batch:
         """A new context."""
         context_id = self.next_context
         self.next_context += 1
-        self._head(context_id, base_turn, depth)
+        self._parts[HEADS].append(head_record(context_id, base_turn, depth, self.now_ms))
+        self.heads[context_id] = base_turn, depth
         return Head(context_id, base_turn, depth)
 
     def blob(self, data: bytes, find: Find) -> bytes:
@@ -74,29 +74,29 @@ class Batch:
         """Turns at the end of a context's chain."""
         context_id, parent, depth = standing.context_id, standing.turn_id, standing.depth
         depth = depth + 1 if parent else 0
-        parts, now_ms = self._parts, self.now_ms
-        log_end = self._lengths[LOG]
-        meta_end = self._lengths[META]
+        now_ms, turn_id = self.now_ms, self.next_turn
+        log_end, meta_end = self._lengths[LOG], self._lengths[META]
+        records, places, metas, checks, heads = [
+            self._parts[number].append for number in (LOG, TURN_INDEX, META, CHECKS, HEADS)
+        ]
         for new in turns:
-            turn_id = self.next_turn
-            payload = new.payload
+            payload, type_id, version = new.payload, new.type_id, new.type_version
             digest = digest_of(payload)
             place = self._store(payload, digest, find)
-            meta = meta_record(turn_id, new.type_id.encode(), new.type_version, len(payload))
+            meta = meta_record(turn_id, type_id.encode(), version, len(payload))
             root = root or turn_id
-            parts[LOG].append(turn_record(turn_id, parent, depth, digest, now_ms))
-            parts[TURN_INDEX].append(TURN_INDEX_ENTRY.pack(turn_id, log_end))
-            parts[META].append(meta)
-            check = Check(turn_id, root, meta_end, place, len(meta), crc32(meta))
-            parts[CHECKS].append(check_record(check))
-            self._head(context_id, turn_id, depth)
+            records(turn_record(turn_id, parent, depth, digest, now_ms))
+            places(TURN_INDEX_ENTRY.pack(turn_id, log_end))
+            metas(meta)
+            checks(check_record(turn_id, root, meta_end, place, len(meta), crc32(meta)))
+            heads(head_record(context_id, turn_id, depth, now_ms))
             self.turns.append(
                 Turn(
                     turn_id=turn_id,
                     parent=parent,
                     depth=depth,
-                    type_id=new.type_id,
-                    type_version=new.type_version,
+                    type_id=type_id,
+                    type_version=version,
                     payload=payload,
                     created_ms=now_ms,
                 )
@@ -105,15 +105,13 @@ class Batch:
             meta_end += len(meta)
             parent = turn_id
             depth += 1
-            self.next_turn = turn_id + 1
+            turn_id += 1
+        self.next_turn = turn_id
+        self.heads[context_id] = parent, depth - 1
 
     def attach(self, turn_id: int, root: bytes) -> None:
         """A file tree at a turn."""
         self._parts[ROOTS].append(root_record(turn_id, root))
-
-    def _head(self, context_id: int, turn_id: int, depth: int) -> None:
-        self._parts[HEADS].append(head_record(context_id, turn_id, depth, self.now_ms))
-        self.heads[context_id] = turn_id, depth
 
     def _store(self, data: bytes, digest: bytes, find: Find) -> int:
         place = self.blobs.get(digest)

@@ -229,9 +229,11 @@ def root_record(turn_id: int, root: bytes) -> bytes:
     return sealed(ROOT.pack(turn_id, root))
 
 
-def check_record(check: Check) -> bytes:
+def check_record(
+    turn_id: int, root: int, meta_offset: int, pack_offset: int, meta_size: int, meta_crc: int
+) -> bytes:
     """A record of orchestra/meta.crc."""
-    body = CHECK.pack(*check)
+    body = CHECK.pack(turn_id, root, meta_offset, pack_offset, meta_size, meta_crc)
     return body + _crc(crc32(body))
 
 

@@ -101,7 +101,7 @@ def _checks(directory: Directory, reader: Reader) -> Iterator[tuple[int, int, by
         if record is None or (known is not None and known.turn_id == record.turn_id):
             continue
         try:
-            yield CHECKS, place * CHECK_SIZE, check_record(reader.check(place, record))
+            yield CHECKS, place * CHECK_SIZE, check_record(*reader.check(place, record))
         except StoreError:
             continue
 

@@ -46,11 +46,6 @@ def recover(directory: Directory, progress: Progress, *, salvage: bool = False) 
         _go_on_without(directory, known)
         return
     sizes = directory.sizes()
-    if records:
-        _refuse_foreign(directory, header, state, records, sizes)
-        redo(directory, header, records)
-        directory.publish(state)
-        return
     lost = [number for number in range(len(PATHS)) if sizes[number] < header.base[number]]
     if lost and salvage:
         set_aside(directory)
@@ -58,7 +53,12 @@ def recover(directory: Directory, progress: Progress, *, salvage: bool = False) 
         return
     if lost:
         gone = header.base[lost[0]] - sizes[lost[0]]
-        raise damaged(lost[0], sizes[lost[0]], f"the file has lost {gone} bytes that were written")
+        raise damaged(lost[0], sizes[lost[0]], f"the file has lost {gone} bytes that were synced")
+    if records:
+        _refuse_foreign(directory, header, state, records)
+        redo(directory, header, records)
+        directory.publish(state)
+        return
     if sizes != header.base:
         directory.state = state
         cut(directory, adopt(directory, state, progress))
@@ -82,13 +82,9 @@ def _go_on_without(directory: Directory, known: State) -> None:
     cut(directory, known)
 
 
-def _refuse_foreign(
-    directory: Directory, header: Header, state: State, records: list[Record], sizes: tuple[int, ...]
-) -> None:
+def _refuse_foreign(directory: Directory, header: Header, state: State, records: list[Record]) -> None:
     """S6: redo is refused where lengths or records show that somebody else wrote."""
-    foreign = any(
-        not base <= size <= after for size, base, after in zip(sizes, header.base, state.lengths, strict=True)
-    )
+    foreign = any(size > after for size, after in zip(directory.sizes(), state.lengths, strict=True))
     if not foreign:
         foreign = any(_foreign_records(directory, number, header, records) for number in (LOG, HEADS))
     if foreign:
