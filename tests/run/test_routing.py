@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orchestra.graph.model import Edge, Graph
 from orchestra.run.routing import Decision, End, Fail, Follow, Jump, edge_key, route, survey
@@ -78,6 +79,8 @@ def slow(
     graph: Graph, ended: Ended, context: Mapping[str, object], spent: Mapping[str, int]
 ) -> tuple[str, object, int]:
     edges = list(graph.outgoing(ended.node))
+    if ended.edge:
+        return slow_choice(graph, ended, edges, context, spent)
     usable = [e for e in edges if spent.get(edge_key(graph, e), 0) < (e.integer("max_visits") or 10**9)]
     met = [e for e in usable if e.text("condition") and holds(e.text("condition"), ended, context)]
     if met:
@@ -88,13 +91,24 @@ def slow(
     suggested = [e for target in ended.suggested_next_ids for e in plain if e.target == target]
     if labelled or suggested:
         return "follow", (labelled or suggested)[0].index, 2 if labelled else 3
-    if ended.status == "fail" and graph.nodes[ended.node].shape != "diamond":
+    if ended.status == "fail" and not ended.passing:
         return slow_failure(graph, ended.node, plain)
     if plain:
         return heaviest(plain, 5)
     if not edges and ended.status != "fail":
         return "end", "", 6
     return "fail", "", 6
+
+
+def slow_choice(
+    graph: Graph, ended: Ended, edges: list[Edge], context: Mapping[str, object], spent: Mapping[str, int]
+) -> tuple[str, object, int]:
+    for edge in edges:
+        key, bound, condition = edge_key(graph, edge), edge.integer("max_visits"), edge.text("condition")
+        free = not bound or spent.get(key, 0) < bound
+        if key == ended.edge and free and (not condition or holds(condition, ended, context)):
+            return "follow", edge.index, 0
+    return "fail", "", 0
 
 
 def slow_failure(graph: Graph, node: str, plain: list[Edge]) -> tuple[str, object, int]:
@@ -127,7 +141,9 @@ def endings(node: str) -> list[Ended]:
         STATUSES, ("", "yes", " N) No "), ((), ("nowhere", "g", "c"))
     ):
         found.append(Ended(node=node, status=status, preferred_label=label, suggested_next_ids=suggested))
-    return [*found, Ended(node=node, status="success", word="has_tests")]
+    chosen = [Ended(node=node, status="success", edge=f"{node}->{end}") for end in ("b", "g", "nowhere")]
+    passing = [replace(ended, passing=True) for ended in found] if node == "judge" else []
+    return [*found, *chosen, *passing, Ended(node=node, status="success", word="has_tests")]
 
 
 def graphs() -> list[tuple[str, Graph]]:
@@ -149,7 +165,7 @@ def test_every_ending_takes_the_way_that_a_slow_reading_of_the_rules_gives() -> 
                 assert went(decide(graph, ended, context, spent)) == expected, (ended, graph.edges)
                 compared.add((expected[0], expected[2]))
     assert compared == {
-        ("follow", 1), ("follow", 2), ("follow", 3), ("follow", 4), ("follow", 5),
+        ("follow", 0), ("fail", 0), ("follow", 1), ("follow", 2), ("follow", 3), ("follow", 4), ("follow", 5),
         ("jump", 4), ("fail", 4), ("fail", 6), ("end", 6),
     }  # fmt: skip
 
@@ -205,9 +221,27 @@ def test_the_edge_that_the_handler_chose_wins_over_a_condition_that_holds() -> N
     assert went(decision) == ("follow", 3, 0)
 
 
-def test_an_unknown_choice_of_the_handler_falls_through_to_the_other_rules() -> None:
-    graph = graph_of("a n start -> n -> exit")
-    assert went(decide(graph, Ended(node="n", status="success", edge="n->nowhere"))) == ("follow", 1, 5)
+@pytest.mark.parametrize(
+    ("edge", "word"), [("n->nowhere", "does not have"), ("n->a", "condition"), ("n->b", "max_visits")]
+)
+def test_where_the_handlers_choice_cannot_be_taken_no_other_edge_is_taken_in_its_place(
+    edge: str, word: str
+) -> None:
+    graph = graph_of("a b n start -> n -> exit n -> a [condition=never] n -> b [max_visits=1]")
+    decision = decide(graph, Ended(node="n", status="success", edge=edge), spent={"n->b": 1})
+    assert isinstance(decision, Fail)
+    assert decision.rule == 0
+    assert word in decision.reason
+
+
+def test_a_handler_that_chose_an_edge_it_does_not_have_has_not_ended_the_run_well() -> None:
+    graph = graph_of("n start -> n start -> exit")
+    assert went(decide(graph, Ended(node="n", status="success", edge="n->exit"))) == ("fail", "", 0)
+
+
+def test_a_diamond_that_was_refused_does_not_take_its_else_branch() -> None:
+    graph = graph_of('judge [shape=diamond] a start -> judge -> exit [condition="outcome=success"] judge -> a')
+    assert went(decide(graph, Ended(node="judge", status="fail"))) == ("fail", "", 4)
 
 
 def test_parallel_edges_have_different_keys_and_keys_survive_edits_elsewhere() -> None:
@@ -245,7 +279,7 @@ def test_a_failure_without_a_way_on_gives_the_nodes_own_reason() -> None:
 
 def test_a_failing_diamond_takes_its_else_branch() -> None:
     graph = graph_of('judge [shape=diamond] a start -> judge -> exit [condition="outcome=success"] judge -> a')
-    assert went(decide(graph, Ended(node="judge", status="fail"))) == ("follow", 2, 5)
+    assert went(decide(graph, Ended(node="judge", status="fail", passing=True))) == ("follow", 2, 5)
 
 
 def test_the_record_of_a_decision_shows_each_edge_as_it_was_seen() -> None:

@@ -204,3 +204,9 @@ def test_an_old_turn_reads_through_the_codec_into_the_same_state(looped: list[Re
         assert isinstance(found, Recorded)
         again.append(found)
     assert fold(again) == fold(looped)
+
+
+def test_an_old_whole_checkpoint_that_comes_again_changes_nothing(looped: list[Recorded]) -> None:
+    state = fold(looped)
+    for place in wholes(looped):
+        assert fold([looped[place]], state) is state

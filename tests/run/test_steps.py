@@ -52,7 +52,7 @@ class Walk:
                 case Execute():
                     self.execute(step)
                 case Refuse():
-                    self.end(step.node, step.visit, "fail", step.reason)
+                    self.end(step.node, step.visit, "fail", step.reason, refused=True)
                 case Advance():
                     self.add(
                         EdgeSelected(
@@ -76,10 +76,10 @@ class Walk:
             status = told[min(step.visit, len(told)) - 1]
         self.end(step.node, step.visit, status, f"{step.node} said so")
 
-    def end(self, node: str, visit: int, status: str, reason: str) -> None:
+    def end(self, node: str, visit: int, status: str, reason: str, *, refused: bool = False) -> None:
         self.path.append(node)
         kind = self.graph.type_of(node)
-        if status == "fail" and kind != "conditional":
+        if status == "fail" and (refused or kind != "conditional"):
             self.add(StageFailed(node=node, handler=kind, visit=visit, failure_reason=reason))
         else:
             self.add(StageCompleted(node=node, handler=kind, visit=visit, status=status))
@@ -104,7 +104,7 @@ def test_a_run_that_ends_at_another_node_says_so_and_warns() -> None:
     walk, end = walked("a b start -> a a -> exit [condition=never] a -> b")
     assert walk.path[-1] == "b"
     assert (end.error, end.status) == ("", "completed (no exit)")
-    assert any("b" in warning for warning in end.warnings)
+    assert any("b" in warning.message for warning in end.warnings)
 
 
 def test_a_failing_node_without_a_way_on_ends_the_run_with_its_reason() -> None:
@@ -248,7 +248,7 @@ def test_a_gate_that_the_run_went_round_is_a_warning() -> None:
     walk, end = walked("g [goal_gate=true] a start -> a -> exit a -> g [condition=never] g -> exit")
     assert end.error == ""
     assert walk.path == ["start", "a", "exit"]
-    assert any("g" in warning for warning in end.warnings)
+    assert any("g" in warning.message for warning in end.warnings)
 
 
 def test_a_gate_that_the_run_went_round_is_unmet_where_all_are_wanted() -> None:
@@ -257,6 +257,11 @@ def test_a_gate_that_the_run_went_round_is_unmet_where_all_are_wanted() -> None:
     )
     walk, end = walked(text)
     assert walk.path == ["start", "a", "g", "exit"]
+    assert (end.error, end.warnings) == ("", ())
+
+
+def test_the_exit_is_no_gate_that_it_could_have_gone_round() -> None:
+    _walk, end = walked("goal_gates=all exit [shape=Msquare, goal_gate=true] a start -> a -> exit")
     assert (end.error, end.warnings) == ("", ())
 
 
@@ -285,6 +290,24 @@ def test_a_refused_node_is_routed_like_any_failure() -> None:
         "n [max_visits=2, retry_target=rescue] rescue start -> n n -> n rescue -> exit n -> exit [condition=never]"
     )
     assert walk.path == ["start", "n", "n", "n", "rescue", "exit"]
+    assert end.error == ""
+
+
+def test_a_refused_diamond_ends_its_loop_and_the_run() -> None:
+    walk, end = walked(
+        "n judge [shape=diamond, max_visits=3] start -> n -> judge -> n judge -> exit [condition=never]"
+    )
+    assert walk.path.count("judge") == 4
+    assert "max_visits exceeded" in end.error
+    assert walk.outcomes["judge"] == "fail"
+
+
+def test_a_refused_diamond_goes_to_its_retry_target() -> None:
+    walk, end = walked(
+        "n out judge [shape=diamond, max_visits=1, retry_target=out] start -> n -> judge -> n out -> exit "
+        "judge -> exit [condition=never]"
+    )
+    assert walk.path == ["start", "n", "judge", "n", "judge", "out", "exit"]
     assert end.error == ""
 
 

@@ -67,8 +67,8 @@ class Journal:
         self._bytes = bytes_since_whole
         self._whole_size = whole_size
 
-    def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> Event:
-        """Fold an event and keep it for the next batch; returns it as recorded: no secrets, large values apart."""
+    def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
+        """Fold an event, secrets removed, and keep it for the next batch."""
         event, blobs = externalize(redacted(event, self._redactor))
         self._sequence += 1
         meta = Meta(session=self._session, epoch=self._epoch, sequence=self._sequence, at=self._clock.now_ms())
@@ -84,7 +84,6 @@ class Journal:
         self._kept.append(recorded)
         self._turns.append(NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload))
         self._blobs.extend(blobs)
-        return event
 
     async def flush(self) -> None:
         """Store what is kept as one durable batch, then tell the listeners. Raises ``StoreError``."""

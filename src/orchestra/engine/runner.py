@@ -17,7 +17,6 @@ from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.events import (
     CheckpointSaved,
-    ContextValue,
     EdgeSelected,
     PipelineCompleted,
     PipelineFailed,
@@ -26,16 +25,15 @@ from orchestra.run.events import (
     StageFailed,
     StageRetrying,
     StageStarted,
-    WarningRaised,
 )
 from orchestra.run.outcome import Json, Outcome, Status, failed
 from orchestra.run.plain import clean
 from orchestra.run.retry import backoff_of, exhausted, may_retry
-from orchestra.run.state import Result, context_changes
+from orchestra.run.state import Ended, Result
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Retry, next_step
 
-CHANGE_SHOWN = 1024
-"""Characters above which a checkpoint shows a changed value by its beginning; the node's turn has it whole."""
+OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
+"""The types of engine.md 5."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +44,14 @@ class Handlers:
     own_keys: Mapping[str, frozenset[str]]
 
     def resolve(self, graph: Graph, node_id: str) -> tuple[str, Handler | None]:
-        """The type that runs a node: its own where it has a handler, else its shape's (E2)."""
+        """The type that runs a node: its own where it has a handler, else its shape's (E2).
+
+        A type of ours that has no handler is never run as something else: a command that an LLM answers instead
+        would look done.
+        """
         wanted = graph.type_of(node_id)
-        if wanted in self.by_type:
-            return wanted, self.by_type[wanted]
+        if wanted in self.by_type or wanted in OUR_TYPES:
+            return wanted, self.by_type.get(wanted)
         shape = SHAPES.get(graph.nodes[node_id].shape, "codergen")
         return (shape, self.by_type[shape]) if shape in self.by_type else (wanted, None)
 
@@ -65,7 +67,6 @@ class Runner:
         self._handlers = handlers
         self._clock = clock
         self._control = control
-        self._changes: Mapping[str, ContextValue] = {}
 
     async def walk(self) -> Result | None:
         """Run to the end and return the result, or None when the run was paused.
@@ -147,10 +148,7 @@ class Runner:
                 self._retry(step, kind, stage, outcome)
                 return
             outcome = exhausted(node, outcome, step.of)
-        event = self._end_event(step, kind, stage, outcome, updates)
-        recorded = self._journal.record(event)
-        if isinstance(recorded, StageCompleted | StageFailed):
-            self._changes = shown_changes(recorded)
+        self._journal.record(self._end_event(step, kind, stage, outcome, updates))
 
     def _retry(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         backoff = backoff_of(self._graph.nodes[step.node])
@@ -212,7 +210,6 @@ class Runner:
 
     def _refuse(self, step: Refuse) -> None:
         kind, _handler = self._handlers.resolve(self._graph, step.node)
-        self._changes = {}
         self._journal.record(
             StageFailed(
                 node=step.node,
@@ -251,28 +248,28 @@ class Runner:
             )
         )
         if ended is not None:
-            self._journal.record(self._checkpoint(step.source, step.target))
+            self._journal.record(self._checkpoint(ended, step.target))
 
-    def _checkpoint(self, current: str, following: str) -> CheckpointSaved:
+    def _checkpoint(self, ended: Ended, following: str) -> CheckpointSaved:
         state = self._journal.state
-        record = state.nodes[current]
+        record = state.nodes[ended.node]
         return CheckpointSaved(
-            current_node=current,
+            current_node=ended.node,
             next_node=following,
             completed=state.steps,
             visit=record.visits,
             retries=record.retries,
-            changes=self._changes,
+            changes=ended.changes,
             mailbox=state.mailbox,
             started_ms=state.started_ms,
         )
 
     def _finish(self, step: Finish) -> None:
-        for message in step.warnings:
-            self._journal.record(WarningRaised(message=message, rule="goal_gates", node=step.node))
+        for warning in step.warnings:
+            self._journal.record(warning)
         state = self._journal.state
         if state.ended is not None:
-            self._journal.record(self._checkpoint(state.ended.node, ""))
+            self._journal.record(self._checkpoint(state.ended, ""))
         duration = max(0, self._clock.now_ms() - state.started_ms)
         if step.error:
             self._journal.record(
@@ -294,7 +291,7 @@ class Runner:
             for edge in self._graph.outgoing(state.ended.node)
             for name in edge.condition.keys
             for key in (name, name.removeprefix("context."))
-            if isinstance(value := state.context.get(key), BlobRef)
+            if isinstance(value := context.get(key), BlobRef)
         }
         if not wanted:
             return context
@@ -304,12 +301,3 @@ class Runner:
 def _telling(step: Advance) -> bool:
     """Whether the candidates say more than the edge itself: there were several, or one had a condition."""
     return len(step.candidates) > 1 or any(c.edge.condition for c in step.candidates)
-
-
-def shown_changes(event: StageCompleted | StageFailed) -> dict[str, ContextValue]:
-    """The context changes of a node's end as its checkpoint shows them: without the response, long texts cut."""
-    return {
-        key: value[:CHANGE_SHOWN] + "…" if isinstance(value, str) and len(value) > CHANGE_SHOWN else value
-        for key, value in context_changes(event).items()
-        if key != "last_response" and not key.startswith("responses.")
-    }

@@ -130,17 +130,16 @@ def _shown(value: object) -> str:
 
 def route(graph: Graph, ended: Ended, candidates: Sequence[Candidate]) -> Decision:
     """The first rule that decides, deterministically."""
+    if ended.edge:
+        return _chosen(ended, candidates)
     if not candidates and ended.status != "fail":
         return End()
     usable = [c for c in candidates if c.open]
     plain = [c for c in usable if not c.edge.condition]
-    chosen = (
-        _chosen(ended, candidates) or _conditional(usable) or _labelled(ended, plain) or _suggested(ended, plain)
-    )
+    chosen = _conditional(usable) or _labelled(ended, plain) or _suggested(ended, plain)
     if chosen is not None:
         return chosen
-    passes_through = graph.type_of(ended.node) == "conditional"
-    if ended.status == "fail" and not passes_through:
+    if ended.status == "fail" and not ended.passing:
         return _failure(graph, ended, plain)
     if plain:
         return Follow(edge=_best(plain).edge, rule=5, reason="the edge without a condition")
@@ -153,11 +152,18 @@ def _best(candidates: Sequence[Candidate]) -> Candidate:
     return min(candidates, key=lambda c: (-c.edge.weight, c.edge.target))
 
 
-def _chosen(ended: Ended, candidates: Sequence[Candidate]) -> Follow | None:
+def _chosen(ended: Ended, candidates: Sequence[Candidate]) -> Follow | Fail:
+    """The edge that the handler chose, and nothing else: neither a closed one nor another in its place."""
+    chosen = f"{ended.node} chose the edge {ended.edge}"
     for candidate in candidates:
-        if ended.edge and candidate.key == ended.edge:
-            return Follow(edge=candidate.edge, rule=0, reason="the handler chose it")
-    return None
+        if candidate.key != ended.edge:
+            continue
+        if not candidate.open:
+            return Fail(rule=0, reason=f"{chosen}, which has used up its max_visits")
+        if not candidate.holds:
+            return Fail(rule=0, reason=f"{chosen}, whose condition does not hold")
+        return Follow(edge=candidate.edge, rule=0, reason="the handler chose it")
+    return Fail(rule=0, reason=f"{chosen}, which it does not have")
 
 
 def _conditional(usable: Sequence[Candidate]) -> Follow | None:

@@ -35,6 +35,9 @@ from orchestra.run.events import (
 )
 from orchestra.run.outcome import GOOD
 
+CHANGE_SHOWN = 1024
+"""Characters above which a checkpoint shows a changed value by its beginning."""
+
 
 class NodeRecord(Struct, frozen=True, kw_only=True):
     """What is known of one node: visits, executions in all, retries of the last visit, the last outcome."""
@@ -67,7 +70,11 @@ class Stage(Struct, frozen=True, kw_only=True):
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """A node's outcome, from its end until the next edge is chosen."""
+    """A node's outcome, from its end until the next edge is chosen.
+
+    ``passing``: a conditional node passes on what came before it (E13); one that was refused does not.
+    ``changes``: what the checkpoint shows of its context changes.
+    """
 
     node: str
     status: str
@@ -76,6 +83,8 @@ class Ended(Struct, frozen=True, kw_only=True):
     suggested_next_ids: tuple[str, ...] = ()
     edge: str = ""
     failure_reason: str = ""
+    passing: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Passed(Struct, frozen=True, kw_only=True):
@@ -147,7 +156,7 @@ def evolve(state: RunState, recorded: Recorded) -> RunState:
     Events of a runner that has been replaced, and repeats of one already seen, change nothing (S16).
     """
     meta, event = recorded.meta, recorded.event
-    if meta.epoch < state.epoch or (meta.epoch == state.epoch and meta.sequence <= state.sequence):
+    if not _news(meta, state):
         return state
     changes = _changes(state, meta, event)
     changes["epoch"] = meta.epoch
@@ -261,6 +270,8 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
     reason = event.failure_reason if isinstance(event, StageFailed) else ""
     word = event.word if isinstance(event, StageCompleted) else ""
     good = event.status in GOOD
+    passing = event.handler == "conditional" and isinstance(event, StageCompleted)
+    changed = context_changes(event)
     record = NodeRecord(
         visits=event.visit,
         executions=old.executions,
@@ -278,7 +289,9 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         preferred_label=event.preferred_label,
         suggested_next_ids=event.suggested_next_ids,
         edge=event.edge,
-        failure_reason=reason or (state.passed.failure_reason if event.handler == "conditional" else ""),
+        failure_reason=state.passed.failure_reason if passing else reason,
+        passing=passing,
+        changes=shown_changes(changed),
     )
     changes: dict[str, Any] = {
         "stage": None,
@@ -287,9 +300,9 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         "current_node": event.node,
         "next_node": "",
         "nodes": {**state.nodes, event.node: record},
-        "context": {**state.context, **context_changes(event)},
+        "context": {**state.context, **changed},
     }
-    if event.handler != "conditional":
+    if not passing:
         changes["passed"] = Passed(
             status=event.status,
             word=word,
@@ -308,13 +321,30 @@ def context_changes(event: StageCompleted | StageFailed) -> dict[str, ContextVal
     if event.response:
         changed["last_response"] = preview_of(event.response)
         changed[f"responses.{event.node}"] = carried(event.response)
-    if event.handler == "conditional":
+    if event.handler == "conditional" and isinstance(event, StageCompleted):
         return changed
     changed["last_stage"] = event.node
     if event.status != "skipped":
         changed["outcome"] = (event.word if isinstance(event, StageCompleted) else "") or event.status
         changed["preferred_label"] = event.preferred_label
     return changed
+
+
+def shown_changes(changed: Mapping[str, ContextValue]) -> dict[str, Any]:
+    """Context changes as a checkpoint shows them: without the response, long texts cut; the node's turn has all."""
+    return {
+        key: _shown_change(value)
+        for key, value in changed.items()
+        if key != "last_response" and not key.startswith("responses.")
+    }
+
+
+def _shown_change(value: ContextValue) -> Any:
+    if isinstance(value, BlobRef):
+        return value.preview + "…"
+    if isinstance(value, str) and len(value) > CHANGE_SHOWN:
+        return value[:CHANGE_SHOWN] + "…"
+    return value
 
 
 def _selected(state: RunState, event: EdgeSelected) -> dict[str, Any]:
@@ -330,21 +360,28 @@ def fold(events: Iterable[Recorded], state: RunState = NEW) -> RunState:
     """The state after all of ``events``; one that holds the whole state replaces what was folded so far."""
     for recorded in events:
         event = recorded.event
-        if isinstance(event, CheckpointSaved) and event.state is not None and recorded.meta.epoch >= state.epoch:
+        if isinstance(event, CheckpointSaved) and event.state is not None and _news(recorded.meta, state):
             state = load(event.state)
         state = evolve(state, recorded)
     return state
 
 
+def _news(meta: Meta, state: RunState) -> bool:
+    """Whether an event is neither a replaced runner's nor a repeat (S16)."""
+    return meta.epoch > state.epoch or (meta.epoch == state.epoch and meta.sequence > state.sequence)
+
+
 def dump(state: RunState) -> dict[str, Any]:
     """The whole state as plain data, for a checkpoint (S17)."""
-    plain: dict[str, Any] = msgspec.to_builtins(replace(state, context={}, dot="", simulation=""))
+    plain: dict[str, Any] = msgspec.to_builtins(replace(state, context={}, variables={}, dot="", simulation=""))
     for name in ("dot", "simulation"):
         text = getattr(state, name)
         plain[name] = text.as_map() if isinstance(text, BlobRef) else text
-    refs = {key: value.as_map() for key, value in state.context.items() if isinstance(value, BlobRef)}
-    plain["context"] = {key: value for key, value in state.context.items() if key not in refs}
-    plain["context_refs"] = refs
+    for name in ("context", "variables"):
+        values: Mapping[str, ContextValue] = getattr(state, name)
+        refs = {key: value.as_map() for key, value in values.items() if isinstance(value, BlobRef)}
+        plain[name] = {key: value for key, value in values.items() if key not in refs}
+        plain[f"{name}_refs"] = refs
     return plain
 
 
@@ -352,12 +389,16 @@ def load(plain: Mapping[str, Any]) -> RunState:
     """The state that ``dump`` wrote; ``ValueError`` where it is no such thing."""
     rest = dict(plain)
     try:
-        context = {**rest.pop("context"), **{k: from_map(v) for k, v in rest.pop("context_refs").items()}}
+        context, variables = _values(rest, "context"), _values(rest, "variables")
         dot, simulation = _text(rest.pop("dot")), _text(rest.pop("simulation"))
         state = msgspec.convert(rest, RunState)
     except (KeyError, TypeError, AttributeError, ValueError, msgspec.ValidationError) as error:
         raise ValueError(f"not a run's state: {error}") from error
-    return replace(state, context=context, dot=dot, simulation=simulation)
+    return replace(state, context=context, variables=variables, dot=dot, simulation=simulation)
+
+
+def _values(rest: dict[str, Any], name: str) -> dict[str, ContextValue]:
+    return {**rest.pop(name), **{key: from_map(value) for key, value in rest.pop(f"{name}_refs").items()}}
 
 
 def _text(value: object) -> Text:

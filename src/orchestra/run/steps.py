@@ -8,6 +8,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from orchestra.graph.model import Graph
+from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import GOOD
 from orchestra.run.retry import attempts_of
 from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, edge_key, route, survey
@@ -64,7 +65,7 @@ class Finish(Struct, frozen=True, kw_only=True):
     node: str
     error: str = ""
     status: str = "success"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[WarningRaised, ...] = ()
 
 
 Step: TypeAlias = Execute | Refuse | Retry | Advance | Finish
@@ -100,10 +101,16 @@ def _enter(graph: Graph, state: RunState, node_id: str) -> Step:
         return back
     node = graph.nodes[node_id]
     visits = state.nodes[node_id].visits if node_id in state.nodes else 0
-    allowed = node.integer("max_visits") if node.has("max_visits") else graph.integer("default_max_visits")
+    allowed = _allowed(graph, node_id)
     if allowed and visits >= allowed:
         return Refuse(node=node_id, visit=visits + 1, reason=f"max_visits exceeded: {node_id} allows {allowed}")
     return Execute(node=node_id, visit=visits + 1, attempt=1, of=attempts_of(graph, node))
+
+
+def _allowed(graph: Graph, node_id: str) -> int:
+    """How often a node may be entered; 0 is without bound."""
+    node = graph.nodes[node_id]
+    return node.integer("max_visits") if node.has("max_visits") else graph.integer("default_max_visits")
 
 
 def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, object]) -> Step:
@@ -134,7 +141,11 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
                 node=ended.node,
                 status="completed (no exit)",
                 warnings=(
-                    f"{ended.node} has no outgoing edge: the run ended there, not at an exit node",
+                    WarningRaised(
+                        message=f"{ended.node} has no outgoing edge: the run ended there, not at an exit node",
+                        rule="no_exit",
+                        node=ended.node,
+                    ),
                     *_bypassed(graph, state),
                 ),
             )
@@ -153,7 +164,7 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     target = _gate_target(graph, gate)
     if not target:
         return Finish(node=at, error=f"{why}, and neither it nor the graph names a retry_target")
-    bound = graph.nodes[target].integer("max_visits") or GATE_RETURNS
+    bound = _allowed(graph, target) or GATE_RETURNS
     if state.gates.get(gate, 0) >= bound:
         return Finish(node=at, error=f"{why}, after it sent the run back to {target} {bound} times")
     return Advance(source=at, target=target, edge="", rule=4, reason=why, gate=gate)
@@ -181,8 +192,12 @@ def _unvisited_gates(graph: Graph, state: RunState) -> tuple[str, ...]:
     return tuple(
         node_id
         for node_id, node in graph.nodes.items()
-        if node.flag("goal_gate") and (node_id not in state.nodes or not state.nodes[node_id].status)
+        if node.flag("goal_gate") and node_id != graph.exit and not _visited(state, node_id)
     )
+
+
+def _visited(state: RunState, node_id: str) -> bool:
+    return node_id in state.nodes and state.nodes[node_id].status != ""
 
 
 def _gate_target(graph: Graph, gate: str) -> str:
@@ -196,7 +211,10 @@ def _gate_target(graph: Graph, gate: str) -> str:
     return next((name for name in names if name in graph.nodes), "")
 
 
-def _bypassed(graph: Graph, state: RunState) -> tuple[str, ...]:
+def _bypassed(graph: Graph, state: RunState) -> tuple[WarningRaised, ...]:
     return tuple(
-        f"goal gate {gate} was never visited: the run went round it" for gate in _unvisited_gates(graph, state)
+        WarningRaised(
+            message=f"goal gate {gate} was never visited: the run went round it", rule="goal_gates", node=gate
+        )
+        for gate in _unvisited_gates(graph, state)
     )
