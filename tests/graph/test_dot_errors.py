@@ -8,13 +8,30 @@ from collections.abc import Callable
 import pytest
 
 from orchestra.errors import Diagnostic, Severity, Source
-from orchestra.graph.dot import MAX_SET_EDGES, decode, parse
+from orchestra.graph.dot import decode, parse
 from orchestra.graph.reader import MAX_ERRORS
+from orchestra.graph.statements import MAX_SET_EDGES
 
 FRAME = "digraph g {\n  start [shape=Mdiamond]\n  exit [shape=Msquare]\n%s\n  start -> work -> exit\n}\n"
 """A valid frame with faulty statements from line 4 on."""
 
 IN_A_GRAPH = [
+    ("  a -> b = 5", "4:10", ["="]),
+    ("  my-key = 5", "4:3", ["my-key"]),
+    ("  -1x = 5", "4:3", ["-1x"]),
+    ("  Node [label=x]", "4:3", ["Node"]),
+    ("  a -> Graph", "4:8", ["Graph"]),
+    ("  a [x=Edge, strict=1]", "4:8 4:14", ["Edge", "strict"]),
+    ("  a -> b [x=1] -> c", "4:16", ["->"]),
+    ("  a [x=1] -> c", "4:11", ["->"]),
+    ("  a:n:s -> b", "4:4", [":n:s"]),
+    ("  a -> {b c}:n", "4:13", [":"]),
+    ("  {a b} [x=1]", "4:9", ["["]),
+    ('  "a" + "b" -> c', "4:7", ["+"]),
+    ("  rank: same", "4:7", [":"]),
+    ('  work [prompt := "x"]', "4:16", [":"]),
+    ("  work [prompt => x]", "4:17", [">"]),
+    ("  work [x=1\u00a0y=2]", "4:12", ["\u00a0"]),
     ('  work [prompt="x"', "4:8", ["["]),
     ('  work [prompt="x"\n  a [label="q"]\n  b -> c', "4:8", ["["]),
     ('  work [prompt="x]', "4:16", ['"']),
@@ -328,6 +345,8 @@ HUGE = {
     "single quotes": lambda n: "a [x=" + "'" * n,
     "brackets": lambda n: "a " + "[" * n,
     "closing braces": lambda n: "}" * n,
+    "braces on one line, one too many": lambda n: "{}" * (n // 2) + "{",
+    "braces on lines, one too many": lambda n: "{\n}\n" * (n // 4) + "{",
     "separators": lambda n: ";" * n,
     "arrows": lambda n: "a" + "->" * n,
     "points": lambda n: "a [a" + "." * n + "=1]",

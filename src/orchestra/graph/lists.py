@@ -31,7 +31,7 @@ class ListReader(Reader):
         while True:
             trivia = TRIVIA.match(text, at)
             match = ATTRIBUTE.match(text, at if trivia is None else trivia.end())
-            if match is None or match["key"] in KEYWORDS or match["word"] in KEYWORDS:
+            if match is None or match["key"].lower() in KEYWORDS or (match["word"] or "").lower() in KEYWORDS:
                 break
             self.everyday(match, table, found)
             at = match.end()
@@ -158,7 +158,7 @@ class ListReader(Reader):
             self.advance()
             return key
         key = self.word
-        if key in KEYWORDS:
+        if key.lower() in KEYWORDS:
             self.error(f"{key!r} is a keyword and cannot be a key", fix=f'write "{key}" in quotes')
         self.advance()
         ends_well = True
@@ -182,8 +182,8 @@ class ListReader(Reader):
     def value(self, found: Attributes, key: str, key_span: Span, table: Table | None) -> None:
         """Take the value after ``=`` (or what stood for it)."""
         self.advance()
-        if self.is_mark("="):
-            self.error("'==' assigns nothing", fix="write one =")
+        if self.is_mark("=") or (self.word == ">" and self.touches()):
+            self.error(f"'={self.word}' assigns nothing", fix="write =")
             self.advance()
         start = self.start
         if self.kind == "string":
@@ -222,14 +222,14 @@ class ListReader(Reader):
         ends = [at for mark in ("->", "//", "/*") if (at := self.text.find(mark, stop, whole)) >= 0]
         whole = min(ends, default=whole)
         text = self.text[begin:whole]
-        if begin < stop == whole and text not in KEYWORDS:
+        if begin < stop == whole and text.lower() not in KEYWORDS:
             self.go(whole)
             return text
         whole = max(whole, begin + 1)
         entry = None if table is None else table.entry(table.canonical(key))
         if self.fitting(entry, key, text, False, Span(self.source, begin, whole)) is not None:
             shown = quoted(text) if text and text.isprintable() else self.shown()
-            what = "is a keyword" if text in KEYWORDS else "cannot stand without quotes"
+            what = "is a keyword" if text.lower() in KEYWORDS else "cannot stand without quotes"
             self.error(f"{shown} {what}", fix=f'write {key}="{text if len(text) <= 40 else "…"}"', end=whole)
         self.go(whole)
         return None

@@ -54,7 +54,7 @@ ATTRIBUTE = re.compile(
 """An attribute in its everyday form, read in one step; anything else is read word by word."""
 
 KEYWORDS = frozenset({"graph", "digraph", "subgraph", "node", "edge", "strict"})
-"""Words that name nothing unless they stand in quotes."""
+"""Words that, in upper or lower case, name nothing unless they stand in quotes: so it is in Graphviz (L13)."""
 
 QUOTES = {"'": "'", "`": "`", "“": "”", "”": "”", "„": "“”", "‘": "’", "’": "’", "«": "»", "»": "«"}
 """What is no quote in DOT, and what would close it."""

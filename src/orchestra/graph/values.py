@@ -143,4 +143,4 @@ def legal_id(text: str) -> str:
     plain = [c for c in normalize("NFKD", text.strip()[:200]) if c.isascii() or c.isspace() or not c.isprintable()]
     made = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in plain).strip("_")
     made = made or "node_1"
-    return made if IDENTIFIER.fullmatch(made) and made not in KEYWORDS else f"n_{made}"
+    return made if IDENTIFIER.fullmatch(made) and made.lower() not in KEYWORDS else f"n_{made}"
