@@ -10,13 +10,14 @@ import signal
 from pathlib import Path
 
 import pytest
-from store_script import PICTURES, SCRIPT, TIME, append, new, picture, run
+from store_script import BLOBS, PICTURES, SCRIPT, TIME, Call, Picture, append, new, picture, run
 
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.faults import CountingFiles, KilledFiles, LossyFiles, PowerCut, RefusedFiles
 from orchestra.cxdb.files import Files
+from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.packing import digest_of
-from orchestra.errors import StoreError, StoreFull, StoreUnreachable
+from orchestra.errors import SessionNotFound, StoreError, StoreFull, StoreUnreachable
 
 SMALL_LOG = 8192 + 9000
 """A log that the script fills several times."""
@@ -237,3 +238,74 @@ def test_a_batch_that_is_larger_than_the_log_is_whole_or_not_there(quick_path: P
         assert (after / "orchestra/wal").stat().st_size <= max(SMALL_LOG, 8192 + 50_000)
         shutil.rmtree(quick_path / "store")
         shutil.rmtree(after)
+
+
+def random_call(rng: random.Random, contexts: int, turns: int) -> Call:
+    context = rng.randint(1, max(1, contexts))
+    texts = [f"{rng.random()} " * rng.choice([1, 3, 40, 120]) for _ in range(rng.randint(1, 5))]
+    blobs = tuple(rng.sample(BLOBS, rng.randint(0, 2)))
+    turn, blob = rng.randint(1, max(1, turns)), rng.choice(BLOBS)
+    return rng.choice(
+        [
+            *[append(context, *texts, blobs=blobs)] * 6,
+            lambda store: store.create(),
+            lambda store: store.fork(turn),
+            lambda store: store.put_blob(blob),
+        ]
+    )
+
+
+def play_at_random(path: Path, files: Files, model: MemoryStore, rng: random.Random) -> list[Picture]:
+    """Two handles in turns until the power goes; what may be there then."""
+    allowed = [run(picture(model))]
+    handles: list[EmbeddedStore] = []
+    try:
+        handles += [opened(path, files, capacity=14_000)]
+        handles += [opened(path, files, capacity=30_000)]
+        for _ in range(60):
+            if rng.random() < 0.08:
+                run(handles[0].close())
+                handles[0] = opened(path, files, capacity=16_000)
+            known = allowed[-1]
+            turns = max((turn.turn_id for context in known[0] for turn in context[3]), default=0)
+            call = random_call(rng, len(known[0]), turns)
+            try:
+                run(call(model))  # type: ignore[arg-type]
+            except SessionNotFound:
+                continue
+            allowed = [known, run(picture(model))]
+            run(call(rng.choice(handles)))  # type: ignore[arg-type]
+            allowed = allowed[1:]
+    except PowerCut:
+        pass
+    finally:
+        for handle in handles:
+            handle._let_go()
+    return allowed
+
+
+def random_power_cuts(quick_path: Path, seeds: range) -> None:
+    for seed in seeds:
+        rng = random.Random(seed)
+        files = LossyFiles(cut_at=rng.randint(20, 900))
+        model = MemoryStore(now_ms=lambda: TIME)
+        allowed = play_at_random(quick_path / "store", files, model, rng)
+        for _ in range(3):
+            after = quick_path / "after"
+            after.mkdir()
+            files.after_power_cut(str(quick_path / "store"), str(after), rng)
+            store = opened(after)
+            assert run(picture(store)) in allowed, seed
+            assert run(store.deep_check()) == []
+            run(store.close())
+            shutil.rmtree(after)
+        shutil.rmtree(quick_path / "store")
+
+
+def test_two_handles_at_random_survive_a_power_cut(quick_path: Path) -> None:
+    random_power_cuts(quick_path, range(25))
+
+
+@pytest.mark.long
+def test_two_handles_at_random_survive_a_power_cut_long(quick_path: Path) -> None:
+    random_power_cuts(quick_path, range(25, 1500))
