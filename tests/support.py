@@ -39,13 +39,6 @@ def graph_of(text: str) -> Graph:
     return found
 
 
-def graph_key(edge_text: str, graph: Graph) -> str:
-    """The key of an edge given as ``a->b`` or ``a->b#2``, checked to exist."""
-    source, _, target = edge_text.partition("#")[0].partition("->")
-    assert any(edge.target == target for edge in graph.outgoing(source)), edge_text
-    return edge_text
-
-
 class FixedClock:
     """A clock that stands still unless somebody sleeps or moves it; no jitter; ids in order."""
 
@@ -165,6 +158,7 @@ class Session:
     name: str
     journal: Journal
     runner: Runner
+    hold: Hold
     seen: list[Recorded] = field(default_factory=list)
     result: Result | None = None
 
@@ -232,6 +226,7 @@ async def opened(
         name=made.session,
         journal=made.journal,
         runner=runner,
+        hold=made.hold,
         seen=seen,
     )
 
