@@ -104,7 +104,7 @@ class Store(Protocol):
         """Append ``turns`` in order, and store ``blobs``, as one durable batch: all or nothing."""
 
     async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
-        """A page of a context's chain, oldest first: its newest ``limit`` turns, or those that end before ``before``.
+        """A page of a context's chain, oldest first: the newest ``limit`` turns, or those before a turn.
 
         ``before`` is a turn of the chain; at the chain's beginning the page is empty.
         """
