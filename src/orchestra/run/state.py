@@ -112,7 +112,8 @@ class Result(Struct, frozen=True, kw_only=True):
 
 class RunState(Struct, frozen=True, kw_only=True):
     """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key
-    and gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered.
+    and gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered;
+    ``paused`` says why while a pause is the last event.
 
     It is a ``Struct``, as the records in it are, because four changed copies are made for every node.
     """
@@ -162,6 +163,7 @@ def evolve(state: RunState, recorded: Recorded) -> RunState:
     changes["epoch"] = meta.epoch
     changes["sequence"] = meta.sequence
     changes["at"] = meta.at
+    changes.setdefault("paused", "")
     return replace(state, **changes)
 
 
@@ -186,7 +188,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case PipelinePaused():
             return {"paused": event.reason}
         case PipelineResumed():
-            return {"paused": ""}
+            return {}
         case WarningRaised():
             return {"warnings": state.warnings + 1}
         case SessionOpened():
@@ -242,7 +244,6 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
         "nodes": {**state.nodes, event.node: record},
         "current_node": event.node,
         "next_node": "",
-        "paused": "",
     }
 
 
