@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -179,8 +180,6 @@ async def test_a_lost_store_passes_through_the_wall(error: Exception) -> None:
 
 async def test_a_handler_that_outlives_its_timeout_fails_with_the_time() -> None:
     async def sleepy(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
-        import asyncio
-
         await asyncio.sleep(60)
         return good()
 
@@ -190,8 +189,6 @@ async def test_a_handler_that_outlives_its_timeout_fails_with_the_time() -> None
 
 async def test_a_handler_that_swallows_its_cancellation_still_times_out() -> None:
     async def stubborn(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
-        import asyncio
-
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -201,6 +198,19 @@ async def test_a_handler_that_swallows_its_cancellation_still_times_out() -> Non
     session = await ran("a [timeout=20ms] start -> a -> exit", more={"codergen": stubborn})
     assert session.path == ["start", "a"]
     assert "timeout" in session.state.nodes["a"].reason
+
+
+async def test_a_handler_that_waited_for_something_cancelled_fails_only_its_node() -> None:
+    async def careless(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        await task
+        return good()
+
+    session = await ran("a start -> a -> exit", more={"codergen": careless})
+    assert "CancelledError" in session.state.nodes["a"].reason
+    session = await ran("a [timeout=5s] start -> a -> exit", more={"codergen": careless})
+    assert "CancelledError" in session.state.nodes["a"].reason
 
 
 async def test_a_handler_that_reports_nothing_fails_unless_auto_status_makes_it_a_success() -> None:

@@ -26,9 +26,16 @@ class Control:
         """Whether the run is to stop after the node at work."""
         return bool(self.reason)
 
+    def wish(self, reason: str) -> None:
+        """Note that a pause is coming: safe at any instant, also between two instructions of the event loop.
+
+        A walk that never waits sees it after the node at work, although nothing else on the loop gets a turn.
+        """
+        self.reason = self.reason or reason
+
     def pause(self, reason: str) -> None:
         """Stop after the node at work."""
-        self.reason = self.reason or reason
+        self.wish(reason)
         self._wish.set()
 
     def interrupt(self, reason: str) -> None:

@@ -222,7 +222,7 @@ async def rows(store: Store) -> list[Row]:
 def _row(row: ContextRow) -> Row | None:
     labels = dict(label.split(":", 1) for label in row.labels if ":" in label)
     context = labels.get("session", "")
-    if not context.isdigit() or row.client_tag != CLIENT_TAG:
+    if not (context.isascii() and context.isdigit() and len(context) < 19) or row.client_tag != CLIENT_TAG:
         return None
     return Row(
         session=labels.get("id", ""),

@@ -99,6 +99,11 @@ async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, 
             outcome = await _within(limit.seconds, str(limit), handler, node, context, graph, stage)
     except StoreError:
         raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return _raised(error)  # nobody cancelled us: the handler waited for something that was
     except BaseExceptionGroup as group:
         lost = group.subgroup(StoreError)
         if lost is not None:
