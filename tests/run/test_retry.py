@@ -110,3 +110,13 @@ def test_a_failure_that_was_never_to_be_tried_again_does_not_speak_of_retries() 
 
 def test_an_end_without_words_still_gets_a_reason() -> None:
     assert "n" in exhausted(node_of("")[1], Outcome(status=Status.FAIL), 1).failure_reason
+
+
+@pytest.mark.parametrize("failure_class", [FailureClass.TERMINAL, FailureClass.CANCELED])
+def test_a_wish_to_try_again_that_may_not_be_granted_is_a_failure_and_no_partial_success(
+    failure_class: FailureClass,
+) -> None:
+    node = graph_of("a [allow_partial=true] start -> a -> exit").nodes["a"]
+    outcome = Outcome(status=Status.RETRY, failure_reason="no key", failure_class=failure_class)
+    ended = exhausted(node, outcome, 3)
+    assert (ended.status, ended.failure_reason) == (Status.FAIL, "no key")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestra.ports import AgentTask
-from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, read_status
+from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words, read_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,7 @@ class Simulation:
 
 
 def _outcome(task: AgentTask, result: Scripted) -> Outcome:
-    legal = {word for edge in task.graph.outgoing(task.node.id) for word in edge.condition.outcome_words}
-    status, word, problem = read_status(result.status, legal)
+    status, word, problem = read_status(result.status, legal_words(task.graph, task.node.id))
     if problem:
         return failed(problem, FailureClass.TERMINAL)
     return Outcome(

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
-from orchestra.engine.stage import Stage, admitted, attempt
+from orchestra.engine.stage import Stage, admitted, attempt, spoken
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Handler
@@ -99,7 +99,7 @@ class Runner:
 
     async def _pause(self) -> None:
         state = self._journal.state
-        node = state.stage.node if state.stage is not None else state.next_node
+        node = state.stage.node if state.stage is not None else state.next_node or self._graph.start
         self._journal.record(PipelinePaused(node=node, reason=self._control.reason))
         await self._journal.flush()
 
@@ -140,6 +140,8 @@ class Runner:
     def _ended(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         node = self._graph.nodes[step.node]
         own = self._handlers.own_keys.get(kind, frozenset())
+        if kind != "conditional":
+            outcome = spoken(self._graph, node, outcome)
         outcome, updates, warnings = admitted(node, outcome, own)
         for warning in warnings:
             self._journal.record(warning)

@@ -75,7 +75,6 @@ async def open_session(
     session = clock.display_id()
     mailbox = (await store.create()).context_id
     context = (await store.create()).context_id
-    hold = store.hold(context, origin.note)
     journal = Journal(
         store=store,
         context_id=context,
@@ -85,21 +84,39 @@ async def open_session(
         redactor=redactor,
         listeners=listeners,
     )
-    started = _recordable(started, mailbox)
+    hold = store.hold(context, origin.note)
+    try:
+        await _begin(store, journal, _recordable(started, mailbox), session, origin, redactor, clock.now_ms())
+    except BaseException:
+        hold.release()
+        raise
+    return Opened(session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
+
+
+async def _begin(
+    store: Store,
+    journal: Journal,
+    started: PipelineStarted,
+    session: str,
+    origin: Origin,
+    redactor: Redactor,
+    at: int,
+) -> None:
+    """Record the first turn of the session, then that of its mailbox, by which it is listed."""
     title = redactor.text(_title(started))
     pipeline = f"pipeline:{started.pipeline}"
     journal.record(
         started,
-        metadata=_metadata(title, [pipeline, f"id:{session}", "kind:run"], origin, clock.now_ms()),
+        metadata=_metadata(title, [pipeline, f"id:{session}", "kind:run"], origin, at),
     )
     await journal.flush()
-    opened = SessionOpened(context=context, pipeline=started.pipeline)
-    meta = Meta(session=session, epoch=1, sequence=1, at=clock.now_ms())
-    labels = [pipeline, f"id:{session}", MAILBOX, f"session:{context}"]
-    payload = encode(meta, opened, _metadata(title, labels, origin, clock.now_ms()))
+    opened = SessionOpened(context=journal.context_id, pipeline=started.pipeline)
+    meta = Meta(session=session, epoch=1, sequence=1, at=at)
+    labels = [pipeline, f"id:{session}", MAILBOX, f"session:{journal.context_id}"]
+    payload = encode(meta, opened, _metadata(title, labels, origin, at))
     declared = BY_CLASS[SessionOpened]
-    await store.append(mailbox, [NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)])
-    return Opened(session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
+    turn = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)
+    await store.append(started.mailbox, [turn])
 
 
 def _recordable(started: PipelineStarted, mailbox: int) -> PipelineStarted:

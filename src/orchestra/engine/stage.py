@@ -10,16 +10,25 @@ from typing import Any
 from msgspec.structs import astuple, replace
 
 from orchestra.engine.journal import Journal
-from orchestra.errors import StoreError
+from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
+from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Clock, Handler
 from orchestra.run.context import Context, reserved
 from orchestra.run.events import ContextValue, WarningRaised
-from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed
+from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.steps import Execute
 
-_TERMINAL = (FileNotFoundError, NotImplementedError, PermissionError)
+_TERMINAL = (
+    FileNotFoundError,
+    NotImplementedError,
+    PermissionError,
+    ConfigError,
+    InvalidPipeline,
+    SourceError,
+    Terminal,
+)
 """Exceptions that another attempt would meet again: a missing file or command, configuration (E20)."""
 
 WORDS = 4096
@@ -96,38 +105,47 @@ async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, 
         if limit is None:
             outcome = await handler(node, context, graph, stage)
         else:
-            outcome = await _within(limit.seconds, str(limit), handler, node, context, graph, stage)
-    except StoreError:
-        raise
+            outcome = await _within(limit, handler, node, context, graph, stage)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         return _raised(error)  # nobody cancelled us: the handler waited for something that was
     except BaseExceptionGroup as group:
-        lost = group.subgroup(StoreError)
-        if lost is not None:
-            raise _first(lost) from group
         if not isinstance(group, Exception):
             raise
+        _let_through(group)
         return _raised(_first(group))
     except Exception as error:  # noqa: BLE001  the wall: a handler's exception is the node's failure
+        _let_through(error)
         return _raised(error)
     return _reported(node, outcome)
 
 
 async def _within(
-    seconds: float, shown: str, handler: Handler, node: Node, context: Context, graph: Graph, stage: Stage
+    limit: Duration, handler: Handler, node: Node, context: Context, graph: Graph, stage: Stage
 ) -> Outcome | None:
+    """The handler's outcome, or its timeout: also where it met that with an exception or an outcome of its own."""
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with asyncio.timeout(limit.seconds) as timer:
             outcome = await handler(node, context, graph, stage)
-    except TimeoutError:
-        if not limit.expired():
+    except Exception as error:
+        _let_through(error)
+        if not timer.expired():
             raise
-    if limit.expired():  # also where the handler swallowed its cancellation
+    if timer.expired():
+        shown = limit if limit.milliseconds % 1000 else f"{limit.milliseconds // 1000}s"
         return failed(f"timeout after {shown}", FailureClass.TRANSIENT)
     return outcome
+
+
+def _let_through(error: Exception) -> None:
+    """Raise the lost store that the exception is, or holds."""
+    if isinstance(error, StoreError):
+        raise error
+    lost = error.subgroup(StoreError) if isinstance(error, ExceptionGroup) else None
+    if lost is not None:
+        raise _first(lost) from error
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -143,7 +161,9 @@ def _raised(error: BaseException) -> Outcome:
     except Exception:  # noqa: BLE001  an exception that cannot even be shown still fails only its node
         words = ""
     text = f"{type(error).__name__}: {words}" if words else type(error).__name__
-    return failed(text, FailureClass.TERMINAL if isinstance(error, _TERMINAL) else None)
+    if isinstance(error, _TERMINAL):
+        return failed(text, FailureClass.TERMINAL)
+    return failed(text, FailureClass.TRANSIENT if isinstance(error, Transient) else None)
 
 
 def _reported(node: Node, outcome: Outcome | None) -> Outcome:
@@ -165,6 +185,8 @@ def _malformed(outcome: Any) -> str:
             return f"the handler reported {value!r} as its {name}"
     if not all(isinstance(node_id, str) for node_id in found.suggested_next_ids):
         return f"the handler reported {found.suggested_next_ids!r} as its suggested_next_ids"
+    if found.word and found.status is not Status.SUCCESS:
+        return f"the handler reported the word {found.word!r} with the status {found.status.value}"
     if not 0 <= found.retry_after < LONGEST_WAIT:
         return f"the handler reported {found.retry_after!r} as its retry_after"
     return ""
@@ -195,14 +217,23 @@ def _words(text: str) -> str:
 
 
 def _recordable(outcome: Outcome) -> Outcome:
-    """The same outcome in words that can be recorded; the same object where it is so already."""
-    label, notes, reason = outcome.preferred_label, outcome.notes, outcome.failure_reason
-    suggested = tuple(outcome.suggested_next_ids)
-    words = (_words(label), _words(notes), _words(reason), tuple(map(clean, suggested)))
-    if words == (label, notes, reason, suggested):
+    """The same outcome in words that can be recorded."""
+    return replace(
+        outcome,
+        word=_words(outcome.word),
+        edge=_words(outcome.edge),
+        preferred_label=_words(outcome.preferred_label),
+        notes=_words(outcome.notes),
+        failure_reason=_words(outcome.failure_reason),
+        suggested_next_ids=tuple(map(clean, outcome.suggested_next_ids)),
+    )
+
+
+def spoken(graph: Graph, node: Node, outcome: Outcome) -> Outcome:
+    """The outcome where its word is one that an outgoing edge asks for, else a failure that names it (L31)."""
+    if not outcome.word or outcome.word in legal_words(graph, node.id):
         return outcome
-    label, notes, reason, suggested = words
-    return replace(outcome, preferred_label=label, notes=notes, failure_reason=reason, suggested_next_ids=suggested)
+    return failed(f"unknown outcome {outcome.word!r}", FailureClass.TERMINAL)
 
 
 def admitted(

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
+from orchestra.graph.model import Graph
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """A context value: what JSON can say."""
 
@@ -66,11 +68,15 @@ def failed(reason: str, failure_class: FailureClass | None = None) -> Outcome:
     return Outcome(status=Status.FAIL, failure_reason=reason, failure_class=failure_class)
 
 
+def legal_words(graph: Graph, node_id: str) -> frozenset[str]:
+    """The words that an outgoing edge of the node compares ``outcome`` with (L31)."""
+    return frozenset(word for edge in graph.outgoing(node_id) for word in edge.condition.outcome_words)
+
+
 def read_status(word: str, legal: Collection[str]) -> tuple[Status, str, str]:
     """The status, the word and the failure reason behind what an agent reported as its outcome (L31).
 
-    ``legal`` are the words that an outgoing edge of the node compares ``outcome`` with. Any other
-    word that is no status is a failure that says so.
+    ``legal`` are the node's ``legal_words``. Any other word that is no status is a failure that says so.
     """
     lowered = word.strip().lower()
     if lowered in _STATUSES:

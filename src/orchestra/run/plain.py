@@ -12,7 +12,9 @@ _MAX_INT = 2**63
 
 
 def clean(text: str) -> str:
-    """The text without lone surrogates, which no UTF-8 file or payload can hold."""
+    """The text itself without lone surrogates, which no UTF-8 file or payload can hold; never a subclass."""
+    if type(text) is not str:
+        text = str.__str__(text)
     if text.isascii():
         return text
     try:
@@ -31,11 +33,11 @@ def plain_json(value: object, depth: int = 0) -> Json:
     if isinstance(value, int):
         if not -_MAX_INT <= value < _MAX_INT:
             raise ValueError("an integer of more than 64 bits")
-        return value
+        return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} is not a JSON number")
-        return value
+        return float(value)
     if depth >= MAX_DEPTH:
         raise ValueError(f"nested more than {MAX_DEPTH} deep")
     if isinstance(value, Mapping):

@@ -59,11 +59,11 @@ def may_retry(outcome: Outcome) -> bool:
 def exhausted(node: Node, outcome: Outcome, attempts: int) -> Outcome:
     """The outcome of a visit whose last attempt ended in retry or fail (E22)."""
     reason = outcome.failure_reason or outcome.notes or f"{node.id} ended in {outcome.status}"
-    if outcome.status is Status.RETRY and node.flag("allow_partial"):
+    if outcome.status is Status.RETRY and may_retry(outcome) and node.flag("allow_partial"):
         note = "retries exhausted, partial result accepted"
         notes = f"{outcome.notes}; {note}" if outcome.notes else note
         return _with(outcome, Status.PARTIAL_SUCCESS, notes, "")
-    if outcome.status is Status.RETRY or (attempts > 1 and may_retry(outcome)):
+    if may_retry(outcome) and (outcome.status is Status.RETRY or attempts > 1):
         reason = f"max retries exceeded: {reason}"
     return _with(outcome, Status.FAIL, outcome.notes, reason)
 
