@@ -63,11 +63,12 @@ class FixedClock:
 
 
 class CountingStore:
-    """Delegates to a memory store, counts appends, and refuses the ones that it is told to."""
+    """Delegates to a memory store, counts appends and turns read, and refuses the appends it is told to."""
 
     def __init__(self, inner: MemoryStore | None = None, *, fail_from: int = 0, fail_only: int = 0) -> None:
         self.inner = inner or MemoryStore()
         self.appends = 0
+        self.turns_read = 0
         self.batches: list[tuple[int, tuple[NewTurn, ...]]] = []
         self.fail_from = fail_from
         self.fail_only = fail_only
@@ -91,7 +92,9 @@ class CountingStore:
         return await self.inner.head(context_id)
 
     async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
-        return await self.inner.turns(context_id, before=before, limit=limit)
+        page = await self.inner.turns(context_id, before=before, limit=limit)
+        self.turns_read += len(page)
+        return page
 
     async def turn(self, turn_id: int) -> Turn:
         return await self.inner.turn(turn_id)
@@ -129,7 +132,11 @@ class CountingStore:
         await self.inner.close()
 
 
-def handlers_of(script: Mapping[str, Steps] | None = None, more: Mapping[str, Handler] | None = None) -> Handlers:
+def handlers_of(
+    script: Mapping[str, Steps] | None = None,
+    more: Mapping[str, Handler] | None = None,
+    own_keys: Mapping[str, frozenset[str]] | None = None,
+) -> Handlers:
     """The built-in handlers on a scripted simulation, and ``more`` beside or instead of them."""
     scripted = {
         node: tuple(Scripted(status=step) if isinstance(step, str) else step for step in steps)
@@ -142,7 +149,7 @@ def handlers_of(script: Mapping[str, Steps] | None = None, more: Mapping[str, Ha
         "codergen": Codergen(Simulation(scripted)),
         **(more or {}),
     }
-    return Handlers(by_type=by_type, own_keys={})
+    return Handlers(by_type=by_type, own_keys=own_keys or {})
 
 
 @dataclass(kw_only=True)
@@ -194,6 +201,7 @@ async def opened(
     secrets: Mapping[str, str] | None = None,
     variables: Mapping[str, Json] | None = None,
     listeners: tuple[Listener, ...] = (),
+    own_keys: Mapping[str, frozenset[str]] | None = None,
 ) -> Session:
     """A new session of a pipeline, ready to walk."""
     graph = graph_of(text) if isinstance(text, str) else text
@@ -214,7 +222,7 @@ async def opened(
             variables=dict(variables or {}),
         ),
     )
-    handlers = handlers_of(script, more)
+    handlers = handlers_of(script, more, own_keys)
     runner = Runner(graph=graph, journal=made.journal, handlers=handlers, clock=clock, control=control)
     return Session(
         graph=graph,

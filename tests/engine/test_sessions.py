@@ -11,7 +11,7 @@ from orchestra.errors import SessionNotFound, SessionTaken, UnknownEvent
 from orchestra.ports import NewTurn
 from orchestra.run.state import NEW
 from orchestra.run.views import Phase
-from support import FixedClock, Session, opened, ran, resumed
+from support import CountingStore, FixedClock, Session, opened, ran, resumed
 
 CHAIN = "a b start -> a -> b -> exit"
 
@@ -117,20 +117,13 @@ async def test_a_run_that_ended_without_an_exit_is_completed_and_says_so() -> No
 
 
 async def test_a_listing_reads_a_few_turns_of_a_long_run() -> None:
-    session = await ran("max_steps=600 n start -> n n -> n n -> exit [condition=never]")
-    read = 0
-    inner = session.store.turns
-
-    async def counted(*args: object, **options: object) -> object:
-        nonlocal read
-        page = await inner(*args, **options)  # type: ignore[arg-type]
-        read += len(page)
-        return page
-
-    session.store.turns = counted  # type: ignore[assignment, method-assign]
-    found = await summarize(session.store, await row_of(session))
+    store = CountingStore()
+    session = await ran("max_steps=600 n start -> n n -> n n -> exit [condition=never]", store=store)
+    row = await row_of(session)
+    store.turns_read = 0
+    found = await summarize(store, row)
     assert (found.phase, found.steps) == (Phase.FAILED, 600)
-    assert read < 20
+    assert store.turns_read < 20
 
 
 async def test_the_title_is_the_label_or_the_name_and_the_goal() -> None:

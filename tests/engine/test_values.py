@@ -136,11 +136,11 @@ async def test_a_key_that_only_resembles_one_of_the_engine_is_free(key: str) -> 
 
 
 async def test_a_type_may_write_the_keys_that_are_its_own() -> None:
-    session = await opened(READ, more={"codergen": writing({"tool.output": "x", "human.y": 1})})
-    session.runner._handlers = type(session.handlers)(
-        by_type=session.handlers.by_type, own_keys={"codergen": frozenset({"tool"})}
+    session = await ran(
+        READ,
+        more={"codergen": writing({"tool.output": "x", "human.y": 1})},
+        own_keys={"codergen": frozenset({"tool"})},
     )
-    await session.walk()
     assert session.state.context["tool.output"] == "x"
     assert "human.y" not in session.state.context
 
@@ -171,7 +171,7 @@ async def test_a_condition_sees_a_large_value_whole(updates: dict[str, Any], con
 async def test_a_condition_reads_a_large_value_that_an_earlier_node_wrote_and_a_runner_that_took_over() -> None:
     text = 'a b c start -> a -> b b -> exit [condition="context.k contains needle"] b -> c c -> exit'
     session = await opened(text, {"a": [Scripted(updates={"k": BIG})]})
-    session.runner._control.pause("test")
+    session.control.pause("test")
     assert (await session.walk()).result is None
     later = await resumed(session)
     assert (await later.walk()).result is not None
