@@ -11,8 +11,9 @@ from contextlib import contextmanager
 def collector_paused() -> Iterator[None]:
     """Look for no garbage among nodes and spans while a pipeline is read and checked.
 
-    On a large one that would cost as much as the reading, and more for each node the larger it is. A collector
-    that is off already stays off.
+    On a large one that would cost as much as the reading, and more for each node the larger it is. Nor is it looked
+    for right afterwards: what was made counts as old from the start. A collector that is off already stays off, and
+    what the program froze stays frozen.
     """
     if not gc.isenabled():
         yield
@@ -21,4 +22,7 @@ def collector_paused() -> Iterator[None]:
     try:
         yield
     finally:
+        if gc.get_freeze_count() == 0:
+            gc.freeze()
+            gc.unfreeze()
         gc.enable()
