@@ -91,8 +91,9 @@ async def start(
     label: str = "",
     listeners: tuple[Listener, ...] = (),
     clock: Clock | None = None,
+    control: Control | None = None,
 ) -> Run:
-    """Open a session for a pipeline, ready to walk.
+    """Open a session for a pipeline, ready to walk; ``control`` may carry a wish to pause already.
 
     Raises ``InvalidPipeline``, ``ConfigError`` and ``StoreError``. Nothing is written before every
     check has passed.
@@ -132,7 +133,7 @@ async def start(
                 rule="short_secret",
             )
         )
-    control = Control()
+    control = control or Control()
     runner = Runner(graph=graph, journal=opened.journal, handlers=registry, clock=clock, control=control)
     return Run(opened=opened, runner=runner, control=control)
 

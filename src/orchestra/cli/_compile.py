@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.cli._errors import INVALID
-from orchestra.cli._terminal import coloured, complain, say, width
+from orchestra.cli._terminal import coloured, complain, deliver, say, width
 from orchestra.config.environment import find, known_secrets
 from orchestra.errors import ConfigError, Diagnostic, Severity
 from orchestra.graph import render, report
@@ -30,7 +29,7 @@ def compile_files(names: list[str], format_: str, *, strict: bool, color: str) -
     elif format_ in ("dot", "svg"):
         return _drawn(checked[0], format_)
     else:
-        say(_data(names, checked, format_))
+        _data(names, checked, format_)
     return 0 if all(_passes(pipeline, strict) for pipeline in checked) else INVALID
 
 
@@ -40,12 +39,19 @@ def _checked(name: str, *, strict: bool) -> Pipeline:
 
 
 def _secrets(name: str) -> Mapping[str, str]:
-    folders = (Path.cwd(),) if name == "-" else (Path(name).absolute().parent, Path.cwd())
+    folders = _folders(name)
     if find(folders) is None:
         return known_secrets()
     from orchestra.config.settings import settle  # a YAML reader, only where there is a file to read
 
     return settle(folders=folders, environment=os.environ).secrets
+
+
+def _folders(name: str) -> tuple[Path, ...]:
+    try:
+        return (Path.cwd(),) if name == "-" else (Path(name).absolute().parent, Path.cwd())
+    except OSError as error:
+        raise ConfigError("the working directory is gone", fix="cd to a folder that exists") from error
 
 
 def _passes(pipeline: Pipeline, strict: bool) -> bool:
@@ -66,12 +72,17 @@ def _text(names: list[str], checked: list[Pipeline], color: str) -> None:
             say(f"  what it means: orchestra explain {rules[0]}")
 
 
-def _data(names: list[str], checked: list[Pipeline], format_: str) -> str:
+def _data(names: list[str], checked: list[Pipeline], format_: str) -> None:
+    from orchestra.cli._json import say_json  # text, which is what is asked for most, does without
+
     diagnostics = tuple(d for pipeline in checked for d in pipeline.diagnostics)
     if format_ == "github":
-        return report.github(diagnostics).rstrip("\n")
+        if diagnostics:
+            say(report.github(diagnostics).rstrip("\n"))
+        return
     if format_ == "sarif":
-        return json.dumps(_sarif(diagnostics), indent=2, ensure_ascii=False)
+        say_json(_sarif(diagnostics), indent=2)
+        return
     files = [
         {
             "file": name,
@@ -81,7 +92,7 @@ def _data(names: list[str], checked: list[Pipeline], format_: str) -> str:
         for name, pipeline in zip(names, checked, strict=True)
     ]
     whole = files[0] if len(files) == 1 else {"ok": all(file["ok"] for file in files), "files": files}
-    return json.dumps(whole, indent=2, ensure_ascii=False)
+    say_json(whole, indent=2)
 
 
 def _sarif(diagnostics: tuple[Diagnostic, ...]) -> dict[str, report.Json]:
@@ -101,7 +112,7 @@ def _drawn(pipeline: Pipeline, format_: str) -> int:
     if pipeline.written is None or any(d.rule in ("syntax", "attribute_type") for d in shown):
         return INVALID
     if format_ == "dot":
-        sys.stdout.write(render.to_dot(pipeline.written))
+        deliver(render.to_dot(pipeline.written))
         return 0 if pipeline.valid else INVALID
     from orchestra.cli._drawing import draw  # starts a program, which checking does not
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 
 from orchestra.cli._errors import USAGE
-from orchestra.cli._terminal import complain
+from orchestra.cli._terminal import complain, deliver
 from orchestra.errors import ConfigError
 from orchestra.graph import render, report
 from orchestra.graph.model import Graph
@@ -38,5 +37,5 @@ def draw(graph: Graph) -> int:
     if done.returncode:
         complain(f"error: dot failed: {report.safe(done.stderr.decode('utf-8', 'replace').strip())}")
         return USAGE
-    sys.stdout.buffer.write(done.stdout)
+    deliver(done.stdout.decode("utf-8", "replace"))
     return 0

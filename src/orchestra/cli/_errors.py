@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
 from pathlib import Path
 
-from orchestra.cli._terminal import coloured, complain, mute, one_line, paint, width
+from orchestra.cli._terminal import Unread, Unwritable, coloured, complain, mute, one_line, paint, width
 from orchestra.errors import (
     ConfigError,
     Diagnostic,
@@ -17,8 +18,6 @@ from orchestra.errors import (
     SessionNotFound,
     SessionTaken,
     Severity,
-    SourceError,
-    Span,
     StoreError,
     StoreFull,
 )
@@ -29,11 +28,21 @@ FAILED, USAGE, INVALID, STORE, FULL, TAKEN, UNKNOWN, INTERNAL, INTERRUPTED = 1, 
 """The exit codes (C2); 70 is an internal error."""
 
 
+_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+"""What writing help to standard output meets; our own files' errors name the file or are the store's."""
+
+
 def exit_code(error: BaseException) -> int:
     """Say what went wrong on standard error and return the exit code for it."""
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, Unread | BrokenPipeError):
         mute()
         return 0
+    if isinstance(error, Unwritable):
+        mute()
+        _line("error", str(error), "free some space there, or send the output elsewhere")
+        return FULL
+    if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT:
+        return exit_code(Unwritable(f"standard output cannot be written to: {error.strerror}"))
     if isinstance(error, InvalidPipeline):
         show_diagnostics(error.diagnostics)
         return INVALID
@@ -48,10 +57,9 @@ def exit_code(error: BaseException) -> int:
     return _internal(error)
 
 
-def show_diagnostics(diagnostics: tuple[Diagnostic, ...], *, least: Severity = Severity.WARNING) -> None:
-    """Diagnostics on standard error, with their count below."""
-    wanted = (Severity.ERROR,) if least is Severity.ERROR else (Severity.ERROR, Severity.WARNING)
-    shown = [d for d in diagnostics if d.severity in wanted]
+def show_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> None:
+    """Errors and warnings on standard error, with their count below."""
+    shown = [d for d in diagnostics if d.severity is not Severity.INFO]
     if not shown:
         return
     colour = coloured("auto", sys.stderr)
@@ -75,13 +83,13 @@ def _configuration(error: ConfigError) -> None:
     complain(report.shown(found, width=width(sys.stderr), colour=coloured("auto", sys.stderr)))
 
 
-def source_diagnostic(error: SourceError, span: Span, rule: str) -> Diagnostic:
-    """An error in a text as a finding."""
-    return Diagnostic(rule=rule, severity=Severity.ERROR, message=error.message, span=span, fix=error.fix)
-
-
 def _store(error: StoreError) -> int:
     _line("error", error.message, error.fix)
+    return store_code(error)
+
+
+def store_code(error: StoreError) -> int:
+    """The exit code for a store that could not do what was asked."""
     if isinstance(error, SessionNotFound):
         return UNKNOWN
     if isinstance(error, SessionTaken):
@@ -92,23 +100,30 @@ def _store(error: StoreError) -> int:
 def _internal(error: BaseException) -> int:
     import traceback  # only an internal error needs it
 
-    text = "".join(traceback.format_exception(error))
-    secrets = {
-        name: value for name, value in os.environ.items() if name.endswith(("KEY", "TOKEN", "SECRET", "PASSWORD"))
-    }
-    text = Redactor(secrets).text(text)
-    _line("internal error", f"{type(error).__name__}: {error}")
+    from orchestra.config.settings import state_directory
+
+    redactor = Redactor(_secrets())
+    text = redactor.text("".join(traceback.format_exception(error)))
+    _line("internal error", redactor.text(f"{type(error).__name__}: {error}"))
     complain("  What was recorded before it is safe: orchestra status shows it.")
-    with contextlib.suppress(OSError):
-        place = _reports() / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.txt"
-        place.write_text(f"python {sys.version} on {sys.platform}\n\n{text}", encoding="utf-8")
-        complain(f"  A report without secrets is in {place}")
+    with contextlib.suppress(OSError, RuntimeError):  # no room, no right, no home
+        folder = state_directory(os.environ) / "reports"
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.txt"
+        place.write_text(f"python {sys.version} on {sys.platform}\n\n{text}", encoding="utf-8", errors="replace")
+        complain(f"  A report without secrets, for whoever mends it, is in {place}")
     return INTERNAL
 
 
-def _reports() -> Path:
-    home = os.environ.get("XDG_STATE_HOME")
-    base = Path(home) if home else Path.home() / ".local" / "state"
-    folder = base / "orchestra" / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _secrets() -> dict[str, str]:
+    """Whatever may be one: provider keys, what the settings name, and what is called like one."""
+    found = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper().endswith(("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSPHRASE", "CREDENTIALS"))
+    }
+    from orchestra.config.settings import settle  # a YAML reader, which an ordinary message does without
+
+    with contextlib.suppress(OrchestraError, OSError):
+        found.update(settle(folders=(Path.cwd(),), environment=os.environ).secrets)
+    return found

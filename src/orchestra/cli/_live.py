@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import termios
+import textwrap
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TextIO, cast
 
 from rich.console import Console
-from rich.live import Live as Screen
+from rich.live import Live as Below
 from rich.text import Text
 
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.runs import Run
 from orchestra.cli._lines import Ends, headline
-from orchestra.cli._terminal import lasted, one_line, width, writable
-from orchestra.config.settings import Settings
+from orchestra.cli._terminal import in_foreground, lasted, mute, one_line, width, writable
 from orchestra.run.events import Recorded, StageRetrying, StageStarted
 
 _FRAMES = "|/-\\"
+
+
+class _Screen:
+    """The terminal as Rich writes to it, also from its own thread; when it is gone, the run goes on unread."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self.encoding = out.encoding
+
+    def write(self, text: str) -> int:
+        with self._heard():
+            self._out.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._heard():
+            self._out.flush()
+
+    def isatty(self) -> bool:
+        return self._out.isatty()
+
+    def fileno(self) -> int:
+        return self._out.fileno()
+
+    @contextlib.contextmanager
+    def _heard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            mute(self._out)
 
 
 class Live:
@@ -32,18 +65,22 @@ class Live:
         self._since = 0.0
         self._note = ""
         self._keys: list[Any] | None = None
-        self._console = Console(no_color=not colour, highlight=False, markup=False, soft_wrap=False)
-        self._screen = Screen(
+        self._console = Console(
+            file=cast("TextIO", _Screen(self._out)), no_color=not colour, highlight=False, markup=False
+        )
+        self._screen = Below(
             console=self._console, get_renderable=self._below, refresh_per_second=8, transient=True
         )
         self._ends = Ends(write=self._print, colour=colour, width=width(sys.stdout), times=False, verbose=verbose)
 
-    def opened(self, run: Run, pipeline: Pipeline, settings: Settings) -> None:
+    def opened(self, run: Run, pipeline: Pipeline) -> None:
+        """Name the session and put the view up."""
         self._print(headline(run.session, pipeline.checked(), self._colour))
         self._quiet_keys()
         self._screen.start()
 
     def tell(self, recorded: Recorded) -> None:
+        """Show an event."""
         self._ends.width = self._console.width
         event = recorded.event
         if isinstance(event, StageStarted):
@@ -53,24 +90,38 @@ class Live:
         self._ends.tell(recorded)
 
     def note(self, text: str) -> None:
+        """A word below the node at work."""
         self._note = text
 
     def closed(self) -> None:
+        """Take the view down; what has ended stays."""
         self._ends.settle()
         self._working = None
         self._screen.stop()
-        if self._keys is not None:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._keys)
-            self._keys = None
+        self._give_keys_back()
+
+    def abandoned(self) -> None:
+        """Put the terminal right without Rich, which may be in the middle of something."""
+        self._give_keys_back()
+        with contextlib.suppress(OSError):
+            os.write(self._out.fileno(), b"\r\x1b[?25h\n")
 
     def _quiet_keys(self) -> None:
         """Keep the terminal from writing ``^C`` into the view; put back when the view closes."""
-        if not sys.stdin.isatty():
+        if not sys.stdin.isatty() or not in_foreground(sys.stdin):
             return
-        self._keys = termios.tcgetattr(sys.stdin)
-        changed = termios.tcgetattr(sys.stdin)
-        changed[3] &= ~termios.ECHOCTL
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)
+        with contextlib.suppress(termios.error):
+            self._keys = termios.tcgetattr(sys.stdin)
+            changed = termios.tcgetattr(sys.stdin)
+            changed[3] &= ~termios.ECHOCTL
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)
+
+    def _give_keys_back(self) -> None:
+        """Only in the foreground: elsewhere the kernel would stop us, and the shell has put them right."""
+        keys, self._keys = self._keys, None
+        if keys is not None and in_foreground(sys.stdin):
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, keys)
 
     def _print(self, text: str) -> None:
         self._console.print(Text.from_ansi(writable(text, self._out)), overflow="ellipsis", no_wrap=True)
@@ -84,7 +135,7 @@ class Live:
         line = f"{frame} {one_line(self._working.node, 60)}  {self._doing(gone)}  ({self._ends.ended} done)"
         lines = [line[:room]]
         if self._note:
-            lines.append(one_line(self._note, 300)[:room])
+            lines.extend(textwrap.wrap(self._note, room)[:4])
         return Text("\n".join(writable(text, self._out) for text in lines), no_wrap=True, overflow="ellipsis")
 
     def _doing(self, gone: float) -> str:

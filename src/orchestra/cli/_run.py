@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json as json_
-import os
-import signal
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stores import open_store
-from orchestra.cli._errors import FAILED, INTERRUPTED, show_diagnostics
-from orchestra.cli._lines import GREEN, RED, YELLOW, Ends, headline
-from orchestra.cli._stores import hint, settings_for
-from orchestra.cli._terminal import coloured, complain, lasted, mute, one_line, paint, say, width
+from orchestra.cli._errors import FAILED, INTERRUPTED, INVALID, show_diagnostics, store_code
+from orchestra.cli._json import say_json
+from orchestra.cli._lines import GREEN, RED, YELLOW
+from orchestra.cli._signals import heeded
+from orchestra.cli._stores import aimed, hint, settings_for
+from orchestra.cli._terminal import coloured, lasted, one_line, paint
+from orchestra.cli._views import View, tell_reader, view_for
 from orchestra.config.settings import Settings
 from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
 from orchestra.errors import ConfigError, InvalidPipeline, StoreError
-from orchestra.run.codec import plain
-from orchestra.run.events import Recorded
+from orchestra.graph import report
 from orchestra.run.state import Result, RunState
-
-SCHEMA = "orchestra.events.v1"
-"""The schema that the first line of ``--json-stream`` names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +44,6 @@ class Options:
     color: str
 
 
-class View(Protocol):
-    """What shows a run while it goes on."""
-
-    def opened(self, run: Run, pipeline: Pipeline, settings: Settings) -> None:
-        """The session exists; nothing has been done yet."""
-
-    def tell(self, recorded: Recorded) -> None:
-        """An event is durable."""
-
-    def note(self, text: str) -> None:
-        """A word of ours in between."""
-
-    def closed(self) -> None:
-        """No event follows."""
-
-
 def run_pipeline(options: Options) -> int:
     """Check, run, and say how it ended; the exit code (C2)."""
     variables = _variables(options.variables)
@@ -72,13 +51,17 @@ def run_pipeline(options: Options) -> int:
     colour = coloured(options.color, sys.stdout)
     source, found = read(options.pipeline)
     pipeline = compile_pipeline(source, found, variables=variables, secrets=settings.secrets)
-    if not pipeline.valid:
-        raise InvalidPipeline(pipeline.diagnostics)
-    if not options.quiet:
-        show_diagnostics(pipeline.diagnostics)
     gc.freeze()
     gc.enable()
-    return asyncio.run(_run(options, settings, pipeline, variables, colour))
+    try:
+        pipeline.checked()
+        return asyncio.run(_run(options, settings, pipeline, variables, colour))
+    except InvalidPipeline as error:
+        if options.json == "object":
+            say_json(
+                {"session": None, "status": "invalid", "exit_code": INVALID, **report.report(error.diagnostics)}
+            )
+        raise
 
 
 def _variables(given: tuple[str, ...]) -> dict[str, str]:
@@ -96,10 +79,26 @@ def _variables(given: tuple[str, ...]) -> dict[str, str]:
 async def _run(
     options: Options, settings: Settings, pipeline: Pipeline, variables: dict[str, str], colour: bool
 ) -> int:
+    view = view_for(
+        json=options.json, plain=options.plain, quiet=options.quiet, verbose=options.verbose, colour=colour
+    )
+    control = Control()
+    with heeded(control, view.note, view.abandoned):
+        run, result = await _walked(options, settings, pipeline, variables, view, control)
+    return _ended(options, settings, run, result, colour)
+
+
+async def _walked(
+    options: Options,
+    settings: Settings,
+    pipeline: Pipeline,
+    variables: dict[str, str],
+    view: View,
+    control: Control,
+) -> tuple[Run, Result | None]:
     script = read_script(options.simulate) if options.simulate is not None else None
-    view = _view(options, colour)
-    store = open_store(settings)
     run: Run | None = None
+    store = open_store(settings)
     try:
         run = await start(
             pipeline,
@@ -109,18 +108,27 @@ async def _run(
             simulation=script,
             label=options.label,
             listeners=(view.tell,),
+            control=control,
         )
-        view.opened(run, pipeline, settings)
-        _watch_signals(run.control, view)
-        result = await run.walk()
-    except StoreError:
+        if not options.quiet:
+            show_diagnostics(pipeline.diagnostics)
+        view.opened(run, pipeline)
+        return run, await run.walk()
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, options.store))
         if run is not None:
-            view.note(f"the store failed; session {run.session} stands as it was last recorded")
+            _stopped(options, run, error, view)
         raise
     finally:
         view.closed()
         await _close(store)
-    return _ended(options, run, result, colour)
+
+
+def _stopped(options: Options, run: Run, error: StoreError, view: View) -> None:
+    """The store failed in the middle."""
+    view.note(f"the store failed; session {run.session} stands as it was last recorded")
+    if options.json == "object":
+        say_json(_object(run, status="stopped", detail=error.message, code=store_code(error)))
 
 
 async def _close(store: Any) -> None:
@@ -132,130 +140,31 @@ async def _close(store: Any) -> None:
             raise
 
 
-# --- signals (engine.md 8) -----------------------------------------------------------------------
-
-
-def _watch_signals(control: Control, view: View) -> None:
-    loop = asyncio.get_running_loop()
-    count = 0
-
-    def interrupted() -> None:
-        nonlocal count
-        count += 1
-        if count == 1:
-            control.pause("interrupt")
-            view.note("pausing after the node at work; Ctrl-C again interrupts it, once more leaves at once")
-        elif count == 2:
-            control.interrupt("interrupt")
-            view.note("interrupting the node at work")
-        else:
-            view.closed()
-            os._exit(INTERRUPTED)
-
-    def ended(name: str) -> Callable[[], None]:
-        return lambda: control.interrupt(name)
-
-    loop.add_signal_handler(signal.SIGINT, interrupted)
-    for number, name in ((signal.SIGTERM, "terminated"), (signal.SIGHUP, "the terminal was closed")):
-        loop.add_signal_handler(number, ended(name))
-
-
-# --- views ---------------------------------------------------------------------------------------
-
-
-def _view(options: Options, colour: bool) -> View:
-    if options.json:
-        return _Json(stream=options.json == "stream")
-    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    if terminal and not options.plain and not options.quiet:
-        from orchestra.cli._live import Live  # Rich, which a run without a terminal does not need
-
-        return Live(colour=colour, verbose=options.verbose)
-    return _Plain(colour=colour, quiet=options.quiet, verbose=options.verbose)
-
-
-def _tell_reader(text: str) -> None:
-    """Write a line; when the reader has left, the run goes on unread."""
-    try:
-        say(text)
-    except BrokenPipeError:
-        mute()
-
-
-class _Plain:
-    """Plain lines with UTC times."""
-
-    def __init__(self, *, colour: bool, quiet: bool, verbose: bool) -> None:
-        self._colour = colour
-        self._quiet = quiet
-        self._ends = Ends(write=self._write, colour=colour, width=width(sys.stdout), times=True, verbose=verbose)
-
-    def opened(self, run: Run, pipeline: Pipeline, settings: Settings) -> None:
-        if not self._quiet:
-            self._write(headline(run.session, pipeline.checked(), self._colour))
-
-    def tell(self, recorded: Recorded) -> None:
-        if not self._quiet:
-            self._ends.tell(recorded)
-
-    def note(self, text: str) -> None:
-        complain(text)
-
-    def closed(self) -> None:
-        self._ends.settle()
-
-    def _write(self, text: str) -> None:
-        _tell_reader(text)
-
-
-class _Json:
-    """One object at the end, or every event as a line."""
-
-    def __init__(self, *, stream: bool) -> None:
-        self._stream = stream
-        self._first = True
-
-    def opened(self, run: Run, pipeline: Pipeline, settings: Settings) -> None:
-        pass
-
-    def tell(self, recorded: Recorded) -> None:
-        if not self._stream:
-            return
-        line = plain(recorded)
-        if self._first:
-            line = {"schema": SCHEMA, **line}
-            self._first = False
-        _tell_reader(json_.dumps(line, ensure_ascii=False, default=str))
-
-    def note(self, text: str) -> None:
-        complain(text)
-
-    def closed(self) -> None:
-        pass
-
-
 # --- how it ended --------------------------------------------------------------------------------
 
 
-def _ended(options: Options, run: Run, result: Result | None, colour: bool) -> int:
+def _ended(options: Options, settings: Settings, run: Run, result: Result | None, colour: bool) -> int:
     state = run.state
     code = INTERRUPTED if result is None else 0 if result.good else FAILED
     if options.json == "object":
-        say(json_.dumps(_object(run, state, result, code), ensure_ascii=False, indent=2))
+        status, detail = ("paused", state.paused) if result is None else (result.status, result.text)
+        say_json(_object(run, status=status, detail=detail, code=code), indent=2)
     elif not options.json:
-        for line in _last_lines(options, run, state, result, colour):
-            _tell_reader(line)
+        for line in (*_last_lines(state, result, colour), _next(settings, options.store, run.session)):
+            tell_reader(line)
     return code
 
 
-def _object(run: Run, state: RunState, result: Result | None, code: int) -> dict[str, Any]:
+def _object(run: Run, *, status: str, detail: str, code: int) -> dict[str, Any]:
+    state = run.state
+    result = state.result
     return {
         "session": run.session,
         "context": run.context_id,
         "pipeline": state.pipeline,
-        "status": "paused" if result is None else result.status,
-        "detail": state.paused if result is None else result.text,
-        "node": state.next_node if result is None else result.node,
+        "status": status,
+        "detail": detail,
+        "node": _at(state) if result is None else result.node,
         "steps": state.steps,
         "duration_ms": max(0, (state.at if result is None else result.ended_ms) - state.started_ms),
         "exit_code": code,
@@ -271,14 +180,23 @@ def _object(run: Run, state: RunState, result: Result | None, code: int) -> dict
     }
 
 
-def _last_lines(options: Options, run: Run, state: RunState, result: Result | None, colour: bool) -> list[str]:
+def _at(state: RunState) -> str:
+    return state.stage.node if state.stage is not None else state.next_node
+
+
+def _last_lines(state: RunState, result: Result | None, colour: bool) -> list[str]:
     took = f"{state.steps} node{'s' if state.steps != 1 else ''} in {lasted(max(0, state.at - state.started_ms))}"
-    look = f"  look: orchestra status{hint(options.store)} {run.session} --detail"
     if result is None:
-        at = state.stage.node if state.stage is not None else state.next_node
+        where = f"at {_at(state)}, which was not done" if state.stage is not None else f"before {_at(state)}"
         word = paint("paused", YELLOW, colour)
-        return [f"{word}  before {at} ({state.paused})", f"  {took}; all of it is recorded", look]
+        return [f"{word}  {where} ({state.paused})", f"  {took}; everything up to there is recorded"]
     if result.good:
         extra = "" if result.text == "success" else f"  {result.text}"
-        return [f"{paint('completed', GREEN, colour)}  {took}{extra}", look]
-    return [f"{paint('failed', RED, colour)}  at {result.node}: {one_line(result.text, 600)}", f"  {took}", look]
+        return [f"{paint('completed', GREEN, colour)}  {took}{extra}"]
+    return [f"{paint('failed', RED, colour)}  at {result.node}: {one_line(result.text, 600)}", f"  {took}"]
+
+
+def _next(settings: Settings, flag: str | None, session: str) -> str:
+    if settings.store is None:
+        return "  nothing was kept: the store was in memory"
+    return f"  look: orchestra status{hint(settings, flag)} {session} --detail"

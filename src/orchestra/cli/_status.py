@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli._stores import exists, hint, reading, settings_for
 from orchestra.cli._terminal import coloured, lasted, one_line, paint, say, width
@@ -39,7 +39,12 @@ def show_status(
     if session is None:
         return _list(settings, store, as_json, colour)
     return asyncio.run(
-        reading(settings, lambda opened: _one(opened, session, detail, store, as_json, colour), session)
+        reading(
+            settings,
+            lambda opened: _one(opened, session, detail, hint(settings, store), as_json, colour),
+            session,
+            flag=store,
+        )
     )
 
 
@@ -47,16 +52,16 @@ def show_status(
 
 
 def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) -> int:
-    found = asyncio.run(reading(settings, _summaries)) if exists(settings) else []
+    found = asyncio.run(reading(settings, _summaries, flag=store)) if exists(settings) else []
     found.sort(key=lambda s: (ATTENTION.index(s.phase), -s.last_ms))
     if as_json:
-        say(json.dumps({"sessions": [_data(summary) for summary in found]}, ensure_ascii=False, indent=2))
+        say_json({"sessions": [_data(summary) for summary in found]}, indent=2)
     elif not found:
-        say(f"no sessions yet in {settings.store}")
+        say(f"no sessions yet in {settings.store}" if settings.store else "a store in memory keeps no sessions")
         say("  start one: orchestra run FILE.dot")
     else:
         _table(found, colour)
-        say(f"  look closer: orchestra status{hint(store)} {found[0].session} --detail")
+        say(f"  look closer: orchestra status{hint(settings, store)} {found[0].session} --detail")
     return 0
 
 
@@ -129,7 +134,7 @@ def _cut(text: str, room: int) -> str:
 # --- one session ---------------------------------------------------------------------------------
 
 
-async def _one(store: Store, name: str, detail: bool, flag: str | None, as_json: bool, colour: bool) -> int:
+async def _one(store: Store, name: str, detail: bool, aim: str, as_json: bool, colour: bool) -> int:
     row = await find(store, name)
     summary = await summarize(store, row)
     events = await _events(store, row) if detail else []
@@ -139,7 +144,7 @@ async def _one(store: Store, name: str, detail: bool, flag: str | None, as_json:
         data = _data(summary)
         if detail:
             data["nodes"] = _node_data(state, edges)
-        say(json.dumps(data, ensure_ascii=False, indent=2))
+        say_json(data, indent=2)
         return 0
     sign, tone = _SIGNS[summary.phase]
     why = f": {one_line(summary.detail, 400)}" if summary.detail else ""
@@ -153,7 +158,7 @@ async def _one(store: Store, name: str, detail: bool, flag: str | None, as_json:
         say(f"  at {one_line(summary.node, 60)}")
     if detail:
         _nodes(state, edges, colour)
-    say(f"  every event: orchestra log{hint(flag)} {summary.session}")
+    say(f"  every event: orchestra log{aim} {summary.session}")
     return 0
 
 

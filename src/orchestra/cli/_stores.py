@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
 from orchestra.app.stores import open_store
+from orchestra.cli._terminal import one_line
 from orchestra.config.settings import Settings, settle
-from orchestra.errors import SessionNotFound
+from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import Store
 
 _T = TypeVar("_T")
@@ -17,31 +20,64 @@ _T = TypeVar("_T")
 
 def settings_for(store: str | None, config: Path | None, pipeline: str = "-") -> Settings:
     """The settings in force for a command about a pipeline, or about none."""
-    folders: tuple[Path, ...] = (Path.cwd(),)
+    folders: tuple[Path, ...] = (here(),)
     if pipeline != "-":
         folders = (Path(pipeline).absolute().parent, *folders)
     return settle(folders=folders, environment=os.environ, store=store, config=config)
 
 
+def here() -> Path:
+    """The working directory. Raises ``ConfigError`` where it is gone."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError("the working directory is gone", fix="cd to a folder that exists") from error
+
+
 def exists(settings: Settings) -> bool:
-    """Whether there is a store to look at."""
-    return settings.store is not None and settings.store.is_dir()
+    """Whether there is a store to look at. Raises ``StoreUnreachable`` where something else is in its place."""
+    if settings.store is None:
+        return False
+    if settings.store.exists() and not settings.store.is_dir():
+        raise StoreUnreachable(f"{settings.store} is not a folder", fix="name the store's folder with --store DIR")
+    return settings.store.is_dir()
 
 
-async def reading(settings: Settings, look: Callable[[Store], Awaitable[_T]], wanted: str = "") -> _T:
-    """Do something with the store opened for reading, and close it; ``wanted`` is the session asked for."""
+async def reading(
+    settings: Settings, look: Callable[[Store], Awaitable[_T]], wanted: str = "", *, flag: str | None = None
+) -> _T:
+    """Do something with the store opened for reading, and close it; ``wanted`` is the session asked for, and
+    ``flag`` the store named on the command line."""
     if not exists(settings):
         place = f"there is no store in {settings.store}" if settings.store else "a store in memory keeps nothing"
         raise SessionNotFound(
             f"no session {wanted!r}: {place}", fix="start a run first, or name the folder with --store"
         )
-    store = open_store(settings, read_only=True)
     try:
-        return await look(store)
-    finally:
-        await store.close()
+        store = open_store(settings, read_only=True)
+        try:
+            return await look(store)
+        finally:
+            await store.close()
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, flag))
+        raise
 
 
-def hint(store: str | None) -> str:
-    """What a suggested command needs to find the same store."""
-    return f" --store {store}" if store else ""
+def hint(settings: Settings, flag: str | None) -> str:
+    """What a suggested command needs to find the same store from the working directory."""
+    if flag is not None:
+        return f" --store {one_line(shlex.quote(flag), 1000)}"
+    try:
+        found = settings_for(None, None).store
+    except ConfigError:
+        found = None
+    return "" if found == settings.store else f" --store {one_line(shlex.quote(str(settings.store)), 1000)}"
+
+
+_LOOKING = re.compile(r"\borchestra (?:status|log|show|doctor)\b")
+
+
+def aimed(fix: str, hint: str) -> str:
+    """A suggestion whose commands look at the store that it is about."""
+    return _LOOKING.sub(lambda command: command[0] + hint, fix)

@@ -6,13 +6,22 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
-from orchestra.errors import ConfigError
+from orchestra.errors import ConfigError, OrchestraError
 from orchestra.graph.report import safe
 
 NO_TERMINAL_WIDTH = 100
 _ASCII = {"✓": "+", "✗": "x", "↻": "~", "◆": "*", "▶": ">", "‖": "=", "!": "!", "→": "->", "…": "...", "·": "."}
+
+
+class Unread(OrchestraError):
+    """Whoever read standard output is gone."""
+
+
+class Unwritable(OrchestraError):
+    """Standard output cannot be written to: its disk is full, its terminal closed."""
 
 
 def coloured(when: str, stream: TextIO) -> bool:
@@ -26,6 +35,14 @@ def coloured(when: str, stream: TextIO) -> bool:
     if os.environ.get("FORCE_COLOR"):
         return True
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def in_foreground(stream: TextIO) -> bool:
+    """Whether the terminal is ours to draw on: a job in the background shares it with the shell."""
+    try:
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except (OSError, ValueError):  # not our controlling terminal: nobody else's jobs are on it
+        return True
 
 
 def width(stream: TextIO) -> int:
@@ -52,23 +69,48 @@ def writable(text: str, stream: TextIO) -> str:
 
 
 def say(text: str = "", *, stream: TextIO | None = None) -> None:
-    """Write a line."""
+    """Write a line. Raises ``Unread`` and ``Unwritable``."""
     out = sys.stdout if stream is None else stream
-    out.write(writable(text, out) + "\n")
-    out.flush()
+    with _translated():
+        out.write(writable(text, out) + "\n")
+        out.flush()
 
 
-def mute() -> None:
-    """Send standard output nowhere from now on: whoever read it is gone."""
-    with contextlib.suppress(OSError):
+def deliver(text: str) -> None:
+    """Write a text in UTF-8, whatever the terminal's encoding: it is a file's content. Raises as ``say`` does."""
+    if sys.stdout.isatty():
+        say(many_lines(text))
+        return
+    with _translated():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise Unread("nobody reads standard output any more") from error
+    except OSError as error:
+        raise Unwritable(f"standard output cannot be written to: {error.strerror or error}") from error
+
+
+def mute(stream: TextIO | None = None) -> None:
+    """Send what is written to a stream nowhere from now on: nobody is there to read it."""
+    with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, (sys.stdout if stream is None else stream).fileno())
         os.close(nowhere)
 
 
 def complain(text: str) -> None:
-    """Write a line to standard error."""
-    say(text, stream=sys.stderr)
+    """Write a line to standard error; where that cannot be, nothing more can be said."""
+    try:
+        say(text, stream=sys.stderr)
+    except (Unread, Unwritable):
+        mute(sys.stderr)
 
 
 def one_line(text: str, limit: int = 200) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestra.cli._json import SCHEMA, say_json
 from orchestra.cli._lines import described
 from orchestra.cli._stores import reading, settings_for
 from orchestra.cli._terminal import clock_time, many_lines, one_line, say
@@ -20,18 +20,16 @@ from orchestra.run.codec import blob_value, plain
 from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import Recorded
 
-SCHEMA = "orchestra.events.v1"
-
-
 # --- show ----------------------------------------------------------------------------------------
 
 
 def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
     """Print one turn: ``SESSION`` for the newest, ``SESSION:DEPTH`` for another."""
     name, _, depth = place.partition(":")
-    if depth and not depth.isdigit():
+    if depth and not (depth.isascii() and depth.isdigit() and len(depth) < 19):
         raise ConfigError(
-            f"{depth!r} is no depth", fix="write SESSION:DEPTH with a number, as `orchestra log` shows it"
+            f"{one_line(depth, 40)!r} is no depth",
+            fix="write SESSION:DEPTH with a number, as `orchestra log` shows it",
         )
     settings = settings_for(store, config)
 
@@ -40,9 +38,9 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
         turn = await _turn(opened, row.context_id, int(depth) if depth else None, name)
         return turn, await _whole(opened, turn)
 
-    turn, data = asyncio.run(reading(settings, look, name))
+    turn, data = asyncio.run(reading(settings, look, name, flag=store))
     if as_json:
-        say(json.dumps(data, ensure_ascii=False, indent=2, default=str))
+        say_json(data, indent=2)
         return 0
     say(f"turn {turn.turn_id} at depth {turn.depth}, {turn.type_id} v{turn.type_version}")
     for key, value in data.items():
@@ -109,7 +107,7 @@ def show_log(session: str, *, store: str | None, config: Path | None, json: str)
         row = await find(opened, session)
         return row.session, await history(opened, row.context_id)
 
-    name, turns = asyncio.run(reading(settings, look, session))
+    name, turns = asyncio.run(reading(settings, look, session, flag=store))
     if json:
         _json_log(name, turns, stream=json == "stream")
         return 0
@@ -122,11 +120,10 @@ def show_log(session: str, *, store: str | None, config: Path | None, json: str)
 def _json_log(name: str, turns: list[Turn], *, stream: bool) -> None:
     lines = [_data(turn) for turn in turns]
     if not stream:
-        say(json.dumps({"schema": SCHEMA, "session": name, "events": lines}, ensure_ascii=False, default=str))
+        say_json({"schema": SCHEMA, "session": name, "events": lines})
         return
     for number, line in enumerate(lines):
-        whole = {"schema": SCHEMA, **line} if number == 0 else line
-        sys.stdout.write(json.dumps(whole, ensure_ascii=False, default=str) + "\n")
+        say_json({"schema": SCHEMA, **line} if number == 0 else line)
 
 
 def _data(turn: Turn) -> dict[str, Any]:

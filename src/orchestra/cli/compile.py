@@ -23,4 +23,6 @@ def compile_(
     """Check pipelines: parse, transform, lint. Exit code 0 when they may be run, 3 when not."""
     from orchestra.cli._compile import compile_files
 
+    if as_json and format_ not in ("text", "json"):
+        raise typer.BadParameter(f"--json and --format {format_} are two forms; name one")
     raise typer.Exit(compile_files(pipelines, "json" if as_json else format_, strict=strict, color=color))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestra.cli.options import AsJson, Config, Session, Store
+from orchestra.cli.options import AsJson, Config, Session, Store, one_json
 
 
 def log(
@@ -21,5 +21,4 @@ def log(
     """Show every recorded event of a session, oldest first."""
     from orchestra.cli._turns import show_log
 
-    how = "object" if as_json else "stream" if json_stream else ""
-    raise typer.Exit(show_log(session, store=store, config=config, json=how))
+    raise typer.Exit(show_log(session, store=store, config=config, json=one_json(as_json, json_stream)))

@@ -21,3 +21,10 @@ Session = Annotated[
     str,
     typer.Argument(metavar="SESSION", help="A session id, a beginning of one, '#42' for a context, or 'last'."),
 ]
+
+
+def one_json(as_object: bool, as_stream: bool) -> str:
+    """Which form of JSON was asked for: ``object``, ``stream`` or none. Raises a usage error for both."""
+    if as_object and as_stream:
+        raise typer.BadParameter("--json and --json-stream are two forms; name one")
+    return "object" if as_object else "stream" if as_stream else ""

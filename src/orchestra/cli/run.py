@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestra.cli.options import AsJson, Colour, Config, Store
+from orchestra.cli.options import AsJson, Colour, Config, Store, one_json
 
 
 def run(
@@ -37,6 +37,8 @@ def run(
     """
     from orchestra.cli._run import Options, run_pipeline
 
+    if quiet and verbose:
+        raise typer.BadParameter("-q and -v say the opposite of one another; name one")
     options = Options(
         pipeline=pipeline,
         variables=tuple(variables or ()),
@@ -44,7 +46,7 @@ def run(
         label=label,
         store=store,
         config=config,
-        json="object" if as_json else "stream" if json_stream else "",
+        json=one_json(as_json, json_stream),
         plain=plain,
         quiet=quiet,
         verbose=verbose,

@@ -1,0 +1,125 @@
+"""What shows a run while it goes on: plain lines, JSON, or the live view of a terminal (C1, C4)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Protocol
+
+from orchestra.app.pipelines import Pipeline
+from orchestra.app.runs import Run
+from orchestra.cli._json import SCHEMA, say_json
+from orchestra.cli._lines import Ends, headline
+from orchestra.cli._terminal import Unread, Unwritable, complain, in_foreground, mute, say, width
+from orchestra.run.codec import plain
+from orchestra.run.events import Recorded
+
+
+class View(Protocol):
+    """What shows a run while it goes on."""
+
+    def opened(self, run: Run, pipeline: Pipeline) -> None:
+        """The session exists; nothing has been done yet."""
+
+    def tell(self, recorded: Recorded) -> None:
+        """An event is durable."""
+
+    def note(self, text: str) -> None:
+        """A word of ours in between."""
+
+    def closed(self) -> None:
+        """No event follows."""
+
+    def abandoned(self) -> None:
+        """The process ends now: put the terminal right, and wait for nothing."""
+
+
+def view_for(*, json: str, plain: bool, quiet: bool, verbose: bool, colour: bool) -> View:
+    """The view that was asked for, or that fits where the output goes."""
+    if json:
+        return JsonLines(stream=json == "stream")
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and in_foreground(sys.stdout)
+    if terminal and not plain and not quiet:
+        from orchestra.cli._live import Live  # Rich, which a run without a terminal does not need
+
+        return Live(colour=colour, verbose=verbose)
+    return Plain(colour=colour, quiet=quiet, verbose=verbose)
+
+
+def tell_reader(text: str) -> None:
+    """Write a line of a run; where that cannot be, the run goes on unread."""
+    try:
+        say(text)
+    except (Unread, Unwritable) as error:
+        go_on_unread(error)
+
+
+def go_on_unread(error: Unread | Unwritable) -> None:
+    """Give up standard output, with a word unless its reader chose to leave."""
+    mute()
+    if isinstance(error, Unwritable):
+        complain(f"{error}; the run goes on unread")
+
+
+class Plain:
+    """Plain lines with UTC times."""
+
+    def __init__(self, *, colour: bool, quiet: bool, verbose: bool) -> None:
+        self._colour = colour
+        self._quiet = quiet
+        self._ends = Ends(write=tell_reader, colour=colour, width=width(sys.stdout), times=True, verbose=verbose)
+
+    def opened(self, run: Run, pipeline: Pipeline) -> None:
+        """Name the session."""
+        if not self._quiet:
+            tell_reader(headline(run.session, pipeline.checked(), self._colour))
+
+    def tell(self, recorded: Recorded) -> None:
+        """A line where a node ended."""
+        if not self._quiet:
+            self._ends.tell(recorded)
+
+    def note(self, text: str) -> None:
+        """A line on standard error."""
+        complain(text)
+
+    def closed(self) -> None:
+        """The last node's line."""
+        self._ends.settle()
+
+    def abandoned(self) -> None:
+        """Nothing: lines leave nothing behind."""
+
+
+class JsonLines:
+    """Every event as a line, or nothing before the one object at the end."""
+
+    def __init__(self, *, stream: bool) -> None:
+        self._stream = stream
+        self._first = True
+
+    def opened(self, run: Run, pipeline: Pipeline) -> None:
+        """Nothing: the first event has named the session."""
+
+    def tell(self, recorded: Recorded) -> None:
+        """A line."""
+        if not self._stream:
+            return
+        line = plain(recorded)
+        if self._first:
+            line = {"schema": SCHEMA, **line}
+            self._first = False
+        try:
+            say_json(line)
+        except (Unread, Unwritable) as error:
+            go_on_unread(error)
+
+    def note(self, text: str) -> None:
+        """A line on standard error."""
+        complain(text)
+
+    def closed(self) -> None:
+        """Nothing."""
+
+    def abandoned(self) -> None:
+        """Nothing."""
