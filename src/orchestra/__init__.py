@@ -7,7 +7,10 @@ package costs nothing; each name is loaded when it is first used.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # importing typing would be the larger part of importing this
+if TYPE_CHECKING:
+    from typing import Any
 
 _DOORS = {
     "Source": "orchestra.errors",
