@@ -121,7 +121,7 @@ IN_A_GRAPH = [
     ('  work [\n    prompt="x"\n    timeout=5s\n  b [label="y"]\n  c', "4:8", ["["]),
     ('  work [prompt="x"\n  ]]\n  b', "5:4", ["]"]),
     ("  a [x=1 y=2 z]", "4:14", ["z"]),
-    ("  work [label=multi word label]", "4:21", ["word"]),
+    ("  work [label=multi word label]", "4:15", ["multi word label"]),
     ("  if (a) -> b", "4:6", ["("]),
     ('  work [prompt="""long"""]', "4:17", ['"']),
     ('  work [prompt="x",, label="y"]', "4:20", [","]),
@@ -370,7 +370,7 @@ HUGE = {
 @pytest.mark.parametrize("size", [100_000, pytest.param(1_000_000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("made", HUGE.values(), ids=HUGE.keys())
 def test_no_text_takes_longer_than_its_length(made: Callable[[int], str], size: int) -> None:
-    assert cpu(f"digraph g {{ {made(size)} }}") < size / 200_000
+    assert cpu(f"digraph g {{ {made(size)} }}") < size / 100_000
 
 
 def test_sets_that_make_too_many_edges_are_refused_with_a_remedy() -> None:

@@ -1,20 +1,20 @@
-"""Reading attributes: lists in brackets, keys, and values by the attribute table (L4 to L6)."""
+"""Reading attributes: lists in brackets, and keys (L4)."""
 
 from __future__ import annotations
 
 import re
 
 from orchestra.errors import Span
-from orchestra.graph.attributes import Entry, Value
 from orchestra.graph.attributes import Scope as Table
 from orchestra.graph.draft import Attributes
 from orchestra.graph.model import Attribute
-from orchestra.graph.reader import Reader, Resync, Stop, quoted
-from orchestra.graph.tokens import ATTRIBUTE, BARE, KEY, KEYWORDS, NUMBER, TRIVIA, touching, unescape
-from orchestra.graph.values import Misfit, legal_id, typed
+from orchestra.graph.reader import Resync, quoted
+from orchestra.graph.texts import ValueReader
+from orchestra.graph.tokens import ATTRIBUTE, KEY, KEYWORDS, TRIVIA, unescape
+from orchestra.graph.values import legal_id
 
 
-class ListReader(Reader):
+class ListReader(ValueReader):
     """Reads attributes. A table types their values; without one they stay text."""
 
     def blocks(self, table: Table | None) -> Attributes:
@@ -55,6 +55,7 @@ class ListReader(Reader):
     def rest(self, table: Table | None, found: Attributes, opened: int, fresh: bool) -> None:
         """What the quick way could not read, word by word, up to the closing bracket; ``fresh`` where no attribute
         stands before."""
+        self.listing = True
         while not self.is_mark("]"):
             if self.is_mark(",;"):
                 if fresh:
@@ -64,13 +65,17 @@ class ListReader(Reader):
             elif self.kind in ("id", "string") and not self.begins_statement():
                 self.attribute(table, found)
                 fresh = False
-            elif not self.mended(opened):
+            elif self.mended(opened):
+                fresh = False
+            else:
+                self.listing = False
                 raise Resync
+        self.listing = False
         self.advance()
 
     def begins_statement(self) -> bool:
         """Whether the word at hand rather begins the next statement: an arrow or a bracket follows, or it is a
-        name alone on its line."""
+        name alone on its line, and the list does not go on after it."""
         if self.kind != "id":
             return False
         following = self.peek(2)
@@ -78,83 +83,126 @@ class ListReader(Reader):
             return True
         if not self.on_new_line() or following[:1] in ("=", "]", ",", ":"):
             return False
-        return self.text[self.end : self.line_end(self.end)].strip(" \t\r;") == ""
+        if self.text[self.end : self.line_end(self.end)].strip(" \t\r;"):
+            return False
+        match = re.compile(r"[\[\]{}]|->").search(self.text, self.end)
+        return match is None or match[0] != "]"
 
     def mended(self, opened: int) -> bool:
         """Say what is wrong inside a list; true when the list goes on at the word at hand."""
-        if self.kind in ("end", "id", "arrow") or (self.is_mark("}") and self.closes_more()):
+        if self.kind in ("end", "id", "arrow") or (self.is_mark("}") and self.closes_more(opened)):
             self.error("this bracket is never closed", fix="end it with ]", start=opened, end=opened + 1)
             return False
         if self.is_mark("}") or self.word == ")":
             self.error(f"']' is wanted here, not {self.shown()}", fix="write ]")
             self.word, self.kind = "]", "mark"
-            return True
-        if self.no_quote():
+        elif self.is_mark("="):
+            self.error("a key is wanted before '='", fix="write key=value")
+            self.value("", None)
+        elif self.is_mark("["):
+            self.error("a '[' inside a list", fix="take it out")
+            self.advance()
+        elif self.no_quote():
             if self.is_mark("="):
-                self.value({}, "", self.span(), None)
-            return True
-        self.error(f"an attribute key=value or ']' is wanted here, not {self.shown()}", fix="write key=value")
-        return self.skip_list()
+                self.value("", None)
+        else:
+            self.error(f"an attribute key=value or ']' is wanted here, not {self.shown()}", fix="write key=value")
+            return self.skip_list()
+        return True
 
-    def closes_more(self) -> bool:
-        """Whether a closing brace rather ends the graph or a subgraph than the list."""
-        return self.on_new_line() or not self.peek()
+    def closes_more(self, opened: int) -> bool:
+        """Whether a closing brace rather ends the graph or a subgraph than the list that began at ``opened``."""
+        if not self.peek():
+            return True
+        return self.on_new_line() and self.indent(self.start) != self.indent(opened)
 
     def skip_list(self) -> bool:
         """After an error inside a list: up to its end where that is on this line; true when it was found."""
-        closing = self.text.find("]", self.start, self.line_end(self.start))
-        if closing < 0:
+        return self.skip_to("]")
+
+    def skip_to(self, marks: str) -> bool:
+        """Go to the first of these marks on this line that is not in a text; true when it was found."""
+        line = self.line_end(self.start)
+        marks = re.escape(marks)
+        pieces = re.compile(rf'"(?:[^"\\\n]|\\.)*+"|[^{marks}"\n]++|([{marks}])|(")')
+        found = next((match for match in pieces.finditer(self.text, self.start, line) if match.lastindex), None)
+        if found is None:
             return False
-        self.go(closing)
-        return True
+        at = found.start() if found[1] else self.text.rfind("]", self.start, line)
+        if at >= 0:
+            self.go(at)
+        return at >= 0
 
     # --- keys -------------------------------------------------------------------------------------
 
     def attribute(self, table: Table | None, found: Attributes) -> None:
         """Take one ``key=value``."""
-        start, bare = self.start, self.kind == "id"
+        start, word, bare = self.start, self.word, self.kind == "id"
         key = self.key()
         key_span = Span(self.source, start, self.before)
-        if self.is_mark("="):
-            self.value(found, key, key_span, table)
-        elif self.kind == "point" and self.word == ":":
-            self.error(f"':' after {key!r}", fix=f"write {key}=")
+        if self.kind == "point" and self.word == ":":
+            self.error(f"':' after {quoted(key)}", fix=f"write {key}=")
             if self.peek() == "=":
                 self.advance()
-            self.value(found, key, key_span, table)
-        else:
+        elif not self.is_mark("="):
             self.no_equals(key, key_span, bare)
+            return
+        if not KEY.fullmatch(key):
+            legal = legal_id(key)
+            self.error(
+                f"a key is a name, or names with points between: not {quoted(word)}",
+                fix=f"write {legal}",
+                start=start,
+                end=key_span.end,
+            )
+        taken = self.value(key, table)
+        if taken is not None:
+            self.take(found, key, key_span, *taken, table)
 
     def no_equals(self, key: str, key_span: Span, bare: bool) -> None:
         """A key without ``=``: a text that its own quote ended, words without quotes, or a key alone."""
         begin = key_span.start
+        if bare and self.words(begin):
+            return
         several = 'a text of several words needs "quotes"'
         if begin and self.text[begin - 1] == '"':
             fix = 'write \\" for a quote inside a text' if bare else 'one " at each end is enough'
             self.error("a quote ends the text here", fix=fix, start=begin - 1, end=begin)
         elif self.is_mark(",;]") or self.kind == "id":
-            self.error(f"{key!r} has no value", fix=f"write {key}=…; {several}", start=begin, end=key_span.end)
+            self.error(
+                f"{quoted(key)} has no value", fix=f"write {key[:40]}=…; {several}", start=begin, end=key_span.end
+            )
             while self.kind == "id" and self.peek() not in ("=", "."):
                 self.advance()
             return
         else:
-            self.error(f"'=' is wanted after {key!r}, not {self.shown()}", fix=f"write {key}=…; {several}")
+            self.error(
+                f"'=' is wanted after {quoted(key)}, not {self.shown()}", fix=f"write {key[:40]}=…; {several}"
+            )
             if self.kind in ("string", "number"):
                 self.advance()
                 return
         if not self.skip_list():
             raise Resync
 
+    def words(self, begin: int) -> bool:
+        """Note a text of several words without quotes, of which the second is at ``begin``, and skip it."""
+        first = self.last_word
+        if first.end <= first.start or self.text[first.end : begin].strip(" \t"):
+            return False
+        match = re.compile(r'(?:[^\n,\]"]|,(?![ \t]*[\w.]+[ \t]*=))*+').match(self.text, first.start)
+        end = begin if match is None else match.end()
+        text = self.text[first.start : end].rstrip()
+        shown = text if len(text) <= 40 else text[:39] + "…"
+        self.error("a text of several words needs quotes", fix=f'write "{shown}"', start=first.start, end=end)
+        self.go(max(end, begin))
+        return True
+
     def key(self) -> str:
         """A key: an id, a dotted id, or either in quotes (L4)."""
         start = self.start
         if self.kind == "string":
             key = unescape(self.word[1:-1])
-            if not KEY.fullmatch(key):
-                self.error(
-                    f"a key is a name, or names with points between: not {quoted(key)}",
-                    fix=f"write {legal_id(key)}",
-                )
             self.advance()
             return key
         key = self.word
@@ -177,93 +225,7 @@ class ListReader(Reader):
             )
         return key
 
-    # --- values -----------------------------------------------------------------------------------
-
-    def value(self, found: Attributes, key: str, key_span: Span, table: Table | None) -> None:
-        """Take the value after ``=`` (or what stood for it)."""
-        self.advance()
-        if self.is_mark("=") or (self.word == ">" and self.touches()):
-            self.error(f"'={self.word}' assigns nothing", fix="write =")
-            self.advance()
-        start = self.start
-        if self.kind == "string":
-            text = self.texts()
-            self.take(found, key, key_span, text, True, Span(self.source, start, self.before), table)
-        elif self.kind in ("id", "number", "bad", "point", "dash"):
-            bare = self.bare(key, table)
-            if bare is not None:
-                self.take(found, key, key_span, bare, False, Span(self.source, start, self.before), table)
-        else:
-            self.no_value(key)
-
-    def texts(self) -> str:
-        """A quoted text, or several joined by ``+`` (L5)."""
-        parts = [unescape(self.word[1:-1])]
-        self.advance()
-        while self.kind == "point" and self.word == "+":
-            self.advance()
-            if self.kind != "string":
-                self.error(f"a quoted text is wanted after '+', not {self.shown()}", fix='write it in "quotes"')
-                if self.kind == "id":
-                    self.advance()
-                break
-            parts.append(unescape(self.word[1:-1]))
-            self.advance()
-        return "".join(parts)
-
-    def bare(self, key: str, table: Table | None) -> str | None:
-        """A value without quotes; None where it needs them (L5)."""
-        if self.no_quote():
-            return None
-        begin = self.start
-        match = (BARE if self.kind == "id" else NUMBER).match(self.text, begin)
-        stop = begin if match is None else match.end()
-        whole = max(touching(self.text, begin), stop)
-        ends = [at for mark in ("->", "//", "/*") if (at := self.text.find(mark, stop, whole)) >= 0]
-        whole = min(ends, default=whole)
-        text = self.text[begin:whole]
-        if begin < stop == whole and text.lower() not in KEYWORDS:
-            self.go(whole)
-            return text
-        whole = max(whole, begin + 1)
-        entry = None if table is None else table.entry(table.canonical(key))
-        if self.fitting(entry, key, text, False, Span(self.source, begin, whole)) is not None:
-            shown = quoted(text) if text and text.isprintable() else self.shown()
-            what = "is a keyword" if text.lower() in KEYWORDS else "cannot stand without quotes"
-            self.error(f"{shown} {what}", fix=f'write {key}="{text if len(text) <= 40 else "…"}"', end=whole)
-        self.go(whole)
-        return None
-
-    def no_value(self, key: str) -> None:
-        """Something that is no value stands after ``=``."""
-        if self.kind == "html":
-            self.error("HTML labels are not in the language", fix='write the text in quotes: label="…"')
-            self.skip_html()
-            return
-        if self.kind == "end":
-            return
-        self.error(f"{key!r} has no value: {self.shown()} stands in its place", fix=f"write {key}=…")
-        if not self.is_mark(",;]"):
-            raise Resync
-
-    def skip_html(self) -> None:
-        """Go on after an HTML text: after the bracket that closes it, and what touches that."""
-        line = self.line_end(self.start)
-        closing = self.text.find("]", self.start, line)
-        nested = self.text.startswith("<<", self.start)
-        depth = 0
-        for match in re.compile("[<>]").finditer(self.text, self.start):
-            depth += 1 if match[0] == "<" else -1
-            if nested and match.start() > line and closing >= 0:
-                break
-            if depth == 0 and (nested or closing < 0):
-                self.go(match.end())
-                return
-        if closing >= 0:
-            last = self.text.rfind(">", self.start, closing)
-            self.go(closing if nested else last + 1 if last >= 0 else closing)
-            return
-        raise Stop
+    # --- attributes -------------------------------------------------------------------------------
 
     def take(
         self,
@@ -293,19 +255,3 @@ class ListReader(Reader):
         if remark:
             self.remark("duration_unit", remark, span, fix)
         found[name] = Attribute(key=name, value=value, key_span=key_span, span=span)
-
-    def fitting(
-        self, entry: Entry | None, key: str, text: str, quotes: bool, span: Span
-    ) -> tuple[Value, str, str] | None:
-        """The typed value with a remark and its fix; None where it does not fit, which is reported."""
-        try:
-            return typed(entry, text, quotes)
-        except Misfit as misfit:
-            self.error(
-                f"{key} is {misfit.wanted}, not {quoted(text)}",
-                fix=misfit.fix,
-                start=span.start,
-                end=span.end,
-                rule="attribute_type",
-            )
-            return None

@@ -10,7 +10,7 @@ from orchestra.graph.reader import quoted
 from orchestra.graph.tokens import IDENTIFIER, KEYWORDS, glued, unescape
 from orchestra.graph.values import legal_id
 
-_ARROWISH = re.compile(r"--+>?|-[ \t]?>+|->>+|=+[ \t]?>|>|[–—−]>?|[→⟶⇒➔➜]|~>")
+_ARROWISH = re.compile(r"--+>?|-[ \t]?>+|-(?=[ \t])|->>+|=+[ \t]?>|>|[–—−]>?|[→⟶⇒➔➜]|~>")
 _APART = frozenset(" \t\r\n;[{}")
 """What may follow an id without being taken for a part of it."""
 

@@ -36,6 +36,7 @@ class Reader:
         self.long_string: int | None = None
         self.unseen: set[str] = set()
         self.ended = False
+        self.listing = False
         match = FIRST_LINE.match(self.text)
         if match is not None:
             self.end = match.end()
@@ -50,8 +51,7 @@ class Reader:
             self.invisible()
             self.read()
         if self.kind == "string":
-            if "\n" in self.word:
-                self.lines()
+            self.closed()
         elif self.kind in ("open_string", "open_comment"):
             self.open_ended()
 
@@ -99,20 +99,24 @@ class Reader:
         """Whether the word at hand is the first on its line."""
         return self.text.find("\n", self.before, self.start) >= 0
 
-    def lines(self) -> None:
-        """A text over several lines. When its closing quote looks like an opening one, its own is missing (L7)."""
-        inside = self.word[:-1].rstrip(" \t")
-        following = self.text[self.end : self.end + 1]
-        if not inside.endswith("=") or following in " \t\r\n,;]}+":
-            self.long_string = self.start
+    def closed(self) -> None:
+        """Look at the end of a quoted text: where its closing quote looks like an opening one, its own is missing,
+        and the text is read as if it ended before (L7)."""
+        touched = self.text[self.end : self.end + 1] not in " \t\r\n,;]}+"
+        if not touched or not self.word[:-1].rstrip(" \t").endswith("="):
+            if "\n" in self.word:
+                self.long_string = self.start
             return
         self.error("this quote is never closed", fix='end the text with "', end=self.start + 1)
-        line = self.text.rfind("\n", self.start, self.end) + 1
-        if re.compile(r'[ \t]*[\w.]+[ \t]*=[ \t]*"').match(self.text, line):
-            self.word, self.end = '""', line
-            return
-        self.go(line)
-        raise Resync
+        inner = self.word[1:-1]
+        match = re.search(r"\][ \t;]*\n|[,;\s]+[\w.]+[ \t]*=[ \t]*$|=[ \t]*$", inner)
+        assert match is not None
+        line = inner.rfind("\n") + 1
+        if line and (match[0][0] == "=" or not self.listing):
+            self.go(self.start + 1 + line)
+            raise Resync
+        self.end = self.start + 1 + match.start()
+        self.word = f'"{inner[: match.start()]}"'
 
     def open_ended(self) -> None:
         """A string or a comment that never ends is reported where it began (L7)."""
@@ -174,6 +178,11 @@ class Reader:
                 break
         self.go(at)
         return True
+
+    def indent(self, at: int) -> int:
+        """How far the line is indented that an offset is in."""
+        line = self.text[self.text.rfind("\n", 0, at) + 1 : at]
+        return len(line) - len(line.lstrip(" \t"))
 
     def line_end(self, at: int) -> int:
         """Where the line ends that an offset is in."""

@@ -10,11 +10,11 @@ import re
 from itertools import pairwise
 
 from orchestra.errors import Source, Span
-from orchestra.graph.attributes import EDGE, GRAPH, NODE, nearest
+from orchestra.graph.attributes import EDGE, GRAPH, NODE
 from orchestra.graph.braces import unclosed_brace
 from orchestra.graph.draft import Attributes, EdgeDraft, Ends, NodeDraft, Scope, as_defaults, finish
+from orchestra.graph.frame import FrameReader
 from orchestra.graph.model import Graph
-from orchestra.graph.names import NameReader
 from orchestra.graph.reader import Resync, Stop
 from orchestra.graph.tokens import KEY, TRIVIA
 
@@ -27,10 +27,8 @@ MAX_DEFAULTS = 100
 MAX_SET_EDGES = 100_000
 """Edges that sets and subgraphs as endpoints may make in one file."""
 
-_DIGRAPH = re.compile(r"\bdigraph\b")
 
-
-class Parser(NameReader):
+class Parser(FrameReader):
     """Reads one text. ``found`` holds what is wrong with it."""
 
     def __init__(self, source: Source) -> None:
@@ -38,7 +36,7 @@ class Parser(NameReader):
         self.nodes: dict[str, NodeDraft] = {}
         self.edges: list[EdgeDraft] = []
         self.set_edges = 0
-        self.root = self.scope = Scope(parent=None, opened=0)
+        self.scope = self.root
 
     # --- the graph --------------------------------------------------------------------------------
 
@@ -62,47 +60,6 @@ class Parser(NameReader):
             report=self.found,
         )
 
-    def header(self) -> str:
-        """``digraph NAME {`` and the graph's name."""
-        if self.kind == "id" and self.word == "strict":
-            self.error("'strict' is not in the language", fix="leave it out: digraph NAME { … }")
-            self.advance()
-        if self.kind == "id" and self.word == "graph":
-            self.error("an undirected graph; a pipeline is directed", fix="write digraph, and -> for its edges")
-            self.undirected = True
-        elif not (self.kind == "id" and self.word == "digraph"):
-            self.no_digraph()
-        self.advance()
-        name = "pipeline"
-        if self.is_mark("{") or self.kind == "end":
-            self.error("the graph has no name", fix=f"write digraph {name} {{")
-        else:
-            name = self.identifier("the graph's name") or name
-        self.root.opened = self.start
-        if self.is_mark("{"):
-            self.advance()
-            return name
-        self.error(f"'{{' is wanted after the graph's name, not {self.shown()}", fix=f"write digraph {name} {{")
-        if self.kind != "id":
-            raise Stop
-        return name
-
-    def no_digraph(self) -> None:
-        """Something else stands where the graph should begin; go on at the graph where there is one."""
-        near = self.kind == "id" and (nearest(self.word.lower(), ["digraph"]) or self.word.lower() == "digraph")
-        fix = "write digraph pipeline { … }"
-        self.error(
-            f"a pipeline begins with digraph NAME {{, not {self.shown()}", fix="write digraph" if near else fix
-        )
-        if near:
-            return
-        match = _DIGRAPH.search(self.text, self.end)
-        if match is None:
-            raise Stop
-        self.go(match.start())
-        if self.word != "digraph":
-            raise Stop
-
     def body(self) -> None:
         """Statements until the graph's own brace closes. Every turn reads at least one word."""
         at = -1
@@ -111,12 +68,11 @@ class Parser(NameReader):
                 if self.start == at:
                     self.advance()
                 at = self.start
-                if self.is_mark("}"):
-                    if self.scope.parent is None:
-                        if self.ends():
-                            return
-                    else:
+                if self.is_mark("}") or self.bracket_for_brace():
+                    if self.scope.parent is not None:
                         self.close()
+                    elif self.ends():
+                        return
                 elif self.kind == "end":
                     brace = unclosed_brace(self.text, self.root.opened)
                     brace = self.scope.opened if brace is None else brace
@@ -127,30 +83,22 @@ class Parser(NameReader):
             except Resync:
                 self.resync()
 
-    def ends(self) -> bool:
-        """The graph's closing brace is at hand: whether it ends the graph, or rather is one too many."""
-        start, end = self.start, self.end
-        self.advance()
-        if self.kind in ("end", "arrow", "dash") or not self.text.rstrip().endswith("}"):
-            return True
-        if self.is_mark("}"):
-            self.error("this '}' closes nothing: the graph has ended already", fix="take it out")
-            while self.is_mark("}"):
-                self.advance()
-            return self.kind == "end"
-        if self.word in ("digraph", "graph", "strict"):
-            return True
-        self.error("this '}' ends the graph, but more follows", fix="take it out", start=start, end=end)
-        return False
-
-    def after(self) -> None:
-        """What stands behind the graph."""
-        if self.kind == "end":
-            return
-        if self.kind == "id" and self.word in ("digraph", "graph", "strict", "subgraph"):
-            self.error("a second graph; a file holds one pipeline", fix="put it into a file of its own")
+    def bracket_for_brace(self) -> bool:
+        """Note a bracket where a brace is wanted, or the other way round: ``a {x=1, y=2]``."""
+        scope, opened = self.scope, self.scope.opened
+        if not self.is_mark(",]") or self.text.startswith("]", self.start - 1):
+            return False
+        same_line = scope.parent is not None and self.text.find("\n", opened, self.start) < 0
+        if scope.plain and same_line and "=" in self.text[opened : self.start]:
+            self.error("'[' is wanted here, not '{'", fix="write [ … ]", start=opened, end=opened + 1)
+            if self.is_mark(","):
+                self.skip_to("]}")
+        elif self.is_mark("]") and (same_line or (self.on_new_line() and (scope.parent or not self.peek()))):
+            self.error("'}' is wanted here, not ']'", fix="write }")
         else:
-            self.error(f"{self.shown()} stands after the end of the graph", fix="move it inside the braces")
+            return False
+        self.word = "}"
+        return True
 
     def resync(self) -> None:
         """Go on at the next statement: after a ``;``, at a brace, or at a line that begins with a name."""
@@ -189,45 +137,15 @@ class Parser(NameReader):
         else:
             self.misplaced()
 
-    def separator(self) -> None:
-        """A statement may end with ``;``."""
-        if self.is_mark(";"):
-            self.advance()
-
-    def misplaced(self) -> None:
-        """No statement begins like this."""
-        if self.is_mark(","):
-            self.error("a comma between statements", fix="write a set as {a b}, else end each statement with ;")
-        elif self.is_mark(";"):
-            self.error("this ';' ends nothing", fix="take it out")
-        elif self.is_mark("]"):
-            self.error("this ']' closes nothing", fix="take it out")
-        elif self.word in ("&", "+", "|"):
-            self.error(f"{self.word!r} joins no nodes", fix="write a set as {a b}")
-        elif self.is_mark("["):
-            self.error("attributes without a node or an edge", fix="write the id before the bracket")
-            self.blocks(None)
-            return
-        else:
-            self.hopeless()
-            raise Resync
-        self.advance()
-        self.separator()
-
-    def hopeless(self) -> None:
-        """Something begins no statement, and it is not plain what was meant."""
-        if self.kind in ("arrow", "dash"):
-            self.error("an edge without a source", fix="write the id before the arrow")
-        elif self.word == "#":
-            self.error("'#' begins a comment only at the start of a line", fix="write //")
-            self.end = self.line_end(self.start)
-            self.advance()
-        elif not self.no_quote():
-            wanted = "write a node, an edge a -> b, or key = value"
-            self.error(f"{self.shown()} begins no statement", fix="write [ … ]" if self.word == "(" else wanted)
-
     def defaults(self, word: str) -> None:
         """``graph [ … ]``, ``node [ … ]`` or ``edge [ … ]``."""
+        if self.peek() == "{":
+            self.advance()
+            self.error("'[' is wanted here, not '{'", fix="write [ … ]")
+            self.go(self.end)
+            self.skip_to("]}")
+            self.advance()
+            return
         if self.peek() != "[":
             self.error(f"{word!r} is a keyword", fix=f'write {word} [ … ] for defaults, or "{word}" for the name')
             self.advance()
@@ -281,7 +199,7 @@ class Parser(NameReader):
         if self.is_mark("="):
             if self.illegal_end != self.before:
                 self.error("'=' gives a value to a key, not to a node or an edge", fix="write [key=value]")
-            self.value({}, name, self.span(), None)
+            self.value(name, None)
         self.separator()
 
     # --- assignments and subgraphs ----------------------------------------------------------------
@@ -309,7 +227,10 @@ class Parser(NameReader):
             self.error(f"{key!r} has no value", fix=f"write {key} = …", start=start, end=key_span.end)
             self.advance()
             return
-        self.value(self.scope.attributes, key, key_span, GRAPH if self.scope.parent is None else None)
+        table = GRAPH if self.scope.parent is None else None
+        taken = self.value(key, table)
+        if taken is not None:
+            self.take(self.scope.attributes, key, key_span, *taken, table)
 
     def subgraph(self, chain: list[Ends] | None) -> None:
         """``subgraph NAME? {``."""
@@ -320,9 +241,12 @@ class Parser(NameReader):
         if not self.is_mark("{"):
             self.error(f"'{{' is wanted after subgraph, not {self.shown()}", fix="write subgraph NAME { … }")
             brace = self.text.find("{", self.start, self.line_end(self.start))
-            if brace < 0:
+            if brace >= 0:
+                self.go(brace)
+            elif self.text.count("}", self.start) - self.text.count("{", self.start) > self.scope.depth + 1:
+                self.end = self.before
+            else:
                 raise Resync
-            self.go(brace)
         self.open(name, plain=False, chain=chain)
 
     def open(self, name: str, *, plain: bool, chain: list[Ends] | None) -> None:
@@ -380,6 +304,9 @@ class Parser(NameReader):
         """The rest of an edge chain; ``ends`` are the endpoints read so far."""
         while self.at_arrow():
             self.advance()
+            if self.kind == "arrow":
+                self.error("an arrow after an arrow", fix="take it out")
+                self.advance()
             if self.is_mark("{"):
                 self.open("", plain=True, chain=ends)
                 return
@@ -401,13 +328,6 @@ class Parser(NameReader):
         finally:
             self.connect(ends, self.scope.edge_defaults | attributes if attributes else self.scope.edge_defaults)
         self.ends_here(ends[-1][0][0] if ends[-1] else "")
-
-    def no_target(self) -> None:
-        """An edge leads nowhere."""
-        if not self.no_quote():
-            fix = "write a set as {a b}" if self.word == "(" else "write a node's id after the arrow"
-            self.error(f"an edge needs a target, not {self.shown()}", fix=fix)
-        raise Resync
 
     def connect(self, ends: list[Ends], attributes: Attributes) -> None:
         """One edge per pair of neighbours, or of their members (L2)."""

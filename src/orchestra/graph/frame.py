@@ -1,0 +1,156 @@
+"""How a graph begins and ends, and what begins no statement (L1, L11)."""
+
+from __future__ import annotations
+
+import re
+
+from orchestra.errors import Source
+from orchestra.graph.attributes import nearest
+from orchestra.graph.draft import Scope
+from orchestra.graph.names import NameReader
+from orchestra.graph.reader import Resync, Stop
+
+_DIGRAPH = re.compile(r"\bdigraph\b")
+
+
+class FrameReader(NameReader):
+    """Reads the frame of a pipeline; ``root`` is the scope of the graph's own braces."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.root = Scope(parent=None, opened=0)
+
+    def header(self) -> str:
+        """``digraph NAME {`` and the graph's name."""
+        if self.kind == "id" and self.word == "strict":
+            self.error("'strict' is not in the language", fix="leave it out: digraph NAME { … }")
+            self.advance()
+        if self.kind == "id" and self.word == "graph":
+            self.error("an undirected graph; a pipeline is directed", fix="write digraph, and -> for its edges")
+            self.undirected = True
+        elif not (self.kind == "id" and self.word == "digraph"):
+            self.no_digraph()
+        self.advance()
+        name = "pipeline"
+        if self.is_mark("{") or self.kind == "end":
+            self.error("the graph has no name", fix=f"write digraph {name} {{")
+        else:
+            name = self.identifier("the graph's name") or name
+        self.root.opened = self.start
+        if self.is_mark("{"):
+            self.advance()
+            return name
+        self.error(f"'{{' is wanted after the graph's name, not {self.shown()}", fix=f"write digraph {name} {{")
+        if self.kind != "id":
+            raise Stop
+        return name
+
+    def no_digraph(self) -> None:
+        """Something else stands where the graph should begin; go on at the graph where there is one."""
+        near = self.kind == "id" and (nearest(self.word.lower(), ["digraph"]) or self.word.lower() == "digraph")
+        fix = "write digraph pipeline { … }"
+        self.error(
+            f"a pipeline begins with digraph NAME {{, not {self.shown()}", fix="write digraph" if near else fix
+        )
+        if near:
+            return
+        match = _DIGRAPH.search(self.text, self.end)
+        if match is None:
+            raise Stop
+        self.go(match.start())
+        if self.word != "digraph":
+            raise Stop
+
+    def ends(self) -> bool:
+        """The graph's closing brace is at hand: whether it ends the graph, or rather is one too many."""
+        start, end = self.start, self.end
+        self.advance()
+        if self.kind == "end" or not self.text.rstrip().endswith("}"):
+            return True
+        if self.is_mark("}"):
+            self.error("this '}' closes nothing: the graph has ended already", fix="take it out")
+            while self.is_mark("}"):
+                self.advance()
+            return self.kind == "end"
+        if self.word in ("digraph", "graph", "strict"):
+            return True
+        self.error("this '}' ends the graph, but more follows", fix="take it out", start=start, end=end)
+        if self.kind in ("arrow", "dash") or self.is_mark("["):
+            raise Resync
+        self.separator()
+        return False
+
+    def after(self) -> None:
+        """What stands behind the graph."""
+        if self.kind == "end":
+            return
+        if self.kind == "id" and self.word in ("digraph", "graph", "strict", "subgraph"):
+            self.error("a second graph; a file holds one pipeline", fix="put it into a file of its own")
+        else:
+            self.error(f"{self.shown()} stands after the end of the graph", fix="move it inside the braces")
+
+    # --- what begins no statement -----------------------------------------------------------------
+
+    def separator(self) -> None:
+        """A statement may end with ``;``."""
+        if self.is_mark(";"):
+            self.advance()
+
+    def misplaced(self) -> None:
+        """No statement begins like this; go on where it is plain what was meant."""
+        if self.is_mark("["):
+            self.error("attributes without a node or an edge", fix="write the id before the bracket")
+            self.blocks(None)
+        elif self.is_mark("]"):
+            self.error("this ']' closes nothing", fix="take it out, or write the [ that is missing before it")
+            self.advance()
+            self.blocks(None)
+        elif self.is_mark(","):
+            self.comma()
+        elif self.is_mark(";"):
+            self.error("this ';' ends nothing", fix="take it out")
+            self.advance()
+        elif self.word in ("&", "+", "|"):
+            self.error(f"{self.word!r} joins no nodes", fix="write a set as {a b}")
+            self.advance()
+        else:
+            self.hopeless()
+            raise Resync
+        self.separator()
+
+    def comma(self) -> None:
+        """A comma between statements, or between attributes whose bracket is missing."""
+        line = self.line_end(self.start)
+        closing = re.compile(r"[^\[\]{}]*+\]").match(self.text, self.end, line)
+        if closing is None:
+            self.error("a comma between statements", fix="write a set as {a b}, else end each statement with ;")
+            self.advance()
+        else:
+            self.error("a list of attributes without its '['", fix="write NODE [key=value, …]")
+            self.go(closing.end())
+
+    def hopeless(self) -> None:
+        """Something begins no statement, and it is not plain what was meant."""
+        if self.kind in ("arrow", "dash"):
+            self.error("an edge without a source", fix="write the id before the arrow")
+        elif self.word == "#":
+            self.error("'#' begins a comment only at the start of a line", fix="write //")
+            self.end = self.line_end(self.start)
+            self.advance()
+        elif not self.no_quote():
+            wanted = "write a node, an edge a -> b, or key = value"
+            self.error(f"{self.shown()} begins no statement", fix="write [ … ]" if self.word == "(" else wanted)
+
+    def no_target(self) -> None:
+        """An edge leads nowhere."""
+        if self.is_mark("["):
+            self.error("an edge needs a target, not a list", fix="write a set as {a b}")
+            if re.compile(r"\[\s*[\w.]+\s*=").match(self.text, self.start):
+                self.blocks(None)
+            else:
+                self.skip_to("]}")
+                self.advance()
+        elif not self.no_quote():
+            fix = "write a set as {a b}" if self.word == "(" else "write a node's id after the arrow"
+            self.error(f"an edge needs a target, not {self.shown()}", fix=fix)
+        raise Resync

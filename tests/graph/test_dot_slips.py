@@ -1,0 +1,60 @@
+"""One slip of the pen in the examples gives one error: no mistake drags others behind it (L11)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestra.errors import Severity, Source
+from orchestra.graph.dot import parse
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.dot"))
+WORD = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|->|[A-Za-z_]\w*|-?\d+\w*|\s+|.', re.DOTALL)
+MISTAKEN = {
+    "->": ["--", "=>", "→", "-", ">", "-->", "->>", "- >"],
+    "=": [":", "==", ":=", "=>"],
+    "[": ["(", "{", "[["],
+    "]": [")", "}", "]]"],
+    "{": ["[", "{{"],
+    "}": ["]", "}}"],
+    ",": [".", ",,"],
+}
+
+
+def slips(text: str) -> Iterator[tuple[str, str]]:
+    """What went wrong, and the text with it."""
+    for match in WORD.finditer(text):
+        word = match[0]
+        if word.isspace() or word.startswith("//"):
+            continue
+        wrong = {f"without {word}": "", **{f"{it} for {word}": it for it in MISTAKEN.get(word, [])}}
+        if word.startswith('"'):
+            inner = word[1:-1]
+            wrong |= {f"no opening quote: {word}": inner + '"', f"no closing quote: {word}": '"' + inner}
+            wrong |= {f"single quotes: {word}": f"'{inner}'", f"typographic quotes: {word}": f"“{inner}”"}
+            wrong |= {f"no quotes: {word}": inner.replace("'", ""), f"HTML: {word}": f"<<b>{inner}</b>>"}
+        for what, instead in wrong.items():
+            yield what, text[: match.start()] + instead + text[match.end() :]
+
+
+def spoiled(file: Path) -> list[tuple[str, list[str]]]:
+    """The slips in a file that give more than one error, and these errors."""
+    found = []
+    for what, text in slips(file.read_text()):
+        _, diagnostics = parse(Source(file.name, text))
+        errors = [
+            f"{d.span.line}: {d.message}"
+            for d in diagnostics
+            if d.severity is Severity.ERROR and d.span is not None
+        ]
+        if len(errors) > 1:
+            found.append((what, errors))
+    return found
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=[file.stem for file in EXAMPLES])
+def test_one_slip_gives_one_error(file: Path) -> None:
+    assert spoiled(file) == []
