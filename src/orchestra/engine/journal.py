@@ -11,18 +11,20 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+import msgspec
 from blake3 import blake3
 
 from orchestra.ports import Clock, NewTurn, Store
-from orchestra.run.blobs import BlobRef
+from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
 from orchestra.run.codec import blob_value, encode, externalize
 from orchestra.run.declare import BY_CLASS, changed
 from orchestra.run.events import CheckpointSaved, Event, Meta, Recorded
 from orchestra.run.outcome import Json
 from orchestra.run.redaction import redacted
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import NEW, RunState, dump, evolve
+from orchestra.run.state import NEW, WHOLE, RunState, dump, evolve
 
+_json = msgspec.json.Encoder().encode
 _log = logging.getLogger(__name__)
 
 WHOLE_EVERY = 64 * 1024
@@ -72,14 +74,14 @@ class Journal:
         event, blobs = externalize(redacted(event, self._redactor))
         self._sequence += 1
         meta = Meta(session=self._session, epoch=self._epoch, sequence=self._sequence, at=self._clock.now_ms())
-        if isinstance(event, CheckpointSaved):
-            event = self._perhaps_whole(event)
+        if isinstance(event, CheckpointSaved) and self._bytes > max(WHOLE_EVERY, WHOLE_FACTOR * self._whole_size):
+            event, blobs = self._whole(event)
         recorded = Recorded(meta, event)
         self.state = evolve(self.state, recorded)
         payload = encode(meta, event, metadata)
         self._bytes += len(payload)
         if isinstance(event, CheckpointSaved) and event.state is not None:
-            self._whole_size, self._bytes = len(payload), 0
+            self._whole_size, self._bytes = len(payload) + sum(map(len, blobs)), 0
         declared = BY_CLASS[type(event)]
         self._kept.append(recorded)
         self._turns.append(NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload))
@@ -103,10 +105,13 @@ class Journal:
                 return blob_value(value, data)  # type: ignore[no-any-return]
         return blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))  # type: ignore[no-any-return]
 
-    def _perhaps_whole(self, event: CheckpointSaved) -> CheckpointSaved:
-        if self._bytes <= max(WHOLE_EVERY, WHOLE_FACTOR * self._whole_size):
-            return event
-        return changed(event, state=dump(self.state))
+    def _whole(self, event: CheckpointSaved) -> tuple[CheckpointSaved, tuple[bytes, ...]]:
+        """The checkpoint with the whole state, which goes to a blob of its own where it is large (S11, S17)."""
+        state = dump(self.state)
+        data = _json(state)
+        if len(data) <= FIELD_LIMIT:
+            return changed(event, state=state), ()
+        return changed(event, state={WHOLE: refer(data, "", json=True)}), (data,)
 
     def _tell(self, recorded: Recorded) -> None:
         for listener in tuple(self._listeners):

@@ -9,7 +9,7 @@ from typing import Any
 from orchestra.engine.journal import Journal, Listener
 from orchestra.errors import SessionNotFound, UnknownEvent
 from orchestra.ports import Clock, ContextRow, Hold, NewTurn, Store, Turn
-from orchestra.run.codec import decode, encode
+from orchestra.run.codec import blob_value, decode, encode
 from orchestra.run.declare import BY_CLASS, changed, values
 from orchestra.run.events import (
     CheckpointSaved,
@@ -23,7 +23,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import RunState, fold
+from orchestra.run.state import RunState, fold, whole_reference
 from orchestra.run.views import Phase, Summary, newest, phase_of
 
 CLIENT_TAG = "orchestra"
@@ -191,6 +191,7 @@ async def load_state(store: Store, context_id: int) -> RunState:
         whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)
         if whole is not None:
             begin = whole
+            found[begin] = await _with_state(store, found[begin])
             break
     try:
         return fold(found[begin:])
@@ -203,6 +204,16 @@ async def load_state(store: Store, context_id: int) -> RunState:
 
 def _holds_state(recorded: Recorded) -> bool:
     return isinstance(recorded.event, CheckpointSaved) and recorded.event.state is not None
+
+
+async def _with_state(store: Store, recorded: Recorded) -> Recorded:
+    """A checkpoint that holds its whole state itself, read from a blob where it is large."""
+    event = recorded.event
+    reference = whole_reference(event) if isinstance(event, CheckpointSaved) else None
+    if reference is None:
+        return recorded
+    state = blob_value(reference, await store.get_blob(bytes.fromhex(reference.hash)))
+    return Recorded(recorded.meta, changed(event, state=state), recorded.turn_id, recorded.depth, recorded.parent)
 
 
 def _known(turn: Turn) -> Recorded:

@@ -197,8 +197,8 @@ class CheckpointSaved:
     kind: str = tag(16, "string", "run", default="run")
     mailbox: int = tag(17, "u64", "context id of the session's mailbox")
     started_ms: int = tag(18, "unix_ms", "when the session began")
-    state: Mapping[str, Json] | None = tag(
-        19, "json", "the whole state, when this checkpoint holds it", default=None
+    state: Mapping[str, ContextValue] | None = tag(
+        19, "json", "the whole state now and then; a large one is the reference `whole`", default=None
     )
 
 

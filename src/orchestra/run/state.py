@@ -358,13 +358,29 @@ def _selected(state: RunState, event: EdgeSelected) -> dict[str, Any]:
 
 
 def fold(events: Iterable[Recorded], state: RunState = NEW) -> RunState:
-    """The state after all of ``events``; one that holds the whole state replaces what was folded so far."""
+    """The state after all of ``events``; one that holds the whole state replaces what was folded so far.
+
+    ``ValueError`` where the first of them is a checkpoint whose state is in a blob, or no state.
+    """
     for recorded in events:
         event = recorded.event
         if isinstance(event, CheckpointSaved) and event.state is not None and _news(recorded.meta, state):
-            state = load(event.state)
+            if whole_reference(event) is None:
+                state = load(event.state)
+            elif not state.sequence:
+                raise ValueError("its state is in a blob, which was not read")
         state = evolve(state, recorded)
     return state
+
+
+WHOLE = "whole"
+"""The key under which a checkpoint carries a reference to its state, where that is large."""
+
+
+def whole_reference(event: CheckpointSaved) -> BlobRef | None:
+    """The reference to the state that a checkpoint carries in a blob (JSON); None where it holds it itself."""
+    found = event.state.get(WHOLE) if event.state is not None else None
+    return found if isinstance(found, BlobRef) else None
 
 
 def _news(meta: Meta, state: RunState) -> bool:
