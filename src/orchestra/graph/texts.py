@@ -15,6 +15,7 @@ from orchestra.graph.values import Misfit, typed
 Taken: TypeAlias = tuple[str, bool, Span]
 """A value's text, whether it was quoted, and where it stands."""
 
+_LONGEST_UNOPENED = 1000
 _UNOPENED = r"""(?: [^"\n=,] | =(?![ \t]*") | ,(?![ \t]*[\w.]+[ \t]*=) ){1,1000}+ "(?=[ \t\r]*(?:[,;\]\n]|\Z))"""
 
 
@@ -44,7 +45,7 @@ class ValueReader(Reader):
 
     def unopened(self) -> bool:
         """Note a text whose opening quote is missing: only its closing one stands on the line."""
-        if self.kind == "html":
+        if self.kind == "html" or self.text.find('"', self.start, self.start + _LONGEST_UNOPENED) < 0:
             return False
         match = re.compile(_UNOPENED, re.VERBOSE).match(self.text, self.start)
         if match is None:
