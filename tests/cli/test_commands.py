@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -14,68 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-ORCHESTRA = [sys.executable, "-m", "orchestra"]
-PLAN = ROOT / "examples" / "plan-build-review.dot"
-SCRIPT = """nodes:
-  plan: [{text: a, delay: DELAY}]
-  build: [{text: b}]
-  review: [{status: fail, reason: no test}]
-"""
-
-
-def environment(folder: Path, **more: str) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder / "home"),
-        "ORCHESTRA_CXDB_PATH": str(folder / "store"),
-        **more,
-    }
-
-
-def call(folder: Path, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*ORCHESTRA, *args],
-        cwd=folder,
-        env=environment(folder, **more),
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-    )
-
-
-def slow(folder: Path, delay: str = "30s") -> Path:
-    script = folder / "slow.yaml"
-    script.write_text(SCRIPT.replace("DELAY", delay))
-    return script
-
-
-def begin(folder: Path, *args: str) -> subprocess.Popen[str]:
-    """A run that is at the node ``plan`` when this returns."""
-    process = subprocess.Popen(
-        [*ORCHESTRA, "run", str(PLAN), "--simulate", str(slow(folder)), "--json-stream", *args],
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["event"] == "StageStarted" and event["node"] == "plan":
-            return process
-    raise AssertionError("the run never reached its node")
-
-
-def only_session(folder: Path) -> dict[str, object]:
-    listed = json.loads(call(folder, "status", "--json").stdout)["sessions"]
-    assert len(listed) == 1
-    found: dict[str, object] = listed[0]
-    return found
-
+from calls import ORCHESTRA, PLAN, begin, call, environment, on_terminal, only_session, shell, slow
 
 # --- running -------------------------------------------------------------------------------------
 
@@ -126,15 +64,7 @@ def test_quiet_says_only_how_it_ended(tmp_path: Path) -> None:
 
 
 def test_a_pipeline_comes_from_standard_input(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*ORCHESTRA, "run", "-", "-q"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        input=PLAN.read_text(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = call(tmp_path, "run", "-", "-q", given=PLAN.read_text())
     assert done.returncode == 0
 
 
@@ -168,10 +98,7 @@ def test_a_secret_in_an_answer_is_in_no_output_and_in_no_file(tmp_path: Path) ->
 
 
 def test_a_reader_that_leaves_neither_stops_the_run_nor_gets_a_traceback(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m orchestra run {PLAN} --simulate {slow(tmp_path, '300ms')} | head -1"
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=60
-    )
+    done = shell(tmp_path, f"orchestra run {PLAN} --simulate {slow(tmp_path, '300ms')} | head -1")
     assert done.stderr == ""
     assert only_session(tmp_path)["phase"] == "completed"
 
@@ -322,38 +249,6 @@ def test_explain_lists_every_rule_and_shows_one(tmp_path: Path) -> None:
 
 
 # --- the terminal --------------------------------------------------------------------------------
-
-
-def on_terminal(folder: Path, columns: int, *args: str, **more: str) -> str:
-    """What a command writes on a terminal of that width."""
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [*ORCHESTRA, *args],
-        cwd=folder,
-        env=environment(folder, COLUMNS=str(columns), TERM="xterm-256color", LANG="C.UTF-8", **more),
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        close_fds=True,
-    )
-    os.close(follower)
-    written = b""
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        ready, _, _ = select.select([leader], [], [], 0.2)
-        if ready:
-            try:
-                data = os.read(leader, 65536)
-            except OSError:
-                break
-            if not data:
-                break
-            written += data
-        elif process.poll() is not None:
-            break
-    process.wait(timeout=20)
-    os.close(leader)
-    return written.decode()
 
 
 def test_the_live_view_shows_the_node_at_work_and_leaves_a_line_per_node(tmp_path: Path) -> None:

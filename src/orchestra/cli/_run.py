@@ -187,7 +187,11 @@ def _at(state: RunState) -> str:
 def _last_lines(state: RunState, result: Result | None, colour: bool) -> list[str]:
     took = f"{state.steps} node{'s' if state.steps != 1 else ''} in {lasted(max(0, state.at - state.started_ms))}"
     if result is None:
-        where = f"at {_at(state)}, which was not done" if state.stage is not None else f"before {_at(state)}"
+        where = (
+            f"at {_at(state)}, which was not done"
+            if state.stage is not None
+            else f"before {_at(state) or 'it began'}"
+        )
         word = paint("paused", YELLOW, colour)
         return [f"{word}  {where} ({state.paused})", f"  {took}; everything up to there is recorded"]
     if result.good:

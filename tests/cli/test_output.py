@@ -1,0 +1,219 @@
+"""Where output goes and in which form (C1): full, closed and foreign outputs, JSON that is always JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from calls import PLAN, call, on_terminal, only_session, shell, slow
+
+WORDS = "Grüße 😀 日本語 …"
+STEERING = "a\x9b31mb\u202ec\x7fd\x1b[2J"
+COMMANDS = (
+    ("run", "p.dot", "--json"),
+    ("run", "p.dot", "--json-stream"),
+    ("log", "last", "--json"),
+    ("log", "last", "--json-stream"),
+    ("show", "last:0", "--json"),
+    ("status", "--json"),
+    ("status", "last", "--detail", "--json"),
+    ("compile", "p.dot", "--json"),
+    ("compile", "p.dot", "--format", "sarif"),
+)
+
+
+def pipeline(folder: Path, words: str = WORDS) -> None:
+    (folder / "p.dot").write_text(
+        f'digraph g {{ graph [goal="{words}"] start [shape=Mdiamond] exit [shape=Msquare]'
+        f' work [prompt="{words}"] start -> work -> exit }}'
+    )
+
+
+def failing(folder: Path) -> None:
+    """A script whose node fails for a reason that would steer a terminal."""
+    (folder / "s.yaml").write_text(f"nodes: {{work: [{{status: fail, reason: {json.dumps(STEERING)}}}]}}")
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_json_is_json_in_every_encoding(command: tuple[str, ...], encoding: str, tmp_path: Path) -> None:
+    pipeline(tmp_path)
+    call(tmp_path, "run", "p.dot", "-q")
+    done = call(tmp_path, *command, encoding=encoding)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines() if "--json-stream" in command else [done.stdout]
+    assert all(isinstance(json.loads(line), dict) for line in lines)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_json_gives_every_word_back(encoding: str, tmp_path: Path) -> None:
+    pipeline(tmp_path)
+    call(tmp_path, "run", "p.dot", "-q")
+    assert json.loads(call(tmp_path, "show", "last:0", "--json", encoding=encoding).stdout)["goal"] == WORDS
+
+
+def test_json_holds_what_a_node_said_without_steering_the_terminal(tmp_path: Path) -> None:
+    pipeline(tmp_path)
+    failing(tmp_path)
+    done = call(tmp_path, "run", "p.dot", "--simulate", "s.yaml", "--json")
+    assert not set(done.stdout) & set(STEERING) - set("a31mbcd[2J")
+    assert json.loads(done.stdout)["detail"] == STEERING
+
+
+def test_the_pipeline_written_back_is_utf8_whatever_the_terminal_is(tmp_path: Path) -> None:
+    pipeline(tmp_path)
+    done = call(tmp_path, "compile", "p.dot", "--format", "dot", encoding="ascii")
+    assert WORDS in done.stdout
+
+
+def test_an_invalid_pipeline_is_an_object_too(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text("digraph g { a }")
+    done = call(tmp_path, "run", "p.dot", "--json")
+    assert done.returncode == 3
+    data = json.loads(done.stdout)
+    assert data["exit_code"] == 3
+    assert {"start_node", "terminal_node"} <= {one["rule"] for one in data["diagnostics"]}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", str(PLAN), "--json", "--json-stream"),
+        ("log", "last", "--json", "--json-stream"),
+        ("compile", str(PLAN), "--json", "--format", "dot"),
+        ("run", str(PLAN), "-q", "-v"),
+    ],
+)
+def test_two_forms_at_once_are_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+    done = call(tmp_path, *command)
+    assert done.returncode == 2
+    assert not (tmp_path / "store").exists()
+
+
+# --- outputs that are not there --------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("orchestra --help", 7),
+        (f"orchestra compile {PLAN}", 7),
+        (f"orchestra compile {PLAN} --format dot", 7),
+        ("orchestra status", 7),
+        (f"orchestra run {PLAN} --json", 7),
+        (f"orchestra run {PLAN}", 0),
+        (f"orchestra run {PLAN} --json-stream", 0),
+    ],
+)
+def test_a_full_output_is_one_message_and_a_run_goes_on(command: str, code: int, tmp_path: Path) -> None:
+    done = shell(tmp_path, f"{command} > /dev/full")
+    assert done.returncode == code
+    assert done.stderr.count("standard output") >= 1
+    assert "internal" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+    if command.startswith("orchestra run"):
+        assert only_session(tmp_path)["phase"] == "completed"
+
+
+def test_closed_standard_streams_do_a_run_and_its_store_no_harm(tmp_path: Path) -> None:
+    done = shell(tmp_path, f"orchestra run {PLAN} <&- >&- 2>&-")
+    assert done.returncode == 0
+    assert only_session(tmp_path)["phase"] == "completed"
+    assert call(tmp_path, "doctor", "--deep").returncode == 0
+
+
+def test_a_message_that_nobody_can_read_keeps_its_exit_code(tmp_path: Path) -> None:
+    assert shell(tmp_path, "orchestra run nosuch.dot 2>&-").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["log last", "log last --json-stream", "status", f"compile {PLAN}", "explain"])
+def test_a_reader_that_leaves_is_no_failure(command: str, tmp_path: Path) -> None:
+    call(tmp_path, "run", str(PLAN), "-q")
+    done = shell(tmp_path, f"orchestra {command} | head -0; echo ${{PIPESTATUS[0]}}")
+    assert done.stdout == "0\n"
+    assert done.stderr == ""
+
+
+def test_a_working_directory_that_is_gone_is_named(tmp_path: Path) -> None:
+    for command in ("status", "compile -", f"run {PLAN}"):
+        done = shell(tmp_path, f"mkdir gone; cd gone; rmdir ../gone; orchestra {command} </dev/null")
+        assert done.returncode == 2
+        assert "working directory" in done.stderr
+
+
+# --- what is suggested ---------------------------------------------------------------------------
+
+
+def followed(folder: Path, done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The command that a run suggests last, followed."""
+    command = done.stdout.splitlines()[-1].partition(": ")[2]
+    return shell(folder, command, ORCHESTRA_CXDB_PATH="")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("p.dot",), ("sub/p.dot",), ("p.dot", "--config", "sub/orchestra.yaml"), ("p.dot", "--store", "it's a b/s")],
+)
+def test_the_command_that_a_run_suggests_finds_its_session(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for folder in (tmp_path, tmp_path / "sub"):
+        pipeline(folder)
+    (tmp_path / "sub" / "orchestra.yaml").write_text("cxdb: {path: mine}\n")
+    done = call(tmp_path, "run", *arguments, ORCHESTRA_CXDB_PATH="")
+    assert "work" in followed(tmp_path, done).stdout
+    assert followed(tmp_path, done).returncode == 0
+
+
+def test_a_run_in_memory_suggests_no_command_that_finds_nothing(tmp_path: Path) -> None:
+    pipeline(tmp_path)
+    done = call(tmp_path, "run", "p.dot", "--store", "memory")
+    assert done.returncode == 0
+    assert "orchestra status" not in done.stdout
+
+
+def test_a_store_that_is_a_file_is_not_an_empty_store(tmp_path: Path) -> None:
+    pipeline(tmp_path)
+    done = call(tmp_path, "status", "--store", "p.dot")
+    assert done.returncode == 6
+    assert "not a folder" in done.stderr
+
+
+@pytest.mark.parametrize("depth", ["²", "-1", "9" * 5000, "x"])
+def test_a_depth_that_is_no_number_is_named(depth: str, tmp_path: Path) -> None:
+    done = call(tmp_path, "show", f"last:{depth}")
+    assert done.returncode == 2
+    assert len(done.stderr) < 1000
+
+
+# --- the terminal --------------------------------------------------------------------------------
+
+
+def test_no_command_lets_a_node_steer_the_terminal(tmp_path: Path) -> None:
+    pipeline(tmp_path, words="a\x9bb")
+    failing(tmp_path)
+    shown = on_terminal(tmp_path, 80, "run", "p.dot", "--simulate", "s.yaml", "--plain", "--color", "never")
+    for command in (["status"], ["status", "last", "--detail"], ["log", "last"], ["show", "last"]):
+        shown += on_terminal(tmp_path, 80, *command, NO_COLOR="1")
+    shown += on_terminal(tmp_path, 80, "compile", "p.dot", "--format", "dot")
+    assert not set(shown) & {"\x1b", "\x9b", "\u202e", "\x7f"}
+
+
+def test_no_warning_is_shown_twice_where_a_node_cannot_be_run(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        "digraph g { start [shape=Mdiamond] exit [shape=Msquare] work [shape=parallelogram] start -> work -> exit }"
+    )
+    done = call(tmp_path, "run", "p.dot")
+    assert done.returncode == 3
+    assert done.stderr.count("[tool_command_on_tool_nodes]") == 1
+
+
+def test_a_quick_run_leaves_nothing_but_its_lines(tmp_path: Path) -> None:
+    shown = on_terminal(tmp_path, 80, "run", str(PLAN), "--simulate", str(slow(tmp_path, "0s")), NO_COLOR="1")
+    assert shown.count("✓ plan") == 1
+    assert "\x1b[?25h" in shown

@@ -1,0 +1,153 @@
+"""Stopping a run from outside (engine.md 8): each signal, at any moment, with a true record afterwards."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from calls import ORCHESTRA, PLAN, Terminal, begin, call, environment, only_session, slow
+
+ENDLESS = """digraph loop {
+    graph [max_steps=1000000]
+    start [shape=Mdiamond]
+    exit [shape=Msquare]
+    work [prompt="x"]
+    start -> work
+    work -> work [condition="context.done!=1"]
+    work -> exit [condition="context.done=1"]
+}
+"""
+
+
+def run(folder: Path, *args: str, program: list[str] = ORCHESTRA) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*program, "run", *args],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("delay", [0.08, 0.15, 0.25, 0.4, 0.6])
+def test_an_interrupt_at_any_moment_leaves_nothing_that_looks_crashed(delay: float, tmp_path: Path) -> None:
+    process = run(tmp_path, str(PLAN), "--simulate", str(slow(tmp_path, "1s")))
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode in (130, -signal.SIGINT)  # the latter: still loading modules
+    listed = json.loads(call(tmp_path, "status", "--json").stdout)["sessions"]
+    assert [session["phase"] for session in listed] in ([], ["paused"])
+    if listed:
+        assert "paused" in out
+        assert "Traceback" not in err
+
+
+def test_a_run_that_never_waits_is_paused_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(ENDLESS)
+    process = run(tmp_path, "p.dot")
+    assert process.stdout is not None
+    for _ in range(20):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert only_session(tmp_path)["phase"] == "paused"
+
+
+def test_an_interrupt_before_the_first_node_says_so(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, 80, "run", str(PLAN), "--simulate", str(slow(tmp_path)), NO_COLOR="1")
+    terminal.until("session")
+    terminal.press("\x03\x03")
+    assert terminal.ended() == 130
+    assert re.search(r"paused  (before|at) \w+", terminal.shown)
+
+
+def test_a_third_interrupt_leaves_at_once(tmp_path: Path) -> None:
+    process = begin(tmp_path)
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert only_session(tmp_path)["phase"] in {"paused", "crashed"}
+
+
+def test_an_interrupt_ends_the_wait_before_another_attempt(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        "digraph g { start [shape=Mdiamond] exit [shape=Msquare]"
+        ' work [prompt="x", max_retries=3, retry_policy=patient] start -> work -> exit }'
+    )
+    (tmp_path / "s.yaml").write_text("nodes: {work: [{status: retry, reason: busy}]}")
+    process = run(tmp_path, "p.dot", "--simulate", "s.yaml")
+    assert process.stdout is not None
+    while "attempt 1" not in process.stdout.readline():
+        pass
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert time.monotonic() - begun < 1.0
+    assert process.returncode == 130
+    assert (only_session(tmp_path)["phase"], only_session(tmp_path)["node"]) == ("paused", "work")
+
+
+def test_what_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -> None:
+    process = run(tmp_path, str(PLAN), "--simulate", str(slow(tmp_path, "1s")), program=["nohup", *ORCHESTRA])
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert only_session(tmp_path)["phase"] == "completed"
+
+
+# --- on a terminal -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_ctrl_c_says_what_it_does_and_what_another_one_would_do(columns: int, tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, columns, "run", str(PLAN), "--simulate", str(slow(tmp_path)), NO_COLOR="1")
+    terminal.until("(1 done)")
+    terminal.press("\x03")
+    terminal.until("Ctrl-C again")
+    terminal.until("interrupts it")
+    terminal.press("\x03")
+    assert terminal.ended() == 130
+    session = only_session(tmp_path)
+    assert (session["phase"], session["node"]) == ("paused", "plan")
+    assert "paused" in terminal.shown
+    assert f"{session['session']} --detail" in terminal.shown
+
+
+def test_a_terminal_that_closes_pauses_the_run(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, 80, "run", str(PLAN), "--simulate", str(slow(tmp_path)))
+    terminal.until("(1 done)")
+    terminal.close()
+    assert terminal.exit_code() == 130
+    assert only_session(tmp_path)["phase"] == "paused"
+    assert not list((tmp_path / "home").rglob("reports/*"))
+
+
+def test_a_job_in_the_background_runs_on_and_writes_lines(tmp_path: Path) -> None:
+    script = slow(tmp_path, "300ms")
+    shell = Terminal(tmp_path, 80, program=["bash", "--norc", "--noprofile", "-i"], PS1="$ ")
+    shell.press(f"{' '.join(ORCHESTRA)} run {PLAN} --simulate {script} &\n")
+    shown = shell.until("completed")
+    shell.press("exit\n")
+    shell.ended()
+    assert "\x1b[?25l" not in shown  # no live view over the shell's own line
+    assert "Stopped" not in shown
+
+
+def test_ctrl_c_before_anything_began_is_silent(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, 80, "run", "-")
+    time.sleep(1.0)
+    terminal.press("\x03")
+    assert terminal.ended() in (130, -signal.SIGINT)
+    assert "Traceback" not in terminal.shown
