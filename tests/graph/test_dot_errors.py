@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestra.errors import Diagnostic, Severity, Source
 from orchestra.graph.dot import decode, parse
@@ -311,6 +313,27 @@ def test_bytes_that_are_no_utf_8_text_are_refused_where_they_stand(data: bytes, 
     _, [found] = decode("p.dot", data)
     assert found.span is not None
     assert (found.span.line, found.span.column) == at
+
+
+MARKS = "{}[]();,=:.+-<>\"'`#/\\$&|\n\t\r \0\u00a0\u200b“”→"
+PIECES = """-> -- /* */ // => "x" <<b> digraph graph node edge subgraph strict a label= x=1 [k=v] b->c max_retries=x -1"""
+WORDS = st.sampled_from([*MARKS, *PIECES.split(), "\n#", '"a\nb="'])
+
+
+@given(
+    st.text(alphabet=st.characters(), max_size=60)
+    | st.lists(WORDS, max_size=40).map(" ".join)
+    | st.lists(WORDS).map("".join)
+)
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_read_or_refused_with_places_inside_it(body: str) -> None:
+    for text in (body, f"digraph g {{ {body} }}", f"digraph g {{ a [{body}] }}"):
+        graph, found = parse(Source("p.dot", text))
+        assert graph is not None or found
+        for diagnostic in found:
+            assert diagnostic.span is not None
+            assert 0 <= diagnostic.span.start < diagnostic.span.end <= max(len(text), 1)
+            assert diagnostic.message
 
 
 # --- what would take too long ----------------------------------------------------------------------
