@@ -114,7 +114,7 @@ class Asking:
                 refused = refused + (not used) if lost.connected else 0
                 if refused >= REFUSALS:
                     raise SessionNotFound(f"no {what}") from lost
-                if not used:
+                if not (lost.connected and used):
                     await patience.wait(lost)
 
     def lost(self) -> None:

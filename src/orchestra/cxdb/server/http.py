@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -62,7 +63,7 @@ class Answer:
 class Stream:
     """An answer that goes on; each piece is sent as it comes."""
 
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncGenerator[bytes, None]
     kind: str
 
 
@@ -142,7 +143,7 @@ async def _exchange(
     except Malformed as error:
         answer = error_answer(error)
     if isinstance(answer, Stream):
-        await _stream(writer, answer, guard.headers(request))
+        await _stream(answer, guard.headers(request), reader, writer)
         return False
     await _send(writer, answer, guard.headers(request), stay=stay, bare=request.method == "HEAD")
     return stay
@@ -254,7 +255,10 @@ async def _send(
         await writer.drain()
 
 
-async def _stream(writer: asyncio.StreamWriter, stream: Stream, more: Mapping[str, str]) -> None:
+async def _stream(
+    stream: Stream, more: Mapping[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Send pieces until there are no more or nobody listens; an empty one only looks whether somebody does."""
     headers = {
         "Content-Type": stream.kind,
         "Cache-Control": "no-cache",
@@ -263,7 +267,11 @@ async def _stream(writer: asyncio.StreamWriter, stream: Stream, more: Mapping[st
         "Transfer-Encoding": "chunked",
     }
     writer.write(_head(200, headers))
-    async for piece in stream.pieces:
-        async with asyncio.timeout(STALLED_SECONDS):
-            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-            await writer.drain()
+    async with aclosing(stream.pieces) as pieces:
+        async for piece in pieces:
+            if reader.at_eof() or writer.is_closing():
+                return
+            if piece:
+                async with asyncio.timeout(STALLED_SECONDS):
+                    writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                    await writer.drain()

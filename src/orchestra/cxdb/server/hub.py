@@ -112,7 +112,8 @@ class Reader:
                 return
             self._told.clear()
             try:
-                await asyncio.wait_for(self._told.wait(), idle)
+                async with asyncio.timeout(idle):
+                    await self._told.wait()
             except TimeoutError:
                 yield None
 

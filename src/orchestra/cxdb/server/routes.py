@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 import msgspec
 from blake3 import blake3
@@ -234,7 +234,7 @@ async def _events(core: Core, _request: Request) -> Stream:
     return Stream(pieces=_told(core), kind="text/event-stream")
 
 
-async def _told(core: Core) -> AsyncIterator[bytes]:
+async def _told(core: Core) -> AsyncGenerator[bytes, None]:
     core.listen()
     reader = Reader()
     core.events.readers.add(reader)
@@ -248,9 +248,9 @@ async def _told(core: Core) -> AsyncIterator[bytes]:
                 continue
             await core.pump()
             quiet += POLL_SECONDS
-            if quiet >= HEARTBEAT_SECONDS:
-                quiet = 0.0
-                yield b":heartbeat\n\n"
+            beat = quiet >= HEARTBEAT_SECONDS
+            quiet = 0.0 if beat else quiet
+            yield b":heartbeat\n\n" if beat else b""
     finally:
         core.events.readers.discard(reader)
 

@@ -1,0 +1,219 @@
+"""Servers that go away, come back, come back empty, or never were there (S3, S20, S21)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from test_remote_cuts import BATCHES, EXPECTED, new, place_of, session
+from wire_client import served
+from wire_proxy import Proxy, through
+
+from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.store import RemoteStore
+from orchestra.cxdb.server.backing import Backing, ServedEmbedded, ServedMemory
+from orchestra.cxdb.server.http import Guard
+from orchestra.cxdb.server.serve import Addresses, serving
+from orchestra.errors import SessionNotFound, StoreError, StoreFull, StoreUnreachable
+from orchestra.ports import NewTurn, Turn
+
+
+def again(store: Backing, at: Addresses) -> object:
+    """A server at the same addresses."""
+    return serving(store, bind=(at.host, at.port), http_bind=(at.http_host, at.http_port), guard=Guard())
+
+
+async def test_a_server_that_is_not_there_is_named_with_what_to_do() -> None:
+    async with serving(ServedMemory(), guard=Guard()) as at:
+        pass
+    store = RemoteStore(place_of(at), patience=0.1)
+    with pytest.raises(StoreUnreachable) as told:
+        await store.create()
+    assert str(at.port) in told.value.message
+    assert "orchestra cxdb serve" in told.value.fix
+    with pytest.raises(StoreUnreachable):
+        await store.contexts()
+    assert len((await store.health()).findings) == 1
+
+
+async def test_patience_is_kept() -> None:
+    async with serving(ServedMemory(), guard=Guard()) as at:
+        pass
+    began = time.monotonic()
+    with pytest.raises(StoreUnreachable):
+        await RemoteStore(place_of(at), patience=1.0).create()
+    assert 0.5 < time.monotonic() - began < 5
+
+
+async def test_a_run_waits_for_a_server_that_is_started_again(tmp_path: Path) -> None:
+    folder = ServedEmbedded.open(tmp_path)
+    async with serving(folder, guard=Guard()) as at:
+        store = RemoteStore(place_of(at), patience=20)
+        context = (await store.create()).context_id
+        await store.append(context, [new(b"before")])
+    await folder.close()
+    waiting = asyncio.get_running_loop().create_task(store.append(context, [new(b"a"), new(b"b")]))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    folder = ServedEmbedded.open(tmp_path)
+    async with again(folder, at):
+        await asyncio.wait_for(waiting, 10)
+        assert [turn.payload for turn in await store.turns(context)] == [b"before", b"a", b"b"]
+        await store.close()
+    await folder.close()
+
+
+async def test_a_server_started_again_all_the_while_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    folder = ServedEmbedded.open(tmp_path)
+    async with serving(folder, guard=Guard()) as at:
+        pass
+    store = RemoteStore(place_of(at), patience=30)
+    working = asyncio.get_running_loop().create_task(session(store))
+    while not working.done():
+        async with again(folder, at):
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.01)
+    chain = await folder.turns(await working, limit=1000)
+    assert [turn.payload for turn in chain] == EXPECTED
+    await store.close()
+    await folder.close()
+
+
+async def lost(first: list[NewTurn], second: list[NewTurn]) -> StoreError:
+    """What an append says when the server came back with other turns than it had."""
+    async with serving(ServedMemory(), guard=Guard()) as at:
+        store = RemoteStore(place_of(at), patience=5)
+        context = (await store.create()).context_id
+        await store.append(context, first)
+    other = ServedMemory()
+    if second:
+        await other.create()
+        await other.append(1, second)
+    async with again(other, at):
+        with pytest.raises(StoreUnreachable) as told:
+            await store.append(context, [new(b"after")])
+        if second:
+            assert [turn.payload for turn in await other.turns(1)] == [turn.payload for turn in second]
+        await store.close()
+    return told.value
+
+
+@pytest.mark.parametrize(
+    "second",
+    [[], [new(b"x")], [new(b"x"), new(b"y")], [new(b"x"), new(b"y"), new(b"z")]],
+    ids=["empty", "shorter", "as long", "longer"],
+)
+async def test_a_server_that_came_back_without_its_turns_is_recognised(second: list[NewTurn]) -> None:
+    error = await lost([new(b"a"), new(b"b")], second)
+    assert "lost data" in error.message
+
+
+async def test_two_writers_of_one_context_get_their_own_turns() -> None:
+    async with serving(ServedMemory(), guard=Guard()) as at:
+        one, two = RemoteStore(place_of(at)), RemoteStore(place_of(at))
+        context = (await one.create()).context_id
+
+        async def write(store: RemoteStore, name: bytes) -> list[Turn]:
+            found: list[Turn] = []
+            for number in range(30):
+                found += await store.append(context, [new(b"%s %d" % (name, number)), new(b"%s!" % name)])
+            return found
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(write(one, b"one")), group.create_task(write(two, b"two"))]
+        written = sorted((turn for task in tasks for turn in task.result()), key=lambda turn: turn.turn_id)
+        assert await one.turns(context, limit=1000) == written
+        await one.close()
+        await two.close()
+
+
+async def test_a_token_lets_us_in() -> None:
+    async with serving(ServedMemory(), guard=Guard(token="secret")) as at:
+        place = place_of(at)
+        named = Place(
+            host=place.host, port=place.port, http_host=place.http_host, http_port=place.http_port, token="secret"
+        )
+        store = RemoteStore(named, patience=2)
+        await session(store)
+        assert len(await store.contexts()) == 2
+        await store.close()
+        with pytest.raises(StoreError):
+            await RemoteStore(place, patience=0.2).create()
+
+
+async def test_a_poisoned_registry_is_diagnosed_and_runs_stay_readable() -> None:
+    async with served() as client:
+        store = RemoteStore(place_of(client.at), patience=2)
+        bad = b'{"registry_version":1,"bundle_id":"x","types":{"other.T":{"versions":{"1":{"fields":{"1":'
+        bad += b'{"name":"e","type":"u32","enum":"nowhere"}}}}}}}'
+        with pytest.raises(StoreError, match="refuses the types"):
+            await store.publish_types("x", bad)
+        await store.publish_types("ok", b'{"registry_version":1,"bundle_id":"ok"}')
+        await session(store)
+        await store.close()
+
+
+async def test_a_batch_of_twenty_turns_costs_about_one_round_trip() -> None:
+    async with serving(ServedMemory(), guard=Guard()) as at:
+        proxy = Proxy(at.host, at.port, delay=0.01)
+        async with through(proxy) as (host, port):
+            place = place_of(at)
+            store = RemoteStore(
+                Place(host=host, port=port, http_host=place.http_host, http_port=place.http_port), patience=5
+            )
+            context = (await store.create()).context_id
+            await store.append(context, [new(b"warm")])
+            costs = []
+            for count in (1, 20):
+                began = time.monotonic()
+                for _ in range(5):
+                    await store.append(context, [new(b"x" * 300)] * count)
+                costs.append(time.monotonic() - began)
+            await store.close()
+        assert costs[1] < 1.5 * costs[0]
+
+
+async def test_a_large_batch_goes_in_parts() -> None:
+    async with serving(ServedMemory(), guard=Guard()) as at:
+        store = RemoteStore(place_of(at), patience=5)
+        context = (await store.create()).context_id
+        payloads = [bytes([number]) * 9_000_000 for number in range(8)]
+        added = await store.append(context, [new(payload) for payload in payloads], blobs=[b"b" * 9_000_000])
+        assert [turn.depth for turn in added] == list(range(8))
+        assert [turn.payload for turn in await store.turns(context)] == payloads
+        await store.close()
+
+
+async def test_a_long_batch_does_not_stop_halfway() -> None:
+    async with serving(ServedMemory(), guard=Guard()) as at:
+        store = RemoteStore(place_of(at), patience=5)
+        context = (await store.create()).context_id
+        added = await store.append(context, [new(b"%d" % number) for number in range(5000)])
+        assert [turn.turn_id for turn in added] == list(range(1, 5001))
+        assert len(await store.turns(context, limit=10_000)) == 5000
+        await store.close()
+
+
+async def test_what_the_server_cannot_take_is_told_as_such(tmp_path: Path) -> None:
+    await _made(tmp_path)
+    reader = ServedEmbedded.open(tmp_path, read_only=True)
+    async with serving(reader, guard=Guard()) as at:
+        store = RemoteStore(place_of(at), patience=1)
+        with pytest.raises(StoreFull):
+            await store.create()
+        with pytest.raises(StoreFull):
+            await store.append(1, [new(b"x")])
+        with pytest.raises(SessionNotFound):
+            await store.head(9)
+        assert len(await store.turns(1)) == len(BATCHES[0])
+        await store.close()
+    await reader.close()
+
+
+async def _made(path: Path) -> None:
+    store = ServedEmbedded.open(path)
+    await store.create()
+    await store.append(1, [new(payload) for payload in BATCHES[0]])
+    await store.close()
