@@ -112,6 +112,17 @@ def test_the_nearest_word_is_never_the_word_itself() -> None:
     assert nearest("box", []) is None
 
 
+@pytest.mark.parametrize("share", ["0", "0.5", "1", '"1e-1"'])
+def test_a_quorum_is_a_share(share: str) -> None:
+    assert read(f"digraph g {{ a [quorum={share}] }}").nodes["a"].has("quorum")
+
+
+@pytest.mark.parametrize("share", ["1.5", "-0.1", "half", "9" * 400, '"nan"'])
+def test_what_is_no_share_is_no_quorum(share: str) -> None:
+    _graph, found = parse(Source("g.dot", f"digraph g {{ a [quorum={share}] }}"))
+    assert [d.rule for d in found] == ["attribute_type"]
+
+
 # --- reading attributes from a graph -----------------------------------------------------------------------
 
 

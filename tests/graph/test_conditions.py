@@ -360,7 +360,7 @@ def test_operators_mean_what_they_mean(a: str, b: str) -> None:
 
 @given(st.text(st.characters(), max_size=20))
 def test_a_quoted_literal_stands_for_its_text(text: str) -> None:
-    written = text.replace("\\", "\\\\").replace('"', '\\"')
+    written = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     assert holds(f'value="{written}"', value=text)
 
 

@@ -64,12 +64,14 @@ def _integer(entry: Entry, text: str) -> int:
     return value
 
 
-def _float(_entry: Entry, text: str) -> float:
+def _float(entry: Entry, text: str) -> float:
     if not FLOAT.fullmatch(text):
         raise Misfit("a number such as 0.5")
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise Misfit("a number that is not that large")
+    if entry.minimum is not None and entry.maximum is not None and not entry.minimum <= value <= entry.maximum:
+        raise Misfit(f"a number from {entry.minimum} to {entry.maximum}")
     return value
 
 
