@@ -20,6 +20,7 @@ FRAME = "digraph g {\n  start [shape=Mdiamond]\n  exit [shape=Msquare]\n%s\n  st
 IN_A_GRAPH = [
     ("  a -> b = 5", "4:10", ["="]),
     ("  my-key = 5", "4:3", ["my-key"]),
+    ('  "my key" = 5', "4:3", ['"my key"']),
     ("  -1x = 5", "4:3", ["-1x"]),
     ("  Node [label=x]", "4:3", ["Node"]),
     ("  a -> Graph", "4:8", ["Graph"]),
@@ -316,7 +317,7 @@ def test_bytes_that_are_no_utf_8_text_are_refused_where_they_stand(data: bytes, 
 
 
 MARKS = "{}[]();,=:.+-<>\"'`#/\\$&|\n\t\r \0\u00a0\u200b“”→"
-PIECES = """-> -- /* */ // => "x" <<b> digraph graph node edge subgraph strict a label= x=1 [k=v] b->c max_retries=x -1"""
+PIECES = '-> -- /* */ // => "x" <<b> digraph graph node edge subgraph strict a label= x=1 [k=v] b->c weight=x -1'
 WORDS = st.sampled_from([*MARKS, *PIECES.split(), "\n#", '"a\nb="'])
 
 

@@ -137,7 +137,7 @@ class ListReader(ValueReader):
 
     def attribute(self, table: Table | None, found: Attributes) -> None:
         """Take one ``key=value``."""
-        start, word, bare = self.start, self.word, self.kind == "id"
+        start, bare = self.start, self.kind == "id"
         key = self.key()
         key_span = Span(self.source, start, self.before)
         if self.kind == "point" and self.word == ":":
@@ -147,17 +147,16 @@ class ListReader(ValueReader):
         elif not self.is_mark("="):
             self.no_equals(key, key_span, bare)
             return
-        if not KEY.fullmatch(key):
-            legal = legal_id(key)
-            self.error(
-                f"a key is a name, or names with points between: not {quoted(word)}",
-                fix=f"write {legal}",
-                start=start,
-                end=key_span.end,
-            )
+        self.legal_key(key, key_span)
         taken = self.value(key, table)
         if taken is not None:
             self.take(found, key, key_span, *taken, table)
+
+    def legal_key(self, key: str, span: Span) -> None:
+        """Note a quoted key that is none (L4)."""
+        if not KEY.fullmatch(key):
+            message = f"a key is a name, or names with points between: not {quoted(span.text)}"
+            self.error(message, fix=f"write {legal_id(key)}", start=span.start, end=span.end)
 
     def no_equals(self, key: str, key_span: Span, bare: bool) -> None:
         """A key without ``=``: a text that its own quote ended, words without quotes, or a key alone."""

@@ -227,6 +227,7 @@ class Parser(FrameReader):
             self.error(f"{key!r} has no value", fix=f"write {key} = …", start=start, end=key_span.end)
             self.advance()
             return
+        self.legal_key(key, key_span)
         table = GRAPH if self.scope.parent is None else None
         taken = self.value(key, table)
         if taken is not None:
