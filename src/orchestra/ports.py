@@ -230,5 +230,5 @@ class AgentTask:
 class CodergenBackend(Protocol):
     """How a codergen node's prompt becomes an answer: a model, a CLI agent, a script."""
 
-    async def run(self, task: AgentTask) -> str | Outcome:
-        """The answer's text, which counts as success, or a whole outcome."""
+    async def run(self, task: AgentTask) -> str | Outcome | None:
+        """The answer's text, which counts as success, or a whole outcome; None where there is nothing to report."""

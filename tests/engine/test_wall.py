@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestra.engine.sessions import load_state
+from orchestra.engine.sessions import history, load_state
+from orchestra.engine.stage import WORDS
 from orchestra.errors import (
     ConditionError,
     ConfigError,
@@ -20,7 +21,8 @@ from orchestra.errors import (
     Transient,
 )
 from orchestra.graph.model import Graph, Node
-from orchestra.ports import Handler, Scope
+from orchestra.handlers.codergen import Codergen
+from orchestra.ports import AgentTask, Handler, Scope
 from orchestra.run.context import Context
 from orchestra.run.events import StageFailed, StageRetrying
 from orchestra.run.outcome import Outcome, Status
@@ -203,6 +205,48 @@ async def test_an_edge_that_a_handler_chose_and_does_not_have_fails_the_run() ->
     assert session.result is not None
     assert not session.result.good
     assert "a->nowhere" in session.result.text
+
+
+class Unshowable(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+
+async def test_a_report_that_cannot_even_be_shown_fails_its_node() -> None:
+    for field, value in (("status", Unshowable("success")), ("suggested_next_ids", [5, Unshowable("x")])):
+        session = await ran("a start -> a -> exit", more={"codergen": reporting(**{field: value})})
+        assert field in failure(session).failure_reason
+
+
+async def test_a_secret_that_a_cut_would_halve_is_found_before_the_cut() -> None:
+    secret = "s3cret-" + "x" * 40
+    for field in ("notes", "preferred_label", "failure_reason"):
+        long = "w" * (WORDS - 20) + secret + "w" * 100
+        session = await ran(
+            "a start -> a -> exit",
+            more={"codergen": reporting(**{field: long, "context_updates": {"graph." + "k" * 185 + secret: 1}})},
+            secrets={"TOKEN": secret},
+        )
+        assert "s3cret" not in str([turn.payload for turn in await history(session.store, session.context_id)])
+
+
+class Silent:
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    async def run(self, task: AgentTask) -> Any:
+        return self.answer
+
+
+async def test_a_backend_that_says_nothing_reports_nothing_and_one_that_says_no_text_has_failed() -> None:
+    text = "a [auto_status=true] start -> a -> exit"
+    session = await ran(text, more={"codergen": Codergen(Silent(None))})
+    assert session.result is not None
+    assert session.result.good
+    session = await ran(text, more={"codergen": Codergen(Silent(5))})
+    assert "int" in failure(session).failure_reason
 
 
 # --- types of ours ----------------------------------------------------------------------------------

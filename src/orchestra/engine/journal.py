@@ -61,7 +61,7 @@ class Journal:
         self._epoch = epoch
         self._sequence = state.sequence if state.epoch == epoch else 0
         self._clock = clock
-        self._redactor = redactor
+        self.redactor = redactor
         self._listeners = list(listeners)
         self._kept: list[Recorded] = []
         self._turns: list[NewTurn] = []
@@ -71,7 +71,7 @@ class Journal:
 
     def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
         """Fold an event, secrets removed, and keep it for the next batch."""
-        event, blobs = externalize(redacted(event, self._redactor))
+        event, blobs = externalize(redacted(event, self.redactor))
         self._sequence += 1
         meta = Meta(session=self._session, epoch=self._epoch, sequence=self._sequence, at=self._clock.now_ms())
         if isinstance(event, CheckpointSaved) and self._bytes > max(WHOLE_EVERY, WHOLE_FACTOR * self._whole_size):

@@ -142,7 +142,7 @@ class Runner:
         own = self._handlers.own_keys.get(kind, frozenset())
         if kind != "conditional":
             outcome = spoken(self._graph, node, outcome)
-        outcome, updates, warnings = admitted(node, outcome, own)
+        outcome, updates, warnings = admitted(node, outcome, own, self._journal.redactor)
         for warning in warnings:
             self._journal.record(warning)
         if kind != "conditional" and outcome.status in (Status.RETRY, Status.FAIL):

@@ -18,6 +18,7 @@ from orchestra.run.context import Context, reserved
 from orchestra.run.events import ContextValue, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
 from orchestra.run.plain import clean, plain_json
+from orchestra.run.secrets import Redactor
 from orchestra.run.steps import Execute
 
 _TERMINAL = (
@@ -30,6 +31,9 @@ _TERMINAL = (
     Terminal,
 )
 """Exceptions that another attempt would meet again: a missing file or command, configuration (E20)."""
+
+KEY_SHOWN = 200
+"""Characters of a context key that a message shows."""
 
 WORDS = 4096
 """Characters of a reason, a remark or a label that are kept: they stand in the state, which stays small (S17)."""
@@ -180,11 +184,11 @@ def _malformed(outcome: Any) -> str:
     if not isinstance(outcome, Outcome):
         return f"the handler reported a {type(outcome).__name__}, not an Outcome"
     found: Any = outcome
-    for (name, kinds), value in zip(_FORMS.items(), astuple(outcome), strict=True):
+    for (name, kinds), value in zip(_FORMS.items(), astuple(outcome), strict=False):
         if type(value) not in kinds and not isinstance(value, kinds):
-            return f"the handler reported {value!r} as its {name}"
+            return f"the handler reported a {type(value).__name__} as its {name}"
     if not all(isinstance(node_id, str) for node_id in found.suggested_next_ids):
-        return f"the handler reported {found.suggested_next_ids!r} as its suggested_next_ids"
+        return "the handler reported suggested_next_ids that are no texts"
     if found.word and found.status is not Status.SUCCESS:
         return f"the handler reported the word {found.word!r} with the status {found.status.value}"
     if not 0 <= found.retry_after < LONGEST_WAIT:
@@ -210,22 +214,25 @@ LONGEST_WAIT = 365 * 24 * 3600
 """Seconds; a provider that asks for more is not believed."""
 
 
-def _words(text: str) -> str:
-    """A text that a handler reported as it is recorded: in clean Unicode and of a bounded length."""
+def _words(text: str, redactor: Redactor, most: int = WORDS) -> str:
+    """A text that a handler reported as it is recorded: in clean Unicode and of a bounded length.
+
+    Secrets are looked for before it is cut: half of one would not be recognised afterwards (S18).
+    """
     text = clean(text)
-    return text if len(text) <= WORDS else f"{text[:WORDS]}… ({len(text)} characters)"
+    return text if len(text) <= most else f"{redactor.text(text)[:most]}… ({len(text)} characters)"
 
 
-def _recordable(outcome: Outcome) -> Outcome:
+def _recordable(outcome: Outcome, redactor: Redactor) -> Outcome:
     """The same outcome in words that can be recorded."""
     return replace(
         outcome,
-        word=_words(outcome.word),
-        edge=_words(outcome.edge),
-        preferred_label=_words(outcome.preferred_label),
-        notes=_words(outcome.notes),
-        failure_reason=_words(outcome.failure_reason),
-        suggested_next_ids=tuple(map(clean, outcome.suggested_next_ids)),
+        word=_words(outcome.word, redactor),
+        edge=_words(outcome.edge, redactor),
+        preferred_label=_words(outcome.preferred_label, redactor),
+        notes=_words(outcome.notes, redactor),
+        failure_reason=_words(outcome.failure_reason, redactor),
+        suggested_next_ids=tuple([_words(wanted, redactor) for wanted in outcome.suggested_next_ids]),
     )
 
 
@@ -237,26 +244,29 @@ def spoken(graph: Graph, node: Node, outcome: Outcome) -> Outcome:
 
 
 def admitted(
-    node: Node, outcome: Outcome, own: frozenset[str]
+    node: Node, outcome: Outcome, own: frozenset[str], redactor: Redactor
 ) -> tuple[Outcome, dict[str, Json], list[WarningRaised]]:
     """The outcome as it is recorded, its context updates made plain, and warnings for the keys that were dropped.
 
     ``own`` are the roots of reserved keys that the node's handler writes itself. An update that is no JSON
     value fails the node: a value silently changed would be worse.
     """
-    outcome = _recordable(outcome)
+    outcome = _recordable(outcome, redactor)
     given: Mapping[Any, object] = outcome.context_updates
     updates: dict[str, Json] = {}
     warnings: list[WarningRaised] = []
     for key, value in given.items():
         if not isinstance(key, str):
-            return failed(f"context update {key!r}: its key is no text", FailureClass.TERMINAL), {}, warnings
+            reason = f"a context update has a key of type {type(key).__name__}; keys are texts"
+            return failed(reason, FailureClass.TERMINAL), {}, warnings
         if reserved(key) and key.partition(".")[0] not in own:
-            message = f"{node.id} may not write {key!r}, which belongs to the engine: the update was dropped"
+            shown = repr(_words(key, redactor, KEY_SHOWN))
+            message = f"{node.id} may not write {shown}, which belongs to the engine: the update was dropped"
             warnings.append(WarningRaised(message=message, rule="reserved_key", node=node.id))
             continue
         try:
             updates[clean(key)] = plain_json(value)
         except ValueError as error:
-            return failed(f"context update {key!r}: {error}", FailureClass.TERMINAL), {}, warnings
+            shown = repr(_words(key, redactor, KEY_SHOWN))
+            return failed(f"context update {shown}: {error}", FailureClass.TERMINAL), {}, warnings
     return outcome, updates, warnings

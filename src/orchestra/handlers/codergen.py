@@ -19,14 +19,16 @@ class Codergen:
 
     backend: CodergenBackend
 
-    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
+    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
         """The backend's outcome; plain text is success (Attractor 4.5). The prompt is the label where none is."""
         prompt = node.text("prompt") or node.label
         scope.prompt(prompt)
         answer = await self.backend.run(
             AgentTask(node=node, graph=graph, prompt=prompt, context=context, scope=scope)
         )
-        if isinstance(answer, Outcome):
+        if answer is None or isinstance(answer, Outcome):
             return answer
+        if not isinstance(answer, str):
+            raise TypeError(f"the backend answered with a {type(answer).__name__}, neither text nor an Outcome")
         scope.response(answer)
         return Outcome(status=Status.SUCCESS)

@@ -192,7 +192,7 @@ class CheckpointSaved:
     next_node: str = tag(11, "string", "the node that comes next, empty at the end", default="")
     completed: int = tag(12, "u64", "nodes executed so far")
     visit: int = tag(13, "u32", "how often the current node has been entered", default=1)
-    retries: int = tag(14, "u32", "retries that its last visit used", default=0)
+    retries: int = tag(14, "u32", "its retry count, 0 again after a success", default=0)
     changes: Mapping[str, ContextValue] = tag(15, "json", "context changes, the response left out", default={})
     kind: str = tag(16, "string", "run", default="run")
     mailbox: int = tag(17, "u64", "context id of the session's mailbox")

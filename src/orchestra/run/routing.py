@@ -32,6 +32,7 @@ class Follow(Struct, frozen=True, kw_only=True):
     """Take an edge."""
 
     edge: Edge
+    key: str
     rule: int
     reason: str
 
@@ -83,14 +84,14 @@ class Candidate(Struct, frozen=True, kw_only=True):
         return plain
 
 
-def edge_key(graph: Graph, edge: Edge) -> str:
-    """A name for an edge that outlives edits elsewhere in the file: ``a->b``, ``a->b#2`` for the second."""
-    before = 0
-    for other in graph.outgoing(edge.source):
-        if other is edge:
-            break
-        before += other.target == edge.target
-    return f"{edge.source}->{edge.target}" + (f"#{before + 1}" if before else "")
+def edge_keys(graph: Graph, node_id: str) -> list[str]:
+    """Names for a node's edges that outlive edits elsewhere in the file: ``a->b``, ``a->b#2`` for the second."""
+    seen: dict[str, int] = {}
+    found = []
+    for edge in graph.outgoing(node_id):
+        seen[edge.target] = number = seen.get(edge.target, 0) + 1
+        found.append(f"{node_id}->{edge.target}" if number == 1 else f"{node_id}->{edge.target}#{number}")
+    return found
 
 
 def survey(
@@ -103,8 +104,7 @@ def survey(
         return resolve(key, shown, ended.preferred_label, context)
 
     found = []
-    for edge in graph.outgoing(ended.node):
-        key = edge_key(graph, edge)
+    for edge, key in zip(graph.outgoing(ended.node), edge_keys(graph, ended.node), strict=True):
         bound = edge.integer("max_visits")
         condition = edge.condition
         found.append(
@@ -142,7 +142,8 @@ def route(graph: Graph, ended: Ended, candidates: Sequence[Candidate]) -> Decisi
     if ended.status == "fail" and not ended.passing:
         return _failure(graph, ended, plain)
     if plain:
-        return Follow(edge=_best(plain).edge, rule=5, reason="the edge without a condition")
+        best = _best(plain)
+        return Follow(edge=best.edge, key=best.key, rule=5, reason="the edge without a condition")
     if not candidates:
         return Fail(rule=6, reason=ended.failure_reason or f"{ended.node} failed")
     return Fail(rule=6, reason=_nothing_applies(ended, candidates))
@@ -162,7 +163,7 @@ def _chosen(ended: Ended, candidates: Sequence[Candidate]) -> Follow | Fail:
             return Fail(rule=0, reason=f"{chosen}, which has used up its max_visits")
         if not candidate.holds:
             return Fail(rule=0, reason=f"{chosen}, whose condition does not hold")
-        return Follow(edge=candidate.edge, rule=0, reason="the handler chose it")
+        return Follow(edge=candidate.edge, key=candidate.key, rule=0, reason="the handler chose it")
     return Fail(rule=0, reason=f"{chosen}, which it does not have")
 
 
@@ -171,7 +172,7 @@ def _conditional(usable: Sequence[Candidate]) -> Follow | None:
     if not held:
         return None
     best = _best(held)
-    return Follow(edge=best.edge, rule=1, reason=f"{best.edge.condition.text} holds")
+    return Follow(edge=best.edge, key=best.key, rule=1, reason=f"{best.edge.condition.text} holds")
 
 
 def _labelled(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
@@ -180,7 +181,9 @@ def _labelled(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
         return None
     for candidate in plain:
         if normalize_label(candidate.edge.label) == wanted:
-            return Follow(edge=candidate.edge, rule=2, reason=f"preferred label {ended.preferred_label!r}")
+            return Follow(
+                edge=candidate.edge, key=candidate.key, rule=2, reason=f"preferred label {ended.preferred_label!r}"
+            )
     return None
 
 
@@ -188,7 +191,7 @@ def _suggested(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
     for wanted in ended.suggested_next_ids:
         for candidate in plain:
             if candidate.edge.target == wanted:
-                return Follow(edge=candidate.edge, rule=3, reason=f"the node suggested {wanted}")
+                return Follow(edge=candidate.edge, key=candidate.key, rule=3, reason=f"the node suggested {wanted}")
     return None
 
 
@@ -201,7 +204,7 @@ def _failure(graph: Graph, ended: Ended, plain: Sequence[Candidate]) -> Decision
     judges = [c for c in plain if graph.type_of(c.edge.target) == "conditional"]
     if judges:
         best = _best(judges)
-        return Follow(edge=best.edge, rule=4, reason=f"{best.edge.target} judges the failure")
+        return Follow(edge=best.edge, key=best.key, rule=4, reason=f"{best.edge.target} judges the failure")
     return Fail(rule=4, reason=ended.failure_reason or f"{ended.node} failed")
 
 

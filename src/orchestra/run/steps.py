@@ -11,7 +11,7 @@ from orchestra.graph.model import Graph
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import GOOD
 from orchestra.run.retry import attempts_of
-from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, edge_key, route, survey
+from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, route, survey
 from orchestra.run.state import Ended, NodeRecord, RunState
 
 GATE_RETURNS = 50
@@ -121,11 +121,11 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
     candidates = survey(graph, ended, context, state.edges)
     decision = route(graph, ended, candidates)
     match decision:
-        case Follow(edge=edge, rule=rule, reason=reason):
+        case Follow(edge=edge, key=key, rule=rule, reason=reason):
             return Advance(
                 source=ended.node,
                 target=edge.target,
-                edge=edge_key(graph, edge),
+                edge=key,
                 rule=rule,
                 reason=reason,
                 candidates=candidates,
