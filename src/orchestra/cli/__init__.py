@@ -17,6 +17,7 @@ COMMANDS = {
     "log": "orchestra.cli.log:log",
     "doctor": "orchestra.cli.doctor:doctor",
     "explain": "orchestra.cli.explain:explain",
+    "cxdb": "orchestra.cli.cxdb:cxdb",
 }
 """Every command and the function that declares it, in the order in which help lists them."""
 

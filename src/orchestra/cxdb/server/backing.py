@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -151,6 +152,13 @@ class ServedMemory(MemoryStore):
 
 class ServedEmbedded(EmbeddedStore):
     """The embedded store, served while other processes use it."""
+
+    @classmethod
+    def serve(cls, path: str | PathLike[str]) -> ServedEmbedded:
+        """Open a folder to serve it. Raises as ``open`` does."""
+        store = cls.open(path)
+        assert isinstance(store, ServedEmbedded)
+        return store
 
     async def append_at(
         self,

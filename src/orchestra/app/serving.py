@@ -1,0 +1,91 @@
+"""A store's folder, served as a CXDB server (S30)."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from orchestra.cxdb.server.backing import ServedEmbedded
+from orchestra.cxdb.server.http import Guard
+from orchestra.cxdb.server.serve import Addresses, serving
+from orchestra.errors import ConfigError, StoreError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What is served, where, and to whom; ``origins`` are web pages that may read the answers."""
+
+    folder: Path
+    bind: str
+    http: str
+    token_file: Path | None
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+
+def address(text: str) -> tuple[str, int]:
+    """``HOST:PORT``. Raises ``ConfigError``."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ConfigError(f"{text!r} is no address", fix="write it as HOST:PORT, such as 127.0.0.1:9009")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def token_in(file: Path | None) -> str | None:
+    """The token in a file: its first line. Raises ``ConfigError``."""
+    if file is None:
+        return None
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the token in {file}: {error}") from error
+    token = lines[0].strip() if lines else ""
+    if len(token) < 16:
+        raise ConfigError(f"the token in {file} has fewer than 16 characters", fix=f"openssl rand -hex 32 > {file}")
+    return token
+
+
+async def serve(what: Served, tell: Callable[[Addresses], None]) -> None:
+    """Serve until the process is told to stop. Raises ``ConfigError`` and ``StoreError``."""
+    bind, http_bind, token = address(what.bind), address(what.http), token_in(what.token_file)
+    for host, _ in (bind, http_bind):
+        if token is None and not is_local(host):
+            raise ConfigError(
+                f"{host} is reached from other machines, and anybody who reaches it can read and write",
+                fix="bind to 127.0.0.1, or name a token with --token-file",
+            )
+    guard = Guard(hosts=frozenset(what.hosts), origins=frozenset(what.origins), token=token)
+    store = ServedEmbedded.serve(what.folder)
+    try:
+        async with serving(store, bind=bind, http_bind=http_bind, guard=guard) as addresses:
+            tell(addresses)
+            await _told_to_stop()
+    except OSError as error:
+        raise StoreError(
+            f"cannot listen at {what.bind} and {what.http}: {error.strerror or error}",
+            fix="stop what listens there, or name other addresses with --bind and --http",
+        ) from error
+    finally:
+        await store.close()
+
+
+async def _told_to_stop() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,35 @@
+"""What ``orchestra cxdb serve`` does."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from orchestra.app.serving import Served
+from orchestra.app.serving import serve as serve_store
+from orchestra.cli._stores import settings_for
+from orchestra.cli._terminal import say
+from orchestra.cxdb.server.serve import Addresses
+from orchestra.errors import ConfigError
+
+
+def serve(
+    path: Path | None,
+    bind: str,
+    http: str,
+    token_file: Path | None,
+    hosts: tuple[str, ...],
+    origins: tuple[str, ...],
+    config: Path | None,
+) -> None:
+    """Serve until Ctrl-C."""
+    folder = path.absolute() if path is not None else settings_for(None, config).store
+    if folder is None:
+        raise ConfigError("a store in memory cannot be served", fix="name a folder with --path DIR")
+    what = Served(folder=folder, bind=bind, http=http, token_file=token_file, hosts=hosts, origins=origins)
+
+    def tell(at: Addresses) -> None:
+        say(f"serving {folder}")
+        say(f"binary {at.host}:{at.port}   http http://{at.http_host}:{at.http_port}   Ctrl-C stops")
+
+    asyncio.run(serve_store(what, tell))
