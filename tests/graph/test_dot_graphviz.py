@@ -58,7 +58,7 @@ BARE = [
     "human.default_choice=b",
     "a [human.timeout=5s]",
     "a [fidelity=summary:low]",
-    "x=gpt-5.2",
+    "a [x=gpt-mini]",
 ]
 
 
