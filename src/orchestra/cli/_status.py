@@ -15,8 +15,10 @@ from orchestra.cli._lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli._stores import exists, hint, reading, settings_for
 from orchestra.cli._terminal import coloured, lasted, one_line, paint, say, width
 from orchestra.config.settings import Settings
-from orchestra.engine.sessions import Row, event_of, find, history, rows, summarize
-from orchestra.ports import Store
+from orchestra.engine.gaps import legible
+from orchestra.engine.sessions import Row, event_of, find, rows, summarize
+from orchestra.errors import Damaged
+from orchestra.ports import Store, Turn
 from orchestra.run.events import EdgeSelected, Recorded
 from orchestra.run.state import RunState, fold
 from orchestra.run.views import ATTENTION, Phase, Summary
@@ -66,7 +68,34 @@ def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) ->
 
 
 async def _summaries(store: Store) -> list[Summary]:
-    return [await summarize(store, row) for row in await rows(store)]
+    return [await _summary(store, row) for row in await rows(store)]
+
+
+async def _summary(store: Store, row: Row) -> Summary:
+    """A session's row; one that is damaged says so, and hides none of the others (S8)."""
+    try:
+        return await summarize(store, row)
+    except Damaged as error:
+        return await _salvaged(store, row, error)
+
+
+async def _salvaged(store: Store, row: Row, error: Damaged) -> Summary:
+    """What can still be told of a session whose newest turns are damaged: it needs somebody to look."""
+    events = await _events(store, row)
+    state = fold(events)
+    return Summary(
+        session=row.session,
+        context_id=row.context_id,
+        pipeline=row.pipeline,
+        title=row.title,
+        phase=Phase.CRASHED,
+        node=state.stage.node if state.stage is not None else state.next_node,
+        detail=f"damaged: {error.message}",
+        steps=state.steps,
+        turns=(await store.head(row.context_id)).depth + 1,
+        started_ms=state.started_ms or row.created_ms,
+        last_ms=state.at or row.created_ms,
+    )
 
 
 def _data(summary: Summary) -> dict[str, Any]:
@@ -136,7 +165,7 @@ def _cut(text: str, room: int) -> str:
 
 async def _one(store: Store, name: str, detail: bool, aim: str, as_json: bool, colour: bool) -> int:
     row = await find(store, name)
-    summary = await summarize(store, row)
+    summary = await _summary(store, row)
     events = await _events(store, row) if detail else []
     state = fold(events)
     edges = {e.event.source: e.event for e in events if isinstance(e.event, EdgeSelected)}
@@ -163,7 +192,7 @@ async def _one(store: Store, name: str, detail: bool, aim: str, as_json: bool, c
 
 
 async def _events(store: Store, row: Row) -> list[Recorded]:
-    found = [event_of(turn) for turn in await history(store, row.context_id)]
+    found = [event_of(turn) for turn in await legible(store, row.context_id) if isinstance(turn, Turn)]
     return [event for event in found if isinstance(event, Recorded)]
 
 

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestra.cli._errors import STORE
 from orchestra.cli._json import SCHEMA, say_json
 from orchestra.cli._lines import described
 from orchestra.cli._stores import reading, settings_for
-from orchestra.cli._terminal import clock_time, many_lines, one_line, say
-from orchestra.engine.sessions import backwards, event_of, find, history
-from orchestra.errors import ConfigError, SessionNotFound
+from orchestra.cli._terminal import clock_time, complain, many_lines, one_line, say
+from orchestra.engine.gaps import Gap, Legible, legible
+from orchestra.engine.sessions import backwards, event_of, find
+from orchestra.errors import ConfigError, Damaged, SessionNotFound
 from orchestra.ports import Store, Turn
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, plain
@@ -49,16 +51,26 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
 
 
 async def _turn(store: Store, context_id: int, depth: int | None, name: str) -> Turn:
+    try:
+        found = await _at_depth(store, context_id, depth)
+    except Damaged:  # in the same page as the one that is asked for, perhaps
+        turns = await legible(store, context_id)
+        found = next((turn for turn in turns if turn.depth == (turns[-1].depth if depth is None else depth)), None)
+    if isinstance(found, Gap):
+        raise Damaged(f"turn {found.turn_id}: {found.reason}", fix="see what is affected: orchestra doctor --deep")
+    if found is None:
+        newest = (await store.head(context_id)).depth
+        raise SessionNotFound(f"session {name!r} has no turn at depth {depth}; the newest is {newest}")
+    return found
+
+
+async def _at_depth(store: Store, context_id: int, depth: int | None) -> Legible | None:
     async for page in backwards(store, context_id, 64 if depth is not None else 1):
         if depth is None:
             return page[-1]
         if page[0].depth <= depth:
-            for turn in page:
-                if turn.depth == depth:
-                    return turn
-            break
-    newest = (await store.head(context_id)).depth
-    raise SessionNotFound(f"session {name!r} has no turn at depth {depth}; the newest is {newest}")
+            return next((turn for turn in page if turn.depth == depth), None)
+    return None
 
 
 async def _whole(store: Store, turn: Turn) -> dict[str, Any]:
@@ -103,21 +115,29 @@ def show_log(session: str, *, store: str | None, config: Path | None, json: str)
     """Print every event of a session, oldest first."""
     settings = settings_for(store, config)
 
-    async def look(opened: Store) -> tuple[str, list[Turn]]:
+    async def look(opened: Store) -> tuple[str, list[Legible]]:
         row = await find(opened, session)
-        return row.session, await history(opened, row.context_id)
+        return row.session, await legible(opened, row.context_id)
 
     name, turns = asyncio.run(reading(settings, look, session, flag=store))
     if json:
         _json_log(name, turns, stream=json == "stream")
-        return 0
+        return _readable(turns)
     longest = len(str(turns[-1].depth)) if turns else 1
-    for turn in turns:
-        say(_line(turn, longest))
-    return 0
+    say("\n".join(_line(turn, longest) for turn in turns))
+    return _readable(turns)
 
 
-def _json_log(name: str, turns: list[Turn], *, stream: bool) -> None:
+def _readable(turns: list[Legible]) -> int:
+    """The exit code: what could be read was shown, and what could not is said."""
+    gaps = [turn for turn in turns if isinstance(turn, Gap)]
+    if not gaps:
+        return 0
+    complain(f"{len(gaps)} of the turns cannot be read; all of the damage: orchestra doctor --deep")
+    return STORE
+
+
+def _json_log(name: str, turns: list[Legible], *, stream: bool) -> None:
     lines = [_data(turn) for turn in turns]
     if not stream:
         say_json({"schema": SCHEMA, "session": name, "events": lines})
@@ -126,7 +146,9 @@ def _json_log(name: str, turns: list[Turn], *, stream: bool) -> None:
         say_json({"schema": SCHEMA, **line} if number == 0 else line)
 
 
-def _data(turn: Turn) -> dict[str, Any]:
+def _data(turn: Legible) -> dict[str, Any]:
+    if isinstance(turn, Gap):
+        return {"event": None, "turn": turn.turn_id, "depth": turn.depth, "unreadable": turn.reason}
     found = event_of(turn)
     if isinstance(found, Recorded):
         return plain(found)
@@ -139,7 +161,10 @@ def _data(turn: Turn) -> dict[str, Any]:
     }
 
 
-def _line(turn: Turn, longest: int) -> str:
+def _line(turn: Legible, longest: int) -> str:
+    if isinstance(turn, Gap):
+        lost = "" if turn.older else "; what is older cannot be reached"
+        return f"{turn.depth:>{longest}}  --:--:--  cannot be read: {one_line(turn.reason, 200)}{lost}"
     found = event_of(turn)
     if not isinstance(found, Recorded):
         return f"{turn.depth:>{longest}}  --:--:--  {one_line(turn.type_id, 60)}  ({one_line(found.reason, 100)})"
