@@ -19,7 +19,6 @@ import time
 from collections.abc import Sequence
 
 from durable_step import pipeline, script
-
 from orchestra.app.pipelines import compile_pipeline
 from orchestra.app.runs import start
 from orchestra.config.settings import Settings
