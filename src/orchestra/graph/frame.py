@@ -10,8 +10,6 @@ from orchestra.graph.draft import Scope
 from orchestra.graph.names import NameReader
 from orchestra.graph.reader import Resync, Stop
 
-_DIGRAPH = re.compile(r"\bdigraph\b")
-
 
 class FrameReader(NameReader):
     """Reads the frame of a pipeline; ``root`` is the scope of the graph's own braces."""
@@ -54,7 +52,7 @@ class FrameReader(NameReader):
         )
         if near:
             return
-        match = _DIGRAPH.search(self.text, self.end)
+        match = re.compile(r"\bdigraph\b").search(self.text, self.end)
         if match is None:
             raise Stop
         self.go(match.start())

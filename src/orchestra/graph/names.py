@@ -10,7 +10,7 @@ from orchestra.graph.reader import quoted
 from orchestra.graph.tokens import IDENTIFIER, KEYWORDS, glued, unescape
 from orchestra.graph.values import legal_id
 
-_ARROWISH = re.compile(r"--+>?|-[ \t]?>+|-(?=[ \t])|->>+|=+[ \t]?>|>|[–—−]>?|[→⟶⇒➔➜]|~>")
+_ARROWISH = r"--+>?|-[ \t]?>+|-(?=[ \t])|->>+|=+[ \t]?>|>|[–—−]>?|[→⟶⇒➔➜]|~>"
 _APART = frozenset(" \t\r\n;[{}")
 """What may follow an id without being taken for a part of it."""
 
@@ -34,7 +34,9 @@ class NameReader(ListReader):
         """Whether an arrow is at hand, or what was meant as one."""
         if self.kind == "arrow" and (self.end - self.start > 2 or self.text[self.end : self.end + 1] != ">"):
             return True
-        match = _ARROWISH.match(self.text, self.start)
+        if self.kind in ("id", "string", "end") or (self.kind == "mark" and self.word != "="):
+            return False
+        match = re.compile(_ARROWISH).match(self.text, self.start)
         if match is None:
             return False
         if not (self.undirected and match[0] == "--"):
