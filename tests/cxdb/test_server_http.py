@@ -168,6 +168,7 @@ async def test_file_trees_are_listed_and_files_read(client: Client) -> None:
         "/v1/turns/x/fs": (422, "invalid turn_id"),
         "/v1/turns/2/fs/nope": (404, "path component not found: nope"),
         "/v1/turns/2/fs/README.md/x": (422, "not a directory: README.md"),
+        "/v1/turns/2/fs?path=README.md": (422, "path is not a directory: README.md"),
         "/v1/turns/2/fs/": (422, "empty file path"),
     }
     for target, error in errors.items():

@@ -122,7 +122,7 @@ async def _listed(core: Core, turn_id: int, root: bytes, path: str) -> Answer:
     if parts:
         entry = await _find(core, root, parts)
         if entry.kind != DIRECTORY:
-            raise Malformed(422, f"not a directory: {parts[-1]}")
+            raise Malformed(422, f"path is not a directory: {path}")
         digest = entry.digest
     entries = read_tree(await _blob(core, digest))
     return json_answer(
