@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -76,3 +77,63 @@ def test_a_session_whose_end_is_damaged_asks_for_attention(whole: Path, tmp_path
     assert first["session"] == end["session"]
     assert "damaged" in first["detail"]
     assert "blobs.pack" in first["detail"]
+
+
+# --- the doctor ----------------------------------------------------------------------------------
+
+
+def remedy(folder: Path, *args: str) -> str:
+    """The command that the doctor names for the first thing that is not well."""
+    done = call(folder, "doctor", *args)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("✗"))
+    return lines[at + 1].partition("mend it: ")[2]
+
+
+@pytest.mark.parametrize("file", ["turns/turns.idx", "blobs/blobs.idx", "turns/turns.meta", "orchestra/meta.crc"])
+def test_the_command_that_the_doctor_names_mends_what_other_files_tell(
+    file: str, whole: Path, tmp_path: Path
+) -> None:
+    damaged(whole, tmp_path, file, SAMPLES // 2)
+    command = remedy(tmp_path, "--deep")
+    assert call(tmp_path, *shlex.split(command)[1:]).returncode == 0
+    assert call(tmp_path, "doctor", "--deep").returncode == 0
+    assert call(tmp_path, "log", "last").returncode == 0
+
+
+def test_a_store_that_lost_its_end_runs_again_once_it_is_mended(whole: Path, tmp_path: Path) -> None:
+    call(whole, "doctor", "--settle")
+    shutil.copytree(whole / "store", tmp_path / "my store")
+    log = tmp_path / "my store" / "turns" / "turns.log"
+    log.write_bytes(log.read_bytes()[:-300])
+    run = ("run", str(PLAN), "-q", "--store", "my store")
+    refused = call(tmp_path, *run)
+    assert refused.returncode == 6
+    assert "--store 'my store'" in refused.stderr
+    command = remedy(tmp_path, "--store", "my store")
+    mended = call(tmp_path, *shlex.split(command)[1:])
+    assert len(mended.stdout.splitlines()) < 20
+    assert call(tmp_path, *run).returncode == 0
+    assert call(tmp_path, "doctor", "--store", "my store").returncode == 0
+
+
+def test_what_is_damaged_for_good_is_said_to_be(whole: Path, tmp_path: Path) -> None:
+    damaged(whole, tmp_path, "blobs/blobs.pack", SAMPLES // 2)
+    done = call(tmp_path, "doctor", "--mend")
+    assert done.returncode == 1
+    assert "for good" in done.stdout
+
+
+def test_the_doctor_deletes_nothing_that_stands_in_the_stores_place(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    command = remedy(tmp_path, "--store", "notes.txt")
+    assert call(tmp_path, *shlex.split(command)[1:]).returncode == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("option", ["--deep", "--mend", "--settle"])
+def test_there_is_nothing_to_examine_before_the_first_run(option: str, tmp_path: Path) -> None:
+    assert call(tmp_path, "doctor").returncode == 0
+    assert call(tmp_path, "doctor", option).returncode == 2
+    assert not (tmp_path / "store").exists()

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import sys
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from orchestra.app.stores import open_store
-from orchestra.cli._stores import exists, settings_for
-from orchestra.cli._terminal import say
-from orchestra.config.settings import Settings
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.app.stores import mend_store, open_store
+from orchestra.cli._progress import progress
+from orchestra.cli._stores import aimed, exists, hint, settings_for
+from orchestra.cli._terminal import one_line, say
+from orchestra.config.settings import Settings, state_directory
+from orchestra.cxdb.check import Finding as Damage
+from orchestra.cxdb.directory import LOST
+from orchestra.cxdb.embedded import REMOTE, EmbeddedStore
+from orchestra.cxdb.files import Files
 from orchestra.engine.sessions import rows
-from orchestra.errors import ConfigError, StoreError
+from orchestra.errors import ConfigError, Damaged, StoreError
 
 LITTLE_ROOM = 256 * 1024 * 1024
 """Free bytes below which the disk is worth a word."""
 
 NO_ROOM = 16 * 1024 * 1024
 """Free bytes below which a run may not even begin."""
-
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,107 +40,140 @@ class Finding:
     mend: str = ""
 
 
-def examine(*, deep: bool, settle: bool, store: str | None, config: Path | None) -> int:
-    """Print findings; 0 only if a run would work."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be done besides looking."""
+
+    deep: bool
+    mend: bool
+    settle: bool
+
+
+def examine(wanted: Wanted, *, store: str | None, config: Path | None) -> int:
+    """Print findings as they are made; 0 only if a run would work."""
     settings = settings_for(store, config)
-    found = [
-        Finding(True, f"Python {sys.version.split()[0]} at {sys.executable}"),
-        Finding(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml: defaults"),
-        Finding(True, f"backend {settings.backend}: works without a key"),
-        _drawing(),
-        *_place(settings),
-    ]
-    if all(finding.well is not False for finding in found):
-        found.extend(asyncio.run(_store(settings, deep=deep, settle=settle)))
-    for finding in found:
-        sign = {True: "✓", False: "✗", None: "·"}[finding.well]
-        say(f"{sign} {finding.what}")
-        if finding.mend:
-            say(f"    mend it: {finding.mend}")
-    return 0 if all(finding.well is not False for finding in found) else 1
+    if (wanted.deep or wanted.mend or wanted.settle) and not exists(settings):
+        raise ConfigError(f"there is no store in {settings.store} yet" if settings.store else "nothing is stored")
+    bad = sum(not _shown(finding) for finding in (*_machine(settings), *_place(settings)))
+    if not bad:
+        bad = asyncio.run(_examined(settings, wanted, hint(settings, store)))
+    return 1 if bad else 0
 
 
-def _drawing() -> Finding:
+def _shown(finding: Finding) -> bool:
+    sign = {True: "✓", False: "✗", None: "·"}[finding.well]
+    say(f"{sign} {one_line(finding.what, 1000)}")
+    if finding.mend:
+        say(f"    mend it: {one_line(finding.mend, 1000)}")
+    return finding.well is not False
+
+
+# --- the machine ---------------------------------------------------------------------------------
+
+
+def _machine(settings: Settings) -> Iterator[Finding]:
+    yield Finding(True, f"Python {sys.version.split()[0]} at {sys.executable}")
+    yield Finding(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml: defaults")
+    yield Finding(True, f"backend {settings.backend}: works without a key")
     program = shutil.which("dot")
     if program:
-        return Finding(True, f"Graphviz at {program}: compile --format svg works")
-    return Finding(None, "no Graphviz: compile --format svg does not work, all else does", "apt install graphviz")
+        yield Finding(True, f"Graphviz at {program}: compile --format svg works")
+    else:
+        yield Finding(
+            None, "no Graphviz: compile --format svg does not work, all else does", "apt install graphviz"
+        )
 
 
-def _place(settings: Settings) -> list[Finding]:
+def _place(settings: Settings) -> Iterator[Finding]:
     folder = settings.store
     if folder is None:
-        return [Finding(None, "the store is in memory: nothing is kept")]
-    found = []
+        yield Finding(None, "the store is in memory: nothing is kept")
+        return
     there = folder
     while not there.exists() and there != there.parent:
         there = there.parent
+    named, elsewhere = shlex.quote(str(there)), state_directory(os.environ) / "cxdb"
+    another = f"orchestra doctor --store {shlex.quote(str(elsewhere))}"
     if not there.is_dir():
-        found.append(Finding(False, f"the store's place {there} is not a folder", f"rm {there}"))
+        yield Finding(False, f"the store's place {there} is not a folder", another)
+    elif os.statvfs(there).f_flag & os.ST_RDONLY:
+        yield Finding(False, f"{there} is on a disk that may only be read", another)
     elif not os.access(there, os.W_OK | os.X_OK):
-        found.append(Finding(False, f"{there} may not be written to by this user", f"chmod u+wx {there}"))
+        yield Finding(False, f"{there} may not be written to by this user", f"chmod u+wx {named}")
     else:
-        kind = _file_system(there)
-        if kind in _NETWORK:
-            found.append(
-                Finding(
-                    False,
-                    f"{there} is on {kind}, where file locks cannot be relied on",
-                    "export ORCHESTRA_CXDB_PATH=~/.local/state/orchestra/cxdb",
-                )
-            )
+        kind = Files().file_system(str(there))
+        if kind in REMOTE:
+            yield Finding(False, f"{there} is on {kind}, where file locks cannot be relied on", another)
         free = shutil.disk_usage(there).free
         well = True if free > LITTLE_ROOM else None if free > NO_ROOM else False
-        mend = "" if well else f"du -xh {there} | sort -h | tail"
-        found.append(Finding(well, f"{free // 2**20} MiB free at {there}", mend))
-    return found
+        yield Finding(
+            well, f"{free // 2**20} MiB free at {there}", "" if well else f"du -xh {named} | sort -h | tail"
+        )
 
 
-def _file_system(path: Path) -> str:
-    """The kind of file system that holds a path, by the mount table where there is one."""
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    best, kind = "", ""
-    here = str(path.resolve())
-    for line in lines:
-        parts = line.split()
-        if len(parts) > 2 and (here + "/").startswith(parts[1].rstrip("/") + "/") and len(parts[1]) >= len(best):
-            best, kind = parts[1], parts[2]
-    return kind
+# --- the store -----------------------------------------------------------------------------------
 
 
-async def _store(settings: Settings, *, deep: bool, settle: bool) -> list[Finding]:
+async def _examined(settings: Settings, wanted: Wanted, aim: str) -> int:
+    """How many findings would keep a run from working."""
+    bad = 0
+    async for finding in _store(settings, wanted, aim):
+        bad += not _shown(finding)
+    return bad
+
+
+async def _store(settings: Settings, wanted: Wanted, aim: str) -> AsyncIterator[Finding]:
     if settings.store is not None and not exists(settings):
-        if deep or settle:
-            raise ConfigError(f"there is no store in {settings.store} yet")
-        return [Finding(True, f"the store {settings.store} will be made by the first run")]
-    found = []
+        yield Finding(True, f"the store {settings.store} will be made by the first run")
+        return
     try:
-        store = open_store(settings)
-        try:
-            found.append(Finding(True, f"store {settings.store or 'in memory'}: {len(await rows(store))} sessions"))
-            for what, mend in (await store.health()).findings:
-                found.append(Finding(False, what, mend))
-            if isinstance(store, EmbeddedStore):
-                if deep:
-                    found.extend(await _deep(store))
-                if settle:
-                    await store.settle()
-                    found.append(Finding(True, "settled: a CXDB server can open the folder now"))
-        finally:
-            await store.close()
+        with progress() as tell:
+            if wanted.mend:
+                for mended in await mend_store(settings, progress=tell):
+                    yield Finding(True, f"mended: {mended}")
+            store = open_store(settings, progress=tell)
+            try:
+                yield Finding(True, f"store {settings.store or 'in memory'}: {len(await rows(store))} sessions")
+                for what, fix in (await store.health()).findings:
+                    yield _of_health(settings, what, aimed(fix, aim))
+                if isinstance(store, EmbeddedStore):
+                    async for finding in _embedded(store, wanted, aim):
+                        yield finding
+            finally:
+                await store.close()
+    except Damaged as error:
+        yield Finding(False, error.message, f"orchestra doctor --mend{aim}")
     except StoreError as error:
-        found.append(Finding(False, error.message, error.fix))
-    return found
+        yield Finding(False, error.message, aimed(error.fix, aim))
 
 
-async def _deep(store: EmbeddedStore) -> list[Finding]:
-    damage = await store.deep_check()
-    if not damage:
-        return [Finding(True, "every record is as it was written")]
-    return [
-        Finding(False, f"damaged: {one}", "restore the folder from a copy; the rest stays readable")
-        for one in damage
-    ]
+def _of_health(settings: Settings, what: str, fix: str) -> Finding:
+    """Pieces that were set aside keep no run from working."""
+    lost = f"{settings.store}/{LOST}"
+    if what.startswith(lost):
+        return Finding(None, what, f"ls -l {shlex.quote(lost)}")
+    return Finding(False, what, fix)
+
+
+async def _embedded(store: EmbeddedStore, wanted: Wanted, aim: str) -> AsyncIterator[Finding]:
+    if wanted.deep or wanted.mend:
+        damage = await store.deep_check()
+        if not damage:
+            yield Finding(True, "every record is as it was written")
+        for what in _by_file(damage):
+            if wanted.mend:
+                yield Finding(
+                    False, f"damaged for good: {what}", "restore the folder from a copy; the rest is readable"
+                )
+            else:
+                yield Finding(False, f"damaged: {what}", f"orchestra doctor --mend{aim}")
+    if wanted.settle:
+        await store.settle()
+        yield Finding(True, "settled: a CXDB server can open the folder now")
+
+
+def _by_file(damage: list[Damage]) -> Iterator[str]:
+    """One line per file: its first fault, and how many more there are."""
+    for file, group in groupby(damage, key=lambda one: one.file):
+        first, *more = group
+        yield f"{first}" + (f", and {len(more)} more in {file}" if more else "")

@@ -15,6 +15,7 @@ from orchestra.app.stores import open_store
 from orchestra.cli._errors import FAILED, INTERRUPTED, INVALID, show_diagnostics, store_code
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, RED, YELLOW
+from orchestra.cli._progress import progress
 from orchestra.cli._signals import heeded
 from orchestra.cli._stores import aimed, hint, settings_for
 from orchestra.cli._terminal import coloured, lasted, one_line, paint
@@ -24,6 +25,7 @@ from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
 from orchestra.errors import ConfigError, InvalidPipeline, StoreError
 from orchestra.graph import report
+from orchestra.ports import Store
 from orchestra.run.state import Result, RunState
 
 
@@ -98,8 +100,10 @@ async def _walked(
 ) -> tuple[Run, Result | None]:
     script = read_script(options.simulate) if options.simulate is not None else None
     run: Run | None = None
-    store = open_store(settings)
+    store: Store | None = None
     try:
+        with progress() as tell:
+            store = open_store(settings, progress=tell)
         run = await start(
             pipeline,
             store=store,
@@ -131,7 +135,9 @@ def _stopped(options: Options, run: Run, error: StoreError, view: View) -> None:
         say_json(_object(run, status="stopped", detail=error.message, code=store_code(error)))
 
 
-async def _close(store: Any) -> None:
+async def _close(store: Store | None) -> None:
+    if store is None:
+        return
     failing = sys.exc_info()[0] is not None
     try:
         await store.close()

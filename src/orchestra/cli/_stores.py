@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestra.app.stores import open_store
+from orchestra.cli._progress import progress
 from orchestra.cli._terminal import one_line
 from orchestra.config.settings import Settings, settle
 from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
@@ -54,7 +55,8 @@ async def reading(
             f"no session {wanted!r}: {place}", fix="start a run first, or name the folder with --store"
         )
     try:
-        store = open_store(settings, read_only=True)
+        with progress() as tell:
+            store = open_store(settings, read_only=True, progress=tell)
         try:
             return await look(store)
         finally:

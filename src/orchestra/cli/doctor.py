@@ -11,6 +11,10 @@ from orchestra.cli.options import Config, Store
 
 def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Check every stored record.")] = False,
+    mend: Annotated[
+        bool,
+        typer.Option("--mend", help="Make anew what a damaged store's other files tell, and go on with the rest."),
+    ] = False,
     settle: Annotated[
         bool, typer.Option("--settle", help="Leave the store's folder so that a CXDB server can open it.")
     ] = False,
@@ -18,6 +22,6 @@ def doctor(
     config: Config = None,
 ) -> None:
     """Say what works and what does not. Exit code 0 only if a run would work."""
-    from orchestra.cli._doctor import examine
+    from orchestra.cli._doctor import Wanted, examine
 
-    raise typer.Exit(examine(deep=deep, settle=settle, store=store, config=config))
+    raise typer.Exit(examine(Wanted(deep=deep, mend=mend, settle=settle), store=store, config=config))
