@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestra.errors import ConditionError
+from orchestra.errors import ConditionError, Source
 from orchestra.graph.conditions import (
     UNCONDITIONAL,
     normalize_label,
@@ -14,6 +14,7 @@ from orchestra.graph.conditions import (
     resolve,
     text_of,
 )
+from orchestra.graph.dot import parse
 
 CONTEXT: dict[str, object] = {
     "tests_passed": True,
@@ -322,6 +323,13 @@ def test_deep_nesting_is_an_error_of_its_own(text: str) -> None:
 def test_long_conditions_are_read() -> None:
     assert holds(" && ".join(["tests_passed"] * 20_000))
     assert holds("(" * 40 + "tests_passed" + ")" * 40)
+
+
+def test_a_managers_stop_condition_is_read_at_the_door_too() -> None:
+    text = 'digraph g { node ["manager.stop_condition"="x == 1"] a [shape=house] b }'
+    graph, found = parse(Source("g.dot", text))
+    assert graph is not None
+    assert [(d.rule, d.node, d.span and d.span.text) for d in found] == [("condition_syntax", "a", "==")]
 
 
 # --- properties ------------------------------------------------------------------------------------

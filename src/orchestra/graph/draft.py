@@ -108,8 +108,12 @@ def finish(
 ) -> Graph:
     """The graph behind the drafts; conditions are parsed here, their faults go to ``report``."""
     chains: dict[int, tuple[Subgraph, ...]] = {}
-    told: set[int] = set()
+    conditions = _Conditions(report)
     made = {draft.id: _node(draft, chains) for draft in nodes}
+    for node in made.values():
+        stop = node.attributes.get("manager.stop_condition")
+        if stop is not None:
+            conditions.read(stop, node=node.id)
     numbered = tuple(
         Edge(
             source=draft.source,
@@ -118,7 +122,7 @@ def finish(
             attributes=draft.attributes,
             span=draft.span,
             target_span=draft.target_span,
-            condition=_condition(draft, report, told),
+            condition=conditions.of_edge(draft),
         )
         for index, draft in enumerate(edges)
     )
@@ -154,27 +158,37 @@ def _enclosing(scope: Scope, chains: dict[int, tuple[Subgraph, ...]]) -> tuple[S
     return known
 
 
-def _condition(draft: EdgeDraft, report: list[Diagnostic], told: set[int]) -> Condition:
-    """The edge's condition. A faulty one is told once, however many edges share it."""
-    attribute = draft.attributes.get("condition")
-    if attribute is None or not isinstance(attribute.value, str):
-        return UNCONDITIONAL
-    try:
-        return parse_condition(attribute.value)
-    except ConditionError as error:
-        if attribute.span.start not in told:
-            told.add(attribute.span.start)
-            report.append(
-                Diagnostic(
-                    rule="condition_syntax",
-                    severity=Severity.ERROR,
-                    message=error.message,
-                    span=inside(attribute.span, error.start, error.end),
-                    edge=(draft.source, draft.target),
-                    fix=error.fix,
+class _Conditions:
+    """Reads conditions. A faulty one is told once, however many edges or nodes share it."""
+
+    def __init__(self, report: list[Diagnostic]) -> None:
+        self.report = report
+        self.told: set[int] = set()
+
+    def of_edge(self, draft: EdgeDraft) -> Condition:
+        attribute = draft.attributes.get("condition")
+        return UNCONDITIONAL if attribute is None else self.read(attribute, edge=(draft.source, draft.target))
+
+    def read(
+        self, attribute: Attribute, *, node: str | None = None, edge: tuple[str, str] | None = None
+    ) -> Condition:
+        try:
+            return parse_condition(str(attribute.value))
+        except ConditionError as error:
+            if attribute.span.start not in self.told:
+                self.told.add(attribute.span.start)
+                self.report.append(
+                    Diagnostic(
+                        rule="condition_syntax",
+                        severity=Severity.ERROR,
+                        message=error.message,
+                        span=inside(attribute.span, error.start, error.end),
+                        node=node,
+                        edge=edge,
+                        fix=error.fix,
+                    )
                 )
-            )
-        return UNCONDITIONAL
+            return UNCONDITIONAL
 
 
 def as_defaults(attributes: Attributes) -> Attributes:
