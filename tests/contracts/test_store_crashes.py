@@ -121,7 +121,7 @@ def lose_power(quick_path: Path, seeds: range) -> None:
         files, acknowledged = cut_power_at(path, at, rng)
         for seed in seeds:
             after = quick_path / "after"
-            files.after_power_cut(str(path), str(after), random.Random(seed * 10_000 + at))
+            files.disk.after_power_cut(str(path), str(after), random.Random(seed * 10_000 + at))
             after.mkdir(exist_ok=True)
             check(after, acknowledged)
             shutil.rmtree(after)
@@ -224,7 +224,7 @@ def test_a_batch_that_is_larger_than_the_log_is_whole_or_not_there(quick_path: P
             store_it(quick_path / "store", files)
         after = quick_path / "after"
         after.mkdir()
-        files.after_power_cut(str(quick_path / "store"), str(after), random.Random(at))
+        files.disk.after_power_cut(str(quick_path / "store"), str(after), random.Random(at))
         store = opened(after)
         contexts = run(store.contexts())
         texts = [turn.payload for turn in run(store.turns(1))] if contexts else []
@@ -293,7 +293,7 @@ def random_power_cuts(quick_path: Path, seeds: range) -> None:
         for _ in range(3):
             after = quick_path / "after"
             after.mkdir()
-            files.after_power_cut(str(quick_path / "store"), str(after), rng)
+            files.disk.after_power_cut(str(quick_path / "store"), str(after), rng)
             store = opened(after)
             assert run(picture(store)) in allowed, seed
             assert run(store.deep_check()) == []
@@ -309,3 +309,134 @@ def test_two_handles_at_random_survive_a_power_cut(quick_path: Path) -> None:
 @pytest.mark.long
 def test_two_handles_at_random_survive_a_power_cut_long(quick_path: Path) -> None:
     random_power_cuts(quick_path, range(25, 1500))
+
+
+# --- readers, deaths and failed syncs --------------------------------------------------------------
+
+
+def test_a_reader_sees_whole_batches_at_every_change_of_a_writer(quick_path: Path) -> None:
+    done: list[int] = []
+    readers: list[EmbeddedStore] = []
+
+    def look() -> None:
+        for reader in readers:
+            assert run(picture(reader)) in PICTURES[len(done) : len(done) + 2]
+
+    store = opened(quick_path, LossyFiles(before_each=look))
+    for number, call in enumerate(SCRIPT):
+        if number % 4 == 0:
+            readers += [EmbeddedStore.open(quick_path, read_only=True), opened(quick_path)]
+        run(call(store))  # type: ignore[arg-type]
+        done.append(number)
+    run(store.close())
+    for reader in readers:
+        assert run(picture(reader)) == PICTURES[-1]
+        run(reader.close())
+
+
+def die_then_lose_power(path: Path, at: int, rng: random.Random) -> tuple[LossyFiles, list[Picture]]:
+    """One handle stops at a change, as if killed; another goes on for a while; then the power goes."""
+    files = LossyFiles(cut_at=at)
+    model = MemoryStore(now_ms=lambda: TIME)
+    seen = [run(picture(model))]
+    store = opened(path, files)
+    other = opened(path, LossyFiles(disk=files.disk), capacity=rng.choice([SMALL_LOG, 60_000]))
+    number = 0
+    try:
+        for call in SCRIPT:
+            run(call(store))  # type: ignore[arg-type]
+            run(call(model))  # type: ignore[arg-type]
+            number += 1
+    except PowerCut:
+        pass
+    store._let_go()
+    with other._writing():
+        pass
+    if run(picture(other)) != run(picture(model)):
+        run(SCRIPT[number](model))  # type: ignore[arg-type]
+    for extra in range(rng.randint(0, 3)):
+        contexts = run(picture(model))[0]
+        call = append(1, f"extra {extra}" * rng.choice([1, 100])) if contexts else SCRIPT[0]
+        run(call(other))  # type: ignore[arg-type]
+        run(call(model))  # type: ignore[arg-type]
+    seen = [run(picture(other))]
+    assert seen == [run(picture(model))]
+    other._let_go()
+    return files, seen
+
+
+def deaths(quick_path: Path, seeds: range) -> None:
+    start = len(changes_of_opening(quick_path / "opened"))
+    count = len(changes(quick_path / "counted"))
+    for at in range(start, count):
+        for seed in seeds:
+            rng = random.Random(seed * 10_000 + at)
+            files, seen = die_then_lose_power(quick_path / "store", at, rng)
+            after = quick_path / "after"
+            after.mkdir()
+            files.disk.after_power_cut(str(quick_path / "store"), str(after), rng)
+            store = opened(after)
+            assert run(picture(store)) in seen, (at, seed)
+            assert run(store.deep_check()) == []
+            run(store.close())
+            shutil.rmtree(after)
+            shutil.rmtree(quick_path / "store")
+
+
+def changes_of_opening(path: Path) -> list[str]:
+    files = CountingFiles()
+    run(opened(path, files).close())
+    return files.calls
+
+
+def test_what_others_see_after_a_death_is_there_after_a_power_cut(quick_path: Path) -> None:
+    deaths(quick_path, range(2))
+
+
+@pytest.mark.long
+def test_what_others_see_after_a_death_is_there_after_a_power_cut_long(quick_path: Path) -> None:
+    deaths(quick_path, range(2, 40))
+
+
+def failed_syncs(quick_path: Path, seeds: range) -> None:
+    syncs = changes(quick_path / "counted").count("fdatasync")
+    for at in range(syncs):
+        for seed in seeds:
+            rng = random.Random(seed * 10_000 + at)
+            files = LossyFiles(fail_sync_at=at)
+            seen = play_with_a_failed_sync(quick_path / "store", files, rng.randint(0, len(SCRIPT)))
+            after = quick_path / "after"
+            after.mkdir()
+            files.disk.after_power_cut(str(quick_path / "store"), str(after), rng)
+            store = opened(after)
+            assert run(picture(store)) in seen, (at, seed)
+            run(store.close())
+            shutil.rmtree(after)
+            shutil.rmtree(quick_path / "store")
+
+
+def play_with_a_failed_sync(path: Path, files: LossyFiles, calls: int) -> list[Picture]:
+    """Each call that fails is made once more, by another handle now and then; what may be there then."""
+    try:
+        store = opened(path, files)
+    except StoreError:
+        store = opened(path, files)
+    other = opened(path, files, capacity=60_000)
+    for number, call in enumerate(SCRIPT[:calls]):
+        handle = other if number % 3 == 2 else store
+        try:
+            run(call(handle))  # type: ignore[arg-type]
+        except StoreError:
+            run(call(other if number % 2 else handle))  # type: ignore[arg-type]
+    for handle in (store, other):
+        handle._let_go()
+    return [PICTURES[calls]]
+
+
+def test_a_sync_that_fails_and_is_forgotten_loses_nothing(quick_path: Path) -> None:
+    failed_syncs(quick_path, range(4))
+
+
+@pytest.mark.long
+def test_a_sync_that_fails_and_is_forgotten_loses_nothing_long(quick_path: Path) -> None:
+    failed_syncs(quick_path, range(4, 300))

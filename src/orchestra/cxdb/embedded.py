@@ -261,8 +261,8 @@ class EmbeddedStore(Handle):
         with self._writing():
             if not self._directory.state.settled:
                 self._cut()
-                self._directory.mark_settled()
                 self._directory.publish(self._directory.state._replace(flags=SETTLED))
+                self._directory.mark_settled()
             self._wrote = False
 
     async def mend(self) -> list[Finding]:

@@ -6,16 +6,20 @@ all of them.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestra.cxdb.files import Files
 
 SECTOR = 512
 """Bytes that a disk writes whole or not at all."""
+
+PAGE = 4096
+"""Bytes that the system writes to the disk together."""
 
 
 class CountingFiles(Files):
@@ -119,20 +123,35 @@ class RefusedFiles(CountingFiles):
 
 
 class PowerCut(BaseException):
-    """The power is gone; nothing after this call happens."""
+    """The power is gone, or the process is: nothing after this call happens."""
 
 
 class _Inode:
-    """A file as the disk has it, and what was done to it since it was last synced."""
+    """A file as programs see it and as the disk has it, and the writes that the disk need not have."""
 
     def __init__(self) -> None:
+        self.cache = bytearray()
         self.durable = bytearray()
         self.pending: list[tuple[int, bytes]] = []
         """Writes as (offset, bytes); a cut to ``n`` bytes as (-1 - n, b"")."""
 
+    def change(self, offset: int, data: bytes) -> None:
+        _apply(self.cache, offset, data)
+        self.pending.append((offset, data))
+
     def sync(self) -> None:
+        """What was changed since the last sync is written, page by page."""
+        length = len(self.cache)
+        del self.durable[length:]
+        self.durable.extend(bytes(length - len(self.durable)))
         for offset, data in self.pending:
-            _apply(self.durable, offset, data)
+            start = max(0, offset) // PAGE * PAGE
+            end = min(length, max(0, offset) + len(data) + PAGE)
+            self.durable[start:end] = self.cache[start:end]
+        self.pending.clear()
+
+    def sync_in_vain(self) -> None:
+        """The disk refuses, and the system takes the pages for clean: only another change has them written."""
         self.pending.clear()
 
     def after_cut(self, rng: random.Random) -> bytes:
@@ -159,101 +178,137 @@ def _apply(content: bytearray, offset: int, data: bytes) -> None:
     content[offset : offset + len(data)] = data
 
 
-class LossyFiles(CountingFiles):
-    """A disk that forgets what was not synced: file contents sector by sector, folder entries in order.
+_Entries = dict[str, _Inode]
 
-    ``cut_at`` is the number of the change (from 0) at which the power goes; ``after_power_cut`` then makes
-    a folder as the disk may have it.
+
+class Disk:
+    """What a disk has of each file, and of each folder's entries, in case the power goes."""
+
+    def __init__(self) -> None:
+        self.now: _Entries = {}
+        self._durable: _Entries = {}
+        self._pending: dict[str, list[Callable[[_Entries], None]]] = {}
+
+    def add(self, path: str) -> None:
+        """A file is made; it is durable once its folder is synced."""
+        inode = self.now[path] = _Inode()
+        self._change(path, lambda entries: entries.__setitem__(path, inode))
+
+    def rename(self, old: str, new: str) -> None:
+        """A file gets another name; durable once the folder of the new one is synced."""
+        inode = self.now[new] = self.now.pop(old)
+
+        def entry(entries: _Entries) -> None:
+            entries.pop(old, None)
+            entries[new] = inode
+
+        self._change(new, entry)
+
+    def remove(self, path: str) -> None:
+        """A file goes away; durable once its folder is synced."""
+        self.now.pop(path, None)
+
+        def entry(entries: _Entries) -> None:
+            entries.pop(path, None)
+
+        self._change(path, entry)
+
+    def _change(self, path: str, entry: Callable[[_Entries], None]) -> None:
+        self._pending.setdefault(_parent(path), []).append(entry)
+
+    def sync_folder(self, path: str) -> None:
+        """A folder's entries become durable."""
+        for entry in self._pending.pop(path, []):
+            entry(self._durable)
+
+    def after_power_cut(self, root: str, target: str, rng: random.Random) -> None:
+        """Make ``target`` what ``root`` may be when the power is back."""
+        entries = dict(self._durable)
+        for pending in self._pending.values():
+            for entry in pending[: rng.randint(0, len(pending))]:
+                entry(entries)
+        root = os.path.normpath(root)
+        for path, inode in entries.items():
+            if path.startswith(root + "/"):
+                there = Path(target) / path[len(root) + 1 :]
+                there.parent.mkdir(parents=True, exist_ok=True)
+                there.write_bytes(inode.after_cut(rng))
+
+
+class LossyFiles(CountingFiles):
+    """A disk that forgets what was not synced: contents sector by sector, folder entries in order.
+
+    At change number ``cut_at`` (from 0) nothing more happens; layers that share a ``disk`` may go on. Sync
+    number ``fail_sync_at`` fails, and leaves the system believing that there is nothing to sync.
+    ``before_each`` is called before each change.
     """
 
-    def __init__(self, *, cut_at: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        disk: Disk | None = None,
+        cut_at: int | None = None,
+        fail_sync_at: int | None = None,
+        before_each: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__()
+        self.disk = disk if disk is not None else Disk()
         self.cut_at = cut_at
+        self._fail_sync_at = fail_sync_at
+        self._before_each = before_each
         self._inodes: dict[int, _Inode] = {}
-        self._now: dict[str, _Inode] = {}
-        self._durable: dict[str, _Inode] = {}
-        self._entries: list[tuple[str, Callable[[dict[str, _Inode]], None]]] = []
 
     def before(self, name: str) -> None:
-        """Lose power, if it is time."""
-        if len(self.calls) == self.cut_at:
+        """Stop, if it is time."""
+        if self.cut_at is not None and len(self.calls) >= self.cut_at:
             raise PowerCut
         super().before(name)
+        if self._before_each is not None:
+            self._before_each()
 
     def open(self, path: str, *, write: bool, create: bool = False) -> int:
-        """Open; a file that is made is durable once its folder is synced."""
+        """Open, and perhaps make."""
         path = os.path.normpath(path)
         new = create and not os.path.exists(path)  # noqa: PTH110
         fd = super().open(path, write=write, create=create)
         if new:
-            inode = self._now[path] = _Inode()
-            self._entries.append((path, lambda disk: disk.__setitem__(path, inode)))
-        if path in self._now:
-            self._inodes[fd] = self._now[path]
+            self.disk.add(path)
+        if path in self.disk.now:
+            self._inodes[fd] = self.disk.now[path]
         return fd
 
     def pwrite(self, fd: int, data: bytes, offset: int) -> None:
         """Write, pending."""
         super().pwrite(fd, data, offset)
-        self._inodes[fd].pending.append((offset, bytes(data)))
+        self._inodes[fd].change(offset, bytes(data))
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut, pending."""
         super().truncate(fd, size)
-        self._inodes[fd].pending.append((-1 - size, b""))
+        self._inodes[fd].change(-1 - size, b"")
 
     def fdatasync(self, fd: int) -> None:
         """Make a file's content durable."""
         super().fdatasync(fd)
+        if self.calls.count("fdatasync") - 1 == self._fail_sync_at:
+            self._inodes[fd].sync_in_vain()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         self._inodes[fd].sync()
 
     def rename(self, old: str, new: str) -> None:
         """Rename, pending."""
         super().rename(old, new)
-        old, new = os.path.normpath(old), os.path.normpath(new)
-        self._now[new] = self._now.pop(old)
-
-        def entry(disk: dict[str, _Inode]) -> None:
-            inode = disk.pop(old, None)
-            if inode is not None:
-                disk[new] = inode
-
-        self._entries.append((new, entry))
+        self.disk.rename(os.path.normpath(old), os.path.normpath(new))
 
     def unlink(self, path: str) -> None:
         """Remove, pending."""
         super().unlink(path)
-        path = os.path.normpath(path)
-        self._now.pop(path, None)
-
-        def entry(disk: dict[str, _Inode]) -> None:
-            disk.pop(path, None)
-
-        self._entries.append((path, entry))
+        self.disk.remove(os.path.normpath(path))
 
     def sync_folder(self, path: str) -> None:
         """Make a folder's entries durable."""
         super().sync_folder(path)
-        path = os.path.normpath(path)
-        last = max((at for at, (name, _) in enumerate(self._entries) if _parent(name) == path), default=-1)
-        self._settle(self._entries[: last + 1])
-        del self._entries[: last + 1]
-
-    def _settle(self, entries: Iterable[tuple[str, Callable[[dict[str, _Inode]], None]]]) -> None:
-        for _, entry in entries:
-            entry(self._durable)
-
-    def after_power_cut(self, root: str, target: str, rng: random.Random) -> None:
-        """Make ``target`` what ``root`` may be when the power is back."""
-        disk = dict(self._durable)
-        for _, entry in self._entries[: rng.randint(0, len(self._entries))]:
-            entry(disk)
-        root = os.path.normpath(root)
-        for path, inode in disk.items():
-            if path.startswith(root + "/"):
-                there = Path(target) / path[len(root) + 1 :]
-                there.parent.mkdir(parents=True, exist_ok=True)
-                there.write_bytes(inode.after_cut(rng))
+        self.disk.sync_folder(os.path.normpath(path))
 
 
 def _parent(path: str) -> str:

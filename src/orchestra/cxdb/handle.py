@@ -19,7 +19,7 @@ from orchestra.cxdb.packing import packer
 from orchestra.cxdb.reader import Places
 from orchestra.cxdb.titles import Titles
 from orchestra.cxdb.trees import Trees
-from orchestra.cxdb.wal import RECORD_HEAD, State, follows, record_of
+from orchestra.cxdb.wal import CUTTING, RECORD_HEAD, State, follows, record_of
 from orchestra.errors import Damaged, StoreError, StoreFull, StoreUnreachable
 
 MANY_BEHIND = 4096 * HEAD_SIZE
@@ -123,6 +123,7 @@ class Handle:
         state = directory.state
         if (
             self._suspect
+            or state.flags & CUTTING
             or directory.grown()
             or follows(self._files.pread(directory.wal_fd, RECORD_HEAD, state.position), state)
         ):

@@ -10,6 +10,8 @@ from orchestra.cxdb.directory import EMPTY, Directory
 from orchestra.cxdb.layout import HEADS, LOG, PATHS, STRIDES, intact
 from orchestra.cxdb.reader import damaged
 from orchestra.cxdb.wal import (
+    CUTTING,
+    HEADER_SIZE,
     NOTHING,
     PATH,
     SETTLED,
@@ -18,6 +20,7 @@ from orchestra.cxdb.wal import (
     Header,
     Record,
     State,
+    generation_at,
     header_of,
     read_header,
     read_log,
@@ -56,15 +59,31 @@ def recover(directory: Directory, progress: Progress, *, salvage: bool = False) 
         raise damaged(lost[0], sizes[lost[0]], f"the file has lost {gone} bytes that were synced")
     if records:
         _refuse_foreign(directory, header, state, records)
+        _dirty_again(directory, data, records[-1], state)
+        directory.files.fdatasync(directory.wal_fd)
         redo(directory, header, records)
         directory.publish(state)
         return
+    _dirty_again(directory, data, None, state)
     if sizes != header.base:
         directory.state = state
         cut(directory, adopt(directory, state, progress))
         return
     settled = not directory.files.exists(directory.at("orchestra/UNSETTLED"))
     directory.publish(state._replace(flags=SETTLED if settled else 0))
+
+
+def _dirty_again(directory: Directory, data: bytes, last: Record | None, state: State) -> None:
+    """Write the log's header and last record once more: their own sync may have failed, or not have come.
+
+    The system may take such pages for clean; then no later sync would write them. Batches before the last
+    were acknowledged, so their sync was good.
+    """
+    slot = max((0, SLOT), key=lambda at: generation_at(data, at))
+    directory.files.pwrite(directory.wal_fd, data[slot : slot + HEADER_SIZE], slot)
+    if last is not None:
+        start = state.position - last.size
+        directory.files.pwrite(directory.wal_fd, data[start : state.position], start)
 
 
 def _log_bytes(directory: Directory) -> bytes:
@@ -110,19 +129,12 @@ def _foreign_records(directory: Directory, number: int, header: Header, records:
 
 
 def redo(directory: Directory, header: Header, records: list[Record], *, force: bool = False) -> None:
-    """Write what the log holds into the files wherever they differ; everywhere when forced.
-
-    The log is synced first: a record may be whole in memory only.
-    """
-    synced = False
+    """Write what the log holds, which is synced, into the files wherever they differ; everywhere when forced."""
     for number in range(len(PATHS)):
         wanted = b"".join(record.parts[number] for record in records)
         start = header.base[number]
         if not force and directory.read_all(number, start, start + len(wanted)) == wanted:
             continue
-        if not synced:
-            directory.files.fdatasync(directory.wal_fd)
-            synced = True
         if wanted:
             directory.files.pwrite(directory.fds[number], wanted, start)
 
@@ -155,10 +167,11 @@ def cut(directory: Directory, state: State) -> None:
     except OSError:
         _write_again(directory)
         raise
+    directory.publish(directory.state._replace(flags=directory.state.flags | CUTTING))
     _write_header(directory, state, state.generation + 1)
     if directory.files.size(directory.wal_fd) > directory.capacity:
         directory.files.truncate(directory.wal_fd, directory.capacity)
-    _begin(directory, state, flags=state.flags)
+    _begin(directory, state, flags=state.flags & ~CUTTING)
 
 
 def _write_again(directory: Directory) -> None:

@@ -36,7 +36,11 @@ NOTHING: Lengths = (0,) * FILES
 SETTLED = 1
 """A flag of a state: the files are synced and the log is empty."""
 
+CUTTING = 2
+"""A flag of a state: a new generation of the log is being begun; who finds it looks at the log."""
+
 _HEADER = struct.Struct("<8sQQQQ8Q")
+HEADER_SIZE = _HEADER.size + CRC.size
 _HEADER_MAGIC = b"ORCHLOG1"
 _RECORD = struct.Struct("<IIQQQII8Q8Q4Q")
 _RECORD_MAGIC = 0x4C_57_43_4F
@@ -121,12 +125,18 @@ def header_of(state: State, generation: int) -> bytes:
 
 def read_header(data: bytes) -> Header | None:
     """The newest whole header among a log's two copies, or None."""
-    found = [header for slot in (0, SLOT) if (header := _header(data[slot : slot + _HEADER.size + CRC.size]))]
+    found = [header for slot in (0, SLOT) if (header := _header(data[slot : slot + HEADER_SIZE]))]
     return max(found, key=lambda header: header.generation, default=None)
 
 
+def generation_at(data: bytes, slot: int) -> int:
+    """The generation that one of the copies names; 0 where it is not whole."""
+    header = _header(data[slot : slot + HEADER_SIZE])
+    return 0 if header is None else header.generation
+
+
 def _header(data: bytes) -> Header | None:
-    if len(data) < _HEADER.size + CRC.size or CRC.pack(crc32(data[:-4])) != data[-4:]:
+    if len(data) < HEADER_SIZE or CRC.pack(crc32(data[:-4])) != data[-4:]:
         return None
     magic, generation, sequence, next_turn, next_context, *base = _HEADER.unpack_from(data)
     if magic != _HEADER_MAGIC:
