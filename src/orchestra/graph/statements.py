@@ -102,6 +102,7 @@ class Parser(FrameReader):
 
     def resync(self) -> None:
         """Go on at the next statement: after a ``;``, at a brace, or at a line that begins with a name."""
+        self.listing = False
         while True:
             try:
                 if self.kind == "end" or self.is_mark("{}"):
