@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+
+def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The sessions of the store in force that begin so, with their titles, for the shell (C3)."""
+    from orchestra.cli._complete import sessions
+
+    return sessions(incomplete, ctx.params.get("store"), ctx.params.get("config"))
+
+
 Store = Annotated[
     str | None,
     typer.Option("--store", metavar="DIR", help="Folder of the store; 'memory' keeps nothing.", show_default=False),
@@ -19,7 +27,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 Colour = Annotated[str, typer.Option("--color", metavar="WHEN", help="auto, always or never.", show_default=True)]
 Session = Annotated[
     str,
-    typer.Argument(metavar="SESSION", help="A session id, a beginning of one, '#42' for a context, or 'last'."),
+    typer.Argument(
+        metavar="SESSION",
+        help="A session id, a beginning of one, '#42' for a context, or 'last'.",
+        autocompletion=complete_session,
+    ),
 ]
 
 

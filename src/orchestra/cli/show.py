@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
-from orchestra.cli.options import AsJson, Config, Store
+from orchestra.cli.options import AsJson, Config, Store, complete_session
 
 
 def show(
     place: Annotated[
         str,
         typer.Argument(
-            metavar="SESSION[:DEPTH]", help="A session and a turn's depth in it; the newest without one."
+            metavar="SESSION[:DEPTH]",
+            help="A session and a turn's depth in it; the newest without one.",
+            autocompletion=complete_session,
         ),
     ],
     store: Store = None,

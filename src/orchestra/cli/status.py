@@ -6,13 +6,18 @@ from typing import Annotated
 
 import typer
 
-from orchestra.cli.options import AsJson, Colour, Config, Store
+from orchestra.cli.options import AsJson, Colour, Config, Store, complete_session
 
 
 def status(
     session: Annotated[
         str | None,
-        typer.Argument(metavar="[SESSION]", help="A session id, a beginning of one, '#42', or 'last'."),
+        typer.Argument(
+            metavar="SESSION",
+            help="A session id, a beginning of one, '#42' for a context, or 'last'; all of them without one.",
+            show_default=False,
+            autocompletion=complete_session,
+        ),
     ] = None,
     detail: Annotated[bool, typer.Option("--detail", help="Every node, and why each edge was taken.")] = False,
     store: Store = None,
