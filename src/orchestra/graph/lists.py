@@ -253,4 +253,5 @@ class ListReader(ValueReader):
         value, remark, fix = fitting
         if remark:
             self.remark("duration_unit", remark, span, fix)
+        name = name if entry is None else entry.key
         found[name] = Attribute(key=name, value=value, key_span=key_span, span=span)
