@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from wire_client import Client, served
 
 from orchestra.cxdb import frames
 from orchestra.cxdb.packing import digest_of, packer
+from orchestra.cxdb.server.backing import ServedEmbedded
 
 
 @pytest.fixture
@@ -131,6 +133,22 @@ async def test_the_same_key_is_one_append(client: Client) -> None:
     await client.ask(frames.CREATE, frames.number(0))
     elsewhere = await client.ask(frames.APPEND, frames.append(request._replace(context_id=2)))
     assert frames.read_appended(elsewhere).turn_id == 2
+
+
+async def test_a_key_is_known_to_the_next_server_over_the_folder(tmp_path: Path) -> None:
+    request = frames.append(frames.plain_append(1, 0, "t", 1, b"x")._replace(key=b"k"))
+    answers = []
+    for number in range(3):
+        store = ServedEmbedded.open(tmp_path)
+        async with served(store) as client:
+            if not number:
+                await client.ask(frames.CREATE, frames.number(0))
+            answers.append(await client.ask(frames.APPEND, request))
+            assert (await store.head(1)).turn_id == 1
+        await store.close()
+        with (tmp_path / "orchestra/keys").open("ab") as file:
+            file.write(b"torn")
+    assert len(set(answers)) == 1
 
 
 async def test_a_batch_is_stored_whole_or_not_at_all(client: Client) -> None:

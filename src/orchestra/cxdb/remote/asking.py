@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from orchestra.cxdb import frames
-from orchestra.cxdb.frames import Frame
+from orchestra.cxdb.frames import Frame, Malformed
 from orchestra.cxdb.remote.link import Ask, Lost, Pool
 from orchestra.cxdb.remote.web import Reply, Web
 from orchestra.errors import Damaged, OrchestraError, SessionNotFound, StoreError, StoreFull, StoreUnreachable
@@ -125,7 +125,11 @@ class Asking:
     def payload(self, answer: Frame, what: str) -> bytes:
         """What an answer carries. Raises for an ERROR frame."""
         if answer.kind == frames.ERROR:
-            raise refusal(*frames.read_error(answer.payload), what)
+            try:
+                code, text = frames.read_error(answer.payload)
+            except Malformed:
+                code, text = 0, "an error that cannot be read"
+            raise refusal(code, text, what)
         return answer.payload
 
     async def get(self, target: str) -> Reply:

@@ -10,7 +10,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestra.cxdb import frames
 from orchestra.cxdb.frames import Frame, Malformed
@@ -85,9 +85,9 @@ class Link:
             for some in _windows(asks):
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await self._send(some)
-                for _ in some:
+                for number in range(self._number - len(some) + 1, self._number + 1):
                     async with asyncio.timeout(ANSWER_SECONDS):
-                        answers.append(await self._answer())
+                        answers.append(await self._answer(number))
         except (OSError, TimeoutError) as error:
             raise Lost(_reason(error), connected=True, answers=answers) from error
         return answers
@@ -99,8 +99,10 @@ class Link:
             parts.append(frames.frame(ask.kind, ask.payload, self._number, ask.flags))
         await asyncio.get_running_loop().sock_sendall(self._sock, b"".join(parts))
 
-    async def _answer(self) -> Frame:
+    async def _answer(self, number: int) -> Frame:
         header = frames.read_header(await self._read(frames.HEADER.size))
+        if header.request != number:
+            raise ConnectionAbortedError(f"an answer to request {header.request}, not to {number}")
         if header.length > ANSWER_LIMIT:
             raise ConnectionAbortedError(f"an answer of {header.length} bytes")
         return Frame(header.kind, header.flags, header.request, await self._read(header.length))
@@ -141,9 +143,17 @@ def _windows(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
 
 async def _connected(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = found[0]
-    sock = socket.socket(family, kind, protocol)
+    trouble: OSError = OSError("no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            return await _connected_to(socket.socket(family, kind, protocol), address)
+        except OSError as error:
+            trouble = error
+    raise trouble
+
+
+async def _connected_to(sock: socket.socket, address: Any) -> socket.socket:
+    loop = asyncio.get_running_loop()
     try:
         sock.setblocking(False)
         await loop.sock_connect(sock, address)

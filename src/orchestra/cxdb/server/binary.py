@@ -210,7 +210,7 @@ class Connection:
 
     async def _append(self, frame: Frame) -> bytes:
         request, new = turn_of(frame)
-        known = self._core.answered(request.context_id, request.key, request.digest)
+        known = await self._core.answered(request.context_id, request.key, request.digest)
         if known is not None:
             return frames.appended(known)
         roots = {0: request.root} if request.root is not None else {}
@@ -233,7 +233,7 @@ class Connection:
         blobs = [frames.read_put_blob(frame.payload) for frame in batch if frame.kind == frames.PUT_BLOB]
         read = [turn_of(frame) for frame in batch if frame.kind == frames.APPEND]
         _check_chain([request for request, _ in read])
-        known = [self._core.answered(each.context_id, each.key, each.digest) for each, _ in read]
+        known = [await self._core.answered(each.context_id, each.key, each.digest) for each, _ in read]
         fresh = [item for item, answer in zip(read, known, strict=True) if answer is None]
         turns = iter(await self._append_all(fresh, [data for _, data in blobs]))
         appended = iter(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from orchestra.cxdb.frames import Appended, Malformed
@@ -11,14 +10,12 @@ from orchestra.cxdb.metadata import metadata_of
 from orchestra.cxdb.packing import digest_of
 from orchestra.cxdb.server.backing import NO_ROOTS, Backing
 from orchestra.cxdb.server.hub import Events, Session, Sessions
+from orchestra.cxdb.server.keys import Keys, Known
 from orchestra.cxdb.server.meters import Meters, now_ms
 from orchestra.cxdb.server.provenance import provenance_of
 from orchestra.cxdb.server.types import Types
 from orchestra.errors import Damaged, SessionNotFound, StoreError, StoreFull
 from orchestra.ports import Head, NewTurn, Turn
-
-KEYS = 100_000
-"""Idempotency keys that are remembered."""
 
 NO_SESSION = Session(0, "")
 """Who made what came from another process, or by HTTP."""
@@ -49,7 +46,7 @@ class Core:
         self._types_of: int | None = None
         self._seen = 0
         self._newest = 0
-        self._keys: OrderedDict[tuple[int, bytes], Appended] = OrderedDict()
+        self._keys = Keys(store.folder())
 
     # --- writing -------------------------------------------------------------------------------------
 
@@ -109,22 +106,28 @@ class Core:
         except SessionNotFound:
             raise Malformed(404, "parent turn") from None
 
-    def answered(self, context_id: int, key: bytes, digest: bytes) -> Appended | None:
+    async def answered(self, context_id: int, key: bytes, digest: bytes) -> Appended | None:
         """The answer that an append with this key has had. Raises ``Malformed`` where it was another append."""
-        if not key:
+        known = self._keys.find(context_id, key) if key else None
+        if known is None or not await self._is_there(known):
             return None
-        known = self._keys.get((context_id, key))
-        if known is not None and known.digest != digest:
+        if known.digest != digest:
             raise Malformed(409, "idempotency key was used for another payload")
-        return known
+        return Appended(context_id, known.turn_id, known.depth, known.digest)
+
+    async def _is_there(self, known: Known) -> bool:
+        """Whether a power cut has left the turn that a key names."""
+        try:
+            turn = await self.store.turn(known.turn_id)
+        except StoreError:
+            return False
+        return digest_of(turn.payload) == known.digest
 
     def answer(self, context_id: int, key: bytes, turn: Turn) -> Appended:
         """The answer to an append, remembered under its key."""
         answer = Appended(context_id, turn.turn_id, turn.depth, digest_of(turn.payload))
         if key:
-            self._keys[context_id, key] = answer
-            if len(self._keys) > KEYS:
-                self._keys.popitem(last=False)
+            self._keys.note(context_id, key, Known(answer.digest, answer.turn_id, answer.depth))
         return answer
 
     # --- types -----------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ async def append(core: Core, request: Request) -> Answer:
     payload = _payload(body, core.types().version(type_id, number))
     key = body.get("idempotency_key")
     mark = key.encode("utf-8", "replace") if isinstance(key, str) else b""
-    answer = core.answered(context_id, mark, digest_of(payload))
+    answer = await core.answered(context_id, mark, digest_of(payload))
     if answer is None:
         new = NewTurn(type_id=type_id, type_version=number, payload=payload)
         (turn,) = await core.append(context_id, [new], parent=_id(body, "parent_turn_id") or 0)
