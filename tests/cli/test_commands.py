@@ -98,7 +98,7 @@ def test_a_secret_in_an_answer_is_in_no_output_and_in_no_file(tmp_path: Path) ->
 
 
 def test_a_reader_that_leaves_neither_stops_the_run_nor_gets_a_traceback(tmp_path: Path) -> None:
-    done = shell(tmp_path, f"orchestra run {PLAN} --simulate {slow(tmp_path, '300ms')} | head -1")
+    done = shell(tmp_path, f"orchestra run '{PLAN}' --simulate '{slow(tmp_path, '300ms')}' | head -1")
     assert done.stderr == ""
     assert only_session(tmp_path)["phase"] == "completed"
 

@@ -103,12 +103,12 @@ def test_two_forms_at_once_are_refused(command: tuple[str, ...], tmp_path: Path)
     ("command", "code"),
     [
         ("orchestra --help", 7),
-        (f"orchestra compile {PLAN}", 7),
-        (f"orchestra compile {PLAN} --format dot", 7),
+        (f"orchestra compile '{PLAN}'", 7),
+        (f"orchestra compile '{PLAN}' --format dot", 7),
         ("orchestra status", 7),
-        (f"orchestra run {PLAN} --json", 7),
-        (f"orchestra run {PLAN}", 0),
-        (f"orchestra run {PLAN} --json-stream", 0),
+        (f"orchestra run '{PLAN}' --json", 7),
+        (f"orchestra run '{PLAN}'", 0),
+        (f"orchestra run '{PLAN}' --json-stream", 0),
     ],
 )
 def test_a_full_output_is_one_message_and_a_run_goes_on(command: str, code: int, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_full_output_is_one_message_and_a_run_goes_on(command: str, code: int,
 
 
 def test_closed_standard_streams_do_a_run_and_its_store_no_harm(tmp_path: Path) -> None:
-    done = shell(tmp_path, f"orchestra run {PLAN} <&- >&- 2>&-")
+    done = shell(tmp_path, f"orchestra run '{PLAN}' <&- >&- 2>&-")
     assert done.returncode == 0
     assert only_session(tmp_path)["phase"] == "completed"
     assert call(tmp_path, "doctor", "--deep").returncode == 0
@@ -132,7 +132,9 @@ def test_a_message_that_nobody_can_read_keeps_its_exit_code(tmp_path: Path) -> N
     assert shell(tmp_path, "orchestra run nosuch.dot 2>&-").returncode == 2
 
 
-@pytest.mark.parametrize("command", ["log last", "log last --json-stream", "status", f"compile {PLAN}", "explain"])
+@pytest.mark.parametrize(
+    "command", ["log last", "log last --json-stream", "status", f"compile '{PLAN}'", "explain"]
+)
 def test_a_reader_that_leaves_is_no_failure(command: str, tmp_path: Path) -> None:
     call(tmp_path, "run", str(PLAN), "-q")
     done = shell(tmp_path, f"orchestra {command} | head -0; echo ${{PIPESTATUS[0]}}")
@@ -141,7 +143,7 @@ def test_a_reader_that_leaves_is_no_failure(command: str, tmp_path: Path) -> Non
 
 
 def test_a_working_directory_that_is_gone_is_named(tmp_path: Path) -> None:
-    for command in ("status", "compile -", f"run {PLAN}"):
+    for command in ("status", "compile -", f"run '{PLAN}'"):
         done = shell(tmp_path, f"mkdir gone; cd gone; rmdir ../gone; orchestra {command} </dev/null")
         assert done.returncode == 2
         assert "working directory" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -137,7 +138,7 @@ def test_a_terminal_that_closes_pauses_the_run(tmp_path: Path) -> None:
 def test_a_job_in_the_background_runs_on_and_writes_lines(tmp_path: Path) -> None:
     script = slow(tmp_path, "300ms")
     shell = Terminal(tmp_path, 80, program=["bash", "--norc", "--noprofile", "-i"], PS1="$ ")
-    shell.press(f"{' '.join(ORCHESTRA)} run {PLAN} --simulate {script} &\n")
+    shell.press(f"{shlex.join([*ORCHESTRA, 'run', str(PLAN), '--simulate', str(script)])} &\n")
     shown = shell.until("completed")
     shell.press("exit\n")
     shell.ended()
