@@ -19,7 +19,7 @@ from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.packing import digest_of
 from orchestra.errors import SessionNotFound, StoreError, StoreFull, StoreUnreachable
 
-SMALL_LOG = 8192 + 9000
+SMALL_LOG = 8192 + 4000
 """A log that the script fills several times."""
 
 
@@ -260,7 +260,7 @@ def play_at_random(path: Path, files: Files, model: MemoryStore, rng: random.Ran
     allowed = [run(picture(model))]
     handles: list[EmbeddedStore] = []
     try:
-        handles += [opened(path, files, capacity=14_000)]
+        handles += [opened(path, files, capacity=12_000)]
         handles += [opened(path, files, capacity=30_000)]
         for _ in range(60):
             if rng.random() < 0.08:
@@ -347,6 +347,7 @@ def die_then_lose_power(path: Path, at: int, rng: random.Random) -> tuple[LossyF
             run(call(store))  # type: ignore[arg-type]
             run(call(model))  # type: ignore[arg-type]
             number += 1
+        run(store.close())
     except PowerCut:
         pass
     store._let_go()

@@ -112,7 +112,9 @@ class Handle:
         """Know what others did, and finish what one that died began; a refusal is for good."""
         try:
             if not self._catch_up():
-                raise self._begun_anew()
+                if not self._files.size(self._directory.lock_fd):
+                    raise self._begun_anew()
+                self._suspect = True
             self._finish_what_was_begun()
         except (StoreUnreachable, Damaged) as error:
             self._refusal = error

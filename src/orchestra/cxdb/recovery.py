@@ -140,7 +140,10 @@ def redo(directory: Directory, header: Header, records: list[Record], *, force: 
 
 
 def start_log(directory: Directory, progress: Progress) -> None:
-    """Make a log for a folder that has none: an empty one, or one that CXDB wrote."""
+    """Make a log for a folder that has none: an empty one, or one that CXDB wrote.
+
+    The header comes last: as long as there is none, all of this is done once more.
+    """
     files = directory.files
     directory.state = EMPTY
     state = EMPTY
@@ -153,8 +156,8 @@ def start_log(directory: Directory, progress: Progress) -> None:
     for offset in range(0, directory.capacity, _PIECE):
         files.pwrite(directory.wal_fd, bytes(min(_PIECE, directory.capacity - offset)), offset)
     files.fdatasync(directory.wal_fd)
-    _write_header(directory, state, 1)
     directory.sync_folders()
+    _write_header(directory, state, 1)
     _begin(directory, state, flags=SETTLED)
 
 
