@@ -35,7 +35,12 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
-SHELL = [(name, command) for name, text in blocks("sh") for command in commands(text)]
+SHELL = [
+    (name, command)
+    for name, text in blocks("sh")
+    for command in commands(text)
+    if command[1:3] != ["cxdb", "serve"]  # serves until it is stopped; tests/cli/test_serve.py starts and stops it
+]
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ class FrameReader(NameReader):
     def comma(self) -> None:
         """A comma between statements, or between attributes whose bracket is missing."""
         line = self.line_end(self.start)
-        closing = re.compile(r"[^\[\]{}]*+\]").match(self.text, self.end, line)
+        closing = re.compile(r"[^\[\]{}]*\]").match(self.text, self.end, line)
         if closing is None:
             self.error("a comma between statements", fix="write a set as {a b}, else end each statement with ;")
             self.advance()

@@ -124,7 +124,7 @@ class ListReader(ValueReader):
         """Go to the first of these marks on this line that is not in a text; true when it was found."""
         line = self.line_end(self.start)
         marks = re.escape(marks)
-        pieces = re.compile(rf'"(?:[^"\\\n]|\\.)*+"|[^{marks}"\n]++|([{marks}])|(")')
+        pieces = re.compile(rf'"(?:[^"\\\n]|\\.)*"|[^{marks}"\n]+|([{marks}])|(")')
         found = next((match for match in pieces.finditer(self.text, self.start, line) if match.lastindex), None)
         if found is None:
             return False
@@ -189,7 +189,7 @@ class ListReader(ValueReader):
         first = self.last_word
         if first.end <= first.start or self.text[first.end : begin].strip(" \t"):
             return False
-        match = re.compile(r'(?:[^\n,\]"]|,(?![ \t]*[\w.]+[ \t]*=))*+').match(self.text, first.start)
+        match = re.compile(r'(?:[^\n,\]"]|,(?![ \t]*[\w.]+[ \t]*=))*').match(self.text, first.start)
         end = begin if match is None else match.end()
         text = self.text[first.start : end].rstrip()
         shown = text if len(text) <= 40 else text[:39] + "…"

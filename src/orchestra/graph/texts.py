@@ -16,7 +16,7 @@ Taken: TypeAlias = tuple[str, bool, Span]
 """A value's text, whether it was quoted, and where it stands."""
 
 _LONGEST_UNOPENED = 1000
-_UNOPENED = r"""(?: [^"\n=,] | =(?![ \t]*") | ,(?![ \t]*[\w.]+[ \t]*=) ){1,1000}+ "(?=[ \t\r]*(?:[,;\]\n]|\Z))"""
+_UNOPENED = r"""(?: [^"\n=,] | =(?![ \t]*") | ,(?![ \t]*[\w.]+[ \t]*=) ){1,1000} "(?=[ \t\r]*(?:[,;\]\n]|\Z))"""
 
 
 class ValueReader(Reader):

@@ -9,7 +9,7 @@ import re
 from functools import cache
 
 TRIVIA = re.compile(
-    r"(?: [\ \t\r]++ | \n (?:[\ \t]*+ \#[^\n]*+)? | //[^\n]*+ | /\*[\s\S]*?\*/ )++",
+    r"(?: [\ \t\r]+ | \n (?:[\ \t]* \#[^\n]*)? | //[^\n]* | /\*[\s\S]*?\*/ )+",
     re.VERBOSE,
 )
 """What stands between words: white space, comments, lines that begin with ``#``."""
@@ -18,11 +18,11 @@ FIRST_LINE = re.compile(r"[ \t]*#[^\n]*")
 """A ``#`` line at the very start of the text."""
 
 WORD = re.compile(
-    r"""(?P<id>[A-Za-z_][A-Za-z0-9_]*+)
-      | (?P<string>"[^"\\]*+(?:\\[\s\S][^"\\]*+)*+")
+    r"""(?P<id>[A-Za-z_][A-Za-z0-9_]*)
+      | (?P<string>"[^"\\]*(?:\\[\s\S][^"\\]*)*")
       | (?P<arrow>->)
       | (?P<mark>[{}\[\];,=])
-      | (?P<number>-?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)[A-Za-z_0-9.]*+)
+      | (?P<number>-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[A-Za-z_0-9.]*)
       | (?P<dash>--)
       | (?P<point>[.:+])
       | (?P<open_string>")
@@ -34,21 +34,21 @@ WORD = re.compile(
 )
 """The next word after the trivia."""
 
-BARE = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_.:]|-(?!>))*+")
+BARE = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_.:]|-(?!>))*")
 """A bare value (L5); its parts touch, as no white space is in it. An arrow ends it."""
 
-NUMBER = re.compile(r"-?(?:[0-9]++(?:\.[0-9]*+|ms|[smhd])?|\.[0-9]++)")
+NUMBER = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*|ms|[smhd])?|\.[0-9]+)")
 """A bare integer, float or duration (L5)."""
 
-_GLUED = r"""(?: [^\s\[\]{}();,=<>"'`“”„‘’«»:+#&|/\\-] | -(?![->]) )++"""
-_TOUCHING = r"""[^\s\[\]{};,"]*+"""
+_GLUED = r"""(?: [^\s\[\]{}();,=<>"'`“”„‘’«»:+#&|/\\-] | -(?![->]) )+"""
+_TOUCHING = r"""[^\s\[\]{};,"]*"""
 
 ATTRIBUTE = re.compile(
-    r"""(?P<key>[A-Za-z_][A-Za-z0-9_]*+(?:\.[A-Za-z_][A-Za-z0-9_]*+)*+) [\ \t]*+ = [\ \t]*+
-        (?: "(?P<string>[^"\\]*+(?:\\[\s\S][^"\\]*+)*+)"
-          | (?P<number>-?[0-9]++(?:ms|[smhd])?)(?![\w.])
-          | (?P<word>[A-Za-z_][A-Za-z0-9_.:]*+)(?![-\w.:]) )
-        (?= [\ \t\r]*+ [,\];\n] )""",
+    r"""(?P<key>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*) [\ \t]* = [\ \t]*
+        (?: "(?P<string>[^"\\]*(?:\\[\s\S][^"\\]*)*)"
+          | (?P<number>-?[0-9]+(?:ms|[smhd])?)(?![\w.])
+          | (?P<word>[A-Za-z_][A-Za-z0-9_.:]*)(?![-\w.:]) )
+        (?= [\ \t\r]* [,\];\n] )""",
     re.VERBOSE,
 )
 """An attribute in its everyday form, read in one step; anything else is read word by word."""
