@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from orchestra.cli._terminal import Unread, Unwritable, coloured, complain, mute, one_line, paint, width
+from orchestra.cli._terminal import UNLIMITED, Unread, Unwritable, coloured, complain, mute, one_line, paint, width
 from orchestra.errors import (
     ConfigError,
     Diagnostic,
@@ -67,10 +67,12 @@ def show_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> None:
 
 
 def _line(word: str, message: str, fix: str = "") -> None:
-    head = paint(f"{word}:", "1;31", coloured("auto", sys.stderr))
-    complain(f"{head} {one_line(message, 1000)}")
+    room = width(sys.stderr, otherwise=UNLIMITED)
+    lead = f"{word}: "
+    text = "\n".join(report.wrap(lead, one_line(message, 1000), room, "  "))
+    complain(text.replace(lead, f"{paint(lead.rstrip(), '1;31', coloured('auto', sys.stderr))} ", 1))
     if fix:
-        complain(f"  help: {one_line(fix, 1000)}")
+        complain("\n".join(report.wrap("  help: ", one_line(fix, 1000), room, " " * 8)))
 
 
 def _configuration(error: ConfigError) -> None:

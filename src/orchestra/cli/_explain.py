@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from orchestra.cli._terminal import say
+from orchestra.cli._terminal import room, say
 from orchestra.errors import ConfigError
 from orchestra.graph.attributes import nearest
 from orchestra.graph.explain import ENTRIES, explain
+from orchestra.graph.report import wrap
 
 
 def explain_rule(rule: str | None) -> int:
@@ -13,12 +14,14 @@ def explain_rule(rule: str | None) -> int:
     if rule is None:
         longest = max(map(len, ENTRIES))
         for name, known in ENTRIES.items():
-            say(f"{name:{longest}}  {'/'.join(s.value for s in known.severities):15}  {known.meaning}")
+            lead = f"{name:{longest}}  {'/'.join(s.value for s in known.severities):15}  "
+            say("\n".join(wrap(lead, known.meaning, room(), "    ")))
         return 0
     entry = ENTRIES.get(rule)
     if entry is None:
         near = nearest(rule, ENTRIES, within=3)
         fix = f"did you mean {near!r}?" if near else "see them all: orchestra explain"
         raise ConfigError(f"there is no rule {rule!r}", fix=fix)
-    say(explain(entry).rstrip("\n"))
+    prose, example, pipelines = explain(entry).rstrip("\n").partition("\nWrong:")
+    say("\n".join(line for text in prose.splitlines() for line in wrap("", text, room(), "")) + example + pipelines)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from orchestra.cli._terminal import clock_time, lasted, one_line, paint
+from orchestra.cli._terminal import clock_time, counted, laid_out, lasted, one_line, paint
 from orchestra.graph.model import Graph
 from orchestra.run.events import (
     CheckpointSaved,
@@ -80,12 +80,13 @@ class Ends:
         self.line(self.waiting_at, sign, tone, event.node, _ended(event, edge, self.verbose))
 
     def line(self, at: int, sign: str, tone: str, node: str, rest: str) -> None:
-        """One line, cut to the width."""
-        time = f"{clock_time(at)} " if self.times else ""
-        plain = f"{time}{sign} {one_line(node, 80)}  {one_line(rest, 400)}".rstrip()
-        if not self.times and len(plain) > self.width:
-            plain = plain[: max(self.width - 1, 1)] + "…"
-        self.write(plain.replace(sign, paint(sign, tone, self.colour), 1))
+        """A line; on a terminal as many as it needs."""
+        name, words = one_line(node, 80), one_line(rest, 400)
+        if self.times:
+            text = f"{clock_time(at)} {sign} {name}  {words}".rstrip()
+        else:
+            text = "\n".join(laid_out(sign, name, words, self.width))
+        self.write(text.replace(sign, paint(sign, tone, self.colour), 1))
 
 
 def _ended(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbose: bool) -> str:
@@ -136,7 +137,7 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case PipelineStarted():
             return "", f"{event.pipeline}" + (f": {event.goal}" if event.goal else "")
         case PipelineCompleted():
-            return event.node, f"{event.status} after {event.steps} nodes in {lasted(event.duration_ms)}"
+            return event.node, f"{event.status} after {counted(event.steps, 'node')} in {lasted(event.duration_ms)}"
         case PipelineFailed():
             return event.node, event.error
         case PipelinePaused():
@@ -156,7 +157,7 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.source, f"→ {event.target}  rule {event.rule}: {event.reason}"
         case CheckpointSaved():
             whole = ", whole state" if event.state is not None else ""
-            return event.current_node, f"{event.completed} nodes done{whole}"
+            return event.current_node, f"{counted(event.completed, 'node')} done{whole}"
         case WarningRaised():
             return event.node, event.message
         case SessionOpened():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import signal
 import sys
 import termios
 import textwrap
@@ -18,7 +20,7 @@ from rich.text import Text
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.runs import Run
 from orchestra.cli._lines import Ends, headline
-from orchestra.cli._terminal import in_foreground, lasted, mute, one_line, width, writable
+from orchestra.cli._terminal import in_foreground, laid_out, lasted, mute, one_line, width, writable
 from orchestra.run.events import Recorded, StageRetrying, StageStarted
 
 _FRAMES = "|/-\\"
@@ -76,6 +78,7 @@ class Live:
     def opened(self, run: Run, pipeline: Pipeline) -> None:
         """Name the session and put the view up."""
         self._print(headline(run.session, pipeline.checked(), self._colour))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._suspend)
         self._quiet_keys()
         self._screen.start()
 
@@ -97,6 +100,7 @@ class Live:
         """Take the view down; what has ended stays."""
         self._ends.settle()
         self._working = None
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
         self._screen.stop()
         self._give_keys_back()
 
@@ -105,6 +109,15 @@ class Live:
         self._give_keys_back()
         with contextlib.suppress(OSError):
             os.write(self._out.fileno(), b"\r\x1b[?25h\n")
+
+    def _suspend(self) -> None:
+        """Ctrl-Z: leave the shell a terminal with a cursor; draw again only if we come back to the foreground."""
+        self._screen.stop()
+        self._give_keys_back()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if in_foreground(self._out):
+            self._quiet_keys()
+            self._screen.start()
 
     def _quiet_keys(self) -> None:
         """Keep the terminal from writing ``^C`` into the view; put back when the view closes."""
@@ -132,8 +145,8 @@ class Live:
         room = max(self._console.width - 1, 10)
         gone = time.monotonic() - self._since
         frame = _FRAMES[int(gone * 6) % len(_FRAMES)]
-        line = f"{frame} {one_line(self._working.node, 60)}  {self._doing(gone)}  ({self._ends.ended} done)"
-        lines = [line[:room]]
+        words = f"{self._doing(gone)}  ({self._ends.ended} done)"
+        lines = [line[:room] for line in laid_out(frame, one_line(self._working.node, 60), words, room)]
         if self._note:
             lines.extend(textwrap.wrap(self._note, room)[:4])
         return Text("\n".join(writable(text, self._out) for text in lines), no_wrap=True, overflow="ellipsis")

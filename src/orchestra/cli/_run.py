@@ -18,13 +18,14 @@ from orchestra.cli._lines import GREEN, RED, YELLOW
 from orchestra.cli._progress import progress
 from orchestra.cli._signals import heeded
 from orchestra.cli._stores import aimed, hint, settings_for
-from orchestra.cli._terminal import coloured, lasted, one_line, paint
+from orchestra.cli._terminal import coloured, counted, lasted, one_line, paint, room
 from orchestra.cli._views import View, tell_reader, view_for
 from orchestra.config.settings import Settings
 from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
 from orchestra.errors import ConfigError, InvalidPipeline, StoreError
 from orchestra.graph import report
+from orchestra.graph.report import wrap
 from orchestra.ports import Store
 from orchestra.run.state import Result, RunState
 
@@ -87,7 +88,7 @@ async def _run(
     control = Control()
     with heeded(control, view.note, view.abandoned):
         run, result = await _walked(options, settings, pipeline, variables, view, control)
-    return _ended(options, settings, run, result, colour)
+        return _ended(options, settings, run, result, colour)
 
 
 async def _walked(
@@ -191,19 +192,22 @@ def _at(state: RunState) -> str:
 
 
 def _last_lines(state: RunState, result: Result | None, colour: bool) -> list[str]:
-    took = f"{state.steps} node{'s' if state.steps != 1 else ''} in {lasted(max(0, state.at - state.started_ms))}"
+    took = f"{counted(state.steps, 'node')} in {lasted(max(0, state.at - state.started_ms))}"
     if result is None:
-        where = (
-            f"at {_at(state)}, which was not done"
-            if state.stage is not None
-            else f"before {_at(state) or 'it began'}"
+        word, tone = "paused", YELLOW
+        text = (
+            f"before {_at(state) or 'it began'}" if state.stage is None else f"at {_at(state)}, which was not done"
         )
-        word = paint("paused", YELLOW, colour)
-        return [f"{word}  {where} ({state.paused})", f"  {took}; everything up to there is recorded"]
-    if result.good:
-        extra = "" if result.text == "success" else f"  {result.text}"
-        return [f"{paint('completed', GREEN, colour)}  {took}{extra}"]
-    return [f"{paint('failed', RED, colour)}  at {result.node}: {one_line(result.text, 600)}", f"  {took}"]
+        more = [f"  {took}; everything up to there is recorded"]
+        text = f"{text} ({state.paused})"
+    elif result.good:
+        word, tone = "completed", GREEN
+        text, more = took + ("" if result.text == "success" else f"  {result.text}"), []
+    else:
+        word, tone = "failed", RED
+        text, more = f"at {result.node}: {one_line(result.text, 600)}", [f"  {took}"]
+    first = "\n".join(wrap(f"{word}  ", text, room(), "  "))
+    return [first.replace(word, paint(word, tone, colour), 1), *more]
 
 
 def _next(settings: Settings, flag: str | None, session: str) -> str:

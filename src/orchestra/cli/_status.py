@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from orchestra.cli._detail import SIGNS, show_one, summary_of
 from orchestra.cli._json import say_json
-from orchestra.cli._lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli._stores import exists, hint, reading, settings_for
-from orchestra.cli._terminal import coloured, lasted, one_line, paint, say, width
+from orchestra.cli._terminal import coloured, fit, lasted, one_line, padded, paint, room, say
 from orchestra.config.settings import Settings
-from orchestra.engine.gaps import legible
-from orchestra.engine.sessions import Row, event_of, find, rows, summarize
-from orchestra.errors import Damaged
-from orchestra.ports import Store, Turn
-from orchestra.run.events import EdgeSelected, Recorded
-from orchestra.run.state import RunState, fold
-from orchestra.run.views import ATTENTION, Phase, Summary
+from orchestra.engine.sessions import rows
+from orchestra.graph.report import columns
+from orchestra.ports import Store
+from orchestra.run.views import ATTENTION, Summary
 
-_SIGNS = {
-    Phase.RUNNING: ("▶", GREEN),
-    Phase.PAUSED: ("‖", YELLOW),
-    Phase.CRASHED: ("!", RED),
-    Phase.COMPLETED: ("✓", GREEN),
-    Phase.FAILED: ("✗", RED),
-}
+_PIPELINE, _NODE, _WHY = 2, 3, 7
+"""The columns that give way where a terminal is narrow."""
 
 
 def show_status(
@@ -43,89 +35,68 @@ def show_status(
     return asyncio.run(
         reading(
             settings,
-            lambda opened: _one(opened, session, detail, hint(settings, store), as_json, colour),
+            lambda opened: show_one(
+                opened, session, detail=detail, aim=hint(settings, store), as_json=as_json, colour=colour
+            ),
             session,
             flag=store,
         )
     )
 
 
-# --- the list ------------------------------------------------------------------------------------
-
-
 def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) -> int:
     found = asyncio.run(reading(settings, _summaries, flag=store)) if exists(settings) else []
     found.sort(key=lambda s: (ATTENTION.index(s.phase), -s.last_ms))
     if as_json:
-        say_json({"sessions": [_data(summary) for summary in found]}, indent=2)
+        say_json({"sessions": [asdict(summary) for summary in found]}, indent=2)
     elif not found:
         say(f"no sessions yet in {settings.store}" if settings.store else "a store in memory keeps no sessions")
         say("  start one: orchestra run FILE.dot")
     else:
-        _table(found, colour)
-        say(f"  look closer: orchestra status{hint(settings, store)} {found[0].session} --detail")
+        shown = found[: _most()]
+        _table(shown, colour)
+        aim = hint(settings, store)
+        if len(shown) < len(found):
+            say(f"  and {len(found) - len(shown)} more: orchestra status{aim} | less")
+        say(f"  look closer: orchestra status{aim} {found[0].session} --detail")
     return 0
 
 
 async def _summaries(store: Store) -> list[Summary]:
-    return [await _summary(store, row) for row in await rows(store)]
+    return [await summary_of(store, row) for row in await rows(store)]
 
 
-async def _summary(store: Store, row: Row) -> Summary:
-    """A session's row; one that is damaged says so, and hides none of the others (S8)."""
-    try:
-        return await summarize(store, row)
-    except Damaged as error:
-        return await _salvaged(store, row, error)
-
-
-async def _salvaged(store: Store, row: Row, error: Damaged) -> Summary:
-    """What can still be told of a session whose newest turns are damaged: it needs somebody to look."""
-    events = await _events(store, row)
-    state = fold(events)
-    return Summary(
-        session=row.session,
-        context_id=row.context_id,
-        pipeline=row.pipeline,
-        title=row.title,
-        phase=Phase.CRASHED,
-        node=state.stage.node if state.stage is not None else state.next_node,
-        detail=f"damaged: {error.message}",
-        steps=state.steps,
-        turns=(await store.head(row.context_id)).depth + 1,
-        started_ms=state.started_ms or row.created_ms,
-        last_ms=state.at or row.created_ms,
-    )
-
-
-def _data(summary: Summary) -> dict[str, Any]:
-    return asdict(summary)
+def _most() -> int | None:
+    """How many sessions fit the screen, so that those that need attention stay on it; all of them in a pipe."""
+    return max(shutil.get_terminal_size().lines - 5, 5) if sys.stdout.isatty() else None
 
 
 def _table(found: Sequence[Summary], colour: bool) -> None:
     now = time.time() * 1000
-    room = width(sys.stdout)
+    fits = room()
     heads = ("SESSION", "STATE", "PIPELINE", "NODE", "NODES RUN", "TURNS", "AGE", "WHY")
     lines = [_cells(summary, now) for summary in found]
-    keep = _columns(room)
-    widths = {c: max(len(heads[c]), *(min(len(line[c]), 28) for line in lines)) for c in keep}
-    _shrink(widths, room, last_is_free=keep[-1] == len(heads) - 1)
-    say(_joined(heads, keep, widths, room).rstrip())
+    keep = _columns(fits)
+    widths = {c: max(columns(line[c]) for line in (heads, *lines)) for c in keep}
+    _shrink(widths, fits)
+    say(_joined(heads, widths, fits).rstrip())
     for summary, line in zip(found, lines, strict=True):
-        text = _joined(line, keep, widths, room)
-        sign, tone = _SIGNS[summary.phase]
+        text = _joined(line, widths, fits)
+        sign, tone = SIGNS[summary.phase]
         say(text.replace(f"{sign} ", f"{paint(sign, tone, colour)} ", 1).rstrip())
 
 
-def _shrink(widths: dict[int, int], room: int, *, last_is_free: bool) -> None:
-    """Narrow the columns of names until the line fits; the reason at the end may be cut instead."""
-    fixed = [width for column, width in widths.items() if not (last_is_free and column == max(widths))]
-    over = sum(fixed) + 2 * (len(fixed) - 1) - (room - (12 if last_is_free else 0))
-    for column in (2, 3):
-        if column in widths and over > 0:
-            cut = min(over, max(widths[column] - 8, 0))
-            widths[column] -= cut
-            over -= cut
+def _shrink(widths: dict[int, int], fits: int) -> None:
+    """Narrow the columns of names, the widest first, until the line fits; the reason at the end is cut instead."""
+    fixed = {column: width for column, width in widths.items() if column != _WHY}
+    left = min(widths.get(_WHY, 0), 12)
+    over = sum(fixed.values()) + 2 * (len(widths) - 1) + left - fits
+    while over > 0:
+        widest = max((c for c in (_PIPELINE, _NODE) if c in widths), key=lambda c: widths[c])
+        if widths[widest] <= 8:
+            return
+        widths[widest] -= 1
+        over -= 1
 
 
 def _columns(room: int) -> tuple[int, ...]:
@@ -137,108 +108,24 @@ def _columns(room: int) -> tuple[int, ...]:
 
 
 def _cells(summary: Summary, now: float) -> tuple[str, ...]:
-    sign, _tone = _SIGNS[summary.phase]
+    sign, _tone = SIGNS[summary.phase]
     return (
         summary.session,
         f"{sign} {summary.phase.value}",
-        one_line(summary.pipeline, 28),
-        one_line(summary.node, 28),
+        one_line(summary.pipeline, 200),
+        one_line(summary.node, 200),
         str(summary.steps),
         str(summary.turns),
-        lasted(max(0, now - summary.last_ms)) if summary.last_ms else "",
-        one_line(summary.detail, 200),
+        _age(now - summary.last_ms) if summary.last_ms else "",
+        one_line(summary.detail, 400),
     )
 
 
-def _joined(cells: Sequence[str], keep: Sequence[int], widths: dict[int, int], room: int) -> str:
-    parts = [cells[c] if c == keep[-1] == 7 else f"{_cut(cells[c], widths[c]):{widths[c]}}" for c in keep]
-    text = "  ".join(parts)
-    return text if len(text) <= room else text[: room - 1] + "…"
+def _age(milliseconds: float) -> str:
+    """The largest unit is enough to tell the old from the new."""
+    return " ".join(lasted(milliseconds).split()[:2])
 
 
-def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else text[: room - 1] + "…"
-
-
-# --- one session ---------------------------------------------------------------------------------
-
-
-async def _one(store: Store, name: str, detail: bool, aim: str, as_json: bool, colour: bool) -> int:
-    row = await find(store, name)
-    summary = await _summary(store, row)
-    events = await _events(store, row) if detail else []
-    state = fold(events)
-    edges = {e.event.source: e.event for e in events if isinstance(e.event, EdgeSelected)}
-    if as_json:
-        data = _data(summary)
-        if detail:
-            data["nodes"] = _node_data(state, edges)
-        say_json(data, indent=2)
-        return 0
-    sign, tone = _SIGNS[summary.phase]
-    why = f": {one_line(summary.detail, 400)}" if summary.detail else ""
-    say(f"{summary.session}  {paint(sign, tone, colour)} {summary.phase.value}{why}")
-    say(f"  {one_line(summary.title, 300)}")
-    say(
-        f"  {summary.steps} nodes run, {summary.turns} turns, began {_date(summary.started_ms)} UTC,"
-        f" took {lasted(summary.last_ms - summary.started_ms)}"
-    )
-    if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.RUNNING):
-        say(f"  at {one_line(summary.node, 60)}")
-    if detail:
-        _nodes(state, edges, colour)
-    say(f"  every event: orchestra log{aim} {summary.session}")
-    return 0
-
-
-async def _events(store: Store, row: Row) -> list[Recorded]:
-    found = [event_of(turn) for turn in await legible(store, row.context_id) if isinstance(turn, Turn)]
-    return [event for event in found if isinstance(event, Recorded)]
-
-
-def _node_data(state: RunState, edges: dict[str, EdgeSelected]) -> list[dict[str, Any]]:
-    return [
-        {
-            "node": node,
-            "status": record.status,
-            "reason": record.reason,
-            "visits": record.visits,
-            "executions": record.executions,
-            "duration_ms": record.duration_ms,
-            "next": edges[node].target if node in edges else None,
-            "edge": edges[node].edge if node in edges else None,
-            "why": edges[node].reason if node in edges else None,
-        }
-        for node, record in state.nodes.items()
-    ]
-
-
-def _nodes(state: RunState, edges: dict[str, EdgeSelected], colour: bool) -> None:
-    data = _node_data(state, edges)
-    if not data:
-        return
-    room = width(sys.stdout)
-    longest = min(max(len(item["node"]) for item in data), 30)
-    say()
-    for item in data:
-        good = item["status"] in ("success", "partial_success")
-        sign, tone = ("✓", GREEN) if good else ("✗", RED) if item["status"] == "fail" else ("·", GREY)
-        counts = f"{item['visits']} visit{'s' if item['visits'] != 1 else ''}"
-        if item["executions"] != item["visits"]:
-            counts += f", {item['executions']} executions"
-        words = [item["status"] or "not finished", counts, lasted(item["duration_ms"])]
-        if item["reason"]:
-            words.append(item["reason"])
-        if item["next"]:
-            words.append(f"→ {item['next']} ({item['why']})")
-        text = f"  {sign} {one_line(item['node'], 30):{longest}}  {one_line(', '.join(words), 400)}"
-        text = text if len(text) <= room else text[: room - 1] + "…"
-        say(text.replace(sign, paint(sign, tone, colour), 1))
-    total = sum(item["duration_ms"] for item in data)
-    executions = sum(item["executions"] for item in data)
-    say(f"  total: {state.steps} nodes run, {executions} executions, {lasted(total)} at work")
-    say()
-
-
-def _date(at_ms: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_ms / 1000))
+def _joined(cells: Sequence[str], widths: dict[int, int], fits: int) -> str:
+    parts = [cells[c] if c == _WHY else padded(cells[c], width) for c, width in widths.items()]
+    return fit("  ".join(parts), fits)

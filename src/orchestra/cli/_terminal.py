@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from orchestra.errors import ConfigError, OrchestraError
-from orchestra.graph.report import safe
+from orchestra.graph.report import columns, safe, wrap
 
 NO_TERMINAL_WIDTH = 100
+UNLIMITED = 100_000
 _ASCII = {"✓": "+", "✗": "x", "↻": "~", "◆": "*", "▶": ">", "‖": "=", "!": "!", "→": "->", "…": "...", "·": "."}
 
 
@@ -45,11 +46,16 @@ def in_foreground(stream: TextIO) -> bool:
         return True
 
 
-def width(stream: TextIO) -> int:
+def width(stream: TextIO, otherwise: int = NO_TERMINAL_WIDTH) -> int:
     """Columns of the terminal, or of ``COLUMNS``; a fixed number where neither says."""
     if os.environ.get("COLUMNS", "").isdigit() or stream.isatty():
         return max(20, shutil.get_terminal_size((NO_TERMINAL_WIDTH, 24)).columns)
-    return NO_TERMINAL_WIDTH
+    return otherwise
+
+
+def room() -> int:
+    """Columns that a line on standard output may take: the terminal's, or as many as it needs in a pipe."""
+    return width(sys.stdout, otherwise=UNLIMITED)
 
 
 def paint(text: str, tone: str, colour: bool) -> str:
@@ -120,9 +126,43 @@ def one_line(text: str, limit: int = 200) -> str:
     return flat if len(flat) <= limit else flat[: max(limit - 1, 0)] + "…"
 
 
+def fit(text: str, room: int) -> str:
+    """The text cut to so many columns of a terminal."""
+    if columns(text) <= room:
+        return text
+    kept = text[: max(room - 1, 0)]
+    while kept and columns(kept) > room - 1:
+        kept = kept[:-1]
+    return kept + "…"
+
+
+def laid_out(lead: str, name: str, words: str, room: int) -> list[str]:
+    """A name and what there is to say of it: in one line where that fits; else a short word keeps its place
+    beside a name that is cut, and a long one gets up to five lines of its own."""
+    whole = f"{lead} {name}  {words}".rstrip()
+    if columns(whole) <= room:
+        return [whole]
+    left = room - columns(words) - len(lead) - 3
+    if left >= min(columns(name), 12) and columns(words) < room // 2:
+        return [f"{lead} {fit(name, left)}  {words}"]
+    lines = wrap(f"{lead} {fit(name, room - len(lead) - 1)}  ", words, room, "    ")
+    return lines if len(lines) <= 6 else [*lines[:5], fit(f"{lines[5]} …", room)]
+
+
+def padded(text: str, room: int) -> str:
+    """The text in exactly so many columns."""
+    text = fit(text, room)
+    return text + " " * (room - columns(text))
+
+
 def many_lines(text: str) -> str:
     """A text of any origin, harmless, its line breaks kept."""
     return "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
+
+
+def counted(number: int, noun: str, many: str = "") -> str:
+    """``1 node``, ``2 nodes``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {many or noun + 's'}"
 
 
 def lasted(milliseconds: float) -> str:

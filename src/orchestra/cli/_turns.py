@@ -12,10 +12,11 @@ from orchestra.cli._errors import STORE
 from orchestra.cli._json import SCHEMA, say_json
 from orchestra.cli._lines import described
 from orchestra.cli._stores import reading, settings_for
-from orchestra.cli._terminal import clock_time, complain, many_lines, one_line, say
+from orchestra.cli._terminal import clock_time, complain, many_lines, one_line, room, say
 from orchestra.engine.gaps import Gap, Legible, legible
 from orchestra.engine.sessions import backwards, event_of, find
 from orchestra.errors import ConfigError, Damaged, SessionNotFound
+from orchestra.graph.report import wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, plain
@@ -124,7 +125,8 @@ def show_log(session: str, *, store: str | None, config: Path | None, json: str)
         _json_log(name, turns, stream=json == "stream")
         return _readable(turns)
     longest = len(str(turns[-1].depth)) if turns else 1
-    say("\n".join(_line(turn, longest) for turn in turns))
+    fit, indent = room(), " " * (longest + 2)
+    say("\n".join(line for turn in turns for line in wrap("", _line(turn, longest), fit, indent)))
     return _readable(turns)
 
 

@@ -37,7 +37,7 @@ def shown(diagnostic: Diagnostic, *, width: int = 100, colour: bool = False) -> 
     width = max(width, SMALLEST_WIDTH)
     tone = _COLOURS[diagnostic.severity]
     head = f"{diagnostic.severity}[{safe(diagnostic.rule)}]"
-    lines = _wrapped(f"{head}: ", safe(diagnostic.message), width, "  ")
+    lines = wrap(f"{head}: ", safe(diagnostic.message), width, "  ")
     lines[0] = lines[0].replace(head, _paint(head, tone, colour), 1)
     span = diagnostic.span
     gutter = 0
@@ -46,7 +46,7 @@ def shown(diagnostic: Diagnostic, *, width: int = 100, colour: bool = False) -> 
         lines += _snippet(span, gutter, width, tone if colour else "")
     if diagnostic.fix:
         lead = f"{' ' * gutter} = help: " if span is not None else "  help: "
-        wrapped = _wrapped(lead, safe(diagnostic.fix), width, " " * (gutter + 3))
+        wrapped = wrap(lead, safe(diagnostic.fix), width, " " * (gutter + 3))
         wrapped[0] = wrapped[0].replace("help:", _paint("help:", "1;32", colour), 1)
         lines += wrapped
     return "\n".join(lines)
@@ -96,7 +96,7 @@ def _escape(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _wrapped(lead: str, value: str, width: int, indent: str) -> list[str]:
+def wrap(lead: str, value: str, width: int, indent: str) -> list[str]:
     """``lead`` and the text after it in lines of at most ``width`` columns, broken at spaces.
 
     A word wider than a line is broken where it must be.

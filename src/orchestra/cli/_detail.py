@@ -1,0 +1,154 @@
+"""One session, for ``orchestra status SESSION``: where it stands, and with ``--detail`` every node (S25)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from orchestra.cli._json import say_json
+from orchestra.cli._lines import GREEN, GREY, RED, YELLOW
+from orchestra.cli._terminal import counted, fit, lasted, one_line, padded, paint, room, say
+from orchestra.engine.gaps import legible
+from orchestra.engine.sessions import Row, event_of, find, summarize
+from orchestra.errors import Damaged
+from orchestra.graph.report import wrap
+from orchestra.ports import Store, Turn
+from orchestra.run.events import EdgeSelected, Recorded, StageRetrying
+from orchestra.run.state import RunState, fold
+from orchestra.run.views import Phase, Summary
+
+SIGNS = {
+    Phase.RUNNING: ("▶", GREEN),
+    Phase.PAUSED: ("‖", YELLOW),
+    Phase.CRASHED: ("!", RED),
+    Phase.COMPLETED: ("✓", GREEN),
+    Phase.FAILED: ("✗", RED),
+}
+
+
+async def summary_of(store: Store, row: Row) -> Summary:
+    """A session's row; one that is damaged says so, and hides none of the others (S8)."""
+    try:
+        return await summarize(store, row)
+    except Damaged as error:
+        return await _salvaged(store, row, error)
+
+
+async def _salvaged(store: Store, row: Row, error: Damaged) -> Summary:
+    """What can still be told of a session whose newest turns are damaged: it needs somebody to look."""
+    events = await _events(store, row)
+    state = fold(events)
+    return Summary(
+        session=row.session,
+        context_id=row.context_id,
+        pipeline=row.pipeline,
+        title=row.title,
+        phase=Phase.CRASHED,
+        node=state.stage.node if state.stage is not None else state.next_node,
+        detail=f"damaged: {error.message}",
+        steps=state.steps,
+        turns=(await store.head(row.context_id)).depth + 1,
+        started_ms=state.started_ms or row.created_ms,
+        last_ms=state.at or row.created_ms,
+    )
+
+
+async def _events(store: Store, row: Row) -> list[Recorded]:
+    found = [event_of(turn) for turn in await legible(store, row.context_id) if isinstance(turn, Turn)]
+    return [event for event in found if isinstance(event, Recorded)]
+
+
+async def show_one(store: Store, name: str, *, detail: bool, aim: str, as_json: bool, colour: bool) -> int:
+    """Print a session; ``aim`` is what a suggested command needs to find the store."""
+    row = await find(store, name)
+    summary = await summary_of(store, row)
+    events = await _events(store, row) if detail else []
+    state = fold(events)
+    nodes = _nodes(state, events)
+    if as_json:
+        say_json({**asdict(summary), "nodes": nodes} if detail else asdict(summary), indent=2)
+        return 0
+    _say_summary(summary, colour)
+    if detail:
+        _say_nodes(state, nodes, colour)
+    say(f"  every event: orchestra log{aim} {summary.session}")
+    return 0
+
+
+def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
+    """What happened at each node, and where it went last; nodes in the order in which they were entered."""
+    edges = {e.event.source: e.event for e in events if isinstance(e.event, EdgeSelected)}
+    retries = Counter(e.event.node for e in events if isinstance(e.event, StageRetrying))
+    return [
+        {
+            "node": node,
+            "status": record.status,
+            "reason": record.reason,
+            "visits": record.visits,
+            "executions": record.executions,
+            "retries": retries[node],
+            "duration_ms": record.duration_ms,
+            "next": edges[node].target if node in edges else None,
+            "edge": edges[node].edge if node in edges else None,
+            "why": edges[node].reason if node in edges else None,
+        }
+        for node, record in state.nodes.items()
+    ]
+
+
+def _say_summary(summary: Summary, colour: bool) -> None:
+    sign, tone = SIGNS[summary.phase]
+    why = f": {one_line(summary.detail, 400)}" if summary.detail else ""
+    first = wrap(f"{summary.session}  ", f"{sign} {summary.phase.value}{why}", room(), "  ")
+    say("\n".join(first).replace(sign, paint(sign, tone, colour), 1))
+    facts = [
+        f"{counted(summary.steps, 'node')} run",
+        counted(summary.turns, "turn"),
+        f"began {_date(summary.started_ms)} UTC",
+        f"took {lasted(summary.last_ms - summary.started_ms)}",
+    ]
+    if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.RUNNING) and summary.node:
+        facts.append(f"stands at {one_line(summary.node, 60)}")
+    for text in (one_line(summary.title, 300), ", ".join(facts)):
+        say("\n".join(wrap("  ", text, room(), "  ")))
+
+
+def _say_nodes(state: RunState, nodes: Sequence[Mapping[str, Any]], colour: bool) -> None:
+    if not nodes:
+        return
+    longest = min(max(len(item["node"]) for item in nodes), 30, max(room() // 3, 8))
+    say()
+    for item in nodes:
+        good = item["status"] in ("success", "partial_success")
+        sign, tone = ("✓", GREEN) if good else ("✗", RED) if item["status"] == "fail" else ("·", GREY)
+        lead = f"  {sign} {padded(fit(one_line(item['node'], 200), longest), longest)}  "
+        text = "\n".join(wrap(lead, one_line(_told(item), 1000), room(), " " * 6))
+        say(text.replace(sign, paint(sign, tone, colour), 1))
+    total = sum(item["duration_ms"] for item in nodes)
+    executions = sum(item["executions"] for item in nodes)
+    retries = sum(item["retries"] for item in nodes)
+    told = [f"{counted(state.steps, 'node')} run", counted(executions, "execution")]
+    told += [counted(retries, "retry", "retries")] if retries else []
+    say("\n".join(wrap("  total: ", ", ".join([*told, f"{lasted(total)} at work"]), room(), "    ")))
+    say()
+
+
+def _told(item: Mapping[str, Any]) -> str:
+    words = [item["status"] or "not finished", counted(item["visits"], "visit")]
+    if item["executions"] != item["visits"]:
+        words.append(counted(item["executions"], "execution"))
+    if item["retries"]:
+        words.append(counted(item["retries"], "retry", "retries"))
+    words.append(lasted(item["duration_ms"]))
+    if item["reason"]:
+        words.append(item["reason"])
+    if item["next"]:
+        words.append(f"→ {item['next']} ({item['why']})")
+    return ", ".join(words)
+
+
+def _date(at_ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_ms / 1000))
