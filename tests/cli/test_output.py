@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from random import Random
 
 import pytest
-from calls import PLAN, call, on_terminal, only_session, shell, slow
+from calls import PLAN, call, elsewhere, environment, on_terminal, only_session, shell, slow
+
+from orchestra.cli._errors import exit_code
 
 WORDS = "Grüße 😀 日本語 …"
 STEERING = "a\x9b31mb\u202ec\x7fd\x1b[2J"
@@ -78,6 +81,25 @@ def test_an_invalid_pipeline_is_an_object_too(tmp_path: Path) -> None:
     data = json.loads(done.stdout)
     assert data["exit_code"] == 3
     assert {"start_node", "terminal_node"} <= {one["rule"] for one in data["diagnostics"]}
+
+
+@pytest.mark.parametrize(("blocks", "begun"), [(8, False), (3000, True)])
+def test_a_store_that_fails_is_an_object_too(blocks: int, begun: bool, tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        "digraph loop { graph [max_steps=100000] start [shape=Mdiamond] exit [shape=Msquare] start -> work"
+        ' work [prompt="x"] work -> work [condition="context.done!=1"] work -> exit [condition="context.done=1"] }'
+    )
+    answers = [{"text": Random(number).randbytes(100_000).hex()} for number in range(20)]
+    (tmp_path / "s.yaml").write_text(json.dumps({"nodes": {"work": answers}}))
+    done = shell(tmp_path, f"ulimit -f {blocks}; orchestra run p.dot --simulate s.yaml --json")
+    assert done.returncode == 7
+    data = json.loads(done.stdout)
+    assert (data["status"], data["exit_code"]) == ("stopped", 7)
+    assert (data["session"] is not None) is begun
+    if begun:
+        session = only_session(tmp_path)
+        assert session["session"] == data["session"]
+        assert session["phase"] == "crashed"
 
 
 @pytest.mark.parametrize(
@@ -219,3 +241,36 @@ def test_a_quick_run_leaves_nothing_but_its_lines(tmp_path: Path) -> None:
     shown = on_terminal(tmp_path, 80, "run", str(PLAN), "--simulate", str(slow(tmp_path, "0s")), NO_COLOR="1")
     assert shown.count("✓ plan") == 1
     assert "\x1b[?25h" in shown
+
+
+# --- internal errors -----------------------------------------------------------------------------
+
+
+def broken(folder: Path, capsys: pytest.CaptureFixture[str], **more: str) -> str:
+    """What is said of an error that nobody foresaw."""
+    (folder / "orchestra.yaml").write_text("secrets: [MINE]\n")
+    secrets = {"MINE": "correct-horse-battery", "SOME_TOKEN": "another-secret-value"}
+    with elsewhere(folder, environment(folder, **{**secrets, **more})):
+        words = " ".join(secrets.values())
+        assert exit_code(RuntimeError(f"boom {words}")) == 70
+    return capsys.readouterr().err
+
+
+def test_an_internal_error_leaves_a_report_without_secrets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = broken(tmp_path, capsys)
+    (report,) = (tmp_path / "home" / ".local" / "state" / "orchestra" / "reports").iterdir()
+    assert str(report) in said
+    text = said + report.read_text()
+    assert "boom" in text
+    assert "correct-horse" not in text
+    assert "another-secret" not in text
+    assert "Traceback" not in said
+
+
+def test_an_internal_error_is_said_where_no_report_can_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert "boom" in broken(tmp_path, capsys, HOME=str(tmp_path / "file"))

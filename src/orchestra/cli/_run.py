@@ -121,19 +121,20 @@ async def _walked(
         return run, await run.walk()
     except StoreError as error:
         error.fix = aimed(error.fix, hint(settings, options.store))
-        if run is not None:
-            _stopped(options, run, error, view)
+        _stopped(options, run, error, view)
         raise
     finally:
         view.closed()
         await _close(store)
 
 
-def _stopped(options: Options, run: Run, error: StoreError, view: View) -> None:
-    """The store failed in the middle."""
-    view.note(f"the store failed; session {run.session} stands as it was last recorded")
+def _stopped(options: Options, run: Run | None, error: StoreError, view: View) -> None:
+    """The store failed, before there was a session or in the middle of one."""
+    if run is not None:
+        view.note(f"the store failed; session {run.session} stands as it was last recorded")
     if options.json == "object":
-        say_json(_object(run, status="stopped", detail=error.message, code=store_code(error)))
+        what = {"session": None} if run is None else _object(run)
+        say_json({**what, "status": "stopped", "detail": error.message, "exit_code": store_code(error)}, indent=2)
 
 
 async def _close(store: Store | None) -> None:
@@ -155,26 +156,23 @@ def _ended(options: Options, settings: Settings, run: Run, result: Result | None
     code = INTERRUPTED if result is None else 0 if result.good else FAILED
     if options.json == "object":
         status, detail = ("paused", state.paused) if result is None else (result.status, result.text)
-        say_json(_object(run, status=status, detail=detail, code=code), indent=2)
+        say_json({**_object(run), "status": status, "detail": detail, "exit_code": code}, indent=2)
     elif not options.json:
         for line in (*_last_lines(state, result, colour), _next(settings, options.store, run.session)):
             tell_reader(line)
     return code
 
 
-def _object(run: Run, *, status: str, detail: str, code: int) -> dict[str, Any]:
+def _object(run: Run) -> dict[str, Any]:
     state = run.state
     result = state.result
     return {
         "session": run.session,
         "context": run.context_id,
         "pipeline": state.pipeline,
-        "status": status,
-        "detail": detail,
         "node": _at(state) if result is None else result.node,
         "steps": state.steps,
         "duration_ms": max(0, (state.at if result is None else result.ended_ms) - state.started_ms),
-        "exit_code": code,
         "nodes": {
             node: {
                 "status": record.status,
