@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.app.plugins import HANDLERS, LINT, TRANSFORMS, load, offered
@@ -22,6 +22,9 @@ BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen"})
 """Handler types that this version runs."""
 
 
+SECRET = "secret_in_pipeline"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """A pipeline's text, its graph as it runs and as it was written (None where nothing could be read), and
@@ -36,6 +39,11 @@ class Pipeline:
     def valid(self) -> bool:
         """Whether it may be run: no ERROR among the findings."""
         return self.graph is not None and not any(d.severity is Severity.ERROR for d in self.diagnostics)
+
+    @property
+    def secret(self) -> bool:
+        """Whether its text holds a secret, so that it may be shown in no form (S18)."""
+        return any(d.rule == SECRET for d in self.diagnostics)
 
     def checked(self) -> Graph:
         """The graph. Raises ``InvalidPipeline`` when it may not be run."""
@@ -93,9 +101,13 @@ def compile_pipeline(
 ) -> Pipeline:
     """Parse, transform and lint a text; every finding of every step is kept."""
     graph, parsed = parse(source)
-    diagnostics = (*found, *parsed, *_secrets(source, secrets))
+    redactor = Redactor(secrets)
+    places = list(redactor.find(source.text))
+    diagnostics = (*found, *parsed, *_secrets(source, places))
     if graph is None:
-        return Pipeline(source=source, graph=None, written=None, diagnostics=diagnostics)
+        return Pipeline(
+            source=source, graph=None, written=None, diagnostics=_hidden(diagnostics, source, places, redactor)
+        )
     linted = lint(
         graph,
         rules=load(LINT),
@@ -103,18 +115,42 @@ def compile_pipeline(
         strict=strict,
     )
     runs = transform(graph, variables, load(TRANSFORMS))
-    return Pipeline(source=source, graph=runs, written=graph, diagnostics=(*diagnostics, *linted))
+    diagnostics = _hidden((*diagnostics, *linted), source, places, redactor)
+    return Pipeline(source=source, graph=runs, written=graph, diagnostics=diagnostics)
 
 
-def _secrets(source: Source, secrets: Mapping[str, str]) -> Iterable[Diagnostic]:
-    for start, end, name in Redactor(secrets).find(source.text):
+def _secrets(source: Source, places: Iterable[tuple[int, int, str]]) -> Iterable[Diagnostic]:
+    for start, end, name in places:
         yield Diagnostic(
-            rule="secret_in_pipeline",
+            rule=SECRET,
             severity=Severity.ERROR,
             message=f"the pipeline's text holds a secret ({name}); it would be stored with every run",
             span=Span(source, start, end),
             fix="take it out, and give it by an environment variable that `secrets:` in orchestra.yaml names",
         )
+
+
+def _hidden(
+    diagnostics: tuple[Diagnostic, ...], source: Source, places: list[tuple[int, int, str]], redactor: Redactor
+) -> tuple[Diagnostic, ...]:
+    """The findings about a text with secrets, which name their places and do not show them (S18)."""
+    if not places:
+        return diagnostics
+    text = list(source.text)
+    for start, end, _name in places:
+        text[start:end] = ["\n" if character == "\n" else "*" for character in text[start:end]]
+    masked = Source(source.name, "".join(text))
+    return tuple(
+        replace(
+            found,
+            message=redactor.text(found.message),
+            span=found.span and found.span._replace(source=masked),
+            node=found.node and redactor.text(found.node),
+            edge=found.edge and (redactor.text(found.edge[0]), redactor.text(found.edge[1])),
+            fix=redactor.text(found.fix),
+        )
+        for found in diagnostics
+    )
 
 
 def handler_points() -> tuple[str, ...]:

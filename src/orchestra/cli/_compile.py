@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.cli._errors import INVALID
-from orchestra.cli._terminal import coloured, complain, deliver, say, width
+from orchestra.cli._terminal import coloured, complain, counted, deliver, say, width
 from orchestra.config.environment import find, known_secrets
 from orchestra.errors import ConfigError, Diagnostic, Severity
 from orchestra.graph import render, report
@@ -65,7 +65,8 @@ def _text(names: list[str], checked: list[Pipeline], color: str) -> None:
         found = report.text(pipeline.diagnostics, width=width(sys.stdout), colour=colour)
         size = ""
         if pipeline.graph is not None:
-            size = f" ({len(pipeline.graph.nodes)} nodes, {len(pipeline.graph.edges)} edges)"
+            nodes, edges = len(pipeline.graph.nodes), len(pipeline.graph.edges)
+            size = f" ({counted(nodes, 'node')}, {counted(edges, 'edge')})"
         say(f"{found}{report.safe(name)}: {report.summary(pipeline.diagnostics)}{size}")
         rules = list(dict.fromkeys(d.rule for d in pipeline.diagnostics if d.severity is not Severity.INFO))
         if rules:
@@ -87,7 +88,7 @@ def _data(names: list[str], checked: list[Pipeline], format_: str) -> None:
         {
             "file": name,
             **report.report(pipeline.diagnostics),
-            "graph": None if pipeline.graph is None else render.to_json(pipeline.graph),
+            "graph": None if pipeline.graph is None or pipeline.secret else render.to_json(pipeline.graph),
         }
         for name, pipeline in zip(names, checked, strict=True)
     ]
@@ -109,7 +110,7 @@ def _drawn(pipeline: Pipeline, format_: str) -> int:
     if shown:
         text = report.text(shown, width=width(sys.stderr), colour=coloured("auto", sys.stderr))
         complain(f"{text}{report.summary(shown)}")
-    if pipeline.written is None or any(d.rule in ("syntax", "attribute_type") for d in shown):
+    if pipeline.written is None or pipeline.secret or any(d.rule in ("syntax", "attribute_type") for d in shown):
         return INVALID
     if format_ == "dot":
         deliver(render.to_dot(pipeline.written))
