@@ -19,15 +19,15 @@ PROVIDER_KEYS = (
 
 
 def find(folders: tuple[Path, ...]) -> Path | None:
-    """The first ``orchestra.yaml`` at or above one of ``folders``, tried in order."""
+    """The first ``orchestra.yaml`` at or above one of ``folders``, tried in order.
+
+    Whatever it is: one that cannot be read is a mistake to tell, not to pass over.
+    """
     for folder in folders:
         for place in (folder, *folder.parents):
             candidate = place / FILE
-            try:
-                if candidate.is_file():
-                    return candidate
-            except OSError:  # a folder that we may not look into has nothing for us
-                continue
+            if os.path.lexists(candidate):  # false in a folder that we may not look into
+                return candidate
     return None
 
 
