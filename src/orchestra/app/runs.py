@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from blake3 import blake3
 
-from orchestra.agents.simulation import Simulation
+from orchestra.agents.simulation import Script, Simulation
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import HANDLERS, offered
 from orchestra.clock import SystemClock
@@ -34,6 +34,7 @@ from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, Redactor
 from orchestra.run.state import Result, RunState
 
+_WITHOUT_AGENT = frozenset({"start", "exit", "conditional"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -101,8 +102,10 @@ async def start(
     graph = pipeline.checked()
     redactor = Redactor(settings.secrets)
     given = check_variables(variables, redactor)
-    script = parse_script(simulation, graph.nodes) if simulation is not None else {}
+    script: Script = {}
     if simulation is not None:
+        unasked = {node for node in graph.nodes if graph.type_of(node) in _WITHOUT_AGENT}
+        script = parse_script(simulation, graph.nodes, unasked)
         _no_secret(simulation, redactor)
     registry = handlers(Simulation(script))
     _runnable(graph, registry, pipeline.diagnostics)
@@ -145,6 +148,8 @@ def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[st
             raise ConfigError(f"{name!r} is no name for a variable", fix="letters, digits and _ . - after a letter")
         if reserved(name):
             raise ConfigError(f"{name!r} belongs to the engine and cannot be given as a variable")
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ConfigError(f"the value of {name} is not UTF-8 text, so it could not be recorded as it is")
         found = next(iter(redactor.find(value)), None)
         if found is not None:
             raise ConfigError(

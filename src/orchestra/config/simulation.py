@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ def read_script(file: Path) -> Source:
         raise ConfigError(f"cannot read the simulation script {file}: {error.strerror or error}") from error
 
 
-def parse_script(source: Source, nodes: Mapping[str, object]) -> Script:
-    """The script in a text, its node ids checked against the graph's. Raises ``ConfigError``.
+def parse_script(source: Source, nodes: Mapping[str, object], unasked: Collection[str] = ()) -> Script:
+    """The script in a text, its node ids checked against the graph's; nodes that are ``unasked`` have no agent
+    that could answer from it. Raises ``ConfigError``.
 
     ::
 
@@ -54,6 +55,12 @@ def parse_script(source: Source, nodes: Mapping[str, object]) -> Script:
             fix = f"did you mean {near[0]!r}?" if near else ""
             raise ConfigError(
                 f"the pipeline has no node {node!r}", span=document.key_span(("nodes", node)), fix=fix
+            )
+        if node in unasked:
+            raise ConfigError(
+                f"node {node!r} asks no agent, so what is scripted for it would never be used",
+                span=document.key_span(("nodes", node)),
+                fix="take it out, or script the node before it",
             )
         script[node] = _results(document, ("nodes", node), results)
     return script
