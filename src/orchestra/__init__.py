@@ -4,10 +4,6 @@ The front door: ``Source``, ``parse`` and ``lint`` for checking a text, ``start`
 package costs nothing; each name is loaded when it is first used.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-
 TYPE_CHECKING = False  # importing typing would be the larger part of importing this
 if TYPE_CHECKING:
     from typing import Any
@@ -22,7 +18,9 @@ _DOORS = {
 __all__ = ["Source", "lint", "parse", "start"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name not in _DOORS:
         raise AttributeError(f"module 'orchestra' has no attribute {name!r}")
     return getattr(import_module(_DOORS[name]), name)

@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -36,13 +37,53 @@ def run(folder: Path, *args: str, program: list[str] = ORCHESTRA) -> subprocess.
     )
 
 
-@pytest.mark.parametrize("delay", [0.08, 0.15, 0.25, 0.4, 0.6])
+UNRAISED = """
+import os, signal, sys
+
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)  # as when it arrives while the import system cleans up
+
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == MODULE:
+            Dying()
+
+sys.meta_path.insert(0, Finder())
+from orchestra.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["orchestra.cli", "typer", "orchestra.cli._run"])
+def test_an_interrupt_counts_where_an_exception_would_be_dropped(module: str, tmp_path: Path) -> None:
+    program = [sys.executable, "-c", UNRAISED.replace("MODULE", repr(module))]
+    process = run(tmp_path, str(PLAN), "--simulate", str(slow(tmp_path, "1ms")), program=program)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_an_early_interrupt_is_never_passed_over(tmp_path: Path) -> None:
+    script = str(slow(tmp_path, "800ms"))
+    begun = []
+    for moment in range(30):
+        begun.append(run(tmp_path, str(PLAN), "--simulate", script))
+        time.sleep(0.010 + moment * 0.013)
+        begun[-1].send_signal(signal.SIGINT)
+    for process in begun:
+        out, err = process.communicate(timeout=30)
+        python = not out and process.returncode in (1, -signal.SIGINT)  # it was interrupted before it ran us
+        assert process.returncode == 130 or python, err
+        assert not re.search("/src/orchestra/(?!__)", err)
+
+
+@pytest.mark.parametrize("delay", [0.15, 0.4, 0.6])
 def test_an_interrupt_at_any_moment_leaves_nothing_that_looks_crashed(delay: float, tmp_path: Path) -> None:
     process = run(tmp_path, str(PLAN), "--simulate", str(slow(tmp_path, "1s")))
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert process.returncode in (130, -signal.SIGINT)  # the latter: still loading modules
+    assert process.returncode in (130, -signal.SIGINT)  # the latter: Python itself was still starting
     listed = json.loads(call(tmp_path, "status", "--json").stdout)["sessions"]
     assert [session["phase"] for session in listed] in ([], ["paused"])
     if listed:
