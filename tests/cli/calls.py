@@ -94,12 +94,13 @@ def slow(folder: Path, delay: str = "30s") -> Path:
     return script
 
 
-def begin(folder: Path, *args: str, delay: str = "30s") -> subprocess.Popen[str]:
+def begin(folder: Path, *args: str, delay: str = "30s", program: list[str] = ORCHESTRA) -> subprocess.Popen[str]:
     """A run that is at the node ``plan`` when this returns."""
     process = subprocess.Popen(
-        [*ORCHESTRA, "run", str(PLAN), "--simulate", str(slow(folder, delay)), "--json-stream", *args],
+        [*program, "run", str(PLAN), "--simulate", str(slow(folder, delay)), "--json-stream", *args],
         cwd=folder,
         env=environment(folder),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -91,6 +91,40 @@ def test_an_interrupt_at_any_moment_leaves_nothing_that_looks_crashed(delay: flo
         assert "Traceback" not in err
 
 
+ELSEWHERE = """
+import signal, sys, threading
+
+def strike():
+    sys.stdin.readline()
+    signal.pthread_kill(threading.get_ident(), signal.NUMBER)  # the thread that waits is not woken by it
+
+threading.Thread(target=strike, daemon=True).start()
+from orchestra.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_does_not_wake_the_wait_is_heeded_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    program = [sys.executable, "-c", ELSEWHERE.replace("NUMBER", number.name)]
+    told = begin(tmp_path, delay="2s", program=program)
+    assert told.stdin is not None
+    assert told.stdout is not None
+    begun = time.monotonic()
+    told.stdin.write("now\n")
+    told.stdin.flush()
+    if number == signal.SIGTERM:
+        told.communicate(timeout=20)
+        assert time.monotonic() - begun < 1.5
+    else:
+        assert told.stderr is not None
+        assert "Ctrl-C again" in told.stderr.readline()
+        assert time.monotonic() - begun < 1.5
+        told.communicate(timeout=20)
+    assert told.returncode == 130
+    assert only_session(tmp_path)["phase"] == "paused"
+
+
 def test_a_run_that_never_waits_is_paused_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "p.dot").write_text(ENDLESS)
     process = run(tmp_path, "p.dot")

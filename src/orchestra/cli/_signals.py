@@ -41,16 +41,20 @@ def heeded(control: Control, note: Callable[[str], None], leave: Callable[[], No
         loop.call_soon_threadsafe(control.interrupt, reason)
 
     wanted = {signal.SIGINT: interrupted, **dict.fromkeys(_AT_ONCE, ended)}
-    before = {
-        number: signal.signal(number, heed)
-        for number, heed in wanted.items()
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    before = {number: old for number in wanted if (old := signal.getsignal(number)) is not signal.SIG_IGN}
+    for number in before:
+        loop.add_signal_handler(number, _woken)
+        signal.signal(number, wanted[number])
     try:
         yield
     finally:
         for number, old in before.items():
+            loop.remove_signal_handler(number)
             signal.signal(number, old)
+
+
+def _woken() -> None:
+    """A signal wakes the loop by a byte; else one that comes just before a wait is seen when the wait is over."""
 
 
 def _pause(control: Control, note: Callable[[str], None]) -> None:
