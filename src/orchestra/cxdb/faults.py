@@ -29,7 +29,9 @@ class CountingFiles(Files):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[str] = []
+        self._open: set[int] = set()
 
     def before(self, name: str) -> None:
         """Called before each change."""
@@ -43,6 +45,9 @@ class CountingFiles(Files):
     def fdatasync(self, fd: int) -> None:
         """Sync."""
         self.before("fdatasync")
+
+    def open_past_cache(self, path: str) -> int | None:
+        """Not to be had, so that a write and its sync are two calls."""
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut."""
@@ -63,7 +68,19 @@ class CountingFiles(Files):
         """Open, and perhaps make."""
         if create:
             self.before("open")
-        return super().open(path, write=write, create=create)
+        fd = super().open(path, write=write, create=create)
+        self._open.add(fd)
+        return fd
+
+    def close(self, fd: int) -> None:
+        """Close."""
+        self._open.discard(fd)
+        super().close(fd)
+
+    def end(self) -> None:
+        """Close what is still open, as the system does when a process ends."""
+        for fd in tuple(self._open):
+            self.close(fd)
 
     def sync_folder(self, path: str) -> None:
         """Sync a folder."""
