@@ -14,12 +14,12 @@ from store_script import BLOBS, PICTURES, SCRIPT, TIME, Call, Picture, append, n
 
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.faults import CountingFiles, KilledFiles, LossyFiles, PowerCut, RefusedFiles
-from orchestra.cxdb.files import BLOCK, Files
+from orchestra.cxdb.files import Files
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.packing import digest_of
 from orchestra.errors import SessionNotFound, StoreError, StoreFull, StoreUnreachable
 
-SMALL_LOG = 8192 + 3 * BLOCK
+SMALL_LOG = 8192 + 4000
 """A log that the script fills several times."""
 
 
@@ -202,78 +202,6 @@ def test_an_append_costs_one_sync(quick_path: Path) -> None:
     run(store.close())
 
 
-class PastTheCache(Files):
-    """Counts the ways in which a batch becomes durable; the way past the cache may go wrong."""
-
-    def __init__(self, wrong: str = "") -> None:
-        super().__init__()
-        self.syncs: list[str] = []
-        self._wrong = wrong
-
-    def write_past_cache(self, fd: int, data: bytes, offset: int) -> bool:
-        self.syncs.append("past the cache")
-        if not self._wrong or self.syncs.count("past the cache") < 3:
-            return super().write_past_cache(fd, data, offset)
-        super().write_past_cache(fd, data[:BLOCK], offset)  # a part of it
-        if self._wrong == "fails":
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return False
-
-    def fdatasync(self, fd: int) -> None:
-        self.syncs.append("fdatasync")
-        super().fdatasync(fd)
-
-
-def past_the_cache(path: Path, wrong: str = "") -> tuple[EmbeddedStore, PastTheCache]:
-    files = PastTheCache(wrong)
-    store = EmbeddedStore.open(path, files=files)
-    if store._directory.direct_fd < 0:
-        run(store.close())
-        pytest.skip("this file system has no writes past the cache")
-    run(store.create())
-    files.syncs.clear()
-    return store, files
-
-
-def test_a_batch_goes_past_the_cache_in_one_call(tmp_path: Path) -> None:
-    store, files = past_the_cache(tmp_path)
-    for number in range(20):
-        run(append(1, f"{number}", "x" * 3000 * number)(store))  # type: ignore[arg-type]
-    assert files.syncs == ["past the cache"] * 20
-    before = run(picture(store))
-    store._let_go()
-    reopened = EmbeddedStore.open(tmp_path)
-    assert run(picture(reopened)) == before
-    run(reopened.close())
-
-
-def test_where_the_file_system_refuses_after_all_a_batch_is_written_and_synced(tmp_path: Path) -> None:
-    store, files = past_the_cache(tmp_path, "is refused")
-    for number in range(5):
-        run(append(1, f"{number}", "".join(map(str, range(3000))))(store))  # type: ignore[arg-type]
-    assert files.syncs == ["past the cache"] * 3 + ["fdatasync"] * 3
-    before = run(picture(store))
-    store._let_go()
-    reopened = EmbeddedStore.open(tmp_path)
-    assert run(picture(reopened)) == before
-    run(reopened.close())
-
-
-def test_a_batch_that_failed_past_the_cache_is_not_there(tmp_path: Path) -> None:
-    store, _ = past_the_cache(tmp_path, "fails")
-    for number in range(2):
-        run(append(1, f"{number}", "".join(map(str, range(3000))))(store))  # type: ignore[arg-type]
-    before = run(picture(store))
-    with pytest.raises(StoreUnreachable):
-        run(append(1, "lost")(store))  # type: ignore[arg-type]
-    assert run(picture(store)) == before
-    store._let_go()
-    reopened = EmbeddedStore.open(tmp_path)
-    assert run(picture(reopened)) == before
-    assert run(append(1, "new")(reopened))  # type: ignore[arg-type]
-    run(reopened.close())
-
-
 LARGE = random.Random(3).randbytes(40_000)
 """A blob for which the log has no room."""
 
@@ -335,12 +263,12 @@ def play_at_random(path: Path, files: Files, model: MemoryStore, rng: random.Ran
     allowed = [run(picture(model))]
     handles: list[EmbeddedStore] = []
     try:
-        handles += [opened(path, files, capacity=8192 + 2 * BLOCK)]
-        handles += [opened(path, files, capacity=8192 + 6 * BLOCK)]
+        handles += [opened(path, files, capacity=12_000)]
+        handles += [opened(path, files, capacity=30_000)]
         for _ in range(60):
             if rng.random() < 0.08:
                 run(handles[0].close())
-                handles[0] = opened(path, files, capacity=8192 + 3 * BLOCK)
+                handles[0] = opened(path, files, capacity=16_000)
             known = allowed[-1]
             turns = max((turn.turn_id for context in known[0] for turn in context[3]), default=0)
             call = random_call(rng, len(known[0]), turns)

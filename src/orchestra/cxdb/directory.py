@@ -28,9 +28,6 @@ EMPTY = State(0, 0, 0, 0, SETTLED, 1, 1, NOTHING, NOTHING)
 _TELLING = (PACK, HEADS, ROOTS)
 """CXDB makes one of these longer whenever it writes."""
 
-_ENDED, _BEGUN = b"\0", b"\1"
-"""The byte behind the state in the lock file: whether a batch is in the making."""
-
 _FAR = 1 << 62
 _MUCH = 1 << 20
 """Bytes above which a read is held against the file's length: a damaged size must not take the memory."""
@@ -53,11 +50,9 @@ class Directory:
         self.read_only = read_only
         self.state = EMPTY
         self._published = b""
-        self.in_hand = False
-        """Whether somebody began a batch, as the lock file said when it was last read, and did not end it."""
         self.overlay: dict[int, tuple[int, bytes]] = {}
         self.fds: list[int] = []
-        self.lock_fd = self.wal_fd = self.direct_fd = MISSING
+        self.lock_fd = self.wal_fd = MISSING
         try:
             self._open()
         except BaseException:
@@ -73,8 +68,6 @@ class Directory:
         opened = [self.files.open(self.at(LOCK), write=True, create=True)]
         self.lock_fd = opened[0]
         self.wal_fd = self.files.open(self.at(PATH), write=True, create=True)
-        direct = self.files.open_past_cache(self.at(PATH))
-        self.direct_fd = MISSING if direct is None else direct
         for path in PATHS:
             self.fds.append(self.files.open(self.at(path), write=True, create=True))
 
@@ -99,10 +92,10 @@ class Directory:
 
     def close(self) -> None:
         """Let go of the files; the lock goes with them."""
-        for fd in (self.lock_fd, self.wal_fd, self.direct_fd, *self.fds):
+        for fd in (self.lock_fd, self.wal_fd, *self.fds):
             if fd != MISSING:
                 self.files.close(fd)
-        self.lock_fd = self.wal_fd = self.direct_fd = MISSING
+        self.lock_fd = self.wal_fd = MISSING
         self.fds = [MISSING] * FILES
 
     # --- reading ---------------------------------------------------------------------------------
@@ -148,12 +141,8 @@ class Directory:
         """The state in the lock file, or None where there is none that is whole."""
         if self.lock_fd == MISSING:
             return None
-        data = self.files.pread(self.lock_fd, STATE_SIZE + 1, 0)
-        if data == self._published:
-            self.in_hand = False
-            return self.state
-        self.in_hand = data[STATE_SIZE:] == _BEGUN
-        return read_state(data)
+        data = self.files.pread(self.lock_fd, STATE_SIZE, 0)
+        return self.state if data == self._published else read_state(data)
 
     def grown(self) -> bool:
         """Whether a file that any foreign append makes longer is not as long as it ought to be."""
@@ -164,25 +153,10 @@ class Directory:
 
     def publish(self, state: State) -> None:
         """Say where the store stands now."""
-        data = state.pack() + _ENDED
+        data = state.pack()
         self.files.pwrite(self.lock_fd, data, 0)
         self.state = state
         self._published = data
-
-    def write_log(self, record: bytes) -> None:
-        """Make a record durable behind the last one, with one sync.
-
-        The lock file says first that it is begun: whoever finds that it was not ended looks at the log.
-        """
-        files, position = self.files, self.state.position
-        files.pwrite(self.lock_fd, _BEGUN, STATE_SIZE)
-        if self.direct_fd != MISSING:
-            if files.write_past_cache(self.direct_fd, record, position):
-                return
-            files.close(self.direct_fd)
-            self.direct_fd = MISSING
-        files.pwrite(self.wal_fd, record, position)
-        files.fdatasync(self.wal_fd)
 
     def write_parts(self, before: Lengths, parts: Sequence[bytes]) -> None:
         """Add to the files, unsynced."""

@@ -29,7 +29,6 @@ class CountingFiles(Files):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.calls: list[str] = []
         self._open: set[int] = set()
 
@@ -45,9 +44,6 @@ class CountingFiles(Files):
     def fdatasync(self, fd: int) -> None:
         """Sync."""
         self.before("fdatasync")
-
-    def open_past_cache(self, path: str) -> int | None:
-        """Not to be had, so that a write and its sync are two calls."""
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut."""

@@ -18,16 +18,8 @@ from orchestra.errors import StoreError, StoreFull, StoreUnreachable
 
 MODE = 0o644
 
-BLOCK = 4096
-"""What a write past the system's cache begins and ends at a multiple of, in the file and in memory."""
-
-LEAST = 64 * 1024
-"""Bytes of the memory that such a write goes out from; more where a batch is larger."""
-
 _sync = getattr(os, "fdatasync", os.fsync)
 """Some systems know only ``fsync``."""
-
-_PAST_THE_CACHE = getattr(os, "O_DIRECT", 0) and os.O_DIRECT | getattr(os, "O_DSYNC", 0)
 
 
 class Files:
@@ -38,9 +30,6 @@ class Files:
 
     listdir = staticmethod(os.listdir)
     exists = staticmethod(os.path.exists)
-
-    def __init__(self) -> None:
-        self._buffer: mmap.mmap | None = None
 
     def pwrite(self, fd: int, data: bytes, offset: int) -> None:
         """Write all of ``data`` at ``offset``; a short write goes on until the system says why."""
@@ -60,34 +49,6 @@ class Files:
     def fdatasync(self, fd: int) -> None:
         """Make a file's content durable, and its length."""
         _sync(fd)
-
-    def open_past_cache(self, path: str) -> int | None:
-        """A file descriptor for ``write_past_cache``; None where the system or the file system has none."""
-        if not _PAST_THE_CACHE:
-            return None
-        try:
-            return os.open(path, os.O_WRONLY | _PAST_THE_CACHE | os.O_CLOEXEC)
-        except OSError:
-            return None
-
-    def write_past_cache(self, fd: int, data: bytes, offset: int) -> bool:
-        """Write whole blocks to the disk in one call that returns when they are durable.
-
-        That takes half the time of a write and a sync, because the system's cache is not asked. False where the
-        file system does not do it after all; then nothing, or anything, of ``data`` is written.
-        """
-        size = len(data)
-        buffer = self._buffer
-        if buffer is None or len(buffer) < size:
-            buffer = self._buffer = mmap.mmap(-1, -(-size // LEAST) * LEAST)
-        buffer[:size] = data
-        try:
-            with memoryview(buffer) as whole, whole[:size] as blocks:
-                return os.pwrite(fd, blocks, offset) == size
-        except OSError as error:
-            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-                return False
-            raise
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut a file to ``size`` bytes."""

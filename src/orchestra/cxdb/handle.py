@@ -12,14 +12,14 @@ from orchestra.cxdb.adopt import Progress
 from orchestra.cxdb.batch import Batch
 from orchestra.cxdb.contexts import Contexts
 from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.files import BLOCK, trouble
+from orchestra.cxdb.files import trouble
 from orchestra.cxdb.hashes import Hashes
 from orchestra.cxdb.layout import HEAD_SIZE, HEADS
 from orchestra.cxdb.packing import packer
 from orchestra.cxdb.reader import Places
 from orchestra.cxdb.titles import Titles
 from orchestra.cxdb.trees import Trees
-from orchestra.cxdb.wal import CUTTING, RECORD_HEAD, State, record_of, whole_blocks
+from orchestra.cxdb.wal import CUTTING, RECORD_HEAD, State, follows, record_of
 from orchestra.errors import Damaged, StoreError, StoreFull, StoreUnreachable
 
 MANY_BEHIND = 4096 * HEAD_SIZE
@@ -123,7 +123,12 @@ class Handle:
     def _finish_what_was_begun(self) -> None:
         directory = self._directory
         state = directory.state
-        if self._suspect or state.flags & CUTTING or directory.in_hand or directory.grown():
+        if (
+            self._suspect
+            or state.flags & CUTTING
+            or directory.grown()
+            or follows(self._files.pread(directory.wal_fd, RECORD_HEAD, state.position), state)
+        ):
             recovery.recover(directory, self._progress)
             self._suspect = False
             self._reload()
@@ -172,10 +177,9 @@ class Handle:
 
     def _commit(self, batch: Batch) -> None:
         """Make a batch durable with one sync, then visible; or leave no trace of it."""
-        directory = self._directory
+        directory, files = self._directory, self._files
         parts = batch.parts()
-        position = directory.state.position
-        if position % BLOCK or position + whole_blocks(RECORD_HEAD + sum(map(len, parts))) > directory.capacity:
+        if directory.state.position + RECORD_HEAD + sum(map(len, parts)) > directory.capacity:
             self._cut()
         if directory.state.settled:
             directory.mark_unsettled()
@@ -183,7 +187,8 @@ class Handle:
         state = directory.state
         record, chain = record_of(state, parts, batch.next_turn, batch.next_context)
         try:
-            directory.write_log(record)
+            files.pwrite(directory.wal_fd, record, state.position)
+            files.fdatasync(directory.wal_fd)
             directory.write_parts(state.lengths, parts)
             directory.publish(
                 State(

@@ -6,9 +6,6 @@ lengths that the files had when it began; then come records, each chained to the
 sum. A cut starts the next generation at the same place: what an earlier one left behind has another
 generation and another chain, and is never taken for a record.
 
-A record takes whole blocks, so that it can be written past the system's cache, and so that a write that
-the power cuts short touches no other.
-
 All files of the store only grow, so a record holds no more per file than its length before the batch
 and the bytes to add; redoing it twice changes nothing.
 """
@@ -20,12 +17,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from zlib import crc32
 
-from orchestra.cxdb.files import BLOCK
 from orchestra.cxdb.layout import CRC, sealed
 
 PATH = "orchestra/wal"
 CAPACITY = 4 << 20
-"""Bytes of the log: a thousand steps from cut to cut. A batch that is larger makes it longer until the next one."""
+"""Bytes of the log, for about 1500 steps from cut to cut. A batch that is larger makes it longer until the next."""
 
 SLOT = 4096
 START = 2 * SLOT
@@ -165,20 +161,13 @@ class Record(NamedTuple):
         return tuple(length + len(part) for length, part in zip(self.before, self.parts, strict=True))
 
 
-def whole_blocks(size: int) -> int:
-    """The bytes that a record of ``size`` bytes takes in the log, with the zeros behind it."""
-    return -(-size // BLOCK) * BLOCK
-
-
 def record_of(state: State, parts: Sequence[bytes], next_turn: int, next_context: int) -> tuple[bytes, int]:
     """The record of the batch that follows ``state``, and its check sum."""
     counts = [len(part) for part in parts]
-    used = _RECORD.size + sum(counts)
-    size = whole_blocks(used)
     head = _RECORD.pack(
         _RECORD_MAGIC,
         0,
-        size,
+        _RECORD.size + sum(counts),
         state.generation,
         state.sequence + 1,
         state.chain,
@@ -190,7 +179,7 @@ def record_of(state: State, parts: Sequence[bytes], next_turn: int, next_context
         next_turn,
         next_context,
     )
-    body = b"".join((head[_COVERED:], *parts, bytes(size - used)))
+    body = head[_COVERED:] + b"".join(parts)
     chain = crc32(body)
     return head[:4] + CRC.pack(chain) + body, chain
 
@@ -223,7 +212,7 @@ def read_record(data: bytes, offset: int, state: State) -> Record | None:
     for count in counts:
         parts.append(data[at : at + count])
         at += count
-    if before != state.lengths or at > offset + size:
+    if before != state.lengths or at != offset + size:
         return None
     return Record(sequence, before, tuple(parts), numbers[18], numbers[19], check, size)
 

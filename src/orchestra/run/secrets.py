@@ -29,6 +29,15 @@ FORMATS: tuple[tuple[str, str, str], ...] = (
 """The usual key formats: name, a fixed beginning (for a cheap first look), pattern."""
 
 
+_MARKS = {"gh": "_", "github_pat_": "_", "xox": "-", "AIza": "AIza", "AKIA": "AKIA", "ASIA": "ASIA"}
+"""What a key has by its beginning, where that is no hyphen; ordinary text seldom has hyphens or underscores."""
+
+_BY_MARK = tuple(
+    (mark, tuple(entry for entry in FORMATS if _MARKS.get(entry[1], "-") == mark))
+    for mark in ("-", "_", "AIza", "AKIA", "ASIA")
+)
+
+
 class Redactor:
     """Replaces known secret values and the usual key formats by ``[redacted:NAME]``."""
 
@@ -46,9 +55,12 @@ class Redactor:
         for value, name in self._values:
             if value in text:
                 text = text.replace(value, f"[redacted:{name}]")
-        for name, start, pattern in FORMATS:
-            if start in text:
-                text = re.sub(pattern, f"[redacted:{name}]", text)
+        for mark, formats in _BY_MARK:
+            if mark not in text:
+                continue
+            for name, start, pattern in formats:
+                if start in text:
+                    text = re.sub(pattern, f"[redacted:{name}]", text)
         return text
 
     def find(self, text: str) -> Iterable[tuple[int, int, str]]:
