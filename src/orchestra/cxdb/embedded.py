@@ -103,7 +103,7 @@ class EmbeddedStore(Handle):
         """Append turns and store blobs as one batch."""
         with self._writing():
             standing = self._standing(context_id)
-            batch = self._batch()
+            batch, root = self._batch(), 0
             for data in blobs:
                 batch.blob(data, self._hashes.find)
             if turns:
@@ -111,6 +111,8 @@ class EmbeddedStore(Handle):
                 batch.append(standing, root, turns, self._hashes.recent)
             if batch.blobs or turns:
                 self._commit(batch)
+            if turns:
+                self._newest_root = batch.turns[-1].turn_id, root or batch.turns[0].turn_id
             if turns and not standing.turn_id:
                 self._titles.add(batch.turns[0].turn_id, metadata_of(turns[0].payload))
             return tuple(batch.turns)
@@ -299,7 +301,7 @@ class EmbeddedStore(Handle):
         return self._reader(1).record(turn_id)[1].depth
 
     def _root(self, turn_id: int) -> int:
-        return self._reader(1).root(turn_id)
+        return self._newest_root[1] if turn_id == self._newest_root[0] else self._reader(1).root(turn_id)
 
     def _blob_place(self, digest: bytes) -> int:
         offset = self._hashes.find_surely(digest)

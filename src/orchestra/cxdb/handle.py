@@ -40,6 +40,8 @@ class Handle:
         self._places = Places(directory)
         self._titles = Titles(directory)
         self._pack = packer()
+        self._newest_root = (0, 0)
+        """The turn that this handle appended last, and the first turn of its chain."""
         self._suspect = False
         self._refusal: StoreError | None = None
         self._behind: State | None = None
