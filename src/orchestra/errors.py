@@ -200,12 +200,16 @@ class UnknownEvent(StoreError):
 
 
 class Damaged(StoreError):
-    """Stored bytes that fail their check sum, with the file and the offset (S8)."""
+    """Stored bytes that fail their check sum, with the file and the offset (S8).
+
+    ``turn_id`` is the turn that cannot be read for it, 0 where that is not known.
+    """
 
     def __init__(self, message: str, *, file: str = "", offset: int = 0, fix: str = "") -> None:
         super().__init__(message, fix=fix)
         self.file = file
         self.offset = offset
+        self.turn_id = 0
 
 
 class BackendError(OrchestraError):

@@ -10,8 +10,8 @@ from typing import Any
 
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, GREY, RED, YELLOW
-from orchestra.cli._terminal import counted, fit, lasted, one_line, padded, paint, room, say
-from orchestra.engine.gaps import legible
+from orchestra.cli._terminal import complain, counted, fit, lasted, one_line, padded, paint, room, say
+from orchestra.engine.gaps import Gap, Legible, legible
 from orchestra.engine.sessions import Row, event_of, find, summarize
 from orchestra.errors import Damaged
 from orchestra.graph.report import wrap
@@ -39,8 +39,8 @@ async def summary_of(store: Store, row: Row) -> Summary:
 
 async def _salvaged(store: Store, row: Row, error: Damaged) -> Summary:
     """What can still be told of a session whose newest turns are damaged: it needs somebody to look."""
-    events = await _events(store, row)
-    state = fold(events)
+    turns = await legible(store, row.context_id)
+    state = fold(_events(turns))
     return Summary(
         session=row.session,
         context_id=row.context_id,
@@ -50,14 +50,14 @@ async def _salvaged(store: Store, row: Row, error: Damaged) -> Summary:
         node=state.stage.node if state.stage is not None else state.next_node,
         detail=f"damaged: {error.message}",
         steps=state.steps,
-        turns=(await store.head(row.context_id)).depth + 1,
+        turns=turns[-1].depth + 1,
         started_ms=state.started_ms or row.created_ms,
         last_ms=state.at or row.created_ms,
     )
 
 
-async def _events(store: Store, row: Row) -> list[Recorded]:
-    found = [event_of(turn) for turn in await legible(store, row.context_id) if isinstance(turn, Turn)]
+def _events(turns: list[Legible]) -> list[Recorded]:
+    found = [event_of(turn) for turn in turns if isinstance(turn, Turn)]
     return [event for event in found if isinstance(event, Recorded)]
 
 
@@ -65,15 +65,19 @@ async def show_one(store: Store, name: str, *, detail: bool, aim: str, as_json: 
     """Print a session; ``aim`` is what a suggested command needs to find the store."""
     row = await find(store, name)
     summary = await summary_of(store, row)
-    events = await _events(store, row) if detail else []
+    turns = await legible(store, row.context_id) if detail else []
+    events, gaps = _events(turns), [turn.depth for turn in turns if isinstance(turn, Gap)]
     state = fold(events)
     nodes = _nodes(state, events)
     if as_json:
-        say_json({**asdict(summary), "nodes": nodes} if detail else asdict(summary), indent=2)
+        more = {"nodes": nodes, "unreadable": gaps} if detail else {}
+        say_json({**asdict(summary), **more}, indent=2)
         return 0
     _say_summary(summary, colour)
     if detail:
         _say_nodes(state, nodes, colour)
+    if gaps:
+        complain(f"{counted(len(gaps), 'turn')} cannot be read, so what was in them is not told here")
     say(f"  every event: orchestra log{aim} {summary.session}")
     return 0
 

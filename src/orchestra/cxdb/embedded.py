@@ -20,6 +20,7 @@ from orchestra.cxdb.files import Files, translated
 from orchestra.cxdb.handle import Handle
 from orchestra.cxdb.holds import FileHold, holder_of
 from orchestra.cxdb.layout import HEADS, PATHS
+from orchestra.cxdb.lineage import parent_by_heads
 from orchestra.cxdb.mend import mend
 from orchestra.cxdb.metadata import NO_METADATA, ChainMetadata, metadata_of
 from orchestra.cxdb.reader import Reader
@@ -122,7 +123,7 @@ class EmbeddedStore(Handle):
         with self._reading():
             standing = self._standing(context_id)
             reader = self._reader(limit)
-            newest = standing.turn_id if before is None else self._record(reader, before)
+            newest = standing.turn_id if before is None else self._before(reader, before)
             return reader.chain(newest, limit)
 
     async def turn(self, turn_id: int) -> Turn:
@@ -294,6 +295,16 @@ class EmbeddedStore(Handle):
         if not 1 <= turn_id < self._directory.state.next_turn:
             raise SessionNotFound(f"no turn {turn_id}")
         return reader.record(turn_id)[1].parent
+
+    def _before(self, reader: Reader, turn_id: int) -> int:
+        """A turn's parent, also where the turn itself is damaged."""
+        try:
+            return self._record(reader, turn_id)
+        except Damaged:
+            parent = parent_by_heads(self._directory, turn_id)
+            if parent is None:
+                raise
+            return parent
 
     def _depth(self, turn_id: int) -> int:
         if not 1 <= turn_id < self._directory.state.next_turn:

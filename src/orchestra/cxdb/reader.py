@@ -168,7 +168,14 @@ class Reader:
         return raw
 
     def turn(self, turn_id: int) -> Turn:
-        """A turn whole."""
+        """A turn whole. Raises ``Damaged``, which names the turn."""
+        try:
+            return self._turn(turn_id)
+        except Damaged as error:
+            error.turn_id = turn_id
+            raise
+
+    def _turn(self, turn_id: int) -> Turn:
         place, record = self.record(turn_id)
         check = self.check(place, record)
         payload = self.blob(check.pack_offset, record.payload_hash)

@@ -27,27 +27,29 @@ Legible: TypeAlias = Turn | Gap
 async def legible(store: Store, context_id: int) -> list[Legible]:
     """A session's whole chain, oldest first, with a gap for each turn that is damaged.
 
-    Behind a damaged turn the chain goes on where its record still names the one before; where it does not, or
-    where that one is damaged too, the gap is the last that can be said.
+    Behind a damaged turn the chain goes on where the store still knows the one before; where it does not, the gap
+    is the last that can be said.
     """
     return [place async for place in _backwards(store, context_id)][::-1]
 
 
 async def _backwards(store: Store, context_id: int) -> AsyncIterator[Legible]:
     head = await store.head(context_id)
-    turn_id, depth, before = head.turn_id, head.depth, None
-    while turn_id:
-        page = await _page(store, context_id, before)
+    turn_id, depth = head.turn_id, head.depth
+    page = await _page(store, context_id, None) if turn_id else []
+    while page:
         if isinstance(page, Damaged):
             behind = await _page(store, context_id, turn_id) if depth else []
-            reached = not isinstance(behind, Damaged)
-            yield Gap(turn_id=turn_id, depth=depth, reason=page.message, older=reached)
-            if isinstance(behind, Damaged) or not behind:
+            after = behind.turn_id if isinstance(behind, Damaged) else behind[-1].turn_id if behind else 0
+            yield Gap(turn_id=turn_id, depth=depth, reason=page.message, older=bool(after) or not depth)
+            if not after:
                 return
-            page = behind
-        for turn in reversed(page):
-            yield turn
-        before, turn_id, depth = page[0].turn_id, page[0].parent, page[0].depth - 1
+            page, turn_id, depth = behind, after, depth - 1
+        else:
+            for turn in reversed(page):
+                yield turn
+            turn_id, depth = page[0].parent, page[0].depth - 1
+            page = await _page(store, context_id, page[0].turn_id) if turn_id else []
 
 
 async def _page(store: Store, context_id: int, before: int | None) -> list[Turn] | Damaged:
