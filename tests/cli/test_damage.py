@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -48,10 +50,38 @@ def test_one_wrong_bit_hides_no_more_than_its_turn(file: str, part: int, whole: 
         assert len(gaps) <= 1
         known = {event["depth"]: event for event in before}
         assert all(event == known[event["depth"]] for event in events if event["event"] is not None)
-        if file != "turns/turns.log":  # a turn's record holds the way to the ones before it
-            assert len(events) == len(before)
+        assert len(events) == len(before)
         assert call(tmp_path, "log", name).returncode == shown.returncode
         assert call(tmp_path, "status", name, "--detail").returncode == 0
+
+
+@pytest.mark.parametrize("file", ["blobs/blobs.pack", "turns/turns.log"])
+@pytest.mark.parametrize("many", [2, 7])
+def test_damaged_turns_in_a_row_hide_none_but_themselves(file: str, many: int, whole: Path, tmp_path: Path) -> None:
+    call(whole, "doctor", "--settle")
+    shutil.copytree(whole / "store", tmp_path / "store")
+    before = json.loads(call(whole, "log", "last", "--json").stdout)["events"]
+    spoilt = {event["turn"]: event["depth"] for event in before[3 : 3 + many]}
+    data = bytearray((tmp_path / "store" / file).read_bytes())
+    for turn in spoilt:
+        at = (turn - 1) * 80 + 20
+        if file == "blobs/blobs.pack":
+            digest = (tmp_path / "store/turns/turns.log").read_bytes()[(turn - 1) * 80 + 32 :][:32]
+            at = data.index(digest) + 34
+        data[at] ^= 1
+    (tmp_path / "store" / file).write_bytes(data)
+    name = json.loads(call(whole, "show", "last", "--json").stdout)["session"]
+    shown = call(tmp_path, "log", name, "--json")
+    events = json.loads(shown.stdout)["events"]
+    assert shown.returncode == 6
+    assert [event["depth"] for event in events] == [event["depth"] for event in before]
+    assert {event["turn"]: event["depth"] for event in events if event["event"] is None} == spoilt
+    assert [event for event in events if event["event"]] == [e for e in before if e["turn"] not in spoilt]
+    assert call(tmp_path, "show", f"{name}:0").returncode == 0
+    assert call(tmp_path, "show", f"{name}:4").returncode == 6
+    detail = call(tmp_path, "status", name, "--detail", "--json")
+    assert json.loads(detail.stdout)["unreadable"] == [*spoilt.values()]
+    assert "cannot be read" in call(tmp_path, "status", name, "--detail").stderr
 
 
 def test_a_turn_beside_a_damaged_one_is_shown(whole: Path, tmp_path: Path) -> None:
@@ -102,20 +132,74 @@ def test_the_command_that_the_doctor_names_mends_what_other_files_tell(
     assert call(tmp_path, "log", "last").returncode == 0
 
 
-def test_a_store_that_lost_its_end_runs_again_once_it_is_mended(whole: Path, tmp_path: Path) -> None:
+FILES = ["turns/turns.log", "turns/heads.tbl", "blobs/blobs.pack"]
+"""Those that nothing else tells of."""
+
+
+def cut(whole: Path, folder: Path, file: str, size: int) -> None:
+    """A settled copy in which a file has lost its end."""
     call(whole, "doctor", "--settle")
-    shutil.copytree(whole / "store", tmp_path / "my store")
-    log = tmp_path / "my store" / "turns" / "turns.log"
-    log.write_bytes(log.read_bytes()[:-300])
-    run = ("run", str(PLAN), "-q", "--store", "my store")
+    shutil.copytree(whole / "store", folder / "my store")
+    os.truncate(folder / "my store" / file, (whole / "store" / file).stat().st_size - size)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def depths(folder: Path, *args: str) -> set[int]:
+    events = json.loads(call(folder, "log", *args, "--json").stdout)["events"]
+    return {event["depth"] for event in events if event["event"] is not None}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_turns_that_would_go_are_named_and_kept_until_they_are_given_up(
+    file: str, whole: Path, tmp_path: Path
+) -> None:
+    cut(whole, tmp_path, file, 300)
+    store = ("--store", "my store")
+    run = ("run", str(PLAN), "-q", *store)
     refused = call(tmp_path, *run)
     assert refused.returncode == 6
     assert "--store 'my store'" in refused.stderr
-    command = remedy(tmp_path, "--store", "my store")
-    mended = call(tmp_path, *shlex.split(command)[1:])
-    assert len(mended.stdout.splitlines()) < 20
+    before = contents(tmp_path / "my store")
+    command = remedy(tmp_path, *store)
+    asked = call(tmp_path, *shlex.split(command)[1:])
+    assert asked.returncode == 6
+    assert contents(tmp_path / "my store") == before
+    named = {
+        depth
+        for first, last in re.findall(r"session \S+: turns? (\d+)(?: to (\d+))?", asked.stdout)
+        for depth in range(int(first), int(last or first) + 1)
+    }
+    assert named
+    (drop,) = re.findall("orchestra doctor --mend --drop-lost.*", asked.stdout)
+    dropped = call(tmp_path, *shlex.split(drop)[1:])
+    assert dropped.returncode == (
+        1 if file == "blobs/blobs.pack" else 0
+    )  # what is left of a turn stays, and is named
+    assert len(dropped.stdout.splitlines()) < 20
+    newest = json.loads(call(whole, "show", "last", "--json").stdout)["session"]
+    assert depths(tmp_path, newest, *store) == depths(whole, newest) - named
     assert call(tmp_path, *run).returncode == 0
-    assert call(tmp_path, "doctor", "--store", "my store").returncode == 0
+    assert call(tmp_path, "doctor", *store).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "file", ["turns/turns.idx", "turns/turns.meta", "blobs/blobs.idx", "orchestra/meta.crc", "orchestra/contexts"]
+)
+def test_an_end_that_other_files_tell_of_is_made_anew_without_a_question(
+    file: str, whole: Path, tmp_path: Path
+) -> None:
+    cut(whole, tmp_path, file, 100)
+    store = ("--store", "my store")
+    assert call(tmp_path, "doctor", "--mend", *store).returncode == 0
+    assert call(tmp_path, "doctor", "--deep", *store).returncode == 0
+    assert depths(tmp_path, "last", *store) == depths(whole, "last")
+
+
+def test_turns_are_given_up_only_by_a_mend(whole: Path) -> None:
+    assert call(whole, "doctor", "--drop-lost").returncode == 2
 
 
 def test_what_is_damaged_for_good_is_said_to_be(whole: Path, tmp_path: Path) -> None:

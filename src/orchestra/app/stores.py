@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from orchestra.config.settings import Settings
 from orchestra.cxdb.adopt import Progress, quiet
 from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.losses import losses
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.sessions import rows
+from orchestra.errors import Damaged
 from orchestra.ports import Store
 
 
@@ -19,13 +25,61 @@ def open_store(settings: Settings, *, read_only: bool = False, progress: Progres
     return EmbeddedStore.open(settings.store, read_only=read_only, progress=progress)
 
 
-async def mend_store(settings: Settings, *, progress: Progress = quiet) -> list[str]:
-    """Go on with what is left of a damaged folder, and make anew what its files tell; what was wrong and is not
-    any more (S8). Pieces that were in the way are kept in ``orchestra/lost``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Going:
+    """Turns that a mend would give up: whose they are, their depths in stretches, and how many there were."""
+
+    whose: str
+    stretches: tuple[tuple[int, int], ...]
+    turns: int
+
+
+async def mend_store(settings: Settings, *, drop_lost: bool, progress: Progress = quiet) -> list[str]:
+    """Make anew what a damaged folder's files tell; what was wrong and is not any more (S8).
+
+    A folder that has lost bytes is gone on with where that loses no turn, or where ``drop_lost``; pieces that were
+    in the way are kept in ``orchestra/lost``. Raises ``StoreError``, of which ``TurnsWouldGo`` before anything
+    is changed.
+    """
     if settings.store is None:
         return []
-    store = EmbeddedStore.open(settings.store, salvage=True, progress=progress)
+    store = await _whole_or_salvaged(settings.store, drop_lost, progress)
     try:
         return [str(finding) for finding in await store.mend()]
     finally:
         await store.close()
+
+
+class TurnsWouldGo(Damaged):
+    """Going on with the rest of a folder would give up turns."""
+
+    def __init__(self, damage: Damaged, going: list[Going]) -> None:
+        super().__init__(damage.message, file=damage.file, offset=damage.offset, fix=damage.fix)
+        self.going = going
+
+
+async def _whole_or_salvaged(folder: Path, drop_lost: bool, progress: Progress) -> EmbeddedStore:
+    try:
+        return EmbeddedStore.open(folder, progress=progress)
+    except Damaged as damage:
+        going = [] if drop_lost else await _going(folder, progress)
+        if going:
+            raise TurnsWouldGo(damage, going) from damage
+    return EmbeddedStore.open(folder, salvage=True, progress=progress)
+
+
+async def _going(folder: Path, progress: Progress) -> list[Going]:
+    lost = losses(str(folder), progress)
+    store = EmbeddedStore.open(folder, read_only=True, progress=progress)
+    try:
+        known = await rows(store)
+    finally:
+        await store.close()
+    names = {row.context_id: f"session {row.session}" for row in known}
+    names.update({row.mailbox: f"mailbox of session {row.session}" for row in known})
+    return [
+        Going(
+            whose=names.get(one.context_id, f"context {one.context_id}"), stretches=one.stretches, turns=one.turns
+        )
+        for one in lost
+    ]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from orchestra.app.stores import mend_store, open_store
+from orchestra.app.stores import TurnsWouldGo, mend_store, open_store
+from orchestra.cli._errors import FAILED, STORE
 from orchestra.cli._progress import progress
 from orchestra.cli._stores import aimed, exists, hint, settings_for
 from orchestra.cli._terminal import one_line, say
@@ -31,6 +32,10 @@ NO_ROOM = 16 * 1024 * 1024
 """Free bytes below which a run may not even begin."""
 
 
+MANY = 40
+"""Contexts of which is said what would go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line: whether it is well (None: only to be known), what, and one command that mends it."""
@@ -46,18 +51,23 @@ class Wanted:
 
     deep: bool
     mend: bool
+    drop_lost: bool
     settle: bool
 
 
 def examine(wanted: Wanted, *, store: str | None, config: Path | None) -> int:
-    """Print findings as they are made; 0 only if a run would work."""
+    """Print findings as they are made; 0 only if a run would work, 6 where mending would give up turns."""
     settings = settings_for(store, config)
     if (wanted.deep or wanted.mend or wanted.settle) and not exists(settings):
         raise ConfigError(f"there is no store in {settings.store} yet" if settings.store else "nothing is stored")
     bad = sum(not _shown(finding) for finding in (*_machine(settings), *_place(settings)))
     if not bad:
-        bad = asyncio.run(_examined(settings, wanted, hint(settings, store)))
-    return 1 if bad else 0
+        try:
+            bad = asyncio.run(_examined(settings, wanted, hint(settings, store)))
+        except TurnsWouldGo as error:
+            _say_what_would_go(error, hint(settings, store))
+            return STORE
+    return FAILED if bad else 0
 
 
 def _shown(finding: Finding) -> bool:
@@ -129,7 +139,7 @@ async def _store(settings: Settings, wanted: Wanted, aim: str) -> AsyncIterator[
     try:
         with progress() as tell:
             if wanted.mend:
-                for mended in await mend_store(settings, progress=tell):
+                for mended in await mend_store(settings, drop_lost=wanted.drop_lost, progress=tell):
                     yield Finding(True, f"mended: {mended}")
             store = open_store(settings, progress=tell)
             try:
@@ -141,10 +151,25 @@ async def _store(settings: Settings, wanted: Wanted, aim: str) -> AsyncIterator[
                         yield finding
             finally:
                 await store.close()
+    except TurnsWouldGo:
+        raise
     except Damaged as error:
         yield Finding(False, error.message, f"orchestra doctor --mend{aim}")
     except StoreError as error:
         yield Finding(False, error.message, aimed(error.fix, aim))
+
+
+def _say_what_would_go(error: TurnsWouldGo, aim: str) -> None:
+    say(f"✗ {one_line(error.message, 1000)}")
+    say("    going on without it gives up what is listed here; nothing has been changed")
+    for going in error.going[:MANY]:
+        depths = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in going.stretches)
+        several = going.stretches[0][0] != going.stretches[-1][1]
+        say(f"    {going.whose}: turn{'s' * several} {depths}, of 0 to {going.turns - 1}")
+    if len(error.going) > MANY:
+        say(f"    and turns of {len(error.going) - MANY} more")
+    say("    restore the folder from a copy, or give them up:")
+    say(f"    mend it: orchestra doctor --mend --drop-lost{aim}")
 
 
 def _of_health(settings: Settings, what: str, fix: str) -> Finding:

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from zlib import crc32
 
+from orchestra.cxdb.derive import derived_meta
 from orchestra.cxdb.directory import Directory
 from orchestra.cxdb.hashes import Hashes
 from orchestra.cxdb.layout import (
@@ -46,7 +47,9 @@ from orchestra.cxdb.layout import (
     read_meta,
     strides,
 )
+from orchestra.cxdb.reader import Places, Reader
 from orchestra.cxdb.wal import State
+from orchestra.errors import Damaged
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and how much there is."""
@@ -77,6 +80,7 @@ class _Adoption:
         self._next_turn = known.next_turn
         self._next_context = known.next_context
         self._metas: dict[int, tuple[int, int, int]] = {}
+        self._meta_end = known.lengths[META]
         self._next_meta = self._walk_meta()
         self._blobs: dict[bytes, int] = {}
         self._older: Hashes | None = None
@@ -199,9 +203,14 @@ class _Adoption:
         root = roots.add(turn_id, parent)
         meta = self._meta_of(turn_id)
         known = read_check(old)
-        if known is not None and known.turn_id == turn_id:
+        if meta is not None and known is not None and known.turn_id == turn_id:
             return old
-        return check_record(turn_id, root, meta[0], self._blob(digest), meta[1], meta[2])
+        blob = self._blob(digest)
+        meta = meta or self._meta_anew(turn_id, digest, blob)
+        if meta is None and known is not None and known.turn_id == turn_id:
+            return old
+        offset, size, check = meta or (0, 0, 0)
+        return check_record(turn_id, root, offset, blob, size, check)
 
     def _blob(self, digest: bytes) -> int:
         """Where a payload is: among the new blobs, the old ones, or in the pack without an entry."""
@@ -226,18 +235,32 @@ class _Adoption:
 
     # --- turns.meta ------------------------------------------------------------------------------
 
-    def _meta_of(self, turn_id: int) -> tuple[int, int, int]:
-        """Offset, size and check sum of a turn's record; they come in the turns' own order, usually."""
+    def _meta_of(self, turn_id: int) -> tuple[int, int, int] | None:
+        """Offset, size and check sum of a turn's record, if it has one; usually they come in turns' order."""
         while turn_id not in self._metas:
             found = next(self._next_meta, None)
             if found is None:
-                return (0, 0, 0)
+                return None
             self._metas[found[0]] = found[1:]
         return self._metas.pop(turn_id)
 
+    def _meta_anew(self, turn_id: int, digest: bytes, blob: int) -> tuple[int, int, int] | None:
+        """Write what a payload of ours repeats behind the last record that is whole."""
+        try:
+            payload = Reader(self._directory, Places(self._directory), self._blobs.get, width=1).blob(blob, digest)
+        except Damaged:
+            return None
+        data = derived_meta(turn_id, payload)
+        if data is None:
+            return None
+        self._cut(META, self._meta_end)
+        offset = self._ends[META]
+        self._append(META, data)
+        self._meta_end = self._ends[META]
+        return offset, len(data), crc32(data)
+
     def _walk_meta(self) -> Iterator[tuple[int, int, int, int]]:
         offset, end = self._start(META), self._ends[META]
-        self._meta_end = offset
         start, data = offset, b""
         while offset < end:
             if offset - start + META_FIXED > len(data) or not _fits(data, offset - start):

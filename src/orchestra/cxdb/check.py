@@ -200,12 +200,18 @@ def _checked(directory: Directory, at: int, data: bytes, record: TurnRecord) -> 
 
 
 def _heads(directory: Directory) -> Iterator[Finding]:
+    """The newest record of a context counts; older ones may name turns that were given up."""
+    astray: dict[int, Finding] = {}
     for at, data in _records(directory, HEADS):
         head = read_head(data) if len(data) == HEAD_SIZE else None
         if head is None:
             yield _found(HEADS, at, "a record fails its check sum")
-        elif head.turn_id >= directory.state.next_turn:
-            yield _found(HEADS, at, f"context {head.context_id} points at turn {head.turn_id}, which is not there")
+            continue
+        astray.pop(head.context_id, None)
+        if head.turn_id >= directory.state.next_turn:
+            what = f"context {head.context_id} points at turn {head.turn_id}, which is not there"
+            astray[head.context_id] = _found(HEADS, at, what)
+    yield from astray.values()
 
 
 def _roots(directory: Directory) -> Iterator[Finding]:

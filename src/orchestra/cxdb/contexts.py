@@ -114,12 +114,14 @@ class Contexts:
         """How much of heads.tbl is in the table; None where the table is not whole."""
         if self._fd == MISSING:
             return 0
-        data = self._directory.files.pread(self._fd, _SIZE, 0)
+        files = self._directory.files
+        data = files.pread(self._fd, _SIZE, 0)
         if not data:
             return 0
         if len(data) < _SIZE or not intact(data):
             return None
-        return int(_ENTRY.unpack_from(data)[1])
+        _, covered, _, _, size, _ = _ENTRY.unpack_from(data)
+        return int(covered) if files.size(self._fd) >= size else None
 
     def read_heads(self, start: int, end: int) -> None:
         """Read in a stretch of heads.tbl."""
@@ -179,7 +181,7 @@ class Contexts:
         self.read_heads(0, self._directory.state.lengths[HEADS])
 
     def save(self) -> None:
-        """Write what has moved into the table, durably, then how much of heads.tbl it covers."""
+        """Write what has moved into the table, durably, then how much of heads.tbl it covers, and its own size."""
         if not self._moved:
             return
         files = self._directory.files
@@ -194,7 +196,7 @@ class Contexts:
                 body = _ENTRY.pack(key, turn_id, depth, 0, created, appended)
                 files.pwrite(self._fd, sealed(body), key * _SIZE)
         files.fdatasync(self._fd)
-        covered = _ENTRY.pack(0, self._directory.state.lengths[HEADS], 0, 0, 0, 0)
+        covered = _ENTRY.pack(0, self._directory.state.lengths[HEADS], 0, 0, files.size(self._fd), 0)
         files.pwrite(self._fd, sealed(covered), 0)
         if spoiled:
             files.fdatasync(self._fd)

@@ -1,0 +1,123 @@
+"""Which turns go where a folder that has lost bytes is taken as it is (S8): looked at, nothing is changed.
+
+The folder is read twice: as our log and our own records tell of it, and as CXDB's files alone do, which is what
+going on with the rest of it means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestra.cxdb import recovery
+from orchestra.cxdb.adopt import Progress
+from orchestra.cxdb.contexts import Contexts, Standing
+from orchestra.cxdb.directory import Directory
+from orchestra.cxdb.files import Files, translated
+from orchestra.cxdb.layout import CHECK_SIZE, CHECKS, PACK, read_check, strides
+from orchestra.cxdb.reader import Places, Reader
+from orchestra.errors import Damaged, SessionNotFound
+
+_CHUNK = CHECK_SIZE * 16384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Turns of one context, as first and last depth of each stretch, and how many turns it had."""
+
+    context_id: int
+    stretches: tuple[tuple[int, int], ...]
+    turns: int
+
+
+def losses(path: str, progress: Progress) -> list[Loss]:
+    """What goes, by context; empty where all that is lost can be made anew. Raises ``StoreError``."""
+    place = Files().absolute(path)
+    with translated(place):
+        before, after = _View(place, Files(), progress), _View(place, _Theirs(place), progress)
+        try:
+            return _compared(before, after)
+        finally:
+            before.close()
+            after.close()
+
+
+class _Theirs(Files):
+    """A folder without what we keep in it beside CXDB's files."""
+
+    def __init__(self, place: str) -> None:
+        self._ours = f"{place}/orchestra/"
+
+    def open(self, path: str, *, write: bool, create: bool = False) -> int:
+        """Open a file of CXDB's; ours are not there."""
+        if path.startswith(self._ours):
+            raise FileNotFoundError(path)
+        return super().open(path, write=write, create=create)
+
+
+class _View:
+    """One way to read a folder."""
+
+    def __init__(self, place: str, files: Files, progress: Progress) -> None:
+        self.directory = Directory(place, files, read_only=True)
+        recovery.look(self.directory, progress)
+        self.contexts = Contexts(self.directory)
+        self.contexts.load()
+        self.reader = Reader(self.directory, Places(self.directory), lambda _digest: None, width=64)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.contexts.close()
+        self.directory.close()
+
+
+def _compared(before: _View, after: _View) -> list[Loss]:
+    unread = _unreadable(after)
+    found = []
+    for stood in before.contexts.descending(before.directory.state.next_context):
+        stands = after.contexts.find(stood.context_id)
+        left = stands.depth + 1 if stands is not None and stands.turn_id else 0
+        had = stood.depth + 1 if stood.turn_id else 0
+        depths = [*range(left, had)]
+        if stands is not None and unread:
+            depths = [*_among(after, stands, unread), *depths]
+        if depths:
+            found.append(Loss(context_id=stood.context_id, stretches=_stretches(depths), turns=had))
+    return found
+
+
+def _unreadable(view: _View) -> frozenset[int]:
+    """The turns whose payload lies behind the pack's end, and those whose type nothing tells."""
+    end, length = view.directory.state.lengths[PACK], view.directory.state.lengths[CHECKS]
+    found = set()
+    for start in range(0, length, _CHUNK):
+        data = view.directory.read_all(CHECKS, start, min(length, start + _CHUNK))
+        for _, record in strides(data, CHECK_SIZE):
+            check = read_check(record)
+            if check is not None and (check.pack_offset >= end or not check.meta_size):
+                found.add(check.turn_id)
+    return frozenset(found)
+
+
+def _among(view: _View, standing: Standing, wanted: frozenset[int]) -> list[int]:
+    """The depths of those of the turns that a context holds, ascending; ids only fall on the way back."""
+    first, turn_id = min(wanted), standing.turn_id
+    depths = []
+    try:
+        while turn_id >= first:
+            record = view.reader.record(turn_id)[1]
+            if turn_id in wanted:
+                depths.append(record.depth)
+            turn_id = record.parent
+    except (Damaged, SessionNotFound):
+        pass  # what is older was out of reach before
+    return depths[::-1]
+
+
+def _stretches(depths: list[int]) -> tuple[tuple[int, int], ...]:
+    found: list[tuple[int, int]] = []
+    for depth in depths:
+        if found and found[-1][1] + 1 == depth:
+            found[-1] = (found[-1][0], depth)
+        else:
+            found.append((depth, depth))
+    return tuple(found)
