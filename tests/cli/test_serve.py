@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from calls import PLAN, call
 
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.remote.asking import Place
@@ -97,3 +100,34 @@ def test_a_place_that_is_no_address_is_named(tmp_path: Path) -> None:
     code, told = refused("--path", str(tmp_path / "store"), "--bind", "nowhere")
     assert code == 2
     assert "nowhere" in told
+
+
+def test_a_run_on_a_server_is_seen_through_it(tmp_path: Path) -> None:
+    with serving(tmp_path / "served") as (place, _process):
+        (tmp_path / "orchestra.yaml").write_text(
+            f"cxdb: {{url: 'http://{place.http_host}:{place.http_port}', address: '{place.host}:{place.port}'}}\n"
+        )
+        ran = call(tmp_path, "run", str(PLAN), ORCHESTRA_CXDB_PATH="")
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert "--store" not in ran.stdout  # the settings name it already
+        listed = json.loads(call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH="").stdout)["sessions"]
+        assert [session["phase"] for session in listed] == ["completed"]
+        shown = call(tmp_path, "log", "last", ORCHESTRA_CXDB_PATH="")
+        assert "PipelineCompleted" in shown.stdout
+        assert call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").returncode == 0
+    kept = call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH=str(tmp_path / "served"))
+    assert [row["session"] for row in json.loads(kept.stdout)["sessions"]] == [listed[0]["session"]]
+
+
+def test_a_server_that_is_not_there_is_one_line_and_exit_6(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        (tmp_path / "orchestra.yaml").write_text(f"cxdb: {{url: '{url}', address: '{url[7:]}', patience: 200ms}}\n")
+        for command in (["run", str(PLAN)], ["status"], ["log", "last"]):
+            refused = call(tmp_path, *command, ORCHESTRA_CXDB_PATH="")
+            assert refused.returncode == 6
+            error, fix = refused.stderr.splitlines()
+            assert url in error
+            assert "orchestra cxdb serve" in fix
+        assert call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").returncode == 1

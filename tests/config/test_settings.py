@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.config.environment import find, known_secrets
+from orchestra.config.server import Server
 from orchestra.config.settings import Settings, settle, state_directory
 from orchestra.errors import ConfigError
 
@@ -100,9 +101,71 @@ def test_a_store_that_is_no_place_is_refused(tmp_path: Path, text: str) -> None:
         settled(tmp_path, text)
 
 
-def test_a_server_that_this_version_cannot_use_is_not_passed_over_in_silence(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="ORCHESTRA_CXDB_URL"):
-        settled(tmp_path, environment={"ORCHESTRA_CXDB_URL": "http://127.0.0.1:9010"})
+URL = {"ORCHESTRA_CXDB_URL": "http://cxdb.example:9010"}
+
+
+def test_a_server_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+    text = "cxdb: {url: 'http://10.0.0.7:8010', address: '10.0.0.8:8009', patience: 5m}"
+    server = settled(tmp_path, text).server
+    assert server == Server(
+        http_host="10.0.0.7", http_port=8010, host="10.0.0.8", port=8009, patience=300.0, token=None
+    )
+    assert settled(tmp_path, text).store is None
+    assert settled(tmp_path, text).place == "http://10.0.0.7:8010"
+
+
+def test_a_servers_ports_and_patience_are_cxdbs_unless_given(tmp_path: Path) -> None:
+    server = settled(tmp_path, environment={"ORCHESTRA_CXDB_URL": "http://[::1]"}).server
+    assert server == Server(http_host="::1", http_port=9010, host="::1", port=9009, patience=60.0, token=None)
+    assert (str(server), server.address) == ("http://[::1]:9010", "[::1]:9009")
+
+
+def test_of_a_folder_and_a_server_the_nearer_word_counts(tmp_path: Path) -> None:
+    text = "cxdb: {url: 'http://of-file:9010', address: 'of-file:1'}"
+    assert settled(tmp_path, text, environment={"ORCHESTRA_CXDB_PATH": "/here"}).store == Path("/here")
+    named = settled(tmp_path, text, environment=URL)
+    assert named.place == "http://cxdb.example:9010"
+    assert named.server is not None
+    assert named.server.address == "cxdb.example:9009"  # the file's address is that of the file's server
+    assert settled(tmp_path, text, environment=URL, store="/flag").server is None
+    assert settled(tmp_path, text, store="http://flag").place == "http://flag:9010"
+
+
+def test_a_folder_and_a_server_named_side_by_side_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="two stores"):
+        settled(tmp_path, "cxdb: {path: here, url: 'http://there'}")
+    with pytest.raises(ConfigError, match="both set"):
+        settled(tmp_path, environment={**URL, "ORCHESTRA_CXDB_PATH": "/here"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cxdb: {url: 'https://there'}",
+        "cxdb: {url: 'there:9010'}",
+        "cxdb: {url: 'http://'}",
+        "cxdb: {url: 'http://there:port'}",
+        "cxdb: {url: 'http://there/v1'}",
+        "cxdb: {url: 'http://there', address: 'no port:x'}",
+        "cxdb: {url: 'http://there', patience: soon}",
+        "cxdb: {url: 'http://there', token_file: nowhere}",
+    ],
+)
+def test_an_address_that_is_none_is_refused_at_its_place(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settled(tmp_path, text)
+    assert caught.value.span is not None
+
+
+def test_a_servers_token_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("of file\n")
+    text = "cxdb: {url: 'http://there', token_file: token}"
+    tokens = [
+        found.token
+        for environment in ({}, {"ORCHESTRA_CXDB_TOKEN": "of environment"})
+        if (found := settled(tmp_path, text, environment=environment).server) is not None
+    ]
+    assert tokens == ["of file", "of environment"]
 
 
 def test_a_file_that_cannot_be_read_says_which_and_why(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestra.config.server import Server
 from orchestra.config.settings import Settings
 from orchestra.cxdb.adopt import Progress, quiet
 from orchestra.cxdb.embedded import EmbeddedStore
@@ -18,11 +19,28 @@ from orchestra.ports import Store
 def open_store(settings: Settings, *, read_only: bool = False, progress: Progress = quiet) -> Store:
     """Open the store. ``read_only`` neither makes nor changes a file. Raises ``StoreError``.
 
-    ``progress`` is told of what takes long: the one pass over a folder that CXDB wrote (S9).
+    ``progress`` is told of what takes long: the one pass over a folder that CXDB wrote (S9). A server is
+    connected to when it is first asked.
     """
+    if settings.server is not None:
+        return _on_server(settings.server)
     if settings.store is None:
         return MemoryStore()
     return EmbeddedStore.open(settings.store, read_only=read_only, progress=progress)
+
+
+def _on_server(server: Server) -> Store:
+    from orchestra.cxdb.remote.asking import Place  # only runs on a server pay for it
+    from orchestra.cxdb.remote.store import RemoteStore
+
+    place = Place(
+        host=server.host,
+        port=server.port,
+        http_host=server.http_host,
+        http_port=server.http_port,
+        token=server.token,
+    )
+    return RemoteStore(place, patience=server.patience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ def serve(
     """Serve until Ctrl-C."""
     folder = path.absolute() if path is not None else settings_for(None, config).store
     if folder is None:
-        raise ConfigError("a store in memory cannot be served", fix="name a folder with --path DIR")
+        raise ConfigError("the settings name no folder that could be served", fix="name one with --path DIR")
     what = Served(folder=folder, bind=bind, http=http, token_file=token_file, hosts=hosts, origins=origins)
 
     def tell(at: Addresses) -> None:

@@ -96,6 +96,8 @@ def _machine(settings: Settings) -> Iterator[Finding]:
 
 def _place(settings: Settings) -> Iterator[Finding]:
     folder = settings.store
+    if settings.server is not None:
+        return
     if folder is None:
         yield Finding(None, "the store is in memory: nothing is kept")
         return
@@ -143,7 +145,7 @@ async def _store(settings: Settings, wanted: Wanted, aim: str) -> AsyncIterator[
                     yield Finding(True, f"mended: {mended}")
             store = open_store(settings, progress=tell)
             try:
-                yield Finding(True, f"store {settings.store or 'in memory'}: {len(await rows(store))} sessions")
+                yield Finding(True, f"store {settings.place}: {len(await rows(store))} sessions")
                 for what, fix in (await store.health()).findings:
                     yield _of_health(settings, what, aimed(fix, aim))
                 if isinstance(store, EmbeddedStore):

@@ -209,6 +209,6 @@ def _last_lines(state: RunState, result: Result | None, colour: bool) -> list[st
 
 
 def _next(settings: Settings, flag: str | None, session: str) -> str:
-    if settings.store is None:
+    if settings.place == "memory":
         return "  nothing was kept: the store was in memory"
     return f"  look: orchestra status{hint(settings, flag)} {session} --detail"

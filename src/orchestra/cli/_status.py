@@ -50,7 +50,11 @@ def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) ->
     if as_json:
         say_json({"sessions": [asdict(summary) for summary in found]}, indent=2)
     elif not found:
-        say(f"no sessions yet in {settings.store}" if settings.store else "a store in memory keeps no sessions")
+        say(
+            "a store in memory keeps no sessions"
+            if settings.place == "memory"
+            else f"no sessions yet in {settings.place}"
+        )
         say("  start one: orchestra run FILE.dot")
     else:
         shown = found[: _most()]

@@ -36,7 +36,9 @@ def here() -> Path:
 
 
 def exists(settings: Settings) -> bool:
-    """Whether there is a store to look at. Raises ``StoreUnreachable`` where something else is in its place."""
+    """Whether there may be a store to look at. Raises ``StoreUnreachable`` where something else is in its place."""
+    if settings.server is not None:
+        return True
     if settings.store is None:
         return False
     if settings.store.exists() and not settings.store.is_dir():
@@ -71,10 +73,10 @@ def hint(settings: Settings, flag: str | None) -> str:
     if flag is not None:
         return f" --store {one_line(shlex.quote(flag), 1000)}"
     try:
-        found = settings_for(None, None).store
+        found = settings_for(None, None).place
     except ConfigError:
-        found = None
-    return "" if found == settings.store else f" --store {one_line(shlex.quote(str(settings.store)), 1000)}"
+        found = ""
+    return "" if found == settings.place else f" --store {one_line(shlex.quote(settings.place), 1000)}"
 
 
 _LOOKING = re.compile(r"\borchestra (?:status|log|show|doctor)\b")

@@ -17,7 +17,12 @@ def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str
 
 Store = Annotated[
     str | None,
-    typer.Option("--store", metavar="DIR", help="Folder of the store; 'memory' keeps nothing.", show_default=False),
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        help="Folder of the store, or http://host:9010 of a CXDB server; 'memory' keeps nothing.",
+        show_default=False,
+    ),
 ]
 Config = Annotated[
     Path | None,

@@ -8,13 +8,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from orchestra.config.durations import seconds
 from orchestra.config.environment import find, known_secrets
+from orchestra.config.server import PATIENCE, Server, server_at
 from orchestra.config.yaml import Document, load
 from orchestra.errors import ConfigError, Source
 
 KEYS: Mapping[tuple[str, ...], tuple[type, str]] = {
     ("backend",): (str, "which backend runs codergen nodes: simulation"),
     ("cxdb", "path"): (str, "folder of the embedded store, relative to this file; or 'memory'"),
+    ("cxdb", "url"): (str, "a CXDB server instead of a folder, by its HTTP address: http://host:9010"),
+    ("cxdb", "address"): (str, "its binary protocol's address: host:9009"),
+    ("cxdb", "patience"): (object, "how long a lost server is waited for, as in 60s or 5m"),
+    ("cxdb", "token_file"): (str, "a file that holds the server's token, relative to this file"),
     ("secrets",): (list, "names of environment variables whose values are never recorded"),
 }
 """Every key of ``orchestra.yaml``: its type and what it means."""
@@ -22,14 +28,20 @@ KEYS: Mapping[tuple[str, ...], tuple[type, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is in force. ``store`` is a folder, or None for a store in memory; ``secrets`` are names with
-    values; ``origins`` says per key where its value came from."""
+    """What is in force. The store is ``server``, else the folder ``store``, else in memory; ``secrets`` are names
+    with values; ``origins`` says per key where its value came from."""
 
     store: Path | None
+    server: Server | None = None
     backend: str = "simulation"
     secrets: Mapping[str, str] = field(default_factory=dict)
     file: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Where runs are kept, as it is named with ``--store``."""
+        return str(self.server or self.store or "memory")
 
 
 def settle(
@@ -44,6 +56,9 @@ def settle(
     document = _read(file) if file is not None else None
     data = _checked(document) if document is not None else {}
     place, origin = _store(data, file, environment, store)
+    server: Server | None = None
+    if isinstance(place, str):
+        server, place = _server(place, data, document, environment), None
     backend, backend_origin = data.get("backend", "simulation"), f"{file}" if "backend" in data else "default"
     if backend != "simulation":
         raise ConfigError(
@@ -52,10 +67,11 @@ def settle(
         )
     return Settings(
         store=place,
+        server=server,
         backend=backend,
         secrets=known_secrets(environment, tuple(data.get("secrets") or ())),
         file=file,
-        origins={"cxdb.path": origin, "backend": backend_origin},
+        origins={"cxdb.url" if server is not None else "cxdb.path": origin, "backend": backend_origin},
     )
 
 
@@ -108,22 +124,66 @@ def _unknown(document: Document, path: tuple[str, ...]) -> ConfigError:
 
 def _store(
     data: dict[str, Any], file: Path | None, environment: Mapping[str, str], flag: str | None
-) -> tuple[Path | None, str]:
-    named = data.get("cxdb", {}).get("path")
+) -> tuple[Path | str | None, str]:
+    """A folder, None for memory, or a server's address; and where that was said."""
+    cxdb = data.get("cxdb", {})
+    named, url = cxdb.get("path"), cxdb.get("url")
     if flag is not None:
-        return _place(flag, Path.cwd()), "--store"
-    if environment.get("ORCHESTRA_CXDB_PATH"):
-        return _place(environment["ORCHESTRA_CXDB_PATH"], Path.cwd()), "ORCHESTRA_CXDB_PATH"
-    if environment.get("ORCHESTRA_CXDB_URL"):
-        raise ConfigError(
-            "ORCHESTRA_CXDB_URL is set, but this version keeps runs in an embedded store only",
-            fix="unset it, or name a folder with --store or ORCHESTRA_CXDB_PATH",
-        )
+        return flag if "://" in flag else _place(flag, Path.cwd()), "--store"
+    by_path, by_url = (environment.get(f"ORCHESTRA_CXDB_{name}") for name in ("PATH", "URL"))
+    if by_path and by_url:
+        raise ConfigError("ORCHESTRA_CXDB_PATH and ORCHESTRA_CXDB_URL are both set", fix="unset one of them")
+    if by_path:
+        return _place(by_path, Path.cwd()), "ORCHESTRA_CXDB_PATH"
+    if by_url:
+        return by_url, "ORCHESTRA_CXDB_URL"
+    if url is not None and named is not None:
+        raise ConfigError(f"{file}: cxdb.path and cxdb.url name two stores", fix="take one of them away")
+    if url is not None:
+        return str(url), str(file)
     if named is not None and file is not None:
         return _place(named, file.parent), str(file)
     if file is not None:
         return file.parent.absolute() / ".orchestra" / "cxdb", "default, beside orchestra.yaml"
     return state_directory(environment) / "cxdb", "default, the state directory"
+
+
+def _server(url: str, data: dict[str, Any], document: Document | None, environment: Mapping[str, str]) -> Server:
+    """The server at an address; the file's other words about it hold for the file's address only."""
+    cxdb = data.get("cxdb", {})
+    patience = _patience(cxdb.get("patience"), document)
+    address = cxdb.get("address") if url == cxdb.get("url") or "url" not in cxdb else None
+    span = document.span(("cxdb", "url")) if document is not None and url == cxdb.get("url") else None
+    try:
+        return server_at(
+            url, address, patience=patience, token=_token(cxdb.get("token_file"), document, environment)
+        )
+    except ValueError as error:
+        raise ConfigError(str(error), span=span) from None
+
+
+def _patience(value: object, document: Document | None) -> float:
+    if value is None:
+        return PATIENCE
+    found = seconds(str(value))
+    if found is None:
+        span = document.span(("cxdb", "patience")) if document is not None else None
+        raise ConfigError(f"cxdb.patience: {value} is no length of time", span=span, fix="write it as 60s or 5m")
+    return found
+
+
+def _token(name: str | None, document: Document | None, environment: Mapping[str, str]) -> str | None:
+    given = environment.get("ORCHESTRA_CXDB_TOKEN")
+    if given or name is None or document is None:
+        return given or None
+    file = Path(document.source.name).parent / Path(name).expanduser()
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cxdb.token_file: cannot read {file}: {getattr(error, 'strerror', None) or error}",
+            span=document.span(("cxdb", "token_file")),
+        ) from error
 
 
 def _place(text: str, base: Path) -> Path | None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from orchestra.agents.simulation import Script, Scripted
+from orchestra.config.durations import seconds
 from orchestra.config.yaml import Document, load
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, Source
 from orchestra.run.outcome import FailureClass, Status
 from orchestra.run.plain import plain_json
-
-_DELAY = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
-_UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
 
 def read_script(file: Path) -> Source:
@@ -121,10 +118,10 @@ def _updates(value: Any) -> Any:
 
 
 def _delay(value: Any) -> float:
-    match = _DELAY.fullmatch(_text(value))
-    if match is None:
+    found = seconds(_text(value))
+    if found is None:
         raise ValueError("a time such as 200ms, 1.5s or 2m is wanted")
-    return float(match[1]) * _UNITS[match[2]]
+    return found
 
 
 def _class(value: Any) -> str:

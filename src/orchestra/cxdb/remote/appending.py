@@ -16,7 +16,7 @@ from orchestra.cxdb import frames
 from orchestra.cxdb.frames import Cursor, Frame, WireTurn
 from orchestra.cxdb.packing import digest_of
 from orchestra.cxdb.remote.answers import read
-from orchestra.cxdb.remote.asking import Asking, Patience
+from orchestra.cxdb.remote.asking import Asking
 from orchestra.cxdb.remote.link import Ask, Lost
 from orchestra.errors import SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import NewTurn, Turn
@@ -82,7 +82,7 @@ class Pen:
 
     async def _write(self, stand: Stand, items: list[_Item], blobs: Sequence[bytes]) -> list[Landed]:
         landed: list[Landed] = []
-        patience, refused = Patience(self._asking.place, self._asking.patience), 0
+        patience, refused = self._asking.patient(), 0
         while True:
             try:
                 return landed + await self._send(stand, items[len(landed) :], blobs)

@@ -13,6 +13,9 @@ from orchestra.cxdb.remote.link import Ask, Lost, Pool
 from orchestra.cxdb.remote.web import Reply, Web
 from orchestra.errors import Damaged, OrchestraError, SessionNotFound, StoreError, StoreFull, StoreUnreachable
 
+FIRST_CONTACT = 2.0
+"""Seconds that a server is waited for that has not answered yet."""
+
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
 
@@ -96,18 +99,21 @@ class Asking:
         self.patience = patience
         self.pool = Pool(place.host, place.port, greeting(place.token), connect_seconds=connect_seconds)
         self.web = Web(place.http_host, place.http_port, token=place.token, connect_seconds=connect_seconds)
+        self.reached = False
+        """Whether the server ever answered: one that never did is not waited for long (S3)."""
         self.losses = 0
         """How often a connection was lost; after each, the server may be another one."""
 
     async def ask(self, kind: int, payload: bytes, what: str) -> bytes:
         """The answer to a request that may be repeated; ``what`` names what is not there if it is refused."""
-        patience, refused = Patience(self.place, self.patience), 0
+        patience, refused = self.patient(), 0
         while True:
             used = True
             try:
                 async with self.pool.link(fresh=refused > 0) as link:
                     used = not link.fresh
                     (answer,) = await link.exchange([Ask(kind, payload)])
+                    self.reached = True
                     return self.payload(answer, what)
             except Lost as lost:
                 self.lost()
@@ -116,6 +122,10 @@ class Asking:
                     raise SessionNotFound(f"no {what}") from lost
                 if not (lost.connected and used):
                     await patience.wait(lost)
+
+    def patient(self) -> Patience:
+        """How long the next call goes on trying."""
+        return Patience(self.place, self.patience if self.reached else min(self.patience, FIRST_CONTACT))
 
     def lost(self) -> None:
         """A connection was lost: the others of the time are not to be trusted either."""
@@ -138,12 +148,15 @@ class Asking:
 
     async def http(self, method: str, target: str, body: bytes = b"") -> Reply:
         """The answer to an HTTP request that may be repeated."""
-        patience = Patience(self.place, self.patience)
+        patience = self.patient()
         while True:
             try:
-                return await self.web.request(method, target, body)
+                reply = await self.web.request(method, target, body)
             except Lost as lost:
                 await patience.wait(lost)
+            else:
+                self.reached = True
+                return reply
 
     async def gone(self, session_id: int, seconds: float) -> None:
         """Wait until the server has noticed the end of a connection, so that nothing of it arrives any more.

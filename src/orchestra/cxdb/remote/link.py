@@ -7,6 +7,7 @@ read to acknowledge at once.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -65,7 +66,7 @@ class Link:
             async with asyncio.timeout(seconds):
                 sock = await _connected(host, port)
         except (OSError, TimeoutError) as error:
-            raise Lost(_reason(error), connected=False) from error
+            raise Lost(reason(error), connected=False) from error
         link = cls(sock)
         try:
             (answer,) = await link.exchange([Ask(frames.HELLO, greeting)])
@@ -89,7 +90,7 @@ class Link:
                     async with asyncio.timeout(ANSWER_SECONDS):
                         answers.append(await self._answer(number))
         except (OSError, TimeoutError) as error:
-            raise Lost(_reason(error), connected=True, answers=answers) from error
+            raise Lost(reason(error), connected=True, answers=answers) from error
         return answers
 
     async def _send(self, asks: Sequence[Ask]) -> None:
@@ -164,8 +165,15 @@ async def _connected_to(sock: socket.socket, address: Any) -> socket.socket:
     return sock
 
 
-def _reason(error: Exception) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else str(error)
+def reason(error: Exception) -> str:
+    """What is wrong with a connection, in the system's words without its numbers."""
+    if isinstance(error, socket.gaierror):
+        return "its name is not known"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
 
 
 class Pool:

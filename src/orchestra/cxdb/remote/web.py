@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from orchestra.cxdb.remote.link import Lost
+from orchestra.cxdb.remote.link import Lost, reason
 
 BODY_LIMIT = 512 * 1024 * 1024
 HEAD_LIMIT = 64 * 1024
@@ -108,7 +108,7 @@ class Web:
                 raise Lost(f"{target} was answered with {status}", connected=True)
             yield wire.chunks()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            raise Lost(str(error), connected=True) from error
+            raise Lost(reason(error), connected=True) from error
         finally:
             wire.writer.close()
 
@@ -117,8 +117,7 @@ class Web:
             async with asyncio.timeout(self._connect_seconds):
                 opened = await asyncio.open_connection(self._host, self._port, limit=HEAD_LIMIT)
         except (OSError, TimeoutError) as error:
-            reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-            raise Lost(reason, connected=False) from error
+            raise Lost(reason(error), connected=False) from error
         return _Wire(*opened)
 
     def _head(self, method: str, target: str, body: bytes) -> bytes:
@@ -134,7 +133,7 @@ class Web:
                 reply = Reply(status, headers, await wire.body(status, headers))
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             wire.writer.close()
-            raise Lost(str(error) or "no answer in time", connected=True) from error
+            raise Lost(reason(error), connected=True) from error
         except BaseException:
             wire.writer.close()
             raise
