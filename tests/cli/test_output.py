@@ -83,13 +83,13 @@ def test_an_invalid_pipeline_is_an_object_too(tmp_path: Path) -> None:
     assert {"start_node", "terminal_node"} <= {one["rule"] for one in data["diagnostics"]}
 
 
-@pytest.mark.parametrize(("blocks", "begun"), [(8, False), (3000, True)])
+@pytest.mark.parametrize(("blocks", "begun"), [(8, False), (9000, True)])
 def test_a_store_that_fails_is_an_object_too(blocks: int, begun: bool, tmp_path: Path) -> None:
     (tmp_path / "p.dot").write_text(
         "digraph loop { graph [max_steps=100000] start [shape=Mdiamond] exit [shape=Msquare] start -> work"
         ' work [prompt="x"] work -> work [condition="context.done!=1"] work -> exit [condition="context.done=1"] }'
     )
-    answers = [{"text": Random(number).randbytes(100_000).hex()} for number in range(20)]
+    answers = [{"text": Random(number).randbytes(100_000).hex()} for number in range(50)]
     (tmp_path / "s.yaml").write_text(json.dumps({"nodes": {"work": answers}}))
     done = shell(tmp_path, f"ulimit -f {blocks}; orchestra run p.dot --simulate s.yaml --json")
     assert done.returncode == 7
