@@ -155,7 +155,17 @@ def test_a_message_that_nobody_can_read_keeps_its_exit_code(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "command", ["log last", "log last --json-stream", "status", f"compile '{PLAN}'", "explain"]
+    "command",
+    [
+        "log last",
+        "log last --json-stream",
+        "status",
+        f"compile '{PLAN}'",
+        "explain",
+        "--help",
+        "run --help",
+        "--version",
+    ],
 )
 def test_a_reader_that_leaves_is_no_failure(command: str, tmp_path: Path) -> None:
     call(tmp_path, "run", str(PLAN), "-q")

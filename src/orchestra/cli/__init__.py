@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -54,9 +54,17 @@ def main() -> None:
     """The entry point of the ``orchestra`` program."""
     try:
         build(sys.argv[1:])()
-    except (SystemExit, KeyboardInterrupt):
+    except KeyboardInterrupt:
+        raise
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Click ends with 1 where nobody reads its help
+            _end(end.__context__)
         raise
     except BaseException as error:  # noqa: BLE001  translated into a message and an exit code, once
-        from orchestra.cli._errors import exit_code
+        _end(error)
 
-        sys.exit(exit_code(error))
+
+def _end(error: BaseException) -> NoReturn:
+    from orchestra.cli._errors import exit_code
+
+    sys.exit(exit_code(error))
