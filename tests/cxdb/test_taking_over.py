@@ -103,7 +103,7 @@ async def test_a_folder_that_cxdb_wrote_is_taken_over_with_progress(tmp_path: Pa
     chains = written(tmp_path)
     told: list[tuple[str, int, int]] = []
     store = EmbeddedStore.open(tmp_path, progress=lambda *what: told.append(what))
-    assert {what for what, _, _ in told} == {"blobs", "turns"}
+    assert {what for what, _, _ in told} == {"blobs", "turns", "contexts"}
     assert told[-1][1] == told[-1][2]
     for context, chain in chains.items():
         assert await store.turns(context) == chain

@@ -18,6 +18,7 @@ from orchestra.cli._progress import progress
 from orchestra.cli._stores import aimed, exists, hint, settings_for
 from orchestra.cli._terminal import one_line, say
 from orchestra.config.settings import Settings, state_directory
+from orchestra.cxdb.adopt import Progress
 from orchestra.cxdb.check import Finding as Damage
 from orchestra.cxdb.directory import LOST
 from orchestra.cxdb.embedded import REMOTE, EmbeddedStore
@@ -127,32 +128,30 @@ def _place(settings: Settings) -> Iterator[Finding]:
 
 
 async def _examined(settings: Settings, wanted: Wanted, aim: str) -> int:
-    """How many findings would keep a run from working."""
-    bad = 0
-    async for finding in _store(settings, wanted, aim):
-        bad += not _shown(finding)
-    return bad
+    """How many findings would keep a run from working; they are printed when the progress line is gone."""
+    with progress() as tell:
+        found = [finding async for finding in _store(settings, wanted, aim, tell)]
+    return sum(not _shown(finding) for finding in found)
 
 
-async def _store(settings: Settings, wanted: Wanted, aim: str) -> AsyncIterator[Finding]:
+async def _store(settings: Settings, wanted: Wanted, aim: str, tell: Progress) -> AsyncIterator[Finding]:
     if settings.store is not None and not exists(settings):
         yield Finding(True, f"the store {settings.store} will be made by the first run")
         return
     try:
-        with progress() as tell:
-            if wanted.mend:
-                for mended in await mend_store(settings, drop_lost=wanted.drop_lost, progress=tell):
-                    yield Finding(True, f"mended: {mended}")
-            store = open_store(settings, progress=tell)
-            try:
-                yield Finding(True, f"store {settings.place}: {len(await rows(store))} sessions")
-                for what, fix in (await store.health()).findings:
-                    yield _of_health(settings, what, aimed(fix, aim))
-                if isinstance(store, EmbeddedStore):
-                    async for finding in _embedded(store, wanted, aim):
-                        yield finding
-            finally:
-                await store.close()
+        if wanted.mend:
+            for mended in await mend_store(settings, drop_lost=wanted.drop_lost, progress=tell):
+                yield Finding(True, f"mended: {mended}")
+        store = open_store(settings, progress=tell)
+        try:
+            yield Finding(True, f"store {settings.place}: {len(await rows(store))} sessions")
+            for what, fix in (await store.health()).findings:
+                yield _of_health(settings, what, aimed(fix, aim))
+            if isinstance(store, EmbeddedStore):
+                async for finding in _embedded(store, wanted, aim):
+                    yield finding
+        finally:
+            await store.close()
     except TurnsWouldGo:
         raise
     except Damaged as error:

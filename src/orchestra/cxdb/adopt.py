@@ -311,10 +311,12 @@ class _Adoption:
         end = self._ends[HEADS]
         step = HEAD_SIZE * (_CHUNK // HEAD_SIZE)
         for offset in range(start, end, step):
+            self._progress("contexts", offset, end)
             data = self._directory.read_all(HEADS, offset, min(end, offset + step))
             for _, record in strides(data, HEAD_SIZE):
                 if intact(record):
                     yield HEAD.unpack_from(record)
+        self._progress("contexts", end, end)
 
     def _fall_back(self, lost: set[int]) -> None:
         """Write the newest head that exists once more: the turn ids that are gone will be used again."""

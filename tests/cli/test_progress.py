@@ -1,0 +1,55 @@
+"""How far something slow is, on a terminal only (C1, S9)."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from calls import PLAN, call, shell
+
+from orchestra.cli._progress import progress
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[TextIO, int]]:
+    leader, follower = os.openpty()
+    with open(follower, "w", encoding="utf-8") as stream:
+        yield stream, leader
+    os.close(leader)
+
+
+def test_a_line_says_how_far_it_is_and_is_gone_afterwards() -> None:
+    with terminal() as (stream, leader):
+        with progress(stream, patience=0) as tell:
+            tell("turns", 5, 10)
+        assert os.read(leader, 1000).decode() == "\rreading turns: 50 %\r                   \r"
+
+
+def test_what_is_quick_shows_nothing() -> None:
+    with terminal() as (stream, leader):
+        with progress(stream, patience=60) as tell:
+            tell("turns", 5, 10)
+        os.write(leader, b"end\n")
+        assert re.fullmatch(r"end\s*", os.read(leader, 1000).decode())
+
+
+def test_nothing_is_shown_in_a_pipe() -> None:
+    out = io.StringIO()
+    with progress(out, patience=0) as tell:
+        tell("turns", 5, 10)
+    assert out.getvalue() == ""
+
+
+def test_a_folder_that_cxdb_wrote_is_taken_over_without_a_word_in_a_pipe(tmp_path: Path) -> None:
+    call(tmp_path, "run", str(PLAN), "-q")
+    call(tmp_path, "doctor", "--settle")
+    shutil.rmtree(tmp_path / "store" / "orchestra")
+    done = shell(tmp_path, "orchestra status --store store")
+    assert done.returncode == 0
+    assert done.stderr == ""
