@@ -1,7 +1,7 @@
 """Orchestra runs pipelines of AI agents: Graphviz DOT files in the Attractor dialect.
 
-The front door: ``Source``, ``parse`` and ``lint`` for checking a text, ``start`` for running one. Importing the
-package costs nothing; each name is loaded when it is first used.
+The front door: ``Source``, ``parse`` and ``lint`` for checking a text, ``start`` for running one, ``resume`` for
+going on with a session. Importing the package costs nothing; each name is loaded when it is first used.
 """
 
 TYPE_CHECKING = False  # importing typing would be the larger part of importing this
@@ -13,9 +13,10 @@ _DOORS = {
     "parse": "orchestra.graph.dot",
     "lint": "orchestra.graph.lint",
     "start": "orchestra.app.runs",
+    "resume": "orchestra.app.resuming",
 }
 
-__all__ = ["Source", "lint", "parse", "start"]
+__all__ = ["Source", "lint", "parse", "resume", "start"]
 
 
 def __getattr__(name: str) -> "Any":

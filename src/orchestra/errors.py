@@ -9,6 +9,8 @@
     │  └─ StylesheetError
     ├─ InvalidPipeline    carries the diagnostics
     ├─ ConfigError        the operator's settings, with a span where there is a file
+    │  └─ CredentialsMissing  a secret that is needed has no value
+    ├─ Undecided          a person has to say how a session goes on
     ├─ StoreError
     │  ├─ StoreUnreachable   the store does not answer
     │  ├─ StoreFull          no room, read-only, or too many open files (S20)
@@ -168,6 +170,19 @@ class ConfigError(OrchestraError):
         self.message = message
         self.span = span
         self.fix = fix
+
+
+class CredentialsMissing(ConfigError):
+    """Secrets that are needed have no values; the message names them (S18)."""
+
+
+class Undecided(OrchestraError):
+    """A person has to say what becomes of an attempt that was cut off (``on_interrupt=ask``)."""
+
+    def __init__(self, session: str, node: str) -> None:
+        super().__init__(f"{node} was cut off while it was at work, and asks whether it may be run again")
+        self.session = session
+        self.node = node
 
 
 class StoreError(OrchestraError):

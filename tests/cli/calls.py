@@ -94,10 +94,12 @@ def slow(folder: Path, delay: str = "30s") -> Path:
     return script
 
 
-def begin(folder: Path, *args: str, delay: str = "30s", program: list[str] = ORCHESTRA) -> subprocess.Popen[str]:
+def begin(
+    folder: Path, *args: str, delay: str = "30s", program: list[str] = ORCHESTRA, pipeline: Path = PLAN
+) -> subprocess.Popen[str]:
     """A run that is at the node ``plan`` when this returns."""
     process = subprocess.Popen(
-        [*program, "run", str(PLAN), "--simulate", str(slow(folder, delay)), "--json-stream", *args],
+        [*program, "run", str(pipeline), "--simulate", str(slow(folder, delay)), "--json-stream", *args],
         cwd=folder,
         env=environment(folder),
         stdin=subprocess.PIPE,

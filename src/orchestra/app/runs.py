@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 from blake3 import blake3
 
@@ -34,7 +35,7 @@ from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, Redactor
 from orchestra.run.state import Result, RunState
 
-_WITHOUT_AGENT = frozenset({"start", "exit", "conditional"})
+WITHOUT_AGENT = frozenset({"start", "exit", "conditional"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -104,11 +105,11 @@ async def start(
     given = check_variables(variables, redactor)
     script: Script = {}
     if simulation is not None:
-        unasked = {node for node in graph.nodes if graph.type_of(node) in _WITHOUT_AGENT}
+        unasked = {node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT}
         script = parse_script(simulation, graph.nodes, unasked)
-        _no_secret(simulation, redactor)
+        no_secret(simulation, redactor)
     registry = handlers(Simulation(script))
-    _runnable(graph, registry, pipeline.diagnostics)
+    runnable(graph, registry, pipeline.diagnostics)
     clock = clock or SystemClock()
     await store.publish_types(*bundle())
     text = pipeline.source.text
@@ -117,17 +118,17 @@ async def start(
         goal=graph.goal,
         label=label or graph.text("label"),
         dot=text,
-        file=pipeline.source.name,
-        graph_hash=blake3(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        file=whereabouts(pipeline.source),
+        graph_hash=text_hash(text),
         variables=given,
         mailbox=0,
         simulation=simulation.text if simulation is not None else "",
         backend=settings.backend,
         version=version("orchestra-dot"),
+        secrets=settings.declared,
     )
-    origin = Origin(host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"))
     opened = await open_session(
-        store=store, clock=clock, redactor=redactor, listeners=listeners, origin=origin, started=started
+        store=store, clock=clock, redactor=redactor, listeners=listeners, origin=this_process(), started=started
     )
     for name in redactor.short:
         opened.journal.record(
@@ -139,6 +140,21 @@ async def start(
     control = control or Control()
     runner = Runner(graph=graph, journal=opened.journal, handlers=registry, clock=clock, control=control)
     return Run(opened=opened, runner=runner, control=control)
+
+
+def this_process() -> Origin:
+    """Who makes or runs a session."""
+    return Origin(host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"))
+
+
+def text_hash(text: str) -> str:
+    """What tells one pipeline's text from another: BLAKE3-256, in hex."""
+    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def whereabouts(source: Source) -> str:
+    """Where a text came from, as another folder's process finds it again."""
+    return str(Path(source.name).absolute()) if os.path.exists(source.name) else source.name  # noqa: PTH110
 
 
 def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[str, Json]:
@@ -159,13 +175,14 @@ def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[st
     return dict(variables)
 
 
-def _no_secret(source: Source, redactor: Redactor) -> None:
+def no_secret(source: Source, redactor: Redactor) -> None:
+    """Raise ``ConfigError`` where a simulation script holds a secret: it would be recorded."""
     for start_at, _end, name in redactor.find(source.text):
         line, column = source.position(start_at)
         raise ConfigError(f"{source.name}:{line}:{column}: the script holds a secret ({name})")
 
 
-def _runnable(graph: Graph, registry: Handlers, known: tuple[Diagnostic, ...]) -> None:
+def runnable(graph: Graph, registry: Handlers, known: tuple[Diagnostic, ...]) -> None:
     """Refuse what this version would not do as written, rather than run it as something else."""
     problems: list[Diagnostic] = []
     for node in graph.nodes.values():

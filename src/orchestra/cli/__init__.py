@@ -12,6 +12,7 @@ import typer
 COMMANDS = {
     "run": "orchestra.cli.run:run",
     "compile": "orchestra.cli.compile:compile_",
+    "resume": "orchestra.cli.resume:resume",
     "status": "orchestra.cli.status:status",
     "show": "orchestra.cli.show:show",
     "log": "orchestra.cli.log:log",

@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestra.cli._terminal import UNLIMITED, Unread, Unwritable, coloured, complain, mute, one_line, paint, width
 from orchestra.errors import (
     ConfigError,
+    CredentialsMissing,
     Diagnostic,
     InvalidPipeline,
     OrchestraError,
@@ -20,11 +21,13 @@ from orchestra.errors import (
     Severity,
     StoreError,
     StoreFull,
+    Undecided,
 )
 from orchestra.graph import report
 from orchestra.run.secrets import Redactor
 
 FAILED, USAGE, INVALID, STORE, FULL, TAKEN, UNKNOWN, INTERNAL, INTERRUPTED = 1, 2, 3, 6, 7, 8, 9, 70, 130
+CREDENTIALS, WAITS = 4, 5
 """The exit codes (C2); 70 is an internal error."""
 
 
@@ -48,9 +51,13 @@ def exit_code(error: BaseException) -> int:
         return INVALID
     if isinstance(error, ConfigError):
         _configuration(error)
-        return USAGE
+        return CREDENTIALS if isinstance(error, CredentialsMissing) else USAGE
     if isinstance(error, StoreError):
         return _store(error)
+    if isinstance(error, Undecided):
+        again = f"orchestra resume {error.session} --interrupted"
+        _line("error", str(error), f"say what becomes of it: {again} rerun, or {again} fail")
+        return WAITS
     if isinstance(error, OrchestraError):
         _line("error", str(error))
         return USAGE

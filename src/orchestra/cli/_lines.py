@@ -63,6 +63,9 @@ class Ends:
             case WarningRaised():
                 self.settle()
                 self.line(recorded.meta.at, "!", YELLOW, "warning", event.message)
+            case PipelineResumed():
+                self.settle()
+                self.line(recorded.meta.at, "▶", GREEN, event.node, f"resumed{_because(event)}")
             case PipelineCompleted() | PipelineFailed() | PipelinePaused():
                 self.settle()
             case _:
@@ -122,6 +125,23 @@ def _retrying(event: StageRetrying) -> str:
     )
 
 
+def _because(event: PipelineResumed) -> str:
+    said = _resumed(event)
+    return f": {said}" if said else " here"
+
+
+def _resumed(event: PipelineResumed) -> str:
+    """What becomes of the node at which a session goes on, and what is different from now on."""
+    parts = [
+        event.refused,
+        "" if event.refused or not event.again else "begun again" + (f", {event.again} times" * (event.again > 1)),
+        {"visit": "one more visit", "steps": "as many steps again"}.get(event.granted, ""),
+        "with another pipeline" if event.dot else "",
+        "with another script" if event.simulation else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def headline(session: str, graph: Graph, colour: bool) -> str:
     """The first line of a run: it names the session."""
     goal = f": {graph.goal}" if graph.goal else ""
@@ -143,7 +163,7 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case PipelinePaused():
             return event.node, event.reason
         case PipelineResumed():
-            return event.node, ""
+            return event.node, _resumed(event)
         case StageStarted():
             tries = f", attempt {event.attempt} of {event.of}" if event.of > 1 else ""
             return event.node, f"{event.handler}, visit {event.visit}{tries}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
@@ -23,11 +24,25 @@ from orchestra.cli._views import View, tell_reader, view_for
 from orchestra.config.settings import Settings
 from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
+from orchestra.engine.journal import Listener
 from orchestra.errors import ConfigError, InvalidPipeline, StoreError
 from orchestra.graph import report
 from orchestra.graph.report import wrap
 from orchestra.ports import Store
 from orchestra.run.state import Result, RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Which store a run is in, and how it is shown."""
+
+    store: str | None
+    config: Path | None
+    json: str
+    plain: bool
+    quiet: bool
+    verbose: bool
+    color: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,29 +53,54 @@ class Options:
     variables: tuple[str, ...]
     simulate: Path | None
     label: str
-    store: str | None
-    config: Path | None
-    json: str
-    plain: bool
-    quiet: bool
-    verbose: bool
-    color: str
+    shown: Shown
 
 
 def run_pipeline(options: Options) -> int:
     """Check, run, and say how it ended; the exit code (C2)."""
     variables = _variables(options.variables)
-    settings = settings_for(options.store, options.config, options.pipeline)
-    colour = coloured(options.color, sys.stdout)
+    shown = options.shown
+    settings = settings_for(shown.store, shown.config, options.pipeline)
     source, found = read(options.pipeline)
     pipeline = compile_pipeline(source, found, variables=variables, secrets=settings.secrets)
+
+    async def begin(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
+        script = read_script(options.simulate) if options.simulate is not None else None
+        run = await start(
+            pipeline,
+            store=store,
+            settings=settings,
+            variables=variables,
+            simulation=script,
+            label=options.label,
+            listeners=listeners,
+            control=control,
+        )
+        return run, pipeline
+
+    def checked() -> None:
+        pipeline.checked()
+
+    return walk_shown(shown, settings, begin, checked)
+
+
+Opening: TypeAlias = Callable[[Store, tuple[Listener, ...], Control], Awaitable[tuple[Run, Pipeline]]]
+"""Makes a run ready to walk, in a store, with who is told of its events and what may stop it."""
+
+
+def walk_shown(
+    shown: Shown, settings: Settings, opening: Opening, before: Callable[[], None] = lambda: None
+) -> int:
+    """Open a run, show it while it goes on, and say how it ended; the exit code (C2). ``before`` checks what can
+    be checked without the store."""
+    colour = coloured(shown.color, sys.stdout)
     gc.freeze()
     gc.enable()
     try:
-        pipeline.checked()
-        return asyncio.run(_run(options, settings, pipeline, variables, colour))
+        before()
+        return asyncio.run(_run(shown, settings, opening, colour))
     except InvalidPipeline as error:
-        if options.json == "object":
+        if shown.json == "object":
             say_json(
                 {"session": None, "status": "invalid", "exit_code": INVALID, **report.report(error.diagnostics)}
             )
@@ -79,60 +119,43 @@ def _variables(given: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-async def _run(
-    options: Options, settings: Settings, pipeline: Pipeline, variables: dict[str, str], colour: bool
-) -> int:
-    view = view_for(
-        json=options.json, plain=options.plain, quiet=options.quiet, verbose=options.verbose, colour=colour
-    )
+async def _run(shown: Shown, settings: Settings, opening: Opening, colour: bool) -> int:
+    view = view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
     control = Control()
     with heeded(control, view.note, view.abandoned):
-        run, result = await _walked(options, settings, pipeline, variables, view, control)
-        return _ended(options, settings, run, result, colour)
+        run, result = await _walked(shown, settings, opening, view, control)
+        return _ended(shown, settings, run, result, colour)
 
 
 async def _walked(
-    options: Options,
-    settings: Settings,
-    pipeline: Pipeline,
-    variables: dict[str, str],
-    view: View,
-    control: Control,
+    shown: Shown, settings: Settings, opening: Opening, view: View, control: Control
 ) -> tuple[Run, Result | None]:
-    script = read_script(options.simulate) if options.simulate is not None else None
     run: Run | None = None
     store: Store | None = None
     try:
         with progress() as tell:
             store = open_store(settings, progress=tell)
-        run = await start(
-            pipeline,
-            store=store,
-            settings=settings,
-            variables=variables,
-            simulation=script,
-            label=options.label,
-            listeners=(view.tell,),
-            control=control,
-        )
-        if not options.quiet:
+        run, pipeline = await opening(store, (view.tell,), control)
+        if run.state.result is not None:
+            return run, await run.walk()
+        if not shown.quiet:
             show_diagnostics(pipeline.diagnostics)
         view.opened(run, pipeline)
         return run, await run.walk()
     except StoreError as error:
-        error.fix = aimed(error.fix, hint(settings, options.store))
-        _stopped(options, run, error, view)
+        error.fix = aimed(error.fix, hint(settings, shown.store))
+        _stopped(shown, run, error, view)
         raise
     finally:
         view.closed()
         await _close(store)
 
 
-def _stopped(options: Options, run: Run | None, error: StoreError, view: View) -> None:
+def _stopped(shown: Shown, run: Run | None, error: StoreError, view: View) -> None:
     """The store failed, before there was a session or in the middle of one."""
     if run is not None:
         view.note(f"the store failed; session {run.session} stands as it was last recorded")
-    if options.json == "object":
+    if shown.json == "object":
         what = {"session": None} if run is None else _object(run)
         say_json({**what, "status": "stopped", "detail": error.message, "exit_code": store_code(error)}, indent=2)
 
@@ -151,14 +174,14 @@ async def _close(store: Store | None) -> None:
 # --- how it ended --------------------------------------------------------------------------------
 
 
-def _ended(options: Options, settings: Settings, run: Run, result: Result | None, colour: bool) -> int:
+def _ended(shown: Shown, settings: Settings, run: Run, result: Result | None, colour: bool) -> int:
     state = run.state
     code = INTERRUPTED if result is None else 0 if result.good else FAILED
-    if options.json == "object":
+    if shown.json == "object":
         status, detail = ("paused", state.paused) if result is None else (result.status, result.text)
         say_json({**_object(run), "status": status, "detail": detail, "exit_code": code}, indent=2)
-    elif not options.json:
-        for line in (*_last_lines(state, result, colour), _next(settings, options.store, run.session)):
+    elif not shown.json:
+        for line in (*_last_lines(state, result, colour), *_next(settings, shown.store, run.session, result)):
             tell_reader(line)
     return code
 
@@ -172,7 +195,7 @@ def _object(run: Run) -> dict[str, Any]:
         "pipeline": state.pipeline,
         "node": _at(state) if result is None else result.node,
         "steps": state.steps,
-        "duration_ms": max(0, (state.at if result is None else result.ended_ms) - state.started_ms),
+        "duration_ms": _took(state),
         "nodes": {
             node: {
                 "status": record.status,
@@ -185,12 +208,17 @@ def _object(run: Run) -> dict[str, Any]:
     }
 
 
+def _took(state: RunState) -> int:
+    """Milliseconds that somebody was running it."""
+    return max(0, (state.at if state.result is None else state.result.ended_ms) - state.started_ms - state.idle_ms)
+
+
 def _at(state: RunState) -> str:
     return state.stage.node if state.stage is not None else state.next_node
 
 
 def _last_lines(state: RunState, result: Result | None, colour: bool) -> list[str]:
-    took = f"{counted(state.steps, 'node')} in {lasted(max(0, state.at - state.started_ms))}"
+    took = f"{counted(state.steps, 'node')} in {lasted(_took(state))}"
     if result is None:
         word, tone = "paused", YELLOW
         text = (
@@ -208,7 +236,9 @@ def _last_lines(state: RunState, result: Result | None, colour: bool) -> list[st
     return [first.replace(word, paint(word, tone, colour), 1), *more]
 
 
-def _next(settings: Settings, flag: str | None, session: str) -> str:
+def _next(settings: Settings, flag: str | None, session: str, result: Result | None) -> list[str]:
     if settings.place == "memory":
-        return "  nothing was kept: the store was in memory"
-    return f"  look: orchestra status{hint(settings, flag)} {session} --detail"
+        return ["  nothing was kept: the store was in memory"]
+    aim = hint(settings, flag)
+    on = [] if result is not None and result.good else [f"  go on: orchestra resume{aim} {session}"]
+    return [f"  look: orchestra status{aim} {session} --detail", *on]

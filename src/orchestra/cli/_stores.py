@@ -51,11 +51,7 @@ async def reading(
 ) -> _T:
     """Do something with the store opened for reading, and close it; ``wanted`` is the session asked for, and
     ``flag`` the store named on the command line."""
-    if not exists(settings):
-        place = f"there is no store in {settings.store}" if settings.store else "a store in memory keeps nothing"
-        raise SessionNotFound(
-            f"no session {wanted!r}: {place}", fix="start a run first, or name the folder with --store"
-        )
+    there(settings, wanted)
     try:
         with progress() as tell:
             store = open_store(settings, read_only=True, progress=tell)
@@ -66,6 +62,15 @@ async def reading(
     except StoreError as error:
         error.fix = aimed(error.fix, hint(settings, flag))
         raise
+
+
+def there(settings: Settings, wanted: str) -> None:
+    """Raise ``SessionNotFound`` where there is no store in which the session asked for could be."""
+    if not exists(settings):
+        place = f"there is no store in {settings.store}" if settings.store else "a store in memory keeps nothing"
+        raise SessionNotFound(
+            f"no session {wanted!r}: {place}", fix="start a run first, or name the folder with --store"
+        )
 
 
 def hint(settings: Settings, flag: str | None) -> str:
@@ -79,9 +84,9 @@ def hint(settings: Settings, flag: str | None) -> str:
     return "" if found == settings.place else f" --store {one_line(shlex.quote(settings.place), 1000)}"
 
 
-_LOOKING = re.compile(r"\borchestra (?:status|log|show|doctor)\b")
+_COMMANDS = re.compile(r"\borchestra (?:status|log|show|doctor|resume|replay|attach)\b")
 
 
 def aimed(fix: str, hint: str) -> str:
-    """A suggestion whose commands look at the store that it is about."""
-    return _LOOKING.sub(lambda command: command[0] + hint, fix)
+    """A suggestion whose commands are about the store that it is about."""
+    return _COMMANDS.sub(lambda command: command[0] + hint, fix)

@@ -35,7 +35,7 @@ def run(
     Exit code 0: it reached its goal; 1: it failed; 2: usage or settings; 3: the pipeline is not valid;
     6: the store cannot be used; 7: it is full; 130: paused by an interrupt.
     """
-    from orchestra.cli._run import Options, run_pipeline
+    from orchestra.cli._run import Options, Shown, run_pipeline
 
     if quiet and verbose:
         raise typer.BadParameter("-q and -v say the opposite of one another; name one")
@@ -44,12 +44,14 @@ def run(
         variables=tuple(variables or ()),
         simulate=simulate,
         label=label,
-        store=store,
-        config=config,
-        json=one_json(as_json, json_stream),
-        plain=plain,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
+        shown=Shown(
+            store=store,
+            config=config,
+            json=one_json(as_json, json_stream),
+            plain=plain,
+            quiet=quiet,
+            verbose=verbose,
+            color=color,
+        ),
     )
     raise typer.Exit(run_pipeline(options))

@@ -29,12 +29,14 @@ KEYS: Mapping[tuple[str, ...], tuple[type, str]] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What is in force. The store is ``server``, else the folder ``store``, else in memory; ``secrets`` are names
-    with values; ``origins`` says per key where its value came from."""
+    with values, ``declared`` those among them that the file names; ``origins`` says per key where its value came
+    from."""
 
     store: Path | None
     server: Server | None = None
     backend: str = "simulation"
     secrets: Mapping[str, str] = field(default_factory=dict)
+    declared: tuple[str, ...] = ()
     file: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,11 +67,13 @@ def settle(
             f"backend: {backend!r} is not known; this version has: simulation",
             span=document.span(("backend",)) if document is not None else None,
         )
+    named = tuple(data.get("secrets") or ())
     return Settings(
         store=place,
         server=server,
         backend=backend,
-        secrets=known_secrets(environment, tuple(data.get("secrets") or ())),
+        secrets=known_secrets(environment, named),
+        declared=tuple(name for name in named if environment.get(name)),
         file=file,
         origins={"cxdb.url" if server is not None else "cxdb.path": origin, "backend": backend_origin},
     )

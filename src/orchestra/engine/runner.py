@@ -217,7 +217,7 @@ class Runner:
                 node=step.node,
                 handler=kind,
                 visit=step.visit,
-                attempt=0,
+                attempt=step.attempt,
                 failure_reason=step.reason,
                 failure_class="terminal",
             )
@@ -272,7 +272,7 @@ class Runner:
         state = self._journal.state
         if state.ended is not None:
             self._journal.record(self._checkpoint(state.ended, ""))
-        duration = max(0, self._clock.now_ms() - state.started_ms)
+        duration = max(0, self._clock.now_ms() - state.started_ms - state.idle_ms)
         if step.error:
             self._journal.record(
                 PipelineFailed(node=step.node, duration_ms=duration, steps=state.steps, error=clean(step.error))

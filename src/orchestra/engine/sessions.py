@@ -93,6 +93,40 @@ async def open_session(
     return Opened(session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
 
 
+async def reopen_session(
+    *,
+    store: Store,
+    clock: Clock,
+    redactor: Redactor,
+    listeners: tuple[Listener, ...],
+    origin: Origin,
+    row: Row,
+) -> Opened:
+    """Take the right to a session and read how far it came; its journal goes on as the next epoch (S16, S26).
+
+    Nothing is recorded. Raises ``SessionTaken``, and what ``load`` raises.
+    """
+    hold = store.hold(row.context_id, origin.note)
+    try:
+        loaded = await load(store, row.context_id)
+    except BaseException:
+        hold.release()
+        raise
+    journal = Journal(
+        store=store,
+        context_id=row.context_id,
+        session=loaded.state.session,
+        epoch=loaded.state.epoch + 1,
+        clock=clock,
+        redactor=redactor,
+        listeners=listeners,
+        state=loaded.state,
+        bytes_since_whole=loaded.bytes_since_whole,
+        whole_size=loaded.whole_size,
+    )
+    return Opened(session=row.session, context_id=row.context_id, mailbox=row.mailbox, journal=journal, hold=hold)
+
+
 async def _begin(
     store: Store,
     journal: Journal,
@@ -178,28 +212,52 @@ async def backwards(store: Store, context_id: int, limit: int) -> AsyncIterator[
         limit = max(limit, PAGE)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A session as it was read: its state, the bytes since its last whole checkpoint, and that one's size."""
+
+    state: RunState
+    bytes_since_whole: int
+    whole_size: int
+
+
 async def load_state(store: Store, context_id: int) -> RunState:
-    """The folded state, read from a whole checkpoint on (S17). Raises ``UnknownEvent``.
+    """The folded state. Raises ``UnknownEvent``."""
+    return (await load(store, context_id)).state
+
+
+async def load(store: Store, context_id: int) -> Loaded:
+    """A session as it stands, read from a whole checkpoint on (S17). Raises ``UnknownEvent``.
 
     The fold begins at the first whole checkpoint of the page that holds the last one: it passes over one that
     a replaced runner left behind (S16), where the page's beginning would not show that it is stale.
     """
     found: list[Recorded] = []
+    sizes: list[int] = []
     begin = 0
     async for page in backwards(store, context_id, PAGE):
         found[:0] = [_known(turn) for turn in page]
+        sizes[:0] = [len(turn.payload) for turn in page]
         whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)
         if whole is not None:
             begin = whole
             found[begin] = await _with_state(store, found[begin])
             break
     try:
-        return fold(found[begin:])
+        state = fold(found[begin:])
     except ValueError as error:
         raise UnknownEvent(
             f"a checkpoint of context {context_id} cannot be read: {error}",
             fix="a newer version of Orchestra may have written it",
         ) from error
+    last = max((place for place, recorded in enumerate(found) if _holds_state(recorded)), default=-1)
+    size = 0 if last < 0 else sizes[last] + _blob_size(found[last])
+    return Loaded(state=state, bytes_since_whole=sum(sizes[last + 1 :]), whole_size=size)
+
+
+def _blob_size(recorded: Recorded) -> int:
+    reference = whole_reference(recorded.event) if isinstance(recorded.event, CheckpointSaved) else None
+    return reference.size if reference is not None else 0
 
 
 def _holds_state(recorded: Recorded) -> bool:
@@ -279,7 +337,15 @@ async def find(store: Store, name: str) -> Row:
     if matches:
         some = ", ".join(row.session for row in matches[:5])
         raise SessionNotFound(f"{name!r} fits {len(matches)} sessions: {some}", fix="type more of the id")
-    raise SessionNotFound(f"no session {name!r}", fix="see them all: orchestra status")
+    raise SessionNotFound(f"no session {name!r}", fix=_near(name, known))
+
+
+def _near(name: str, known: list[Row]) -> str:
+    from difflib import get_close_matches  # only a mistake needs it
+
+    near = get_close_matches(name.lower(), [row.session for row in known], n=3, cutoff=0.5)
+    guess = f"did you mean {', '.join(near)}? " if near else ""
+    return f"{guess}see them all: orchestra status"
 
 
 async def summarize(store: Store, row: Row) -> Summary:

@@ -53,6 +53,7 @@ class PipelineStarted:
     simulation: Text = tag(19, "text", "the simulation script, empty without one", default="")
     backend: str = tag(20, "string", "backend of the agents", default="")
     version: str = tag(21, "string", "version of Orchestra", default="")
+    secrets: tuple[str, ...] = tag(22, "array", "names of the declared secrets whose values were there", default=())
 
 
 @event("PipelineLifecycle")
@@ -86,9 +87,22 @@ class PipelinePaused:
 
 @event("PipelineLifecycle")
 class PipelineResumed:
-    """A runner goes on with the session."""
+    """A runner goes on with the session, with another pipeline or script from now on where one is given.
 
+    A node that was at work is begun again: a further attempt that uses up no retry (E4). After a failure the run
+    goes on at ``node``, which may be entered once more than its ``max_visits`` says.
+    """
+
+    dot: Text = tag(13, "text", "the pipeline's text from now on, where it is another", default="")
+    file: str = tag(14, "string", "where that text came from", default="")
+    graph_hash: str = tag(15, "string", "BLAKE3-256 of that text, in hex", default="")
+    simulation: Text = tag(19, "text", "the simulation script from now on, where it is another", default="")
+    secrets: tuple[str, ...] = tag(22, "array", "names of the declared secrets whose values were there", default=())
     node: str = tag(32, "string", "the node that comes next", default="")
+    again: int = tag(37, "u32", "how often this attempt of the node has been begun again", default=0)
+    recovery: int = tag(38, "u32", "how often a runner died at this attempt", default=0)
+    refused: str = tag(39, "string", "why the node is failed instead of begun again", default="")
+    granted: str = tag(40, "string", "what a failed run is given once more: visit, steps", default="")
 
 
 # --- nodes: dev.orchestra.NodeExecution ----------------------------------------------------------

@@ -55,7 +55,9 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
 class Stage(Struct, frozen=True, kw_only=True):
     """The node that was entered and has not ended.
 
-    While it waits for its next attempt, ``due`` (UTC ms) and ``delay_ms`` say until when and how long.
+    While it waits for its next attempt, ``due`` (UTC ms) and ``delay_ms`` say until when and how long. ``again``
+    counts how often the attempt was begun again, ``recoveries`` how often because its runner died; ``refused``
+    says why it is not begun again but failed (E4).
     """
 
     node: str
@@ -67,6 +69,9 @@ class Stage(Struct, frozen=True, kw_only=True):
     due: int = 0
     delay_ms: int = 0
     reason: str = ""
+    again: int = 0
+    recoveries: int = 0
+    refused: str = ""
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -113,7 +118,9 @@ class Result(Struct, frozen=True, kw_only=True):
 class RunState(Struct, frozen=True, kw_only=True):
     """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key
     and gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered;
-    ``paused`` says why while a pause is the last event.
+    ``paused`` says why while a pause is the last event. ``granted`` are visits that ``max_visits``
+    does not refuse and ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run
+    that goes on. ``idle_ms`` is how long nobody ran it.
 
     It is a ``Struct``, as the records in it are, because four changed copies are made for every node.
     """
@@ -131,7 +138,9 @@ class RunState(Struct, frozen=True, kw_only=True):
     simulation: Text = ""
     backend: str = ""
     variables: Mapping[str, Any] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
     started_ms: int = 0
+    idle_ms: int = 0
     at: int = 0
     steps: int = 0
     warnings: int = 0
@@ -143,6 +152,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
     edges: Mapping[str, int] = field(default_factory=dict)
     gates: Mapping[str, int] = field(default_factory=dict)
+    granted: Mapping[str, int] = field(default_factory=dict)
+    steps_before: int = 0
     context: Mapping[str, Any] = field(default_factory=dict)
     paused: str = ""
     result: Result | None = None
@@ -188,7 +199,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case PipelinePaused():
             return {"paused": event.reason}
         case PipelineResumed():
-            return {}
+            return _resumed(state, meta, event)
         case WarningRaised():
             return {"warnings": state.warnings + 1}
         case SessionOpened():
@@ -208,6 +219,7 @@ def _opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
         "simulation": event.simulation,
         "backend": event.backend,
         "variables": event.variables,
+        "secrets": event.secrets,
         "context": dict(event.variables),
         "started_ms": meta.at,
     }
@@ -215,6 +227,34 @@ def _opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
 
 def _finished(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
     return {"result": Result(status=status, text=text, node=node, ended_ms=meta.at), "stage": None}
+
+
+def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, Any]:
+    """A runner goes on: after a failure at the node it names, else where the run stood."""
+    idle = max(0, meta.at - state.at)
+    changes: dict[str, Any] = {"idle_ms": state.idle_ms + idle}
+    if event.dot:
+        changes |= {"dot": event.dot, "file": event.file, "graph_hash": event.graph_hash}
+    if event.simulation:
+        changes["simulation"] = event.simulation
+    if event.secrets:
+        changes["secrets"] = event.secrets
+    if state.result is not None:
+        changes |= {"result": None, "ended": None, "next_node": event.node}
+    elif state.stage is not None:
+        changes["stage"] = replace(
+            state.stage,
+            entered_ms=state.stage.entered_ms + idle,
+            again=event.again,
+            recoveries=event.recovery,
+            refused=event.refused,
+        )
+    if event.granted == "visit":
+        visits = state.nodes[event.node].visits if event.node in state.nodes else 0
+        changes["granted"] = {**state.granted, event.node: visits + 1}
+    elif event.granted == "steps":
+        changes["steps_before"] = state.steps
+    return changes
 
 
 def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]:

@@ -29,11 +29,13 @@ class Execute(Struct, frozen=True, kw_only=True):
 
 
 class Refuse(Struct, frozen=True, kw_only=True):
-    """Fail a node without running it, because it may not be entered again (``max_visits``)."""
+    """Fail a node without running it: it may not be entered again (``max_visits``; ``attempt`` is 0), or what
+    was begun of it is not begun again (E4)."""
 
     node: str
     visit: int
     reason: str
+    attempt: int = 0
 
 
 class Retry(Struct, frozen=True, kw_only=True):
@@ -86,6 +88,8 @@ def next_step(graph: Graph, state: RunState, context: Mapping[str, object]) -> S
             due=stage.due,
             delay=stage.delay_ms,
         )
+    if stage is not None and stage.refused:
+        return Refuse(node=stage.node, visit=stage.visit, reason=stage.refused, attempt=stage.attempt)
     if stage is not None:
         return Execute(node=stage.node, visit=stage.visit, attempt=stage.attempt, of=stage.of, announced=True)
     if state.ended is not None:
@@ -95,14 +99,14 @@ def next_step(graph: Graph, state: RunState, context: Mapping[str, object]) -> S
 
 def _enter(graph: Graph, state: RunState, node_id: str) -> Step:
     bound = graph.integer("max_steps")
-    if bound and state.steps >= bound:
+    if bound and state.steps - state.steps_before >= bound:
         return Finish(node=node_id, error=f"max_steps exceeded: {bound} nodes executed")
     if node_id == graph.exit and (back := _gates(graph, state, node_id)) is not None:
         return back
     node = graph.nodes[node_id]
     visits = state.nodes[node_id].visits if node_id in state.nodes else 0
     allowed = _allowed(graph, node_id)
-    if allowed and visits >= allowed:
+    if allowed and visits >= max(allowed, state.granted.get(node_id, 0)):
         return Refuse(node=node_id, visit=visits + 1, reason=f"max_visits exceeded: {node_id} allows {allowed}")
     return Execute(node=node_id, visit=visits + 1, attempt=1, of=attempts_of(graph, node))
 
@@ -156,12 +160,12 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
 
 def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     """Where the first unmet goal gate sends the run; None when every gate holds."""
-    gate = _first_unmet(graph, state)
+    gate = unmet_gate(graph, state)
     if gate is None:
         return None
     record = state.nodes.get(gate)
     why = f"goal gate {gate} is not met" + (f" ({_seen(record)})" if record else " (never visited)")
-    target = _gate_target(graph, gate)
+    target = gate_target(graph, gate)
     if not target:
         return Finish(node=at, error=f"{why}, and neither it nor the graph names a retry_target")
     bound = _allowed(graph, target) or GATE_RETURNS
@@ -174,7 +178,8 @@ def _seen(record: NodeRecord) -> str:
     return f"{record.status}: {record.reason}" if record.reason else record.status
 
 
-def _first_unmet(graph: Graph, state: RunState) -> str | None:
+def unmet_gate(graph: Graph, state: RunState) -> str | None:
+    """The first unmet goal gate in the order of first visits, or None (E11)."""
     visited = sorted(
         (record.first_step, node_id)
         for node_id, record in state.nodes.items()
@@ -200,7 +205,8 @@ def _visited(state: RunState, node_id: str) -> bool:
     return node_id in state.nodes and state.nodes[node_id].status != ""
 
 
-def _gate_target(graph: Graph, gate: str) -> str:
+def gate_target(graph: Graph, gate: str) -> str:
+    """The node to which an unmet gate sends the run back; empty where there is none (E11)."""
     node = graph.nodes[gate]
     names = (
         node.text("retry_target"),

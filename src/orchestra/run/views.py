@@ -12,6 +12,7 @@ from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
     PipelinePaused,
+    PipelineResumed,
     PipelineStarted,
     Recorded,
     StageCompleted,
@@ -75,6 +76,8 @@ def newest(events: Sequence[Recorded]) -> Newest:
         match event:
             case PipelineCompleted() | PipelineFailed() | PipelinePaused():
                 end = event if place == 0 else end
+                node = node or event.node
+            case PipelineResumed():
                 node = node or event.node
             case StageStarted() | StageRetrying() | StageCompleted() | StageFailed():
                 node = node or event.node

@@ -1,0 +1,205 @@
+"""From a recorded session to one that goes on: its text checked again, its runner wired (S26)."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from orchestra.agents.simulation import Script, Simulation
+from orchestra.app.pipelines import Pipeline, compile_pipeline
+from orchestra.app.runs import (
+    WITHOUT_AGENT,
+    Run,
+    handlers,
+    no_secret,
+    runnable,
+    text_hash,
+    this_process,
+    whereabouts,
+)
+from orchestra.clock import SystemClock
+from orchestra.config.environment import known_secrets
+from orchestra.config.settings import Settings
+from orchestra.config.simulation import parse_script
+from orchestra.cxdb.registry import bundle
+from orchestra.engine.control import Control
+from orchestra.engine.journal import Listener
+from orchestra.engine.runner import Runner
+from orchestra.engine.sessions import find, reopen_session
+from orchestra.errors import ConfigError, CredentialsMissing, Diagnostic, Source, Undecided
+from orchestra.graph.dot import decode, parse
+from orchestra.graph.model import Graph
+from orchestra.ports import Clock, Store
+from orchestra.run.blobs import BlobRef
+from orchestra.run.codec import blob_value
+from orchestra.run.declare import changed
+from orchestra.run.events import PipelineResumed
+from orchestra.run.resuming import cut_off, resumption
+from orchestra.run.secrets import Redactor
+from orchestra.run.state import RunState
+
+SCRIPT_NAME = "the recorded simulation script"
+
+
+class Changes(Struct, frozen=True, kw_only=True):
+    """What is to be different from now on. ``graph`` and ``simulation`` stand for the recorded texts;
+    ``interrupted`` (``rerun`` or ``fail``) says what becomes of an attempt that was cut off, else its node's
+    ``on_interrupt`` does."""
+
+    graph: Source | None = None
+    found: tuple[Diagnostic, ...] = ()
+    simulation: Source | None = None
+    interrupted: str = ""
+
+
+AS_RECORDED = Changes()
+
+
+async def resume(
+    session: str,
+    *,
+    store: Store,
+    settings: Settings,
+    changes: Changes = AS_RECORDED,
+    listeners: tuple[Listener, ...] = (),
+    clock: Clock | None = None,
+    control: Control | None = None,
+) -> tuple[Run, Pipeline]:
+    """Take a session and make it ready to walk on from where it stands.
+
+    A session that ended well comes back with its result, and walking it does nothing. Nothing is recorded before
+    every check has passed; what is recorded then is stored with the first batch of the walk.
+
+    Raises ``SessionNotFound``, ``SessionTaken``, ``CredentialsMissing``, ``ConfigError``, ``InvalidPipeline``,
+    ``Undecided`` and ``StoreError``.
+    """
+    clock = clock or SystemClock()
+    opened = await reopen_session(
+        store=store,
+        clock=clock,
+        redactor=Redactor(settings.secrets),
+        listeners=listeners,
+        origin=this_process(),
+        row=await find(store, session),
+    )
+    try:
+        state = opened.journal.state
+        done = state.result is not None and state.result.good
+        secrets = {} if done else _secrets(state, settings)
+        redactor = opened.journal.redactor = Redactor(secrets)
+        pipeline = await _pipeline(state, store, secrets, changes)
+        script = await _script(state, store, pipeline, changes, redactor)
+        registry = handlers(Simulation(script))
+        if not done:
+            runnable(pipeline.checked(), registry, pipeline.diagnostics)
+            await store.publish_types(*bundle())
+            opened.journal.record(_resumed(pipeline, state, settings, changes))
+    except BaseException:
+        opened.hold.release()
+        raise
+    control = control or Control()
+    runner = Runner(
+        graph=pipeline.checked(), journal=opened.journal, handlers=registry, clock=clock, control=control
+    )
+    return Run(opened=opened, runner=runner, control=control), pipeline
+
+
+def changed_file(state: RunState) -> str:
+    """The file that a session was started from, where it holds another text now; else empty."""
+    path = Path(state.file)
+    try:
+        if not path.is_absolute() or not path.is_file():
+            return ""
+        source, _found = decode(state.file, path.read_bytes())
+    except OSError:
+        return ""
+    return state.file if text_hash(source.text) != state.graph_hash else ""
+
+
+def _secrets(state: RunState, settings: Settings) -> dict[str, str]:
+    """The secrets in force, and those that the session had. Raises ``CredentialsMissing`` (S18)."""
+    recorded = known_secrets(os.environ, state.secrets)
+    missing = [name for name in state.secrets if name not in recorded]
+    if missing:
+        raise CredentialsMissing(
+            f"session {state.session} was started with {', '.join(missing)}, which has no value here",
+            fix=f"give it one, such as: export {missing[0]}=…",
+        )
+    return {**recorded, **settings.secrets}
+
+
+# --- the pipeline and its script -----------------------------------------------------------------
+
+
+async def _pipeline(state: RunState, store: Store, secrets: dict[str, str], changes: Changes) -> Pipeline:
+    variables = {name: str(await _resolved(store, value)) for name, value in state.variables.items()}
+    source = changes.graph or Source(state.file or "the recorded pipeline", await _resolved(store, state.dot))
+    pipeline = compile_pipeline(source, changes.found, variables=variables, secrets=secrets)
+    if changes.graph is not None:
+        _holds_all(pipeline.checked(), state, source.name)
+    return pipeline
+
+
+async def _resolved(store: Store, value: Any) -> Any:
+    if not isinstance(value, BlobRef):
+        return value
+    return blob_value(value, await store.get_blob(bytes.fromhex(value.hash)))
+
+
+def _holds_all(graph: Graph, state: RunState, name: str) -> None:
+    """Raise ``ConfigError`` where the graph lacks a node that the session has been at, or comes to next (S26)."""
+    stage, ended = state.stage, state.ended
+    recorded = [
+        *state.nodes,
+        state.next_node,
+        stage.node if stage is not None else "",
+        ended.node if ended is not None else "",
+    ]
+    lost = [node for node in dict.fromkeys(recorded) if node and node not in graph.nodes]
+    if not lost:
+        return
+    near = get_close_matches(lost[0], list(graph.nodes), n=1)
+    hint = f"; is {near[0]!r} what {lost[0]!r} is called now?" if near else ""
+    raise ConfigError(
+        f"{name} has no node {', '.join(map(repr, lost[:5]))}, where session {state.session} has been",
+        fix=f"keep every node that the session has been at{hint}",
+    )
+
+
+async def _script(
+    state: RunState, store: Store, pipeline: Pipeline, changes: Changes, redactor: Redactor
+) -> Script:
+    """The script given now, else the recorded one, in which nodes that a new graph left out may stand."""
+    graph = pipeline.checked()
+    if changes.simulation is not None:
+        no_secret(changes.simulation, redactor)
+        unasked = {node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT}
+        return parse_script(changes.simulation, graph.nodes, unasked)
+    text = await _resolved(store, state.simulation)
+    if not text:
+        return {}
+    before, _found = parse(Source(state.file, await _resolved(store, state.dot)))
+    return parse_script(Source(SCRIPT_NAME, text), {**(before.nodes if before else {}), **graph.nodes})
+
+
+# --- what is recorded ----------------------------------------------------------------------------
+
+
+def _resumed(pipeline: Pipeline, state: RunState, settings: Settings, changes: Changes) -> PipelineResumed:
+    graph, stage = pipeline.checked(), cut_off(state)
+    interrupted = changes.interrupted
+    if stage is not None and state.result is None and not interrupted:
+        interrupted = graph.nodes[stage.node].text("on_interrupt") or "rerun"
+        if interrupted == "ask":
+            raise Undecided(state.session, stage.node)
+    event = resumption(graph, state, interrupted=interrupted)
+    text = pipeline.source.text
+    if text_hash(text) != state.graph_hash:
+        event = changed(event, dot=text, file=whereabouts(pipeline.source), graph_hash=text_hash(text))
+    if changes.simulation is not None and changes.simulation.text != state.simulation:
+        event = changed(event, simulation=changes.simulation.text)
+    return changed(event, secrets=settings.declared) if settings.declared != state.secrets else event

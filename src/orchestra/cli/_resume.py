@@ -1,0 +1,82 @@
+"""What ``orchestra resume`` does."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from orchestra.app.pipelines import Pipeline, read
+from orchestra.app.resuming import Changes, changed_file, resume
+from orchestra.app.runs import Run
+from orchestra.cli._run import Shown, walk_shown
+from orchestra.cli._stores import aimed, hint, settings_for, there
+from orchestra.cli._terminal import complain, one_line
+from orchestra.cli._views import tell_reader
+from orchestra.config.settings import Settings
+from orchestra.config.simulation import read_script
+from orchestra.engine.control import Control
+from orchestra.engine.journal import Listener
+from orchestra.errors import StoreError, Undecided
+from orchestra.ports import Store
+
+
+def resume_session(
+    session: str, *, graph: Path | None, simulate: Path | None, interrupted: str, shown: Shown
+) -> int:
+    """Go on, and say how it ended; the exit code (C2)."""
+    settings = settings_for(shown.store, shown.config, str(graph) if graph is not None else "-")
+    try:
+        there(settings, session)
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, shown.store))
+        raise
+    source, found = read(graph) if graph is not None else (None, ())
+    script = read_script(simulate) if simulate is not None else None
+    changes = Changes(graph=source, found=found, simulation=script, interrupted=interrupted)
+    try:
+        return _walk(session, changes, settings, shown)
+    except Undecided as error:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        decided = Changes(graph=source, found=found, simulation=script, interrupted=_asked(error))
+    return _walk(session, decided, settings, shown)
+
+
+def _walk(session: str, changes: Changes, settings: Settings, shown: Shown) -> int:
+    async def go_on(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
+        run, pipeline = await resume(
+            session, store=store, settings=settings, changes=changes, listeners=listeners, control=control
+        )
+        _say_of(run, changes, hint(settings, shown.store), heard=not shown.quiet and not shown.json)
+        return run, pipeline
+
+    return walk_shown(shown, settings, go_on)
+
+
+def _say_of(run: Run, changes: Changes, aim: str, *, heard: bool) -> None:
+    """What a user should know before it goes on."""
+    if run.state.result is not None:
+        if heard:
+            tell_reader(f"session {run.session} has ended already; nothing is left to do")
+        return
+    file = changed_file(run.state) if changes.graph is None else ""
+    if file:
+        complain(
+            f"note: {one_line(file, 300)} has changed since; this goes on with the recorded text\n"
+            f"  to take the file as it is now: orchestra resume{aim} {run.session} --graph {one_line(file, 300)}"
+        )
+
+
+def _asked(error: Undecided) -> str:
+    """A person's answer."""
+    complain(f"{one_line(error.node, 80)} was cut off while it was at work.")
+    while True:
+        sys.stderr.write("  Run it again (r), or count it as failed (f)? ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline().strip().lower()
+        if answer in ("r", "rerun"):
+            return "rerun"
+        if answer in ("f", "fail"):
+            return "fail"
+        if not answer:
+            raise error

@@ -1,0 +1,69 @@
+"""Where a session goes on, from every end but success: a pure function of its graph and its state (E4, S26)."""
+
+from __future__ import annotations
+
+from orchestra.graph.model import Graph
+from orchestra.run.events import PipelineResumed
+from orchestra.run.routing import End, route
+from orchestra.run.state import RunState, Stage
+from orchestra.run.steps import gate_target, unmet_gate
+
+MOST_RECOVERIES = 3
+"""How often one attempt of a node may end its runner and be begun again (E4)."""
+
+
+def cut_off(state: RunState) -> Stage | None:
+    """The node that was at work when its runner stopped, or None: it waited for its next attempt, or none was."""
+    stage = state.stage
+    return stage if stage is not None and not stage.due else None
+
+
+def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun") -> PipelineResumed:
+    """How the session goes on. ``interrupted`` says what becomes of an attempt that was cut off: ``rerun`` or
+    ``fail``. The run has not ended well."""
+    if state.result is not None:
+        node, granted = _after_failure(graph, state)
+        return PipelineResumed(node=node, granted=granted)
+    stage = cut_off(state)
+    if stage is None:
+        return PipelineResumed(node=state.stage.node if state.stage is not None else _next(graph, state))
+    died = stage.recoveries + (0 if state.paused else 1)
+    refused = ""
+    if interrupted == "fail":
+        refused = "it was cut off, and is not to be run again (on_interrupt=fail)"
+    elif died > MOST_RECOVERIES:
+        refused = f"its runner died {died} times while it was at work"
+    return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused)
+
+
+def _next(graph: Graph, state: RunState) -> str:
+    if state.ended is None:
+        return state.next_node or graph.start
+    judged = state.context.get("last_stage")
+    if state.ended.passing and judged in graph.nodes:
+        return str(judged)
+    return state.ended.node
+
+
+def _after_failure(graph: Graph, state: RunState) -> tuple[str, str]:
+    """The node at which a failed run goes on, and what it is given once more.
+
+    That is the node that failed or that nothing led on from, and for a diamond the node that it judged; where a
+    goal gate failed the run, the node to which the gate sends it back, else the gate itself; where ``max_steps``
+    did, the node that was not entered any more.
+    """
+    ended = state.ended
+    bound = graph.integer("max_steps")
+    if ended is None and bound and state.steps - state.steps_before >= bound:
+        return _next(graph, state), "steps"
+    at_the_end = ended is None or (ended.node != graph.exit and isinstance(_way(graph, state), End))
+    gate = unmet_gate(graph, state) if at_the_end else None
+    if gate is not None:
+        return gate_target(graph, gate) or gate, "visit"
+    return _next(graph, state), "visit"
+
+
+def _way(graph: Graph, state: RunState) -> object:
+    """Where the node that ended leads, so far as that can be said without the context."""
+    assert state.ended is not None
+    return None if graph.outgoing(state.ended.node) else route(graph, state.ended, ())
