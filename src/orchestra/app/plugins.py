@@ -8,6 +8,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from orchestra.errors import ConfigError
+
 HANDLERS = "orchestra.handlers"
 LINT = "orchestra.lint"
 TRANSFORMS = "orchestra.transforms"
@@ -28,7 +30,26 @@ def offered() -> dict[str, tuple[EntryPoint, ...]]:
 
 def load(group: str) -> tuple[Any, ...]:
     """What a group's entry points name."""
-    return tuple(point.load() for point in offered()[group])
+    return tuple(loaded(point) for point in offered()[group])
+
+
+def loaded(point: EntryPoint) -> Any:
+    """What an entry point names. Raises ``ConfigError`` where it cannot be had."""
+    try:
+        return point.load()
+    except Exception as error:
+        raise ConfigError(
+            f"{origin(point)} offers {point.value!r} under {point.group}, which cannot be loaded: "
+            f"{type(error).__name__}: {error}",
+            fix="mend or uninstall that package",
+        ) from error
+
+
+def origin(point: EntryPoint) -> str:
+    """The package that offers something."""
+    return (
+        f"the package {point.dist.name} {point.dist.version}" if point.dist is not None else "an installed package"
+    )
 
 
 def _mentioned() -> bool:

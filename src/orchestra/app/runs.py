@@ -7,14 +7,14 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
 from blake3 import blake3
 
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.app.pipelines import Pipeline
-from orchestra.app.plugins import HANDLERS, offered
+from orchestra.app.plugins import HANDLERS, loaded, offered, origin
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.config.simulation import parse_script
@@ -29,13 +29,14 @@ from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_
 from orchestra.handlers.control import start as start_
 from orchestra.ports import Clock, CodergenBackend, Handler, Store
-from orchestra.run.context import reserved
+from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS, reserved
 from orchestra.run.events import PipelineStarted, WarningRaised
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, Redactor
 from orchestra.run.state import Result, RunState
 
 WITHOUT_AGENT = frozenset({"start", "exit", "conditional"})
+_ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -47,9 +48,30 @@ def handlers(backend: CodergenBackend) -> Handlers:
         "conditional": conditional,
         "codergen": Codergen(backend),
     }
+    own_keys: dict[str, frozenset[str]] = {}
     for point in offered()[HANDLERS]:
-        by_type[point.name] = point.load()
-    return Handlers(by_type=by_type, own_keys={})
+        by_type[point.name] = loaded(point)
+        own_keys[point.name] = _own_keys(point, by_type[point.name])
+    return Handlers(by_type=by_type, own_keys=own_keys)
+
+
+def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
+    """The roots of context keys that only an installed handler writes: its ``own_keys``, none where it has none.
+
+    Raises ``ConfigError`` for what is no root, or the engine's.
+    """
+    named = getattr(handler, "own_keys", ())
+    roots = frozenset(named) if isinstance(named, set | frozenset | tuple | list) else None
+    if roots is None or not all(isinstance(root, str) and _ROOT.fullmatch(root) for root in roots):
+        problem = "are not a set of names without dots"
+    elif roots & (ENGINE_ROOTS | RESERVED_KEYS):
+        problem = f"name {', '.join(sorted(roots & (ENGINE_ROOTS | RESERVED_KEYS)))}, which is the engine's"
+    else:
+        return roots
+    raise ConfigError(
+        f"the own_keys of the handler {point.name!r} from {origin(point)} {problem}",
+        fix="mend or uninstall that package",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +131,7 @@ async def start(
         script = parse_script(simulation, graph.nodes, unasked)
         no_secret(simulation, redactor)
     registry = handlers(Simulation(script))
+    _unowned(given, registry)
     runnable(graph, registry, pipeline.diagnostics)
     clock = clock or SystemClock()
     await store.publish_types(*bundle())
@@ -173,6 +196,12 @@ def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[st
                 fix="give it to the agent by an environment variable instead",
             )
     return dict(variables)
+
+
+def _unowned(variables: Mapping[str, Json], registry: Handlers) -> None:
+    for name in variables:
+        if registry.owned(name):
+            raise ConfigError(f"{name!r} belongs to a handler and cannot be given as a variable")
 
 
 def no_secret(source: Source, redactor: Redactor) -> None:

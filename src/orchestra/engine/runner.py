@@ -14,7 +14,7 @@ from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Handler
 from orchestra.run.blobs import BlobRef
-from orchestra.run.context import Context
+from orchestra.run.context import Context, reserved, root_of
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
@@ -38,10 +38,18 @@ OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handlers:
-    """The registry: handlers by type, and the roots of reserved keys that each type writes itself."""
+    """The registry: handlers by type, and the roots of keys that each type writes and nobody else does."""
 
     by_type: Mapping[str, Handler]
     own_keys: Mapping[str, frozenset[str]]
+
+    def owned(self, key: str) -> bool:
+        """Whether a key belongs to the handlers of some type."""
+        return any(root_of(key) in roots for roots in self.own_keys.values())
+
+    def may_write(self, kind: str, key: str) -> bool:
+        """Whether the handler of a type may write a key (engine.md 2)."""
+        return root_of(key) in self.own_keys.get(kind, ()) or not (reserved(key) or self.owned(key))
 
     def resolve(self, graph: Graph, node_id: str) -> tuple[str, Handler | None]:
         """The type that runs a node: its own where it has a handler, else its shape's (E2).
@@ -139,10 +147,11 @@ class Runner:
 
     def _ended(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         node = self._graph.nodes[step.node]
-        own = self._handlers.own_keys.get(kind, frozenset())
         if kind != "conditional":
             outcome = spoken(self._graph, node, outcome)
-        outcome, updates, warnings = admitted(node, outcome, own, self._journal.redactor)
+        outcome, updates, warnings = admitted(
+            node, outcome, lambda key: self._handlers.may_write(kind, key), self._journal.redactor
+        )
         for warning in warnings:
             self._journal.record(warning)
         if kind != "conditional" and outcome.status in (Status.RETRY, Status.FAIL):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any
 
@@ -14,7 +14,7 @@ from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreErr
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Clock, Handler
-from orchestra.run.context import Context, reserved
+from orchestra.run.context import Context
 from orchestra.run.events import ContextValue, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
 from orchestra.run.plain import clean, plain_json
@@ -244,12 +244,12 @@ def spoken(graph: Graph, node: Node, outcome: Outcome) -> Outcome:
 
 
 def admitted(
-    node: Node, outcome: Outcome, own: frozenset[str], redactor: Redactor
+    node: Node, outcome: Outcome, may_write: Callable[[str], bool], redactor: Redactor
 ) -> tuple[Outcome, dict[str, Json], list[WarningRaised]]:
     """The outcome as it is recorded, its context updates made plain, and warnings for the keys that were dropped.
 
-    ``own`` are the roots of reserved keys that the node's handler writes itself. An update that is no JSON
-    value fails the node: a value silently changed would be worse.
+    ``may_write`` says of a key whether it is for the node's handler to write. An update that is no JSON value fails
+    the node: a value silently changed would be worse.
     """
     outcome = _recordable(outcome, redactor)
     given: Mapping[Any, object] = outcome.context_updates
@@ -259,9 +259,9 @@ def admitted(
         if not isinstance(key, str):
             reason = f"a context update has a key of type {type(key).__name__}; keys are texts"
             return failed(reason, FailureClass.TERMINAL), {}, warnings
-        if reserved(key) and key.partition(".")[0] not in own:
+        if not may_write(key):
             shown = repr(_words(key, redactor, KEY_SHOWN))
-            message = f"{node.id} may not write {shown}, which belongs to the engine: the update was dropped"
+            message = f"{node.id} may not write {shown}, which belongs to the engine or to handlers: it was dropped"
             warnings.append(WarningRaised(message=message, rule="reserved_key", node=node.id))
             continue
         try:

@@ -15,26 +15,21 @@ from orchestra.run.events import ContextValue
 from orchestra.run.state import NodeRecord, RunState
 
 RESERVED_KEYS = frozenset({"outcome", "preferred_label", "current_node", "last_stage"})
-RESERVED_ROOTS = frozenset(
-    {
-        "graph",
-        "run",
-        "internal",
-        "parallel",
-        "human",
-        "tool",
-        "tools",
-        "stack",
-        "workspace",
-        "responses",
-    }
-)
+ENGINE_ROOTS = frozenset({"graph", "run", "internal", "responses"})
+"""Roots of keys that no handler writes either."""
+
+RESERVED_ROOTS = ENGINE_ROOTS | {"parallel", "human", "tool", "tools", "stack", "workspace"}
 """Keys of the engine and of handlers; agents and the command line may not write them."""
+
+
+def root_of(key: str) -> str:
+    """The namespace of a key: what stands before its first dot."""
+    return key.partition(".")[0]
 
 
 def reserved(key: str) -> bool:
     """Whether only the engine and handlers write this key (engine.md 2)."""
-    return key in RESERVED_KEYS or key.partition(".")[0] in RESERVED_ROOTS
+    return key in RESERVED_KEYS or root_of(key) in RESERVED_ROOTS
 
 
 class Context(Mapping[str, ContextValue]):
