@@ -235,3 +235,20 @@ async def test_a_control_that_nobody_uses_waits_as_long_as_the_clock_says() -> N
     clock = FixedClock()
     assert not await Control().pausing_during(clock.sleep(3))
     assert clock.slept == [3]
+
+
+async def test_a_wait_leaves_no_task_behind_however_it_ends() -> None:
+    async def failing() -> None:
+        raise RuntimeError("the clock broke")
+
+    control, before = Control(), asyncio.all_tasks()
+    with pytest.raises(ExceptionGroup, match="TaskGroup"):
+        await control.pausing_during(failing())
+    waiting = asyncio.create_task(control.pausing_during(asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    asyncio.get_running_loop().call_soon(control.pause, "test")
+    assert await control.pausing_during(asyncio.sleep(60))
+    assert asyncio.all_tasks() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from typing import Any
 
 
 class Control:
@@ -67,13 +68,11 @@ class Control:
         if task.uncancel():
             raise asyncio.CancelledError
 
-    async def pausing_during(self, wait: Coroutine[object, object, None]) -> bool:
+    async def pausing_during(self, wait: Coroutine[Any, Any, None]) -> bool:
         """Wait, at most until a pause is wished for; whether it is."""
-        waiting = asyncio.ensure_future(wait)
-        wishing = asyncio.ensure_future(self._wish.wait())
-        try:
-            await asyncio.wait((waiting, wishing), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-            wishing.cancel()
+        async with asyncio.TaskGroup() as group:
+            either = (group.create_task(wait), group.create_task(self._wish.wait()))
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            for task in either:
+                task.cancel()
         return self.pausing
