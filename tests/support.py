@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from orchestra.agents.simulation import Scripted, Simulation
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
+from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
 from orchestra.engine.runner import Handlers, Runner
 from orchestra.engine.sessions import Origin, load_state, open_session
@@ -49,6 +50,9 @@ class FixedClock:
 
     def now_ms(self) -> int:
         return self.now
+
+    def boot_seconds(self) -> float:
+        return self.now / 1000
 
     def jitter(self) -> float:
         return 1.0
@@ -119,6 +123,10 @@ class CountingStore:
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
         await self.inner.publish_types(bundle_id, bundle)
 
+    @property
+    def local(self) -> bool:
+        return self.inner.local
+
     def hold(self, context_id: int, note: str) -> Hold:
         return self.inner.hold(context_id, note)
 
@@ -165,7 +173,7 @@ class Session:
     name: str
     journal: Journal
     runner: Runner
-    hold: Hold
+    hold: Holding
     seen: list[Recorded] = field(default_factory=list)
     result: Result | None = None
 

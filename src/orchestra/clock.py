@@ -12,6 +12,9 @@ ALPHABET = "23456789" + LETTERS
 """Digits and letters without look-alikes (S14)."""
 
 
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 class SystemClock:
     """Implements the ``Clock`` port. ``seed`` fixes the jitter for a test."""
 
@@ -21,6 +24,10 @@ class SystemClock:
     def now_ms(self) -> int:
         """UTC, in milliseconds."""
         return time.time_ns() // 1_000_000
+
+    def boot_seconds(self) -> float:
+        """Seconds since the machine was started, those that it slept included where the system counts them."""
+        return time.clock_gettime(_BOOT)
 
     def jitter(self) -> float:
         """A uniform draw between 0.5 and 1.5."""

@@ -65,7 +65,7 @@ class ContextRow:
 
 
 class Hold(Protocol):
-    """The right to run a session (S16), kept until released or until the process dies."""
+    """A lock on a session (S16), kept until released or until the process dies."""
 
     def release(self) -> None:
         """Give it back. A second call does nothing."""
@@ -135,11 +135,18 @@ class Store(Protocol):
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
         """Make a registry bundle (JSON) known; the same bytes twice are once."""
 
+    @property
+    def local(self) -> bool:
+        """Whether all who reach the store by this way are on this machine, so that ``hold`` keeps them apart."""
+
     def hold(self, context_id: int, note: str) -> Hold:
-        """Take the right to run a session; ``SessionTaken`` names the holder by the note it left."""
+        """Keep other runners of this machine away from a session; ``SessionTaken`` names the holder by its note.
+
+        Freed by the process's death. On a server it keeps those of this process apart (S16).
+        """
 
     def holder(self, context_id: int) -> str | None:
-        """The note of the live process that holds a session, or None."""
+        """The note of the live process of this machine that holds a session, or None."""
 
     async def health(self) -> Health:
         """What works and what does not."""
@@ -156,6 +163,9 @@ class Clock(Protocol):
 
     def now_ms(self) -> int:
         """UTC, in milliseconds."""
+
+    def boot_seconds(self) -> float:
+        """Seconds since the machine was started, those that it slept included; never set back."""
 
     def jitter(self) -> float:
         """A uniform draw between 0.5 and 1.5 (E21)."""

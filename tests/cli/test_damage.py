@@ -100,8 +100,8 @@ def test_a_session_whose_end_is_damaged_asks_for_attention(whole: Path, tmp_path
     end = json.loads(call(whole, "show", "last", "--json").stdout)
     pack = tmp_path / "store" / "blobs" / "blobs.pack"
     data = bytearray(pack.read_bytes())
-    at = data.rindex(end["session"].encode())
-    data[at] ^= 1
+    turn = (tmp_path / "store/turns/turns.log").read_bytes()[(end["turn"] - 1) * 80 :][:80]
+    data[data.index(turn[32:64]) + 34] ^= 1
     pack.write_bytes(data)
     first = json.loads(call(tmp_path, "status", "--json").stdout)["sessions"][0]
     assert first["session"] == end["session"]
@@ -156,7 +156,7 @@ def depths(folder: Path, *args: str) -> set[int]:
 def test_turns_that_would_go_are_named_and_kept_until_they_are_given_up(
     file: str, whole: Path, tmp_path: Path
 ) -> None:
-    cut(whole, tmp_path, file, 300)
+    cut(whole, tmp_path, file, 400)
     store = ("--store", "my store")
     run = ("run", str(PLAN), "-q", *store)
     refused = call(tmp_path, *run)
@@ -169,7 +169,7 @@ def test_turns_that_would_go_are_named_and_kept_until_they_are_given_up(
     assert contents(tmp_path / "my store") == before
     named = {
         depth
-        for first, last in re.findall(r"session \S+: turns? (\d+)(?: to (\d+))?", asked.stdout)
+        for first, last in re.findall(r"^ *session \S+: turns? (\d+)(?: to (\d+))?", asked.stdout, re.MULTILINE)
         for depth in range(int(first), int(last or first) + 1)
     }
     assert named

@@ -11,7 +11,7 @@ from orchestra.errors import SessionNotFound, SessionTaken, UnknownEvent
 from orchestra.ports import NewTurn
 from orchestra.run.state import NEW
 from orchestra.run.views import Phase
-from support import CountingStore, FixedClock, Session, opened, ran, resumed
+from support import START_MS, CountingStore, FixedClock, Session, opened, ran, resumed
 
 CHAIN = "a b start -> a -> b -> exit"
 
@@ -74,14 +74,14 @@ async def test_a_context_that_another_program_made_is_no_session() -> None:
 
 async def test_a_completed_run_is_listed_with_its_steps_turns_and_times() -> None:
     session = await ran(CHAIN, {"a": [Scripted(delay=2.0)]})
-    found = await summarize(session.store, await row_of(session))
+    found = await summarize(session.store, await row_of(session), START_MS)
     assert (found.phase, found.node, found.steps, found.turns) == (Phase.COMPLETED, "exit", 4, len(session.seen))
     assert (found.last_ms - found.started_ms, found.pipeline) == (2000, "t")
 
 
 async def test_a_failed_run_is_listed_with_its_reason() -> None:
     session = await ran(CHAIN, {"a": [Scripted(status="fail", reason="red tests")]})
-    found = await summarize(session.store, await row_of(session))
+    found = await summarize(session.store, await row_of(session), START_MS)
     assert (found.phase, found.node, found.detail) == (Phase.FAILED, "a", "red tests")
 
 
@@ -89,30 +89,30 @@ async def test_a_run_is_listed_as_running_while_it_is_held_and_as_crashed_when_i
     store = MemoryStore()
     session = await opened(CHAIN, store=store)
     row = await row_of(session)
-    found = await summarize(store, row)
+    found = await summarize(store, row, START_MS)
     assert found.phase is Phase.RUNNING
     assert "process 1 on here" in found.detail
     with pytest.raises(SessionTaken, match="process 1"):
         store.hold(session.context_id, "somebody else")
-    session.hold.release()
-    assert (await summarize(store, row)).phase is Phase.CRASHED
+    await session.hold.release()
+    assert (await summarize(store, row, START_MS)).phase is Phase.CRASHED
 
 
 async def test_a_paused_run_is_listed_with_the_reason_and_what_comes_next() -> None:
     session = await opened(CHAIN)
     session.control.pause("interrupt")
     await session.walk()
-    session.hold.release()
-    found = await summarize(session.store, await row_of(session))
+    await session.hold.release()
+    found = await summarize(session.store, await row_of(session), START_MS)
     assert (found.phase, found.detail) == (Phase.PAUSED, "interrupt")
     later = await (await resumed(session)).walk()
     assert later.result is not None
-    assert (await summarize(session.store, await row_of(session))).phase is Phase.COMPLETED
+    assert (await summarize(session.store, await row_of(session), START_MS)).phase is Phase.COMPLETED
 
 
 async def test_a_run_that_ended_without_an_exit_is_completed_and_says_so() -> None:
     session = await ran("a start -> a")
-    found = await summarize(session.store, await row_of(session))
+    found = await summarize(session.store, await row_of(session), START_MS)
     assert (found.phase, found.detail) == (Phase.COMPLETED, "completed (no exit)")
 
 
@@ -121,7 +121,7 @@ async def test_a_listing_reads_a_few_turns_of_a_long_run() -> None:
     session = await ran("max_steps=600 n start -> n n -> n n -> exit [condition=never]", store=store)
     row = await row_of(session)
     store.turns_read = 0
-    found = await summarize(store, row)
+    found = await summarize(store, row, START_MS)
     assert (found.phase, found.steps) == (Phase.FAILED, 600)
     assert store.turns_read < 20
 
@@ -159,4 +159,4 @@ async def test_a_turn_of_another_program_stops_going_on_and_not_listing() -> Non
     )
     with pytest.raises(UnknownEvent, match=r"dev\.orchestra\.Dream"):
         await load_state(session.store, session.context_id)
-    assert (await summarize(session.store, await row_of(session))).turns == len(session.seen) + 1
+    assert (await summarize(session.store, await row_of(session), START_MS)).turns == len(session.seen) + 1

@@ -99,7 +99,7 @@ async def resume(
             await store.publish_types(*bundle())
             opened.journal.record(_resumed(pipeline, state, settings, changes))
     except BaseException:
-        opened.hold.release()
+        await opened.hold.release()
         raise
     control = control or Control()
     runner = Runner(

@@ -100,9 +100,9 @@ class Run:
     async def walk(self) -> Result | None:
         """Run to the end, or None when it was paused; the session is let go in any case."""
         try:
-            return await self.runner.walk()
+            return await self.opened.hold.during(self.runner.walk())
         finally:
-            self.opened.hold.release()
+            await self.opened.hold.release()
 
 
 async def start(

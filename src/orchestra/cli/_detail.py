@@ -22,6 +22,7 @@ from orchestra.run.views import Phase, Summary
 
 SIGNS = {
     Phase.RUNNING: ("▶", GREEN),
+    Phase.DOUBTFUL: ("?", YELLOW),
     Phase.PAUSED: ("‖", YELLOW),
     Phase.CRASHED: ("!", RED),
     Phase.COMPLETED: ("✓", GREEN),
@@ -32,7 +33,7 @@ SIGNS = {
 async def summary_of(store: Store, row: Row) -> Summary:
     """A session's row; one that is damaged says so, and hides none of the others (S8)."""
     try:
-        return await summarize(store, row)
+        return await summarize(store, row, time.time_ns() // 1_000_000)
     except Damaged as error:
         return await _salvaged(store, row, error)
 
@@ -114,7 +115,7 @@ def _say_summary(summary: Summary, colour: bool) -> None:
         f"began {_date(summary.started_ms)} UTC",
         f"took {lasted(summary.last_ms - summary.started_ms)}",
     ]
-    if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.RUNNING) and summary.node:
+    if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.RUNNING, Phase.DOUBTFUL) and summary.node:
         facts.append(f"stands at {one_line(summary.node, 60)}")
     for text in (one_line(summary.title, 300), ", ".join(facts)):
         say("\n".join(wrap("  ", text, room(), "  ")))

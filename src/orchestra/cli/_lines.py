@@ -16,7 +16,11 @@ from orchestra.run.events import (
     PipelinePaused,
     PipelineResumed,
     PipelineStarted,
+    PipelineTaken,
     Recorded,
+    RunnerAsked,
+    RunnerClaimed,
+    RunnerReleased,
     SessionOpened,
     StageCompleted,
     StageFailed,
@@ -180,5 +184,13 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.current_node, f"{counted(event.completed, 'node')} done{whole}"
         case WarningRaised():
             return event.node, event.message
+        case PipelineTaken():
+            return "", f"by {event.holder}"
         case SessionOpened():
             return "", f"mailbox of context {event.context}"
+        case RunnerClaimed():
+            return "", f"{'renewed' if event.first else 'claimed'} by {event.holder}"
+        case RunnerReleased():
+            return "", f"by {event.token}"
+        case RunnerAsked():
+            return "", "whether the runner lives"

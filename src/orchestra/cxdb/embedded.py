@@ -214,6 +214,11 @@ class EmbeddedStore(Handle):
                 return
             self._write_whole(path, bundle)
 
+    @property
+    def local(self) -> bool:
+        """Locks of this machine keep all apart who open the folder."""
+        return True
+
     def hold(self, context_id: int, note: str) -> Hold:
         """Take the right to run a session."""
         with translated(self._directory.path):

@@ -189,6 +189,11 @@ class MemoryStore:
         if self._bundles.setdefault(bundle_id, bundle) != bundle:
             raise StoreError(f"bundle {bundle_id} is there with other content", fix="publish under another id")
 
+    @property
+    def local(self) -> bool:
+        """Nobody else reaches it."""
+        return True
+
     def hold(self, context_id: int, note: str) -> Hold:
         """Take the right to run a session."""
         if context_id in self._held:

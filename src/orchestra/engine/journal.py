@@ -8,7 +8,7 @@ durable write.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -37,6 +37,10 @@ Listener: TypeAlias = Callable[[Recorded], None]
 """Is told each event once it is durable."""
 
 
+Guard: TypeAlias = Callable[[], Awaitable[None]]
+"""Makes sure that this runner still has the session, or raises ``SessionTaken``."""
+
+
 class Journal:
     """One runner's pen on one session: the only writer of the session's chain."""
 
@@ -53,6 +57,7 @@ class Journal:
         state: RunState = NEW,
         bytes_since_whole: int = 0,
         whole_size: int = 0,
+        guard: Guard | None = None,
     ) -> None:
         self.state = state
         self.context_id = context_id
@@ -68,6 +73,7 @@ class Journal:
         self._blobs: list[bytes] = []
         self._bytes = bytes_since_whole
         self._whole_size = whole_size
+        self._guard = guard
 
     def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
         """Fold an event, secrets removed, and keep it for the next batch."""
@@ -88,7 +94,12 @@ class Journal:
         self._blobs.extend(blobs)
 
     async def flush(self) -> None:
-        """Store what is kept as one durable batch, then tell the listeners. Raises ``StoreError``."""
+        """Store what is kept as one durable batch, then tell the listeners. Raises ``StoreError``.
+
+        Before that the runner's right to the session is made sure of (S16); ``SessionTaken`` where it is gone.
+        """
+        if self._guard is not None:
+            await self._guard()
         if not self._kept:
             return
         turns = await self._store.append(self.context_id, self._turns, blobs=tuple(self._blobs))

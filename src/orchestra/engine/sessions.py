@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestra.engine.holding import Holding, heard_of, take
 from orchestra.engine.journal import Journal, Listener
 from orchestra.errors import SessionNotFound, UnknownEvent
-from orchestra.ports import Clock, ContextRow, Hold, NewTurn, Store, Turn
+from orchestra.ports import Clock, ContextRow, NewTurn, Store, Turn
 from orchestra.run.codec import blob_value, decode, encode
 from orchestra.run.declare import BY_CLASS, changed, values
 from orchestra.run.events import (
@@ -17,6 +18,7 @@ from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
     PipelineStarted,
+    PipelineTaken,
     Recorded,
     SessionOpened,
     UnreadableEvent,
@@ -39,13 +41,13 @@ FIRST_LOOK = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A session that this process runs: its journal and the right to it."""
+    """A session that this process runs: its journal and the right to it (S16)."""
 
     session: str
     context_id: int
     mailbox: int
     journal: Journal
-    hold: Hold
+    hold: Holding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,15 @@ async def open_session(
     session = clock.display_id()
     mailbox = (await store.create()).context_id
     context = (await store.create()).context_id
+    hold = Holding(
+        store=store,
+        clock=clock,
+        mailbox=mailbox,
+        session=session,
+        note=origin.note,
+        epoch=1,
+        lock=store.hold(context, origin.note),
+    )
     journal = Journal(
         store=store,
         context_id=context,
@@ -83,12 +94,12 @@ async def open_session(
         clock=clock,
         redactor=redactor,
         listeners=listeners,
+        guard=hold.check,
     )
-    hold = store.hold(context, origin.note)
     try:
-        await _begin(store, journal, _recordable(started, mailbox), session, origin, redactor, clock.now_ms())
+        await _begin(store, journal, _recordable(started, mailbox), hold, origin, redactor, clock.now_ms())
     except BaseException:
-        hold.release()
+        await hold.release()
         raise
     return Opened(session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
 
@@ -104,39 +115,72 @@ async def reopen_session(
 ) -> Opened:
     """Take the right to a session and read how far it came; its journal goes on as the next epoch (S16, S26).
 
-    Nothing is recorded. Raises ``SessionTaken``, and what ``load`` raises.
+    Of a session that ended well nothing is taken but the lock, and nothing recorded. Else its chain is read once
+    more behind the turn that says that it is taken: what an older runner appended before it counts, and nothing
+    that comes after. Raises ``SessionTaken``, and what ``load`` raises.
     """
-    hold = store.hold(row.context_id, origin.note)
-    try:
-        loaded = await load(store, row.context_id)
-    except BaseException:
-        hold.release()
-        raise
-    journal = Journal(
-        store=store,
-        context_id=row.context_id,
-        session=loaded.state.session,
-        epoch=loaded.state.epoch + 1,
-        clock=clock,
-        redactor=redactor,
-        listeners=listeners,
-        state=loaded.state,
-        bytes_since_whole=loaded.bytes_since_whole,
-        whole_size=loaded.whole_size,
-    )
-    return Opened(session=row.session, context_id=row.context_id, mailbox=row.mailbox, journal=journal, hold=hold)
+    loaded = await load(store, row.context_id)
+    result = loaded.state.result
+    if result is not None and result.good:
+        hold = Holding(
+            store=store,
+            clock=clock,
+            mailbox=row.mailbox,
+            session=row.session,
+            note=origin.note,
+            epoch=loaded.state.epoch + 1,
+            lock=store.hold(row.context_id, origin.note),
+        )
+    else:
+        hold = await take(
+            store=store,
+            clock=clock,
+            context_id=row.context_id,
+            mailbox=row.mailbox,
+            session=row.session,
+            note=origin.note,
+            least=loaded.state.epoch,
+        )
+
+    def journal() -> Journal:
+        return Journal(
+            store=store,
+            context_id=row.context_id,
+            session=row.session,
+            epoch=hold.epoch,
+            clock=clock,
+            redactor=redactor,
+            listeners=listeners,
+            state=loaded.state,
+            bytes_since_whole=loaded.bytes_since_whole,
+            whole_size=loaded.whole_size,
+            guard=hold.check,
+        )
+
+    pen = journal()
+    if result is None or not result.good:
+        try:
+            pen.record(PipelineTaken(holder=origin.note))
+            await pen.flush()
+            loaded = await load(store, row.context_id)
+            pen = journal()
+        except BaseException:
+            await hold.release()
+            raise
+    return Opened(session=row.session, context_id=row.context_id, mailbox=row.mailbox, journal=pen, hold=hold)
 
 
 async def _begin(
     store: Store,
     journal: Journal,
     started: PipelineStarted,
-    session: str,
+    hold: Holding,
     origin: Origin,
     redactor: Redactor,
     at: int,
 ) -> None:
-    """Record the first turn of the session, then that of its mailbox, by which it is listed."""
+    """Record the first turn of the session, then that of its mailbox, by which it is listed, and who runs it."""
+    session = hold.session
     title = redactor.text(_title(started))
     pipeline = f"pipeline:{started.pipeline}"
     journal.record(
@@ -150,7 +194,8 @@ async def _begin(
     payload = encode(meta, opened, _metadata(title, labels, origin, at))
     declared = BY_CLASS[SessionOpened]
     turn = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)
-    await store.append(started.mailbox, [turn])
+    _, claim = await store.append(started.mailbox, [turn, hold.claim()])
+    hold.claimed(claim)
 
 
 def _recordable(started: PipelineStarted, mailbox: int) -> PipelineStarted:
@@ -348,8 +393,11 @@ def _near(name: str, known: list[Row]) -> str:
     return f"{guess}see them all: orchestra status"
 
 
-async def summarize(store: Store, row: Row) -> Summary:
-    """A session's row of a listing: its newest turns, back to its last checkpoint, are read."""
+async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
+    """A session's row of a listing: its newest turns, back to its last checkpoint, are read.
+
+    ``now_ms`` is UTC in milliseconds, for how long its runner was not heard of.
+    """
     head = await store.head(row.context_id)
     events: list[Recorded] = []
     seen = newest(events)
@@ -360,10 +408,11 @@ async def summarize(store: Store, row: Row) -> Summary:
         if seen.complete:
             break
     ended = isinstance(seen.end, PipelineCompleted | PipelineFailed)
-    alive = not ended and store.holder(row.context_id) is not None
-    phase, detail = phase_of(seen.end, alive=alive)
-    if phase is Phase.RUNNING:
-        detail = store.holder(row.context_id) or ""
+    heard = None if ended else await heard_of(store, row.context_id, row.mailbox, now_ms)
+    phase, detail = phase_of(seen.end, alive=heard is not None)
+    if heard is not None:
+        phase = Phase.RUNNING if heard.sure else Phase.DOUBTFUL
+        detail = heard.note if heard.sure else f"{heard.note}, not heard of for {heard.ago_ms // 1000} s"
     return Summary(
         session=row.session,
         context_id=row.context_id,

@@ -105,6 +105,13 @@ class PipelineResumed:
     granted: str = tag(40, "string", "what a failed run is given once more: visit, steps", default="")
 
 
+@event("PipelineLifecycle")
+class PipelineTaken:
+    """A new runner has the session (S16): what an older one appends from now on does not count."""
+
+    holder: str = tag(41, "string", "how the runner is named to others")
+
+
 # --- nodes: dev.orchestra.NodeExecution ----------------------------------------------------------
 
 
@@ -236,6 +243,29 @@ class SessionOpened:
     pipeline: str = tag(11, "string", "name of the graph")
 
 
+@event("SessionControl")
+class RunnerClaimed:
+    """A runner claims the session, or is still there; of claims for one epoch the first wins (S16)."""
+
+    token: str = tag(12, "string", "which runner: its holder's name, and when it claimed")
+    holder: str = tag(13, "string", "how it is named to others")
+    ttl_ms: int = tag(14, "u64", "how long the claim holds after it was last heard of, in milliseconds")
+    first: int = tag(15, "u64", "turn of its first claim; absent in that one", default=0)
+    local: bool = tag(16, "bool", "a lock of its machine's system is behind it", default=False)
+
+
+@event("SessionControl")
+class RunnerReleased:
+    """A runner gives the session back."""
+
+    token: str = tag(12, "string", "which runner")
+
+
+@event("SessionControl")
+class RunnerAsked:
+    """Somebody asks whether the session's runner lives; when this turn was appended tells the store's time."""
+
+
 Event: TypeAlias = (
     PipelineStarted
     | PipelineCompleted
@@ -249,7 +279,11 @@ Event: TypeAlias = (
     | EdgeSelected
     | CheckpointSaved
     | WarningRaised
+    | PipelineTaken
     | SessionOpened
+    | RunnerClaimed
+    | RunnerReleased
+    | RunnerAsked
 )
 
 

@@ -25,7 +25,11 @@ from orchestra.run.events import (
     PipelinePaused,
     PipelineResumed,
     PipelineStarted,
+    PipelineTaken,
     Recorded,
+    RunnerAsked,
+    RunnerClaimed,
+    RunnerReleased,
     SessionOpened,
     StageCompleted,
     StageFailed,
@@ -202,7 +206,9 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return _resumed(state, meta, event)
         case WarningRaised():
             return {"warnings": state.warnings + 1}
-        case SessionOpened():
+        case PipelineTaken():
+            return {"paused": state.paused}
+        case SessionOpened() | RunnerClaimed() | RunnerReleased() | RunnerAsked():
             return {}
 
 

@@ -14,6 +14,7 @@ from orchestra.run.events import (
     PipelinePaused,
     PipelineResumed,
     PipelineStarted,
+    PipelineTaken,
     Recorded,
     StageCompleted,
     StageFailed,
@@ -27,13 +28,21 @@ class Phase(StrEnum):
     """Where a session stands (S25)."""
 
     RUNNING = "running"
+    DOUBTFUL = "running?"
     PAUSED = "paused"
     CRASHED = "crashed"
     COMPLETED = "completed"
     FAILED = "failed"
 
 
-ATTENTION: tuple[Phase, ...] = (Phase.CRASHED, Phase.PAUSED, Phase.RUNNING, Phase.FAILED, Phase.COMPLETED)
+ATTENTION: tuple[Phase, ...] = (
+    Phase.CRASHED,
+    Phase.PAUSED,
+    Phase.DOUBTFUL,
+    Phase.RUNNING,
+    Phase.FAILED,
+    Phase.COMPLETED,
+)
 """The order of a listing: what needs a person first."""
 
 
@@ -71,11 +80,13 @@ def newest(events: Sequence[Recorded]) -> Newest:
     end: PipelineCompleted | PipelineFailed | PipelinePaused | None = None
     node = ""
     last_ms = events[-1].meta.at if events else 0
-    for place, recorded in enumerate(reversed(events)):
+    last = True
+    for recorded in reversed(_counting(events)):
         event = recorded.event
+        was_last, last = last, last and isinstance(event, PipelineTaken)
         match event:
             case PipelineCompleted() | PipelineFailed() | PipelinePaused():
-                end = event if place == 0 else end
+                end = event if was_last else end
                 node = node or event.node
             case PipelineResumed():
                 node = node or event.node
@@ -98,6 +109,17 @@ def newest(events: Sequence[Recorded]) -> Newest:
             case _:
                 pass
     return Newest(end=end, node=node, last_ms=last_ms)
+
+
+def _counting(events: Sequence[Recorded]) -> list[Recorded]:
+    """The events without those that a replaced runner appended later (S16)."""
+    found: list[Recorded] = []
+    epoch = 0
+    for recorded in events:
+        if recorded.meta.epoch >= epoch:
+            epoch = recorded.meta.epoch
+            found.append(recorded)
+    return found
 
 
 def phase_of(end: object, *, alive: bool) -> tuple[Phase, str]:

@@ -232,6 +232,11 @@ class RemoteStore:
 
     # --- the rest ------------------------------------------------------------------------------------
 
+    @property
+    def local(self) -> bool:
+        """Runners of other machines reach it."""
+        return False
+
     def hold(self, context_id: int, note: str) -> Hold:
         """Take the right to run a session, within this process."""
         if context_id in self._held:
