@@ -314,7 +314,7 @@ def test_a_store_that_is_a_file_is_named(tmp_path: Path) -> None:
 def test_a_store_on_a_full_disk_stops_the_run_with_seven(tmp_path: Path) -> None:
     (tmp_path / "p.dot").write_text(OK)
     done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 8; exec '{sys.executable}' -m orchestra run p.dot"],
+        ["bash", "-c", f"ulimit -f 8; exec '{sys.executable}' -B -m orchestra run p.dot"],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ORCHESTRA_CXDB_PATH": str(tmp_path / "store")},
         capture_output=True,

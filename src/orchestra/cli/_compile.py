@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.cli._errors import INVALID
-from orchestra.cli._terminal import coloured, complain, counted, deliver, say, width
-from orchestra.config.environment import find, known_secrets
+from orchestra.cli._terminal import coloured, complain, deliver, say, width
+from orchestra.config.environment import find, folders_of, known_secrets
 from orchestra.errors import ConfigError, Diagnostic, Severity
 from orchestra.graph import render, report
+from orchestra.graph.report import counted
 
 FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
 
@@ -39,19 +39,12 @@ def _checked(name: str, *, strict: bool) -> Pipeline:
 
 
 def _secrets(name: str) -> Mapping[str, str]:
-    folders = _folders(name)
+    folders = folders_of(name)
     if find(folders) is None:
         return known_secrets()
     from orchestra.config.settings import settle  # a YAML reader, only where there is a file to read
 
     return settle(folders=folders, environment=os.environ).secrets
-
-
-def _folders(name: str) -> tuple[Path, ...]:
-    try:
-        return (Path.cwd(),) if name == "-" else (Path(name).absolute().parent, Path.cwd())
-    except OSError as error:
-        raise ConfigError("the working directory is gone", fix="cd to a folder that exists") from error
 
 
 def _passes(pipeline: Pipeline, strict: bool) -> bool:

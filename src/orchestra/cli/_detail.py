@@ -10,11 +10,11 @@ from typing import Any
 
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, GREY, RED, YELLOW
-from orchestra.cli._terminal import complain, counted, fit, lasted, one_line, padded, paint, room, say
+from orchestra.cli._terminal import complain, fit, lasted, one_line, padded, room, say
 from orchestra.engine.gaps import Gap, Legible, legible
 from orchestra.engine.sessions import Row, event_of, find, summarize
 from orchestra.errors import Damaged
-from orchestra.graph.report import wrap
+from orchestra.graph.report import counted, paint, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import EdgeSelected, Recorded, StageRetrying
 from orchestra.run.state import RunState, fold

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from orchestra.cli._terminal import UNLIMITED, Unread, Unwritable, coloured, complain, mute, one_line, paint, width
+from orchestra.cli._terminal import UNLIMITED, Unread, Unwritable, coloured, complain, mute, one_line, width
 from orchestra.errors import (
     ConfigError,
     CredentialsMissing,
@@ -24,6 +24,7 @@ from orchestra.errors import (
     Undecided,
 )
 from orchestra.graph import report
+from orchestra.graph.report import paint
 from orchestra.run.secrets import Redactor
 
 FAILED, USAGE, INVALID, STORE, FULL, TAKEN, UNKNOWN, INTERNAL, INTERRUPTED = 1, 2, 3, 6, 7, 8, 9, 70, 130

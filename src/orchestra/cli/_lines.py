@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from orchestra.cli._terminal import clock_time, counted, laid_out, lasted, one_line, paint
+from orchestra.cli._terminal import clock_time, laid_out, lasted, one_line
 from orchestra.graph.model import Graph
+from orchestra.graph.report import counted, paint
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,

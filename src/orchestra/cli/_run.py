@@ -19,7 +19,7 @@ from orchestra.cli._lines import GREEN, RED, YELLOW
 from orchestra.cli._progress import progress
 from orchestra.cli._signals import heeded
 from orchestra.cli._stores import aimed, hint, settings_for
-from orchestra.cli._terminal import coloured, counted, lasted, one_line, paint, room
+from orchestra.cli._terminal import coloured, lasted, one_line, room
 from orchestra.cli._views import View, tell_reader, view_for
 from orchestra.config.settings import Settings
 from orchestra.config.simulation import read_script
@@ -27,7 +27,7 @@ from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
 from orchestra.errors import ConfigError, InvalidPipeline, StoreError
 from orchestra.graph import report
-from orchestra.graph.report import wrap
+from orchestra.graph.report import counted, paint, wrap
 from orchestra.ports import Store
 from orchestra.run.state import Result, RunState
 

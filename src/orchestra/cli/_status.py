@@ -13,10 +13,10 @@ from pathlib import Path
 from orchestra.cli._detail import SIGNS, show_one, summary_of
 from orchestra.cli._json import say_json
 from orchestra.cli._stores import exists, hint, reading, settings_for
-from orchestra.cli._terminal import coloured, fit, lasted, one_line, padded, paint, room, say
+from orchestra.cli._terminal import coloured, fit, lasted, one_line, padded, room, say
 from orchestra.config.settings import Settings
 from orchestra.engine.sessions import rows
-from orchestra.graph.report import columns
+from orchestra.graph.report import columns, paint
 from orchestra.ports import Store
 from orchestra.run.views import ATTENTION, Summary
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from orchestra.app.stores import open_store
 from orchestra.cli._progress import progress
 from orchestra.cli._terminal import one_line
+from orchestra.config.environment import folders_of
 from orchestra.config.settings import Settings, settle
 from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import Store
@@ -21,18 +22,7 @@ _T = TypeVar("_T")
 
 def settings_for(store: str | None, config: Path | None, pipeline: str = "-") -> Settings:
     """The settings in force for a command about a pipeline, or about none."""
-    folders: tuple[Path, ...] = (here(),)
-    if pipeline != "-":
-        folders = (Path(pipeline).absolute().parent, *folders)
-    return settle(folders=folders, environment=os.environ, store=store, config=config)
-
-
-def here() -> Path:
-    """The working directory. Raises ``ConfigError`` where it is gone."""
-    try:
-        return Path.cwd()
-    except OSError as error:
-        raise ConfigError("the working directory is gone", fix="cd to a folder that exists") from error
+    return settle(folders=folders_of(pipeline), environment=os.environ, store=store, config=config)
 
 
 def exists(settings: Settings) -> bool:

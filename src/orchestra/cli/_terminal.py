@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from orchestra.errors import ConfigError, OrchestraError
-from orchestra.graph.report import columns, safe, wrap
+from orchestra.graph.report import columns, fitting, safe, wrap
 
 NO_TERMINAL_WIDTH = 100
 UNLIMITED = 100_000
@@ -56,11 +56,6 @@ def width(stream: TextIO, otherwise: int = NO_TERMINAL_WIDTH) -> int:
 def room() -> int:
     """Columns that a line on standard output may take: the terminal's, or as many as it needs in a pipe."""
     return width(sys.stdout, otherwise=UNLIMITED)
-
-
-def paint(text: str, tone: str, colour: bool) -> str:
-    """The text in a colour (an SGR code) where colours are used."""
-    return f"\x1b[{tone}m{text}\x1b[0m" if colour and tone else text
 
 
 def writable(text: str, stream: TextIO) -> str:
@@ -130,10 +125,7 @@ def fit(text: str, room: int) -> str:
     """The text cut to so many columns of a terminal."""
     if columns(text) <= room:
         return text
-    kept = text[: max(room - 1, 0)]
-    while kept and columns(kept) > room - 1:
-        kept = kept[:-1]
-    return kept + "…"
+    return (text[: fitting(text, room - 1)] if room > 1 else "") + "…"
 
 
 def laid_out(lead: str, name: str, words: str, room: int) -> list[str]:
@@ -158,11 +150,6 @@ def padded(text: str, room: int) -> str:
 def many_lines(text: str) -> str:
     """A text of any origin, harmless, its line breaks kept."""
     return "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
-
-
-def counted(number: int, noun: str, many: str = "") -> str:
-    """``1 node``, ``2 nodes``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {many or noun + 's'}"
 
 
 def lasted(milliseconds: float) -> str:

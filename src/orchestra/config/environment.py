@@ -1,10 +1,12 @@
-"""What the environment alone says; imports nothing, so that ``compile`` stays quick."""
+"""What the environment alone says; imports next to nothing, so that ``compile`` stays quick."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from orchestra.errors import ConfigError
 
 FILE = "orchestra.yaml"
 
@@ -16,6 +18,16 @@ PROVIDER_KEYS = (
     "OPENROUTER_API_KEY",
 )
 """Environment variables that are secret without being named."""
+
+
+def folders_of(pipeline: str) -> tuple[Path, ...]:
+    """Where settings for a pipeline are looked for: its folder, then the working directory, which is all there is
+    for standard input (``-``). Raises ``ConfigError`` where the working directory is gone."""
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        raise ConfigError("the working directory is gone", fix="cd to a folder that exists") from error
+    return (here,) if pipeline == "-" else (Path(pipeline).absolute().parent, here)
 
 
 def find(folders: tuple[Path, ...]) -> Path | None:

@@ -38,7 +38,7 @@ def shown(diagnostic: Diagnostic, *, width: int = 100, colour: bool = False) -> 
     tone = _COLOURS[diagnostic.severity]
     head = f"{diagnostic.severity}[{safe(diagnostic.rule)}]"
     lines = wrap(f"{head}: ", safe(diagnostic.message), width, "  ")
-    lines[0] = lines[0].replace(head, _paint(head, tone, colour), 1)
+    lines[0] = lines[0].replace(head, paint(head, tone, colour), 1)
     span = diagnostic.span
     gutter = 0
     if span is not None:
@@ -47,7 +47,7 @@ def shown(diagnostic: Diagnostic, *, width: int = 100, colour: bool = False) -> 
     if diagnostic.fix:
         lead = f"{' ' * gutter} = help: " if span is not None else "  help: "
         wrapped = wrap(lead, safe(diagnostic.fix), width, " " * (gutter + 3))
-        wrapped[0] = wrapped[0].replace("help:", _paint("help:", "1;32", colour), 1)
+        wrapped[0] = wrapped[0].replace("help:", paint("help:", "1;32", colour), 1)
         lines += wrapped
     return "\n".join(lines)
 
@@ -55,7 +55,7 @@ def shown(diagnostic: Diagnostic, *, width: int = 100, colour: bool = False) -> 
 def summary(diagnostics: Iterable[Diagnostic]) -> str:
     """The last line: ``2 errors, 1 warning``, or ``no problems found``."""
     tally = count(diagnostics)
-    parts = [_counted(tally[severity], _NOUNS[severity]) for severity in Severity if tally[severity]]
+    parts = [counted(tally[severity], _NOUNS[severity]) for severity in Severity if tally[severity]]
     return ", ".join(parts) if parts else "no problems found"
 
 
@@ -77,11 +77,13 @@ def safe(value: str) -> str:
 _NOUNS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, many: str = "") -> str:
+    """``1 node``, ``2 nodes``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {many or noun + 's'}"
 
 
-def _paint(value: str, tone: str, colour: bool) -> str:
+def paint(value: str, tone: str, colour: bool) -> str:
+    """The text in a colour (an SGR code) where colours are used."""
     return f"\x1b[{tone}m{value}\x1b[0m" if colour and tone else value
 
 
@@ -117,13 +119,13 @@ def wrap(lead: str, value: str, width: int, indent: str) -> list[str]:
 
 def _broken(word: str, width: int) -> Iterator[str]:
     while columns(word) > width:
-        cut = _fitting(word, width)
+        cut = fitting(word, width)
         yield word[:cut]
         word = word[cut:]
     yield word
 
 
-def _fitting(line: str, width: int) -> int:
+def fitting(line: str, width: int) -> int:
     """How many characters of a line fit in ``width`` columns, at least one."""
     used = 0
     for index, character in enumerate(line):
@@ -157,10 +159,10 @@ def _snippet(span: Span, gutter: int, width: int, tone: str) -> list[str]:
     line, column = span.source.position(span.start)
     room = width - gutter - 3
     before, marked, after = _pieces(span, column, room)
-    bar = _paint("|", "1;34", bool(tone))
-    number = _paint(f"{line:>{gutter}}", "1;34", bool(tone))
-    arrow = _paint("-->", "1;34", bool(tone))
-    caret = _paint("^" * max(columns(marked), 1), tone, bool(tone))
+    bar = paint("|", "1;34", bool(tone))
+    number = paint(f"{line:>{gutter}}", "1;34", bool(tone))
+    arrow = paint("-->", "1;34", bool(tone))
+    caret = paint("^" * max(columns(marked), 1), tone, bool(tone))
     return [
         f"{' ' * gutter}{arrow} {safe(span.source.name)}:{line}:{column}",
         f"{number} {bar} {before}{marked}{after}".rstrip(),
@@ -200,11 +202,11 @@ def _framed(
         return before, marked, after
     most = max(room - 6, 1)
     if columns(marked) > most:
-        marked, after, cut_right = marked[: _fitting(marked, most)], "", True
+        marked, after, cut_right = marked[: fitting(marked, most)], "", True
     rest = most - max(columns(marked), 1)
     left = min(columns(before), max(rest * 2 // 3, rest - columns(after)))
     kept = _tail(before, left)
-    right = after[: _fitting(after, rest - columns(kept))] if rest > columns(kept) else ""
+    right = after[: fitting(after, rest - columns(kept))] if rest > columns(kept) else ""
     lead = "..." if cut_left or len(kept) < len(before) else ""
     trail = "..." if cut_right or len(right) < len(after) else ""
     return lead + kept, marked, right + trail

@@ -9,9 +9,6 @@ from orchestra.ports import AgentTask, CodergenBackend, Scope
 from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome, Status
 
-OWN_KEYS: frozenset[str] = frozenset()
-"""Reserved roots that this handler's updates may write: none. The engine writes the response's keys."""
-
 
 @dataclass(frozen=True, slots=True)
 class Codergen:

@@ -44,7 +44,6 @@ REFS = 100
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _json = msgspec.json.Encoder().encode
-_EMPTY: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 from orchestra.errors import Diagnostic, Severity, Span
 from orchestra.graph.attributes import SHAPES
@@ -139,7 +139,8 @@ def has_condition(edge: Edge) -> bool:
     return written is not None and bool(str(written.value).strip())
 
 
-def error(
+def _found(
+    severity: Severity,
     rule: str,
     message: str,
     span: Span,
@@ -148,36 +149,17 @@ def error(
     edge: tuple[str, str] | None = None,
     fix: str = "",
 ) -> Diagnostic:
-    """Something that no run could do right."""
-    return Diagnostic(rule=rule, severity=Severity.ERROR, message=message, span=span, node=node, edge=edge, fix=fix)
+    return Diagnostic(rule=rule, severity=severity, message=message, span=span, node=node, edge=edge, fix=fix)
 
 
-def warning(
-    rule: str,
-    message: str,
-    span: Span,
-    *,
-    node: str | None = None,
-    edge: tuple[str, str] | None = None,
-    fix: str = "",
-) -> Diagnostic:
-    """Something that is probably not meant."""
-    return Diagnostic(
-        rule=rule, severity=Severity.WARNING, message=message, span=span, node=node, edge=edge, fix=fix
-    )
+error = partial(_found, Severity.ERROR)
+"""Something that no run could do right."""
 
+warning = partial(_found, Severity.WARNING)
+"""Something that is probably not meant."""
 
-def info(
-    rule: str,
-    message: str,
-    span: Span,
-    *,
-    node: str | None = None,
-    edge: tuple[str, str] | None = None,
-    fix: str = "",
-) -> Diagnostic:
-    """Something worth knowing."""
-    return Diagnostic(rule=rule, severity=Severity.INFO, message=message, span=span, node=node, edge=edge, fix=fix)
+info = partial(_found, Severity.INFO)
+"""Something worth knowing."""
 
 
 def quoted(value: str) -> str:
