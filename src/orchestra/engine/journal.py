@@ -107,6 +107,10 @@ class Journal:
         for recorded, turn in zip(kept, turns, strict=True):
             self._tell(Recorded(recorded.meta, recorded.event, turn.turn_id, turn.depth, turn.parent))
 
+    async def reserve(self) -> tuple[int, int]:
+        """Two empty contexts for a session to come: its mailbox, and the session itself."""
+        return (await self._store.create()).context_id, (await self._store.create()).context_id
+
     async def resolve(self, value: object) -> Json:
         """What a context value stands for: a reference is read from the next batch, else from the store."""
         if not isinstance(value, BlobRef):

@@ -21,6 +21,7 @@ from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
     PipelinePaused,
+    PipelineRestarted,
     StageCompleted,
     StageFailed,
     StageRetrying,
@@ -30,7 +31,7 @@ from orchestra.run.outcome import Json, Outcome, Status, failed
 from orchestra.run.plain import clean
 from orchestra.run.retry import backoff_of, exhausted, may_retry
 from orchestra.run.state import Ended, Result
-from orchestra.run.steps import Advance, Execute, Finish, Refuse, Retry, next_step
+from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
 
 OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
 """The types of engine.md 5."""
@@ -96,6 +97,8 @@ class Runner:
                 await self._execute(step)
             case Advance():
                 self._advance(step)
+            case Restart():
+                await self._restart(step)
             case Retry():
                 await self._wait(step)
             case Refuse():
@@ -261,6 +264,27 @@ class Runner:
         if ended is not None:
             self._journal.record(self._checkpoint(ended, step.target))
 
+    async def _restart(self, step: Restart) -> None:
+        """End the session; the next one's contexts are there and named before anything is in them (E14)."""
+        mailbox, context = await self._journal.reserve()
+        self._advance(step.advance)
+        state = self._journal.state
+        self._journal.record(
+            PipelineRestarted(
+                node=step.advance.source,
+                duration_ms=self._duration(),
+                steps=state.steps,
+                target=step.advance.target,
+                next_session=self._clock.display_id(),
+                next_context=context,
+                next_mailbox=mailbox,
+            )
+        )
+
+    def _duration(self) -> int:
+        state = self._journal.state
+        return max(0, self._clock.now_ms() - state.started_ms - state.idle_ms)
+
     def _checkpoint(self, ended: Ended, following: str) -> CheckpointSaved:
         state = self._journal.state
         record = state.nodes[ended.node]
@@ -281,7 +305,7 @@ class Runner:
         state = self._journal.state
         if state.ended is not None:
             self._journal.record(self._checkpoint(state.ended, ""))
-        duration = max(0, self._clock.now_ms() - state.started_ms - state.idle_ms)
+        duration = self._duration()
         if step.error:
             self._journal.record(
                 PipelineFailed(node=step.node, duration_ms=duration, steps=state.steps, error=clean(step.error))

@@ -54,6 +54,11 @@ class PipelineStarted:
     backend: str = tag(20, "string", "backend of the agents", default="")
     version: str = tag(21, "string", "version of Orchestra", default="")
     secrets: tuple[str, ...] = tag(22, "array", "names of the declared secrets whose values were there", default=())
+    begins: str = tag(23, "string", "the node it begins at, where that is not the graph's start", default="")
+    parent: str = tag(24, "string", "the session that it comes from", default="")
+    parent_context: int = tag(25, "u64", "context id of that session", default=0)
+    why: str = tag(26, "string", "why it comes from that one: restart, child", default="")
+    ledger: Mapping[str, Json] = tag(27, "json", "what counts on from the session before it", default={})
 
 
 @event("PipelineLifecycle")
@@ -75,6 +80,21 @@ class PipelineFailed:
     duration_ms: int = tag(33, "u64", "from start to end, in milliseconds")
     steps: int = tag(34, "u64", "nodes executed")
     error: str = tag(35, "string", "why")
+
+
+@event("PipelineLifecycle")
+class PipelineRestarted:
+    """The session ended at a ``loop_restart`` edge; the one that begins at the edge's target is named before it
+    begins, so that a resume can begin it (E14)."""
+
+    status: str = tag(31, "string", "restarted", default="restarted")
+    node: str = tag(32, "string", "the node it ended at")
+    duration_ms: int = tag(33, "u64", "from start to end, in milliseconds")
+    steps: int = tag(34, "u64", "nodes executed")
+    target: str = tag(41, "string", "the node at which the next session begins")
+    next_session: str = tag(42, "string", "the next session")
+    next_context: int = tag(43, "u64", "context id of the next session")
+    next_mailbox: int = tag(44, "u64", "context id of the next session's mailbox")
 
 
 @event("PipelineLifecycle")
@@ -270,6 +290,7 @@ Event: TypeAlias = (
     PipelineStarted
     | PipelineCompleted
     | PipelineFailed
+    | PipelineRestarted
     | PipelinePaused
     | PipelineResumed
     | StageStarted

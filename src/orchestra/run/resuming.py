@@ -54,7 +54,7 @@ def _after_failure(graph: Graph, state: RunState) -> tuple[str, str]:
     """
     ended = state.ended
     bound = graph.integer("max_steps")
-    if ended is None and bound and state.steps - state.steps_before >= bound:
+    if ended is None and bound and state.steps_carried + state.steps - state.steps_before >= bound:
         return _next(graph, state), "steps"
     at_the_end = ended is None or (ended.node != graph.exit and isinstance(_way(graph, state), End))
     gate = unmet_gate(graph, state) if at_the_end else None

@@ -23,6 +23,7 @@ from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
     PipelinePaused,
+    PipelineRestarted,
     PipelineResumed,
     PipelineStarted,
     PipelineTaken,
@@ -44,7 +45,11 @@ CHANGE_SHOWN = 1024
 
 
 class NodeRecord(Struct, frozen=True, kw_only=True):
-    """What is known of one node: visits, executions in all, retries of the last visit, the last outcome."""
+    """What is known of one node: visits, executions in all, retries of the last visit, the last outcome.
+
+    Visits and executions count from the first session of a chain of restarts on; ``carried`` are the visits of the
+    sessions before this one (E35).
+    """
 
     visits: int = 0
     executions: int = 0
@@ -54,6 +59,12 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
     first_step: int = 0
     ended_ms: int = 0
     duration_ms: int = 0
+    carried: int = 0
+
+    @property
+    def here(self) -> bool:
+        """Whether it was entered in this session."""
+        return self.visits > self.carried
 
 
 class Stage(Struct, frozen=True, kw_only=True):
@@ -105,8 +116,17 @@ class Passed(Struct, frozen=True, kw_only=True):
     failure_reason: str = ""
 
 
+class Following(Struct, frozen=True, kw_only=True):
+    """The session in which a restarted one goes on (E14): its display id, its context, its mailbox."""
+
+    session: str
+    context_id: int
+    mailbox: int
+    target: str
+
+
 class Result(Struct, frozen=True, kw_only=True):
-    """How a run ended: ``success`` or ``fail``, in words, at which node, when (UTC ms)."""
+    """How a session ended: ``success``, ``fail`` or ``restarted``, in words, at which node, when (UTC ms)."""
 
     status: str
     text: str
@@ -124,7 +144,9 @@ class RunState(Struct, frozen=True, kw_only=True):
     and gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered;
     ``paused`` says why while a pause is the last event. ``granted`` are visits that ``max_visits``
     does not refuse and ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run
-    that goes on. ``idle_ms`` is how long nobody ran it.
+    that goes on. ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is
+    so; ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``following`` is
+    where a restarted one goes on.
 
     It is a ``Struct``, as the records in it are, because four changed copies are made for every node.
     """
@@ -158,6 +180,12 @@ class RunState(Struct, frozen=True, kw_only=True):
     gates: Mapping[str, int] = field(default_factory=dict)
     granted: Mapping[str, int] = field(default_factory=dict)
     steps_before: int = 0
+    steps_carried: int = 0
+    restarts: int = 0
+    parent: str = ""
+    parent_context: int = 0
+    why: str = ""
+    following: Following | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     paused: str = ""
     result: Result | None = None
@@ -200,6 +228,8 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return _finished("success", event.status, event.node, meta)
         case PipelineFailed():
             return _finished("fail", event.error, event.node, meta)
+        case PipelineRestarted():
+            return _restarted(meta, event)
         case PipelinePaused():
             return {"paused": event.reason}
         case PipelineResumed():
@@ -228,7 +258,37 @@ def _opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
         "secrets": event.secrets,
         "context": dict(event.variables),
         "started_ms": meta.at,
+        "next_node": event.begins,
+        "parent": event.parent,
+        "parent_context": event.parent_context,
+        "why": event.why,
+        **_carried(event.ledger),
     }
+
+
+def _carried(ledger: Mapping[str, Any]) -> dict[str, Any]:
+    """What a session goes on counting from the one before it (E35); ``ledger_of`` wrote it."""
+    if not ledger:
+        return {}
+    return {
+        "restarts": ledger["restarts"],
+        "steps_carried": ledger["steps"],
+        "steps_before": ledger["steps_before"],
+        "nodes": {node: NodeRecord(**record) for node, record in ledger["nodes"].items()},
+        "edges": dict(ledger["edges"]),
+        "gates": dict(ledger["gates"]),
+    }
+
+
+def _restarted(meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
+    following = Following(
+        session=event.next_session,
+        context_id=event.next_context,
+        mailbox=event.next_mailbox,
+        target=event.target,
+    )
+    text = f"goes on at {event.target} as {event.next_session}"
+    return {**_finished("restarted", text, event.node, meta), "following": following}
 
 
 def _finished(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
@@ -259,7 +319,7 @@ def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, A
         visits = state.nodes[event.node].visits if event.node in state.nodes else 0
         changes["granted"] = {**state.granted, event.node: visits + 1}
     elif event.granted == "steps":
-        changes["steps_before"] = state.steps
+        changes["steps_before"] = state.steps_carried + state.steps
     return changes
 
 
@@ -273,9 +333,10 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
         retries=old.retries if same_visit else 0,
         status=old.status,
         reason=old.reason,
-        first_step=old.first_step or state.steps + 1,
+        first_step=old.first_step or state.steps_carried + state.steps + 1,
         ended_ms=old.ended_ms,
         duration_ms=old.duration_ms,
+        carried=old.carried,
     )
     entered = stage.entered_ms if stage is not None and same_visit else meta.at
     return {
@@ -325,9 +386,10 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         retries=0 if good else old.retries,
         status=event.status,
         reason=reason,
-        first_step=old.first_step or state.steps + 1,
+        first_step=old.first_step or state.steps_carried + state.steps + 1,
         ended_ms=meta.at,
         duration_ms=old.duration_ms + event.duration_ms,
+        carried=old.carried,
     )
     ended = Ended(
         node=event.node,

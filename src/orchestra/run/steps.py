@@ -17,6 +17,9 @@ from orchestra.run.state import Ended, NodeRecord, RunState
 GATE_RETURNS = 50
 """How often one gate may send the run back where its target sets no ``max_visits`` (E11)."""
 
+MOST_RESTARTS = 50
+"""How often a chain of sessions may restart where the graph sets no ``default_max_visits`` (E14)."""
+
 
 class Execute(Struct, frozen=True, kw_only=True):
     """Run a node's handler. ``announced``: its StageStarted is recorded already (a resume)."""
@@ -61,6 +64,12 @@ class Advance(Struct, frozen=True, kw_only=True):
     gate: str = ""
 
 
+class Restart(Struct, frozen=True, kw_only=True):
+    """End the session and begin another one where ``advance`` leads (E14)."""
+
+    advance: Advance
+
+
 class Finish(Struct, frozen=True, kw_only=True):
     """The run ends, well when ``error`` is empty."""
 
@@ -70,7 +79,7 @@ class Finish(Struct, frozen=True, kw_only=True):
     warnings: tuple[WarningRaised, ...] = ()
 
 
-Step: TypeAlias = Execute | Refuse | Retry | Advance | Finish
+Step: TypeAlias = Execute | Refuse | Retry | Advance | Restart | Finish
 
 
 def next_step(graph: Graph, state: RunState, context: Mapping[str, object]) -> Step:
@@ -99,7 +108,7 @@ def next_step(graph: Graph, state: RunState, context: Mapping[str, object]) -> S
 
 def _enter(graph: Graph, state: RunState, node_id: str) -> Step:
     bound = graph.integer("max_steps")
-    if bound and state.steps - state.steps_before >= bound:
+    if bound and state.steps_carried + state.steps - state.steps_before >= bound:
         return Finish(node=node_id, error=f"max_steps exceeded: {bound} nodes executed")
     if node_id == graph.exit and (back := _gates(graph, state, node_id)) is not None:
         return back
@@ -126,7 +135,7 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
     decision = route(graph, ended, candidates)
     match decision:
         case Follow(edge=edge, key=key, rule=rule, reason=reason):
-            return Advance(
+            advance = Advance(
                 source=ended.node,
                 target=edge.target,
                 edge=key,
@@ -134,6 +143,7 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
                 reason=reason,
                 candidates=candidates,
             )
+            return _restart(graph, state, advance) if edge.flag("loop_restart") else advance
         case Jump(target=target, rule=rule, reason=reason):
             return Advance(
                 source=ended.node, target=target, edge="", rule=rule, reason=reason, candidates=candidates
@@ -153,6 +163,13 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
                     *_bypassed(graph, state),
                 ),
             )
+
+
+def _restart(graph: Graph, state: RunState, advance: Advance) -> Restart | Finish:
+    bound = graph.integer("default_max_visits") or MOST_RESTARTS
+    if state.restarts < bound:
+        return Restart(advance=advance)
+    return Finish(node=advance.source, error=f"the edge {advance.edge} would restart the run once more than {bound} times")
 
 
 # --- goal gates (E11) ----------------------------------------------------------------------------

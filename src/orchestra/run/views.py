@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from orchestra.run.events import (
     CheckpointSaved,
@@ -12,6 +13,7 @@ from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
     PipelinePaused,
+    PipelineRestarted,
     PipelineResumed,
     PipelineStarted,
     PipelineTaken,
@@ -33,6 +35,7 @@ class Phase(StrEnum):
     CRASHED = "crashed"
     COMPLETED = "completed"
     FAILED = "failed"
+    RESTARTED = "restarted"
 
 
 ATTENTION: tuple[Phase, ...] = (
@@ -42,6 +45,7 @@ ATTENTION: tuple[Phase, ...] = (
     Phase.RUNNING,
     Phase.FAILED,
     Phase.COMPLETED,
+    Phase.RESTARTED,
 )
 """The order of a listing: what needs a person first."""
 
@@ -63,11 +67,14 @@ class Summary:
     last_ms: int
 
 
+End: TypeAlias = PipelineCompleted | PipelineFailed | PipelineRestarted | PipelinePaused
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Newest:
     """What the newest events of a session tell; ``complete`` once nothing older is needed."""
 
-    end: PipelineCompleted | PipelineFailed | PipelinePaused | None = None
+    end: End | None = None
     node: str = ""
     steps: int = 0
     started_ms: int = 0
@@ -77,7 +84,7 @@ class Newest:
 
 def newest(events: Sequence[Recorded]) -> Newest:
     """Read a session's newest events (oldest first) for its row, as far back as its last checkpoint."""
-    end: PipelineCompleted | PipelineFailed | PipelinePaused | None = None
+    end: End | None = None
     node = ""
     last_ms = events[-1].meta.at if events else 0
     last = True
@@ -85,7 +92,7 @@ def newest(events: Sequence[Recorded]) -> Newest:
         event = recorded.event
         was_last, last = last, last and isinstance(event, PipelineTaken)
         match event:
-            case PipelineCompleted() | PipelineFailed() | PipelinePaused():
+            case PipelineCompleted() | PipelineFailed() | PipelineRestarted() | PipelinePaused():
                 end = event if was_last else end
                 node = node or event.node
             case PipelineResumed():
@@ -129,6 +136,8 @@ def phase_of(end: object, *, alive: bool) -> tuple[Phase, str]:
             return Phase.COMPLETED, "" if end.status == "success" else end.status
         case PipelineFailed():
             return Phase.FAILED, end.error
+        case PipelineRestarted():
+            return Phase.RESTARTED, f"goes on at {end.target} as {end.next_session}"
         case _ if alive:
             return Phase.RUNNING, ""
         case PipelinePaused():
@@ -141,6 +150,8 @@ def state_phase(state: RunState, *, alive: bool) -> tuple[Phase, str]:
     """The same from a folded state."""
     if state.result is not None and state.result.good:
         return Phase.COMPLETED, "" if state.result.text == "success" else state.result.text
+    if state.following is not None and state.result is not None:
+        return Phase.RESTARTED, state.result.text
     if state.result is not None:
         return Phase.FAILED, state.result.text
     if alive:
