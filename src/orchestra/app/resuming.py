@@ -13,7 +13,6 @@ from orchestra.agents.simulation import Script, Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.runs import (
     WITHOUT_AGENT,
-    Run,
     handlers,
     no_secret,
     runnable,
@@ -28,7 +27,7 @@ from orchestra.config.simulation import parse_script
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
-from orchestra.engine.runner import Runner
+from orchestra.engine.running import Run, Wiring, begin, newest_of_chain
 from orchestra.engine.sessions import find, reopen_session
 from orchestra.errors import ConfigError, CredentialsMissing, Diagnostic, Source, Undecided
 from orchestra.graph.dot import decode, parse
@@ -71,7 +70,8 @@ async def resume(
 ) -> tuple[Run, Pipeline]:
     """Take a session and make it ready to walk on from where it stands.
 
-    A session that ended well comes back with its result, and walking it does nothing. Nothing is recorded before
+    A session that was restarted stands for the one in which it goes on, which is begun where that was not done yet
+    (E14). One that ended well comes back with its result, and walking it does nothing. Nothing is recorded before
     every check has passed; what is recorded then is stored with the first batch of the walk.
 
     Raises ``SessionNotFound``, ``SessionTaken``, ``CredentialsMissing``, ``ConfigError``, ``InvalidPipeline``,
@@ -84,7 +84,7 @@ async def resume(
         redactor=Redactor(settings.secrets),
         listeners=listeners,
         origin=this_process(),
-        row=await find(store, session),
+        row=await newest_of_chain(store, await find(store, session)),
     )
     try:
         state = opened.journal.state
@@ -93,19 +93,27 @@ async def resume(
         redactor = opened.journal.redactor = Redactor(secrets)
         pipeline = await _pipeline(state, store, secrets, changes)
         script = await _script(state, store, pipeline, changes, redactor)
-        registry = handlers(Simulation(script))
+        wiring = Wiring(
+            store=store,
+            clock=clock,
+            redactor=redactor,
+            listeners=listeners,
+            origin=this_process(),
+            handlers=handlers(Simulation(script)),
+        )
         if not done:
-            runnable(pipeline.checked(), registry, pipeline.diagnostics)
+            runnable(pipeline.checked(), wiring.handlers, pipeline.diagnostics)
             await store.publish_types(*bundle())
+        if state.following is not None:
+            before, opened = opened, await begin(wiring, pipeline.checked(), opened, state.following)
+            await before.hold.release()
+            state = opened.journal.state
+        if not done:
             opened.journal.record(_resumed(pipeline, state, settings, changes))
     except BaseException:
         await opened.hold.release()
         raise
-    control = control or Control()
-    runner = Runner(
-        graph=pipeline.checked(), journal=opened.journal, handlers=registry, clock=clock, control=control
-    )
-    return Run(opened=opened, runner=runner, control=control), pipeline
+    return Run(opened=opened, graph=pipeline.checked(), wiring=wiring, control=control or Control()), pipeline
 
 
 def changed_file(state: RunState) -> str:

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
@@ -21,8 +20,10 @@ from orchestra.config.simulation import parse_script
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
-from orchestra.engine.runner import Handlers, Runner
-from orchestra.engine.sessions import Opened, Origin, open_session
+from orchestra.engine.runner import Handlers
+from orchestra.engine.running import Run as Run
+from orchestra.engine.running import Wiring
+from orchestra.engine.sessions import Origin, open_session
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
 from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
@@ -33,7 +34,6 @@ from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS, reserved
 from orchestra.run.events import PipelineStarted, WarningRaised
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, Redactor
-from orchestra.run.state import Result, RunState
 
 WITHOUT_AGENT = frozenset({"start", "exit", "conditional"})
 _ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -72,37 +72,6 @@ def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
         f"the own_keys of the handler {point.name!r} from {origin(point)} {problem}",
         fix="mend or uninstall that package",
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A session that this process runs."""
-
-    opened: Opened
-    runner: Runner
-    control: Control
-
-    @property
-    def session(self) -> str:
-        """The display id (S14)."""
-        return self.opened.session
-
-    @property
-    def context_id(self) -> int:
-        """The session's CXDB context."""
-        return self.opened.context_id
-
-    @property
-    def state(self) -> RunState:
-        """The folded state as it stands."""
-        return self.opened.journal.state
-
-    async def walk(self) -> Result | None:
-        """Run to the end, or None when it was paused; the session is let go in any case."""
-        try:
-            return await self.opened.hold.during(self.runner.walk())
-        finally:
-            await self.opened.hold.release()
 
 
 async def start(
@@ -150,8 +119,11 @@ async def start(
         version=version("orchestra-dot"),
         secrets=settings.declared,
     )
+    wiring = Wiring(
+        store=store, clock=clock, redactor=redactor, listeners=listeners, origin=this_process(), handlers=registry
+    )
     opened = await open_session(
-        store=store, clock=clock, redactor=redactor, listeners=listeners, origin=this_process(), started=started
+        store=store, clock=clock, redactor=redactor, listeners=listeners, origin=wiring.origin, started=started
     )
     for name in redactor.short:
         opened.journal.record(
@@ -160,9 +132,7 @@ async def start(
                 rule="short_secret",
             )
         )
-    control = control or Control()
-    runner = Runner(graph=graph, journal=opened.journal, handlers=registry, clock=clock, control=control)
-    return Run(opened=opened, runner=runner, control=control)
+    return Run(opened=opened, graph=graph, wiring=wiring, control=control or Control())
 
 
 def this_process() -> Origin:
@@ -227,17 +197,5 @@ def runnable(graph: Graph, registry: Handlers, known: tuple[Diagnostic, ...]) ->
                     fix="it runs: " + ", ".join(sorted(registry.by_type)),
                 )
             )
-    problems.extend(
-        Diagnostic(
-            rule="handler_missing",
-            severity=Severity.ERROR,
-            message=f"edge {edge.source} -> {edge.target} has loop_restart, which is not in this version",
-            span=edge.span_of("loop_restart", edge.span),
-            edge=(edge.source, edge.target),
-            fix="bound the loop with max_visits instead",
-        )
-        for edge in graph.edges
-        if edge.flag("loop_restart")
-    )
     if problems:
         raise InvalidPipeline((*known, *problems))

@@ -27,6 +27,7 @@ SIGNS = {
     Phase.CRASHED: ("!", RED),
     Phase.COMPLETED: ("✓", GREEN),
     Phase.FAILED: ("✗", RED),
+    Phase.RESTARTED: ("↺", GREY),
 }
 
 
@@ -92,8 +93,8 @@ def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
             "node": node,
             "status": record.status,
             "reason": record.reason,
-            "visits": record.visits,
-            "executions": record.executions,
+            "visits": record.visits - record.carried,
+            "executions": record.executions - record.carried_executions,
             "retries": retries[node],
             "duration_ms": record.duration_ms,
             "next": edges[node].target if node in edges else None,
@@ -101,6 +102,7 @@ def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
             "why": edges[node].reason if node in edges else None,
         }
         for node, record in state.nodes.items()
+        if record.here
     ]
 
 

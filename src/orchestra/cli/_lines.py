@@ -15,6 +15,7 @@ from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
     PipelinePaused,
+    PipelineRestarted,
     PipelineResumed,
     PipelineStarted,
     PipelineTaken,
@@ -71,6 +72,9 @@ class Ends:
             case PipelineResumed():
                 self.settle()
                 self.line(recorded.meta.at, "▶", GREEN, event.node, f"resumed{_because(event)}")
+            case PipelineRestarted():
+                self.settle()
+                self.line(recorded.meta.at, "↺", YELLOW, event.target, f"restarts here as {event.next_session}")
             case PipelineCompleted() | PipelineFailed() | PipelinePaused():
                 self.settle()
             case _:
@@ -160,11 +164,14 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
     """An event's subject (a node) and what there is to say about it."""
     match event:
         case PipelineStarted():
-            return "", f"{event.pipeline}" + (f": {event.goal}" if event.goal else "")
+            origin = f" ({event.why} of {event.parent})" if event.parent else ""
+            return event.begins, f"{event.pipeline}" + (f": {event.goal}" if event.goal else "") + origin
         case PipelineCompleted():
             return event.node, f"{event.status} after {counted(event.steps, 'node')} in {lasted(event.duration_ms)}"
         case PipelineFailed():
             return event.node, event.error
+        case PipelineRestarted():
+            return event.node, f"goes on at {event.target} as {event.next_session}"
         case PipelinePaused():
             return event.node, event.reason
         case PipelineResumed():

@@ -199,11 +199,12 @@ def _object(run: Run) -> dict[str, Any]:
         "nodes": {
             node: {
                 "status": record.status,
-                "visits": record.visits,
-                "executions": record.executions,
+                "visits": record.visits - record.carried,
+                "executions": record.executions - record.carried_executions,
                 "reason": record.reason,
             }
             for node, record in state.nodes.items()
+            if record.here
         },
     }
 

@@ -10,6 +10,7 @@ from orchestra.engine.holding import Holding, heard_of, take
 from orchestra.engine.journal import Journal, Listener
 from orchestra.errors import SessionNotFound, UnknownEvent
 from orchestra.ports import Clock, ContextRow, NewTurn, Store, Turn
+from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, decode, encode
 from orchestra.run.declare import BY_CLASS, changed, values
 from orchestra.run.events import (
@@ -17,6 +18,7 @@ from orchestra.run.events import (
     Meta,
     PipelineCompleted,
     PipelineFailed,
+    PipelineRestarted,
     PipelineStarted,
     PipelineTaken,
     Recorded,
@@ -51,6 +53,15 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a session is to be: its display id, its context and its mailbox, both empty so far."""
+
+    session: str
+    context_id: int
+    mailbox: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Who makes a session, for its provenance (cxdb.md 6.1)."""
 
@@ -72,11 +83,18 @@ async def open_session(
     listeners: tuple[Listener, ...],
     origin: Origin,
     started: PipelineStarted,
+    place: Place | None = None,
 ) -> Opened:
-    """Make a session and its mailbox, and record its beginning; listed once all of it is durable."""
-    session = clock.display_id()
-    mailbox = (await store.create()).context_id
-    context = (await store.create()).context_id
+    """Make a session and its mailbox, and record its beginning; listed once all of it is durable.
+
+    ``place`` is where a session begins that was named before (E14).
+    """
+    place = place or Place(
+        session=clock.display_id(),
+        mailbox=(await store.create()).context_id,
+        context_id=(await store.create()).context_id,
+    )
+    session, mailbox, context = place.session, place.mailbox, place.context_id
     hold = Holding(
         store=store,
         clock=clock,
@@ -181,21 +199,28 @@ async def _begin(
 ) -> None:
     """Record the first turn of the session, then that of its mailbox, by which it is listed, and who runs it."""
     session = hold.session
-    title = redactor.text(_title(started))
-    pipeline = f"pipeline:{started.pipeline}"
-    journal.record(
-        started,
-        metadata=_metadata(title, [pipeline, f"id:{session}", "kind:run"], origin, at),
-    )
+    title = redactor.text(_title(started.label, started.pipeline, started.goal))
+    provenance = _provenance(origin, at, started.parent_context, started.why)
+    labels = [f"pipeline:{started.pipeline}", f"id:{session}", "kind:run"]
+    journal.record(started, metadata=_metadata(title, labels, provenance))
     await journal.flush()
-    opened = SessionOpened(context=journal.context_id, pipeline=started.pipeline)
-    meta = Meta(session=session, epoch=1, sequence=1, at=at)
-    labels = [pipeline, f"id:{session}", MAILBOX, f"session:{journal.context_id}"]
-    payload = encode(meta, opened, _metadata(title, labels, origin, at))
-    declared = BY_CLASS[SessionOpened]
-    turn = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)
+    turn = mailbox_turn(journal.state, journal.context_id, origin, at, title)
     _, claim = await store.append(started.mailbox, [turn, hold.claim()])
     hold.claimed(claim)
+
+
+def mailbox_turn(state: RunState, context_id: int, origin: Origin, at: int, title: str = "") -> NewTurn:
+    """The first turn of a session's mailbox, by which the session is listed with what it comes from (S13)."""
+    title = title or _title(state.label, state.pipeline, state.goal)
+    opened = SessionOpened(context=context_id, pipeline=state.pipeline)
+    meta = Meta(session=state.session, epoch=1, sequence=1, at=at)
+    labels = [f"pipeline:{state.pipeline}", f"id:{state.session}", MAILBOX, f"session:{context_id}"]
+    if state.parent_context:
+        labels += [f"parent:{state.parent_context}", f"why:{state.why}"]
+    provenance = _provenance(origin, at, state.parent_context, state.why)
+    payload = encode(meta, opened, _metadata(title, labels, provenance))
+    declared = BY_CLASS[SessionOpened]
+    return NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)
 
 
 def _recordable(started: PipelineStarted, mailbox: int) -> PipelineStarted:
@@ -205,23 +230,24 @@ def _recordable(started: PipelineStarted, mailbox: int) -> PipelineStarted:
         for field, value in zip(BY_CLASS[PipelineStarted].fields, values(started), strict=True)
         if isinstance(value, str)
     }
-    variables = {clean(name): plain_json(value) for name, value in started.variables.items()}
+    variables: dict[str, Any] = {
+        clean(name): value if isinstance(value, BlobRef) else plain_json(value)
+        for name, value in started.variables.items()
+    }
     return changed(started, **words, variables=variables, mailbox=mailbox)
 
 
-def _title(started: PipelineStarted) -> str:
-    name = started.label or started.pipeline
-    return f"{name}: {started.goal}" if started.goal else name
+def _title(label: str, pipeline: str, goal: str) -> str:
+    name = label or pipeline
+    return f"{name}: {goal}" if goal else name
 
 
-def _metadata(title: str, labels: list[str], origin: Origin, at: int) -> Mapping[int, object]:
-    provenance = {
-        40: CLIENT_TAG,
-        41: origin.version,
-        43: origin.pid,
-        45: origin.host,
-        80: at,
-    }
+def _provenance(origin: Origin, at: int, parent: int, why: str) -> Mapping[int, object]:
+    own = {40: CLIENT_TAG, 41: origin.version, 43: origin.pid, 45: origin.host, 80: at}
+    return {1: parent, 2: why, **own} if parent else own
+
+
+def _metadata(title: str, labels: list[str], provenance: Mapping[int, object]) -> Mapping[int, object]:
     return {1: CLIENT_TAG, 2: title[:200], 3: labels, 10: provenance}
 
 
@@ -342,6 +368,10 @@ class Row:
     pipeline: str
     title: str
     created_ms: int
+    parent: int = 0
+    """Context of the session that it comes from."""
+    why: str = ""
+    """Why it comes from that one: restart, child."""
 
 
 async def rows(store: Store) -> list[Row]:
@@ -352,8 +382,8 @@ async def rows(store: Store) -> list[Row]:
 
 def _row(row: ContextRow) -> Row | None:
     labels = dict(label.split(":", 1) for label in row.labels if ":" in label)
-    context = labels.get("session", "")
-    if not (context.isascii() and context.isdigit() and len(context) < 19) or row.client_tag != CLIENT_TAG:
+    context, parent = labels.get("session", ""), labels.get("parent", "")
+    if not _number(context) or row.client_tag != CLIENT_TAG:
         return None
     return Row(
         session=labels.get("id", ""),
@@ -362,7 +392,13 @@ def _row(row: ContextRow) -> Row | None:
         pipeline=labels.get("pipeline", ""),
         title=row.title,
         created_ms=row.created_ms,
+        parent=int(parent) if _number(parent) else 0,
+        why=labels.get("why", ""),
     )
+
+
+def _number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 async def find(store: Store, name: str) -> Row:
@@ -393,6 +429,11 @@ def _near(name: str, known: list[Row]) -> str:
     return f"{guess}see them all: orchestra status"
 
 
+async def begun(store: Store, mailbox: int) -> bool:
+    """Whether a session that was named before has begun: its mailbox is the last thing that is written then."""
+    return (await store.head(mailbox)).turn_id != 0
+
+
 async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
     """A session's row of a listing: its newest turns, back to its last checkpoint, are read.
 
@@ -407,9 +448,12 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         seen = newest(events)
         if seen.complete:
             break
-    ended = isinstance(seen.end, PipelineCompleted | PipelineFailed)
+    ended = isinstance(seen.end, PipelineCompleted | PipelineFailed | PipelineRestarted)
     heard = None if ended else await heard_of(store, row.context_id, row.mailbox, now_ms)
     phase, detail = phase_of(seen.end, alive=heard is not None)
+    if isinstance(seen.end, PipelineRestarted) and not await begun(store, seen.end.next_mailbox):
+        heard = await heard_of(store, row.context_id, row.mailbox, now_ms)
+        phase, detail = Phase.CRASHED, f"its runner died before {seen.end.next_session} had begun"
     if heard is not None:
         phase = Phase.RUNNING if heard.sure else Phase.DOUBTFUL
         detail = heard.note if heard.sure else f"{heard.note}, not heard of for {heard.ago_ms // 1000} s"

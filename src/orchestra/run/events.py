@@ -48,7 +48,7 @@ class PipelineStarted:
     file: str = tag(14, "string", "where the text came from", default="")
     graph_hash: str = tag(15, "string", "BLAKE3-256 of the text, in hex")
     config_hash: str = tag(16, "string", "BLAKE3-256 of the settings in force, in hex", default="")
-    variables: Mapping[str, Json] = tag(17, "json", "variables given on the command line", default={})
+    variables: Mapping[str, ContextValue] = tag(17, "json", "variables given on the command line", default={})
     mailbox: int = tag(18, "u64", "context id of the session's mailbox")
     simulation: Text = tag(19, "text", "the simulation script, empty without one", default="")
     backend: str = tag(20, "string", "backend of the agents", default="")
@@ -91,10 +91,10 @@ class PipelineRestarted:
     node: str = tag(32, "string", "the node it ended at")
     duration_ms: int = tag(33, "u64", "from start to end, in milliseconds")
     steps: int = tag(34, "u64", "nodes executed")
-    target: str = tag(41, "string", "the node at which the next session begins")
-    next_session: str = tag(42, "string", "the next session")
-    next_context: int = tag(43, "u64", "context id of the next session")
-    next_mailbox: int = tag(44, "u64", "context id of the next session's mailbox")
+    target: str = tag(51, "string", "the node at which the next session begins")
+    next_session: str = tag(52, "string", "the next session")
+    next_context: int = tag(53, "u64", "context id of the next session")
+    next_mailbox: int = tag(54, "u64", "context id of the next session's mailbox")
 
 
 @event("PipelineLifecycle")

@@ -29,6 +29,7 @@ def _counts(graph: Graph, node: str, record: NodeRecord) -> dict[str, Any]:
         "executions": record.executions,
         "first_step": record.first_step,
         "carried": record.visits,
+        "carried_executions": record.executions,
     }
     if node in graph.nodes and graph.nodes[node].flag("goal_gate"):
         counts |= {"status": record.status, "reason": record.reason}

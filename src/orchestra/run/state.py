@@ -48,7 +48,7 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
     """What is known of one node: visits, executions in all, retries of the last visit, the last outcome.
 
     Visits and executions count from the first session of a chain of restarts on; ``carried`` are the visits of the
-    sessions before this one (E35).
+    sessions before this one, ``carried_executions`` their executions (E35).
     """
 
     visits: int = 0
@@ -60,6 +60,7 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
     ended_ms: int = 0
     duration_ms: int = 0
     carried: int = 0
+    carried_executions: int = 0
 
     @property
     def here(self) -> bool:
@@ -337,6 +338,7 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
         ended_ms=old.ended_ms,
         duration_ms=old.duration_ms,
         carried=old.carried,
+        carried_executions=old.carried_executions,
     )
     entered = stage.entered_ms if stage is not None and same_visit else meta.at
     return {
@@ -390,6 +392,7 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         ended_ms=meta.at,
         duration_ms=old.duration_ms + event.duration_ms,
         carried=old.carried,
+        carried_executions=old.carried_executions,
     )
     ended = Ended(
         node=event.node,

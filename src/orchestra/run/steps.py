@@ -169,7 +169,9 @@ def _restart(graph: Graph, state: RunState, advance: Advance) -> Restart | Finis
     bound = graph.integer("default_max_visits") or MOST_RESTARTS
     if state.restarts < bound:
         return Restart(advance=advance)
-    return Finish(node=advance.source, error=f"the edge {advance.edge} would restart the run once more than {bound} times")
+    return Finish(
+        node=advance.source, error=f"the edge {advance.edge} would restart the run once more than {bound} times"
+    )
 
 
 # --- goal gates (E11) ----------------------------------------------------------------------------
