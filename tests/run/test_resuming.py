@@ -10,7 +10,7 @@ from orchestra.agents.simulation import Scripted
 from orchestra.engine.control import Control
 from orchestra.engine.sessions import load, load_state
 from orchestra.ports import Scope
-from orchestra.run.events import PipelineResumed, StageFailed, StageStarted
+from orchestra.run.events import PipelineResumed, PipelineTaken, StageFailed, StageStarted
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.resuming import MOST_RECOVERIES, resumption
 from orchestra.run.state import dump
@@ -117,7 +117,11 @@ async def test_what_was_cut_off_may_count_as_failed_instead() -> None:
 async def test_time_in_which_nobody_ran_it_is_not_counted() -> None:
     session = await cut(LINE, "b")
     session.clock.now += 1_000_000
-    later = await again(session)
+    taken = await resumed(session)
+    taken.journal.record(PipelineTaken(holder="test"))
+    await taken.journal.flush()
+    taken.clock.now += 1_000_000
+    later = await again(taken)
     assert later.state.nodes["b"].duration_ms == 0
     assert later.events[-1].duration_ms == 0  # type: ignore[union-attr]
 

@@ -71,8 +71,8 @@ async def resume(
     """Take a session and make it ready to walk on from where it stands.
 
     A session that was restarted stands for the one in which it goes on, which is begun where that was not done yet
-    (E14). One that ended well comes back with its result, and walking it does nothing. Nothing is recorded before
-    every check has passed; what is recorded then is stored with the first batch of the walk.
+    (E14). One that ended well comes back with its result, and walking it does nothing. That the session is taken
+    is recorded at once (S16), how it goes on when every check has passed, with the first batch of the walk.
 
     Raises ``SessionNotFound``, ``SessionTaken``, ``CredentialsMissing``, ``ConfigError``, ``InvalidPipeline``,
     ``Undecided`` and ``StoreError``.

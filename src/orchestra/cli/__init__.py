@@ -13,6 +13,7 @@ COMMANDS = {
     "run": "orchestra.cli.run:run",
     "compile": "orchestra.cli.compile:compile_",
     "resume": "orchestra.cli.resume:resume",
+    "attach": "orchestra.cli.attach:attach",
     "status": "orchestra.cli.status:status",
     "show": "orchestra.cli.show:show",
     "log": "orchestra.cli.log:log",

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, GREY, RED, YELLOW
+from orchestra.cli._stores import aimed
 from orchestra.cli._terminal import complain, fit, lasted, one_line, padded, room, say
 from orchestra.engine.gaps import Gap, Legible, legible
 from orchestra.engine.sessions import Row, event_of, find, summarize
@@ -19,6 +20,9 @@ from orchestra.ports import Store, Turn
 from orchestra.run.events import EdgeSelected, Recorded, StageRetrying
 from orchestra.run.state import RunState, fold
 from orchestra.run.views import Phase, Summary
+
+ALIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
+"""Somebody runs the session, or may."""
 
 SIGNS = {
     Phase.RUNNING: ("▶", GREEN),
@@ -73,7 +77,7 @@ async def show_one(store: Store, name: str, *, detail: bool, aim: str, as_json: 
     nodes = _nodes(state, events)
     if as_json:
         more = {"nodes": nodes, "unreadable": gaps} if detail else {}
-        say_json({**asdict(summary), **more}, indent=2)
+        say_json({**as_json_of(summary), **more}, indent=2)
         return 0
     _say_summary(summary, colour)
     if detail:
@@ -81,7 +85,26 @@ async def show_one(store: Store, name: str, *, detail: bool, aim: str, as_json: 
     if gaps:
         complain(f"{counted(len(gaps), 'turn')} cannot be read, so what was in them is not told here")
     say(f"  every event: orchestra log{aim} {summary.session}")
+    following = going_on(summary)
+    if following:
+        say(f"  {'watch' if summary.phase in ALIVE else 'go on'}: {aimed(following, aim)}")
     return 0
+
+
+def going_on(summary: Summary) -> str:
+    """The command that goes on with a session; empty for one that has reached its goal."""
+    match summary.phase:
+        case Phase.RUNNING | Phase.DOUBTFUL:
+            return f"orchestra attach {summary.session}"
+        case Phase.COMPLETED:
+            return ""
+        case _:
+            return f"orchestra resume {summary.session}"
+
+
+def as_json_of(summary: Summary) -> dict[str, Any]:
+    """A session's row as plain data."""
+    return {**asdict(summary), "next": going_on(summary)}
 
 
 def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestra.cli._terminal import clock_time, laid_out, lasted, one_line
-from orchestra.graph.model import Graph
 from orchestra.graph.report import counted, paint
 from orchestra.run.events import (
     CheckpointSaved,
@@ -151,10 +150,9 @@ def _resumed(event: PipelineResumed) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def headline(session: str, graph: Graph, colour: bool) -> str:
+def headline(session: str, title: str, colour: bool) -> str:
     """The first line of a run: it names the session."""
-    goal = f": {graph.goal}" if graph.goal else ""
-    return f"session {paint(session, BOLD, colour)}  {one_line(f'{graph.label}{goal}', 200)}"
+    return f"session {paint(session, BOLD, colour)}  {one_line(title, 200)}"
 
 
 # --- every event in one line, for `log` ----------------------------------------------------------

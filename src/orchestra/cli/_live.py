@@ -17,13 +17,16 @@ from rich.console import Console
 from rich.live import Live as Below
 from rich.text import Text
 
-from orchestra.app.pipelines import Pipeline
-from orchestra.app.runs import Run
 from orchestra.cli._lines import Ends, headline
 from orchestra.cli._terminal import in_foreground, laid_out, lasted, mute, one_line, width, writable
 from orchestra.run.events import Recorded, StageRetrying, StageStarted
 
 _FRAMES = "|/-\\"
+
+
+def _when(recorded: Recorded) -> float:
+    """When it happened, by the monotonic clock: what is told may have happened long ago."""
+    return time.monotonic() - max(0.0, time.time() - recorded.meta.at / 1000)
 
 
 class _Screen:
@@ -75,9 +78,9 @@ class Live:
         )
         self._ends = Ends(write=self._print, colour=colour, width=width(sys.stdout), times=False, verbose=verbose)
 
-    def opened(self, run: Run, pipeline: Pipeline) -> None:
+    def opened(self, session: str, title: str) -> None:
         """Name the session and put the view up."""
-        self._print(headline(run.session, pipeline.checked(), self._colour))
+        self._print(headline(session, title, self._colour))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._suspend)
         self._quiet_keys()
         self._screen.start()
@@ -87,9 +90,9 @@ class Live:
         self._ends.width = self._console.width
         event = recorded.event
         if isinstance(event, StageStarted):
-            self._working, self._waiting, self._since = event, None, time.monotonic()
+            self._working, self._waiting, self._since = event, None, _when(recorded)
         elif isinstance(event, StageRetrying):
-            self._waiting, self._since = event, time.monotonic()
+            self._waiting, self._since = event, _when(recorded)
         self._ends.tell(recorded)
 
     def note(self, text: str) -> None:

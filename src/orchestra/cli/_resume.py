@@ -8,7 +8,8 @@ from pathlib import Path
 from orchestra.app.pipelines import Pipeline, read
 from orchestra.app.resuming import Changes, changed_file, resume
 from orchestra.app.runs import Run
-from orchestra.cli._run import Shown, walk_shown
+from orchestra.cli._ended import Shown
+from orchestra.cli._run import walk_shown
 from orchestra.cli._stores import aimed, hint, settings_for, there
 from orchestra.cli._terminal import complain, one_line
 from orchestra.cli._views import tell_reader
@@ -21,7 +22,7 @@ from orchestra.ports import Store
 
 
 def resume_session(
-    session: str, *, graph: Path | None, simulate: Path | None, interrupted: str, shown: Shown
+    session: str, *, graph: Path | None, simulate: Path | None, interrupted: str, detach: bool, shown: Shown
 ) -> int:
     """Go on, and say how it ended; the exit code (C2)."""
     settings = settings_for(shown.store, shown.config, str(graph) if graph is not None else "-")
@@ -34,15 +35,15 @@ def resume_session(
     script = read_script(simulate) if simulate is not None else None
     changes = Changes(graph=source, found=found, simulation=script, interrupted=interrupted)
     try:
-        return _walk(session, changes, settings, shown)
+        return _walk(session, changes, settings, shown, detach=detach)
     except Undecided as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
         decided = Changes(graph=source, found=found, simulation=script, interrupted=_asked(error))
-    return _walk(session, decided, settings, shown)
+    return _walk(session, decided, settings, shown, detach=detach)
 
 
-def _walk(session: str, changes: Changes, settings: Settings, shown: Shown) -> int:
+def _walk(session: str, changes: Changes, settings: Settings, shown: Shown, *, detach: bool) -> int:
     async def go_on(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
         run, pipeline = await resume(
             session, store=store, settings=settings, changes=changes, listeners=listeners, control=control
@@ -50,7 +51,7 @@ def _walk(session: str, changes: Changes, settings: Settings, shown: Shown) -> i
         _say_of(run, changes, hint(settings, shown.store), heard=not shown.quiet and not shown.json)
         return run, pipeline
 
-    return walk_shown(shown, settings, go_on)
+    return walk_shown(shown, settings, go_on, detach=detach)
 
 
 def _say_of(run: Run, changes: Changes, aim: str, *, heard: bool) -> None:

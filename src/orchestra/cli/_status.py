@@ -7,20 +7,26 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import TypeAlias
 
-from orchestra.cli._detail import SIGNS, show_one, summary_of
+from orchestra.cli._detail import ALIVE, SIGNS, as_json_of, going_on, show_one, summary_of
 from orchestra.cli._json import say_json
-from orchestra.cli._stores import exists, hint, reading, settings_for
+from orchestra.cli._stores import aimed, exists, hint, reading, settings_for, there
 from orchestra.cli._terminal import coloured, fit, lasted, one_line, padded, room, say
 from orchestra.config.settings import Settings
-from orchestra.engine.sessions import rows
+from orchestra.engine.sessions import Row, find, rows
 from orchestra.graph.report import columns, paint
 from orchestra.ports import Store
-from orchestra.run.views import ATTENTION, Summary
+from orchestra.run.views import ATTENTION, Phase, Summary
 
-_PIPELINE, _NODE, _WHY = 2, 3, 7
+WATCH_SECONDS = 1.0
+"""How often what is shown is looked up again."""
+
+Known: TypeAlias = dict[int, tuple[int, Summary]]
+"""Sessions as they were last seen, by context: the newest turn then, and the row."""
+
+_PIPELINE, _NODE, _WHY = 2, 3, 8
 """The columns that give way where a terminal is narrow."""
 
 
@@ -44,11 +50,69 @@ def show_status(
     )
 
 
+def watch_status(
+    session: str | None, *, detail: bool, store: str | None, config: Path | None, as_json: bool, color: str
+) -> int:
+    """Print the list, or one session, again whenever it has changed: until it ends, or for good. On a terminal it
+    stays in its place."""
+    settings = settings_for(store, config)
+    colour = coloured(color, sys.stdout)
+    there(settings, session or "last")
+    aim = hint(settings, store)
+
+    async def one(opened: Store) -> int:
+        row, last = await find(opened, session or "last"), None
+        while True:
+            summary = await summary_of(opened, row)
+            if summary != last:
+                _home()
+                await show_one(opened, row.session, detail=detail, aim=aim, as_json=as_json, colour=colour)
+            if summary.phase not in ALIVE:
+                return 0
+            last = summary
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def every(opened: Store) -> int:
+        known: Known = {}
+        last: list[Summary] = []
+        while True:
+            found = [await _remembered(opened, row, known) for row in await rows(opened)]
+            if found != last or sys.stdout.isatty():
+                _home()
+                _say_list(list(found), settings, store, as_json, colour)
+            last = found
+            await asyncio.sleep(WATCH_SECONDS)
+
+    return asyncio.run(reading(settings, every if session is None else one, session or "", flag=store))
+
+
+async def _remembered(store: Store, row: Row, known: Known) -> Summary:
+    """A session's row, looked up again only where it may have changed: one that has ended stays as it is."""
+    head = (await store.head(row.context_id)).turn_id
+    before = known.get(row.context_id)
+    if before is not None and before[0] == head and before[1].phase in (Phase.COMPLETED, Phase.FAILED):
+        return before[1]
+    summary = await summary_of(store, row)
+    known[row.context_id] = head, summary
+    return summary
+
+
+def _home() -> None:
+    """Begin again at the top of a terminal; elsewhere what was said stays."""
+    if sys.stdout.isatty():
+        sys.stdout.write("\x1b[H\x1b[J")
+
+
 def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) -> int:
     found = asyncio.run(reading(settings, _summaries, flag=store)) if exists(settings) else []
+    _say_list(found, settings, store, as_json, colour)
+    return 0
+
+
+def _say_list(found: list[Summary], settings: Settings, store: str | None, as_json: bool, colour: bool) -> None:
     found.sort(key=lambda s: (ATTENTION.index(s.phase), -s.last_ms))
     if as_json:
-        say_json({"sessions": [asdict(summary) for summary in found]}, indent=2)
+        say_json({"sessions": [as_json_of(summary) for summary in found]}, indent=2)
     elif not found:
         say(
             "a store in memory keeps no sessions"
@@ -58,12 +122,14 @@ def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) ->
         say("  start one: orchestra run FILE.dot")
     else:
         shown = found[: _most()]
-        _table(shown, colour)
         aim = hint(settings, store)
+        _table(shown, aim, colour)
         if len(shown) < len(found):
             say(f"  and {len(found) - len(shown)} more: orchestra status{aim} | less")
         say(f"  look closer: orchestra status{aim} {found[0].session} --detail")
-    return 0
+        following = going_on(found[0])
+        if following:
+            say(f"  {'watch' if found[0].phase in ALIVE else 'go on'}: {aimed(following, aim)}")
 
 
 async def _summaries(store: Store) -> list[Summary]:
@@ -75,11 +141,11 @@ def _most() -> int | None:
     return max(shutil.get_terminal_size().lines - 5, 5) if sys.stdout.isatty() else None
 
 
-def _table(found: Sequence[Summary], colour: bool) -> None:
+def _table(found: Sequence[Summary], aim: str, colour: bool) -> None:
     now = time.time() * 1000
     fits = room()
-    heads = ("SESSION", "STATE", "PIPELINE", "NODE", "NODES RUN", "TURNS", "AGE", "WHY")
-    lines = [_cells(summary, now) for summary in found]
+    heads = ("SESSION", "STATE", "PIPELINE", "NODE", "NODES RUN", "TURNS", "AGE", "GO ON BY", "WHY")
+    lines = [_cells(summary, aim, now) for summary in found]
     keep = _columns(fits)
     widths = {c: max(columns(line[c]) for line in (heads, *lines)) for c in keep}
     _shrink(widths, fits)
@@ -104,14 +170,16 @@ def _shrink(widths: dict[int, int], fits: int) -> None:
 
 
 def _columns(room: int) -> tuple[int, ...]:
+    if room >= 130:
+        return (0, 1, 2, 3, 4, 5, 6, 7, 8)
     if room >= 90:
-        return (0, 1, 2, 3, 4, 5, 6, 7)
+        return (0, 1, 2, 3, 4, 5, 6, 8)
     if room >= 64:
-        return (0, 1, 2, 3, 6, 7)
+        return (0, 1, 2, 3, 6, 8)
     return (0, 1, 2, 6)
 
 
-def _cells(summary: Summary, now: float) -> tuple[str, ...]:
+def _cells(summary: Summary, aim: str, now: float) -> tuple[str, ...]:
     sign, _tone = SIGNS[summary.phase]
     return (
         summary.session,
@@ -121,6 +189,7 @@ def _cells(summary: Summary, now: float) -> tuple[str, ...]:
         str(summary.steps),
         str(summary.turns),
         _age(now - summary.last_ms) if summary.last_ms else "",
+        aimed(going_on(summary), aim),
         one_line(summary.detail, 400),
     )
 

@@ -6,8 +6,6 @@ import os
 import sys
 from typing import Protocol
 
-from orchestra.app.pipelines import Pipeline
-from orchestra.app.runs import Run
 from orchestra.cli._json import SCHEMA, say_json
 from orchestra.cli._lines import Ends, headline
 from orchestra.cli._terminal import Unread, Unwritable, complain, in_foreground, mute, say, width
@@ -18,7 +16,7 @@ from orchestra.run.events import Recorded
 class View(Protocol):
     """What shows a run while it goes on."""
 
-    def opened(self, run: Run, pipeline: Pipeline) -> None:
+    def opened(self, session: str, title: str) -> None:
         """The session exists; nothing has been done yet."""
 
     def tell(self, recorded: Recorded) -> None:
@@ -69,10 +67,10 @@ class Plain:
         self._quiet = quiet
         self._ends = Ends(write=tell_reader, colour=colour, width=width(sys.stdout), times=True, verbose=verbose)
 
-    def opened(self, run: Run, pipeline: Pipeline) -> None:
+    def opened(self, session: str, title: str) -> None:
         """Name the session."""
         if not self._quiet:
-            tell_reader(headline(run.session, pipeline.checked(), self._colour))
+            tell_reader(headline(session, title, self._colour))
 
     def tell(self, recorded: Recorded) -> None:
         """A line where a node ended."""
@@ -98,7 +96,7 @@ class JsonLines:
         self._stream = stream
         self._first = True
 
-    def opened(self, run: Run, pipeline: Pipeline) -> None:
+    def opened(self, session: str, title: str) -> None:
         """Nothing: the first event has named the session."""
 
     def tell(self, recorded: Recorded) -> None:

@@ -29,6 +29,9 @@ def resume(
             show_default=False,
         ),
     ] = "",
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Run in the background; orchestra attach watches it.")
+    ] = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -46,8 +49,8 @@ def resume(
     it had is missing; 5: it asks what becomes of a node that was cut off; 8: another process runs it;
     9: there is no such session; 130: paused by an interrupt.
     """
+    from orchestra.cli._ended import Shown
     from orchestra.cli._resume import resume_session
-    from orchestra.cli._run import Shown
 
     if quiet and verbose:
         raise typer.BadParameter("-q and -v say the opposite of one another; name one")
@@ -62,4 +65,6 @@ def resume(
         verbose=verbose,
         color=color,
     )
-    raise typer.Exit(resume_session(session, graph=graph, simulate=simulate, interrupted=interrupted, shown=shown))
+    raise typer.Exit(
+        resume_session(session, graph=graph, simulate=simulate, interrupted=interrupted, detach=detach, shown=shown)
+    )

@@ -19,6 +19,9 @@ def run(
         Path | None, typer.Option("--simulate", metavar="FILE", help="What nodes answer, as a YAML script.")
     ] = None,
     label: Annotated[str, typer.Option("--label", help="A name for this run.", show_default=False)] = "",
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Run in the background; orchestra attach watches it.")
+    ] = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -35,7 +38,8 @@ def run(
     Exit code 0: it reached its goal; 1: it failed; 2: usage or settings; 3: the pipeline is not valid;
     6: the store cannot be used; 7: it is full; 130: paused by an interrupt.
     """
-    from orchestra.cli._run import Options, Shown, run_pipeline
+    from orchestra.cli._ended import Shown
+    from orchestra.cli._run import Options, run_pipeline
 
     if quiet and verbose:
         raise typer.BadParameter("-q and -v say the opposite of one another; name one")
@@ -44,6 +48,7 @@ def run(
         variables=tuple(variables or ()),
         simulate=simulate,
         label=label,
+        detach=detach,
         shown=Shown(
             store=store,
             config=config,

@@ -20,12 +20,14 @@ def status(
         ),
     ] = None,
     detail: Annotated[bool, typer.Option("--detail", help="Every node, and why each edge was taken.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it, until it ends or Ctrl-C.")] = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
     color: Colour = "auto",
 ) -> None:
     """List the sessions, what needs attention first; or show one."""
-    from orchestra.cli._status import show_status
+    from orchestra.cli._status import show_status, watch_status
 
-    raise typer.Exit(show_status(session, detail=detail, store=store, config=config, as_json=as_json, color=color))
+    show = watch_status if watch else show_status
+    raise typer.Exit(show(session, detail=detail, store=store, config=config, as_json=as_json, color=color))

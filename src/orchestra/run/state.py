@@ -201,7 +201,7 @@ def evolve(state: RunState, recorded: Recorded) -> RunState:
     Events of a runner that has been replaced, and repeats of one already seen, change nothing (S16).
     """
     meta, event = recorded.meta, recorded.event
-    if not _news(meta, state):
+    if not current(meta, state):
         return state
     changes = _changes(state, meta, event)
     changes["epoch"] = meta.epoch
@@ -238,7 +238,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case WarningRaised():
             return {"warnings": state.warnings + 1}
         case PipelineTaken():
-            return {"paused": state.paused}
+            return {"paused": state.paused, **_idle(state, meta)}
         case SessionOpened() | RunnerClaimed() | RunnerReleased() | RunnerAsked():
             return {}
 
@@ -298,8 +298,7 @@ def _finished(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
 
 def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, Any]:
     """A runner goes on: after a failure at the node it names, else where the run stood."""
-    idle = max(0, meta.at - state.at)
-    changes: dict[str, Any] = {"idle_ms": state.idle_ms + idle}
+    changes = _idle(state, meta)
     if event.dot:
         changes |= {"dot": event.dot, "file": event.file, "graph_hash": event.graph_hash}
     if event.simulation:
@@ -310,8 +309,7 @@ def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, A
         changes |= {"result": None, "ended": None, "next_node": event.node}
     elif state.stage is not None:
         changes["stage"] = replace(
-            state.stage,
-            entered_ms=state.stage.entered_ms + idle,
+            changes.get("stage") or state.stage,
             again=event.again,
             recoveries=event.recovery,
             refused=event.refused,
@@ -321,6 +319,15 @@ def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, A
         changes["granted"] = {**state.granted, event.node: visits + 1}
     elif event.granted == "steps":
         changes["steps_before"] = state.steps_carried + state.steps
+    return changes
+
+
+def _idle(state: RunState, meta: Meta) -> dict[str, Any]:
+    """Nobody ran it since its last event: that time counts for no duration."""
+    idle = max(0, meta.at - state.at)
+    changes: dict[str, Any] = {"idle_ms": state.idle_ms + idle}
+    if state.stage is not None:
+        changes["stage"] = replace(state.stage, entered_ms=state.stage.entered_ms + idle)
     return changes
 
 
@@ -475,7 +482,7 @@ def fold(events: Iterable[Recorded], state: RunState = NEW) -> RunState:
     """
     for recorded in events:
         event = recorded.event
-        if isinstance(event, CheckpointSaved) and event.state is not None and _news(recorded.meta, state):
+        if isinstance(event, CheckpointSaved) and event.state is not None and current(recorded.meta, state):
             if whole_reference(event) is None:
                 state = load(event.state)
             elif not state.sequence:
@@ -494,7 +501,7 @@ def whole_reference(event: CheckpointSaved) -> BlobRef | None:
     return found if isinstance(found, BlobRef) else None
 
 
-def _news(meta: Meta, state: RunState) -> bool:
+def current(meta: Meta, state: RunState) -> bool:
     """Whether an event is neither a replaced runner's nor a repeat (S16)."""
     return meta.epoch > state.epoch or (meta.epoch == state.epoch and meta.sequence > state.sequence)
 

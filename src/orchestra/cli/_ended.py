@@ -1,0 +1,107 @@
+"""How a session ended, or where it stands: the last lines of every command that shows one (C2, C4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestra.cli._errors import FAILED, INTERRUPTED
+from orchestra.cli._json import say_json
+from orchestra.cli._lines import GREEN, RED, YELLOW
+from orchestra.cli._stores import hint
+from orchestra.cli._terminal import lasted, one_line, room
+from orchestra.cli._views import tell_reader
+from orchestra.config.settings import Settings
+from orchestra.graph.report import counted, paint, wrap
+from orchestra.run.state import RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Which store a session is in, and how it is shown."""
+
+    store: str | None
+    config: Path | None
+    json: str
+    plain: bool
+    quiet: bool
+    verbose: bool
+    color: str
+
+
+def say_ended(
+    shown: Shown, settings: Settings, session: str, context_id: int, state: RunState, colour: bool
+) -> int:
+    """Say how it ended, and what comes next; the exit code (C2)."""
+    result = state.result
+    code = INTERRUPTED if result is None else 0 if result.good else FAILED
+    if shown.json == "object":
+        status = result.status if result is not None else "paused" if state.paused else "crashed"
+        detail = result.text if result is not None else state.paused
+        told = as_object(session, context_id, state)
+        say_json({**told, "status": status, "detail": detail, "exit_code": code}, indent=2)
+    elif not shown.json:
+        for line in (*_last_lines(state, colour), *_next(settings, shown.store, session, state)):
+            tell_reader(line)
+    return code
+
+
+def as_object(session: str, context_id: int, state: RunState) -> dict[str, Any]:
+    """A session as one object of JSON."""
+    result = state.result
+    return {
+        "session": session,
+        "context": context_id,
+        "pipeline": state.pipeline,
+        "node": _at(state) if result is None else result.node,
+        "steps": state.steps,
+        "duration_ms": _took(state),
+        "nodes": {
+            node: {
+                "status": record.status,
+                "visits": record.visits - record.carried,
+                "executions": record.executions - record.carried_executions,
+                "reason": record.reason,
+            }
+            for node, record in state.nodes.items()
+            if record.here
+        },
+    }
+
+
+def _took(state: RunState) -> int:
+    """Milliseconds that somebody was running it."""
+    return max(0, (state.at if state.result is None else state.result.ended_ms) - state.started_ms - state.idle_ms)
+
+
+def _at(state: RunState) -> str:
+    return state.stage.node if state.stage is not None else state.next_node
+
+
+def _last_lines(state: RunState, colour: bool) -> list[str]:
+    result = state.result
+    took = f"{counted(state.steps, 'node')} in {lasted(_took(state))}"
+    if result is None:
+        word, tone = ("paused", YELLOW) if state.paused else ("crashed", RED)
+        text = (
+            f"before {_at(state) or 'it began'}" if state.stage is None else f"at {_at(state)}, which was not done"
+        )
+        more = [f"  {took}; everything up to there is recorded"]
+        text = f"{text} ({state.paused or 'its runner is gone'})"
+    elif result.good:
+        word, tone = "completed", GREEN
+        text, more = took + ("" if result.text == "success" else f"  {result.text}"), []
+    else:
+        word, tone = "failed", RED
+        text, more = f"at {result.node}: {one_line(result.text, 600)}", [f"  {took}"]
+    first = "\n".join(wrap(f"{word}  ", text, room(), "  "))
+    return [first.replace(word, paint(word, tone, colour), 1), *more]
+
+
+def _next(settings: Settings, flag: str | None, session: str, state: RunState) -> list[str]:
+    if settings.place == "memory":
+        return ["  nothing was kept: the store was in memory"]
+    aim = hint(settings, flag)
+    on = [] if state.result is not None and state.result.good else [f"  go on: orchestra resume{aim} {session}"]
+    return [f"  look: orchestra status{aim} {session} --detail", *on]
