@@ -209,6 +209,9 @@ class Scope(Protocol):
     def response(self, text: str) -> None:
         """Record the agent's whole answer; it becomes ``last_response`` and ``responses.<node>``."""
 
+    def spend(self, *, tokens_in: int = 0, tokens_out: int = 0, cost_micros: int = 0) -> None:
+        """Count what a model read and wrote, in tokens, and what it cost, in millionths of a dollar (E35)."""
+
     async def resolve(self, value: ContextValue) -> Json:
         """A context value, its reference resolved (engine.md 2)."""
 

@@ -206,3 +206,17 @@ async def test_a_session_whose_successor_never_began_counts_as_crashed() -> None
     again, _pipeline = await resume(row.session, store=inner, settings=SETTINGS, clock=Later())
     assert (await again.walk()) is not None
     assert (await summarize(inner, row, START_MS)).phase is Phase.RESTARTED
+
+
+async def test_tokens_and_cost_count_over_retries_and_restarts() -> None:
+    script = """nodes:
+      plan: [{tokens_in: 100, tokens_out: 10, cost: 0.5}]
+      build: [{status: fail, tokens_in: 1}, {tokens_in: 2}]
+      review: [{status: fail}, {text: good}]
+    """
+    store = MemoryStore()
+    run = await begun(store, LOOP.replace("retry_target=build", "max_retries=1"), script)
+    await run.walk()
+    first, second = await chain(store)
+    assert (first.spent.tokens_in, first.spent.cost_micros) == (103, 500_000)
+    assert (second.spent.tokens_in, second.spent.tokens_out, second.spent.cost_micros) == (205, 20, 1_000_000)

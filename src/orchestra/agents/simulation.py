@@ -15,7 +15,8 @@ from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scripted:
-    """One scripted result. ``delay`` is in seconds; ``error`` is raised as an exception would be."""
+    """One scripted result. ``delay`` is in seconds; ``error`` is raised as an exception would be; tokens and cost
+    (in dollars) are counted as a model's."""
 
     status: str = "success"
     text: str | None = None
@@ -27,6 +28,9 @@ class Scripted:
     failure_class: str = ""
     delay: float = 0.0
     error: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
 
 
 Script = Mapping[str, tuple[Scripted, ...]]
@@ -52,6 +56,9 @@ class Simulation:
         result = results[min(task.scope.execution, len(results)) - 1]
         if result.delay:
             await task.scope.sleep(result.delay)
+        task.scope.spend(
+            tokens_in=result.tokens_in, tokens_out=result.tokens_out, cost_micros=round(result.cost * 1_000_000)
+        )
         if result.error:
             raise SimulatedError(result.error)
         task.scope.response(canned if result.text is None else result.text)

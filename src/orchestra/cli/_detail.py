@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from msgspec import to_builtins
+
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli._stores import aimed
@@ -76,7 +78,7 @@ async def show_one(store: Store, name: str, *, detail: bool, aim: str, as_json: 
     state = fold(events)
     nodes = _nodes(state, events)
     if as_json:
-        more = {"nodes": nodes, "unreadable": gaps} if detail else {}
+        more = {"nodes": nodes, "spent": to_builtins(state.spent), "unreadable": gaps} if detail else {}
         say_json({**as_json_of(summary), **more}, indent=2)
         return 0
     _say_summary(summary, colour)
@@ -162,8 +164,18 @@ def _say_nodes(state: RunState, nodes: Sequence[Mapping[str, Any]], colour: bool
     retries = sum(item["retries"] for item in nodes)
     told = [f"{counted(state.steps, 'node')} run", counted(executions, "execution")]
     told += [counted(retries, "retry", "retries")] if retries else []
+    told += _spent(state)
     say("\n".join(wrap("  total: ", ", ".join([*told, f"{lasted(total)} at work"]), room(), "    ")))
     say()
+
+
+def _spent(state: RunState) -> list[str]:
+    """Tokens and cost of the session and of those that it comes from or started (E35)."""
+    spent = state.spent
+    if not (spent.tokens_in or spent.tokens_out or spent.cost_micros):
+        return []
+    since = " since the first session" if state.restarts else ""
+    return [f"{spent.tokens_in} tokens in, {spent.tokens_out} out", f"${spent.cost_micros / 1e6:.2f}{since}"]
 
 
 def _told(item: Mapping[str, Any]) -> str:

@@ -124,6 +124,18 @@ def _delay(value: Any) -> float:
     return found
 
 
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
+        raise ValueError("a number of tokens is wanted, such as 1200")
+    return value
+
+
+def _cost(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        raise ValueError("an amount in dollars is wanted, such as 0.25")
+    return float(value)
+
+
 def _class(value: Any) -> str:
     if value not in list(FailureClass):
         raise ValueError(f"one of {', '.join(FailureClass)} is wanted")
@@ -141,4 +153,7 @@ _KEYS: Mapping[str, Callable[[Any], Any]] = {
     "failure_class": _class,
     "delay": _delay,
     "error": _text,
+    "tokens_in": _count,
+    "tokens_out": _count,
+    "cost": _cost,
 }

@@ -180,6 +180,9 @@ class Runner:
                 failure_reason=outcome.failure_reason or outcome.notes,
                 failure_class=outcome.failure_class.value if outcome.failure_class else "",
                 delay_ms=delay,
+                tokens_in=stage.spent.tokens_in,
+                tokens_out=stage.spent.tokens_out,
+                cost_micros=stage.spent.cost_micros,
             )
         )
 
@@ -204,6 +207,9 @@ class Runner:
                 failure_class=outcome.failure_class.value if outcome.failure_class else "",
                 edge=outcome.edge,
                 duration_ms=max(0, duration),
+                tokens_in=stage.spent.tokens_in,
+                tokens_out=stage.spent.tokens_out,
+                cost_micros=stage.spent.cost_micros,
             )
         return StageCompleted(
             node=step.node,
@@ -220,6 +226,9 @@ class Runner:
             notes=outcome.notes,
             edge=outcome.edge,
             duration_ms=max(0, duration),
+            tokens_in=stage.spent.tokens_in,
+            tokens_out=stage.spent.tokens_out,
+            cost_micros=stage.spent.cost_micros,
         )
 
     def _refuse(self, step: Refuse) -> None:

@@ -19,6 +19,7 @@ from orchestra.run.events import ContextValue, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.secrets import Redactor
+from orchestra.run.state import Spent
 from orchestra.run.steps import Execute
 
 _TERMINAL = (
@@ -42,7 +43,7 @@ WORDS = 4096
 class Stage:
     """What a handler gets of its session (the ``Scope`` port), and what it left behind when it ended."""
 
-    __slots__ = ("_clock", "_journal", "_step", "prompted", "responded")
+    __slots__ = ("_clock", "_journal", "_step", "prompted", "responded", "spent")
 
     def __init__(self, journal: Journal, step: Execute, clock: Clock) -> None:
         self._journal = journal
@@ -50,6 +51,7 @@ class Stage:
         self._clock = clock
         self.prompted = ""
         self.responded = ""
+        self.spent = Spent()
 
     @property
     def visit(self) -> int:
@@ -89,6 +91,10 @@ class Stage:
     def response(self, text: str) -> None:
         """Record the agent's whole answer."""
         self.responded = clean(text)
+
+    def spend(self, *, tokens_in: int = 0, tokens_out: int = 0, cost_micros: int = 0) -> None:
+        """Count what a model read, wrote and cost."""
+        self.spent = self.spent.plus(tokens_in, tokens_out, cost_micros)
 
     async def resolve(self, value: ContextValue) -> Json:
         """A context value, its reference resolved."""

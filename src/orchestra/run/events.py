@@ -164,6 +164,9 @@ class StageCompleted:
     notes: str = tag(22, "string", "the handler's remark", default="")
     edge: str = tag(25, "string", "the edge that the handler chose", default="")
     duration_ms: int = tag(26, "u64", "in milliseconds, all attempts of the visit", default=0)
+    tokens_in: int = tag(28, "u64", "tokens that models read for it, this attempt", default=0)
+    tokens_out: int = tag(29, "u64", "tokens that models wrote, this attempt", default=0)
+    cost_micros: int = tag(31, "u64", "what that cost, in millionths of a dollar", default=0)
 
 
 @event("NodeExecution")
@@ -185,6 +188,9 @@ class StageFailed:
     failure_class: str = tag(24, "string", "transient, terminal, canceled", default="")
     edge: str = tag(25, "string", "the edge that the handler chose", default="")
     duration_ms: int = tag(26, "u64", "in milliseconds, all attempts of the visit", default=0)
+    tokens_in: int = tag(28, "u64", "tokens that models read for it, this attempt", default=0)
+    tokens_out: int = tag(29, "u64", "tokens that models wrote, this attempt", default=0)
+    cost_micros: int = tag(31, "u64", "what that cost, in millionths of a dollar", default=0)
 
 
 @event("NodeExecution")
@@ -202,6 +208,9 @@ class StageRetrying:
     failure_reason: str = tag(23, "string", "why", default="")
     failure_class: str = tag(24, "string", "transient, terminal, canceled", default="")
     delay_ms: int = tag(27, "u64", "how long to wait before the next attempt, in milliseconds")
+    tokens_in: int = tag(28, "u64", "tokens that models read for it, this attempt", default=0)
+    tokens_out: int = tag(29, "u64", "tokens that models wrote, this attempt", default=0)
+    cost_micros: int = tag(31, "u64", "what that cost, in millionths of a dollar", default=0)
 
 
 # --- routing: dev.orchestra.RoutingDecision ------------------------------------------------------

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from orchestra.graph.model import Graph
-from orchestra.run.state import NodeRecord, RunState
+from orchestra.run.state import Ledger, NodeRecord, RunState
 
 
 def ledger_of(graph: Graph, state: RunState) -> dict[str, Any]:
-    """What the next session of a chain goes on counting from: gate outcomes, visits, steps, restarts.
+    """What the next session of a chain goes on counting from: gate outcomes, visits, steps, tokens, cost, restarts.
 
     Of nodes that are no goal gates the counts go along and the outcome does not: the next session begins afresh.
     """
-    return {
-        "restarts": state.restarts + 1,
-        "steps": state.steps_carried + state.steps,
-        "steps_before": state.steps_before,
-        "nodes": {node: _counts(graph, node, record) for node, record in state.nodes.items()},
-        "edges": dict(state.edges),
-        "gates": dict(state.gates),
-    }
+    ledger = Ledger(
+        restarts=state.restarts + 1,
+        steps=state.steps_carried + state.steps,
+        steps_before=state.steps_before,
+        spent=state.spent,
+        nodes={node: _counts(graph, node, record) for node, record in state.nodes.items()},
+        edges=state.edges,
+        gates=state.gates,
+    )
+    plain: dict[str, Any] = msgspec.to_builtins(ledger)
+    return plain
 
 
-def _counts(graph: Graph, node: str, record: NodeRecord) -> dict[str, Any]:
-    counts: dict[str, Any] = {
-        "visits": record.visits,
-        "executions": record.executions,
-        "first_step": record.first_step,
-        "carried": record.visits,
-        "carried_executions": record.executions,
-    }
-    if node in graph.nodes and graph.nodes[node].flag("goal_gate"):
-        counts |= {"status": record.status, "reason": record.reason}
-    return counts
+def _counts(graph: Graph, node: str, record: NodeRecord) -> NodeRecord:
+    gate = node in graph.nodes and graph.nodes[node].flag("goal_gate")
+    return NodeRecord(
+        visits=record.visits,
+        executions=record.executions,
+        status=record.status if gate else "",
+        reason=record.reason if gate else "",
+        first_step=record.first_step,
+        carried=record.visits,
+        carried_executions=record.executions,
+    )

@@ -117,6 +117,36 @@ class Passed(Struct, frozen=True, kw_only=True):
     failure_reason: str = ""
 
 
+class Spent(Struct, frozen=True, kw_only=True):
+    """What models read and wrote, in tokens, and what that cost, in millionths of a dollar."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_micros: int = 0
+
+    def plus(self, tokens_in: int, tokens_out: int, cost_micros: int) -> Spent:
+        """The same and more."""
+        if not (tokens_in or tokens_out or cost_micros):
+            return self
+        return Spent(
+            tokens_in=self.tokens_in + tokens_in,
+            tokens_out=self.tokens_out + tokens_out,
+            cost_micros=self.cost_micros + cost_micros,
+        )
+
+
+class Ledger(Struct, frozen=True, kw_only=True):
+    """What counts over a whole chain of sessions, whatever each begins afresh (E35)."""
+
+    restarts: int = 0
+    steps: int = 0
+    steps_before: int = 0
+    spent: Spent = Spent()
+    nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
+    edges: Mapping[str, int] = field(default_factory=dict)
+    gates: Mapping[str, int] = field(default_factory=dict)
+
+
 class Following(Struct, frozen=True, kw_only=True):
     """The session in which a restarted one goes on (E14): its display id, its context, its mailbox."""
 
@@ -146,8 +176,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     ``paused`` says why while a pause is the last event. ``granted`` are visits that ``max_visits``
     does not refuse and ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run
     that goes on. ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is
-    so; ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``following`` is
-    where a restarted one goes on.
+    so; ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is
+    that of the whole chain so far, ``following`` is where a restarted one goes on.
 
     It is a ``Struct``, as the records in it are, because four changed copies are made for every node.
     """
@@ -183,6 +213,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     steps_before: int = 0
     steps_carried: int = 0
     restarts: int = 0
+    spent: Spent = Spent()
     parent: str = ""
     parent_context: int = 0
     why: str = ""
@@ -268,16 +299,19 @@ def _opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
 
 
 def _carried(ledger: Mapping[str, Any]) -> dict[str, Any]:
-    """What a session goes on counting from the one before it (E35); ``ledger_of`` wrote it."""
-    if not ledger:
+    """What a session goes on counting from the one before it (E35)."""
+    try:
+        known = msgspec.convert(ledger, Ledger)
+    except msgspec.ValidationError:
         return {}
     return {
-        "restarts": ledger["restarts"],
-        "steps_carried": ledger["steps"],
-        "steps_before": ledger["steps_before"],
-        "nodes": {node: NodeRecord(**record) for node, record in ledger["nodes"].items()},
-        "edges": dict(ledger["edges"]),
-        "gates": dict(ledger["gates"]),
+        "restarts": known.restarts,
+        "steps_carried": known.steps,
+        "steps_before": known.steps_before,
+        "spent": known.spent,
+        "nodes": known.nodes,
+        "edges": known.edges,
+        "gates": known.gates,
     }
 
 
@@ -379,6 +413,7 @@ def _retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[str, An
             reason=event.failure_reason,
         ),
         "nodes": {**state.nodes, event.node: replace(record, retries=event.attempt, status=event.status)},
+        "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
     }
 
 
@@ -420,6 +455,7 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         "next_node": "",
         "nodes": {**state.nodes, event.node: record},
         "context": {**state.context, **changed},
+        "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
     }
     if not passing:
         changes["passed"] = Passed(
