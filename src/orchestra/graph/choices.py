@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from orchestra.graph.conditions import ACCELERATOR
 from orchestra.graph.model import Edge
 
-_ACCELERATOR = re.compile(r"\s*(?:\[(?P<a>\w+)\]\s*|(?P<b>\w)\)\s*|(?P<c>\w)\s+-\s+)(?P<rest>.*)", re.DOTALL)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -27,11 +26,12 @@ class Choice(NamedTuple):
 
 def accelerator(label: str) -> tuple[str, str]:
     """The key that a label names (``[K] Label``, ``K) Label``, ``K - Label``), or "", and the rest of it."""
-    match = _ACCELERATOR.match(label)
+    label = label.strip()
+    match = ACCELERATOR.match(label)
     if match is None:
-        return "", label.strip()
-    key = match["a"] or match["b"] or match["c"]
-    return key, match["rest"].strip() or key
+        return "", label
+    key = match[1] or match[2] or match[3]
+    return key, label[match.end() :] or key
 
 
 def choices(edges: Iterable[Edge]) -> tuple[Choice, ...]:

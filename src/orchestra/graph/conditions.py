@@ -40,7 +40,8 @@ _OPERATORS = frozenset(
 _MEANT = {"==": "=", "===": "=", "=~": "matches", "=>": ">=", "=<": "<=", "<>": "!="}
 _WORDS = {"and": "&&", "or": "||", "not": "!", "is": "=", "eq": "=", "ne": "!=", "equals": "="}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
-_ACCELERATOR = re.compile(r"^(?:\[\w+\]\s*|\w\)\s*|\w\s+-\s+)")
+ACCELERATOR = re.compile(r"\[(\w+)\]\s*|(\w)\)\s*|(\w)\s+-\s+")
+"""The key before a label: ``[K] Label``, ``K) Label``, ``K - Label``."""
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -66,7 +67,8 @@ def text_of(value: object) -> str:
 def normalize_label(text: str) -> str:
     """A label as routing compares it: lower-cased, trimmed, its accelerator stripped (engine.md 3, rule 2)."""
     trimmed = text.strip()
-    return _ACCELERATOR.sub("", trimmed).strip().lower() or trimmed.lower()
+    match = ACCELERATOR.match(trimmed)
+    return (trimmed[match.end() :] or trimmed).lower() if match is not None else trimmed.lower()
 
 
 def resolve(key: str, outcome: str, preferred_label: str, context: Mapping[str, object]) -> object:
