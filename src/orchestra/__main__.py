@@ -2,6 +2,7 @@
 
 import _signal  # type: ignore[import-not-found]  # built in; an interrupt may be lost while importing signal
 import gc
+import io
 import os
 import sys
 
@@ -38,11 +39,17 @@ def _end_when_interrupted() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Give a closed standard stream (``>&-``) a place to go, before a file of the store gets its number."""
+    """Give a closed standard stream (``>&-``) a place to go, before a file of the store gets its number, and one
+    without a buffer (``PYTHONUNBUFFERED``) a buffer: without, Python takes half a write for a whole one."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             number = os.open(os.devnull, os.O_RDWR)  # the lowest free one: the stream's own
             setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115  open until the end
+        elif mode == "w" and isinstance(stream.buffer, io.RawIOBase):
+            number, encoding, errors = stream.fileno(), stream.encoding, stream.errors
+            again = open(number, mode, 1, encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
+            setattr(sys, name, again)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,15 @@ def test_two_forms_at_once_are_refused(command: tuple[str, ...], tmp_path: Path)
 # --- outputs that are not there --------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_is_cut_off_is_no_success(unbuffered: str, tmp_path: Path) -> None:
+    call(tmp_path, "run", str(PLAN), "-q")
+    limited = "ulimit -f 1; orchestra log last --json > out.json"
+    done = shell(tmp_path, limited, PYTHONUNBUFFERED=unbuffered, PYTHONDONTWRITEBYTECODE="1")
+    assert done.returncode == 7
+    assert "cannot be written to" in done.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize(
     ("command", "code"),
