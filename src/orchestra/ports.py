@@ -203,6 +203,9 @@ class Scope(Protocol):
     def variables(self) -> Mapping[str, Json]:
         """The variables given when the run was started."""
 
+    def steering(self) -> tuple[str, ...]:
+        """Instructions from outside that no agent has had yet (S15); asked for, they count as had by this node."""
+
     def prompt(self, text: str) -> None:
         """Record what the agent is asked; it stands in the turn of the node's end."""
 

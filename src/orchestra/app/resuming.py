@@ -109,7 +109,9 @@ async def resume(
             await before.hold.release()
             state = opened.journal.state
         if not done:
-            opened.journal.record(_resumed(pipeline, state, settings, changes))
+            resumed = _resumed(pipeline, state, settings, changes)
+            void = (await store.head(opened.mailbox)).turn_id  # pauses and cancels from before are void (S15)
+            opened.journal.record(changed(resumed, void_until=void))
     except BaseException:
         await opened.hold.release()
         raise
@@ -200,7 +202,7 @@ async def _script(
 def _resumed(pipeline: Pipeline, state: RunState, settings: Settings, changes: Changes) -> PipelineResumed:
     graph, stage = pipeline.checked(), cut_off(state)
     interrupted = changes.interrupted
-    if stage is not None and state.result is None and not interrupted:
+    if stage is not None and not state.failed and not interrupted:
         interrupted = graph.nodes[stage.node].text("on_interrupt") or "rerun"
         if interrupted == "ask":
             raise Undecided(state.session, stage.node)

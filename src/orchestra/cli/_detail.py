@@ -34,6 +34,7 @@ SIGNS = {
     Phase.COMPLETED: ("✓", GREEN),
     Phase.FAILED: ("✗", RED),
     Phase.RESTARTED: ("↺", GREY),
+    Phase.CANCELED: ("✗", YELLOW),
 }
 
 

@@ -92,6 +92,9 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
     elif result.good:
         word, tone = "completed", GREEN
         text, more = took + ("" if result.text == "success" else f"  {result.text}"), []
+    elif result.status == "canceled":
+        word, tone = "canceled", YELLOW
+        text, more = f"at {result.node}, {one_line(result.text, 600)}", [f"  {took}"]
     else:
         word, tone = "failed", RED
         text, more = f"at {result.node}: {one_line(result.text, 600)}", [f"  {took}"]

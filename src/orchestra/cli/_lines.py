@@ -9,8 +9,10 @@ from orchestra.cli._terminal import clock_time, laid_out, lasted, one_line
 from orchestra.graph.report import counted, paint
 from orchestra.run.events import (
     CheckpointSaved,
+    ControlRequested,
     EdgeSelected,
     Event,
+    PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
     PipelinePaused,
@@ -27,6 +29,7 @@ from orchestra.run.events import (
     StageFailed,
     StageRetrying,
     StageStarted,
+    SteeringTaken,
     WarningRaised,
 )
 
@@ -74,7 +77,10 @@ class Ends:
             case PipelineRestarted():
                 self.settle()
                 self.line(recorded.meta.at, "↺", YELLOW, event.target, f"restarts here as {event.next_session}")
-            case PipelineCompleted() | PipelineFailed() | PipelinePaused():
+            case SteeringTaken():
+                self.settle()
+                self.line(recorded.meta.at, "→", GREEN, event.node, f"told: {one_line(event.text, 200)}")
+            case PipelineCompleted() | PipelineFailed() | PipelinePaused() | PipelineCanceled():
                 self.settle()
             case _:
                 pass
@@ -192,6 +198,12 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.node, event.message
         case PipelineTaken():
             return "", f"by {event.holder}"
+        case PipelineCanceled():
+            return event.node, event.reason
+        case SteeringTaken():
+            return event.node, one_line(event.text, 200)
+        case ControlRequested():
+            return "", one_line(f"{event.action} by {event.who} {event.text}", 200)
         case SessionOpened():
             return "", f"mailbox of context {event.context}"
         case RunnerClaimed():

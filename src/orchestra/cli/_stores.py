@@ -74,7 +74,7 @@ def hint(settings: Settings, flag: str | None) -> str:
     return "" if found == settings.place else f" --store {one_line(shlex.quote(settings.place), 1000)}"
 
 
-_COMMANDS = re.compile(r"\borchestra (?:status|log|show|doctor|resume|replay|attach)\b")
+_COMMANDS = re.compile(r"\borchestra (?:status|log|show|doctor|resume|replay|attach|pause|cancel|steer)\b")
 
 
 def aimed(fix: str, hint: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import NamedTuple, TypeVar
 
 from orchestra.errors import SessionTaken, StoreError
@@ -175,18 +175,21 @@ class Holding:
             raise self._lost
         self._renewed = began
 
-    async def during(self, work: Awaitable[_T], *, every: float = RENEW_SECONDS) -> _T:
+    async def during(
+        self, work: Awaitable[_T], *beside: Coroutine[object, object, None], every: float = RENEW_SECONDS
+    ) -> _T:
         """Do the session's work and renew the claim meanwhile; the work is cancelled when the session is taken.
 
-        Raises ``SessionTaken`` then, and whatever the work raises.
+        What goes on ``beside`` it ends with it. Raises ``SessionTaken``, and whatever the work raises.
         """
         try:
             async with asyncio.TaskGroup() as group:
-                keeper = group.create_task(self._keep(every))
+                others = [group.create_task(one) for one in (self._keep(every), *beside)]
                 try:
                     return await work
                 finally:
-                    keeper.cancel()
+                    for other in others:
+                        other.cancel()
         except BaseExceptionGroup as several:
             raise _foremost(several) from None
 

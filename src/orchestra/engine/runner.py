@@ -18,6 +18,7 @@ from orchestra.run.context import Context, reserved, root_of
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
+    PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
     PipelinePaused,
@@ -26,6 +27,7 @@ from orchestra.run.events import (
     StageFailed,
     StageRetrying,
     StageStarted,
+    SteeringTaken,
 )
 from orchestra.run.outcome import Json, Outcome, Status, failed
 from orchestra.run.plain import clean
@@ -85,7 +87,7 @@ class Runner:
         while self._journal.state.result is None:
             if self._control.pausing and self._journal.state.ended is None:
                 await self._pause()
-                return None
+                return self._journal.state.result
             await self._step()
         await self._journal.flush()
         return self._journal.state.result
@@ -111,7 +113,11 @@ class Runner:
     async def _pause(self) -> None:
         state = self._journal.state
         node = state.stage.node if state.stage is not None else state.next_node or self._graph.start
-        self._journal.record(PipelinePaused(node=node, reason=self._control.reason))
+        control = self._control
+        if control.canceling:
+            self._journal.record(PipelineCanceled(node=node, reason=clean(control.reason), request=control.request))
+        else:
+            self._journal.record(PipelinePaused(node=node, reason=clean(control.reason), request=control.request))
         await self._journal.flush()
 
     # --- one node ---------------------------------------------------------------------------------
@@ -124,7 +130,7 @@ class Runner:
                 StageStarted(node=node.id, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
             )
         await self._journal.flush()
-        stage = Stage(self._journal, step, self._clock)
+        stage = Stage(self._journal, step, self._clock, self._control)
         if handler is None:
             outcome: Outcome | None = failed(f"no handler for type {kind!r}")
         elif self._control.at_once:
@@ -162,7 +168,14 @@ class Runner:
                 self._retry(step, kind, stage, outcome)
                 return
             outcome = exhausted(node, outcome, step.of)
+        self._steered(step, stage)
         self._journal.record(self._end_event(step, kind, stage, outcome, updates))
+
+    def _steered(self, step: Execute, stage: Stage) -> None:
+        """Record the instructions that the agents had, with the node's end: until then they stay due (S15)."""
+        for instruction in stage.steered:
+            self._journal.record(SteeringTaken(node=step.node, text=instruction.text, request=instruction.request))
+        self._control.steered(stage.steered)
 
     def _retry(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         backoff = backoff_of(self._graph.nodes[step.node])

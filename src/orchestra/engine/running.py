@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
+from orchestra.engine.mailbox import listen
 from orchestra.engine.runner import Handlers, Runner
 from orchestra.engine.sessions import (
     Opened,
@@ -63,10 +64,16 @@ class Run:
         return self.opened.journal.state
 
     async def walk(self) -> Result | None:
-        """Run to the end, or None when it was paused; the session is let go in any case."""
+        """Run to the end, or None when it was paused; the session is let go in any case.
+
+        What others want is heard of meanwhile (S15).
+        """
         try:
             while True:
-                result = await self.opened.hold.during(self._runner().walk())
+                opened = self.opened
+                result = await opened.hold.during(
+                    self._runner().walk(), listen(opened.store, self.state, self.control)
+                )
                 if self.state.following is None:
                     return result
                 await self._go_on(self.state.following)

@@ -16,6 +16,7 @@ from orchestra.run.declare import BY_CLASS, changed, values
 from orchestra.run.events import (
     CheckpointSaved,
     Meta,
+    PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
     PipelineRestarted,
@@ -45,6 +46,7 @@ FIRST_LOOK = 6
 class Opened:
     """A session that this process runs: its journal and the right to it (S16)."""
 
+    store: Store
     session: str
     context_id: int
     mailbox: int
@@ -119,7 +121,7 @@ async def open_session(
     except BaseException:
         await hold.release()
         raise
-    return Opened(session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
+    return Opened(store=store, session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
 
 
 async def reopen_session(
@@ -185,7 +187,14 @@ async def reopen_session(
         except BaseException:
             await hold.release()
             raise
-    return Opened(session=row.session, context_id=row.context_id, mailbox=row.mailbox, journal=pen, hold=hold)
+    return Opened(
+        store=store,
+        session=row.session,
+        context_id=row.context_id,
+        mailbox=row.mailbox,
+        journal=pen,
+        hold=hold,
+    )
 
 
 async def _begin(
@@ -448,7 +457,7 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         seen = newest(events)
         if seen.complete:
             break
-    ended = isinstance(seen.end, PipelineCompleted | PipelineFailed | PipelineRestarted)
+    ended = isinstance(seen.end, PipelineCompleted | PipelineFailed | PipelineRestarted | PipelineCanceled)
     heard = None if ended else await heard_of(store, row.context_id, row.mailbox, now_ms)
     phase, detail = phase_of(seen.end, alive=heard is not None)
     if isinstance(seen.end, PipelineRestarted) and not await begun(store, seen.end.next_mailbox):

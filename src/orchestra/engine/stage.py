@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import astuple, replace
 
+from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
 from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
 from orchestra.graph.attributes import Duration
@@ -43,12 +44,14 @@ WORDS = 4096
 class Stage:
     """What a handler gets of its session (the ``Scope`` port), and what it left behind when it ended."""
 
-    __slots__ = ("_clock", "_journal", "_step", "prompted", "responded", "spent")
+    __slots__ = ("_clock", "_control", "_journal", "_step", "prompted", "responded", "spent", "steered")
 
-    def __init__(self, journal: Journal, step: Execute, clock: Clock) -> None:
+    def __init__(self, journal: Journal, step: Execute, clock: Clock, control: Control) -> None:
         self._journal = journal
         self._step = step
         self._clock = clock
+        self._control = control
+        self.steered: tuple[Instruction, ...] = ()
         self.prompted = ""
         self.responded = ""
         self.spent = Spent()
@@ -83,6 +86,12 @@ class Stage:
     def variables(self) -> Mapping[str, Json]:
         """The variables given when the run was started."""
         return self._journal.state.variables
+
+    def steering(self) -> tuple[str, ...]:
+        """Instructions from outside that no agent has had yet; they count as had when the node ends."""
+        due = tuple(one for one in self._control.instructions if one not in self.steered)
+        self.steered += due
+        return tuple(one.text for one in due)
 
     def prompt(self, text: str) -> None:
         """Record what the agent is asked."""

@@ -17,8 +17,11 @@ class Codergen:
     backend: CodergenBackend
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
-        """The backend's outcome; plain text is success (Attractor 4.5). The prompt is the label where none is."""
-        prompt = node.text("prompt") or node.label
+        """The backend's outcome; plain text is success (Attractor 4.5). The prompt is the label where none is.
+
+        Instructions from outside stand behind it (S15).
+        """
+        prompt = "\n\n".join([node.text("prompt") or node.label, *map(_instruction, scope.steering())])
         scope.prompt(prompt)
         answer = await self.backend.run(
             AgentTask(node=node, graph=graph, prompt=prompt, context=context, scope=scope)
@@ -29,3 +32,7 @@ class Codergen:
             raise TypeError(f"the backend answered with a {type(answer).__name__}, neither text nor an Outcome")
         scope.response(answer)
         return Outcome(status=Status.SUCCESS)
+
+
+def _instruction(text: str) -> str:
+    return f"Instruction from outside, while this was running:\n{text}"

@@ -103,6 +103,17 @@ class PipelinePaused:
 
     node: str = tag(32, "string", "the node that comes next", default="")
     reason: str = tag(36, "string", "why: interrupt, terminated, store, limit")
+    request: int = tag(42, "u64", "turn of the mailbox that asked for it", default=0)
+
+
+@event("PipelineLifecycle")
+class PipelineCanceled:
+    """Somebody ended the run; it can be taken up again like a paused one."""
+
+    status: str = tag(31, "string", "canceled", default="canceled")
+    node: str = tag(32, "string", "the node that was at work, or would have come next", default="")
+    reason: str = tag(36, "string", "who, and why")
+    request: int = tag(42, "u64", "turn of the mailbox that asked for it", default=0)
 
 
 @event("PipelineLifecycle")
@@ -123,6 +134,7 @@ class PipelineResumed:
     recovery: int = tag(38, "u32", "how often a runner died at this attempt", default=0)
     refused: str = tag(39, "string", "why the node is failed instead of begun again", default="")
     granted: str = tag(40, "string", "what a failed run is given once more: visit, steps", default="")
+    void_until: int = tag(43, "u64", "pauses and cancels of the mailbox up to this turn are void", default=0)
 
 
 @event("PipelineLifecycle")
@@ -213,6 +225,15 @@ class StageRetrying:
     cost_micros: int = tag(31, "u64", "what that cost, in millionths of a dollar", default=0)
 
 
+@event("NodeExecution")
+class SteeringTaken:
+    """An instruction from outside went to the agents of a node: it stood in the prompts of this visit."""
+
+    node: str = tag(10, "string", "node id")
+    text: str = tag(28, "string", "the instruction")
+    request: int = tag(29, "u64", "turn of the mailbox that holds it")
+
+
 # --- routing: dev.orchestra.RoutingDecision ------------------------------------------------------
 
 
@@ -273,6 +294,15 @@ class SessionOpened:
 
 
 @event("SessionControl")
+class ControlRequested:
+    """Somebody wants something of the session's runner (S15); what takes effect is in the session's own chain."""
+
+    action: str = tag(17, "string", "pause, interrupt, cancel, steer")
+    text: str = tag(18, "string", "an instruction, or why", default="")
+    who: str = tag(19, "string", "who asked", default="")
+
+
+@event("SessionControl")
 class RunnerClaimed:
     """A runner claims the session, or is still there; of claims for one epoch the first wins (S16)."""
 
@@ -301,16 +331,19 @@ Event: TypeAlias = (
     | PipelineFailed
     | PipelineRestarted
     | PipelinePaused
+    | PipelineCanceled
     | PipelineResumed
     | StageStarted
     | StageCompleted
     | StageFailed
     | StageRetrying
+    | SteeringTaken
     | EdgeSelected
     | CheckpointSaved
     | WarningRaised
     | PipelineTaken
     | SessionOpened
+    | ControlRequested
     | RunnerClaimed
     | RunnerReleased
     | RunnerAsked

@@ -21,7 +21,7 @@ def cut_off(state: RunState) -> Stage | None:
 def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun") -> PipelineResumed:
     """How the session goes on. ``interrupted`` says what becomes of an attempt that was cut off: ``rerun`` or
     ``fail``. The run has not ended well."""
-    if state.result is not None:
+    if state.failed:
         node, granted = _after_failure(graph, state)
         return PipelineResumed(node=node, granted=granted)
     stage = cut_off(state)

@@ -17,9 +17,11 @@ from orchestra.run.blobs import BlobRef, Text, carried, from_map, preview_of
 from orchestra.run.events import (
     CheckpointSaved,
     ContextValue,
+    ControlRequested,
     EdgeSelected,
     Event,
     Meta,
+    PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
     PipelinePaused,
@@ -36,6 +38,7 @@ from orchestra.run.events import (
     StageFailed,
     StageRetrying,
     StageStarted,
+    SteeringTaken,
     WarningRaised,
 )
 from orchestra.run.outcome import GOOD
@@ -157,7 +160,8 @@ class Following(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """How a session ended: ``success``, ``fail`` or ``restarted``, in words, at which node, when (UTC ms)."""
+    """How a session ended: ``success``, ``fail``, ``restarted`` or ``canceled``, in words, at which node, when (UTC
+    ms)."""
 
     status: str
     text: str
@@ -177,7 +181,9 @@ class RunState(Struct, frozen=True, kw_only=True):
     does not refuse and ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run
     that goes on. ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is
     so; ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is
-    that of the whole chain so far, ``following`` is where a restarted one goes on.
+    that of the whole chain so far, ``following`` is where a restarted one goes on. ``heard`` is the turn of the
+    mailbox that stopped it last, ``steered`` that of the newest instruction an agent had; pauses and cancels up to
+    turn ``void_until`` no longer count (S15).
 
     It is a ``Struct``, as the records in it are, because four changed copies are made for every node.
     """
@@ -220,7 +226,15 @@ class RunState(Struct, frozen=True, kw_only=True):
     following: Following | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     paused: str = ""
+    heard: int = 0
+    steered: int = 0
+    void_until: int = 0
     result: Result | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run ended in failure; a canceled one only stopped."""
+        return self.result is not None and self.result.status == "fail"
 
 
 NEW = RunState()
@@ -263,14 +277,19 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case PipelineRestarted():
             return _restarted(meta, event)
         case PipelinePaused():
-            return {"paused": event.reason}
+            return {"paused": event.reason, **_heard(state, event.request)}
+        case PipelineCanceled():
+            result = Result(status="canceled", text=event.reason, node=event.node, ended_ms=meta.at)
+            return {"result": result, **_heard(state, event.request)}
+        case SteeringTaken():
+            return {"steered": max(state.steered, event.request)}
         case PipelineResumed():
             return _resumed(state, meta, event)
         case WarningRaised():
             return {"warnings": state.warnings + 1}
         case PipelineTaken():
             return {"paused": state.paused, **_idle(state, meta)}
-        case SessionOpened() | RunnerClaimed() | RunnerReleased() | RunnerAsked():
+        case SessionOpened() | ControlRequested() | RunnerClaimed() | RunnerReleased() | RunnerAsked():
             return {}
 
 
@@ -332,16 +351,18 @@ def _finished(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
 
 def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, Any]:
     """A runner goes on: after a failure at the node it names, else where the run stood."""
-    changes = _idle(state, meta)
+    changes = {**_idle(state, meta), "void_until": max(state.void_until, event.void_until)}
     if event.dot:
         changes |= {"dot": event.dot, "file": event.file, "graph_hash": event.graph_hash}
     if event.simulation:
         changes["simulation"] = event.simulation
     if event.secrets:
         changes["secrets"] = event.secrets
-    if state.result is not None:
+    if state.failed:
         changes |= {"result": None, "ended": None, "next_node": event.node}
-    elif state.stage is not None:
+    else:
+        changes["result"] = None
+    if not state.failed and state.stage is not None:
         changes["stage"] = replace(
             changes.get("stage") or state.stage,
             again=event.again,
@@ -363,6 +384,10 @@ def _idle(state: RunState, meta: Meta) -> dict[str, Any]:
     if state.stage is not None:
         changes["stage"] = replace(state.stage, entered_ms=state.stage.entered_ms + idle)
     return changes
+
+
+def _heard(state: RunState, request: int) -> dict[str, Any]:
+    return {"heard": max(state.heard, request)}
 
 
 def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]:

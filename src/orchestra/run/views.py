@@ -10,6 +10,7 @@ from typing import TypeAlias
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
+    PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
     PipelinePaused,
@@ -36,6 +37,7 @@ class Phase(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     RESTARTED = "restarted"
+    CANCELED = "canceled"
 
 
 ATTENTION: tuple[Phase, ...] = (
@@ -44,6 +46,7 @@ ATTENTION: tuple[Phase, ...] = (
     Phase.DOUBTFUL,
     Phase.RUNNING,
     Phase.FAILED,
+    Phase.CANCELED,
     Phase.COMPLETED,
     Phase.RESTARTED,
 )
@@ -67,7 +70,8 @@ class Summary:
     last_ms: int
 
 
-End: TypeAlias = PipelineCompleted | PipelineFailed | PipelineRestarted | PipelinePaused
+End: TypeAlias = PipelineCompleted | PipelineFailed | PipelineRestarted | PipelinePaused | PipelineCanceled
+"""How a runner leaves a session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,9 @@ def newest(events: Sequence[Recorded]) -> Newest:
         event = recorded.event
         was_last, last = last, last and isinstance(event, PipelineTaken)
         match event:
-            case PipelineCompleted() | PipelineFailed() | PipelineRestarted() | PipelinePaused():
+            case (
+                PipelineCompleted() | PipelineFailed() | PipelineRestarted() | PipelinePaused() | PipelineCanceled()
+            ):
                 end = event if was_last else end
                 node = node or event.node
             case PipelineResumed():
@@ -138,6 +144,8 @@ def phase_of(end: object, *, alive: bool) -> tuple[Phase, str]:
             return Phase.FAILED, end.error
         case PipelineRestarted():
             return Phase.RESTARTED, f"goes on at {end.target} as {end.next_session}"
+        case PipelineCanceled():
+            return Phase.CANCELED, end.reason
         case _ if alive:
             return Phase.RUNNING, ""
         case PipelinePaused():
@@ -153,7 +161,7 @@ def state_phase(state: RunState, *, alive: bool) -> tuple[Phase, str]:
     if state.following is not None and state.result is not None:
         return Phase.RESTARTED, state.result.text
     if state.result is not None:
-        return Phase.FAILED, state.result.text
+        return Phase.FAILED if state.failed else Phase.CANCELED, state.result.text
     if alive:
         return Phase.RUNNING, ""
     if state.paused:

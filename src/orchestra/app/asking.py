@@ -1,0 +1,106 @@
+"""Wishes of one process for a session that another runs: pause, cancel, steer (S15, engine.md 8)."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import socket
+from dataclasses import dataclass
+
+from orchestra.app.runs import this_process
+from orchestra.config.settings import Settings
+from orchestra.engine.mailbox import CANCEL, STEER, Request, send
+from orchestra.engine.sessions import Row, find, reopen_session, summarize
+from orchestra.errors import ConfigError
+from orchestra.ports import Clock, Store
+from orchestra.run.events import PipelineCanceled
+from orchestra.run.secrets import Redactor
+from orchestra.run.views import Phase, Summary
+
+ENDED = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELED})
+LIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
+
+LOOK_SECONDS = 0.1
+"""How often a session is looked at while an answer is waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What became of a wish: the session before and after, and the request, or None where none was needed."""
+
+    before: Summary
+    after: Summary
+    request: Request | None
+
+    @property
+    def done(self) -> bool:
+        """Whether the session runs no more."""
+        return self.after.phase not in LIVE
+
+
+def asker() -> str:
+    """Who asks, as the record names it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        user = "somebody"
+    return f"{user} on {socket.gethostname()}"
+
+
+async def ask(
+    store: Store, settings: Settings, name: str, action: str, text: str, *, clock: Clock, patience: float
+) -> Asked:
+    """Put a wish into a session's mailbox and wait up to ``patience`` seconds for the run to stop.
+
+    A session that nobody runs has nothing to pause, and is cancelled by ourselves. Raises ``SessionNotFound``,
+    ``ConfigError`` for an instruction that nobody will hear, and ``StoreError``.
+    """
+    row = await find(store, name)
+    before = await summarize(store, row, clock.now_ms())
+    idle = before.phase not in LIVE
+    if action == STEER and before.phase in ENDED - {Phase.FAILED}:
+        raise ConfigError(f"session {row.session} is {before.phase}: no agent will hear of it")
+    if (before.phase in ENDED and action != STEER) or (idle and action not in (CANCEL, STEER)):
+        return Asked(before=before, after=before, request=None)
+    request = await send(
+        store,
+        row.mailbox,
+        row.session,
+        action,
+        text=Redactor(settings.secrets).text(text),
+        who=asker(),
+        now_ms=clock.now_ms(),
+    )
+    if action == STEER:
+        return Asked(before=before, after=before, request=request)
+    if idle:
+        await _cancel(store, settings, row, request, clock)
+    return Asked(before=before, after=await _waited(store, row, clock, patience), request=request)
+
+
+async def _cancel(store: Store, settings: Settings, row: Row, request: Request, clock: Clock) -> None:
+    """Take a session that nobody runs, and record its end (S15)."""
+    opened = await reopen_session(
+        store=store,
+        clock=clock,
+        redactor=Redactor(settings.secrets),
+        listeners=(),
+        origin=this_process(),
+        row=row,
+    )
+    try:
+        state = opened.journal.state
+        why = f"by {request.who}: {request.text}" if request.text else f"by {request.who}"
+        node = state.stage.node if state.stage is not None else state.next_node
+        opened.journal.record(PipelineCanceled(node=node, reason=why, request=request.turn_id))
+        await opened.journal.flush()
+    finally:
+        await opened.hold.release()
+
+
+async def _waited(store: Store, row: Row, clock: Clock, patience: float) -> Summary:
+    for _ in range(round(patience / LOOK_SECONDS)):
+        if (found := await summarize(store, row, clock.now_ms())).phase not in LIVE:
+            return found
+        await asyncio.sleep(LOOK_SECONDS)
+    return await summarize(store, row, clock.now_ms())

@@ -1,0 +1,76 @@
+"""What ``orchestra pause``, ``cancel`` and ``steer`` do."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+
+from orchestra.app.asking import Asked, ask
+from orchestra.app.stores import open_store
+from orchestra.cli._json import say_json
+from orchestra.cli._stores import aimed, hint, settings_for, there
+from orchestra.cli._terminal import one_line, say
+from orchestra.clock import SystemClock
+from orchestra.config.settings import Settings
+from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER
+from orchestra.errors import StoreError
+from orchestra.run.views import Phase
+
+PATIENCE = {PAUSE: 2.0, INTERRUPT: 15.0, CANCEL: 15.0, STEER: 0.0}
+"""Seconds that the answer is waited for; the node at work may take longer than a pause waits."""
+
+
+def ask_session(
+    session: str, action: str, text: str, *, store: str | None, config: Path | None, as_json: bool
+) -> int:
+    """Ask, and say what became of it; 0 where the wish is fulfilled or will be, 1 where that is not sure."""
+    settings = settings_for(store, config)
+    there(settings, session)
+    try:
+        asked = asyncio.run(_asked(settings, session, action, text))
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, store))
+        raise
+    doubtful = not asked.done and action != STEER and asked.after.phase is Phase.DOUBTFUL
+    if as_json:
+        request = asked.request.turn_id if asked.request is not None else None
+        say_json({**asdict(asked.after), "asked": action, "request": request}, indent=2)
+    else:
+        for line in _lines(asked, action, hint(settings, store)):
+            say(line)
+    return 1 if doubtful or (action == CANCEL and not asked.done) else 0
+
+
+async def _asked(settings: Settings, session: str, action: str, text: str) -> Asked:
+    store = open_store(settings)
+    try:
+        return await ask(store, settings, session, action, text, clock=SystemClock(), patience=PATIENCE[action])
+    finally:
+        await store.close()
+
+
+def _lines(asked: Asked, action: str, aim: str) -> list[str]:
+    before, after = asked.before, asked.after
+    name, look = after.session, f"  look: orchestra status{aim} {after.session} --detail"
+    if action == STEER:
+        waits = (
+            "it goes to the next agent that begins"
+            if before.phase is Phase.RUNNING
+            else "an agent hears it when the session goes on"
+        )
+        return [f"told {name}: {waits}"]
+    if asked.request is None:
+        reason = f" ({one_line(after.detail, 200)})" if after.detail else ""
+        return [f"{name} is {after.phase} already{reason}: nothing was done", look]
+    if asked.done:
+        on = [] if after.phase is Phase.COMPLETED else [f"  go on: orchestra resume{aim} {name}"]
+        return [f"{name} is {after.phase}" + (f" at {after.node}" if after.node else ""), *on]
+    if after.phase is Phase.DOUBTFUL:
+        return [f"asked, but the runner of {name} may be gone: {after.detail}", look]
+    if action == PAUSE:
+        return [
+            f"asked: {name} pauses when {after.node or 'its node'} has ended",
+            f"  at once: orchestra pause{aim} {name} --now",
+        ]
+    return [f"asked: {name} has not stopped yet", look]

@@ -1,0 +1,97 @@
+"""A session's mailbox: what others want of its runner (S15).
+
+Anyone who reaches the store appends a ``ControlRequested`` there; the runner listens and acts. What takes effect
+is recorded in the session's own chain with the request's turn, in the same batch as its effect, so that each is
+taken exactly once, by whichever runner has the session then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import NamedTuple
+
+from orchestra.engine.control import Control
+from orchestra.errors import StoreError
+from orchestra.ports import NewTurn, Store, Turn
+from orchestra.run.codec import decode, encode
+from orchestra.run.declare import BY_CLASS
+from orchestra.run.events import ControlRequested, Meta, Recorded
+from orchestra.run.plain import clean
+from orchestra.run.state import RunState
+
+PAUSE, INTERRUPT, CANCEL, STEER = "pause", "interrupt", "cancel", "steer"
+
+_PAGE = 64
+_AGAIN_SECONDS = 1.0
+"""How long a listener waits whose store is lost."""
+
+
+class Request(NamedTuple):
+    """A wish that stands in a mailbox, by the turn that holds it."""
+
+    turn_id: int
+    action: str
+    text: str
+    who: str
+
+
+async def send(
+    store: Store, mailbox: int, session: str, action: str, *, text: str = "", who: str, now_ms: int
+) -> Request:
+    """Put a wish into a session's mailbox; durable when it returns. It takes effect when a runner hears of it."""
+    event = ControlRequested(action=action, text=clean(text), who=clean(who))
+    meta = Meta(session=session, epoch=0, sequence=1, at=now_ms)
+    declared = BY_CLASS[ControlRequested]
+    new = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event))
+    (turn,) = await store.append(mailbox, [new])
+    return Request(turn.turn_id, action, event.text, event.who)
+
+
+async def requests(store: Store, mailbox: int, after: int) -> list[Request]:
+    """The wishes in a mailbox behind a turn, oldest first."""
+    found: list[Turn] = []
+    before: int | None = None
+    while page := await store.turns(mailbox, before=before, limit=_PAGE):
+        found[:0] = page
+        if page[0].parent == 0 or page[0].turn_id <= after:
+            break
+        before = page[0].turn_id
+    return [request for turn in found if turn.turn_id > after and (request := _request(turn)) is not None]
+
+
+def _request(turn: Turn) -> Request | None:
+    recorded = decode(turn.type_id, turn.type_version, turn.payload, turn_id=turn.turn_id)
+    if not isinstance(recorded, Recorded) or not isinstance(recorded.event, ControlRequested):
+        return None
+    event = recorded.event
+    return Request(turn.turn_id, event.action, event.text, event.who)
+
+
+async def listen(store: Store, state: RunState, control: Control) -> None:
+    """Hand a runner the wishes in its session's mailbox, those first that its chain does not know; never returns.
+
+    Pauses and cancels from before the session was last taken up are void.
+    """
+    void, after = max(state.heard, state.void_until), min(state.heard, state.steered)
+    while True:
+        with contextlib.suppress(StoreError):
+            async for _ in store.watch(state.mailbox):
+                for request in await requests(store, state.mailbox, after):
+                    after = request.turn_id
+                    if request.turn_id > (state.steered if request.action == STEER else void):
+                        act(control, request)
+        await asyncio.sleep(_AGAIN_SECONDS)
+
+
+def act(control: Control, request: Request) -> None:
+    """Let a wish take effect; an action of a newer program is passed over."""
+    by = f"by {request.who}" if request.who else "from outside"
+    if request.action == PAUSE:
+        control.pause(f"paused {by}", request.turn_id)
+    elif request.action == INTERRUPT:
+        control.interrupt(f"interrupted {by}", request.turn_id)
+    elif request.action == CANCEL:
+        control.cancel(f"{by}: {request.text}" if request.text else by, request.turn_id)
+    elif request.action == STEER:
+        control.steer(request.text, request.turn_id)

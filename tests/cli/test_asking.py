@@ -1,0 +1,74 @@
+"""``pause``, ``cancel`` and ``steer``: wishes from another terminal (S15, engine.md 8)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from calls import PLAN, begin, call, only_session
+
+
+def test_a_run_is_paused_from_another_process_and_goes_on(tmp_path: Path) -> None:
+    process = begin(tmp_path, delay="1s")
+    asked = call(tmp_path, "pause", "last")
+    assert asked.returncode == 0
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "paused by" in out
+    assert only_session(tmp_path)["phase"] == "paused"
+    assert "already" in call(tmp_path, "pause", "last").stdout
+    assert call(tmp_path, "resume", "last", "-q").returncode == 0
+
+
+def test_a_pause_at_once_does_not_wait_for_the_node(tmp_path: Path) -> None:
+    process = begin(tmp_path, delay="30s")
+    assert "is paused" in call(tmp_path, "pause", "last", "--now").stdout
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_a_cancel_ends_a_live_run(tmp_path: Path) -> None:
+    process = begin(tmp_path, delay="30s")
+    asked = call(tmp_path, "cancel", "last", "--why", "not needed", "--json")
+    out, _ = process.communicate(timeout=20)
+    assert (asked.returncode, process.returncode) == (0, 1)
+    assert "not needed" in out
+    found = json.loads(asked.stdout)
+    assert (found["phase"], found["asked"]) == ("canceled", "cancel")
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_cancel_records_the_end_of_a_run_that_nobody_has(killed: bool, tmp_path: Path) -> None:
+    process = begin(tmp_path, delay="30s")
+    (process.kill if killed else process.terminate)()
+    process.communicate(timeout=20)
+    assert call(tmp_path, "cancel", "last").returncode == 0
+    assert only_session(tmp_path)["phase"] == "canceled"
+    assert call(tmp_path, "resume", "last", "-q", "--simulate", str(PLAN.with_suffix(".yaml"))).returncode == 0
+
+
+def test_what_has_ended_is_left_alone(tmp_path: Path) -> None:
+    call(tmp_path, "run", str(PLAN), "-q", "--simulate", str(PLAN.with_suffix(".yaml")))
+    for action in ("pause", "cancel"):
+        asked = call(tmp_path, action, "last")
+        assert asked.returncode == 0
+        assert "nothing was done" in asked.stdout
+    refused = call(tmp_path, "steer", "last", "faster")
+    assert refused.returncode == 2
+    assert "no agent" in refused.stderr
+    assert only_session(tmp_path)["phase"] == "completed"
+
+
+def test_an_instruction_reaches_the_next_agent_and_keeps_no_secret(tmp_path: Path) -> None:
+    process = begin(tmp_path, delay="1s")
+    assert call(tmp_path, "steer", "last", "use tabs, key sk-ant-abcdefghijklmnop1234").returncode == 0
+    process.communicate(timeout=20)
+    events = json.loads(call(tmp_path, "log", "last", "--json").stdout)["events"]
+    (taken,) = [event for event in events if event["event"] == "SteeringTaken"]
+    assert "use tabs, key [redacted:anthropic-key]" in taken["text"]
+
+
+@pytest.mark.parametrize(("args", "code"), [(["pause", "nobody"], 9), (["steer", "last", " "], 2), (["steer"], 2)])
+def test_mistakes_are_refused(args: list[str], code: int, tmp_path: Path) -> None:
+    assert call(tmp_path, *args).returncode == code
