@@ -230,8 +230,8 @@ class SteeringTaken:
     """An instruction from outside went to the agents of a node: it stood in the prompts of this visit."""
 
     node: str = tag(10, "string", "node id")
-    text: str = tag(28, "string", "the instruction")
-    request: int = tag(29, "u64", "turn of the mailbox that holds it")
+    text: str = tag(40, "string", "the instruction")
+    request: int = tag(41, "u64", "turn of the mailbox that holds it")
 
 
 # --- routing: dev.orchestra.RoutingDecision ------------------------------------------------------
