@@ -70,7 +70,7 @@ def test_every_key_and_value_knows_its_place() -> None:
         ("a: !!int '3'", (1, 4)),
         ("a: !!python/object/apply:os.system ['true']", (1, 4)),
         ("a: 1\n--- \nb: 2", (2, 1)),
-        ("a: [1,\n2", (2, 2)),
+        ("a: [1,\n2", (1, 4)),
         ("a:\n\t- b", (2, 1)),
         ("a: @b", (1, 4)),
         ("a: \x00", (1, 1)),
@@ -113,3 +113,27 @@ def test_what_a_yaml_writer_writes_is_read_as_it_was(value: Any, flow: bool) -> 
 def test_any_text_is_read_or_refused_in_our_words(text: str) -> None:
     with contextlib.suppress(ConfigError):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "word"),
+    [
+        ("a: [\n", (1, 4), "["),
+        ("a: {b: [1, 2]\n\n", (1, 4), "{"),
+        ('a: "open\n', (1, 4), '"'),
+        ("a:\n\tb: 1\n", (2, 1), "tab"),
+        ("\ta: 1\n", (1, 1), "tab"),
+    ],
+)
+def test_a_fault_is_told_in_words_where_it_begins(text: str, place: tuple[int, int], word: str) -> None:
+    assert fault(text) == place
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert word in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["a: b: c\n", "a: @b\n", "a: `b`\n"])
+def test_a_value_that_wants_quotes_is_said_to(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert "quotes" in caught.value.fix

@@ -88,7 +88,10 @@ def _suggest_near(path: Path) -> str:
     except OSError:
         return f"nor is there a folder {path.parent}"
     near = get_close_matches(path.name, names, n=1) or [name for name in names if name.endswith(".dot")][:3]
-    return f"did you mean {', '.join(near)}?" if near else ""
+    if near:
+        return f"did you mean {', '.join(near)}?"
+    folder = "this folder" if path.parent == Path() else path.parent
+    return f"{folder} holds no .dot file"
 
 
 def compile_pipeline(

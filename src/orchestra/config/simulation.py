@@ -67,7 +67,9 @@ def _results(document: Document, path: Keys, results: Any) -> tuple[Scripted, ..
     if isinstance(results, dict):
         return (_result(document, path, results),)
     if not isinstance(results, list) or not results:
-        raise ConfigError("a list of results is wanted here", span=document.span(path))
+        raise ConfigError(
+            "a list of results is wanted here", span=document.span(path), fix='write it as [{text: "…"}]'
+        )
     return tuple(_result(document, (*path, index), item) for index, item in enumerate(results))
 
 

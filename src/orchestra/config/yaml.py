@@ -55,13 +55,33 @@ def load(source: Source) -> Document:
     try:
         return _Builder(source).document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = mark.index if mark is not None else 0
-        text = error.problem or error.context or "not YAML"
-        raise ConfigError(f"{text}", span=Span(source, at, at + 1)) from error
+        raise _told(source, error) from error
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         message = f"not YAML: {error}".partition("\n")[0]
         raise ConfigError(message, span=Span(source, 0, 1)) from error
+
+
+_FIXES = {
+    "mapping values are not allowed": "put a value that has ': ' in it in quotes",
+    "cannot start any token": "put the value in quotes",
+}
+"""What mends it, by a part of what the parser says."""
+
+
+def _told(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:
+    """What the parser met, where; what is never closed is told where it begins."""
+    text = error.problem or error.context or "not YAML"
+    mark = error.problem_mark or error.context_mark
+    at = mark.index if mark is not None else 0
+    if source.text[at : at + 1] == "\t":
+        return ConfigError("a tab; YAML is indented by spaces", span=Span(source, at, at + 1))
+    begun = error.context_mark.index if error.context_mark is not None else at
+    begun = begun if begun < at else len(source.text.rstrip()) - 1
+    ended = not source.text[at:].strip()
+    if ended and source.text[begun : begun + 1] in {"[", "{", '"', "'"}:
+        return ConfigError(f"this {source.text[begun]} is never closed", span=Span(source, begun, begun + 1))
+    fix = next((fix for part, fix in _FIXES.items() if part in text), "")
+    return ConfigError(f"this is no YAML: {text}", span=Span(source, at, at + 1), fix=fix)
 
 
 class _Builder:

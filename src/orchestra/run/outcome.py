@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
+from orchestra.graph.attributes import nearest
 from orchestra.graph.model import Graph
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -83,4 +84,5 @@ def read_status(word: str, legal: Collection[str]) -> tuple[Status, str, str]:
         return Status(lowered), "", ""
     if word in legal:
         return Status.SUCCESS, word, ""
-    return Status.FAIL, "", f"unknown outcome '{word}'"
+    near = nearest(lowered[:40], [*(status.value for status in Status), *sorted(legal)])
+    return Status.FAIL, "", f"unknown outcome '{word}'" + (f"; is {near!r} meant?" if near else "")
