@@ -1,7 +1,8 @@
 """Orchestra runs pipelines of AI agents: Graphviz DOT files in the Attractor dialect.
 
 The front door: ``Source``, ``parse`` and ``lint`` for checking a text, ``start`` for running one, ``resume`` for
-going on with a session. Importing the package costs nothing; each name is loaded when it is first used.
+going on with a session, ``replay`` for another end of its story. Importing the package costs nothing; each name is
+loaded when it is first used.
 """
 
 TYPE_CHECKING = False  # importing typing would be the larger part of importing this
@@ -14,9 +15,10 @@ _DOORS = {
     "lint": "orchestra.graph.lint",
     "start": "orchestra.app.runs",
     "resume": "orchestra.app.resuming",
+    "replay": "orchestra.app.replaying",
 }
 
-__all__ = ["Source", "lint", "parse", "resume", "start"]
+__all__ = ["Source", "lint", "parse", "replay", "resume", "start"]
 
 
 def __getattr__(name: str) -> "Any":

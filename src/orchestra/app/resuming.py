@@ -89,10 +89,10 @@ async def resume(
     try:
         state = opened.journal.state
         done = state.result is not None and state.result.good
-        secrets = {} if done else _secrets(state, settings)
+        secrets = {} if done else secrets_of(state, settings)
         redactor = opened.journal.redactor = Redactor(secrets)
-        pipeline = await _pipeline(state, store, secrets, changes)
-        script = await _script(state, store, pipeline, changes, redactor)
+        pipeline = await pipeline_of(state, store, secrets, changes)
+        script = await script_of(state, store, pipeline, changes, redactor)
         wiring = Wiring(
             store=store,
             clock=clock,
@@ -109,7 +109,7 @@ async def resume(
             await before.hold.release()
             state = opened.journal.state
         if not done:
-            resumed = _resumed(pipeline, state, settings, changes)
+            resumed = resumed_of(pipeline, state, settings, changes)
             void = (await store.head(opened.mailbox)).turn_id  # pauses and cancels from before are void (S15)
             opened.journal.record(changed(resumed, void_until=void))
     except BaseException:
@@ -130,7 +130,7 @@ def changed_file(state: RunState) -> str:
     return state.file if text_hash(source.text) != state.graph_hash else ""
 
 
-def _secrets(state: RunState, settings: Settings) -> dict[str, str]:
+def secrets_of(state: RunState, settings: Settings) -> dict[str, str]:
     """The secrets in force, and those that the session had. Raises ``CredentialsMissing`` (S18)."""
     recorded = known_secrets(os.environ, state.secrets)
     missing = [name for name in state.secrets if name not in recorded]
@@ -145,7 +145,8 @@ def _secrets(state: RunState, settings: Settings) -> dict[str, str]:
 # --- the pipeline and its script -----------------------------------------------------------------
 
 
-async def _pipeline(state: RunState, store: Store, secrets: dict[str, str], changes: Changes) -> Pipeline:
+async def pipeline_of(state: RunState, store: Store, secrets: dict[str, str], changes: Changes) -> Pipeline:
+    """The pipeline with which it goes on: the recorded text, or the one that stands for it now (S26)."""
     variables = {name: str(await _resolved(store, value)) for name, value in state.variables.items()}
     source = changes.graph or Source(state.file or "the recorded pipeline", await _resolved(store, state.dot))
     pipeline = compile_pipeline(source, changes.found, variables=variables, secrets=secrets)
@@ -180,7 +181,7 @@ def _holds_all(graph: Graph, state: RunState, name: str) -> None:
     )
 
 
-async def _script(
+async def script_of(
     state: RunState, store: Store, pipeline: Pipeline, changes: Changes, redactor: Redactor
 ) -> Script:
     """The script given now, else the recorded one, in which nodes that a new graph left out may stand."""
@@ -199,7 +200,8 @@ async def _script(
 # --- what is recorded ----------------------------------------------------------------------------
 
 
-def _resumed(pipeline: Pipeline, state: RunState, settings: Settings, changes: Changes) -> PipelineResumed:
+def resumed_of(pipeline: Pipeline, state: RunState, settings: Settings, changes: Changes) -> PipelineResumed:
+    """How it goes on, and what is different from now on. Raises ``Undecided``."""
     graph, stage = pipeline.checked(), cut_off(state)
     interrupted = changes.interrupted
     if stage is not None and not state.failed and not interrupted:

@@ -13,6 +13,7 @@ COMMANDS = {
     "run": "orchestra.cli.run:run",
     "compile": "orchestra.cli.compile:compile_",
     "resume": "orchestra.cli.resume:resume",
+    "replay": "orchestra.cli.replay:replay",
     "attach": "orchestra.cli.attach:attach",
     "pause": "orchestra.cli.asking:pause",
     "cancel": "orchestra.cli.asking:cancel",

@@ -15,6 +15,7 @@ from orchestra.run.events import (
     PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
+    PipelineForked,
     PipelinePaused,
     PipelineRestarted,
     PipelineResumed,
@@ -196,6 +197,9 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.current_node, f"{counted(event.completed, 'node')} done{whole}"
         case WarningRaised():
             return event.node, event.message
+        case PipelineForked():
+            said = ", ".join([*(f"{k}={v}" for k, v in event.variables.items()), *map(str, event.values)])
+            return "", f"leaves {event.parent} at turn {event.turn}" + (f", with other {said}" if said else "")
         case PipelineTaken():
             return "", f"by {event.holder}"
         case PipelineCanceled():

@@ -45,7 +45,7 @@ class Options:
 
 def run_pipeline(options: Options) -> int:
     """Check, run, and say how it ended; the exit code (C2)."""
-    variables = _variables(options.variables)
+    variables = key_values(options.variables)
     shown = options.shown
     settings = settings_for(shown.store, shown.config, options.pipeline)
     source, found = read(options.pipeline)
@@ -101,14 +101,15 @@ def walk_shown(
         raise
 
 
-def _variables(given: tuple[str, ...]) -> dict[str, str]:
+def key_values(given: tuple[str, ...], what: str = "variable") -> dict[str, str]:
+    """``key=value`` texts as names and values. Raises ``ConfigError``."""
     found: dict[str, str] = {}
     for item in given:
         name, equals, value = item.partition("=")
         if not equals or not name:
-            raise ConfigError(f"{item!r} is no key=value", fix="write a variable as key=value, such as colour=blue")
+            raise ConfigError(f"{item!r} is no key=value", fix=f"write a {what} as key=value, such as colour=blue")
         if name in found:
-            raise ConfigError(f"the variable {name!r} is given twice")
+            raise ConfigError(f"the {what} {name!r} is given twice")
         found[name] = value
     return found
 
@@ -148,7 +149,8 @@ def _announce(run: Run, pipeline: Pipeline, shown: Shown, view: View) -> None:
     if not shown.quiet:
         show_diagnostics(pipeline.diagnostics)
     graph = pipeline.checked()
-    view.opened(run.session, f"{graph.label}: {graph.goal}" if graph.goal else graph.label)
+    origin = f"(forked from {run.state.parent})  " if run.state.why == "fork" else ""
+    view.opened(run.session, origin + (f"{graph.label}: {graph.goal}" if graph.goal else graph.label))
 
 
 def _stopped(shown: Shown, run: Run | None, error: StoreError, view: View) -> None:

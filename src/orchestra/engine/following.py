@@ -11,15 +11,9 @@ from orchestra.engine.holding import heard_of
 from orchestra.engine.running import row_of
 from orchestra.engine.sessions import PAGE, Row, begun, event_of
 from orchestra.ports import Clock, Store, Turn
-from orchestra.run.events import (
-    PipelineCompleted,
-    PipelineFailed,
-    PipelinePaused,
-    PipelineRestarted,
-    PipelineTaken,
-    Recorded,
-)
+from orchestra.run.events import PipelineTaken, Recorded
 from orchestra.run.state import RunState, current, evolve
+from orchestra.run.views import End
 
 LOOK_SECONDS = 0.25
 """How often it is asked whether somebody still runs the session, while nothing is recorded."""
@@ -71,8 +65,7 @@ class Following:
     @property
     def over(self) -> bool:
         """Whether nothing follows unless somebody goes on with the session."""
-        ends = PipelineCompleted | PipelineFailed | PipelineRestarted | PipelinePaused
-        return self._last is not None and isinstance(self._last.event, ends)
+        return self._last is not None and isinstance(self._last.event, End)
 
 
 async def follow(store: Store, row: Row, tell: Tell, clock: Clock) -> tuple[Row, RunState]:

@@ -281,9 +281,10 @@ async def history(store: Store, context_id: int) -> list[Turn]:
     return [turn for page in reversed(pages) for turn in page]
 
 
-async def backwards(store: Store, context_id: int, limit: int) -> AsyncIterator[list[Turn]]:
-    """A chain in pages from its head to its first turn; each page is oldest first."""
-    before: int | None = None
+async def backwards(
+    store: Store, context_id: int, limit: int, before: int | None = None
+) -> AsyncIterator[list[Turn]]:
+    """A chain in pages from its head or the turn ``before``, to its first turn; each page is oldest first."""
     while page := await store.turns(context_id, before=before, limit=limit):
         yield page
         if page[0].parent == 0:
@@ -306,8 +307,10 @@ async def load_state(store: Store, context_id: int) -> RunState:
     return (await load(store, context_id)).state
 
 
-async def load(store: Store, context_id: int) -> Loaded:
-    """A session as it stands, read from a whole checkpoint on (S17). Raises ``UnknownEvent``.
+async def load(store: Store, context_id: int, before: int | None = None) -> Loaded:
+    """A session as it stands, or as it stood before a turn of its chain, read from a whole checkpoint on (S17).
+
+    Raises ``UnknownEvent``.
 
     The fold begins at the first whole checkpoint of the page that holds the last one: it passes over one that
     a replaced runner left behind (S16), where the page's beginning would not show that it is stale.
@@ -315,7 +318,7 @@ async def load(store: Store, context_id: int) -> Loaded:
     found: list[Recorded] = []
     sizes: list[int] = []
     begin = 0
-    async for page in backwards(store, context_id, PAGE):
+    async for page in backwards(store, context_id, PAGE, before):
         found[:0] = [_known(turn) for turn in page]
         sizes[:0] = [len(turn.payload) for turn in page]
         whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)

@@ -138,6 +138,22 @@ class PipelineResumed:
 
 
 @event("PipelineLifecycle")
+class PipelineForked:
+    """A session begins in the history of another one: the first turn of a fork that is its own (S27)."""
+
+    label: str = tag(12, "string", "display name of the run", default="")
+    variables: Mapping[str, ContextValue] = tag(17, "json", "variables that are different from now on", default={})
+    mailbox: int = tag(18, "u64", "context id of the session's mailbox")
+    parent: str = tag(24, "string", "the session that it comes from")
+    parent_context: int = tag(25, "u64", "context id of that session")
+    why: str = tag(26, "string", "why it comes from that one: fork", default="fork")
+    turn: int = tag(61, "u64", "the turn at which it leaves that one")
+    values: Mapping[str, ContextValue] = tag(
+        62, "json", "context values that are different from now on", default={}
+    )
+
+
+@event("PipelineLifecycle")
 class PipelineTaken:
     """A new runner has the session (S16): what an older one appends from now on does not count."""
 
@@ -341,6 +357,7 @@ Event: TypeAlias = (
     | EdgeSelected
     | CheckpointSaved
     | WarningRaised
+    | PipelineForked
     | PipelineTaken
     | SessionOpened
     | ControlRequested

@@ -27,7 +27,8 @@ def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun") -> 
     stage = cut_off(state)
     if stage is None:
         return PipelineResumed(node=state.stage.node if state.stage is not None else _next(graph, state))
-    died = stage.recoveries + (0 if state.paused else 1)
+    asked = state.paused or state.result is not None
+    died = stage.recoveries + (0 if asked else 1)
     refused = ""
     if interrupted == "fail":
         refused = "it was cut off, and is not to be run again (on_interrupt=fail)"

@@ -24,6 +24,7 @@ from orchestra.run.events import (
     PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
+    PipelineForked,
     PipelinePaused,
     PipelineRestarted,
     PipelineResumed,
@@ -287,6 +288,8 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return _resumed(state, meta, event)
         case WarningRaised():
             return {"warnings": state.warnings + 1}
+        case PipelineForked():
+            return _forked(state, meta, event)
         case PipelineTaken():
             return {"paused": state.paused, **_idle(state, meta)}
         case SessionOpened() | ControlRequested() | RunnerClaimed() | RunnerReleased() | RunnerAsked():
@@ -375,6 +378,25 @@ def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, A
     elif event.granted == "steps":
         changes["steps_before"] = state.steps_carried + state.steps
     return changes
+
+
+def _forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]:
+    """Another identity from here on (S27); a pause is where it stands until somebody goes on."""
+    changes = _idle(state, meta)
+    return {
+        **changes,
+        "session": meta.session,
+        "mailbox": event.mailbox,
+        "label": event.label or state.label,
+        "variables": {**state.variables, **event.variables},
+        "context": {**state.context, **event.variables, **event.values},
+        "parent": event.parent,
+        "parent_context": event.parent_context,
+        "why": event.why,
+        "started_ms": meta.at,
+        "idle_ms": 0,
+        "paused": f"forked from {event.parent}",
+    }
 
 
 def _idle(state: RunState, meta: Meta) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from orchestra.run.events import (
     PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
+    PipelineForked,
     PipelinePaused,
     PipelineRestarted,
     PipelineResumed,
@@ -91,7 +92,7 @@ def newest(events: Sequence[Recorded]) -> Newest:
     end: End | None = None
     node = ""
     last_ms = events[-1].meta.at if events else 0
-    last = True
+    last, began = True, 0
     for recorded in reversed(_counting(events)):
         event = recorded.event
         was_last, last = last, last and isinstance(event, PipelineTaken)
@@ -103,6 +104,8 @@ def newest(events: Sequence[Recorded]) -> Newest:
                 node = node or event.node
             case PipelineResumed():
                 node = node or event.node
+            case PipelineForked():
+                began = began or recorded.meta.at
             case StageStarted() | StageRetrying() | StageCompleted() | StageFailed():
                 node = node or event.node
             case EdgeSelected():
@@ -113,12 +116,13 @@ def newest(events: Sequence[Recorded]) -> Newest:
                     end=end,
                     node=node,
                     steps=event.completed,
-                    started_ms=event.started_ms,
+                    started_ms=began or event.started_ms,
                     last_ms=last_ms,
                     complete=True,
                 )
             case PipelineStarted():
-                return Newest(end=end, node=node, started_ms=recorded.meta.at, last_ms=last_ms, complete=True)
+                began = began or recorded.meta.at
+                return Newest(end=end, node=node, started_ms=began, last_ms=last_ms, complete=True)
             case _:
                 pass
     return Newest(end=end, node=node, last_ms=last_ms)

@@ -1,0 +1,93 @@
+"""``orchestra replay``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestra.cli.options import AsJson, Colour, Config, Session, Store, one_json
+
+
+def replay(
+    session: Session,
+    checkpoint: Annotated[
+        str,
+        typer.Option("--checkpoint", metavar="T", help="Begin at this checkpoint, or 'last'.", show_default=False),
+    ] = "",
+    turn: Annotated[
+        str,
+        typer.Option(
+            "--turn", metavar="T", help="Begin at this turn: a depth, as log shows it, or #ID.", show_default=False
+        ),
+    ] = "",
+    node: Annotated[
+        str, typer.Option("--node", metavar="NODE", help="Begin before this node was entered.", show_default=False)
+    ] = "",
+    visit: Annotated[
+        int | None,
+        typer.Option("--visit", metavar="N", min=1, help="With --node: its N-th visit; else the newest."),
+    ] = None,
+    variables: Annotated[
+        list[str] | None, typer.Option("--var", metavar="KEY=VALUE", help="A variable, from there on.")
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A context value, from there on.")
+    ] = None,
+    graph: Annotated[
+        Path | None, typer.Option("--graph", metavar="FILE", help="Another pipeline, from there on.")
+    ] = None,
+    simulate: Annotated[
+        Path | None, typer.Option("--simulate", metavar="FILE", help="Another script, from there on.")
+    ] = None,
+    label: Annotated[str, typer.Option("--label", help="A name for the new run.", show_default=False)] = "",
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Run in the background; orchestra attach watches it.")
+    ] = False,
+    store: Store = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    json_stream: Annotated[
+        bool, typer.Option("--json-stream", help="Print every event as a line of JSON as it happens.")
+    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines, also on a terminal.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and how it ended.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say why each edge was taken.")] = False,
+    color: Colour = "auto",
+) -> None:
+    """Begin a new session in the history of another one, and go on from there; the other one stays as it is.
+
+    Without --checkpoint, --turn or --node it begins at the beginning. Exit codes are those of run and resume.
+    """
+    from orchestra.cli._ended import Shown
+    from orchestra.cli._replay import Asked, replay_session
+
+    if quiet and verbose:
+        raise typer.BadParameter("-q and -v say the opposite of one another; name one")
+    if sum(map(bool, (checkpoint, turn, node))) > 1:
+        raise typer.BadParameter("--checkpoint, --turn and --node each say where it begins; name one")
+    if visit is not None and not node:
+        raise typer.BadParameter("--visit is for --node")
+    asked = Asked(
+        checkpoint=checkpoint,
+        turn=turn,
+        node=node,
+        visit=visit,
+        variables=tuple(variables or ()),
+        values=tuple(values or ()),
+        graph=graph,
+        simulate=simulate,
+        label=label,
+        detach=detach,
+    )
+    shown = Shown(
+        store=store,
+        config=config,
+        json=one_json(as_json, json_stream),
+        plain=plain,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+    )
+    raise typer.Exit(replay_session(session, asked, shown))

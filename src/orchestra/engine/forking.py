@@ -1,0 +1,171 @@
+"""A session that begins in the history of another one: a fork of its chain, with an identity of its own (S27)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from orchestra.engine.holding import Holding
+from orchestra.engine.journal import Journal, Listener
+from orchestra.engine.sessions import PAGE, Loaded, Opened, Origin, Place, backwards, event_of, mailbox_turn
+from orchestra.errors import SessionNotFound
+from orchestra.ports import Clock, Store, Turn
+from orchestra.run.declare import changed
+from orchestra.run.events import CheckpointSaved, PipelineForked, Recorded, StageStarted
+from orchestra.run.secrets import Redactor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """A turn of a session, and the id of the turn behind it (None at the chain's end)."""
+
+    turn: Turn
+    following: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which turn of a session is wanted: its ``depth`` or its ``turn_id``, which may have to be a checkpoint; the
+    ``newest`` checkpoint; the one before a ``node`` was entered, at its newest visit or at ``visit``; else the
+    first."""
+
+    depth: int | None = None
+    turn_id: int | None = None
+    newest: bool = False
+    checkpoint: bool = False
+    node: str = ""
+    visit: int | None = None
+
+
+async def locate(store: Store, context_id: int, session: str, wanted: Wanted) -> Spot:
+    """The turn of a chain that is wanted. Raises ``SessionNotFound`` where there is none."""
+    if wanted.node:
+        return await _before_node(store, context_id, session, wanted)
+    spot = await _turn(store, context_id, wanted)
+    if spot is None:
+        shown = f"at depth {wanted.depth}" if wanted.depth is not None else f"#{wanted.turn_id}"
+        raise SessionNotFound(
+            f"session {session} has no {'checkpoint' if wanted.newest else f'turn {shown}'}",
+            fix=f"see its turns: orchestra log {session}",
+        )
+    if wanted.checkpoint and not _is_checkpoint(spot.turn):
+        near = await _near_checkpoint(store, context_id, spot.turn.depth)
+        raise SessionNotFound(
+            f"turn {spot.turn.depth} of session {session} is no checkpoint",
+            fix=f"the nearest before it is at {near}" if near is not None else f"see: orchestra log {session}",
+        )
+    return spot
+
+
+async def _turn(store: Store, context_id: int, wanted: Wanted) -> Spot | None:
+    found: Spot | None = None
+    async for spot in _spots(store, context_id):
+        found = spot
+        if wanted.newest and _is_checkpoint(spot.turn):
+            return spot
+        if spot.turn.depth == wanted.depth or spot.turn.turn_id == wanted.turn_id:
+            return spot
+    first = wanted.depth is None and wanted.turn_id is None and not wanted.newest
+    return found if first else None
+
+
+async def _before_node(store: Store, context_id: int, session: str, wanted: Wanted) -> Spot:
+    entered = False
+    async for spot in _spots(store, context_id):
+        if entered:
+            return spot
+        event = _event(spot.turn)
+        entered = (
+            isinstance(event, StageStarted)
+            and (event.node, event.attempt) == (wanted.node, 1)
+            and wanted.visit in (None, event.visit)
+        )
+    which = "" if wanted.visit is None else f" a {wanted.visit}. time"
+    raise SessionNotFound(
+        f"session {session} was never at {wanted.node!r}{which}", fix=f"see: orchestra log {session}"
+    )
+
+
+async def _spots(store: Store, context_id: int) -> AsyncIterator[Spot]:
+    """The turns of a chain, newest first."""
+    following: int | None = None
+    async for page in backwards(store, context_id, PAGE):
+        for turn in reversed(page):
+            yield Spot(turn=turn, following=following)
+            following = turn.turn_id
+
+
+async def _near_checkpoint(store: Store, context_id: int, depth: int) -> int | None:
+    async for spot in _spots(store, context_id):
+        if spot.turn.depth < depth and _is_checkpoint(spot.turn):
+            return spot.turn.depth
+    return None
+
+
+def _event(turn: Turn) -> object:
+    found = event_of(turn)
+    return found.event if isinstance(found, Recorded) else None
+
+
+def _is_checkpoint(turn: Turn) -> bool:
+    return isinstance(_event(turn), CheckpointSaved)
+
+
+async def fork_session(
+    *,
+    store: Store,
+    clock: Clock,
+    redactor: Redactor,
+    listeners: tuple[Listener, ...],
+    origin: Origin,
+    session: str,
+    spot: Spot,
+    loaded: Loaded,
+    forked: PipelineForked,
+) -> Opened:
+    """Fork a chain at a turn, and record the new session's identity; listed once all of it is durable.
+
+    No turn is copied, and nothing is appended to a context that belongs to another session.
+    """
+    mailbox = (await store.create()).context_id
+    context = (await store.fork(spot.turn.turn_id)).context_id
+    place = Place(session=session, context_id=context, mailbox=mailbox)
+    hold = Holding(
+        store=store,
+        clock=clock,
+        mailbox=mailbox,
+        session=session,
+        note=origin.note,
+        epoch=loaded.state.epoch + 1,
+        lock=store.hold(context, origin.note),
+    )
+    journal = Journal(
+        store=store,
+        context_id=context,
+        session=session,
+        epoch=hold.epoch,
+        clock=clock,
+        redactor=redactor,
+        listeners=listeners,
+        state=loaded.state,
+        bytes_since_whole=loaded.bytes_since_whole,
+        whole_size=loaded.whole_size,
+        guard=hold.check,
+    )
+    try:
+        journal.record(changed(forked, mailbox=mailbox))
+        await journal.flush()
+        turn = mailbox_turn(journal.state, context, origin, clock.now_ms())
+        _, claim = await store.append(mailbox, [turn, hold.claim()])
+        hold.claimed(claim)
+    except BaseException:
+        await hold.release()
+        raise
+    return Opened(
+        store=store,
+        session=place.session,
+        context_id=context,
+        mailbox=mailbox,
+        journal=journal,
+        hold=hold,
+    )
