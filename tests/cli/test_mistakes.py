@@ -286,6 +286,15 @@ def test_a_file_nobody_may_read_is_named(tmp_path: Path) -> None:
     assert "p.dot" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["status", "log last", "run p.dot", "doctor", "doctor --deep", "resume last"])
+def test_a_stores_name_that_the_system_refuses_is_no_internal_error(command: str, tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(OK)
+    done = call(tmp_path, *command.split(), "--store", "x" * 300)
+    assert done.returncode in {1, 6}
+    assert "internal" not in done.stderr
+    assert "name too long" in (done.stdout + done.stderr)
+
+
 def test_a_prompt_of_a_megabyte_compiles_and_a_fault_beside_it_is_shown_briefly(tmp_path: Path) -> None:
     prompt = "x" * 1_000_000
     (tmp_path / "p.dot").write_text(graph(f'  work [prompt="{prompt}", max_retries=none]'))

@@ -71,7 +71,8 @@ def read(file: Path | str) -> tuple[Source, tuple[Diagnostic, ...]]:
         raise ConfigError(f"there is no file {path}", fix=_suggest_near(path)) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError(f"cannot read {path}: {reason}") from error
+        fix = "give this user the right to read it" if isinstance(error, PermissionError) else ""
+        raise ConfigError(f"cannot read {path}: {reason}", fix=fix) from error
     return decode(str(file), data)
 
 

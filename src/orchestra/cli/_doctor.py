@@ -103,7 +103,7 @@ def _place(settings: Settings) -> Iterator[Finding]:
         yield Finding(None, "the store is in memory: nothing is kept")
         return
     there = folder
-    while not there.exists() and there != there.parent:
+    while not os.path.exists(there) and there != there.parent:  # noqa: PTH110  false where it may not be seen
         there = there.parent
     named, elsewhere = shlex.quote(str(there)), state_directory(os.environ) / "cxdb"
     another = f"orchestra doctor --store {shlex.quote(str(elsewhere))}"
@@ -135,10 +135,10 @@ async def _examined(settings: Settings, wanted: Wanted, aim: str) -> int:
 
 
 async def _store(settings: Settings, wanted: Wanted, aim: str, tell: Progress) -> AsyncIterator[Finding]:
-    if settings.store is not None and not exists(settings):
-        yield Finding(True, f"the store {settings.store} will be made by the first run")
-        return
     try:
+        if settings.store is not None and not exists(settings):
+            yield Finding(True, f"the store {settings.store} will be made by the first run")
+            return
         if wanted.mend:
             for mended in await mend_store(settings, drop_lost=wanted.drop_lost, progress=tell):
                 yield Finding(True, f"mended: {mended}")

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from stat import S_ISDIR
 from typing import TypeVar
 
 from orchestra.app.stores import open_store
@@ -14,6 +15,7 @@ from orchestra.cli._progress import progress
 from orchestra.cli._terminal import one_line
 from orchestra.config.environment import folders_of
 from orchestra.config.settings import Settings, settle
+from orchestra.cxdb.files import trouble
 from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import Store
 
@@ -26,14 +28,21 @@ def settings_for(store: str | None, config: Path | None, pipeline: str = "-") ->
 
 
 def exists(settings: Settings) -> bool:
-    """Whether there may be a store to look at. Raises ``StoreUnreachable`` where something else is in its place."""
+    """Whether there may be a store to look at. Raises ``StoreError`` where something else is in its place, or its
+    place may not be looked into."""
     if settings.server is not None:
         return True
     if settings.store is None:
         return False
-    if settings.store.exists() and not settings.store.is_dir():
+    try:
+        mode = settings.store.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise trouble(error, str(settings.store)) from error
+    if not S_ISDIR(mode):
         raise StoreUnreachable(f"{settings.store} is not a folder", fix="name the store's folder with --store DIR")
-    return settings.store.is_dir()
+    return True
 
 
 async def reading(
