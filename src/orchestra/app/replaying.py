@@ -67,7 +67,7 @@ async def replay(
         values=_values(future.values, redactor),
         parent=row.session,
         parent_context=row.context_id,
-        turn=spot.turn.turn_id,
+        from_turn=spot.turn.turn_id,
         mailbox=0,
     )
     meta = Meta(session=clock.display_id(), epoch=loaded.state.epoch + 1, sequence=1, at=clock.now_ms())

@@ -199,7 +199,7 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.node, event.message
         case PipelineForked():
             said = ", ".join([*(f"{k}={v}" for k, v in event.variables.items()), *map(str, event.values)])
-            return "", f"leaves {event.parent} at turn {event.turn}" + (f", with other {said}" if said else "")
+            return "", f"leaves {event.parent} at turn {event.from_turn}" + (f", with other {said}" if said else "")
         case PipelineTaken():
             return "", f"by {event.holder}"
         case PipelineCanceled():

@@ -147,7 +147,7 @@ class PipelineForked:
     parent: str = tag(24, "string", "the session that it comes from")
     parent_context: int = tag(25, "u64", "context id of that session")
     why: str = tag(26, "string", "why it comes from that one: fork", default="fork")
-    turn: int = tag(61, "u64", "the turn at which it leaves that one")
+    from_turn: int = tag(61, "u64", "the turn at which it leaves that one")
     values: Mapping[str, ContextValue] = tag(
         62, "json", "context values that are different from now on", default={}
     )
