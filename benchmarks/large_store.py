@@ -75,7 +75,7 @@ async def build(folder: Path, sessions: int) -> None:
         )
         for at in range(0, len(turns), 100):
             await store.append(opened.context_id, turns[at : at + 100])
-        opened.hold.release()
+        await opened.hold.release()
     await store.close()
 
 

@@ -81,6 +81,7 @@ class _Adoption:
         self._next_context = known.next_context
         self._metas: dict[int, tuple[int, int, int]] = {}
         self._meta_end = known.lengths[META]
+        self._anew: list[bytes] = []
         self._next_meta = self._walk_meta()
         self._blobs: dict[bytes, int] = {}
         self._older: Hashes | None = None
@@ -192,6 +193,8 @@ class _Adoption:
             for at in range(0, len(data), TURN_SIZE):
                 old = kept[(offset + at - start) // TURN_SIZE * CHECK_SIZE :][:CHECK_SIZE]
                 checks.append(self._checked(data[at : at + TURN_SIZE], old, roots))
+            self._append(META, b"".join(self._anew))
+            self._anew.clear()
             self._append(CHECKS, b"".join(checks))
         self._progress("turns", end, end)
 
@@ -253,10 +256,10 @@ class _Adoption:
         data = derived_meta(turn_id, payload)
         if data is None:
             return None
-        self._cut(META, self._meta_end)
-        offset = self._ends[META]
-        self._append(META, data)
-        self._meta_end = self._ends[META]
+        if not self._anew:
+            self._cut(META, self._meta_end)
+        self._anew.append(data)
+        offset, self._meta_end = self._meta_end, self._meta_end + len(data)
         return offset, len(data), crc32(data)
 
     def _walk_meta(self) -> Iterator[tuple[int, int, int, int]]:
