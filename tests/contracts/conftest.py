@@ -1,12 +1,6 @@
-"""Folders in memory for the sweeps, which make and remove thousands of files."""
+"""What a server of CXDB's own cannot pass."""
 
 from __future__ import annotations
-
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,19 +17,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reason = NAMED_SERVER_CANNOT.get(getattr(item, "originalname", ""))
         if reason is not None and "ORCHESTRA_TEST_CXDB" in item.name:
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
-
-
-SHARED_MEMORY = "/dev/shm"
-
-
-@pytest.fixture
-def quick_path(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system in memory where there is one."""
-    if not os.access(SHARED_MEMORY, os.W_OK):
-        yield tmp_path
-        return
-    path = Path(tempfile.mkdtemp(dir=SHARED_MEMORY))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orchestra.agents.simulation import Simulation
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.resuming import AS_RECORDED, Changes, pipeline_of, resumed_of, script_of, secrets_of
-from orchestra.app.runs import check_variables, handlers, runnable, this_process
+from orchestra.app.runs import NONE_MORE, check_variables, handlers, runnable, this_process
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.registry import bundle
@@ -22,7 +22,7 @@ from orchestra.engine.runner import Handlers
 from orchestra.engine.running import Run, Wiring
 from orchestra.engine.sessions import find, load
 from orchestra.errors import ConfigError
-from orchestra.ports import Clock, Store
+from orchestra.ports import Clock, Handler, Store
 from orchestra.run.context import reserved
 from orchestra.run.events import Meta, PipelineForked, Recorded
 from orchestra.run.outcome import Json
@@ -49,6 +49,7 @@ async def replay(
     listeners: tuple[Listener, ...] = (),
     clock: Clock | None = None,
     control: Control | None = None,
+    more: Mapping[str, Handler] = NONE_MORE,
 ) -> tuple[Run, Pipeline]:
     """Fork a session at a turn, and make the new one ready to walk on; the old one stays as it is.
 
@@ -81,7 +82,7 @@ async def replay(
         redactor=redactor,
         listeners=listeners,
         origin=this_process(),
-        handlers=handlers(Simulation(script)),
+        handlers=handlers(Simulation(script), more),
     )
     runnable(pipeline.checked(), wiring.handlers, pipeline.diagnostics)
     _unowned((*future.variables, *future.values), wiring.handlers)

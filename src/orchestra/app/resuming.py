@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from msgspec import Struct
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.runs import (
+    NONE_MORE,
     WITHOUT_AGENT,
     handlers,
     no_secret,
@@ -32,7 +34,7 @@ from orchestra.engine.sessions import find, reopen_session
 from orchestra.errors import ConfigError, CredentialsMissing, Diagnostic, Source, Undecided
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.model import Graph
-from orchestra.ports import Clock, Store
+from orchestra.ports import Clock, Handler, Store
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value
 from orchestra.run.declare import changed
@@ -67,6 +69,7 @@ async def resume(
     listeners: tuple[Listener, ...] = (),
     clock: Clock | None = None,
     control: Control | None = None,
+    more: Mapping[str, Handler] = NONE_MORE,
 ) -> tuple[Run, Pipeline]:
     """Take a session and make it ready to walk on from where it stands.
 
@@ -99,7 +102,7 @@ async def resume(
             redactor=redactor,
             listeners=listeners,
             origin=this_process(),
-            handlers=handlers(Simulation(script)),
+            handlers=handlers(Simulation(script), more),
         )
         if not done:
             runnable(pipeline.checked(), wiring.handlers, pipeline.diagnostics)

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
+from types import MappingProxyType
 
 from blake3 import blake3
 
@@ -40,8 +41,11 @@ _ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
-def handlers(backend: CodergenBackend) -> Handlers:
-    """The built-in handlers, and those that installed packages register (E2)."""
+NONE_MORE: Mapping[str, Handler] = MappingProxyType({})
+
+
+def handlers(backend: CodergenBackend, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
+    """The built-in handlers, those that installed packages register, and ``more`` from Python (E2)."""
     by_type: dict[str, Handler] = {
         "start": start_,
         "exit": exit_,
@@ -52,6 +56,7 @@ def handlers(backend: CodergenBackend) -> Handlers:
     for point in offered()[HANDLERS]:
         by_type[point.name] = loaded(point)
         own_keys[point.name] = _own_keys(point, by_type[point.name])
+    by_type.update(more)
     return Handlers(by_type=by_type, own_keys=own_keys)
 
 
@@ -85,6 +90,7 @@ async def start(
     listeners: tuple[Listener, ...] = (),
     clock: Clock | None = None,
     control: Control | None = None,
+    more: Mapping[str, Handler] = NONE_MORE,
 ) -> Run:
     """Open a session for a pipeline, ready to walk; ``control`` may carry a wish to pause already.
 
@@ -99,7 +105,7 @@ async def start(
         unasked = {node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT}
         script = parse_script(simulation, graph.nodes, unasked)
         no_secret(simulation, redactor)
-    registry = handlers(Simulation(script))
+    registry = handlers(Simulation(script), more)
     _unowned(given, registry)
     runnable(graph, registry, pipeline.diagnostics)
     clock = clock or SystemClock()

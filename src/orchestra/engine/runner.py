@@ -269,7 +269,7 @@ class Runner:
 
     # --- between nodes and at the end -------------------------------------------------------------
 
-    def _advance(self, step: Advance) -> None:
+    def _advance(self, step: Advance, *, restart: bool = False) -> None:
         ended = self._journal.state.ended
         candidates = step.candidates if _telling(step) else ()
         self._journal.record(
@@ -281,6 +281,7 @@ class Runner:
                 reason=step.reason,
                 candidates=tuple(candidate.as_map() for candidate in candidates),
                 gate=step.gate,
+                restart=restart,
             )
         )
         if ended is not None:
@@ -289,14 +290,15 @@ class Runner:
     async def _restart(self, step: Restart) -> None:
         """End the session; the next one's contexts are there and named before anything is in them (E14)."""
         mailbox, context = await self._journal.reserve()
-        self._advance(step.advance)
+        if step.advance is not None:
+            self._advance(step.advance, restart=True)
         state = self._journal.state
         self._journal.record(
             PipelineRestarted(
-                node=step.advance.source,
+                node=step.source,
                 duration_ms=self._duration(),
                 steps=state.steps,
-                target=step.advance.target,
+                target=step.target,
                 next_session=self._clock.display_id(),
                 next_context=context,
                 next_mailbox=mailbox,

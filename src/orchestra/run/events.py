@@ -266,6 +266,7 @@ class EdgeSelected:
         15, "json", "the edges considered: condition, whether it held, the values it saw", default=()
     )
     gate: str = tag(16, "string", "the unmet goal gate that sent the run back", default="")
+    restart: bool = tag(17, "bool", "the session ends here, another begins at the target", default=False)
 
 
 # --- checkpoints: dev.orchestra.Checkpoint -------------------------------------------------------

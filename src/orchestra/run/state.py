@@ -182,7 +182,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     does not refuse and ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run
     that goes on. ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is
     so; ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is
-    that of the whole chain so far, ``following`` is where a restarted one goes on. ``heard`` is the turn of the
+    that of the whole chain so far, ``following`` is where a restarted one goes on; one that took a
+    ``loop_restart`` edge at ``restarting`` is still to end. ``heard`` is the turn of the
     mailbox that stopped it last, ``steered`` that of the newest instruction an agent had; pauses and cancels up to
     turn ``void_until`` no longer count (S15).
 
@@ -225,6 +226,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     parent_context: int = 0
     why: str = ""
     following: Following | None = None
+    restarting: str = ""
     context: Mapping[str, Any] = field(default_factory=dict)
     paused: str = ""
     heard: int = 0
@@ -551,6 +553,8 @@ def _shown_change(value: ContextValue) -> Any:
 
 def _selected(state: RunState, event: EdgeSelected) -> dict[str, Any]:
     changes: dict[str, Any] = {"ended": None, "next_node": event.target}
+    if event.restart:
+        changes["restarting"] = event.source
     if event.edge:
         changes["edges"] = {**state.edges, event.edge: state.edges.get(event.edge, 0) + 1}
     if event.gate:

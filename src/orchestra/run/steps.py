@@ -65,9 +65,11 @@ class Advance(Struct, frozen=True, kw_only=True):
 
 
 class Restart(Struct, frozen=True, kw_only=True):
-    """End the session and begin another one where ``advance`` leads (E14)."""
+    """End the session and begin another one at ``target`` (E14). ``advance`` is None where that is recorded."""
 
-    advance: Advance
+    source: str
+    target: str
+    advance: Advance | None = None
 
 
 class Finish(Struct, frozen=True, kw_only=True):
@@ -103,6 +105,8 @@ def next_step(graph: Graph, state: RunState, context: Mapping[str, object]) -> S
         return Execute(node=stage.node, visit=stage.visit, attempt=stage.attempt, of=stage.of, announced=True)
     if state.ended is not None:
         return _after(graph, state, state.ended, context)
+    if state.restarting:
+        return Restart(source=state.restarting, target=state.next_node)
     return _enter(graph, state, state.next_node or graph.start)
 
 
@@ -168,7 +172,7 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
 def _restart(graph: Graph, state: RunState, advance: Advance) -> Restart | Finish:
     bound = graph.integer("default_max_visits") or MOST_RESTARTS
     if state.restarts < bound:
-        return Restart(advance=advance)
+        return Restart(source=advance.source, target=advance.target, advance=advance)
     return Finish(
         node=advance.source, error=f"the edge {advance.edge} would restart the run once more than {bound} times"
     )
