@@ -95,13 +95,18 @@ def slow(folder: Path, delay: str = "30s") -> Path:
 
 
 def begin(
-    folder: Path, *args: str, delay: str = "30s", program: list[str] = ORCHESTRA, pipeline: Path = PLAN
+    folder: Path,
+    *args: str,
+    delay: str = "30s",
+    program: list[str] = ORCHESTRA,
+    pipeline: Path = PLAN,
+    **more: str,
 ) -> subprocess.Popen[str]:
     """A run that is at the node ``plan`` when this returns."""
     process = subprocess.Popen(
         [*program, "run", str(pipeline), "--simulate", str(slow(folder, delay)), "--json-stream", *args],
         cwd=folder,
-        env=environment(folder),
+        env=environment(folder, **more),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -8,12 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from calls import PLAN, call
+from calls import PLAN, begin, call
 
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.remote.asking import Place
@@ -24,10 +25,12 @@ TURN = NewTurn(type_id="t", type_version=1, payload=b"\x80")
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[Place, subprocess.Popen[str]]]:
+def serving(
+    folder: Path, bind: str = "127.0.0.1:0", http: str = "127.0.0.1:0"
+) -> Iterator[tuple[Place, subprocess.Popen[str]]]:
     command = [sys.executable, "-m", "orchestra", "cxdb", "serve", "--path", str(folder)]
     process = subprocess.Popen(
-        [*command, "--bind", "127.0.0.1:0", "--http", "127.0.0.1:0"],
+        [*command, "--bind", bind, "--http", http],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -131,3 +134,74 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_6(tmp_path: Path) -> No
             assert url in error
             assert "orchestra cxdb serve" in fix
         assert call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").returncode == 1
+
+
+# --- a server that is lost in the middle of a run -----------------------------------------------------
+
+
+def on(place: Place, patience: str = "30s") -> str:
+    """Settings for runs on a server."""
+    url, address = f"http://{place.http_host}:{place.http_port}", f"{place.host}:{place.port}"
+    return f"cxdb: {{url: '{url}', address: '{address}', patience: {patience}}}\n"
+
+
+def at_work(folder: Path) -> subprocess.Popen[str]:
+    """A run whose first agent takes two seconds."""
+    process = begin(folder, delay="2s", ORCHESTRA_CXDB_PATH="")
+    time.sleep(0.3)
+    return process
+
+
+def again(folder: Path, place: Place) -> AbstractContextManager[tuple[Place, subprocess.Popen[str]]]:
+    """Another server where one was."""
+    return serving(folder, bind=f"{place.host}:{place.port}", http=f"{place.http_host}:{place.http_port}")
+
+
+def test_a_run_goes_on_when_its_server_is_started_again(tmp_path: Path) -> None:
+    with serving(tmp_path / "served") as (place, server):
+        (tmp_path / "orchestra.yaml").write_text(on(place))
+        process = at_work(tmp_path)
+        server.kill()
+        server.wait()
+    time.sleep(2.5)  # the agent answers while there is no server
+    with again(tmp_path / "served", place):
+        _, err = process.communicate(timeout=40)
+        assert (process.returncode, err) == (0, "")
+        events = json.loads(call(tmp_path, "log", "last", "--json", ORCHESTRA_CXDB_PATH="").stdout)["events"]
+        ended = [event["node"] for event in events if event["event"] == "StageCompleted"]
+        assert len(ended) == len(set(ended))
+
+
+def test_a_run_whose_server_stays_away_stops_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
+    with serving(tmp_path / "served") as (place, server):
+        (tmp_path / "orchestra.yaml").write_text(on(place, "300ms"))
+        process = at_work(tmp_path)
+        server.kill()
+        _, err = process.communicate(timeout=40)
+    assert process.returncode == 6
+    assert "does not answer" in err
+    gone = call(tmp_path, "status", ORCHESTRA_CXDB_PATH="")
+    assert gone.returncode == 6
+    assert "stopped (store)" in gone.stdout
+    with again(tmp_path / "served", place):
+        (row,) = json.loads(call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH="").stdout)["sessions"]
+        assert row["phase"] == "stopped (store)"
+        resumed = call(tmp_path, "resume", "last", ORCHESTRA_CXDB_PATH="")
+        assert resumed.returncode == 0
+        events = json.loads(call(tmp_path, "log", "last", "--json", ORCHESTRA_CXDB_PATH="").stdout)["events"]
+        (paused,) = [event for event in events if event["event"] == "PipelinePaused"]
+        assert "the store failed" in paused["reason"]
+        (row,) = json.loads(call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH="").stdout)["sessions"]
+        assert row["phase"] == "completed"
+
+
+def test_a_run_whose_server_came_back_empty_stops_and_says_so(tmp_path: Path) -> None:
+    with serving(tmp_path / "served") as (place, server):
+        (tmp_path / "orchestra.yaml").write_text(on(place))
+        process = at_work(tmp_path)
+        server.kill()
+        server.wait()
+    with again(tmp_path / "another", place):
+        _, err = process.communicate(timeout=40)
+    assert process.returncode == 6
+    assert "lost data" in err

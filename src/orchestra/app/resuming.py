@@ -22,6 +22,7 @@ from orchestra.app.runs import (
     this_process,
     whereabouts,
 )
+from orchestra.app.stopped import forget, remembered
 from orchestra.clock import SystemClock
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
@@ -30,7 +31,7 @@ from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
 from orchestra.engine.running import Run, Wiring, begin, newest_of_chain
-from orchestra.engine.sessions import find, reopen_session
+from orchestra.engine.sessions import Opened, find, reopen_session
 from orchestra.errors import ConfigError, CredentialsMissing, Diagnostic, Source, Undecided
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.model import Graph
@@ -38,7 +39,7 @@ from orchestra.ports import Clock, Handler, Store
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value
 from orchestra.run.declare import changed
-from orchestra.run.events import PipelineResumed
+from orchestra.run.events import PipelinePaused, PipelineResumed
 from orchestra.run.resuming import cut_off, resumption
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunState
@@ -81,13 +82,16 @@ async def resume(
     ``Undecided`` and ``StoreError``.
     """
     clock = clock or SystemClock()
+    row = await newest_of_chain(store, await find(store, session))
+    stop = remembered(settings).get(row.context_id)
     opened = await reopen_session(
         store=store,
         clock=clock,
         redactor=Redactor(settings.secrets),
         listeners=listeners,
         origin=this_process(),
-        row=await newest_of_chain(store, await find(store, session)),
+        row=row,
+        gone=stop.claim if stop is not None and stop.session == row.session else "",
     )
     try:
         state = opened.journal.state
@@ -112,6 +116,7 @@ async def resume(
             await before.hold.release()
             state = opened.journal.state
         if not done:
+            state = await _stop_recorded(opened, settings)
             resumed = resumed_of(pipeline, state, settings, changes)
             void = (await store.head(opened.mailbox)).turn_id  # pauses and cancels from before are void (S15)
             opened.journal.record(changed(resumed, void_until=void))
@@ -119,6 +124,19 @@ async def resume(
         await opened.hold.release()
         raise
     return Run(opened=opened, graph=pipeline.checked(), wiring=wiring, control=control or Control()), pipeline
+
+
+async def _stop_recorded(opened: Opened, settings: Settings) -> RunState:
+    """Record that the store had stopped the run, now that it is back (S20); the state then."""
+    journal, stop = opened.journal, remembered(settings).get(opened.context_id)
+    if stop is not None and stop.session == opened.session:
+        if journal.state.result is None and not journal.state.paused:
+            stage = journal.state.stage
+            node = stage.node if stage is not None else journal.state.next_node
+            journal.record(PipelinePaused(node=node, reason=f"the store failed: {stop.reason}"))
+            await journal.flush()
+        forget(opened.session)
+    return journal.state
 
 
 def changed_file(state: RunState) -> str:

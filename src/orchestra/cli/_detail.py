@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from msgspec import to_builtins
 
+from orchestra.app.stopped import Stopped
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli._stores import aimed
 from orchestra.cli._terminal import complain, fit, lasted, one_line, padded, room, say
 from orchestra.engine.gaps import Gap, Legible, legible
+from orchestra.engine.holding import newest_claim
 from orchestra.engine.sessions import Row, event_of, find, summarize
 from orchestra.errors import Damaged
 from orchestra.graph.report import counted, paint, wrap
@@ -31,6 +33,7 @@ SIGNS = {
     Phase.DOUBTFUL: ("?", YELLOW),
     Phase.PAUSED: ("‖", YELLOW),
     Phase.CRASHED: ("!", RED),
+    Phase.STOPPED: ("!", YELLOW),
     Phase.COMPLETED: ("✓", GREEN),
     Phase.FAILED: ("✗", RED),
     Phase.RESTARTED: ("↺", GREY),
@@ -38,12 +41,20 @@ SIGNS = {
 }
 
 
-async def summary_of(store: Store, row: Row) -> Summary:
-    """A session's row; one that is damaged says so, and hides none of the others (S8)."""
+async def summary_of(store: Store, row: Row, stops: Mapping[int, Stopped]) -> Summary:
+    """A session's row; one that is damaged says so, and hides none of the others (S8); one whose store failed says
+    that (``stops``, S20)."""
     try:
-        return await summarize(store, row, time.time_ns() // 1_000_000)
+        found = await summarize(store, row, time.time_ns() // 1_000_000)
     except Damaged as error:
         return await _salvaged(store, row, error)
+    stop = stops.get(row.context_id)
+    if stop is None or stop.session != row.session or found.phase not in (Phase.CRASHED, *ALIVE):
+        return found
+    claim = await newest_claim(store, row.mailbox)
+    if claim is not None and claim.token != stop.claim:
+        return found
+    return replace(found, phase=Phase.STOPPED, detail=stop.reason)
 
 
 async def _salvaged(store: Store, row: Row, error: Damaged) -> Summary:
@@ -70,10 +81,19 @@ def _events(turns: list[Legible]) -> list[Recorded]:
     return [event for event in found if isinstance(event, Recorded)]
 
 
-async def show_one(store: Store, name: str, *, detail: bool, aim: str, as_json: bool, colour: bool) -> int:
+async def show_one(
+    store: Store,
+    name: str,
+    *,
+    detail: bool,
+    aim: str,
+    as_json: bool,
+    colour: bool,
+    stops: Mapping[int, Stopped],
+) -> int:
     """Print a session; ``aim`` is what a suggested command needs to find the store."""
     row = await find(store, name)
-    summary = await summary_of(store, row)
+    summary = await summary_of(store, row, stops)
     turns = await legible(store, row.context_id) if detail else []
     events, gaps = _events(turns), [turn.depth for turn in turns if isinstance(turn, Gap)]
     state = fold(events)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TypeAlias
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
+from orchestra.app.stopped import remember
 from orchestra.app.stores import open_store
 from orchestra.cli._detach import detached
 from orchestra.cli._ended import Shown, as_object, say_ended
@@ -26,7 +28,7 @@ from orchestra.config.settings import Settings
 from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
-from orchestra.errors import ConfigError, InvalidPipeline, StoreError
+from orchestra.errors import ConfigError, InvalidPipeline, SessionTaken, StoreError
 from orchestra.graph import report
 from orchestra.ports import Store
 
@@ -137,7 +139,7 @@ async def _walked(shown: Shown, settings: Settings, opening: Opening, view: View
         await run.walk()
     except StoreError as error:
         error.fix = aimed(error.fix, hint(settings, shown.store))
-        _stopped(shown, run, error, view)
+        _stopped(shown, settings, run, error, view)
         raise
     finally:
         view.closed()
@@ -153,10 +155,13 @@ def _announce(run: Run, pipeline: Pipeline, shown: Shown, view: View) -> None:
     view.opened(run.session, origin + (f"{graph.label}: {graph.goal}" if graph.goal else graph.label))
 
 
-def _stopped(shown: Shown, run: Run | None, error: StoreError, view: View) -> None:
-    """The store failed, before there was a session or in the middle of one."""
-    if run is not None:
+def _stopped(shown: Shown, settings: Settings, run: Run | None, error: StoreError, view: View) -> None:
+    """The store failed, or somebody else has the session: before it was ours, or in the middle of it."""
+    if run is not None and isinstance(error, SessionTaken):
+        view.note(f"another runner has taken session {run.session}; this one stops")
+    elif run is not None:
         view.note(f"the store failed; session {run.session} stands as it was last recorded")
+        remember(settings, run, error.message, time.time_ns() // 1_000_000)
     if shown.json == "object":
         what = {"session": None} if run is None else as_object(run.session, run.context_id, run.state)
         say_json({**what, "status": "stopped", "detail": error.message, "exit_code": store_code(error)}, indent=2)

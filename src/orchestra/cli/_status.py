@@ -6,16 +6,20 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from msgspec import to_builtins
+
+from orchestra.app.stopped import Stopped, remembered
 from orchestra.cli._detail import ALIVE, SIGNS, as_json_of, going_on, show_one, summary_of
 from orchestra.cli._json import say_json
 from orchestra.cli._stores import aimed, exists, hint, reading, settings_for, there
 from orchestra.cli._terminal import coloured, fit, lasted, one_line, padded, room, say
 from orchestra.config.settings import Settings
 from orchestra.engine.sessions import Row, find, rows
+from orchestra.errors import StoreUnreachable
 from orchestra.graph.report import columns, paint
 from orchestra.ports import Store
 from orchestra.run.views import ATTENTION, Phase, Summary
@@ -42,7 +46,13 @@ def show_status(
         reading(
             settings,
             lambda opened: show_one(
-                opened, session, detail=detail, aim=hint(settings, store), as_json=as_json, colour=colour
+                opened,
+                session,
+                detail=detail,
+                aim=hint(settings, store),
+                as_json=as_json,
+                colour=colour,
+                stops=remembered(settings),
             ),
             session,
             flag=store,
@@ -58,15 +68,23 @@ def watch_status(
     settings = settings_for(store, config)
     colour = coloured(color, sys.stdout)
     there(settings, session or "last")
-    aim = hint(settings, store)
+    aim, stops = hint(settings, store), remembered(settings)
 
     async def one(opened: Store) -> int:
         row, last = await find(opened, session or "last"), None
         while True:
-            summary = await summary_of(opened, row)
+            summary = await summary_of(opened, row, stops)
             if summary != last:
                 _home()
-                await show_one(opened, row.session, detail=detail, aim=aim, as_json=as_json, colour=colour)
+                await show_one(
+                    opened,
+                    row.session,
+                    detail=detail,
+                    aim=aim,
+                    as_json=as_json,
+                    colour=colour,
+                    stops=stops,
+                )
             if summary.phase not in ALIVE:
                 return 0
             last = summary
@@ -76,7 +94,7 @@ def watch_status(
         known: Known = {}
         last: list[Summary] = []
         while True:
-            found = [await _remembered(opened, row, known) for row in await rows(opened)]
+            found = [await _remembered(opened, row, known, stops) for row in await rows(opened)]
             if found != last or sys.stdout.isatty():
                 _home()
                 _say_list(list(found), settings, store, as_json, colour)
@@ -86,13 +104,13 @@ def watch_status(
     return asyncio.run(reading(settings, every if session is None else one, session or "", flag=store))
 
 
-async def _remembered(store: Store, row: Row, known: Known) -> Summary:
+async def _remembered(store: Store, row: Row, known: Known, stops: Mapping[int, Stopped]) -> Summary:
     """A session's row, looked up again only where it may have changed: one that has ended stays as it is."""
     head = (await store.head(row.context_id)).turn_id
     before = known.get(row.context_id)
     if before is not None and before[0] == head and before[1].phase in (Phase.COMPLETED, Phase.FAILED):
         return before[1]
-    summary = await summary_of(store, row)
+    summary = await summary_of(store, row, stops)
     known[row.context_id] = head, summary
     return summary
 
@@ -104,9 +122,27 @@ def _home() -> None:
 
 
 def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) -> int:
-    found = asyncio.run(reading(settings, _summaries, flag=store)) if exists(settings) else []
+    stops = remembered(settings)
+    try:
+        looked = reading(settings, lambda opened: _summaries(opened, stops), flag=store)
+        found = asyncio.run(looked) if exists(settings) else []
+    except StoreUnreachable:
+        _say_stopped(stops, as_json)
+        raise
     _say_list(found, settings, store, as_json, colour)
     return 0
+
+
+def _say_stopped(stops: Mapping[int, Stopped], as_json: bool) -> None:
+    """What this machine knows without the store: the runs that it stopped (S20)."""
+    if as_json:
+        told = [{**to_builtins(stop), "phase": str(Phase.STOPPED)} for stop in stops.values()]
+        say_json({"sessions": told}, indent=2)
+        return
+    for stop in stops.values():
+        ago = lasted(max(0, time.time_ns() // 1_000_000 - stop.at_ms))
+        where = f"{stop.pipeline} at {stop.node}" if stop.node else stop.pipeline
+        say(one_line(f"{stop.session}  ! {Phase.STOPPED}  {where}, {ago} ago", 500))
 
 
 def _say_list(found: list[Summary], settings: Settings, store: str | None, as_json: bool, colour: bool) -> None:
@@ -132,8 +168,8 @@ def _say_list(found: list[Summary], settings: Settings, store: str | None, as_js
             say(f"  {'watch' if found[0].phase in ALIVE else 'go on'}: {aimed(following, aim)}")
 
 
-async def _summaries(store: Store) -> list[Summary]:
-    return [await summary_of(store, row) for row in await rows(store)]
+async def _summaries(store: Store, stops: Mapping[int, Stopped]) -> list[Summary]:
+    return [await summary_of(store, row, stops) for row in await rows(store)]
 
 
 def _most() -> int | None:

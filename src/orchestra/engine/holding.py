@@ -113,7 +113,7 @@ async def heard_of(store: Store, context_id: int, mailbox: int, now_ms: int) -> 
 
 
 class Holding:
-    """A session that this process may run, as runner number ``epoch``."""
+    """A session that this process may run, as runner number ``epoch``; ``token`` tells its claim from others."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Holding:
         self.session = session
         self._note = note
         self._lock = lock
-        self._token = f"{note} at {clock.now_ms()}"
+        self.token = f"{note} at {clock.now_ms()}"
         self._first = 0
         self._renewed = clock.boot_seconds()
         self._lost: SessionTaken | None = None
@@ -143,7 +143,7 @@ class Holding:
         """The first claim, or a renewal."""
         return self._turn(
             RunnerClaimed(
-                token=self._token, holder=self._note, ttl_ms=TTL_MS, first=self._first, local=self._store.local
+                token=self.token, holder=self._note, ttl_ms=TTL_MS, first=self._first, local=self._store.local
             )
         )
 
@@ -170,7 +170,7 @@ class Holding:
         began = self._clock.boot_seconds()
         await self._store.append(self._mailbox, [self.claim()])
         claim = await newest_claim(self._store, self._mailbox)
-        if claim is not None and (claim.epoch, claim.token) != (self.epoch, self._token):
+        if claim is not None and (claim.epoch, claim.token) != (self.epoch, self.token):
             self._lost = taken(claim.holder)
             raise self._lost
         self._renewed = began
@@ -210,7 +210,7 @@ class Holding:
         try:
             if self._lost is None and self._first:
                 with contextlib.suppress(StoreError):
-                    await self._store.append(self._mailbox, [self._turn(RunnerReleased(token=self._token))])
+                    await self._store.append(self._mailbox, [self._turn(RunnerReleased(token=self.token))])
         finally:
             lock.release()
 
@@ -251,16 +251,26 @@ def taken(holder: str) -> SessionTaken:
 
 
 async def take(
-    *, store: Store, clock: Clock, context_id: int, mailbox: int, session: str, note: str, least: int
+    *,
+    store: Store,
+    clock: Clock,
+    context_id: int,
+    mailbox: int,
+    session: str,
+    note: str,
+    least: int,
+    gone: str = "",
 ) -> Holding:
-    """Take a recorded session; ``least`` is the epoch of the newest runner that its chain knows.
+    """Take a recorded session; ``least`` is the epoch of the newest runner that its chain knows, ``gone`` the token
+    of one that is known to have stopped without being able to say so.
 
     Raises ``SessionTaken`` with the note of who has it.
     """
     lock = store.hold(context_id, note)
     try:
         known = await newest_claim(store, mailbox)
-        if known is not None and await _lives(store, clock, mailbox, session, known):
+        stopped = known is None or known.token == gone
+        if known is not None and not stopped and await _lives(store, clock, mailbox, session, known):
             rival = known
         else:
             epoch = max(least, known.epoch if known is not None else 0) + 1

@@ -132,12 +132,14 @@ async def reopen_session(
     listeners: tuple[Listener, ...],
     origin: Origin,
     row: Row,
+    gone: str = "",
 ) -> Opened:
     """Take the right to a session and read how far it came; its journal goes on as the next epoch (S16, S26).
 
     Of a session that ended well nothing is taken but the lock, and nothing recorded. Else its chain is read once
     more behind the turn that says that it is taken: what an older runner appended before it counts, and nothing
-    that comes after. Raises ``SessionTaken``, and what ``load`` raises.
+    that comes after. ``gone`` is the claim of a runner that is known to have stopped. Raises ``SessionTaken``, and
+    what ``load`` raises.
     """
     loaded = await load(store, row.context_id)
     result = loaded.state.result
@@ -160,6 +162,7 @@ async def reopen_session(
             session=row.session,
             note=origin.note,
             least=loaded.state.epoch,
+            gone=gone,
         )
 
     def journal() -> Journal:

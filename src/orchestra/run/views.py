@@ -35,6 +35,7 @@ class Phase(StrEnum):
     DOUBTFUL = "running?"
     PAUSED = "paused"
     CRASHED = "crashed"
+    STOPPED = "stopped (store)"
     COMPLETED = "completed"
     FAILED = "failed"
     RESTARTED = "restarted"
@@ -43,6 +44,7 @@ class Phase(StrEnum):
 
 ATTENTION: tuple[Phase, ...] = (
     Phase.CRASHED,
+    Phase.STOPPED,
     Phase.PAUSED,
     Phase.DOUBTFUL,
     Phase.RUNNING,
