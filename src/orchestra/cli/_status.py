@@ -124,13 +124,16 @@ def _home() -> None:
 def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) -> int:
     stops = remembered(settings)
     try:
-        looked = reading(settings, lambda opened: _summaries(opened, stops), flag=store)
-        found = asyncio.run(looked) if exists(settings) else []
+        found = asyncio.run(_read(settings, store, stops)) if exists(settings) else []
     except StoreUnreachable:
         _say_stopped(stops, as_json)
         raise
     _say_list(found, settings, store, as_json, colour)
     return 0
+
+
+async def _read(settings: Settings, store: str | None, stops: Mapping[int, Stopped]) -> list[Summary]:
+    return await reading(settings, lambda opened: _summaries(opened, stops), flag=store)
 
 
 def _say_stopped(stops: Mapping[int, Stopped], as_json: bool) -> None:
