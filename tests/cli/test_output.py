@@ -100,7 +100,7 @@ def test_a_store_that_fails_is_an_object_too(blocks: int, begun: bool, tmp_path:
     if begun:
         session = only_session(tmp_path)
         assert session["session"] == data["session"]
-        assert session["phase"] == "crashed"
+        assert session["phase"] == "stopped (store)"
 
 
 @pytest.mark.parametrize(
