@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -140,6 +142,15 @@ def test_a_changed_file_is_told_and_not_taken(tmp_path: Path) -> None:
     assert "--graph" in done.stderr
     assert events(tmp_path)[-1]["event"] == "PipelineFailed"
     assert all(event.get("of", 1) == 1 for event in events(tmp_path))
+
+
+def test_the_command_that_takes_a_changed_file_can_be_pasted(tmp_path: Path) -> None:
+    name = "my line.dot"
+    assert call(tmp_path, "run", line(tmp_path, name=name), "--simulate", script(tmp_path, "{b: [{status: fail}]}"))
+    (tmp_path / name).write_text((tmp_path / name).read_text() + "\n")
+    told = call(tmp_path, "resume", "last", COLUMNS="400").stderr
+    (command,) = re.findall("orchestra (resume .*)", told)
+    assert shlex.split(command)[-1] == str(tmp_path / name)
 
 
 def test_another_pipeline_may_take_over(tmp_path: Path) -> None:

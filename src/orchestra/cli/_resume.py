@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -62,9 +63,10 @@ def _say_of(run: Run, changes: Changes, aim: str, *, heard: bool) -> None:
         return
     file = changed_file(run.state) if changes.graph is None else ""
     if file:
+        command = f"orchestra resume{aim} {run.session} --graph {shlex.quote(file)}"
         complain(
             f"note: {one_line(file, 300)} has changed since; this goes on with the recorded text\n"
-            f"  to take the file as it is now: orchestra resume{aim} {run.session} --graph {one_line(file, 300)}"
+            f"  to take the file as it is now: {one_line(command, 1000)}"
         )
 
 
