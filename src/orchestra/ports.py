@@ -12,7 +12,7 @@ from typing import Protocol
 
 from orchestra.graph.model import Graph, Node
 from orchestra.run.context import Context
-from orchestra.run.events import ContextValue
+from orchestra.run.events import ContextValue, Event
 from orchestra.run.outcome import Json, Outcome
 
 # --- the store (S1, S2) -----------------------------------------------------------------------
@@ -220,6 +220,18 @@ class Scope(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait; pausing at once or cancelling interrupts it."""
+
+    def now_ms(self) -> int:
+        """UTC, in milliseconds."""
+
+    def record(self, event: Event) -> None:
+        """Record an event of the handler's own; it is durable with the next batch, at the latest the node's end."""
+
+    async def settle(self) -> None:
+        """Make what is recorded durable now, before the handler acts on it (E4)."""
+
+    async def keep(self, data: bytes) -> str:
+        """Store bytes, secrets removed (S18): the hash under which the store has them."""
 
 
 class Handler(Protocol):

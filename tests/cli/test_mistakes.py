@@ -216,9 +216,9 @@ IN_FILE = [
         files={"orchestra.yaml": "backend: langgraph\n"},
     ),
     Mistake(
-        "a node that needs a shell",
-        graph('  work [shape=parallelogram, tool_command="ls"]'),
-        ("tool",),
+        "a node that needs branches",
+        graph("  work [shape=component]"),
+        ("parallel",),
         3,
         (4, 15),
         args=("run", "p.dot"),

@@ -250,7 +250,8 @@ def test_no_command_lets_a_node_steer_the_terminal(tmp_path: Path) -> None:
 
 def test_no_warning_is_shown_twice_where_a_node_cannot_be_run(tmp_path: Path) -> None:
     (tmp_path / "p.dot").write_text(
-        "digraph g { start [shape=Mdiamond] exit [shape=Msquare] work [shape=parallelogram] start -> work -> exit }"
+        "digraph g { start [shape=Mdiamond] exit [shape=Msquare] work [shape=parallelogram]"
+        " ask [shape=hexagon] start -> work -> ask -> exit }"
     )
     done = call(tmp_path, "run", "p.dot")
     assert done.returncode == 3

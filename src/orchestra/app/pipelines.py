@@ -18,7 +18,7 @@ from orchestra.run.secrets import Redactor
 MAX_BYTES = 64 * 1024 * 1024
 """A pipeline file larger than this is refused before it is read into memory."""
 
-BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen"})
+BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen", "tool"})
 """Handler types that this version runs."""
 
 
@@ -117,6 +117,7 @@ def compile_pipeline(
         rules=load(LINT),
         known_types=BUILT_IN_TYPES | frozenset(handler_points()),
         strict=strict,
+        variables={name.partition(".")[0] for name in variables},
     )
     runs = transform(graph, variables, load(TRANSFORMS))
     diagnostics = _hidden((*diagnostics, *linted), source, places, redactor)

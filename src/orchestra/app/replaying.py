@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orchestra.agents.simulation import Simulation
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.resuming import AS_RECORDED, Changes, pipeline_of, resumed_of, script_of, secrets_of
-from orchestra.app.runs import NONE_MORE, check_variables, handlers, runnable, this_process
+from orchestra.app.runs import NONE_MORE, check_variables, handlers, runnable, this_process, whereabouts
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.registry import bundle
@@ -82,7 +82,7 @@ async def replay(
         redactor=redactor,
         listeners=listeners,
         origin=this_process(),
-        handlers=handlers(Simulation(script), more),
+        handlers=handlers(Simulation(script), whereabouts(pipeline.source), more),
     )
     runnable(pipeline.checked(), wiring.handlers, pipeline.diagnostics)
     _unowned((*future.variables, *future.values), wiring.handlers)

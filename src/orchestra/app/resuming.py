@@ -106,7 +106,7 @@ async def resume(
             redactor=redactor,
             listeners=listeners,
             origin=this_process(),
-            handlers=handlers(Simulation(script), more),
+            handlers=handlers(Simulation(script), whereabouts(pipeline.source), more),
         )
         if not done:
             runnable(pipeline.checked(), wiring.handlers, pipeline.diagnostics)

@@ -16,6 +16,7 @@ from orchestra.agents.simulation import Script, Simulation
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import HANDLERS, loaded, offered, origin
 from orchestra.clock import SystemClock
+from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.config.settings import Settings
 from orchestra.config.simulation import parse_script
 from orchestra.cxdb.registry import bundle
@@ -30,6 +31,7 @@ from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_
 from orchestra.handlers.control import start as start_
+from orchestra.handlers.tool import Tool
 from orchestra.ports import Clock, CodergenBackend, Handler, Store
 from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS, reserved
 from orchestra.run.events import PipelineStarted, WarningRaised
@@ -44,15 +46,23 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 NONE_MORE: Mapping[str, Handler] = MappingProxyType({})
 
 
-def handlers(backend: CodergenBackend, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
-    """The built-in handlers, those that installed packages register, and ``more`` from Python (E2)."""
+def handlers(backend: CodergenBackend, file: str, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
+    """The built-in handlers, those that installed packages register, and ``more`` from Python (E2).
+
+    ``file`` is where the pipeline came from; its folder is where commands run. A pipeline without one runs them in
+    the working directory.
+    """
+    path = Path(file)
+    folder = path.parent if path.is_absolute() else Path.cwd()
+    environment = {name: value for name, value in os.environ.items() if name not in PROVIDER_KEYS}
     by_type: dict[str, Handler] = {
         "start": start_,
         "exit": exit_,
         "conditional": conditional,
         "codergen": Codergen(backend),
+        "tool": Tool(folder=folder, environment=environment),
     }
-    own_keys: dict[str, frozenset[str]] = {}
+    own_keys = {"tool": frozenset({"tool", "tools"})}
     for point in offered()[HANDLERS]:
         by_type[point.name] = loaded(point)
         own_keys[point.name] = _own_keys(point, by_type[point.name])
@@ -105,7 +115,7 @@ async def start(
         unasked = {node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT}
         script = parse_script(simulation, graph.nodes, unasked)
         no_secret(simulation, redactor)
-    registry = handlers(Simulation(script), more)
+    registry = handlers(Simulation(script), whereabouts(pipeline.source), more)
     _unowned(given, registry)
     runnable(graph, registry, pipeline.diagnostics)
     clock = clock or SystemClock()

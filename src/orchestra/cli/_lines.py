@@ -31,6 +31,8 @@ from orchestra.run.events import (
     StageRetrying,
     StageStarted,
     SteeringTaken,
+    ToolExecuted,
+    ToolStarted,
     WarningRaised,
 )
 
@@ -157,6 +159,17 @@ def _resumed(event: PipelineResumed) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def _executed(event: ToolExecuted) -> str:
+    """How a command ended, and how much it wrote."""
+    parts = [
+        "interrupted" if event.interrupted else f"exit code {event.exit_code}",
+        lasted(event.duration_ms),
+        f"{event.output_bytes} bytes of output",
+        f"{event.stderr_bytes} on standard error" if event.stderr_bytes else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def headline(session: str, title: str, colour: bool) -> str:
     """The first line of a run: it names the session."""
     return f"session {paint(session, BOLD, colour)}  {one_line(title, 200)}"
@@ -195,6 +208,10 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case CheckpointSaved():
             whole = ", whole state" if event.state is not None else ""
             return event.current_node, f"{counted(event.completed, 'node')} done{whole}"
+        case ToolStarted():
+            return event.node, event.command if isinstance(event.command, str) else event.command.preview
+        case ToolExecuted():
+            return event.node, _executed(event)
         case WarningRaised():
             return event.node, event.message
         case PipelineForked():

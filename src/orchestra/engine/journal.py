@@ -107,6 +107,10 @@ class Journal:
         for recorded, turn in zip(kept, turns, strict=True):
             self._tell(Recorded(recorded.meta, recorded.event, turn.turn_id, turn.depth, turn.parent))
 
+    async def keep(self, data: bytes) -> str:
+        """Store bytes that no event carries, secrets removed (S18): their hash in hex."""
+        return (await self._store.put_blob(self.redactor.data(data))).hex()
+
     async def reserve(self) -> tuple[int, int]:
         """Two empty contexts for a session to come: its mailbox, and the session itself."""
         return (await self._store.create()).context_id, (await self._store.create()).context_id

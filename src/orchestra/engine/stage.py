@@ -16,7 +16,7 @@ from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Clock, Handler
 from orchestra.run.context import Context
-from orchestra.run.events import ContextValue, WarningRaised
+from orchestra.run.events import ContextValue, Event, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.secrets import Redactor
@@ -112,6 +112,22 @@ class Stage:
     async def sleep(self, seconds: float) -> None:
         """Wait; a cancellation interrupts it."""
         await self._clock.sleep(seconds)
+
+    def now_ms(self) -> int:
+        """UTC, in milliseconds."""
+        return self._clock.now_ms()
+
+    def record(self, event: Event) -> None:
+        """Record an event of the handler's own."""
+        self._journal.record(event)
+
+    async def settle(self) -> None:
+        """Make what is recorded durable now."""
+        await self._journal.flush()
+
+    async def keep(self, data: bytes) -> str:
+        """Store bytes, secrets removed: their hash in hex."""
+        return await self._journal.keep(data)
 
 
 async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, stage: Stage) -> Outcome:

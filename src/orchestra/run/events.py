@@ -290,6 +290,43 @@ class CheckpointSaved:
     )
 
 
+# --- tools: dev.orchestra.ToolExecution ----------------------------------------------------------
+
+
+@event("ToolExecution")
+class ToolStarted:
+    """A tool node's command is about to be started: recorded before it is, so that what a dead runner left
+    running is found by its marker (E4)."""
+
+    node: str = tag(10, "string", "node id")
+    marker: str = tag(11, "string", "stands in the environment of all that the command starts")
+    host: str = tag(12, "string", "the machine")
+    command: Text = tag(13, "text", "what the shell is given")
+    values: Mapping[str, ContextValue] = tag(14, "json", "the values it names, by variable", default={})
+
+
+@event("ToolExecution")
+class ToolExecuted:
+    """The command has ended, and nothing that it started is running.
+
+    Output over 1 MiB, or that is no UTF-8 text, is whole in ``output_parts`` and ``stderr_parts``: the hashes of
+    blobs, in order. ``output`` and ``stderr`` then show its ends.
+    """
+
+    node: str = tag(10, "string", "node id")
+    marker: str = tag(11, "string", "stands in the environment of all that the command starts")
+    exit_code: int = tag(15, "u32", "128 + n where signal n ended it")
+    output: Text = tag(16, "text", "what it wrote to standard output", default="")
+    stderr: Text = tag(17, "text", "what it wrote to standard error", default="")
+    output_bytes: int = tag(18, "u64", "size of the output", default=0)
+    stderr_bytes: int = tag(19, "u64", "size of what it wrote to standard error", default=0)
+    output_parts: tuple[str, ...] = tag(20, "array", "hashes of the blobs that hold the output", default=())
+    stderr_parts: tuple[str, ...] = tag(21, "array", "the same for standard error", default=())
+    duration_ms: int = tag(22, "u64", "in milliseconds", default=0)
+    interrupted: bool = tag(23, "bool", "it was ended before it was done", default=False)
+    left_behind: int = tag(24, "u32", "processes that were still running and were ended", default=0)
+
+
 # --- remarks and the mailbox ---------------------------------------------------------------------
 
 
@@ -357,6 +394,8 @@ Event: TypeAlias = (
     | SteeringTaken
     | EdgeSelected
     | CheckpointSaved
+    | ToolStarted
+    | ToolExecuted
     | WarningRaised
     | PipelineForked
     | PipelineTaken

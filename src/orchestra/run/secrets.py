@@ -38,30 +38,43 @@ _BY_MARK = tuple(
 )
 
 
+def _redacted(text: str, values: Iterable[tuple[str, str]]) -> str:
+    if len(text) < SHORTEST:
+        return text
+    for value, name in values:
+        if value in text:
+            text = text.replace(value, f"[redacted:{name}]")
+    for mark, formats in _BY_MARK:
+        if mark not in text:
+            continue
+        for name, start, pattern in formats:
+            if start in text:
+                text = re.sub(pattern, f"[redacted:{name}]", text)
+    return text
+
+
 class Redactor:
     """Replaces known secret values and the usual key formats by ``[redacted:NAME]``."""
 
-    __slots__ = ("_values", "short")
+    __slots__ = ("_bytewise", "_values", "short")
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         usable = [(value, name) for name, value in secrets.items() if len(value) >= SHORTEST]
         self._values = sorted(usable, key=lambda pair: -len(pair[0]))
+        self._bytewise = [
+            (value.encode("utf-8", "surrogatepass").decode("latin-1"), name) for value, name in usable
+        ]
         self.short = tuple(sorted(name for name, value in secrets.items() if 0 < len(value) < SHORTEST))
 
     def text(self, text: str) -> str:
         """The text without secrets; the same object when there is none."""
-        if len(text) < SHORTEST:
-            return text
-        for value, name in self._values:
-            if value in text:
-                text = text.replace(value, f"[redacted:{name}]")
-        for mark, formats in _BY_MARK:
-            if mark not in text:
-                continue
-            for name, start, pattern in formats:
-                if start in text:
-                    text = re.sub(pattern, f"[redacted:{name}]", text)
-        return text
+        return _redacted(text, self._values)
+
+    def data(self, data: bytes) -> bytes:
+        """The bytes without secrets, whatever else they are; the same object when there is none."""
+        text = data.decode("latin-1")
+        cleaned = _redacted(text, self._bytewise)
+        return data if cleaned is text else cleaned.encode("latin-1", "replace")
 
     def find(self, text: str) -> Iterable[tuple[int, int, str]]:
         """Start, end and name of every secret in a text, in order."""

@@ -40,6 +40,8 @@ from orchestra.run.events import (
     StageRetrying,
     StageStarted,
     SteeringTaken,
+    ToolExecuted,
+    ToolStarted,
     WarningRaised,
 )
 from orchestra.run.outcome import GOOD
@@ -77,7 +79,8 @@ class Stage(Struct, frozen=True, kw_only=True):
 
     While it waits for its next attempt, ``due`` (UTC ms) and ``delay_ms`` say until when and how long. ``again``
     counts how often the attempt was begun again, ``recoveries`` how often because its runner died; ``refused``
-    says why it is not begun again but failed (E4).
+    says why it is not begun again but failed (E4). ``tool`` is the marker of the command that was started and of
+    whose end nothing is known, ``tool_host`` its machine.
     """
 
     node: str
@@ -92,6 +95,8 @@ class Stage(Struct, frozen=True, kw_only=True):
     again: int = 0
     recoveries: int = 0
     refused: str = ""
+    tool: str = ""
+    tool_host: str = ""
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -288,6 +293,10 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return {"steered": max(state.steered, event.request)}
         case PipelineResumed():
             return _resumed(state, meta, event)
+        case ToolStarted():
+            return _tool(state, event.marker, event.host)
+        case ToolExecuted():
+            return _tool(state, "", "")
         case WarningRaised():
             return {"warnings": state.warnings + 1}
         case PipelineForked():
@@ -373,6 +382,8 @@ def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, A
             again=event.again,
             recoveries=event.recovery,
             refused=event.refused,
+            tool="",
+            tool_host="",
         )
     if event.granted == "visit":
         visits = state.nodes[event.node].visits if event.node in state.nodes else 0
@@ -444,6 +455,10 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
         "current_node": event.node,
         "next_node": "",
     }
+
+
+def _tool(state: RunState, marker: str, host: str) -> dict[str, Any]:
+    return {} if state.stage is None else {"stage": replace(state.stage, tool=marker, tool_host=host)}
 
 
 def _retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[str, Any]:

@@ -1,0 +1,166 @@
+"""One command as a process: its output as it comes, its end, and the end of everything that it started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestra.handlers import tree
+
+CHUNK = 64 * 1024
+LINGER = 1.0
+"""Seconds for which output is still waited for when the shell has ended: for what a pipeline writes last."""
+
+SETTLE = 0.1
+"""Seconds that what has closed its output is given to be gone, before it counts as left behind."""
+
+Feed = Callable[[str, bytes], Awaitable[None]]
+"""Is given output as it comes: ``stdout`` or ``stderr``, and the bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What is run, where, and by which marker its processes are known.
+
+    ``quiet`` is after how many seconds without output ``silent`` is called.
+    """
+
+    argv: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str]
+    marker: str
+    quiet: float
+    patience: float = tree.PATIENCE
+
+
+@dataclass(slots=True)
+class Ended:
+    """How it ended: the exit code (128 + n after signal n), the processes that it had left behind, and those of
+    them that could not be ended."""
+
+    code: int = 0
+    behind: list[int] = field(default_factory=list)
+    stubborn: list[int] = field(default_factory=list)
+
+
+async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]]) -> Ended:
+    """Run a command to its end, or until this task is cancelled; nothing of it runs when this returns or raises.
+
+    Raises ``OSError`` where it cannot be started, and what ``feed`` raises.
+    """
+    process = subprocess.Popen(  # noqa: ASYNC220  it returns as soon as the program is there
+        command.argv,
+        cwd=command.folder,
+        env=tree.marked_environment(dict(command.environment), command.marker),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        bufsize=0,
+    )
+    try:
+        return await _watched(process, command, feed, silent)
+    finally:
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0)
+
+
+async def _watched(
+    process: subprocess.Popen[bytes], command: Command, feed: Feed, silent: Callable[[], Awaitable[None]]
+) -> Ended:
+    heard = _Heard(command.quiet, feed, silent)
+    ended = Ended()
+    async with asyncio.TaskGroup() as group:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        pumps = [
+            group.create_task(heard.pump("stdout", process.stdout.fileno())),
+            group.create_task(heard.pump("stderr", process.stderr.fileno())),
+        ]
+        watch = group.create_task(heard.watch())
+        try:
+            await _exited(process)
+            await asyncio.wait(pumps, timeout=LINGER)
+            await tree.gone(command.marker, process.pid, SETTLE)
+        finally:
+            watch.cancel()
+            try:
+                ended.behind, ended.stubborn = await tree.end(command.marker, process.pid, command.patience)
+                await asyncio.wait(pumps, timeout=LINGER)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+    code = process.poll()
+    ended.code = 137 if code is None else code if code >= 0 else 128 - code
+    return ended
+
+
+class _Heard:
+    """The output as it comes, and how long ago it came."""
+
+    def __init__(self, quiet: float, feed: Feed, silent: Callable[[], Awaitable[None]]) -> None:
+        self._quiet = quiet
+        self._feed = feed
+        self._silent = silent
+        self._last = asyncio.get_running_loop().time()
+
+    async def pump(self, name: str, descriptor: int) -> None:
+        """Hand on what comes until the last writer is gone."""
+        os.set_blocking(descriptor, False)
+        while True:
+            try:
+                data = os.read(descriptor, CHUNK)
+            except BlockingIOError:
+                await _readable(descriptor)
+                continue
+            if not data:
+                return
+            self._last = asyncio.get_running_loop().time()
+            await self._feed(name, data)
+
+    async def watch(self) -> None:
+        """Tell of each silence once."""
+        loop = asyncio.get_running_loop()
+        told = -1.0
+        while True:
+            left = self._last + self._quiet - loop.time()
+            if left > 0:
+                await asyncio.sleep(left)
+            elif told != self._last:
+                told = self._last
+                await self._silent()
+            else:
+                await asyncio.sleep(self._quiet)
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+async def _exited(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a process without a thread: by its file descriptor, else by asking."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        while process.poll() is None:  # noqa: ASYNC110  such a system does not tell
+            await asyncio.sleep(0.02)
+        return
+    try:
+        await _readable(descriptor)
+    finally:
+        os.close(descriptor)
+    process.wait()

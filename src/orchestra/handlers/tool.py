@@ -1,0 +1,217 @@
+"""The tool node: a shell command in the pipeline's folder (engine.md 5, tool)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestra.errors import ConfigError
+from orchestra.graph.model import Graph, Node
+from orchestra.graph.shell import Expression
+from orchestra.graph.substitution import substituted, variables
+from orchestra.handlers import process, tree
+from orchestra.handlers.output import Output, Written
+from orchestra.handlers.values import LONGEST, looked_up, parted, reading, wanted
+from orchestra.ports import Scope
+from orchestra.run.context import Context
+from orchestra.run.events import ToolExecuted, ToolStarted, WarningRaised
+from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed
+
+QUIET = 600.0
+"""Seconds without output after which a Warning says so."""
+
+NOT_RUN = (126, 127)
+"""Exit codes of a command that is no program, or that is not there."""
+
+LAST_LINES, LAST_CHARACTERS = 10, 2000
+"""How much of what it wrote to standard error a failure's reason shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """Runs a tool node's command. ``environment`` holds no provider's key; ``quiet`` is in seconds."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    shell: str = "/bin/sh"
+    quiet: float = QUIET
+    patience: float = tree.PATIENCE
+
+    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
+        """Success where the command exits with 0, else a failure with the end of what it wrote to stderr."""
+        command = node.text("tool_command")
+        if not command.strip():
+            return failed("the node has no tool_command to run", FailureClass.TERMINAL)
+        try:
+            found = wanted(command, scope)
+            values = await looked_up(found, context, scope)
+        except ConfigError as error:
+            return failed(error.message, FailureClass.TERMINAL)
+        async with _prepared(command, found, values) as call:
+            return await self._run(node, call, scope)
+
+    async def _run(self, node: Node, call: _Call, scope: Scope) -> Outcome:
+        marker = secrets.token_hex(12)
+        shown: dict[str, Json] = dict(call.values)
+        scope.record(
+            ToolStarted(
+                node=node.id, marker=marker, host=socket.gethostname(), command=call.command, values=dict(shown)
+            )
+        )
+        await scope.settle()
+        running = _Running(node.id, marker, scope, self.quiet)
+        try:
+            ended = await process.run(
+                process.Command(
+                    argv=(self.shell, *call.argv),
+                    folder=self.folder,
+                    environment={**self.environment, **call.environment},
+                    marker=marker,
+                    quiet=self.quiet,
+                    patience=self.patience,
+                ),
+                running.feed,
+                running.silent,
+            )
+        except OSError as error:
+            await running.finish(process.Ended(code=127))
+            return failed(f"cannot run {self.shell} in {self.folder}: {error}", FailureClass.TERMINAL)
+        except BaseException:
+            await running.finish(None)
+            raise
+        output, stderr = await running.finish(ended)
+        return _outcome(node.id, ended.code, output.text, stderr.text)
+
+
+def _outcome(node: str, code: int, output: str, stderr: str) -> Outcome:
+    """What the command's end means. In the context its output ends like that of ``$( )``: without newlines."""
+    output, stderr = output.rstrip("\n"), stderr.rstrip("\n")
+    updates: dict[str, Json] = {
+        "tool.output": output,
+        f"tools.{node}.output": output,
+        f"tools.{node}.stderr": stderr,
+        f"tools.{node}.exit_code": code,
+    }
+    if code == 0:
+        return Outcome(status=Status.SUCCESS, context_updates=updates)
+    said = _last_lines(stderr) or _last_lines(output)
+    return Outcome(
+        status=Status.FAIL,
+        context_updates=updates,
+        failure_reason=f"exit code {code}" + (f": {said}" if said else ""),
+        failure_class=FailureClass.TERMINAL if code in NOT_RUN else None,
+    )
+
+
+def _last_lines(text: str) -> str:
+    lines = text[-LAST_CHARACTERS:].rstrip().splitlines()[-LAST_LINES:]
+    return "\n".join(lines)
+
+
+@dataclass(slots=True)
+class _Running:
+    """What is known of a command while it runs."""
+
+    node: str
+    marker: str
+    scope: Scope
+    quiet: float
+    since: int = 0
+    streams: dict[str, Output] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.since = self.scope.now_ms()
+        self.streams = {name: Output(self.scope.keep) for name in ("stdout", "stderr")}
+
+    async def feed(self, name: str, data: bytes) -> None:
+        """Take output as it comes."""
+        await self.streams[name].feed(data)
+
+    async def silent(self) -> None:
+        """Say that nothing has been heard of it for long."""
+        minutes = self.quiet / 60
+        message = f"the command of {self.node} has written nothing for {minutes:g} minutes; it is still running"
+        self.scope.record(WarningRaised(message=message, rule="silent_tool", node=self.node))
+        await self.scope.settle()
+
+    async def finish(self, ended: process.Ended | None) -> tuple[Written, Written]:
+        """Record its end; None where it was interrupted."""
+        output, stderr = await self.streams["stdout"].written(), await self.streams["stderr"].written()
+        done = ended or process.Ended(code=128 + 15)
+        self.scope.record(
+            ToolExecuted(
+                node=self.node,
+                marker=self.marker,
+                exit_code=done.code,
+                output=output.text,
+                stderr=stderr.text,
+                output_bytes=output.size,
+                stderr_bytes=stderr.size,
+                output_parts=output.parts,
+                stderr_parts=stderr.parts,
+                duration_ms=max(0, self.scope.now_ms() - self.since),
+                interrupted=ended is None,
+                left_behind=len(done.behind),
+            )
+        )
+        for message in _remarks(self.node, done):
+            self.scope.record(WarningRaised(message=message, rule="left_behind", node=self.node))
+        return output, stderr
+
+
+def _remarks(node: str, ended: process.Ended) -> list[str]:
+    if ended.stubborn:
+        pids = ", ".join(map(str, ended.stubborn))
+        return [f"what the command of {node} started could not be ended: process {pids}"]
+    if ended.behind:
+        count = len(ended.behind)
+        what = "a process" if count == 1 else f"{count} processes"
+        return [f"the command of {node} left {what} in the background, which ended with it"]
+    return []
+
+
+# --- from the author's text to what the shell is given ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """What the shell is given: its arguments, more environment, and for the record the command and its values."""
+
+    command: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    values: Mapping[str, str]
+
+
+@asynccontextmanager
+async def _prepared(command: str, found: tuple[Expression, ...], values: Mapping[str, str]) -> AsyncIterator[_Call]:
+    """The call of a command; what is too large for an argument or a variable lies in files for as long."""
+    named = {variable: values[name] for name, variable in variables(found).items()}
+    text = substituted(command, found, values)
+    small, large = parted(named)
+    with contextlib.ExitStack() as stack:
+        folder = ""
+        if large or len(text.encode("utf-8", "surrogatepass")) > LONGEST // 2:
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="orchestra-", ignore_cleanup_errors=True)
+            )
+        files = {name: _filed(folder, name, value) for name, value in large.items()}
+        whole = reading(files) + text
+        argv: tuple[str, ...] = ("-c", whole)
+        if len(whole.encode("utf-8", "surrogatepass")) > LONGEST:
+            argv = (_filed(folder, "command", whole),)
+        yield _Call(command=text, argv=argv, environment=small, values=named)
+
+
+def _filed(folder: str, name: str, text: str) -> str:
+    path = os.path.join(folder, name)  # noqa: PTH118
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    return path

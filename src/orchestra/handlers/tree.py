@@ -1,0 +1,167 @@
+"""The processes that a command started, whatever became of them, and their end.
+
+Everything that a tool starts inherits a marker in its environment. A process belongs to the tool when it carries
+the marker, when it is in the session of the tool's shell, or when one that belongs to it is its parent; so a
+process that changed its group, its session or its parent is found too, also by a later runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+from typing import NamedTuple
+
+MARKER = "ORCHESTRA_TOOL"
+"""The environment variable that carries the markers, those of the tools around this one included."""
+
+PATIENCE = 3.0
+"""Seconds between the request to end (SIGTERM) and the end (SIGKILL)."""
+
+_STUBBORN = 5.0
+"""Seconds after which a process that survives even that is given up: the system does not let it go."""
+
+_EVERY = 0.02
+
+
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+    session: int
+    marked: bool
+
+
+def marked_environment(environment: dict[str, str], marker: str) -> dict[str, str]:
+    """The environment with one more marker."""
+    around = environment.get(MARKER)
+    return {**environment, MARKER: f"{around}:{marker}" if around else marker}
+
+
+def members(marker: str, leader: int = 0) -> list[int]:
+    """The living processes that belong to a tool; ``leader`` is its shell's pid, 0 where it is not known."""
+    found = _listed(marker.encode())
+    if found is None:
+        return _group(leader)
+    spared = _ancestry(found)
+    belonging = {p.pid for p in found.values() if p.marked or (leader and leader in (p.pid, p.session))}
+    grown = True
+    while grown:
+        more = {p.pid for p in found.values() if p.parent in belonging} - belonging
+        belonging |= more
+        grown = bool(more)
+    return sorted(belonging - spared)
+
+
+def _ancestry(found: dict[int, _Process]) -> set[int]:
+    """This process and those that it comes from: a runner inside a tool does not end itself."""
+    pid, above = os.getpid(), set[int]()
+    while pid and pid not in above:
+        above.add(pid)
+        pid = found[pid].parent if pid in found else 0
+    return above
+
+
+def _listed(marker: bytes) -> dict[int, _Process] | None:
+    """Every process that is no zombie, or None on a system without ``/proc``."""
+    try:
+        names = os.listdir("/proc")  # noqa: PTH208  a Path per process is what this avoids
+    except OSError:
+        return None
+    pids = [int(name) for name in names if name.isdecimal()]
+    if not pids:
+        return None
+    found = (_looked_at(pid, marker) for pid in pids)
+    return {process.pid: process for process in found if process is not None}
+
+
+def _looked_at(pid: int, marker: bytes) -> _Process | None:
+    try:
+        stat = _read(f"/proc/{pid}/stat")
+        state, parent, _group_id, session = stat[stat.rindex(b")") + 2 :].split(None, 4)[:4]
+    except (OSError, ValueError):
+        return None
+    if state in b"ZX":
+        return None
+    try:
+        marked = marker in _read(f"/proc/{pid}/environ")
+    except OSError:
+        marked = False
+    return _Process(pid, int(parent), int(session), marked)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def _group(leader: int) -> list[int]:
+    """Where the system lists no processes, the tool is the group of its shell."""
+    if not leader:
+        return []
+    try:
+        os.killpg(leader, 0)
+    except OSError:
+        return []
+    return [-leader]
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> list[int]:
+    """Signal processes (a group by its negative number); those that we may not signal."""
+    refused = []
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            refused.append(pid)
+    return refused
+
+
+async def end(marker: str, leader: int = 0, patience: float = PATIENCE) -> tuple[list[int], list[int]]:
+    """End every process of a tool: which there were, and which could not be ended.
+
+    A cancellation while they are given time to end by themselves ends them at once.
+    """
+    there = members(marker, leader)
+    if not there:
+        return [], []
+    send(there, signal.SIGTERM)
+    send(there, signal.SIGCONT)
+    try:
+        await gone(marker, leader, patience)
+        return there, await _killed(marker, leader)
+    except asyncio.CancelledError:
+        kill(marker, leader)
+        raise
+
+
+async def _killed(marker: str, leader: int) -> list[int]:
+    """End what is left by force; those that even that does not end."""
+    loop = asyncio.get_running_loop()
+    limit = loop.time() + _STUBBORN
+    while left := members(marker, leader):
+        refused = send(left, signal.SIGKILL)
+        if len(refused) == len(left) or loop.time() > limit:
+            break
+        await asyncio.sleep(_EVERY)
+    return left
+
+
+def kill(marker: str, leader: int = 0) -> None:
+    """End every process of a tool at once, without waiting."""
+    with contextlib.suppress(OSError):
+        for _again in range(3):
+            send(members(marker, leader), signal.SIGKILL)
+
+
+async def gone(marker: str, leader: int, seconds: float) -> None:
+    """Wait until nothing of a tool runs, at most some seconds."""
+    loop = asyncio.get_running_loop()
+    limit = loop.time() + seconds
+    pause = _EVERY / 4
+    while loop.time() < limit and members(marker, leader):
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 0.2)

@@ -1,0 +1,103 @@
+"""The values that a tool's command names: looked up in the context, and how they reach the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestra.errors import ConfigError
+from orchestra.graph.conditions import text_of
+from orchestra.graph.shell import NAMESPACES, Expression, expressions
+from orchestra.ports import Scope
+from orchestra.run.context import Context
+
+LONGEST = 128 * 1024 - 64
+"""Bytes of one environment variable, its name included, that the system passes on to a program."""
+
+MOST = 512 * 1024
+"""Bytes of all of them together, well below what systems allow."""
+
+EMPTY_AT_FIRST = frozenset({"outcome", "preferred_label", "last_stage", "last_response"})
+"""Keys that no node has written at the beginning of a run, and that are empty then."""
+
+
+def wanted(command: str, scope: Scope) -> tuple[Expression, ...]:
+    """The expressions in a command. Raises ``ConfigError`` for one that stands where its value would be run."""
+    found = expressions(command, NAMESPACES | {name.partition(".")[0] for name in scope.variables})
+    for expression in found:
+        if expression.hazard and not expression.raw:
+            raise ConfigError(
+                f"{{{{ {expression.name} }}}} stands in {expression.hazard}, where its value would be run"
+            )
+    return found
+
+
+async def looked_up(found: Sequence[Expression], context: Context, scope: Scope) -> dict[str, str]:
+    """Every value by its name, as conditions print it (L32).
+
+    Raises ``ConfigError`` for a name without a value: a command with a hole in it could do anything.
+    """
+    values: dict[str, str] = {}
+    for name in dict.fromkeys(expression.name for expression in found):
+        value = await _value(name, context, scope)
+        if value is None and name not in EMPTY_AT_FIRST and not _known(name, context):
+            raise ConfigError(f"the context has no value {name!r}, which the command asks for")
+        text = text_of(value)
+        if "\0" in text:
+            raise ConfigError(f"the value of {name!r} has a NUL character, which no shell can take")
+        values[name] = text
+    return values
+
+
+async def _value(name: str, context: Context, scope: Scope) -> Any:
+    for key in dict.fromkeys((name, name.removeprefix("context."))):
+        if key in context:
+            return await scope.resolve(context[key])
+    return await _inside(name.removeprefix("context."), context, scope)
+
+
+async def _inside(name: str, context: Context, scope: Scope) -> Any:
+    """What a dotted name says of a value that is a list or a map."""
+    words = name.split(".")
+    for length in range(len(words) - 1, 0, -1):
+        key = ".".join(words[:length])
+        if key in context:
+            found: Any = await scope.resolve(context[key])
+            for word in words[length:]:
+                found = _item(found, word)
+            return found
+    return None
+
+
+def _item(value: Any, word: str) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(word)
+    if isinstance(value, list) and word.isdecimal() and int(word) < len(value):
+        return value[int(word)]
+    return None
+
+
+def _known(name: str, context: Context) -> bool:
+    return name in context or name.removeprefix("context.") in context
+
+
+def parted(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Values that travel in the environment, and those that are too large for it and travel by file."""
+    small: dict[str, str] = {}
+    large: dict[str, str] = {}
+    room = MOST
+    for name, value in sorted(values.items(), key=lambda item: len(item[1])):
+        size = len(name) + len(value.encode("utf-8", "surrogatepass")) + 2
+        if size > LONGEST or size > room:
+            large[name] = value
+        else:
+            small[name] = value
+            room -= size
+    return small, large
+
+
+def reading(files: Mapping[str, str]) -> str:
+    """Shell text that reads variables from files, byte for byte: ``$( )`` alone would drop newlines at the end."""
+    return "".join(
+        f"{name}=$(cat <'{path}' && printf x) && {name}=${{{name}%x}} || exit 127; " for name, path in files.items()
+    )

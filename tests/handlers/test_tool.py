@@ -1,0 +1,258 @@
+"""Tool nodes: what they run, what they leave in the context and in the store, and how they end (engine.md 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from shells import executed, node, nothing_runs, prepared, started, tool, tooled
+
+from orchestra.run.blobs import BlobRef
+from orchestra.run.events import PipelinePaused, StageFailed, StageRetrying, ToolExecuted, WarningRaised
+from support import CountingStore, Session
+
+
+async def test_a_command_that_exits_with_zero_succeeds_and_its_output_is_in_the_context(tmp_path: Path) -> None:
+    session = await tooled(node("echo out; echo err >&2"), tmp_path)
+    assert session.result is not None
+    assert session.result.good
+    context = session.state.context
+    assert context["tool.output"] == context["tools.t.output"] == "out"
+    assert context["tools.t.stderr"] == "err"
+    assert context["tools.t.exit_code"] == 0
+    event = executed(session)
+    assert (event.output, event.stderr, event.exit_code) == ("out\n", "err\n", 0)
+
+
+async def test_a_command_runs_in_the_pipelines_folder_with_nothing_to_read(tmp_path: Path) -> None:
+    session = await tooled(node("pwd; cat; echo end"), tmp_path)
+    assert session.state.context["tool.output"] == f"{tmp_path}\nend"
+
+
+async def test_another_exit_code_is_a_failure_with_the_end_of_standard_error(tmp_path: Path) -> None:
+    session = await tooled(node("seq 30 >&2; echo out; exit 3"), tmp_path)
+    (failed,) = session.of(StageFailed)
+    assert isinstance(failed, StageFailed)
+    assert failed.failure_reason.startswith("exit code 3: 21\n")
+    assert failed.failure_reason.endswith("30")
+    assert session.state.context["tools.t.exit_code"] == 3
+    assert session.state.context["tools.t.output"] == "out"
+
+
+async def test_a_failure_without_a_word_on_standard_error_shows_the_end_of_the_output(tmp_path: Path) -> None:
+    session = await tooled(node("echo '2 tests failed'; false"), tmp_path)
+    assert session.result is not None
+    assert session.result.text == "exit code 1: 2 tests failed"
+
+
+@pytest.mark.parametrize(
+    ("command", "failure_class", "tries"),
+    [("nothing-of-that-name", "terminal", 1), ("./here", "terminal", 1), ("exit 5", "", 2)],
+)
+async def test_a_command_that_cannot_be_run_is_not_tried_again(
+    command: str, failure_class: str, tries: int, tmp_path: Path
+) -> None:
+    (tmp_path / "here").write_text("no program")
+    session = await tooled(node(command, "max_retries=1"), tmp_path)
+    (failed,) = session.of(StageFailed)
+    assert isinstance(failed, StageFailed)
+    assert failed.failure_class == failure_class
+    assert len(session.of(StageRetrying)) == tries - 1
+    assert len(session.of(ToolExecuted)) == tries
+
+
+async def test_a_node_without_a_command_fails(tmp_path: Path) -> None:
+    session = await tooled("t [shape=parallelogram] start -> t -> exit", tmp_path)
+    assert session.result is not None
+    assert not session.result.good
+    assert not session.of(ToolExecuted)
+
+
+async def test_a_shell_that_a_signal_ended_has_the_exit_code_that_shells_give(tmp_path: Path) -> None:
+    session = await tooled(node("kill -9 $$"), tmp_path)
+    assert session.state.context["tools.t.exit_code"] == 137
+
+
+async def test_a_folder_that_is_gone_fails_the_node_for_good(tmp_path: Path) -> None:
+    session = await tooled(node("true", "max_retries=3"), tmp_path / "gone")
+    (failed,) = session.of(StageFailed)
+    assert isinstance(failed, StageFailed)
+    assert failed.failure_class == "terminal"
+    assert "gone" in failed.failure_reason
+
+
+# --- what it starts ends with it --------------------------------------------------------------------
+
+TREE = """
+sleep 60 &
+setsid sh -c 'echo $$ > own-session; exec sleep 61' &
+(setsid setsid sleep 62 & )
+trap '' TERM
+echo ready > ready
+"""
+
+
+async def ready(folder: Path, file: str = "ready") -> None:
+    for _again in range(500):
+        if (folder / file).exists():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the command never came so far")
+
+
+async def test_a_timeout_ends_the_whole_tree_also_what_changed_its_session_and_ignores_the_request(
+    tmp_path: Path,
+) -> None:
+    handler = tool(tmp_path, patience=0.3)
+    session = await tooled(node(TREE + "sleep 63; sleep 64", "timeout=500ms"), tmp_path, handler=handler)
+    assert session.result is not None
+    assert "timeout after 500ms" in session.result.text
+    assert nothing_runs(started(session).marker)
+    assert executed(session).interrupted
+    assert (tmp_path / "own-session").exists()
+
+
+async def test_what_was_written_before_a_timeout_is_kept(tmp_path: Path) -> None:
+    session = await tooled(node("echo before; sleep 60", "timeout=300ms"), tmp_path)
+    assert executed(session).output == "before\n"
+
+
+@pytest.mark.parametrize("how", ["interrupt", "cancel"])
+async def test_nothing_is_left_running_by_an_interruption(how: str, tmp_path: Path) -> None:
+    session = await prepared(node(TREE + "sleep 65; sleep 66"), tmp_path, handler=tool(tmp_path, patience=0.2))
+
+    async def interrupt() -> None:
+        await ready(tmp_path)
+        getattr(session.control, how)("by a test")
+
+    await asyncio.gather(session.walk(), interrupt())
+    marker = started(session).marker
+    assert nothing_runs(marker)
+    assert executed(session).interrupted
+    assert session.state.stage is None or not session.state.stage.tool
+    if how == "interrupt":
+        assert session.of(PipelinePaused)
+
+
+async def test_a_pause_lets_the_command_finish(tmp_path: Path) -> None:
+    session = await prepared(node("echo > ready; sleep 0.3; echo done"), tmp_path)
+
+    async def pause() -> None:
+        await ready(tmp_path)
+        session.control.pause("by a test")
+
+    await asyncio.gather(session.walk(), pause())
+    assert executed(session).output == "done\n"
+    assert session.result is None
+
+
+async def test_what_a_command_leaves_in_the_background_ends_with_it_and_is_told(tmp_path: Path) -> None:
+    session = await tooled(node("sleep 67 > /dev/null 2>&1 & echo started"), tmp_path)
+    assert session.result is not None
+    assert session.result.good
+    assert nothing_runs(started(session).marker)
+    assert executed(session).left_behind == 1
+    assert [w.rule for w in session.of(WarningRaised) if isinstance(w, WarningRaised)] == ["left_behind"]
+
+
+async def test_output_that_comes_just_after_the_shell_has_ended_is_not_lost(tmp_path: Path) -> None:
+    session = await tooled(node("(sleep 0.2; echo late) & echo early"), tmp_path)
+    assert executed(session).output == "early\nlate\n"
+    assert executed(session).left_behind == 0
+
+
+async def test_a_second_cancellation_while_the_tree_is_given_time_ends_it_at_once(tmp_path: Path) -> None:
+    session = await prepared(node(TREE + "sleep 68; sleep 69"), tmp_path, handler=tool(tmp_path, patience=60))
+    walk = asyncio.create_task(session.walk())
+    await ready(tmp_path)
+    walk.cancel()
+    await asyncio.sleep(0.2)
+    walk.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.wait_for(walk, 5)
+    assert nothing_runs(started(session).marker)
+
+
+async def test_silence_is_told_once_until_something_is_heard(tmp_path: Path) -> None:
+    handler = tool(tmp_path, quiet=0.15)
+    session = await tooled(node("sleep 0.5; echo x; sleep 0.4"), tmp_path, handler=handler)
+    warnings = [w for w in session.of(WarningRaised) if isinstance(w, WarningRaised)]
+    assert [w.rule for w in warnings] == ["silent_tool", "silent_tool"]
+    assert warnings[0].node == "t"
+
+
+# --- what it writes ---------------------------------------------------------------------------------
+
+
+async def whole(session: Session, parts: tuple[str, ...]) -> bytes:
+    return b"".join([await session.store.get_blob(bytes.fromhex(part)) for part in parts])
+
+
+async def test_output_that_is_no_text_is_whole_in_the_store(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 20
+    (tmp_path / "data").write_bytes(data)
+    session = await tooled(node("cat data"), tmp_path)
+    event = executed(session)
+    assert await whole(session, event.output_parts) == data
+    assert event.output_bytes == len(data)
+    assert "\ufffd" in str(session.state.context["tool.output"])
+
+
+async def test_long_output_is_whole_in_the_store_and_short_in_the_context(tmp_path: Path) -> None:
+    count = 5_000_000
+    session = await tooled(node(f"head -c {count} /dev/urandom | base64 -w 76 | tee copy"), tmp_path)
+    event = executed(session)
+    data = (tmp_path / "copy").read_bytes()
+    assert event.output_bytes == len(data) > 6_000_000
+    assert await whole(session, event.output_parts) == data
+    shown = session.state.context["tools.t.output"]
+    assert isinstance(shown, BlobRef)
+    assert shown.size < 600_000
+    text = await session.journal.resolve(shown)
+    assert isinstance(text, str)
+    assert text.startswith(data[:1000].decode())
+    assert text.endswith(data[-1000:].decode().rstrip("\n"))
+
+
+class Forgetful(CountingStore):
+    """A store that forgets its blobs, so that only the tool's own memory is measured."""
+
+    size = 0
+
+    async def put_blob(self, data: bytes) -> bytes:
+        self.size += len(data)
+        return blake3(data).digest()
+
+
+@pytest.mark.long
+async def test_output_of_a_hundred_megabytes_takes_bounded_memory(tmp_path: Path) -> None:
+    store = Forgetful()
+    session = await prepared(node("head -c 100000000 /dev/zero; echo"), tmp_path, store=store)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    await session.walk()
+    assert store.size == 100_000_001
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+async def test_a_secret_in_the_output_is_stored_nowhere(tmp_path: Path) -> None:
+    secret = "correct-horse-battery"
+    (tmp_path / "log").write_bytes(b"x" * 700_000 + b"\nkey " + secret.encode() + b"\n" + b"\xff" * 700_000)
+    session = await tooled(node(f"cat log; echo {secret} >&2"), tmp_path, secrets={"KEY": secret})
+    event = executed(session)
+    stored = await whole(session, event.output_parts)
+    assert secret.encode() not in stored
+    assert b"[redacted:KEY]" in stored
+    assert event.stderr == "[redacted:KEY]\n"
+    assert secret not in repr(session.events)
+
+
+async def test_a_tool_cannot_see_what_its_environment_does_not_hold(tmp_path: Path) -> None:
+    os.environ["ORCHESTRA_TEST_LEAK"] = "yes"
+    session = await tooled(node("env"), tmp_path)
+    del os.environ["ORCHESTRA_TEST_LEAK"]
+    assert "LEAK" not in str(session.state.context["tool.output"])
