@@ -299,7 +299,7 @@ def test_the_record_of_a_decision_shows_each_edge_as_it_was_seen() -> None:
             "values": {"outcome": "success", "k": "1"},
             "weight": 3,
         },
-        {"edge": "n->start", "spent": True},
+        {"edge": "n->start", "taken": 1, "max_visits": 1},
     ]
 
 

@@ -17,8 +17,18 @@ def log(
     json_stream: Annotated[
         bool, typer.Option("--json-stream", help="Print every event as a line of JSON.")
     ] = False,
+    why: Annotated[
+        str | None,
+        typer.Option(
+            "--why", metavar="NODE", help="Show for each visit of a node where the run went then, and why."
+        ),
+    ] = None,
 ) -> None:
     """Show every recorded event of a session, oldest first."""
+    if why is not None:
+        from orchestra.cli._why import show_why
+
+        raise typer.Exit(show_why(session, why, store=store, config=config, json=one_json(as_json, json_stream)))
     from orchestra.cli._turns import show_log
 
     raise typer.Exit(show_log(session, store=store, config=config, json=one_json(as_json, json_stream)))

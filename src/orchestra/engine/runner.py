@@ -332,7 +332,13 @@ class Runner:
         duration = self._duration()
         if step.error:
             self._journal.record(
-                PipelineFailed(node=step.node, duration_ms=duration, steps=state.steps, error=clean(step.error))
+                PipelineFailed(
+                    node=step.node,
+                    duration_ms=duration,
+                    steps=state.steps,
+                    error=clean(step.error),
+                    routing=_told(step),
+                )
             )
         else:
             self._journal.record(
@@ -360,3 +366,10 @@ class Runner:
 def _telling(step: Advance) -> bool:
     """Whether the candidates say more than the edge itself: there were several, or one had a condition."""
     return len(step.candidates) > 1 or any(c.edge.condition for c in step.candidates)
+
+
+def _told(step: Finish) -> dict[str, Json]:
+    """The record of a routing that led nowhere; empty where the run ended for another reason."""
+    if not step.candidates:
+        return {}
+    return {"rule": step.rule, "candidates": [candidate.as_map() for candidate in step.candidates]}

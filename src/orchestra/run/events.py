@@ -80,6 +80,9 @@ class PipelineFailed:
     duration_ms: int = tag(33, "u64", "from start to end, in milliseconds")
     steps: int = tag(34, "u64", "nodes executed")
     error: str = tag(35, "string", "why")
+    routing: Mapping[str, Json] = tag(
+        45, "json", "the rule that led nowhere, and the edges considered, as in EdgeSelected", default={}
+    )
 
 
 @event("PipelineLifecycle")

@@ -60,13 +60,23 @@ Decision: TypeAlias = Follow | Jump | End | Fail
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """An outgoing edge as routing saw it: open (visits left), whether its condition held, on which values."""
+    """An outgoing edge as routing saw it: how often it was taken, whether its condition held, on which values."""
 
     edge: Edge
     key: str
-    open: bool
     holds: bool
     values: tuple[tuple[str, str], ...] = ()
+    taken: int = 0
+
+    @property
+    def bound(self) -> int:
+        """How often the edge may be taken; 0 is without bound."""
+        return self.edge.integer("max_visits")
+
+    @property
+    def open(self) -> bool:
+        """Whether it may be taken once more."""
+        return not self.bound or self.taken < self.bound
 
     def as_map(self) -> dict[str, Json]:
         """The form it has in the record of a decision."""
@@ -79,8 +89,9 @@ class Candidate(Struct, frozen=True, kw_only=True):
             plain["label"] = self.edge.label
         if self.edge.weight:
             plain["weight"] = self.edge.weight
-        if not self.open:
-            plain["spent"] = True
+        if self.bound:
+            plain["taken"] = self.taken
+            plain["max_visits"] = self.bound
         return plain
 
 
@@ -105,15 +116,14 @@ def survey(
 
     found = []
     for edge, key in zip(graph.outgoing(ended.node), edge_keys(graph, ended.node), strict=True):
-        bound = edge.integer("max_visits")
         condition = edge.condition
         found.append(
             Candidate(
                 edge=edge,
                 key=key,
-                open=not bound or edge_visits.get(key, 0) < bound,
                 holds=not condition or condition.holds(lookup),
                 values=_values(condition.keys, lookup) if condition else (),
+                taken=edge_visits.get(key, 0),
             )
         )
     return tuple(found)

@@ -73,10 +73,12 @@ class Restart(Struct, frozen=True, kw_only=True):
 
 
 class Finish(Struct, frozen=True, kw_only=True):
-    """The run ends, well when ``error`` is empty."""
+    """The run ends, well when ``error`` is empty; ``candidates`` where routing by ``rule`` led nowhere."""
 
     node: str
     error: str = ""
+    rule: int = 0
+    candidates: tuple[Candidate, ...] = ()
     status: str = "success"
     warnings: tuple[WarningRaised, ...] = ()
 
@@ -152,8 +154,8 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
             return Advance(
                 source=ended.node, target=target, edge="", rule=rule, reason=reason, candidates=candidates
             )
-        case Fail(reason=reason):
-            return Finish(node=ended.node, error=reason)
+        case Fail(rule=rule, reason=reason):
+            return Finish(node=ended.node, error=reason, rule=rule, candidates=candidates)
         case End():
             return _gates(graph, state, ended.node) or Finish(
                 node=ended.node,

@@ -95,7 +95,7 @@ def newest(events: Sequence[Recorded]) -> Newest:
     node = ""
     last_ms = events[-1].meta.at if events else 0
     last, began = True, 0
-    for recorded in reversed(_counting(events)):
+    for recorded in reversed(counting(events)):
         event = recorded.event
         was_last, last = last, last and isinstance(event, PipelineTaken)
         match event:
@@ -130,7 +130,7 @@ def newest(events: Sequence[Recorded]) -> Newest:
     return Newest(end=end, node=node, last_ms=last_ms)
 
 
-def _counting(events: Sequence[Recorded]) -> list[Recorded]:
+def counting(events: Sequence[Recorded]) -> list[Recorded]:
     """The events without those that a replaced runner appended later (S16)."""
     found: list[Recorded] = []
     epoch = 0
