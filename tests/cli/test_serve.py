@@ -205,3 +205,50 @@ def test_a_run_whose_server_came_back_empty_stops_and_says_so(tmp_path: Path) ->
         _, err = process.communicate(timeout=40)
     assert process.returncode == 6
     assert "lost data" in err
+
+
+# --- the doctor -----------------------------------------------------------------------------------------
+
+
+def test_the_doctor_says_what_a_server_is_like_and_plants_a_turn_to_look_for(tmp_path: Path) -> None:
+    with serving(tmp_path / "served") as (place, _server):
+        (tmp_path / "orchestra.yaml").write_text(on(place))
+        first = call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="")
+        assert first.returncode == 0
+        for word in ("answers in", "types of our events", "an append takes", "clock"):
+            assert word in first.stdout
+        assert "planted" not in first.stdout
+        assert "still there" in call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").stdout
+        assert json.loads(call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH="").stdout)["sessions"] == []
+
+
+def test_the_doctor_tells_that_a_server_came_back_without_what_it_had(tmp_path: Path) -> None:
+    with serving(tmp_path / "served") as (place, _server):
+        (tmp_path / "orchestra.yaml").write_text(on(place))
+        assert call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").returncode == 0
+    with again(tmp_path / "another", place):
+        told = call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="")
+        assert told.returncode == 1
+        assert "has lost what it had" in told.stdout
+        assert call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").returncode == 0  # it begins anew
+
+
+def test_the_doctor_names_types_that_somebody_else_gave_other_fields(tmp_path: Path) -> None:
+    with serving(tmp_path / "served") as (place, _server):
+        (tmp_path / "orchestra.yaml").write_text(on(place))
+        other = b'{"registry_version":1,"bundle_id":"other","types":{"dev.orchestra.Warning":{"versions":{"1":'
+        other += b'{"fields":{"10":{"name":"something","type":"u64"}}}}}}}'
+        asyncio.run(publish(place, other))
+        told = call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="")
+        assert told.returncode == 1
+        assert "dev.orchestra.Warning" in told.stdout
+        refused = call(tmp_path, "run", str(PLAN), ORCHESTRA_CXDB_PATH="")
+        assert refused.returncode == 6
+        assert "dev.orchestra.Warning" in refused.stderr
+        assert json.loads(call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH="").stdout)["sessions"] == []
+
+
+async def publish(place: Place, bundle: bytes) -> None:
+    store = RemoteStore(place, patience=5)
+    await store.publish_types("other", bundle)
+    await store.close()

@@ -1,4 +1,4 @@
-"""A proxy between a client and a server that cuts the connection once, or delays what goes through it."""
+"""A proxy between a client and a server: cuts the connection once, delays what passes, counts round trips."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class Proxy:
         self._cut = cut
         self._delay = delay
         self.passed = [0, 0]
+        self.round_trips = 0
+        self._last = DOWN
         self.was_cut = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -52,6 +54,9 @@ class Proxy:
         other: asyncio.StreamWriter,
     ) -> None:
         while data := await reader.read(65536):
+            if direction == UP and self._last == DOWN:
+                self.round_trips += 1
+            self._last = direction
             if self._delay:
                 await asyncio.sleep(self._delay)
             room = self._room(direction)

@@ -17,6 +17,8 @@ from orchestra.cli._errors import FAILED, STORE
 from orchestra.cli._progress import progress
 from orchestra.cli._stores import aimed, exists, hint, settings_for
 from orchestra.cli._terminal import one_line, say
+from orchestra.clock import SystemClock
+from orchestra.config.server import Server
 from orchestra.config.settings import Settings, state_directory
 from orchestra.cxdb.adopt import Progress
 from orchestra.cxdb.check import Finding as Damage
@@ -25,6 +27,7 @@ from orchestra.cxdb.embedded import REMOTE, EmbeddedStore
 from orchestra.cxdb.files import Files
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, Damaged, StoreError
+from orchestra.ports import Store
 
 LITTLE_ROOM = 256 * 1024 * 1024
 """Free bytes below which the disk is worth a word."""
@@ -144,12 +147,8 @@ async def _store(settings: Settings, wanted: Wanted, aim: str, tell: Progress) -
                 yield Finding(True, f"mended: {mended}")
         store = open_store(settings, progress=tell)
         try:
-            yield Finding(True, f"store {settings.place}: {len(await rows(store))} sessions")
-            for what, fix in (await store.health()).findings:
-                yield _of_health(settings, what, aimed(fix, aim))
-            if isinstance(store, EmbeddedStore):
-                async for finding in _embedded(store, wanted, aim):
-                    yield finding
+            async for finding in _opened(store, settings, wanted, aim):
+                yield finding
         finally:
             await store.close()
     except TurnsWouldGo:
@@ -171,6 +170,27 @@ def _say_what_would_go(error: TurnsWouldGo, aim: str) -> None:
         say(f"    and turns of {len(error.going) - MANY} more")
     say("    restore the folder from a copy, or give them up:")
     say(f"    mend it: orchestra doctor --mend --drop-lost{aim}")
+
+
+async def _opened(store: Store, settings: Settings, wanted: Wanted, aim: str) -> AsyncIterator[Finding]:
+    if settings.server is not None:
+        async for checked in _server(store, settings.server, aim):
+            yield checked
+    yield Finding(True, f"store {settings.place}: {len(await rows(store))} sessions")
+    for what, fix in (await store.health()).findings:
+        yield _of_health(settings, what, aimed(fix, aim))
+    if isinstance(store, EmbeddedStore):
+        async for finding in _embedded(store, wanted, aim):
+            yield finding
+
+
+async def _server(store: Store, server: Server, aim: str) -> AsyncIterator[Finding]:
+    from orchestra.app.canary import examine as examine_server  # only a server needs what it imports
+    from orchestra.cxdb.remote.store import RemoteStore
+
+    assert isinstance(store, RemoteStore)
+    async for well, what, mend in examine_server(store, server, SystemClock()):
+        yield Finding(well, what, aimed(mend, aim))
 
 
 def _of_health(settings: Settings, what: str, fix: str) -> Finding:

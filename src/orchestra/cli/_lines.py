@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from orchestra.cli._terminal import clock_time, laid_out, lasted, one_line
 from orchestra.graph.report import counted, paint
 from orchestra.run.events import (
+    CanaryPlanted,
     CheckpointSaved,
     ControlRequested,
     EdgeSelected,
@@ -231,5 +232,7 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return "", f"{'renewed' if event.first else 'claimed'} by {event.holder}"
         case RunnerReleased():
             return "", f"by {event.token}"
+        case CanaryPlanted():
+            return "", ""
         case RunnerAsked():
             return "", "whether the runner lives"

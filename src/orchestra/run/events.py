@@ -378,6 +378,11 @@ class RunnerReleased:
 
 
 @event("SessionControl")
+class CanaryPlanted:
+    """A turn by which ``doctor`` sees later whether a server still has what it had (S21)."""
+
+
+@event("SessionControl")
 class RunnerAsked:
     """Somebody asks whether the session's runner lives; when this turn was appended tells the store's time."""
 
@@ -407,6 +412,7 @@ Event: TypeAlias = (
     | RunnerClaimed
     | RunnerReleased
     | RunnerAsked
+    | CanaryPlanted
 )
 
 

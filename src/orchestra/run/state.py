@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from orchestra.run.blobs import BlobRef, Text, carried, from_map, preview_of
 from orchestra.run.events import (
+    CanaryPlanted,
     CheckpointSaved,
     ContextValue,
     ControlRequested,
@@ -303,7 +304,14 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return _forked(state, meta, event)
         case PipelineTaken():
             return {"paused": state.paused, **_idle(state, meta)}
-        case SessionOpened() | ControlRequested() | RunnerClaimed() | RunnerReleased() | RunnerAsked():
+        case (
+            SessionOpened()
+            | ControlRequested()
+            | RunnerClaimed()
+            | RunnerReleased()
+            | RunnerAsked()
+            | CanaryPlanted()
+        ):
             return {}
 
 

@@ -121,7 +121,9 @@ def unpublished(bundle_id: str, bundle: bytes, message: str) -> StoreError:
             fix="publish a bundle that defines the enum, or start the server again; runs can be read without types",
         )
     return StoreError(
-        f"the CXDB server refuses the types of {bundle_id}: {message}", fix="publish under another id"
+        f"the CXDB server refuses the types of {bundle_id}: {message}",
+        fix="another version of Orchestra, or another program, gave them other fields there: use that version, or "
+        "another server; runs that are there can be read without types",
     )
 
 

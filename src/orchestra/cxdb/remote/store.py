@@ -248,6 +248,19 @@ class RemoteStore:
         """Who in this process has it."""
         return self._held.get(context_id)
 
+    async def answers(self) -> None:
+        """Ask both doors something that costs nothing. Raises ``StoreUnreachable`` where one does not answer."""
+        try:
+            await self._asking.pool.probe()
+        except Lost as lost:
+            raise unreachable(self._asking.place, str(lost)) from lost
+        json_of(await self._asking.get("/v1/contexts?limit=1"), "list of contexts")
+
+    async def knows_later_routes(self) -> bool:
+        """Whether the server has routes that came after CXDB c7bab7c; all that is needed works without them."""
+        reply = await self._asking.get("/v1/turns/1?view=raw")
+        return reply.status != 404 or message_of(reply) != "route"
+
     async def health(self) -> Health:
         """Whether both addresses answer."""
         findings: list[tuple[str, str]] = []

@@ -1,0 +1,151 @@
+"""What a CXDB server is like, and whether it still has what it had (S21)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from blake3 import blake3
+from msgspec import Struct
+
+from orchestra.config.server import Server
+from orchestra.config.settings import state_directory
+from orchestra.cxdb.registry import bundle
+from orchestra.cxdb.remote.store import RemoteStore
+from orchestra.errors import SessionNotFound, StoreError
+from orchestra.ports import Clock, NewTurn
+from orchestra.run.codec import encode
+from orchestra.run.declare import BY_CLASS
+from orchestra.run.events import CanaryPlanted, Meta
+
+SLOW_MS = 200
+"""Milliseconds of an append above which runs on the server are noticeably slower."""
+
+WRONG_MS = 10_000
+"""Milliseconds by which the server's clock may be off before it is worth a word."""
+
+
+class Checked(NamedTuple):
+    """One thing about a server: whether it is well (None: only to be known), what, and what mends it."""
+
+    well: bool | None
+    what: str
+    mend: str = ""
+
+
+class Canary(Struct, frozen=True, kw_only=True):
+    """The last turn that this machine planted on a server, and when (UTC ms)."""
+
+    context_id: int
+    turn_id: int
+    digest: str
+    at_ms: int
+
+
+async def examine(store: RemoteStore, server: Server, clock: Clock) -> AsyncIterator[Checked]:
+    """Look at a server that answers. Raises ``StoreError`` where it does not."""
+    began = time.monotonic()
+    await store.answers()
+    yield Checked(True, f"the server at {server} and {server.address} answers in {_ms(began)} ms")
+    later = "with the routes of later versions" if await store.knows_later_routes() else "of an early version"
+    yield Checked(True, f"it speaks CXDB's protocol 1, {later}")
+    yield await _types(store)
+    before, lost = _last(server), False
+    if before is not None:
+        lost = not await _there(store, before)
+        ago = _ago(clock.now_ms() - before.at_ms)
+        if lost:
+            yield Checked(
+                False,
+                f"the server has lost what it had {ago} ago, or is another one: its sessions of then are gone "
+                "(CXDB's own server empties its files whenever it is started)",
+                "orchestra cxdb serve, a server that keeps its data",
+            )
+        else:
+            yield Checked(True, f"the turn that was planted {ago} ago is still there")
+    began = time.monotonic()
+    planted, theirs = await _plant(store, None if lost else before, clock)
+    took = _ms(began)
+    _keep(server, planted)
+    slow = f"an append takes {took} ms"
+    yield Checked(None, slow, "use a server that is nearer") if took > SLOW_MS else Checked(True, slow)
+    if theirs:
+        off = abs(theirs - planted.at_ms)
+        if off > WRONG_MS:
+            yield Checked(None, f"the server's clock and ours are {_ago(off)} apart", "set both by NTP")
+        else:
+            yield Checked(True, "the server's clock agrees with ours")
+
+
+async def _types(store: RemoteStore) -> Checked:
+    name, content = bundle()
+    try:
+        await store.publish_types(name, content)
+    except StoreError as error:
+        return Checked(False, error.message, error.fix)
+    return Checked(True, f"the types of our events are registered ({name})")
+
+
+async def _there(store: RemoteStore, canary: Canary) -> bool:
+    try:
+        turns = await store.turns(canary.context_id, limit=1)
+    except SessionNotFound:
+        return False
+    return bool(turns) and (turns[0].turn_id, _digest(turns[0].payload)) == (canary.turn_id, canary.digest)
+
+
+async def _plant(store: RemoteStore, before: Canary | None, clock: Clock) -> tuple[Canary, int]:
+    """A new turn, behind the last one where that is there; and the server's time, 0 where it does not tell."""
+    context_id = before.context_id if before is not None else (await store.create()).context_id
+    now = clock.now_ms()
+    meta = Meta(session="", epoch=0, sequence=now, at=now)
+    about = {1: "orchestra", 2: "canary: is what was stored still there?", 3: ["kind:canary"]}
+    payload = encode(meta, CanaryPlanted(), None if before is not None else about)
+    declared = BY_CLASS[CanaryPlanted]
+    new = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)
+    (turn,) = await store.append(context_id, [new])
+    canary = Canary(context_id=context_id, turn_id=turn.turn_id, digest=_digest(payload), at_ms=now)
+    return canary, turn.created_ms
+
+
+def _digest(payload: bytes) -> str:
+    return blake3(payload).hexdigest()
+
+
+def _ms(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)
+
+
+def _ago(milliseconds: int) -> str:
+    for size, unit in ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes")):
+        if milliseconds >= 2 * size:
+            return f"{milliseconds // size} {unit}"
+    return f"{milliseconds // 1000} seconds"
+
+
+# --- what this machine remembers -------------------------------------------------------------------
+
+
+def _file(server: Server) -> Path:
+    name = f"{server.http_host}_{server.http_port}".translate({ord(c): "_" for c in "/:%"})
+    return state_directory(os.environ) / "canaries" / name
+
+
+def _last(server: Server) -> Canary | None:
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(_file(server).read_bytes(), type=Canary)
+    return None
+
+
+def _keep(server: Server, canary: Canary) -> None:
+    file = _file(server)
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_name(f".{file.name}.{os.getpid()}")
+        beside.write_bytes(msgspec.json.encode(canary))
+        beside.replace(file)
