@@ -45,7 +45,7 @@ def test_a_detached_run_is_watched_from_several_terminals_each_event_once(tmp_pa
 
 
 def test_leaving_harms_nothing(tmp_path: Path) -> None:
-    session = detach(tmp_path, delay="2s")
+    session = detach(tmp_path, delay="5s")
     terminal = Terminal(tmp_path, 80, "attach", session)
     terminal.until("(1 done)")
     terminal.press("\x03")
