@@ -21,6 +21,8 @@ COMMANDS = {
     "status": "orchestra.cli.status:status",
     "show": "orchestra.cli.show:show",
     "log": "orchestra.cli.log:log",
+    "export": "orchestra.cli.export:export",
+    "import": "orchestra.cli.export:import_",
     "doctor": "orchestra.cli.doctor:doctor",
     "explain": "orchestra.cli.explain:explain",
     "cxdb": "orchestra.cli.cxdb:cxdb",

@@ -17,6 +17,7 @@ from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
     PipelineForked,
+    PipelineImported,
     PipelinePaused,
     PipelineRestarted,
     PipelineResumed,
@@ -218,6 +219,8 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case PipelineForked():
             said = ", ".join([*(f"{k}={v}" for k, v in event.variables.items()), *map(str, event.values)])
             return "", f"leaves {event.parent} at turn {event.from_turn}" + (f", with other {said}" if said else "")
+        case PipelineImported():
+            return "", "the turns before this one are from another store"
         case PipelineTaken():
             return "", f"by {event.holder}"
         case PipelineCanceled():

@@ -11,9 +11,9 @@ from orchestra.engine.holding import heard_of
 from orchestra.engine.running import row_of
 from orchestra.engine.sessions import PAGE, Row, begun, event_of
 from orchestra.ports import Clock, Store, Turn
-from orchestra.run.events import PipelineTaken, Recorded
+from orchestra.run.events import Recorded
 from orchestra.run.state import RunState, current, evolve
-from orchestra.run.views import End
+from orchestra.run.views import HANDED_ON, End
 
 LOOK_SECONDS = 0.25
 """How often it is asked whether somebody still runs the session, while nothing is recorded."""
@@ -44,7 +44,7 @@ class Following:
             if isinstance(event, Recorded) and current(event.meta, self.state):
                 self.state = evolve(self.state, event)
                 found.append(event)
-        self._last = next((e for e in reversed(found) if not isinstance(e.event, PipelineTaken)), self._last)
+        self._last = next((e for e in reversed(found) if not isinstance(e.event, HANDED_ON)), self._last)
         return found
 
     async def _unread(self) -> list[Turn]:

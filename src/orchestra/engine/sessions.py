@@ -15,6 +15,7 @@ from orchestra.run.codec import blob_value, decode, encode
 from orchestra.run.declare import BY_CLASS, changed, values
 from orchestra.run.events import (
     CheckpointSaved,
+    Event,
     Meta,
     PipelineCanceled,
     PipelineCompleted,
@@ -230,9 +231,13 @@ def mailbox_turn(state: RunState, context_id: int, origin: Origin, at: int, titl
     if state.parent_context:
         labels += [f"parent:{state.parent_context}", f"why:{state.why}"]
     provenance = _provenance(origin, at, state.parent_context, state.why)
-    payload = encode(meta, opened, _metadata(title, labels, provenance))
-    declared = BY_CLASS[SessionOpened]
-    return NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)
+    return turn_of(meta, opened, _metadata(title, labels, provenance))
+
+
+def turn_of(meta: Meta, event: Event, metadata: Mapping[int, object] | None = None) -> NewTurn:
+    """The turn that holds an event."""
+    declared = BY_CLASS[type(event)]
+    return NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event, metadata))
 
 
 def _recordable(started: PipelineStarted, mailbox: int) -> PipelineStarted:

@@ -157,6 +157,17 @@ class PipelineForked:
 
 
 @event("PipelineLifecycle")
+class PipelineImported:
+    """The turns before this one were recorded in another store; what they say of contexts holds there. Here the
+    session's mailbox is ``mailbox``, and one that restarted goes on in ``next_context``."""
+
+    mailbox: int = tag(18, "u64", "context id of the session's mailbox here")
+    parent_context: int = tag(25, "u64", "context id of the session that it comes from here, 0 without", default=0)
+    next_context: int = tag(53, "u64", "context id of the next session here, 0 without", default=0)
+    next_mailbox: int = tag(54, "u64", "context id of the next session's mailbox here", default=0)
+
+
+@event("PipelineLifecycle")
 class PipelineTaken:
     """A new runner has the session (S16): what an older one appends from now on does not count."""
 
@@ -406,6 +417,7 @@ Event: TypeAlias = (
     | ToolExecuted
     | WarningRaised
     | PipelineForked
+    | PipelineImported
     | PipelineTaken
     | SessionOpened
     | ControlRequested

@@ -26,6 +26,7 @@ from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
     PipelineForked,
+    PipelineImported,
     PipelinePaused,
     PipelineRestarted,
     PipelineResumed,
@@ -300,10 +301,12 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return _tool(state, "", "")
         case WarningRaised():
             return {"warnings": state.warnings + 1}
+        case PipelineImported():
+            return _imported(state, meta, event)
         case PipelineForked():
             return _forked(state, meta, event)
         case PipelineTaken():
-            return {"paused": state.paused, **_idle(state, meta)}
+            return {"paused": state.paused, **_unattended(state, meta)}
         case (
             SessionOpened()
             | ControlRequested()
@@ -420,9 +423,33 @@ def _forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any
     }
 
 
+def _imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
+    """It goes on in another store, whose turns count from elsewhere: what was heard of there is behind it."""
+    following = state.following
+    if following is not None and event.next_context:
+        following = replace(following, context_id=event.next_context, mailbox=event.next_mailbox)
+    return {
+        **_unattended(state, meta),
+        "session": meta.session,
+        "mailbox": event.mailbox,
+        "parent_context": event.parent_context,
+        "following": following if event.next_context else None,
+        "heard": 0,
+        "steered": 0,
+        "void_until": 0,
+        "paused": state.paused,
+    }
+
+
+def _unattended(state: RunState, meta: Meta) -> dict[str, Any]:
+    """The same for a session that may have ended, which counts only once it goes on."""
+    return _idle(state, meta) if state.result is None else {}
+
+
 def _idle(state: RunState, meta: Meta) -> dict[str, Any]:
-    """Nobody ran it since its last event: that time counts for no duration."""
-    idle = max(0, meta.at - state.at)
+    """Nobody ran it since its last event, or since its end: that time counts for no duration."""
+    since = state.at if state.result is None else state.result.ended_ms
+    idle = max(0, meta.at - since)
     changes: dict[str, Any] = {"idle_ms": state.idle_ms + idle}
     if state.stage is not None:
         changes["stage"] = replace(state.stage, entered_ms=state.stage.entered_ms + idle)

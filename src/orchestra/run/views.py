@@ -14,6 +14,7 @@ from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
     PipelineForked,
+    PipelineImported,
     PipelinePaused,
     PipelineRestarted,
     PipelineResumed,
@@ -73,6 +74,9 @@ class Summary:
     last_ms: int
 
 
+HANDED_ON = (PipelineTaken, PipelineImported)
+"""Events that leave a session where it stands: another runner has it, another store."""
+
 End: TypeAlias = PipelineCompleted | PipelineFailed | PipelineRestarted | PipelinePaused | PipelineCanceled
 """How a runner leaves a session."""
 
@@ -97,7 +101,7 @@ def newest(events: Sequence[Recorded]) -> Newest:
     last, began = True, 0
     for recorded in reversed(counting(events)):
         event = recorded.event
-        was_last, last = last, last and isinstance(event, PipelineTaken)
+        was_last, last = last, last and isinstance(event, HANDED_ON)
         match event:
             case (
                 PipelineCompleted() | PipelineFailed() | PipelineRestarted() | PipelinePaused() | PipelineCanceled()

@@ -1,0 +1,168 @@
+"""Sessions as one file: a zip archive with their turns, their mailboxes and all blobs (S28).
+
+``manifest.json`` says what is in it; ``N.turns`` and ``N.mailbox`` hold a session's turns, ``blobs`` the blobs: one
+record after another, each a msgpack array behind its length as four bytes, big-endian.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from orchestra.app.runs import this_process
+from orchestra.clock import SystemClock
+from orchestra.cxdb.registry import bundle
+from orchestra.engine.archives import Taken, blobs_of, put_in, take_out
+from orchestra.engine.sessions import Row
+from orchestra.errors import ConfigError
+from orchestra.ports import Store, Turn
+
+FORMAT = "orchestra.sessions.v1"
+MOST = 256 * 1024 * 1024
+"""Bytes above which a record is not believed."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(tuple[int, int, int, str, int, int, bytes]).decode
+
+
+async def export_session(store: Store, name: str, file: Path) -> list[Row]:
+    """Write a session, with those that it restarted from or as, to a new file. Raises ``ConfigError``."""
+    taken = await take_out(store, name)
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("manifest.json", json.dumps(_manifest(taken), indent=2))
+            for number, one in enumerate(taken):
+                _write(archive, f"{number}.turns", map(_record, one.turns))
+                _write(archive, f"{number}.mailbox", map(_record, one.mailbox))
+            with archive.open("blobs", "w", force_zip64=True) as out:
+                async for data in blobs_of(store, [turn for one in taken for turn in one.turns]):
+                    _put(out, _pack(data))
+        part.replace(file)
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return [one.row for one in taken]
+
+
+async def import_sessions(store: Store, file: Path) -> list[Row]:
+    """Put the sessions of a file into a store. Raises ``ConfigError`` for a file that is none, or damaged."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            taken = _taken(archive, file)
+            await store.publish_types(*bundle())
+            with archive.open("blobs") as blobs:
+                for data in _records(blobs):
+                    await store.put_blob(msgspec.msgpack.decode(data, type=bytes))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{file} is damaged, or holds no sessions: {error}") from error
+    return await put_in(store, taken, SystemClock(), this_process())
+
+
+def _manifest(taken: list[Taken]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": this_process().version,
+        "sessions": [
+            {
+                "session": one.row.session,
+                "pipeline": one.row.pipeline,
+                "title": one.row.title,
+                "context": one.row.context_id,
+                "mailbox": one.row.mailbox,
+                "why": one.row.why,
+                "turns": len(one.turns),
+            }
+            for one in taken
+        ],
+    }
+
+
+def _taken(archive: zipfile.ZipFile, file: Path) -> list[Taken]:
+    """Every session in an archive; all of it is read, so that a damaged one leaves nothing behind."""
+    manifest = json.loads(archive.read("manifest.json"))
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ConfigError(f"{file} is no file of sessions, or a newer version of Orchestra wrote it")
+    damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} fails its check sum")
+    found = []
+    for number, one in enumerate(manifest["sessions"]):
+        turns, mailbox = _turns(archive, f"{number}.turns"), _turns(archive, f"{number}.mailbox")
+        if len(turns) != one["turns"]:
+            raise ValueError(f"{len(turns)} of {one['turns']} turns are there")
+        row = Row(
+            session=str(one["session"]),
+            context_id=int(one["context"]),
+            mailbox=int(one["mailbox"]),
+            pipeline=str(one["pipeline"]),
+            title=str(one["title"]),
+            created_ms=0,
+            why=str(one["why"]),
+        )
+        found.append(Taken(row=row, turns=turns, mailbox=mailbox))
+    return found
+
+
+def _turns(archive: zipfile.ZipFile, name: str) -> tuple[Turn, ...]:
+    with archive.open(name) as records:
+        return tuple(_turn(data) for data in _records(records))
+
+
+# --- records -------------------------------------------------------------------------------------
+
+
+def _record(turn: Turn) -> bytes:
+    return _pack(
+        (
+            turn.turn_id,
+            turn.parent,
+            turn.depth,
+            turn.type_id,
+            turn.type_version,
+            turn.created_ms,
+            turn.payload,
+        )
+    )
+
+
+def _turn(data: bytes) -> Turn:
+    turn_id, parent, depth, type_id, version, created, payload = _unpack(data)
+    return Turn(
+        turn_id=turn_id,
+        parent=parent,
+        depth=depth,
+        type_id=type_id,
+        type_version=version,
+        payload=payload,
+        created_ms=created,
+    )
+
+
+def _write(archive: zipfile.ZipFile, name: str, records: Iterable[bytes]) -> None:
+    with archive.open(name, "w", force_zip64=True) as out:
+        for data in records:
+            _put(out, data)
+
+
+def _put(out: IO[bytes], data: bytes) -> None:
+    out.write(len(data).to_bytes(4, "big") + data)
+
+
+def _records(source: IO[bytes]) -> Iterator[bytes]:
+    while head := source.read(4):
+        length = int.from_bytes(head, "big")
+        if len(head) < 4 or length > MOST:
+            raise ValueError("a record's length makes no sense")
+        data = source.read(length)
+        if len(data) < length:
+            raise EOFError("it ends in the middle of a record")
+        yield data

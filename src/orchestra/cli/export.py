@@ -1,0 +1,38 @@
+"""``orchestra export`` and ``orchestra import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestra.cli.options import AsJson, Config, Session, Store
+
+
+def export(
+    session: Session,
+    to: Annotated[
+        Path | None,
+        typer.Option("-o", "--to", metavar="FILE", help="The new file; else SESSION.orchestra in this folder."),
+    ] = None,
+    store: Store = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a session to one file, with everything that is recorded of it, for an archive or a bug report."""
+    from orchestra.cli._export import export_to
+
+    raise typer.Exit(export_to(session, to, store=store, config=config, as_json=as_json))
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that export wrote.")],
+    store: Store = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the session in a file into a store, where it is looked at, resumed and replayed like any other."""
+    from orchestra.cli._export import import_from
+
+    raise typer.Exit(import_from(file, store=store, config=config, as_json=as_json))

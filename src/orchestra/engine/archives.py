@@ -1,0 +1,151 @@
+"""A session taken out of one store and put into another: its turns and blobs as they are (S28).
+
+Payloads stay byte for byte, so their hashes do too. Ids of contexts and turns are a store's own: a turn of type
+``PipelineImported`` behind the old ones says what they are here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from orchestra.engine.running import row_of
+from orchestra.engine.sessions import (
+    Origin,
+    Row,
+    begun,
+    event_of,
+    find,
+    history,
+    load_state,
+    mailbox_turn,
+    rows,
+    turn_of,
+)
+from orchestra.errors import ConfigError, SessionNotFound
+from orchestra.ports import Clock, NewTurn, Store, Turn
+from orchestra.run.blobs import BlobRef, carried, from_map
+from orchestra.run.events import Meta, PipelineImported, Recorded
+from orchestra.run.state import RunState
+
+_unpack = msgspec.msgpack.Decoder().decode
+
+TURNS_AT_ONCE = 256
+"""Turns that are put into a store as one batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """One session out of a store: its row there, its chain, its mailbox."""
+
+    row: Row
+    turns: tuple[Turn, ...]
+    mailbox: tuple[Turn, ...]
+
+
+async def take_out(store: Store, name: str) -> list[Taken]:
+    """A session with those that it restarted from or as (E14), oldest first. Raises ``SessionNotFound``."""
+    found = []
+    for row in await _linked(store, await find(store, name)):
+        chain = tuple(await history(store, row.context_id))
+        found.append(Taken(row=row, turns=chain, mailbox=tuple(await history(store, row.mailbox))))
+    return found
+
+
+async def _linked(store: Store, row: Row) -> list[Row]:
+    known = {one.context_id: one for one in await rows(store)}
+    while row.why == "restart" and row.parent in known:
+        row = known[row.parent]
+    found = [row]
+    while True:
+        following = (await load_state(store, found[-1].context_id)).following
+        if following is None or not await begun(store, following.mailbox):
+            return found
+        found.append(known.get(following.context_id) or row_of(following, row.pipeline))
+
+
+async def blobs_of(store: Store, turns: Sequence[Turn]) -> AsyncIterator[bytes]:
+    """The blobs that turns refer to, directly or through a blob, each once; what is not there is passed over."""
+    seen: set[str] = set()
+    waiting = [ref for turn in turns for ref in _refs_of(turn)]
+    while waiting:
+        ref = waiting.pop()
+        if ref.hash in seen:
+            continue
+        seen.add(ref.hash)
+        try:
+            data = await store.get_blob(bytes.fromhex(ref.hash))
+        except (SessionNotFound, ValueError):  # a value of the user's that only looks like a reference
+            continue
+        yield data
+        if ref.json:
+            waiting.extend(_refs_in(msgspec.json.decode(data)))
+
+
+def _refs_of(turn: Turn) -> Iterator[BlobRef]:
+    yield from _refs_in(_unpack(turn.payload))
+    recorded = event_of(turn)
+    response = getattr(recorded.event, "response", "") if isinstance(recorded, Recorded) else ""
+    value = carried(response)
+    if isinstance(value, BlobRef):
+        yield value
+
+
+def _refs_in(value: object) -> Iterator[BlobRef]:
+    if isinstance(value, dict):
+        if {"hash", "size", "preview"} <= value.keys():
+            with contextlib.suppress(ValueError):
+                yield from_map(value)
+        for item in value.values():
+            yield from _refs_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _refs_in(item)
+
+
+async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Origin) -> list[Row]:
+    """Put sessions that belong together into a store in which their blobs are already; listed once all is durable.
+
+    Messages in their mailboxes stay behind: those that took effect are recorded in the chains. Raises
+    ``ConfigError`` where one of the sessions is there.
+    """
+    there = {row.session for row in await rows(store)}
+    for one in taken:
+        if one.row.session in there:
+            raise ConfigError(
+                f"session {one.row.session} is in this store already", fix="import it into another: --store DIR"
+            )
+    places = [((await store.create()).context_id, (await store.create()).context_id) for _ in taken]
+    states = []
+    for number, one in enumerate(taken):
+        before = places[number - 1][1] if number else 0
+        following = places[number + 1] if number + 1 < len(taken) else (0, 0)
+        states.append(await _put_chain(store, one, places[number], before, following, clock))
+    for state, (mailbox, context) in zip(states, places, strict=True):
+        await store.append(mailbox, [mailbox_turn(state, context, origin, clock.now_ms())])
+    contexts = {context for _mailbox, context in places}
+    return [row for row in reversed(await rows(store)) if row.context_id in contexts]
+
+
+async def _put_chain(
+    store: Store, one: Taken, place: tuple[int, int], before: int, following: tuple[int, int], clock: Clock
+) -> RunState:
+    mailbox, context = place
+    turns = [
+        NewTurn(type_id=turn.type_id, type_version=turn.type_version, payload=turn.payload) for turn in one.turns
+    ]
+    for start in range(0, len(turns), TURNS_AT_ONCE):
+        await store.append(context, turns[start : start + TURNS_AT_ONCE])
+    state = await load_state(store, context)
+    event = PipelineImported(
+        mailbox=mailbox,
+        parent_context=before,
+        next_context=following[1],
+        next_mailbox=following[0],
+    )
+    meta = Meta(session=one.row.session, epoch=state.epoch + 1, sequence=1, at=clock.now_ms())
+    await store.append(context, [turn_of(meta, event)])
+    return await load_state(store, context)
