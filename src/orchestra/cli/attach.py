@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from orchestra.cli.options import AsJson, Colour, Config, Session, Store, one_json
+from orchestra.cli.options import (
+    AsJson,
+    Colour,
+    Config,
+    JsonStream,
+    Plain,
+    Quiet,
+    Session,
+    Store,
+    Verbose,
+    one_amount,
+    one_json,
+)
 
 
 def attach(
@@ -14,12 +24,10 @@ def attach(
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
-    json_stream: Annotated[
-        bool, typer.Option("--json-stream", help="Print every event as a line of JSON as it happens.")
-    ] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Plain lines, also on a terminal.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only how it ended.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say why each edge was taken.")] = False,
+    json_stream: JsonStream = False,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     color: Colour = "auto",
 ) -> None:
     """Watch a session: what happened so far, then what happens, until it ends. Ctrl-C leaves; the run goes on.
@@ -30,8 +38,7 @@ def attach(
     from orchestra.cli._attach import attach_to
     from orchestra.cli._ended import Shown
 
-    if quiet and verbose:
-        raise typer.BadParameter("-q and -v say the opposite of one another; name one")
+    one_amount(quiet, verbose)
     shown = Shown(
         store=store,
         config=config,

@@ -29,6 +29,13 @@ Config = Annotated[
     typer.Option("--config", metavar="FILE", help="Settings to use instead of the nearest orchestra.yaml."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+JsonStream = Annotated[
+    bool, typer.Option("--json-stream", help="Print every event as a line of JSON as it happens.")
+]
+Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, also on a terminal.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and how it ended.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say why each edge was taken.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; orchestra attach watches it.")]
 Colour = Annotated[str, typer.Option("--color", metavar="WHEN", help="auto, always or never.", show_default=True)]
 Session = Annotated[
     str,
@@ -45,3 +52,9 @@ def one_json(as_object: bool, as_stream: bool) -> str:
     if as_object and as_stream:
         raise typer.BadParameter("--json and --json-stream are two forms; name one")
     return "object" if as_object else "stream" if as_stream else ""
+
+
+def one_amount(quiet: bool, verbose: bool) -> None:
+    """Raise a usage error where less and more than usual are both asked for."""
+    if quiet and verbose:
+        raise typer.BadParameter("-q and -v say the opposite of one another; name one")

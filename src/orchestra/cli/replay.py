@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from orchestra.cli.options import AsJson, Colour, Config, Session, Store, one_json
+from orchestra.cli.options import (
+    AsJson,
+    Colour,
+    Config,
+    Detach,
+    JsonStream,
+    Plain,
+    Quiet,
+    Session,
+    Store,
+    Verbose,
+    one_amount,
+    one_json,
+)
 
 
 def replay(
@@ -42,18 +55,14 @@ def replay(
         Path | None, typer.Option("--simulate", metavar="FILE", help="Another script, from there on.")
     ] = None,
     label: Annotated[str, typer.Option("--label", help="A name for the new run.", show_default=False)] = "",
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Run in the background; orchestra attach watches it.")
-    ] = False,
+    detach: Detach = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
-    json_stream: Annotated[
-        bool, typer.Option("--json-stream", help="Print every event as a line of JSON as it happens.")
-    ] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Plain lines, also on a terminal.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and how it ended.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say why each edge was taken.")] = False,
+    json_stream: JsonStream = False,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     color: Colour = "auto",
 ) -> None:
     """Begin a new session in the history of another one, and go on from there; the other one stays as it is.
@@ -63,8 +72,7 @@ def replay(
     from orchestra.cli._ended import Shown
     from orchestra.cli._replay import Asked, replay_session
 
-    if quiet and verbose:
-        raise typer.BadParameter("-q and -v say the opposite of one another; name one")
+    one_amount(quiet, verbose)
     if sum(map(bool, (checkpoint, turn, node))) > 1:
         raise typer.BadParameter("--checkpoint, --turn and --node each say where it begins; name one")
     if visit is not None and not node:

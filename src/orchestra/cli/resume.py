@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from orchestra.cli.options import AsJson, Colour, Config, Session, Store, one_json
+from orchestra.cli.options import (
+    AsJson,
+    Colour,
+    Config,
+    Detach,
+    JsonStream,
+    Plain,
+    Quiet,
+    Session,
+    Store,
+    Verbose,
+    one_amount,
+    one_json,
+)
 
 
 def resume(
@@ -29,18 +42,14 @@ def resume(
             show_default=False,
         ),
     ] = "",
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Run in the background; orchestra attach watches it.")
-    ] = False,
+    detach: Detach = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
-    json_stream: Annotated[
-        bool, typer.Option("--json-stream", help="Print every event as a line of JSON as it happens.")
-    ] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Plain lines, also on a terminal.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and how it ended.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say why each edge was taken.")] = False,
+    json_stream: JsonStream = False,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     color: Colour = "auto",
 ) -> None:
     """Go on with a session that was paused, crashed or failed, from where it stands.
@@ -52,8 +61,7 @@ def resume(
     from orchestra.cli._ended import Shown
     from orchestra.cli._resume import resume_session
 
-    if quiet and verbose:
-        raise typer.BadParameter("-q and -v say the opposite of one another; name one")
+    one_amount(quiet, verbose)
     if interrupted not in ("", "rerun", "fail"):
         raise typer.BadParameter(f"--interrupted is rerun or fail, not {interrupted!r}")
     shown = Shown(

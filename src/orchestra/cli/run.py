@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from orchestra.cli.options import AsJson, Colour, Config, Store, one_json
+from orchestra.cli.options import (
+    AsJson,
+    Colour,
+    Config,
+    Detach,
+    JsonStream,
+    Plain,
+    Quiet,
+    Store,
+    Verbose,
+    one_amount,
+    one_json,
+)
 
 
 def run(
@@ -19,18 +31,14 @@ def run(
         Path | None, typer.Option("--simulate", metavar="FILE", help="What nodes answer, as a YAML script.")
     ] = None,
     label: Annotated[str, typer.Option("--label", help="A name for this run.", show_default=False)] = "",
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Run in the background; orchestra attach watches it.")
-    ] = False,
+    detach: Detach = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
-    json_stream: Annotated[
-        bool, typer.Option("--json-stream", help="Print every event as a line of JSON as it happens.")
-    ] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Plain lines, also on a terminal.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and how it ended.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say why each edge was taken.")] = False,
+    json_stream: JsonStream = False,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     color: Colour = "auto",
 ) -> None:
     """Check a pipeline and run it in simulation; every step is recorded.
@@ -41,8 +49,7 @@ def run(
     from orchestra.cli._ended import Shown
     from orchestra.cli._run import Options, run_pipeline
 
-    if quiet and verbose:
-        raise typer.BadParameter("-q and -v say the opposite of one another; name one")
+    one_amount(quiet, verbose)
     options = Options(
         pipeline=pipeline,
         variables=tuple(variables or ()),
