@@ -137,6 +137,8 @@ EDGES = (
     '{n} -> c [condition="preferred_label=yes"]',
     "{n} -> other",
     '{n} -> g [max_visits=1, label="no"]',
+    '{n} -> c [condition="outcome=success", weight=3, max_visits=2]',
+    "{n} -> judge [weight=-1]",
 )
 STATUSES = ("success", "partial_success", "fail", "skipped")
 
@@ -154,7 +156,12 @@ def endings(node: str) -> list[Ended]:
 
 def graphs() -> list[tuple[str, Graph]]:
     found = []
-    for node, targets in (("n", ""), ("n", 'retry_target="gone", fallback_retry_target="b"'), ("judge", "")):
+    for node, targets in (
+        ("n", ""),
+        ("n", 'retry_target="gone", fallback_retry_target="b"'),
+        ("n", 'retry_target="c", fallback_retry_target="b"'),
+        ("judge", ""),
+    ):
         for chosen in itertools.chain.from_iterable(itertools.combinations(EDGES, size) for size in (0, 1, 2, 3)):
             own = f"n [{targets}]" if targets else "n"
             text = f"{NODES} {own} start -> a -> exit\n" + "\n".join(e.format(n=node) for e in chosen)
@@ -163,13 +170,17 @@ def graphs() -> list[tuple[str, Graph]]:
 
 
 def test_every_ending_takes_the_way_that_a_slow_reading_of_the_rules_gives() -> None:
-    compared = set()
-    for node, graph in graphs():
-        for ended in endings(node):
-            for context, spent in (({}, {}), ({"x": 1}, {f"{node}->g": 1, f"{node}->g#2": 1})):
-                expected = slow(graph, ended, context, spent)
-                assert went(decide(graph, ended, context, spent)) == expected, (ended, graph.edges)
-                compared.add((expected[0], expected[2]))
+    compared, cases = set(), 0
+    for nth, (node, graph) in enumerate(graphs()):
+        taken = {f"{node}->{target}{twin}": 1 for target in "gc" for twin in ("", "#2", "#3")}
+        moments = (({}, {}), ({"x": 1}, taken), ({"x": 1}, dict.fromkeys(taken, 2)))
+        for number, ended in enumerate(endings(node)):
+            context, spent = moments[(nth + number) % 3]  # over the graphs, every moment meets every ending
+            expected = slow(graph, ended, context, spent)
+            assert went(decide(graph, ended, context, spent)) == expected, (ended, graph.edges, spent)
+            compared.add((expected[0], expected[2]))
+            cases += 1
+    assert cases > 20_000
     assert compared == {
         ("follow", 0), ("fail", 0), ("follow", 1), ("follow", 2), ("follow", 3), ("follow", 4), ("follow", 5),
         ("jump", 4), ("fail", 4), ("fail", 6), ("end", 6),
