@@ -232,7 +232,11 @@ class BackendError(OrchestraError):
 
 
 class Transient(BackendError):
-    """A failure that another attempt may not meet."""
+    """A failure that another attempt may not meet; ``retry_after`` is a provider's wish in seconds (E21)."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Terminal(BackendError):

@@ -56,6 +56,19 @@ def test_where_nothing_led_on_the_edges_are_shown_all_the_same(tmp_path: Path) -
         assert part in last
 
 
+def test_a_gate_that_sends_the_run_back_is_seen_while_it_runs(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        "digraph g { start [shape=Mdiamond] exit [shape=Msquare] plan [prompt=x]"
+        " work [prompt=y, goal_gate=true, fallback_retry_target=nowhere]"
+        " graph [retry_target=plan] start -> plan -> work -> exit [condition=outcome] }"
+    )
+    (tmp_path / "s.yaml").write_text("nodes: {work: [{status: fail, reason: too red}, {}]}")
+    done = call(tmp_path, "run", "p.dot", "--simulate", "s.yaml")
+    (line,) = [line for line in done.stdout.splitlines() if "↩" in line]
+    for part in ("exit", "→ plan", "goal gate work", "too red"):
+        assert part in line
+
+
 def test_a_node_that_was_never_entered_is_shown_where_it_was_passed_over(tmp_path: Path) -> None:
     a_run(tmp_path)
     done = call(tmp_path, "log", "last", "--why", "other")

@@ -25,7 +25,7 @@ def test_each_node_has_its_results_in_order() -> None:
           plan:
             - {status: fail, reason: no idea, failure_class: terminal, delay: 200ms}
             - {text: "1. do it", updates: {score: 9, "deep": {list: [1, null, x]}}, label: Go, suggest: [review]}
-          review: {status: PARTIAL_SUCCESS, notes: half, delay: 2}
+          review: {status: PARTIAL_SUCCESS, notes: half, delay: 2, retry_after: 1m}
         """
     )
     assert found["plan"] == (
@@ -37,7 +37,7 @@ def test_each_node_has_its_results_in_order() -> None:
             suggest=("review",),
         ),
     )
-    assert found["review"] == (Scripted(status="PARTIAL_SUCCESS", notes="half", delay=2.0),)
+    assert found["review"] == (Scripted(status="PARTIAL_SUCCESS", notes="half", delay=2.0, retry_after=60.0),)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,8 @@ def test_an_empty_script_scripts_nothing() -> None:
         ("nodes:\n  plan: {updates: {n: 9223372036854775808}}", (2, 19), "64 bits"),
         ("nodes:\n  plan: {updates: {n: 1e400}}", (2, 19), "number"),
         ("nodes:\n  plan: {failure_class: bad}", (2, 25), "terminal"),
+        ("nodes:\n  plan: {error: x, failure_class: canceled}", (2, 35), "terminal"),
+        ("nodes:\n  plan: {retry_after: soon}", (2, 23), "200ms"),
         ("nodes:\n  plan: {suggest: {a: b}}", (2, 19), "list"),
         ("nodes:\n  plan: {text: [a]}", (2, 16), "text"),
     ],

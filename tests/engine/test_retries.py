@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from orchestra.agents.simulation import Scripted
+from orchestra.clock import SystemClock
 from orchestra.engine.control import Control
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
@@ -94,6 +95,37 @@ async def test_a_providers_longer_wish_is_waited_for() -> None:
 
     session = await ran(THRICE, more={"codergen": busy})
     assert session.clock.slept == [12.5]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Scripted(error="429", failure_class="transient", retry_after=7.0),
+        Scripted(status="fail", reason="429", retry_after=7.0),
+        Scripted(status="retry", retry_after=7.0),
+    ],
+)
+async def test_a_script_may_ask_to_wait_as_a_provider_does(result: Scripted) -> None:
+    session = await ran(THRICE, {"a": [result, "success"]})
+    assert session.clock.slept == [7.0]
+
+
+@pytest.mark.parametrize(("failure_class", "again"), [("", 2), ("transient", 2), ("terminal", 0)])
+async def test_a_script_raises_exceptions_of_each_class(failure_class: str, again: int) -> None:
+    session = await ran(THRICE, {"a": [Scripted(error="it broke", failure_class=failure_class)]})
+    assert len(retries(session)) == again
+    (failure,) = session.of(StageFailed)
+    assert isinstance(failure, StageFailed)
+    assert "it broke" in failure.failure_reason
+
+
+def test_jitter_comes_from_a_source_that_a_seed_fixes() -> None:
+    def draws(seed: int) -> list[float]:
+        clock = SystemClock(seed)
+        return [clock.jitter() for _ in range(200)]
+
+    assert draws(7) == draws(7) != draws(8)
+    assert all(0.5 <= draw <= 1.5 for draw in draws(7))
 
 
 async def test_each_visit_has_all_its_attempts() -> None:

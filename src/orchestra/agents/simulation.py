@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orchestra.errors import Terminal, Transient
 from orchestra.ports import AgentTask
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words, read_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scripted:
-    """One scripted result. ``delay`` is in seconds; ``error`` is raised as an exception would be; tokens and cost
-    (in dollars) are counted as a model's."""
+    """One scripted result. ``delay`` and ``retry_after`` are in seconds; ``error`` is raised as an exception of its
+    ``failure_class`` would be; tokens and cost (in dollars) are counted as a model's."""
 
     status: str = "success"
     text: str | None = None
@@ -26,6 +27,7 @@ class Scripted:
     notes: str = ""
     reason: str = ""
     failure_class: str = ""
+    retry_after: float = 0.0
     delay: float = 0.0
     error: str = ""
     tokens_in: int = 0
@@ -60,9 +62,20 @@ class Simulation:
             tokens_in=result.tokens_in, tokens_out=result.tokens_out, cost_micros=round(result.cost * 1_000_000)
         )
         if result.error:
-            raise SimulatedError(result.error)
+            raise _raised(result)
         task.scope.response(canned if result.text is None else result.text)
         return _outcome(task, result)
+
+
+def _raised(result: Scripted) -> Exception:
+    """The exception of a result, as a backend would raise it."""
+    match result.failure_class:
+        case FailureClass.TERMINAL:
+            return Terminal(result.error)
+        case FailureClass.TRANSIENT:
+            return Transient(result.error, retry_after=result.retry_after)
+        case _:
+            return SimulatedError(result.error)
 
 
 def _outcome(task: AgentTask, result: Scripted) -> Outcome:
@@ -79,4 +92,5 @@ def _outcome(task: AgentTask, result: Scripted) -> Outcome:
         failure_reason=result.reason
         or (f"simulated {status.value}" if status in (Status.FAIL, Status.RETRY) else ""),
         failure_class=FailureClass(result.failure_class) if result.failure_class else None,
+        retry_after=result.retry_after,
     )

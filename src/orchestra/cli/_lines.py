@@ -69,6 +69,8 @@ class Ends:
             case StageCompleted() | StageFailed():
                 self.settle()
                 self.waiting, self.waiting_at = event, recorded.meta.at
+            case EdgeSelected() if event.gate and self.waiting is None:
+                self.line(recorded.meta.at, "↩", YELLOW, event.source, f"→ {event.target} ({event.reason})")
             case EdgeSelected():
                 self.settle(event)
             case StageRetrying():

@@ -14,7 +14,20 @@ from orchestra.graph.report import columns, fitting, safe, wrap
 
 NO_TERMINAL_WIDTH = 100
 UNLIMITED = 100_000
-_ASCII = {"✓": "+", "✗": "x", "↻": "~", "◆": "*", "▶": ">", "‖": "=", "!": "!", "→": "->", "…": "...", "·": "."}
+_ASCII = {
+    "✓": "+",
+    "✗": "x",
+    "↻": "~",
+    "↺": "~",
+    "↩": "<",
+    "◆": "*",
+    "▶": ">",
+    "‖": "=",
+    "!": "!",
+    "→": "->",
+    "…": "...",
+    "·": ".",
+}
 
 
 class Unread(OrchestraError):

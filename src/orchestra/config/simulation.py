@@ -88,6 +88,10 @@ def _result(document: Document, path: Keys, result: Any) -> Scripted:
             values[key] = read(value)
         except ValueError as error:
             raise ConfigError(f"{key}: {error}", span=document.span(here)) from error
+    if values.get("error") and values.get("failure_class") == FailureClass.CANCELED:
+        raise ConfigError(
+            "an exception is transient or terminal, not canceled", span=document.span((*path, "failure_class"))
+        )
     return Scripted(**values)
 
 
@@ -153,6 +157,7 @@ _KEYS: Mapping[str, Callable[[Any], Any]] = {
     "notes": _text,
     "reason": _text,
     "failure_class": _class,
+    "retry_after": _delay,
     "delay": _delay,
     "error": _text,
     "tokens_in": _count,

@@ -198,7 +198,9 @@ def _raised(error: BaseException) -> Outcome:
     text = f"{type(error).__name__}: {words}" if words else type(error).__name__
     if isinstance(error, _TERMINAL):
         return failed(text, FailureClass.TERMINAL)
-    return failed(text, FailureClass.TRANSIENT if isinstance(error, Transient) else None)
+    if isinstance(error, Transient):
+        return replace(failed(text, FailureClass.TRANSIENT), retry_after=error.retry_after)
+    return failed(text)
 
 
 def _reported(node: Node, outcome: Outcome | None) -> Outcome:
