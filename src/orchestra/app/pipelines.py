@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from orchestra.app.children import WITH_CHILD, Children, Reading
 from orchestra.app.plugins import HANDLERS, LINT, TRANSFORMS, load, offered
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
 from orchestra.graph.dot import decode, parse
@@ -18,7 +19,7 @@ from orchestra.run.secrets import Redactor
 MAX_BYTES = 64 * 1024 * 1024
 """A pipeline file larger than this is refused before it is read into memory."""
 
-BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen", "tool"})
+BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen", "tool"}) | WITH_CHILD
 """Handler types that this version runs."""
 
 
@@ -28,12 +29,13 @@ SECRET = "secret_in_pipeline"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """A pipeline's text, its graph as it runs and as it was written (None where nothing could be read), and
-    every finding about it."""
+    every finding about it and its ``children``, which it has by node."""
 
     source: Source
     graph: Graph | None
     written: Graph | None
     diagnostics: tuple[Diagnostic, ...]
+    children: Mapping[str, Pipeline] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
@@ -102,8 +104,38 @@ def compile_pipeline(
     variables: Mapping[str, str],
     secrets: Mapping[str, str],
     strict: bool = False,
+    reading: Reading | None = None,
 ) -> Pipeline:
-    """Parse, transform and lint a text; every finding of every step is kept."""
+    """Parse, transform and lint a text; every finding of every step is kept.
+
+    Child pipelines are compiled with it: ``reading`` gives their texts by their paths relative to this one's file,
+    else they are files beside it.
+    """
+
+    def compiling(source: Source, found: tuple[Diagnostic, ...], children: Children) -> Pipeline:
+        return _compiled(source, found, variables, secrets, strict, children)
+
+    children = Children(reading or _files_beside(source), compiling, (Path(source.name).name,))
+    return compiling(source, found, children)
+
+
+def _files_beside(source: Source) -> Reading:
+    folder = Path(source.name).parent
+
+    def reading(path: str) -> tuple[Source, tuple[Diagnostic, ...]]:
+        return read(folder / path)
+
+    return reading
+
+
+def _compiled(
+    source: Source,
+    found: tuple[Diagnostic, ...],
+    variables: Mapping[str, str],
+    secrets: Mapping[str, str],
+    strict: bool,
+    children: Children,
+) -> Pipeline:
     graph, parsed = parse(source)
     redactor = Redactor(secrets)
     places = list(redactor.find(source.text))
@@ -120,8 +152,9 @@ def compile_pipeline(
         variables={name.partition(".")[0] for name in variables},
     )
     runs = transform(graph, variables, load(TRANSFORMS))
-    diagnostics = _hidden((*diagnostics, *linted), source, places, redactor)
-    return Pipeline(source=source, graph=runs, written=graph, diagnostics=diagnostics)
+    theirs, below = children.of(runs)
+    diagnostics = (*_hidden((*diagnostics, *linted), source, places, redactor), *below)
+    return Pipeline(source=source, graph=runs, written=graph, diagnostics=diagnostics, children=theirs)
 
 
 def _secrets(source: Source, places: Iterable[tuple[int, int, str]]) -> Iterable[Diagnostic]:
