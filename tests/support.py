@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
 from orchestra.agents.simulation import Scripted, Simulation
@@ -12,12 +13,13 @@ from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
 from orchestra.engine.runner import Handlers, Runner
 from orchestra.engine.sessions import Origin, load_state, open_session
+from orchestra.engine.stage import Stage
 from orchestra.errors import Severity, Source, StoreUnreachable
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_, start
-from orchestra.ports import ContextRow, Handler, Head, Health, Hold, NewTurn, Store, Turn
+from orchestra.ports import Child, ContextRow, Handler, Head, Health, Hold, NewTurn, Store, Turn
 from orchestra.run.events import Event, PipelineStarted, Recorded
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import Redactor
@@ -199,6 +201,11 @@ class Session:
         return self
 
 
+def childless(stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
+    """For runs whose nodes have no children."""
+    raise AssertionError(f"{stage.step.node} has no child")
+
+
 async def opened(
     text: str | Graph,
     script: Mapping[str, Steps] | None = None,
@@ -231,7 +238,9 @@ async def opened(
         ),
     )
     handlers = handlers_of(script, more, own_keys)
-    runner = Runner(graph=graph, journal=made.journal, handlers=handlers, clock=clock, control=control)
+    runner = Runner(
+        graph=graph, journal=made.journal, handlers=handlers, clock=clock, control=control, raising=childless
+    )
     return Session(
         graph=graph,
         store=store,
@@ -269,6 +278,11 @@ async def resumed(session: Session, *, store: Store | None = None, epoch: int = 
         state=await load_state(store, session.context_id),
     )
     runner = Runner(
-        graph=session.graph, journal=journal, handlers=session.handlers, clock=session.clock, control=control
+        graph=session.graph,
+        journal=journal,
+        handlers=session.handlers,
+        clock=session.clock,
+        control=control,
+        raising=childless,
     )
     return replace(session, store=store, control=control, journal=journal, runner=runner, seen=seen, result=None)

@@ -82,6 +82,7 @@ def test_a_pipeline_in_the_documents_compiles(page: str, text: str, tmp_path: Pa
     if "digraph" not in text:
         pytest.skip("a fragment")
     (tmp_path / "p.dot").write_text(text)
+    (tmp_path / "ship.dot").write_text((ROOT / "examples" / "hello.dot").read_text())  # the child that pages name
     done = orchestra(tmp_path, "compile", "p.dot")
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -7,6 +7,7 @@ shipped lives in one folder per port, and ``app`` is the only module that joins 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -180,6 +181,45 @@ class Clock(Protocol):
 # --- handlers and backends (engine.md 2, agents.md 1) --------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """What a parent sees of its child. ``status`` is running, paused, success, fail or canceled; ``outcome`` that
+    of the last node that ended, ``node`` the one at work; ``reason`` says why it failed or stopped."""
+
+    session: str
+    status: str
+    outcome: str
+    node: str
+    completed: int
+    retries: int
+    last_response: str
+    reason: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over, for its parent."""
+        return self.status in ("success", "fail", "canceled")
+
+
+class Child(Protocol):
+    """A child session as the node that runs it sees it."""
+
+    def seen(self) -> Telemetry:
+        """Where it stands."""
+
+    async def changed(self, seconds: float) -> None:
+        """Wait until it pauses, goes on or ends, at most so long."""
+
+    async def context(self) -> Mapping[str, Json]:
+        """Its context as its nodes left it."""
+
+    async def steer(self, text: str) -> None:
+        """Put an instruction for its next agent into its mailbox (S15)."""
+
+    async def stop(self, reason: str) -> None:
+        """Cancel it, and wait until it has stopped."""
+
+
 class Scope(Protocol):
     """What a handler gets of its session, besides the node, the context and the graph."""
 
@@ -217,6 +257,12 @@ class Scope(Protocol):
 
     async def resolve(self, value: ContextValue) -> Json:
         """A context value, its reference resolved (engine.md 2)."""
+
+    def child(self, session: str = "") -> AbstractAsyncContextManager[Child]:
+        """The node's child session: it runs while this is open, and is stopped where it has not ended then.
+
+        ``session`` names one that somebody else runs, which goes on when this is closed.
+        """
 
     async def sleep(self, seconds: float) -> None:
         """Wait; pausing at once or cancelling interrupts it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.agents.simulation import Script, Scripted
-from orchestra.config.simulation import parse_script, read_script
+from orchestra.config.simulation import Cast, parse_script, read_script
 from orchestra.errors import ConfigError, Source
 from support import graph_of
 
@@ -15,7 +15,7 @@ GRAPH = graph_of("start -> plan -> review -> exit")
 
 
 def script(text: str) -> Script:
-    return parse_script(Source("script.yaml", text), GRAPH.nodes)
+    return parse_script(Source("script.yaml", text), Cast(nodes=GRAPH.nodes)).script
 
 
 def test_each_node_has_its_results_in_order() -> None:

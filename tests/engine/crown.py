@@ -21,7 +21,7 @@ from orchestra.agents.simulation import Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.replaying import Future, replay
 from orchestra.app.resuming import resume
-from orchestra.app.runs import start
+from orchestra.app.runs import cast_of, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.config.simulation import parse_script
@@ -30,7 +30,7 @@ from orchestra.cxdb.faults import CountingFiles
 from orchestra.cxdb.files import Files
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.forking import Wanted
-from orchestra.engine.running import newest_of_chain
+from orchestra.engine.lineage import newest_of_chain
 from orchestra.engine.sessions import Row, event_of, find, history, load_state, rows
 from orchestra.errors import SessionNotFound, Source
 from orchestra.graph.model import Graph, Node
@@ -200,7 +200,7 @@ def begun(file: Path) -> Counter[Key]:
 async def replays(case: Case, file: Path) -> AsyncIterator[tuple[int, Story, Story]]:
     """A run on the memory store, and its replays from every turn but the last: the turn, and both stories."""
     store, pipeline, clock = MemoryStore(), case.pipeline(), WatchedClock(Points())
-    script = Simulation(parse_script(case.source(), pipeline.checked().nodes))
+    script = Simulation(parse_script(case.source(), cast_of(pipeline)).script)
     more = {"codergen": Witness(Codergen(script), file, Points())}
     settings = Settings(store=None)
     run = await start(
@@ -231,8 +231,7 @@ async def go_on(case: Case, store: Store, file: Path, points: Points) -> None:
         await store.close()
         return
     pipeline, clock = case.pipeline(), WatchedClock(points)
-    graph = pipeline.checked()
-    script = Simulation(parse_script(case.source(), graph.nodes))
+    script = Simulation(parse_script(case.source(), cast_of(pipeline)).script)
     more = {"codergen": Witness(Codergen(script), file, points)}
     settings = Settings(store=None)
     try:

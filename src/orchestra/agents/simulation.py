@@ -39,6 +39,16 @@ Script = Mapping[str, tuple[Scripted, ...]]
 """Scripted results by node id."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A script with those of the nodes' children: one for each time that a node runs its child, of which the last
+    serves all further times. ``text`` is what is recorded of it."""
+
+    script: Script = field(default_factory=dict)
+    text: str = ""
+    children: Mapping[str, tuple[Scenario, ...]] = field(default_factory=dict)
+
+
 class SimulatedError(Exception):
     """The exception that a script asked for."""
 

@@ -6,13 +6,10 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from orchestra.errors import ConfigError, Diagnostic, Severity, Source
 from orchestra.graph.model import Graph, Node
-
-if TYPE_CHECKING:
-    from orchestra.app.pipelines import Pipeline
 
 DEEPEST = 5
 """How deep children nest."""
@@ -23,14 +20,32 @@ WITH_CHILD = frozenset({"pipeline", "stack.manager_loop"})
 Reading: TypeAlias = Callable[[str], tuple[Source, tuple[Diagnostic, ...]]]
 """Gives a text by its path, with what was found while it was read. Raises ``ConfigError`` where there is none."""
 
-Compiling: TypeAlias = "Callable[[Source, tuple[Diagnostic, ...], Children], Pipeline]"
+
+class Compiled(Protocol):
+    """A pipeline as far as its parents look at it."""
+
+    @property
+    def source(self) -> Source:
+        """Its text."""
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """What was found in it."""
+
+    @property
+    def children(self) -> Mapping[str, Compiled]:
+        """Its own children, by node."""
+
+    def checked(self) -> Graph:
+        """Its graph."""
+
+
+_P = TypeVar("_P", bound=Compiled)
 
 
 def dotfile_of(graph: Graph, node: Node) -> str:
     """The file of a node's child, as the author named it; empty where the node starts none."""
-    if graph.type_of(node.id) not in WITH_CHILD or (
-        node.has("stack.child_autostart") and not node.flag("stack.child_autostart")
-    ):
+    if graph.type_of(node.id) not in WITH_CHILD or (not node.flag("stack.child_autostart")):
         return ""
     return node.text("stack.child_dotfile") or graph.text("stack.child_dotfile")
 
@@ -40,24 +55,29 @@ def beside(parent: str, dotfile: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(parent), dotfile))
 
 
-class Children:
+class Children(Generic[_P]):
     """The children of one root, each file compiled once. ``above`` are the files from the root down to a parent."""
 
-    def __init__(self, reading: Reading, compiling: Compiling, above: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        reading: Reading,
+        compiling: Callable[[Source, tuple[Diagnostic, ...], Children[_P]], _P],
+        above: tuple[str, ...],
+    ) -> None:
         self._reading = reading
         self._compiling = compiling
         self._above = above
-        self._known: dict[str, Pipeline] = {}
+        self._known: dict[str, _P] = {}
 
-    def below(self, path: str) -> Children:
+    def below(self, path: str) -> Children[_P]:
         """The children of a child."""
-        found = Children(self._reading, self._compiling, (*self._above, path))
+        found = Children[_P](self._reading, self._compiling, (*self._above, path))
         found._known = self._known
         return found
 
-    def of(self, graph: Graph) -> tuple[dict[str, Pipeline], tuple[Diagnostic, ...]]:
+    def of(self, graph: Graph) -> tuple[dict[str, _P], tuple[Diagnostic, ...]]:
         """A parent's children by node, and what is wrong with them; a child's findings are its parent's once."""
-        children: dict[str, Pipeline] = {}
+        children: dict[str, _P] = {}
         found: list[Diagnostic] = []
         for node in graph.nodes.values():
             if dotfile := dotfile_of(graph, node):
@@ -71,7 +91,7 @@ class Children:
                     found.extend(child.diagnostics)
         return children, tuple(found)
 
-    def _child(self, graph: Graph, node: Node, dotfile: str) -> Pipeline | Diagnostic:
+    def _child(self, graph: Graph, node: Node, dotfile: str) -> _P | Diagnostic:
         path = beside(self._above[-1], dotfile)
         if path in self._above:
             way = " -> ".join(PurePath(each).name for each in (*self._above[self._above.index(path) :], path))
@@ -93,7 +113,7 @@ class Children:
         return child
 
 
-def depth(pipeline: Pipeline) -> int:
+def depth(pipeline: Compiled) -> int:
     """How deep the children of a pipeline nest; 0 where it has none."""
     return max((1 + depth(child) for child in pipeline.children.values()), default=0)
 
@@ -105,12 +125,12 @@ def _refused(graph: Graph, node: Node, rule: str, message: str) -> Diagnostic:
     return Diagnostic(rule=rule, severity=Severity.ERROR, message=message, span=span, node=node.id, fix=fix)
 
 
-def texts(pipeline: Pipeline, path: str = "") -> dict[str, str]:
+def texts(pipeline: Compiled, path: str = "") -> dict[str, str]:
     """The texts of all that a pipeline runs, by path relative to its own file."""
     return dict(_texts(pipeline, path))
 
 
-def _texts(pipeline: Pipeline, path: str) -> Iterator[tuple[str, str]]:
+def _texts(pipeline: Compiled, path: str) -> Iterator[tuple[str, str]]:
     graph = pipeline.checked()
     for node, child in pipeline.children.items():
         below = beside(path, dotfile_of(graph, graph.nodes[node]))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestra.app.children import WITH_CHILD, Children, Reading
+from orchestra.app.children import Children, Reading
 from orchestra.app.plugins import HANDLERS, LINT, TRANSFORMS, load, offered
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
 from orchestra.graph.dot import decode, parse
@@ -19,7 +19,7 @@ from orchestra.run.secrets import Redactor
 MAX_BYTES = 64 * 1024 * 1024
 """A pipeline file larger than this is refused before it is read into memory."""
 
-BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen", "tool"}) | WITH_CHILD
+BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen", "tool", "pipeline"})
 """Handler types that this version runs."""
 
 
@@ -112,10 +112,10 @@ def compile_pipeline(
     else they are files beside it.
     """
 
-    def compiling(source: Source, found: tuple[Diagnostic, ...], children: Children) -> Pipeline:
+    def compiling(source: Source, found: tuple[Diagnostic, ...], children: Children[Pipeline]) -> Pipeline:
         return _compiled(source, found, variables, secrets, strict, children)
 
-    children = Children(reading or _files_beside(source), compiling, (Path(source.name).name,))
+    children = Children[Pipeline](reading or _files_beside(source), compiling, (Path(source.name).name,))
     return compiling(source, found, children)
 
 
@@ -134,7 +134,7 @@ def _compiled(
     variables: Mapping[str, str],
     secrets: Mapping[str, str],
     strict: bool,
-    children: Children,
+    children: Children[Pipeline],
 ) -> Pipeline:
     graph, parsed = parse(source)
     redactor = Redactor(secrets)

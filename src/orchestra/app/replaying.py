@@ -8,18 +8,18 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from orchestra.agents.simulation import Simulation
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.resuming import AS_RECORDED, Changes, pipeline_of, resumed_of, script_of, secrets_of
-from orchestra.app.runs import NONE_MORE, check_variables, handlers, runnable, this_process, whereabouts
+from orchestra.app.runs import NONE_MORE, check_variables, plan_of, runnable, this_process
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted, fork_session, locate
 from orchestra.engine.journal import Listener
+from orchestra.engine.lineage import Wiring
 from orchestra.engine.runner import Handlers
-from orchestra.engine.running import Run, Wiring
+from orchestra.engine.running import Run
 from orchestra.engine.sessions import find, load
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Handler, Store
@@ -75,17 +75,10 @@ async def replay(
     state = evolve(loaded.state, Recorded(meta, forked))
     changes = replace(future.changes, interrupted="rerun")
     pipeline = await pipeline_of(state, store, secrets, changes)
-    script = await script_of(state, store, pipeline, changes, redactor)
-    wiring = Wiring(
-        store=store,
-        clock=clock,
-        redactor=redactor,
-        listeners=listeners,
-        origin=this_process(),
-        handlers=handlers(Simulation(script), whereabouts(pipeline.source), more),
-    )
-    runnable(pipeline.checked(), wiring.handlers, pipeline.diagnostics)
-    _unowned((*future.variables, *future.values), wiring.handlers)
+    plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more)
+    wiring = Wiring(store=store, clock=clock, redactor=redactor, listeners=listeners, origin=this_process())
+    runnable(pipeline, plan)
+    _unowned((*future.variables, *future.values), plan.handlers)
     await store.publish_types(*bundle())
     opened = await fork_session(
         store=store,
@@ -99,7 +92,7 @@ async def replay(
         forked=forked,
     )
     opened.journal.record(resumed_of(pipeline, opened.journal.state, settings, changes))
-    return Run(opened=opened, graph=pipeline.checked(), wiring=wiring, control=control or Control()), pipeline
+    return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipeline
 
 
 def _goes_on(state: RunState, session: str) -> None:

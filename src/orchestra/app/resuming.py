@@ -10,13 +10,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestra.agents.simulation import Script, Simulation
+from orchestra.agents.simulation import Scenario
+from orchestra.app.children import recorded, texts
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.runs import (
     NONE_MORE,
-    WITHOUT_AGENT,
-    handlers,
+    cast_of,
     no_secret,
+    plan_of,
     runnable,
     text_hash,
     this_process,
@@ -26,11 +27,12 @@ from orchestra.app.stopped import forget, remembered
 from orchestra.clock import SystemClock
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
-from orchestra.config.simulation import parse_script
+from orchestra.config.simulation import Cast, parse_script
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
-from orchestra.engine.running import Run, Wiring, begin, newest_of_chain
+from orchestra.engine.lineage import Wiring, newest_of_chain, next_session
+from orchestra.engine.running import Run
 from orchestra.engine.sessions import Opened, find, reopen_session
 from orchestra.errors import ConfigError, CredentialsMissing, Diagnostic, Source, Undecided
 from orchestra.graph.dot import decode, parse
@@ -99,20 +101,19 @@ async def resume(
         secrets = {} if done else secrets_of(state, settings)
         redactor = opened.journal.redactor = Redactor(secrets)
         pipeline = await pipeline_of(state, store, secrets, changes)
-        script = await script_of(state, store, pipeline, changes, redactor)
+        plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more)
         wiring = Wiring(
             store=store,
             clock=clock,
             redactor=redactor,
             listeners=listeners,
             origin=this_process(),
-            handlers=handlers(Simulation(script), whereabouts(pipeline.source), more),
         )
         if not done:
-            runnable(pipeline.checked(), wiring.handlers, pipeline.diagnostics)
+            runnable(pipeline, plan)
             await store.publish_types(*bundle())
         if state.following is not None:
-            before, opened = opened, await begin(wiring, pipeline.checked(), opened, state.following)
+            before, opened = opened, await next_session(wiring, plan.graph, opened, state.following)
             await before.hold.release()
             state = opened.journal.state
         if not done:
@@ -123,7 +124,7 @@ async def resume(
     except BaseException:
         await opened.hold.release()
         raise
-    return Run(opened=opened, graph=pipeline.checked(), wiring=wiring, control=control or Control()), pipeline
+    return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipeline
 
 
 async def _stop_recorded(opened: Opened, settings: Settings) -> RunState:
@@ -170,7 +171,11 @@ async def pipeline_of(state: RunState, store: Store, secrets: dict[str, str], ch
     """The pipeline with which it goes on: the recorded text, or the one that stands for it now (S26)."""
     variables = {name: str(await _resolved(store, value)) for name, value in state.variables.items()}
     source = changes.graph or Source(state.file or "the recorded pipeline", await _resolved(store, state.dot))
-    pipeline = compile_pipeline(source, changes.found, variables=variables, secrets=secrets)
+    reading = None
+    if changes.graph is None:
+        known = {path: await _resolved(store, text) for path, text in state.dotfiles.items()}
+        reading = recorded(known, str(Path(source.name).parent))
+    pipeline = compile_pipeline(source, changes.found, variables=variables, secrets=secrets, reading=reading)
     if changes.graph is not None:
         _holds_all(pipeline.checked(), state, source.name)
     return pipeline
@@ -204,18 +209,18 @@ def _holds_all(graph: Graph, state: RunState, name: str) -> None:
 
 async def script_of(
     state: RunState, store: Store, pipeline: Pipeline, changes: Changes, redactor: Redactor
-) -> Script:
+) -> Scenario:
     """The script given now, else the recorded one, in which nodes that a new graph left out may stand."""
     graph = pipeline.checked()
     if changes.simulation is not None:
         no_secret(changes.simulation, redactor)
-        unasked = {node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT}
-        return parse_script(changes.simulation, graph.nodes, unasked)
+        return parse_script(changes.simulation, cast_of(pipeline))
     text = await _resolved(store, state.simulation)
     if not text:
-        return {}
+        return Scenario()
     before, _found = parse(Source(state.file, await _resolved(store, state.dot)))
-    return parse_script(Source(SCRIPT_NAME, text), {**(before.nodes if before else {}), **graph.nodes})
+    cast = Cast(nodes={**(before.nodes if before else {}), **graph.nodes}, children=cast_of(pipeline).children)
+    return parse_script(Source(SCRIPT_NAME, text), cast)
 
 
 # --- what is recorded ----------------------------------------------------------------------------
@@ -231,8 +236,14 @@ def resumed_of(pipeline: Pipeline, state: RunState, settings: Settings, changes:
             raise Undecided(state.session, stage.node)
     event = resumption(graph, state, interrupted=interrupted)
     text = pipeline.source.text
-    if text_hash(text) != state.graph_hash:
-        event = changed(event, dot=text, file=whereabouts(pipeline.source), graph_hash=text_hash(text))
+    if text_hash(text) != state.graph_hash or (changes.graph is not None and texts(pipeline)):
+        event = changed(
+            event,
+            dot=text,
+            file=whereabouts(pipeline.source),
+            graph_hash=text_hash(text),
+            dotfiles=texts(pipeline),
+        )
     if changes.simulation is not None and changes.simulation.text != state.simulation:
         event = changed(event, simulation=changes.simulation.text)
     return changed(event, secrets=settings.declared) if settings.declared != state.secrets else event

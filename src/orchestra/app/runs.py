@@ -12,25 +12,26 @@ from types import MappingProxyType
 
 from blake3 import blake3
 
-from orchestra.agents.simulation import Script, Simulation
+from orchestra.agents.simulation import Scenario, Simulation
+from orchestra.app.children import texts
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import HANDLERS, loaded, offered, origin
 from orchestra.clock import SystemClock
 from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.config.settings import Settings
-from orchestra.config.simulation import parse_script
+from orchestra.config.simulation import Cast, parse_script
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
+from orchestra.engine.lineage import Plan, Wiring
 from orchestra.engine.runner import Handlers
 from orchestra.engine.running import Run as Run
-from orchestra.engine.running import Wiring
 from orchestra.engine.sessions import Origin, open_session
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
-from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_
 from orchestra.handlers.control import start as start_
+from orchestra.handlers.pipeline import pipeline as pipeline_
 from orchestra.handlers.tool import Tool
 from orchestra.ports import Clock, CodergenBackend, Handler, Store
 from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS, reserved
@@ -38,7 +39,7 @@ from orchestra.run.events import PipelineStarted, WarningRaised
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, Redactor
 
-WITHOUT_AGENT = frozenset({"start", "exit", "conditional"})
+WITHOUT_AGENT = frozenset({"start", "exit", "conditional", "pipeline"})
 _ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -59,6 +60,7 @@ def handlers(backend: CodergenBackend, file: str, more: Mapping[str, Handler] = 
         "start": start_,
         "exit": exit_,
         "conditional": conditional,
+        "pipeline": pipeline_,
         "codergen": Codergen(backend),
         "tool": Tool(folder=folder, environment=environment),
     }
@@ -110,34 +112,31 @@ async def start(
     graph = pipeline.checked()
     redactor = Redactor(settings.secrets)
     given = check_variables(variables, redactor)
-    script: Script = {}
+    scenario = Scenario()
     if simulation is not None:
-        unasked = {node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT}
-        script = parse_script(simulation, graph.nodes, unasked)
+        scenario = parse_script(simulation, cast_of(pipeline))
         no_secret(simulation, redactor)
-    registry = handlers(Simulation(script), whereabouts(pipeline.source), more)
-    _unowned(given, registry)
-    runnable(graph, registry, pipeline.diagnostics)
+    plan = plan_of(pipeline, scenario, more)
+    _unowned(given, plan.handlers)
+    runnable(pipeline, plan)
     clock = clock or SystemClock()
     await store.publish_types(*bundle())
-    text = pipeline.source.text
     started = PipelineStarted(
         pipeline=graph.name,
         goal=graph.goal,
         label=label or graph.text("label"),
-        dot=text,
-        file=whereabouts(pipeline.source),
-        graph_hash=text_hash(text),
+        dot=plan.dot,
+        file=plan.file,
+        graph_hash=plan.graph_hash,
         variables=given,
         mailbox=0,
-        simulation=simulation.text if simulation is not None else "",
+        simulation=plan.simulation,
         backend=settings.backend,
         version=version("orchestra-dot"),
         secrets=settings.declared,
+        dotfiles=plan.dotfiles,
     )
-    wiring = Wiring(
-        store=store, clock=clock, redactor=redactor, listeners=listeners, origin=this_process(), handlers=registry
-    )
+    wiring = Wiring(store=store, clock=clock, redactor=redactor, listeners=listeners, origin=this_process())
     opened = await open_session(
         store=store, clock=clock, redactor=redactor, listeners=listeners, origin=wiring.origin, started=started
     )
@@ -148,7 +147,35 @@ async def start(
                 rule="short_secret",
             )
         )
-    return Run(opened=opened, graph=graph, wiring=wiring, control=control or Control())
+    return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control())
+
+
+def cast_of(pipeline: Pipeline) -> Cast:
+    """Which nodes of a pipeline and of its children a simulation script may name."""
+    graph = pipeline.checked()
+    return Cast(
+        nodes=graph.nodes,
+        unasked={node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT},
+        children={node: cast_of(child) for node, child in pipeline.children.items()},
+    )
+
+
+def plan_of(pipeline: Pipeline, scenario: Scenario, more: Mapping[str, Handler] = NONE_MORE) -> Plan:
+    """A checked pipeline with its handlers, and so its children; agents answer from the scenario."""
+    text = pipeline.source.text
+    return Plan(
+        graph=pipeline.checked(),
+        handlers=handlers(Simulation(scenario.script), whereabouts(pipeline.source), more),
+        dot=text,
+        file=whereabouts(pipeline.source),
+        graph_hash=text_hash(text),
+        simulation=scenario.text,
+        dotfiles=texts(pipeline),
+        children={
+            node: tuple(plan_of(child, each, more) for each in scenario.children.get(node, (Scenario(),)))
+            for node, child in pipeline.children.items()
+        },
+    )
 
 
 def this_process() -> Origin:
@@ -197,9 +224,16 @@ def no_secret(source: Source, redactor: Redactor) -> None:
         raise ConfigError(f"{source.name}:{line}:{column}: the script holds a secret ({name})")
 
 
-def runnable(graph: Graph, registry: Handlers, known: tuple[Diagnostic, ...]) -> None:
+def runnable(pipeline: Pipeline, plan: Plan) -> None:
     """Refuse what this version would not do as written, rather than run it as something else."""
-    problems: list[Diagnostic] = []
+    problems = tuple(dict.fromkeys(_not_runnable(plan)))
+    if problems:
+        raise InvalidPipeline((*pipeline.diagnostics, *problems))
+
+
+def _not_runnable(plan: Plan) -> list[Diagnostic]:
+    graph, registry = plan.graph, plan.handlers
+    problems = [found for plans in plan.children.values() for found in _not_runnable(plans[0])]
     for node in graph.nodes.values():
         kind, handler = registry.resolve(graph, node.id)
         if handler is None:
@@ -213,5 +247,4 @@ def runnable(graph: Graph, registry: Handlers, known: tuple[Diagnostic, ...]) ->
                     fix="it runs: " + ", ".join(sorted(registry.by_type)),
                 )
             )
-    if problems:
-        raise InvalidPipeline((*known, *problems))
+    return problems

@@ -10,6 +10,8 @@ from orchestra.graph.report import counted, paint
 from orchestra.run.events import (
     CanaryPlanted,
     CheckpointSaved,
+    ChildEnded,
+    ChildStarted,
     ControlRequested,
     EdgeSelected,
     Event,
@@ -61,10 +63,14 @@ class Ends:
     waiting: StageCompleted | StageFailed | None = None
     waiting_at: int = 0
     order: list[str] = field(default_factory=list)
+    above: dict[str, str] = field(default_factory=dict)
+    """What stands before the nodes of a child's session: the nodes that run it."""
+    session: str = ""
 
     def tell(self, recorded: Recorded) -> None:
         """Take one event."""
         event = recorded.event
+        self._belonging(recorded)
         match event:
             case StageCompleted() | StageFailed():
                 self.settle()
@@ -92,6 +98,18 @@ class Ends:
             case _:
                 pass
 
+    def _belonging(self, recorded: Recorded) -> None:
+        """Note whose event follows, and what will stand before the nodes of a child."""
+        event = recorded.event
+        if recorded.meta.session != self.session:
+            self.settle()
+            self.session = recorded.meta.session
+        before = self.above.get(self.session, "")
+        if isinstance(event, ChildStarted):
+            self.above[event.child_session] = f"{before}{event.node}/"
+        elif isinstance(event, PipelineRestarted) and before:
+            self.above[event.next_session] = before
+
     def settle(self, edge: EdgeSelected | None = None) -> None:
         """Write the line of the node that ended, with the edge taken where there was a choice."""
         event, self.waiting = self.waiting, None
@@ -105,7 +123,7 @@ class Ends:
 
     def line(self, at: int, sign: str, tone: str, node: str, rest: str) -> None:
         """A line; on a terminal as many as it needs."""
-        name, words = one_line(node, 80), one_line(rest, 400)
+        name, words = one_line(self.above.get(self.session, "") + node, 80), one_line(rest, 400)
         if self.times:
             text = f"{clock_time(at)} {sign} {name}  {words}".rstrip()
         else:
@@ -223,6 +241,10 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return "", f"leaves {event.parent} at turn {event.from_turn}" + (f", with other {said}" if said else "")
         case PipelineImported():
             return "", "the turns before this one are from another store"
+        case ChildStarted():
+            return event.node, f"{event.child_session} runs {event.file}"
+        case ChildEnded():
+            return event.node, f"{event.child_session} ended: {event.status} {event.error}".rstrip()
         case PipelineTaken():
             return "", f"by {event.holder}"
         case PipelineCanceled():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from orchestra.agents.simulation import Script, Scripted
+from orchestra.agents.simulation import Scenario, Script, Scripted
 from orchestra.config.durations import seconds
 from orchestra.config.yaml import Document, load
 from orchestra.config.yaml import Path as Keys
@@ -26,9 +28,18 @@ def read_script(file: Path) -> Source:
         raise ConfigError(f"cannot read the simulation script {file}: {error.strerror or error}") from error
 
 
-def parse_script(source: Source, nodes: Mapping[str, object], unasked: Collection[str] = ()) -> Script:
-    """The script in a text, its node ids checked against the graph's; nodes that are ``unasked`` have no agent
-    that could answer from it. Raises ``ConfigError``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast:
+    """Who may be scripted: a pipeline's nodes, those among them that are ``unasked`` because they have no agent,
+    and the children by node."""
+
+    nodes: Collection[str]
+    unasked: Collection[str] = ()
+    children: Mapping[str, Cast] = field(default_factory=dict)
+
+
+def parse_script(source: Source, cast: Cast) -> Scenario:
+    """The script in a text, its node ids checked against the pipeline's. Raises ``ConfigError``.
 
     ::
 
@@ -36,31 +47,75 @@ def parse_script(source: Source, nodes: Mapping[str, object], unasked: Collectio
           review:
             - {status: fail, text: "two problems", label: Reject, delay: 200ms}
             - {text: "looks good", updates: {score: 9}}
+        children:
+          release:
+            nodes:
+              tag: {status: fail}
     """
     document = load(source)
-    data = document.data
-    if data is None:
-        return {}
-    if not isinstance(data, dict) or set(data) - {"nodes"} or not isinstance(data.get("nodes"), dict):
-        stray = next(iter(set(data) - {"nodes"}), None) if isinstance(data, dict) else None
-        span = document.key_span((stray,)) if stray is not None else document.span(())
+    if document.data is None:
+        return Scenario(text=source.text)
+    found = _scenario(document, (), document.data, cast)
+    return Scenario(script=found.script, text=source.text, children=found.children)
+
+
+_PARTS = ("nodes", "children")
+
+
+def _scenario(document: Document, path: Keys, data: Any, cast: Cast) -> Scenario:
+    if not isinstance(data, dict) or not data or not all(_part(data, key) for key in data):
+        stray = next((key for key in data if key not in _PARTS), None) if isinstance(data, dict) else None
+        span = document.key_span((*path, stray)) if stray is not None else document.span(path)
         raise ConfigError("a simulation script is a 'nodes:' key with results by node id", span=span)
+    children = {
+        node: _times(document, (*path, "children", node), scripts, cast)
+        for node, scripts in data.get("children", {}).items()
+    }
+    script = _script(document, (*path, "nodes"), data.get("nodes", {}), cast)
+    return Scenario(script=script, text=json.dumps(data), children=children)
+
+
+def _part(data: dict[str, Any], key: str) -> bool:
+    return key in _PARTS and isinstance(data[key], dict)
+
+
+def _script(document: Document, path: Keys, data: dict[str, Any], cast: Cast) -> Script:
     script: dict[str, tuple[Scripted, ...]] = {}
-    for node, results in data["nodes"].items():
-        if node not in nodes:
-            near = get_close_matches(node, list(nodes), n=1)
-            fix = f"did you mean {near[0]!r}?" if near else ""
+    for node, results in data.items():
+        here = (*path, node)
+        if node not in cast.nodes:
             raise ConfigError(
-                f"the pipeline has no node {node!r}", span=document.key_span(("nodes", node)), fix=fix
+                f"the pipeline has no node {node!r}", span=document.key_span(here), fix=_near(node, cast.nodes)
             )
-        if node in unasked:
+        if node in cast.unasked:
             raise ConfigError(
                 f"node {node!r} asks no agent, so what is scripted for it would never be used",
-                span=document.key_span(("nodes", node)),
+                span=document.key_span(here),
                 fix="take it out, or script the node before it",
             )
-        script[node] = _results(document, ("nodes", node), results)
+        script[node] = _results(document, here, results)
     return script
+
+
+def _times(document: Document, path: Keys, scripts: Any, cast: Cast) -> tuple[Scenario, ...]:
+    """The scripts of a node's child, one for each time that it is run."""
+    node = str(path[-1])
+    if node not in cast.children:
+        raise ConfigError(
+            f"the pipeline has no node {node!r} that runs a child",
+            span=document.key_span(path),
+            fix=_near(node, cast.children),
+        )
+    if isinstance(scripts, list) and scripts:
+        return tuple(
+            _scenario(document, (*path, index), each, cast.children[node]) for index, each in enumerate(scripts)
+        )
+    return (_scenario(document, path, scripts, cast.children[node]),)
+
+
+def _near(node: str, known: Collection[str]) -> str:
+    near = get_close_matches(node, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def _results(document: Document, path: Keys, results: Any) -> tuple[Scripted, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from orchestra.engine.running import row_of
+from orchestra.engine.lineage import row_of
 from orchestra.engine.sessions import (
     Origin,
     Row,

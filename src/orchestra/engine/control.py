@@ -93,10 +93,14 @@ class Control:
         if task.uncancel():
             raise asyncio.CancelledError
 
+    async def wished(self) -> None:
+        """Wait until somebody wishes for a pause."""
+        await self._wish.wait()
+
     async def pausing_during(self, wait: Coroutine[Any, Any, None]) -> bool:
         """Wait, at most until a pause is wished for; whether it is."""
         async with asyncio.TaskGroup() as group:
-            either = (group.create_task(wait), group.create_task(self._wish.wait()))
+            either = (group.create_task(wait), group.create_task(self.wished()))
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             for task in either:
                 task.cancel()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from orchestra.engine.holding import heard_of
-from orchestra.engine.running import row_of
+from orchestra.engine.lineage import row_of
 from orchestra.engine.sessions import PAGE, Row, begun, event_of
 from orchestra.ports import Clock, Store, Turn
 from orchestra.run.events import Recorded

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
-from orchestra.engine.stage import Stage, admitted, attempt, spoken
+from orchestra.engine.stage import Raising, Stage, Suspended, admitted, attempt, spoken
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Handler
@@ -71,13 +71,21 @@ class Runner:
     """Walks one session from wherever its journal stands to an end or a pause."""
 
     def __init__(
-        self, *, graph: Graph, journal: Journal, handlers: Handlers, clock: Clock, control: Control
+        self,
+        *,
+        graph: Graph,
+        journal: Journal,
+        handlers: Handlers,
+        clock: Clock,
+        control: Control,
+        raising: Raising,
     ) -> None:
         self._graph = graph
         self._journal = journal
         self._handlers = handlers
         self._clock = clock
         self._control = control
+        self._raising = raising
 
     async def walk(self) -> Result | None:
         """Run to the end and return the result, or None when the run was paused.
@@ -130,7 +138,7 @@ class Runner:
                 StageStarted(node=node.id, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
             )
         await self._journal.flush()
-        stage = Stage(self._journal, step, self._clock, self._control)
+        stage = Stage(self._journal, step, self._clock, self._control, self._raising)
         if handler is None:
             outcome: Outcome | None = failed(f"no handler for type {kind!r}")
         elif self._control.at_once:
@@ -147,6 +155,8 @@ class Runner:
         self._control.attach(asyncio.current_task())
         try:
             return await attempt(handler, node, context, self._graph, stage)
+        except Suspended:
+            return None
         except asyncio.CancelledError:
             if not self._control.at_once:
                 raise

@@ -422,12 +422,13 @@ def _number(text: str) -> bool:
 
 
 async def find(store: Store, name: str) -> Row:
-    """A session by display id, a unique beginning of one, ``#42`` for a context id, or ``last`` (S14)."""
+    """A session by display id, a unique beginning of one, ``#42`` for a context id, or ``last`` (S14), which is
+    the newest that is nobody's child."""
     known = await rows(store)
     if not known:
         raise SessionNotFound("there is no session in this store yet", fix="start one: orchestra run FILE.dot")
     if name == "last":
-        return known[0]
+        return next((row for row in known if row.why != "child"), known[0])
     if name.startswith("#"):
         matches = [row for row in known if str(row.context_id) == name[1:]]
     else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import NoneType
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec.structs import astuple, replace
 
@@ -14,7 +15,7 @@ from orchestra.engine.journal import Journal
 from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
-from orchestra.ports import Clock, Handler
+from orchestra.ports import Child, Clock, Handler
 from orchestra.run.context import Context
 from orchestra.run.events import ContextValue, Event, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
@@ -41,16 +42,25 @@ WORDS = 4096
 """Characters of a reason, a remark or a label that are kept: they stand in the state, which stays small (S17)."""
 
 
+class Suspended(Exception):
+    """The run pauses while a child of the node is at work: the node is not done, and goes on when the run does."""
+
+
+Raising: TypeAlias = Callable[["Stage", str], AbstractAsyncContextManager[Child]]
+"""Opens a stage's child session, or the one that is named (``Scope.child``)."""
+
+
 class Stage:
     """What a handler gets of its session (the ``Scope`` port), and what it left behind when it ended."""
 
-    __slots__ = ("_clock", "_control", "_journal", "_step", "prompted", "responded", "spent", "steered")
+    __slots__ = ("_raising", "clock", "control", "journal", "prompted", "responded", "spent", "steered", "step")
 
-    def __init__(self, journal: Journal, step: Execute, clock: Clock, control: Control) -> None:
-        self._journal = journal
-        self._step = step
-        self._clock = clock
-        self._control = control
+    def __init__(self, journal: Journal, step: Execute, clock: Clock, control: Control, raising: Raising) -> None:
+        self.journal = journal
+        self.step = step
+        self.clock = clock
+        self.control = control
+        self._raising = raising
         self.steered: tuple[Instruction, ...] = ()
         self.prompted = ""
         self.responded = ""
@@ -59,22 +69,22 @@ class Stage:
     @property
     def visit(self) -> int:
         """How often the node has been entered, this time included."""
-        return self._step.visit
+        return self.step.visit
 
     @property
     def attempt(self) -> int:
         """Which attempt of this visit, from 1."""
-        return self._step.attempt
+        return self.step.attempt
 
     @property
     def execution(self) -> int:
         """How often the node has been executed in the session, retries included, from 1."""
-        return self._journal.state.nodes[self._step.node].executions
+        return self.journal.state.nodes[self.step.node].executions
 
     @property
     def previous(self) -> Outcome:
         """The last outcome that a conditional node passes on (E13)."""
-        passed = self._journal.state.passed
+        passed = self.journal.state.passed
         return Outcome(
             status=Status(passed.status),
             word=passed.word,
@@ -85,11 +95,11 @@ class Stage:
     @property
     def variables(self) -> Mapping[str, Json]:
         """The variables given when the run was started."""
-        return self._journal.state.variables
+        return self.journal.state.variables
 
     def steering(self) -> tuple[str, ...]:
         """Instructions from outside that no agent has had yet; they count as had when the node ends."""
-        due = tuple(one for one in self._control.instructions if one not in self.steered)
+        due = tuple(one for one in self.control.instructions if one not in self.steered)
         self.steered += due
         return tuple(one.text for one in due)
 
@@ -107,27 +117,31 @@ class Stage:
 
     async def resolve(self, value: ContextValue) -> Json:
         """A context value, its reference resolved."""
-        return await self._journal.resolve(value)
+        return await self.journal.resolve(value)
+
+    def child(self, session: str = "") -> AbstractAsyncContextManager[Child]:
+        """The node's child session."""
+        return self._raising(self, session)
 
     async def sleep(self, seconds: float) -> None:
         """Wait; a cancellation interrupts it."""
-        await self._clock.sleep(seconds)
+        await self.clock.sleep(seconds)
 
     def now_ms(self) -> int:
         """UTC, in milliseconds."""
-        return self._clock.now_ms()
+        return self.clock.now_ms()
 
     def record(self, event: Event) -> None:
         """Record an event of the handler's own."""
-        self._journal.record(event)
+        self.journal.record(event)
 
     async def settle(self) -> None:
         """Make what is recorded durable now."""
-        await self._journal.flush()
+        await self.journal.flush()
 
     async def keep(self, data: bytes) -> str:
         """Store bytes, secrets removed: their hash in hex."""
-        return await self._journal.keep(data)
+        return await self.journal.keep(data)
 
 
 async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, stage: Stage) -> Outcome:
@@ -174,11 +188,14 @@ async def _within(
     return outcome
 
 
+_DOOR = (StoreError, Suspended)
+
+
 def _let_through(error: Exception) -> None:
-    """Raise the lost store that the exception is, or holds."""
-    if isinstance(error, StoreError):
+    """Raise the lost store that the exception is, or holds; and what only says that the run pauses."""
+    if isinstance(error, _DOOR):
         raise error
-    lost = error.subgroup(StoreError) if isinstance(error, ExceptionGroup) else None
+    lost = error.subgroup(_DOOR) if isinstance(error, ExceptionGroup) else None
     if lost is not None:
         raise _first(lost) from error
 

@@ -298,6 +298,36 @@ ENTRIES: dict[str, Entry] = {
             "start -> say -> exit",
         ),
         Entry(
+            "child_dotfile",
+            (_E,),
+            "A node runs a child pipeline that is not there.",
+            "`type=pipeline` and `stack.manager_loop` run the file that `stack.child_dotfile` names, relative to"
+            " this one. It is read and checked with its parent, whose errors its own errors are. A manager with"
+            " `stack.child_autostart=false` names a session instead.",
+            f"{_ENDS}\nship [type=pipeline]\nstart -> ship -> exit",
+            f'{_ENDS}\nship [type=pipeline, stack.child_dotfile="ship.dot"]\nstart -> ship -> exit',
+        ),
+        Entry(
+            "child_cycle",
+            (_E,),
+            "A pipeline runs itself, or children nest too deep.",
+            "A child may have children, at most five below one another, and none of them a file that stands above"
+            " it: such a run would never end.",
+            f'{_ENDS}\nship [type=pipeline, stack.child_dotfile="this.dot"]\nstart -> ship -> exit',
+            f'{_ENDS}\nship [type=pipeline, stack.child_dotfile="ship.dot"]\nstart -> ship -> exit',
+            "the file to be `this.dot` itself",
+        ),
+        Entry(
+            "manager_actions",
+            (_E,),
+            "A manager is to do what no manager can.",
+            "`manager.actions` is a list of `observe`, `steer` and `wait`, separated by commas.",
+            f'{_ENDS}\nlead [shape=house, stack.child_dotfile="ship.dot", manager.actions="observe,shout"]\n'
+            "start -> lead -> exit",
+            f'{_ENDS}\nlead [shape=house, stack.child_dotfile="ship.dot", manager.actions="observe,steer"]\n'
+            "start -> lead -> exit",
+        ),
+        Entry(
             "agent_known",
             (_E,),
             "A node names an agent that the configuration does not have.",

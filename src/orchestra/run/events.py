@@ -59,6 +59,7 @@ class PipelineStarted:
     parent_context: int = tag(25, "u64", "context id of that session", default=0)
     why: str = tag(26, "string", "why it comes from that one: restart, child", default="")
     ledger: Mapping[str, Json] = tag(27, "json", "what counts on from the session before it", default={})
+    dotfiles: Mapping[str, ContextValue] = tag(28, "json", "texts of child pipelines by path", default={})
 
 
 @event("PipelineLifecycle")
@@ -132,6 +133,7 @@ class PipelineResumed:
     graph_hash: str = tag(15, "string", "BLAKE3-256 of that text, in hex", default="")
     simulation: Text = tag(19, "text", "the simulation script from now on, where it is another", default="")
     secrets: tuple[str, ...] = tag(22, "array", "names of the declared secrets whose values were there", default=())
+    dotfiles: Mapping[str, ContextValue] = tag(28, "json", "texts of child pipelines by path", default={})
     node: str = tag(32, "string", "the node that comes next", default="")
     again: int = tag(37, "u32", "how often this attempt of the node has been begun again", default=0)
     recovery: int = tag(38, "u32", "how often a runner died at this attempt", default=0)
@@ -172,6 +174,33 @@ class PipelineTaken:
     """A new runner has the session (S16): what an older one appends from now on does not count."""
 
     holder: str = tag(41, "string", "how the runner is named to others")
+
+
+@event("PipelineLifecycle")
+class ChildStarted:
+    """A node runs a child pipeline in a session of its own, which is named before it begins: whoever runs the node
+    again finds it."""
+
+    file: str = tag(14, "string", "where the child's text came from", default="")
+    node: str = tag(32, "string", "the node that runs it")
+    visit: int = tag(55, "u32", "at which visit of the node")
+    attempt: int = tag(56, "u32", "at which attempt of the visit")
+    child_session: str = tag(57, "string", "the child's session")
+    child_context: int = tag(58, "u64", "context id of that session")
+    child_mailbox: int = tag(59, "u64", "context id of that session's mailbox")
+
+
+@event("PipelineLifecycle")
+class ChildEnded:
+    """A child's session has ended; what it spent counts for its parent (E35)."""
+
+    status: str = tag(31, "string", "success, fail, canceled")
+    node: str = tag(32, "string", "the node that ran it")
+    error: str = tag(35, "string", "why it failed", default="")
+    child_session: str = tag(57, "string", "the session in which it ended")
+    tokens_in: int = tag(70, "u64", "tokens that its models read", default=0)
+    tokens_out: int = tag(71, "u64", "tokens that they wrote", default=0)
+    cost_micros: int = tag(72, "u64", "what that cost, in millionths of a dollar", default=0)
 
 
 # --- nodes: dev.orchestra.NodeExecution ----------------------------------------------------------
@@ -406,6 +435,8 @@ Event: TypeAlias = (
     | PipelinePaused
     | PipelineCanceled
     | PipelineResumed
+    | ChildStarted
+    | ChildEnded
     | StageStarted
     | StageCompleted
     | StageFailed

@@ -17,6 +17,8 @@ from orchestra.run.blobs import BlobRef, Text, carried, from_map, preview_of
 from orchestra.run.events import (
     CanaryPlanted,
     CheckpointSaved,
+    ChildEnded,
+    ChildStarted,
     ContextValue,
     ControlRequested,
     EdgeSelected,
@@ -167,6 +169,17 @@ class Following(Struct, frozen=True, kw_only=True):
     target: str
 
 
+class ChildRecord(Struct, frozen=True, kw_only=True):
+    """The child session of a node: made at which visit and attempt, and how it ended, where it has."""
+
+    session: str
+    context_id: int
+    mailbox: int
+    visit: int
+    attempt: int
+    status: str = ""
+
+
 class Result(Struct, frozen=True, kw_only=True):
     """How a session ended: ``success``, ``fail``, ``restarted`` or ``canceled``, in words, at which node, when (UTC
     ms)."""
@@ -190,7 +203,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     that goes on. ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is
     so; ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is
     that of the whole chain so far, ``following`` is where a restarted one goes on; one that took a
-    ``loop_restart`` edge at ``restarting`` is still to end. ``heard`` is the turn of the
+    ``loop_restart`` edge at ``restarting`` is still to end. ``children`` are the newest child sessions by node,
+    ``dotfiles`` the texts of child pipelines by path. ``heard`` is the turn of the
     mailbox that stopped it last, ``steered`` that of the newest instruction an agent had; pauses and cancels up to
     turn ``void_until`` no longer count (S15).
 
@@ -234,6 +248,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     why: str = ""
     following: Following | None = None
     restarting: str = ""
+    children: Mapping[str, ChildRecord] = field(default_factory=dict)
+    dotfiles: Mapping[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     paused: str = ""
     heard: int = 0
@@ -299,6 +315,10 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return _tool(state, event.marker, event.host)
         case ToolExecuted():
             return _tool(state, "", "")
+        case ChildStarted():
+            return _child_started(state, event)
+        case ChildEnded():
+            return _child_ended(state, event)
         case WarningRaised():
             return {"warnings": state.warnings + 1}
         case PipelineImported():
@@ -338,6 +358,7 @@ def _opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
         "parent": event.parent,
         "parent_context": event.parent_context,
         "why": event.why,
+        "dotfiles": event.dotfiles,
         **_carried(event.ledger),
     }
 
@@ -379,6 +400,8 @@ def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, A
     changes = {**_idle(state, meta), "void_until": max(state.void_until, event.void_until)}
     if event.dot:
         changes |= {"dot": event.dot, "file": event.file, "graph_hash": event.graph_hash}
+    if event.dotfiles:
+        changes["dotfiles"] = event.dotfiles
     if event.simulation:
         changes["simulation"] = event.simulation
     if event.secrets:
@@ -405,7 +428,10 @@ def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, A
 
 
 def _forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]:
-    """Another identity from here on (S27); a pause is where it stands until somebody goes on."""
+    """Another identity from here on (S27); a pause is where it stands until somebody goes on.
+
+    A child that had not ended belongs to the session that made it: the node runs a new one.
+    """
     changes = _idle(state, meta)
     return {
         **changes,
@@ -419,6 +445,7 @@ def _forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any
         "why": event.why,
         "started_ms": meta.at,
         "idle_ms": 0,
+        "children": {},
         "paused": f"forked from {event.parent}",
     }
 
@@ -458,6 +485,27 @@ def _idle(state: RunState, meta: Meta) -> dict[str, Any]:
 
 def _heard(state: RunState, request: int) -> dict[str, Any]:
     return {"heard": max(state.heard, request)}
+
+
+def _child_started(state: RunState, event: ChildStarted) -> dict[str, Any]:
+    child = ChildRecord(
+        session=event.child_session,
+        context_id=event.child_context,
+        mailbox=event.child_mailbox,
+        visit=event.visit,
+        attempt=event.attempt,
+    )
+    return {"children": {**state.children, event.node: child}}
+
+
+def _child_ended(state: RunState, event: ChildEnded) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
+    }
+    child = state.children.get(event.node)
+    if child is not None:
+        changes["children"] = {**state.children, event.node: replace(child, status=event.status)}
+    return changes
 
 
 def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]:
@@ -645,11 +693,13 @@ def current(meta: Meta, state: RunState) -> bool:
 
 def dump(state: RunState) -> dict[str, Any]:
     """The whole state as plain data, for a checkpoint (S17)."""
-    plain: dict[str, Any] = msgspec.to_builtins(replace(state, context={}, variables={}, dot="", simulation=""))
+    plain: dict[str, Any] = msgspec.to_builtins(
+        replace(state, context={}, variables={}, dotfiles={}, dot="", simulation="")
+    )
     for name in ("dot", "simulation"):
         text = getattr(state, name)
         plain[name] = text.as_map() if isinstance(text, BlobRef) else text
-    for name in ("context", "variables"):
+    for name in ("context", "variables", "dotfiles"):
         values: Mapping[str, ContextValue] = getattr(state, name)
         refs = {key: value.as_map() for key, value in values.items() if isinstance(value, BlobRef)}
         plain[name] = {key: value for key, value in values.items() if key not in refs}
@@ -661,12 +711,12 @@ def load(plain: Mapping[str, Any]) -> RunState:
     """The state that ``dump`` wrote; ``ValueError`` where it is no such thing."""
     rest = dict(plain)
     try:
-        context, variables = _values(rest, "context"), _values(rest, "variables")
+        context, variables, dotfiles = (_values(rest, name) for name in ("context", "variables", "dotfiles"))
         dot, simulation = _text(rest.pop("dot")), _text(rest.pop("simulation"))
         state = msgspec.convert(rest, RunState)
     except (KeyError, TypeError, AttributeError, ValueError, msgspec.ValidationError) as error:
         raise ValueError(f"not a run's state: {error}") from error
-    return replace(state, context=context, variables=variables, dot=dot, simulation=simulation)
+    return replace(state, context=context, variables=variables, dotfiles=dotfiles, dot=dot, simulation=simulation)
 
 
 def _values(rest: dict[str, Any], name: str) -> dict[str, ContextValue]:

@@ -16,8 +16,10 @@ from orchestra.graph.lint.commands import untrusted_shell
 from orchestra.graph.lint.conditions import ambiguous_edges, dead_edge
 from orchestra.graph.lint.loops import unbounded_loop
 from orchestra.graph.lint.stages import (
+    child_dotfile,
     goal_gate_has_retry,
     human_choices,
+    manager_actions,
     prompt_on_llm_nodes,
     tool_command_on_tool_nodes,
 )
@@ -64,6 +66,8 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
         parallel_join,
         branch_escape,
         human_choices,
+        child_dotfile,
+        manager_actions,
         untrusted_shell,
     )
 }

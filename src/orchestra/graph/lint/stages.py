@@ -9,6 +9,8 @@ from orchestra.graph.choices import Choice, choices
 from orchestra.graph.lint.survey import Survey, error, listed, quoted, warning
 from orchestra.graph.model import Node
 
+_WITH_CHILD = ("pipeline", "stack.manager_loop")
+_ACTIONS = ("observe", "steer", "wait")
 _ASKS = ("prompt", "agent", "agent.task", "agent.role")
 
 
@@ -63,6 +65,46 @@ def tool_command_on_tool_nodes(survey: Survey) -> Iterator[Diagnostic]:
                 node.span_of("tool_command", node.span),
                 node=node.id,
                 fix='give it `tool_command="..."`',
+            )
+
+
+def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
+    """A node that runs a child names the child's file, or the session that it watches (engine.md 5)."""
+    for number, node in enumerate(survey.nodes):
+        kind = survey.types[number]
+        if kind not in _WITH_CHILD:
+            continue
+        watches = kind == "stack.manager_loop" and node.flag("stack.child_autostart") is False
+        if watches and not node.text("stack.child_session"):
+            yield error(
+                "child_dotfile",
+                f"{quoted(node.id)} starts no child and names no session to watch",
+                node.span_of("stack.child_autostart", node.span),
+                node=node.id,
+                fix='give it `stack.child_session="..."`',
+            )
+        elif not watches and not (node.text("stack.child_dotfile") or survey.graph.text("stack.child_dotfile")):
+            yield error(
+                "child_dotfile",
+                f"{quoted(node.id)} runs a child pipeline and names no file",
+                node.span,
+                node=node.id,
+                fix='give it `stack.child_dotfile="..."`, relative to this file',
+            )
+
+
+def manager_actions(survey: Survey) -> Iterator[Diagnostic]:
+    """What a manager does is made of observe, steer and wait (engine.md 5)."""
+    for node, attribute in survey.written_on_nodes("manager.actions"):
+        words = [word.strip() for word in str(attribute.value).split(",")]
+        strange = [word for word in words if word not in _ACTIONS]
+        if strange:
+            yield error(
+                "manager_actions",
+                f"{quoted(node.id)} cannot {quoted(strange[0])}: a manager can observe, steer and wait",
+                attribute.span,
+                node=node.id,
+                fix='write `manager.actions="observe,steer,wait"`, or a part of it',
             )
 
 

@@ -1,0 +1,298 @@
+"""Child sessions: a node runs a pipeline in a session of its own, or watches one that runs (engine.md 5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from orchestra.engine.control import Control
+from orchestra.engine.holding import heard_of
+from orchestra.engine.lineage import (
+    Plan,
+    Wiring,
+    begin,
+    child_started,
+    newest_of_chain,
+    row_of,
+    taken_up,
+)
+from orchestra.engine.mailbox import CANCEL, STEER, send
+from orchestra.engine.sessions import Opened, Place, Row, begun, find, load_state
+from orchestra.engine.stage import Stage, Suspended
+from orchestra.errors import SessionTaken
+from orchestra.ports import Telemetry
+from orchestra.run.events import ChildEnded, ChildStarted
+from orchestra.run.outcome import Json
+from orchestra.run.state import Result, RunState
+
+LOOK_SECONDS = 1.0
+"""How often a child is looked at that another process runs, or nobody."""
+
+STOP_SECONDS = 60.0
+"""How long the end of such a child is waited for."""
+
+
+class Walking(Protocol):
+    """A run that can be walked: ``engine.running.Run``."""
+
+    opened: Opened
+
+    @property
+    def state(self) -> RunState:
+        """Where it stands."""
+
+    async def walk(self) -> Result | None:
+        """Run it to its end or pause."""
+
+
+class Raised:
+    """A child session as its parent's node sees it (the ``Child`` port).
+
+    While ``task`` goes on this process runs it; else it is read from the store.
+    """
+
+    def __init__(self, stage: Stage, wiring: Wiring, row: Row) -> None:
+        self._stage = stage
+        self._wiring = wiring
+        self._row = row
+        self._state = RunState()
+        self._alive = False
+        self._run: Walking | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._control = Control()
+
+    @property
+    def walking(self) -> bool:
+        """Whether this process runs it."""
+        return self._task is not None and not self._task.done()
+
+    def walked(self, run: Walking, control: Control, task: asyncio.Task[object]) -> None:
+        """This process runs it from now on."""
+        self._run, self._control, self._task = run, control, task
+
+    @property
+    def state(self) -> RunState:
+        """Its folded state, as far as it is known."""
+        return self._run.state if self._run is not None else self._state
+
+    def seen(self) -> Telemetry:
+        """Where it stands."""
+        return telemetry(self.state, alive=self.walking or self._alive)
+
+    async def look(self) -> None:
+        """Read it from the store."""
+        self._row = await newest_of_chain(self._wiring.store, self._row)
+        self._state, self._run = await load_state(self._wiring.store, self._row.context_id), None
+        heard = await heard_of(
+            self._wiring.store, self._row.context_id, self._row.mailbox, self._wiring.clock.now_ms()
+        )
+        self._alive = heard is not None
+
+    async def changed(self, seconds: float) -> None:
+        """Wait until it pauses, goes on or ends, at most so long. Raises ``Suspended`` where the parent pauses."""
+        await (self._walked(seconds) if self.walking else self._watched(seconds))
+        if self._stage.control.pausing:
+            await self._suspend()
+
+    async def _walked(self, seconds: float) -> None:
+        assert self._task is not None
+        await self._first(self._wiring.clock.sleep(seconds), _done(self._task))
+
+    async def _watched(self, seconds: float) -> None:
+        before, clock = self.seen().status, self._wiring.clock
+        until = clock.now_ms() + seconds * 1000
+        while not self._stage.control.pausing:
+            await self._first(clock.sleep(max(0.0, min(LOOK_SECONDS, (until - clock.now_ms()) / 1000))))
+            await self.look()
+            if self.seen().status != before or clock.now_ms() >= until:
+                return
+
+    async def _first(self, *waits: Coroutine[Any, Any, object]) -> None:
+        """Wait for the first of these, or for the parent's pause."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(wait) for wait in (*waits, self._stage.control.wished())]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+
+    async def _suspend(self) -> None:
+        """The parent pauses: its child pauses first, unless it ends just then."""
+        if self.walking and self._task is not None:
+            self._control.pause(self._stage.control.reason)
+            await asyncio.wait({self._task})
+        if not self.seen().ended:
+            raise Suspended
+
+    async def context(self) -> Mapping[str, Json]:
+        """Its context as its nodes left it."""
+        return {key: await self._stage.resolve(value) for key, value in self.state.context.items()}
+
+    async def steer(self, text: str) -> None:
+        """Put an instruction for its next agent into its mailbox."""
+        await self._send(STEER, self._wiring.redactor.text(text))
+
+    async def stop(self, reason: str) -> None:
+        """Cancel it, and wait until it has stopped."""
+        if self.walking and self._task is not None:
+            self._control.cancel(reason)
+            await asyncio.wait({self._task})
+        elif self._alive and not self.seen().ended:
+            await self._send(CANCEL, reason)
+            await self._watched(STOP_SECONDS)
+
+    async def _send(self, action: str, text: str) -> None:
+        opened = self._run.opened if self._run is not None else None
+        mailbox, session = (
+            (opened.mailbox, opened.session) if opened is not None else (self._row.mailbox, self._row.session)
+        )
+        parent = self._stage.journal.state.session
+        await send(
+            self._wiring.store,
+            mailbox,
+            session,
+            action,
+            text=text,
+            who=f"{self._stage.step.node} of {parent}",
+            now_ms=self._wiring.clock.now_ms(),
+        )
+
+    async def settle(self) -> None:
+        """The node lets go of it: it pauses with its parent, else it is stopped."""
+        if not self.walking or self._task is None:
+            return
+        control = self._stage.control
+        if control.pausing and not control.canceling:
+            self._control.interrupt(control.reason)
+        else:
+            self._control.cancel(control.reason or f"{self._stage.step.node} let go of it")
+        await asyncio.wait({self._task})
+
+    def record_end(self) -> None:
+        """Record how it ended and what it spent, unless it only stopped because its parent does."""
+        seen, spent = self.seen(), self.state.spent
+        if not seen.ended or (seen.status == "canceled" and self._stage.control.pausing):
+            return
+        self._stage.journal.record(
+            ChildEnded(
+                status=seen.status,
+                node=self._stage.step.node,
+                error="" if seen.status == "success" else seen.reason,
+                child_session=seen.session,
+                tokens_in=spent.tokens_in,
+                tokens_out=spent.tokens_out,
+                cost_micros=spent.cost_micros,
+            )
+        )
+
+
+async def _done(task: asyncio.Task[object]) -> None:
+    await asyncio.wait({task})
+
+
+def telemetry(state: RunState, *, alive: bool) -> Telemetry:
+    """What a parent sees of a session that stands so."""
+    result, reason = state.result, ""
+    if result is not None and state.following is None:
+        status, reason = result.status, "" if result.good else result.text
+    elif alive:
+        status = "running"
+    else:
+        status, reason = "paused", state.paused or "its runner is gone"
+    response = state.context.get("last_response", "")
+    return Telemetry(
+        session=state.session,
+        status=status,
+        outcome=str(state.context.get("outcome", "")),
+        node=state.stage.node if state.stage is not None else state.next_node or state.current_node,
+        completed=state.steps_carried + state.steps,
+        retries=sum(max(0, record.executions - record.visits) for record in state.nodes.values()),
+        last_response=response if isinstance(response, str) else "",
+        reason=reason,
+    )
+
+
+RunOf = Callable[[Opened, Plan, Control], Walking]
+"""Makes a run of a session."""
+
+
+@asynccontextmanager
+async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_of: RunOf) -> AsyncIterator[Raised]:
+    """A node's child session, walked while this is open; or the session that is named, which is only watched."""
+    if session:
+        child = Raised(stage, wiring, await find(wiring.store, session))
+        await child.look()
+        yield child
+        return
+    plans = plan.children[stage.step.node]
+    chosen = plans[min(stage.execution, len(plans)) - 1]
+    place = await _named(stage, chosen)
+    child = Raised(stage, wiring, row_of(place, chosen.graph.name))
+    opened = await _opened(stage, wiring, chosen, place)
+    try:
+        if opened is None:
+            await child.look()
+            yield child
+        else:
+            async with _walking(child, opened, chosen, run_of):
+                yield child
+    finally:
+        child.record_end()
+
+
+@asynccontextmanager
+async def _walking(child: Raised, opened: Opened, plan: Plan, run_of: RunOf) -> AsyncIterator[None]:
+    """Walk the child meanwhile; afterwards it has stopped."""
+    control = Control()
+    run = run_of(opened, plan, control)
+    try:
+        async with asyncio.TaskGroup() as group:
+            child.walked(run, control, group.create_task(run.walk()))
+            try:
+                yield
+            finally:
+                await child.settle()
+    except BaseExceptionGroup as several:
+        if len(several.exceptions) > 1:
+            raise
+        raise several.exceptions[0] from None
+
+
+async def _named(stage: Stage, plan: Plan) -> Place:
+    """Where the child of this attempt is to be: as recorded where the attempt is begun again, else a new place."""
+    journal, step = stage.journal, stage.step
+    known = journal.state.children.get(step.node)
+    if known is not None and (known.visit, known.attempt, known.status) == (step.visit, step.attempt, ""):
+        return Place(session=known.session, context_id=known.context_id, mailbox=known.mailbox)
+    mailbox, context = await journal.reserve()
+    place = Place(session=stage.clock.display_id(), context_id=context, mailbox=mailbox)
+    journal.record(
+        ChildStarted(
+            file=plan.file,
+            node=step.node,
+            visit=step.visit,
+            attempt=step.attempt,
+            child_session=place.session,
+            child_context=place.context_id,
+            child_mailbox=place.mailbox,
+        )
+    )
+    await journal.flush()
+    return place
+
+
+async def _opened(stage: Stage, wiring: Wiring, plan: Plan, place: Place) -> Opened | None:
+    """The child ready to walk, begun or taken up; None where it has ended, or somebody else runs it."""
+    journal = stage.journal
+    if not await begun(wiring.store, place.mailbox):
+        started = child_started(wiring, plan, journal.state, journal.context_id)
+        return await begin(wiring, place, started)
+    row = await newest_of_chain(wiring.store, row_of(place, plan.graph.name))
+    result = (await load_state(wiring.store, row.context_id)).result
+    if result is not None and result.status in ("success", "fail"):
+        return None
+    try:
+        return await taken_up(wiring, plan, row)
+    except SessionTaken:
+        return None
