@@ -249,6 +249,10 @@ class Scope(Protocol):
     def prompt(self, text: str) -> None:
         """Record what the agent is asked; it stands in the turn of the node's end."""
 
+    @property
+    def responded(self) -> str:
+        """The answer that was recorded last; empty before."""
+
     def response(self, text: str) -> None:
         """Record the agent's whole answer; it becomes ``last_response`` and ``responses.<node>``."""
 
@@ -299,6 +303,8 @@ class AgentTask:
     prompt: str
     context: Context
     scope: Scope
+    before: int = 0
+    """How often this execution of the node has asked before."""
 
 
 class CodergenBackend(Protocol):

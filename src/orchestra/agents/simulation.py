@@ -65,7 +65,7 @@ class Simulation:
         canned = f"[Simulated] Response for stage: {task.node.id}"
         if not results:
             return canned
-        result = results[min(task.scope.execution, len(results)) - 1]
+        result = results[min(task.scope.execution + task.before, len(results)) - 1]
         if result.delay:
             await task.scope.sleep(result.delay)
         task.scope.spend(

@@ -19,7 +19,7 @@ from orchestra.run.secrets import Redactor
 MAX_BYTES = 64 * 1024 * 1024
 """A pipeline file larger than this is refused before it is read into memory."""
 
-BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen", "tool", "pipeline"})
+BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen", "tool", "pipeline", "stack.manager_loop"})
 """Handler types that this version runs."""
 
 

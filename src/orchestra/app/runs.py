@@ -31,6 +31,7 @@ from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity,
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_
 from orchestra.handlers.control import start as start_
+from orchestra.handlers.manager import Manager
 from orchestra.handlers.pipeline import pipeline as pipeline_
 from orchestra.handlers.tool import Tool
 from orchestra.ports import Clock, CodergenBackend, Handler, Store
@@ -61,10 +62,11 @@ def handlers(backend: CodergenBackend, file: str, more: Mapping[str, Handler] = 
         "exit": exit_,
         "conditional": conditional,
         "pipeline": pipeline_,
+        "stack.manager_loop": Manager(backend),
         "codergen": Codergen(backend),
         "tool": Tool(folder=folder, environment=environment),
     }
-    own_keys = {"tool": frozenset({"tool", "tools"})}
+    own_keys = {"tool": frozenset({"tool", "tools"}), "stack.manager_loop": frozenset({"stack"})}
     for point in offered()[HANDLERS]:
         by_type[point.name] = loaded(point)
         own_keys[point.name] = _own_keys(point, by_type[point.name])

@@ -17,7 +17,7 @@ from orchestra.cli._stores import aimed
 from orchestra.cli._terminal import complain, fit, lasted, one_line, padded, room, say
 from orchestra.engine.gaps import Gap, Legible, legible
 from orchestra.engine.holding import newest_claim
-from orchestra.engine.sessions import Row, event_of, find, summarize
+from orchestra.engine.sessions import Row, event_of, find, rows, summarize
 from orchestra.errors import Damaged
 from orchestra.graph.report import counted, paint, wrap
 from orchestra.ports import Store, Turn
@@ -73,6 +73,8 @@ async def _salvaged(store: Store, row: Row, error: Damaged) -> Summary:
         turns=turns[-1].depth + 1,
         started_ms=state.started_ms or row.created_ms,
         last_ms=state.at or row.created_ms,
+        parent=row.parent,
+        why=row.why,
     )
 
 
@@ -98,11 +100,14 @@ async def show_one(
     events, gaps = _events(turns), [turn.depth for turn in turns if isinstance(turn, Gap)]
     state = fold(events)
     nodes = _nodes(state, events)
+    parent, made = await _relatives(store, row, stops)
     if as_json:
         more = {"nodes": nodes, "spent": to_builtins(state.spent), "unreadable": gaps} if detail else {}
-        say_json({**as_json_of(summary), **more}, indent=2)
+        links = {"parent_session": parent, "children": [as_json_of(child) for child in made]}
+        say_json({**as_json_of(summary), **links, **more}, indent=2)
         return 0
     _say_summary(summary, colour)
+    _say_relatives(summary, parent, made, colour)
     if detail:
         _say_nodes(state, nodes, colour)
     if gaps:
@@ -114,12 +119,41 @@ async def show_one(
     return 0
 
 
+async def _relatives(store: Store, row: Row, stops: Mapping[int, Stopped]) -> tuple[str, list[Summary]]:
+    """The session that one comes from, and those that it made: its children, and where it goes on."""
+    known = await rows(store)
+    parent = next((other.session for other in known if other.context_id == row.parent), "")
+    made = [other for other in reversed(known) if other.parent == row.context_id]
+    return parent, [await summary_of(store, other, stops) for other in made]
+
+
+def _say_relatives(summary: Summary, parent: str, made: Sequence[Summary], colour: bool) -> None:
+    if parent:
+        say(f"  {_WHY.get(summary.why, summary.why)} {parent}")
+    for other in made:
+        sign, tone = SIGNS[other.phase]
+        why = f": {one_line(other.detail, 200)}" if other.detail else ""
+        line = "\n".join(
+            wrap(
+                f"  {_MADE.get(other.why, other.why)} {other.session}  ",
+                f"{sign} {other.phase.value}{why}",
+                room(),
+                "    ",
+            )
+        )
+        say(line.replace(sign, paint(sign, tone, colour), 1))
+
+
+_WHY = {"child": "child of", "restart": "restart of", "fork": "replay of"}
+_MADE = {"child": "runs", "restart": "goes on as", "fork": "replayed as"}
+
+
 def going_on(summary: Summary) -> str:
     """The command that goes on with a session; empty for one that has reached its goal."""
     match summary.phase:
         case Phase.RUNNING | Phase.DOUBTFUL:
             return f"orchestra attach {summary.session}"
-        case Phase.COMPLETED:
+        case Phase.COMPLETED | Phase.RESTARTED:
             return ""
         case _:
             return f"orchestra resume {summary.session}"

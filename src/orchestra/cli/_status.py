@@ -17,12 +17,13 @@ from orchestra.cli._detail import ALIVE, SIGNS, as_json_of, going_on, show_one, 
 from orchestra.cli._json import say_json
 from orchestra.cli._stores import aimed, exists, hint, reading, settings_for, there
 from orchestra.cli._terminal import coloured, fit, lasted, one_line, padded, room, say
+from orchestra.cli._tree import MARK, nested
 from orchestra.config.settings import Settings
 from orchestra.engine.sessions import Row, find, rows
 from orchestra.errors import StoreUnreachable
 from orchestra.graph.report import columns, paint
 from orchestra.ports import Store
-from orchestra.run.views import ATTENTION, Phase, Summary
+from orchestra.run.views import Phase, Summary
 
 WATCH_SECONDS = 1.0
 """How often what is shown is looked up again."""
@@ -149,7 +150,8 @@ def _say_stopped(stops: Mapping[int, Stopped], as_json: bool) -> None:
 
 
 def _say_list(found: list[Summary], settings: Settings, store: str | None, as_json: bool, colour: bool) -> None:
-    found.sort(key=lambda s: (ATTENTION.index(s.phase), -s.last_ms))
+    listed = nested(found)
+    found = [summary for _depth, summary in listed]
     if as_json:
         say_json({"sessions": [as_json_of(summary) for summary in found]}, indent=2)
     elif not found:
@@ -160,7 +162,7 @@ def _say_list(found: list[Summary], settings: Settings, store: str | None, as_js
         )
         say("  start one: orchestra run FILE.dot")
     else:
-        shown = found[: _most()]
+        shown = listed[: _most()]
         aim = hint(settings, store)
         _table(shown, aim, colour)
         if len(shown) < len(found):
@@ -180,16 +182,16 @@ def _most() -> int | None:
     return max(shutil.get_terminal_size().lines - 5, 5) if sys.stdout.isatty() else None
 
 
-def _table(found: Sequence[Summary], aim: str, colour: bool) -> None:
+def _table(found: Sequence[tuple[int, Summary]], aim: str, colour: bool) -> None:
     now = time.time() * 1000
     fits = room()
     heads = ("SESSION", "STATE", "PIPELINE", "NODE", "NODES RUN", "TURNS", "AGE", "GO ON BY", "WHY")
-    lines = [_cells(summary, aim, now) for summary in found]
+    lines = [_cells(depth, summary, aim, now) for depth, summary in found]
     keep = _columns(fits)
     widths = {c: max(columns(line[c]) for line in (heads, *lines)) for c in keep}
     _shrink(widths, fits)
     say(_joined(heads, widths, fits).rstrip())
-    for summary, line in zip(found, lines, strict=True):
+    for (_depth, summary), line in zip(found, lines, strict=True):
         text = _joined(line, widths, fits)
         sign, tone = SIGNS[summary.phase]
         say(text.replace(f"{sign} ", f"{paint(sign, tone, colour)} ", 1).rstrip())
@@ -218,17 +220,18 @@ def _columns(room: int) -> tuple[int, ...]:
     return (0, 1, 2, 6)
 
 
-def _cells(summary: Summary, aim: str, now: float) -> tuple[str, ...]:
+def _cells(depth: int, summary: Summary, aim: str, now: float) -> tuple[str, ...]:
+    """A session's line; what goes on with a child goes on with its parent, whose line says it."""
     sign, _tone = SIGNS[summary.phase]
     return (
-        summary.session,
+        f"{'  ' * (depth - 1)}{MARK}{summary.session}" if depth else summary.session,
         f"{sign} {summary.phase.value}",
         one_line(summary.pipeline, 200),
         one_line(summary.node, 200),
         str(summary.steps),
         str(summary.turns),
         _age(now - summary.last_ms) if summary.last_ms else "",
-        aimed(going_on(summary), aim),
+        "" if depth else aimed(going_on(summary), aim),
         one_line(summary.detail, 400),
     )
 

@@ -490,4 +490,6 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         turns=head.depth + 1 if head.turn_id else 0,
         started_ms=seen.started_ms or row.created_ms,
         last_ms=seen.last_ms,
+        parent=row.parent,
+        why=row.why,
     )

@@ -29,9 +29,10 @@ async def came_back(node: Node, child: Child, seen: Telemetry) -> Outcome:
     return Outcome(
         status=Status.FAIL,
         context_updates=updates,
-        failure_reason=f"session {seen.session} {_ENDS[seen.status]} at {seen.node}: {seen.reason}",
+        failure_reason=f"session {seen.session} {ENDS[seen.status]} at {seen.node}: {seen.reason}",
         failure_class=FailureClass.CANCELED if seen.status == "canceled" else None,
     )
 
 
-_ENDS = {"fail": "failed", "canceled": "was canceled"}
+ENDS = {"fail": "failed", "canceled": "was canceled"}
+"""How a child that did not succeed ended, in words."""

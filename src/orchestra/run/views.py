@@ -59,7 +59,8 @@ ATTENTION: tuple[Phase, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One session in a listing. ``detail`` says why it paused, failed or crashed; times are UTC ms."""
+    """One session in a listing. ``detail`` says why it paused, failed or crashed; times are UTC ms. ``parent``
+    is the context of the session that it comes from, 0 where there is none, and ``why``: child, restart, fork."""
 
     session: str
     context_id: int
@@ -72,6 +73,8 @@ class Summary:
     turns: int
     started_ms: int
     last_ms: int
+    parent: int = 0
+    why: str = ""
 
 
 HANDED_ON = (PipelineTaken, PipelineImported)

@@ -1,0 +1,142 @@
+"""The manager loop: supervises a child pipeline while it runs (engine.md 5, Attractor 4.11)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from orchestra.graph.conditions import Condition, parse_condition, resolve
+from orchestra.graph.model import Graph, Node
+from orchestra.handlers.pipeline import ENDS
+from orchestra.ports import AgentTask, Child, CodergenBackend, Scope, Telemetry
+from orchestra.run.context import Context
+from orchestra.run.events import WarningRaised
+from orchestra.run.outcome import GOOD, FailureClass, Json, Outcome, Status
+
+_STATUS = {"success": "completed", "fail": "failed"}
+"""Ends of a child in Attractor's words; its other states are called the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Runs a node's child, or watches a session, until it ends, a condition holds or the cycles are used up."""
+
+    backend: CodergenBackend
+
+    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
+        """Success where the child succeeds or ``manager.stop_condition`` holds; else a failure that says why."""
+        session = "" if node.flag("stack.child_autostart") else node.text("stack.child_session")
+        async with scope.child(session) as child:
+            return await _Watch(self.backend, node, context, graph, scope, child).outcome()
+
+
+class _Watch:
+    """One execution of a manager: what it counts while it watches."""
+
+    def __init__(
+        self, backend: CodergenBackend, node: Node, context: Context, graph: Graph, scope: Scope, child: Child
+    ) -> None:
+        self._backend = backend
+        self._node = node
+        self._context = context
+        self._graph = graph
+        self._scope = scope
+        self._child = child
+        self._actions = {word.strip() for word in node.text("manager.actions").split(",")}
+        self._poll = _seconds(node, "manager.poll_interval", 45.0)
+        self._cooldown = _seconds(node, "manager.steer_cooldown", 2 * self._poll)
+        self._steers = 0
+        self._steered_ms = scope.now_ms()
+
+    async def outcome(self) -> Outcome:
+        """Look, steer and wait, cycle by cycle; a child that is paused lets the cycles stand still."""
+        left = self._node.integer("manager.max_cycles")
+        stop = parse_condition(self._node.text("manager.stop_condition"))
+        while not (seen := self._child.seen()).ended:
+            if stop and await self._holds(stop, seen):
+                return await self._stopped(f"{self._node.id} stops it: {stop.text}")
+            if seen.status == "running":
+                if not left:
+                    return await self._given_up()
+                left -= 1
+                await self._steer(seen)
+            await self._child.changed(self._poll)
+        if seen.status == "success":
+            return Outcome(status=Status.SUCCESS, context_updates=observed(seen))
+        return Outcome(
+            status=Status.FAIL,
+            context_updates=observed(seen),
+            failure_reason=f"session {seen.session} {ENDS[seen.status]} at {seen.node}: {seen.reason}",
+            failure_class=FailureClass.CANCELED if seen.status == "canceled" else None,
+        )
+
+    async def _stopped(self, reason: str) -> Outcome:
+        await self._child.stop(reason)
+        return Outcome(status=Status.SUCCESS, context_updates=observed(self._child.seen()), notes=reason)
+
+    async def _given_up(self) -> Outcome:
+        cycles = self._node.integer("manager.max_cycles")
+        reason = f"{self._node.id} used up its {cycles} cycles"
+        await self._child.stop(reason)
+        seen = self._child.seen()
+        return Outcome(
+            status=Status.FAIL,
+            context_updates=observed(seen),
+            failure_reason=f"{reason}, and stopped session {seen.session}",
+        )
+
+    async def _holds(self, stop: Condition, seen: Telemetry) -> bool:
+        """Whether the stop condition holds for the context with what is seen of the child."""
+        known: dict[str, object] = dict(observed(seen)) if "observe" in self._actions else {}
+        for name in stop.keys:
+            for key in (name, name.removeprefix("context.")):
+                if key in self._context and key not in known:
+                    known[key] = await self._scope.resolve(self._context[key])
+        outcome, label = str(known.get("outcome", "")), str(known.get("preferred_label", ""))
+        return stop.holds(lambda key: resolve(key, outcome, label, known))
+
+    async def _steer(self, seen: Telemetry) -> None:
+        """Ask for one instruction and deliver it, where that is due."""
+        if "steer" not in self._actions or self._scope.now_ms() - self._steered_ms < self._cooldown * 1000:
+            return
+        instruction = await self._instruction(seen)
+        self._steers += 1
+        self._steered_ms = self._scope.now_ms()
+        if instruction and not self._child.seen().ended:
+            await self._child.steer(instruction)
+
+    async def _instruction(self, seen: Telemetry) -> str:
+        """What the node's agent says, given its prompt and what is seen of the child."""
+        told = "\n".join(f"{key}: {value}" for key, value in observed(seen).items())
+        prompt = f"{self._node.text('prompt') or self._node.label}\n\nThe child pipeline stands so:\n{told}"
+        self._scope.prompt(prompt)
+        answer = await self._backend.run(
+            AgentTask(
+                node=self._node,
+                graph=self._graph,
+                prompt=prompt,
+                context=self._context,
+                scope=self._scope,
+                before=self._steers,
+            )
+        )
+        if isinstance(answer, str):
+            self._scope.response(answer)
+        elif answer is not None and answer.status not in GOOD:
+            said = answer.failure_reason or answer.notes or answer.status.value
+            self._scope.record(
+                WarningRaised(message=f"no instruction for the child: {said}", rule="steer", node=self._node.id)
+            )
+            return ""
+        return "" if answer is None else self._scope.responded
+
+
+def observed(seen: Telemetry) -> Mapping[str, Json]:
+    """What is seen of the child, as it stands in the context."""
+    plain: dict[str, Json] = {f"stack.child.{key}": value for key, value in asdict(seen).items()}
+    return {**plain, "stack.child.status": _STATUS.get(seen.status, seen.status)}
+
+
+def _seconds(node: Node, key: str, otherwise: float) -> float:
+    duration = node.duration(key)
+    return otherwise if duration is None else duration.seconds
