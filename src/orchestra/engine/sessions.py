@@ -428,7 +428,8 @@ async def find(store: Store, name: str) -> Row:
     if not known:
         raise SessionNotFound("there is no session in this store yet", fix="start one: orchestra run FILE.dot")
     if name == "last":
-        return next((row for row in known if row.why != "child"), known[0])
+        by_context = {row.context_id: row for row in known}
+        return next((row for row in known if not _a_childs(row, by_context)), known[0])
     if name.startswith("#"):
         matches = [row for row in known if str(row.context_id) == name[1:]]
     else:
@@ -440,6 +441,13 @@ async def find(store: Store, name: str) -> Row:
         some = ", ".join(row.session for row in matches[:5])
         raise SessionNotFound(f"{name!r} fits {len(matches)} sessions: {some}", fix="type more of the id")
     raise SessionNotFound(f"no session {name!r}", fix=_near(name, known))
+
+
+def _a_childs(row: Row, by_context: Mapping[int, Row]) -> bool:
+    """Whether a session is a child, or one in which a child went on after a restart."""
+    while row.why == "restart" and row.parent in by_context:
+        row = by_context[row.parent]
+    return row.why == "child"
 
 
 def _near(name: str, known: list[Row]) -> str:
