@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("whole suite", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.load_profile("whole suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
