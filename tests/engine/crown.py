@@ -35,6 +35,7 @@ from orchestra.engine.sessions import Row, event_of, find, history, load_state, 
 from orchestra.errors import SessionNotFound, Source
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
+from orchestra.handlers.tool import Tool
 from orchestra.ports import Handler, Scope, Store
 from orchestra.run.context import Context
 from orchestra.run.events import EdgeSelected, PipelineResumed, Recorded, StageCompleted, StageFailed, StageRetrying
@@ -99,6 +100,13 @@ WRITTEN = [
         "{a: {updates: {big: " + "needle" * 4000 + "}, text: " + "t" * 70000 + "}}",
     ),
     _case(
+        "commands",
+        """make [shape=parallelogram, tool_command="echo made"] mend
+        test [shape=parallelogram, tool_command="echo no >&2; exit 3", max_retries=1, retry_policy=linear]
+        start -> make -> test -> exit test -> mend [condition="outcome=fail"] mend -> exit""",
+        "{mend: {text: mended}}",
+    ),
+    _case(
         "restarting",
         """a b start -> a -> b b -> exit [condition="outcome=success"]
         b -> a [condition="outcome=fail", loop_restart=true]""",
@@ -108,13 +116,13 @@ WRITTEN = [
 
 
 def examples() -> Iterator[Case]:
-    """The examples whose nodes only ask agents: what others do is not told to the witness."""
+    """The examples whose nodes ask agents or run commands: what others do is not told to the witness."""
     for dot in sorted((ROOT / "examples").glob("*.dot")):
         script = dot.with_suffix(".yaml")
         graph = compile_pipeline(Source(dot.name, dot.read_text()), variables={}, secrets={}).graph
         assert graph is not None
         kinds = {graph.type_of(node) for node in graph.nodes}
-        if script.exists() and kinds <= {"start", "exit", "conditional", "codergen"}:
+        if script.exists() and kinds <= {"start", "exit", "conditional", "codergen", "tool"}:
             yield Case(dot.stem, dot.read_text(), script.read_text())
 
 
@@ -186,6 +194,12 @@ class Witness:
             os.close(fd)
 
 
+def witnessed(script: Simulation, file: Path, points: Points) -> dict[str, Handler]:
+    """The handlers that do something, watched."""
+    tool = Tool(folder=file.parent, environment=dict(os.environ))
+    return {"codergen": Witness(Codergen(script), file, points), "tool": Witness(tool, file, points)}
+
+
 def begun(file: Path) -> Counter[Key]:
     """How often each attempt was begun, as the witness says."""
     if not file.exists():
@@ -201,7 +215,7 @@ async def replays(case: Case, file: Path) -> AsyncIterator[tuple[int, Story, Sto
     """A run on the memory store, and its replays from every turn but the last: the turn, and both stories."""
     store, pipeline, clock = MemoryStore(), case.pipeline(), WatchedClock(Points())
     script = Simulation(parse_script(case.source(), cast_of(pipeline)).script)
-    more = {"codergen": Witness(Codergen(script), file, Points())}
+    more = witnessed(script, file, Points())
     settings = Settings(store=None)
     run = await start(
         pipeline, store=store, settings=settings, variables={}, simulation=case.source(), clock=clock, more=more
@@ -232,7 +246,7 @@ async def go_on(case: Case, store: Store, file: Path, points: Points) -> None:
         return
     pipeline, clock = case.pipeline(), WatchedClock(points)
     script = Simulation(parse_script(case.source(), cast_of(pipeline)).script)
-    more = {"codergen": Witness(Codergen(script), file, points)}
+    more = witnessed(script, file, points)
     settings = Settings(store=None)
     try:
         run, _pipeline = await resume("last", store=store, settings=settings, clock=clock, more=more)

@@ -18,7 +18,7 @@ from orchestra.config.settings import Settings
 from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
-from orchestra.errors import StoreError, Undecided
+from orchestra.errors import SessionTaken, StoreError, Undecided
 from orchestra.ports import Store
 
 
@@ -46,9 +46,13 @@ def resume_session(
 
 def _walk(session: str, changes: Changes, settings: Settings, shown: Shown, *, detach: bool) -> int:
     async def go_on(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
-        run, pipeline = await resume(
-            session, store=store, settings=settings, changes=changes, listeners=listeners, control=control
-        )
+        try:
+            run, pipeline = await resume(
+                session, store=store, settings=settings, changes=changes, listeners=listeners, control=control
+            )
+        except SessionTaken as error:
+            error.fix = error.fix or f"watch it: orchestra attach {one_line(session, 40)}"
+            raise
         _say_of(run, changes, hint(settings, shown.store), heard=not shown.quiet and not shown.json)
         return run, pipeline
 
