@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from orchestra.agents.simulation import Scenario
 from orchestra.app.children import recorded, texts
+from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.runs import (
     NONE_MORE,
@@ -112,6 +113,7 @@ async def resume(
         if not done:
             runnable(pipeline, plan)
             await store.publish_types(*bundle())
+        orphans = await end_orphans(state)
         if state.following is not None:
             before, opened = opened, await next_session(wiring, plan.graph, opened, state.following)
             await before.hold.release()
@@ -121,6 +123,8 @@ async def resume(
             resumed = resumed_of(pipeline, state, settings, changes)
             void = (await store.head(opened.mailbox)).turn_id  # pauses and cancels from before are void (S15)
             opened.journal.record(changed(resumed, void_until=void))
+            for warning in orphans:
+                opened.journal.record(warning)
     except BaseException:
         await opened.hold.release()
         raise

@@ -1,0 +1,42 @@
+"""Commands that a dead runner left running: found by their markers when their session is taken up again (E4)."""
+
+from __future__ import annotations
+
+import socket
+
+from orchestra.handlers import tree
+from orchestra.run.events import WarningRaised
+from orchestra.run.state import RunState
+
+RULE = "orphaned_tool"
+
+
+async def end_orphans(state: RunState) -> tuple[WarningRaised, ...]:
+    """End what a command that was cut off left running, before it is begun again; what there is to tell of it.
+
+    On another machine nothing can be ended from here, so that the command is named.
+    """
+    stage = state.stage
+    if stage is None or not stage.tool:
+        return ()
+    if stage.tool_host != socket.gethostname():
+        return (
+            _warning(
+                stage.node,
+                f"the command of {stage.node} was cut off on {stage.tool_host}, and may still be running there:"
+                f" its processes have {stage.tool} in {tree.MARKER} of their environment",
+            ),
+        )
+    found, left = await tree.end(stage.tool)
+    if not found:
+        return ()
+    became = f"cannot be ended:{_pids(left)}" if left else f"was ended:{_pids(found)}"
+    return (_warning(stage.node, f"the command of {stage.node} was still running and {became}"),)
+
+
+def _pids(pids: list[int]) -> str:
+    return f" {'process' if len(pids) == 1 else 'processes'} {', '.join(map(str, pids))}"
+
+
+def _warning(node: str, message: str) -> WarningRaised:
+    return WarningRaised(message=message, rule=RULE, node=node)

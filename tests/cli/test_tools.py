@@ -1,0 +1,127 @@
+"""Tool nodes as users meet them: what reaches a command, and that nothing of it outlives the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from calls import ORCHESTRA, call, environment
+
+TREE = "(setsid sleep 70 &) ; setsid sleep 71 & sleep 72 & echo > ready; sleep 73; echo woken"
+
+
+def pipeline(folder: Path, command: str, more: str = "") -> Path:
+    file = folder / "p.dot"
+    written = command.replace("\\", "\\\\").replace('"', '\\"')
+    file.write_text(
+        "digraph p { start [shape=Mdiamond] exit [shape=Msquare]"
+        f' work [shape=parallelogram, tool_command="{written}" {more}] start -> work -> exit }}'
+    )
+    return file
+
+
+def begin(folder: Path) -> subprocess.Popen[str]:
+    """A run whose command has started all of its tree when this returns."""
+    pipeline(folder, TREE)
+    process = subprocess.Popen(
+        [*ORCHESTRA, "run", "p.dot"],
+        cwd=folder,
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    eventually(lambda: (folder / "ready").exists())
+    return process
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def running_in(folder: Path) -> list[str]:
+    """The commands of the processes that work in a folder."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdecimal() and os.readlink(f"/proc/{name}/cwd") == str(folder):
+                found.append(Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
+        except OSError:
+            continue
+    return [command for command in found if "orchestra" not in command and command]
+
+
+def events(folder: Path) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(call(folder, "log", "last", "--json").stdout)["events"]
+    return found
+
+
+def test_a_tool_node_runs_in_the_folder_of_its_pipeline_without_provider_keys(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    pipeline(folder, "pwd; env; cat")
+    done = call(tmp_path, "run", "elsewhere/p.dot", ANTHROPIC_API_KEY="sk-ant-0123456789abcdefghij", OTHER="seen")
+    assert done.returncode == 0
+    (executed,) = [event for event in events(tmp_path) if event["event"] == "ToolExecuted"]
+    output = str(executed["output"])
+    assert output.startswith(f"{folder}\n")
+    assert "OTHER=seen" in output
+    assert "ANTHROPIC" not in output
+    assert "sk-ant" not in output
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM]], ids=["twice", "terminated"])
+def test_an_interrupted_run_leaves_nothing_running(signals: list[signal.Signals], tmp_path: Path) -> None:
+    process = begin(tmp_path)
+    assert len(running_in(tmp_path)) >= 4
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.2)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert running_in(tmp_path) == []
+
+
+def test_a_cancelled_run_leaves_nothing_running(tmp_path: Path) -> None:
+    process = begin(tmp_path)
+    assert call(tmp_path, "cancel", "last").returncode == 0
+    process.communicate(timeout=20)
+    assert running_in(tmp_path) == []
+
+
+def test_a_command_that_a_killed_runner_left_is_ended_and_named_when_the_session_is_taken_up(
+    tmp_path: Path,
+) -> None:
+    process = begin(tmp_path)
+    process.kill()
+    process.communicate(timeout=20)
+    left = running_in(tmp_path)
+    assert len(left) >= 4
+    pipeline(tmp_path, "echo again")
+    done = call(tmp_path, "resume", "last", "--graph", "p.dot")
+    assert done.returncode == 0
+    assert running_in(tmp_path) == []
+    (warning,) = [event for event in events(tmp_path) if event["event"] == "Warning"]
+    assert warning["rule"] == "orphaned_tool"
+    assert warning["node"] == "work"
+    assert str(warning["message"]) in done.stdout.replace("\n", " ") or "still running" in done.stdout
+
+
+def test_a_variable_of_the_run_reaches_a_command_and_the_linter(tmp_path: Path) -> None:
+    pipeline(tmp_path, "printf %s {{ who }} > out")
+    assert call(tmp_path, "run", "p.dot", "who=it's $(me)\n").returncode == 0
+    assert (tmp_path / "out").read_text() == "it's $(me)\n"
+    pipeline(tmp_path, "echo $(cat {{ who }})")
+    done = call(tmp_path, "run", "p.dot", "who=x")
+    assert done.returncode == 3
+    assert "untrusted_shell" in done.stderr
