@@ -28,7 +28,8 @@ def run(
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Variables of the run.", show_default=False)
     ] = None,
     simulate: Annotated[
-        Path | None, typer.Option("--simulate", metavar="FILE", help="What nodes answer, as a YAML script.")
+        Path | None,
+        typer.Option("--simulate", metavar="FILE", help="What nodes come to, as a YAML script."),
     ] = None,
     label: Annotated[str, typer.Option("--label", help="A name for this run.", show_default=False)] = "",
     detach: Detach = False,
@@ -41,7 +42,7 @@ def run(
     verbose: Verbose = False,
     color: Colour = "auto",
 ) -> None:
-    """Check a pipeline and run it in simulation; every step is recorded.
+    """Check a pipeline and run it: agents are simulated, commands are run; every step is recorded.
 
     Exit code 0: it reached its goal; 1: it failed; 2: usage or settings; 3: the pipeline is not valid;
     6: the store cannot be used; 7: it is full; 130: paused by an interrupt.
