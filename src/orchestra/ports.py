@@ -13,7 +13,7 @@ from typing import Protocol
 
 from orchestra.graph.model import Graph, Node
 from orchestra.run.context import Context
-from orchestra.run.events import ContextValue, Event
+from orchestra.run.events import ContextValue, Event, ToolOutput
 from orchestra.run.outcome import Json, Outcome
 
 # --- the store (S1, S2) -----------------------------------------------------------------------
@@ -276,6 +276,9 @@ class Scope(Protocol):
 
     def record(self, event: Event) -> None:
         """Record an event of the handler's own; it is durable with the next batch, at the latest the node's end."""
+
+    def show(self, output: ToolOutput) -> None:
+        """Show whoever watches what is too much to be recorded piece by piece (engine.md 7)."""
 
     async def settle(self) -> None:
         """Make what is recorded durable now, before the handler acts on it (E4)."""

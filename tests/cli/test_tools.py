@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from calls import ORCHESTRA, call, environment
+from calls import ORCHESTRA, call, environment, on_terminal
 
 TREE = "(setsid sleep 70 &) ; setsid sleep 71 & sleep 72 & echo > ready; sleep 73; echo woken"
 
@@ -127,3 +127,29 @@ def test_a_variable_of_the_run_reaches_a_command_and_the_linter(tmp_path: Path) 
     done = call(tmp_path, "run", "p.dot", "who=x")
     assert done.returncode == 3
     assert "untrusted_shell" in done.stderr
+
+
+def test_the_output_of_a_command_is_shown_line_by_line_to_those_who_want_it(tmp_path: Path) -> None:
+    pipeline(tmp_path, "printf 'one\\ntwo\\033[2Jx\\n'; echo three >&2; exit 3")
+    plain = call(tmp_path, "run", "p.dot", "--plain").stdout
+    assert "| one" not in plain
+    verbose = call(tmp_path, "run", "p.dot", "--plain", "--verbose").stdout
+    assert "  | one\n" in verbose
+    assert "\x1b" not in verbose
+    lines = [json.loads(line) for line in call(tmp_path, "run", "p.dot", "--json-stream").stdout.splitlines()]
+    shown = [line for line in lines if line["event"] == "ToolOutput"]
+    assert {line["stream"] for line in shown} == {"stdout", "stderr"}
+    assert "turn" not in shown[0]
+
+
+def test_a_terminal_shows_the_last_words_of_the_command_at_work(tmp_path: Path) -> None:
+    pipeline(tmp_path, "echo compiling; sleep 0.6; echo linking; sleep 0.4")
+    shown = on_terminal(tmp_path, 80, "run", "p.dot")
+    assert "| compiling" in shown
+    assert "| linking" in shown
+
+
+def test_a_failure_of_many_lines_is_told_by_its_beginning_and_its_end(tmp_path: Path) -> None:
+    pipeline(tmp_path, "seq 5; echo '2 tests failed'; false")
+    line = next(line for line in call(tmp_path, "run", "p.dot", "--plain").stdout.splitlines() if "✗ work" in line)
+    assert line.endswith("exit code 1: … 2 tests failed")

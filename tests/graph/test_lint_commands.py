@@ -60,7 +60,18 @@ def test_a_value_that_stays_data_is_fine(command: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["last_response", "responses.plan", "human.gate.text", "parallel.results", "tools.a.output", "context.plan"],
+    [
+        "last_response",
+        "responses.plan",
+        "human.gate.text",
+        "parallel.results",
+        "tool.output",
+        "tools.a.output",
+        "context.plan",
+        "outcome",
+        "preferred_label",
+        "stack.child.status",
+    ],
 )
 def test_a_raw_value_that_an_llm_or_a_person_may_have_written_is_a_warning(name: str) -> None:
     diagnostics = found(written(f"echo {{{{ {name} | raw }}}}"))
@@ -86,6 +97,23 @@ def test_variables_of_the_run_are_values_when_they_are_known() -> None:
     assert not found(command)
     assert severities(found(command, variables={"branch"})) == [Severity.ERROR]
     assert not found(written("echo {{ branch | raw }}"), variables={"branch"})
+
+
+@pytest.mark.parametrize("more", ['t -> a -> t\na [prompt="x"]', "t -> a -> t\na [shape=hexagon]"])
+def test_a_variable_that_an_agent_or_a_person_may_have_overwritten_is_not_trusted(more: str) -> None:
+    raw = written("echo {{ branch | raw }}") + "\n" + more
+    diagnostics = found(raw, "untrusted_shell", variables={"branch"})
+    assert severities(diagnostics) == [Severity.WARNING]
+    assert "run.vars.branch" in diagnostics[0].fix
+    assert not found(raw.replace("branch |", "run.vars.branch |"), "untrusted_shell", variables={"branch"})
+    assert not found(raw.replace(" | raw", ""), "untrusted_shell", variables={"branch"})
+
+
+@pytest.mark.parametrize(
+    "name", "graph.goal run.id run.vars.branch internal.visits.t current_node last_stage".split()
+)
+def test_a_raw_value_that_only_the_author_or_the_engine_writes_is_fine(name: str) -> None:
+    assert not found(written(f"echo {{{{ {name} | raw }}}}") + '\nt -> a -> t\na [prompt="x"]', "untrusted_shell")
 
 
 def test_every_value_is_reported_at_its_own_place() -> None:

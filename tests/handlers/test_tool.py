@@ -13,7 +13,7 @@ from blake3 import blake3
 from shells import executed, node, nothing_runs, prepared, started, tool, tooled
 
 from orchestra.run.blobs import BlobRef
-from orchestra.run.events import PipelinePaused, StageFailed, StageRetrying, ToolExecuted, WarningRaised
+from orchestra.run.events import PipelinePaused, StageFailed, StageRetrying, ToolExecuted, ToolOutput, WarningRaised
 from support import CountingStore, Session
 
 
@@ -256,3 +256,35 @@ async def test_a_tool_cannot_see_what_its_environment_does_not_hold(tmp_path: Pa
     session = await tooled(node("env"), tmp_path)
     del os.environ["ORCHESTRA_TEST_LEAK"]
     assert "LEAK" not in str(session.state.context["tool.output"])
+
+
+# --- what is shown as it happens --------------------------------------------------------------------
+
+
+async def test_output_is_shown_as_it_comes_and_not_recorded_piece_by_piece(tmp_path: Path) -> None:
+    session = await prepared(node("echo one; echo two >&2; touch ready; sleep 0.5; printf three"), tmp_path)
+    walk = asyncio.create_task(session.walk())
+    await ready(tmp_path)
+    await asyncio.sleep(0.1)
+    early = [event for event in session.of(ToolOutput) if isinstance(event, ToolOutput)]
+    assert sorted((event.stream, event.text) for event in early) == [("stderr", "two\n"), ("stdout", "one\n")]
+    await walk
+    last = session.of(ToolOutput)[-1]
+    assert isinstance(last, ToolOutput)
+    assert (last.node, last.stream, last.text) == ("t", "stdout", "three")
+    turns = await session.store.turns(session.context_id, limit=100)
+    recorded = [event for event in session.events if not isinstance(event, ToolOutput)]
+    assert len(turns) == len(recorded)
+
+
+async def test_a_secret_is_not_shown_either(tmp_path: Path) -> None:
+    secret = "correct-horse-battery"
+    session = await tooled(
+        node(f"printf %s {secret[:9]}; sleep 0.2; echo {secret[9:]}"), tmp_path, secrets={"K": secret}
+    )
+    assert [e.text for e in session.of(ToolOutput) if isinstance(e, ToolOutput)] == ["[redacted:K]\n"]
+
+
+async def test_characters_that_come_in_pieces_are_shown_whole(tmp_path: Path) -> None:
+    session = await tooled(node("printf 'a\\303'; sleep 0.2; printf '\\251\\n\\377\\n'"), tmp_path)
+    assert "".join(e.text for e in session.of(ToolOutput) if isinstance(e, ToolOutput)) == "aé\n\ufffd\n"

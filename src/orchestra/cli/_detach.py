@@ -14,7 +14,7 @@ from orchestra.cli._stores import hint
 from orchestra.cli._terminal import say
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
-from orchestra.run.events import Recorded
+from orchestra.run.events import Live, Recorded
 
 
 def detached(shown: Shown, settings: Settings, run: Callable[[Leaving], int]) -> int:
@@ -78,7 +78,7 @@ class Leaving:
             os.kill(os.getpid(), signal.SIGTERM)
         os.close(self._writer)
 
-    def tell(self, recorded: Recorded) -> None:
+    def tell(self, told: Recorded | Live) -> None:
         """Nothing: it is recorded."""
 
     def note(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from orchestra.run.events import (
     ControlRequested,
     EdgeSelected,
     Event,
+    Live,
     PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
@@ -36,6 +38,7 @@ from orchestra.run.events import (
     StageStarted,
     SteeringTaken,
     ToolExecuted,
+    ToolOutput,
     ToolStarted,
     WarningRaised,
 )
@@ -67,7 +70,7 @@ class Ends:
     """What stands before the nodes of a child's session: the nodes that run it."""
     session: str = ""
 
-    def tell(self, recorded: Recorded) -> None:
+    def tell(self, recorded: Recorded | Live) -> None:
         """Take one event."""
         event = recorded.event
         self._belonging(recorded)
@@ -96,9 +99,9 @@ class Ends:
             case PipelineCompleted() | PipelineFailed() | PipelinePaused() | PipelineCanceled():
                 self.settle()
             case _:
-                pass
+                self.output(event)
 
-    def _belonging(self, recorded: Recorded) -> None:
+    def _belonging(self, recorded: Recorded | Live) -> None:
         """Note whose event follows, and what will stand before the nodes of a child."""
         event = recorded.event
         if recorded.meta.session != self.session:
@@ -109,6 +112,13 @@ class Ends:
             self.above[event.child_session] = f"{before}{event.node}/"
         elif isinstance(event, PipelineRestarted) and before:
             self.above[event.next_session] = before
+
+    def output(self, event: Event | ToolOutput) -> None:
+        """What a command writes, line by line, for those who want all of it."""
+        if self.verbose and isinstance(event, ToolOutput):
+            self.settle()
+            for line in event.text.splitlines():
+                self.write(paint(f"  | {one_line(line, 400)}", GREY, self.colour))
 
     def settle(self, edge: EdgeSelected | None = None) -> None:
         """Write the line of the node that ended, with the edge taken where there was a choice."""
@@ -140,13 +150,25 @@ def _ended(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbo
     if event.status not in ("success", "fail") or (event.handler == "conditional"):
         parts.append(event.status)
     if isinstance(event, StageFailed):
-        parts.append(event.failure_reason)
+        parts.append(in_brief(event.failure_reason))
     elif event.word:
         parts.append(event.word)
     text = ", ".join(part for part in parts if part)
     if edge is not None and (edge.candidates or not edge.edge or verbose):
         return f"{text} {_taken(edge, verbose)}".strip()
     return text
+
+
+def in_brief(reason: str) -> str:
+    """A reason of many lines, such as the end of what a command wrote, by its first words and its last line."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return reason
+    code = _EXIT.match(reason)
+    return f"{code.group() if code else lines[0]} … {lines[-1]}"
+
+
+_EXIT = re.compile(r".*?exit code \d+:")
 
 
 def _taken(edge: EdgeSelected, verbose: bool) -> str:
@@ -159,7 +181,7 @@ def _taken(edge: EdgeSelected, verbose: bool) -> str:
 
 def _retrying(event: StageRetrying) -> str:
     return (
-        f"attempt {event.attempt} of {event.of}: {event.failure_reason or event.status};"
+        f"attempt {event.attempt} of {event.of}: {in_brief(event.failure_reason) or event.status};"
         f" again in {lasted(event.delay_ms)}"
     )
 

@@ -19,12 +19,13 @@ from rich.text import Text
 
 from orchestra.cli._lines import Ends, headline
 from orchestra.cli._terminal import in_foreground, laid_out, lasted, mute, one_line, width, writable
-from orchestra.run.events import Recorded, StageRetrying, StageStarted
+from orchestra.run import events
+from orchestra.run.events import Recorded, StageRetrying, StageStarted, ToolOutput
 
 _FRAMES = "|/-\\"
 
 
-def _when(recorded: Recorded) -> float:
+def _when(recorded: Recorded | events.Live) -> float:
     """When it happened, by the monotonic clock: what is told may have happened long ago."""
     return time.monotonic() - max(0.0, time.time() - recorded.meta.at / 1000)
 
@@ -69,6 +70,7 @@ class Live:
         self._waiting: StageRetrying | None = None
         self._since = 0.0
         self._note = ""
+        self._said = ""
         self._keys: list[Any] | None = None
         self._console = Console(
             file=cast("TextIO", _Screen(self._out)), no_color=not colour, highlight=False, markup=False
@@ -85,12 +87,14 @@ class Live:
         self._quiet_keys()
         self._screen.start()
 
-    def tell(self, recorded: Recorded) -> None:
+    def tell(self, recorded: Recorded | events.Live) -> None:
         """Show an event."""
         self._ends.width = self._console.width
         event = recorded.event
+        if isinstance(event, ToolOutput):
+            self._said = next((line for line in reversed(event.text.splitlines()) if line.strip()), self._said)
         if isinstance(event, StageStarted):
-            self._working, self._waiting, self._since = event, None, _when(recorded)
+            self._working, self._waiting, self._since, self._said = event, None, _when(recorded), ""
         elif isinstance(event, StageRetrying):
             self._waiting, self._since = event, _when(recorded)
         self._ends.tell(recorded)
@@ -150,6 +154,8 @@ class Live:
         frame = _FRAMES[int(gone * 6) % len(_FRAMES)]
         words = f"{self._doing(gone)}  ({self._ends.ended} done)"
         lines = [line[:room] for line in laid_out(frame, one_line(self._working.node, 60), words, room)]
+        if self._said:
+            lines.append(f"  | {one_line(self._said, room)}"[:room])
         if self._note:
             lines.extend(textwrap.wrap(self._note, room)[:4])
         return Text("\n".join(writable(text, self._out) for text in lines), no_wrap=True, overflow="ellipsis")

@@ -9,8 +9,8 @@ from typing import Protocol
 from orchestra.cli._json import SCHEMA, say_json
 from orchestra.cli._lines import Ends, headline
 from orchestra.cli._terminal import Unread, Unwritable, complain, in_foreground, mute, say, width
-from orchestra.run.codec import plain
-from orchestra.run.events import Recorded
+from orchestra.run.codec import plain, plain_live
+from orchestra.run.events import Live, Recorded
 
 
 class View(Protocol):
@@ -19,8 +19,8 @@ class View(Protocol):
     def opened(self, session: str, title: str) -> None:
         """The session exists; nothing has been done yet."""
 
-    def tell(self, recorded: Recorded) -> None:
-        """An event is durable."""
+    def tell(self, told: Recorded | Live) -> None:
+        """An event is durable, or something is shown as it happens."""
 
     def note(self, text: str) -> None:
         """A word of ours in between."""
@@ -72,10 +72,10 @@ class Plain:
         if not self._quiet:
             tell_reader(headline(session, title, self._colour))
 
-    def tell(self, recorded: Recorded) -> None:
+    def tell(self, told: Recorded | Live) -> None:
         """A line where a node ended."""
         if not self._quiet:
-            self._ends.tell(recorded)
+            self._ends.tell(told)
 
     def note(self, text: str) -> None:
         """A line on standard error."""
@@ -99,11 +99,11 @@ class JsonLines:
     def opened(self, session: str, title: str) -> None:
         """Nothing: the first event has named the session."""
 
-    def tell(self, recorded: Recorded) -> None:
+    def tell(self, told: Recorded | Live) -> None:
         """A line."""
         if not self._stream:
             return
-        line = plain(recorded)
+        line = plain_live(told) if isinstance(told, Live) else plain(told)
         if self._first:
             line = {"schema": SCHEMA, **line}
             self._first = False

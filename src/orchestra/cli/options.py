@@ -34,7 +34,9 @@ JsonStream = Annotated[
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, also on a terminal.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and how it ended.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say why each edge was taken.")]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Say why each edge was taken, and show what commands write.")
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; orchestra attach watches it.")]
 Colour = Annotated[str, typer.Option("--color", metavar="WHEN", help="auto, always or never.", show_default=True)]
 Session = Annotated[

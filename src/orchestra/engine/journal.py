@@ -13,12 +13,13 @@ from typing import TypeAlias
 
 import msgspec
 from blake3 import blake3
+from msgspec.structs import replace
 
 from orchestra.ports import Clock, NewTurn, Store
 from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
 from orchestra.run.codec import blob_value, encode, externalize
 from orchestra.run.declare import BY_CLASS, changed
-from orchestra.run.events import CheckpointSaved, Event, Meta, Recorded
+from orchestra.run.events import CheckpointSaved, Event, Live, Meta, Recorded, ToolOutput
 from orchestra.run.outcome import Json
 from orchestra.run.redaction import redacted
 from orchestra.run.secrets import Redactor
@@ -33,8 +34,8 @@ WHOLE_EVERY = 64 * 1024
 WHOLE_FACTOR = 4
 """Nor below this many times the last whole checkpoint's size."""
 
-Listener: TypeAlias = Callable[[Recorded], None]
-"""Is told each event once it is durable."""
+Listener: TypeAlias = Callable[[Recorded | Live], None]
+"""Is told each event once it is durable, and what is only shown as it happens."""
 
 
 Guard: TypeAlias = Callable[[], Awaitable[None]]
@@ -107,6 +108,11 @@ class Journal:
         for recorded, turn in zip(kept, turns, strict=True):
             self._tell(Recorded(recorded.meta, recorded.event, turn.turn_id, turn.depth, turn.parent))
 
+    def show(self, output: ToolOutput) -> None:
+        """Tell the listeners what is not recorded, secrets removed (engine.md 7)."""
+        meta = Meta(session=self._session, epoch=self._epoch, sequence=0, at=self._clock.now_ms())
+        self._tell(Live(meta, replace(output, text=self.redactor.text(output.text))))
+
     async def keep(self, data: bytes) -> str:
         """Store bytes that no event carries, secrets removed (S18): their hash in hex."""
         return (await self._store.put_blob(self.redactor.data(data))).hex()
@@ -132,7 +138,7 @@ class Journal:
             return changed(event, state=state), ()
         return changed(event, state={WHOLE: refer(data, "", json=True)}), (data,)
 
-    def _tell(self, recorded: Recorded) -> None:
+    def _tell(self, recorded: Recorded | Live) -> None:
         for listener in tuple(self._listeners):
             try:
                 listener(recorded)

@@ -17,7 +17,7 @@ from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Child, Clock, Handler
 from orchestra.run.context import Context
-from orchestra.run.events import ContextValue, Event, WarningRaised
+from orchestra.run.events import ContextValue, Event, ToolOutput, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.secrets import Redactor
@@ -134,6 +134,10 @@ class Stage:
     def record(self, event: Event) -> None:
         """Record an event of the handler's own."""
         self.journal.record(event)
+
+    def show(self, output: ToolOutput) -> None:
+        """Show what is too much to be recorded piece by piece."""
+        self.journal.show(output)
 
     async def settle(self) -> None:
         """Make what is recorded durable now."""

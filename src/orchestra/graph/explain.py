@@ -291,7 +291,7 @@ ENTRIES: dict[str, Entry] = {
             "A command puts a value where the shell, or another program, would run it.",
             "Values are passed to a command as data, whatever they hold. That cannot be done inside `$( )`, back"
             " quotes, `eval`, `sh -c` and here-documents with a quoted delimiter (errors). `| raw` opts out, which"
-            " is a warning when an LLM or a person may have written the value.",
+            " is a warning when an LLM, a tool or a person may have written the value.",
             f'{_ENDS}\nsay [shape=parallelogram, tool_command="echo {{{{ last_response | raw }}}}"]\n'
             "start -> say -> exit",
             f'{_ENDS}\nsay [shape=parallelogram, tool_command="echo {{{{ last_response }}}}"]\n'

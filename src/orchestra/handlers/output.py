@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ SHOWN = PART // 4
 
 _SEARCHED = PART // 16
 """Bytes before the end of a part in which a good place to cut is looked for."""
+
+LINE = 8 * 1024
+"""Characters of an unfinished line after which it is shown all the same."""
 
 Keep = Callable[[bytes], Awaitable[str]]
 """Stores bytes, and gives the hash under which they are found."""
@@ -66,6 +70,24 @@ class Output:
         self._head = self._head or piece[:SHOWN]
         self._tail = (self._tail + piece[-SHOWN:])[-SHOWN:]
         self._parts.append(await self._keep(piece))
+
+
+class Shown:
+    """Hands on a stream as text, by whole lines where they are not too long: a watcher reads words, and a secret is
+    found in what is whole."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._pending = ""
+
+    def feed(self, data: bytes, *, final: bool = False) -> None:
+        """Take what came; ``final`` says that nothing more does."""
+        text = self._pending + self._decoder.decode(data, final)
+        end = len(text) if final or len(text) > LINE else max(text.rfind("\n"), text.rfind("\r")) + 1
+        self._pending = text[end:]
+        if end:
+            self._show(text[:end])
 
 
 def _cut(data: bytearray) -> int:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from orchestra.errors import ConfigError
@@ -17,11 +18,11 @@ from orchestra.graph.model import Graph, Node
 from orchestra.graph.shell import Expression
 from orchestra.graph.substitution import substituted, variables
 from orchestra.handlers import process, tree
-from orchestra.handlers.output import Output, Written
+from orchestra.handlers.output import Output, Shown, Written
 from orchestra.handlers.values import LONGEST, looked_up, parted, reading, wanted
 from orchestra.ports import Scope
 from orchestra.run.context import Context
-from orchestra.run.events import ToolExecuted, ToolStarted, WarningRaised
+from orchestra.run.events import ToolExecuted, ToolOutput, ToolStarted, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed
 
 QUIET = 600.0
@@ -125,13 +126,20 @@ class _Running:
     quiet: float
     since: int = 0
     streams: dict[str, Output] = field(default_factory=dict)
+    shown: dict[str, Shown] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.since = self.scope.now_ms()
-        self.streams = {name: Output(self.scope.keep) for name in ("stdout", "stderr")}
+        for name in ("stdout", "stderr"):
+            self.streams[name] = Output(self.scope.keep)
+            self.shown[name] = Shown(partial(self._show, name))
+
+    def _show(self, stream: str, text: str) -> None:
+        self.scope.show(ToolOutput(node=self.node, stream=stream, text=text))
 
     async def feed(self, name: str, data: bytes) -> None:
         """Take output as it comes."""
+        self.shown[name].feed(data)
         await self.streams[name].feed(data)
 
     async def silent(self) -> None:
@@ -143,6 +151,8 @@ class _Running:
 
     async def finish(self, ended: process.Ended | None) -> tuple[Written, Written]:
         """Record its end; None where it was interrupted."""
+        for shown in self.shown.values():
+            shown.feed(b"", final=True)
         output, stderr = await self.streams["stdout"].written(), await self.streams["stderr"].written()
         done = ended or process.Ended(code=128 + 15)
         self.scope.record(

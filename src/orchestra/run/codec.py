@@ -25,7 +25,7 @@ from orchestra.run.blobs import (
     utf8,
 )
 from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration, changed, values
-from orchestra.run.events import ContextValue, Event, Meta, Recorded, UnreadableEvent
+from orchestra.run.events import ContextValue, Event, Live, Meta, Recorded, UnreadableEvent
 
 ENVELOPE: tuple[tuple[int, str, str], ...] = (
     (1, "event", "string"),
@@ -229,6 +229,19 @@ def plain(recorded: Recorded) -> dict[str, Any]:
         if value != default:
             out[name] = _plain_value(value)
     return out
+
+
+def plain_live(live: Live) -> dict[str, Any]:
+    """What is shown and not recorded, in the same form: no turn holds it."""
+    event = live.event
+    return {
+        "event": type(event).__name__,
+        "session": live.meta.session,
+        "at": live.meta.at,
+        "node": event.node,
+        "stream": event.stream,
+        "text": event.text,
+    }
 
 
 def _plain_value(value: object) -> object:

@@ -476,3 +476,18 @@ class Recorded(Struct, frozen=True):
     turn_id: int = 0
     depth: int = 0
     parent: int = 0
+
+
+class ToolOutput(Struct, frozen=True, kw_only=True):
+    """What a command writes, as it comes: shown while it happens, never recorded (engine.md 7)."""
+
+    node: str
+    stream: str
+    text: str
+
+
+class Live(Struct, frozen=True):
+    """Something of a run that is not recorded, with the envelope of what is; its sequence is 0."""
+
+    meta: Meta
+    event: ToolOutput

@@ -29,14 +29,24 @@ def untrusted_shell(survey: Survey) -> Iterator[Diagnostic]:
 
 def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Diagnostic | None:
     name = f"{{{{ {expression.name} }}}}"
-    untrusted = expression.root not in _TRUSTED and expression.root not in survey.variables
+    variable = expression.root in survey.variables
+    untrusted = _overwritten(survey) if variable else expression.root not in _TRUSTED
     if expression.raw:
         if not untrusted:
             return None
+        if variable:
+            return warning(
+                "untrusted_shell",
+                f"{name} enters the command of {quoted(node.id)} as it is, and an agent or a person may have"
+                " overwritten the variable: whatever it says would be run",
+                span,
+                node=node.id,
+                fix=f"write {{{{ run.vars.{expression.name} | raw }}}}, which nobody overwrites; or drop `| raw`",
+            )
         return warning(
             "untrusted_shell",
-            f"{name} enters the command of {quoted(node.id)} as it is, and may have been written by an LLM"
-            " or a person: whatever it says would be run",
+            f"{name} enters the command of {quoted(node.id)} as it is, and may have been written by an LLM,"
+            " a tool or a person: whatever it says would be run",
             span,
             node=node.id,
             fix=f"drop `| raw`: {name} is then passed as data",
@@ -54,12 +64,20 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
         return warning(
             "untrusted_shell",
             f"{name} becomes part of what {expression.foreign} reads as code in the command of"
-            f" {quoted(node.id)}, and may have been written by an LLM or a person",
+            f" {quoted(node.id)}, and may have been written by an LLM, a tool or a person",
             span,
             node=node.id,
             fix="pass it as an argument or in an environment variable, and read it from there",
         )
     return None
+
+
+_SILENT = frozenset({"start", "exit", "conditional", "tool"})
+"""Handler types that write none of the plain keys of the context, which the run's variables are too."""
+
+
+def _overwritten(survey: Survey) -> bool:
+    return not _SILENT.issuperset(survey.types)
 
 
 _INSIDE = {
