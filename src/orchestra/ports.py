@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestra.graph.model import Graph, Node
+from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.events import ContextValue, Event, ToolOutput
 from orchestra.run.outcome import Json, Outcome
@@ -283,8 +284,8 @@ class Scope(Protocol):
     async def settle(self) -> None:
         """Make what is recorded durable now, before the handler acts on it (E4)."""
 
-    async def keep(self, data: bytes) -> str:
-        """Store bytes, secrets removed (S18): the hash under which the store has them."""
+    async def keep(self, data: bytes) -> BlobRef:
+        """Store bytes that are too many for an event, secrets removed (S18)."""
 
 
 class Handler(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from calls import ORCHESTRA, call, environment, on_terminal
+from calls import ORCHESTRA, call, environment, on_terminal, shell
 
 TREE = "(setsid sleep 70 &) ; setsid sleep 71 & sleep 72 & echo > ready; sleep 73; echo woken"
 
@@ -153,3 +153,19 @@ def test_a_failure_of_many_lines_is_told_by_its_beginning_and_its_end(tmp_path: 
     pipeline(tmp_path, "seq 5; echo '2 tests failed'; false")
     line = next(line for line in call(tmp_path, "run", "p.dot", "--plain").stdout.splitlines() if "✗ work" in line)
     assert line.endswith("exit code 1: … 2 tests failed")
+
+
+def test_a_text_is_written_whole_byte_for_byte(tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "data").write_bytes(data)
+    pipeline(tmp_path, "cat data; echo short >&2")
+    assert call(tmp_path, "run", "p.dot").returncode == 0
+    (depth,) = [event["depth"] for event in events(tmp_path) if event["event"] == "ToolExecuted"]
+    done = shell(
+        tmp_path, f"orchestra show last:{depth} --whole output > out; orchestra show last:{depth} --whole stderr"
+    )
+    assert (done.returncode, done.stdout) == (0, "short\n")
+    assert (tmp_path / "out").read_bytes() == data
+    refused = call(tmp_path, "show", f"last:{depth}", "--whole", "ouput")
+    assert refused.returncode == 2
+    assert "output, stderr" in refused.stderr

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import resource
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -189,8 +191,10 @@ async def test_silence_is_told_once_until_something_is_heard(tmp_path: Path) -> 
 # --- what it writes ---------------------------------------------------------------------------------
 
 
-async def whole(session: Session, parts: tuple[str, ...]) -> bytes:
-    return b"".join([await session.store.get_blob(bytes.fromhex(part)) for part in parts])
+async def whole(session: Session, parts: tuple[Mapping[str, Any], ...]) -> bytes:
+    found = [await session.store.get_blob(bytes.fromhex(part["hash"])) for part in parts]
+    assert [len(data) for data in found] == [part["size"] for part in parts]
+    return b"".join(found)
 
 
 async def test_output_that_is_no_text_is_whole_in_the_store(tmp_path: Path) -> None:

@@ -90,14 +90,15 @@ def say(text: str = "", *, stream: TextIO | None = None) -> None:
         out.flush()
 
 
-def deliver(text: str) -> None:
-    """Write a text in UTF-8, whatever the terminal's encoding: it is a file's content. Raises as ``say`` does."""
+def deliver(content: str | bytes) -> None:
+    """Write a file's content: as it is, text in UTF-8 whatever the terminal's encoding; to a terminal what is
+    harmless of it. Raises as ``say`` does."""
     if sys.stdout.isatty():
-        say(many_lines(text))
+        say(many_lines(content if isinstance(content, str) else content.decode("utf-8", "replace")))
         return
     with _translated():
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        sys.stdout.buffer.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
         sys.stdout.buffer.flush()
 
 

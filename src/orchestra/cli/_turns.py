@@ -12,33 +12,28 @@ from orchestra.cli._errors import STORE
 from orchestra.cli._json import SCHEMA, say_json
 from orchestra.cli._lines import described
 from orchestra.cli._stores import reading, settings_for
-from orchestra.cli._terminal import clock_time, complain, many_lines, one_line, room, say
+from orchestra.cli._terminal import clock_time, complain, deliver, many_lines, one_line, room, say
 from orchestra.engine.gaps import Gap, Legible, legible
 from orchestra.engine.sessions import backwards, event_of, find
 from orchestra.errors import ConfigError, Damaged, SessionNotFound
 from orchestra.graph.report import wrap
 from orchestra.ports import Store, Turn
-from orchestra.run.blobs import BlobRef
+from orchestra.run.blobs import BlobRef, from_map, utf8
 from orchestra.run.codec import blob_value, plain
 from orchestra.run.declare import BY_CLASS
-from orchestra.run.events import Recorded
+from orchestra.run.events import Event, Recorded
 
 # --- show ----------------------------------------------------------------------------------------
 
 
 def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
     """Print one turn: ``SESSION`` for the newest, ``SESSION:DEPTH`` for another."""
-    name, _, depth = place.partition(":")
-    if depth and not (depth.isascii() and depth.isdigit() and len(depth) < 19):
-        raise ConfigError(
-            f"{one_line(depth, 40)!r} is no depth",
-            fix="write SESSION:DEPTH with a number, as `orchestra log` shows it",
-        )
+    name, depth = _placed(place)
     settings = settings_for(store, config)
 
     async def look(opened: Store) -> tuple[Turn, dict[str, Any]]:
         row = await find(opened, name)
-        turn = await _turn(opened, row.context_id, int(depth) if depth else None, name)
+        turn = await _turn(opened, row.context_id, depth, name)
         return turn, await _whole(opened, turn)
 
     turn, data = asyncio.run(reading(settings, look, name, flag=store))
@@ -49,6 +44,46 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
     for key, value in data.items():
         _field(key, value)
     return 0
+
+
+def _placed(place: str) -> tuple[str, int | None]:
+    name, _, depth = place.partition(":")
+    if depth and not (depth.isascii() and depth.isdigit() and len(depth) < 19):
+        raise ConfigError(
+            f"{one_line(depth, 40)!r} is no depth",
+            fix="write SESSION:DEPTH with a number, as `orchestra log` shows it",
+        )
+    return name, int(depth) if depth else None
+
+
+def write_whole(place: str, field: str, *, store: str | None, config: Path | None) -> int:
+    """Write a field of a turn to standard output, byte for byte, however long it is."""
+    name, depth = _placed(place)
+    settings = settings_for(store, config)
+
+    async def look(opened: Store) -> None:
+        row = await find(opened, name)
+        found = event_of(await _turn(opened, row.context_id, depth, name))
+        if not isinstance(found, Recorded):
+            raise ConfigError(f"that turn cannot be read: {found.reason}")
+        for ref in _parts(found.event, field):
+            deliver(ref if isinstance(ref, bytes) else await opened.get_blob(bytes.fromhex(ref.hash)))
+
+    asyncio.run(reading(settings, look, name, flag=store))
+    return 0
+
+
+def _parts(event: Event, field: str) -> list[bytes | BlobRef]:
+    """The pieces of a field: what it holds itself, or the blobs that hold it."""
+    known = [one.name for one in BY_CLASS[type(event)].fields if one.type == "text"]
+    if field not in known:
+        raise ConfigError(
+            f"a {BY_CLASS[type(event)].event} has no text {field!r}",
+            fix=f"it has: {', '.join(known)}" if known else "name another turn",
+        )
+    parts = getattr(event, f"{field}_parts", ())
+    value = getattr(event, field)
+    return [from_map(part) for part in parts] or [value if isinstance(value, BlobRef) else utf8(value)]
 
 
 async def _turn(store: Store, context_id: int, depth: int | None, name: str) -> Turn:

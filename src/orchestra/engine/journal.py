@@ -113,9 +113,10 @@ class Journal:
         meta = Meta(session=self._session, epoch=self._epoch, sequence=0, at=self._clock.now_ms())
         self._tell(Live(meta, replace(output, text=self.redactor.text(output.text))))
 
-    async def keep(self, data: bytes) -> str:
-        """Store bytes that no event carries, secrets removed (S18): their hash in hex."""
-        return (await self._store.put_blob(self.redactor.data(data))).hex()
+    async def keep(self, data: bytes) -> BlobRef:
+        """Store bytes that are too many for an event, secrets removed (S18)."""
+        cleaned = self.redactor.data(data)
+        return BlobRef((await self._store.put_blob(cleaned)).hex(), len(cleaned), "")
 
     async def reserve(self) -> tuple[int, int]:
         """Two empty contexts for a session to come: its mailbox, and the session itself."""

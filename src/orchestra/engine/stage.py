@@ -16,6 +16,7 @@ from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreErr
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Child, Clock, Handler
+from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.events import ContextValue, Event, ToolOutput, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
@@ -143,8 +144,8 @@ class Stage:
         """Make what is recorded durable now."""
         await self.journal.flush()
 
-    async def keep(self, data: bytes) -> str:
-        """Store bytes, secrets removed: their hash in hex."""
+    async def keep(self, data: bytes) -> BlobRef:
+        """Store bytes, secrets removed."""
         return await self.journal.keep(data)
 
 

@@ -6,6 +6,8 @@ from codecs import getincrementaldecoder
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from orchestra.run.blobs import BlobRef
+
 PART = 1024 * 1024
 """Bytes of a part. Output up to this size is carried as a text; of more, its ends are."""
 
@@ -18,17 +20,17 @@ _SEARCHED = PART // 16
 LINE = 8 * 1024
 """Characters of an unfinished line after which it is shown all the same."""
 
-Keep = Callable[[bytes], Awaitable[str]]
-"""Stores bytes, and gives the hash under which they are found."""
+Keep = Callable[[bytes], Awaitable[BlobRef]]
+"""Stores bytes, and tells where."""
 
 
 class Written(NamedTuple):
-    """An output: as a text (long ones by their ends), its size in bytes, and the hashes of the parts that hold all
-    of it, in order, where the text does not."""
+    """An output: as a text (long ones by their ends), its size in bytes, and the parts that hold all of it, in
+    order, where the text does not."""
 
     text: str
     size: int
-    parts: tuple[str, ...]
+    parts: tuple[BlobRef, ...]
 
 
 class Output:
@@ -37,7 +39,7 @@ class Output:
     def __init__(self, keep: Keep) -> None:
         self._keep = keep
         self._pending = bytearray()
-        self._parts: list[str] = []
+        self._parts: list[BlobRef] = []
         self._head = b""
         self._tail = b""
         self._size = 0

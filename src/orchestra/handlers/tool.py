@@ -21,6 +21,7 @@ from orchestra.handlers import process, tree
 from orchestra.handlers.output import Output, Shown, Written
 from orchestra.handlers.values import LONGEST, looked_up, parted, reading, wanted
 from orchestra.ports import Scope
+from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.events import ToolExecuted, ToolOutput, ToolStarted, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed
@@ -164,8 +165,8 @@ class _Running:
                 stderr=stderr.text,
                 output_bytes=output.size,
                 stderr_bytes=stderr.size,
-                output_parts=output.parts,
-                stderr_parts=stderr.parts,
+                output_parts=_maps(output.parts),
+                stderr_parts=_maps(stderr.parts),
                 duration_ms=max(0, self.scope.now_ms() - self.since),
                 interrupted=ended is None,
                 left_behind=len(done.behind),
@@ -174,6 +175,10 @@ class _Running:
         for message in _remarks(self.node, done):
             self.scope.record(WarningRaised(message=message, rule="left_behind", node=self.node))
         return output, stderr
+
+
+def _maps(parts: tuple[BlobRef, ...]) -> tuple[dict[str, Json], ...]:
+    return tuple({"hash": part.hash, "size": part.size, "preview": part.preview} for part in parts)
 
 
 def _remarks(node: str, ended: process.Ended) -> list[str]:

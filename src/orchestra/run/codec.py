@@ -64,8 +64,9 @@ def _plan(declared: Declaration) -> _Plan:
     return _Plan(declared, fields, tuple(item for item in large if item[0] not in _NEVER_BY_REFERENCE))
 
 
-_NEVER_BY_REFERENCE = frozenset({"state", "changes", "candidates"})
-"""``state`` and ``changes`` are made of what went through here before; what ``candidates`` show is short."""
+_NEVER_BY_REFERENCE = frozenset({"state", "changes", "candidates", "output_parts", "stderr_parts"})
+"""``state`` and ``changes`` are made of what went through here before; what ``candidates`` show is short; parts are
+references already."""
 
 _PLANS: dict[type, _Plan] = {cls: _plan(declared) for cls, declared in BY_CLASS.items()}
 

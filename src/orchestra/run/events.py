@@ -352,8 +352,8 @@ class ToolStarted:
 class ToolExecuted:
     """The command has ended, and nothing that it started is running.
 
-    Output over 1 MiB, or that is no UTF-8 text, is whole in ``output_parts`` and ``stderr_parts``: the hashes of
-    blobs, in order. ``output`` and ``stderr`` then show its ends.
+    Output over 1 MiB, or that is no UTF-8 text, is whole in ``output_parts`` and ``stderr_parts``:
+    references to blobs, in order. ``output`` and ``stderr`` then show its ends.
     """
 
     node: str = tag(10, "string", "node id")
@@ -363,8 +363,8 @@ class ToolExecuted:
     stderr: Text = tag(17, "text", "what it wrote to standard error", default="")
     output_bytes: int = tag(18, "u64", "size of the output", default=0)
     stderr_bytes: int = tag(19, "u64", "size of what it wrote to standard error", default=0)
-    output_parts: tuple[str, ...] = tag(20, "array", "hashes of the blobs that hold the output", default=())
-    stderr_parts: tuple[str, ...] = tag(21, "array", "the same for standard error", default=())
+    output_parts: tuple[Mapping[str, Json], ...] = tag(20, "json", "the blobs that hold the output", default=())
+    stderr_parts: tuple[Mapping[str, Json], ...] = tag(21, "json", "the same for standard error", default=())
     duration_ms: int = tag(22, "u64", "in milliseconds", default=0)
     interrupted: bool = tag(23, "bool", "it was ended before it was done", default=False)
     left_behind: int = tag(24, "u32", "processes that were still running and were ended", default=0)
