@@ -29,6 +29,11 @@ def pipeline(folder: Path, command: str, more: str = "") -> Path:
 def begin(folder: Path) -> subprocess.Popen[str]:
     """A run whose command has started all of its tree when this returns."""
     pipeline(folder, TREE)
+    return running(folder, folder)
+
+
+def running(folder: Path, work: Path) -> subprocess.Popen[str]:
+    """A run of the pipeline in a folder, which has started all of its tree in another when this returns."""
     process = subprocess.Popen(
         [*ORCHESTRA, "run", "p.dot"],
         cwd=folder,
@@ -38,7 +43,7 @@ def begin(folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    eventually(lambda: (folder / "ready").exists())
+    eventually(lambda: (work / "ready").exists())
     return process
 
 
@@ -169,3 +174,20 @@ def test_a_text_is_written_whole_byte_for_byte(tmp_path: Path) -> None:
     refused = call(tmp_path, "show", f"last:{depth}", "--whole", "ouput")
     assert refused.returncode == 2
     assert "output, stderr" in refused.stderr
+
+
+def test_what_a_killed_runner_left_of_a_child_pipeline_is_ended_too(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    child.mkdir()
+    pipeline(child, f"test -f done || {{ {TREE}; }}")
+    (tmp_path / "p.dot").write_text(
+        "digraph p { start [shape=Mdiamond] exit [shape=Msquare]"
+        ' sub [type="pipeline", "stack.child_dotfile"="child/p.dot"] start -> sub -> exit }'
+    )
+    process = running(tmp_path, child)
+    process.kill()
+    process.communicate(timeout=20)
+    assert len(running_in(child)) >= 4
+    (child / "done").touch()
+    assert call(tmp_path, "resume", "last").returncode == 0
+    assert running_in(child) == []

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.resuming import AS_RECORDED, Changes, pipeline_of, resumed_of, script_of, secrets_of
 from orchestra.app.runs import NONE_MORE, check_variables, plan_of, runnable, this_process
@@ -76,7 +77,14 @@ async def replay(
     changes = replace(future.changes, interrupted="rerun")
     pipeline = await pipeline_of(state, store, secrets, changes)
     plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more)
-    wiring = Wiring(store=store, clock=clock, redactor=redactor, listeners=listeners, origin=this_process())
+    wiring = Wiring(
+        store=store,
+        clock=clock,
+        redactor=redactor,
+        listeners=listeners,
+        origin=this_process(),
+        sweep=end_orphans,
+    )
     runnable(pipeline, plan)
     _unowned((*future.variables, *future.values), plan.handlers)
     await store.publish_types(*bundle())

@@ -109,11 +109,12 @@ async def resume(
             redactor=redactor,
             listeners=listeners,
             origin=this_process(),
+            sweep=end_orphans,
         )
         if not done:
             runnable(pipeline, plan)
             await store.publish_types(*bundle())
-        orphans = await end_orphans(state)
+        swept = await wiring.sweep(state)
         if state.following is not None:
             before, opened = opened, await next_session(wiring, plan.graph, opened, state.following)
             await before.hold.release()
@@ -123,7 +124,7 @@ async def resume(
             resumed = resumed_of(pipeline, state, settings, changes)
             void = (await store.head(opened.mailbox)).turn_id  # pauses and cancels from before are void (S15)
             opened.journal.record(changed(resumed, void_until=void))
-            for warning in orphans:
+            for warning in swept:
                 opened.journal.record(warning)
     except BaseException:
         await opened.hold.release()

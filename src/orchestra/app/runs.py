@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from orchestra.agents.simulation import Scenario, Simulation
 from orchestra.app.children import texts
+from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import HANDLERS, loaded, offered, origin
 from orchestra.clock import SystemClock
@@ -138,7 +139,14 @@ async def start(
         secrets=settings.declared,
         dotfiles=plan.dotfiles,
     )
-    wiring = Wiring(store=store, clock=clock, redactor=redactor, listeners=listeners, origin=this_process())
+    wiring = Wiring(
+        store=store,
+        clock=clock,
+        redactor=redactor,
+        listeners=listeners,
+        origin=this_process(),
+        sweep=end_orphans,
+    )
     opened = await open_session(
         store=store, clock=clock, redactor=redactor, listeners=listeners, origin=wiring.origin, started=started
     )

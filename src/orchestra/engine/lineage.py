@@ -6,7 +6,7 @@ that one, or takes it up, and no second one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from orchestra.engine.journal import Listener
@@ -27,7 +27,7 @@ from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Store
 from orchestra.run.blobs import Text
 from orchestra.run.declare import changed
-from orchestra.run.events import ContextValue, PipelineResumed, PipelineStarted
+from orchestra.run.events import ContextValue, PipelineResumed, PipelineStarted, WarningRaised
 from orchestra.run.ledger import ledger_of
 from orchestra.run.resuming import cut_off, resumption
 from orchestra.run.secrets import Redactor
@@ -51,13 +51,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """What the sessions that a process runs have in common."""
+    """What the sessions that a process runs have in common.
+
+    ``sweep`` ends what a dead runner left running of a session that is taken up, and tells of it (E4).
+    """
 
     store: Store
     clock: Clock
     redactor: Redactor
     listeners: tuple[Listener, ...]
     origin: Origin
+    sweep: Callable[[RunState], Awaitable[tuple[WarningRaised, ...]]]
 
 
 async def begin(wiring: Wiring, place: Place, started: PipelineStarted) -> Opened:
@@ -181,7 +185,10 @@ async def taken_up(wiring: Wiring, plan: Plan, row: Row) -> Opened:
             await before.hold.release()
         elif state.result is None or state.result.status == "canceled":
             void = (await wiring.store.head(opened.mailbox)).turn_id
+            swept = await wiring.sweep(state)
             opened.journal.record(changed(_resumed(plan, state), void_until=void))
+            for warning in swept:
+                opened.journal.record(warning)
     except BaseException:
         await opened.hold.release()
         raise
