@@ -171,6 +171,7 @@ def test_a_text_is_written_whole_byte_for_byte(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "short\n")
     assert (tmp_path / "out").read_bytes() == data
+    assert len(call(tmp_path, "show", f"last:{depth}").stdout) < 200_000
     refused = call(tmp_path, "show", f"last:{depth}", "--whole", "ouput")
     assert refused.returncode == 2
     assert "output, stderr" in refused.stderr

@@ -42,8 +42,21 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
         return 0
     say(f"turn {turn.turn_id} at depth {turn.depth}, {turn.type_id} v{turn.type_version}")
     for key, value in data.items():
-        _field(key, value)
+        _field(key, _shortened(key, value, f"{name}:{turn.depth}") if key in _WRITTEN else value)
     return 0
+
+
+_WRITTEN = frozenset({"output", "stderr"})
+_LONGEST = 20_000
+"""Characters of what a command wrote that are shown; ``--whole`` and ``--json`` give all."""
+
+
+def _shortened(field: str, text: str, place: str) -> str:
+    left_out = len(text) - _LONGEST
+    if left_out <= 0:
+        return text
+    note = f"[… {left_out} characters left out; all of it: orchestra show {place} --whole {field} …]"
+    return f"{text[: _LONGEST // 2]}\n{note}\n{text[-_LONGEST // 2 :]}"
 
 
 def _placed(place: str) -> tuple[str, int | None]:
