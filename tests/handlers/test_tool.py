@@ -14,6 +14,7 @@ import pytest
 from blake3 import blake3
 from shells import executed, node, nothing_runs, prepared, started, tool, tooled
 
+from orchestra.errors import StoreUnreachable
 from orchestra.run.blobs import BlobRef
 from orchestra.run.events import PipelinePaused, StageFailed, StageRetrying, ToolExecuted, ToolOutput, WarningRaised
 from support import CountingStore, Session
@@ -241,6 +242,22 @@ async def test_output_of_a_hundred_megabytes_takes_bounded_memory(tmp_path: Path
     await session.walk()
     assert store.size == 100_000_001
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+class Lost(CountingStore):
+    """A store that takes no blobs."""
+
+    async def put_blob(self, data: bytes) -> bytes:
+        raise StoreUnreachable("no blob was taken", fix="none")
+
+
+async def test_a_store_that_fails_in_the_middle_stops_the_run_and_ends_the_command(
+    tmp_path: Path,
+) -> None:
+    session = await prepared(node("head -c 3000000 /dev/zero; sleep 70 & sleep 71"), tmp_path, store=Lost())
+    with pytest.raises(StoreUnreachable):
+        await asyncio.wait_for(session.walk(), 10)
+    assert nothing_runs(started(session).marker)
 
 
 async def test_a_secret_in_the_output_is_stored_nowhere(tmp_path: Path) -> None:
