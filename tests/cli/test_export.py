@@ -138,3 +138,25 @@ def test_a_damaged_file_is_refused_and_leaves_nothing(how: str, tmp_path: Path) 
     assert "file.orchestra" in done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads(call(tmp_path, "status", "--json", "--store", "other").stdout)["sessions"] == []
+
+
+PARENT = """digraph parent {
+    start [shape=Mdiamond]
+    exit [shape=Msquare]
+    c [type=pipeline, stack.child_dotfile="child.dot"]
+    start -> c -> exit
+}
+"""
+
+
+def test_children_come_along_with_their_parent(tmp_path: Path) -> None:
+    (tmp_path / "child.dot").write_text(LARGE.replace("large", "child"))
+    session = ran(tmp_path, "{}", PARENT)
+    listed = json.loads(call(tmp_path, "status", "--json").stdout)["sessions"]
+    assert len(listed) == 2
+    moved(tmp_path, session)
+    there = json.loads(call(tmp_path, "status", "--json", "--store", "other").stdout)["sessions"]
+    assert {row["session"] for row in listed} < {row["session"] for row in there}
+    phases = {row["session"]: row["phase"] for row in there}
+    assert [phases[row["session"]] for row in listed] == [row["phase"] for row in listed]
+    assert call(tmp_path, "resume", session, "--store", "other").returncode in (0, 1)

@@ -31,7 +31,7 @@ _unpack = msgspec.msgpack.Decoder(tuple[int, int, int, str, int, int, bytes]).de
 
 
 async def export_session(store: Store, name: str, file: Path) -> list[Row]:
-    """Write a session, with those that it restarted from or as, to a new file. Raises ``ConfigError``."""
+    """Write a session, with those that belong to it, to a new file. Raises ``ConfigError``."""
     taken = await take_out(store, name)
     part = file.with_name(f"{file.name}.part")
     try:
@@ -78,6 +78,7 @@ def _manifest(taken: list[Taken]) -> dict[str, Any]:
                 "title": one.row.title,
                 "context": one.row.context_id,
                 "mailbox": one.row.mailbox,
+                "parent": one.row.parent,
                 "why": one.row.why,
                 "turns": len(one.turns),
             }
@@ -106,6 +107,7 @@ def _taken(archive: zipfile.ZipFile, file: Path) -> list[Taken]:
             pipeline=str(one["pipeline"]),
             title=str(one["title"]),
             created_ms=0,
+            parent=int(one["parent"]),
             why=str(one["why"]),
         )
         found.append(Taken(row=row, turns=turns, mailbox=mailbox))

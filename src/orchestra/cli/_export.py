@@ -60,7 +60,8 @@ def import_from(file: Path, *, store: str | None, config: Path | None, as_json: 
         say_json({"file": str(file), "sessions": _as_json(rows)}, indent=2)
         return 0
     say(f"{_named(rows)} from {one_line(str(file), 1000)}")
-    say(f"  look: orchestra status{aim} {rows[-1].session} --detail")
+    newest = [row for row in rows if row.why != "child"][-1]
+    say(f"  look: orchestra status{aim} {newest.session} --detail")
     return 0
 
 

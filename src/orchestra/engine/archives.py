@@ -7,16 +7,15 @@ Payloads stay byte for byte, so their hashes do too. Ids of contexts and turns a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from orchestra.engine.lineage import row_of
 from orchestra.engine.sessions import (
     Origin,
+    Place,
     Row,
-    begun,
     event_of,
     find,
     history,
@@ -33,6 +32,9 @@ from orchestra.run.state import RunState
 
 _unpack = msgspec.msgpack.Decoder().decode
 
+COMING_ALONG = ("restart", "child")
+"""Why a session belongs to the one that it comes from; a fork is another story."""
+
 TURNS_AT_ONCE = 256
 """Turns that are put into a store as one batch."""
 
@@ -47,7 +49,8 @@ class Taken:
 
 
 async def take_out(store: Store, name: str) -> list[Taken]:
-    """A session with those that it restarted from or as (E14), oldest first. Raises ``SessionNotFound``."""
+    """A session with those that it restarted from or as (E14), and with their children; those that come from others
+    behind them. Raises ``SessionNotFound``."""
     found = []
     for row in await _linked(store, await find(store, name)):
         chain = tuple(await history(store, row.context_id))
@@ -60,11 +63,12 @@ async def _linked(store: Store, row: Row) -> list[Row]:
     while row.why == "restart" and row.parent in known:
         row = known[row.parent]
     found = [row]
-    while True:
-        following = (await load_state(store, found[-1].context_id)).following
-        if following is None or not await begun(store, following.mailbox):
-            return found
-        found.append(known.get(following.context_id) or row_of(following, row.pipeline))
+    for one in found:  # grows while it is read
+        found += sorted(
+            (other for other in known.values() if other.parent == one.context_id and other.why in COMING_ALONG),
+            key=lambda other: other.context_id,
+        )
+    return found
 
 
 async def blobs_of(store: Store, turns: Sequence[Turn]) -> AsyncIterator[bytes]:
@@ -118,34 +122,40 @@ async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Ori
             raise ConfigError(
                 f"session {one.row.session} is in this store already", fix="import it into another: --store DIR"
             )
-    places = [((await store.create()).context_id, (await store.create()).context_id) for _ in taken]
-    states = []
-    for number, one in enumerate(taken):
-        before = places[number - 1][1] if number else 0
-        following = places[number + 1] if number + 1 < len(taken) else (0, 0)
-        states.append(await _put_chain(store, one, places[number], before, following, clock))
-    for state, (mailbox, context) in zip(states, places, strict=True):
-        await store.append(mailbox, [mailbox_turn(state, context, origin, clock.now_ms())])
-    contexts = {context for _mailbox, context in places}
-    return [row for row in reversed(await rows(store)) if row.context_id in contexts]
+    places: dict[int, Place] = {}
+    for one in taken:
+        mailbox, context = (await store.create()).context_id, (await store.create()).context_id
+        places[one.row.context_id] = Place(session=one.row.session, context_id=context, mailbox=mailbox)
+    states = [await _put_chain(store, one, places, clock) for one in taken]
+    for one, state in zip(taken, states, strict=True):
+        place = places[one.row.context_id]
+        await store.append(place.mailbox, [mailbox_turn(state, place.context_id, origin, clock.now_ms())])
+    contexts = {place.context_id for place in places.values()}
+    return sorted((row for row in await rows(store) if row.context_id in contexts), key=lambda row: row.context_id)
 
 
-async def _put_chain(
-    store: Store, one: Taken, place: tuple[int, int], before: int, following: tuple[int, int], clock: Clock
-) -> RunState:
-    mailbox, context = place
+async def _put_chain(store: Store, one: Taken, places: Mapping[int, Place], clock: Clock) -> RunState:
+    """Put one chain in, and say behind it what the ids of contexts are here; its state then."""
+    place = places[one.row.context_id]
     turns = [
         NewTurn(type_id=turn.type_id, type_version=turn.type_version, payload=turn.payload) for turn in one.turns
     ]
     for start in range(0, len(turns), TURNS_AT_ONCE):
-        await store.append(context, turns[start : start + TURNS_AT_ONCE])
-    state = await load_state(store, context)
+        await store.append(place.context_id, turns[start : start + TURNS_AT_ONCE])
+    state = await load_state(store, place.context_id)
+    parent = places.get(one.row.parent)
+    following = places.get(state.following.context_id) if state.following is not None else None
     event = PipelineImported(
-        mailbox=mailbox,
-        parent_context=before,
-        next_context=following[1],
-        next_mailbox=following[0],
+        mailbox=place.mailbox,
+        parent_context=parent.context_id if parent is not None else 0,
+        next_context=following.context_id if following is not None else 0,
+        next_mailbox=following.mailbox if following is not None else 0,
+        children={
+            child.session: [here.context_id, here.mailbox]
+            for child in state.children.values()
+            if (here := places.get(child.context_id)) is not None
+        },
     )
     meta = Meta(session=one.row.session, epoch=state.epoch + 1, sequence=1, at=clock.now_ms())
-    await store.append(context, [turn_of(meta, event)])
-    return await load_state(store, context)
+    await store.append(place.context_id, [turn_of(meta, event)])
+    return await load_state(store, place.context_id)

@@ -167,6 +167,9 @@ class PipelineImported:
     parent_context: int = tag(25, "u64", "context id of the session that it comes from here, 0 without", default=0)
     next_context: int = tag(53, "u64", "context id of the next session here, 0 without", default=0)
     next_mailbox: int = tag(54, "u64", "context id of the next session's mailbox here", default=0)
+    children: Mapping[str, Json] = tag(
+        63, "json", "context and mailbox here of each child session, by its id", default={}
+    )
 
 
 @event("PipelineLifecycle")

@@ -461,11 +461,24 @@ def _imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str,
         "mailbox": event.mailbox,
         "parent_context": event.parent_context,
         "following": following if event.next_context else None,
+        "children": _children_here(state, event),
         "heard": 0,
         "steered": 0,
         "void_until": 0,
         "paused": state.paused,
     }
+
+
+def _children_here(state: RunState, event: PipelineImported) -> dict[str, ChildRecord]:
+    """The children with their ids here; one that did not come along belongs to the other store."""
+    found: dict[str, ChildRecord] = {}
+    for node, child in state.children.items():
+        match event.children.get(child.session):
+            case [int(context), int(mailbox)]:
+                found[node] = replace(child, context_id=context, mailbox=mailbox)
+            case _:
+                pass
+    return found
 
 
 def _unattended(state: RunState, meta: Meta) -> dict[str, Any]:
