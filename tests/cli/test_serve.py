@@ -136,6 +136,30 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_6(tmp_path: Path) -> No
         assert call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").returncode == 1
 
 
+def test_a_suggested_command_finds_a_server_whose_doors_only_a_file_names(tmp_path: Path) -> None:
+    named = tmp_path / "elsewhere" / "team.yaml"
+    named.parent.mkdir()
+    with serving(tmp_path / "served") as (place, _process):
+        named.write_text(on(place))
+        ran = call(tmp_path, "run", str(PLAN), "--config", str(named), ORCHESTRA_CXDB_PATH="")
+        suggested = ran.stdout.split("look: orchestra ")[1].split()
+        assert call(tmp_path, *suggested, ORCHESTRA_CXDB_PATH="").returncode == 0
+
+
+def test_a_server_whose_binary_protocol_is_elsewhere_is_not_called_absent(tmp_path: Path) -> None:
+    with serving(tmp_path / "served") as (place, _process), socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        free = f"127.0.0.1:{taken.getsockname()[1]}"
+        url = f"http://{place.http_host}:{place.http_port}"
+        (tmp_path / "orchestra.yaml").write_text(f"cxdb: {{url: '{url}', address: '{free}', patience: 100ms}}\n")
+        refused = call(tmp_path, "run", str(PLAN), ORCHESTRA_CXDB_PATH="")
+        assert refused.returncode == 6
+        error, fix = refused.stderr.splitlines()
+        assert free in error
+        assert "cxdb.address" in fix
+        assert "cxdb.address" in call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").stdout
+
+
 # --- a server that is lost in the middle of a run -----------------------------------------------------
 
 

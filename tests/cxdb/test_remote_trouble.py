@@ -139,8 +139,11 @@ async def test_a_token_lets_us_in() -> None:
         await session(store)
         assert len(await store.contexts()) == 2
         await store.close()
-        with pytest.raises(StoreError):
-            await RemoteStore(place, patience=0.2).create()
+        stranger = RemoteStore(place, patience=0.2)
+        with pytest.raises(StoreUnreachable) as told:
+            await stranger.create()
+        assert "ORCHESTRA_CXDB_TOKEN" in told.value.fix
+        await stranger.close()
 
 
 async def test_a_poisoned_registry_is_diagnosed_and_runs_stay_readable() -> None:

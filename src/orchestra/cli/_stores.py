@@ -73,14 +73,29 @@ def there(settings: Settings, wanted: str) -> None:
 
 
 def hint(settings: Settings, flag: str | None) -> str:
-    """What a suggested command needs to find the same store from the working directory."""
-    if flag is not None:
-        return f" --store {one_line(shlex.quote(flag), 1000)}"
+    """What a suggested command needs to find the same store from the working directory.
+
+    A server whose binary protocol is not where its address lets one look needs the file that says where it is.
+    """
+    place = flag if flag is not None else settings.place
+    ways: list[tuple[str | None, Path | None]] = [(place, None), (None, settings.file), (place, settings.file)]
+    if flag is None:
+        ways.insert(0, (None, None))
+    leading = (way for way in ways if _leads(way, settings))
+    store, config = next(leading, (place, None))
+    options = {"store": store, "config": str(config) if config is not None else None}
+    return "".join(f" --{name} {one_line(shlex.quote(text), 1000)}" for name, text in options.items() if text)
+
+
+def _leads(way: tuple[str | None, Path | None], settings: Settings) -> bool:
     try:
-        found = settings_for(None, None).place
+        found = settings_for(*way)
     except ConfigError:
-        found = ""
-    return "" if found == settings.place else f" --store {one_line(shlex.quote(settings.place), 1000)}"
+        return False
+    here, there = settings.server, found.server
+    if here is None or there is None:
+        return found.place == settings.place
+    return (str(here), here.address, here.token) == (str(there), there.address, there.token)
 
 
 _COMMANDS = re.compile(r"\borchestra (?:status|log|show|doctor|resume|replay|attach|pause|cancel|steer)\b")

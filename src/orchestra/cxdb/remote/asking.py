@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -43,8 +45,8 @@ class Place:
 class Patience:
     """How long one call goes on trying: each failure is waited out longer than the one before."""
 
-    def __init__(self, place: Place, seconds: float) -> None:
-        self._place = place
+    def __init__(self, seconds: float, trouble: Callable[[Lost], Awaitable[StoreUnreachable]]) -> None:
+        self._trouble = trouble
         self._seconds = seconds
         self._until: float | None = None
         self._wait = FIRST_WAIT
@@ -55,7 +57,7 @@ class Patience:
         if self._until is None:
             self._until = now + self._seconds
         if now + self._wait > self._until:
-            raise unreachable(self._place, str(lost)) from lost
+            raise await self._trouble(lost) from lost
         await asyncio.sleep(self._wait)
         self._wait = min(2 * self._wait, LONGEST_WAIT)
 
@@ -68,13 +70,31 @@ def unreachable(place: Place, reason: str) -> StoreUnreachable:
     )
 
 
+def half_open(place: Place, reason: str) -> StoreUnreachable:
+    """A server of which only the HTTP door was found (S3)."""
+    return StoreUnreachable(
+        f"the CXDB server at http://{place.http_host}:{place.http_port} is there, but its binary protocol does not"
+        f" answer at {place.host}:{place.port}: {reason}",
+        fix="name the binary protocol's address in orchestra.yaml, as cxdb.address: HOST:PORT",
+    )
+
+
+def refused_us(reason: str) -> StoreUnreachable:
+    """A server that wants a token, or another name for itself."""
+    return StoreUnreachable(
+        f"the CXDB server refuses us: {reason}",
+        fix="name its token in ORCHESTRA_CXDB_TOKEN or cxdb.token_file; a name of it that it does not know is told"
+        " to it with orchestra cxdb serve --host NAME",
+    )
+
+
 def refusal(code: int, text: str, what: str) -> OrchestraError:
     """The exception for a server's error."""
     match code:
         case 404:
             return SessionNotFound(f"no {what}")
         case 401 | 403:
-            return StoreUnreachable(f"the CXDB server refuses us: {text}", fix="name its token or its host")
+            return refused_us(text)
         case 500:
             return Damaged(f"the CXDB server cannot read {what}: {text}")
         case 503:
@@ -125,7 +145,25 @@ class Asking:
 
     def patient(self) -> Patience:
         """How long the next call goes on trying."""
-        return Patience(self.place, self.patience if self.reached else min(self.patience, FIRST_CONTACT))
+        return self._patient(self.trouble)
+
+    def _patient(self, trouble: Callable[[Lost], Awaitable[StoreUnreachable]]) -> Patience:
+        return Patience(self.patience if self.reached else min(self.patience, FIRST_CONTACT), trouble)
+
+    async def trouble(self, lost: Lost) -> StoreUnreachable:
+        """What is to be said where the binary protocol did not answer: no server, one that refuses us, or one
+        whose binary protocol is elsewhere."""
+        if not lost.connected:
+            with contextlib.suppress(Lost, TimeoutError):
+                async with asyncio.timeout(FIRST_CONTACT):
+                    reply = await self.web.request("GET", "/v1/contexts?limit=0")
+                if reply.status in (401, 403):
+                    return refused_us(f"HTTP {reply.status}")
+                return half_open(self.place, str(lost))
+        return unreachable(self.place, str(lost))
+
+    async def _shut(self, lost: Lost) -> StoreUnreachable:
+        return unreachable(self.place, str(lost))
 
     def lost(self) -> None:
         """A connection was lost: the others of the time are not to be trusted either."""
@@ -148,7 +186,7 @@ class Asking:
 
     async def http(self, method: str, target: str, body: bytes = b"") -> Reply:
         """The answer to an HTTP request that may be repeated."""
-        patience = self.patient()
+        patience = self._patient(self._shut)
         while True:
             try:
                 reply = await self.web.request(method, target, body)

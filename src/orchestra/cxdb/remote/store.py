@@ -27,9 +27,9 @@ from orchestra.cxdb.remote.answers import (
     unpublished,
 )
 from orchestra.cxdb.remote.appending import Pen
-from orchestra.cxdb.remote.asking import TAG, Asking, Place, refusal, unreachable
+from orchestra.cxdb.remote.asking import TAG, Asking, Place, refusal
 from orchestra.cxdb.remote.link import Lost
-from orchestra.errors import SessionNotFound, SessionTaken, StoreUnreachable
+from orchestra.errors import SessionNotFound, SessionTaken
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
 
 ALL = (1 << 32) - 1
@@ -253,7 +253,7 @@ class RemoteStore:
         try:
             await self._asking.pool.probe()
         except Lost as lost:
-            raise unreachable(self._asking.place, str(lost)) from lost
+            raise await self._asking.trouble(lost) from lost
         json_of(await self._asking.get("/v1/contexts?limit=1"), "list of contexts")
 
     async def knows_later_routes(self) -> bool:
@@ -275,7 +275,7 @@ class RemoteStore:
             if took > SLOW_SECONDS:
                 findings.append((f"the server took {took:.1f} s to answer", "use a server that is nearer"))
         except Lost as lost:
-            trouble: StoreUnreachable = unreachable(place, str(lost))
+            trouble = await self._asking.trouble(lost)
             findings.append((trouble.message, trouble.fix))
         return Health(kind="remote", place=str(place), findings=tuple(findings))
 
