@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestra.app.archives import export_session, import_sessions
+from orchestra.app.rundirs import write_run_directory
 from orchestra.app.stores import open_store
 from orchestra.cli._json import say_json
 from orchestra.cli._progress import progress
@@ -33,6 +34,21 @@ def export_to(session: str, to: Path | None, *, store: str | None, config: Path 
         return 0
     say(f"{_named(rows)} in {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
     say(f"  put it into a store: orchestra import {one_line(str(file), 1000)} --store DIR")
+    return 0
+
+
+def export_logs(session: str, folder: Path, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Write a session as a run directory; the exit code."""
+    settings = settings_for(store, config)
+
+    async def write(opened: Store) -> Row:
+        return await write_run_directory(opened, session, folder)
+
+    row = asyncio.run(reading(settings, write, session, flag=store))
+    if as_json:
+        say_json({"folder": str(folder), "sessions": _as_json([row])}, indent=2)
+        return 0
+    say(f"session {row.session} in {one_line(str(folder), 1000)}")
     return 0
 
 

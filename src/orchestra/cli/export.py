@@ -16,13 +16,23 @@ def export(
         Path | None,
         typer.Option("-o", "--to", metavar="FILE", help="The new file; else SESSION.orchestra in this folder."),
     ] = None,
+    logs: Annotated[
+        Path | None,
+        typer.Option(
+            "--logs", metavar="DIR", help="Write Attractor's run directory instead, a new folder for other tools."
+        ),
+    ] = None,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a session to one file, with everything that is recorded of it, for an archive or a bug report."""
-    from orchestra.cli._export import export_to
+    from orchestra.cli._export import export_logs, export_to
 
+    if logs is not None:
+        if to is not None:
+            raise typer.BadParameter("--to and --logs are two forms; name one")
+        raise typer.Exit(export_logs(session, logs, store=store, config=config, as_json=as_json))
     raise typer.Exit(export_to(session, to, store=store, config=config, as_json=as_json))
 
 
