@@ -299,6 +299,24 @@ def test_a_failing_diamond_takes_its_else_branch() -> None:
     assert went(decide(graph, Ended(node="judge", status="fail", passing=True))) == ("follow", 2, 5)
 
 
+@pytest.mark.parametrize(
+    ("edges", "word"),
+    [
+        ("n -> a", ""),
+        ("n -> a [weight=1] n -> b", "heaviest of them"),
+        ("n -> a n -> b", "first by name"),
+        ("n -> a [condition=x] n -> b [condition=x, weight=-1]", "heaviest of them"),
+    ],
+)
+def test_the_reason_says_why_one_of_several_was_taken(edges: str, word: str) -> None:
+    graph = graph_of(f"a b n start -> n a -> exit b -> exit {edges}")
+    decision = decide(graph, Ended(node="n", status="success"), {"x": 1})
+    assert isinstance(decision, Follow)
+    assert decision.edge.target == "a"
+    assert word in decision.reason
+    assert bool(word) == ("," in decision.reason)
+
+
 def test_the_record_of_a_decision_shows_each_edge_as_it_was_seen() -> None:
     graph = graph_of('n start -> n -> exit [condition="outcome=fail && k=1", weight=3] n -> start [max_visits=1]')
     seen = survey(graph, Ended(node="n", status="success"), {"k": 1}, {"n->start": 1})

@@ -119,9 +119,9 @@ def _decision(reason: Reason) -> str:
     why = one_line(reason.why, 600)
     if reason.gate:
         return f"→ {reason.target}  goal gate: {why}"
-    rule = f"rule {reason.rule}, {RULES.get(reason.rule, 'unknown')}: " if reason.rule is not None else ""
     if reason.target:
-        return f"→ {reason.target}  {rule}{why}"
+        return f"→ {reason.target}  rule {reason.rule}: {why}"
+    rule = f"rule {reason.rule}, {RULES.get(reason.rule, 'unknown')}: " if reason.rule is not None else ""
     return f"the run ended here  {rule}{why}" if why else "nothing is decided yet"
 
 

@@ -153,7 +153,9 @@ def route(graph: Graph, ended: Ended, candidates: Sequence[Candidate]) -> Decisi
         return _failure(graph, ended, plain)
     if plain:
         best = _best(plain)
-        return Follow(edge=best.edge, key=best.key, rule=5, reason="the edge without a condition")
+        return Follow(
+            edge=best.edge, key=best.key, rule=5, reason=f"the edge without a condition{_over(best, plain)}"
+        )
     if not candidates:
         return Fail(rule=6, reason=ended.failure_reason or f"{ended.node} failed")
     return Fail(rule=6, reason=_nothing_applies(ended, candidates))
@@ -161,6 +163,14 @@ def route(graph: Graph, ended: Ended, candidates: Sequence[Candidate]) -> Decisi
 
 def _best(candidates: Sequence[Candidate]) -> Candidate:
     return min(candidates, key=lambda c: (-c.edge.weight, c.edge.target))
+
+
+def _over(best: Candidate, rivals: Sequence[Candidate]) -> str:
+    """Why the best of several was taken; empty where it had no rival."""
+    if len(rivals) == 1:
+        return ""
+    level = [c for c in rivals if c.edge.weight == best.edge.weight]
+    return ", the heaviest of them" if len(level) == 1 else ", the first by name of the heaviest"
 
 
 def _chosen(ended: Ended, candidates: Sequence[Candidate]) -> Follow | Fail:
@@ -182,7 +192,9 @@ def _conditional(usable: Sequence[Candidate]) -> Follow | None:
     if not held:
         return None
     best = _best(held)
-    return Follow(edge=best.edge, key=best.key, rule=1, reason=f"{best.edge.condition.text} holds")
+    return Follow(
+        edge=best.edge, key=best.key, rule=1, reason=f"{best.edge.condition.text} holds{_over(best, held)}"
+    )
 
 
 def _labelled(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
