@@ -96,3 +96,36 @@ def test_a_script_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"nodes: {plan: {text: caf\xe9}}")
     with pytest.raises(ConfigError, match="UTF-8"):
         read_script(tmp_path / "latin.yaml")
+
+
+def command(text: str) -> Script:
+    return parse_script(Source("script.yaml", text), Cast(nodes=GRAPH.nodes, tools={"plan"})).script
+
+
+def test_a_tool_nodes_result_says_how_its_command_ends() -> None:
+    found = command("nodes: {plan: [{exit_code: 2, text: out, stderr: err}, {status: fail}]}")
+    assert found["plan"] == (Scripted(exit_code=2, text="out", stderr="err"), Scripted(status="fail"))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("nodes: {plan: {label: x}}", "exit_code"),
+        ("nodes: {plan: {status: retry}}", "success"),
+        ("nodes: {plan: {exit_code: 256}}", "255"),
+        ("nodes: {plan: {exit_code: true}}", "255"),
+        ("nodes: {plan: {status: fail, exit_code: 1}}", "same"),
+        ("nodes: {review: {exit_code: 1}}", "exit_code"),
+    ],
+)
+def test_what_only_an_agent_or_only_a_command_can_do_is_refused_of_the_other(text: str, word: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        command(text)
+    assert caught.value.span is not None
+    assert word in f"{caught.value.message} {caught.value.fix}"
+
+
+def test_a_recorded_script_may_say_of_any_node_what_either_kind_of_node_does() -> None:
+    cast = Cast(nodes=GRAPH.nodes, tools=None)
+    found = parse_script(Source("s", "nodes: {review: {exit_code: 1}, plan: {label: x}}"), cast).script
+    assert (found["review"][0].exit_code, found["plan"][0].label) == (1, "x")

@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from orchestra.errors import Terminal, Transient
-from orchestra.ports import AgentTask
+from orchestra.graph.model import Graph, Node
+from orchestra.ports import AgentTask, Handler, Scope
+from orchestra.run.commands import command_outcome
+from orchestra.run.context import Context
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words, read_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scripted:
     """One scripted result. ``delay`` and ``retry_after`` are in seconds; ``error`` is raised as an exception of its
-    ``failure_class`` would be; tokens and cost (in dollars) are counted as a model's."""
+    ``failure_class`` would be; tokens and cost (in dollars) are counted as a model's. For a tool
+    node ``text`` is the output; where it has no ``exit_code``, that is 0 or 1 as the status says."""
 
     status: str = "success"
     text: str | None = None
@@ -33,6 +39,8 @@ class Scripted:
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
+    exit_code: int | None = None
+    stderr: str = ""
 
 
 Script = Mapping[str, tuple[Scripted, ...]]
@@ -65,16 +73,47 @@ class Simulation:
         canned = f"[Simulated] Response for stage: {task.node.id}"
         if not results:
             return canned
-        result = results[min(task.scope.execution + task.before, len(results)) - 1]
-        if result.delay:
-            await task.scope.sleep(result.delay)
-        task.scope.spend(
-            tokens_in=result.tokens_in, tokens_out=result.tokens_out, cost_micros=round(result.cost * 1_000_000)
-        )
-        if result.error:
-            raise _raised(result)
+        result = await _played(results, task.scope, task.before)
         task.scope.response(canned if result.text is None else result.text)
         return _outcome(task, result)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedTools:
+    """Tool nodes as a script has them: those that it names end as it says, the others are run."""
+
+    script: Script
+    real: Handler
+
+    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
+        """What the end of the command would mean; nothing is run."""
+        results = self.script.get(node.id, ())
+        if not results:
+            return await self.real(node, context, graph, scope)
+        result = await _played(results, scope)
+        code = result.exit_code
+        if code is None:
+            code = 0 if result.status == Status.SUCCESS else 1
+        ended = command_outcome(node.id, code, result.text or "", result.stderr)
+        return replace(
+            ended,
+            notes=result.notes or "simulated: no command was run",
+            failure_reason=result.reason or ended.failure_reason,
+            failure_class=FailureClass(result.failure_class) if result.failure_class else ended.failure_class,
+        )
+
+
+async def _played(results: tuple[Scripted, ...], scope: Scope, before: int = 0) -> Scripted:
+    """The result of this execution, after its delay; raises what it raises."""
+    result = results[min(scope.execution + before, len(results)) - 1]
+    if result.delay:
+        await scope.sleep(result.delay)
+    scope.spend(
+        tokens_in=result.tokens_in, tokens_out=result.tokens_out, cost_micros=round(result.cost * 1_000_000)
+    )
+    if result.error:
+        raise _raised(result)
+    return result
 
 
 def _raised(result: Scripted) -> Exception:

@@ -224,7 +224,8 @@ async def script_of(
     if not text:
         return Scenario()
     before, _found = parse(Source(state.file, await _resolved(store, state.dot)))
-    cast = Cast(nodes={**(before.nodes if before else {}), **graph.nodes}, children=cast_of(pipeline).children)
+    nodes = {**(before.nodes if before else {}), **graph.nodes}
+    cast = Cast(nodes=nodes, tools=None, children=cast_of(pipeline).children)
     return parse_script(Source(SCRIPT_NAME, text), cast)
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from blake3 import blake3
 
-from orchestra.agents.simulation import Scenario, Simulation
+from orchestra.agents.simulation import Scenario, Script, SimulatedTools, Simulation
 from orchestra.app.children import texts
 from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
@@ -35,7 +35,7 @@ from orchestra.handlers.control import start as start_
 from orchestra.handlers.manager import Manager
 from orchestra.handlers.pipeline import pipeline as pipeline_
 from orchestra.handlers.tool import Tool
-from orchestra.ports import Clock, CodergenBackend, Handler, Store
+from orchestra.ports import Clock, Handler, Store
 from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS, reserved
 from orchestra.run.events import PipelineStarted, WarningRaised
 from orchestra.run.outcome import Json
@@ -49,14 +49,16 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 NONE_MORE: Mapping[str, Handler] = MappingProxyType({})
 
 
-def handlers(backend: CodergenBackend, file: str, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
+def handlers(script: Script, file: str, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
     """The built-in handlers, those that installed packages register, and ``more`` from Python (E2).
 
+    Agents answer from the ``script``, and the tool nodes that it names end as it says.
     ``file`` is where the pipeline came from; its folder is where commands run. A pipeline without one runs them in
     the working directory.
     """
     path = Path(file)
     folder = path.parent if path.is_absolute() else Path.cwd()
+    backend = Simulation(script)
     environment = {name: value for name, value in os.environ.items() if name not in PROVIDER_KEYS}
     by_type: dict[str, Handler] = {
         "start": start_,
@@ -65,7 +67,7 @@ def handlers(backend: CodergenBackend, file: str, more: Mapping[str, Handler] = 
         "pipeline": pipeline_,
         "stack.manager_loop": Manager(backend),
         "codergen": Codergen(backend),
-        "tool": Tool(folder=folder, environment=environment),
+        "tool": SimulatedTools(script, Tool(folder=folder, environment=environment)),
     }
     own_keys = {"tool": frozenset({"tool", "tools"}), "stack.manager_loop": frozenset({"stack"})}
     for point in offered()[HANDLERS]:
@@ -166,6 +168,7 @@ def cast_of(pipeline: Pipeline) -> Cast:
     return Cast(
         nodes=graph.nodes,
         unasked={node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT},
+        tools={node for node in graph.nodes if graph.type_of(node) == "tool"},
         children={node: cast_of(child) for node, child in pipeline.children.items()},
     )
 
@@ -175,7 +178,7 @@ def plan_of(pipeline: Pipeline, scenario: Scenario, more: Mapping[str, Handler] 
     text = pipeline.source.text
     return Plan(
         graph=pipeline.checked(),
-        handlers=handlers(Simulation(scenario.script), whereabouts(pipeline.source), more),
+        handlers=handlers(scenario.script, whereabouts(pipeline.source), more),
         dot=text,
         file=whereabouts(pipeline.source),
         graph_hash=text_hash(text),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from orchestra.agents.simulation import Scenario, Script, Scripted
 from orchestra.config.durations import seconds
@@ -16,6 +16,9 @@ from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, Source
 from orchestra.run.outcome import FailureClass, Status
 from orchestra.run.plain import plain_json
+
+_Known: TypeAlias = Mapping[str, Callable[[Any], Any]]
+"""The keys that a result may have, and how each is read."""
 
 
 def read_script(file: Path) -> Source:
@@ -31,10 +34,12 @@ def read_script(file: Path) -> Source:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cast:
     """Who may be scripted: a pipeline's nodes, those among them that are ``unasked`` because they have no agent,
-    and the children by node."""
+    the ``tools``, whose command's end is scripted (None: either kind of result may stand for any node), and the
+    children by node."""
 
     nodes: Collection[str]
     unasked: Collection[str] = ()
+    tools: Collection[str] | None = ()
     children: Mapping[str, Cast] = field(default_factory=dict)
 
 
@@ -47,6 +52,7 @@ def parse_script(source: Source, cast: Cast) -> Scenario:
           review:
             - {status: fail, text: "two problems", label: Reject, delay: 200ms}
             - {text: "looks good", updates: {score: 9}}
+          build: {exit_code: 2, stderr: "no rule to make target"}
         children:
           release:
             nodes:
@@ -93,8 +99,14 @@ def _script(document: Document, path: Keys, data: dict[str, Any], cast: Cast) ->
                 span=document.key_span(here),
                 fix="take it out, or script the node before it",
             )
-        script[node] = _results(document, here, results)
+        script[node] = _results(document, here, results, _keys(cast, node))
     return script
+
+
+def _keys(cast: Cast, node: str) -> _Known:
+    if cast.tools is None:
+        return _EITHER_KEYS
+    return _TOOL_KEYS if node in cast.tools else _AGENT_KEYS
 
 
 def _times(document: Document, path: Keys, scripts: Any, cast: Cast) -> tuple[Scenario, ...]:
@@ -118,26 +130,25 @@ def _near(node: str, known: Collection[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else ""
 
 
-def _results(document: Document, path: Keys, results: Any) -> tuple[Scripted, ...]:
+def _results(document: Document, path: Keys, results: Any, known: _Known) -> tuple[Scripted, ...]:
     if isinstance(results, dict):
-        return (_result(document, path, results),)
+        return (_result(document, path, results, known),)
     if not isinstance(results, list) or not results:
         raise ConfigError(
             "a list of results is wanted here", span=document.span(path), fix='write it as [{text: "…"}]'
         )
-    return tuple(_result(document, (*path, index), item) for index, item in enumerate(results))
+    return tuple(_result(document, (*path, index), item, known) for index, item in enumerate(results))
 
 
-def _result(document: Document, path: Keys, result: Any) -> Scripted:
+def _result(document: Document, path: Keys, result: Any, known: _Known) -> Scripted:
     if not isinstance(result, dict):
         raise ConfigError("a result is keys and values, such as {status: fail}", span=document.span(path))
     values: dict[str, Any] = {}
     for key, value in result.items():
         here = (*path, key)
-        read = _KEYS.get(key)
+        read = known.get(key)
         if read is None:
-            near = get_close_matches(key, list(_KEYS), n=1)
-            fix = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(_KEYS)}"
+            fix = _near(key, known) or f"known here: {', '.join(known)}"
             raise ConfigError(f"unknown key {key!r} in a result", span=document.key_span(here), fix=fix)
         try:
             values[key] = read(value)
@@ -146,6 +157,12 @@ def _result(document: Document, path: Keys, result: Any) -> Scripted:
     if values.get("error") and values.get("failure_class") == FailureClass.CANCELED:
         raise ConfigError(
             "an exception is transient or terminal, not canceled", span=document.span((*path, "failure_class"))
+        )
+    if "exit_code" in values and "status" in values:
+        raise ConfigError(
+            "status and exit_code say the same",
+            span=document.key_span((*path, "status")),
+            fix="leave one of them out",
         )
     return Scripted(**values)
 
@@ -203,7 +220,19 @@ def _class(value: Any) -> str:
     return str(value)
 
 
-_KEYS: Mapping[str, Callable[[Any], Any]] = {
+def _exit_code(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 256:
+        raise ValueError("an exit code is wanted: 0 for success, 1 to 255 for a failure")
+    return value
+
+
+def _end(value: Any) -> str:
+    if value not in ("success", "fail"):
+        raise ValueError("a command ends with success or fail")
+    return str(value)
+
+
+_AGENT_KEYS: _Known = {
     "status": _status,
     "text": _text,
     "label": _text,
@@ -219,3 +248,15 @@ _KEYS: Mapping[str, Callable[[Any], Any]] = {
     "tokens_out": _count,
     "cost": _cost,
 }
+_TOOL_KEYS: _Known = {
+    "status": _end,
+    "exit_code": _exit_code,
+    "text": _text,
+    "stderr": _text,
+    "notes": _text,
+    "reason": _text,
+    "failure_class": _class,
+    "delay": _delay,
+    "error": _text,
+}
+_EITHER_KEYS: _Known = {**_TOOL_KEYS, **_AGENT_KEYS}

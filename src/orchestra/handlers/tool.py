@@ -22,18 +22,13 @@ from orchestra.handlers.output import Output, Shown, Written
 from orchestra.handlers.values import LONGEST, looked_up, parted, reading, wanted
 from orchestra.ports import Scope
 from orchestra.run.blobs import BlobRef
+from orchestra.run.commands import command_outcome
 from orchestra.run.context import Context
 from orchestra.run.events import ToolExecuted, ToolOutput, ToolStarted, WarningRaised
-from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed
+from orchestra.run.outcome import FailureClass, Json, Outcome, failed
 
 QUIET = 600.0
 """Seconds without output after which a Warning says so."""
-
-NOT_RUN = (126, 127)
-"""Exit codes of a command that is no program, or that is not there."""
-
-LAST_LINES, LAST_CHARACTERS = 10, 2000
-"""How much of what it wrote to standard error a failure's reason shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,32 +84,7 @@ class Tool:
             await running.finish(None)
             raise
         output, stderr = await running.finish(ended)
-        return _outcome(node.id, ended.code, output.text, stderr.text)
-
-
-def _outcome(node: str, code: int, output: str, stderr: str) -> Outcome:
-    """What the command's end means. In the context its output ends like that of ``$( )``: without newlines."""
-    output, stderr = output.rstrip("\n"), stderr.rstrip("\n")
-    updates: dict[str, Json] = {
-        "tool.output": output,
-        f"tools.{node}.output": output,
-        f"tools.{node}.stderr": stderr,
-        f"tools.{node}.exit_code": code,
-    }
-    if code == 0:
-        return Outcome(status=Status.SUCCESS, context_updates=updates)
-    said = _last_lines(stderr) or _last_lines(output)
-    return Outcome(
-        status=Status.FAIL,
-        context_updates=updates,
-        failure_reason=f"exit code {code}" + (f": {said}" if said else ""),
-        failure_class=FailureClass.TERMINAL if code in NOT_RUN else None,
-    )
-
-
-def _last_lines(text: str) -> str:
-    lines = text[-LAST_CHARACTERS:].rstrip().splitlines()[-LAST_LINES:]
-    return "\n".join(lines)
+        return command_outcome(node.id, ended.code, output.text, stderr.text)
 
 
 @dataclass(slots=True)
