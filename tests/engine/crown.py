@@ -32,11 +32,11 @@ from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.forking import Wanted
 from orchestra.engine.lineage import newest_of_chain
 from orchestra.engine.sessions import Row, event_of, find, history, load_state, rows
-from orchestra.errors import SessionNotFound, Source
+from orchestra.errors import Diagnostic, SessionNotFound, Source
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.tool import Tool
-from orchestra.ports import Handler, Scope, Store
+from orchestra.ports import Handler, Scope, Store, Turn
 from orchestra.run.context import Context
 from orchestra.run.events import EdgeSelected, PipelineResumed, Recorded, StageCompleted, StageFailed, StageRetrying
 from orchestra.run.outcome import Outcome
@@ -58,11 +58,16 @@ class Case:
     name: str
     text: str
     script: str
+    child: str = ""
 
     def pipeline(self) -> Pipeline:
-        pipeline = compile_pipeline(Source(f"{self.name}.dot", self.text), variables={}, secrets={})
+        source = Source(f"{self.name}.dot", self.text)
+        pipeline = compile_pipeline(source, variables={}, secrets={}, reading=self._child)
         pipeline.checked()
         return pipeline
+
+    def _child(self, path: str) -> tuple[Source, tuple[Diagnostic, ...]]:
+        return Source(path, self.child), ()
 
     def source(self) -> Source:
         return Source(f"{self.name}.yaml", self.script)
@@ -105,6 +110,13 @@ WRITTEN = [
         test [shape=parallelogram, tool_command="echo no >&2; exit 3", max_retries=1, retry_policy=linear]
         start -> make -> test -> exit test -> mend [condition="outcome=fail"] mend -> exit""",
         "{mend: {text: mended}}",
+    ),
+    Case(
+        "children",
+        """digraph children { start [shape=Mdiamond] exit [shape=Msquare] a b
+        c [type=pipeline, stack.child_dotfile="child.dot", max_retries=1] start -> a -> c -> b -> exit }""",
+        "nodes: {}",
+        """digraph child { start [shape=Mdiamond] exit [shape=Msquare] x y start -> x -> y -> exit }""",
     ),
     _case(
         "restarting",
@@ -221,7 +233,7 @@ async def replays(case: Case, file: Path) -> AsyncIterator[tuple[int, Story, Sto
         pipeline, store=store, settings=settings, variables={}, simulation=case.source(), clock=clock, more=more
     )
     await run.walk()
-    (first,) = [row for row in await rows(store) if row.why != "restart"]
+    (first,) = [row for row in await rows(store) if not row.why]
     whole = await story_of(store, first, frozenset())
     for turn in (await history(store, first.context_id))[:-1]:
         fork, _pipeline = await replay(
@@ -343,11 +355,28 @@ async def story_of(store: Store, first: Row, seen: frozenset[Key]) -> Story:
                     path.append((event.source, event.target, event.rule, number))
                 case PipelineResumed(again=count) if count and stage is not None:
                     again[(stage.node, stage.visit, stage.attempt)] = count
+    for row in await rows(store):
+        if row.why == "child":
+            _counted(await history(store, row.context_id), done, again)
     state = await load_state(store, last.context_id)
     context = dict(state.context)
     result = (state.result.status, state.result.text, state.result.node) if state.result is not None else None
     counters = (state.edges, state.gates, {k: (n.visits, n.executions, n.status) for k, n in state.nodes.items()})
     return Story(result, context, path, counters, frozenset(done), seen, again)
+
+
+def _counted(turns: list[Turn], done: set[Key], again: Counter[Key]) -> None:
+    """The attempts of a child that ended, and those that were begun again."""
+    state = NEW
+    for turn in turns:
+        recorded = event_of(turn)
+        assert isinstance(recorded, Recorded)
+        event, stage = recorded.event, state.stage
+        state = evolve(state, recorded)
+        if isinstance(event, StageCompleted | StageFailed | StageRetrying):
+            done.add((event.node, event.visit, event.attempt))
+        elif isinstance(event, PipelineResumed) and event.again and stage is not None:
+            again[(stage.node, stage.visit, stage.attempt)] = event.again
 
 
 async def _chain(store: Store, row: Row) -> list[Row]:
