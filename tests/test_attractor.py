@@ -522,6 +522,22 @@ def test_a_pipeline_of_a_dozen_nodes_ends_well(tmp_path: Path) -> None:
     assert done.status == "success"
 
 
+def test_a_restart_edge_begins_again_with_a_fresh_context(tmp_path: Path) -> None:
+    body = f"{ENDS} a [prompt=x] b [prompt=x] start -> a -> b -> exit b -> a [condition=again, loop_restart=true]"
+    done = run(tmp_path, body, b=[{"updates": {"again": True}}, {}])
+    assert done.path == ["start", "a", "b", "a", "b", "exit"]
+    assert len({event["session"] for event in done.events}) == 2
+    assert "again" not in done.file("checkpoint.json")["context"]
+
+
+@pytest.mark.parametrize(("ways", "status"), [("a -> exit", "success"), ("a -> exit [condition=never]", "fail")])
+def test_a_manager_ends_as_the_child_that_it_supervises(ways: str, status: str, tmp_path: Path) -> None:
+    (tmp_path / "child.dot").write_text(f"digraph c {{ {ENDS} a [prompt=x] start -> {ways} }}")
+    done = run(tmp_path, f'{ENDS} m [shape=house, stack.child_dotfile="child.dot"] start -> m -> exit')
+    ends = [event for event in done.of("StageCompleted", "StageFailed") if event["node"] == "m"]
+    assert [event.get("status", "fail") for event in ends] == [status]
+
+
 # --- 11.13 the smoke test ---------------------------------------------------------------------------
 
 SMOKE = """digraph smoke {

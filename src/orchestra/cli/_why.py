@@ -57,7 +57,7 @@ def show_why(session: str, node: str, *, store: str | None, config: Path | None,
 
 def _never(session: str, events: list[Recorded], node: str) -> SessionNotFound:
     """The node was not entered: the nodes where it was passed over, else one whose name is like it."""
-    shown = one_line(node, 60)
+    shown = repr(one_line(node, 60))
     passed = leading_to(events, node)
     if passed:
         fix = "; ".join(f"orchestra log {session} --why {one_line(source, 60)}" for source in passed[:3])
