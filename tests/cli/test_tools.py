@@ -26,9 +26,9 @@ def pipeline(folder: Path, command: str, more: str = "") -> Path:
     return file
 
 
-def begin(folder: Path) -> subprocess.Popen[str]:
+def begin(folder: Path, command: str = TREE) -> subprocess.Popen[str]:
     """A run whose command has started all of its tree when this returns."""
-    pipeline(folder, TREE)
+    pipeline(folder, command)
     return running(folder, folder)
 
 
@@ -97,6 +97,18 @@ def test_an_interrupted_run_leaves_nothing_running(signals: list[signal.Signals]
     process.communicate(timeout=20)
     assert process.returncode == 130
     assert running_in(tmp_path) == []
+
+
+def test_a_third_interrupt_leaves_nothing_running_either(tmp_path: Path) -> None:
+    process = begin(tmp_path, "trap '' TERM; " + TREE)
+    assert process.stderr is not None
+    for _twice in range(2):
+        process.send_signal(signal.SIGINT)
+        assert "Ctrl-C again" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    eventually(lambda: running_in(tmp_path) == [])
 
 
 def test_a_cancelled_run_leaves_nothing_running(tmp_path: Path) -> None:

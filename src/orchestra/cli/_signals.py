@@ -11,6 +11,7 @@ from types import FrameType
 
 from orchestra.cli._errors import INTERRUPTED
 from orchestra.engine.control import Control
+from orchestra.handlers import tree
 
 _AT_ONCE = {signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal was closed"}
 
@@ -21,7 +22,7 @@ def heeded(control: Control, note: Callable[[str], None], leave: Callable[[], No
     interrupt. A signal that was ignored when the program was started (``nohup``) stays ignored.
 
     ``note`` says a word to the user; ``leave`` puts the terminal right without waiting for anything. The third
-    SIGINT works also while a handler blocks the loop.
+    SIGINT takes the commands at work along, and works also while a handler blocks the loop.
     """
     loop = asyncio.get_running_loop()
     count = 0
@@ -31,6 +32,7 @@ def heeded(control: Control, note: Callable[[str], None], leave: Callable[[], No
         count += 1
         if count > 2:
             leave()
+            tree.kill_own()
             os._exit(INTERRUPTED)
         control.wish("interrupt")
         loop.call_soon_threadsafe(_pause if count == 1 else _interrupt, control, note)

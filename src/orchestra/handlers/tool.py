@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -55,7 +54,7 @@ class Tool:
             return await self._run(node, call, scope)
 
     async def _run(self, node: Node, call: _Call, scope: Scope) -> Outcome:
-        marker = secrets.token_hex(12)
+        marker = tree.new_marker()
         shown: dict[str, Json] = dict(call.values)
         scope.record(
             ToolStarted(

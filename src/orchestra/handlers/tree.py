@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -31,6 +32,21 @@ class _Process(NamedTuple):
     parent: int
     session: int
     marked: bool
+
+
+def new_marker() -> str:
+    """A marker that no other tool has, of this process or of any other."""
+    return f"{_of_this_process()}{secrets.token_hex(8)}"
+
+
+def _of_this_process() -> str:
+    """How all markers of this process begin: its pid, and when it was started."""
+    try:
+        stat = _read("/proc/self/stat")
+        began = stat[stat.rindex(b")") + 2 :].split()[19].decode()
+    except (OSError, ValueError, IndexError):
+        began = "0"
+    return f"p{os.getpid()}t{began}-"
 
 
 def marked_environment(environment: dict[str, str], marker: str) -> dict[str, str]:
@@ -155,6 +171,11 @@ def kill(marker: str, leader: int = 0) -> None:
     with contextlib.suppress(OSError):
         for _again in range(3):
             send(members(marker, leader), signal.SIGKILL)
+
+
+def kill_own() -> None:
+    """End all that this process's tools started, at once: it is about to leave."""
+    kill(_of_this_process())
 
 
 async def gone(marker: str, leader: int, seconds: float) -> None:
