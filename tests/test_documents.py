@@ -43,13 +43,18 @@ SHELL = [
 ]
 
 
+EXPORTED = "last.orchestra"
+"""The file of a page that exports a session and then imports it; its commands are tested in any order."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the reader has it: the examples are there, and one run is in the store."""
+    """A folder as the reader has it: the examples are there, one run is in the store, and in a file."""
     made = tmp_path_factory.mktemp("reader")
     (made / "examples").symlink_to(ROOT / "examples")
     (made / "draft.dot").write_text((ROOT / "examples" / "hello.dot").read_text())
     orchestra(made, "run", "examples/hello.dot")
+    orchestra(made, "export", "last", "--to", EXPORTED)
     return made
 
 
@@ -73,6 +78,8 @@ def orchestra(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(("page", "command"), SHELL, ids=[f"{page}: {' '.join(c)}" for page, c in SHELL])
 def test_a_command_in_the_documents_works(page: str, command: list[str], folder: Path) -> None:
+    if command[1] == "export" and EXPORTED in command:
+        (folder / EXPORTED).unlink()
     done = orchestra(folder, *command[1:])
     assert done.returncode == 0, done.stdout + done.stderr
 
