@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from wire_client import Client, served
 from orchestra.cxdb import frames
 from orchestra.cxdb.fstree import DIRECTORY, FILE, SYMLINK, Entry, tree
 from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 
 pack = msgspec.msgpack.encode
@@ -136,6 +138,26 @@ async def test_a_bundle_may_not_change_what_is_there_and_leaves_nothing_when_it_
     assert await client.error("/v1/registry/types/u/versions/1") == (404, "type version")
 
 
+async def test_a_file_is_found_by_its_raw_name_and_as_a_browser_writes_it(client: Client) -> None:
+    sub = tree([Entry("ü.go", FILE, 0o644, 3, digest_of(b"goo"))])
+    names = {"a b.md": b"space", "50%.txt": b"half", "%41": b"raw", "A": b"letter", "a#b?c": b"marks"}
+    root = tree(
+        [Entry(name, FILE, 0o644, len(data), digest_of(data)) for name, data in names.items()]
+        + [Entry("my dir", DIRECTORY, 0o755, 0, digest_of(sub))]
+    )
+    for data in (b"goo", sub, root, *names.values()):
+        await client.store.put_blob(data)
+    await client.ask(frames.ATTACH_FS, frames.attach_fs(1, digest_of(root)))
+    asked = {"a%20b.md": b"space", "50%.txt": b"half", "50%25.txt": b"half", "%41": b"raw", "A": b"letter"}
+    for name, data in asked.items():
+        assert (await client.get(f"/v1/turns/1/fs/{name}")).body == data, name
+    assert (await client.get("/v1/turns/1/fs/a%23b%3Fc")).body == b"marks"
+    shown = await client.json("/v1/turns/1/fs/my%20dir/%C3%BC.go?format=json")
+    assert (shown["path"], shown["name"]) == ("my dir/ü.go", "ü.go")
+    assert (await client.json("/v1/turns/1/fs/my%20dir"))["entries"][0]["name"] == "ü.go"
+    assert (await client.error("/v1/turns/1/fs/no%20pe"))[0] == 404
+
+
 async def test_file_trees_are_listed_and_files_read(client: Client) -> None:
     sub = tree([Entry("in.go", FILE, 0o644, 3, digest_of(b"goo"))])
     root = tree(
@@ -243,3 +265,28 @@ async def test_metrics_have_cxdbs_members(client: Client) -> None:
     }  # fmt: skip
     assert found["objects"]["turns_total"] == 1
     assert found["perf"]["append_latency_ms"]["count"] == 1
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+async def test_metrics_count_each_content_of_the_file_trees_once(embedded: bool, tmp_path: Path) -> None:
+    sub = tree(
+        [Entry("again", FILE, 0o644, 3, digest_of(b"one")), Entry("two", FILE, 0o644, 5, digest_of(b"twoxx"))]
+    )
+    one = tree([Entry("one", FILE, 0o644, 3, digest_of(b"one")), Entry("sub", DIRECTORY, 0o755, 0, digest_of(sub))])
+    other = tree(
+        [Entry("sub", DIRECTORY, 0o755, 0, digest_of(sub)), Entry("s", SYMLINK, 0o777, 1, digest_of(b"x"))]
+    )
+    gone = tree([Entry("sub", DIRECTORY, 0o755, 0, digest_of(b"nowhere"))])
+    async with served(ServedEmbedded.serve(tmp_path) if embedded else None) as client:
+        await client.ask(frames.CREATE, frames.number(0))
+        for data in (sub, one, other, gone):
+            await client.store.put_blob(data)
+        sizes = []
+        for number, root in enumerate((one, other, one, gone), 1):
+            await client.append(1, b"\x80")
+            await client.ask(frames.ATTACH_FS, frames.attach_fs(number, digest_of(root)))
+            sizes.append((await client.json("/v1/metrics"))["filesystem"]["content_bytes"])
+        first = len(one) + len(sub) + 3 + 5
+        second = first + len(other) + 1
+        assert sizes == [first, second, second, second + len(gone)]
+        await client.store.close()

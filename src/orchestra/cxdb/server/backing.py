@@ -9,7 +9,19 @@ from typing import NamedTuple, Protocol
 
 from orchestra.cxdb.contexts import Standing
 from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.layout import HEAD_SIZE, HEADS, INDEX, INDEX_ENTRY, PATHS, ROOT_SIZE, ROOTS, read_head, strides
+from orchestra.cxdb.layout import (
+    HEAD_SIZE,
+    HEADS,
+    INDEX,
+    INDEX_ENTRY,
+    PATHS,
+    ROOT,
+    ROOT_SIZE,
+    ROOTS,
+    intact,
+    read_head,
+    strides,
+)
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.packing import digest_of
 from orchestra.ports import ContextRow, Head, NewTurn, Store, Turn
@@ -47,6 +59,9 @@ class Backing(Store, Protocol):
 
     async def fs_root(self, turn_id: int) -> bytes | None:
         """The file tree of a turn or of its nearest ancestor that has one, or None."""
+
+    def attached(self, since: int) -> tuple[list[bytes], int]:
+        """The file trees that were attached after a place, or more of them; and the place after them."""
 
     async def first_turn(self, turn_id: int) -> Turn:
         """The first turn of a turn's chain."""
@@ -119,6 +134,10 @@ class ServedMemory(MemoryStore):
             await self.attach_fs(added[number].turn_id, root)
         return added
 
+    def attached(self, since: int) -> tuple[list[bytes], int]:
+        """All file trees: they are few."""
+        return list(self._fs.values()), since
+
     async def first_turn(self, turn_id: int) -> Turn:
         """The first turn of a chain."""
         self._turn(turn_id)
@@ -188,6 +207,14 @@ class ServedEmbedded(EmbeddedStore):
             if batch.blobs or turns:
                 self._commit(batch)
             return tuple(batch.turns)
+
+    def attached(self, since: int) -> tuple[list[bytes], int]:
+        """The file trees that were attached: what was added to roots.idx."""
+        with self._reading():
+            directory = self._directory
+            end = directory.state.lengths[ROOTS]
+            records = [record for _, record in strides(directory.read_all(ROOTS, since, end), ROOT_SIZE)]
+            return [ROOT.unpack_from(record)[1] for record in records if intact(record)], end
 
     async def first_turn(self, turn_id: int) -> Turn:
         """The first turn of a chain."""

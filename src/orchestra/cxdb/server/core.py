@@ -13,6 +13,7 @@ from orchestra.cxdb.server.hub import Events, Session, Sessions
 from orchestra.cxdb.server.keys import Keys, Known
 from orchestra.cxdb.server.meters import Meters, now_ms
 from orchestra.cxdb.server.provenance import provenance_of
+from orchestra.cxdb.server.sizes import TreeSizes
 from orchestra.cxdb.server.types import Types
 from orchestra.errors import Damaged, SessionNotFound, StoreError, StoreFull
 from orchestra.ports import Head, NewTurn, Turn
@@ -41,6 +42,7 @@ class Core:
         self.meters = Meters()
         self.sessions = Sessions(now_ms)
         self.events = Events()
+        self.trees = TreeSizes(store)
         self.started_ms = now_ms()
         self._types = Types()
         self._types_of: int | None = None

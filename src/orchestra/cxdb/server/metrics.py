@@ -1,4 +1,4 @@
-"""What the server says of itself (cxdb.md 3.6): CXDB's members"""
+"""What the server says of itself (cxdb.md 3.6): CXDB's members."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from orchestra.cxdb.server.meters import now_ms
 IDLE_MS = 300_000
 
 
-def snapshot(core: Core) -> dict[str, object]:
-    """All of it."""
+def snapshot(core: Core, content_bytes: int) -> dict[str, object]:
+    """All of it; ``content_bytes`` is what the attached file trees hold."""
     counts = core.store.counts()
     types, bundles = core.types().counts()
     active = core.sessions.active()
@@ -51,7 +51,7 @@ def snapshot(core: Core) -> dict[str, object]:
         "filesystem": {
             "snapshots_total": counts.trees,
             "index_bytes": sizes.get("fs/roots.idx", 0),
-            "content_bytes": 0,
+            "content_bytes": content_bytes,
         },
         "perf": core.meters.shown(),
         "errors": {"total": sum(core.meters.errors.values()), "by_type": core.meters.errors},

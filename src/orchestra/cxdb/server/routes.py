@@ -224,7 +224,7 @@ async def _renderers(core: Core, _request: Request) -> Answer:
 
 
 async def _metrics(core: Core, _request: Request) -> Answer:
-    return json_answer(snapshot(core))
+    return json_answer(snapshot(core, await core.trees.total()))
 
 
 # --- events ----------------------------------------------------------------------------------------

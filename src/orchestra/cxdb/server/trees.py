@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from urllib.parse import unquote
 
 from orchestra.cxdb.frames import Malformed
 from orchestra.cxdb.fstree import DIRECTORY, KINDS, Entry, read_tree
@@ -62,7 +63,9 @@ async def file(core: Core, request: Request) -> Answer:
     parts = _parts(path)
     if not parts:
         raise Malformed(422, "empty file path")
-    entry = await _find(core, root, parts)
+    entry, meant = await _find_as_meant(core, root, parts)
+    if meant != parts:
+        path = "/".join(meant)
     if entry.kind == DIRECTORY:
         return await _listed(core, turn_id, root, path)
     content = await _blob(core, entry.digest)
@@ -100,6 +103,21 @@ async def _blob(core: Core, digest: bytes) -> bytes:
         return await core.store.get_blob(digest)
     except StoreError as error:
         raise refusal(error, "blob") from error
+
+
+async def _find_as_meant(core: Core, root: bytes, parts: list[str]) -> tuple[Entry, list[str]]:
+    """What a path's names lead to, and those names as they are in the tree.
+
+    They are taken raw, as CXDB takes them. A browser writes spaces and letters beyond ASCII as ``%`` and two
+    digits, so names that lead nowhere are taken for what they stand for.
+    """
+    try:
+        return await _find(core, root, parts), parts
+    except Malformed:
+        meant = [unquote(part) for part in parts]
+        if meant == parts:
+            raise
+        return await _find(core, root, meant), meant
 
 
 async def _find(core: Core, root: bytes, parts: list[str]) -> Entry:
