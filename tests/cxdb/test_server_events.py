@@ -102,6 +102,39 @@ async def test_what_another_process_does_is_told(tmp_path: Path) -> None:
     await served_store.close()
 
 
+async def told_when(told: AsyncIterator[Event], count: int) -> list[tuple[object, float]]:
+    clock = asyncio.get_running_loop().time
+    async with asyncio.timeout(10):
+        return [((await anext(told))[1]["context_id"], clock()) for _ in range(count)]
+
+
+async def test_the_news_of_another_context_comes_apart_so_that_a_page_sees_both(tmp_path: Path) -> None:
+    store = ServedEmbedded.open(tmp_path)
+    turn = NewTurn(type_id="t", type_version=1, payload=b"\x80")
+    first, second = await store.create(), await store.create()
+    async with served(store) as client, listening(client) as told:
+        await store.append(first.context_id, [turn] * 3)
+        await store.append(second.context_id, [turn])
+        found = await told_when(told, 4)
+        assert [context for context, _ in found] == ["1", "1", "1", "2"]
+        times = [when for _, when in found]
+        assert times[3] - times[2] > 0.03
+    await store.close()
+
+
+async def test_many_events_are_told_without_a_pause(tmp_path: Path) -> None:
+    store = ServedEmbedded.open(tmp_path)
+    turn = NewTurn(type_id="t", type_version=1, payload=b"\x80")
+    contexts = [(await store.create()).context_id for _ in range(2)]
+    async with served(store) as client, listening(client) as told:
+        for number in range(200):
+            await store.append(contexts[number % 2], [turn])
+        found = await told_when(told, 200)
+        assert [context for context, _ in found] == ["1", "2"] * 100
+        assert found[-1][1] - found[0][1] < 4
+    await store.close()
+
+
 async def test_many_readers_are_told_the_same() -> None:
     async with served() as client:
         await client.ask(frames.CREATE, frames.number(0))

@@ -11,6 +11,12 @@ from typing import NamedTuple
 QUEUE = 10_000
 """Events that wait for one reader; a reader that is further behind is let go."""
 
+APART = 0.05
+"""Seconds between the news of one context and that of another."""
+
+MANY = 20
+"""Waiting events that are told without a pause."""
+
 
 class Event(NamedTuple):
     """Something that happened."""
@@ -88,11 +94,17 @@ class Sessions:
 
 
 class Reader:
-    """One listener's queue."""
+    """One listener's queue.
+
+    CXDB's page looks only at the last event of those that reach it together: a session that it shows stays as it
+    was where the news of another context comes on the heels of its own, as the mailbox's does at the end of a run.
+    So the news of another context comes ``APART`` later, unless many wait.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[Event] = deque()
         self._told = asyncio.Event()
+        self._last: tuple[object, float] = (None, 0.0)
         self.behind = False
 
     def put(self, event: Event) -> None:
@@ -107,6 +119,7 @@ class Reader:
         """Events as they come; None after ``idle`` seconds without one; ends where the reader is behind."""
         while True:
             while self._waiting:
+                await self._apart(self._waiting[0].data.get("context_id"))
                 yield self._waiting.popleft()
             if self.behind:
                 return
@@ -116,6 +129,15 @@ class Reader:
                     await self._told.wait()
             except TimeoutError:
                 yield None
+
+    async def _apart(self, context_id: object) -> None:
+        """Wait where the next event would hide the one before it."""
+        clock = asyncio.get_running_loop().time
+        before, told = self._last
+        left = told + APART - clock()
+        if before not in (None, context_id) and left > 0 and len(self._waiting) <= MANY:
+            await asyncio.sleep(left)
+        self._last = (context_id, clock())
 
 
 class Events:
