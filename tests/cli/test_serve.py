@@ -19,22 +19,27 @@ from calls import PLAN, begin, call
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.remote.asking import Place
 from orchestra.cxdb.remote.store import RemoteStore
+from orchestra.cxdb.server.serve import Addresses
 from orchestra.ports import NewTurn
 
 TURN = NewTurn(type_id="t", type_version=1, payload=b"\x80")
 
 
-@contextmanager
-def serving(
-    folder: Path, bind: str = "127.0.0.1:0", http: str = "127.0.0.1:0"
-) -> Iterator[tuple[Place, subprocess.Popen[str]]]:
+def start_serving(folder: Path, bind: str, http: str, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "orchestra", "cxdb", "serve", "--path", str(folder)]
-    process = subprocess.Popen(
-        [*command, "--bind", bind, "--http", http],
+    return subprocess.Popen(
+        [*command, "--bind", bind, "--http", http, *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@contextmanager
+def serving(
+    folder: Path, bind: str = "127.0.0.1:0", http: str = "127.0.0.1:0", *more: str
+) -> Iterator[tuple[Place, subprocess.Popen[str]]]:
+    process = start_serving(folder, bind, http, *more)
     try:
         assert process.stdout is not None
         process.stdout.readline()
@@ -97,6 +102,55 @@ def test_other_machines_are_let_in_only_with_a_token(tmp_path: Path) -> None:
     code, _ = refused("--path", str(tmp_path / "store"), "--bind", "0.0.0.0:0", "--token-file", str(short))
     assert code == 2
     assert not (tmp_path / "store").exists()
+
+
+def test_the_address_that_cannot_be_listened_at_is_named_with_the_reason(tmp_path: Path) -> None:
+    store = ("--path", str(tmp_path / "store"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = f"127.0.0.1:{taken.getsockname()[1]}"
+        for places in (("--bind", busy, "--http", "127.0.0.1:0"), ("--bind", "127.0.0.1:0", "--http", busy)):
+            code, told = refused(*store, *places)
+            assert code == 6
+            assert f"{busy}: another program listens there" in told
+            assert "127.0.0.1:0" not in told
+    code, told = refused(*store, "--bind", "127.0.0.1:19009", "--http", "127.0.0.1:19009")
+    assert code == 2
+    assert "--http" in told
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef\n")
+    code, told = refused(*store, "--bind", "192.0.2.1:19009", "--token-file", str(token))
+    assert code == 6
+    assert "192.0.2.1:19009: this machine has no such address" in told
+
+
+def test_a_folder_that_holds_no_store_yet_is_said_to_be_new(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    for is_new in (True, False):
+        process = start_serving(folder, "127.0.0.1:0", "127.0.0.1:0")
+        assert process.stdout is not None
+        assert ("new" in process.stdout.readline().removeprefix(f"serving {folder}")) == is_new
+        process.kill()
+        process.communicate()
+
+
+def test_an_address_is_shown_as_it_is_written_in_a_url() -> None:
+    at = Addresses(host="::1", port=9009, http_host="127.0.0.1", http_port=9010)
+    assert (at.binary, at.http) == ("[::1]:9009", "http://127.0.0.1:9010")
+
+
+def test_a_run_without_the_token_is_told_where_to_put_it(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef\n")
+    with serving(tmp_path / "served", "127.0.0.1:0", "127.0.0.1:0", "--token-file", str(token)) as (place, _):
+        (tmp_path / "orchestra.yaml").write_text(
+            f"cxdb:\n  url: http://{place.http_host}:{place.http_port}\n  address: {place.host}:{place.port}\n"
+        )
+        done = call(tmp_path, "status", ORCHESTRA_CXDB_PATH="")
+        assert done.returncode == 6
+        assert "ORCHESTRA_CXDB_TOKEN" in done.stderr
+        with (tmp_path / "orchestra.yaml").open("a") as settings:
+            settings.write("  token_file: token\n")
+        assert call(tmp_path, "status", ORCHESTRA_CXDB_PATH="").returncode == 0
 
 
 def test_a_place_that_is_no_address_is_named(tmp_path: Path) -> None:

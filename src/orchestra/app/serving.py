@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from orchestra.cxdb.layout import LOG, PATHS
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
-from orchestra.errors import ConfigError, StoreError
+from orchestra.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,11 @@ class Served:
     token_file: Path | None
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the folder holds no store yet."""
+        return not (self.folder / PATHS[LOG]).exists()
 
 
 def address(text: str) -> tuple[str, int]:
@@ -52,7 +58,10 @@ def token_in(file: Path | None) -> str | None:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the token in {file}: {error}") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"cannot read the token in {file}: {why}", fix=f"openssl rand -hex 32 > {file}"
+        ) from error
     token = lines[0].strip() if lines else ""
     if len(token) < 16:
         raise ConfigError(f"the token in {file} has fewer than 16 characters", fix=f"openssl rand -hex 32 > {file}")
@@ -68,17 +77,16 @@ async def serve(what: Served, tell: Callable[[Addresses], None]) -> None:
                 f"{host} is reached from other machines, and anybody who reaches it can read and write",
                 fix="bind to 127.0.0.1, or name a token with --token-file",
             )
+    if bind == http_bind and bind[1]:
+        raise ConfigError(
+            f"{what.bind} is named for the binary protocol and for HTTP", fix="name another port with --http"
+        )
     guard = Guard(hosts=frozenset(what.hosts), origins=frozenset(what.origins), token=token)
     store = ServedEmbedded.serve(what.folder)
     try:
         async with serving(store, bind=bind, http_bind=http_bind, guard=guard) as addresses:
             tell(addresses)
             await _told_to_stop()
-    except OSError as error:
-        raise StoreError(
-            f"cannot listen at {what.bind} and {what.http}: {error.strerror or error}",
-            fix="stop what listens there, or name other addresses with --bind and --http",
-        ) from error
     finally:
         await store.close()
 

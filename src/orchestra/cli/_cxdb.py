@@ -28,8 +28,10 @@ def serve(
         raise ConfigError("the settings name no folder that could be served", fix="name one with --path DIR")
     what = Served(folder=folder, bind=bind, http=http, token_file=token_file, hosts=hosts, origins=origins)
 
+    new = ", a new store: nothing is in it" if what.is_new else ""
+
     def tell(at: Addresses) -> None:
-        say(f"serving {folder}")
-        say(f"binary {at.host}:{at.port}   http http://{at.http_host}:{at.http_port}   Ctrl-C stops")
+        say(f"serving {folder}{new}")
+        say(f"binary {at.binary}   http {at.http}   Ctrl-C stops")
 
     asyncio.run(serve_store(what, tell))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +16,7 @@ from orchestra.cxdb.frames import Malformed
 from orchestra.cxdb.server import binary, http, routes
 from orchestra.cxdb.server.backing import Backing
 from orchestra.cxdb.server.core import Core
+from orchestra.errors import StoreError
 
 CONNECTIONS = 512
 """Open connections of each door; further ones are closed at once."""
@@ -28,6 +32,21 @@ class Addresses:
     port: int
     http_host: str
     http_port: int
+
+    @property
+    def binary(self) -> str:
+        """The binary protocol's address, as it is written."""
+        return shown(self.host, self.port)
+
+    @property
+    def http(self) -> str:
+        """The HTTP address, as it is written."""
+        return f"http://{shown(self.http_host, self.http_port)}"
+
+
+def shown(host: str, port: int) -> str:
+    """An address as it is written."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(slots=True)
@@ -62,16 +81,39 @@ async def serving(
     http_bind: tuple[str, int] = ("127.0.0.1", 0),
     guard: http.Guard,
 ) -> AsyncIterator[Addresses]:
-    """Serve a store as long as the block lasts; port 0 is any free one. Raises ``OSError`` where one is taken."""
+    """Serve a store as long as the block lasts; port 0 is any free one. Raises ``StoreError`` if one is taken."""
     core = Core(store, token=guard.token)
     opened = [_Open(_binary(core)), _Open(_http(core, guard))]
     async with contextlib.AsyncExitStack() as stack:
         servers = []
         for each, (host, port) in zip(opened, (bind, http_bind), strict=True):
-            server = await asyncio.start_server(each.serve, host, port, limit=http.HEAD_LIMIT)
+            server = await _listen(each, host, port)
             stack.push_async_callback(_stop, server, each)
             servers.append(server.sockets[0].getsockname())
         yield Addresses(host=servers[0][0], port=servers[0][1], http_host=servers[1][0], http_port=servers[1][1])
+
+
+async def _listen(each: _Open, host: str, port: int) -> asyncio.Server:
+    try:
+        return await asyncio.start_server(each.serve, host, port, limit=http.HEAD_LIMIT)
+    except OSError as error:
+        why, fix = _why_not(error)
+        raise StoreError(f"cannot listen at {shown(host, port)}: {why}", fix=fix) from error
+
+
+def _why_not(error: OSError) -> tuple[str, str]:
+    """Why nobody can listen somewhere, and what helps."""
+    if isinstance(error, socket.gaierror):
+        return "no machine is known by that name", "name an address of this machine, such as 127.0.0.1"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another program listens there", "stop it, or name other addresses with --bind and --http"
+        case errno.EADDRNOTAVAIL:
+            return "this machine has no such address", "name one that it has, such as 127.0.0.1"
+        case errno.EACCES:
+            return "that port is not for every user", "name one from 1024 on with --bind and --http"
+        case number:
+            return os.strerror(number) if number else str(error), "name other addresses with --bind and --http"
 
 
 async def _stop(server: asyncio.Server, opened: _Open) -> None:
