@@ -158,6 +158,26 @@ async def test_a_file_is_found_by_its_raw_name_and_as_a_browser_writes_it(client
     assert (await client.error("/v1/turns/1/fs/no%20pe"))[0] == 404
 
 
+async def test_of_a_bundle_in_the_folder_that_does_not_fit_the_other_types_are_shown(client: Client) -> None:
+    def bundle(name: str, **types: dict[str, object]) -> bytes:
+        versions = {type_id: {"versions": {"1": {"fields": fields}}} for type_id, fields in types.items()}
+        body = {"registry_version": 1, "bundle_id": name, "types": versions, "enums": {"e": {"1": name}}}
+        return msgspec.json.encode(body)
+
+    old: dict[str, object] = {"1": {"name": "old", "type": "string"}}
+    new: dict[str, object] = {"1": {"name": "new", "type": "string"}}
+    labelled: dict[str, object] = {"1": {"name": "what", "type": "u32", "enum": "e"}}
+    await client.store.publish_types("a", bundle("a", t=old))
+    await client.store.publish_types("b", bundle("b", t=new, beside=new, other=labelled))
+    await client.store.publish_types("c", b"no bundle")
+    await client.append(1, pack({1: "x"}), type_id="beside")
+    await client.append(1, pack({1: "y"}), type_id="t")
+    shown = await client.json("/v1/contexts/1/turns?limit=2")
+    assert [turn["data"] for turn in shown["turns"]] == [{"new": "x"}, {"old": "y"}]
+    assert await client.error("/v1/registry/types/other/versions/1") == (404, "type version")
+    assert (await client.send_http("PUT", "/v1/registry/bundles/b", bundle("b", t=new)))[0] == 422
+
+
 async def test_file_trees_are_listed_and_files_read(client: Client) -> None:
     sub = tree([Entry("in.go", FILE, 0o644, 3, digest_of(b"goo"))])
     root = tree(

@@ -135,7 +135,10 @@ class Core:
     # --- types -----------------------------------------------------------------------------------------
 
     def types(self) -> Types:
-        """What is in the registry now, other processes' bundles included; bundles that do not fit are left out."""
+        """What is in the registry now, other processes' bundles included; of one that does not fit, what does.
+
+        One type that two programs describe differently so costs no page the types beside it.
+        """
         changed = self.store.bundles_changed()
         if changed != self._types_of:
             found = Types()
@@ -143,7 +146,7 @@ class Core:
                 try:
                     found = found.put(raw)[1] or found
                 except Malformed:
-                    continue
+                    found = found.with_what_fits(raw)
             self._types, self._types_of = found, changed
         return self._types
 

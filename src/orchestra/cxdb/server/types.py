@@ -123,15 +123,31 @@ class Types:
             raise Malformed(422, "bundle_id already exists with different content")
         if bundle.registry_version == 0:
             raise Malformed(422, "registry_version must be > 0")
-        after = Types(
-            {**self.bundles, bundle.bundle_id: raw},
-            bundle.bundle_id,
-            {type_id: dict(versions) for type_id, versions in self._types.items()},
-            dict(self._signatures),
-            dict(self._enums),
-        )
+        after = self._copy({**self.bundles, bundle.bundle_id: raw}, bundle.bundle_id)
         after._merge(bundle)
         return bundle.bundle_id, after
+
+    def with_what_fits(self, raw: bytes) -> Types:
+        """What is known with those types of a bundle that agree with the others; the bundle is not taken in."""
+        try:
+            bundle = _read(raw)
+        except Malformed:
+            return self
+        after = self
+        for type_id, described in bundle.types.items():
+            used = {each.enum for version in described.versions.values() for each in version.fields.values()}
+            enums = {enum: labels for enum, labels in bundle.enums.items() if enum in used}
+            trial = after._copy(after.bundles, after.newest)
+            try:
+                trial._merge(_Bundle(bundle.registry_version, bundle.bundle_id, {type_id: described}, enums))
+            except Malformed:
+                continue
+            after = trial
+        return after
+
+    def _copy(self, bundles: dict[str, bytes], newest: str | None) -> Types:
+        types = {type_id: dict(versions) for type_id, versions in self._types.items()}
+        return Types(bundles, newest, types, dict(self._signatures), dict(self._enums))
 
     def _merge(self, bundle: _Bundle) -> None:
         for enum, labels in bundle.enums.items():
