@@ -17,7 +17,7 @@ from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import event_of, history, load_state, rows
 from orchestra.errors import ConfigError, Severity, Source, StoreError
-from orchestra.ports import Clock, Store
+from orchestra.ports import Clock, Head, Store, Turn
 from orchestra.run.events import ChildEnded, ChildStarted, Event, Recorded, StageStarted
 from orchestra.run.state import RunState
 from support import CountingStore, FixedClock
@@ -316,3 +316,47 @@ async def test_a_script_for_what_is_not_there_is_refused(tmp_path: Path, script:
     with pytest.raises(ConfigError):
         await begun(compiled(tmp_path), store, script)
     assert await rows(store) == []
+
+
+async def test_from_every_prefix_of_the_parents_record_its_child_is_found_again(tmp_path: Path) -> None:
+    """A batch that was cut between the child's end and the node's runs no second child, and counts none twice."""
+    store = MemoryStore()
+    await (await begun(compiled(tmp_path), store)).walk()
+    below, above = await rows(store)
+    turns = await history(store, above.context_id)
+    named = next(
+        n
+        for n, t in enumerate(turns)
+        if isinstance(e := event_of(t), Recorded) and isinstance(e.event, ChildStarted)
+    )
+    ended = next(
+        n for n, t in enumerate(turns) if isinstance(e := event_of(t), Recorded) and isinstance(e.event, ChildEnded)
+    )
+    for cut in range(named, ended + 1):
+        fork = await store.fork(turns[cut].turn_id)
+        moved = Moved(store, above.context_id, fork.context_id)
+        again, _pipeline = await resume(above.session, store=moved, settings=SETTINGS, clock=Later())
+        result = await again.walk()
+        assert result is not None, cut
+        assert result.good, cut
+        assert again.state.spent.cost_micros == 1_250_000, cut
+        assert again.state.children["check"].session == below.session, cut
+
+
+class Moved(CountingStore):
+    """A store in which a session's context ends earlier than it does: another context stands for it."""
+
+    def __init__(self, inner: MemoryStore, instead_of: int, context_id: int) -> None:
+        super().__init__(inner)
+        self._at = {instead_of: context_id}
+
+    async def append(  # type: ignore[no-untyped-def]
+        self, context_id: int, turns, *, blobs=()
+    ):
+        return await super().append(self._at.get(context_id, context_id), turns, blobs=blobs)
+
+    async def head(self, context_id: int) -> Head:
+        return await super().head(self._at.get(context_id, context_id))
+
+    async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
+        return await super().turns(self._at.get(context_id, context_id), before=before, limit=limit)

@@ -69,6 +69,8 @@ class Ends:
     above: dict[str, str] = field(default_factory=dict)
     """What stands before the nodes of a child's session: the nodes that run it."""
     session: str = ""
+    working: str = ""
+    """The node that the session of the last event is at."""
 
     def tell(self, recorded: Recorded | Live) -> None:
         """Take one event."""
@@ -103,14 +105,18 @@ class Ends:
 
     def _belonging(self, recorded: Recorded | Live) -> None:
         """Note whose event follows, and what will stand before the nodes of a child."""
-        event = recorded.event
-        if recorded.meta.session != self.session:
+        event, session = recorded.event, recorded.meta.session
+        if session != self.session:
             self.settle()
-            self.session = recorded.meta.session
-        before = self.above.get(self.session, "")
-        if isinstance(event, ChildStarted):
+            parent, self.session = self.session, session
+            if session not in self.above:  # a child that is taken up was named before this began
+                self.above[session] = f"{self.above[parent]}{self.working}/" if parent else ""
+        before = self.above[session]
+        if isinstance(event, StageStarted | PipelineResumed):
+            self.working = event.node
+        elif isinstance(event, ChildStarted):
             self.above[event.child_session] = f"{before}{event.node}/"
-        elif isinstance(event, PipelineRestarted) and before:
+        elif isinstance(event, PipelineRestarted):
             self.above[event.next_session] = before
 
     def output(self, event: Event | ToolOutput) -> None:

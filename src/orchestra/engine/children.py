@@ -172,6 +172,9 @@ class Raised:
     def record_end(self) -> None:
         """Record how it ended and what it spent, unless it only stopped because its parent does."""
         seen, spent = self.seen(), self.state.spent
+        known = self._stage.journal.state.children.get(self._stage.step.node)
+        if known is not None and known.status:
+            return
         if not seen.ended or (seen.status == "canceled" and self._stage.control.pausing):
             return
         self._stage.journal.record(
@@ -263,7 +266,7 @@ async def _named(stage: Stage, plan: Plan) -> Place:
     """Where the child of this attempt is to be: as recorded where the attempt is begun again, else a new place."""
     journal, step = stage.journal, stage.step
     known = journal.state.children.get(step.node)
-    if known is not None and (known.visit, known.attempt, known.status) == (step.visit, step.attempt, ""):
+    if known is not None and (known.visit, known.attempt) == (step.visit, step.attempt):
         return Place(session=known.session, context_id=known.context_id, mailbox=known.mailbox)
     mailbox, context = await journal.reserve()
     place = Place(session=stage.clock.display_id(), context_id=context, mailbox=mailbox)
@@ -282,6 +285,10 @@ async def _named(stage: Stage, plan: Plan) -> Place:
     return place
 
 
+_OVER = ("success", "fail")
+"""Ends of a child behind which it is never taken up; a canceled one may have stopped with its parent."""
+
+
 async def _opened(stage: Stage, wiring: Wiring, plan: Plan, place: Place) -> Opened | None:
     """The child ready to walk, begun or taken up; None where it has ended, or somebody else runs it."""
     journal = stage.journal
@@ -290,7 +297,7 @@ async def _opened(stage: Stage, wiring: Wiring, plan: Plan, place: Place) -> Ope
         return await begin(wiring, place, started)
     row = await newest_of_chain(wiring.store, row_of(place, plan.graph.name))
     result = (await load_state(wiring.store, row.context_id)).result
-    if result is not None and result.status in ("success", "fail"):
+    if journal.state.children[stage.step.node].status or (result is not None and result.status in _OVER):
         return None
     try:
         return await taken_up(wiring, plan, row)

@@ -52,9 +52,11 @@ class _Watch:
         """Look, steer and wait, cycle by cycle; a child that is paused lets the cycles stand still."""
         left = self._node.integer("manager.max_cycles")
         stop = parse_condition(self._node.text("manager.stop_condition"))
-        while not (seen := self._child.seen()).ended:
+        while (seen := self._child.seen()).status not in ("success", "fail"):
             if stop and await self._holds(stop, seen):
                 return await self._stopped(f"{self._node.id} stops it: {stop.text}")
+            if seen.ended:
+                break
             if seen.status == "running":
                 if not left:
                     return await self._given_up()
