@@ -360,3 +360,19 @@ class Moved(CountingStore):
 
     async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
         return await super().turns(self._at.get(context_id, context_id), before=before, limit=limit)
+
+
+async def test_a_childs_commands_run_in_the_folder_that_is_named_for_it_else_in_its_files(tmp_path: Path) -> None:
+    tool = (
+        'digraph check { start [shape=Mdiamond] exit [shape=Msquare] here [shape=parallelogram, tool_command="pwd"]'
+    )
+    for attribute, folder in (("", "parts"), ('stack.child_workdir="elsewhere",', "elsewhere")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        parent = PARENT.replace("type=pipeline,", f"type=pipeline, {attribute}")
+        pipeline = compiled(tmp_path, parent, check=f"{tool} start -> here -> exit }}")
+        store = MemoryStore()
+        result = await (await begun(pipeline, store, "", SystemClock())).walk()
+        assert result is not None
+        assert result.good
+        child = (await sessions(store))[1]
+        assert child.context["tool.output"] == str(tmp_path / folder)

@@ -76,7 +76,7 @@ async def replay(
     state = evolve(loaded.state, Recorded(meta, forked))
     changes = replace(future.changes, interrupted="rerun")
     pipeline = await pipeline_of(state, store, secrets, changes)
-    plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more)
+    plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more, state.workdir)
     wiring = Wiring(
         store=store,
         clock=clock,

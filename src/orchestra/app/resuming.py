@@ -102,7 +102,7 @@ async def resume(
         secrets = {} if done else secrets_of(state, settings)
         redactor = opened.journal.redactor = Redactor(secrets)
         pipeline = await pipeline_of(state, store, secrets, changes)
-        plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more)
+        plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more, state.workdir)
         wiring = Wiring(
             store=store,
             clock=clock,

@@ -29,6 +29,7 @@ from orchestra.engine.runner import Handlers
 from orchestra.engine.running import Run as Run
 from orchestra.engine.sessions import Origin, open_session
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
+from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_
 from orchestra.handlers.control import start as start_
@@ -49,15 +50,17 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 NONE_MORE: Mapping[str, Handler] = MappingProxyType({})
 
 
-def handlers(script: Script, file: str, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
+def folder_of(file: str) -> Path:
+    """Where the commands of a pipeline run: in its file's folder; without one, in the working directory."""
+    path = Path(file)
+    return path.parent if path.is_absolute() else Path.cwd()
+
+
+def handlers(script: Script, folder: Path, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
     """The built-in handlers, those that installed packages register, and ``more`` from Python (E2).
 
-    Agents answer from the ``script``, and the tool nodes that it names end as it says.
-    ``file`` is where the pipeline came from; its folder is where commands run. A pipeline without one runs them in
-    the working directory.
+    Agents answer from the ``script``, and the tool nodes that it names end as it says. Commands run in ``folder``.
     """
-    path = Path(file)
-    folder = path.parent if path.is_absolute() else Path.cwd()
     backend = Simulation(script)
     environment = {name: value for name, value in os.environ.items() if name not in PROVIDER_KEYS}
     by_type: dict[str, Handler] = {
@@ -173,22 +176,39 @@ def cast_of(pipeline: Pipeline) -> Cast:
     )
 
 
-def plan_of(pipeline: Pipeline, scenario: Scenario, more: Mapping[str, Handler] = NONE_MORE) -> Plan:
-    """A checked pipeline with its handlers, and so its children; agents answer from the scenario."""
-    text = pipeline.source.text
+def plan_of(
+    pipeline: Pipeline, scenario: Scenario, more: Mapping[str, Handler] = NONE_MORE, workdir: str = ""
+) -> Plan:
+    """A checked pipeline with its handlers, and so its children; agents answer from the scenario.
+
+    ``workdir`` is where a child works, where that is not its file's folder.
+    """
+    text, file = pipeline.source.text, whereabouts(pipeline.source)
+    folder = Path(workdir) if workdir else folder_of(file)
+    graph = pipeline.checked()
     return Plan(
-        graph=pipeline.checked(),
-        handlers=handlers(scenario.script, whereabouts(pipeline.source), more),
+        graph=graph,
+        handlers=handlers(scenario.script, folder, more),
         dot=text,
-        file=whereabouts(pipeline.source),
+        file=file,
+        workdir=workdir,
         graph_hash=text_hash(text),
         simulation=scenario.text,
         dotfiles=texts(pipeline),
         children={
-            node: tuple(plan_of(child, each, more) for each in scenario.children.get(node, (Scenario(),)))
+            node: tuple(
+                plan_of(child, each, more, _workdir(graph, node, folder))
+                for each in scenario.children.get(node, (Scenario(),))
+            )
             for node, child in pipeline.children.items()
         },
     )
+
+
+def _workdir(graph: Graph, node: str, folder: Path) -> str:
+    """Where a node's child works: named relative to where its parent does; empty for the folder of its file."""
+    named = graph.nodes[node].text("stack.child_workdir") or graph.text("stack.child_workdir")
+    return str(folder / named) if named else ""
 
 
 def this_process() -> Origin:

@@ -44,6 +44,7 @@ class Plan:
     dot: Text
     file: str
     graph_hash: str
+    workdir: str = ""
     simulation: Text = ""
     dotfiles: Mapping[str, ContextValue] = field(default_factory=dict)
     children: Mapping[str, tuple[Plan, ...]] = field(default_factory=dict)
@@ -133,6 +134,7 @@ async def next_session(wiring: Wiring, graph: Graph, before: Opened, following: 
         why="restart",
         ledger=ledger_of(graph, state),
         dotfiles=state.dotfiles,
+        workdir=state.workdir,
     )
     return await begin(wiring, _place(following), started)
 
@@ -172,6 +174,7 @@ def child_started(wiring: Wiring, plan: Plan, state: RunState, context_id: int) 
         parent_context=context_id,
         why="child",
         dotfiles=plan.dotfiles,
+        workdir=plan.workdir,
     )
 
 

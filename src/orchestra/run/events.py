@@ -60,6 +60,7 @@ class PipelineStarted:
     why: str = tag(26, "string", "why it comes from that one: restart, child", default="")
     ledger: Mapping[str, Json] = tag(27, "json", "what counts on from the session before it", default={})
     dotfiles: Mapping[str, ContextValue] = tag(28, "json", "texts of child pipelines by path", default={})
+    workdir: str = tag(29, "string", "where it works, if that is not the folder of its file", default="")
 
 
 @event("PipelineLifecycle")

@@ -204,7 +204,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     so; ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is
     that of the whole chain so far, ``following`` is where a restarted one goes on; one that took a
     ``loop_restart`` edge at ``restarting`` is still to end. ``children`` are the newest child sessions by node,
-    ``dotfiles`` the texts of child pipelines by path. ``heard`` is the turn of the
+    ``dotfiles`` the texts of child pipelines by path, ``workdir`` where a child works if not in its file's
+    folder. ``heard`` is the turn of the
     mailbox that stopped it last, ``steered`` that of the newest instruction an agent had; pauses and cancels up to
     turn ``void_until`` no longer count (S15).
 
@@ -250,6 +251,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     restarting: str = ""
     children: Mapping[str, ChildRecord] = field(default_factory=dict)
     dotfiles: Mapping[str, Any] = field(default_factory=dict)
+    workdir: str = ""
     context: Mapping[str, Any] = field(default_factory=dict)
     paused: str = ""
     heard: int = 0
@@ -359,6 +361,7 @@ def _opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
         "parent_context": event.parent_context,
         "why": event.why,
         "dotfiles": event.dotfiles,
+        "workdir": event.workdir,
         **_carried(event.ledger),
     }
 
