@@ -140,9 +140,10 @@ async def test_a_token_lets_us_in() -> None:
         assert len(await store.contexts()) == 2
         await store.close()
         stranger = RemoteStore(place, patience=0.2)
-        with pytest.raises(StoreUnreachable) as told:
-            await stranger.create()
-        assert "ORCHESTRA_CXDB_TOKEN" in told.value.fix
+        for refused in (stranger.create(), stranger.contexts(), stranger.publish_types("x", b"{}")):
+            with pytest.raises(StoreUnreachable) as told:
+                await refused
+            assert "ORCHESTRA_CXDB_TOKEN" in told.value.fix
         await stranger.close()
 
 

@@ -93,6 +93,8 @@ class RemoteStore:
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
         """Make a registry bundle known (cxdb.md 4.2 to 4.4)."""
         reply = await self._asking.http("PUT", "/v1/registry/bundles/bundle", bundle)
+        if reply.status in NOT_OF_THE_BUNDLE:
+            raise refusal(reply.status, message_of(reply), f"the types of {bundle_id}")
         if reply.status not in (201, 204):
             raise unpublished(bundle_id, bundle, message_of(reply))
 
@@ -285,6 +287,8 @@ class RemoteStore:
 
 
 SLOW_SECONDS = 1.0
+NOT_OF_THE_BUNDLE = (401, 403, 503, 507)
+"""Answers to a bundle that say nothing of the bundle: who asks, and how the server is."""
 _QUOTED = {ord('"'): '\\"', ord("\\"): "\\\\"}
 
 
