@@ -40,17 +40,18 @@ PIPELINE = """digraph g {
     ask -> exit [condition="context.board.card=7"]
 }
 """
+CHANGE = "[orchestra.transforms]\nchange = board:change\n"
 SCRIPT = 'nodes: {ask: [{updates: {board.card: "forged", "other": 2}}]}\n'
 
 
 def plugged(
-    folder: Path, command: str, own: str = '{"board"}', module: str = MODULE
+    folder: Path, command: str, own: str = '{"board"}', module: str = MODULE, more: str = ""
 ) -> subprocess.CompletedProcess[str]:
     site = folder / "site"
     (site / "board-1.0.dist-info").mkdir(parents=True, exist_ok=True)
     (site / "board-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: board\nVersion: 1.0\n")
     points = "[orchestra.handlers]\nboard = board:board\n[orchestra.lint]\nhouse = board:rule\n"
-    (site / "board-1.0.dist-info" / "entry_points.txt").write_text(points)
+    (site / "board-1.0.dist-info" / "entry_points.txt").write_text(points + more)
     (site / "board.py").write_text(module.replace("OWN", own))
     (folder / "p.dot").write_text(PIPELINE)
     (folder / "s.yaml").write_text(SCRIPT)
@@ -91,6 +92,23 @@ def test_a_package_that_cannot_be_loaded_is_named(module: str, tmp_path: Path) -
         assert refused.returncode == 2, refused.stderr
         assert "board 1.0" in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "def rule(graph):\n    yield graph.nothing\n",
+        "def rule(graph):\n    return 7\n",
+        "def rule(graph):\n    return []\ndef change(graph):\n    raise ValueError('odd')\n",
+        "def rule(graph):\n    return []\ndef change(graph):\n    return None\n",
+    ],
+)
+def test_a_package_that_fails_on_a_pipeline_is_named(fault: str, tmp_path: Path) -> None:
+    board = "def change(graph):\n    return graph\nasync def board(*_):\n    pass\n"
+    refused = plugged(tmp_path, "orchestra compile p.dot", module=board + fault, more=CHANGE)
+    assert refused.returncode == 2, refused.stderr
+    assert "board 1.0" in refused.stderr or "change gave back no graph" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_rule_of_a_package_is_asked(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestra.app.children import Children, Reading
-from orchestra.app.plugins import HANDLERS, LINT, TRANSFORMS, load, offered
+from orchestra.app.plugins import HANDLERS, offered, rules, transforms
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.lint import lint
@@ -146,12 +146,12 @@ def _compiled(
         )
     linted = lint(
         graph,
-        rules=load(LINT),
+        rules=rules(),
         known_types=BUILT_IN_TYPES | frozenset(handler_points()),
         strict=strict,
         variables={name.partition(".")[0] for name in variables},
     )
-    runs = transform(graph, variables, load(TRANSFORMS))
+    runs = transform(graph, variables, transforms())
     theirs, below = children.of(runs)
     diagnostics = (*_hidden((*diagnostics, *linted), source, places, redactor), *below)
     return Pipeline(source=source, graph=runs, written=graph, diagnostics=diagnostics, children=theirs)

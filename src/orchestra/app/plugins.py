@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from orchestra.errors import ConfigError
+from orchestra.errors import ConfigError, Diagnostic, OrchestraError
+from orchestra.graph.model import Graph
 
 HANDLERS = "orchestra.handlers"
 LINT = "orchestra.lint"
@@ -28,9 +30,38 @@ def offered() -> dict[str, tuple[EntryPoint, ...]]:
     return {group: tuple(every.select(group=group)) for group in (HANDLERS, LINT, TRANSFORMS)}
 
 
-def load(group: str) -> tuple[Any, ...]:
-    """What a group's entry points name."""
-    return tuple(loaded(point) for point in offered()[group])
+def rules() -> tuple[Callable[[Graph], Iterable[Diagnostic]], ...]:
+    """The lint rules of installed packages."""
+    return tuple(_named(point, list) for point in offered()[LINT])
+
+
+def transforms() -> tuple[Callable[[Graph], Graph], ...]:
+    """The transforms of installed packages."""
+    return tuple(_named(point, _as_it_is) for point in offered()[TRANSFORMS])
+
+
+def _named(point: EntryPoint, whole: Callable[[Any], Any]) -> Callable[[Graph], Any]:
+    """What an entry point names, as a function whose faults name its package; ``whole`` has it do all its work."""
+    offer = loaded(point)
+
+    def called(graph: Graph) -> Any:
+        try:
+            return whole(offer(graph))
+        except OrchestraError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"{origin(point)} offers {point.value!r} under {point.group}, which failed on this pipeline: "
+                f"{type(error).__name__}: {error}",
+                fix="mend or uninstall that package",
+            ) from error
+
+    called.__qualname__ = getattr(offer, "__qualname__", type(offer).__qualname__)
+    return called
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def loaded(point: EntryPoint) -> Any:
