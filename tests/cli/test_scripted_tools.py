@@ -67,3 +67,14 @@ def test_a_resumed_run_goes_on_with_the_recorded_script(tmp_path: Path) -> None:
     done = call(tmp_path, "resume", "last")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "note").read_text() == "at last/0"
+
+
+def test_a_recorded_script_goes_along_with_a_node_that_an_agent_answers_now(tmp_path: Path) -> None:
+    run(tmp_path, "nodes: {test: [{exit_code: 3}, {exit_code: 3}, {exit_code: 3}, {text: at last}]}")
+    agent = PIPELINE.replace(
+        'test [shape=parallelogram, tool_command="echo ran > ran; echo real"]', 'test [prompt="Test"]'
+    )
+    (tmp_path / "p.dot").write_text(agent)
+    done = call(tmp_path, "resume", "last", "--graph", "p.dot")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "note").exists()

@@ -129,3 +129,9 @@ def test_a_recorded_script_may_say_of_any_node_what_either_kind_of_node_does() -
     cast = Cast(nodes=GRAPH.nodes, tools=None)
     found = parse_script(Source("s", "nodes: {review: {exit_code: 1}, plan: {label: x}}"), cast).script
     assert (found["review"][0].exit_code, found["plan"][0].label) == (1, "x")
+
+
+def test_so_may_a_recorded_script_of_a_child() -> None:
+    cast = Cast(nodes=["check"], tools=None, children={"check": Cast(nodes=["t"], unasked=["t"])})
+    found = parse_script(Source("s", "children: {check: {nodes: {t: {exit_code: 1}}}}"), cast)
+    assert found.children["check"][0].script["t"][0].exit_code == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -118,11 +118,12 @@ def _times(document: Document, path: Keys, scripts: Any, cast: Cast) -> tuple[Sc
             span=document.key_span(path),
             fix=_near(node, cast.children),
         )
+    child = cast.children[node]
+    if cast.tools is None:
+        child = replace(child, tools=None, unasked=())
     if isinstance(scripts, list) and scripts:
-        return tuple(
-            _scenario(document, (*path, index), each, cast.children[node]) for index, each in enumerate(scripts)
-        )
-    return (_scenario(document, path, scripts, cast.children[node]),)
+        return tuple(_scenario(document, (*path, index), each, child) for index, each in enumerate(scripts))
+    return (_scenario(document, path, scripts, child),)
 
 
 def _near(node: str, known: Collection[str]) -> str:
