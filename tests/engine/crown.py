@@ -39,8 +39,9 @@ from orchestra.handlers.tool import Tool
 from orchestra.ports import Handler, Scope, Store, Turn
 from orchestra.run.context import Context
 from orchestra.run.events import EdgeSelected, PipelineResumed, Recorded, StageCompleted, StageFailed, StageRetrying
+from orchestra.run.fold import evolve
 from orchestra.run.outcome import Outcome
-from orchestra.run.state import NEW, evolve
+from orchestra.run.state import NEW
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -21,7 +21,7 @@ from orchestra.run.events import (
     StageCompleted,
     StageFailed,
 )
-from orchestra.run.state import dump, load
+from orchestra.run.whole import dump, load
 from support import Session, opened, ran, resumed
 
 TEXT = """

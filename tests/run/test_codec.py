@@ -14,7 +14,8 @@ from orchestra.run.blobs import FIELD_LIMIT, VALUE_LIMIT, BlobRef
 from orchestra.run.codec import ENVELOPE, blob_value, decode, encode, externalize, plain
 from orchestra.run.declare import BY_CLASS, EVENTS, METADATA_TAG, types
 from orchestra.run.events import Event, Meta, Recorded, StageCompleted, StageStarted, UnreadableEvent
-from orchestra.run.state import NEW, evolve
+from orchestra.run.fold import evolve
+from orchestra.run.state import NEW
 
 META = Meta(session="k3x9ab", epoch=2, sequence=7, at=1_700_000_000_000)
 

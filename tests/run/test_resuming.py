@@ -13,8 +13,8 @@ from orchestra.ports import Scope
 from orchestra.run.events import PipelineResumed, PipelineTaken, StageFailed, StageStarted
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.resuming import MOST_RECOVERIES, resumption
-from orchestra.run.state import dump
-from orchestra.run.state import load as loaded
+from orchestra.run.whole import dump
+from orchestra.run.whole import load as loaded
 from support import Session, opened, ran, resumed
 
 

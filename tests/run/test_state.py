@@ -22,7 +22,9 @@ from orchestra.run.events import (
     StageFailed,
     StageStarted,
 )
-from orchestra.run.state import NEW, RunState, dump, evolve, fold, load
+from orchestra.run.fold import evolve, fold
+from orchestra.run.state import NEW, RunState
+from orchestra.run.whole import dump, load
 from support import Session, opened, ran
 
 LOOP = """

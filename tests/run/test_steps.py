@@ -18,7 +18,8 @@ from orchestra.run.events import (
     StageFailed,
     StageStarted,
 )
-from orchestra.run.state import NEW, RunState, evolve
+from orchestra.run.fold import evolve
+from orchestra.run.state import NEW, RunState
 from orchestra.run.steps import GATE_RETURNS, Advance, Execute, Finish, Refuse, Step, next_step
 from support import graph_of
 

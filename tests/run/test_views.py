@@ -6,7 +6,7 @@ import pytest
 
 from orchestra.agents.simulation import Scripted
 from orchestra.run.events import PipelineCompleted, PipelineFailed, PipelinePaused, Recorded, StageStarted
-from orchestra.run.state import fold
+from orchestra.run.fold import fold
 from orchestra.run.views import Phase, newest, phase_of, state_phase
 from support import opened, ran, resumed
 

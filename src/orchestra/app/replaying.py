@@ -26,9 +26,10 @@ from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Handler, Store
 from orchestra.run.context import reserved
 from orchestra.run.events import Meta, PipelineForked, Recorded
+from orchestra.run.fold import evolve
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import RunState, evolve
+from orchestra.run.state import RunState
 
 
 class Future(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,8 @@ from orchestra.errors import Damaged
 from orchestra.graph.report import counted, paint, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import EdgeSelected, Recorded, StageRetrying
-from orchestra.run.state import RunState, fold
+from orchestra.run.fold import fold
+from orchestra.run.state import RunState
 from orchestra.run.views import Phase, Summary
 
 ALIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})

@@ -12,7 +12,8 @@ from orchestra.engine.lineage import row_of
 from orchestra.engine.sessions import PAGE, Row, begun, event_of
 from orchestra.ports import Clock, Store, Turn
 from orchestra.run.events import Recorded
-from orchestra.run.state import RunState, current, evolve
+from orchestra.run.fold import current, evolve
+from orchestra.run.state import RunState
 from orchestra.run.views import HANDED_ON, End
 
 LOOK_SECONDS = 0.25

@@ -20,10 +20,12 @@ from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
 from orchestra.run.codec import blob_value, encode, externalize
 from orchestra.run.declare import BY_CLASS, changed
 from orchestra.run.events import CheckpointSaved, Event, Live, Meta, Recorded, ToolOutput
+from orchestra.run.fold import evolve
 from orchestra.run.outcome import Json
 from orchestra.run.redaction import redacted
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import NEW, WHOLE, RunState, dump, evolve
+from orchestra.run.state import NEW, RunState
+from orchestra.run.whole import WHOLE, dump
 
 _json = msgspec.json.Encoder().encode
 _log = logging.getLogger(__name__)

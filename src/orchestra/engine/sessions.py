@@ -27,10 +27,12 @@ from orchestra.run.events import (
     SessionOpened,
     UnreadableEvent,
 )
+from orchestra.run.fold import fold
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import RunState, fold, whole_reference
+from orchestra.run.state import RunState
 from orchestra.run.views import Phase, Summary, newest, phase_of
+from orchestra.run.whole import whole_reference
 
 CLIENT_TAG = "orchestra"
 MAILBOX = "kind:mailbox"
