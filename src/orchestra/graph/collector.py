@@ -6,6 +6,9 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+MANY = 20_000
+"""Objects made, from which on moving them to the old generation is worth it."""
+
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
@@ -22,7 +25,8 @@ def collector_paused() -> Iterator[None]:
     try:
         yield
     finally:
-        if gc.get_freeze_count() == 0:
+        # What is frozen is counted one by one: that too would cost more than reading a small pipeline.
+        if gc.get_count()[0] > MANY and gc.get_freeze_count() == 0:
             gc.freeze()
             gc.unfreeze()
         gc.enable()
