@@ -281,8 +281,14 @@ def test_a_run_whose_server_came_back_empty_stops_and_says_so(tmp_path: Path) ->
         server.wait()
     with again(tmp_path / "another", place):
         _, err = process.communicate(timeout=40)
+        told = call(tmp_path, "status", ORCHESTRA_CXDB_PATH="")
+        (known,) = json.loads(call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH="").stdout)["sessions"]
     assert process.returncode == 6
     assert "lost data" in err
+    assert told.returncode == 0
+    assert "stopped (store)" in told.stdout
+    assert "is not in this store any more" in told.stdout
+    assert known["phase"] == "stopped (store)"
 
 
 # --- the doctor -----------------------------------------------------------------------------------------

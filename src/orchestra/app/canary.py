@@ -63,7 +63,7 @@ async def examine(store: RemoteStore, server: Server, clock: Clock) -> AsyncIter
             yield Checked(
                 False,
                 f"the server has lost what it had {ago} ago, or is another one: its sessions of then are gone "
-                "(CXDB's own server empties its files whenever it is started)",
+                "(early versions of CXDB's own server empty their files whenever they are started)",
                 "orchestra cxdb serve, a server that keeps its data",
             )
         else:

@@ -86,7 +86,7 @@ async def resume(
     """
     clock = clock or SystemClock()
     row = await newest_of_chain(store, await find(store, session))
-    stop = remembered(settings).get(row.context_id)
+    stop = remembered(settings).get(row.session)
     opened = await reopen_session(
         store=store,
         clock=clock,
@@ -134,8 +134,8 @@ async def resume(
 
 async def _stop_recorded(opened: Opened, settings: Settings) -> RunState:
     """Record that the store had stopped the run, now that it is back (S20); the state then."""
-    journal, stop = opened.journal, remembered(settings).get(opened.context_id)
-    if stop is not None and stop.session == opened.session:
+    journal, stop = opened.journal, remembered(settings).get(opened.session)
+    if stop is not None:
         if journal.state.result is None and not journal.state.paused:
             stage = journal.state.stage
             node = stage.node if stage is not None else journal.state.next_node

@@ -56,17 +56,15 @@ def remember(settings: Settings, run: Run, reason: str, now_ms: int) -> None:
         beside.replace(folder / state.session)
 
 
-def remembered(settings: Settings) -> dict[int, Stopped]:
-    """The runs that this store stopped, by their contexts, newest first."""
+def remembered(settings: Settings) -> dict[str, Stopped]:
+    """The runs that this store stopped, by their sessions, newest first."""
     found: list[Stopped] = []
     with contextlib.suppress(OSError):
         for file in _folder(os.environ).iterdir():
             with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
                 found.append(msgspec.json.decode(file.read_bytes(), type=Stopped))
     return {
-        note.context_id: note
-        for note in sorted(found, key=lambda note: -note.at_ms)
-        if note.store == settings.place
+        note.session: note for note in sorted(found, key=lambda note: -note.at_ms) if note.store == settings.place
     }
 
 

@@ -42,15 +42,15 @@ SIGNS = {
 }
 
 
-async def summary_of(store: Store, row: Row, stops: Mapping[int, Stopped]) -> Summary:
+async def summary_of(store: Store, row: Row, stops: Mapping[str, Stopped]) -> Summary:
     """A session's row; one that is damaged says so, and hides none of the others (S8); one whose store failed says
     that (``stops``, S20)."""
     try:
         found = await summarize(store, row, time.time_ns() // 1_000_000)
     except Damaged as error:
         return await _salvaged(store, row, error)
-    stop = stops.get(row.context_id)
-    if stop is None or stop.session != row.session or found.phase not in (Phase.CRASHED, *ALIVE):
+    stop = stops.get(row.session)
+    if stop is None or found.phase not in (Phase.CRASHED, *ALIVE):
         return found
     claim = await newest_claim(store, row.mailbox)
     if claim is not None and claim.token != stop.claim:
@@ -92,7 +92,7 @@ async def show_one(
     aim: str,
     as_json: bool,
     colour: bool,
-    stops: Mapping[int, Stopped],
+    stops: Mapping[str, Stopped],
 ) -> int:
     """Print a session; ``aim`` is what a suggested command needs to find the store."""
     row = await find(store, name)
@@ -120,7 +120,7 @@ async def show_one(
     return 0
 
 
-async def _relatives(store: Store, row: Row, stops: Mapping[int, Stopped]) -> tuple[str, list[Summary]]:
+async def _relatives(store: Store, row: Row, stops: Mapping[str, Stopped]) -> tuple[str, list[Summary]]:
     """The session that one comes from, and those that it made: its children, and where it goes on."""
     known = await rows(store)
     parent = next((other.session for other in known if other.context_id == row.parent), "")

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -105,7 +105,7 @@ def watch_status(
     return asyncio.run(reading(settings, every if session is None else one, session or "", flag=store))
 
 
-async def _remembered(store: Store, row: Row, known: Known, stops: Mapping[int, Stopped]) -> Summary:
+async def _remembered(store: Store, row: Row, known: Known, stops: Mapping[str, Stopped]) -> Summary:
     """A session's row, looked up again only where it may have changed: one that has ended stays as it is."""
     head = (await store.head(row.context_id)).turn_id
     before = known.get(row.context_id)
@@ -127,34 +127,52 @@ def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) ->
     try:
         found = asyncio.run(_read(settings, store, stops)) if exists(settings) else []
     except StoreUnreachable:
-        _say_stopped(stops, as_json)
+        _say_stopped(stops.values(), as_json)
         raise
-    _say_list(found, settings, store, as_json, colour)
+    _say_list(found, settings, store, as_json, colour, _gone(stops, found))
     return 0
 
 
-async def _read(settings: Settings, store: str | None, stops: Mapping[int, Stopped]) -> list[Summary]:
+def _gone(stops: Mapping[str, Stopped], found: Sequence[Summary]) -> list[Stopped]:
+    """Runs that this store had and has no more: it came back without its turns (S21)."""
+    there = {summary.session for summary in found}
+    return [stop for stop in stops.values() if stop.session not in there]
+
+
+async def _read(settings: Settings, store: str | None, stops: Mapping[str, Stopped]) -> list[Summary]:
     return await reading(settings, lambda opened: _summaries(opened, stops), flag=store)
 
 
-def _say_stopped(stops: Mapping[int, Stopped], as_json: bool) -> None:
+def _as_json(stop: Stopped) -> dict[str, object]:
+    return {**to_builtins(stop), "phase": str(Phase.STOPPED)}
+
+
+def _say_stopped(stops: Iterable[Stopped], as_json: bool, why: str = "") -> None:
     """What this machine knows without the store: the runs that it stopped (S20)."""
     if as_json:
-        told = [{**to_builtins(stop), "phase": str(Phase.STOPPED)} for stop in stops.values()]
-        say_json({"sessions": told}, indent=2)
+        say_json({"sessions": [_as_json(stop) for stop in stops]}, indent=2)
         return
-    for stop in stops.values():
+    for stop in stops:
         ago = lasted(max(0, time.time_ns() // 1_000_000 - stop.at_ms))
         where = f"{stop.pipeline} at {stop.node}" if stop.node else stop.pipeline
-        say(one_line(f"{stop.session}  ! {Phase.STOPPED}  {where}, {ago} ago", 500))
+        say(one_line(f"{stop.session}  ! {Phase.STOPPED}  {where}, {ago} ago{why}", 500))
 
 
-def _say_list(found: list[Summary], settings: Settings, store: str | None, as_json: bool, colour: bool) -> None:
+def _say_list(
+    found: list[Summary],
+    settings: Settings,
+    store: str | None,
+    as_json: bool,
+    colour: bool,
+    gone: Sequence[Stopped] = (),
+) -> None:
     listed = nested(found)
     found = [summary for _depth, summary in listed]
     if as_json:
-        say_json({"sessions": [as_json_of(summary) for summary in found]}, indent=2)
-    elif not found:
+        say_json({"sessions": [*map(as_json_of, found), *map(_as_json, gone)]}, indent=2)
+        return
+    _say_stopped(gone, as_json, why="; its session is not in this store any more")
+    if not found:
         say(
             "a store in memory keeps no sessions"
             if settings.place == "memory"
@@ -173,7 +191,7 @@ def _say_list(found: list[Summary], settings: Settings, store: str | None, as_js
             say(f"  {'watch' if found[0].phase in ALIVE else 'go on'}: {aimed(following, aim)}")
 
 
-async def _summaries(store: Store, stops: Mapping[int, Stopped]) -> list[Summary]:
+async def _summaries(store: Store, stops: Mapping[str, Stopped]) -> list[Summary]:
     return [await summary_of(store, row, stops) for row in await rows(store)]
 
 
