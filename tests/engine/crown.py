@@ -335,7 +335,7 @@ async def told(store: Store, seen: frozenset[Key]) -> Story | None:
 
 async def story_of(store: Store, first: Row, seen: frozenset[Key]) -> Story:
     """The story of a session and of those in which it went on after restarts."""
-    last = await newest_of_chain(store, first)
+    last, _loaded = await newest_of_chain(store, first)
     path: list[tuple[Any, ...]] = []
     done: set[Key] = set()
     again: Counter[Key] = Counter()

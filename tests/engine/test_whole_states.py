@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.engine.sessions import event_of, history, load_state
+from orchestra.engine.sessions import (
+    PAGE,
+    Origin,
+    caught_up,
+    event_of,
+    find,
+    history,
+    load,
+    load_state,
+    reopen_session,
+)
 from orchestra.errors import StoreError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
@@ -13,6 +23,7 @@ from orchestra.run.context import Context
 from orchestra.run.events import CheckpointSaved, Recorded
 from orchestra.run.fold import evolve, fold
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW
 from orchestra.run.whole import whole_reference
 from support import CountingStore, Session, opened, ran, resumed
@@ -87,3 +98,37 @@ async def test_the_next_runner_goes_on_from_a_large_state() -> None:
     assert later.result.text == undisturbed.result.text
     assert later.state.context == undisturbed.state.context
     assert later.state.nodes == undisturbed.state.nodes
+
+
+async def test_who_takes_a_session_reads_no_more_than_the_turns_since_its_last_whole_state() -> None:
+    session = await long_run()
+    assert isinstance(session.store, CountingStore)
+    turns = await history(session.store, session.context_id)
+    whole = max(
+        r.depth for r in recorded(list(turns)) if isinstance(r.event, CheckpointSaved) and r.event.state is not None
+    )
+    await session.hold.release()
+    session.store.turns_read = 0
+    loaded = await load(session.store, session.context_id)
+    await reopen_session(
+        store=session.store,
+        clock=session.clock,
+        redactor=Redactor({}),
+        listeners=(),
+        origin=Origin(host="here", pid=2, version="0"),
+        row=await find(session.store, session.name),
+        known=loaded,
+    )
+    assert len(turns) > 2000
+    assert session.store.turns_read < turns[-1].depth - whole + PAGE + 64
+
+
+async def test_what_was_read_and_what_came_since_is_what_all_gives() -> None:
+    session = await long_run()
+    turns = await history(session.store, session.context_id)
+    for place in range(0, len(turns), 211):
+        before = await session.store.fork(turns[place].turn_id)
+        loaded = await load(session.store, before.context_id)
+        assert await caught_up(session.store, session.context_id, loaded) == await load(
+            session.store, session.context_id
+        )

@@ -85,7 +85,7 @@ async def resume(
     ``Undecided`` and ``StoreError``.
     """
     clock = clock or SystemClock()
-    row = await newest_of_chain(store, await find(store, session))
+    row, loaded = await newest_of_chain(store, await find(store, session))
     stop = remembered(settings).get(row.session)
     opened = await reopen_session(
         store=store,
@@ -94,6 +94,7 @@ async def resume(
         listeners=listeners,
         origin=this_process(),
         row=row,
+        known=loaded,
         gone=stop.claim if stop is not None and stop.session == row.session else "",
     )
     try:

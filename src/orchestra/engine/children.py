@@ -19,7 +19,7 @@ from orchestra.engine.lineage import (
     taken_up,
 )
 from orchestra.engine.mailbox import CANCEL, STEER, send
-from orchestra.engine.sessions import Opened, Place, Row, begun, find, load_state
+from orchestra.engine.sessions import Opened, Place, Row, begun, find
 from orchestra.engine.stage import Stage, Suspended
 from orchestra.errors import SessionTaken
 from orchestra.ports import Telemetry
@@ -83,8 +83,8 @@ class Raised:
 
     async def look(self) -> None:
         """Read it from the store."""
-        self._row = await newest_of_chain(self._wiring.store, self._row)
-        self._state, self._run = await load_state(self._wiring.store, self._row.context_id), None
+        self._row, loaded = await newest_of_chain(self._wiring.store, self._row)
+        self._state, self._run = loaded.state, None
         heard = await heard_of(
             self._wiring.store, self._row.context_id, self._row.mailbox, self._wiring.clock.now_ms()
         )
@@ -295,8 +295,8 @@ async def _opened(stage: Stage, wiring: Wiring, plan: Plan, place: Place) -> Ope
     if not await begun(wiring.store, place.mailbox):
         started = child_started(wiring, plan, journal.state, journal.context_id)
         return await begin(wiring, place, started)
-    row = await newest_of_chain(wiring.store, row_of(place, plan.graph.name))
-    result = (await load_state(wiring.store, row.context_id)).result
+    row, loaded = await newest_of_chain(wiring.store, row_of(place, plan.graph.name))
+    result = loaded.state.result
     if journal.state.children[stage.step.node].status or (result is not None and result.status in _OVER):
         return None
     try:

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from orchestra.engine.journal import Listener
 from orchestra.engine.runner import Handlers
 from orchestra.engine.sessions import (
+    Loaded,
     Opened,
     Origin,
     Place,
     Row,
     begun,
+    load,
     load_state,
     mailbox_turn,
     open_session,
@@ -143,12 +145,13 @@ def _place(following: Following) -> Place:
     return Place(session=following.session, context_id=following.context_id, mailbox=following.mailbox)
 
 
-async def newest_of_chain(store: Store, row: Row) -> Row:
-    """The session in which a restarted one went on, and so forth: the last that has begun."""
+async def newest_of_chain(store: Store, row: Row) -> tuple[Row, Loaded]:
+    """The session in which a restarted one went on, and so forth: the last that has begun, and how far it came."""
     while True:
-        following = (await load_state(store, row.context_id)).following
+        loaded = await load(store, row.context_id)
+        following = loaded.state.following
         if following is None or not await begun(store, following.mailbox):
-            return row
+            return row, loaded
         row = row_of(following, row.pipeline)
 
 

@@ -27,7 +27,7 @@ from orchestra.run.events import (
     SessionOpened,
     UnreadableEvent,
 )
-from orchestra.run.fold import fold
+from orchestra.run.fold import evolve, fold
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunState
@@ -40,6 +40,9 @@ MAILBOX = "kind:mailbox"
 
 PAGE = 256
 """Turns read at a time where a whole chain is read."""
+
+CATCH_UP = 16
+"""Turns read at a time where only what is new is wanted."""
 
 FIRST_LOOK = 6
 """Turns read for a row of a listing; enough to reach the last checkpoint of most sessions."""
@@ -135,16 +138,17 @@ async def reopen_session(
     listeners: tuple[Listener, ...],
     origin: Origin,
     row: Row,
+    known: Loaded | None = None,
     gone: str = "",
 ) -> Opened:
     """Take the right to a session and read how far it came; its journal goes on as the next epoch (S16, S26).
 
     Of a session that ended well nothing is taken but the lock, and nothing recorded. Else its chain is read once
     more behind the turn that says that it is taken: what an older runner appended before it counts, and nothing
-    that comes after. ``gone`` is the claim of a runner that is known to have stopped. Raises ``SessionTaken``, and
-    what ``load`` raises.
+    that comes after. ``known`` is what was read of it already, ``gone`` the claim of a runner that is known to
+    have stopped. Raises ``SessionTaken``, and what ``load`` raises.
     """
-    loaded = await load(store, row.context_id)
+    loaded = known or await load(store, row.context_id)
     result = loaded.state.result
     if result is not None and result.good:
         hold = Holding(
@@ -188,7 +192,7 @@ async def reopen_session(
         try:
             pen.record(PipelineTaken(holder=origin.note))
             await pen.flush()
-            loaded = await load(store, row.context_id)
+            loaded = await caught_up(store, row.context_id, loaded)
             pen = journal()
         except BaseException:
             await hold.release()
@@ -305,8 +309,10 @@ async def backwards(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A session as it was read: its state, the bytes since its last whole checkpoint, and that one's size."""
+    """A session as it was read up to the turn ``head``: its state, the bytes since its last whole checkpoint, and
+    that one's size."""
 
+    head: int
     state: RunState
     bytes_since_whole: int
     whole_size: int
@@ -327,10 +333,11 @@ async def load(store: Store, context_id: int, before: int | None = None) -> Load
     """
     found: list[Recorded] = []
     sizes: list[int] = []
-    begin = 0
+    begin = head = 0
     async for page in backwards(store, context_id, PAGE, before):
+        head = head or page[-1].turn_id
         found[:0] = [_known(turn) for turn in page]
-        sizes[:0] = [len(turn.payload) for turn in page]
+        sizes[:0] = [len(turn.payload) + _blob_size(one) for turn, one in zip(page, found, strict=False)]
         whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)
         if whole is not None:
             begin = whole
@@ -344,8 +351,26 @@ async def load(store: Store, context_id: int, before: int | None = None) -> Load
             fix="a newer version of Orchestra may have written it",
         ) from error
     last = max((place for place, recorded in enumerate(found) if _holds_state(recorded)), default=-1)
-    size = 0 if last < 0 else sizes[last] + _blob_size(found[last])
-    return Loaded(state=state, bytes_since_whole=sum(sizes[last + 1 :]), whole_size=size)
+    size = 0 if last < 0 else sizes[last]
+    return Loaded(head=head, state=state, bytes_since_whole=sum(sizes[last + 1 :]), whole_size=size)
+
+
+async def caught_up(store: Store, context_id: int, loaded: Loaded) -> Loaded:
+    """A session that was read before, with what was appended since. Raises ``UnknownEvent``."""
+    since: list[Turn] = []
+    async for page in backwards(store, context_id, CATCH_UP):
+        behind = [turn for turn in page if turn.turn_id > loaded.head]
+        since[:0] = behind
+        if len(behind) < len(page):
+            break
+    state, size, whole = loaded.state, loaded.bytes_since_whole, loaded.whole_size
+    for turn in since:
+        recorded = _known(turn)
+        state, size = evolve(state, recorded), size + len(turn.payload)
+        if _holds_state(recorded):
+            size, whole = 0, len(turn.payload) + _blob_size(recorded)
+    head = since[-1].turn_id if since else loaded.head
+    return Loaded(head=head, state=state, bytes_since_whole=size, whole_size=whole)
 
 
 def _blob_size(recorded: Recorded) -> int:
