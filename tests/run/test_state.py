@@ -15,12 +15,14 @@ from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import (
     CheckpointSaved,
     Meta,
+    PipelineForked,
     PipelineResumed,
     PipelineStarted,
     Recorded,
     StageCompleted,
     StageFailed,
     StageStarted,
+    ToolStarted,
 )
 from orchestra.run.fold import evolve, fold
 from orchestra.run.state import NEW, RunState
@@ -212,3 +214,18 @@ def test_an_old_whole_checkpoint_that_comes_again_changes_nothing(looped: list[R
     state = fold(looped)
     for place in wholes(looped):
         assert fold([looped[place]], state) is state
+
+
+def test_a_fork_is_at_no_command_that_its_parent_began(looped: list[Recorded]) -> None:
+    """A resume of the fork ends what a dead runner left running: what runs for another session is not that."""
+    state = fold(looped)
+    events = [
+        StageStarted(node="a", handler="tool", visit=9),
+        ToolStarted(node="a", command="x", marker="m", host="h"),
+    ]
+    for number, event in enumerate(events, start=1):
+        state = evolve(state, Recorded(Meta(session="s", epoch=9, sequence=number, at=0), event))
+    forked = PipelineForked(mailbox=1, parent="s", parent_context=1, from_turn=1)
+    state = evolve(state, Recorded(Meta(session="t", epoch=10, sequence=1, at=0), forked))
+    assert state.stage is not None
+    assert (state.stage.tool, state.stage.tool_host, state.stage.recoveries) == ("", "", 0)

@@ -60,7 +60,7 @@ async def replay(
     clock = clock or SystemClock()
     row = await find(store, session)
     spot = await locate(store, row.context_id, row.session, at)
-    loaded = await load(store, row.context_id, spot.following)
+    loaded = await load(store, row.context_id, spot.following, spot.turn.turn_id)
     _goes_on(loaded.state, row.session)
     secrets = secrets_of(loaded.state, settings)
     redactor = Redactor(secrets)

@@ -237,7 +237,7 @@ def resumed_of(pipeline: Pipeline, state: RunState, settings: Settings, changes:
     """How it goes on, and what is different from now on. Raises ``Undecided``."""
     graph, stage = pipeline.checked(), cut_off(state)
     interrupted = changes.interrupted
-    if stage is not None and not state.failed and not interrupted:
+    if stage is not None and not stage.elsewhere and not state.failed and not interrupted:
         interrupted = graph.nodes[stage.node].text("on_interrupt") or "rerun"
         if interrupted == "ask":
             raise Undecided(state.session, stage.node)

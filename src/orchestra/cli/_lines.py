@@ -266,11 +266,14 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.node, event.message
         case PipelineForked():
             said = ", ".join([*(f"{k}={v}" for k, v in event.variables.items()), *map(str, event.values)])
-            return "", f"leaves {event.parent} at turn {event.from_turn}" + (f", with other {said}" if said else "")
+            return "", f"leaves {event.origin or event.parent} at turn {event.from_turn}" + (
+                f", with other {said}" if said else ""
+            )
         case PipelineImported():
             return "", "the turns before this one are from another store"
         case ChildStarted():
-            return event.node, f"{event.child_session} runs {event.file}"
+            how = "goes on with" if event.again or event.until else "runs"
+            return event.node, f"{event.child_session} {how} {event.file}"
         case ChildEnded():
             return event.node, f"{event.child_session} ended: {event.status} {event.error}".rstrip()
         case PipelineTaken():

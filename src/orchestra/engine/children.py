@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from orchestra.engine.control import Control
+from orchestra.engine.forking import place_of_fork
 from orchestra.engine.holding import heard_of
+from orchestra.engine.inherited import Stood, begun_fork, gone_before, over, same_attempt
 from orchestra.engine.lineage import (
     Plan,
     Wiring,
@@ -25,7 +27,7 @@ from orchestra.errors import SessionTaken
 from orchestra.ports import Telemetry
 from orchestra.run.events import ChildEnded, ChildStarted
 from orchestra.run.outcome import Json
-from orchestra.run.state import Result, RunState
+from orchestra.run.state import ChildRecord, Result, RunState, Spent
 
 LOOK_SECONDS = 1.0
 """How often a child is looked at that another process runs, or nobody."""
@@ -80,6 +82,10 @@ class Raised:
     def seen(self) -> Telemetry:
         """Where it stands."""
         return telemetry(self.state, alive=self.walking or self._alive)
+
+    def stood(self, state: RunState) -> None:
+        """It belongs to another session, and came to its end before this one was forked."""
+        self._state = state
 
     async def look(self) -> None:
         """Read it from the store."""
@@ -177,15 +183,16 @@ class Raised:
             return
         if not seen.ended or (seen.status == "canceled" and self._stage.control.pausing):
             return
+        counted = known.counted if known is not None else Spent()
         self._stage.journal.record(
             ChildEnded(
                 status=seen.status,
                 node=self._stage.step.node,
                 error="" if seen.status == "success" else seen.reason,
                 child_session=seen.session,
-                tokens_in=spent.tokens_in,
-                tokens_out=spent.tokens_out,
-                cost_micros=spent.cost_micros,
+                tokens_in=max(0, spent.tokens_in - counted.tokens_in),
+                tokens_out=max(0, spent.tokens_out - counted.tokens_out),
+                cost_micros=max(0, spent.cost_micros - counted.cost_micros),
             )
         )
 
@@ -230,7 +237,17 @@ async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_
         return
     plans = plan.children[stage.step.node]
     chosen = plans[min(stage.execution, len(plans)) - 1]
-    place = await _named(stage, chosen)
+    before = await gone_before(wiring.store, stage.journal.state, stage.step, chosen)
+    known = stage.journal.state.children.get(stage.step.node)
+    if known is not None and before is not None and (before.ended or (known.status and not before.again)):
+        child = Raised(stage, wiring, row_of(_place(known), chosen.graph.name))
+        child.stood(before.state)
+        try:
+            yield child
+        finally:
+            child.record_end()
+        return
+    place = await _named(stage, wiring, chosen, before)
     child = Raised(stage, wiring, row_of(place, chosen.graph.name))
     opened = await _opened(stage, wiring, chosen, place)
     try:
@@ -262,14 +279,23 @@ async def _walking(child: Raised, opened: Opened, plan: Plan, run_of: RunOf) -> 
         raise several.exceptions[0] from None
 
 
-async def _named(stage: Stage, plan: Plan) -> Place:
-    """Where the child of this attempt is to be: as recorded where the attempt is begun again, else a new place."""
+def _place(known: ChildRecord) -> Place:
+    return Place(session=known.session, context_id=known.context_id, mailbox=known.mailbox)
+
+
+async def _named(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None) -> Place:
+    """Where the child of this attempt is to be: as recorded where the attempt is begun again or goes on with a
+    child that failed, else a new place, which is a fork's where that child belongs to another session."""
     journal, step = stage.journal, stage.step
     known = journal.state.children.get(step.node)
-    if known is not None and (known.visit, known.attempt) == (step.visit, step.attempt):
-        return Place(session=known.session, context_id=known.context_id, mailbox=known.mailbox)
-    mailbox, context = await journal.reserve()
-    place = Place(session=stage.clock.display_id(), context_id=context, mailbox=mailbox)
+    if known is not None and not known.seen and same_attempt(known, step):
+        return _place(known)
+    if known is not None and before is not None and not before.turn_id:
+        place = _place(known)
+    else:
+        reserved = place_of_fork(wiring.store, before.turn_id) if before is not None else journal.reserve()
+        mailbox, context = await reserved
+        place = Place(session=stage.clock.display_id(), context_id=context, mailbox=mailbox)
     journal.record(
         ChildStarted(
             file=plan.file,
@@ -279,25 +305,25 @@ async def _named(stage: Stage, plan: Plan) -> Place:
             child_session=place.session,
             child_context=place.context_id,
             child_mailbox=place.mailbox,
+            until=before.until if before is not None else 0,
+            again=before.again if before is not None else 0,
         )
     )
     await journal.flush()
     return place
 
 
-_OVER = ("success", "fail")
-"""Ends of a child behind which it is never taken up; a canceled one may have stopped with its parent."""
-
-
 async def _opened(stage: Stage, wiring: Wiring, plan: Plan, place: Place) -> Opened | None:
     """The child ready to walk, begun or taken up; None where it has ended, or somebody else runs it."""
     journal = stage.journal
+    known = journal.state.children[stage.step.node]
     if not await begun(wiring.store, place.mailbox):
+        if known.until:
+            return await begun_fork(wiring, plan, journal, place, known.until)
         started = child_started(wiring, plan, journal.state, journal.context_id)
         return await begin(wiring, place, started)
     row, loaded = await newest_of_chain(wiring.store, row_of(place, plan.graph.name))
-    result = loaded.state.result
-    if journal.state.children[stage.step.node].status or (result is not None and result.status in _OVER):
+    if known.status or over(loaded.state, known.again):
         return None
     try:
         return await taken_up(wiring, plan, row)

@@ -95,6 +95,14 @@ async def _spots(store: Store, context_id: int) -> AsyncIterator[Spot]:
             following = turn.turn_id
 
 
+async def as_of(store: Store, context_id: int, until: int) -> Spot | None:
+    """The last turn of a chain that is not newer than the turn ``until``; None where it begins behind that."""
+    async for spot in _spots(store, context_id):
+        if spot.turn.turn_id <= until:
+            return spot
+    return None
+
+
 async def _near_checkpoint(store: Store, context_id: int, depth: int) -> int | None:
     async for spot in _spots(store, context_id):
         if spot.turn.depth < depth and _is_checkpoint(spot.turn):
@@ -127,9 +135,37 @@ async def fork_session(
 
     No turn is copied, and nothing is appended to a context that belongs to another session.
     """
-    mailbox = (await store.create()).context_id
-    context = (await store.fork(spot.turn.turn_id)).context_id
-    place = Place(session=session, context_id=context, mailbox=mailbox)
+    mailbox, context = await place_of_fork(store, spot.turn.turn_id)
+    return await begin_fork(
+        store=store,
+        clock=clock,
+        redactor=redactor,
+        listeners=listeners,
+        origin=origin,
+        place=Place(session=session, context_id=context, mailbox=mailbox),
+        loaded=loaded,
+        forked=forked,
+    )
+
+
+async def place_of_fork(store: Store, turn_id: int) -> tuple[int, int]:
+    """A mailbox and a context for a session to come, whose history ends at a turn."""
+    return (await store.create()).context_id, (await store.fork(turn_id)).context_id
+
+
+async def begin_fork(
+    *,
+    store: Store,
+    clock: Clock,
+    redactor: Redactor,
+    listeners: tuple[Listener, ...],
+    origin: Origin,
+    place: Place,
+    loaded: Loaded,
+    forked: PipelineForked,
+) -> Opened:
+    """Record the identity of a session whose contexts are there; ``loaded`` is the history that it has."""
+    mailbox, context, session = place.mailbox, place.context_id, place.session
     hold = Holding(
         store=store,
         clock=clock,
@@ -163,7 +199,7 @@ async def fork_session(
         raise
     return Opened(
         store=store,
-        session=place.session,
+        session=session,
         context_id=context,
         mailbox=mailbox,
         journal=journal,

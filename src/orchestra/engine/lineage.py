@@ -27,7 +27,7 @@ from orchestra.engine.sessions import (
 from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Store
-from orchestra.run.blobs import Text
+from orchestra.run.blobs import BlobRef, Text
 from orchestra.run.declare import changed
 from orchestra.run.events import ContextValue, PipelineResumed, PipelineStarted, WarningRaised
 from orchestra.run.ledger import ledger_of
@@ -183,13 +183,17 @@ def child_started(wiring: Wiring, plan: Plan, state: RunState, context_id: int) 
 
 async def taken_up(wiring: Wiring, plan: Plan, row: Row) -> Opened:
     """Take a child that stopped, and go on where it stands. Raises ``SessionTaken`` where somebody else runs it."""
-    opened = await reopened(wiring, row)
+    return await gone_on(wiring, plan, await reopened(wiring, row))
+
+
+async def gone_on(wiring: Wiring, plan: Plan, opened: Opened) -> Opened:
+    """Record how a child that this process has taken goes on; where it had restarted, that is the next one."""
     state = opened.journal.state
     try:
         if state.following is not None:
             before, opened = opened, await next_session(wiring, plan.graph, opened, state.following)
             await before.hold.release()
-        elif state.result is None or state.result.status == "canceled":
+        elif state.result is None or not state.result.good:
             void = (await wiring.store.head(opened.mailbox)).turn_id
             swept = await wiring.sweep(state)
             opened.journal.record(changed(_resumed(plan, state), void_until=void))
@@ -201,13 +205,22 @@ async def taken_up(wiring: Wiring, plan: Plan, row: Row) -> Opened:
     return opened
 
 
+def lost_nodes(plan: Plan, state: RunState) -> list[str]:
+    """The nodes that a session has been at and that its pipeline has no longer."""
+    return [node for node in state.nodes if node not in plan.graph.nodes]
+
+
 def _resumed(plan: Plan, state: RunState) -> PipelineResumed:
-    lost = [node for node in state.nodes if node not in plan.graph.nodes]
+    lost = lost_nodes(plan, state)
     if lost:
         raise ConfigError(f"{plan.file} has no node {lost[0]!r}, where session {state.session} has been")
     stage = cut_off(state)
-    wish = "rerun" if stage is None else plan.graph.nodes[stage.node].text("on_interrupt") or "rerun"
+    wish = "rerun"
+    if stage is not None and not stage.elsewhere:
+        wish = plan.graph.nodes[stage.node].text("on_interrupt") or "rerun"
     event = resumption(plan.graph, state, interrupted="rerun" if wish == "rerun" else "fail")
     if plan.graph_hash != state.graph_hash:
         event = changed(event, dot=plan.dot, file=plan.file, graph_hash=plan.graph_hash, dotfiles=plan.dotfiles)
+    if plan.simulation != state.simulation and not isinstance(plan.simulation, BlobRef):
+        event = changed(event, simulation=plan.simulation)
     return event

@@ -323,8 +323,9 @@ async def load_state(store: Store, context_id: int) -> RunState:
     return (await load(store, context_id)).state
 
 
-async def load(store: Store, context_id: int, before: int | None = None) -> Loaded:
-    """A session as it stands, or as it stood before a turn of its chain, read from a whole checkpoint on (S17).
+async def load(store: Store, context_id: int, before: int | None = None, until: int | None = None) -> Loaded:
+    """A session as it stands, or as it stood before a turn of its chain or at the turn ``until``, read from a whole
+    checkpoint on (S17).
 
     Raises ``UnknownEvent``.
 
@@ -334,8 +335,9 @@ async def load(store: Store, context_id: int, before: int | None = None) -> Load
     found: list[Recorded] = []
     sizes: list[int] = []
     begin = head = 0
-    async for page in backwards(store, context_id, PAGE, before):
-        head = head or page[-1].turn_id
+    async for whole_page in backwards(store, context_id, PAGE, before):
+        page = whole_page if until is None else [turn for turn in whole_page if turn.turn_id <= until]
+        head = head or (page[-1].turn_id if page else 0)
         found[:0] = [_known(turn) for turn in page]
         sizes[:0] = [len(turn.payload) + _blob_size(one) for turn, one in zip(page, found, strict=False)]
         whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)

@@ -157,6 +157,10 @@ class PipelineForked:
     values: Mapping[str, ContextValue] = tag(
         62, "json", "context values that are different from now on", default={}
     )
+    origin: str = tag(64, "string", "the session whose history it shares, where that is not its parent", default="")
+    until: int = tag(
+        65, "u64", "the newest turn that counts of the children in that history, where not from_turn", default=0
+    )
 
 
 @event("PipelineLifecycle")
@@ -192,6 +196,13 @@ class ChildStarted:
     child_session: str = tag(57, "string", "the child's session")
     child_context: int = tag(58, "u64", "context id of that session")
     child_mailbox: int = tag(59, "u64", "context id of that session's mailbox")
+    until: int = tag(
+        65,
+        "u64",
+        "where it is a fork of the child of another session: the newest turn that counts there",
+        default=0,
+    )
+    again: int = tag(66, "u32", "where it failed and goes on: how many nodes it had run then", default=0)
 
 
 @event("PipelineLifecycle")

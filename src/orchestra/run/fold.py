@@ -57,6 +57,7 @@ from orchestra.run.state import (
     Passed,
     Result,
     RunState,
+    Spent,
     Stage,
 )
 from orchestra.run.whole import load, whole_reference
@@ -218,6 +219,7 @@ def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, A
             refused=event.refused,
             tool="",
             tool_host="",
+            elsewhere=False,
         )
     if event.granted == "visit":
         visits = state.nodes[event.node].visits if event.node in state.nodes else 0
@@ -230,9 +232,15 @@ def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, A
 def _forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]:
     """Another identity from here on (S27); a pause is where it stands until somebody goes on.
 
-    A child that had not ended belongs to the session that made it: the node runs a new one.
+    The children so far belong to the session that made them, and so does what is at work; a session that had
+    restarted as another one is to restart itself.
     """
     changes = _idle(state, meta)
+    if state.stage is not None:
+        changes["stage"] = replace(changes["stage"], recoveries=0, tool="", tool_host="", elsewhere=True)
+    if state.result is not None and state.result.status == "restarted":
+        changes |= {"result": None, "following": None}
+    until = event.until or event.from_turn
     return {
         **changes,
         "session": meta.session,
@@ -245,7 +253,7 @@ def _forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any
         "why": event.why,
         "started_ms": meta.at,
         "idle_ms": 0,
-        "children": {},
+        "children": {node: replace(child, seen=child.seen or until) for node, child in state.children.items()},
         "paused": f"forked from {event.parent}",
     }
 
@@ -301,12 +309,17 @@ def _heard(state: RunState, request: int) -> dict[str, Any]:
 
 
 def _child_started(state: RunState, event: ChildStarted) -> dict[str, Any]:
+    known = state.children.get(event.node)
+    goes_on = known is not None and (event.until or event.again)
     child = ChildRecord(
         session=event.child_session,
         context_id=event.child_context,
         mailbox=event.child_mailbox,
         visit=event.visit,
         attempt=event.attempt,
+        until=event.until,
+        again=event.again,
+        counted=known.counted if known is not None and goes_on else Spent(),
     )
     return {"children": {**state.children, event.node: child}}
 
@@ -317,7 +330,9 @@ def _child_ended(state: RunState, event: ChildEnded) -> dict[str, Any]:
     }
     child = state.children.get(event.node)
     if child is not None:
-        changes["children"] = {**state.children, event.node: replace(child, status=event.status)}
+        counted = child.counted.plus(event.tokens_in, event.tokens_out, event.cost_micros)
+        ended = replace(child, status=event.status, counted=counted)
+        changes["children"] = {**state.children, event.node: ended}
     return changes
 
 

@@ -43,7 +43,8 @@ class Stage(Struct, frozen=True, kw_only=True):
     While it waits for its next attempt, ``due`` (UTC ms) and ``delay_ms`` say until when and how long. ``again``
     counts how often the attempt was begun again, ``recoveries`` how often because its runner died; ``refused``
     says why it is not begun again but failed (E4). ``tool`` is the marker of the command that was started and of
-    whose end nothing is known, ``tool_host`` its machine.
+    whose end nothing is known, ``tool_host`` its machine. ``elsewhere``: a session that this one is forked from was
+    at it, and here nobody has begun it yet.
     """
 
     node: str
@@ -60,6 +61,7 @@ class Stage(Struct, frozen=True, kw_only=True):
     refused: str = ""
     tool: str = ""
     tool_host: str = ""
+    elsewhere: bool = False
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -129,7 +131,13 @@ class Following(Struct, frozen=True, kw_only=True):
 
 
 class ChildRecord(Struct, frozen=True, kw_only=True):
-    """The child session of a node: made at which visit and attempt, and how it ended, where it has."""
+    """The child session of a node: run at which visit and attempt, and how it ended, where it has.
+
+    Where ``seen`` is not 0 it belongs to a session that this one is forked from, and counts as it stood at that
+    turn. Where ``until`` is not 0 it was made as a fork of such a child, as that stood at turn ``until``. Where
+    ``again`` is not 0 it goes on after a failure, up to which it had run so many nodes. ``counted`` is what it
+    spent that its parent has counted.
+    """
 
     session: str
     context_id: int
@@ -137,6 +145,10 @@ class ChildRecord(Struct, frozen=True, kw_only=True):
     visit: int
     attempt: int
     status: str = ""
+    seen: int = 0
+    until: int = 0
+    again: int = 0
+    counted: Spent = Spent()
 
 
 class Result(Struct, frozen=True, kw_only=True):
