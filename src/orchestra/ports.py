@@ -287,6 +287,9 @@ class Scope(Protocol):
     async def keep(self, data: bytes) -> BlobRef:
         """Store bytes that are too many for an event, secrets removed (S18)."""
 
+    def seam(self, data: bytes, at: int) -> int:
+        """Where bytes may be cut, at ``at`` or before, so that no secret is in two parts (S18)."""
+
 
 class Handler(Protocol):
     """One node type: an async function, or a callable object where it needs something.

@@ -15,6 +15,7 @@ from blake3 import blake3
 from shells import executed, node, nothing_runs, prepared, started, tool, tooled
 
 from orchestra.errors import StoreUnreachable
+from orchestra.handlers.output import PART, SHOWN
 from orchestra.run.blobs import BlobRef
 from orchestra.run.events import PipelinePaused, StageFailed, StageRetrying, ToolExecuted, ToolOutput, WarningRaised
 from support import CountingStore, Session
@@ -270,6 +271,32 @@ async def test_a_secret_in_the_output_is_stored_nowhere(tmp_path: Path) -> None:
     assert b"[redacted:KEY]" in stored
     assert event.stderr == "[redacted:KEY]\n"
     assert secret not in repr(session.events)
+
+
+@pytest.mark.parametrize("place", [PART - 10, SHOWN - 10, PART + 40 - SHOWN])
+async def test_a_secret_where_a_long_output_is_cut_is_stored_and_shown_nowhere(tmp_path: Path, place: int) -> None:
+    """One line without an end: the parts, and the ends that the context has, are cut between words of no secret."""
+    secret = "correct-horse-battery"
+    data = b"x" * place + secret.encode() + b"y" * (PART + 60 - place - len(secret))
+    (tmp_path / "log").write_bytes(data)
+    session = await tooled(node("cat log"), tmp_path, secrets={"KEY": secret})
+    event = executed(session)
+    ends = str(await session.journal.resolve(event.output))
+    stored = await whole(session, event.output_parts)
+    assert stored.replace(b"[redacted:KEY]", secret.encode()) == data
+    shown = "".join(e.text for e in session.of(ToolOutput) if isinstance(e, ToolOutput))
+    for some in (secret[:9], secret[9:]):
+        assert some not in shown
+        assert some not in ends
+        assert some.encode() not in stored
+
+
+async def test_a_private_key_that_comes_line_by_line_is_not_shown(tmp_path: Path) -> None:
+    lines = ["-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", "-----END PRIVATE KEY-----", "done"]
+    (tmp_path / "key").write_text("\n".join(lines) + "\n")
+    session = await tooled(node('while read line; do echo "$line"; sleep 0.05; done < key'), tmp_path)
+    shown = "".join(e.text for e in session.of(ToolOutput) if isinstance(e, ToolOutput))
+    assert shown == "[redacted:private-key]\ndone\n"
 
 
 async def test_a_tool_cannot_see_what_its_environment_does_not_hold(tmp_path: Path) -> None:

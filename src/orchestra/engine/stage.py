@@ -148,6 +148,10 @@ class Stage:
         """Store bytes, secrets removed."""
         return await self.journal.keep(data)
 
+    def seam(self, data: bytes, at: int) -> int:
+        """Where bytes may be cut so that no secret is in two parts."""
+        return self.journal.redactor.seam(data, at)
+
 
 async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, stage: Stage) -> Outcome:
     """One attempt: the handler's outcome, its exception or its timeout as a failure.

@@ -18,7 +18,16 @@ _SEARCHED = PART // 16
 """Bytes before the end of a part in which a good place to cut is looked for."""
 
 LINE = 8 * 1024
-"""Characters of an unfinished line after which it is shown all the same."""
+"""Characters of an unfinished line after which its first half is shown."""
+
+MOST = 16 * LINE
+"""Characters that are shown at last, whatever they may be the beginning of."""
+
+AHEAD = PART // 16
+"""Bytes behind a cut that have to be known, so that a secret across it is seen."""
+
+Seam = Callable[[bytes, int], int]
+"""Where bytes may be cut, at a place or before it, so that no secret is in two parts."""
 
 Keep = Callable[[bytes], Awaitable[BlobRef]]
 """Stores bytes, and tells where."""
@@ -36,8 +45,9 @@ class Written(NamedTuple):
 class Output:
     """Gathers one stream of a command."""
 
-    def __init__(self, keep: Keep) -> None:
+    def __init__(self, keep: Keep, seam: Seam) -> None:
         self._keep = keep
+        self._seam = seam
         self._pending = bytearray()
         self._parts: list[BlobRef] = []
         self._head = b""
@@ -48,20 +58,20 @@ class Output:
         """Take what came."""
         self._pending += data
         self._size += len(data)
-        while len(self._pending) > PART:
-            await self._store(_cut(self._pending))
+        while len(self._pending) > PART + AHEAD:
+            await self._store(self._cut())
 
     async def written(self) -> Written:
         """All of it, when nothing more comes."""
-        if not self._parts:
+        if not self._parts and self._size <= PART:
             data = bytes(self._pending)
             text = _text(data)
             if text is not None:
                 return Written(text, self._size, ())
             await self._store(len(data))
             return Written(data.decode("utf-8", "replace"), self._size, tuple(self._parts))
-        if self._pending:
-            await self._store(len(self._pending))
+        while self._pending:
+            await self._store(self._cut())
         left_out = self._size - len(self._head) - len(self._tail)
         head, tail = (end.decode("utf-8", "replace") for end in (self._head, self._tail))
         return Written(f"{head}\n[… {left_out} bytes left out …]\n{tail}", self._size, tuple(self._parts))
@@ -69,36 +79,49 @@ class Output:
     async def _store(self, count: int) -> None:
         piece = bytes(self._pending[:count])
         del self._pending[:count]
-        self._head = self._head or piece[:SHOWN]
-        self._tail = (self._tail + piece[-SHOWN:])[-SHOWN:]
+        self._head = self._head or piece[: self._seam(piece, SHOWN)]
+        tail = self._tail + piece
+        self._tail = tail[self._seam(tail, max(len(tail) - SHOWN, 0)) :]
         self._parts.append(await self._keep(piece))
+
+    def _cut(self) -> int:
+        """Where a part ends: at the end of a line where one is near, and never inside a secret."""
+        data = self._pending
+        if len(data) <= PART:
+            return len(data)
+        newline = data.rfind(b"\n", PART - _SEARCHED, PART)
+        at = newline + 1 if newline > 0 else PART
+        return self._seam(bytes(data[: PART + AHEAD]), at) or at
 
 
 class Shown:
     """Hands on a stream as text, by whole lines where they are not too long: a watcher reads words, and a secret is
     found in what is whole."""
 
-    def __init__(self, show: Callable[[str], None]) -> None:
+    def __init__(self, show: Callable[[str], None], seam: Seam) -> None:
         self._show = show
+        self._seam = seam
         self._decoder = getincrementaldecoder("utf-8")("replace")
         self._pending = ""
 
     def feed(self, data: bytes, *, final: bool = False) -> None:
         """Take what came; ``final`` says that nothing more does."""
         text = self._pending + self._decoder.decode(data, final)
-        end = len(text) if final or len(text) > LINE else max(text.rfind("\n"), text.rfind("\r")) + 1
+        end = len(text) if final else self._end(text)
         self._pending = text[end:]
         if end:
             self._show(text[:end])
 
-
-def _cut(data: bytearray) -> int:
-    """Where a part ends: at the end of a line where one is near, so that a secret in it is whole."""
-    begun = data.rfind(b"-----BEGIN ", PART - _SEARCHED, PART)
-    if begun > 0 and data.find(b"-----END ", begun, PART) < 0:
-        return begun
-    newline = data.rfind(b"\n", PART - _SEARCHED, PART)
-    return newline + 1 if newline > 0 else PART
+    def _end(self, text: str) -> int:
+        """How much can be shown: whole lines, of a long one all but its end, of a possible secret nothing."""
+        end = max(text.rfind("\n"), text.rfind("\r")) + 1
+        if not end and len(text) > LINE:
+            end = len(text) - LINE // 2
+        if not end:
+            return 0
+        cut = self._seam(text.encode(), len(text[:end].encode()))
+        end = len(text.encode()[:cut].decode())
+        return end if end or len(text) < MOST else len(text)
 
 
 def _text(data: bytes) -> str | None:

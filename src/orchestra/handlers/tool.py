@@ -101,8 +101,8 @@ class _Running:
     def __post_init__(self) -> None:
         self.since = self.scope.now_ms()
         for name in ("stdout", "stderr"):
-            self.streams[name] = Output(self.scope.keep)
-            self.shown[name] = Shown(partial(self._show, name))
+            self.streams[name] = Output(self.scope.keep, self.scope.seam)
+            self.shown[name] = Shown(partial(self._show, name), self.scope.seam)
 
     def _show(self, stream: str, text: str) -> None:
         self.scope.show(ToolOutput(node=self.node, stream=stream, text=text))

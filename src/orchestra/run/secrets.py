@@ -9,6 +9,9 @@ from typing import Any
 SHORTEST = 8
 """Characters below which a value is left alone: replacing it would garble ordinary text."""
 
+AROUND = 4096
+"""Bytes on either side of a cut in which a secret is looked for; more where a known one is longer."""
+
 FORMATS: tuple[tuple[str, str, str], ...] = (
     ("anthropic-key", "sk-ant-", r"sk-ant-[A-Za-z0-9_-]{16,}"),
     ("openai-key", "sk-", r"sk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,}"),
@@ -53,6 +56,21 @@ def _redacted(text: str, values: Iterable[tuple[str, str]]) -> str:
     return text
 
 
+def _found(text: str, values: Iterable[tuple[str, str]]) -> list[tuple[int, int, str]]:
+    found = [
+        (match.start(), match.end(), name)
+        for name, start, pattern in FORMATS
+        if start in text
+        for match in re.finditer(pattern, text)
+    ]
+    for value, name in values:
+        at = text.find(value)
+        while at >= 0:
+            found.append((at, at + len(value), name))
+            at = text.find(value, at + 1)
+    return sorted(found)
+
+
 class Redactor:
     """Replaces known secret values and the usual key formats by ``[redacted:NAME]``."""
 
@@ -78,18 +96,24 @@ class Redactor:
 
     def find(self, text: str) -> Iterable[tuple[int, int, str]]:
         """Start, end and name of every secret in a text, in order."""
-        found = [
-            (match.start(), match.end(), name)
-            for name, start, pattern in FORMATS
-            if start in text
-            for match in re.finditer(pattern, text)
-        ]
-        for value, name in self._values:
-            at = text.find(value)
-            while at >= 0:
-                found.append((at, at + len(value), name))
-                at = text.find(value, at + 1)
-        return sorted(found)
+        return _found(text, self._values)
+
+    def seam(self, data: bytes, at: int) -> int:
+        """Where ``data`` may be cut so that no secret is in two: at ``at``, else before the secret that is there,
+        or that begins before and has no end yet.
+
+        What follows ``at`` by less than ``AROUND`` bytes has to be in ``data``, where anything follows.
+        """
+        around = max(AROUND, *(len(value) for value, _name in self._bytewise), 0)
+        begin = max(0, at - around)
+        text = data[begin : at + around].decode("latin-1")
+        for start, end, _name in _found(text, self._bytewise)[::-1]:
+            open_ended = (
+                end == len(text) and text.startswith("-----BEGIN", start) and "-----END" not in text[start:]
+            )
+            if begin + start < at < begin + end + open_ended:
+                at = begin + start
+        return at
 
     def value(self, value: Any) -> Any:
         """A JSON-like value without secrets; the same object when there is none."""
