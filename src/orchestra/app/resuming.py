@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -31,8 +31,9 @@ from orchestra.config.settings import Settings
 from orchestra.config.simulation import Cast, parse_script
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
+from orchestra.engine.holding import taken
 from orchestra.engine.journal import Listener
-from orchestra.engine.lineage import Wiring, newest_of_chain, next_session
+from orchestra.engine.lineage import Plan, Wiring, newest_of_chain, next_session
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import Opened, find, reopen_session
 from orchestra.errors import ConfigError, CredentialsMissing, Diagnostic, Source, Undecided
@@ -78,19 +79,23 @@ async def resume(
     """Take a session and make it ready to walk on from where it stands.
 
     A session that was restarted stands for the one in which it goes on, which is begun where that was not done yet
-    (E14). One that ended well comes back with its result, and walking it does nothing. That the session is taken
-    is recorded at once (S16), how it goes on when every check has passed, with the first batch of the walk.
+    (E14). One that ended well comes back with its result, and walking it does nothing. Nothing is recorded before
+    every check has passed; then that the session is taken, at once (S16), and how it goes on with the first batch
+    of the walk.
 
     Raises ``SessionNotFound``, ``SessionTaken``, ``CredentialsMissing``, ``ConfigError``, ``InvalidPipeline``,
     ``Undecided`` and ``StoreError``.
     """
     clock = clock or SystemClock()
     row, loaded = await newest_of_chain(store, await find(store, session))
+    if (holder := store.holder(row.context_id)) is not None:
+        raise taken(holder)
+    checked = await _checked(loaded.state, store, settings, changes, more)
     stop = remembered(settings).get(row.session)
     opened = await reopen_session(
         store=store,
         clock=clock,
-        redactor=Redactor(settings.secrets),
+        redactor=checked.redactor,
         listeners=listeners,
         origin=this_process(),
         row=row,
@@ -99,21 +104,19 @@ async def resume(
     )
     try:
         state = opened.journal.state
-        done = state.result is not None and state.result.good
-        secrets = {} if done else secrets_of(state, settings)
-        redactor = opened.journal.redactor = Redactor(secrets)
-        pipeline = await pipeline_of(state, store, secrets, changes)
-        plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more, state.workdir)
+        if _moved(loaded.state, state):
+            checked = await _checked(state, store, settings, changes, more)
+            opened.journal.redactor = checked.redactor
+        pipeline, plan, done = checked.pipeline, checked.plan, _done(state)
         wiring = Wiring(
             store=store,
             clock=clock,
-            redactor=redactor,
+            redactor=checked.redactor,
             listeners=listeners,
             origin=this_process(),
             sweep=end_orphans,
         )
         if not done:
-            runnable(pipeline, plan)
             await store.publish_types(*bundle())
         swept = await wiring.sweep(state)
         if state.following is not None:
@@ -131,6 +134,42 @@ async def resume(
         await opened.hold.release()
         raise
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipeline
+
+
+class _Checked(NamedTuple):
+    pipeline: Pipeline
+    plan: Plan
+    redactor: Redactor
+
+
+def _done(state: RunState) -> bool:
+    return state.result is not None and state.result.good
+
+
+async def _checked(
+    state: RunState, store: Store, settings: Settings, changes: Changes, more: Mapping[str, Handler]
+) -> _Checked:
+    """What the session goes on with, every check passed. Raises as ``resume`` does."""
+    done = _done(state)
+    secrets = {} if done else secrets_of(state, settings)
+    redactor = Redactor(secrets)
+    pipeline = await pipeline_of(state, store, secrets, changes)
+    plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more, state.workdir)
+    if not done:
+        runnable(pipeline, plan)
+        if state.following is None:
+            resumed_of(pipeline, state, settings, changes)
+    return _Checked(pipeline, plan, redactor)
+
+
+_CHECKED = ("dot", "dotfiles", "simulation", "secrets", "variables", "nodes", "next_node", "ended", "result")
+"""What of a state the checks look at, beside the node that is at work."""
+
+
+def _moved(before: RunState, now: RunState) -> bool:
+    """Whether somebody else went on with the session between its checks and its taking."""
+    at = [state.stage and (state.stage.node, state.stage.due, state.stage.refused) for state in (before, now)]
+    return at[0] != at[1] or any(getattr(before, name) != getattr(now, name) for name in _CHECKED)
 
 
 async def _stop_recorded(opened: Opened, settings: Settings) -> RunState:
