@@ -100,11 +100,13 @@ def begin(
     delay: str = "30s",
     program: list[str] = ORCHESTRA,
     pipeline: Path = PLAN,
+    script: Path | None = None,
     **more: str,
 ) -> subprocess.Popen[str]:
     """A run that is at the node ``plan`` when this returns."""
+    script = script or slow(folder, delay)
     process = subprocess.Popen(
-        [*program, "run", str(pipeline), "--simulate", str(slow(folder, delay)), "--json-stream", *args],
+        [*program, "run", str(pipeline), "--simulate", str(script), "--json-stream", *args],
         cwd=folder,
         env=environment(folder, **more),
         stdin=subprocess.PIPE,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestra.app.runs import this_process
 from orchestra.config.settings import Settings
 from orchestra.engine.mailbox import CANCEL, STEER, Request, send
-from orchestra.engine.sessions import Row, find, reopen_session, summarize
-from orchestra.errors import ConfigError
+from orchestra.engine.sessions import Row, find, reopen_session, rows, summarize
+from orchestra.errors import ConfigError, SessionTaken
 from orchestra.ports import Clock, Store
 from orchestra.run.events import PipelineCanceled
 from orchestra.run.secrets import Redactor
@@ -26,11 +27,13 @@ LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What became of a wish: the session before and after, and the request, or None where none was needed."""
+    """What became of a wish: the session before and after, and the request, or None where none was needed.
+    ``children`` are those that were cancelled with it, because nobody ran them."""
 
     before: Summary
     after: Summary
     request: Request | None
+    children: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -52,9 +55,20 @@ async def ask(
 ) -> Asked:
     """Put a wish into a session's mailbox and wait up to ``patience`` seconds for the run to stop.
 
-    A session that nobody runs has nothing to pause, and is cancelled by ourselves. Raises ``SessionNotFound``,
-    ``ConfigError`` for an instruction that nobody will hear, and ``StoreError``.
+    A session that nobody runs has nothing to pause, and is cancelled by ourselves; so are children that a cancelled
+    one leaves behind. Raises ``SessionNotFound``, ``ConfigError`` for an instruction that nobody will hear, and
+    ``StoreError``.
     """
+    asked = await _asked(store, settings, name, action, text, clock, patience)
+    if action != CANCEL or asked.after.phase is not Phase.CANCELED:
+        return asked
+    children = await _left_behind(store, settings, asked.after, clock)
+    return replace(asked, children=tuple(children))
+
+
+async def _asked(
+    store: Store, settings: Settings, name: str, action: str, text: str, clock: Clock, patience: float
+) -> Asked:
     row = await find(store, name)
     before = await summarize(store, row, clock.now_ms())
     idle = before.phase not in LIVE
@@ -96,6 +110,34 @@ async def _cancel(store: Store, settings: Settings, row: Row, request: Request, 
         await opened.journal.flush()
     finally:
         await opened.hold.release()
+
+
+async def _left_behind(store: Store, settings: Settings, parent: Summary, clock: Clock) -> list[str]:
+    """Cancel what is left of the children of a canceled session, and of theirs: one that somebody runs is asked."""
+    canceled: list[str] = []
+    for row in _below(await rows(store), parent.context_id):
+        found = await summarize(store, row, clock.now_ms())
+        if found.phase in ENDED or found.phase is Phase.RESTARTED:
+            continue
+        text = f"with {parent.session}"
+        request = await send(store, row.mailbox, row.session, CANCEL, text=text, who=asker(), now_ms=clock.now_ms())
+        if found.phase not in LIVE:
+            with contextlib.suppress(SessionTaken):  # who has taken it meanwhile hears of the request
+                await _cancel(store, settings, row, request, clock)
+                canceled.append(row.session)
+    return canceled
+
+
+def _below(known: list[Row], context_id: int) -> list[Row]:
+    """The children of a session and theirs, those nearest to it first; each with those as which it restarted."""
+    found: list[Row] = []
+    above: list[tuple[int, tuple[str, ...]]] = [(context_id, ("child",))]
+    for parent, whys in above:  # grows while it is read
+        for row in known:
+            if row.parent == parent and row.why in whys:
+                found.append(row)
+                above.append((row.context_id, ("child", "restart")))
+    return found
 
 
 async def _waited(store: Store, row: Row, clock: Clock, patience: float) -> Summary:

@@ -35,7 +35,8 @@ def ask_session(
     doubtful = not asked.done and action != STEER and asked.after.phase is Phase.DOUBTFUL
     if as_json:
         request = asked.request.turn_id if asked.request is not None else None
-        say_json({**asdict(asked.after), "asked": action, "request": request}, indent=2)
+        said = {**asdict(asked.after), "asked": action, "request": request}
+        say_json({**said, "children": list(asked.children)} if asked.children else said, indent=2)
     else:
         for line in _lines(asked, action, hint(settings, store)):
             say(line)
@@ -60,12 +61,13 @@ def _lines(asked: Asked, action: str, aim: str) -> list[str]:
             else "an agent hears it when the session goes on"
         )
         return [f"told {name}: {waits}"]
-    if asked.request is None:
+    if asked.request is None and not asked.children:
         reason = f" ({one_line(after.detail, 200)})" if after.detail else ""
         return [f"{name} is {after.phase} already{reason}: nothing was done", look]
     if asked.done:
         on = [] if after.phase is Phase.COMPLETED else [f"  go on: orchestra resume{aim} {name}"]
-        return [f"{name} is {after.phase}" + (f" at {after.node}" if after.node else ""), *on]
+        at = f" at {after.node}" if after.node else ""
+        return [f"{name} is {after.phase}{at}{_with_it(asked.children)}", *on]
     if after.phase is Phase.DOUBTFUL:
         return [f"asked, but the runner of {name} may be gone: {after.detail}", look]
     if action == PAUSE:
@@ -74,3 +76,9 @@ def _lines(asked: Asked, action: str, aim: str) -> list[str]:
             f"  at once: orchestra pause{aim} {name} --now",
         ]
     return [f"asked: {name} has not stopped yet", look]
+
+
+def _with_it(children: tuple[str, ...]) -> str:
+    if not children:
+        return ""
+    return f", and so {'is its child' if len(children) == 1 else 'are its children'} {', '.join(children)}"

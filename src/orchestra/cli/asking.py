@@ -37,6 +37,8 @@ def cancel(
 ) -> None:
     """End a run now, whether or not somebody runs it; it can be taken up again with resume.
 
+    Children that nobody runs are cancelled with it.
+
     Exit code 0: it is cancelled, or has ended already; 1: it has not stopped yet.
     """
     from orchestra.cli._asking import ask_session
