@@ -286,6 +286,15 @@ def test_a_node_is_refused_after_its_last_visit(where: str) -> None:
     assert "max_visits exceeded" in end.error
 
 
+def test_the_gate_that_a_refused_node_was_to_mend_is_named() -> None:
+    _walk, end = walked(
+        'g [goal_gate=true, retry_target=w] w [max_visits=2] start -> w -> g g -> exit [condition="outcome!=x"]',
+        g=["fail"],
+    )
+    assert "max_visits exceeded: w" in end.error
+    assert "goal gate g" in end.error
+
+
 def test_a_refused_node_is_routed_like_any_failure() -> None:
     walk, end = walked(
         "n [max_visits=2, retry_target=rescue] rescue start -> n n -> n rescue -> exit n -> exit [condition=never]"

@@ -122,7 +122,10 @@ def _enter(graph: Graph, state: RunState, node_id: str) -> Step:
     visits = state.nodes[node_id].visits if node_id in state.nodes else 0
     allowed = _allowed(graph, node_id)
     if allowed and visits >= max(allowed, state.granted.get(node_id, 0)):
-        return Refuse(node=node_id, visit=visits + 1, reason=f"max_visits exceeded: {node_id} allows {allowed}")
+        gate = unmet_gate(graph, state)
+        unmet = f", and goal gate {gate} is not met" if gate in state.nodes else ""
+        reason = f"max_visits exceeded: {node_id} allows {allowed}{unmet}"
+        return Refuse(node=node_id, visit=visits + 1, reason=reason)
     return Execute(node=node_id, visit=visits + 1, attempt=1, of=attempts_of(graph, node))
 
 
