@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
+
+from orchestra.graph.shell_words import SHELLS, SPEAKERS, Word, base, code_words, from_command_word
 
 Place: TypeAlias = Literal["bare", "double", "single"]
 """How the shell reads the place: unquoted, inside double quotes or an unquoted here-document, inside
@@ -40,16 +42,6 @@ NAMESPACES = frozenset(
 """The roots of the run's context (engine.md 2); a variable of the run is a root too."""
 
 _EXPRESSION = re.compile(r"\{\{\s*([A-Za-z_]\w*(?:\.[\w-]+)*)\s*(\|\s*raw\s*)?\}\}", re.ASCII)
-_SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
-_CODE_OPTIONS = {
-    **dict.fromkeys(("python", "python2", "python3"), "c"),
-    **dict.fromkeys(("perl", "ruby", "node"), "e"),
-    "php": "r",
-}
-_SPEAKERS = frozenset({"echo", "printf", "grep", "egrep", "rg"})
-_OPENERS = frozenset({"!", "{", "do", "elif", "else", "if", "then", "time", "until", "while"})
-_PREFIXES = frozenset({"builtin", "command", "exec"})
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=", re.ASCII)
 _DELIMITER = re.compile(r"[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\.|[^\s'\"\\;|&<>()])+)", re.DOTALL)
 
 
@@ -86,16 +78,6 @@ def expressions(command: str, roots: Container[str] = NAMESPACES) -> tuple[Expre
     if not found:
         return ()
     return _Reader(command, found).read()
-
-
-class _Word:
-    """A word of a command as far as it was read: its literal text and the expressions in it."""
-
-    __slots__ = ("expressions", "text")
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.expressions: list[int] = []
 
 
 class _HereDocument:
@@ -146,8 +128,8 @@ class _Frame:
         self.foreign: str = foreign or (around.foreign if around else "")
         self.parens = 0
         self.cases = 0
-        self.words: list[_Word] = []
-        self.word: _Word | None = None
+        self.words: list[Word] = []
+        self.word: Word | None = None
         self.documents: list[_HereDocument] = []
 
 
@@ -339,7 +321,7 @@ class _Reader:
         if frame is None or self.frames[-1].kind == "here":
             return
         if frame.word is None:
-            frame.word = _Word()
+            frame.word = Word()
             frame.words.append(frame.word)
         # only the beginning of a word decides what it is
         if len(frame.word.text) < 64:
@@ -421,24 +403,24 @@ class _Reader:
     # --- which word is code -------------------------------------------------------------------------
 
     def _judge(self, frame: _Frame) -> None:
-        words = _from_command_word(frame.words)
+        words = from_command_word(frame.words)
         if not words:
             return
-        name = _base(words[0].text)
+        name = base(words[0].text)
         if name == "eval":
             for word in words[1:]:
                 self._mark(word, hazard="eval")
         elif name == "ssh":
             for word in words[2:]:
                 self._mark(word, foreign="ssh")
-        elif name not in _SPEAKERS:
-            for word, hazard, foreign in _code_words(words):
+        elif name not in SPEAKERS:
+            for word, hazard, foreign in code_words(words):
                 self._mark(word, hazard=hazard, foreign=foreign)
-        if name in _SHELLS:
+        if name in SHELLS:
             for document in frame.documents:
                 document.shell = f"{name} reading a here-document"
 
-    def _mark(self, word: _Word, *, hazard: str = "", foreign: str = "") -> None:
+    def _mark(self, word: Word, *, hazard: str = "", foreign: str = "") -> None:
         for index in word.expressions:
             old = self.found[index]
             self.found[index] = old._replace(hazard=old.hazard or hazard, foreign=old.foreign or foreign)
@@ -459,40 +441,3 @@ class _Reader:
         ")": _close_paren,
         "`": _close_back,
     }
-
-
-def _from_command_word(words: list[_Word]) -> list[_Word]:
-    """The words from the command's name on: without ``if``, ``NAME=value``, ``command`` and the like."""
-    for index, word in enumerate(words):
-        if word.text in _OPENERS or word.text in _PREFIXES or _ASSIGNMENT.match(word.text):
-            continue
-        return words[index:]
-    return []
-
-
-def _base(word: str) -> str:
-    return word.rpartition("/")[2]
-
-
-def _code_words(words: list[_Word]) -> Iterator[tuple[_Word, str, str]]:
-    """The words that a shell or another interpreter on this command line takes as code."""
-    for index, word in enumerate(words):
-        name = _base(word.text)
-        letter = "c" if name in _SHELLS else _CODE_OPTIONS.get(name)
-        code = None if letter is None else _code_after(words, index + 1, letter)
-        if code is not None and name in _SHELLS:
-            yield code, "sh -c", ""
-        elif code is not None:
-            yield code, "", f"{name} -{letter}"
-
-
-def _code_after(words: list[_Word], index: int, letter: str) -> _Word | None:
-    """The word after an option that holds ``letter``, as far as options go."""
-    while index < len(words) and words[index].text[:1] in {"-", "+"}:
-        option = words[index].text
-        index += 1
-        if option[:2] != "--" and letter in option[1:]:
-            return words[index] if index < len(words) else None
-        if option in {"-o", "+o", "-O", "+O"}:
-            index += 1
-    return None
