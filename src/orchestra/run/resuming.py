@@ -32,9 +32,16 @@ def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun") -> 
     refused = ""
     if interrupted == "fail":
         refused = "it was cut off, and is not to be run again (on_interrupt=fail)"
-    elif died > MOST_RECOVERIES:
+    elif died > MOST_RECOVERIES and not _child_at_work(state, stage):
         refused = f"its runner died {died} times while it was at work"
     return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused)
+
+
+def _child_at_work(state: RunState, stage: Stage) -> bool:
+    """Whether the node's child had not ended: then it is the child's own node that counts its dead runners, so that
+    progress of the child is progress."""
+    child = state.children.get(stage.node)
+    return child is not None and not child.status and (child.visit, child.attempt) == (stage.visit, stage.attempt)
 
 
 def _next(graph: Graph, state: RunState) -> str:
