@@ -76,8 +76,7 @@ def test_in_a_child_it_is_the_childs_node_that_is_failed_and_routed(tmp_path: Pa
 
 def test_a_parent_whose_child_gets_on_is_never_failed_for_runners_that_died(tmp_path: Path) -> None:
     nodes = " ".join(
-        f'{name} [tool_command="test -e {name} || {{ touch {name}; kill -9 $PPID; sleep 30; }}"]'
-        for name in "abcd"
+        f'{name} [tool_command="test -e {name} || {{ touch {name}; kill -9 $PPID; sleep 30; }}"]' for name in "abcd"
     )
     (tmp_path / "routed.dot").write_text(
         "digraph routed { start [shape=Mdiamond] exit [shape=Msquare]"

@@ -108,11 +108,11 @@ class Raised:
 
     async def _watched(self, seconds: float) -> None:
         before, clock = self.seen().status, self._wiring.clock
-        until = clock.now_ms() + seconds * 1000
+        until = clock.boot_seconds() + seconds  # a clock that is set does not make it longer
         while not self._stage.control.pausing:
-            await self._first(clock.sleep(max(0.0, min(LOOK_SECONDS, (until - clock.now_ms()) / 1000))))
+            await self._first(clock.sleep(max(0.0, min(LOOK_SECONDS, until - clock.boot_seconds()))))
             await self.look()
-            if self.seen().status != before or clock.now_ms() >= until:
+            if self.seen().status != before or clock.boot_seconds() >= until:
                 return
 
     async def _first(self, *waits: Coroutine[Any, Any, object]) -> None:

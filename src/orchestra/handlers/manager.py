@@ -99,7 +99,8 @@ class _Watch:
 
     async def _steer(self, seen: Telemetry) -> None:
         """Ask for one instruction and deliver it, where that is due."""
-        if "steer" not in self._actions or self._scope.now_ms() - self._steered_ms < self._cooldown * 1000:
+        since = self._scope.now_ms() - self._steered_ms  # less than nothing where the clock was set back
+        if "steer" not in self._actions or 0 <= since < self._cooldown * 1000:
             return
         instruction = await self._instruction(seen)
         self._steers += 1
