@@ -106,6 +106,8 @@ class Ends:
     def _belonging(self, recorded: Recorded | Live) -> None:
         """Note whose event follows, and what will stand before the nodes of a child."""
         event, session = recorded.event, recorded.meta.session
+        if isinstance(event, PipelineForked) and event.why == "fork":
+            self.above[session] = self.above.get(event.parent, "")
         if session != self.session:
             self.settle()
             parent, self.session = self.session, session

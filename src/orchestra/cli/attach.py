@@ -32,6 +32,9 @@ def attach(
 ) -> None:
     """Watch a session: what happened so far, then what happens, until it ends. Ctrl-C leaves; the run goes on.
 
+    The nodes of its children stand behind the nodes that run them: check/lint. With --json-stream every line names
+    its session.
+
     Exit code 0: it reached its goal; 1: it failed; 9: there is no such session; 130: it is paused, or its runner
     is gone, or you left.
     """

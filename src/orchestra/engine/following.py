@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 from orchestra.engine.holding import heard_of
 from orchestra.engine.lineage import row_of
 from orchestra.engine.sessions import PAGE, Row, begun, event_of
 from orchestra.ports import Clock, Store, Turn
-from orchestra.run.events import Recorded
+from orchestra.run.events import (
+    ChildEnded,
+    ChildStarted,
+    Event,
+    PipelineForked,
+    PipelineImported,
+    PipelineRestarted,
+    Recorded,
+)
 from orchestra.run.fold import current, evolve
 from orchestra.run.state import RunState
 from orchestra.run.views import HANDED_ON, End
@@ -69,9 +77,91 @@ class Following:
         return self._last is not None and isinstance(self._last.event, End)
 
 
+class Followed:
+    """A session's chain with those of the children that it names, and of theirs: each event once, by turn id.
+
+    ``node`` is the parent's node that runs it. ``bound`` is the newest turn that counts, 0 without: of a child that
+    a fork's history names, what happened after the session was forked belongs to the old story. ``own`` is the
+    session whose events are told, empty for all: a fork of a child shares the history of the child that it is of,
+    which is told as that one's.
+    """
+
+    def __init__(self, store: Store, context_id: int, *, node: str = "", own: str = "", bound: int = 0) -> None:
+        self.chain = Following(store, context_id)
+        self.context_id = context_id
+        self._store = store
+        self._node = node
+        self._own = own
+        self._bound = bound
+        self._children: dict[str, Followed] = {}
+        self._open = True
+        self._ended = False
+
+    @property
+    def live(self) -> list[int]:
+        """The contexts in which something may still be recorded."""
+        return [self.context_id, *(one for child in self._children.values() if child._open for one in child.live)]
+
+    async def news(self) -> list[Recorded]:
+        """The events recorded since the last call, in the order of their turns."""
+        return sorted(await self._gathered(root=True), key=lambda recorded: recorded.turn_id)
+
+    async def _gathered(self, *, root: bool = False) -> list[Recorded]:
+        told = [recorded for recorded in await self.chain.news() if self._tells(recorded)]
+        for recorded in told:
+            self._note(recorded.event, root=root)
+        for child in self._children.values():
+            if child._open:
+                child._open = not (child._ended or child._bound)
+                told += await child._gathered()
+        return told
+
+    def _tells(self, recorded: Recorded) -> bool:
+        own = not self._own or recorded.meta.session == self._own
+        return own and (not self._bound or recorded.turn_id <= self._bound)
+
+    def _note(self, event: Event, *, root: bool) -> None:
+        """What an event says of the session's children, and of the session as which a child went on."""
+        match event:
+            case ChildStarted():
+                own = event.child_session if event.until else ""
+                child = self._child(event.child_session, event.child_context, event.node, own)
+                child._open, child._ended = True, False
+            case PipelineRestarted() if not root:
+                self._child(event.next_session, event.next_context, "", "")
+            case ChildEnded():
+                for child in self._children.values():
+                    child._ended = child._ended or child._node == event.node
+            case PipelineForked():
+                for child in self._children.values():
+                    child._bound = child._bound or event.until or event.from_turn
+            case PipelineImported():
+                self._here(event)
+            case _:
+                pass
+
+    def _child(self, session: str, context_id: int, node: str, own: str) -> Followed:
+        if session not in self._children:
+            child = Followed(self._store, context_id, node=node, own=own, bound=self._bound)
+            self._children[session] = child
+        return self._children[session]
+
+    def _here(self, event: PipelineImported) -> None:
+        """The children so far are elsewhere in this store, or did not come along."""
+        places = {session: place[0] for session, place in event.children.items() if isinstance(place, list)}
+        if self.chain.state.following is not None:
+            places[self.chain.state.following.session] = event.next_context
+        here = {}
+        for session, child in self._children.items():
+            if isinstance(context_id := places.get(session), int) and context_id:
+                here[session] = Followed(self._store, context_id, node=child._node, own=child._own)
+                here[session]._ended = child._ended
+        self._children = here
+
+
 async def follow(store: Store, row: Row, tell: Tell, clock: Clock) -> tuple[Row, RunState]:
-    """Tell every event of a session, those to come as they are recorded, until nobody runs it any more; of one that
-    is restarted, also those of the session in which it goes on (E14).
+    """Tell every event of a session and of its children, those to come as they are recorded, until nobody runs it
+    any more; of one that is restarted, also those of the session in which it goes on (E14).
 
     The last session, and the state it is in then: ended, paused, or left by a runner that died.
     """
@@ -84,40 +174,63 @@ async def follow(store: Store, row: Row, tell: Tell, clock: Clock) -> tuple[Row,
 
 
 async def _followed(store: Store, row: Row, tell: Tell, clock: Clock) -> RunState:
-    following = Following(store, row.context_id)
+    followed = Followed(store, row.context_id)
     stirred = asyncio.Event()
 
     async def held() -> bool:
         return await heard_of(store, row.context_id, row.mailbox, clock.now_ms()) is not None
 
-    async def watch() -> None:
-        async for _head in store.watch(row.context_id):
-            stirred.set()
-
     try:
         async with asyncio.TaskGroup() as group:
-            watching = group.create_task(watch())
-            await _to_the_end(following, stirred, tell, held)
-            watching.cancel()
+            watching = Watching(store, group, stirred)
+            await _to_the_end(followed, watching, tell, held)
+            watching.over()
     except ExceptionGroup as troubles:
         raise troubles.exceptions[0] from troubles
-    return following.state
+    return followed.chain.state
+
+
+class Watching:
+    """Sets ``stirred`` when something is recorded in one of the contexts that are watched."""
+
+    def __init__(self, store: Store, group: asyncio.TaskGroup, stirred: asyncio.Event) -> None:
+        self.stirred = stirred
+        self._store = store
+        self._group = group
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def these(self, contexts: Iterable[int]) -> None:
+        """Watch these contexts, and no others any more."""
+        wanted = set(contexts)
+        for context_id in self._tasks.keys() - wanted:
+            self._tasks.pop(context_id).cancel()
+        for context_id in wanted - self._tasks.keys():
+            self._tasks[context_id] = self._group.create_task(self._watch(context_id))
+
+    def over(self) -> None:
+        """Watch none."""
+        self.these(())
+
+    async def _watch(self, context_id: int) -> None:
+        async for _head in self._store.watch(context_id):
+            self.stirred.set()
 
 
 async def _to_the_end(
-    following: Following, stirred: asyncio.Event, tell: Tell, held: Callable[[], Awaitable[bool]]
+    followed: Followed, watching: Watching, tell: Tell, held: Callable[[], Awaitable[bool]]
 ) -> None:
     left = 0
     while left < PATIENCE:
-        stirred.clear()
-        news = await following.news()
+        watching.stirred.clear()
+        news = await followed.news()
+        watching.these(followed.live)
         for recorded in news:
             tell(recorded)
         if news or await held():
             left = 0
-        elif following.over:
+        elif followed.chain.over:
             return
         else:
             left += 1
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stirred.wait(), 0 if news else LOOK_SECONDS)
+            await asyncio.wait_for(watching.stirred.wait(), 0 if news else LOOK_SECONDS)
