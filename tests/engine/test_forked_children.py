@@ -35,11 +35,19 @@ from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import Row, event_of, history, load_state, rows
-from orchestra.errors import StoreError, StoreUnreachable
+from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Head, NewTurn, Scope, Store, Turn
 from orchestra.run.context import Context
-from orchestra.run.events import ChildEnded, ChildStarted, Event, PipelineForked, PipelinePaused, Recorded
+from orchestra.run.events import (
+    CheckpointSaved,
+    ChildEnded,
+    ChildStarted,
+    Event,
+    PipelineForked,
+    PipelinePaused,
+    Recorded,
+)
 from orchestra.run.outcome import Outcome, Status
 from support import CountingStore
 
@@ -343,6 +351,56 @@ async def test_a_child_that_restarts_as_another_one_is_forked_where_it_had_come_
     assert len(await new_rows(store, known)) == 2
     after = await everything(store)
     assert {one: after[one] for one in before} == before
+
+
+async def test_a_session_is_replayed_from_where_it_stood_when_its_child_came_to_a_turn(tmp_path: Path) -> None:
+    store = MemoryStore()
+    first = await walked(compiled(tmp_path), store, Work())
+    _above, check, deep = reversed(await rows(store))
+    before = await everything(store)
+    for row, node, left in (
+        (deep, "y", ["z", "b", "done"]),
+        (deep, "x", ["y", "z", "b", "done"]),
+        (check, "a", ["x", "y", "z", "b", "done"]),
+    ):
+        place = next(
+            turn.turn_id
+            for turn, event in await recorded(store, row.context_id)
+            if isinstance(event, CheckpointSaved) and event.current_node == node
+        )
+        known, work = await rows(store), Work()
+        run = await forked(store, first.session, place, work)
+        assert work.done == left
+        assert run.state.result is not None
+        assert run.state.result.good
+        assert [one.why for one in (await new_rows(store, known))[:2]] == ["fork", "child"]
+        after = await everything(store)
+        assert {one: after[one] for one in before} == before
+
+
+async def test_a_childs_file_that_has_lost_a_node_refuses_the_replay_and_nothing_is_written(tmp_path: Path) -> None:
+    store = MemoryStore()
+    first, _whole = await paused_and_gone_on(tmp_path, store)
+    (place, *_more) = await between(store, first.context_id)
+    (tmp_path / "deep.dot").write_text(f"digraph deep {{ {ENDS} y z start -> y -> z -> exit }}")
+    source, found = read(tmp_path / "parent.dot")
+    before = await everything(store)
+    with pytest.raises(ConfigError, match="'x'"):
+        await forked(
+            store, first.session, place, Work(), Future(changes=Changes(graph=source, found=found)), walk=False
+        )
+    assert await everything(store) == before
+
+
+async def test_a_turn_of_another_session_is_no_place(tmp_path: Path) -> None:
+    store = MemoryStore()
+    first = await walked(compiled(tmp_path), store, Work())
+    other = await walked(compiled(tmp_path), store, Work())
+    for session, context in ((first.session, other.context_id), ((await rows(store))[0].session, other.context_id)):
+        with pytest.raises(SessionNotFound):
+            await forked(store, session, (await store.head(context)).turn_id, Work())
+    with pytest.raises(SessionNotFound):
+        await forked(store, first.session, 10**9, Work())
 
 
 # --- children that failed ------------------------------------------------------------------------

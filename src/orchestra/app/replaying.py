@@ -17,6 +17,7 @@ from orchestra.config.settings import Settings
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted, fork_session, locate
+from orchestra.engine.inherited import check_inherited
 from orchestra.engine.journal import Listener
 from orchestra.engine.lineage import Wiring
 from orchestra.engine.runner import Handlers
@@ -71,6 +72,7 @@ async def replay(
         parent=row.session,
         parent_context=row.context_id,
         from_turn=spot.turn.turn_id,
+        until=spot.until,
         mailbox=0,
     )
     meta = Meta(session=clock.display_id(), epoch=loaded.state.epoch + 1, sequence=1, at=clock.now_ms())
@@ -88,6 +90,7 @@ async def replay(
     )
     runnable(pipeline, plan)
     _unowned((*future.variables, *future.values), plan.handlers)
+    await check_inherited(store, plan, state)
     await store.publish_types(*bundle())
     opened = await fork_session(
         store=store,

@@ -32,7 +32,10 @@ def replay(
     turn: Annotated[
         str,
         typer.Option(
-            "--turn", metavar="T", help="Begin at this turn: a depth, as log shows it, or #ID.", show_default=False
+            "--turn",
+            metavar="T",
+            help="Begin at this turn: a depth, as log shows it, or #ID, also of a child's turn.",
+            show_default=False,
         ),
     ] = "",
     node: Annotated[

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
-from orchestra.engine.sessions import PAGE, Loaded, Opened, Origin, Place, backwards, event_of, mailbox_turn
+from orchestra.engine.sessions import PAGE, Loaded, Opened, Origin, Place, backwards, event_of, mailbox_turn, rows
 from orchestra.errors import SessionNotFound
 from orchestra.ports import Clock, Store, Turn
 from orchestra.run.declare import changed
@@ -17,17 +17,19 @@ from orchestra.run.secrets import Redactor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """A turn of a session, and the id of the turn behind it (None at the chain's end)."""
+    """A turn of a session, and the id of the turn behind it (None at the chain's end). ``until`` is the newest turn
+    that counts of the session's children, where it is not the same turn."""
 
     turn: Turn
     following: int | None
+    until: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """Which turn of a session is wanted: its ``depth`` or its ``turn_id``, which may have to be a checkpoint; the
     ``newest`` checkpoint; the one before a ``node`` was entered, at its newest visit or at ``visit``; else the
-    first."""
+    first. A ``turn_id`` may also be that of a child's turn: then it is the session's last turn up to that one."""
 
     depth: int | None = None
     turn_id: int | None = None
@@ -42,6 +44,8 @@ async def locate(store: Store, context_id: int, session: str, wanted: Wanted) ->
     if wanted.node:
         return await _before_node(store, context_id, session, wanted)
     spot = await _turn(store, context_id, wanted)
+    if spot is None and wanted.turn_id is not None and not wanted.checkpoint:
+        spot = await _at_a_childs(store, context_id, wanted.turn_id)
     if spot is None:
         shown = f"at depth {wanted.depth}" if wanted.depth is not None else f"#{wanted.turn_id}"
         raise SessionNotFound(
@@ -67,6 +71,23 @@ async def _turn(store: Store, context_id: int, wanted: Wanted) -> Spot | None:
             return spot
     first = wanted.depth is None and wanted.turn_id is None and not wanted.newest
     return found if first else None
+
+
+async def _at_a_childs(store: Store, context_id: int, turn_id: int) -> Spot | None:
+    """Where a session stood when a turn of one of its children, or of theirs, was recorded."""
+    try:
+        turn = await store.turn(turn_id)
+    except SessionNotFound:
+        return None
+    recorded = event_of(turn)
+    if not isinstance(recorded, Recorded):
+        return None
+    known = {row.context_id: row for row in await rows(store)}
+    row = next((row for row in known.values() if row.session == recorded.meta.session), None)
+    while row is not None and row.context_id != context_id:
+        row = known.get(row.parent) if row.why in ("child", "restart") else None
+    spot = await as_of(store, context_id, turn_id) if row is not None else None
+    return replace(spot, until=turn_id) if spot is not None else None
 
 
 async def _before_node(store: Store, context_id: int, session: str, wanted: Wanted) -> Spot:

@@ -10,13 +10,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from orchestra.engine.forking import as_of, begin_fork
 from orchestra.engine.journal import Journal
-from orchestra.engine.lineage import Plan, Wiring, gone_on, lost_nodes, newest_of_chain, row_of, taken_up
+from orchestra.engine.lineage import (
+    Plan,
+    Wiring,
+    gone_on,
+    lost_nodes,
+    newest_of_chain,
+    no_node_lost,
+    row_of,
+    taken_up,
+)
 from orchestra.engine.sessions import Opened, Place, load, mailbox_turn
 from orchestra.ports import Store
 from orchestra.run.events import PipelineForked
-from orchestra.run.state import ChildRecord, RunState
+from orchestra.run.resuming import cut_off
+from orchestra.run.state import ChildRecord, RunState, Stage
 from orchestra.run.steps import Execute
 
 
@@ -50,7 +62,7 @@ def steps_of(state: RunState) -> int:
     return state.steps_carried + state.steps
 
 
-def same_attempt(known: ChildRecord, step: Execute) -> bool:
+def same_attempt(known: ChildRecord, step: Execute | Stage) -> bool:
     """Whether a child was made by the attempt that is to be executed."""
     return (known.visit, known.attempt) == (step.visit, step.attempt)
 
@@ -73,6 +85,24 @@ async def gone_before(store: Store, parent: RunState, step: Execute, plan: Plan)
     if found is None or lost_nodes(plan, found.state) or found.state.result is None or found.state.result.good:
         return None
     return Stood(state=found.state, turn_id=found.turn_id, until=found.until, again=steps_of(found.state))
+
+
+async def check_inherited(store: Store, plan: Plan, state: RunState) -> None:
+    """Raise ``ConfigError`` where a forked session could not go on in a fork of its child, whose file has lost a
+    node that the child has been at; and so for the child's own."""
+    stage = cut_off(state)
+    known = state.children.get(stage.node) if stage is not None else None
+    if stage is None or known is None or stage.node not in plan.children or not known.seen:
+        return
+    found = await _stood(store, known, known.again) if same_attempt(known, stage) and not known.status else None
+    if found is None or found.ended:
+        return
+    below = plan.children[stage.node][0]
+    no_node_lost(below, found.state)
+    children = {
+        node: replace(child, seen=child.seen or found.until) for node, child in found.state.children.items()
+    }
+    await check_inherited(store, below, replace(found.state, children=children))
 
 
 async def _stood(store: Store, child: ChildRecord, again: int) -> Stood | None:

@@ -210,10 +210,14 @@ def lost_nodes(plan: Plan, state: RunState) -> list[str]:
     return [node for node in state.nodes if node not in plan.graph.nodes]
 
 
-def _resumed(plan: Plan, state: RunState) -> PipelineResumed:
-    lost = lost_nodes(plan, state)
-    if lost:
+def no_node_lost(plan: Plan, state: RunState) -> None:
+    """Raise ``ConfigError`` where a session has been at a node that its pipeline has no longer."""
+    if lost := lost_nodes(plan, state):
         raise ConfigError(f"{plan.file} has no node {lost[0]!r}, where session {state.session} has been")
+
+
+def _resumed(plan: Plan, state: RunState) -> PipelineResumed:
+    no_node_lost(plan, state)
     stage = cut_off(state)
     wish = "rerun"
     if stage is not None and not stage.elsewhere:
