@@ -31,10 +31,11 @@ from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
+from orchestra.engine.archives import blobs_of, put_in, take_out
 from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted
 from orchestra.engine.running import Run
-from orchestra.engine.sessions import Row, event_of, history, load_state, rows
+from orchestra.engine.sessions import Origin, Row, event_of, find, history, load_state, rows
 from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Head, NewTurn, Scope, Store, Turn
@@ -324,6 +325,34 @@ async def test_a_fork_that_is_paused_in_its_child_is_a_session_like_others(tmp_p
     await gone_on(store, run.session, work)
     assert work.done == ["z", "b", "done"]
     assert await new_rows(store, known) == []
+
+
+async def test_a_fork_is_replayed_from_the_turn_that_names_the_fork_of_its_child(tmp_path: Path) -> None:
+    store = MemoryStore()
+    first, _whole = await paused_and_gone_on(tmp_path, store)
+    run = await forked(store, first.session, (await between(store, first.context_id))[0], Work())
+    named = [turn.turn_id for turn, e in await recorded(store, run.context_id) if isinstance(e, ChildStarted)]
+    work = Work()
+    await forked(store, run.session, named[-1], work)
+    assert work.done == ["y", "z", "b", "done"]
+
+
+async def test_children_of_an_imported_session_are_forked_where_they_stood(tmp_path: Path) -> None:
+    store, other = MemoryStore(), MemoryStore()
+    await walked(compiled(tmp_path), other, Work())  # contexts have other ids here, and theirs are somebody else's
+    first, _whole = await paused_and_gone_on(tmp_path, store)
+    taken = await take_out(store, first.session)
+    async for blob in blobs_of(store, [turn for one in taken for turn in (*one.turns, *one.mailbox)]):
+        await other.put_blob(blob)
+    await put_in(other, taken, Clock(), Origin(host="here", pid=1, version="0"))
+    before = await everything(other)
+    here = await find(other, first.session)
+    for turn in await between(other, here.context_id):
+        work = Work()
+        await forked(other, first.session, turn, work)
+        assert work.done == ["y", "z", "b", "done"]
+    after = await everything(other)
+    assert {one: after[one] for one in before} == before
 
 
 async def test_a_child_that_restarts_as_another_one_is_forked_where_it_had_come_to(tmp_path: Path) -> None:

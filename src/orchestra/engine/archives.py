@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import msgspec
 
@@ -126,7 +127,8 @@ async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Ori
     for one in taken:
         mailbox, context = (await store.create()).context_id, (await store.create()).context_id
         places[one.row.context_id] = Place(session=one.row.session, context_id=context, mailbox=mailbox)
-    states = [await _put_chain(store, one, places, clock) for one in taken]
+    await _put_turns(store, taken, places)
+    states = [await _placed(store, one, places, clock) for one in taken]
     for one, state in zip(taken, states, strict=True):
         place = places[one.row.context_id]
         await store.append(place.mailbox, [mailbox_turn(state, place.context_id, origin, clock.now_ms())])
@@ -134,14 +136,22 @@ async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Ori
     return sorted((row for row in await rows(store) if row.context_id in contexts), key=lambda row: row.context_id)
 
 
-async def _put_chain(store: Store, one: Taken, places: Mapping[int, Place], clock: Clock) -> RunState:
-    """Put one chain in, and say behind it what the ids of contexts are here; its state then."""
+async def _put_turns(store: Store, taken: Sequence[Taken], places: Mapping[int, Place]) -> None:
+    """Put the chains in, turn behind turn as they were recorded: what was later there is later here."""
+    recorded = ((turn, one.row.context_id) for one in taken for turn in one.turns)
+    ordered = sorted(recorded, key=lambda each: each[0].turn_id)
+    for context_id, several in groupby(ordered, key=lambda each: each[1]):
+        turns = [
+            NewTurn(type_id=turn.type_id, type_version=turn.type_version, payload=turn.payload)
+            for turn, _context in several
+        ]
+        for start in range(0, len(turns), TURNS_AT_ONCE):
+            await store.append(places[context_id].context_id, turns[start : start + TURNS_AT_ONCE])
+
+
+async def _placed(store: Store, one: Taken, places: Mapping[int, Place], clock: Clock) -> RunState:
+    """Say behind a chain what the ids of contexts are here; its state then."""
     place = places[one.row.context_id]
-    turns = [
-        NewTurn(type_id=turn.type_id, type_version=turn.type_version, payload=turn.payload) for turn in one.turns
-    ]
-    for start in range(0, len(turns), TURNS_AT_ONCE):
-        await store.append(place.context_id, turns[start : start + TURNS_AT_ONCE])
     state = await load_state(store, place.context_id)
     parent = places.get(one.row.parent)
     following = places.get(state.following.context_id) if state.following is not None else None

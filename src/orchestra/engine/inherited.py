@@ -24,7 +24,7 @@ from orchestra.engine.lineage import (
     row_of,
     taken_up,
 )
-from orchestra.engine.sessions import Opened, Place, load, mailbox_turn
+from orchestra.engine.sessions import Opened, Place, load, mailbox_turn, rows
 from orchestra.ports import Store
 from orchestra.run.events import PipelineForked
 from orchestra.run.resuming import cut_off
@@ -106,20 +106,25 @@ async def check_inherited(store: Store, plan: Plan, state: RunState) -> None:
 
 
 async def _stood(store: Store, child: ChildRecord, again: int) -> Stood | None:
-    """A child with those as which it restarted: the last that had begun."""
+    """A child with those as which it restarted: the last that had begun.
+
+    One of another session is looked for by its name: in the history of an imported session ids of contexts are
+    those of another store.
+    """
     if not child.seen:
         place = Place(session=child.session, context_id=child.context_id, mailbox=child.mailbox)
         _row, loaded = await newest_of_chain(store, row_of(place, ""))
         return Stood(state=loaded.state, again=again)
-    context_id, found, until = child.context_id, None, child.seen
-    while (spot := await as_of(store, context_id, child.seen)) is not None:
-        state = (await load(store, context_id, spot.following, spot.turn.turn_id)).state
-        if found is None and child.until and state.session != child.session:
-            until = child.until  # a fork that was named and never begun: the child that it is of counts
+    known = {row.session: row.context_id for row in await rows(store)}
+    found, session, until = None, child.session, child.seen
+    while session in known and (spot := await as_of(store, known[session], child.seen)) is not None:
+        state = (await load(store, known[session], spot.following, spot.turn.turn_id)).state
+        if state.session != session:  # a fork that had no turn of its own yet: the child that it is of counts
+            until = child.until
         found = Stood(state=state, turn_id=spot.turn.turn_id, until=until, again=again)
         if state.following is None:
             break
-        context_id = state.following.context_id
+        session = state.following.session
     return found
 
 
