@@ -3,6 +3,7 @@ before another attempt, and while its claim is held."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import pytest
 from test_holding import Far
 
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.mailbox import listen
 from orchestra.engine.runner import Runner
 from orchestra.engine.sessions import Origin, find, load_state, reopen_session, summarize
 from orchestra.errors import SessionTaken
@@ -194,3 +196,49 @@ async def test_a_clock_of_one_machine_that_is_set_gives_its_session_to_nobody() 
         with pytest.raises(SessionTaken):
             await again(session, elsewhere)
         await session.hold.renew()
+
+
+# --- the store's own clock is set ----------------------------------------------------------------
+
+
+class Yielding(Set):
+    """Others get a turn while somebody waits."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", ["forward by 3 h", "backward by 1 h"])
+async def test_a_session_whose_stores_clock_is_set_is_not_taken_from_a_live_runner(how: str) -> None:
+    here, there, stores = Work(Yielding()), Work(Yielding()), Set()
+    store = Far(stores)
+    session = await begun(here, store)
+    refused: list[str] = []
+
+    async def meanwhile(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
+        if node.id == "b":
+            stores.jump(how)
+            with pytest.raises(SessionTaken) as raised:
+                await again(session, there)
+            refused.append(str(raised.value))
+        return await here(node, context, graph, scope)
+
+    session.runner._handlers = handlers_of(more={"codergen": meanwhile})
+    await session.hold.during(
+        session.runner.walk(), listen(store, session.state, session.control, session.hold.answer)
+    )
+    assert len(refused) == 1
+    assert (here.done, there.done) == (ONCE, {})
+    await ended_well(session)
+
+
+@pytest.mark.parametrize("how", ["forward by 3 h", "backward by 1 h"])
+async def test_a_dead_runners_session_is_taken_soon_though_the_stores_clock_was_set(how: str) -> None:
+    here, there, stores = Work(Yielding()), Work(Yielding()), Set()
+    session = await begun(here, Far(stores))
+    stores.jump(how)
+    await (await again(session, there)).walk()
+    assert there.done == ONCE
+    assert sum(there.clock.slept) <= 23
+    await ended_well(session)

@@ -32,7 +32,7 @@ async def ask(session: Session, action: str, text: str = "") -> Request:
 async def walked(session: Session) -> Session:
     """Walk while somebody listens, as a run does."""
     session.result = await session.hold.during(
-        session.runner.walk(), listen(session.store, session.state, session.control)
+        session.runner.walk(), listen(session.store, session.state, session.control, session.hold.answer)
     )
     return session
 

@@ -29,6 +29,14 @@ RENEW_SECONDS = 15.0
 DOUBT_SECONDS = 45.0
 """Seconds of the runner's own boot clock without a renewal after which it looks before it does anything."""
 
+ANSWER_SECONDS = 3.0
+"""How long a runner has to answer whose claim is too old by the store's clock."""
+
+SET_BACK_SECONDS = 20.0
+"""How long where that clock was set back and cannot say how old the claim is: longer than between renewals."""
+
+LOOK_SECONDS = 0.25
+
 UNSURE_MS = 20_000
 GONE_MS = 75_000
 """Milliseconds after which a runner that was not heard of is doubtful, and gone (S25)."""
@@ -175,6 +183,12 @@ class Holding:
             raise self._lost
         self._renewed = began
 
+    async def answer(self, asked: int) -> None:
+        """Somebody asked by that turn of the mailbox whether this runner lives: renew the claim. Raises
+        ``SessionTaken``."""
+        if asked > self._first:
+            await self.renew()
+
     async def during(
         self, work: Awaitable[_T], *beside: Coroutine[object, object, None], every: float = RENEW_SECONDS
     ) -> _T:
@@ -291,12 +305,35 @@ async def take(
 
 
 async def _lives(store: Store, clock: Clock, mailbox: int, session: str, claim: Claim) -> bool:
-    """Whether the runner behind a claim may live; the store's clock is asked by a turn that says nothing else."""
+    """Whether the runner behind a claim may live; the store's clock is asked by a turn that says nothing else.
+
+    Where by that clock the claim is too old, or from the future, the clock may have been set: then the runner
+    itself is waited for, which renews its claim when it is asked.
+    """
     if claim.released or (claim.local and store.local):  # a dead one's lock is free, and we have it
         return False
     meta = Meta(session=session, epoch=0, sequence=1, at=clock.now_ms())
     (turn,) = await store.append(mailbox, [_turn_of(meta, RunnerAsked())])
-    return (turn.created_ms or meta.at) - claim.heard_ms <= claim.ttl_ms
+    ago = (turn.created_ms or meta.at) - claim.heard_ms
+    if 0 <= ago <= claim.ttl_ms:
+        return True
+    return await _answers(
+        store, clock, mailbox, claim, turn.turn_id, SET_BACK_SECONDS if ago < 0 else ANSWER_SECONDS
+    )
+
+
+async def _answers(store: Store, clock: Clock, mailbox: int, claim: Claim, asked: int, seconds: float) -> bool:
+    """Whether the claim is renewed behind the turn that asked, at most so long."""
+    until = clock.boot_seconds() + seconds
+    while True:
+        page = await store.turns(mailbox, limit=_PAGE)
+        known = claim_in([turn for turn in page if turn.turn_id > asked])
+        if known is not None and (known.epoch, known.token) == (claim.epoch, claim.token):
+            return True
+        left = until - clock.boot_seconds()
+        if left <= 0:
+            return False
+        await clock.sleep(min(LOOK_SECONDS, left))
 
 
 def _turn_of(meta: Meta, event: Event) -> NewTurn:

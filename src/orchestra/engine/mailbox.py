@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from orchestra.engine.control import Control
@@ -16,11 +17,13 @@ from orchestra.errors import StoreError
 from orchestra.ports import NewTurn, Store, Turn
 from orchestra.run.codec import decode, encode
 from orchestra.run.declare import BY_CLASS
-from orchestra.run.events import ControlRequested, Meta, Recorded
+from orchestra.run.events import ControlRequested, Meta, Recorded, RunnerAsked
 from orchestra.run.plain import clean
 from orchestra.run.state import RunState
 
 PAUSE, INTERRUPT, CANCEL, STEER = "pause", "interrupt", "cancel", "steer"
+ALIVE = "alive"
+"""Not a wish: somebody asks whether the runner lives (S16)."""
 
 _PAGE = 64
 _AGAIN_SECONDS = 1.0
@@ -62,16 +65,19 @@ async def requests(store: Store, mailbox: int, after: int) -> list[Request]:
 
 def _request(turn: Turn) -> Request | None:
     recorded = decode(turn.type_id, turn.type_version, turn.payload, turn_id=turn.turn_id)
-    if not isinstance(recorded, Recorded) or not isinstance(recorded.event, ControlRequested):
+    event = recorded.event if isinstance(recorded, Recorded) else None
+    if isinstance(event, RunnerAsked):
+        return Request(turn.turn_id, ALIVE, "", "")
+    if not isinstance(event, ControlRequested):
         return None
-    event = recorded.event
     return Request(turn.turn_id, event.action, event.text, event.who)
 
 
-async def listen(store: Store, state: RunState, control: Control) -> None:
+async def listen(store: Store, state: RunState, control: Control, answer: Callable[[int], Awaitable[None]]) -> None:
     """Hand a runner the wishes in its session's mailbox, those first that its chain does not know; never returns.
 
-    Pauses and cancels from before the session was last taken up are void.
+    Pauses and cancels from before the session was last taken up are void. Who asks whether the runner lives has its
+    ``answer``, which is given the asking turn.
     """
     void, after = max(state.heard, state.void_until), min(state.heard, state.steered)
     while True:
@@ -79,7 +85,9 @@ async def listen(store: Store, state: RunState, control: Control) -> None:
             async for _ in store.watch(state.mailbox):
                 for request in await requests(store, state.mailbox, after):
                     after = request.turn_id
-                    if request.turn_id > (state.steered if request.action == STEER else void):
+                    if request.action == ALIVE:
+                        await answer(request.turn_id)
+                    elif request.turn_id > (state.steered if request.action == STEER else void):
                         act(control, request)
         await asyncio.sleep(_AGAIN_SECONDS)
 

@@ -48,7 +48,7 @@ class Run:
             while True:
                 opened = self.opened
                 result = await opened.hold.during(
-                    self._runner().walk(), listen(opened.store, self.state, self.control)
+                    self._runner().walk(), listen(opened.store, self.state, self.control, opened.hold.answer)
                 )
                 if self.state.following is None:
                     return result
