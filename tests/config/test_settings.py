@@ -175,3 +175,55 @@ def test_a_file_that_cannot_be_read_says_which_and_why(tmp_path: Path) -> None:
     latin.write_bytes(b"backend: caf\xe9")
     with pytest.raises(ConfigError, match="UTF-8"):
         settle(folders=(), environment={}, config=latin)
+
+
+# --- a mirror ----------------------------------------------------------------------------------------
+
+MIRROR = {"ORCHESTRA_CXDB_MIRROR": "http://m.example:9010"}
+
+
+def test_a_folder_may_have_a_mirror(tmp_path: Path) -> None:
+    found = settled(tmp_path, "cxdb: {mirror: 'http://10.0.0.7', address: '10.0.0.8:8009', patience: 5m}")
+    assert found.server is None
+    assert found.store == tmp_path / ".orchestra" / "cxdb"
+    assert found.mirror == Server(
+        http_host="10.0.0.7", http_port=9010, host="10.0.0.8", port=8009, patience=300.0, token=None
+    )
+    assert found.origins["cxdb.mirror"] == str(tmp_path / "orchestra.yaml")
+    assert str(settled(tmp_path, environment=MIRROR).mirror) == "http://m.example:9010"
+    assert settled(tmp_path, "").mirror is None
+
+
+def test_another_store_named_for_one_command_has_no_mirror_unless_it_is_a_folder(tmp_path: Path) -> None:
+    text = "cxdb: {mirror: 'http://m:9010', address: 'm:8009'}"
+    looked_at = settled(tmp_path, text, store="http://m:9010")
+    assert looked_at.mirror is None
+    assert looked_at.server is not None
+    assert looked_at.server.address == "m:8009"  # the file says where the mirror's binary protocol is
+    assert settled(tmp_path, text, store="memory").mirror is None
+    assert settled(tmp_path, text, environment=URL).mirror is None
+    assert settled(tmp_path, text, store="/folder").mirror is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "place"),
+    [
+        ("cxdb:\n  url: http://there\n  mirror: http://m", {}, (3, 11)),
+        ("cxdb:\n  mirror: http://m\n  path: memory", {}, (2, 11)),
+        ("cxdb:\n  url: http://there", MIRROR, (2, 8)),
+        ("cxdb:\n  mirror: ftp://m", {}, (2, 11)),
+        ("cxdb:\n  mirror: 9010", {}, (2, 11)),
+    ],
+)
+def test_a_mirror_that_cannot_be_one_is_refused_at_its_place(
+    tmp_path: Path, text: str, environment: dict[str, str], place: tuple[int, int]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settled(tmp_path, text, environment=environment)
+    assert caught.value.span is not None
+    assert (caught.value.span.line, caught.value.span.column) == place
+
+
+def test_a_server_and_a_mirror_in_the_environment_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="both set"):
+        settled(tmp_path, environment={**URL, **MIRROR})

@@ -39,6 +39,7 @@ SIGNS = {
     Phase.FAILED: ("✗", RED),
     Phase.RESTARTED: ("↺", GREY),
     Phase.CANCELED: ("✗", YELLOW),
+    Phase.MIRRORED: ("=", GREEN),
 }
 
 
@@ -116,7 +117,7 @@ async def show_one(
     say(f"  every event: orchestra log{aim} {summary.session}")
     following = going_on(summary)
     if following:
-        say(f"  {'watch' if summary.phase in ALIVE else 'go on'}: {aimed(following, aim)}")
+        say(f"  {'watch' if summary.phase in (*ALIVE, Phase.MIRRORED) else 'go on'}: {aimed(following, aim)}")
     return 0
 
 
@@ -151,6 +152,8 @@ _MADE = {"child": "runs", "restart": "goes on as", "fork": "replayed as"}
 
 def going_on(summary: Summary) -> str:
     """The command that goes on with a session; empty for one that has reached its goal."""
+    if summary.mirror_of:
+        return f"orchestra attach {summary.session}" if summary.phase is Phase.MIRRORED else ""
     match summary.phase:
         case Phase.RUNNING | Phase.DOUBTFUL:
             return f"orchestra attach {summary.session}"
@@ -198,8 +201,10 @@ def _say_summary(summary: Summary, colour: bool) -> None:
         f"began {_date(summary.started_ms)} UTC",
         f"took {lasted(summary.last_ms - summary.started_ms)}",
     ]
-    if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.RUNNING, Phase.DOUBTFUL) and summary.node:
+    if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.MIRRORED, *ALIVE) and summary.node:
         facts.append(f"stands at {one_line(summary.node, 60)}")
+    if summary.mirror_of:
+        facts.append(f"mirror of {one_line(summary.mirror_of, 200)}")
     for text in (one_line(summary.title, 300), ", ".join(facts)):
         say("\n".join(wrap("  ", text, room(), "  ")))
 

@@ -18,7 +18,8 @@ KEYS: Mapping[tuple[str, ...], tuple[type, str]] = {
     ("backend",): (str, "which backend runs codergen nodes: simulation"),
     ("cxdb", "path"): (str, "folder of the embedded store, relative to this file; or 'memory'"),
     ("cxdb", "url"): (str, "a CXDB server instead of a folder, by its HTTP address: http://host:9010"),
-    ("cxdb", "address"): (str, "its binary protocol's address: host:9009"),
+    ("cxdb", "mirror"): (str, "a CXDB server that gets a copy of what the folder holds: http://host:9010"),
+    ("cxdb", "address"): (str, "the server's binary protocol's address: host:9009"),
     ("cxdb", "patience"): (object, "how long a lost server is waited for, as in 60s or 5m"),
     ("cxdb", "token_file"): (str, "a file that holds the server's token, relative to this file"),
     ("secrets",): (list, "names of environment variables whose values are never recorded"),
@@ -30,10 +31,11 @@ KEYS: Mapping[tuple[str, ...], tuple[type, str]] = {
 class Settings:
     """What is in force. The store is ``server``, else the folder ``store``, else in memory; ``secrets`` are names
     with values, ``declared`` those among them that the file names; ``origins`` says per key where its value came
-    from."""
+    from. ``mirror`` is the server to which a folder's turns are sent on (S22)."""
 
     store: Path | None
     server: Server | None = None
+    mirror: Server | None = None
     backend: str = "simulation"
     secrets: Mapping[str, str] = field(default_factory=dict)
     declared: tuple[str, ...] = ()
@@ -61,6 +63,7 @@ def settle(
     server: Server | None = None
     if isinstance(place, str):
         server, place = _server(place, data, document, environment), None
+    mirror, mirror_origin = _mirror(data, document, environment, folder=place is not None, flag=store is not None)
     backend, backend_origin = data.get("backend", "simulation"), f"{file}" if "backend" in data else "default"
     if backend != "simulation":
         raise ConfigError(
@@ -71,11 +74,16 @@ def settle(
     return Settings(
         store=place,
         server=server,
+        mirror=mirror,
         backend=backend,
         secrets=known_secrets(environment, named),
         declared=tuple(name for name in named if environment.get(name)),
         file=file,
-        origins={"cxdb.url" if server is not None else "cxdb.path": origin, "backend": backend_origin},
+        origins={
+            "cxdb.url" if server is not None else "cxdb.path": origin,
+            "backend": backend_origin,
+            **({"cxdb.mirror": mirror_origin} if mirror is not None else {}),
+        },
     )
 
 
@@ -152,12 +160,51 @@ def _store(
     return state_directory(environment) / "cxdb", "default, the state directory"
 
 
-def _server(url: str, data: dict[str, Any], document: Document | None, environment: Mapping[str, str]) -> Server:
+def _mirror(
+    data: dict[str, Any],
+    document: Document | None,
+    environment: Mapping[str, str],
+    *,
+    folder: bool,
+    flag: bool,
+) -> tuple[Server | None, str]:
+    """The server that mirrors the store's ``folder``, and where that was said; none where another store was named
+    for this command. Raises ``ConfigError`` where the same voice names a store that cannot be mirrored."""
+    cxdb = data.get("cxdb", {})
+    url, origin = environment.get("ORCHESTRA_CXDB_MIRROR"), "ORCHESTRA_CXDB_MIRROR"
+    if url and environment.get("ORCHESTRA_CXDB_URL"):
+        raise ConfigError("ORCHESTRA_CXDB_MIRROR and ORCHESTRA_CXDB_URL are both set", fix="unset one of them")
+    if not url and "mirror" in cxdb and document is not None:
+        url, origin = str(cxdb["mirror"]), document.source.name
+    other = "url" if "url" in cxdb else "path" if cxdb.get("path") == "memory" else ""
+    if url and other and not folder and not flag and document is not None:
+        key = "mirror" if "mirror" in cxdb else other
+        what = "a server needs no mirror" if other == "url" else "a store in memory cannot be mirrored"
+        name = "cxdb.mirror" if "mirror" in cxdb else origin
+        raise ConfigError(
+            f"{name} is for a store in a folder, and cxdb.{other} names another: {what}",
+            span=document.span(("cxdb", key)),
+            fix="take one of them away",
+        )
+    if not url or not folder:
+        return None, ""
+    return _server(url, data, document, environment, key="mirror"), origin
+
+
+def _server(
+    url: str,
+    data: dict[str, Any],
+    document: Document | None,
+    environment: Mapping[str, str],
+    *,
+    key: str = "url",
+) -> Server:
     """The server at an address; the file's other words about it hold for the file's address only."""
     cxdb = data.get("cxdb", {})
     patience = _patience(cxdb.get("patience"), document)
-    address = cxdb.get("address") if url == cxdb.get("url") or "url" not in cxdb else None
-    span = document.span(("cxdb", "url")) if document is not None and url == cxdb.get("url") else None
+    named = cxdb.get("url", cxdb.get("mirror"))
+    address = cxdb.get("address") if named in (url, None) else None
+    span = document.span(("cxdb", key)) if document is not None and url == cxdb.get(key) else None
     try:
         return server_at(
             url, address, patience=patience, token=_token(cxdb.get("token_file"), document, environment)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestra.engine.holding import Holding, heard_of, take
 from orchestra.engine.journal import Journal, Listener
-from orchestra.errors import SessionNotFound, UnknownEvent
+from orchestra.errors import SessionNotFound, SessionTaken, UnknownEvent
 from orchestra.ports import Clock, ContextRow, NewTurn, Store, Turn
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, decode, encode
@@ -231,13 +231,27 @@ async def _begin(
 def mailbox_turn(state: RunState, context_id: int, origin: Origin, at: int, title: str = "") -> NewTurn:
     """The first turn of a session's mailbox, by which the session is listed with what it comes from (S13)."""
     title = title or _title(state.label, state.pipeline, state.goal)
-    opened = SessionOpened(context=context_id, pipeline=state.pipeline)
-    meta = Meta(session=state.session, epoch=1, sequence=1, at=at)
-    labels = [f"pipeline:{state.pipeline}", f"id:{state.session}", MAILBOX, f"session:{context_id}"]
-    if state.parent_context:
-        labels += [f"parent:{state.parent_context}", f"why:{state.why}"]
-    provenance = _provenance(origin, at, state.parent_context, state.why)
-    return turn_of(meta, opened, _metadata(title, labels, provenance))
+    row = Row(
+        session=state.session,
+        context_id=context_id,
+        mailbox=0,
+        pipeline=state.pipeline,
+        title=title,
+        created_ms=at,
+        parent=state.parent_context,
+        why=state.why,
+    )
+    return listing_turn(row, origin, at)
+
+
+def listing_turn(row: Row, origin: Origin, at: int, more: Sequence[str] = ()) -> NewTurn:
+    """The turn by which a session is listed; ``more`` are further labels."""
+    opened = SessionOpened(context=row.context_id, pipeline=row.pipeline)
+    meta = Meta(session=row.session, epoch=1, sequence=1, at=at)
+    labels = [f"pipeline:{row.pipeline}", f"id:{row.session}", MAILBOX, f"session:{row.context_id}", *more]
+    if row.parent:
+        labels += [f"parent:{row.parent}", f"why:{row.why}"]
+    return turn_of(meta, opened, _metadata(row.title, labels, _provenance(origin, at, row.parent, row.why)))
 
 
 def turn_of(meta: Meta, event: Event, metadata: Mapping[int, object] | None = None) -> NewTurn:
@@ -420,18 +434,23 @@ class Row:
     parent: int = 0
     """Context of the session that it comes from."""
     why: str = ""
-    """Why it comes from that one: restart, child."""
+    """Why it comes from that one: restart, child, fork."""
+    mirror_of: str = ""
+    """The store that it is a mirror of (S22), as ``HOST:FOLDER``; empty for one that can be run here."""
+    source: int = 0
+    """Its context there."""
 
 
 async def rows(store: Store) -> list[Row]:
     """All sessions, newest first."""
-    found = [_row(row) for row in await store.contexts(label=MAILBOX)]
+    found = [row_of_context(row) for row in await store.contexts(label=MAILBOX)]
     return [row for row in found if row is not None]
 
 
-def _row(row: ContextRow) -> Row | None:
+def row_of_context(row: ContextRow) -> Row | None:
+    """The session that a context lists, where it is a session's mailbox."""
     labels = dict(label.split(":", 1) for label in row.labels if ":" in label)
-    context, parent = labels.get("session", ""), labels.get("parent", "")
+    context, parent, source = (labels.get(name, "") for name in ("session", "parent", "source"))
     if not _number(context) or row.client_tag != CLIENT_TAG:
         return None
     return Row(
@@ -443,7 +462,19 @@ def _row(row: ContextRow) -> Row | None:
         created_ms=row.created_ms,
         parent=int(parent) if _number(parent) else 0,
         why=labels.get("why", ""),
+        mirror_of=labels.get("mirror-of", ""),
+        source=int(source) if _number(source) else 0,
     )
+
+
+def own(row: Row) -> Row:
+    """The session, where it can be run and told something in this store. Raises ``SessionTaken`` for a mirror."""
+    if row.mirror_of:
+        raise SessionTaken(
+            f"session {row.session} is a mirror here: its master is in {row.mirror_of}",
+            fix="say it there; or take a copy along: orchestra export, then orchestra import",
+        )
+    return row
 
 
 def _number(text: str) -> bool:
@@ -507,9 +538,15 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         if seen.complete:
             break
     ended = isinstance(seen.end, PipelineCompleted | PipelineFailed | PipelineRestarted | PipelineCanceled)
-    heard = None if ended else await heard_of(store, row.context_id, row.mailbox, now_ms)
+    heard = None if ended or row.mirror_of else await heard_of(store, row.context_id, row.mailbox, now_ms)
     phase, detail = phase_of(seen.end, alive=heard is not None)
-    if isinstance(seen.end, PipelineRestarted) and not await begun(store, seen.end.next_mailbox):
+    if row.mirror_of and seen.end is None:
+        phase, detail = Phase.MIRRORED, "as far as it was sent"
+    elif (
+        not row.mirror_of
+        and isinstance(seen.end, PipelineRestarted)
+        and not await begun(store, seen.end.next_mailbox)
+    ):
         heard = await heard_of(store, row.context_id, row.mailbox, now_ms)
         phase, detail = Phase.CRASHED, f"its runner died before {seen.end.next_session} had begun"
     if heard is not None:
@@ -529,4 +566,5 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         last_ms=seen.last_ms,
         parent=row.parent,
         why=row.why,
+        mirror_of=row.mirror_of,
     )

@@ -41,6 +41,7 @@ class Phase(StrEnum):
     FAILED = "failed"
     RESTARTED = "restarted"
     CANCELED = "canceled"
+    MIRRORED = "mirrored"
 
 
 ATTENTION: tuple[Phase, ...] = (
@@ -49,6 +50,7 @@ ATTENTION: tuple[Phase, ...] = (
     Phase.PAUSED,
     Phase.DOUBTFUL,
     Phase.RUNNING,
+    Phase.MIRRORED,
     Phase.FAILED,
     Phase.CANCELED,
     Phase.COMPLETED,
@@ -60,7 +62,8 @@ ATTENTION: tuple[Phase, ...] = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """One session in a listing. ``detail`` says why it paused, failed or crashed; times are UTC ms. ``parent``
-    is the context of the session that it comes from, 0 where there is none, and ``why``: child, restart, fork."""
+    is the context of the session that it comes from, 0 where there is none, and ``why``: child, restart, fork;
+    ``mirror_of`` is the store of which it is a mirror, empty where it is none (S22)."""
 
     session: str
     context_id: int
@@ -75,6 +78,7 @@ class Summary:
     last_ms: int
     parent: int = 0
     why: str = ""
+    mirror_of: str = ""
 
 
 HANDED_ON = (PipelineTaken, PipelineImported)

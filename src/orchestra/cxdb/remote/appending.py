@@ -72,10 +72,16 @@ class Pen:
         self._losses = 0
         self._lock = asyncio.Lock()
 
-    async def append(self, turns: Sequence[NewTurn], blobs: Sequence[bytes]) -> tuple[Turn, ...]:
-        """Append a batch, however often the connection is lost meanwhile. Raises ``StoreError``."""
+    async def append(
+        self, turns: Sequence[NewTurn], blobs: Sequence[bytes], keys: Sequence[bytes] = ()
+    ) -> tuple[Turn, ...]:
+        """Append a batch, however often the connection is lost meanwhile. Raises ``StoreError``.
+
+        ``keys`` tell the turns from others where another process may have sent them too; else each gets a new one.
+        """
+        keys = keys or [os.urandom(16) for _ in turns]
         async with self._lock:
-            items = [_Item(new, digest_of(new.payload), os.urandom(16)) for new in turns]
+            items = [_Item(new, digest_of(new.payload), key) for new, key in zip(turns, keys, strict=True)]
             stand = await self._look()
             landed = await self._write(stand, items, blobs) if turns or blobs else []
         return tuple(_turn(new, at) for new, at in zip(turns, landed, strict=True))
