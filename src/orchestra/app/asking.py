@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from orchestra.app.runs import this_process
 from orchestra.config.settings import Settings
 from orchestra.engine.mailbox import CANCEL, STEER, Request, send
-from orchestra.engine.sessions import Row, find, reopen_session, rows, summarize
+from orchestra.engine.sessions import Row, find, own, reopen_session, rows, summarize
 from orchestra.errors import ConfigError, SessionTaken
 from orchestra.ports import Clock, Store
 from orchestra.run.events import PipelineCanceled
@@ -69,7 +69,7 @@ async def ask(
 async def _asked(
     store: Store, settings: Settings, name: str, action: str, text: str, clock: Clock, patience: float
 ) -> Asked:
-    row = await find(store, name)
+    row = own(await find(store, name))
     before = await summarize(store, row, clock.now_ms())
     idle = before.phase not in LIVE
     if action == STEER and before.phase in ENDED - {Phase.FAILED}:

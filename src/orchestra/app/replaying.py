@@ -22,7 +22,7 @@ from orchestra.engine.journal import Listener
 from orchestra.engine.lineage import Wiring
 from orchestra.engine.runner import Handlers
 from orchestra.engine.running import Run
-from orchestra.engine.sessions import find, load
+from orchestra.engine.sessions import find, load, own
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Handler, Store
 from orchestra.run.context import reserved
@@ -59,7 +59,7 @@ async def replay(
     Nothing is written before every check has passed. Raises what ``resume`` raises.
     """
     clock = clock or SystemClock()
-    row = await find(store, session)
+    row = own(await find(store, session))
     spot = await locate(store, row.context_id, row.session, at)
     loaded = await load(store, row.context_id, spot.following, spot.turn.turn_id)
     _goes_on(loaded.state, row.session)

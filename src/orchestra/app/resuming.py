@@ -35,7 +35,7 @@ from orchestra.engine.holding import taken
 from orchestra.engine.journal import Listener
 from orchestra.engine.lineage import Plan, Wiring, newest_of_chain, next_session
 from orchestra.engine.running import Run
-from orchestra.engine.sessions import Opened, find, reopen_session
+from orchestra.engine.sessions import Opened, find, own, reopen_session
 from orchestra.errors import ConfigError, CredentialsMissing, Diagnostic, Source, Undecided
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.model import Graph
@@ -87,7 +87,7 @@ async def resume(
     ``Undecided`` and ``StoreError``.
     """
     clock = clock or SystemClock()
-    row, loaded = await newest_of_chain(store, await find(store, session))
+    row, loaded = await newest_of_chain(store, own(await find(store, session)))
     if (holder := store.holder(row.context_id)) is not None:
         raise taken(holder)
     checked = await _checked(loaded.state, store, settings, changes, more)

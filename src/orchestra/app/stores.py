@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
@@ -15,6 +16,9 @@ from orchestra.engine.sessions import rows
 from orchestra.errors import Damaged
 from orchestra.ports import Store
 
+if TYPE_CHECKING:
+    from orchestra.cxdb.remote.store import RemoteStore
+
 
 def open_store(settings: Settings, *, read_only: bool = False, progress: Progress = quiet) -> Store:
     """Open the store. ``read_only`` neither makes nor changes a file. Raises ``StoreError``.
@@ -23,13 +27,14 @@ def open_store(settings: Settings, *, read_only: bool = False, progress: Progres
     connected to when it is first asked.
     """
     if settings.server is not None:
-        return _on_server(settings.server)
+        return on_server(settings.server, settings.server.patience)
     if settings.store is None:
         return MemoryStore()
     return EmbeddedStore.open(settings.store, read_only=read_only, progress=progress)
 
 
-def _on_server(server: Server) -> Store:
+def on_server(server: Server, patience: float) -> RemoteStore:
+    """The store on a server; a lost one is waited for ``patience`` seconds."""
     from orchestra.cxdb.remote.asking import Place  # only runs on a server pay for it
     from orchestra.cxdb.remote.store import RemoteStore
 
@@ -40,7 +45,7 @@ def _on_server(server: Server) -> Store:
         http_port=server.http_port,
         token=server.token,
     )
-    return RemoteStore(place, patience=server.patience)
+    return RemoteStore(place, patience=patience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

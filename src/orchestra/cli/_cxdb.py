@@ -15,6 +15,7 @@ from orchestra.errors import ConfigError
 
 def serve(
     path: Path | None,
+    store: str | None,
     bind: str,
     http: str,
     token_file: Path | None,
@@ -23,7 +24,7 @@ def serve(
     config: Path | None,
 ) -> None:
     """Serve until Ctrl-C."""
-    folder = path.absolute() if path is not None else settings_for(None, config).store
+    folder = path.absolute() if path is not None else settings_for(store, config).store
     if folder is None:
         raise ConfigError("the settings name no folder that could be served", fix="name one with --path DIR")
     what = Served(folder=folder, bind=bind, http=http, token_file=token_file, hosts=hosts, origins=origins)

@@ -26,7 +26,8 @@ from orchestra.cxdb.directory import LOST
 from orchestra.cxdb.embedded import REMOTE, EmbeddedStore
 from orchestra.cxdb.files import Files
 from orchestra.engine.sessions import rows
-from orchestra.errors import ConfigError, Damaged, StoreError
+from orchestra.errors import ConfigError, Damaged, StoreError, StoreUnreachable
+from orchestra.graph.report import counted
 from orchestra.ports import Store
 
 LITTLE_ROOM = 256 * 1024 * 1024
@@ -182,6 +183,8 @@ async def _opened(store: Store, settings: Settings, wanted: Wanted, aim: str) ->
     if isinstance(store, EmbeddedStore):
         async for finding in _embedded(store, wanted, aim):
             yield finding
+        async for finding in _mirror(settings, aim):
+            yield finding
 
 
 async def _server(store: Store, server: Server, aim: str) -> AsyncIterator[Finding]:
@@ -191,6 +194,30 @@ async def _server(store: Store, server: Server, aim: str) -> AsyncIterator[Findi
     assert isinstance(store, RemoteStore)
     async for well, what, mend in examine_server(store, server, SystemClock()):
         yield Finding(well, what, aimed(mend, aim))
+
+
+async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Finding]:
+    """Whether the mirror has what the folder has (S22); a run works without it."""
+    if settings.mirror is None or settings.store is None:
+        return
+    from orchestra.app.mirroring import behind, mending  # only who has a mirror pays for it
+
+    server, send = settings.mirror, f"orchestra cxdb mirror{aim}"
+    try:
+        missing = await behind(settings.store, server)
+    except StoreUnreachable as error:
+        yield Finding(
+            None, f"the mirror cannot be used, runs go on without it: {error.message}", mending(error.fix)
+        )
+        return
+    except (StoreError, ConfigError) as error:
+        yield Finding(False, f"the mirror {server}: {error.message}", error.fix)
+        return
+    if missing:
+        turns = counted(sum(count for _row, count in missing), "turn")
+        yield Finding(None, f"the mirror {server} is {turns} of {counted(len(missing), 'session')} behind", send)
+    else:
+        yield Finding(True, f"the mirror {server} has all turns")
 
 
 def _of_health(settings: Settings, what: str, fix: str) -> Finding:

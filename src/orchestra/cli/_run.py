@@ -7,6 +7,7 @@ import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -134,9 +135,10 @@ async def _walked(shown: Shown, settings: Settings, opening: Opening, view: View
         with progress() as tell:
             store = open_store(settings, progress=tell)
         run, pipeline = await opening(store, (view.tell,), control)
-        if run.state.result is None:
-            _announce(run, pipeline, shown, view)
-        await run.walk()
+        with _mirrored(settings):
+            if run.state.result is None:
+                _announce(run, pipeline, shown, view)
+            await run.walk()
     except StoreError as error:
         error.fix = aimed(error.fix, hint(settings, shown.store))
         _stopped(shown, settings, run, error, view)
@@ -145,6 +147,15 @@ async def _walked(shown: Shown, settings: Settings, opening: Opening, view: View
         view.closed()
         await _close(store)
     return run
+
+
+def _mirrored(settings: Settings) -> AbstractContextManager[None]:
+    """What is recorded meanwhile is sent on to the mirror, by a process of its own (S22)."""
+    if settings.mirror is None:
+        return nullcontext()
+    from orchestra.app.mirroring import sending  # only who has a mirror pays for it
+
+    return sending(settings)
 
 
 def _announce(run: Run, pipeline: Pipeline, shown: Shown, view: View) -> None:

@@ -86,7 +86,7 @@ def watch_status(
                     colour=colour,
                     stops=stops,
                 )
-            if summary.phase not in ALIVE:
+            if summary.phase not in (*ALIVE, Phase.MIRRORED):
                 return 0
             last = summary
             await asyncio.sleep(WATCH_SECONDS)
@@ -188,7 +188,7 @@ def _say_list(
         say(f"  look closer: orchestra status{aim} {found[0].session} --detail")
         following = going_on(found[0])
         if following:
-            say(f"  {'watch' if found[0].phase in ALIVE else 'go on'}: {aimed(following, aim)}")
+            say(f"  {'watch' if found[0].phase in (*ALIVE, Phase.MIRRORED) else 'go on'}: {aimed(following, aim)}")
 
 
 async def _summaries(store: Store, stops: Mapping[str, Stopped]) -> list[Summary]:

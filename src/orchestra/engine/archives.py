@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import msgspec
@@ -53,10 +53,20 @@ async def take_out(store: Store, name: str) -> list[Taken]:
     """A session with those that it restarted from or as (E14), and with their children; those that come from others
     behind them. Raises ``SessionNotFound``."""
     found = []
-    for row in await _linked(store, await find(store, name)):
+    linked = await _linked(store, await find(store, name))
+    for row in linked:
         chain = tuple(await history(store, row.context_id))
-        found.append(Taken(row=row, turns=chain, mailbox=tuple(await history(store, row.mailbox))))
+        named = _as_named(row, linked)
+        found.append(Taken(row=named, turns=chain, mailbox=tuple(await history(store, row.mailbox))))
     return found
+
+
+def _as_named(row: Row, linked: Sequence[Row]) -> Row:
+    """A mirrored session by its master's ids, which are those that the records name (S22)."""
+    if not row.mirror_of:
+        return row
+    parent = next((one.source for one in linked if one.context_id == row.parent), 0)
+    return replace(row, context_id=row.source, parent=parent)
 
 
 async def _linked(store: Store, row: Row) -> list[Row]:

@@ -21,7 +21,7 @@ from orchestra.engine.lineage import (
     taken_up,
 )
 from orchestra.engine.mailbox import CANCEL, STEER, send
-from orchestra.engine.sessions import Opened, Place, Row, begun, find
+from orchestra.engine.sessions import Opened, Place, Row, begun, find, own
 from orchestra.engine.stage import Stage, Suspended
 from orchestra.errors import SessionTaken
 from orchestra.ports import Telemetry
@@ -231,7 +231,7 @@ RunOf = Callable[[Opened, Plan, Control], Walking]
 async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_of: RunOf) -> AsyncIterator[Raised]:
     """A node's child session, walked while this is open; or the session that is named, which is only watched."""
     if session:
-        child = Raised(stage, wiring, await find(wiring.store, session))
+        child = Raised(stage, wiring, own(await find(wiring.store, session)))
         await child.look()
         yield child
         return

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from orchestra.engine.holding import heard_of
 from orchestra.engine.lineage import row_of
-from orchestra.engine.sessions import PAGE, Row, begun, event_of
+from orchestra.engine.sessions import PAGE, Row, begun, event_of, rows
 from orchestra.ports import Clock, Store, Turn
 from orchestra.run.events import (
     ChildEnded,
@@ -167,10 +167,24 @@ async def follow(store: Store, row: Row, tell: Tell, clock: Clock) -> tuple[Row,
     """
     while True:
         state = await _followed(store, row, tell, clock)
-        following = state.following
-        if following is None or not await begun(store, following.mailbox):
+        following = await _next(store, row, state)
+        if following is None:
             return row, state
-        row = row_of(following, row.pipeline)
+        row = following
+
+
+async def _next(store: Store, row: Row, state: RunState) -> Row | None:
+    """The session in which one goes on, where it has begun; a mirror's record names ids of its master (S22)."""
+    if state.following is None:
+        return None
+    if row.mirror_of:
+        for _ in range(PATIENCE):
+            for one in await rows(store):
+                if (one.parent, one.why) == (row.context_id, "restart"):
+                    return one
+            await asyncio.sleep(LOOK_SECONDS)
+        return None
+    return row_of(state.following, row.pipeline) if await begun(store, state.following.mailbox) else None
 
 
 async def _followed(store: Store, row: Row, tell: Tell, clock: Clock) -> RunState:
@@ -178,6 +192,8 @@ async def _followed(store: Store, row: Row, tell: Tell, clock: Clock) -> RunStat
     stirred = asyncio.Event()
 
     async def held() -> bool:
+        if row.mirror_of:  # its runner is out of hearing: whoever watches leaves when it is enough
+            return not following.over
         return await heard_of(store, row.context_id, row.mailbox, clock.now_ms()) is not None
 
     try:

@@ -1,0 +1,346 @@
+"""A folder's turns sent on to a server (S22): by a process of its own beside each run, and by a command.
+
+The process beside a run shares nothing with it but a pipe that ends with the run. So the run never waits for the
+server, and what it recorded is sent however it ends. One process at a time sends (``.lock``), a batch of sessions
+at most; of the processes beside runs one leads (``.lead``) and sends for all. Who leads looks once more when it has
+let go, so a run that ends meanwhile leaves its turns to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import select
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from orchestra.app.runs import this_process
+from orchestra.app.stores import on_server
+from orchestra.clock import SystemClock
+from orchestra.config.server import Server
+from orchestra.config.settings import Settings
+from orchestra.cxdb.files import translated
+from orchestra.cxdb.registry import bundle
+from orchestra.cxdb.remote.store import RemoteStore
+from orchestra.cxdb.server.backing import ServedEmbedded
+from orchestra.engine.mirroring import Master, Mirror
+from orchestra.engine.sessions import Row, find, row_of_context
+from orchestra.errors import StoreError, StoreFull, StoreUnreachable
+
+PATIENCE = 5.0
+"""Seconds that one call waits for a server that was there; who follows a run tries again for as long as it runs."""
+
+LOOK_SECONDS = 0.1
+"""How often a process beside a run looks for new turns."""
+
+AGAIN_SECONDS = (0.5, 5.0)
+"""How long it waits for a server that is away: at first, and at most."""
+
+TURN_SECONDS = 0.02
+"""How often the lock is asked for, and how long others have to take it between two batches."""
+
+NICE = 5
+"""By how much the process beside a run gives way to it."""
+
+
+class Lock:
+    """A lock between processes on one file, given back by the system when its holder dies."""
+
+    def __init__(self, file: Path) -> None:
+        self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def take(self) -> bool:
+        """Take it, or say that somebody else has it."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def give(self) -> None:
+        """Give it back."""
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Wait for it, and have it for a while."""
+        while True:
+            if self.take():
+                break
+            await asyncio.sleep(TURN_SECONDS)
+        try:
+            yield
+        finally:
+            self.give()
+
+    def close(self) -> None:
+        """Let the file go, and the lock with it."""
+        os.close(self._fd)
+
+
+def _files(folder: Path, server: Server, suffix: str) -> Path:
+    name = f"{server.http_host}_{server.http_port}".translate({ord(c): "_" for c in "/:%"})
+    return folder / "orchestra" / "mirrors" / f"{name}.{suffix}"
+
+
+@contextmanager
+def _locks(folder: Path, server: Server, *suffixes: str) -> Iterator[list[Lock]]:
+    """Locks of this store and this mirror. Raises ``StoreError``."""
+    with contextlib.ExitStack() as stack:
+        with translated(str(folder)):
+            (folder / "orchestra" / "mirrors").mkdir(exist_ok=True)
+            found = [Lock(_files(folder, server, suffix)) for suffix in suffixes]
+        for lock in found:
+            stack.callback(lock.close)
+        yield found
+
+
+def _name(folder: Path) -> str:
+    """What tells this folder from all others, also from a copy of it: a copied file has another inode."""
+    file = folder / "orchestra" / "mirrors" / "name"
+    with contextlib.suppress(OSError, ValueError):
+        name, inode = file.read_text(encoding="ascii").split()
+        if int(inode) == file.stat().st_ino:
+            return name
+    name = os.urandom(8).hex()
+    fresh = file.with_name("name.new")
+    with translated(str(file)):
+        with fresh.open("w", encoding="ascii") as out:
+            out.write(f"{name} {os.fstat(out.fileno()).st_ino}\n")
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(file)
+    return name
+
+
+@asynccontextmanager
+async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterator[tuple[ServedEmbedded, Mirror]]:
+    """The folder, opened for reading, and its mirror; the types of our events are published (S12)."""
+    store = ServedEmbedded.open(folder, read_only=True)
+    assert isinstance(store, ServedEmbedded)
+    remote = on_server(server, patience)
+    try:
+        await _publish(remote)
+        master = Master(store=store, name=_name(folder), place=f"{socket.gethostname()}:{folder}")
+        yield store, Mirror(master, remote, this_process(), SystemClock())
+    finally:
+        await remote.close()
+        await store.close()
+
+
+async def _publish(remote: RemoteStore) -> None:
+    await remote.answers()
+    await remote.publish_types(*bundle())
+
+
+# --- by a command ----------------------------------------------------------------------------------
+
+
+class Sent(Struct, frozen=True, kw_only=True):
+    """What became of a session: its turns, how many of them were sent now, and why not all of them."""
+
+    session: str
+    turns: int
+    sent: int
+    trouble: str = ""
+
+
+async def send_now(
+    folder: Path, server: Server, names: tuple[str, ...], tell: Callable[[Sent], None]
+) -> tuple[list[Sent], int]:
+    """Send what is missing of the sessions named, or of all; how many blobs were too large for the server.
+
+    Raises ``SessionNotFound``, ``ConfigError`` and ``StoreError``.
+    """
+    done: list[Sent] = []
+    with _locks(folder, server, "lock") as (lock,):
+        async with lock.taken(), _mirror(folder, server, server.patience) as (store, mirror):
+            wanted = await mirror.sessions()
+            if names:
+                wanted = [await find(store, name) for name in names]
+            for row in reversed(wanted) if not names else wanted:
+                done.append(await _sent(store, mirror, row))
+                tell(done[-1])
+            return done, mirror.too_large
+
+
+async def _sent(store: ServedEmbedded, mirror: Mirror, row: Row) -> Sent:
+    """Send one session; one that is damaged here, or refused there, keeps no other from being sent."""
+    sent, trouble = 0, ""
+    try:
+        sent = await mirror.send(row)
+    except (StoreUnreachable, StoreFull):
+        raise
+    except StoreError as error:
+        trouble = error.message
+    head = await store.head(row.context_id)
+    return Sent(session=row.session, turns=head.depth + 1 if head.turn_id else 0, sent=sent, trouble=trouble)
+
+
+def mending(fix: str) -> str:
+    """What mends a mirror's trouble: unlike a run, it cannot go without its server."""
+    return fix.replace("; or go without: --store DIR", "; then: orchestra cxdb mirror")
+
+
+async def behind(folder: Path, server: Server) -> list[tuple[Row, int]]:
+    """The sessions of which turns are not on the mirror, and how many. Raises ``StoreError``, ``ConfigError``."""
+    with _locks(folder, server, "lock"):
+        async with _mirror(folder, server, PATIENCE) as (_store, mirror):
+            counts = [(row, await mirror.behind(row)) for row in await mirror.sessions()]
+    return [(row, count) for row, count in counts if count]
+
+
+# --- beside a run ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def sending(settings: Settings) -> Iterator[None]:
+    """As long as the block lasts, and until all is sent, a process of its own sends the store's turns on."""
+    if settings.mirror is None or settings.store is None:
+        yield
+        return
+    reader, writer = os.pipe()
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "orchestra",
+        "cxdb",
+        "mirror",
+        "--follow",
+        "--store",
+        str(settings.store),
+    ]
+    if settings.file is not None:
+        command += ["--config", str(settings.file.absolute())]
+    streams = [
+        (os.POSIX_SPAWN_DUP2, reader, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+    ]
+    with contextlib.suppress(OSError, NotImplementedError):  # what cannot be sent now is sent at the next chance
+        os.posix_spawn(sys.executable, command, os.environ, file_actions=streams, setsid=True)
+    os.close(reader)
+    try:
+        yield
+    finally:
+        os.close(writer)
+
+
+def run_ended() -> bool:
+    """Whether the run that holds the other end of our standard input has ended."""
+    ready, _, _ = select.select([0], [], [], 0)
+    return bool(ready) and not os.read(0, 1)
+
+
+async def follow(folder: Path, server: Server, ended: Callable[[], bool]) -> None:
+    """Send the store's turns on until ``ended``, and what is missing then; a server that is away is waited for."""
+    os.nice(NICE)
+    with _locks(folder, server, "lead", "lock") as (lead, lock):
+        while not lead.take():
+            if ended():
+                return
+            await asyncio.sleep(1.0)
+        while True:
+            place = await _Following(folder, server, lock, ended).until_all_is_sent()
+            lead.give()
+            if place is None or not _moved(folder, place) or not lead.take():
+                return
+
+
+def _moved(folder: Path, place: int) -> bool:
+    with contextlib.suppress(StoreError):
+        store = ServedEmbedded.open(folder, read_only=True)
+        assert isinstance(store, ServedEmbedded)
+        return store.place() != place
+    return False
+
+
+class _Following:
+    """One process that sends for all runs of a store."""
+
+    def __init__(self, folder: Path, server: Server, lock: Lock, ended: Callable[[], bool]) -> None:
+        self._folder = folder
+        self._server = server
+        self._lock = lock
+        self._ended = ended
+        self._since = -1
+        self._todo: list[Row] = []
+        self._rows: dict[int, Row] = {}
+        self._last_sent = time.monotonic()
+
+    async def until_all_is_sent(self) -> int | None:
+        """The place in the store up to which all is sent; None where the server stayed away."""
+        wait, longest = AGAIN_SECONDS
+        while True:
+            began = time.monotonic()
+            try:
+                async with _mirror(self._folder, self._server, PATIENCE) as (store, mirror):
+                    return await self._send_all(store, mirror)
+            except StoreError:
+                if time.monotonic() - began > PATIENCE:
+                    wait = AGAIN_SECONDS[0]
+            if await self._waited(wait):
+                return None
+            wait = min(2 * wait, longest)
+
+    async def _waited(self, seconds: float) -> bool:
+        """Wait for the next attempt; whether there is to be none."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not self._ended():
+                self._last_sent = time.monotonic()
+        return time.monotonic() - self._last_sent > self._server.patience
+
+    async def _send_all(self, store: ServedEmbedded, mirror: Mirror) -> int:
+        """Send what is there, what held sessions have first, and then what comes, until the run has ended."""
+        self._since = store.place()
+        found = await mirror.sessions()
+        self._rows = {row.context_id: row for row in found}
+        self._todo = sorted(found, key=lambda row: (store.holder(row.context_id) is not None, row.context_id))
+        while True:
+            ended = self._ended()
+            place = store.place()
+            if place != self._since or self._todo:
+                async with self._lock.taken():
+                    await self._send_some(store, mirror)
+                await asyncio.sleep(TURN_SECONDS)
+            elif ended:
+                return place
+            else:
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _send_some(self, store: ServedEmbedded, mirror: Mirror) -> None:
+        """Send what moved, and one of the sessions that were not looked at yet."""
+        heads, since = store.moves(self._since)
+        moved = [
+            row
+            for context in dict.fromkeys(head.context_id for head in heads)
+            async for row in self._row(store, context)
+        ]
+        mirror.learn(moved)
+        if not moved and self._todo:
+            moved = [self._todo.pop()]
+        for row in moved:
+            await _sent(store, mirror, row)
+            self._last_sent = time.monotonic()
+        self._since = since
+
+    async def _row(self, store: ServedEmbedded, context: int) -> AsyncIterator[Row]:
+        """The session that a context is, or that it lists: a mailbox that was begun."""
+        known = self._rows.get(context)
+        if known is None:
+            for listed in await store.contexts(before=context + 1, limit=1):
+                known = row_of_context(listed) if listed.context_id == context else None
+        if known is not None and not known.mirror_of:
+            self._rows[known.context_id] = known
+            yield known

@@ -1,0 +1,276 @@
+"""The sessions of one store, sent on to a server turn by turn (S22).
+
+The server alone says what is there: each mirrored session has a context of its own, listed by a turn that names
+the session's context in the master, and the newest turn of its chain is compared with the master's before anything
+is sent. Payloads stay byte for byte, so a chain that ends with a turn of the master's at the same depth is a
+beginning of the master's chain. Nothing is remembered between two processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from blake3 import blake3
+
+from orchestra.engine.archives import blobs_of
+from orchestra.engine.sessions import (
+    PAGE,
+    Origin,
+    Row,
+    backwards,
+    event_of,
+    listing_turn,
+    row_of_context,
+    rows,
+)
+from orchestra.errors import ConfigError, SessionNotFound, StoreUnreachable
+from orchestra.ports import Clock, NewTurn, Store, Turn
+from orchestra.run.events import PipelineForked, Recorded
+
+BLOB_LIMIT = 63 * 1024 * 1024
+"""Bytes of the largest blob that is sent: a frame of CXDB's protocol holds no more (cxdb.md 1.1)."""
+
+
+class Target(Store, Protocol):
+    """A server that turns are sent to."""
+
+    async def append_keyed(
+        self, context_id: int, turns: Sequence[NewTurn], keys: Sequence[bytes]
+    ) -> tuple[Turn, ...]:
+        """Append turns; those whose key was used before in the context are there already, where keys are known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Master:
+    """The store that is mirrored: ``name`` tells it from all others, ``place`` is what people call it."""
+
+    store: Store
+    name: str
+    place: str
+
+
+class Mirror:
+    """One store's mirror on one server. Its user keeps other processes from sending meanwhile.
+
+    Everything raises ``StoreUnreachable`` where the server is away, or lost what it had; then another ``Mirror``
+    begins anew with what the server says.
+    """
+
+    def __init__(self, master: Master, server: Target, origin: Origin, clock: Clock) -> None:
+        self.master = master
+        self._store = master.store
+        self._server = server
+        self._origin = origin
+        self._clock = clock
+        self._listed: dict[int, list[Row]] | None = None
+        self._places: dict[int, Row] = {}
+        self._known: dict[int, Row] = {}
+        self._sent: set[bytes] = set()
+        self.too_large = 0
+        """Blobs that were passed over because no frame holds them."""
+
+    async def sessions(self) -> list[Row]:
+        """The sessions that are to be mirrored, newest first: all but those that are a mirror themselves."""
+        found = [row for row in await rows(self._store) if not row.mirror_of]
+        self.learn(found)
+        return found
+
+    def learn(self, found: Sequence[Row]) -> None:
+        """Know sessions, so that those that come from them can be sent."""
+        self._known.update({row.context_id: row for row in found})
+
+    async def behind(self, row: Row) -> int:
+        """How many turns of a session are not on the server; nothing is written there."""
+        head = await self._store.head(row.context_id)
+        count = head.depth + 1 if head.turn_id else 0
+        found = await self._found(row)
+        if found is not None:
+            return count - found[1]
+        fork = await self._fork(row)
+        return count - fork.depth if fork is not None else count
+
+    async def send(self, row: Row) -> int:
+        """Send what is missing of a session, and first what it comes from; how many turns of it were sent."""
+        for above in self._above(row):
+            await self._send(above)
+        return await self._send(row)
+
+    def _above(self, row: Row) -> list[Row]:
+        """The sessions that one comes from and that were not looked up yet, the oldest first."""
+        found: list[Row] = []
+        while row.context_id not in self._places and row.parent in self._known:
+            row = self._known[row.parent]
+            found.insert(0, row)
+        return found
+
+    async def _send(self, row: Row) -> int:
+        found = await self._found(row)
+        place, there = found if found is not None else await self._begun(row)
+        sent = 0
+        async for batch in self._missing(row.context_id, there):
+            await self._put_blobs(batch)
+            await self._append(row.context_id, place, batch)
+            sent += len(batch)
+        return sent
+
+    # --- what is there ----------------------------------------------------------------------------
+
+    async def _found(self, row: Row) -> tuple[Row, int] | None:
+        """The session as the server lists it, and how many turns of its chain are there."""
+        known = self._places.get(row.context_id)
+        listed = (await self._all_listed()).get(row.context_id, [])
+        for place in listed if known is None else [known, *listed]:
+            there = await self._there(row.context_id, place.context_id)
+            if there is not None:
+                self._places[row.context_id] = place
+                return place, there
+        return None
+
+    async def _all_listed(self) -> dict[int, list[Row]]:
+        """What the server lists of this store, by the context in it, newest first."""
+        if self._listed is None:
+            found: dict[int, list[Row]] = {}
+            for context in await self._server.contexts(label=f"mirror:{self.master.name}"):
+                row = row_of_context(context)
+                if row is not None and row.mirror_of:
+                    found.setdefault(row.source, []).append(row)
+            await self._refuse_itself()
+            self._listed = found
+        return self._listed
+
+    async def _refuse_itself(self) -> None:
+        """Raise ``ConfigError`` where the server serves the master itself: it has a session at its own place."""
+        for row in list(self._known.values())[:1]:
+            for context in await self._server.contexts(label=f"id:{row.session}"):
+                other = row_of_context(context)
+                if (
+                    other is not None
+                    and not other.mirror_of
+                    and (other.context_id, other.mailbox) == (row.context_id, row.mailbox)
+                ):
+                    raise ConfigError(
+                        f"the mirror serves {self.master.place} itself, or a copy of it",
+                        fix="name another server as cxdb.mirror",
+                    )
+
+    async def _there(self, source: int, context: int) -> int | None:
+        """How many turns are in a context of the server; None where they are not the beginning of the master's."""
+        try:
+            newest = await self._server.turns(context, limit=1)
+        except SessionNotFound:
+            return None
+        if not newest:
+            return 0
+        ours = await self._at(self._store, source, newest[-1].depth)
+        return newest[-1].depth + 1 if ours is not None and _same(ours, newest[-1]) else None
+
+    async def _at(self, store: Store, context: int, depth: int) -> Turn | None:
+        """The turn at a depth of a chain, or None where the chain is shorter."""
+        head = await store.head(context)
+        if not head.turn_id or head.depth < depth:
+            return None
+        async for page in backwards(store, context, min(head.depth - depth + 1, PAGE)):
+            if page[0].depth <= depth:
+                return page[depth - page[0].depth]
+        return None
+
+    # --- a session that is not there yet ----------------------------------------------------------
+
+    async def _begun(self, row: Row) -> tuple[Row, int]:
+        """A new context for a session, listed, and how many turns it has: a fork has those that it shares."""
+        if row.why == "fork" and row.parent in self._places:
+            await self._send(self._known[row.parent])
+        above = self._places.get(row.parent)
+        base = await self._base(row, above) if above is not None else None
+        if base is None:
+            context = (await self._server.create()).context_id
+        else:
+            context = (await self._server.fork(base.turn_id)).context_id
+        listing = (await self._server.create()).context_id
+        place = replace(
+            row,
+            context_id=context,
+            mailbox=listing,
+            parent=above.context_id if above is not None else 0,
+            mirror_of=self.master.place,
+            source=row.context_id,
+        )
+        labels = [
+            "kind:mirror",
+            f"mirror:{self.master.name}",
+            f"source:{row.context_id}",
+            f"mirror-of:{self.master.place}",
+        ]
+        turn = listing_turn(place, self._origin, self._clock.now_ms(), labels)
+        await self._server.append_keyed(listing, [turn], [blake3(turn.payload).digest()])
+        self._places[row.context_id] = place
+        return place, base.depth + 1 if base is not None else 0
+
+    async def _base(self, row: Row, above: Row) -> Turn | None:
+        """The server's turn from which a fork goes on; None for no fork, or where that turn is not there."""
+        fork = await self._fork(row)
+        if fork is None or fork.depth == 0:
+            return None
+        shared = await self._at(self._store, row.context_id, fork.depth - 1)
+        theirs = await self._at(self._server, above.context_id, fork.depth - 1)
+        return theirs if shared is not None and theirs is not None and _same(shared, theirs) else None
+
+    async def _fork(self, row: Row) -> Turn | None:
+        """A forked session's first turn of its own."""
+        if row.why != "fork":
+            return None
+        async for page in backwards(self._store, row.context_id, PAGE):
+            for turn in reversed(page):
+                recorded = event_of(turn)
+                if isinstance(recorded, Recorded) and isinstance(recorded.event, PipelineForked):
+                    return turn
+        return None
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    async def _missing(self, source: int, there: int) -> AsyncIterator[list[Turn]]:
+        """The turns of a chain behind the first ``there``, oldest first, page by page however many they are."""
+        head = await self._store.head(source)
+        missing = head.depth + 1 - there if head.turn_id else 0
+        if missing <= 0:
+            return
+        newest: list[Turn] = []
+        marks: list[int] = []
+        async for page in backwards(self._store, source, min(missing, PAGE)):
+            newest = newest or page
+            if page[0].depth <= there:
+                break
+            marks.append(page[0].turn_id)
+        for before in reversed(marks):
+            page = await self._store.turns(source, before=before, limit=PAGE)
+            yield [turn for turn in page if turn.depth >= there]
+        yield [turn for turn in newest if turn.depth >= there]
+
+    async def _put_blobs(self, batch: Sequence[Turn]) -> None:
+        """Put there what the turns refer to, before them: a turn that is there is whole."""
+        async for data in blobs_of(self._store, batch):
+            digest = blake3(data).digest()
+            if digest in self._sent:
+                continue
+            if len(data) > BLOB_LIMIT:
+                self.too_large += 1
+            else:
+                await self._server.put_blob(data)
+            self._sent.add(digest)
+
+    async def _append(self, source: int, place: Row, batch: Sequence[Turn]) -> None:
+        turns = [NewTurn(type_id=t.type_id, type_version=t.type_version, payload=t.payload) for t in batch]
+        keys = [self._key(source, turn) for turn in batch]
+        landed = await self._server.append_keyed(place.context_id, turns, keys)
+        if [turn.depth for turn in landed] != [turn.depth for turn in batch]:
+            raise StoreUnreachable(f"somebody else writes to context {place.context_id} of the mirror")
+
+    def _key(self, source: int, turn: Turn) -> bytes:
+        """The same for the same turn, whichever process sends it."""
+        return blake3(f"{self.master.name} {source} {turn.depth} ".encode() + turn.payload).digest()
+
+
+def _same(one: Turn, other: Turn) -> bool:
+    return (one.type_id, one.type_version, one.payload) == (other.type_id, other.type_version, other.payload)
