@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orchestra.app.runs import this_process
 from orchestra.app.stores import on_server
@@ -29,7 +30,6 @@ from orchestra.config.server import Server
 from orchestra.config.settings import Settings
 from orchestra.cxdb.files import translated
 from orchestra.cxdb.registry import bundle
-from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.engine.mirroring import Master, Mirror
 from orchestra.engine.sessions import Row, find, row_of_context
@@ -49,6 +49,10 @@ TURN_SECONDS = 0.02
 
 NICE = 5
 """By how much the process beside a run gives way to it."""
+
+
+PASSES = 10
+"""How often all is looked at anew because a connection was lost meanwhile."""
 
 
 class Lock:
@@ -128,17 +132,12 @@ async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterato
     assert isinstance(store, ServedEmbedded)
     remote = on_server(server, patience)
     try:
-        await _publish(remote)
+        await remote.publish_types(*bundle())
         master = Master(store=store, name=_name(folder), place=f"{socket.gethostname()}:{folder}")
         yield store, Mirror(master, remote, this_process(), SystemClock())
     finally:
         await remote.close()
         await store.close()
-
-
-async def _publish(remote: RemoteStore) -> None:
-    await remote.answers()
-    await remote.publish_types(*bundle())
 
 
 # --- by a command ----------------------------------------------------------------------------------
@@ -160,16 +159,21 @@ async def send_now(
 
     Raises ``SessionNotFound``, ``ConfigError`` and ``StoreError``.
     """
-    done: list[Sent] = []
+    done: dict[str, Sent] = {}
     with _locks(folder, server, "lock") as (lock,):
         async with lock.taken(), _mirror(folder, server, server.patience) as (store, mirror):
-            wanted = await mirror.sessions()
+            wanted = (await mirror.sessions())[::-1]
             if names:
                 wanted = [await find(store, name) for name in names]
-            for row in reversed(wanted) if not names else wanted:
-                done.append(await _sent(store, mirror, row))
-                tell(done[-1])
-            return done, mirror.too_large
+            for _ in range(PASSES):
+                for row in wanted:
+                    one = await _sent(store, mirror, row)
+                    tell(one)
+                    before = done.get(one.session)
+                    done[one.session] = one if before is None else replace(one, sent=one.sent + before.sent)
+                if not mirror.shaken():
+                    return list(done.values()), mirror.too_large
+    raise StoreUnreachable(f"the mirror {server} loses the connection again and again", fix="see the server's log")
 
 
 async def _sent(store: ServedEmbedded, mirror: Mirror, row: Row) -> Sent:
@@ -334,6 +338,8 @@ class _Following:
             await _sent(store, mirror, row)
             self._last_sent = time.monotonic()
         self._since = since
+        if mirror.shaken():
+            self._todo = sorted(self._rows.values(), key=lambda row: row.context_id)
 
     async def _row(self, store: ServedEmbedded, context: int) -> AsyncIterator[Row]:
         """The session that a context is, or that it lists: a mailbox that was begun."""

@@ -36,6 +36,10 @@ BLOB_LIMIT = 63 * 1024 * 1024
 class Target(Store, Protocol):
     """A server that turns are sent to."""
 
+    @property
+    def losses(self) -> int:
+        """How often a connection was lost; after each the server may be another one."""
+
     async def append_keyed(
         self, context_id: int, turns: Sequence[NewTurn], keys: Sequence[bytes]
     ) -> tuple[Turn, ...]:
@@ -49,6 +53,10 @@ class Master:
     store: Store
     name: str
     place: str
+
+
+class _AnotherServer(Exception):
+    """A connection was lost, so what a new context would be linked with may not be there any more."""
 
 
 class Mirror:
@@ -68,6 +76,8 @@ class Mirror:
         self._places: dict[int, Row] = {}
         self._known: dict[int, Row] = {}
         self._sent: set[bytes] = set()
+        self._losses = server.losses
+        self._forgot = False
         self.too_large = 0
         """Blobs that were passed over because no frame holds them."""
 
@@ -81,6 +91,18 @@ class Mirror:
         """Know sessions, so that those that come from them can be sent."""
         self._known.update({row.context_id: row for row in found})
 
+    def shaken(self) -> bool:
+        """Whether a connection was lost since this was last asked: then nothing that was seen counts any more."""
+        shaken, self._forgot = self._forgot or self._losses != self._server.losses, False
+        if shaken:
+            self._forget()
+        return shaken
+
+    def _forget(self) -> None:
+        self._losses, self._listed = self._server.losses, None
+        self._places.clear()
+        self._sent.clear()
+
     async def behind(self, row: Row) -> int:
         """How many turns of a session are not on the server; nothing is written there."""
         head = await self._store.head(row.context_id)
@@ -93,9 +115,14 @@ class Mirror:
 
     async def send(self, row: Row) -> int:
         """Send what is missing of a session, and first what it comes from; how many turns of it were sent."""
-        for above in self._above(row):
-            await self._send(above)
-        return await self._send(row)
+        while True:
+            try:
+                for above in self._above(row):
+                    await self._send(above)
+                return await self._send(row)
+            except _AnotherServer:
+                self._forgot = True
+                self._forget()
 
     def _above(self, row: Row) -> list[Row]:
         """The sessions that one comes from and that were not looked up yet, the oldest first."""
@@ -189,6 +216,8 @@ class Mirror:
         else:
             context = (await self._server.fork(base.turn_id)).context_id
         listing = (await self._server.create()).context_id
+        if self._losses != self._server.losses:
+            raise _AnotherServer
         place = replace(
             row,
             context_id=context,

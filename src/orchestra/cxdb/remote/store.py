@@ -256,6 +256,11 @@ class RemoteStore:
         """Who in this process has it."""
         return self._held.get(context_id)
 
+    @property
+    def losses(self) -> int:
+        """How often a connection was lost; after each, the server may be another one."""
+        return self._asking.losses
+
     async def answers(self) -> None:
         """Ask both doors something that costs nothing. Raises ``StoreUnreachable`` where one does not answer."""
         try:

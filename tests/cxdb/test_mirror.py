@@ -1,0 +1,323 @@
+"""A folder's sessions on the server that mirrors it: every turn there once, in order, whatever was lost (S22)."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from test_remote_cuts import DOWN, UP, Proxy, places, through
+
+from orchestra.app.mirroring import Sent, behind, follow, send_now
+from orchestra.app.pipelines import compile_pipeline
+from orchestra.app.replaying import Future, replay
+from orchestra.app.runs import start
+from orchestra.app.stores import open_store
+from orchestra.config.server import Server
+from orchestra.config.settings import Settings
+from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.server.backing import ServedEmbedded, ServedMemory
+from orchestra.cxdb.server.http import Guard
+from orchestra.cxdb.server.serve import Addresses, serving
+from orchestra.engine.forking import Wanted
+from orchestra.engine.sessions import Row, history, rows
+from orchestra.errors import ConfigError, Source, StoreUnreachable
+from orchestra.ports import Store, Turn
+
+LOOP = """digraph loop {
+  start [shape=Mdiamond] exit [shape=Msquare]
+  plan check [type=pipeline, stack.child_dotfile="child.dot"]
+  review
+  start -> plan -> check -> review
+  review -> exit [condition="outcome=success"]
+  review -> plan [condition="outcome=fail", loop_restart=true]
+}"""
+CHILD = "digraph child { start [shape=Mdiamond] exit [shape=Msquare] a start -> a -> exit }"
+LARGE = "long " * 20_000
+SCRIPT = f"""nodes:
+  plan: [{{text: a, updates: {{seen: 1}}}}, {{text: "{LARGE}"}}]
+  review: [{{status: fail}}, {{text: good}}]
+children: {{check: {{nodes: {{a: [{{text: b}}]}}}}}}
+"""
+
+
+async def run(folder: Path, text: str = LOOP, script: str = SCRIPT) -> str:
+    """A run on a folder's store: a session that restarts once, and two children."""
+    folder.mkdir(exist_ok=True)
+    (folder / "child.dot").write_text(CHILD)
+    file = folder / "loop.dot"
+    file.write_text(text)
+    settings = Settings(store=folder / "store")
+    store = open_store(settings)
+    pipeline = compile_pipeline(Source(str(file), text), variables={}, secrets={})
+    walked = await start(
+        pipeline, store=store, settings=settings, variables={}, simulation=Source("s.yaml", script)
+    )
+    await walked.walk()
+    await store.close()
+    return walked.session
+
+
+async def fork(folder: Path, session: str, at: Wanted) -> str:
+    settings = Settings(store=folder / "store")
+    store = open_store(settings)
+    walked, _ = await replay(session, at=at, future=Future(), store=store, settings=settings)
+    await walked.walk()
+    await store.close()
+    return walked.session
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """A server in this process, and what it keeps."""
+
+    server: Server
+    kept: ServedMemory
+
+
+def server_at(at: Addresses, **more: object) -> Server:
+    known = Server(http_host=at.http_host, http_port=at.http_port, host=at.host, port=at.port, patience=5.0)
+    return replace(known, **more)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def mirrored() -> AsyncIterator[Mirrored]:
+    kept = ServedMemory()
+    async with serving(kept, guard=Guard()) as at:
+        yield Mirrored(server_at(at), kept)
+
+
+async def send(folder: Path, server: Server, *names: str) -> list[Sent]:
+    done, too_large = await send_now(folder / "store", server, names, lambda one: None)
+    assert not too_large
+    return done
+
+
+def content(chain: list[Turn]) -> list[tuple[str, int, bytes, int]]:
+    return [(turn.type_id, turn.type_version, turn.payload, turn.depth) for turn in chain]
+
+
+async def own_turns(store: Store, listed: list[Row]) -> int:
+    """How many turns sessions have, those that forks share counted once."""
+    return len({turn.turn_id for row in listed for turn in await history(store, row.context_id)})
+
+
+async def assert_all_there(folder: Path, kept: Store, *, also: int = 0) -> list[Row]:
+    """Every session is there once, turn by turn; nothing else but the turns that list them, and ``also``."""
+    store = EmbeddedStore.open(folder / "store", read_only=True)
+    ours, theirs = await rows(store), await rows(kept)
+    assert sorted(row.source for row in theirs) == sorted(row.context_id for row in ours)
+    by_source = {row.source: row for row in theirs}
+    for row in ours:
+        there = by_source[row.context_id]
+        assert (there.session, there.pipeline, there.title) == (row.session, row.pipeline, row.title)
+        chain = await history(kept, there.context_id)
+        assert content(chain) == content(await history(store, row.context_id))
+        assert [turn.parent for turn in chain[1:]] == [turn.turn_id for turn in chain[:-1]]
+        above = by_source.get(row.parent)
+        assert (there.parent, there.why) == (above.context_id if above else 0, row.why if above else "")
+    if isinstance(kept, ServedMemory | ServedEmbedded):
+        assert kept.counts().turns == await own_turns(store, ours) + len(ours) + also
+    await store.close()
+    return theirs
+
+
+async def test_restarts_children_and_forks_are_there_turn_by_turn(tmp_path: Path) -> None:
+    first = await run(tmp_path)
+    await fork(tmp_path, first, Wanted(node="review"))
+    async with mirrored() as at:
+        done = await send(tmp_path, at.server)
+        theirs = await assert_all_there(tmp_path, at.kept)
+        assert {row.why for row in theirs} == {"", "restart", "child", "fork"}
+        assert all(one.sent == one.turns for one in done if one.session == first)
+        assert not sum(one.sent for one in await send(tmp_path, at.server))
+        assert at.kept.bundles()
+
+
+async def test_large_values_are_there_before_the_turns_that_name_them(tmp_path: Path) -> None:
+    await run(tmp_path)
+    async with mirrored() as at:
+        await send(tmp_path, at.server)
+        assert await at.kept.get_blob(digest_of(LARGE.encode()))
+
+
+async def test_what_comes_later_is_sent_later(tmp_path: Path) -> None:
+    async with mirrored() as at:
+        first = await run(tmp_path)
+        await send(tmp_path, at.server)
+        await run(tmp_path)
+        await fork(tmp_path, first, Wanted(node="plan"))
+        before = await behind(tmp_path / "store", at.server)
+        counts = {row.session: count for row, count in before}
+        assert first not in counts
+        done = await send(tmp_path, at.server)
+        assert {one.session: one.sent for one in done if one.sent} == counts
+        await assert_all_there(tmp_path, at.kept)
+        assert not await behind(tmp_path / "store", at.server)
+
+
+async def test_one_session_takes_those_along_that_it_comes_from(tmp_path: Path) -> None:
+    first = await run(tmp_path)
+    other = await fork(tmp_path, first, Wanted(node="review"))
+    async with mirrored() as at:
+        await send(tmp_path, at.server, other)
+        there = await rows(at.kept)
+        assert [row.why for row in reversed(there)] == ["", "restart", "fork"]
+        assert [row.session for row in reversed(there)][1:] == [first, other]
+        await send(tmp_path, at.server)
+        await assert_all_there(tmp_path, at.kept)
+
+
+async def test_a_server_that_came_back_empty_gets_all_anew(tmp_path: Path) -> None:
+    await run(tmp_path)
+    for _ in range(2):
+        async with mirrored() as at:
+            await send(tmp_path, at.server)
+            await assert_all_there(tmp_path, at.kept)
+
+
+async def test_two_at_once_double_nothing(tmp_path: Path) -> None:
+    await run(tmp_path)
+    async with mirrored() as at:
+        await asyncio.gather(*(send(tmp_path, at.server) for _ in range(3)))
+        await assert_all_there(tmp_path, at.kept)
+
+
+async def test_a_copy_of_the_folder_is_another_master(tmp_path: Path) -> None:
+    await run(tmp_path / "one")
+    async with mirrored() as at:
+        await send(tmp_path / "one", at.server)
+        shutil.copytree(tmp_path / "one", tmp_path / "two")
+        await run(tmp_path / "one")
+        await run(tmp_path / "two")
+        for folder in ("one", "two", "one", "two"):
+            await send(tmp_path / folder, at.server)
+        for folder in ("one", "two"):
+            theirs = [row for row in await rows(at.kept) if row.mirror_of.endswith(f"{folder}/store")]
+            store = EmbeddedStore.open(tmp_path / folder / "store", read_only=True)
+            for row in await rows(store):
+                (there,) = [one for one in theirs if one.source == row.context_id]
+                ours = content(await history(store, row.context_id))
+                assert content(await history(at.kept, there.context_id)) == ours
+            await store.close()
+
+
+async def test_a_folder_that_was_moved_goes_on_where_it_was(tmp_path: Path) -> None:
+    await run(tmp_path / "here")
+    async with mirrored() as at:
+        await send(tmp_path / "here", at.server)
+        (tmp_path / "here").rename(tmp_path / "there")
+        assert not sum(one.sent for one in await send(tmp_path / "there", at.server))
+
+
+async def test_a_mirror_that_serves_the_very_folder_is_refused(tmp_path: Path) -> None:
+    await run(tmp_path)
+    kept = ServedEmbedded.serve(tmp_path / "store")
+    count = kept.counts().turns
+    async with serving(kept, guard=Guard()) as at:
+        with pytest.raises(ConfigError):
+            await send(tmp_path, server_at(at))
+        assert kept.counts().turns == count
+    await kept.close()
+
+
+async def test_a_mirror_is_not_mirrored_on(tmp_path: Path) -> None:
+    await run(tmp_path / "one")
+    kept = ServedEmbedded.serve(tmp_path / "store")
+    async with serving(kept, guard=Guard()) as at:
+        await send(tmp_path / "one", server_at(at))
+    await kept.close()
+    async with mirrored() as other:
+        assert await send(tmp_path, other.server) == []
+
+
+async def test_a_server_that_is_away_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    await run(tmp_path)
+    async with mirrored() as at:
+        pass
+    with pytest.raises(StoreUnreachable):
+        await send(tmp_path, replace(at.server, patience=0.1))
+
+
+# --- connections and processes that end at any place ------------------------------------------------
+
+
+@asynccontextmanager
+async def cut_at(direction: int, cut: int | None) -> AsyncIterator[tuple[Mirrored, Proxy]]:
+    async with mirrored() as at:
+        proxy = Proxy(at.server.host, at.server.port, direction=direction, cut=cut)
+        async with through(proxy) as (host, port):
+            yield Mirrored(replace(at.server, host=host, port=port), at.kept), proxy
+
+
+@pytest.mark.parametrize("direction", [UP, DOWN], ids=["request", "answer"])
+async def test_a_connection_cut_anywhere_loses_and_doubles_nothing(tmp_path: Path, direction: int) -> None:
+    session = await run(tmp_path, script=SCRIPT.replace(LARGE, "short"))
+    await fork(tmp_path, session, Wanted(node="review"))
+    async with cut_at(direction, None) as (at, proxy):
+        await send(tmp_path, at.server)
+        size = proxy.passed[direction]
+    for cut in places(size, 25):
+        async with cut_at(direction, cut) as (at, proxy):
+            await send(tmp_path, at.server)
+            assert proxy.was_cut
+            await assert_all_there(tmp_path, at.kept)
+
+
+async def test_sending_given_up_anywhere_goes_on_there(tmp_path: Path) -> None:
+    await run(tmp_path, script=SCRIPT.replace(LARGE, "short"))
+    async with mirrored() as at:
+        for milliseconds in range(5, 65, 4):
+            sending = asyncio.get_running_loop().create_task(send(tmp_path, at.server))
+            await asyncio.sleep(milliseconds / 1000)
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        await send(tmp_path, at.server)
+        await assert_all_there(tmp_path, at.kept)
+
+
+async def test_a_follower_sends_what_comes_and_ends_with_its_run(tmp_path: Path) -> None:
+    await run(tmp_path)
+    ended = asyncio.Event()
+    async with mirrored() as at:
+        following = asyncio.get_running_loop().create_task(follow(tmp_path / "store", at.server, ended.is_set))
+        second = asyncio.get_running_loop().create_task(follow(tmp_path / "store", at.server, ended.is_set))
+        await asyncio.sleep(0.2)
+        await run(tmp_path)
+        ended.set()
+        await asyncio.wait_for(asyncio.gather(following, second), 10)
+        await assert_all_there(tmp_path, at.kept)
+
+
+async def test_a_follower_goes_on_when_its_server_is_back_with_all_or_with_nothing(tmp_path: Path) -> None:
+    await run(tmp_path)
+    kept, ended = ServedMemory(), asyncio.Event()
+    async with serving(kept, guard=Guard()) as at:
+        following = asyncio.get_running_loop().create_task(follow(tmp_path / "store", server_at(at), ended.is_set))
+        await asyncio.sleep(0.3)
+    for again in (kept, ServedMemory()):
+        await run(tmp_path)
+        await asyncio.sleep(0.3)
+        guard = Guard()
+        async with serving(again, bind=(at.host, at.port), http_bind=(at.http_host, at.http_port), guard=guard):
+            for _ in range(100):
+                await asyncio.sleep(0.1)
+                if not await behind(tmp_path / "store", server_at(at)):
+                    break
+            await assert_all_there(tmp_path, again)
+            if again is not kept:
+                ended.set()
+                await asyncio.wait_for(following, 10)
+
+
+async def test_a_follower_whose_server_stays_away_gives_up_when_its_patience_ends(tmp_path: Path) -> None:
+    await run(tmp_path)
+    async with mirrored() as at:
+        pass
+    away = replace(at.server, patience=0.5)
+    await asyncio.wait_for(follow(tmp_path / "store", away, lambda: True), 10)
