@@ -58,7 +58,26 @@ async def take_out(store: Store, name: str) -> list[Taken]:
         chain = tuple(await history(store, row.context_id))
         named = _as_named(row, linked)
         found.append(Taken(row=named, turns=chain, mailbox=tuple(await history(store, row.mailbox))))
-    return found
+    return _as_recorded(found) if any(row.mirror_of for row in linked) else found
+
+
+def _as_recorded(taken: Sequence[Taken]) -> list[Taken]:
+    """Sessions out of a mirror, which gets one behind the other: their turns numbered by when they were recorded."""
+    every = sorted(each for number, one in enumerate(taken) for each in _moments(number, one.turns))
+    numbers = {(chain, depth): place for place, (_at, chain, depth) in enumerate(every, 1)}
+    return [
+        replace(one, turns=tuple(replace(turn, turn_id=numbers[chain, turn.depth]) for turn in one.turns))
+        for chain, one in enumerate(taken)
+    ]
+
+
+def _moments(chain: int, turns: Sequence[Turn]) -> Iterator[tuple[int, int, int]]:
+    """When each turn of a chain was recorded, UTC ms; never before the one in front of it."""
+    at = 0
+    for turn in turns:
+        recorded = event_of(turn)
+        at = max(at, recorded.meta.at) if isinstance(recorded, Recorded) else at
+        yield at, chain, turn.depth
 
 
 def _as_named(row: Row, linked: Sequence[Row]) -> Row:

@@ -83,10 +83,20 @@ class Followed:
     ``node`` is the parent's node that runs it. ``bound`` is the newest turn that counts, 0 without: of a child that
     a fork's history names, what happened after the session was forked belongs to the old story. ``own`` is the
     session whose events are told, empty for all: a fork of a child shares the history of the child that it is of,
-    which is told as that one's.
+    which is told as that one's. ``alone`` leaves the children out: the contexts that a mirror names are not of this
+    store (S22).
     """
 
-    def __init__(self, store: Store, context_id: int, *, node: str = "", own: str = "", bound: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        context_id: int,
+        *,
+        node: str = "",
+        own: str = "",
+        bound: int = 0,
+        alone: bool = False,
+    ) -> None:
         self.chain = Following(store, context_id)
         self.context_id = context_id
         self._store = store
@@ -96,6 +106,7 @@ class Followed:
         self._children: dict[str, Followed] = {}
         self._open = True
         self._ended = False
+        self._alone = alone
 
     @property
     def live(self) -> list[int]:
@@ -108,7 +119,7 @@ class Followed:
 
     async def _gathered(self, *, root: bool = False) -> list[Recorded]:
         told = [recorded for recorded in await self.chain.news() if self._tells(recorded)]
-        for recorded in told:
+        for recorded in told if not self._alone else ():
             self._note(recorded.event, root=root)
         for child in self._children.values():
             if child._open:
@@ -188,12 +199,12 @@ async def _next(store: Store, row: Row, state: RunState) -> Row | None:
 
 
 async def _followed(store: Store, row: Row, tell: Tell, clock: Clock) -> RunState:
-    followed = Followed(store, row.context_id)
+    followed = Followed(store, row.context_id, alone=bool(row.mirror_of))
     stirred = asyncio.Event()
 
     async def held() -> bool:
         if row.mirror_of:  # its runner is out of hearing: whoever watches leaves when it is enough
-            return not following.over
+            return not followed.chain.over
         return await heard_of(store, row.context_id, row.mailbox, clock.now_ms()) is not None
 
     try:
