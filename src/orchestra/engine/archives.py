@@ -62,7 +62,7 @@ async def take_out(store: Store, name: str) -> list[Taken]:
 
 
 def _as_recorded(taken: Sequence[Taken]) -> list[Taken]:
-    """Sessions out of a mirror, which gets one behind the other: their turns numbered by when they were recorded."""
+    """Sessions out of a mirror, which gets one behind the other: turns numbered by when they were recorded."""
     every = sorted(each for number, one in enumerate(taken) for each in _moments(number, one.turns))
     numbers = {(chain, depth): place for place, (_at, chain, depth) in enumerate(every, 1)}
     return [
