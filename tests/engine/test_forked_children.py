@@ -467,6 +467,34 @@ async def test_a_replay_of_a_failed_parent_goes_on_at_the_failed_node_of_a_fork_
     assert {one: after[one] for one in before} == before
 
 
+async def test_a_failed_child_that_somebody_brought_to_its_end_alone_is_not_run_again(tmp_path: Path) -> None:
+    store = MemoryStore()
+    first = await walked(compiled(tmp_path), store, Work(fails_at="b"))
+    child = (await rows(store))[-2]
+    await gone_on(store, child.session, Work())
+    known, place = await rows(store), (await store.head(child.context_id)).turn_id
+    work = Work()
+    run = await gone_on(store, first.session, work)
+    assert work.done == ["done"]
+    assert run.state.result is not None
+    assert run.state.result.good
+    assert await new_rows(store, known) == []
+    assert (await store.head(child.context_id)).turn_id == place
+    assert run.state.spent.cost_micros == 8  # plan, a, x, y, z, b twice, done
+
+
+async def test_a_failed_child_that_somebody_took_up_and_paused_goes_on_from_there(tmp_path: Path) -> None:
+    store = MemoryStore()
+    first = await walked(compiled(tmp_path), store, Work(fails_at="z"))
+    await gone_on(store, (await rows(store))[-2].session, Work(pauses_at="b"))
+    known, work = await rows(store), Work()
+    run = await gone_on(store, first.session, work)
+    assert work.done == ["b", "done"]
+    assert run.state.result is not None
+    assert run.state.result.good
+    assert await new_rows(store, known) == []
+
+
 async def test_a_child_that_failed_is_run_anew_by_another_attempt_and_by_the_pipelines_own_loop(
     tmp_path: Path,
 ) -> None:

@@ -239,7 +239,8 @@ async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_
     chosen = plans[min(stage.execution, len(plans)) - 1]
     before = await gone_before(wiring.store, stage.journal.state, stage.step, chosen)
     known = stage.journal.state.children.get(stage.step.node)
-    if known is not None and before is not None and (before.ended or (known.status and not before.again)):
+    recorded = known is not None and same_attempt(known, stage.step) and (known.status or (before and before.ended))
+    if known is not None and before is not None and recorded:
         child = Raised(stage, wiring, row_of(_place(known), chosen.graph.name))
         child.stood(before.state)
         try:

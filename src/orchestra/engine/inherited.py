@@ -71,7 +71,8 @@ async def gone_before(store: Store, parent: RunState, step: Execute, plan: Plan)
     """The child that the execution of a node does not begin anew; None where it runs a new one.
 
     That is the child of the same attempt, where the session was forked meanwhile; and the child of the visit
-    before, where that did not succeed and a resume of the failed parent granted this visit.
+    before, where that did not succeed and a resume of the failed parent granted this visit: however it stands now,
+    for somebody may have gone on with it alone.
     """
     known = parent.children.get(step.node)
     if known is None:
@@ -82,7 +83,7 @@ async def gone_before(store: Store, parent: RunState, step: Execute, plan: Plan)
     if not granted or known.status not in ("fail", "canceled"):
         return None
     found = await _stood(store, known, 0)
-    if found is None or lost_nodes(plan, found.state) or found.state.result is None or found.state.result.good:
+    if found is None or lost_nodes(plan, found.state):
         return None
     return Stood(state=found.state, turn_id=found.turn_id, until=found.until, again=steps_of(found.state))
 
