@@ -167,3 +167,41 @@ def test_a_closed_terminal_leaves_a_session_that_goes_on(tmp_path: Path) -> None
     assert (session["phase"], session["node"]) == ("paused", "plan")
     assert "terminal" in json.loads(call(tmp_path, "status", "--json").stdout)["sessions"][0]["detail"]
     goes_on(tmp_path, 2)
+
+
+WAITING = """digraph waits {
+  start [shape=Mdiamond] exit [shape=Msquare]
+  plan [shape=parallelogram, max_retries=1, retry_policy=patient,
+        tool_command="echo try >> effects; test -e again || { touch again; exit 1; }"]
+  start -> plan -> exit
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "phase"),
+    [
+        (signal.SIGTERM, 130, "paused"),
+        (signal.SIGHUP, 130, "paused"),
+        (signal.SIGKILL, -signal.SIGKILL, "crashed"),
+    ],
+)
+def test_a_run_that_is_stopped_while_it_waits_for_another_attempt_makes_that_one_and_no_other(
+    number: signal.Signals, code: int, phase: str, tmp_path: Path
+) -> None:
+    (tmp_path / "waits.dot").write_text(WAITING)
+    process = subprocess.Popen(
+        [*ORCHESTRA, "run", "waits.dot", "--json-stream"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    while json.loads(process.stdout.readline())["event"] != "StageRetrying":
+        pass
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    session = only_session(tmp_path)
+    assert (process.returncode, session["phase"], session["node"]) == (code, phase, "plan")
+    assert call(tmp_path, "resume", "last").returncode == 0
+    assert effects(tmp_path) == ["try", "try"]
