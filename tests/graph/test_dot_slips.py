@@ -40,11 +40,11 @@ def slips(text: str) -> Iterator[tuple[str, str]]:
             yield what, text[: match.start()] + instead + text[match.end() :]
 
 
-def spoiled(file: Path) -> list[tuple[str, list[str]]]:
-    """The slips in a file that give more than one error, and these errors."""
+def spoiled(whole: str) -> list[tuple[str, list[str]]]:
+    """The slips in a text that give more than one error, and these errors."""
     found = []
-    for what, text in slips(file.read_text()):
-        _, diagnostics = parse(Source(file.name, text))
+    for what, text in slips(whole):
+        _, diagnostics = parse(Source("p.dot", text))
         errors = [
             f"{d.span.line}: {d.message}"
             for d in diagnostics
@@ -57,4 +57,69 @@ def spoiled(file: Path) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=[file.stem for file in EXAMPLES])
 def test_one_slip_gives_one_error(file: Path) -> None:
-    assert spoiled(file) == []
+    assert spoiled(file.read_text()) == []
+
+
+LAYOUTS = {
+    "a line an attribute": """digraph g {
+    start [shape=Mdiamond]
+    work [
+        label="Do it",
+        prompt="Think. Then act.",
+        max_retries=2
+    ]
+    start -> work
+}
+""",
+    "without commas": """digraph g
+{
+\tgraph [
+\t\tgoal="Be done"
+\t\trankdir=LR
+\t]
+\twork [ label="Do it"
+\t\tprompt="Think." ]
+
+\twork -> done [
+\t\tlabel="on"
+\t]
+}
+""",
+    "in a subgraph": """digraph g {
+  subgraph cluster_one {
+    label = "One"
+    node [shape=box,
+          timeout=900s]
+    plan; build
+    plan -> build
+  }
+  build -> {a b}
+  a [label="A", tool_command="
+    for f in *.py; do
+      test -s \\"$f\\" || exit 1
+    done
+  "]
+}
+""",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_slip_gives_one_error_in_any_layout(layout: str) -> None:
+    assert spoiled(LAYOUTS[layout]) == []
+
+
+def test_after_a_broken_statement_the_next_ones_are_read() -> None:
+    text = """digraph g {
+    work
+        label="Do it",
+        shape=box
+    ]
+    a --> b
+    c [label: "x",
+       prompt: "y"]
+    d [max_retries=many]
+}
+"""
+    _, found = parse(Source("p.dot", text))
+    assert [d.span.line for d in found if d.span is not None and d.severity is Severity.ERROR] == [3, 6, 7, 8, 9]

@@ -7,6 +7,7 @@ import re
 from orchestra.errors import Source
 from orchestra.graph.attributes import nearest
 from orchestra.graph.draft import Scope
+from orchestra.graph.layout import ATTRIBUTES, FAR, statement_at
 from orchestra.graph.names import NameReader
 from orchestra.graph.reader import Resync, Stop
 
@@ -118,10 +119,14 @@ class FrameReader(NameReader):
 
     def comma(self) -> None:
         """A comma between statements, or between attributes whose bracket is missing."""
-        line = self.line_end(self.start)
-        closing = re.compile(r"[^\[\]{}]*\]").match(self.text, self.end, line)
+        last = min(statement_at(self.text, self.start)[1], self.end + FAR)
+        closing = ATTRIBUTES.match(self.text, self.end, last)
         if closing is None:
-            self.error("a comma between statements", fix="write a set as {a b}, else end each statement with ;")
+            self.error(
+                "a comma between statements",
+                fix="write a set as {a b}, else end each statement with ;",
+                astray=True,
+            )
             self.advance()
         else:
             self.error("a list of attributes without its '['", fix="write NODE [key=value, …]")

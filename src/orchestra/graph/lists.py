@@ -83,7 +83,7 @@ class ListReader(ValueReader):
             return True
         if not self.on_new_line() or following[:1] in ("=", "]", ",", ":"):
             return False
-        if self.text[self.end : self.line_end(self.end)].strip(" \t\r;"):
+        if re.compile(r"[\w \t\r;]*").fullmatch(self.text, self.end, self.line_end(self.end)) is None:
             return False
         match = re.compile(r"[\[\]{}]|->").search(self.text, self.end)
         return match is None or match[0] != "]"
@@ -169,7 +169,11 @@ class ListReader(ValueReader):
             self.error("a quote ends the text here", fix=fix, start=begin - 1, end=begin)
         elif self.is_mark(",;]") or self.kind == "id":
             self.error(
-                f"{quoted(key)} has no value", fix=f"write {key[:40]}=…; {several}", start=begin, end=key_span.end
+                f"{quoted(key)} has no value",
+                fix=f"write {key[:40]}=…; {several}",
+                start=begin,
+                end=key_span.end,
+                astray=True,
             )
             while self.kind == "id" and self.peek() not in ("=", "."):
                 self.advance()
@@ -193,7 +197,13 @@ class ListReader(ValueReader):
         end = begin if match is None else match.end()
         text = self.text[first.start : end].rstrip()
         shown = text if len(text) <= 40 else text[:39] + "…"
-        self.error("a text of several words needs quotes", fix=f'write "{shown}"', start=first.start, end=end)
+        self.error(
+            "a text of several words needs quotes",
+            fix=f'write "{shown}"',
+            start=first.start,
+            end=end,
+            astray=not self.ends_value(end),
+        )
         self.go(max(end, begin))
         return True
 

@@ -41,7 +41,7 @@ class NameReader(ListReader):
             return False
         if not (self.undirected and match[0] == "--"):
             what = "is an undirected edge; pipelines are directed" if match[0] == "--" else "is no arrow"
-            self.error(f"{match[0]!r} {what}", fix="write ->", end=match.end())
+            self.error(f"{match[0]!r} {what}", fix="write ->", end=match.end(), astray="=" in match[0])
         self.kind, self.word, self.end = "arrow", "->", match.end()
         return True
 
@@ -91,4 +91,6 @@ class NameReader(ListReader):
             self.advance()
             if self.kind in ("id", "string", "number"):
                 self.advance()
-        self.error("ports are not in the language", fix=f"write {name} alone", start=start, end=self.before)
+        self.error(
+            "ports are not in the language", fix=f"write {name} alone", start=start, end=self.before, astray=True
+        )

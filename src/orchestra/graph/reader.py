@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestra.errors import Diagnostic, Severity, Source, Span
+from orchestra.graph.layout import statement_at
 from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, glued
 
 MAX_ERRORS = 50
@@ -37,6 +38,8 @@ class Reader:
         self.unseen: set[str] = set()
         self.ended = False
         self.listing = False
+        self.lost = 0, 0
+        self.untold = 0
         match = FIRST_LINE.match(self.text)
         if match is not None:
             self.end = match.end()
@@ -113,7 +116,7 @@ class Reader:
         assert match is not None
         line = inner.rfind("\n") + 1
         if line and (match[0][0] == "=" or not self.listing):
-            self.go(self.start + 1 + line)
+            self.go(min(self.start + 1 + line, statement_at(self.text, self.start)[1]))
             raise Resync
         self.end = self.start + 1 + match.start()
         self.word = f'"{inner[: match.start()]}"'
@@ -136,9 +139,20 @@ class Reader:
         return Span(self.source, first, max(first + 1, min(last, len(self.text))))
 
     def error(
-        self, message: str, *, fix: str = "", start: int | None = None, end: int | None = None, rule: str = "syntax"
+        self,
+        message: str,
+        *,
+        fix: str = "",
+        start: int | None = None,
+        end: int | None = None,
+        rule: str = "syntax",
+        astray: bool = False,
     ) -> None:
-        """Note an error. Raises ``Stop`` when there are too many, and after the first at the end of the file."""
+        """Note an error; ``astray`` where what follows in the statement is read in a wrong way from here on: no
+        more is told of that statement (L11).
+
+        Raises ``Stop`` when there are too many, and after the first at the end of the file.
+        """
         if self.ended:
             raise Stop
         self.ended = self.kind == "end" and rule == "syntax"
@@ -147,10 +161,27 @@ class Reader:
             fix = f"is the text that begins at line {line}, column {column} closed where you meant it?"
         self.long_string = None
         span = self.span(start, end)
+        known = rule == "syntax" and self.is_lost(span.start)
+        if astray:
+            self.stray(span.start)
+        if known:
+            self.untold += 1
+            if self.untold > MAX_ERRORS:
+                raise Stop
+            return
         self.found.append(Diagnostic(rule=rule, severity=Severity.ERROR, message=message, span=span, fix=fix))
         self.errors += 1
         if self.errors > MAX_ERRORS:
             raise Stop
+
+    def stray(self, at: int) -> None:
+        """From here on the statement around an offset is read in a wrong way."""
+        if not self.is_lost(at):
+            self.lost = statement_at(self.text, at)
+
+    def is_lost(self, at: int) -> bool:
+        """Whether the statement around an offset is read in a wrong way."""
+        return self.lost[0] <= at < self.lost[1]
 
     def remark(self, rule: str, message: str, span: Span, fix: str) -> None:
         """Note something that is understood, but should be written otherwise."""
@@ -169,15 +200,23 @@ class Reader:
         """Note a quote that is none, and skip to what closes it on this line."""
         if self.kind != "bad" or self.word not in QUOTES:
             return False
+        start, closed = self.start, True
         self.error(f"{self.word} is no quote in DOT", fix='use the plain "')
         line, at = self.line_end(self.start), self.start
         while self.text[at : at + 1] in QUOTES:
             ends = [end for mark in QUOTES[self.text[at]] if (end := self.text.find(mark, at + 1, line)) >= 0]
             at = min(ends, default=at) + 1
             if not ends:
+                closed = False
                 break
+        if not closed or not self.ends_value(at):
+            self.stray(start)
         self.go(at)
         return True
+
+    def ends_value(self, at: int) -> bool:
+        """Whether a list goes on or ends right after an offset."""
+        return re.compile(r"\s*(?:[,\]}]|[\w.]+[ \t]*=)").match(self.text, at) is not None
 
     def indent(self, at: int) -> int:
         """How far the line is indented that an offset is in."""

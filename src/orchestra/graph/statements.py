@@ -14,6 +14,7 @@ from orchestra.graph.attributes import EDGE, GRAPH, NODE
 from orchestra.graph.braces import unclosed_brace
 from orchestra.graph.draft import Attributes, EdgeDraft, Ends, NodeDraft, Scope, as_defaults, finish
 from orchestra.graph.frame import FrameReader
+from orchestra.graph.layout import ATTRIBUTES, FAR, statement_at
 from orchestra.graph.model import Graph
 from orchestra.graph.reader import Resync, Stop
 from orchestra.graph.tokens import KEY, TRIVIA
@@ -100,14 +101,28 @@ class Parser(FrameReader):
         self.word = "}"
         return True
 
+    def brace_for_bracket(self) -> bool:
+        """Note a brace that begins a list of attributes, which its bracket shows, and skip the list."""
+        if self.on_new_line():
+            return False
+        closing = ATTRIBUTES.match(self.text, self.end, self.end + FAR)
+        if closing is None or closing.end() > statement_at(self.text, self.start)[1]:
+            return False
+        self.error("'[' is wanted here, not '{'", fix="write [ … ]")
+        self.go(closing.end())
+        return True
+
     def resync(self) -> None:
         """Go on at the next statement: after a ``;``, at a brace, or at a line that begins with a name."""
         self.listing = False
+        self.stray(self.start)
         while True:
             try:
                 if self.kind == "end" or self.is_mark("{}"):
                     return
                 if self.is_mark(";"):
+                    if self.text.find("\n", *self.lost) < 0:
+                        self.lost = 0, 0
                     self.advance()
                     return
                 if self.on_new_line() and self.kind in ("id", "string") and not self.in_list():
@@ -127,7 +142,8 @@ class Parser(FrameReader):
     def statement(self) -> None:
         """One statement (L2)."""
         if self.is_mark("{"):
-            self.open("", plain=True, chain=None)
+            if not self.brace_for_bracket():
+                self.open("", plain=True, chain=None)
         elif self.kind == "id" and self.word == "subgraph":
             self.subgraph(None)
         elif self.kind == "id" and self.word in ("graph", "node", "edge"):
@@ -142,6 +158,8 @@ class Parser(FrameReader):
         """``graph [ … ]``, ``node [ … ]`` or ``edge [ … ]``."""
         if self.peek() == "{":
             self.advance()
+            if self.brace_for_bracket():
+                return
             self.error("'[' is wanted here, not '{'", fix="write [ … ]")
             self.go(self.end)
             self.skip_to("]}")
@@ -243,12 +261,13 @@ class Parser(FrameReader):
         if not self.is_mark("{"):
             self.error(f"'{{' is wanted after subgraph, not {self.shown()}", fix="write subgraph NAME { … }")
             brace = self.text.find("{", self.start, self.line_end(self.start))
+            meant = self.word in ("[", "(") and not self.text[self.end : self.line_end(self.end)].strip()
             if brace >= 0:
                 self.go(brace)
-            elif self.text.count("}", self.start) - self.text.count("{", self.start) > self.scope.depth + 1:
+            elif not meant:
+                if self.text.count("}", self.start) - self.text.count("{", self.start) <= self.scope.depth + 1:
+                    raise Resync
                 self.end = self.before
-            else:
-                raise Resync
         self.open(name, plain=False, chain=chain)
 
     def open(self, name: str, *, plain: bool, chain: list[Ends] | None) -> None:

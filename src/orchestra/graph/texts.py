@@ -61,7 +61,9 @@ class ValueReader(Reader):
             return False
         if not self.on_new_line() and not re.compile(r'[ \t]*=[ \t]*"').match(self.text, self.end):
             return False
-        self.error(f"{key!r} has no value", fix=f"write {key}=…", start=self.before - 1, end=self.before)
+        self.error(
+            f"{key!r} has no value", fix=f"write {key}=…", start=self.before - 1, end=self.before, astray=True
+        )
         return True
 
     def texts(self) -> str:
@@ -108,12 +110,14 @@ class ValueReader(Reader):
         shown = quoted(text) if text and text.isprintable() else self.shown()
         what = "is a keyword" if text.lower() in KEYWORDS else "cannot stand without quotes"
         fix = f'write {key}="{text if len(text) <= 40 else "…"}"' if key else ""
-        self.error(f"{shown} {what}", fix=fix, start=span.start, end=span.end)
+        self.error(f"{shown} {what}", fix=fix, start=span.start, end=span.end, astray=not self.ends_value(span.end))
 
     def no_value(self, key: str) -> None:
         """Something that is no value stands after ``=``."""
         if self.kind == "html":
-            self.error("HTML labels are not in the language", fix='write the text in quotes: label="…"')
+            self.error(
+                "HTML labels are not in the language", fix='write the text in quotes: label="…"', astray=True
+            )
             self.skip_html()
             return
         if self.kind == "end" or (not key and self.is_mark(",;]")):
