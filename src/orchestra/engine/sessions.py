@@ -541,7 +541,7 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
     heard = None if ended or row.mirror_of else await heard_of(store, row.context_id, row.mailbox, now_ms)
     phase, detail = phase_of(seen.end, alive=heard is not None)
     if row.mirror_of and seen.end is None:
-        phase, detail = Phase.MIRRORED, "as far as it was sent"
+        phase, detail = Phase.MIRRORED, f"as far as it was sent from {row.mirror_of}"
     elif (
         not row.mirror_of
         and isinstance(seen.end, PipelineRestarted)
