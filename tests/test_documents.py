@@ -38,8 +38,8 @@ def commands(text: str) -> list[list[str]]:
 SHELL = [
     (name, kept)
     for name, text in blocks("sh")
-    # cxdb serve serves until it is stopped; tests/cli/test_serve.py starts and stops it
-    if (kept := [command for command in commands(text) if command[1:3] != ["cxdb", "serve"]])
+    # cxdb serve serves until it is stopped, cxdb mirror needs a server: tests/cli/test_serve.py, test_mirroring.py
+    if (kept := [command for command in commands(text) if command[1] != "cxdb"])
 ]
 
 

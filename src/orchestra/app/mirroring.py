@@ -38,8 +38,11 @@ from orchestra.errors import StoreError, StoreFull, StoreUnreachable
 PATIENCE = 5.0
 """Seconds that one call waits for a server that was there; who follows a run tries again for as long as it runs."""
 
-LOOK_SECONDS = 0.1
-"""How often a process beside a run looks for new turns."""
+LOOK_SECONDS = 0.25
+"""How often a process beside a run looks for new turns: what comes meanwhile goes as one batch."""
+
+REST = 2
+"""It rests this many times as long as sending took, so that a busy run keeps its processor and its disk."""
 
 AGAIN_SECONDS = (0.5, 5.0)
 """How long it waits for a server that is away: at first, and at most."""
@@ -47,7 +50,7 @@ AGAIN_SECONDS = (0.5, 5.0)
 TURN_SECONDS = 0.02
 """How often the lock is asked for, and how long others have to take it between two batches."""
 
-NICE = 5
+NICE = 19
 """By how much the process beside a run gives way to it."""
 
 
@@ -312,16 +315,16 @@ class _Following:
         self._rows = {row.context_id: row for row in found}
         self._todo = sorted(found, key=lambda row: (store.holder(row.context_id) is not None, row.context_id))
         while True:
-            ended = self._ended()
+            ended, began = self._ended(), time.monotonic()
             place = store.place()
             if place != self._since or self._todo:
                 async with self._lock.taken():
                     await self._send_some(store, mirror)
-                await asyncio.sleep(TURN_SECONDS)
             elif ended:
                 return place
-            else:
-                await asyncio.sleep(LOOK_SECONDS)
+            least = TURN_SECONDS if self._todo else LOOK_SECONDS
+            rest = max(least, REST * (time.monotonic() - began))
+            await asyncio.sleep(TURN_SECONDS if ended else rest)
 
     async def _send_some(self, store: ServedEmbedded, mirror: Mirror) -> None:
         """Send what moved, and one of the sessions that were not looked at yet."""
