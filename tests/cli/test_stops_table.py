@@ -60,13 +60,26 @@ def working(folder: Path, seconds: str, *args: str) -> Process:
     return process
 
 
-def signals(*numbers: signal.Signals, apart: float = 0.15) -> Callable[[Path, Process], None]:
+def signals(*numbers: signal.Signals) -> Callable[[Path, Process], None]:
+    """Signals one after another: an interrupt that is followed by another signal has been heard of before that."""
+
     def send(_folder: Path, process: Process) -> None:
-        for number in numbers:
+        for place, number in enumerate(numbers):
             process.send_signal(number)
-            time.sleep(apart)
+            if number is signal.SIGINT and place + 1 < len(numbers):
+                heard(process)
 
     return send
+
+
+def heard(process: Process) -> None:
+    assert process.stderr is not None
+    if process.stderr.closed:
+        time.sleep(1.0)
+        return
+    for line in process.stderr:
+        if b"Ctrl-C again" in line:
+            return
 
 
 def unread(_folder: Path, process: Process) -> None:
@@ -116,14 +129,14 @@ STOPS = {
     "one interrupt": stop(signals(signal.SIGINT), "0.7", 130, "paused", 1),
     "two interrupts": stop(signals(signal.SIGINT, signal.SIGINT), "30", 130, "paused", 2),
     "three interrupts": Stop(
-        signals(signal.SIGINT, signal.SIGINT, signal.SIGINT, apart=0.0),
+        signals(signal.SIGINT, signal.SIGINT, signal.SIGINT),
         "30",
         frozenset({130}),
         frozenset({"paused", "crashed"}),
         2,
     ),
     "terminated": stop(signals(signal.SIGTERM), "30", 130, "paused", 2),
-    "terminated twice": stop(signals(signal.SIGTERM, signal.SIGTERM, apart=0.0), "30", 130, "paused", 2),
+    "terminated twice": stop(signals(signal.SIGTERM, signal.SIGTERM), "30", 130, "paused", 2),
     "hung up": stop(signals(signal.SIGHUP), "30", 130, "paused", 2),
     "interrupted, then hung up": stop(signals(signal.SIGINT, signal.SIGHUP), "30", 130, "paused", 2),
     "quit": stop(signals(signal.SIGQUIT), "30", -signal.SIGQUIT, "crashed", 2),
