@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from test_forked_children import (
+from nested import (
     Clock,
     Work,
     between,

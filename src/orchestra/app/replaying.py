@@ -108,9 +108,8 @@ async def replay(
 
 
 def _goes_on(state: RunState, session: str) -> None:
-    """Raise ``ConfigError`` where the session had ended at that turn, and there is nothing to go on with."""
-    result = state.result
-    if result is not None and (result.good or state.following is not None):
+    """Raise ``ConfigError`` where the session had ended well at that turn, and there is nothing to go on with."""
+    if state.result is not None and state.result.good:
         raise ConfigError(
             f"session {session} had ended at that turn",
             fix=f"name an earlier one: --node NODE, or --turn with a number that `orchestra log {session}` shows",
