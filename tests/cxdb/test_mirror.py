@@ -20,6 +20,7 @@ from orchestra.app.stores import open_store
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.fstree import DIRECTORY, FILE, Entry, tree
 from orchestra.cxdb.packing import digest_of
 from orchestra.cxdb.server.backing import ServedEmbedded, ServedMemory
 from orchestra.cxdb.server.http import Guard
@@ -144,6 +145,30 @@ async def test_large_values_are_there_before_the_turns_that_name_them(tmp_path: 
     async with mirrored() as at:
         await send(tmp_path, at.server)
         assert await at.kept.get_blob(digest_of(LARGE.encode()))
+
+
+async def test_file_trees_are_there_at_their_turns(tmp_path: Path) -> None:
+    session = await run(tmp_path)
+    store = EmbeddedStore.open(tmp_path / "store")
+    file = await store.put_blob(b"a file")
+    folder = await store.put_blob(tree([Entry("f", FILE, 0o644, 6, file)]))
+    root = await store.put_blob(tree([Entry("d", DIRECTORY, 0o755, 0, folder)]))
+    (row,) = [row for row in await rows(store) if row.session == session]
+    chain = await history(store, row.context_id)
+    await store.attach_fs(chain[5].turn_id, root)
+    await store.close()
+    async with mirrored() as at:
+        for depth in (5, 7):  # the second time as if its sender had been killed before it was attached
+            await send(tmp_path, at.server)
+            (there,) = [row for row in await rows(at.kept) if row.session == session]
+            theirs = await history(at.kept, there.context_id)
+            assert await at.kept.fs_root(theirs[4].turn_id) is None
+            assert await at.kept.fs_root(theirs[depth].turn_id) == root
+            assert [await at.kept.get_blob(digest) for digest in (file, folder)]
+            store = EmbeddedStore.open(tmp_path / "store")
+            root = await store.put_blob(tree([Entry("other", FILE, 0o644, 6, file)]))
+            await store.attach_fs(chain[7].turn_id, root)
+            await store.close()
 
 
 async def test_what_comes_later_is_sent_later(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from orchestra.clock import SystemClock
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
 from orchestra.cxdb.files import translated
+from orchestra.cxdb.fstree import DIRECTORY, read_tree
 from orchestra.cxdb.registry import bundle
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.engine.mirroring import Master, Mirror
@@ -128,6 +129,26 @@ def _name(folder: Path) -> str:
     return name
 
 
+class _Trees:
+    """The file trees of an embedded store, as the engine sees them."""
+
+    def __init__(self, store: ServedEmbedded) -> None:
+        self.any = store.has_trees
+        self.root_of = store.own_fs_root
+        self._store = store
+
+    async def blobs_of(self, root: bytes) -> AsyncIterator[bytes]:
+        """What a tree is made of, the root last."""
+        data = await self._store.get_blob(root)
+        for entry in read_tree(data):
+            if entry.kind == DIRECTORY:
+                async for blob in self.blobs_of(entry.digest):
+                    yield blob
+            else:
+                yield await self._store.get_blob(entry.digest)
+        yield data
+
+
 @asynccontextmanager
 async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterator[tuple[ServedEmbedded, Mirror]]:
     """The folder, opened for reading, and its mirror; the types of our events are published (S12)."""
@@ -136,7 +157,8 @@ async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterato
     remote = on_server(server, patience)
     try:
         await remote.publish_types(*bundle())
-        master = Master(store=store, name=_name(folder), place=f"{socket.gethostname()}:{folder}")
+        place = f"{socket.gethostname()}:{folder}"
+        master = Master(store=store, trees=_Trees(store), name=_name(folder), place=place)
         yield store, Mirror(master, remote, this_process(), SystemClock())
     finally:
         await remote.close()

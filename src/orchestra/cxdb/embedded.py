@@ -184,6 +184,16 @@ class EmbeddedStore(Handle):
                 at = reader.record(at)[1].parent
             return None
 
+    async def own_fs_root(self, turn_id: int) -> bytes | None:
+        """The file tree that is attached to this very turn, or None."""
+        with self._reading():
+            return self._trees.of(turn_id) if self._trees.any else None
+
+    async def has_trees(self) -> bool:
+        """Whether a file tree is attached to any turn."""
+        with self._reading():
+            return self._trees.any
+
     async def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
         """Heads as they move."""
         from asyncio import sleep  # whoever watches runs a loop; others need not pay for it

@@ -25,6 +25,12 @@ class Trees:
             raise Damaged(f"{name} at byte {self._bad}: fails its check sum", file=name, offset=self._bad)
         return found
 
+    @property
+    def any(self) -> bool:
+        """Whether a tree is attached to any turn."""
+        self._catch_up()
+        return bool(self._roots)
+
     def _catch_up(self) -> None:
         end = self._directory.state.lengths[ROOTS]
         data = self._directory.read_all(ROOTS, self._seen, end)

@@ -46,11 +46,25 @@ class Target(Store, Protocol):
         """Append turns; those whose key was used before in the context are there already, where keys are known."""
 
 
+class Trees(Protocol):
+    """The file trees of a store that is mirrored."""
+
+    async def any(self) -> bool:
+        """Whether one is attached to any turn."""
+
+    async def root_of(self, turn_id: int) -> bytes | None:
+        """The root that is attached to this very turn, or None."""
+
+    def blobs_of(self, root: bytes) -> AsyncIterator[bytes]:
+        """The blobs that a tree is made of, the root last."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Master:
     """The store that is mirrored: ``name`` tells it from all others, ``place`` is what people call it."""
 
     store: Store
+    trees: Trees
     name: str
     place: str
 
@@ -76,6 +90,7 @@ class Mirror:
         self._places: dict[int, Row] = {}
         self._known: dict[int, Row] = {}
         self._sent: set[bytes] = set()
+        self._attached: set[int] = set()
         self._losses = server.losses
         self._forgot = False
         self.too_large = 0
@@ -101,6 +116,7 @@ class Mirror:
     def _forget(self) -> None:
         self._losses, self._listed = self._server.losses, None
         self._places.clear()
+        self._attached.clear()
         self._sent.clear()
 
     async def behind(self, row: Row) -> int:
@@ -135,6 +151,9 @@ class Mirror:
     async def _send(self, row: Row) -> int:
         found = await self._found(row)
         place, there = found if found is not None else await self._begun(row)
+        if there and row.context_id not in self._attached and await self.master.trees.any():
+            await self._attach_missed(row.context_id, place, there)
+        self._attached.add(row.context_id)
         sent = 0
         async for batch in self._missing(row.context_id, there):
             await self._put_blobs(batch)
@@ -280,14 +299,17 @@ class Mirror:
     async def _put_blobs(self, batch: Sequence[Turn]) -> None:
         """Put there what the turns refer to, before them: a turn that is there is whole."""
         async for data in blobs_of(self._store, batch):
-            digest = blake3(data).digest()
-            if digest in self._sent:
-                continue
-            if len(data) > BLOB_LIMIT:
-                self.too_large += 1
-            else:
-                await self._server.put_blob(data)
-            self._sent.add(digest)
+            await self._put_blob(data)
+
+    async def _put_blob(self, data: bytes) -> None:
+        digest = blake3(data).digest()
+        if digest in self._sent:
+            return
+        if len(data) > BLOB_LIMIT:
+            self.too_large += 1
+        else:
+            await self._server.put_blob(data)
+        self._sent.add(digest)
 
     async def _append(self, source: int, place: Row, batch: Sequence[Turn]) -> None:
         turns = [NewTurn(type_id=t.type_id, type_version=t.type_version, payload=t.payload) for t in batch]
@@ -295,6 +317,26 @@ class Mirror:
         landed = await self._server.append_keyed(place.context_id, turns, keys)
         if [turn.depth for turn in landed] != [turn.depth for turn in batch]:
             raise StoreUnreachable(f"somebody else writes to context {place.context_id} of the mirror")
+        for ours, theirs in zip(batch, landed, strict=True):
+            await self._attach(ours, theirs.turn_id)
+
+    async def _attach(self, ours: Turn, theirs: int) -> None:
+        """Attach the file tree of a turn to that turn on the server."""
+        root = await self.master.trees.root_of(ours.turn_id)
+        if root is not None:
+            async for data in self.master.trees.blobs_of(root):
+                await self._put_blob(data)
+            await self._server.attach_fs(theirs, root)
+
+    async def _attach_missed(self, source: int, place: Row, there: int) -> None:
+        """Attach the trees of the newest batch that is there, whose sender may have been killed before it did."""
+        last = await self._at(self._store, source, there - 1)
+        assert last is not None
+        for ours in (*await self._store.turns(source, before=last.turn_id, limit=PAGE - 1), last):
+            if await self.master.trees.root_of(ours.turn_id) is not None:
+                theirs = await self._at(self._server, place.context_id, ours.depth)
+                if theirs is not None:
+                    await self._attach(ours, theirs.turn_id)
 
     def _key(self, source: int, turn: Turn) -> bytes:
         """The same for the same turn, whichever process sends it."""
