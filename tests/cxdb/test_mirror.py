@@ -280,18 +280,32 @@ async def cut_at(direction: int, cut: int | None) -> AsyncIterator[tuple[Mirrore
             yield Mirrored(replace(at.server, host=host, port=port), at.kept), proxy
 
 
+async def cut_in(folder: Path, direction: int, count: int) -> None:
+    """Send all of a folder's sessions with the connection cut at so many places."""
+    session = await run(folder, script=SCRIPT.replace(LARGE, "short"))
+    await fork(folder, session, Wanted(node="review"))
+    async with cut_at(direction, None) as (at, proxy):
+        await send(folder, at.server)
+        size = proxy.passed[direction]
+    for cut in places(size, count):
+        async with cut_at(direction, cut) as (at, proxy):
+            await send(folder, at.server)
+            assert proxy.was_cut
+            await assert_all_there(folder, at.kept)
+
+
 @pytest.mark.parametrize("direction", [UP, DOWN], ids=["request", "answer"])
 async def test_a_connection_cut_anywhere_loses_and_doubles_nothing(tmp_path: Path, direction: int) -> None:
-    session = await run(tmp_path, script=SCRIPT.replace(LARGE, "short"))
-    await fork(tmp_path, session, Wanted(node="review"))
-    async with cut_at(direction, None) as (at, proxy):
-        await send(tmp_path, at.server)
-        size = proxy.passed[direction]
-    for cut in places(size, 25):
-        async with cut_at(direction, cut) as (at, proxy):
-            await send(tmp_path, at.server)
-            assert proxy.was_cut
-            await assert_all_there(tmp_path, at.kept)
+    await cut_in(tmp_path, direction, 25)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("direction", [UP, DOWN], ids=["request", "answer"])
+async def test_a_connection_cut_at_a_thousand_places_loses_and_doubles_nothing(
+    tmp_path: Path, direction: int
+) -> None:
+    await cut_in(tmp_path, direction, 1000)
 
 
 async def test_sending_given_up_anywhere_goes_on_there(tmp_path: Path) -> None:
@@ -338,6 +352,22 @@ async def test_a_follower_goes_on_when_its_server_is_back_with_all_or_with_nothi
             if again is not kept:
                 ended.set()
                 await asyncio.wait_for(following, 10)
+
+
+async def test_a_server_started_again_all_the_while_gets_every_turn_once(tmp_path: Path) -> None:
+    kept, ended = ServedMemory(), asyncio.Event()
+    async with serving(kept, guard=Guard()) as at:
+        pass
+    await run(tmp_path)
+    following = asyncio.get_running_loop().create_task(follow(tmp_path / "store", server_at(at), ended.is_set))
+    for _ in range(12):
+        async with serving(kept, bind=(at.host, at.port), http_bind=(at.http_host, at.http_port), guard=Guard()):
+            await asyncio.sleep(0.12)
+        await run(tmp_path, CHILD, "nodes: {a: [{text: b}]}")
+    async with serving(kept, bind=(at.host, at.port), http_bind=(at.http_host, at.http_port), guard=Guard()):
+        ended.set()
+        await asyncio.wait_for(following, 30)
+    await assert_all_there(tmp_path, kept)
 
 
 async def test_a_follower_whose_server_stays_away_gives_up_when_its_patience_ends(tmp_path: Path) -> None:
