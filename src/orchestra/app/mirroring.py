@@ -33,7 +33,7 @@ from orchestra.cxdb.fstree import DIRECTORY, read_tree
 from orchestra.cxdb.registry import bundle
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.engine.mirroring import Master, Mirror
-from orchestra.engine.sessions import Row, find, row_of_context
+from orchestra.engine.sessions import Row, find, own, row_of_context
 from orchestra.errors import StoreError, StoreFull, StoreUnreachable
 
 PATIENCE = 5.0
@@ -189,7 +189,7 @@ async def send_now(
         async with lock.taken(), _mirror(folder, server, server.patience) as (store, mirror):
             wanted = (await mirror.sessions())[::-1]
             if names:
-                wanted = [await find(store, name) for name in names]
+                wanted = [own(await find(store, name)) for name in names]
             for _ in range(PASSES):
                 for row in wanted:
                     one = await _sent(store, mirror, row)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestra.cli.options import AsJson, Config, Store
+from orchestra.cli.options import AsJson, Config, Store, complete_session
 
 
 class Action(StrEnum):
@@ -26,7 +26,10 @@ def cxdb(
         ),
     ],
     sessions: Annotated[
-        list[str] | None, typer.Argument(metavar="[SESSION]...", help="mirror: these sessions, instead of all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="SESSION", help="mirror: these sessions, instead of all.", autocompletion=complete_session
+        ),
     ] = None,
     path: Annotated[
         Path | None, typer.Option("--path", metavar="DIR", help="serve: the folder; else the store in force.")
@@ -49,7 +52,7 @@ def cxdb(
     config: Config = None,
 ) -> None:
     """Serve a store by CXDB's own protocol and routes, for its clients and its web page, while runs use it; or send
-    what a folder holds to the server that mirrors it (``cxdb.mirror``).
+    what a folder holds to the server that mirrors it (cxdb.mirror in orchestra.yaml).
 
     Exit code of mirror: 0: all is there; 1: a session cannot be sent whole; 6: the server cannot be used.
     """
