@@ -1,4 +1,5 @@
-"""Whatever the graph and whatever its nodes report, a run comes to an end that the store agrees with."""
+"""Whatever the graph and whatever its nodes report, a run comes to an end that the store agrees with, and its
+record leads the same way again."""
 
 from __future__ import annotations
 
@@ -8,13 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestra.engine.sessions import load_state
+from orchestra.engine.sessions import event_of, history, load_state
 from orchestra.errors import StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
 from orchestra.run.context import Context
-from orchestra.run.events import StageCompleted, StageFailed
+from orchestra.run.events import Recorded, StageCompleted, StageFailed
+from orchestra.run.fold import evolve
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.rewalk import Parting, parting
+from orchestra.run.secrets import Redactor
+from orchestra.run.state import NEW
+from orchestra.run.views import counting
 from support import CountingStore, Session, graph_of, opened, resumed
 
 IDS = ["a", "b", "c", "judge"]
@@ -78,6 +84,28 @@ def ended(session: Session) -> list[tuple[object, ...]]:
     return [(e.node, e.visit, e.status) for e in session.events if isinstance(e, StageCompleted | StageFailed)]
 
 
+async def again(session: Session) -> list[Parting | None]:
+    """What a second walk over the record says of each of its events."""
+    state, found = NEW, []
+    turns = await history(session.store, session.context_id)
+    for recorded in counting([event for turn in turns if isinstance(event := event_of(turn), Recorded)]):
+        context = Context(session.graph, state)
+        whole = {key: await session.journal.resolve(value) for key, value in context.references().items()}
+        found.append(
+            parting(
+                session.graph,
+                state,
+                context.with_resolved(whole),
+                recorded.event,
+                recorded.depth,
+                strict=True,
+                redactor=Redactor({}),
+            )
+        )
+        state = evolve(state, recorded)
+    return found
+
+
 async def both_ways(graph: Graph, outcomes: list[Outcome], cut: int) -> None:
     more = {"codergen": reporting(outcomes)}
     whole = await (await opened(graph, more=more)).walk()  # type: ignore[arg-type]
@@ -92,6 +120,8 @@ async def both_ways(graph: Graph, outcomes: list[Outcome], cut: int) -> None:
         rest = await (await resumed(session)).walk()
         session.result = rest.result
         session.seen.extend(rest.seen)
+    assert set(await again(whole)) == {None}
+    assert set(await again(session)) == {None}
     assert session.result == whole.result
     assert ended(session) == ended(whole)
 

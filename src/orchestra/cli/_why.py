@@ -85,20 +85,21 @@ def _plain(reason: Reason) -> dict[str, Any]:
 
 def _say_reason(node: str, reason: Reason) -> None:
     head = f"{one_line(node, 80)}  "
-    _lines(head, f"{_visit(reason)}  (turn {reason.depth})", "    ")
+    lines(head, f"{_visit(reason)}  (turn {reason.depth})", "    ")
     if reason.preferred_label:
-        _lines("  ", f"preferred label {one_line(reason.preferred_label, 200)!r}", "    ")
+        lines("  ", f"preferred label {one_line(reason.preferred_label, 200)!r}", "    ")
     if reason.suggested_next_ids:
-        _lines("  ", f"suggested {one_line(', '.join(reason.suggested_next_ids), 300)}", "    ")
+        lines("  ", f"suggested {one_line(', '.join(reason.suggested_next_ids), 300)}", "    ")
     if reason.chosen:
-        _lines("  ", f"chose the edge {one_line(reason.chosen, 200)}", "    ")
-    _lines("  ", _decision(reason), "    ")
+        lines("  ", f"chose the edge {one_line(reason.chosen, 200)}", "    ")
+    lines("  ", _decision(reason), "    ")
     for candidate in reason.candidates:
         sign = "→" if candidate.get("edge") == reason.edge else "·"
-        _lines(f"    {sign} ", f"{one_line(str(candidate.get('edge')), 120)}  {_seen(candidate)}", "        ")
+        lines(f"    {sign} ", f"{one_line(str(candidate.get('edge')), 120)}  {seen_of(candidate)}", "        ")
 
 
-def _lines(lead: str, text: str, indent: str) -> None:
+def lines(lead: str, text: str, indent: str) -> None:
+    """Say a text behind its lead, wrapped to the terminal."""
     say("\n".join(wrap(lead, text, room(), indent)))
 
 
@@ -125,7 +126,7 @@ def _decision(reason: Reason) -> str:
     return f"the run ended here  {rule}{why}" if why else "nothing is decided yet"
 
 
-def _seen(candidate: Mapping[str, Any]) -> str:
+def seen_of(candidate: Mapping[str, Any]) -> str:
     """What routing saw of an edge: its condition and the values in it, label, weight, how often it was taken."""
     parts = []
     if "condition" in candidate:

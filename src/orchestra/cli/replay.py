@@ -58,6 +58,18 @@ def replay(
         Path | None, typer.Option("--simulate", metavar="FILE", help="Another script, from there on.")
     ] = None,
     label: Annotated[str, typer.Option("--label", help="A name for the new run.", show_default=False)] = "",
+    recorded: Annotated[
+        bool,
+        typer.Option(
+            "--recorded", help="Begin nothing: walk the record again, and say what would be decided differently."
+        ),
+    ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", metavar="FILE", help="The same with another pipeline: where would it go elsewhere?"
+        ),
+    ] = None,
     detach: Detach = False,
     store: Store = None,
     config: Config = None,
@@ -71,6 +83,9 @@ def replay(
     """Begin a new session in the history of another one, and go on from there; the other one stays as it is.
 
     Without --checkpoint, --turn or --node it begins at the beginning. Exit codes are those of run and resume.
+
+    With --recorded or --against nothing is begun, run or written: what agents and commands answered is taken from
+    the record. Exit code 0: the same nodes, edges and prompts; 1: something differs.
     """
     from orchestra.cli._ended import Shown
     from orchestra.cli._replay import Asked, replay_session
@@ -80,6 +95,14 @@ def replay(
         raise typer.BadParameter("--checkpoint, --turn and --node each say where it begins; name one")
     if visit is not None and not node:
         raise typer.BadParameter("--visit is for --node")
+    if recorded or against is not None:
+        begins = (checkpoint, turn, node, variables, values, graph, simulate, label, detach, json_stream)
+        if any(begins) or (recorded and against is not None):
+            wrong = "--recorded and --against begin no session: they stand alone, with --store, --config and --json"
+            raise typer.BadParameter(wrong)
+        from orchestra.cli._rewalk import walk_again
+
+        raise typer.Exit(walk_again(session, against, store=store, config=config, as_json=as_json))
     asked = Asked(
         checkpoint=checkpoint,
         turn=turn,

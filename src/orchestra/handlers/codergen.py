@@ -8,6 +8,7 @@ from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, CodergenBackend, Scope
 from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.prompts import agent_prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Codergen:
 
         Instructions from outside stand behind it (S15).
         """
-        prompt = "\n\n".join([node.text("prompt") or node.label, *map(_instruction, scope.steering())])
+        prompt = agent_prompt(node, scope.steering())
         scope.prompt(prompt)
         answer = await self.backend.run(
             AgentTask(node=node, graph=graph, prompt=prompt, context=context, scope=scope)
@@ -32,7 +33,3 @@ class Codergen:
             raise TypeError(f"the backend answered with a {type(answer).__name__}, neither text nor an Outcome")
         scope.response(answer)
         return Outcome(status=Status.SUCCESS)
-
-
-def _instruction(text: str) -> str:
-    return f"Instruction from outside, while this was running:\n{text}"

@@ -1,0 +1,210 @@
+"""A recorded session walked again without agents, commands and network: by its own text, or by another (S27)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from orchestra.app.pipelines import compile_pipeline
+from orchestra.app.resuming import AS_RECORDED, pipeline_of
+from orchestra.config.environment import known_secrets
+from orchestra.config.settings import Settings
+from orchestra.engine.lineage import row_of
+from orchestra.engine.sessions import Row, begun, event_of, find, history
+from orchestra.errors import Diagnostic, Source, UnknownEvent
+from orchestra.graph.model import Graph
+from orchestra.graph.shell import NAMESPACES, expressions
+from orchestra.graph.substitution import substituted
+from orchestra.ports import Store
+from orchestra.run.blobs import BlobRef
+from orchestra.run.codec import blob_value
+from orchestra.run.context import Context
+from orchestra.run.events import (
+    EdgeSelected,
+    Event,
+    Recorded,
+    StageCompleted,
+    StageFailed,
+    StageRetrying,
+    StageStarted,
+    ToolStarted,
+)
+from orchestra.run.fold import evolve
+from orchestra.run.prompts import asks, own_prompt
+from orchestra.run.rewalk import Parting, parting
+from orchestra.run.secrets import Redactor
+from orchestra.run.state import NEW, RunState
+from orchestra.run.views import counting
+
+
+class Text(Struct, frozen=True, kw_only=True):
+    """A prompt or a command that would be another one now: at which turn, of which node and visit."""
+
+    depth: int
+    node: str
+    visit: int
+    recorded: str
+    now: str
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What came out. ``nodes``, ``edges`` and ``texts`` were compared and are the same but for those named;
+    ``session`` is where it parted or ended, ``sessions`` how many a restarted chain had."""
+
+    session: str
+    sessions: int = 1
+    nodes: int = 0
+    edges: int = 0
+    texts: int = 0
+    others: tuple[Text, ...] = ()
+    parting: Parting | None = None
+    ended: bool = False
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return self.parting is None and not self.others
+
+
+class Another(Struct, frozen=True, kw_only=True):
+    """A pipeline that stands for the recorded one, as it was read."""
+
+    source: Source
+    found: tuple[Diagnostic, ...] = ()
+
+
+async def rewalk(session: str, *, store: Store, settings: Settings, another: Another | None = None) -> Report:
+    """Walk a session's record, and those of the sessions in which a restarted one went on, with its own text or
+    with another. Nothing is run and nothing is written. It stops where the walks part.
+
+    Raises ``SessionNotFound``, ``InvalidPipeline``, ``UnknownEvent`` and ``StoreError``.
+    """
+    row: Row | None = await find(store, session)
+    walk = _Walk(store=store, settings=settings, another=another)
+    sessions = 0
+    while row is not None and walk.parting is None:
+        sessions, name = sessions + 1, row.session
+        row = await walk.over(row)
+    return Report(
+        session=name,
+        sessions=sessions,
+        nodes=walk.nodes,
+        edges=walk.edges,
+        texts=walk.texts,
+        others=tuple(walk.others),
+        parting=walk.parting,
+        ended=walk.state.result is not None or walk.state.following is not None,
+    )
+
+
+class _Walk:
+    """The state of a walk over one session after the other."""
+
+    def __init__(self, *, store: Store, settings: Settings, another: Another | None) -> None:
+        self._store = store
+        self._settings = settings
+        self._another = another
+        self._redactor = Redactor(settings.secrets)
+        self._graph: Graph | None = None
+        self._of: tuple[object, ...] = ()
+        self.state: RunState = NEW
+        self.nodes = self.edges = self.texts = 0
+        self.others: list[Text] = []
+        self.parting: Parting | None = None
+
+    async def over(self, row: Row) -> Row | None:
+        """Walk one session; the one in which it went on, where there is one."""
+        self.state = NEW
+        events = [event_of(turn) for turn in await history(self._store, row.context_id)]
+        unread = next((event for event in events if not isinstance(event, Recorded)), None)
+        if unread is not None:
+            raise UnknownEvent(
+                f"session {row.session} has turns that cannot be read, so what was decided there is not known",
+                fix=f"look at them: orchestra log {row.session}",
+            )
+        for recorded in counting([event for event in events if isinstance(event, Recorded)]):
+            await self._hold_against(recorded)
+            if self.parting is not None:
+                return None
+            self.state = evolve(self.state, recorded)
+        following = self.state.following
+        if following is None or not await begun(self._store, following.mailbox):
+            return None
+        return row_of(following, row.pipeline)
+
+    async def _hold_against(self, recorded: Recorded) -> None:
+        event, state = recorded.event, self.state
+        if not state.dot:
+            return
+        graph = await self._pipeline(state)
+        self.parting = parting(
+            graph,
+            state,
+            await self._context(graph, state),
+            event,
+            recorded.depth,
+            strict=self._another is None,
+            redactor=self._redactor,
+        )
+        if self.parting is None:
+            self.nodes += isinstance(event, StageStarted) and event.attempt == 1
+            self.edges += isinstance(event, EdgeSelected)
+            await self._text(graph, event, recorded.depth)
+
+    async def _pipeline(self, state: RunState) -> Graph:
+        """The graph in force, compiled anew where the text or the variables have changed."""
+        of = (state.dot, state.variables, state.dotfiles)
+        if self._graph is None or any(one is not other for one, other in zip(of, self._of, strict=True)):
+            secrets = {**known_secrets(os.environ, state.secrets), **self._settings.secrets}
+            self._redactor = Redactor(secrets)
+            if self._another is None:
+                pipeline = await pipeline_of(state, self._store, secrets, AS_RECORDED)
+            else:
+                variables = {name: str(await self._resolved(value)) for name, value in state.variables.items()}
+                pipeline = compile_pipeline(
+                    self._another.source, self._another.found, variables=variables, secrets=secrets
+                )
+            self._graph, self._of = pipeline.checked(), of
+        return self._graph
+
+    async def _context(self, graph: Graph, state: RunState) -> Mapping[str, object]:
+        """The context, in which what the outgoing conditions read is resolved."""
+        context = Context(graph, state)
+        if state.ended is None or state.ended.node not in graph.nodes:
+            return context
+        names = {name for edge in graph.outgoing(state.ended.node) for name in edge.condition.keys}
+        keys = {key for name in names for key in (name, name.removeprefix("context."))}
+        wanted = {key: value for key in keys if isinstance(value := context.get(key), BlobRef)}
+        return context.with_resolved({key: await self._resolved(value) for key, value in wanted.items()})
+
+    async def _text(self, graph: Graph, event: Event, depth: int) -> None:
+        """Hold the prompt or the command that an event records against the one that the node has."""
+        match event:
+            case StageCompleted() | StageFailed() | StageRetrying() if event.handler == "codergen" and event.prompt:
+                recorded, visit = await self._resolved(event.prompt), event.visit
+                now = self._redactor.text(own_prompt(graph.nodes[event.node]))
+                same = asks(now, recorded)
+            case ToolStarted():
+                command = graph.nodes[event.node].text("tool_command")
+                roots = NAMESPACES | {name.partition(".")[0] for name in self.state.variables}
+                found = expressions(command, roots)
+                if any(expression.raw for expression in found):
+                    return  # its text holds values, and those are outcomes
+                recorded, now = (
+                    await self._resolved(event.command),
+                    self._redactor.text(substituted(command, found, {})),
+                )
+                visit, same = self.state.nodes[event.node].visits, recorded == now
+            case _:
+                return
+        self.texts += 1
+        if not same:
+            self.others.append(Text(depth=depth, node=event.node, visit=visit, recorded=recorded, now=now))
+
+    async def _resolved(self, value: Any) -> Any:
+        if not isinstance(value, BlobRef):
+            return value
+        return blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))

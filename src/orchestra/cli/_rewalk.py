@@ -1,0 +1,107 @@
+"""What ``orchestra replay --recorded`` and ``--against`` do: a record walked again, and what would be different."""
+
+from __future__ import annotations
+
+import asyncio
+from difflib import unified_diff
+from pathlib import Path
+
+from msgspec import to_builtins
+
+from orchestra.app.pipelines import read
+from orchestra.app.rewalking import Another, Report, Text, rewalk
+from orchestra.cli._errors import FAILED
+from orchestra.cli._json import say_json
+from orchestra.cli._stores import reading, settings_for
+from orchestra.cli._terminal import one_line, say
+from orchestra.cli._why import lines, seen_of
+from orchestra.graph.report import counted
+from orchestra.run.rewalk import Decision, Parting
+
+SCHEMA = "orchestra.rewalk.v1"
+"""What the JSON names as its form."""
+
+
+def walk_again(session: str, against: Path | None, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Walk a record again and say what differs; 0 where nothing does, else 1 (C2)."""
+    settings = settings_for(store, config, str(against) if against is not None else "-")
+    another = None
+    if against is not None:
+        source, found = read(against)
+        another = Another(source=source, found=found)
+    report = asyncio.run(
+        reading(
+            settings,
+            lambda opened: rewalk(session, store=opened, settings=settings, another=another),
+            session,
+            flag=store,
+        )
+    )
+    if as_json:
+        say_json({"schema": SCHEMA, "same": report.same, **to_builtins(report)})
+    else:
+        _say(report, str(against) if against is not None else "")
+    return 0 if report.same else FAILED
+
+
+def _say(report: Report, file: str) -> None:
+    for text in report.others:
+        _say_text(text)
+    if report.parting is not None:
+        _say_parting(report.parting, file)
+    compared = (
+        f"{counted(report.nodes, 'node')}, {counted(report.edges, 'edge')}, {counted(report.texts, 'prompt')}"
+    )
+    far = "" if report.ended or report.parting is not None else ", as far as it went"
+    chain = f" and {counted(report.sessions - 1, 'session')} before it" if report.sessions > 1 else ""
+    if report.parting is not None:
+        say(f"until there  {compared}")
+    elif report.others:
+        say(f"the same way  {compared}, of {report.session}{chain}{far}; other texts: {len(report.others)}")
+    else:
+        say(f"the same  {compared}, of {report.session}{chain}{far}")
+
+
+def _say_text(text: Text) -> None:
+    say(f"another text  {one_line(text.node, 80)}, visit {text.visit}  (turn {text.depth})")
+    before, after = (f"{one.rstrip()}\n".splitlines() for one in (text.recorded, text.now))
+    for line in list(unified_diff(before, after, "recorded", "now", lineterm=""))[:200]:
+        say(f"  {one_line(line, 500)}")
+
+
+def _say_parting(parting: Parting, file: str) -> None:
+    place = f"{one_line(parting.node, 80)}  (turn {parting.depth})" if parting.node else f"turn {parting.depth}"
+    say(f"elsewhere  at {place}")
+    if parting.why:
+        lines("  ", one_line(parting.why, 400), "    ")
+    if parting.recorded is not None:
+        _say_decision("recorded", parting.recorded)
+    if parting.now is not None:
+        _say_decision(one_line(file, 60) or "now", parting.now)
+
+
+def _say_decision(who: str, decision: Decision) -> None:
+    lines("  ", f"{who}: {_told(decision)}", "    ")
+    for candidate in decision.candidates:
+        sign = "→" if candidate.get("edge") == decision.edge else "·"
+        lines(f"    {sign} ", f"{one_line(str(candidate.get('edge')), 120)}  {seen_of(candidate)}", "        ")
+
+
+def _told(decision: Decision) -> str:
+    node, why = one_line(decision.node, 80), one_line(decision.why, 600)
+    match decision.kind:
+        case "enter":
+            of = f" of {decision.of}" if decision.of > 1 else ""
+            return f"{node} is entered, visit {decision.visit}, attempt {decision.attempt}{of}"
+        case "go":
+            rule = f"goal gate {decision.gate}" if decision.gate else f"rule {decision.rule}"
+            restart = ", in a new session" if decision.restart else ""
+            return f"{node} → {one_line(decision.target, 80)}{restart}  {rule}: {why}"
+        case "refuse":
+            return f"{node} is refused: {why}"
+        case "restart":
+            return f"the session ends at {node} and goes on at {one_line(decision.target, 80)} in a new one"
+        case "complete":
+            return f"the run is completed at {node}"
+        case _:
+            return f"the run fails at {node}: {why}"
