@@ -9,6 +9,9 @@ from orchestra.run.outcome import FailureClass, Outcome, Status
 
 MAX_DELAY_MS = 60_000
 
+ACCEPTED = "retries exhausted, partial result accepted"
+"""What the notes of a visit end in whose last attempt was accepted as it was (E22)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -60,8 +63,7 @@ def exhausted(node: Node, outcome: Outcome, attempts: int) -> Outcome:
     """The outcome of a visit whose last attempt ended in retry or fail (E22)."""
     reason = outcome.failure_reason or outcome.notes or f"{node.id} ended in {outcome.status}"
     if outcome.status is Status.RETRY and may_retry(outcome) and node.flag("allow_partial"):
-        note = "retries exhausted, partial result accepted"
-        notes = f"{outcome.notes}; {note}" if outcome.notes else note
+        notes = f"{outcome.notes}; {ACCEPTED}" if outcome.notes else ACCEPTED
         return _with(outcome, Status.PARTIAL_SUCCESS, notes, "")
     if may_retry(outcome) and (outcome.status is Status.RETRY or attempts > 1):
         reason = f"max retries exceeded: {reason}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph
 from orchestra.run.events import (
     EdgeSelected,
@@ -18,13 +19,14 @@ from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
     PipelineRestarted,
+    StageCompleted,
     StageFailed,
     StageRetrying,
     StageStarted,
 )
-from orchestra.run.outcome import Json
+from orchestra.run.outcome import Json, legal_words
 from orchestra.run.plain import clean
-from orchestra.run.retry import attempts_of
+from orchestra.run.retry import ACCEPTED, attempts_of
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunState
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, Step, next_step
@@ -150,33 +152,90 @@ def parting(
     """
     recorded = decided(state, event)
     if recorded is None:
-        return _tried(graph, event, depth)
-    at = state.stage.node if state.stage is not None else state.next_node
+        why = _ended(graph, state, event, strict=strict)
+        return Parting(depth=depth, node=state.current_node, recorded=None, now=None, why=why) if why else None
+    at = _stands(state)
     if at and at not in graph.nodes:
         return Parting(depth=depth, node=at, recorded=recorded, now=None, why=f"the pipeline has no node {at!r}")
     now = meant(next_step(graph, state, context))
     same = recorded.whole() == now.whole() if strict else recorded.leads() == now.leads()
     if same and strict and recorded.kind in ("fail", "refuse"):
         same = recorded.why == redactor.text(now.why)
-    return None if same else Parting(depth=depth, node=recorded.node, recorded=recorded, now=now)
+    if not same:
+        return Parting(depth=depth, node=recorded.node, recorded=recorded, now=now)
+    why = _another_kind(graph, event)
+    return Parting(depth=depth, node=recorded.node, recorded=None, now=None, why=why) if why else None
 
 
-def _tried(graph: Graph, event: Event, depth: int) -> Parting | None:
-    """Where a node was tried again and would not be, or the other way round."""
-    if not isinstance(event, StageRetrying | StageFailed) or event.node not in graph.nodes:
-        return None
-    allowed = attempts_of(graph, graph.nodes[event.node])
-    which = f"attempt {event.attempt} of {event.node}, which failed"
+def _stands(state: RunState) -> str:
+    """The node on which the next decision rests; empty at the beginning."""
+    if state.stage is not None:
+        return state.stage.node
+    return state.ended.node if state.ended is not None else state.next_node
+
+
+def _another_kind(graph: Graph, event: Event) -> str:
+    """Says where a node that was entered is run by another handler than it was; a type without a handler of its
+    own is run as its shape says (E2)."""
+    if not isinstance(event, StageStarted):
+        return ""
+    kind = graph.type_of(event.node)
+    shape = SHAPES.get(graph.nodes[event.node].shape, "codergen")
+    if event.handler == kind or (kind not in _OUR_TYPES and event.handler == shape):
+        return ""
+    return f"{event.node} was run as {event.handler}, and is {kind} now"
+
+
+def _ended(graph: Graph, state: RunState, event: Event, *, strict: bool) -> str:
+    """Says where an attempt ends in another way by the graph: its word, or whether another attempt follows."""
+    if not isinstance(event, StageRetrying | StageFailed | StageCompleted):
+        return ""
+    if event.node not in graph.nodes or event.handler == "conditional":
+        return ""
+    return _worded(graph, event) or _tried(graph, state, event, strict=strict)
+
+
+def _worded(graph: Graph, event: StageRetrying | StageFailed | StageCompleted) -> str:
+    """Says where a node's own word was known and is not, or the other way round (L31)."""
+    words = legal_words(graph, event.node)
+    if isinstance(event, StageCompleted) and event.word and event.word not in words:
+        return f"{event.node} ended in its own word {event.word!r}, which no edge asks for now: it would fail"
+    if isinstance(event, StageFailed):
+        said = event.failure_reason.partition("; ")[0]
+        known = next((word for word in sorted(words) if said == f"unknown outcome '{word}'"), "")
+        if known:
+            return f"{event.node} failed because no edge asked for its word {known!r}, and one does now"
+    return ""
+
+
+def _tried(
+    graph: Graph, state: RunState, event: StageRetrying | StageFailed | StageCompleted, *, strict: bool
+) -> str:
+    """Says where a node was tried again and would not be, or the other way round.
+
+    A visit that was begun keeps the attempts that it had then, also where it goes on with another pipeline.
+    """
+    node = graph.nodes[event.node]
+    allowed = state.stage.of if strict and state.stage is not None else attempts_of(graph, node)
+    which = f"attempt {event.attempt} of {event.node}"
     if isinstance(event, StageRetrying):
         if event.attempt < allowed:
-            return None
-        why = f"{which}, was followed by another one; {allowed} {_ARE[allowed != 1]} allowed now"
-    else:
-        last = event.failure_class in ("terminal", "canceled") or event.handler == "conditional"
-        if last or event.attempt >= allowed:
-            return None
-        why = f"{which}, was the last one; {allowed} {_ARE[allowed != 1]} allowed now"
-    return Parting(depth=depth, node=event.node, recorded=None, now=None, why=why)
+            return ""
+        return f"{which}, which failed, was followed by another one; {_are(allowed)} allowed now"
+    if isinstance(event, StageCompleted) and not event.notes.endswith(ACCEPTED):
+        return ""
+    if isinstance(event, StageFailed) and event.failure_class in ("terminal", "canceled"):
+        return ""
+    if event.attempt < allowed:
+        return f"{which}, which failed, was the last one; {_are(allowed)} allowed now"
+    if isinstance(event, StageCompleted) and not node.flag("allow_partial"):
+        return f"{which} was the last one and its result accepted as a partial one, and would not be now"
+    return ""
 
 
-_ARE = ("is", "are")
+def _are(number: int) -> str:
+    return f"{number} {'is' if number == 1 else 'are'}"
+
+
+_OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
+"""The types that are never run as something else (engine.md 5)."""
