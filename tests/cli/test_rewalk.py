@@ -118,6 +118,35 @@ def test_a_prompt_that_would_be_another_one_is_shown_and_the_walk_goes_on(tmp_pa
     assert "+paint it blue" in shown
 
 
+def test_a_difference_at_the_end_of_a_long_line_is_seen(tmp_path: Path) -> None:
+    ran(tmp_path, text=PIPELINE.replace("look at it", "look " * 200))
+    (tmp_path / "q.dot").write_text(PIPELINE.replace("look at it", "look " * 200 + "twice"))
+    shown = call(tmp_path, "replay", "last", "--against", "q.dot").stdout
+    assert "twice" in shown
+    assert shown.count("\n  -") == 2  # the name of the text and the last piece of the line
+
+
+def test_instructions_from_outside_are_no_difference(tmp_path: Path) -> None:
+    process = begin(tmp_path)
+    assert call(tmp_path, "steer", "last", "look here").returncode == 0
+    process.communicate()
+    walked(tmp_path, "--recorded", code=0)
+    plan = (Path(__file__).parent.parent.parent / "examples" / "plan-build-review.dot").read_text()
+    (tmp_path / "q.dot").write_text(plan.replace('prompt="', 'prompt="Please: '))
+    told = walked(tmp_path, "--against", "q.dot", code=1)
+    steered = [text for text in told["others"] if "look here" in text["recorded"]]
+    assert steered
+    assert all(text["now"] == f"Please: {text['recorded']}" for text in told["others"])
+
+
+def test_a_command_in_the_place_of_an_agent_is_told(tmp_path: Path) -> None:
+    ran(tmp_path)
+    file = edited(
+        tmp_path, 'b [prompt="look at it"', 'b [prompt="look at it", tool_command="ls", shape=parallelogram'
+    )
+    assert walked(tmp_path, "--against", file, code=1)["parting"]["node"] == "b"
+
+
 def test_attempts_that_an_edited_pipeline_would_not_have_are_told(tmp_path: Path) -> None:
     text = PIPELINE.replace("retry_policy=none", "retry_policy=linear")
     ran(tmp_path, "{a: [{status: retry}, {updates: {size: small}}]}", text)

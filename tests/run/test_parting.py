@@ -22,12 +22,12 @@ c -> d [weight=3] c -> exit [weight=2] d -> exit"""
 SCRIPT: dict[str, Steps] = {"a": ["retry", "success"], "b": ["redo", "ready"], "c": ["retry"]}
 
 
-def first(session: Session, graph: Graph, *, strict: bool) -> Parting | None:
-    """Where the record and a graph part first."""
+def first(session: Session, graph: Graph, *, strict: bool, at_work: Graph | None = None) -> Parting | None:
+    """Where the record and a graph part first; ``at_work`` is the one in force while a node is at work."""
     state = NEW
     for recorded in session.seen:
         found = parting(
-            graph,
+            at_work if at_work is not None and state.stage is not None else graph,
             state,
             Context(graph, state),
             recorded.event,
@@ -137,3 +137,10 @@ async def test_a_custom_type_is_held_against_the_handler_that_its_shape_gives() 
     session = await ran(text)
     assert [event.handler for event in session.of(StageStarted) if isinstance(event, StageStarted)][1] == "codergen"
     assert first(session, session.graph, strict=True) is None
+
+
+async def test_a_visit_keeps_the_attempts_that_it_began_with() -> None:
+    """As where a killed session goes on with another pipeline, in the middle of a visit."""
+    session = await ran(TEXT, SCRIPT)
+    fewer = graph_of(TEXT.replace("max_retries=1", "max_retries=0"))
+    assert first(session, session.graph, strict=True, at_work=fewer) is None

@@ -33,7 +33,7 @@ from orchestra.run.events import (
     ToolStarted,
 )
 from orchestra.run.fold import evolve
-from orchestra.run.prompts import asks, own_prompt
+from orchestra.run.prompts import asked_so, own_prompt
 from orchestra.run.rewalk import Parting, parting
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, RunState
@@ -185,8 +185,7 @@ class _Walk:
         match event:
             case StageCompleted() | StageFailed() | StageRetrying() if event.handler == "codergen" and event.prompt:
                 recorded, visit = await self._resolved(event.prompt), event.visit
-                now = self._redactor.text(own_prompt(graph.nodes[event.node]))
-                same = asks(now, recorded)
+                now = asked_so(self._redactor.text(own_prompt(graph.nodes[event.node])), recorded)
             case ToolStarted():
                 command = graph.nodes[event.node].text("tool_command")
                 roots = NAMESPACES | {name.partition(".")[0] for name in self.state.variables}
@@ -197,11 +196,11 @@ class _Walk:
                     await self._resolved(event.command),
                     self._redactor.text(substituted(command, found, {})),
                 )
-                visit, same = self.state.nodes[event.node].visits, recorded == now
+                visit = self.state.nodes[event.node].visits
             case _:
                 return
         self.texts += 1
-        if not same:
+        if recorded != now:
             self.others.append(Text(depth=depth, node=event.node, visit=visit, recorded=recorded, now=now))
 
     async def _resolved(self, value: Any) -> Any:

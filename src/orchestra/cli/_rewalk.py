@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 from difflib import unified_diff
 from pathlib import Path
 
@@ -20,6 +21,12 @@ from orchestra.run.rewalk import Decision, Parting
 
 SCHEMA = "orchestra.rewalk.v1"
 """What the JSON names as its form."""
+
+DIFF_SHOWN = 200
+"""Lines of one difference that are shown."""
+
+LONG_LINE = 240
+"""Characters from which a line of a text is compared in pieces."""
 
 
 def walk_again(session: str, against: Path | None, *, store: str | None, config: Path | None, as_json: bool) -> int:
@@ -64,9 +71,19 @@ def _say(report: Report, file: str) -> None:
 
 def _say_text(text: Text) -> None:
     say(f"another text  {one_line(text.node, 80)}, visit {text.visit}  (turn {text.depth})")
-    before, after = (f"{one.rstrip()}\n".splitlines() for one in (text.recorded, text.now))
-    for line in list(unified_diff(before, after, "recorded", "now", lineterm=""))[:200]:
+    diff = list(unified_diff(_folded(text.recorded), _folded(text.now), "recorded", "now", lineterm=""))
+    for line in diff[:DIFF_SHOWN]:
         say(f"  {one_line(line, 500)}")
+    if len(diff) > DIFF_SHOWN:
+        say(f"  … {counted(len(diff) - DIFF_SHOWN, 'more line')}; --json has both texts whole")
+
+
+def _folded(text: str) -> list[str]:
+    """The lines of a text; a long one in pieces, so that a difference at its end is seen."""
+    folded: list[str] = []
+    for line in text.rstrip().splitlines():
+        folded += [line] if len(line) <= LONG_LINE else textwrap.wrap(line, LONG_LINE // 2)
+    return folded
 
 
 def _say_parting(parting: Parting, file: str) -> None:

@@ -19,6 +19,8 @@ def agent_prompt(node: Node, instructions: Iterable[str] = ()) -> str:
     return "\n\n".join([own_prompt(node), *(INSTRUCTED + text for text in instructions)])
 
 
-def asks(own: str, prompt: str) -> bool:
-    """Whether a recorded prompt is a node's own one, whatever instructions came behind it."""
-    return prompt == own or prompt.startswith(f"{own}\n\n{INSTRUCTED}")
+def asked_so(own: str, prompt: str) -> str:
+    """What a node with this prompt of its own would have asked where ``prompt`` was asked, with the same
+    instructions behind it."""
+    _before, mark, instructions = prompt.partition(f"\n\n{INSTRUCTED}")
+    return own + mark + instructions
