@@ -7,7 +7,9 @@ import os
 import random
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from store_script import BLOBS, PICTURES, SCRIPT, TIME, Call, Picture, append, new, picture, run
@@ -21,6 +23,9 @@ from orchestra.errors import SessionNotFound, StoreError, StoreFull, StoreUnreac
 
 SMALL_LOG = 8192 + 4000
 """A log that the script fills several times."""
+
+Lossy: TypeAlias = Callable[..., LossyFiles]
+"""Makes a file layer without power."""
 
 
 def opened(path: Path, files: Files | None = None, capacity: int = SMALL_LOG) -> EmbeddedStore:
@@ -105,8 +110,8 @@ def test_a_process_killed_at_any_change_loses_nothing(quick_path: Path, halfway:
         shutil.rmtree(path)
 
 
-def cut_power_at(path: Path, at: int, rng: random.Random) -> tuple[LossyFiles, int]:
-    files = LossyFiles(cut_at=at)
+def cut_power_at(path: Path, at: int, lossy: Lossy) -> tuple[LossyFiles, int]:
+    files = lossy(cut_at=at)
     done: list[int] = []
     with pytest.raises(PowerCut):
         play(path, files, done)
@@ -114,12 +119,11 @@ def cut_power_at(path: Path, at: int, rng: random.Random) -> tuple[LossyFiles, i
     return files, len(done)
 
 
-def lose_power(quick_path: Path, seeds: range) -> None:
+def lose_power(quick_path: Path, seeds: range, lossy: Lossy = LossyFiles) -> None:
     count = len(changes(quick_path / "counted"))
     for at in range(count):
         path = quick_path / "running"
-        rng = random.Random(at)
-        files, acknowledged = cut_power_at(path, at, rng)
+        files, acknowledged = cut_power_at(path, at, lossy)
         for seed in seeds:
             after = quick_path / "after"
             files.disk.after_power_cut(str(path), str(after), random.Random(seed * 10_000 + at))
@@ -287,10 +291,10 @@ def play_at_random(path: Path, files: Files, model: MemoryStore, rng: random.Ran
     return allowed
 
 
-def random_power_cuts(quick_path: Path, seeds: range) -> None:
+def random_power_cuts(quick_path: Path, seeds: range, lossy: Lossy = LossyFiles) -> None:
     for seed in seeds:
         rng = random.Random(seed)
-        files = LossyFiles(cut_at=rng.randint(20, 900))
+        files = lossy(cut_at=rng.randint(20, 900))
         model = MemoryStore(now_ms=lambda: TIME)
         allowed = play_at_random(quick_path / "store", files, model, rng)
         for _ in range(3):
@@ -337,13 +341,13 @@ def test_a_reader_sees_whole_batches_at_every_change_of_a_writer(quick_path: Pat
         run(reader.close())
 
 
-def die_then_lose_power(path: Path, at: int, rng: random.Random) -> tuple[LossyFiles, list[Picture]]:
+def die_then_lose_power(path: Path, at: int, rng: random.Random, lossy: Lossy) -> tuple[LossyFiles, list[Picture]]:
     """One handle stops at a change, as if killed; another goes on for a while; then the power goes."""
-    files = LossyFiles(cut_at=at)
+    files = lossy(cut_at=at)
     model = MemoryStore(now_ms=lambda: TIME)
     seen = [run(picture(model))]
     store = opened(path, files)
-    other = opened(path, LossyFiles(disk=files.disk), capacity=rng.choice([SMALL_LOG, 60_000]))
+    other = opened(path, lossy(disk=files.disk), capacity=rng.choice([SMALL_LOG, 60_000]))
     number = 0
     try:
         for call in SCRIPT:
@@ -369,13 +373,13 @@ def die_then_lose_power(path: Path, at: int, rng: random.Random) -> tuple[LossyF
     return files, seen
 
 
-def deaths(quick_path: Path, seeds: range) -> None:
+def deaths(quick_path: Path, seeds: range, lossy: Lossy = LossyFiles) -> None:
     start = len(changes_of_opening(quick_path / "opened"))
     count = len(changes(quick_path / "counted"))
     for at in range(start, count):
         for seed in seeds:
             rng = random.Random(seed * 10_000 + at)
-            files, seen = die_then_lose_power(quick_path / "store", at, rng)
+            files, seen = die_then_lose_power(quick_path / "store", at, rng, lossy)
             after = quick_path / "after"
             after.mkdir()
             files.disk.after_power_cut(str(quick_path / "store"), str(after), rng)

@@ -10,7 +10,8 @@ import errno
 import os
 import random
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from orchestra.cxdb.files import Files
@@ -253,7 +254,9 @@ class LossyFiles(CountingFiles):
 
     At change number ``cut_at`` (from 0) nothing more happens; layers that share a ``disk`` may go on. Sync
     number ``fail_sync_at`` fails, and leaves the system believing that there is nothing to sync.
-    ``before_each`` is called before each change.
+    ``before_each`` is called before each change. ``deaf`` names functions (``module.function``) whose syncs are
+    left out, ``late`` functions whose writes change places with the sync that follows: stores with such a
+    mistake in them, which a sweep has to find.
     """
 
     def __init__(
@@ -263,8 +266,14 @@ class LossyFiles(CountingFiles):
         cut_at: int | None = None,
         fail_sync_at: int | None = None,
         before_each: Callable[[], None] | None = None,
+        deaf: Container[str] = (),
+        late: Container[str] = (),
     ) -> None:
         super().__init__()
+        self.sites: dict[str, set[str]] = {"sync": set(), "write": set()}
+        self._deaf = deaf
+        self._late = late
+        self._waiting: list[tuple[int, int, bytes]] = []
         self.disk = disk if disk is not None else Disk()
         self.cut_at = cut_at
         self._fail_sync_at = fail_sync_at
@@ -293,7 +302,12 @@ class LossyFiles(CountingFiles):
     def pwrite(self, fd: int, data: bytes, offset: int) -> None:
         """Write, pending."""
         super().pwrite(fd, data, offset)
-        self._inodes[fd].change(offset, bytes(data))
+        site = _caller()
+        self.sites["write"].add(site)
+        if site in self._late:
+            self._waiting.append((fd, offset, bytes(data)))
+        else:
+            self._inodes[fd].change(offset, bytes(data))
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut, pending."""
@@ -306,7 +320,17 @@ class LossyFiles(CountingFiles):
         if self.calls.count("fdatasync") - 1 == self._fail_sync_at:
             self._inodes[fd].sync_in_vain()
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        self._inodes[fd].sync()
+        if self._heard():
+            self._inodes[fd].sync()
+        for late, offset, data in self._waiting:
+            self._inodes[late].change(offset, data)
+        self._waiting.clear()
+
+    def _heard(self) -> bool:
+        """Whether a sync is one that this layer does; called by what the store calls."""
+        site = _caller(2)
+        self.sites["sync"].add(site)
+        return site not in self._deaf
 
     def rename(self, old: str, new: str) -> None:
         """Rename, pending."""
@@ -321,7 +345,14 @@ class LossyFiles(CountingFiles):
     def sync_folder(self, path: str) -> None:
         """Make a folder's entries durable."""
         super().sync_folder(path)
-        self.disk.sync_folder(os.path.normpath(path))
+        if self._heard():
+            self.disk.sync_folder(os.path.normpath(path))
+
+
+def _caller(further: int = 1) -> str:
+    """The function that called the file layer: its module's last name and its own."""
+    frame = sys._getframe(further + 1)
+    return f"{frame.f_globals['__name__'].rpartition('.')[2]}.{frame.f_code.co_name}"
 
 
 def _parent(path: str) -> str:
