@@ -13,9 +13,10 @@ import signal
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+
+from crown_story import Key, Story, story_of, told
 
 from orchestra.agents.simulation import Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
@@ -30,26 +31,21 @@ from orchestra.cxdb.faults import CountingFiles
 from orchestra.cxdb.files import Files
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.forking import Wanted
-from orchestra.engine.lineage import newest_of_chain
-from orchestra.engine.sessions import Row, event_of, find, history, load_state, rows
+from orchestra.engine.mailbox import PAUSE, STEER, requests, send
+from orchestra.engine.sessions import find, history, rows
+from orchestra.engine.stage import Stage
 from orchestra.errors import Diagnostic, SessionNotFound, Source
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.tool import Tool
-from orchestra.ports import Handler, Scope, Store, Turn
+from orchestra.ports import Handler, Scope, Store
 from orchestra.run.context import Context
-from orchestra.run.events import EdgeSelected, PipelineResumed, Recorded, StageCompleted, StageFailed, StageRetrying
-from orchestra.run.fold import evolve
 from orchestra.run.outcome import Outcome
-from orchestra.run.state import NEW
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 LOG = 512 * 1024
 """A log that is smaller than usual: making one takes most of the time of a short run."""
-
-Key = tuple[str, int, int]
-"""An attempt: its node, its visit, which counts on over restarts, and its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +56,10 @@ class Case:
     text: str
     script: str
     child: str = ""
+    asked: tuple[tuple[str, str], ...] = ()
+    """What somebody asks of the run, at its beginning: an action and a text."""
+    instructed: str = ""
+    """A node that does not begin before an instruction is there."""
 
     def pipeline(self) -> Pipeline:
         source = Source(f"{self.name}.dot", self.text)
@@ -125,6 +125,11 @@ WRITTEN = [
         b -> a [condition="outcome=fail", loop_restart=true]""",
         "{b: [{status: fail, reason: again}, {text: done}]}",
     ),
+    replace(
+        _case("asked", "b c d start -> b -> c -> d -> exit", "{b: {text: so}}"),
+        asked=((STEER, "use tabs"), (PAUSE, "")),
+        instructed="b",
+    ),
 ]
 
 
@@ -175,9 +180,14 @@ class WatchedClock(SystemClock):
     def __init__(self, points: Points) -> None:
         super().__init__(seed=1)
         self._points = points
+        self._slept = 0.0
+
+    def boot_seconds(self) -> float:
+        return super().boot_seconds() + self._slept
 
     async def sleep(self, seconds: float) -> None:
         self._points.passed("wait")
+        self._slept += seconds
         await asyncio.sleep(0)
 
 
@@ -205,6 +215,20 @@ class Witness:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A handler whose node waits for an instruction from outside before it begins."""
+
+    inner: Handler
+    node: str
+
+    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
+        assert isinstance(scope, Stage)
+        while node.id == self.node and not scope.control.instructions:
+            await asyncio.sleep(0.001)
+        return await self.inner(node, context, graph, scope)
 
 
 def witnessed(script: Simulation, file: Path, points: Points) -> dict[str, Handler]:
@@ -260,15 +284,28 @@ async def go_on(case: Case, store: Store, file: Path, points: Points) -> None:
     pipeline, clock = case.pipeline(), WatchedClock(points)
     script = Simulation(parse_script(case.source(), cast_of(pipeline)).script)
     more = witnessed(script, file, points)
-    settings = Settings(store=None)
-    try:
-        run, _pipeline = await resume("last", store=store, settings=settings, clock=clock, more=more)
-    except SessionNotFound:
-        run = await start(
-            pipeline, store=store, settings=settings, variables={}, simulation=case.source(), clock=clock, more=more
-        )
-    await run.walk()
+    if case.instructed:
+        more["codergen"] = Waiting(more["codergen"], case.instructed)
+    settings, result = Settings(store=None), None
+    while result is None:  # as when it was paused from outside
+        try:
+            run, _pipeline = await resume("last", store=store, settings=settings, clock=clock, more=more)
+        except SessionNotFound:
+            source = case.source()
+            run = await start(
+                pipeline, store=store, settings=settings, variables={}, simulation=source, clock=clock, more=more
+            )
+        await _ask(case, store, run.state.mailbox, run.session)
+        result = await run.walk()
     await store.close()
+
+
+async def _ask(case: Case, store: Store, mailbox: int, session: str) -> None:
+    """Put into the mailbox what is asked of the run and is not there yet."""
+    there = {request.action for request in await requests(store, mailbox, 0)}
+    for action, text in case.asked:
+        if action not in there:
+            await send(store, mailbox, session, action, text=text, who="me", now_ms=1)
 
 
 def play(case: Case, folder: Path, points: Points, files: Files | None = None) -> None:
@@ -277,8 +314,8 @@ def play(case: Case, folder: Path, points: Points, files: Files | None = None) -
     asyncio.run(go_on(case, store, folder / "effects", points))
 
 
-def killed(case: Case, folder: Path, at: int) -> bool:
-    """Go on in a process that is killed at its point number ``at``; whether it came that far."""
+def kills(name: str, at: int, work: Callable[[Points], None]) -> bool:
+    """Do something in a process that is killed at its point number ``at``; whether it came that far."""
 
     def die(number: int, _name: str) -> None:
         if number == at:
@@ -287,7 +324,7 @@ def killed(case: Case, folder: Path, at: int) -> bool:
     child = os.fork()
     if not child:
         try:
-            play(case, folder, Points(die))
+            work(Points(die))
         except BaseException:
             traceback.print_exc()
             os._exit(3)
@@ -296,98 +333,13 @@ def killed(case: Case, folder: Path, at: int) -> bool:
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return True
-    assert os.WEXITSTATUS(status) == 0, f"{case.name}: the process that was to die at point {at} failed"
+    assert os.WEXITSTATUS(status) == 0, f"{name}: the process that was to die at point {at} failed"
     return False
 
 
-# --- what it came to -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Story:
-    """What a chain of sessions came to. ``done`` are the attempts that ended, ``begun`` those that the witness saw;
-    ``again`` counts how often an attempt was begun again."""
-
-    result: Any
-    context: dict[str, Any]
-    path: list[tuple[Any, ...]]
-    counters: Any
-    done: frozenset[Key]
-    begun: frozenset[Key]
-    again: Counter[Key]
-
-    @property
-    def ended(self) -> bool:
-        """Whether there is nothing to go on with; a session that restarts goes on in another."""
-        return self.result is not None and self.result[0] != "restarted"
-
-    @property
-    def outcome(self) -> tuple[Any, ...]:
-        """What has to be the same, however often the run was killed."""
-        return self.result, self.context, self.path, self.counters
-
-
-async def told(store: Store, seen: frozenset[Key]) -> Story | None:
-    """The story of a store's first session and of those in which it went on; None before it begins."""
-    known = await rows(store)
-    return await story_of(store, known[-1], seen) if known else None
-
-
-async def story_of(store: Store, first: Row, seen: frozenset[Key]) -> Story:
-    """The story of a session and of those in which it went on after restarts."""
-    last, _loaded = await newest_of_chain(store, first)
-    path: list[tuple[Any, ...]] = []
-    done: set[Key] = set()
-    again: Counter[Key] = Counter()
-    for number, row in enumerate(await _chain(store, first)):
-        state = NEW
-        for turn in await history(store, row.context_id):
-            recorded = event_of(turn)
-            assert isinstance(recorded, Recorded)
-            event, stage = recorded.event, state.stage
-            state = evolve(state, recorded)
-            match event:
-                case StageCompleted() | StageFailed():
-                    path.append((event.node, event.visit, event.attempt, event.status, number))
-                    done.add((event.node, event.visit, event.attempt))
-                case StageRetrying():
-                    done.add((event.node, event.visit, event.attempt))
-                case EdgeSelected():
-                    path.append((event.source, event.target, event.rule, number))
-                case PipelineResumed(again=count) if count and stage is not None:
-                    again[(stage.node, stage.visit, stage.attempt)] = count
-    for row in await rows(store):
-        if row.why == "child":
-            _counted(await history(store, row.context_id), done, again)
-    state = await load_state(store, last.context_id)
-    context = dict(state.context)
-    result = (state.result.status, state.result.text, state.result.node) if state.result is not None else None
-    counters = (state.edges, state.gates, {k: (n.visits, n.executions, n.status) for k, n in state.nodes.items()})
-    return Story(result, context, path, counters, frozenset(done), seen, again)
-
-
-def _counted(turns: list[Turn], done: set[Key], again: Counter[Key]) -> None:
-    """The attempts of a child that ended, and those that were begun again."""
-    state = NEW
-    for turn in turns:
-        recorded = event_of(turn)
-        assert isinstance(recorded, Recorded)
-        event, stage = recorded.event, state.stage
-        state = evolve(state, recorded)
-        if isinstance(event, StageCompleted | StageFailed | StageRetrying):
-            done.add((event.node, event.visit, event.attempt))
-        elif isinstance(event, PipelineResumed) and event.again and stage is not None:
-            again[(stage.node, stage.visit, stage.attempt)] = event.again
-
-
-async def _chain(store: Store, row: Row) -> list[Row]:
-    found = [row]
-    known = {one.context_id: one for one in await rows(store)}
-    while True:
-        following = (await load_state(store, found[-1].context_id)).following
-        if following is None or following.context_id not in known:
-            return found
-        found.append(known[following.context_id])
+def killed(case: Case, folder: Path, at: int) -> bool:
+    """Go on with the session in a folder in a process that is killed at its point number ``at``."""
+    return kills(case.name, at, lambda points: play(case, folder, points))
 
 
 def story(folder: Path) -> Story | None:
