@@ -308,9 +308,9 @@ async def _ask(case: Case, store: Store, mailbox: int, session: str) -> None:
             await send(store, mailbox, session, action, text=text, who="me", now_ms=1)
 
 
-def play(case: Case, folder: Path, points: Points, files: Files | None = None) -> None:
+def play(case: Case, folder: Path, points: Points, files: Files | None = None, capacity: int = LOG) -> None:
     """Go on with the session in a folder to its end."""
-    store = EmbeddedStore.open(folder / "store", files=files or WatchedFiles(points), capacity=LOG)
+    store = EmbeddedStore.open(folder / "store", files=files or WatchedFiles(points), capacity=capacity)
     asyncio.run(go_on(case, store, folder / "effects", points))
 
 

@@ -10,20 +10,25 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from crown import CASES, Case, Points, begun, play, replays, story
+from crown import CASES, LOG, Case, Points, begun, play, replays, story
 from crown_homes import HOMES, Home, InFolder, in_folder
 from crown_story import Key, Story
 
 from orchestra.cxdb.faults import LossyFiles, PowerCut
+from orchestra.errors import StoreError
 
 KILLS_AGAIN = 2
 """Further kills after the first: a node that its runner dies at four times is failed by design (E4)."""
 
 FEW, OTHERS = 14, 3
 """Places per pipeline in the short form: with a folder, with each other store."""
+
+POWER = 7
+"""Changes at which the power goes, per pipeline."""
 
 INSIDE = 3
 """Places in handlers and waits, per pipeline."""
@@ -136,13 +141,18 @@ async def test_a_replay_from_any_turn_comes_to_the_same_end(case: Case, quick_pa
 
 # --- without power -------------------------------------------------------------------------------
 
+SMALL_LOG = 12_000
+"""A log that a run fills several times."""
 
-def cut(case: Case, folder: Path, expected: Story, at: int, seed: int) -> None:
+
+def cut(
+    case: Case, folder: Path, expected: Story, at: int, seed: int, lossy: LossyFiles, capacity: int = LOG
+) -> None:
     """The power goes at a change of a file; what was not synced may be lost, in any order."""
-    points, lossy = Points(), LossyFiles(cut_at=at)
+    lossy.cut_at = at
     (folder / "running").mkdir()
     with pytest.raises(PowerCut):
-        play(case, folder / "running", points, lossy)
+        play(case, folder / "running", Points(), lossy, capacity)
     lossy.end()
     done = begun(folder / "running" / "effects")
     after = folder / "after"
@@ -157,23 +167,54 @@ def cut(case: Case, folder: Path, expected: Story, at: int, seed: int) -> None:
     shutil.rmtree(after)
 
 
+def cuts(case: Case, folder: Path, expected: Story, places: range, lossy: Callable[[], LossyFiles]) -> None:
+    """The power goes at each of some changes."""
+    for at in places:
+        cut(case, folder, expected, at, at, lossy(), SMALL_LOG)
+
+
+def changes_of(names: list[str]) -> int:
+    """How many of the points are changes of files."""
+    return sum(1 for name in names if not name.startswith("handler") and name != "wait")
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_run_whose_power_is_cut_comes_to_the_same_end(case: Case, quick_path: Path) -> None:
     expected, names = undisturbed(case, quick_path / "undisturbed")
-    changes = sum(1 for name in names if not name.startswith("handler") and name != "wait")
     rng = random.Random(case.name)
-    for at in spread(changes, FEW, rng):
-        cut(case, quick_path, expected, at, rng.randrange(1000))
+    for at in spread(changes_of(names), POWER, rng):
+        cut(case, quick_path, expected, at, rng.randrange(1000), LossyFiles())
 
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("capacity", [LOG, SMALL_LOG])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_run_whose_power_is_cut_at_every_change_comes_to_the_same_end(
-    case: Case, seed: int, quick_path: Path
+    case: Case, capacity: int, seed: int, quick_path: Path
 ) -> None:
     expected, names = undisturbed(case, quick_path / "undisturbed")
-    changes = sum(1 for name in names if not name.startswith("handler") and name != "wait")
-    for at in range(changes):
-        cut(case, quick_path, expected, at, seed * 100_000 + at)
+    for at in range(changes_of(names)):
+        cut(case, quick_path, expected, at, seed * 100_000 + at, LossyFiles(), capacity)
+
+
+@pytest.mark.parametrize(
+    ("kind", "site"),
+    [
+        ("deaf", "handle._commit"),
+        ("deaf", "directory.sync"),
+        ("deaf", "directory.sync_folders"),
+        ("deaf", "embedded._write_whole"),
+        ("late", "handle._commit"),
+        ("late", "embedded._write_whole"),
+    ],
+)
+def test_a_store_that_leaves_out_a_sync_or_writes_too_late_is_found(kind: str, site: str, quick_path: Path) -> None:
+    """The other places want more than one run: they are in the contract suite's mutations."""
+    case = next(case for case in CASES if case.name == "retries")
+    expected, names = undisturbed(case, quick_path / "undisturbed")
+    sites = frozenset({site})
+    mutant = partial(LossyFiles, deaf=sites) if kind == "deaf" else partial(LossyFiles, late=sites)
+    with pytest.raises((AssertionError, StoreError)):
+        cuts(case, quick_path, expected, range(0, changes_of(names), 3), mutant)
