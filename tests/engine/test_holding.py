@@ -82,7 +82,7 @@ async def taken_by(store: MemoryStore, clock: FixedClock, row: Row, note: str) -
 async def test_a_live_claim_keeps_others_away_and_names_its_holder() -> None:
     store, clock, row, _ = await far()
     clock.now += 59_000
-    with pytest.raises(SessionTaken, match="process 1 on here"):
+    with pytest.raises(SessionTaken, match="process 1 on here; if that was killed, the session is free in 1 s"):
         await taken_by(store, clock, row, "another")
 
 

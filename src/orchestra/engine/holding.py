@@ -259,9 +259,10 @@ def _foremost(several: BaseExceptionGroup[BaseException]) -> BaseException:
     return flat[0] if flat else several
 
 
-def taken(holder: str) -> SessionTaken:
-    """The error of a session that somebody else runs."""
-    return SessionTaken(f"the session is held by {holder or 'another runner'}")
+def taken(holder: str, left_ms: int = 0) -> SessionTaken:
+    """The error of a session that somebody else runs; ``left_ms`` is how long that is believed without a word."""
+    free = f"; if that was killed, the session is free in {-(-left_ms // 1000)} s" if left_ms else ""
+    return SessionTaken(f"the session is held by {holder or 'another runner'}{free}")
 
 
 async def take(
@@ -284,7 +285,8 @@ async def take(
     try:
         known = await newest_claim(store, mailbox)
         stopped = known is None or known.token == gone
-        if known is not None and not stopped and await _lives(store, clock, mailbox, session, known):
+        left_ms = 0 if known is None or stopped else await _left_ms(store, clock, mailbox, session, known)
+        if known is not None and left_ms:
             rival = known
         else:
             epoch = max(least, known.epoch if known is not None else 0) + 1
@@ -301,25 +303,26 @@ async def take(
         lock.release()
         raise
     lock.release()
-    raise taken(rival.holder)
+    raise taken(rival.holder, left_ms)
 
 
-async def _lives(store: Store, clock: Clock, mailbox: int, session: str, claim: Claim) -> bool:
-    """Whether the runner behind a claim may live; the store's clock is asked by a turn that says nothing else.
+async def _left_ms(store: Store, clock: Clock, mailbox: int, session: str, claim: Claim) -> int:
+    """How long the runner behind a claim is believed to live, in milliseconds; 0 where it is gone.
+
+    The store's clock is asked by a turn that says nothing else.
 
     Where by that clock the claim is too old, or from the future, the clock may have been set: then the runner
     itself is waited for, which renews its claim when it is asked.
     """
     if claim.released or (claim.local and store.local):  # a dead one's lock is free, and we have it
-        return False
+        return 0
     meta = Meta(session=session, epoch=0, sequence=1, at=clock.now_ms())
     (turn,) = await store.append(mailbox, [_turn_of(meta, RunnerAsked())])
     ago = (turn.created_ms or meta.at) - claim.heard_ms
-    if 0 <= ago <= claim.ttl_ms:
-        return True
-    return await _answers(
-        store, clock, mailbox, claim, turn.turn_id, SET_BACK_SECONDS if ago < 0 else ANSWER_SECONDS
-    )
+    if 0 <= ago < claim.ttl_ms:
+        return claim.ttl_ms - ago
+    seconds = SET_BACK_SECONDS if ago < 0 else ANSWER_SECONDS
+    return claim.ttl_ms if await _answers(store, clock, mailbox, claim, turn.turn_id, seconds) else 0
 
 
 async def _answers(store: Store, clock: Clock, mailbox: int, claim: Claim, asked: int, seconds: float) -> bool:
