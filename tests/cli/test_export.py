@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from calls import begin, call, only_session
+from calls import Terminal, begin, call, only_session, shell
 
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.packing import digest_of
@@ -82,6 +82,23 @@ def test_an_imported_session_is_resumed_and_replayed_like_any_other(tmp_path: Pa
     assert done.returncode == 1, "b fails the first time again"
     assert call(tmp_path, "attach", session, "--store", "other").returncode == 0
     assert call(tmp_path, "status", session, "--json").stdout.count("failed") == 1
+
+
+def test_a_session_goes_from_store_to_store_through_a_pipe(tmp_path: Path) -> None:
+    session = ran(tmp_path, BIG)
+    done = shell(tmp_path, f"orchestra export {session} --to - | orchestra import - --store other")
+    assert (done.returncode, session in done.stdout, session in done.stderr) == (0, True, True)
+    assert payloads(tmp_path / "other", session)[:-1] == payloads(tmp_path / "store", session)
+    assert not (tmp_path / "-").exists()
+    nothing = shell(tmp_path, "orchestra import - --store other < /dev/null")
+    assert (nothing.returncode, "damaged, or holds no sessions" in nothing.stderr) == (2, True)
+
+
+def test_an_export_is_not_written_to_a_terminal(tmp_path: Path) -> None:
+    ran(tmp_path, BIG)
+    terminal = Terminal(tmp_path, 80, "export", "last", "--to", "-")
+    assert terminal.ended() == 2
+    assert "--to FILE" in terminal.shown
 
 
 def test_a_session_is_imported_once(tmp_path: Path) -> None:

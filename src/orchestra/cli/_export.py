@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestra.app.archives import export_session, import_sessions
@@ -13,14 +17,22 @@ from orchestra.app.stores import open_store
 from orchestra.cli._json import say_json
 from orchestra.cli._progress import progress
 from orchestra.cli._stores import aimed, hint, reading, settings_for
-from orchestra.cli._terminal import one_line, say
+from orchestra.cli._terminal import complain, deliver, one_line, say
 from orchestra.engine.sessions import Row, find
 from orchestra.errors import ConfigError, StoreError
 from orchestra.ports import Store
 
+STREAM = Path("-")
+"""Standard output or input, as a file is named."""
+
+PIECE = 1024 * 1024
+"""Bytes that are written at once."""
+
 
 def export_to(session: str, to: Path | None, *, store: str | None, config: Path | None, as_json: bool) -> int:
     """Write a session to a new file; the exit code."""
+    if to == STREAM:
+        return _export_to_stream(session, store=store, config=config)
     settings = settings_for(store, config)
 
     async def write(opened: Store) -> tuple[Path, list[Row]]:
@@ -34,6 +46,25 @@ def export_to(session: str, to: Path | None, *, store: str | None, config: Path 
         return 0
     say(f"{_named(rows)} in {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
     say(f"  put it into a store: orchestra import {one_line(str(file), 1000)} --store DIR")
+    return 0
+
+
+def _export_to_stream(session: str, *, store: str | None, config: Path | None) -> int:
+    """Write a session to standard output, for another program; what is said of it goes to standard error."""
+    if sys.stdout.isatty():
+        raise ConfigError("an export is not for a terminal", fix="send it on, or name a file with --to FILE")
+    settings = settings_for(store, config)
+
+    async def write(opened: Store) -> list[Row]:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "export"
+            rows = await export_session(opened, session, file)
+            with file.open("rb") as written:
+                while piece := written.read(PIECE):
+                    deliver(piece)
+            return rows
+
+    complain(_named(asyncio.run(reading(settings, write, session, flag=store))))
     return 0
 
 
@@ -62,7 +93,8 @@ def import_from(file: Path, *, store: str | None, config: Path | None, as_json: 
         with progress() as tell:
             opened = open_store(settings, progress=tell)
         try:
-            return await import_sessions(opened, file)
+            with _given(file) as there:
+                return await import_sessions(opened, there)
         finally:
             await opened.close()
 
@@ -79,6 +111,21 @@ def import_from(file: Path, *, store: str | None, config: Path | None, as_json: 
     newest = [row for row in rows if row.why != "child"][-1]
     say(f"  look: orchestra status{aim} {newest.session} --detail")
     return 0
+
+
+@contextmanager
+def _given(file: Path) -> Iterator[Path]:
+    """The file to be read; what comes on standard input is put into one."""
+    if file != STREAM:
+        yield file
+        return
+    if sys.stdin.isatty():
+        raise ConfigError("an export is not typed", fix="name a file, or send one: orchestra import - < FILE")
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "standard input"
+        with whole.open("wb") as out:
+            shutil.copyfileobj(sys.stdin.buffer, out)
+        yield whole
 
 
 def _new(file: Path) -> Path:

@@ -14,7 +14,12 @@ def export(
     session: Session,
     to: Annotated[
         Path | None,
-        typer.Option("-o", "--to", metavar="FILE", help="The new file; else SESSION.orchestra in this folder."),
+        typer.Option(
+            "-o",
+            "--to",
+            metavar="FILE",
+            help="The new file, - for standard output; else SESSION.orchestra in this folder.",
+        ),
     ] = None,
     logs: Annotated[
         Path | None,
@@ -33,11 +38,13 @@ def export(
         if to is not None:
             raise typer.BadParameter("--to and --logs are two forms; name one")
         raise typer.Exit(export_logs(session, logs, store=store, config=config, as_json=as_json))
+    if as_json and to == Path("-"):
+        raise typer.BadParameter("--json and --to - would write to the same place; name one")
     raise typer.Exit(export_to(session, to, store=store, config=config, as_json=as_json))
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that export wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that export wrote; - for standard input.")],
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
