@@ -174,11 +174,40 @@ def test_a_tool_only_succeeds_or_fails() -> None:
     assert edges(flow(body + 't -> fix [condition="outcome=failed"]')) == [("t", "fix")]
     assert not flow(body + 't -> fix [condition="outcome=fail"]')
     assert not flow(body + 't -> fix [condition="outcome!=success"]')
-    assert not flow(body + 't -> fix [condition="outcome=failed || context.x=1"]')
+    assert not flow(body + 't -> fix [condition="outcome=broken || context.x=1"]')
 
 
 def test_an_agent_may_report_a_word_of_its_own() -> None:
-    assert not flow(TWO + 'a -> b [condition="outcome=failed"]\na -> c')
+    assert not flow(TWO + 'a -> b [condition="outcome=ready"]\na -> c')
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("failed", "fail"),
+        ("failure", "fail"),
+        ("FAIL", "fail"),
+        ("Success", "success"),
+        ("succes", "success"),
+        ("succeeded", "success"),
+        ("partial-success", "partial_success"),
+        ("rety", "retry"),
+        ("skip", "skipped"),
+    ],
+)
+def test_a_word_that_is_nearly_a_status_is_pointed_out(word: str, meant: str) -> None:
+    (diagnostic,) = flow(TWO + f'a -> b [condition="context.x=1 && outcome={word}"]\na -> c')
+    assert (diagnostic.rule, diagnostic.severity) == ("outcome_known", Severity.WARNING)
+    assert diagnostic.fix == f"did you mean '{meant}'?"
+    assert marked([diagnostic]) == [word]
+
+
+@pytest.mark.parametrize(
+    "word", [*"abc", "ok", "mail", "ready", "done", "redo", "passed", "approved", "fail", "retry"]
+)
+def test_other_words_are_agents_own(word: str) -> None:
+    assert not flow(TWO + f'a -> b [condition="context.x=1 && outcome={word}"]\na -> c')
+    assert not flow(TWO + 'a -> b [condition="context.outcome=failed || preferred_label=failed"]\na -> c')
 
 
 def test_a_ring_of_diamonds_is_answered() -> None:

@@ -251,6 +251,17 @@ ENTRIES: dict[str, Entry] = {
             f'{_WORK}\nstart -> work -> exit\nwork -> work [condition="outcome=fail || outcome=retry"]',
         ),
         Entry(
+            "outcome_known",
+            (_W,),
+            "A condition asks for an outcome that is nearly a status.",
+            "Outcomes are `success`, `partial_success`, `retry`, `fail` and `skipped`, in lower case. Any other"
+            " word is one that an agent reports of its own, so a misspelt status is waited for in vain.",
+            f'{_WORK}\nreport [prompt="Say why"]\nstart -> work -> exit\n'
+            'work -> report [condition="outcome=failed"]\nreport -> exit',
+            f'{_WORK}\nreport [prompt="Say why"]\nstart -> work -> exit\n'
+            'work -> report [condition="outcome=fail"]\nreport -> exit',
+        ),
+        Entry(
             "parallel_join",
             (_W,),
             "The branches of a parallel node meet in no common fan-in, or a fan-in has no parallel node.",

@@ -34,7 +34,13 @@ from orchestra.graph.lint.structure import (
     terminal_node,
 )
 from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey
-from orchestra.graph.lint.words import fidelity_valid, retry_target_exists, type_known, unknown_attribute
+from orchestra.graph.lint.words import (
+    fidelity_valid,
+    outcome_known,
+    retry_target_exists,
+    type_known,
+    unknown_attribute,
+)
 from orchestra.graph.model import Graph
 
 __all__ = ["BUILT_IN_TYPES", "RULES", "Rule", "in_order", "lint"]
@@ -63,6 +69,7 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
         unbounded_loop,
         ambiguous_edges,
         dead_edge,
+        outcome_known,
         parallel_join,
         branch_escape,
         human_choices,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 
 from orchestra.errors import Diagnostic, Span
-from orchestra.graph.attributes import EDGE, FIDELITIES, GRAPH, NODE, SHAPES, Scope
+from orchestra.graph.attributes import EDGE, FIDELITIES, GRAPH, NODE, SHAPES, Scope, edit_distance
 from orchestra.graph.lint.nearest import Vocabulary, nearest
+from orchestra.graph.lint.outcomes import arriving, exact
 from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quoted, warning
-from orchestra.graph.model import Attribute
+from orchestra.graph.model import Attribute, Edge
+from orchestra.graph.places import inside
 
 
 def type_known(survey: Survey) -> Iterator[Diagnostic]:
@@ -75,6 +78,68 @@ def _mode(
         edge=edge,
         fix=f"did you mean {quoted(meant)}?" if meant else f"use one of {', '.join(FIDELITIES)}",
     )
+
+
+_STATUSES = ("success", "partial_success", "retry", "fail", "skipped")
+_SAID_SO = {
+    "failed": "fail",
+    "fails": "fail",
+    "failure": "fail",
+    "succeed": "success",
+    "succeeded": "success",
+    "successful": "success",
+    "partial": "partial_success",
+    "skip": "skipped",
+}
+"""Words that are taken for a status, and are none."""
+
+_OUTCOME = re.compile(r'outcome\s*!?=\s*"?')
+
+
+def outcome_known(survey: Survey) -> Iterator[Diagnostic]:
+    """No condition asks for an outcome that is nearly a status (L31)."""
+    for edge, attribute in survey.written_on_edges("condition"):
+        for word in edge.condition.outcome_words:
+            meant = _status_meant(word)
+            if not meant or _never_comes(survey, edge):
+                continue
+            yield warning(
+                "outcome_known",
+                f"{quoted(word)} is not the status {quoted(meant)}:"
+                " it is seen only where an agent reports that very word",
+                _word_in(attribute, word),
+                edge=(edge.source, edge.target),
+                fix=f"did you mean {quoted(meant)}?",
+            )
+
+
+def _status_meant(word: str) -> str:
+    """The status that a word is written for; empty where it is one, or a word of its own."""
+    lowered = word.lower()
+    if word in _STATUSES:
+        return ""
+    if lowered in _STATUSES:
+        return lowered
+    if lowered in _SAID_SO:
+        return _SAID_SO[lowered]
+    near = (status for status in _STATUSES if len(status) > 4 and edit_distance(lowered, status, 2) <= 1)
+    return next(near, "")
+
+
+def _never_comes(survey: Survey, edge: Edge) -> bool:
+    """Whether ``dead_edge`` says already that the outcome cannot be."""
+    possible = arriving(survey).get(survey.index[edge.source])
+    wanted = exact(edge.condition.expr)
+    return possible is not None and wanted is not None and not wanted.meets(possible)
+
+
+def _word_in(attribute: Attribute, word: str) -> Span:
+    """Where a condition compares the outcome with a word; the whole condition where that is not found."""
+    text = str(attribute.value)
+    for match in _OUTCOME.finditer(text):
+        if text.startswith(word, match.end()):
+            return inside(attribute.span, match.end(), match.end() + len(word))
+    return attribute.span
 
 
 def retry_target_exists(survey: Survey) -> Iterator[Diagnostic]:
