@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,32 @@ async def test_a_server_that_is_not_there_is_named_with_what_to_do() -> None:
     with pytest.raises(StoreUnreachable):
         await store.contexts()
     assert len((await store.health()).findings) == 1
+
+
+async def test_a_web_server_in_the_place_of_the_http_door_is_told_as_such() -> None:
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 8\r\nConnection: close\r\n\r\n<p>no</p>")
+        writer.close()
+
+    web = await asyncio.start_server(page, "127.0.0.1", 0)
+    port = web.sockets[0].getsockname()[1]
+    async with web, serving(ServedMemory(), guard=Guard()) as at:
+        store = RemoteStore(replace(place_of(at), http_port=port), patience=0.1)
+        for asked in (store.contexts, store.answers, lambda: store.publish_types("x", b"{}")):
+            with pytest.raises(StoreUnreachable, match=rf":{port} is not CXDB's HTTP: status 404") as told:
+                await asked()
+            assert "cxdb.url" in told.value.fix
+        await store.close()
+
+
+async def test_the_binary_door_in_the_place_of_the_http_door_is_told_as_such() -> None:
+    async with serving(ServedMemory(), guard=Guard()) as at:
+        store = RemoteStore(replace(place_of(at), http_port=at.port), patience=0.1)
+        with pytest.raises(StoreUnreachable, match="the answer is no HTTP") as told:
+            await store.contexts()
+        assert "cxdb.url" in told.value.fix
+        await store.close()
 
 
 async def test_patience_is_kept() -> None:

@@ -12,7 +12,7 @@ import msgspec
 from orchestra.cxdb import frames
 from orchestra.cxdb.frames import Frame, Malformed
 from orchestra.cxdb.remote.link import Ask, Lost, Pool
-from orchestra.cxdb.remote.web import Reply, Web
+from orchestra.cxdb.remote.web import NoHttp, Reply, Web
 from orchestra.errors import Damaged, OrchestraError, SessionNotFound, StoreError, StoreFull, StoreUnreachable
 
 FIRST_CONTACT = 2.0
@@ -88,6 +88,14 @@ def refused_us(reason: str) -> StoreUnreachable:
     )
 
 
+def stranger(place: Place, why: str) -> StoreUnreachable:
+    """Something else that listens where the HTTP door should be, CXDB's other door among them."""
+    return StoreUnreachable(
+        f"what answers at http://{place.http_host}:{place.http_port} is not CXDB's HTTP: {why}",
+        fix="name its HTTP address (port 9010 unless it was told otherwise) as cxdb.url or with --store",
+    )
+
+
 def refusal(code: int, text: str, what: str) -> OrchestraError:
     """The exception for a server's error."""
     match code:
@@ -103,6 +111,15 @@ def refusal(code: int, text: str, what: str) -> OrchestraError:
             return StoreFull(f"the CXDB server cannot take more: {text}")
         case _:
             return StoreError(f"the CXDB server refused {what}: {text}")
+
+
+def in_our_form(reply: Reply) -> bool:
+    """Whether an error is told as CXDB tells one (cxdb.md 3)."""
+    try:
+        body = msgspec.json.decode(reply.body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return False
+    return isinstance(body, dict) and "error" in body
 
 
 def greeting(token: str | None) -> bytes:
@@ -190,9 +207,13 @@ class Asking:
         while True:
             try:
                 reply = await self.web.request(method, target, body)
+            except NoHttp as other:
+                raise stranger(self.place, str(other)) from other
             except Lost as lost:
                 await patience.wait(lost)
             else:
+                if reply.status >= 400 and not in_our_form(reply):
+                    raise stranger(self.place, f"status {reply.status}, and no error of CXDB's")
                 self.reached = True
                 return reply
 

@@ -20,6 +20,9 @@ ANSWER_LIMIT = 256 * 1024 * 1024
 """Bytes of the largest answer that is taken; CXDB itself knows no limit."""
 
 ANSWER_SECONDS = 30.0
+HELLO_SECONDS = 5.0
+"""How long the greeting may take: what listens there may speak another protocol, and wait for us."""
+
 """How long an answer may take."""
 
 WINDOW = 256
@@ -69,11 +72,12 @@ class Link:
             raise Lost(reason(error), connected=False) from error
         link = cls(sock)
         try:
-            (answer,) = await link.exchange([Ask(frames.HELLO, greeting)])
+            async with asyncio.timeout(HELLO_SECONDS):
+                (answer,) = await link.exchange([Ask(frames.HELLO, greeting)])
             link.session_id = _session_id(answer)
-        except (Lost, Malformed) as error:
+        except (Lost, Malformed, TimeoutError) as error:
             link.close()
-            raise Lost(str(error), connected=False) from error
+            raise Lost(reason(error), connected=False) from error
         except BaseException:
             link.close()
             raise
@@ -171,6 +175,8 @@ def reason(error: Exception) -> str:
         return "its name is not known"
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, asyncio.IncompleteReadError):
+        return "it ended the connection in the middle of an answer"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return str(error) or type(error).__name__

@@ -23,6 +23,13 @@ class Reply(NamedTuple):
     body: bytes
 
 
+class NoHttp(Lost):
+    """What answers speaks another protocol."""
+
+    def __init__(self) -> None:
+        super().__init__("the answer is no HTTP", connected=True)
+
+
 class _Wire:
     """One connection."""
 
@@ -33,11 +40,16 @@ class _Wire:
     async def head(self) -> tuple[int, Mapping[str, str]]:
         """Status and headers."""
         while True:
-            raw = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            try:
+                raw = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            except asyncio.IncompleteReadError as error:
+                if not b"HTTP/".startswith(error.partial[:5]):
+                    raise NoHttp from error
+                raise
             line, *rest = raw[:-4].split("\r\n")
             words = line.split(" ", 2)
             if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
-                raise ConnectionAbortedError("the answer is no HTTP")
+                raise NoHttp
             if words[1] != "100":
                 break
         pairs = (text.partition(":") for text in rest)
