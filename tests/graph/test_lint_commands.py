@@ -126,3 +126,38 @@ def test_every_value_is_reported_at_its_own_place() -> None:
 def test_a_command_of_another_node_is_none() -> None:
     body = written("x=$(cat {{ last_response }})").replace("shape=parallelogram", 'prompt="x"')
     assert not found(body, "untrusted_shell")
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "value"),
+    [
+        ("echo $goal", "$goal", "graph.goal"),
+        ('printf %s "for ${goal}!"', "${goal}", "graph.goal"),
+        ("cat <<EOF\n$goal\nEOF", "$goal", "graph.goal"),
+        ("echo {{goal}}", "{{goal}}", "graph.goal"),
+        ("deploy --target=$target", "$target", "target"),
+        ("echo \\$x $goal", "$goal", "graph.goal"),
+    ],
+)
+def test_a_variable_that_only_prompts_have_is_pointed_out(command: str, name: str, value: str) -> None:
+    (diagnostic,) = found(written(command), variables=["target"])
+    assert (diagnostic.rule, diagnostic.severity) == ("prompt_variable", Severity.WARNING)
+    assert diagnostic.fix == f"write {{{{ {value} }}}}"
+    assert marked([diagnostic]) == [name]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "goal=x; echo $goal",
+        "for goal in a b; do echo $goal; done",
+        "while read -r goal; do echo $goal; done",
+        "jq --arg goal x '.g = $goal' f.json",
+        "echo $HOME $goals ${goal_of} $PATH $1",
+        "echo \\$goal",
+        "docker inspect -f '{{.State}}' x",
+        "echo {{ target }} {{ graph.goal }}",
+    ],
+)
+def test_the_shells_own_variables_are_left_alone(command: str) -> None:
+    assert not found(written(command), "prompt_variable", variables=["target", "HOME"])

@@ -212,6 +212,16 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\ntest [shape=parallelogram, tool_command="make test"]\nstart -> test -> exit',
         ),
         Entry(
+            "prompt_variable",
+            (_W,),
+            "A command reads a variable that only prompts have.",
+            "`$goal` and the run's variables are replaced in prompts. In a command `$goal` is the shell's own"
+            " variable, which is empty; a value of the pipeline is written in double braces, and reaches the shell"
+            " as data.",
+            f'{_ENDS}\ntest [shape=parallelogram, tool_command="echo $goal"]\nstart -> test -> exit',
+            f'{_ENDS}\ntest [shape=parallelogram, tool_command="echo {{{{ graph.goal }}}}"]\nstart -> test -> exit',
+        ),
+        Entry(
             "unknown_attribute",
             (_W,),
             "An attribute is nearly a known one, or stands in the wrong place.",

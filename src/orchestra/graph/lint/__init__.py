@@ -12,7 +12,7 @@ from typing import TypeAlias
 from orchestra.errors import Diagnostic, Severity
 from orchestra.graph.collector import collector_paused
 from orchestra.graph.lint.branches import branch_escape, parallel_join
-from orchestra.graph.lint.commands import untrusted_shell
+from orchestra.graph.lint.commands import prompt_variable, untrusted_shell
 from orchestra.graph.lint.conditions import ambiguous_edges, dead_edge
 from orchestra.graph.lint.loops import unbounded_loop
 from orchestra.graph.lint.stages import (
@@ -65,6 +65,7 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
         goal_gate_has_retry,
         prompt_on_llm_nodes,
         tool_command_on_tool_nodes,
+        prompt_variable,
         unknown_attribute,
         unbounded_loop,
         ambiguous_edges,

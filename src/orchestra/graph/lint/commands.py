@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from orchestra.errors import Diagnostic, Span
 from orchestra.graph.lint.survey import Survey, error, quoted, warning
 from orchestra.graph.model import Attribute, Node
+from orchestra.graph.places import inside
 from orchestra.graph.shell import NAMESPACES, Expression, expressions
 
 _TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", "workspace"})
@@ -70,6 +72,48 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
             fix="pass it as an argument or in an environment variable, and read it from there",
         )
     return None
+
+
+_READ = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*"|\$(?:\{\w+\}|\w+)|\{\{\s*goal\s*\}\}""", re.DOTALL)
+_NAMED = re.compile(r"(\\.)|\$\{?(\w+)\}?|\{\{\s*(goal)\s*\}\}", re.DOTALL)
+
+
+def prompt_variable(survey: Survey) -> Iterator[Diagnostic]:
+    """A command does not read what only prompts have: there ``$name`` is the shell's own variable."""
+    known = {"goal"} | {name for name in survey.variables if not name.isupper()}
+    for node, attribute in survey.written_on_nodes("tool_command"):
+        if survey.types[survey.index[node.id]] != "tool":
+            continue
+        command = str(attribute.value)
+        for start, end, name in _prompt_reads(command):
+            if name not in known or _is_set(command, name):
+                continue
+            value = "graph.goal" if name == "goal" and name not in survey.variables else name
+            wrong = f"{quoted(command[start:end])} is not replaced in a command"
+            why = ": there it is a variable of the shell, which has none" if command[start] == "$" else ""
+            yield warning(
+                "prompt_variable",
+                f"{wrong}{why}",
+                inside(attribute.span, start, end),
+                node=node.id,
+                fix=f"write {{{{ {value} }}}}",
+            )
+
+
+def _prompt_reads(command: str) -> Iterator[tuple[int, int, str]]:
+    """The variables that a command reads, with their places: in single quotes it reads none."""
+    for match in _READ.finditer(command):
+        if match[0][0] in "'\\":
+            continue
+        for named in _NAMED.finditer(command, match.start(), match.end()):
+            if not named[1]:
+                yield named.start(), named.end(), named[2] or named[3]
+
+
+def _is_set(command: str, name: str) -> bool:
+    """Whether a command may give a variable of the shell a value."""
+    setting = rf"(?<![-\w]){name}=|\b(?:read|for|export|local|declare|getopts|mapfile)\b[^\n;]*\s{name}\b"
+    return re.search(setting, command) is not None
 
 
 _SILENT = frozenset({"start", "exit", "conditional", "tool"})
