@@ -25,7 +25,8 @@ from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.files import Files
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.sessions import Origin, history, open_session
+from orchestra.engine.loading import history
+from orchestra.engine.sessions import Origin, open_session
 from orchestra.errors import Source
 from orchestra.ports import NewTurn
 from orchestra.run.events import PipelineStarted

@@ -11,8 +11,9 @@ from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
+from orchestra.engine.loading import load_state
 from orchestra.engine.runner import Handlers, Runner
-from orchestra.engine.sessions import Origin, load_state, open_session
+from orchestra.engine.sessions import Origin, open_session
 from orchestra.engine.stage import Stage
 from orchestra.errors import Severity, Source, StoreUnreachable
 from orchestra.graph.dot import parse

@@ -12,7 +12,8 @@ from calls import Terminal, begin, call, only_session, shell
 
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.packing import digest_of
-from orchestra.engine.sessions import find, history
+from orchestra.engine.loading import history
+from orchestra.engine.sessions import find
 
 LARGE = """digraph large {
     start [shape=Mdiamond]

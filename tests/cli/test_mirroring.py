@@ -18,7 +18,8 @@ from test_serve import again, serving
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.remote.asking import Place
 from orchestra.cxdb.remote.store import RemoteStore
-from orchestra.engine.sessions import history, rows
+from orchestra.engine.loading import history
+from orchestra.engine.sessions import rows
 from orchestra.ports import Store
 
 

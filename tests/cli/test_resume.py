@@ -14,7 +14,7 @@ import pytest
 from calls import PLAN, Terminal, begin, call, only_session
 
 from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.engine.sessions import history
+from orchestra.engine.loading import history
 
 LINE = """digraph line {
     start [shape=Mdiamond]

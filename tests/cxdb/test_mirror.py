@@ -26,7 +26,8 @@ from orchestra.cxdb.server.backing import ServedEmbedded, ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.engine.forking import Wanted
-from orchestra.engine.sessions import Row, history, rows
+from orchestra.engine.loading import history
+from orchestra.engine.sessions import Row, rows
 from orchestra.errors import ConfigError, Source, StoreUnreachable
 from orchestra.ports import Store, Turn
 

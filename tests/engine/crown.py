@@ -31,8 +31,9 @@ from orchestra.cxdb.faults import CountingFiles
 from orchestra.cxdb.files import Files
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.forking import Wanted
+from orchestra.engine.loading import history
 from orchestra.engine.mailbox import PAUSE, STEER, requests, send
-from orchestra.engine.sessions import find, history, rows
+from orchestra.engine.sessions import find, rows
 from orchestra.engine.stage import Stage
 from orchestra.errors import Diagnostic, SessionNotFound, Source
 from orchestra.graph.model import Graph, Node

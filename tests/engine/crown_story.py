@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestra.engine.lineage import newest_of_chain
-from orchestra.engine.sessions import Row, event_of, history, load_state, rows
+from orchestra.engine.loading import event_of, history, load_state
+from orchestra.engine.sessions import Row, rows
 from orchestra.ports import Store, Turn
 from orchestra.run.events import (
     EdgeSelected,

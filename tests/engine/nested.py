@@ -21,8 +21,9 @@ from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted
+from orchestra.engine.loading import event_of, history
 from orchestra.engine.running import Run
-from orchestra.engine.sessions import Row, event_of, history, rows
+from orchestra.engine.sessions import Row, rows
 from orchestra.errors import StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Head, NewTurn, Scope, Store, Turn

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestra.engine.sessions import event_of, history, load_state
+from orchestra.engine.loading import event_of, history, load_state
 from orchestra.errors import StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope

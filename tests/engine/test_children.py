@@ -14,8 +14,9 @@ from orchestra.app.runs import start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.running import Run
-from orchestra.engine.sessions import event_of, history, load_state, rows
+from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, Severity, Source, StoreError
 from orchestra.ports import Clock, Head, Store, Turn
 from orchestra.run.events import ChildEnded, ChildStarted, Event, Recorded, StageStarted

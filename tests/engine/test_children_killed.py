@@ -12,7 +12,8 @@ import pytest
 from crown import Case, Points, begun, killed, play, story
 
 from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.engine.sessions import load_state, rows
+from orchestra.engine.loading import load_state
+from orchestra.engine.sessions import rows
 from orchestra.run.state import RunState
 
 PARENT = """digraph parent {

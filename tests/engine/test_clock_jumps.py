@@ -11,9 +11,10 @@ import pytest
 from test_holding import Far
 
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.loading import load_state
 from orchestra.engine.mailbox import listen
 from orchestra.engine.runner import Runner
-from orchestra.engine.sessions import Origin, find, load_state, reopen_session, summarize
+from orchestra.engine.sessions import Origin, find, reopen_session, summarize
 from orchestra.errors import SessionTaken
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope

@@ -22,8 +22,9 @@ from orchestra.clock import SystemClock
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.archives import blobs_of, put_in, take_out
 from orchestra.engine.following import follow
+from orchestra.engine.loading import history
 from orchestra.engine.running import Run
-from orchestra.engine.sessions import Origin, Row, find, history, rows
+from orchestra.engine.sessions import Origin, Row, find, rows
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope, Store
 from orchestra.run.context import Context

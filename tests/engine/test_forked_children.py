@@ -36,7 +36,8 @@ from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
 from orchestra.engine.archives import blobs_of, put_in, take_out
-from orchestra.engine.sessions import Origin, find, load_state, rows
+from orchestra.engine.loading import load_state
+from orchestra.engine.sessions import Origin, find, rows
 from orchestra.errors import ConfigError, SessionNotFound
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope, Store

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestra.engine.sessions import event_of, history, load_state
+from orchestra.engine.loading import event_of, history, load_state
 from orchestra.errors import StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Handler, Scope

@@ -15,17 +15,8 @@ from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
 from orchestra.engine.holding import GONE_MS, UNSURE_MS, Holding, heard_of, take
-from orchestra.engine.sessions import (
-    Origin,
-    Row,
-    event_of,
-    find,
-    history,
-    load_state,
-    reopen_session,
-    rows,
-    summarize,
-)
+from orchestra.engine.loading import event_of, history, load_state
+from orchestra.engine.sessions import Origin, Row, find, reopen_session, rows, summarize
 from orchestra.errors import SessionTaken
 from orchestra.ports import NewTurn, Turn
 from orchestra.run.events import PipelineCompleted, PipelineTaken, StageStarted

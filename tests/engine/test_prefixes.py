@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from orchestra.agents.simulation import Scripted
-from orchestra.engine.sessions import event_of, history, load_state
+from orchestra.engine.loading import event_of, history, load_state
 from orchestra.ports import Turn
 from orchestra.run.blobs import VALUE_LIMIT, BlobRef
 from orchestra.run.events import (

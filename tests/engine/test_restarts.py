@@ -11,8 +11,9 @@ from orchestra.app.resuming import resume
 from orchestra.app.runs import start
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.running import Run
-from orchestra.engine.sessions import event_of, history, load_state, rows, summarize
+from orchestra.engine.sessions import rows, summarize
 from orchestra.errors import Source, StoreError
 from orchestra.ports import Store
 from orchestra.run.context import Context

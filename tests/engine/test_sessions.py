@@ -6,7 +6,8 @@ import pytest
 
 from orchestra.agents.simulation import Scripted
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.sessions import Row, find, history, load_state, rows, summarize
+from orchestra.engine.loading import history, load_state
+from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import SessionNotFound, SessionTaken, UnknownEvent
 from orchestra.ports import NewTurn
 from orchestra.run.state import NEW

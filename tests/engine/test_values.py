@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestra.agents.simulation import Scripted
-from orchestra.engine.sessions import load_state
+from orchestra.engine.loading import load_state
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Handler, Scope
 from orchestra.run.blobs import VALUE_LIMIT, BlobRef

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestra.engine.sessions import history, load_state
+from orchestra.engine.loading import history, load_state
 from orchestra.engine.stage import WORDS
 from orchestra.errors import (
     ConditionError,

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.engine.sessions import (
-    PAGE,
-    Origin,
-    caught_up,
-    event_of,
-    find,
-    history,
-    load,
-    load_state,
-    reopen_session,
-)
+from orchestra.engine.loading import PAGE, caught_up, event_of, history, load, load_state
+from orchestra.engine.sessions import Origin, find, reopen_session
 from orchestra.errors import StoreError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope

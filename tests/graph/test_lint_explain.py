@@ -8,8 +8,9 @@ import pytest
 
 from orchestra.errors import Diagnostic, Severity, Source
 from orchestra.graph.dot import parse
-from orchestra.graph.explain import ENTRIES, explain, pipeline, reference, summaries
+from orchestra.graph.explain import explain, pipeline, reference, summaries
 from orchestra.graph.lint import RULES, lint
+from orchestra.graph.rulebook import ENTRIES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "diagnostics.md"
 CONFIGURED = [rule for rule, entry in ENTRIES.items() if entry.needs]

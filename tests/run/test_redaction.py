@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.agents.simulation import Scripted
-from orchestra.engine.sessions import history
+from orchestra.engine.loading import history
 from orchestra.run.events import EdgeSelected, PipelineFailed, StageCompleted, StageFailed, WarningRaised
 from orchestra.run.redaction import redacted
 from orchestra.run.secrets import Redactor

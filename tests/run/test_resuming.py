@@ -8,7 +8,7 @@ import pytest
 
 from orchestra.agents.simulation import Scripted
 from orchestra.engine.control import Control
-from orchestra.engine.sessions import load, load_state
+from orchestra.engine.loading import load, load_state
 from orchestra.ports import Scope
 from orchestra.run.events import PipelineResumed, PipelineTaken, StageFailed, StageStarted
 from orchestra.run.outcome import Outcome, Status

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from orchestra.agents.simulation import Scripted
-from orchestra.engine.sessions import event_of, history, load_state
+from orchestra.engine.loading import event_of, history, load_state
 from orchestra.errors import UnknownEvent
 from orchestra.ports import NewTurn
 from orchestra.run.blobs import BlobRef

@@ -20,9 +20,10 @@ from orchestra.engine.forking import Wanted, fork_session, locate
 from orchestra.engine.inherited import check_inherited
 from orchestra.engine.journal import Listener
 from orchestra.engine.lineage import Wiring
+from orchestra.engine.loading import load
 from orchestra.engine.runner import Handlers
 from orchestra.engine.running import Run
-from orchestra.engine.sessions import find, load, own
+from orchestra.engine.sessions import find, own
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Handler, Store
 from orchestra.run.context import reserved

@@ -13,7 +13,8 @@ from orchestra.app.resuming import AS_RECORDED, pipeline_of
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
 from orchestra.engine.lineage import row_of
-from orchestra.engine.sessions import Row, begun, event_of, find, history
+from orchestra.engine.loading import event_of, history
+from orchestra.engine.sessions import Row, begun, find
 from orchestra.errors import Diagnostic, Source, UnknownEvent
 from orchestra.graph.model import Graph
 from orchestra.graph.shell import NAMESPACES, expressions

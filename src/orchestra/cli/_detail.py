@@ -17,7 +17,8 @@ from orchestra.cli._stores import aimed
 from orchestra.cli._terminal import complain, fit, lasted, one_line, padded, room, say
 from orchestra.engine.gaps import Gap, Legible, legible
 from orchestra.engine.holding import newest_claim
-from orchestra.engine.sessions import Row, event_of, find, rows, summarize
+from orchestra.engine.loading import event_of
+from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import Damaged
 from orchestra.graph.report import counted, paint, wrap
 from orchestra.ports import Store, Turn

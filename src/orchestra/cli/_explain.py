@@ -5,8 +5,9 @@ from __future__ import annotations
 from orchestra.cli._terminal import room, say
 from orchestra.errors import ConfigError
 from orchestra.graph.attributes import nearest
-from orchestra.graph.explain import ENTRIES, explain
+from orchestra.graph.explain import explain
 from orchestra.graph.report import wrap
+from orchestra.graph.rulebook import ENTRIES
 
 
 def explain_rule(rule: str | None) -> int:

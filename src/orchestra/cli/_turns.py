@@ -14,7 +14,8 @@ from orchestra.cli._lines import described
 from orchestra.cli._stores import reading, settings_for
 from orchestra.cli._terminal import clock_time, complain, deliver, many_lines, one_line, room, say
 from orchestra.engine.gaps import Gap, Legible, legible
-from orchestra.engine.sessions import backwards, event_of, find
+from orchestra.engine.loading import backwards, event_of
+from orchestra.engine.sessions import find
 from orchestra.errors import ConfigError, Damaged, SessionNotFound
 from orchestra.graph.report import wrap
 from orchestra.ports import Store, Turn

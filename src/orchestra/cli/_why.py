@@ -14,7 +14,8 @@ from orchestra.cli._json import say_json
 from orchestra.cli._stores import reading, settings_for
 from orchestra.cli._terminal import complain, one_line, room, say
 from orchestra.engine.gaps import Gap, legible
-from orchestra.engine.sessions import event_of, find
+from orchestra.engine.loading import event_of
+from orchestra.engine.sessions import find
 from orchestra.errors import SessionNotFound
 from orchestra.graph.attributes import nearest
 from orchestra.graph.report import counted, wrap

@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from orchestra.engine.holding import heard_of
 from orchestra.engine.lineage import row_of
-from orchestra.engine.sessions import PAGE, Row, begun, event_of, rows
+from orchestra.engine.loading import PAGE, event_of
+from orchestra.engine.sessions import Row, begun, rows
 from orchestra.ports import Clock, Store, Turn
 from orchestra.run.events import (
     ChildEnded,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
-from orchestra.engine.sessions import PAGE, Loaded, Opened, Origin, Place, backwards, event_of, mailbox_turn, rows
+from orchestra.engine.loading import PAGE, Loaded, backwards, event_of
+from orchestra.engine.sessions import Opened, Origin, Place, mailbox_turn, rows
 from orchestra.errors import SessionNotFound
 from orchestra.ports import Clock, Store, Turn
 from orchestra.run.declare import changed

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from orchestra.engine.sessions import PAGE
+from orchestra.engine.loading import PAGE
 from orchestra.errors import Damaged
 from orchestra.ports import Store, Turn
 

@@ -24,7 +24,8 @@ from orchestra.engine.lineage import (
     row_of,
     taken_up,
 )
-from orchestra.engine.sessions import Opened, Place, load, mailbox_turn, rows
+from orchestra.engine.loading import load
+from orchestra.engine.sessions import Opened, Place, mailbox_turn, rows
 from orchestra.ports import Store
 from orchestra.run.events import PipelineForked
 from orchestra.run.resuming import cut_off

@@ -10,20 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from orchestra.engine.journal import Listener
+from orchestra.engine.loading import Loaded, load, load_state
 from orchestra.engine.runner import Handlers
-from orchestra.engine.sessions import (
-    Loaded,
-    Opened,
-    Origin,
-    Place,
-    Row,
-    begun,
-    load,
-    load_state,
-    mailbox_turn,
-    open_session,
-    reopen_session,
-)
+from orchestra.engine.sessions import Opened, Origin, Place, Row, begun, mailbox_turn, open_session, reopen_session
 from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Store

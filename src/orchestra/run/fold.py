@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from orchestra.run.blobs import BlobRef, carried, preview_of
@@ -46,18 +45,26 @@ from orchestra.run.events import (
     ToolStarted,
     WarningRaised,
 )
+from orchestra.run.lifecycle import (
+    child_ended,
+    child_started,
+    finished,
+    forked,
+    heard,
+    imported,
+    opened,
+    restarted,
+    resumed,
+    unattended,
+)
 from orchestra.run.outcome import GOOD
 from orchestra.run.state import (
     NEW,
-    ChildRecord,
     Ended,
-    Following,
-    Ledger,
     NodeRecord,
     Passed,
     Result,
     RunState,
-    Spent,
     Stage,
 )
 from orchestra.run.whole import load, whole_reference
@@ -95,38 +102,38 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case StageRetrying():
             return _retrying(state, meta, event)
         case PipelineStarted():
-            return _opened(meta, event)
+            return opened(meta, event)
         case PipelineCompleted():
-            return _finished("success", event.status, event.node, meta)
+            return finished("success", event.status, event.node, meta)
         case PipelineFailed():
-            return _finished("fail", event.error, event.node, meta)
+            return finished("fail", event.error, event.node, meta)
         case PipelineRestarted():
-            return _restarted(meta, event)
+            return restarted(meta, event)
         case PipelinePaused():
-            return {"paused": event.reason, **_heard(state, event.request)}
+            return {"paused": event.reason, **heard(state, event.request)}
         case PipelineCanceled():
             result = Result(status="canceled", text=event.reason, node=event.node, ended_ms=meta.at)
-            return {"result": result, **_heard(state, event.request)}
+            return {"result": result, **heard(state, event.request)}
         case SteeringTaken():
             return {"steered": max(state.steered, event.request)}
         case PipelineResumed():
-            return _resumed(state, meta, event)
+            return resumed(state, meta, event)
         case ToolStarted():
             return _tool(state, event.marker, event.host)
         case ToolExecuted():
             return _tool(state, "", "")
         case ChildStarted():
-            return _child_started(state, event)
+            return child_started(state, event)
         case ChildEnded():
-            return _child_ended(state, event)
+            return child_ended(state, event)
         case WarningRaised():
             return {"warnings": state.warnings + 1}
         case PipelineImported():
-            return _imported(state, meta, event)
+            return imported(state, meta, event)
         case PipelineForked():
-            return _forked(state, meta, event)
+            return forked(state, meta, event)
         case PipelineTaken():
-            return {"paused": state.paused, **_unattended(state, meta)}
+            return {"paused": state.paused, **unattended(state, meta)}
         case (
             SessionOpened()
             | ControlRequested()
@@ -136,204 +143,6 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             | CanaryPlanted()
         ):
             return {}
-
-
-def _opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
-    return {
-        "session": meta.session,
-        "mailbox": event.mailbox,
-        "pipeline": event.pipeline,
-        "goal": event.goal,
-        "label": event.label,
-        "file": event.file,
-        "graph_hash": event.graph_hash,
-        "dot": event.dot,
-        "simulation": event.simulation,
-        "backend": event.backend,
-        "variables": event.variables,
-        "secrets": event.secrets,
-        "context": dict(event.variables),
-        "started_ms": meta.at,
-        "next_node": event.begins,
-        "parent": event.parent,
-        "parent_context": event.parent_context,
-        "why": event.why,
-        "dotfiles": event.dotfiles,
-        "workdir": event.workdir,
-        **_carried(event.ledger),
-    }
-
-
-def _carried(ledger: Mapping[str, Any]) -> dict[str, Any]:
-    """What a session goes on counting from the one before it (E35)."""
-    try:
-        known = msgspec.convert(ledger, Ledger)
-    except msgspec.ValidationError:
-        return {}
-    return {
-        "restarts": known.restarts,
-        "steps_carried": known.steps,
-        "steps_before": known.steps_before,
-        "spent": known.spent,
-        "nodes": known.nodes,
-        "edges": known.edges,
-        "gates": known.gates,
-    }
-
-
-def _restarted(meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
-    following = Following(
-        session=event.next_session,
-        context_id=event.next_context,
-        mailbox=event.next_mailbox,
-        target=event.target,
-    )
-    text = f"goes on at {event.target} as {event.next_session}"
-    return {**_finished("restarted", text, event.node, meta), "following": following}
-
-
-def _finished(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
-    return {"result": Result(status=status, text=text, node=node, ended_ms=meta.at), "stage": None}
-
-
-def _resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, Any]:
-    """A runner goes on: after a failure at the node it names, else where the run stood."""
-    changes = {**_idle(state, meta), "void_until": max(state.void_until, event.void_until)}
-    if event.dot:
-        changes |= {"dot": event.dot, "file": event.file, "graph_hash": event.graph_hash}
-    if event.dotfiles:
-        changes["dotfiles"] = event.dotfiles
-    if event.simulation:
-        changes["simulation"] = event.simulation
-    if event.secrets:
-        changes["secrets"] = event.secrets
-    if state.failed:
-        changes |= {"result": None, "ended": None, "next_node": event.node}
-    else:
-        changes["result"] = None
-    if not state.failed and state.stage is not None:
-        changes["stage"] = replace(
-            changes.get("stage") or state.stage,
-            again=event.again,
-            recoveries=event.recovery,
-            refused=event.refused,
-            tool="",
-            tool_host="",
-            elsewhere=False,
-        )
-    if event.granted == "visit":
-        visits = state.nodes[event.node].visits if event.node in state.nodes else 0
-        changes["granted"] = {**state.granted, event.node: visits + 1}
-    elif event.granted == "steps":
-        changes["steps_before"] = state.steps_carried + state.steps
-    return changes
-
-
-def _forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]:
-    """Another identity from here on (S27); a pause is where it stands until somebody goes on.
-
-    The children so far belong to the session that made them, and so does what is at work; a session that had
-    restarted as another one is to restart itself.
-    """
-    changes = _idle(state, meta)
-    if state.stage is not None:
-        changes["stage"] = replace(changes["stage"], recoveries=0, tool="", tool_host="", elsewhere=True)
-    if state.result is not None and state.result.status == "restarted":
-        changes |= {"result": None, "following": None}
-    until = event.until or event.from_turn
-    return {
-        **changes,
-        "session": meta.session,
-        "mailbox": event.mailbox,
-        "label": event.label or state.label,
-        "variables": {**state.variables, **event.variables},
-        "context": {**state.context, **event.variables, **event.values},
-        "parent": event.parent,
-        "parent_context": event.parent_context,
-        "why": event.why,
-        "started_ms": meta.at,
-        "idle_ms": 0,
-        "children": {node: replace(child, seen=child.seen or until) for node, child in state.children.items()},
-        "paused": f"forked from {event.parent}",
-    }
-
-
-def _imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
-    """It goes on in another store, whose turns count from elsewhere: what was heard of there is behind it."""
-    following = state.following
-    if following is not None and event.next_context:
-        following = replace(following, context_id=event.next_context, mailbox=event.next_mailbox)
-    return {
-        **_unattended(state, meta),
-        "session": meta.session,
-        "mailbox": event.mailbox,
-        "parent_context": event.parent_context,
-        "following": following if event.next_context else None,
-        "children": _children_here(state, event),
-        "heard": 0,
-        "steered": 0,
-        "void_until": 0,
-        "paused": state.paused,
-    }
-
-
-def _children_here(state: RunState, event: PipelineImported) -> dict[str, ChildRecord]:
-    """The children with their ids here; one that did not come along belongs to the other store."""
-    found: dict[str, ChildRecord] = {}
-    for node, child in state.children.items():
-        match event.children.get(child.session):
-            case [int(context), int(mailbox)]:
-                found[node] = replace(child, context_id=context, mailbox=mailbox)
-            case _:
-                pass
-    return found
-
-
-def _unattended(state: RunState, meta: Meta) -> dict[str, Any]:
-    """The same for a session that may have ended, which counts only once it goes on."""
-    return _idle(state, meta) if state.result is None else {}
-
-
-def _idle(state: RunState, meta: Meta) -> dict[str, Any]:
-    """Nobody ran it since its last event, or since its end: that time counts for no duration."""
-    since = state.at if state.result is None else state.result.ended_ms
-    idle = max(0, meta.at - since)
-    changes: dict[str, Any] = {"idle_ms": state.idle_ms + idle}
-    if state.stage is not None:
-        changes["stage"] = replace(state.stage, entered_ms=state.stage.entered_ms + idle)
-    return changes
-
-
-def _heard(state: RunState, request: int) -> dict[str, Any]:
-    return {"heard": max(state.heard, request)}
-
-
-def _child_started(state: RunState, event: ChildStarted) -> dict[str, Any]:
-    known = state.children.get(event.node)
-    goes_on = known is not None and (event.until or event.again)
-    child = ChildRecord(
-        session=event.child_session,
-        context_id=event.child_context,
-        mailbox=event.child_mailbox,
-        visit=event.visit,
-        attempt=event.attempt,
-        until=event.until,
-        again=event.again,
-        counted=known.counted if known is not None and goes_on else Spent(),
-    )
-    return {"children": {**state.children, event.node: child}}
-
-
-def _child_ended(state: RunState, event: ChildEnded) -> dict[str, Any]:
-    changes: dict[str, Any] = {
-        "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
-    }
-    child = state.children.get(event.node)
-    if child is not None:
-        counted = child.counted.plus(event.tokens_in, event.tokens_out, event.cost_micros)
-        ended = replace(child, status=event.status, counted=counted)
-        changes["children"] = {**state.children, event.node: ended}
-    return changes
 
 
 def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]:

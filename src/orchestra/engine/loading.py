@@ -1,0 +1,148 @@
+"""A session as its chain tells it: its events, and the state that they fold to (S17)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from orchestra.errors import UnknownEvent
+from orchestra.ports import Store, Turn
+from orchestra.run.codec import blob_value, decode
+from orchestra.run.declare import changed
+from orchestra.run.events import CheckpointSaved, Recorded, UnreadableEvent
+from orchestra.run.fold import evolve, fold
+from orchestra.run.state import RunState
+from orchestra.run.whole import whole_reference
+
+PAGE = 256
+"""Turns read at a time where a whole chain is read."""
+
+CATCH_UP = 16
+"""Turns read at a time where only what is new is wanted."""
+
+
+def event_of(turn: Turn) -> Recorded | UnreadableEvent:
+    """The event that a turn holds."""
+    return decode(
+        turn.type_id,
+        turn.type_version,
+        turn.payload,
+        turn_id=turn.turn_id,
+        depth=turn.depth,
+        parent=turn.parent,
+    )
+
+
+async def history(store: Store, context_id: int) -> list[Turn]:
+    """A session's whole chain, oldest first."""
+    pages = [page async for page in backwards(store, context_id, PAGE)]
+    return [turn for page in reversed(pages) for turn in page]
+
+
+async def backwards(
+    store: Store, context_id: int, limit: int, before: int | None = None
+) -> AsyncIterator[list[Turn]]:
+    """A chain in pages from its head or the turn ``before``, to its first turn; each page is oldest first."""
+    while page := await store.turns(context_id, before=before, limit=limit):
+        yield page
+        if page[0].parent == 0:
+            return
+        before = page[0].turn_id
+        limit = max(limit, PAGE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A session as it was read up to the turn ``head``: its state, the bytes since its last whole checkpoint, and
+    that one's size."""
+
+    head: int
+    state: RunState
+    bytes_since_whole: int
+    whole_size: int
+
+
+async def load_state(store: Store, context_id: int) -> RunState:
+    """The folded state. Raises ``UnknownEvent``."""
+    return (await load(store, context_id)).state
+
+
+async def load(store: Store, context_id: int, before: int | None = None, until: int | None = None) -> Loaded:
+    """A session as it stands, or as it stood before a turn of its chain or at the turn ``until``, read from a whole
+    checkpoint on (S17).
+
+    Raises ``UnknownEvent``.
+
+    The fold begins at the first whole checkpoint of the page that holds the last one: it passes over one that
+    a replaced runner left behind (S16), where the page's beginning would not show that it is stale.
+    """
+    found: list[Recorded] = []
+    sizes: list[int] = []
+    begin = head = 0
+    async for whole_page in backwards(store, context_id, PAGE, before):
+        page = whole_page if until is None else [turn for turn in whole_page if turn.turn_id <= until]
+        head = head or (page[-1].turn_id if page else 0)
+        found[:0] = [_known(turn) for turn in page]
+        sizes[:0] = [len(turn.payload) + _blob_size(one) for turn, one in zip(page, found, strict=False)]
+        whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)
+        if whole is not None:
+            begin = whole
+            found[begin] = await _with_state(store, found[begin])
+            break
+    try:
+        state = fold(found[begin:])
+    except ValueError as error:
+        raise UnknownEvent(
+            f"a checkpoint of context {context_id} cannot be read: {error}",
+            fix="a newer version of Orchestra may have written it",
+        ) from error
+    last = max((place for place, recorded in enumerate(found) if _holds_state(recorded)), default=-1)
+    size = 0 if last < 0 else sizes[last]
+    return Loaded(head=head, state=state, bytes_since_whole=sum(sizes[last + 1 :]), whole_size=size)
+
+
+async def caught_up(store: Store, context_id: int, loaded: Loaded) -> Loaded:
+    """A session that was read before, with what was appended since. Raises ``UnknownEvent``."""
+    since: list[Turn] = []
+    async for page in backwards(store, context_id, CATCH_UP):
+        behind = [turn for turn in page if turn.turn_id > loaded.head]
+        since[:0] = behind
+        if len(behind) < len(page):
+            break
+    state, size, whole = loaded.state, loaded.bytes_since_whole, loaded.whole_size
+    for turn in since:
+        recorded = _known(turn)
+        state, size = evolve(state, recorded), size + len(turn.payload)
+        if _holds_state(recorded):
+            size, whole = 0, len(turn.payload) + _blob_size(recorded)
+    head = since[-1].turn_id if since else loaded.head
+    return Loaded(head=head, state=state, bytes_since_whole=size, whole_size=whole)
+
+
+def _blob_size(recorded: Recorded) -> int:
+    reference = whole_reference(recorded.event) if isinstance(recorded.event, CheckpointSaved) else None
+    return reference.size if reference is not None else 0
+
+
+def _holds_state(recorded: Recorded) -> bool:
+    return isinstance(recorded.event, CheckpointSaved) and recorded.event.state is not None
+
+
+async def _with_state(store: Store, recorded: Recorded) -> Recorded:
+    """A checkpoint that holds its whole state itself, read from a blob where it is large."""
+    event = recorded.event
+    reference = whole_reference(event) if isinstance(event, CheckpointSaved) else None
+    if reference is None:
+        return recorded
+    state = blob_value(reference, await store.get_blob(bytes.fromhex(reference.hash)))
+    return Recorded(recorded.meta, changed(event, state=state), recorded.turn_id, recorded.depth, recorded.parent)
+
+
+def _known(turn: Turn) -> Recorded:
+    event = event_of(turn)
+    if isinstance(event, UnreadableEvent):
+        raise UnknownEvent(
+            f"turn {turn.turn_id} ({turn.type_id} v{turn.type_version}) cannot be read: {event.reason}",
+            fix="a newer version of Orchestra may have written it",
+        )
+    return event
