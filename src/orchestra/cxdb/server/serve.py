@@ -108,12 +108,12 @@ def _why_not(error: OSError) -> tuple[str, str]:
     match error.errno:
         case errno.EADDRINUSE:
             return "another program listens there", "stop it, or name other addresses with --bind and --http"
-        case errno.EADDRNOTAVAIL:
+        case errno.EADDRNOTAVAIL | None:  # Python 3.13 raises it without its number
             return "this machine has no such address", "name one that it has, such as 127.0.0.1"
         case errno.EACCES:
             return "that port is not for every user", "name one from 1024 on with --bind and --http"
         case number:
-            return os.strerror(number) if number else str(error), "name other addresses with --bind and --http"
+            return os.strerror(number), "name other addresses with --bind and --http"
 
 
 async def _stop(server: asyncio.Server, opened: _Open) -> None:
