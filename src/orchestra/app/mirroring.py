@@ -51,9 +51,6 @@ AGAIN_SECONDS = (0.5, 5.0)
 TURN_SECONDS = 0.02
 """How often the lock is asked for, and how long others have to take it between two batches."""
 
-NICE = 19
-"""By how much the process beside a run gives way to it."""
-
 
 PASSES = 10
 """How often all is looked at anew because a connection was lost meanwhile."""
@@ -272,7 +269,6 @@ def run_ended() -> bool:
 
 async def follow(folder: Path, server: Server, ended: Callable[[], bool]) -> None:
     """Send the store's turns on until ``ended``, and what is missing then; a server that is away is waited for."""
-    os.nice(NICE)
     with _locks(folder, server, "lead", "lock") as (lead, lock):
         while not lead.take():
             if ended():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from msgspec import to_builtins
@@ -16,6 +17,9 @@ from orchestra.config.server import Server
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError, StoreError
 from orchestra.graph.report import counted
+
+NICE = 19
+"""By how much the process beside a run gives way to it."""
 
 
 def mirror(sessions: tuple[str, ...], *, store: str | None, config: Path | None, as_json: bool) -> int:
@@ -50,6 +54,7 @@ def mirror(sessions: tuple[str, ...], *, store: str | None, config: Path | None,
 def follow_run(store: str | None, config: Path | None) -> None:
     """Send what is recorded until the run that started us has ended, and what is missing then."""
     folder, server = _ends(settings_for(store, config))
+    os.nice(NICE)
     asyncio.run(follow(folder, server, run_ended))
 
 
