@@ -200,6 +200,22 @@ def test_a_mirrored_session_is_looked_at_and_taken_along_but_not_run(tmp_path: P
         assert resumed.returncode == 0
 
 
+def test_who_watches_a_mirror_is_told_where_its_session_goes_on(tmp_path: Path) -> None:
+    with serving(tmp_path / "served") as (place, _):
+        settings(tmp_path, place)
+        (tmp_path / "p.dot").write_text(
+            "digraph p { start [shape=Mdiamond] exit [shape=Msquare]"
+            ' t [shape=parallelogram, tool_command="exit 3"] start -> t -> exit }'
+        )
+        assert call(tmp_path, "run", "p.dot").returncode == 1
+        assert call(tmp_path, "cxdb", "mirror").returncode == 0
+        watched = call(tmp_path, "attach", "last", "--store", url_of(place))
+        assert watched.returncode == 1
+        assert "failed  at t: exit code 3" in watched.stderr + watched.stdout
+        assert "go on: where its master is" in watched.stderr + watched.stdout
+        assert "orchestra resume" not in watched.stderr + watched.stdout
+
+
 @pytest.mark.parametrize(
     ("text", "more", "word"),
     [

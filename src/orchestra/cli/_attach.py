@@ -32,7 +32,7 @@ def attach_to(session: str, shown: Shown) -> int:
         if watched is None:
             return _left(settings, shown, row)
         last, state = watched
-        return say_ended(shown, settings, last.session, last.context_id, state, colour)
+        return say_ended(shown, settings, last.session, last.context_id, state, colour, last.mirror_of)
 
     return asyncio.run(reading(settings, watch, session, flag=shown.store))
 

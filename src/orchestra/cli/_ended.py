@@ -31,9 +31,15 @@ class Shown:
 
 
 def say_ended(
-    shown: Shown, settings: Settings, session: str, context_id: int, state: RunState, colour: bool
+    shown: Shown,
+    settings: Settings,
+    session: str,
+    context_id: int,
+    state: RunState,
+    colour: bool,
+    mirror_of: str = "",
 ) -> int:
-    """Say how it ended, and what comes next; the exit code (C2)."""
+    """Say how it ended, and what comes next; the exit code (C2). A mirror is gone on with where its master is."""
     result = state.result
     code = INTERRUPTED if result is None else 0 if result.good else FAILED
     if shown.json == "object":
@@ -42,7 +48,8 @@ def say_ended(
         told = as_object(session, context_id, state)
         say_json({**told, "status": status, "detail": detail, "exit_code": code}, indent=2)
     elif not shown.json:
-        for line in (*_last_lines(state, colour), *_next(settings, shown.store, session, state)):
+        nexts = _next(settings, shown.store, session, state, mirror_of)
+        for line in (*_last_lines(state, colour), *nexts):
             tell_reader(line)
     return code
 
@@ -102,9 +109,13 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
     return [first.replace(word, paint(word, tone, colour), 1), *more]
 
 
-def _next(settings: Settings, flag: str | None, session: str, state: RunState) -> list[str]:
+def _next(settings: Settings, flag: str | None, session: str, state: RunState, mirror_of: str) -> list[str]:
     if settings.place == "memory":
         return ["  nothing was kept: the store was in memory"]
     aim = hint(settings, flag)
-    on = [] if state.result is not None and state.result.good else [f"  go on: orchestra resume{aim} {session}"]
-    return [f"  look: orchestra status{aim} {session} --detail", *on]
+    look = f"  look: orchestra status{aim} {session} --detail"
+    if state.result is not None and state.result.good:
+        return [look]
+    if mirror_of:
+        return [look, f"  go on: where its master is, in {one_line(mirror_of, 1000)}"]
+    return [look, f"  go on: orchestra resume{aim} {session}"]
