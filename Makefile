@@ -35,7 +35,7 @@ format: .venv/ready
 
 lock: .tools/ready
 	.tools/bin/uv lock
-	.tools/bin/uv export -q --format requirements-txt --no-emit-project --no-header --no-annotate -o requirements.lock
+	.tools/bin/uv export -q --all-extras --format requirements-txt --no-emit-project --no-header --no-annotate -o requirements.lock
 
 clean:
 	rm -rf .venv .tools .demo .mypy_cache .ruff_cache .import_linter_cache .hypothesis
