@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.handlers.tool import Tool
-from orchestra.handlers.tree import members
+from orchestra.processes.tree import members
 from orchestra.run.events import ToolExecuted, ToolStarted
 from orchestra.run.outcome import Json
 from support import Session, opened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from orchestra.handlers import tree
+from orchestra.processes import tree
 from orchestra.run.events import WarningRaised
 from orchestra.run.state import RunState
 

@@ -11,7 +11,7 @@ from types import FrameType
 
 from orchestra.cli._errors import INTERRUPTED
 from orchestra.engine.control import Control
-from orchestra.handlers import tree
+from orchestra.processes import tree
 
 _AT_ONCE = {signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal was closed"}
 

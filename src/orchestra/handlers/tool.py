@@ -16,10 +16,10 @@ from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.shell import Expression
 from orchestra.graph.substitution import substituted, variables
-from orchestra.handlers import process, tree
-from orchestra.handlers.output import Output, Shown, Written
 from orchestra.handlers.values import LONGEST, looked_up, parted, reading, wanted
 from orchestra.ports import Scope
+from orchestra.processes import process, tree
+from orchestra.processes.output import Output, Shown, Written
 from orchestra.run.blobs import BlobRef
 from orchestra.run.commands import command_outcome
 from orchestra.run.context import Context

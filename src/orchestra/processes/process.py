@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestra.handlers import tree
+from orchestra.processes import tree
 
 CHUNK = 64 * 1024
 LINGER = 1.0

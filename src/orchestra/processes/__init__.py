@@ -1,0 +1,1 @@
+"""Processes that are started, followed and ended; what they may reach; what they write."""
