@@ -14,6 +14,7 @@ from typing import Protocol
 from orchestra.graph.model import Graph, Node
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
+from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEnded
 from orchestra.run.events import ContextValue, Event, ToolOutput
 from orchestra.run.outcome import Json, Outcome
 
@@ -221,7 +222,32 @@ class Child(Protocol):
         """Cancel it, and wait until it has stopped."""
 
 
-class Scope(Protocol):
+class Turns(Protocol):
+    """Where a backend tells the turns of its agent, and what it learns of those before (agents.md 1)."""
+
+    async def conversation(self, thread: str) -> Conversation:
+        """The conversation ``thread`` as it is recorded; empty where nothing was said in it (A9)."""
+
+    async def on_response(self, response: Response) -> None:
+        """Record a model's answer, and the instructions that it had; durable when this returns (A9)."""
+
+    async def on_tool(self, ended: ToolEnded) -> None:
+        """Record the result of a tool that may have changed something; durable when this returns (A9)."""
+
+    async def on_turn(self, turn: AgentTurn) -> None:
+        """Record the end of a turn; durable, and committed where there is a workspace, when this returns.
+
+        Raises what ends the node's work here: the run is pausing, or a limit is reached (A5, A12).
+        """
+
+    def steering(self) -> tuple[str, ...]:
+        """Instructions from outside that no agent has had yet; recorded as taken with the next answer (A12)."""
+
+    def show(self, output: ToolOutput) -> None:
+        """Show whoever watches what an agent writes and does, piece by piece (A13)."""
+
+
+class Scope(Turns, Protocol):
     """What a handler gets of its session, besides the node, the context and the graph."""
 
     @property
@@ -243,9 +269,6 @@ class Scope(Protocol):
     @property
     def variables(self) -> Mapping[str, Json]:
         """The variables given when the run was started."""
-
-    def steering(self) -> tuple[str, ...]:
-        """Instructions from outside that no agent has had yet (S15); asked for, they count as had by this node."""
 
     def prompt(self, text: str) -> None:
         """Record what the agent is asked; it stands in the turn of the node's end."""
@@ -278,9 +301,6 @@ class Scope(Protocol):
     def record(self, event: Event) -> None:
         """Record an event of the handler's own; it is durable with the next batch, at the latest the node's end."""
 
-    def show(self, output: ToolOutput) -> None:
-        """Show whoever watches what is too much to be recorded piece by piece (engine.md 7)."""
-
     async def settle(self) -> None:
         """Make what is recorded durable now, before the handler acts on it (E4)."""
 
@@ -302,8 +322,24 @@ class Handler(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """The model of a node (A10). ``provider`` is a name of the configuration; ``rule`` says what decided."""
+
+    model: str = ""
+    provider: str = ""
+    rule: str = ""
+    reasoning_effort: str = ""
+    max_tokens: int = 0
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentTask:
-    """What a backend is asked to do for a codergen node (agents.md 1)."""
+    """What a backend is asked to do for a codergen node (agents.md 1).
+
+    ``thread`` names the conversation that it continues or begins. ``fresh``: a new one begins, whatever was said in
+    it before. ``prompt`` is the user's message whole, the preamble in it; ``system`` the system message.
+    """
 
     node: Node
     graph: Graph
@@ -312,10 +348,19 @@ class AgentTask:
     scope: Scope
     before: int = 0
     """How often this execution of the node has asked before."""
+    system: str = ""
+    thread: str = ""
+    fresh: bool = False
+    model: ModelChoice = ModelChoice()
+    agent: str = ""
+    """The agent's name in the configuration, where the node names one."""
 
 
 class CodergenBackend(Protocol):
     """How a codergen node's prompt becomes an answer: a model, a CLI agent, a script."""
 
-    async def run(self, task: AgentTask) -> str | Outcome | None:
-        """The answer's text, which counts as success, or a whole outcome; None where there is nothing to report."""
+    async def run(self, task: AgentTask, turns: Turns) -> str | Outcome | None:
+        """The answer's text, which counts as success, or a whole outcome; None where there is nothing to report.
+
+        Each turn of the agent is told to ``turns``, which is the task's scope (A2, A9).
+        """

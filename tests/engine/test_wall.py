@@ -22,7 +22,7 @@ from orchestra.errors import (
 )
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
-from orchestra.ports import AgentTask, Handler, Scope
+from orchestra.ports import AgentTask, Handler, Scope, Turns
 from orchestra.run.context import Context
 from orchestra.run.events import StageFailed, StageRetrying
 from orchestra.run.outcome import Outcome, Status
@@ -236,7 +236,7 @@ class Silent:
     def __init__(self, answer: object) -> None:
         self.answer = answer
 
-    async def run(self, task: AgentTask) -> Any:
+    async def run(self, task: AgentTask, turns: Turns) -> Any:
         return self.answer
 
 

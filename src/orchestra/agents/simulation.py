@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from orchestra.errors import Terminal, Transient
 from orchestra.graph.model import Graph, Node
-from orchestra.ports import AgentTask, Handler, Scope
+from orchestra.ports import AgentTask, Handler, Scope, Turns
 from orchestra.run.commands import command_outcome
 from orchestra.run.context import Context
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words, read_status
@@ -67,7 +67,7 @@ class Simulation:
 
     script: Script = field(default_factory=dict)
 
-    async def run(self, task: AgentTask) -> str | Outcome:
+    async def run(self, task: AgentTask, turns: Turns) -> str | Outcome:
         """The scripted result of this execution, else ``[Simulated] Response for stage: <id>``."""
         results = self.script.get(task.node.id, ())
         canned = f"[Simulated] Response for stage: {task.node.id}"

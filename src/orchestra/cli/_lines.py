@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from orchestra.cli._terminal import clock_time, laid_out, lasted, one_line
 from orchestra.graph.report import counted, paint
 from orchestra.run.events import (
+    AgentResponded,
+    AgentToolEnded,
+    AgentTurnCompleted,
     CanaryPlanted,
     CheckpointSaved,
     ChildEnded,
@@ -222,6 +225,27 @@ def _executed(event: ToolExecuted) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def used(event: AgentResponded | AgentTurnCompleted) -> str:
+    """The tokens and the cost of a model's answer, or of a whole turn."""
+    cached = f" ({event.cache_read} cached)" if event.cache_read else ""
+    cost = ", unpriced" if event.unpriced else f", ${event.cost_micros / 1e6:.4f}" if event.cost_micros else ""
+    return f"{event.tokens_in} tokens in{cached}, {event.tokens_out} out{cost}"
+
+
+def turn_line(event: AgentTurnCompleted) -> str:
+    """One line about a turn of an agent."""
+    names = [f"{call.get('name')}{' (failed)' if call.get('error') else ''}" for call in event.tool_calls]
+    parts = [
+        f"turn {event.number}",
+        event.model,
+        ", ".join(names),
+        used(event),
+        counted(len(event.files_written), "file") + " written" if event.files_written else "",
+        event.git_sha[:10],
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def headline(session: str, title: str, colour: bool) -> str:
     """The first line of a run: it names the session."""
     return f"session {paint(session, BOLD, colour)}  {one_line(title, 200)}"
@@ -264,6 +288,12 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.node, event.command if isinstance(event.command, str) else event.command.preview
         case ToolExecuted():
             return event.node, _executed(event)
+        case AgentResponded():
+            return event.node, f"turn {event.number}: {event.model} answered, {used(event)}"
+        case AgentToolEnded():
+            return event.node, f"turn {event.number}: {event.tool}{' failed' if event.is_error else ''}"
+        case AgentTurnCompleted():
+            return event.node, turn_line(event)
         case WarningRaised():
             return event.node, event.message
         case PipelineForked():

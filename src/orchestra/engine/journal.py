@@ -15,9 +15,11 @@ import msgspec
 from blake3 import blake3
 from msgspec.structs import replace
 
+from orchestra.engine.talks import conversation
 from orchestra.ports import Clock, NewTurn, Store
 from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
 from orchestra.run.codec import blob_value, encode, externalize
+from orchestra.run.conversation import Conversation
 from orchestra.run.declare import BY_CLASS, changed
 from orchestra.run.events import CheckpointSaved, Event, Live, Meta, Recorded, ToolOutput
 from orchestra.run.fold import evolve
@@ -119,6 +121,10 @@ class Journal:
         """Store bytes that are too many for an event, secrets removed (S18)."""
         cleaned = self.redactor.data(data)
         return BlobRef((await self._store.put_blob(cleaned)).hex(), len(cleaned), "")
+
+    async def conversation(self, thread: str) -> Conversation:
+        """A conversation as the chain holds it (A9)."""
+        return await conversation(self._store, self.context_id, thread)
 
     async def reserve(self) -> tuple[int, int]:
         """Two empty contexts for a session to come: its mailbox, and the session itself."""

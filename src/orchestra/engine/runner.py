@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
 
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
@@ -27,12 +27,11 @@ from orchestra.run.events import (
     StageFailed,
     StageRetrying,
     StageStarted,
-    SteeringTaken,
 )
 from orchestra.run.outcome import Json, Outcome, Status, failed
 from orchestra.run.plain import clean
 from orchestra.run.retry import backoff_of, exhausted, may_retry
-from orchestra.run.state import Ended, Result
+from orchestra.run.state import Ended, Result, Spent
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
 
 OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
@@ -178,14 +177,8 @@ class Runner:
                 self._retry(step, kind, stage, outcome)
                 return
             outcome = exhausted(node, outcome, step.of)
-        self._steered(step, stage)
+        stage.record_steered()
         self._journal.record(self._end_event(step, kind, stage, outcome, updates))
-
-    def _steered(self, step: Execute, stage: Stage) -> None:
-        """Record the instructions that the agents had, with the node's end: until then they stay due (S15)."""
-        for instruction in stage.steered:
-            self._journal.record(SteeringTaken(node=step.node, text=instruction.text, request=instruction.request))
-        self._control.steered(stage.steered)
 
     def _retry(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         backoff = backoff_of(self._graph.nodes[step.node])
@@ -203,9 +196,7 @@ class Runner:
                 failure_reason=outcome.failure_reason or outcome.notes,
                 failure_class=outcome.failure_class.value if outcome.failure_class else "",
                 delay_ms=delay,
-                tokens_in=stage.spent.tokens_in,
-                tokens_out=stage.spent.tokens_out,
-                cost_micros=stage.spent.cost_micros,
+                **_told_spent(stage),
             )
         )
 
@@ -230,9 +221,7 @@ class Runner:
                 failure_class=outcome.failure_class.value if outcome.failure_class else "",
                 edge=outcome.edge,
                 duration_ms=max(0, duration),
-                tokens_in=stage.spent.tokens_in,
-                tokens_out=stage.spent.tokens_out,
-                cost_micros=stage.spent.cost_micros,
+                **_told_spent(stage),
             )
         return StageCompleted(
             node=step.node,
@@ -249,9 +238,7 @@ class Runner:
             notes=outcome.notes,
             edge=outcome.edge,
             duration_ms=max(0, duration),
-            tokens_in=stage.spent.tokens_in,
-            tokens_out=stage.spent.tokens_out,
-            cost_micros=stage.spent.cost_micros,
+            **_told_spent(stage),
         )
 
     def _refuse(self, step: Refuse) -> None:
@@ -371,6 +358,14 @@ class Runner:
         if not wanted:
             return context
         return context.with_resolved({k: await self._journal.resolve(v) for k, v in wanted.items()})
+
+
+def _told_spent(stage: Stage) -> dict[str, Any]:
+    """What the attempt cost: what its handler told, and what its agent's turns did (E35)."""
+    entered = stage.journal.state.stage
+    turns = entered.counted if entered is not None else Spent()
+    spent = stage.spent.plus(turns.tokens_in, turns.tokens_out, turns.cost_micros)
+    return {"tokens_in": spent.tokens_in, "tokens_out": spent.tokens_out, "cost_micros": spent.cost_micros}
 
 
 def _telling(step: Advance) -> bool:

@@ -12,13 +12,15 @@ from msgspec.structs import astuple, replace
 
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
+from orchestra.engine.recording import Recording
 from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Child, Clock, Handler
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
-from orchestra.run.events import ContextValue, Event, ToolOutput, WarningRaised
+from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEnded
+from orchestra.run.events import ContextValue, Event, SteeringTaken, ToolOutput, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.secrets import Redactor
@@ -54,7 +56,18 @@ Raising: TypeAlias = Callable[["Stage", str], AbstractAsyncContextManager[Child]
 class Stage:
     """What a handler gets of its session (the ``Scope`` port), and what it left behind when it ended."""
 
-    __slots__ = ("_raising", "clock", "control", "journal", "prompted", "responded", "spent", "steered", "step")
+    __slots__ = (
+        "_raising",
+        "_recording",
+        "clock",
+        "control",
+        "journal",
+        "prompted",
+        "responded",
+        "spent",
+        "steered",
+        "step",
+    )
 
     def __init__(self, journal: Journal, step: Execute, clock: Clock, control: Control, raising: Raising) -> None:
         self.journal = journal
@@ -66,6 +79,7 @@ class Stage:
         self.prompted = ""
         self.responded = ""
         self.spent = Spent()
+        self._recording = Recording(step)
 
     @property
     def visit(self) -> int:
@@ -115,6 +129,36 @@ class Stage:
     def spend(self, *, tokens_in: int = 0, tokens_out: int = 0, cost_micros: int = 0) -> None:
         """Count what a model read, wrote and cost."""
         self.spent = self.spent.plus(tokens_in, tokens_out, cost_micros)
+
+    async def conversation(self, thread: str) -> Conversation:
+        """A conversation as it is recorded."""
+        return await self.journal.conversation(thread)
+
+    async def on_response(self, response: Response) -> None:
+        """Record a model's answer with the instructions that it had, durably."""
+        self.record_steered()
+        self.journal.record(self._recording.responded(response))
+        await self.journal.flush()
+
+    async def on_tool(self, ended: ToolEnded) -> None:
+        """Record a tool's result durably."""
+        self.journal.record(self._recording.tool_ended(ended))
+        await self.journal.flush()
+
+    async def on_turn(self, turn: AgentTurn) -> None:
+        """Record a turn's end durably."""
+        self.record_steered()
+        self.journal.record(self._recording.turn_ended(turn))
+        await self.journal.flush()
+
+    def record_steered(self) -> None:
+        """Record the instructions that the agents had: until then they stay due (S15)."""
+        for instruction in self.steered:
+            self.journal.record(
+                SteeringTaken(node=self.step.node, text=instruction.text, request=instruction.request)
+            )
+        self.control.steered(self.steered)
+        self.steered = ()
 
     async def resolve(self, value: ContextValue) -> Json:
         """A context value, its reference resolved."""

@@ -25,7 +25,7 @@ class Codergen:
         prompt = agent_prompt(node, scope.steering())
         scope.prompt(prompt)
         answer = await self.backend.run(
-            AgentTask(node=node, graph=graph, prompt=prompt, context=context, scope=scope)
+            AgentTask(node=node, graph=graph, prompt=prompt, context=context, scope=scope), scope
         )
         if answer is None or isinstance(answer, Outcome):
             return answer

@@ -121,7 +121,8 @@ class _Watch:
                 context=self._context,
                 scope=self._scope,
                 before=self._steers,
-            )
+            ),
+            self._scope,
         )
         if isinstance(answer, str):
             self._scope.response(answer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -64,7 +64,7 @@ def _plan(declared: Declaration) -> _Plan:
     return _Plan(declared, fields, tuple(item for item in large if item[0] not in _NEVER_BY_REFERENCE))
 
 
-_NEVER_BY_REFERENCE = frozenset({"state", "changes", "candidates", "output_parts", "stderr_parts"})
+_NEVER_BY_REFERENCE = frozenset({"state", "changes", "candidates", "output_parts", "stderr_parts", "tool_calls"})
 """``state`` and ``changes`` are made of what went through here before; what ``candidates`` show is short; parts are
 references already."""
 
@@ -99,7 +99,13 @@ def encode(meta: Meta, event: Event, metadata: Mapping[int, object] | None = Non
 
 
 def _put_map(out: dict[int, object], tag: int, value: object) -> bool:
-    """Part a map of context values from its references; false where keys are no longer in ascending order."""
+    """Part a map or a list of values from its references; false where keys are no longer in ascending order."""
+    if isinstance(value, tuple):
+        refs = {str(place): item.as_map() for place, item in enumerate(value) if isinstance(item, BlobRef)}
+        if refs:
+            out[tag] = [None if isinstance(item, BlobRef) else item for item in value]
+            out[tag + REFS] = refs
+        return not refs
     if not isinstance(value, Mapping):
         return True
     refs = {key: item.as_map() for key, item in value.items() if isinstance(item, BlobRef)}
@@ -148,7 +154,7 @@ def _build(plan: _Plan, plain: Mapping[int, Any]) -> Event:
     for tag, name, _default, kind in plan.fields:
         value = plain.get(tag)
         if kind == "json" and tag + REFS in plain:
-            value = {**(value or {}), **{k: from_map(v) for k, v in plain[tag + REFS].items()}}
+            value = _with_refs(value, {k: from_map(v) for k, v in plain[tag + REFS].items()})
         if value is None:
             continue
         if not isinstance(value, FIELD_TYPES[kind]):
@@ -161,6 +167,13 @@ def _build(plan: _Plan, plain: Mapping[int, Any]) -> Event:
     return cast("Event", plan.declared.cls(**given))
 
 
+def _with_refs(value: object, refs: Mapping[str, BlobRef]) -> object:
+    """A map or a list with its references in their places."""
+    if not isinstance(value, list):
+        return {**cast("Mapping[str, object]", value or {}), **refs}
+    return [refs.get(str(place), item) if item is None else item for place, item in enumerate(value)]
+
+
 def externalize(event: Event) -> tuple[Event, tuple[bytes, ...]]:
     """The event with everything large replaced by a reference, and the blobs to store with it (S11)."""
     moved: dict[str, object] = {}
@@ -170,7 +183,11 @@ def externalize(event: Event) -> tuple[Event, tuple[bytes, ...]]:
         if not value:
             continue
         small: object = value
-        if kind == "json":
+        if kind == "json" and isinstance(value, tuple):
+            by_place = dict(enumerate(value))
+            smaller = _small_values(by_place, blobs)
+            small = value if smaller is by_place else tuple(smaller.values())
+        elif kind == "json":
             small = _small_values(value, blobs)
         else:
             small = _small_text(value, blobs)
@@ -191,8 +208,11 @@ def _small_text(value: Text, blobs: list[bytes]) -> Text:
     return refer(data, value)
 
 
-def _small_values(values: Mapping[str, ContextValue], blobs: list[bytes]) -> Mapping[str, ContextValue]:
-    changed: dict[str, ContextValue] = {}
+_K = TypeVar("_K", str, int)
+
+
+def _small_values(values: Mapping[_K, ContextValue], blobs: list[bytes]) -> Mapping[_K, ContextValue]:
+    changed: dict[_K, ContextValue] = {}
     for key, value in values.items():
         if isinstance(value, BlobRef) or value is None or isinstance(value, bool | int | float):
             continue

@@ -385,6 +385,84 @@ class ToolExecuted:
     left_behind: int = tag(24, "u32", "processes that were still running and were ended", default=0)
 
 
+# --- agents: dev.orchestra.AgentTurn -------------------------------------------------------------
+
+
+@event("AgentTurn")
+class AgentResponded:
+    """A model has answered: recorded before any tool that it asks for is run, so that the answer is never paid for
+    twice (A9). ``messages`` are those that were new in the request, then the answer."""
+
+    node: str = tag(10, "string", "node id")
+    visit: int = tag(11, "u32", "at which visit of the node")
+    attempt: int = tag(12, "u32", "at which attempt of the visit")
+    thread: str = tag(13, "string", "the conversation")
+    number: int = tag(14, "u32", "number of the turn in its conversation, from 1")
+    model: str = tag(15, "string", "the model", default="")
+    provider: str = tag(16, "string", "its provider, as configured", default="")
+    messages: tuple[ContextValue, ...] = tag(17, "json", "messages that are new, oldest first", default=())
+    fresh: bool = tag(18, "bool", "the conversation begins here, whatever was said in it before", default=False)
+    tokens_in: int = tag(19, "u64", "tokens read, cached ones counted too", default=0)
+    tokens_out: int = tag(20, "u64", "tokens written, reasoning counted too", default=0)
+    cache_read: int = tag(21, "u64", "tokens read from the provider's cache", default=0)
+    cache_write: int = tag(22, "u64", "tokens written to the provider's cache", default=0)
+    reasoning: int = tag(23, "u64", "tokens of reasoning", default=0)
+    cost_micros: int = tag(24, "u64", "what that cost, in millionths of a dollar", default=0)
+    unpriced: bool = tag(25, "bool", "no price is known for the model", default=False)
+    stop: str = tag(26, "string", "why the model stopped: stop, tools, length, refusal", default="")
+    duration_ms: int = tag(27, "u64", "in milliseconds", default=0)
+
+
+@event("AgentTurn")
+class AgentToolEnded:
+    """A tool that may change something has ended; recorded before the next such tool runs (A9)."""
+
+    node: str = tag(10, "string", "node id")
+    visit: int = tag(11, "u32", "at which visit of the node")
+    attempt: int = tag(12, "u32", "at which attempt of the visit")
+    thread: str = tag(13, "string", "the conversation")
+    number: int = tag(14, "u32", "number of the turn in its conversation, from 1")
+    messages: tuple[ContextValue, ...] = tag(17, "json", "the result, as the model gets it", default=())
+    duration_ms: int = tag(27, "u64", "in milliseconds", default=0)
+    tool: str = tag(31, "string", "the tool's name")
+    call: str = tag(32, "string", "id of the call")
+    files_written: tuple[str, ...] = tag(33, "array", "paths of the files it wrote", default=())
+    is_error: bool = tag(34, "bool", "the tool failed", default=False)
+
+
+@event("AgentTurn")
+class AgentTurnCompleted:
+    """A turn of an agent's loop has ended: a request, the answer, and the tools that it asked for.
+
+    ``messages`` are the turn's that no event before this one holds; tokens and cost are the whole turn's.
+    """
+
+    node: str = tag(10, "string", "node id")
+    visit: int = tag(11, "u32", "at which visit of the node")
+    attempt: int = tag(12, "u32", "at which attempt of the visit")
+    thread: str = tag(13, "string", "the conversation")
+    number: int = tag(14, "u32", "number of the turn in its conversation, from 1")
+    model: str = tag(15, "string", "the model", default="")
+    provider: str = tag(16, "string", "its provider, as configured", default="")
+    messages: tuple[ContextValue, ...] = tag(17, "json", "messages not recorded before, oldest first", default=())
+    fresh: bool = tag(18, "bool", "the conversation begins here, whatever was said in it before", default=False)
+    tokens_in: int = tag(19, "u64", "tokens read, cached ones counted too", default=0)
+    tokens_out: int = tag(20, "u64", "tokens written, reasoning counted too", default=0)
+    cache_read: int = tag(21, "u64", "tokens read from the provider's cache", default=0)
+    cache_write: int = tag(22, "u64", "tokens written to the provider's cache", default=0)
+    reasoning: int = tag(23, "u64", "tokens of reasoning", default=0)
+    cost_micros: int = tag(24, "u64", "what that cost, in millionths of a dollar", default=0)
+    unpriced: bool = tag(25, "bool", "no price is known for the model", default=False)
+    duration_ms: int = tag(27, "u64", "in milliseconds", default=0)
+    files_written: tuple[str, ...] = tag(33, "array", "paths of the files that the turn wrote", default=())
+    tool_calls: tuple[Mapping[str, Json], ...] = tag(
+        35, "json", "the tools that were called: id, name, error, milliseconds", default=()
+    )
+    agent_state: Mapping[str, ContextValue] = tag(36, "json", "what the backend needs to continue", default={})
+    git_sha: str = tag(37, "string", "the commit that holds the turn's changes", default="")
+    commit_message: str = tag(38, "string", "its subject", default="")
+
+
 # --- remarks and the mailbox ---------------------------------------------------------------------
 
 
@@ -461,6 +539,9 @@ Event: TypeAlias = (
     | CheckpointSaved
     | ToolStarted
     | ToolExecuted
+    | AgentResponded
+    | AgentToolEnded
+    | AgentTurnCompleted
     | WarningRaised
     | PipelineForked
     | PipelineImported

@@ -12,6 +12,9 @@ from msgspec.structs import replace
 
 from orchestra.run.blobs import BlobRef, carried, preview_of
 from orchestra.run.events import (
+    AgentResponded,
+    AgentToolEnded,
+    AgentTurnCompleted,
     CanaryPlanted,
     CheckpointSaved,
     ChildEnded,
@@ -65,8 +68,10 @@ from orchestra.run.state import (
     Passed,
     Result,
     RunState,
+    Spent,
     Stage,
 )
+from orchestra.run.turns import responded, turn_completed
 from orchestra.run.whole import load, whole_reference
 
 CHANGE_SHOWN = 1024
@@ -122,6 +127,12 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return _tool(state, event.marker, event.host)
         case ToolExecuted():
             return _tool(state, "", "")
+        case AgentResponded():
+            return responded(state, event)
+        case AgentTurnCompleted():
+            return turn_completed(state, event)
+        case AgentToolEnded():
+            return {}
         case ChildStarted():
             return child_started(state, event)
         case ChildEnded():
@@ -170,10 +181,22 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
             attempt=event.attempt,
             of=event.of,
             entered_ms=entered,
+            **(_of_the_visit(stage) if stage is not None and same_visit else {}),
         ),
         "nodes": {**state.nodes, event.node: record},
         "current_node": event.node,
         "next_node": "",
+    }
+
+
+def _of_the_visit(stage: Stage) -> dict[str, Any]:
+    """What a further attempt keeps of those before it."""
+    return {
+        "turns": stage.turns,
+        "tool_calls": stage.tool_calls,
+        "visit_spent": stage.visit_spent,
+        "failed_before": stage.failed_before,
+        "failed_class": stage.failed_class,
     }
 
 
@@ -195,10 +218,22 @@ def _retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[str, An
             due=meta.at + event.delay_ms,
             delay_ms=event.delay_ms,
             reason=event.failure_reason,
+            **{
+                **(_of_the_visit(state.stage) if state.stage is not None else {}),
+                "failed_before": event.failure_reason or event.status,
+                "failed_class": event.failure_class,
+            },
         ),
         "nodes": {**state.nodes, event.node: replace(record, retries=event.attempt, status=event.status)},
-        "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
+        "spent": _with_the_rest(state, event),
     }
+
+
+def _with_the_rest(state: RunState, event: StageCompleted | StageFailed | StageRetrying) -> Spent:
+    """What is spent with what an attempt tells in its end and no turn of its agent has told before."""
+    known = state.stage.counted if state.stage is not None and state.stage.node == event.node else Spent()
+    rest = Spent(tokens_in=event.tokens_in, tokens_out=event.tokens_out, cost_micros=event.cost_micros).minus(known)
+    return state.spent.plus(rest.tokens_in, rest.tokens_out, rest.cost_micros)
 
 
 def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> dict[str, Any]:
@@ -239,7 +274,7 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         "next_node": "",
         "nodes": {**state.nodes, event.node: record},
         "context": {**state.context, **changed},
-        "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
+        "spent": _with_the_rest(state, event),
     }
     if not passing:
         changes["passed"] = Passed(

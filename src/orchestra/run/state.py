@@ -37,6 +37,32 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
         return self.visits > self.carried
 
 
+class Spent(Struct, frozen=True, kw_only=True):
+    """What models read and wrote, in tokens, and what that cost, in millionths of a dollar."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_micros: int = 0
+
+    def plus(self, tokens_in: int, tokens_out: int, cost_micros: int) -> Spent:
+        """The same and more."""
+        if not (tokens_in or tokens_out or cost_micros):
+            return self
+        return Spent(
+            tokens_in=self.tokens_in + tokens_in,
+            tokens_out=self.tokens_out + tokens_out,
+            cost_micros=self.cost_micros + cost_micros,
+        )
+
+    def minus(self, other: Spent) -> Spent:
+        """What is left of it, at least nothing."""
+        return Spent(
+            tokens_in=max(0, self.tokens_in - other.tokens_in),
+            tokens_out=max(0, self.tokens_out - other.tokens_out),
+            cost_micros=max(0, self.cost_micros - other.cost_micros),
+        )
+
+
 class Stage(Struct, frozen=True, kw_only=True):
     """The node that was entered and has not ended.
 
@@ -45,6 +71,11 @@ class Stage(Struct, frozen=True, kw_only=True):
     says why it is not begun again but failed (E4). ``tool`` is the marker of the command that was started and of
     whose end nothing is known, ``tool_host`` its machine. ``elsewhere``: a session that this one is forked from was
     at it, and here nobody has begun it yet.
+
+    ``turns`` and ``tool_calls`` are those of its agent in this visit, ``visit_spent`` what its models read and
+    wrote as far as it is recorded turn by turn; ``counted`` is this attempt's part of that, ``open_turn`` that of a
+    turn that has not ended (``turn_open``). ``failed_before`` and ``failed_class`` say how the attempt before this
+    one ended.
     """
 
     node: str
@@ -62,6 +93,14 @@ class Stage(Struct, frozen=True, kw_only=True):
     tool: str = ""
     tool_host: str = ""
     elsewhere: bool = False
+    turns: int = 0
+    tool_calls: int = 0
+    visit_spent: Spent = Spent()
+    counted: Spent = Spent()
+    turn_open: bool = False
+    open_turn: Spent = Spent()
+    failed_before: str = ""
+    failed_class: str = ""
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -89,24 +128,6 @@ class Passed(Struct, frozen=True, kw_only=True):
     word: str = ""
     preferred_label: str = ""
     failure_reason: str = ""
-
-
-class Spent(Struct, frozen=True, kw_only=True):
-    """What models read and wrote, in tokens, and what that cost, in millionths of a dollar."""
-
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_micros: int = 0
-
-    def plus(self, tokens_in: int, tokens_out: int, cost_micros: int) -> Spent:
-        """The same and more."""
-        if not (tokens_in or tokens_out or cost_micros):
-            return self
-        return Spent(
-            tokens_in=self.tokens_in + tokens_in,
-            tokens_out=self.tokens_out + tokens_out,
-            cost_micros=self.cost_micros + cost_micros,
-        )
 
 
 class Ledger(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,46 @@
+"""Conversations as a session's chain holds them: recorded turn by turn, read backwards (A9, E40)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestra.engine.loading import backwards, event_of
+from orchestra.ports import Store
+from orchestra.run.blobs import BlobRef
+from orchestra.run.codec import blob_value
+from orchestra.run.conversation import Conversation, Piece, rebuild
+from orchestra.run.events import AgentResponded, AgentTurnCompleted, Recorded
+from orchestra.run.turns import AgentEvent, piece_of
+from orchestra.run.views import counting
+
+PAGE = 32
+"""Turns read at a time: a running agent's own are the newest."""
+
+
+async def conversation(store: Store, context_id: int, thread: str) -> Conversation:
+    """The conversation ``thread`` as it is recorded; empty where nothing was said in it.
+
+    The chain is read backwards as far as the turn in which it began.
+    """
+    found: list[Recorded] = []
+    async for page in backwards(store, context_id, PAGE):
+        found[:0] = [event for turn in page if isinstance(event := event_of(turn), Recorded)]
+        if any(_begins(one, thread) for one in found[: len(page)]):
+            break
+    talk = [one.event for one in counting(found) if isinstance(one.event, AgentEvent)]
+    return rebuild([await _piece(store, event) for event in talk if event.thread == thread])
+
+
+def _begins(recorded: Recorded, thread: str) -> bool:
+    event = recorded.event
+    return isinstance(event, AgentResponded | AgentTurnCompleted) and event.fresh and event.thread == thread
+
+
+async def _piece(store: Store, event: AgentEvent) -> Piece:
+    return piece_of(event, [await _resolved(store, message) for message in event.messages])
+
+
+async def _resolved(store: Store, value: Any) -> Any:
+    if isinstance(value, BlobRef):
+        return blob_value(value, await store.get_blob(bytes.fromhex(value.hash)))
+    return value

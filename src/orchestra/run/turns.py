@@ -1,0 +1,86 @@
+"""What an agent's recorded turns change in the state, and the conversation that they hold (A9, E35)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, cast
+
+from msgspec.structs import replace
+
+from orchestra.run.conversation import Piece, read_messages
+from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted
+from orchestra.run.outcome import Json
+from orchestra.run.state import RunState, Spent, Stage
+
+AgentEvent: TypeAlias = AgentResponded | AgentToolEnded | AgentTurnCompleted
+
+
+def spent_of(event: AgentResponded | AgentTurnCompleted) -> Spent:
+    """What a response, or a whole turn, cost."""
+    return Spent(tokens_in=event.tokens_in, tokens_out=event.tokens_out, cost_micros=event.cost_micros)
+
+
+def responded(state: RunState, event: AgentResponded) -> dict[str, Any]:
+    """A model was paid: its tokens count from here on, whatever becomes of the attempt."""
+    return _counted(state, event.node, spent_of(event), turns=1, ended=False)
+
+
+def turn_completed(state: RunState, event: AgentTurnCompleted) -> dict[str, Any]:
+    """The turn is over; what no response of it has counted yet counts now."""
+    stage = _stage(state, event.node)
+    known = stage.open_turn if stage is not None else Spent()
+    more = spent_of(event).minus(known)
+    first = 0 if stage is not None and stage.turn_open else 1
+    changes = _counted(state, event.node, more, turns=first, ended=True)
+    if "stage" in changes:
+        changed: Stage = changes["stage"]
+        calls = changed.tool_calls + len(event.tool_calls)
+        changes["stage"] = replace(changed, tool_calls=calls, recoveries=0)
+    return changes
+
+
+def _stage(state: RunState, node: str) -> Stage | None:
+    return state.stage if state.stage is not None and state.stage.node == node else None
+
+
+def _counted(state: RunState, node: str, spent: Spent, *, turns: int, ended: bool) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        "spent": state.spent.plus(spent.tokens_in, spent.tokens_out, spent.cost_micros),
+    }
+    stage = _stage(state, node)
+    if stage is None:
+        return changes
+    more = (spent.tokens_in, spent.tokens_out, spent.cost_micros)
+    changes["stage"] = replace(
+        stage,
+        turns=stage.turns + turns,
+        turn_open=not ended,
+        visit_spent=stage.visit_spent.plus(*more),
+        counted=stage.counted.plus(*more),
+        open_turn=Spent() if ended else stage.open_turn.plus(*more),
+    )
+    return changes
+
+
+def piece_of(event: AgentEvent, messages: Iterable[Any]) -> Piece:
+    """What an event adds to its conversation; ``messages`` are its own, every reference resolved.
+
+    Raises ``ValueError`` where they cannot be read.
+    """
+    read = read_messages(messages)
+    match event:
+        case AgentResponded():
+            return Piece(
+                turn=event.number, messages=read, fresh=event.fresh, responded=True, input_tokens=event.tokens_in
+            )
+        case AgentToolEnded():
+            return Piece(turn=event.number, messages=read)
+        case AgentTurnCompleted():
+            return Piece(
+                turn=event.number,
+                messages=read,
+                fresh=event.fresh,
+                completed=True,
+                input_tokens=event.tokens_in,
+                agent_state=cast("Mapping[str, Json]", event.agent_state),
+            )
