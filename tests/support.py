@@ -12,17 +12,18 @@ from orchestra.engine.control import Control
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
 from orchestra.engine.loading import load_state
-from orchestra.engine.runner import Handlers, Runner
 from orchestra.engine.sessions import Origin, open_session
 from orchestra.engine.stage import Stage
+from orchestra.engine.walk import Handlers, Walk
 from orchestra.errors import Severity, Source, StoreUnreachable
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_, start
-from orchestra.ports import Child, ContextRow, Handler, Head, Health, Hold, NewTurn, Store, Turn
+from orchestra.ports import Child, ContextRow, Decided, FanPlan, Handler, Head, Health, Hold, NewTurn, Store, Turn
 from orchestra.run.events import Event, PipelineStarted, Recorded
 from orchestra.run.outcome import Json
+from orchestra.run.parallel import Fan
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import Result, RunState
 
@@ -175,7 +176,7 @@ class Session:
     context_id: int
     name: str
     journal: Journal
-    runner: Runner
+    runner: Walk
     hold: Holding
     seen: list[Recorded] = field(default_factory=list)
     result: Result | None = None
@@ -202,9 +203,17 @@ class Session:
         return self
 
 
-def childless(stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
-    """For runs whose nodes have no children."""
-    raise AssertionError(f"{stage.step.node} has no child")
+class Childless:
+    """For runs whose nodes have no children and no branches."""
+
+    def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
+        raise AssertionError(f"{stage.step.node} has no child")
+
+    async def fan_out(self, stage: Stage, plan: FanPlan, decided: Decided) -> Fan:
+        raise AssertionError(f"{stage.step.node} has no branches")
+
+
+CHILDLESS = Childless()
 
 
 async def opened(
@@ -239,8 +248,8 @@ async def opened(
         ),
     )
     handlers = handlers_of(script, more, own_keys)
-    runner = Runner(
-        graph=graph, journal=made.journal, handlers=handlers, clock=clock, control=control, raising=childless
+    runner = Walk(
+        graph=graph, journal=made.journal, handlers=handlers, clock=clock, control=control, spawning=CHILDLESS
     )
     return Session(
         graph=graph,
@@ -278,12 +287,12 @@ async def resumed(session: Session, *, store: Store | None = None, epoch: int = 
         listeners=(seen.append,),
         state=await load_state(store, session.context_id),
     )
-    runner = Runner(
+    runner = Walk(
         graph=session.graph,
         journal=journal,
         handlers=session.handlers,
         clock=session.clock,
         control=control,
-        raising=childless,
+        spawning=CHILDLESS,
     )
     return replace(session, store=store, control=control, journal=journal, runner=runner, seen=seen, result=None)

@@ -6,10 +6,10 @@ shipped lives in one folder per port, and ``app`` is the only module that joins 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from orchestra.graph.model import Graph, Node
 from orchestra.run.blobs import BlobRef
@@ -17,6 +17,7 @@ from orchestra.run.context import Context
 from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEnded
 from orchestra.run.events import ContextValue, Event, ToolOutput
 from orchestra.run.outcome import Json, Outcome
+from orchestra.run.parallel import BranchPlan, BranchResult, Fan
 
 # --- the store (S1, S2) -----------------------------------------------------------------------
 
@@ -247,6 +248,22 @@ class Turns(Protocol):
         """Show whoever watches what an agent writes and does, piece by piece (A13)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FanPlan:
+    """What a parallel node starts: its branches in the order in which they start, at most ``limit`` at once."""
+
+    branches: tuple[BranchPlan, ...]
+    fan_in: str
+    upstream: tuple[str, ...]
+    join_policy: str
+    error_policy: str
+    limit: int
+
+
+Decided: TypeAlias = Callable[[Sequence[BranchResult], int], bool]
+"""Whether the branches that still run are not needed any more, by the results so far and the number of branches."""
+
+
 class Scope(Turns, Protocol):
     """What a handler gets of its session, besides the node, the context and the graph."""
 
@@ -291,6 +308,17 @@ class Scope(Turns, Protocol):
 
         ``session`` names one that somebody else runs, which goes on when this is closed.
         """
+
+    async def fan_out(self, plan: FanPlan, decided: Decided) -> Fan:
+        """Walk the node's branches, each over a fork of the chain; the fan-out with their results.
+
+        What an earlier runner has recorded of this execution is continued: finished branches keep their results,
+        and its plan is the one that counts (E34). As soon as ``decided`` says so the rest are canceled.
+        """
+
+    @property
+    def joined(self) -> Fan | None:
+        """The fan-out whose branches meet at this node; None where it was entered in another way (E30)."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait; pausing at once or cancelling interrupts it."""

@@ -13,8 +13,8 @@ from test_holding import Far
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import load_state
 from orchestra.engine.mailbox import listen
-from orchestra.engine.runner import Runner
 from orchestra.engine.sessions import Origin, find, reopen_session, summarize
+from orchestra.engine.walk import Walk
 from orchestra.errors import SessionTaken
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
@@ -22,7 +22,7 @@ from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.secrets import Redactor
 from orchestra.run.views import Phase
-from support import FixedClock, Session, childless, handlers_of, opened
+from support import CHILDLESS, FixedClock, Session, handlers_of, opened
 
 HOUR_MS = 3_600_000
 JUMPS = {"forward by 3 h": 3 * HOUR_MS, "backward by 1 h": -HOUR_MS, "suspended for 3 h": 0}
@@ -138,7 +138,7 @@ async def test_a_clock_that_jumps_between_a_runners_death_in_the_wait_and_the_re
     await ended_well(session)
 
 
-async def again(session: Session, work: Work) -> Runner:
+async def again(session: Session, work: Work) -> Walk:
     """Another runner of the session, on another machine."""
     made = await reopen_session(
         store=session.store,
@@ -148,13 +148,13 @@ async def again(session: Session, work: Work) -> Runner:
         origin=Origin(host="there", pid=2, version="0"),
         row=await find(session.store, session.name),
     )
-    return Runner(
+    return Walk(
         graph=session.graph,
         journal=made.journal,
         handlers=handlers_of(more={"codergen": work}),
         clock=work.clock,
         control=session.control,
-        raising=childless,
+        spawning=CHILDLESS,
     )
 
 

@@ -21,9 +21,9 @@ from orchestra.engine.inherited import check_inherited
 from orchestra.engine.journal import Listener
 from orchestra.engine.lineage import Wiring
 from orchestra.engine.loading import load
-from orchestra.engine.runner import Handlers
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import find, own
+from orchestra.engine.walk import Handlers
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Handler, Store
 from orchestra.run.context import reserved

@@ -25,15 +25,17 @@ from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
 from orchestra.engine.lineage import Plan, Wiring
-from orchestra.engine.runner import Handlers
 from orchestra.engine.running import Run as Run
 from orchestra.engine.sessions import Origin, open_session
+from orchestra.engine.walk import Handlers
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
 from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_
 from orchestra.handlers.control import start as start_
+from orchestra.handlers.fan_in import FanIn
 from orchestra.handlers.manager import Manager
+from orchestra.handlers.parallel import parallel
 from orchestra.handlers.pipeline import pipeline as pipeline_
 from orchestra.handlers.tool import Tool
 from orchestra.ports import Clock, Handler, Store
@@ -42,7 +44,7 @@ from orchestra.run.events import PipelineStarted, WarningRaised
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, Redactor
 
-WITHOUT_AGENT = frozenset({"start", "exit", "conditional", "pipeline"})
+WITHOUT_AGENT = frozenset({"start", "exit", "conditional", "pipeline", "parallel"})
 _ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -69,10 +71,17 @@ def handlers(script: Script, folder: Path, more: Mapping[str, Handler] = NONE_MO
         "conditional": conditional,
         "pipeline": pipeline_,
         "stack.manager_loop": Manager(backend),
+        "parallel": parallel,
+        "parallel.fan_in": FanIn(backend),
         "codergen": Codergen(backend),
         "tool": SimulatedTools(script, Tool(folder=folder, environment=environment)),
     }
-    own_keys = {"tool": frozenset({"tool", "tools"}), "stack.manager_loop": frozenset({"stack"})}
+    own_keys = {
+        "tool": frozenset({"tool", "tools"}),
+        "stack.manager_loop": frozenset({"stack"}),
+        "parallel": frozenset({"parallel"}),
+        "parallel.fan_in": frozenset({"parallel"}),
+    }
     for point in offered()[HANDLERS]:
         by_type[point.name] = loaded(point)
         own_keys[point.name] = _own_keys(point, by_type[point.name])

@@ -20,6 +20,12 @@ from orchestra.run.events import (
     EdgeSelected,
     Event,
     Live,
+    ParallelBranchCompleted,
+    ParallelBranchEnded,
+    ParallelBranchOpened,
+    ParallelBranchStarted,
+    ParallelCompleted,
+    ParallelStarted,
     PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
@@ -296,6 +302,19 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.node, turn_line(event)
         case WarningRaised():
             return event.node, event.message
+        case ParallelStarted():
+            names = ", ".join(str(plan["id"]) for plan in event.branches[:8])
+            return event.node, f"{len(event.branches)} branches: {names}"
+        case ParallelBranchStarted():
+            return event.node, f"{event.branch} in context {event.branch_context}"
+        case ParallelBranchOpened():
+            return event.path, f"begins at {event.target}"
+        case ParallelBranchEnded():
+            return event.node, f"branch ended: {event.status} {event.failure_reason}".rstrip()
+        case ParallelBranchCompleted():
+            return event.node, f"{event.branch}: {event.status} {event.failure_reason}".rstrip()
+        case ParallelCompleted():
+            return event.node, f"{event.status} {event.failure_reason}".rstrip()
         case PipelineForked():
             said = ", ".join([*(f"{k}={v}" for k, v in event.variables.items()), *map(str, event.values)])
             return "", f"leaves {event.origin or event.parent} at turn {event.from_turn}" + (

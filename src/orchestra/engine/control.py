@@ -1,72 +1,90 @@
-"""How a run is stopped from outside while it goes on (engine.md 8)."""
+"""Requests from outside that reach the walks of a session: pause, cancel, steer (engine.md 8)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, NamedTuple
 
 
 class Instruction(NamedTuple):
-    """What somebody wants the next agents to know, and the turn of the mailbox that says it."""
+    """What the next agent is to be told, and the turn of the mailbox that holds it."""
 
     text: str
     request: int
 
 
 class Control:
-    """A wish to pause, seen by the walk after each node and by every wait; and instructions for agents.
+    """What stops a walk: seen after each node and by every wait.
 
-    ``pause`` lets the node at work finish; ``interrupt`` and ``cancel`` cancel it. All may be called from a signal
-    handler of the running event loop. ``request`` is the turn of the mailbox that asked, or 0 (S15).
+    Each walk of a session has its own; those of branches hang below their parallel node's (``branch``), so that a
+    request reaches every walk of the session, and a branch can be canceled alone. ``pause`` lets the current node
+    finish; ``interrupt`` and ``cancel`` cancel it. All may be called from a signal handler of the running event
+    loop. ``request`` is the turn of the mailbox that asked, or 0 (S15).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Control | None = None) -> None:
         self.reason = ""
         self.request = 0
         self.canceling = False
         self.at_once = False
-        self.instructions: tuple[Instruction, ...] = ()
+        self._parent = parent
+        self._branches: list[Control] = []
+        self._due: list[Instruction] = []
         self._wish = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
         self._cancelled: asyncio.Task[object] | None = None
 
+    @contextlib.contextmanager
+    def branch(self) -> Iterator[Control]:
+        """The control of a branch's walk: what is requested of this one is requested of it too."""
+        below = Control(self)
+        if self.reason:
+            below.reason, below.request = self.reason, self.request
+            below.canceling, below.at_once = self.canceling, self.at_once
+            below._wish.set()
+        self._branches.append(below)
+        try:
+            yield below
+        finally:
+            self._branches.remove(below)
+
     @property
     def pausing(self) -> bool:
-        """Whether the run is to stop after the node at work."""
+        """Whether the walk is to stop after the current node."""
         return bool(self.reason)
 
     def wish(self, reason: str, request: int = 0) -> None:
         """Note that a pause is coming: safe at any instant, also between two instructions of the event loop.
 
-        A walk that never waits sees it after the node at work, although nothing else on the loop gets a turn.
+        A walk that never waits sees it after the current node, although nothing else on the loop gets a turn.
         """
         if not self.reason:
             self.reason, self.request = reason, request
+        for below in self._branches:
+            below.wish(reason, request)
 
     def pause(self, reason: str, request: int = 0) -> None:
-        """Stop after the node at work."""
+        """Stop after the current node."""
         self.wish(reason, request)
         self._wish.set()
+        for below in self._branches:
+            below.pause(reason, request)
 
     def cancel(self, reason: str, request: int = 0) -> None:
-        """Stop now, and for good unless somebody takes the session up again."""
+        """Stop now, and for good unless the session is resumed."""
         if not self.canceling:
             self.canceling, self.reason, self.request = True, reason, request
+        for below in self._branches:
+            below.cancel(reason, request)
         self.interrupt(reason, request)
 
-    def steer(self, text: str, request: int) -> None:
-        """Hand an instruction to the next agents."""
-        self.instructions = (*self.instructions, Instruction(text, request))
-
-    def steered(self, taken: tuple[Instruction, ...]) -> None:
-        """These instructions are recorded as taken."""
-        self.instructions = tuple(one for one in self.instructions if one not in taken)
-
     def interrupt(self, reason: str, request: int = 0) -> None:
-        """Stop now: the node at work is cancelled and will be run again by a resume."""
+        """Stop now: the current node is canceled and a resume runs it again."""
         self.pause(reason, request)
+        for below in self._branches:
+            below.interrupt(reason, request)
         if self.at_once:
             return
         self.at_once = True
@@ -74,15 +92,46 @@ class Control:
             self._task.cancel()
             self._cancelled = self._task
 
+    # --- instructions -----------------------------------------------------------------------------
+
+    def steer(self, text: str, request: int) -> None:
+        """Hand an instruction to the next agent."""
+        self._root._due.append(Instruction(text, request))
+
+    def take(self) -> tuple[Instruction, ...]:
+        """The instructions that no agent has had yet; they are this walk's until it gives them back."""
+        root = self._root
+        due, root._due = tuple(root._due), []
+        return due
+
+    def give_back(self, taken: tuple[Instruction, ...]) -> None:
+        """These instructions were not recorded as taken: the next agent gets them."""
+        self._root._due[:0] = taken
+
+    @property
+    def _root(self) -> Control:
+        return self if self._parent is None else self._parent._root
+
+    # --- the task in which a handler runs ------------------------------------------------------------
+
     def attach(self, task: asyncio.Task[object] | None) -> None:
         """From now on an interruption cancels this task, in which a handler runs."""
         self._task = task
+
+    @contextlib.contextmanager
+    def left_to_branches(self) -> Iterator[None]:
+        """An interruption meanwhile is for the branches: the task that waits for them is not canceled."""
+        task, self._task = self._task, None
+        try:
+            yield
+        finally:
+            self._task = task
 
     async def detach(self) -> None:
         """The handler has ended: take our cancellation back, whether or not it was delivered.
 
         A handler that never waits, or that swallows its cancellation, would else leave it to whatever waits next.
-        Raises ``CancelledError`` where somebody else cancelled the task too.
+        Raises ``CancelledError`` where something else canceled the task too.
         """
         self._task = None
         if self._cancelled is None:
@@ -94,11 +143,11 @@ class Control:
             raise asyncio.CancelledError
 
     async def wished(self) -> None:
-        """Wait until somebody wishes for a pause."""
+        """Wait until a pause is requested."""
         await self._wish.wait()
 
     async def pausing_during(self, wait: Coroutine[Any, Any, None]) -> bool:
-        """Wait, at most until a pause is wished for; whether it is."""
+        """Wait, at most until a pause is requested; whether it is."""
         async with asyncio.TaskGroup() as group:
             either = (group.create_task(wait), group.create_task(self.wished()))
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

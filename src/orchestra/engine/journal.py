@@ -7,6 +7,7 @@ durable write.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
@@ -16,6 +17,7 @@ from blake3 import blake3
 from msgspec.structs import replace
 
 from orchestra.engine.talks import conversation
+from orchestra.engine.loading import Loaded
 from orchestra.ports import Clock, NewTurn, Store
 from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
 from orchestra.run.codec import blob_value, encode, externalize
@@ -47,7 +49,11 @@ Guard: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Journal:
-    """One runner's pen on one session: the only writer of the session's chain."""
+    """One runner's pen on one chain: the only writer of a session's chain, or of a branch's.
+
+    ``branch`` is the branch's path, empty for the main walk's chain. ``turn_id`` and ``depth`` are those of the
+    newest turn that it has stored, 0 before.
+    """
 
     def __init__(
         self,
@@ -63,8 +69,10 @@ class Journal:
         bytes_since_whole: int = 0,
         whole_size: int = 0,
         guard: Guard | None = None,
+        branch: str = "",
     ) -> None:
         self.state = state
+        self.turn_id = self.depth = 0
         self.context_id = context_id
         self._store = store
         self._session = session
@@ -76,15 +84,35 @@ class Journal:
         self._kept: list[Recorded] = []
         self._turns: list[NewTurn] = []
         self._blobs: list[bytes] = []
+        self._storing: list[bytes] = []
         self._bytes = bytes_since_whole
         self._whole_size = whole_size
         self._guard = guard
+        self._branch = branch
+        self._writing = asyncio.Lock()
+
+    def on_branch(self, context_id: int, branch: str, loaded: Loaded) -> Journal:
+        """The same runner's pen on the chain of a branch, which continues what was ``loaded``."""
+        return Journal(
+            store=self._store,
+            context_id=context_id,
+            session=self._session,
+            epoch=self._epoch,
+            clock=self._clock,
+            redactor=self.redactor,
+            listeners=tuple(self._listeners),
+            state=loaded.state,
+            bytes_since_whole=loaded.bytes_since_whole,
+            whole_size=loaded.whole_size,
+            guard=self._guard,
+            branch=branch,
+        )
 
     def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
         """Fold an event, secrets removed, and keep it for the next batch."""
         event, blobs = externalize(redacted(event, self.redactor))
         self._sequence += 1
-        meta = Meta(session=self._session, epoch=self._epoch, sequence=self._sequence, at=self._clock.now_ms())
+        meta = self._meta(self._sequence)
         if isinstance(event, CheckpointSaved) and self._bytes > max(WHOLE_EVERY, WHOLE_FACTOR * self._whole_size):
             event, blobs = self._whole(event)
         recorded = Recorded(meta, event)
@@ -101,21 +129,40 @@ class Journal:
     async def flush(self) -> None:
         """Store what is kept as one durable batch, then tell the listeners. Raises ``StoreError``.
 
-        Before that the runner's right to the session is made sure of (S16); ``SessionTaken`` where it is gone.
+        Before that the runner's right to the session is made sure of (S16); ``SessionTaken`` where it is gone. Of
+        several who flush at once each returns when what it recorded is durable.
         """
-        if self._guard is not None:
-            await self._guard()
-        if not self._kept:
-            return
-        turns = await self._store.append(self.context_id, self._turns, blobs=tuple(self._blobs))
-        kept, self._kept, self._turns, self._blobs = self._kept, [], [], []
-        for recorded, turn in zip(kept, turns, strict=True):
-            self._tell(Recorded(recorded.meta, recorded.event, turn.turn_id, turn.depth, turn.parent))
+        async with self._writing:
+            if self._guard is not None:
+                await self._guard()
+            if not self._kept:
+                return
+            kept, new, blobs = self._kept, self._turns, self._blobs
+            self._kept, self._turns, self._blobs = [], [], []
+            self._storing = blobs
+            try:
+                turns = await self._store.append(self.context_id, new, blobs=tuple(blobs))
+            except BaseException:
+                self._kept[:0], self._turns[:0], self._blobs[:0] = kept, new, blobs
+                raise
+            finally:
+                self._storing = []
+            self.turn_id, self.depth = turns[-1].turn_id, turns[-1].depth
+            for recorded, turn in zip(kept, turns, strict=True):
+                self._tell(Recorded(recorded.meta, recorded.event, turn.turn_id, turn.depth, turn.parent))
 
     def show(self, output: ToolOutput) -> None:
         """Tell the listeners what is not recorded, secrets removed (engine.md 7)."""
-        meta = Meta(session=self._session, epoch=self._epoch, sequence=0, at=self._clock.now_ms())
-        self._tell(Live(meta, replace(output, text=self.redactor.text(output.text))))
+        self._tell(Live(self._meta(0), replace(output, text=self.redactor.text(output.text))))
+
+    def _meta(self, sequence: int) -> Meta:
+        return Meta(
+            session=self._session,
+            epoch=self._epoch,
+            sequence=sequence,
+            at=self._clock.now_ms(),
+            branch=self._branch,
+        )
 
     async def keep(self, data: bytes) -> BlobRef:
         """Store bytes that are too many for an event, secrets removed (S18)."""
@@ -134,7 +181,7 @@ class Journal:
         """What a context value stands for: a reference is read from the next batch, else from the store."""
         if not isinstance(value, BlobRef):
             return value  # type: ignore[return-value]
-        for data in self._blobs:
+        for data in (*self._blobs, *self._storing):
             if len(data) == value.size and blake3(data).hexdigest() == value.hash:
                 return blob_value(value, data)  # type: ignore[no-any-return]
         return blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))  # type: ignore[no-any-return]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import Loaded, load, load_state
-from orchestra.engine.runner import Handlers
 from orchestra.engine.sessions import Opened, Origin, Place, Row, begun, mailbox_turn, open_session, reopen_session
+from orchestra.engine.walk import Handlers
 from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Store

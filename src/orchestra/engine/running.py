@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
+from orchestra.engine.branches import FanOut
 from orchestra.engine.children import raised
 from orchestra.engine.control import Control
+from orchestra.engine.journal import Journal
 from orchestra.engine.lineage import Plan, Wiring, next_session
 from orchestra.engine.mailbox import listen
-from orchestra.engine.runner import Runner
 from orchestra.engine.sessions import Opened
 from orchestra.engine.stage import Stage
-from orchestra.ports import Child
+from orchestra.engine.walk import Walk
+from orchestra.ports import Child, Decided, FanPlan
+from orchestra.run.parallel import Fan
 from orchestra.run.state import Following, Result, RunState
 
 
@@ -48,7 +51,8 @@ class Run:
             while True:
                 opened = self.opened
                 result = await opened.hold.during(
-                    self._runner().walk(), listen(opened.store, self.state, self.control, opened.hold.answer)
+                    self._walk(self.opened.journal, self.control).walk(),
+                    listen(opened.store, self.state, self.control, opened.hold.answer),
                 )
                 if self.state.following is None:
                     return result
@@ -56,14 +60,14 @@ class Run:
         finally:
             await self.opened.hold.release()
 
-    def _runner(self) -> Runner:
-        return Runner(
+    def _walk(self, journal: Journal, control: Control) -> Walk:
+        return Walk(
             graph=self._plan.graph,
-            journal=self.opened.journal,
+            journal=journal,
             handlers=self._plan.handlers,
             clock=self._wiring.clock,
-            control=self.control,
-            raising=self._child,
+            control=control,
+            spawning=self,
         )
 
     async def _go_on(self, following: Following) -> None:
@@ -72,8 +76,21 @@ class Run:
         self.opened = await next_session(self._wiring, self._plan.graph, before, following)
         await before.hold.release()
 
-    def _child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
+    def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
+        """The child session of a stage (the ``Spawning`` protocol)."""
+
         def run_of(opened: Opened, plan: Plan, control: Control) -> Run:
             return Run(opened=opened, plan=plan, wiring=self._wiring, control=control)
 
         return raised(stage, session, plan=self._plan, wiring=self._wiring, run_of=run_of)
+
+    async def fan_out(self, stage: Stage, plan: FanPlan, decided: Decided) -> Fan:
+        """Walk the branches of a stage (the ``Spawning`` protocol)."""
+        return await FanOut(
+            stage=stage,
+            plan=self._plan,
+            wiring=self._wiring,
+            walk_of=self._walk,
+            decided=decided,
+            limit=plan.limit,
+        ).joined(plan)

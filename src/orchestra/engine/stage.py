@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import NoneType
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 from msgspec.structs import astuple, replace
 
@@ -16,12 +16,13 @@ from orchestra.engine.recording import Recording
 from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
-from orchestra.ports import Child, Clock, Handler
+from orchestra.ports import Child, Clock, Decided, FanPlan, Handler
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEnded
 from orchestra.run.events import ContextValue, Event, SteeringTaken, ToolOutput, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
+from orchestra.run.parallel import Fan
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import Spent
@@ -49,15 +50,21 @@ class Suspended(Exception):
     """The run pauses while a child of the node is at work: the node is not done, and goes on when the run does."""
 
 
-Raising: TypeAlias = Callable[["Stage", str], AbstractAsyncContextManager[Child]]
-"""Opens a stage's child session, or the one that is named (``Scope.child``)."""
+class Spawning(Protocol):
+    """What a stage can start besides its own work: child sessions, and branches."""
+
+    def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
+        """Open the stage's child session, or the one that is named (``Scope.child``)."""
+
+    async def fan_out(self, stage: Stage, plan: FanPlan, decided: Decided) -> Fan:
+        """Walk the branches of the stage's node (``Scope.fan_out``)."""
 
 
 class Stage:
     """What a handler gets of its session (the ``Scope`` port), and what it left behind when it ended."""
 
     __slots__ = (
-        "_raising",
+        "_spawning",
         "_recording",
         "clock",
         "control",
@@ -69,12 +76,12 @@ class Stage:
         "step",
     )
 
-    def __init__(self, journal: Journal, step: Execute, clock: Clock, control: Control, raising: Raising) -> None:
+    def __init__(self, journal: Journal, step: Execute, clock: Clock, control: Control, spawning: Spawning) -> None:
         self.journal = journal
         self.step = step
         self.clock = clock
         self.control = control
-        self._raising = raising
+        self._spawning = spawning
         self.steered: tuple[Instruction, ...] = ()
         self.prompted = ""
         self.responded = ""
@@ -114,7 +121,7 @@ class Stage:
 
     def steering(self) -> tuple[str, ...]:
         """Instructions from outside that no agent has had yet; they count as had when the node ends."""
-        due = tuple(one for one in self.control.instructions if one not in self.steered)
+        due = self.control.take()
         self.steered += due
         return tuple(one.text for one in due)
 
@@ -157,7 +164,6 @@ class Stage:
             self.journal.record(
                 SteeringTaken(node=self.step.node, text=instruction.text, request=instruction.request)
             )
-        self.control.steered(self.steered)
         self.steered = ()
 
     async def resolve(self, value: ContextValue) -> Json:
@@ -166,7 +172,16 @@ class Stage:
 
     def child(self, session: str = "") -> AbstractAsyncContextManager[Child]:
         """The node's child session."""
-        return self._raising(self, session)
+        return self._spawning.child(self, session)
+
+    async def fan_out(self, plan: FanPlan, decided: Decided) -> Fan:
+        """Walk the branches of the node."""
+        return await self._spawning.fan_out(self, plan, decided)
+
+    @property
+    def joined(self) -> Fan | None:
+        """The fan-out whose branches meet at this node."""
+        return self.journal.state.fans.get(self.journal.state.joining)
 
     async def sleep(self, seconds: float) -> None:
         """Wait; a cancellation interrupts it."""

@@ -219,6 +219,8 @@ _NODE = (
     Entry("max_parallel", _I, 4, "branches at once", minimum=1),
     Entry("k", _I, None, "successes that `k_of_n` needs", minimum=1),
     Entry("quorum", Kind.FLOAT, None, "share of branches that `quorum` needs, from 0 to 1", minimum=0, maximum=1),
+    Entry("for_each", _S, "", "list in the context: one branch for each of its items"),
+    Entry("max_items", _I, 100, "items that `for_each` may have", minimum=1),
     Entry("merge", _C, "none", "whose context updates a fan-in takes over", ("best", "all", "none")),
     Entry("merge_code", _C, None, "whose commits a fan-in merges", ("all", "best", "none")),
     Entry("human.default_choice", _S, "", "the choice when time is up"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from orchestra.graph.flow import Successors, Tree, dominators, reversed_edges
+from orchestra.graph.flow import Successors, Tree, components, dominators, reached, reversed_edges
 from orchestra.graph.model import Graph
 
 
@@ -21,10 +21,7 @@ class Meetings(NamedTuple):
 
 def fan_ins(graph: Graph) -> dict[str, str]:
     """The fan-in of every parallel node by its id, empty where its branches meet in none (E30)."""
-    ids = list(graph.nodes)
-    index = {node: number for number, node in enumerate(ids)}
-    types = [graph.type_of(node) for node in ids]
-    successors = [[index[edge.target] for edge in graph.outgoing(node)] for node in ids]
+    ids, successors, types, _index = _numbered(graph)
     met = meetings(successors, types).fan_in
     return {ids[node]: ids[join] if join >= 0 else "" for node, join in met.items()}
 
@@ -48,6 +45,91 @@ def meetings(successors: Successors, types: Sequence[str]) -> Meetings:
     tree = Tree(above, order)
     asking = {node: [t for t in successors[node] if t not in endless] for node in parallels}
     return Meetings({node: _meeting(asking[node], tree, nearest) for node in parallels}, nearest)
+
+
+def ways_of_the_run(successors: Successors, types: Sequence[str], fan_in: Mapping[int, int]) -> list[list[int]]:
+    """How a run goes: a branch ends where it enters a fan-in, where the run continues from the parallel node."""
+    joins = frozenset(fan_in.values())
+    ways = [[target for target in targets if target not in joins] for targets in successors]
+    for number, join in fan_in.items():
+        if join >= 0:
+            ways[number].append(join)
+    for number, kind in enumerate(types):
+        if kind == "exit":
+            ways[number] = []
+    return ways
+
+
+class Before:
+    """Which nodes a run can be at before it enters a parallel node: those that the node does not dominate."""
+
+    def __init__(self, ways: Successors, root: int) -> None:
+        above = dominators(ways, root)
+        children: list[list[int]] = [[] for _ in ways]
+        for node, parent in enumerate(above):
+            if parent >= 0:
+                children[parent].append(node)
+        self._enter = [0] * len(ways)
+        self._leave = [0] * len(ways)
+        stack = [(root, False)]
+        clock = 0
+        while stack:
+            node, left = stack.pop()
+            clock += 1
+            if left:
+                self._leave[node] = clock
+                continue
+            self._enter[node] = clock
+            stack.append((node, True))
+            stack.extend((child, False) for child in children[node])
+
+    def is_before(self, node: int, parallel: int) -> bool:
+        """Whether a run may have been at ``node`` before ``parallel``; the parallel node itself counts."""
+        if node == parallel:
+            return True
+        return not self._enter[parallel] <= self._enter[node] <= self._leave[node] <= self._leave[parallel]
+
+
+def upstream(graph: Graph, parallel: str) -> tuple[str, ...]:
+    """The nodes by which a branch of a parallel node would leave its piece of the graph (E30): the node itself, and
+    those before it to which a way leads back."""
+    ids, successors, types, index = _numbered(graph)
+    ways = ways_of_the_run(successors, types, meetings(successors, types).fan_in)
+    here = index[parallel]
+    for part in components(ways):
+        if here in part:
+            before = Before(ways, index.get(graph.start, here))
+            return tuple(ids[node] for node in part if before.is_before(node, here))
+    return (parallel,)
+
+
+def outermost(graph: Graph, node: str) -> str:
+    """The parallel node in one of whose branches a node lies, the outermost of several; the node itself where the
+    main walk can be at it (E11)."""
+    ids, successors, types, index = _numbered(graph)
+    if "parallel" not in types:
+        return node
+    fan_in = meetings(successors, types).fan_in
+    trunk = [*ways_of_the_run(successors, types, fan_in)]
+    for number, join in fan_in.items():
+        trunk[number] = [join] if join >= 0 else []
+    outside = reached(trunk, [index[graph.start]])
+    wanted = index[node]
+    if outside[wanted]:
+        return node
+    for number, join in fan_in.items():
+        if outside[number]:
+            inside = [[t for t in targets if t != join and not outside[t]] for targets in successors]
+            if reached(inside, inside[number])[wanted]:
+                return ids[number]
+    return node
+
+
+def _numbered(graph: Graph) -> tuple[list[str], list[list[int]], list[str], dict[str, int]]:
+    ids = list(graph.nodes)
+    index = {node: number for number, node in enumerate(ids)}
+    successors = [[index[edge.target] for edge in graph.outgoing(node)] for node in ids]
+    return ids, successors, [graph.type_of(node) for node in ids], index
 
 
 def _meeting(targets: Sequence[int], tree: Tree, nearest: Sequence[int]) -> int:

@@ -463,6 +463,93 @@ class AgentTurnCompleted:
     commit_message: str = tag(38, "string", "its subject", default="")
 
 
+# --- branches: dev.orchestra.ParallelExecution ---------------------------------------------------
+
+
+@event("ParallelExecution")
+class ParallelStarted:
+    """A parallel node starts its branches; each is a fork of the chain at this turn (E30)."""
+
+    node: str = tag(10, "string", "the parallel node")
+    visit: int = tag(11, "u32", "how often the node has been entered, from 1")
+    attempt: int = tag(12, "u32", "which attempt of this visit, from 1", default=1)
+    fan_in: str = tag(13, "string", "where its branches meet, empty where they do not", default="")
+    branches: tuple[Mapping[str, Json], ...] = tag(14, "json", "the branches: id, target, edge, item", default=())
+    upstream: tuple[str, ...] = tag(15, "array", "nodes by which a branch would leave its piece", default=())
+    join_policy: str = tag(16, "string", "when it is done", default="wait_all")
+    error_policy: str = tag(17, "string", "what a failed branch does", default="continue")
+    max_parallel: int = tag(18, "u32", "branches at once", default=4)
+
+
+@event("ParallelExecution")
+class ParallelBranchStarted:
+    """A branch is about to begin, in a context of its own; recorded in the chain of its parallel node."""
+
+    node: str = tag(10, "string", "the parallel node")
+    branch: str = tag(20, "string", "the branch's id")
+    index: int = tag(21, "u32", "its place in the order of branches, from 0", default=0)
+    branch_context: int = tag(22, "u64", "context id of the branch")
+    from_turn: int = tag(23, "u64", "the turn at which it leaves this chain")
+
+
+@event("ParallelExecution")
+class ParallelBranchOpened:
+    """The first turn of a branch that is its own: what was recorded before belongs to its parallel node's walk."""
+
+    node: str = tag(10, "string", "the parallel node")
+    fan_in: str = tag(13, "string", "where the branch ends, empty where branches do not meet", default="")
+    upstream: tuple[str, ...] = tag(15, "array", "nodes by which it would leave its piece", default=())
+    branch: str = tag(20, "string", "the branch's id")
+    index: int = tag(21, "u32", "its place in the order of branches, from 0", default=0)
+    path: str = tag(24, "string", "its path from the main walk, such as fan/security")
+    target: str = tag(25, "string", "the node at which it begins")
+    values: Mapping[str, ContextValue] = tag(26, "json", "what its context has besides: the item", default={})
+
+
+@event("ParallelExecution")
+class ParallelBranchEnded:
+    """The walk of a branch has ended, at its fan-in, at an exit, at a dead end or in failure."""
+
+    node: str = tag(10, "string", "the node at which it ended")
+    status: str = tag(31, "string", "status of its last node")
+    failure_reason: str = tag(32, "string", "why it failed", default="")
+
+
+@event("ParallelExecution")
+class ParallelBranchCompleted:
+    """A branch's result, in the chain of its parallel node, with its share of the ledger (E31, E35)."""
+
+    node: str = tag(10, "string", "the parallel node")
+    branch: str = tag(20, "string", "the branch's id")
+    branch_context: int = tag(22, "u64", "context id of the branch")
+    status: str = tag(31, "string", "success, partial_success, retry, fail, skipped, canceled")
+    failure_reason: str = tag(32, "string", "why it failed", default="")
+    notes: str = tag(33, "string", "the last remark of its handlers", default="")
+    updates: Mapping[str, ContextValue] = tag(34, "json", "its changes to the context", default={})
+    response: Text = tag(35, "text", "its last agent's answer", default="")
+    score: Mapping[str, Json] = tag(36, "json", "its score, as `value`, where it has one", default={})
+    duration_ms: int = tag(37, "u64", "from its beginning to its end, in milliseconds", default=0)
+    turns: int = tag(38, "u64", "turns in its chain", default=0)
+    git_branch: str = tag(39, "string", "its git branch", default="")
+    ended_at: str = tag(40, "string", "the node at which it ended", default="")
+    steps: int = tag(41, "u64", "nodes that it executed", default=0)
+    nodes: Mapping[str, Json] = tag(42, "json", "what it adds to the counts of each node", default={})
+    tokens_in: int = tag(43, "u64", "tokens that its models read", default=0)
+    tokens_out: int = tag(44, "u64", "tokens that they wrote", default=0)
+    cost_micros: int = tag(45, "u64", "what that cost, in millionths of a dollar", default=0)
+
+
+@event("ParallelExecution")
+class ParallelCompleted:
+    """The fan-out is decided (E32)."""
+
+    node: str = tag(10, "string", "the parallel node")
+    status: str = tag(31, "string", "success, partial_success, fail, skipped")
+    failure_reason: str = tag(32, "string", "why it failed", default="")
+    success_count: int = tag(46, "u32", "branches that succeeded", default=0)
+    failure_count: int = tag(47, "u32", "branches that failed", default=0)
+
+
 # --- remarks and the mailbox ---------------------------------------------------------------------
 
 
@@ -542,6 +629,12 @@ Event: TypeAlias = (
     | AgentResponded
     | AgentToolEnded
     | AgentTurnCompleted
+    | ParallelStarted
+    | ParallelBranchStarted
+    | ParallelBranchOpened
+    | ParallelBranchEnded
+    | ParallelBranchCompleted
+    | ParallelCompleted
     | WarningRaised
     | PipelineForked
     | PipelineImported

@@ -11,6 +11,18 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestra.run.blobs import BlobRef, carried, preview_of
+from orchestra.run.branching import (
+    branch_completed,
+    branch_ended,
+    branch_opened,
+    branch_started,
+    contributed,
+    fan_completed,
+    fan_left,
+    fan_started,
+    joining,
+    touched,
+)
 from orchestra.run.events import (
     AgentResponded,
     AgentToolEnded,
@@ -24,6 +36,12 @@ from orchestra.run.events import (
     EdgeSelected,
     Event,
     Meta,
+    ParallelBranchCompleted,
+    ParallelBranchEnded,
+    ParallelBranchOpened,
+    ParallelBranchStarted,
+    ParallelCompleted,
+    ParallelStarted,
     PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
@@ -73,6 +91,9 @@ from orchestra.run.state import (
 )
 from orchestra.run.turns import responded, turn_completed
 from orchestra.run.whole import load, whole_reference
+
+FAILURE = 4
+"""The routing rule by which a failed node jumps to its retry target."""
 
 CHANGE_SHOWN = 1024
 """Characters above which a checkpoint shows a changed value by its beginning."""
@@ -139,6 +160,18 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return child_ended(state, event)
         case WarningRaised():
             return {"warnings": state.warnings + 1}
+        case ParallelStarted():
+            return fan_started(state, event)
+        case ParallelBranchStarted():
+            return branch_started(state, event)
+        case ParallelBranchOpened():
+            return branch_opened(state, meta, event)
+        case ParallelBranchEnded():
+            return branch_ended(meta, event)
+        case ParallelBranchCompleted():
+            return branch_completed(state, event)
+        case ParallelCompleted():
+            return fan_completed(state, event)
         case PipelineImported():
             return imported(state, meta, event)
         case PipelineForked():
@@ -186,6 +219,7 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
         "nodes": {**state.nodes, event.node: record},
         "current_node": event.node,
         "next_node": "",
+        **touched(state, event.node, old),
     }
 
 
@@ -276,6 +310,8 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         "context": {**state.context, **changed},
         "spent": _with_the_rest(state, event),
     }
+    changes |= contributed(state, event, changed)
+    changes |= fan_left(state, event.node)
     if not passing:
         changes["passed"] = Passed(
             status=event.status,
@@ -322,11 +358,17 @@ def _shown_change(value: ContextValue) -> Any:
 
 
 def _selected(state: RunState, event: EdgeSelected) -> dict[str, Any]:
-    changes: dict[str, Any] = {"ended": None, "next_node": event.target}
+    changes: dict[str, Any] = {
+        "ended": None,
+        "next_node": event.target,
+        "joining": joining(state, event.source, event.target),
+    }
     if event.restart:
         changes["restarting"] = event.source
     if event.edge:
         changes["edges"] = {**state.edges, event.edge: state.edges.get(event.edge, 0) + 1}
+    if event.rule == FAILURE and not event.edge and not event.gate:
+        changes["jumps"] = {**state.jumps, event.source: state.jumps.get(event.source, 0) + 1}
     if event.gate:
         changes["gates"] = {**state.gates, event.gate: state.gates.get(event.gate, 0) + 1}
     return changes

@@ -140,6 +140,7 @@ def forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]
         "started_ms": meta.at,
         "idle_ms": 0,
         "children": {node: replace(child, seen=child.seen or until) for node, child in state.children.items()},
+        "fans": {node: replace(fan, seen=fan.seen or until) for node, fan in state.fans.items()},
         "paused": f"forked from {event.parent}",
     }
 

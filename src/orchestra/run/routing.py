@@ -24,6 +24,7 @@ RULES: dict[int, str] = {
     4: "failure",
     5: "no condition",
     6: "no edge",
+    7: "branches meet",
 }
 """The rules by number, in words."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from orchestra.run.blobs import Text
+from orchestra.run.parallel import Branch, Fan
 
 
 class NodeRecord(Struct, frozen=True, kw_only=True):
@@ -199,7 +200,9 @@ class RunState(Struct, frozen=True, kw_only=True):
     ``dotfiles`` the texts of child pipelines by path, ``workdir`` where a child works if not in its file's
     folder. ``heard`` is the turn of the
     mailbox that stopped it last, ``steered`` that of the newest instruction an agent had; pauses and cancels up to
-    turn ``void_until`` no longer count (S15).
+    turn ``void_until`` no longer count (S15). ``fans`` are the newest executions of parallel nodes, ``joining`` the
+    parallel node whose fan-in comes next or is the current node, ``branch`` the branch that this chain belongs to.
+    ``jumps`` counts the jumps to a ``retry_target`` by the node that failed (E15).
 
     It is a ``Struct``, as the records in it are, because four changed copies are made for every node.
     """
@@ -242,6 +245,10 @@ class RunState(Struct, frozen=True, kw_only=True):
     following: Following | None = None
     restarting: str = ""
     children: Mapping[str, ChildRecord] = field(default_factory=dict)
+    fans: Mapping[str, Fan] = field(default_factory=dict)
+    joining: str = ""
+    branch: Branch | None = None
+    jumps: Mapping[str, int] = field(default_factory=dict)
     dotfiles: Mapping[str, Any] = field(default_factory=dict)
     workdir: str = ""
     context: Mapping[str, Any] = field(default_factory=dict)

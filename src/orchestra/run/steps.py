@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from orchestra.graph.joins import outermost
 from orchestra.graph.model import Graph
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import GOOD
@@ -16,6 +18,9 @@ from orchestra.run.state import Ended, NodeRecord, RunState
 
 GATE_RETURNS = 50
 """How often one gate may send the run back where its target sets no ``max_visits`` (E11)."""
+
+MEETING = 7
+"""The routing rule by which a run continues where branches meet (E30)."""
 
 MOST_RESTARTS = 50
 """How often a chain of sessions may restart where the graph sets no ``default_max_visits`` (E14)."""
@@ -73,13 +78,15 @@ class Restart(Struct, frozen=True, kw_only=True):
 
 
 class Finish(Struct, frozen=True, kw_only=True):
-    """The run ends, well when ``error`` is empty; ``candidates`` where routing by ``rule`` led nowhere."""
+    """The walk ends, well when ``error`` is empty; ``candidates`` where routing by ``rule`` led nowhere. A branch
+    ends with the ``status`` of its last node, and its ``reason`` where that is a failure."""
 
     node: str
     error: str = ""
     rule: int = 0
     candidates: tuple[Candidate, ...] = ()
     status: str = "success"
+    reason: str = ""
     warnings: tuple[WarningRaised, ...] = ()
 
 
@@ -116,6 +123,8 @@ def _enter(graph: Graph, state: RunState, node_id: str) -> Step:
     bound = graph.integer("max_steps")
     if bound and state.steps_carried + state.steps - state.steps_before >= bound:
         return Finish(node=node_id, error=f"max_steps exceeded: {bound} nodes executed")
+    if state.branch is not None and node_id in (state.branch.fan_in, graph.exit):
+        return Finish(node=node_id, status=state.passed.status, reason=state.passed.failure_reason)
     if node_id == graph.exit and (back := _gates(graph, state, node_id)) is not None:
         return back
     node = graph.nodes[node_id]
@@ -140,7 +149,13 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
         if ended.status == "fail":
             return Finish(node=ended.node, error=ended.failure_reason or "the exit node failed")
         return Finish(node=ended.node, warnings=_bypassed(graph, state))
+    if graph.type_of(ended.node) == "parallel":
+        return _within(graph, state, _joined(graph, state, ended))
     candidates = survey(graph, ended, context, state.edges)
+    return _within(graph, state, _routed(graph, state, ended, candidates))
+
+
+def _routed(graph: Graph, state: RunState, ended: Ended, candidates: tuple[Candidate, ...]) -> Step:
     decision = route(graph, ended, candidates)
     match decision:
         case Follow(edge=edge, key=key, rule=rule, reason=reason):
@@ -153,13 +168,13 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
                 candidates=candidates,
             )
             return _restart(graph, state, advance) if edge.flag("loop_restart") else advance
-        case Jump(target=target, rule=rule, reason=reason):
-            return Advance(
-                source=ended.node, target=target, edge="", rule=rule, reason=reason, candidates=candidates
-            )
+        case Jump():
+            return _jump(graph, state, ended, decision, candidates)
         case Fail(rule=rule, reason=reason):
             return Finish(node=ended.node, error=reason, rule=rule, candidates=candidates)
         case End():
+            if state.branch is not None:
+                return Finish(node=ended.node, status=state.passed.status, reason=state.passed.failure_reason)
             return _gates(graph, state, ended.node) or Finish(
                 node=ended.node,
                 status="completed (no exit)",
@@ -172,6 +187,58 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
                     *_bypassed(graph, state),
                 ),
             )
+
+
+def _jump(
+    graph: Graph, state: RunState, ended: Ended, jump: Jump, candidates: tuple[Candidate, ...] = ()
+) -> Advance | Finish:
+    """Go to a retry target, a bounded number of times from one node (E15)."""
+    target = jump.target if state.branch is not None else outermost(graph, jump.target)
+    bound = _allowed(graph, jump.target) or GATE_RETURNS
+    if state.jumps.get(ended.node, 0) >= bound:
+        why = f"{ended.node} failed after it sent the run back to {jump.target} {bound} times"
+        return Finish(
+            node=ended.node, error=f"{why}: {ended.failure_reason}", rule=jump.rule, candidates=candidates
+        )
+    return Advance(
+        source=ended.node, target=target, edge="", rule=jump.rule, reason=jump.reason, candidates=candidates
+    )
+
+
+# --- branches (E30) ------------------------------------------------------------------------------
+
+
+def _joined(graph: Graph, state: RunState, ended: Ended) -> Advance | Finish:
+    """Where the run continues after a parallel node: its retry target after a failure, else where its branches
+    meet."""
+    decision = route(graph, replace(ended, edge=""), ()) if ended.status == "fail" else None
+    if isinstance(decision, Jump):
+        return _jump(graph, state, ended, decision)
+    fan = state.fans.get(ended.node)
+    decided = fan is not None and (fan.status != "" or ended.status != "fail")
+    if fan is not None and fan.fan_in and decided:
+        why = f"the branches of {ended.node} meet at {fan.fan_in}"
+        return Advance(source=ended.node, target=fan.fan_in, edge="", rule=MEETING, reason=why)
+    if ended.status == "fail":
+        return Finish(node=ended.node, error=ended.failure_reason or f"{ended.node} failed", rule=4)
+    if fan is not None and fan.ends == (graph.exit,):
+        why = f"every branch of {ended.node} ended at the exit"
+        return Advance(source=ended.node, target=graph.exit, edge="", rule=MEETING, reason=why)
+    return Finish(node=ended.node, error=f"the branches of {ended.node} meet nowhere", rule=MEETING)
+
+
+def _within(graph: Graph, state: RunState, step: Step) -> Step:
+    """The step, unless it would lead a branch out of its piece of the graph: then the branch ends as failed."""
+    branch = state.branch
+    if branch is None:
+        return step
+    if isinstance(step, Restart):
+        where = f"{step.source} takes a loop_restart edge"
+    elif isinstance(step, Advance) and step.target in branch.upstream:
+        where = f"{step.source} leads back to {step.target}"
+    else:
+        return step
+    return Finish(node=step.source, error=f"left its branch: {where}", status="fail")
 
 
 def _restart(graph: Graph, state: RunState, advance: Advance) -> Restart | Finish:
@@ -193,10 +260,11 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
         return None
     record = state.nodes.get(gate)
     why = f"goal gate {gate} is not met" + (f" ({_seen(record)})" if record else " (never visited)")
-    target = gate_target(graph, gate)
-    if not target:
+    named = gate_target(graph, gate)
+    if not named:
         return Finish(node=at, error=f"{why}, and neither it nor the graph names a retry_target")
-    bound = _allowed(graph, target) or GATE_RETURNS
+    target = outermost(graph, named)
+    bound = _allowed(graph, named) or GATE_RETURNS
     if state.gates.get(gate, 0) >= bound:
         return Finish(node=at, error=f"{why}, after it sent the run back to {target} {bound} times")
     return Advance(source=at, target=target, edge="", rule=4, reason=why, gate=gate)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestra.errors import Diagnostic
-from orchestra.graph.flow import components, dominators, reached
+from orchestra.graph.flow import components, reached
+from orchestra.graph.joins import Before, ways_of_the_run
 from orchestra.graph.lint.survey import Survey, listed, quoted, warning
 from orchestra.graph.model import Edge
 
@@ -107,17 +108,7 @@ def _escape(survey: Survey, edge: Edge, what: str, number: int) -> Diagnostic:
 
 
 def _ways_of_the_run(survey: Survey) -> list[list[int]]:
-    """How a run goes: branches end where they enter a fan-in, the run goes on from the parallel node to it."""
-    fan_in = survey.meetings.fan_in
-    joins = frozenset(fan_in.values())
-    ways = [[target for target in targets if target not in joins] for targets in survey.successors]
-    for number, join in fan_in.items():
-        if join >= 0:
-            ways[number].append(join)
-    for number, kind in enumerate(survey.types):
-        if kind == "exit":
-            ways[number] = []
-    return ways
+    return ways_of_the_run(survey.successors, survey.types, survey.meetings.fan_in)
 
 
 def _escapes(survey: Survey, ways: list[list[int]]) -> Iterator[tuple[int, Edge]]:
@@ -134,7 +125,7 @@ def _escapes(survey: Survey, ways: list[list[int]]) -> Iterator[tuple[int, Edge]
     caught = [(number, targets) for number, targets in caught if targets]
     if not caught:
         return
-    before = _Before(survey, ways)
+    before = Before(ways, survey.index[survey.graph.starts[0]] if survey.graph.starts else 0)
     # looking for the very edge is bounded over all nodes, so that a tangle of a graph is read in time too
     steps = 4 * len(ways) + 10_000
     for number, targets in caught:
@@ -146,7 +137,7 @@ def _closing_edges(
     survey: Survey,
     ways: list[list[int]],
     knot: list[int],
-    before: _Before,
+    before: Before,
     number: int,
     targets: list[int],
     steps: int,
@@ -168,37 +159,6 @@ def _closing_edges(
         queue.extend(inside - seen)
         seen |= inside
     return found, steps
-
-
-class _Before:
-    """Which nodes a run can be at before it enters a parallel node: those that the node does not dominate."""
-
-    def __init__(self, survey: Survey, ways: list[list[int]]) -> None:
-        root = survey.index[survey.graph.starts[0]] if survey.graph.starts else 0
-        above = dominators(ways, root)
-        children: list[list[int]] = [[] for _ in ways]
-        for node, parent in enumerate(above):
-            if parent >= 0:
-                children[parent].append(node)
-        self._enter = [0] * len(ways)
-        self._leave = [0] * len(ways)
-        stack = [(root, False)]
-        clock = 0
-        while stack:
-            node, left = stack.pop()
-            clock += 1
-            if left:
-                self._leave[node] = clock
-                continue
-            self._enter[node] = clock
-            stack.append((node, True))
-            stack.extend((child, False) for child in children[node])
-
-    def is_before(self, node: int, parallel: int) -> bool:
-        """Whether a run may have been at ``node`` before ``parallel``; the parallel node itself counts."""
-        if node == parallel:
-            return True
-        return not self._enter[parallel] <= self._enter[node] <= self._leave[node] <= self._leave[parallel]
 
 
 def _restarts(survey: Survey, ways: list[list[int]], escaped: set[int]) -> Iterator[Diagnostic]:

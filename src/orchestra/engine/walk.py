@@ -1,4 +1,4 @@
-"""The walk: the engine is this one loop over ``next_step`` (engine.md 3, house rule: one loop)."""
+"""The walk: the engine is this one loop over ``next_step`` (engine.md 3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
-from orchestra.engine.stage import Raising, Stage, Suspended, admitted, attempt, spoken
+from orchestra.engine.stage import Spawning, Stage, Suspended, admitted, attempt, spoken
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Handler
@@ -18,6 +18,7 @@ from orchestra.run.context import Context, reserved, root_of
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
+    ParallelBranchEnded,
     PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
@@ -66,8 +67,11 @@ class Handlers:
         return (shape, self.by_type[shape]) if shape in self.by_type else (wanted, None)
 
 
-class Runner:
-    """Walks one session from wherever its journal stands to an end or a pause."""
+class Walk:
+    """Follows one chain from wherever its journal stands to its end or a pause.
+
+    The main walk ends with its session; a branch's ends at its fan-in (E30).
+    """
 
     def __init__(
         self,
@@ -77,14 +81,14 @@ class Runner:
         handlers: Handlers,
         clock: Clock,
         control: Control,
-        raising: Raising,
+        spawning: Spawning,
     ) -> None:
         self._graph = graph
         self._journal = journal
         self._handlers = handlers
         self._clock = clock
         self._control = control
-        self._raising = raising
+        self._spawning = spawning
 
     async def walk(self) -> Result | None:
         """Run to the end and return the result, or None when the run was paused.
@@ -137,7 +141,7 @@ class Runner:
                 StageStarted(node=node.id, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
             )
         await self._journal.flush()
-        stage = Stage(self._journal, step, self._clock, self._control, self._raising)
+        stage = Stage(self._journal, step, self._clock, self._control, self._spawning)
         if handler is None:
             outcome: Outcome | None = failed(f"no handler for type {kind!r}")
         elif self._control.at_once:
@@ -146,6 +150,7 @@ class Runner:
             outcome = await self._interruptible(handler, step, stage)
         if outcome is not None:
             self._ended(step, kind, stage, outcome)
+        self._control.give_back(stage.steered)
 
     async def _interruptible(self, handler: Handler, step: Execute, stage: Stage) -> Outcome | None:
         """The attempt's outcome; None when it was interrupted, which uses up no retry (E4)."""
@@ -191,12 +196,10 @@ class Runner:
                 attempt=step.attempt,
                 of=step.of,
                 status=outcome.status.value,
-                prompt=stage.prompted,
-                response=stage.responded,
                 failure_reason=outcome.failure_reason or outcome.notes,
-                failure_class=outcome.failure_class.value if outcome.failure_class else "",
+                failure_class=_class_of(outcome),
                 delay_ms=delay,
-                **_told_spent(stage),
+                **_reported(stage),
             )
         )
 
@@ -205,41 +208,22 @@ class Runner:
     ) -> StageCompleted | StageFailed:
         entered = self._journal.state.stage
         duration = self._clock.now_ms() - entered.entered_ms if entered is not None else 0
+        shared: dict[str, Any] = {
+            "node": step.node,
+            "handler": kind,
+            "visit": step.visit,
+            "attempt": step.attempt,
+            "preferred_label": outcome.preferred_label,
+            "suggested_next_ids": tuple(outcome.suggested_next_ids),
+            "context_updates": updates,
+            "notes": outcome.notes,
+            "edge": outcome.edge,
+            "duration_ms": max(0, duration),
+            **_reported(stage),
+        }
         if outcome.status is Status.FAIL and kind != "conditional":
-            return StageFailed(
-                node=step.node,
-                handler=kind,
-                visit=step.visit,
-                attempt=step.attempt,
-                preferred_label=outcome.preferred_label,
-                suggested_next_ids=tuple(outcome.suggested_next_ids),
-                prompt=stage.prompted,
-                response=stage.responded,
-                context_updates=updates,
-                notes=outcome.notes,
-                failure_reason=outcome.failure_reason,
-                failure_class=outcome.failure_class.value if outcome.failure_class else "",
-                edge=outcome.edge,
-                duration_ms=max(0, duration),
-                **_told_spent(stage),
-            )
-        return StageCompleted(
-            node=step.node,
-            handler=kind,
-            visit=step.visit,
-            attempt=step.attempt,
-            status=outcome.status.value,
-            word=outcome.word,
-            preferred_label=outcome.preferred_label,
-            suggested_next_ids=tuple(outcome.suggested_next_ids),
-            prompt=stage.prompted,
-            response=stage.responded,
-            context_updates=updates,
-            notes=outcome.notes,
-            edge=outcome.edge,
-            duration_ms=max(0, duration),
-            **_told_spent(stage),
-        )
+            return StageFailed(failure_reason=outcome.failure_reason, failure_class=_class_of(outcome), **shared)
+        return StageCompleted(status=outcome.status.value, word=outcome.word, **shared)
 
     def _refuse(self, step: Refuse) -> None:
         kind, _handler = self._handlers.resolve(self._graph, step.node)
@@ -326,6 +310,12 @@ class Runner:
         state = self._journal.state
         if state.ended is not None:
             self._journal.record(self._checkpoint(state.ended, ""))
+        if state.branch is not None:
+            status = "fail" if step.error else step.status
+            self._journal.record(
+                ParallelBranchEnded(node=step.node, status=status, failure_reason=clean(step.error or step.reason))
+            )
+            return
         duration = self._duration()
         if step.error:
             self._journal.record(
@@ -360,12 +350,22 @@ class Runner:
         return context.with_resolved({k: await self._journal.resolve(v) for k, v in wanted.items()})
 
 
-def _told_spent(stage: Stage) -> dict[str, Any]:
-    """What the attempt cost: what its handler told, and what its agent's turns did (E35)."""
+def _reported(stage: Stage) -> dict[str, Any]:
+    """What an attempt asked, got and spent (its handler's own and its agent's turns), as its end carries it (E35)."""
     entered = stage.journal.state.stage
     turns = entered.counted if entered is not None else Spent()
     spent = stage.spent.plus(turns.tokens_in, turns.tokens_out, turns.cost_micros)
-    return {"tokens_in": spent.tokens_in, "tokens_out": spent.tokens_out, "cost_micros": spent.cost_micros}
+    return {
+        "prompt": stage.prompted,
+        "response": stage.responded,
+        "tokens_in": spent.tokens_in,
+        "tokens_out": spent.tokens_out,
+        "cost_micros": spent.cost_micros,
+    }
+
+
+def _class_of(outcome: Outcome) -> str:
+    return outcome.failure_class.value if outcome.failure_class else ""
 
 
 def _telling(step: Advance) -> bool:

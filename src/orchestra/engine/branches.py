@@ -1,0 +1,328 @@
+"""The branches of a parallel node: walks over forks of its chain, several at once (E30-E36).
+
+Each branch is a walk of its own, with a journal on a fork of the chain at the turn that announces the fan-out.
+Its result is recorded in the parallel node's chain with its share of the ledger, so that a resume walks only what
+has no result yet (E34).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from orchestra.engine.control import Control
+from orchestra.engine.forking import as_of
+from orchestra.engine.journal import Journal
+from orchestra.engine.lineage import Plan, Wiring
+from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load
+from orchestra.engine.stage import Stage, Suspended
+from orchestra.engine.walk import Walk
+from orchestra.ports import Decided, FanPlan
+from orchestra.run.branching import share
+from orchestra.run.context import Context
+from orchestra.run.declare import changed
+from orchestra.run.events import (
+    ParallelBranchCompleted,
+    ParallelBranchOpened,
+    ParallelBranchStarted,
+    ParallelStarted,
+    PipelineForked,
+    PipelineTaken,
+    Recorded,
+)
+from orchestra.run.outcome import Json
+from orchestra.run.parallel import CANCELED, BranchPlan, Fan
+from orchestra.run.resuming import cut_off, resumption
+from orchestra.run.state import RunState
+
+WalkOf = Callable[[Journal, Control], Walk]
+"""Makes the walk of a journal."""
+
+DECIDED = "the fan-out was decided without it"
+
+
+@dataclass(slots=True, kw_only=True)
+class FanOut:
+    """One execution of a parallel node, while it walks its branches."""
+
+    stage: Stage
+    plan: Plan
+    wiring: Wiring
+    walk_of: WalkOf
+    decided: Decided
+    limit: int
+    base: Loaded = field(init=False)
+    controls: dict[str, Control] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
+    """Branches whose walk stopped without an end: it pauses."""
+
+    @property
+    def journal(self) -> Journal:
+        """The chain of the parallel node."""
+        return self.stage.journal
+
+    @property
+    def node(self) -> str:
+        """The parallel node."""
+        return self.stage.step.node
+
+    @property
+    def fan(self) -> Fan:
+        """What is recorded of this execution."""
+        return self.journal.state.fans[self.node]
+
+    async def joined(self, given: FanPlan) -> Fan:
+        """Walk every branch that has no result yet; then the fan-out with all results.
+
+        Raises ``Suspended`` where the run pauses before that.
+        """
+        fan = self.journal.state.fans.get(self.node)
+        step = self.stage.step
+        if fan is None or (fan.visit, fan.attempt) != (step.visit, step.attempt):
+            await self._begin(given)
+        else:
+            self.base = await self._base(fan)
+        await self._sweep()
+        with self.stage.control.left_to_branches():
+            async with asyncio.TaskGroup() as group:
+                await self._walk_all(group)
+        if self.left:
+            raise Suspended
+        return self.fan
+
+    async def _begin(self, given: FanPlan) -> None:
+        step = self.stage.step
+        self.journal.record(
+            ParallelStarted(
+                node=self.node,
+                visit=step.visit,
+                attempt=step.attempt,
+                fan_in=given.fan_in,
+                branches=tuple(_plain(plan) for plan in given.branches),
+                upstream=given.upstream,
+                join_policy=given.join_policy,
+                error_policy=given.error_policy,
+                max_parallel=given.limit,
+            )
+        )
+        await self.journal.flush()
+        self.base = Loaded(head=self.journal.turn_id, state=self.journal.state, bytes_since_whole=0, whole_size=0)
+
+    async def _base(self, fan: Fan) -> Loaded:
+        """The chain as it stood when the fan-out was announced, as branches that have not begun find it."""
+        turn = fan.from_turn or await _announced(self.wiring, self.journal.context_id, self.node, fan)
+        return await load(self.wiring.store, self.journal.context_id, until=turn)
+
+    async def _sweep(self) -> None:
+        """End what a dead runner left running in the branches that are continued (E4)."""
+        for plan in self.fan.unfinished:
+            if plan.id in self.fan.opened and self.fan.owned(plan.id):
+                loaded = await load(self.wiring.store, self.fan.opened[plan.id])
+                for warning in await self.wiring.sweep(loaded.state):
+                    self.journal.record(warning)
+
+    async def _walk_all(self, group: asyncio.TaskGroup) -> None:
+        waiting = list(self.fan.unfinished)
+        running: dict[asyncio.Task[None], str] = {}
+        total = len(self.fan.branches)
+        while True:
+            over = self.decided(self.fan.results(), total)
+            if over:
+                waiting = []
+                for control in self.controls.values():
+                    control.cancel(DECIDED)
+            while waiting and len(running) < self.limit and not self.stage.control.pausing:
+                plan = waiting.pop(0)
+                running[group.create_task(self._walk(plan))] = plan.id
+            if not running:
+                self.left |= {plan.id for plan in waiting}
+                return
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                running.pop(task)
+                task.result()
+
+    async def _walk(self, plan: BranchPlan) -> None:
+        """Walk one branch, and record what it came to."""
+        journal = await self._journal(plan)
+        with self.stage.control.branch() as control:
+            self.controls[plan.id] = control
+            try:
+                await self.walk_of(journal, control).walk()
+            finally:
+                del self.controls[plan.id]
+            dropped = control.canceling and not self.stage.control.canceling
+        state = journal.state
+        if state.result is None or (state.result.status == CANCELED and not dropped):
+            self.left.add(plan.id)
+            return
+        self.journal.record(await self._completed(plan, journal, CANCELED if dropped else state.result.status))
+        await self.journal.flush()
+
+    async def _completed(self, plan: BranchPlan, journal: Journal, status: str) -> ParallelBranchCompleted:
+        state = journal.state
+        branch, result = state.branch, state.result
+        assert branch is not None
+        assert result is not None
+        score = await journal.resolve(Context(self.plan.graph, state).get("score"))
+        number = isinstance(score, int | float) and not isinstance(score, bool)
+        return ParallelBranchCompleted(
+            node=self.node,
+            branch=plan.id,
+            branch_context=journal.context_id,
+            status=status,
+            failure_reason=DECIDED if status == CANCELED else result.text,
+            notes=branch.notes,
+            updates={**branch.updates, **branch.refs},
+            response=branch.response,
+            score={"value": score} if number else {},
+            duration_ms=max(0, result.ended_ms - branch.began_ms),
+            turns=journal.depth + 1,
+            ended_at=result.node,
+            steps=state.steps - branch.steps,
+            nodes=share(state),
+            tokens_in=state.spent.tokens_in - branch.tokens_in,
+            tokens_out=state.spent.tokens_out - branch.tokens_out,
+            cost_micros=state.spent.cost_micros - branch.cost_micros,
+        )
+
+    # --- a branch's journal ------------------------------------------------------------------------
+
+    async def _journal(self, plan: BranchPlan) -> Journal:
+        """The branch's journal: begun, or continued where an earlier runner left it."""
+        context_id = self.fan.opened.get(plan.id, 0)
+        path = self._path(plan)
+        if not context_id:
+            context_id = await self._fork(plan, self.base.head)
+        elif not self.fan.owned(plan.id):
+            return await self._inherited(plan, context_id, path)
+        loaded = await load(self.wiring.store, context_id)
+        if not _in_branch(loaded.state, path):
+            return await self._opened(plan, context_id, path)
+        return await self._reopened(context_id, path, loaded)
+
+    async def _fork(self, plan: BranchPlan, turn_id: int) -> int:
+        head = await self.wiring.store.fork(turn_id)
+        self.journal.record(
+            ParallelBranchStarted(
+                node=self.node,
+                branch=plan.id,
+                index=self._index(plan),
+                branch_context=head.context_id,
+                from_turn=self.base.head,
+            )
+        )
+        await self.journal.flush()
+        return head.context_id
+
+    async def _inherited(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
+        """Continue, in a fork, a branch of the session that this one is forked from, as it stood then (S27)."""
+        store, fan = self.wiring.store, self.fan
+        spot = await as_of(store, context_id, fan.seen)
+        turn_id = spot.turn.turn_id if spot is not None else self.base.head
+        mine = await self._fork(plan, turn_id)
+        loaded = await load(store, mine)
+        if not _in_branch(loaded.state, path):
+            return await self._opened(plan, mine, path)
+        journal = self.journal.on_branch(mine, path, loaded)
+        state = self.journal.state
+        journal.record(
+            PipelineForked(
+                mailbox=state.mailbox,
+                parent=state.parent,
+                parent_context=state.parent_context,
+                from_turn=turn_id,
+                until=fan.seen,
+            )
+        )
+        self._resume(journal)
+        await journal.flush()
+        return journal
+
+    async def _opened(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
+        journal = self.journal.on_branch(context_id, path, self.base)
+        values: dict[str, Json] = {}
+        if plan.id.endswith("]"):
+            index = self._index(plan)
+            values = {"item": plan.item, "item_index": index, "item_count": len(self.fan.branches)}
+        journal.record(
+            ParallelBranchOpened(
+                node=self.node,
+                fan_in=self.fan.fan_in,
+                upstream=self.fan.upstream,
+                branch=plan.id,
+                index=self._index(plan),
+                path=path,
+                target=plan.target,
+                values=values,
+            )
+        )
+        await journal.flush()
+        return journal
+
+    async def _reopened(self, context_id: int, path: str, loaded: Loaded) -> Journal:
+        """A branch that an earlier runner began: what that one appends from now on does not count (S16)."""
+        journal = self.journal.on_branch(context_id, path, loaded)
+        if loaded.state.result is not None and loaded.state.result.status != CANCELED:
+            return journal
+        journal.record(PipelineTaken(holder=self.wiring.origin.note))
+        self._resume(journal)
+        await journal.flush()
+        return journal
+
+    def _resume(self, journal: Journal) -> None:
+        """Record how a branch is continued: its current node is run again, unless it says otherwise (E4)."""
+        state = journal.state
+        if state.result is not None and state.result.status != CANCELED:
+            return
+        stage = cut_off(state)
+        wish = "rerun"
+        if stage is not None and not stage.elsewhere:
+            wish = self.plan.graph.nodes[stage.node].text("on_interrupt") or "rerun"
+        resumed = resumption(self.plan.graph, state, interrupted="rerun" if wish == "rerun" else "fail")
+        journal.record(changed(resumed, void_until=self.journal.state.void_until))
+
+    def _path(self, plan: BranchPlan) -> str:
+        above = self.journal.state.branch
+        own = f"{self.node}/{plan.id}"
+        return f"{above.path}/{own}" if above is not None else own
+
+    def _index(self, plan: BranchPlan) -> int:
+        return self.fan.branches.index(plan)
+
+
+def _plain(plan: BranchPlan) -> Mapping[str, Json]:
+    plain: dict[str, Any] = msgspec.to_builtins(plan)
+    return plain
+
+
+def _in_branch(state: RunState, path: str) -> bool:
+    return state.branch is not None and state.branch.path == path
+
+
+async def _announced(wiring: Wiring, context_id: int, node: str, fan: Fan) -> int:
+    """The turn of a chain at which a fan-out was announced."""
+    async for page in backwards(wiring.store, context_id, PAGE):
+        for turn in reversed(page):
+            found = event_of(turn)
+            event = found.event if isinstance(found, Recorded) else None
+            if isinstance(event, ParallelStarted) and (event.node, event.visit, event.attempt) == (
+                node,
+                fan.visit,
+                fan.attempt,
+            ):
+                return turn.turn_id
+    raise LookupError(f"the chain has no beginning of {node}'s branches")
+
+
+def unfinished(state: RunState) -> Sequence[int]:
+    """The contexts of the branches that a state's current node has begun and that have no result."""
+    stage = state.stage
+    fan = state.fans.get(stage.node) if stage is not None else None
+    if stage is None or fan is None or fan.status or (fan.visit, fan.attempt) != (stage.visit, stage.attempt):
+        return ()
+    return tuple(fan.opened[plan.id] for plan in fan.unfinished if plan.id in fan.opened)

@@ -1,0 +1,207 @@
+"""What the events of fan-outs and of their branches change in the state of a walk (E30-E36)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from orchestra.run.events import (
+    Meta,
+    ParallelBranchCompleted,
+    ParallelBranchEnded,
+    ParallelBranchOpened,
+    ParallelBranchStarted,
+    ParallelCompleted,
+    ParallelStarted,
+    StageCompleted,
+    StageFailed,
+)
+from orchestra.run.parallel import CANCELED, Branch, BranchPlan, BranchResult, Counted, Fan, parted
+from orchestra.run.state import NodeRecord, Result, RunState
+
+ENGINE_KEYS = frozenset({"outcome", "preferred_label", "last_stage", "last_response"})
+"""Keys that say where a walk stands: not part of what a branch hands on."""
+
+
+def fan_started(state: RunState, event: ParallelStarted) -> dict[str, Any]:
+    """A parallel node has decided which branches it starts."""
+    fan = Fan(
+        visit=event.visit,
+        attempt=event.attempt,
+        fan_in=event.fan_in,
+        branches=tuple(msgspec.convert(plan, BranchPlan) for plan in event.branches),
+        upstream=event.upstream,
+    )
+    return {"fans": {**state.fans, event.node: fan}}
+
+
+def branch_started(state: RunState, event: ParallelBranchStarted) -> dict[str, Any]:
+    """A branch has a context of its own."""
+    fan = state.fans.get(event.node)
+    if fan is None:
+        return {}
+    opened = {**fan.opened, event.branch: event.branch_context}
+    mine = (*fan.mine, event.branch) if fan.seen else ()
+    return {"fans": {**state.fans, event.node: replace(fan, opened=opened, from_turn=event.from_turn, mine=mine)}}
+
+
+def branch_opened(state: RunState, meta: Meta, event: ParallelBranchOpened) -> dict[str, Any]:
+    """From here on the chain is a branch's: it begins at the target with a copy of the context (E30)."""
+    branch = Branch(
+        path=event.path,
+        node=event.node,
+        id=event.branch,
+        index=event.index,
+        fan_in=event.fan_in,
+        upstream=event.upstream,
+        began_ms=meta.at,
+        steps=state.steps,
+        tokens_in=state.spent.tokens_in,
+        tokens_out=state.spent.tokens_out,
+        cost_micros=state.spent.cost_micros,
+    )
+    return {
+        "branch": branch,
+        "stage": None,
+        "ended": None,
+        "next_node": event.target,
+        "result": None,
+        "fans": {},
+        "joining": "",
+        "children": {},
+        "context": {**state.context, **event.values},
+    }
+
+
+def branch_ended(meta: Meta, event: ParallelBranchEnded) -> dict[str, Any]:
+    """The walk of the branch is over."""
+    result = Result(status=event.status, text=event.failure_reason, node=event.node, ended_ms=meta.at)
+    return {"result": result, "stage": None}
+
+
+def branch_completed(state: RunState, event: ParallelBranchCompleted) -> dict[str, Any]:
+    """A result, and the branch's share of the ledger (E35)."""
+    fan = state.fans.get(event.node)
+    if fan is None:
+        return {}
+    updates, refs = parted(event.updates)
+    score = event.score.get("value")
+    result = BranchResult(
+        id=event.branch,
+        status=event.status,
+        notes=event.notes,
+        failure_reason=event.failure_reason,
+        updates=updates,
+        refs=refs,
+        response=event.response,
+        score=float(score) if isinstance(score, int | float) else None,
+        duration_ms=event.duration_ms,
+        context_id=event.branch_context,
+        turns=event.turns,
+        branch=event.git_branch,
+        ended_at=event.ended_at,
+    )
+    return {
+        "fans": {**state.fans, event.node: replace(fan, done={**fan.done, event.branch: result})},
+        "steps": state.steps + event.steps,
+        "nodes": {**state.nodes, **_counted(state, event)},
+        "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
+    }
+
+
+def _counted(state: RunState, event: ParallelBranchCompleted) -> dict[str, NodeRecord]:
+    """The nodes of a branch as the ledger has them: counts are added, outcomes count unless it was canceled."""
+    found: dict[str, NodeRecord] = {}
+    for node, given in event.nodes.items():
+        added = msgspec.convert(given, NodeRecord)
+        old = state.nodes.get(node) or NodeRecord()
+        kept = event.status == CANCELED or not added.status
+        found[node] = replace(
+            old,
+            visits=old.visits + added.visits,
+            executions=old.executions + added.executions,
+            duration_ms=old.duration_ms + added.duration_ms,
+            status=old.status if kept else added.status,
+            reason=old.reason if kept else added.reason,
+            first_step=old.first_step or added.first_step,
+            ended_ms=max(old.ended_ms, added.ended_ms),
+        )
+    return found
+
+
+def fan_completed(state: RunState, event: ParallelCompleted) -> dict[str, Any]:
+    """The verdict."""
+    fan = state.fans.get(event.node) or Fan(visit=0, attempt=0)
+    ends = tuple(dict.fromkeys(r.ended_at for r in fan.results() if r.status != CANCELED))
+    decided = replace(fan, status=event.status, reason=event.failure_reason, ends=ends)
+    return {"fans": {**state.fans, event.node: decided}}
+
+
+def fan_left(state: RunState, node: str) -> dict[str, Any]:
+    """A parallel node has ended: its results are in the context from now on."""
+    fan = state.fans.get(node)
+    if fan is None:
+        return {}
+    return {"fans": {**state.fans, node: replace(fan, done={}, branches=(), opened={}, mine=())}}
+
+
+def joining(state: RunState, source: str, target: str) -> str:
+    """The parallel node whose fan-in is entered from it; empty for any other way (E30)."""
+    fan = state.fans.get(source)
+    return source if fan is not None and fan.fan_in and fan.fan_in == target else ""
+
+
+# --- inside a branch ------------------------------------------------------------------------------
+
+
+def touched(state: RunState, node: str, old: NodeRecord) -> dict[str, Any]:
+    """A branch enters a node: how it was counted before."""
+    branch = state.branch
+    if branch is None or node in branch.touched:
+        return {}
+    before = Counted(visits=old.visits, executions=old.executions, duration_ms=old.duration_ms)
+    return {"branch": replace(branch, touched={**branch.touched, node: before})}
+
+
+def contributed(state: RunState, event: StageCompleted | StageFailed, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node's end adds to the result of its branch."""
+    entered = touched(state, event.node, state.nodes.get(event.node) or NodeRecord())  # one that was refused
+    branch = entered.get("branch") or state.branch
+    if branch is None:
+        return {}
+    updates, refs = parted({key: value for key, value in changed.items() if key not in ENGINE_KEYS})
+    plain = {key: value for key, value in branch.updates.items() if key not in refs}
+    by_reference = {key: value for key, value in branch.refs.items() if key not in updates}
+    return {
+        "branch": replace(
+            branch,
+            updates={**plain, **updates},
+            refs={**by_reference, **refs},
+            response=event.response or branch.response,
+            notes=event.notes or branch.notes,
+        )
+    }
+
+
+def share(state: RunState) -> dict[str, Any]:
+    """What a branch adds to the counts of the nodes that it entered, as ``ParallelBranchCompleted`` carries it."""
+    branch = state.branch
+    assert branch is not None
+    found: dict[str, Any] = {}
+    for node, before in branch.touched.items():
+        record = state.nodes[node]
+        found[node] = msgspec.to_builtins(
+            replace(
+                record,
+                visits=record.visits - before.visits,
+                executions=record.executions - before.executions,
+                duration_ms=record.duration_ms - before.duration_ms,
+                retries=0,
+                carried=0,
+                carried_executions=0,
+            )
+        )
+    return found
