@@ -17,7 +17,7 @@ from orchestra.run.context import Context
 from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEnded
 from orchestra.run.events import ContextValue, Event, ToolOutput
 from orchestra.run.outcome import Json, Outcome
-from orchestra.run.parallel import BranchPlan, BranchResult, Fan
+from orchestra.run.parallel import Branch, BranchPlan, BranchResult, Fan
 
 # --- the store (S1, S2) -----------------------------------------------------------------------
 
@@ -315,6 +315,10 @@ class Scope(Turns, Protocol):
         What an earlier runner has recorded of this execution is continued: finished branches keep their results,
         and its plan is the one that counts (E34). As soon as ``decided`` says so the rest are canceled.
         """
+
+    @property
+    def branch(self) -> Branch | None:
+        """The parallel branch in which the node runs; None in the main walk."""
 
     @property
     def joined(self) -> Fan | None:

@@ -215,14 +215,6 @@ IN_FILE = [
         args=("run", "p.dot"),
         files={"orchestra.yaml": "backend: langgraph\n"},
     ),
-    Mistake(
-        "a node that needs branches",
-        graph("  work [shape=component]"),
-        ("parallel",),
-        3,
-        (4, 15),
-        args=("run", "p.dot"),
-    ),
     Mistake("no such session", OK, ("nosuch",), 9, args=("show", "nosuch")),
     Mistake(
         "explain of a rule that is none",

@@ -22,7 +22,7 @@ from orchestra.run.context import Context
 from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEnded
 from orchestra.run.events import ContextValue, Event, SteeringTaken, ToolOutput, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
-from orchestra.run.parallel import Fan
+from orchestra.run.parallel import Branch, Fan
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import Spent
@@ -177,6 +177,11 @@ class Stage:
     async def fan_out(self, plan: FanPlan, decided: Decided) -> Fan:
         """Walk the branches of the node."""
         return await self._spawning.fan_out(self, plan, decided)
+
+    @property
+    def branch(self) -> Branch | None:
+        """The parallel branch in which the node runs."""
+        return self.journal.state.branch
 
     @property
     def joined(self) -> Fan | None:

@@ -68,7 +68,7 @@ class Tool:
                 process.Command(
                     argv=(self.shell, *call.argv),
                     folder=self.folder,
-                    environment={**self.environment, **call.environment},
+                    environment={**self.environment, **_place(scope), **call.environment},
                     marker=marker,
                     quiet=self.quiet,
                     patience=self.patience,
@@ -84,6 +84,14 @@ class Tool:
             raise
         output, stderr = await running.finish(ended)
         return command_outcome(node.id, ended.code, output.text, stderr.text)
+
+
+def _place(scope: Scope) -> dict[str, str]:
+    """In which branch the command runs, for ports, databases and caches of its own (E31)."""
+    branch = scope.branch
+    if branch is None:
+        return {}
+    return {"ORCHESTRA_BRANCH": branch.path, "ORCHESTRA_BRANCH_INDEX": str(branch.index)}
 
 
 @dataclass(slots=True)

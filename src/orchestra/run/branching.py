@@ -32,10 +32,17 @@ def fan_started(state: RunState, event: ParallelStarted) -> dict[str, Any]:
         visit=event.visit,
         attempt=event.attempt,
         fan_in=event.fan_in,
-        branches=tuple(msgspec.convert(plan, BranchPlan) for plan in event.branches),
+        branches=_plans(event),
         upstream=event.upstream,
     )
     return {"fans": {**state.fans, event.node: fan}}
+
+
+def _plans(event: ParallelStarted) -> tuple[BranchPlan, ...]:
+    try:
+        return tuple(msgspec.convert(plan, BranchPlan) for plan in event.branches)
+    except msgspec.ValidationError:
+        return ()
 
 
 def branch_started(state: RunState, event: ParallelBranchStarted) -> dict[str, Any]:
@@ -116,7 +123,7 @@ def _counted(state: RunState, event: ParallelBranchCompleted) -> dict[str, NodeR
     """The nodes of a branch as the ledger has them: counts are added, outcomes count unless it was canceled."""
     found: dict[str, NodeRecord] = {}
     for node, given in event.nodes.items():
-        added = msgspec.convert(given, NodeRecord)
+        added = _record(given)
         old = state.nodes.get(node) or NodeRecord()
         kept = event.status == CANCELED or not added.status
         found[node] = replace(
@@ -130,6 +137,13 @@ def _counted(state: RunState, event: ParallelBranchCompleted) -> dict[str, NodeR
             ended_ms=max(old.ended_ms, added.ended_ms),
         )
     return found
+
+
+def _record(given: object) -> NodeRecord:
+    try:
+        return msgspec.convert(given, NodeRecord)
+    except msgspec.ValidationError:
+        return NodeRecord()
 
 
 def fan_completed(state: RunState, event: ParallelCompleted) -> dict[str, Any]:

@@ -35,9 +35,9 @@ class BranchPlan(Struct, frozen=True, kw_only=True):
 class BranchResult(Struct, frozen=True, kw_only=True):
     """What a branch came to (E31).
 
-    ``updates`` are its changes to the context, those that are carried by reference in ``refs``; ``response`` is its
-    last agent's answer, ``score`` its ``context.score`` where that is a number, ``turns`` the number of turns in its
-    chain, ``branch`` its git branch, ``ended_at`` the node at which it arrived or stopped.
+    ``updates`` are its changes to the context, ``refs`` those of them carried by reference; ``response`` is its
+    last agent's answer, ``score`` its ``context.score`` where that is a number, ``turns`` the turns in its chain,
+    ``branch`` its git branch, ``ended_at`` the node at which it arrived or stopped.
     """
 
     id: str

@@ -198,7 +198,7 @@ def _key(
     key = attribute.key
     meant = _vocabulary(scope.name).nearest(key)
     owner = next((other for other in (GRAPH, NODE, EDGE) if key in other.entries), None)
-    if meant:
+    if meant and owner is None:
         message = f"{quoted(key)} means nothing on {_ON[scope.name]}, so it would be ignored"
         fix = f"did you mean {quoted(meant)}?"
     elif owner is not None and not custom:
