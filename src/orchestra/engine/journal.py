@@ -16,8 +16,8 @@ import msgspec
 from blake3 import blake3
 from msgspec.structs import replace
 
-from orchestra.engine.talks import conversation
 from orchestra.engine.loading import Loaded
+from orchestra.engine.talks import conversation
 from orchestra.ports import Clock, NewTurn, Store
 from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
 from orchestra.run.codec import blob_value, encode, externalize

@@ -64,8 +64,8 @@ class Stage:
     """What a handler gets of its session (the ``Scope`` port), and what it left behind when it ended."""
 
     __slots__ = (
-        "_spawning",
         "_recording",
+        "_spawning",
         "clock",
         "control",
         "journal",

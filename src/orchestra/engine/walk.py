@@ -351,7 +351,7 @@ class Walk:
 
 
 def _reported(stage: Stage) -> dict[str, Any]:
-    """What an attempt asked, got and spent (its handler's own and its agent's turns), as its end carries it (E35)."""
+    """What an attempt asked, got and spent: its handler and the turns of its agent (E35)."""
     entered = stage.journal.state.stage
     turns = entered.counted if entered is not None else Spent()
     spent = stage.spent.plus(turns.tokens_in, turns.tokens_out, turns.cost_micros)

@@ -61,7 +61,8 @@ class FanIn:
         for before in range(ASKED):
             scope.prompt(prompt)
             answer = await self.backend.run(
-                AgentTask(node=node, graph=graph, prompt=prompt, context=context, scope=scope, before=before)
+                AgentTask(node=node, graph=graph, prompt=prompt, context=context, scope=scope, before=before),
+                scope,
             )
             if isinstance(answer, str):
                 scope.response(answer)

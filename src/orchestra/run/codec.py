@@ -64,7 +64,9 @@ def _plan(declared: Declaration) -> _Plan:
     return _Plan(declared, fields, tuple(item for item in large if item[0] not in _NEVER_BY_REFERENCE))
 
 
-_NEVER_BY_REFERENCE = frozenset({"state", "changes", "branches", "candidates", "output_parts", "stderr_parts", "tool_calls"})
+_NEVER_BY_REFERENCE = frozenset(
+    {"state", "changes", "branches", "candidates", "output_parts", "stderr_parts", "tool_calls"}
+)
 """``state`` and ``changes`` are made of what went through here before; what ``candidates`` show is short;
 ``branches`` are a plan, whose items are wanted at once; parts are references already."""
 

@@ -198,7 +198,7 @@ def _key(
     key = attribute.key
     meant = _vocabulary(scope.name).nearest(key)
     owner = next((other for other in (GRAPH, NODE, EDGE) if key in other.entries), None)
-    if meant and owner is None:
+    if meant and (owner is None or edit_distance(key, meant, 2) < 2):
         message = f"{quoted(key)} means nothing on {_ON[scope.name]}, so it would be ignored"
         fix = f"did you mean {quoted(meant)}?"
     elif owner is not None and not custom:
