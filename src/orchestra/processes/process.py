@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import os
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from orchestra.processes import tree
 
@@ -27,7 +29,7 @@ Feed = Callable[[str, bytes], Awaitable[None]]
 class Command:
     """What is run, where, and by which marker its processes are known.
 
-    ``quiet`` is after how many seconds without output ``silent`` is called.
+    ``quiet`` is after how many seconds without output ``silent`` is called; ``given`` is its standard input.
     """
 
     argv: Sequence[str]
@@ -36,6 +38,7 @@ class Command:
     marker: str
     quiet: float
     patience: float = tree.PATIENCE
+    given: bytes = b""
 
 
 @dataclass(slots=True)
@@ -53,16 +56,17 @@ async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]
 
     Raises ``OSError`` where it cannot be started, and what ``feed`` raises.
     """
-    process = subprocess.Popen(  # noqa: ASYNC220  it returns as soon as the program is there
-        command.argv,
-        cwd=command.folder,
-        env=tree.marked_environment(dict(command.environment), command.marker),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        bufsize=0,
-    )
+    with _input(command.given) as given:
+        process = subprocess.Popen(  # noqa: ASYNC220  it returns as soon as the program is there
+            command.argv,
+            cwd=command.folder,
+            env=tree.marked_environment(dict(command.environment), command.marker),
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
+        )
     try:
         return await _watched(process, command, feed, silent)
     finally:
@@ -71,6 +75,18 @@ async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]
                 stream.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0)
+
+
+@contextlib.contextmanager
+def _input(given: bytes) -> Iterator[int | IO[bytes]]:
+    """What a process reads: a file, so that one that reads nothing blocks nobody."""
+    if not given:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(given)
+        file.seek(0)
+        yield file
 
 
 async def _watched(

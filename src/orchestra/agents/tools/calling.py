@@ -1,0 +1,95 @@
+"""One call of one tool, with what holds for all of them: checked arguments, hooks, output cut, secrets removed
+(A32)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from jsonschema import Draft202012Validator
+
+from orchestra.agents.tools import CUT, Tool, ToolContext, ToolError, ToolResult
+from orchestra.agents.tools.hooks import after, before
+from orchestra.agents.tools.output import cut, stored, stored_note
+from orchestra.errors import OrchestraError
+from orchestra.run.outcome import Json
+
+
+async def perform(
+    tools: Mapping[str, Tool], name: str, arguments: Mapping[str, Json], context: ToolContext
+) -> ToolResult:
+    """Call a tool by its name. Whatever goes wrong with it is a result that the agent gets; only our own errors (a
+    lost store) and a cancellation are raised."""
+    began = time.monotonic()
+    tool = tools.get(name)
+    if tool is None:
+        result = error(f"there is no tool {name!r}; there are: {', '.join(sorted(tools))}")
+    else:
+        result = await _hooked(tool, arguments, context)
+    result = await _shortened(result, name, context)
+    return replace(result, duration_ms=round((time.monotonic() - began) * 1000))
+
+
+def error(message: str) -> ToolResult:
+    """A failed call, for the agent."""
+    return ToolResult(text=f"error: {message}", is_error=True)
+
+
+async def _hooked(tool: Tool, arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
+    problem = invalid(tool, arguments)
+    if problem:
+        return error(problem)
+    denied = await before(tool.name, arguments, context)
+    if denied is not None:
+        return error(denied)
+    result = await _called(tool, arguments, context)
+    return await after(tool.name, arguments, result, context)
+
+
+async def _called(tool: Tool, arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
+    try:
+        return await tool.call(arguments, context)
+    except ToolError as failure:
+        return error(str(failure))
+    except OrchestraError:
+        raise
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return error(f"{tool.name} was canceled")
+    except Exception as failure:  # noqa: BLE001  the wall: a tool's exception is an error for the agent
+        return error(f"{tool.name} failed: {type(failure).__name__}: {failure}")
+
+
+def invalid(tool: Tool, arguments: Mapping[str, Json]) -> str:
+    """What is wrong with a call's arguments, empty where nothing is."""
+    validator = _validator(msgspec.json.encode(tool.parameters))
+    found = sorted(validator.iter_errors(dict(arguments)), key=lambda one: list(map(str, one.absolute_path)))
+    if not found:
+        return ""
+    first = found[0]
+    where = ".".join(str(step) for step in first.absolute_path)
+    return f"{tool.name}: {where + ': ' if where else ''}{first.message[:500]}"
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Any:
+    return Draft202012Validator(msgspec.json.decode(schema))
+
+
+async def _shortened(result: ToolResult, name: str, context: ToolContext) -> ToolResult:
+    """The result without secrets, cut to what the model gets; what is cut is stored before."""
+    text = context.redactor.text(result.text.encode("utf-8", "replace").decode())
+    plain = name.rpartition(":")[2]
+    limit = context.cut.get(name, context.cut.get(plain, CUT))
+    if len(text) <= limit:
+        return replace(result, text=text)
+    parts = result.parts or await stored(text, context)
+    size = result.size if result.parts else len(text.encode())
+    return replace(result, text=cut(text, limit, stored_note(parts, size)), parts=parts, size=size)

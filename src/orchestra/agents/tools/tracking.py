@@ -1,0 +1,185 @@
+"""Which files an agent changed: told by write tools, and found out around what may write anything (A33).
+
+Around a shell command or a CLI agent the folder is looked at before and after. In a git repository git says what
+differs from the commit, and the facts of those files tell one change from another; elsewhere every file is looked
+at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import subprocess
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestra.processes.git import git_environment
+
+MOST_FILES = 200_000
+"""Files of a folder without a repository that are looked at; a larger one is watched only as far."""
+
+SKIPPED = frozenset({".git", ".orchestra"})
+
+Facts = tuple[int, int, int, int, int]
+"""Of a file: modified and changed in nanoseconds, size, inode, mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A folder as it was looked at. ``commit`` is empty without a repository; ``files`` are those that differ from
+    the commit, else all; a missing one has no facts."""
+
+    commit: str
+    files: Mapping[str, Facts | None]
+
+
+@dataclass(slots=True)
+class Changes:
+    """The files that changed while something ran, known when it has ended."""
+
+    files: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class WriteTracker:
+    """Gathers the files that changed in the working folders, as ``path``, or ``repo:path`` with several
+    repositories.
+
+    Whether a folder is a repository is decided once: one that an agent makes there is never asked, as git would
+    run what its settings say.
+    """
+
+    folders: Mapping[str, Path]
+    written: dict[str, None] = field(default_factory=dict)
+    repositories: dict[str, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for repo, folder in self.folders.items():
+            self.repositories[repo] = (folder / ".git").exists()
+
+    def note(self, repo: str, paths: Iterable[str]) -> tuple[str, ...]:
+        """Count files of a repository as changed; returns them as they are named to the outside."""
+        named = tuple(f"{repo}:{path}" if repo else path for path in paths)
+        self.written.update(dict.fromkeys(named))
+        return named
+
+    def take(self) -> tuple[str, ...]:
+        """All files that changed since the last time that this was asked, sorted."""
+        taken = tuple(sorted(self.written))
+        self.written.clear()
+        return taken
+
+    @asynccontextmanager
+    async def around(self, repos: Iterable[str] | None = None) -> AsyncIterator[Changes]:
+        """Find out which files change meanwhile; they stand in what this yields when it has ended, however it
+        ends."""
+        names = list(self.folders if repos is None else repos)
+        before = {repo: await self.look(repo) for repo in names}
+        changes = Changes()
+        try:
+            yield changes
+        finally:
+            found: list[str] = []
+            for repo in names:
+                after = await self.look(repo)
+                found += self.note(repo, await self.differing(repo, before[repo], after))
+            changes.files = tuple(sorted(found))
+
+    async def look(self, repo: str) -> Seen:
+        """A folder as it is now."""
+        folder = self.folders[repo]
+        if self.repositories[repo]:
+            return await asyncio.to_thread(_by_git, folder)
+        return await asyncio.to_thread(_by_scan, folder)
+
+    async def differing(self, repo: str, before: Seen, after: Seen) -> list[str]:
+        """The files that are not as they were."""
+        changed = {
+            path
+            for path in before.files.keys() | after.files.keys()
+            if before.files.get(path, ()) != after.files.get(path, ())
+        }
+        if before.commit != after.commit:
+            changed |= await asyncio.to_thread(_committed, self.folders[repo], before.commit, after.commit)
+        return sorted(changed)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says; empty where it cannot. Nothing of the repository's settings is run."""
+    done = subprocess.run(
+        (
+            *("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false"),
+            *arguments,
+        ),
+        cwd=folder,
+        env=git_environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""
+
+
+def _by_git(folder: Path) -> Seen:
+    status = _git(
+        folder, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--", "."
+    )
+    if not status:
+        return _by_scan(folder)
+    commit, paths = "", []
+    for entry in status.split("\0"):
+        if entry.startswith("# branch.oid "):
+            commit = entry.removeprefix("# branch.oid ")
+        elif entry.startswith("1 "):
+            paths.append(entry.split(" ", 8)[8])
+        elif entry.startswith("u "):
+            paths.append(entry.split(" ", 10)[10])
+        elif entry.startswith("? "):
+            paths.append(entry[2:])
+    prefix = _git(folder, "rev-parse", "--show-prefix").rstrip("\n")
+    inside = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
+    return Seen(commit, {path: _facts(folder / path) for path in inside if not _skipped(path)})
+
+
+def _committed(folder: Path, before: str, after: str) -> set[str]:
+    if not all(len(commit) >= 40 for commit in (before, after)):
+        return set()
+    listed = _git(folder, "diff", "--name-only", "--no-renames", "--relative", "-z", before, after)
+    return {path for path in listed.split("\0") if path and not _skipped(path)}
+
+
+def _skipped(path: str) -> bool:
+    return path.partition("/")[0] in SKIPPED
+
+
+def _by_scan(folder: Path) -> Seen:
+    files: dict[str, Facts | None] = {}
+    pending = [""]
+    while pending and len(files) < MOST_FILES:
+        here = pending.pop()
+        try:
+            with os.scandir(folder / here) as entries:
+                for entry in entries:
+                    path = f"{here}/{entry.name}" if here else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.name not in SKIPPED:
+                            pending.append(path)
+                    else:
+                        files[path] = _of(entry.stat(follow_symlinks=False))
+        except OSError:
+            continue
+    return Seen("", files)
+
+
+def _facts(path: Path) -> Facts | None:
+    try:
+        return _of(path.lstat())
+    except OSError:
+        return None
+
+
+def _of(facts: os.stat_result) -> Facts:
+    return (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino, stat.S_IFMT(facts.st_mode))

@@ -1,0 +1,195 @@
+"""A command's view of the machine, by bubblewrap: what it may write, read and reach (A36).
+
+The folders of the work are writable, their ``.git`` and the rest of the machine are read-only, the home folders,
+``/tmp`` and ``/run`` are empty and private, and no process outside is seen. ``sandboxed`` turns a command line
+into one that runs so; who starts processes calls it and needs to know nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from orchestra.errors import ConfigError
+
+HIDDEN = ("/home", "/root", "/run", "/tmp", "/var/tmp", "/mnt", "/media")
+"""Folders that are empty inside, besides the user's home."""
+
+PROTECTED = (".git", ".orchestra")
+"""What is not writable in a folder of the work: its history, and what Orchestra records."""
+
+MODES = ("none", "bwrap", "auto")
+NETWORKS = ("none", "full")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """A policy. ``mode`` is ``none`` or ``bwrap``; ``network`` is ``none`` or ``full``.
+
+    ``write`` are folders that may be written to, ``read`` are files and folders that are shown where they would be
+    hidden, ``temporary`` are files of one call: readable, wherever they are.
+    """
+
+    mode: str = "none"
+    network: str = "none"
+    write: tuple[Path, ...] = ()
+    read: tuple[Path, ...] = ()
+
+    def also(self, *, write: Sequence[Path] = (), read: Sequence[Path] = ()) -> Sandbox:
+        """The same with more folders: a call's temporary files, a CLI agent's own settings."""
+        return replace(self, write=(*self.write, *write), read=(*self.read, *read))
+
+
+NO_SANDBOX = Sandbox()
+"""Commands run as they are."""
+
+
+def policy(mode: str, network: str, folders: Sequence[Path], read: Sequence[Path] = ()) -> Sandbox:
+    """The policy in force for a setting. Raises ``ConfigError`` where ``bwrap`` is asked for and does not work."""
+    if mode == "none":
+        return Sandbox(network="full")
+    problem = unavailable()
+    if problem and mode == "bwrap":
+        raise ConfigError(f"sandbox: bwrap does not work here: {problem}", fix="apt install bubblewrap")
+    if problem:
+        return Sandbox(network="full")
+    return Sandbox(mode="bwrap", network=network, write=tuple(folders), read=tuple(read))
+
+
+def sandboxed(argv: Sequence[str], sandbox: Sandbox, folder: Path) -> tuple[str, ...]:
+    """The command line that runs ``argv`` in ``folder`` as the policy says."""
+    if sandbox.mode == "none":
+        return tuple(argv)
+    return (
+        *("bwrap", "--unshare-all", "--die-with-parent", "--new-session"),
+        *(("--share-net",) if sandbox.network == "full" else ()),
+        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
+        *_hidden(),
+        *_shown(sandbox),
+        *("--chdir", str(folder), "--", *argv),
+    )
+
+
+def _hidden() -> Iterator[str]:
+    """Empty folders over what is nobody's business; where links lead there, their ends are hidden."""
+    homes = [os.environ.get("HOME", ""), str(Path("~").expanduser())]
+    places = dict.fromkeys(os.path.realpath(place) for place in (*HIDDEN, *homes) if place and place != "/")
+    for place in sorted(places):
+        if Path(place).is_dir():
+            yield from ("--tmpfs", place)
+
+
+def _shown(sandbox: Sandbox) -> Iterator[str]:
+    """What may be read and written: outer folders first, as a later mount covers what is below it."""
+    for place in (*_runtime(sandbox), *sandbox.read):
+        if place.exists():
+            yield from ("--ro-bind", str(place.resolve()), str(place.resolve()))
+    for place in sorted({one.resolve() for one in sandbox.write}):
+        yield from ("--bind", str(place), str(place))
+    for place in sorted({one.resolve() for one in sandbox.write}):
+        yield from _protected(place)
+
+
+def _runtime(sandbox: Sandbox) -> Iterator[Path]:
+    """What names are resolved with, where that is under a hidden folder and there is a network."""
+    if sandbox.network == "full":
+        resolver = Path("/etc/resolv.conf").resolve()
+        if any(resolver.is_relative_to(os.path.realpath(place)) for place in HIDDEN):
+            yield resolver
+
+
+def _protected(folder: Path) -> Iterator[str]:
+    """Read-only binds over the history of a folder, also where ``.git`` only points to it."""
+    for name in PROTECTED:
+        place = folder / name
+        if place.is_dir() or (place.is_file() and not place.is_symlink()):
+            yield from ("--ro-bind", str(place), str(place))
+    for place in _git_folders(folder):
+        yield from ("--ro-bind", str(place), str(place))
+
+
+def _git_folders(folder: Path) -> list[Path]:
+    """Where the history of a worktree is: the folder that its ``.git`` file names, and the repository's own."""
+    try:
+        text = (folder / ".git").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    if not text.startswith("gitdir:"):
+        return []
+    own = (folder / text.removeprefix("gitdir:").strip()).resolve()
+    if not (own / "HEAD").is_file() or own.is_relative_to(folder):
+        return []
+    try:
+        common = (own / (own / "commondir").read_text(encoding="utf-8").strip()).resolve()
+    except (OSError, UnicodeDecodeError):
+        common = own
+    # a .git file that an agent wrote could name any folder: only what is a repository is shown, and read-only
+    return [place for place in dict.fromkeys((common, own)) if (place / "HEAD").is_file()]
+
+
+@cache
+def unavailable() -> str:
+    """Why bubblewrap does not work here, empty where it does: it is tried, not only looked for."""
+    program = shutil.which("bwrap")
+    if program is None:
+        return "no bwrap found"
+    try:
+        tried = subprocess.run(
+            [program, "--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "true"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if tried.returncode == 0 else (tried.stderr.strip() or f"exit code {tried.returncode}")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One thing that was tried inside: what, and whether the sandbox held."""
+
+    what: str
+    held: bool
+
+
+@dataclass(slots=True)
+class _Trial:
+    folder: Path
+    proofs: list[Proof] = field(default_factory=list)
+
+
+def prove(network: str = "none") -> list[Proof]:
+    """Try what the policy forbids, and what it allows; each with whether it came out as it has to."""
+    with tempfile.TemporaryDirectory(prefix="orchestra-sandbox-") as name:
+        base = Path(name).resolve()
+        inside, outside = base / "inside", base / "outside"
+        (inside / ".git").mkdir(parents=True)
+        outside.mkdir()
+        (outside / "secret").write_text("x", encoding="utf-8")
+        sandbox = Sandbox(mode="bwrap", network=network, write=(inside,))
+        trials = [
+            ("the working folder can be written", "echo x > allowed", True),
+            (".git cannot be written", "echo x > .git/config", False),
+            ("files outside cannot be read from temporary folders", f"cat '{outside}/secret'", False),
+            ("the system cannot be written", "echo x > /usr/orchestra-sandbox-test", False),
+            ("the home folder is hidden", 'test -n "$(ls -A "$HOME")"', False),
+            ("other processes are hidden", f"kill -0 {os.getpid()}", False),
+        ]
+        if network == "none":
+            trials.append(("there is no network", 'test -n "$(grep -v lo: /proc/net/dev | grep : )"', False))
+        return [Proof(what, _tried(script, sandbox, inside) is allowed) for what, script, allowed in trials]
+
+
+def _tried(script: str, sandbox: Sandbox, folder: Path) -> bool:
+    argv = sandboxed(("/bin/sh", "-c", script), sandbox, folder)
+    done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=20, check=False)
+    return done.returncode == 0
