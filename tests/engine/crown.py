@@ -126,6 +126,21 @@ WRITTEN = [
         b -> a [condition="outcome=fail", loop_restart=true]""",
         "{b: [{status: fail, reason: again}, {text: done}]}",
     ),
+    _case(
+        "branches",
+        """split [shape=component, max_parallel=2] meet [shape=tripleoctagon, merge=all] a b c d [max_retries=1] e
+        t [shape=parallelogram, tool_command="echo $ORCHESTRA_BRANCH"]
+        start -> split -> a -> b -> meet split -> c -> d -> meet split -> t -> meet -> e -> exit""",
+        "{a: {updates: {made: 1}}, b: {text: b},"
+        " d: [{status: retry, reason: busy}, {text: d, updates: {score: 7}}]}",
+    ),
+    _case(
+        "nested",
+        """o [shape=component] i [shape=component] n [shape=tripleoctagon]
+        m [shape=tripleoctagon] x y z [goal_gate=true, retry_target=x] e
+        start -> o -> i -> x -> n i -> y -> n -> z -> m o -> w -> m -> e -> exit""",
+        "{z: [{status: fail, reason: no}, {text: yes}]}",
+    ),
     replace(
         _case("asked", "b c d start -> b -> c -> d -> exit", "{b: {text: so}}"),
         asked=((STEER, "use tabs"), (PAUSE, "")),

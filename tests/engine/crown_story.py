@@ -12,6 +12,7 @@ from orchestra.engine.sessions import Row, rows
 from orchestra.ports import Store, Turn
 from orchestra.run.events import (
     EdgeSelected,
+    ParallelBranchStarted,
     PipelinePaused,
     PipelineResumed,
     Recorded,
@@ -83,13 +84,39 @@ async def story_of(store: Store, first: Row, seen: frozenset[Key]) -> Story:
                 case PipelinePaused(request=request) if request:
                     taken[request] += 1
     for row in await rows(store):
+        chain = await history(store, row.context_id)
         if row.why == "child":
-            _counted(await history(store, row.context_id), done, again)
+            _counted(chain, done, again)
+        for branch in await _branches(store, chain):
+            _counted(branch, done, again)
     state = await load_state(store, last.context_id)
-    context = dict(state.context)
+    context = {key: _comparable(value) for key, value in state.context.items()}
     result = (state.result.status, state.result.text, state.result.node) if state.result is not None else None
     counters = (state.edges, state.gates, {k: (n.visits, n.executions, n.status) for k, n in state.nodes.items()})
     return Story(result, context, path, counters, frozenset(done), seen, again, taken)
+
+
+async def _branches(store: Store, chain: list[Turn]) -> list[list[Turn]]:
+    """The chains of the branches that a chain names, and of theirs."""
+    found: dict[int, list[Turn]] = {}
+    todo = [chain]
+    for turns in todo:
+        for turn in turns:
+            recorded = event_of(turn)
+            event = recorded.event if isinstance(recorded, Recorded) else None
+            if isinstance(event, ParallelBranchStarted) and event.branch_context not in found:
+                found[event.branch_context] = await history(store, event.branch_context)
+                todo.append(found[event.branch_context])
+    return list(found.values())
+
+
+def _comparable(value: Any) -> Any:
+    """A context value without what depends on when branches ran and how often they were killed."""
+    if isinstance(value, list):
+        return [_comparable(one) for one in value]
+    if isinstance(value, dict):
+        return {k: _comparable(v) for k, v in value.items() if k not in ("context_id", "turns", "duration_ms")}
+    return value
 
 
 def _counted(turns: list[Turn], done: set[Key], again: Counter[Key]) -> None:

@@ -98,6 +98,11 @@ class Control:
         """Hand an instruction to the next agent."""
         self._root._due.append(Instruction(text, request))
 
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """The instructions that no agent has had yet."""
+        return tuple(self._root._due)
+
     def take(self) -> tuple[Instruction, ...]:
         """The instructions that no agent has had yet; they are this walk's until it gives them back."""
         root = self._root

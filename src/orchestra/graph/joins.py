@@ -103,9 +103,9 @@ def upstream(graph: Graph, parallel: str) -> tuple[str, ...]:
     return (parallel,)
 
 
-def outermost(graph: Graph, node: str) -> str:
+def outermost(graph: Graph, node: str, within: str = "") -> str:
     """The parallel node in one of whose branches a node lies, the outermost of several; the node itself where the
-    main walk can be at it (E11)."""
+    walk can be at it: the main walk, or that of a branch of the parallel node ``within`` (E11)."""
     ids, successors, types, index = _numbered(graph)
     if "parallel" not in types:
         return node
@@ -113,7 +113,7 @@ def outermost(graph: Graph, node: str) -> str:
     trunk = [*ways_of_the_run(successors, types, fan_in)]
     for number, join in fan_in.items():
         trunk[number] = [join] if join >= 0 else []
-    outside = reached(trunk, [index[graph.start]])
+    outside = reached(trunk, successors[index[within]] if within else [index[graph.start]])
     wanted = index[node]
     if outside[wanted]:
         return node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -115,8 +115,17 @@ def branch_completed(state: RunState, event: ParallelBranchCompleted) -> dict[st
         "fans": {**state.fans, event.node: replace(fan, done={**fan.done, event.branch: result})},
         "steps": state.steps + event.steps,
         "nodes": {**state.nodes, **_counted(state, event)},
+        **_touched_within(state, event.nodes),
         "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
     }
+
+
+def _touched_within(state: RunState, nodes: Iterable[str]) -> dict[str, Any]:
+    """In a nested fan-out the nodes of a branch count for the branch around it, too."""
+    for node in nodes if state.branch is not None else ():
+        entered = touched(state, node, state.nodes.get(node) or NodeRecord())
+        state = replace(state, **entered)
+    return {"branch": state.branch}
 
 
 def _counted(state: RunState, event: ParallelBranchCompleted) -> dict[str, NodeRecord]:
@@ -186,7 +195,7 @@ def contributed(state: RunState, event: StageCompleted | StageFailed, changed: M
     branch = entered.get("branch") or state.branch
     if branch is None:
         return {}
-    updates, refs = parted({key: value for key, value in changed.items() if key not in ENGINE_KEYS})
+    updates, refs = parted({key: value for key, value in changed.items() if _handed_on(key)})
     plain = {key: value for key, value in branch.updates.items() if key not in refs}
     by_reference = {key: value for key, value in branch.refs.items() if key not in updates}
     return {
@@ -198,6 +207,11 @@ def contributed(state: RunState, event: StageCompleted | StageFailed, changed: M
             notes=event.notes or branch.notes,
         )
     }
+
+
+def _handed_on(key: str) -> bool:
+    """Whether a branch hands a context value on: where its walk stood, and inner fan-outs, are its own affair."""
+    return key not in ENGINE_KEYS and not key.startswith("parallel.")
 
 
 def share(state: RunState) -> dict[str, Any]:

@@ -193,7 +193,7 @@ def _jump(
     graph: Graph, state: RunState, ended: Ended, jump: Jump, candidates: tuple[Candidate, ...] = ()
 ) -> Advance | Finish:
     """Go to a retry target, a bounded number of times from one node (E15)."""
-    target = jump.target if state.branch is not None else outermost(graph, jump.target)
+    target = outermost(graph, jump.target, state.branch.node if state.branch is not None else "")
     bound = _allowed(graph, jump.target) or GATE_RETURNS
     if state.jumps.get(ended.node, 0) >= bound:
         why = f"{ended.node} failed after it sent the run back to {jump.target} {bound} times"

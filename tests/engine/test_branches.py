@@ -1,0 +1,535 @@
+"""Parallel branches: walks over forks, several at once (E30-E36)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from orchestra.agents.simulation import Scripted, Simulation
+from orchestra.app.pipelines import Pipeline, compile_pipeline
+from orchestra.app.replaying import Future, replay
+from orchestra.app.resuming import resume
+from orchestra.app.runs import start
+from orchestra.clock import SystemClock
+from orchestra.config.settings import Settings
+from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.control import Control
+from orchestra.engine.forking import Wanted
+from orchestra.engine.loading import event_of, history
+from orchestra.engine.running import Run
+from orchestra.errors import Source
+from orchestra.graph.model import Graph, Node
+from orchestra.handlers.fan_in import FanIn
+from orchestra.ports import Scope, Store
+from orchestra.run.context import Context
+from orchestra.run.events import (
+    Event,
+    ParallelBranchCompleted,
+    ParallelBranchStarted,
+    PipelineCanceled,
+    PipelinePaused,
+    Recorded,
+    StageCompleted,
+    StageFailed,
+    WarningRaised,
+)
+from orchestra.run.outcome import Outcome, Status
+
+SETTINGS = Settings(store=None)
+ENDS = "start [shape=Mdiamond] exit [shape=Msquare]"
+THREE = """split [shape=component POLICY] meet [shape=tripleoctagon MEET] after
+    start -> split split -> a -> meet split -> b -> meet split -> c -> meet meet -> after -> exit"""
+
+
+def fan(policy: str = "", meet: str = "") -> str:
+    return THREE.replace(" POLICY", f", {policy}" if policy else "").replace(" MEET", f", {meet}" if meet else "")
+
+
+def pipeline_of(body: str) -> Pipeline:
+    source = Source("fan.dot", f"digraph fan {{ {ENDS} {body} }}")
+    pipeline = compile_pipeline(source, variables={}, secrets={})
+    pipeline.checked()
+    return pipeline
+
+
+@dataclass
+class Work:
+    """A handler that does at nodes what is said of them, and says what it saw."""
+
+    does: Mapping[str, Callable[[Scope, Context], Any]] = field(default_factory=dict)
+    seen: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    canceled: list[str] = field(default_factory=list)
+    running: int = 0
+    most: int = 0
+
+    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
+        self.seen.append(node.id)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            found = self.does.get(node.id, lambda _scope, _context: None)(scope, context)
+            if asyncio.iscoroutine(found):
+                found = await found
+        except asyncio.CancelledError:
+            self.canceled.append(node.id)
+            raise
+        finally:
+            self.running -= 1
+        self.ended.append(node.id)
+        if isinstance(found, Outcome):
+            return found
+        return Outcome(status=Status.SUCCESS, context_updates=found or {})
+
+
+def failing(_scope: Scope, _context: Context) -> Outcome:
+    return Outcome(status=Status.FAIL, failure_reason="no")
+
+
+def sleeping(seconds: float, **updates: Any) -> Callable[[Scope, Context], Any]:
+    async def sleep(_scope: Scope, _context: Context) -> dict[str, Any]:
+        await asyncio.sleep(seconds)
+        return updates
+
+    return sleep
+
+
+async def ran(
+    body: str, work: Work | None = None, *, store: Store | None = None, control: Control | None = None, **more: Any
+) -> Run:
+    run = await start(
+        pipeline_of(body),
+        store=store or MemoryStore(),
+        settings=SETTINGS,
+        variables={},
+        clock=SystemClock(),
+        control=control or Control(),
+        more={"codergen": work or Work(), **more},
+    )
+    await run.walk()
+    return run
+
+
+async def resumed(run: Run, store: Store, work: Work) -> Run:
+    again, _pipeline = await resume(
+        run.session, store=store, settings=SETTINGS, clock=SystemClock(), more={"codergen": work}
+    )
+    await again.walk()
+    return again
+
+
+async def events(store: Store, context_id: int) -> list[Event]:
+    turns = await history(store, context_id)
+    return [found.event for turn in turns if isinstance(found := event_of(turn), Recorded)]
+
+
+async def by_branch(store: Store, run: Run) -> dict[str, list[Event]]:
+    """The events of each branch's chain."""
+    found = {}
+    for event in await events(store, run.context_id):
+        if isinstance(event, ParallelBranchStarted):
+            found[event.branch] = await events(store, event.branch_context)
+    return found
+
+
+def outcome(run: Run) -> tuple[str, str]:
+    result = run.state.result
+    assert result is not None
+    return result.status, result.text
+
+
+# --- results and context --------------------------------------------------------------------------
+
+
+async def test_results_stand_in_branch_order_whatever_order_they_finished_in() -> None:
+    run = await ran(fan(), Work({"a": sleeping(0.05, made="a"), "b": sleeping(0.0, made="b")}))
+    assert [r["id"] for r in run.state.context["parallel.results"]] == ["a", "b", "c"]
+    assert [r["updates"] for r in run.state.context["parallel.results"]] == [{"made": "a"}, {"made": "b"}, {}]
+    assert run.state.context["parallel.success_count"] == 3
+    assert outcome(run) == ("success", "success")
+
+
+async def test_a_branch_sees_neither_the_others_nor_changes_the_context_of_its_parent() -> None:
+    seen: dict[str, Any] = {}
+
+    def looking(_scope: Scope, context: Context) -> dict[str, Any]:
+        seen["made"] = context.get("made")
+        return {}
+
+    body = "x split [shape=component, max_parallel=1] meet [shape=tripleoctagon] start -> x -> split"
+    run = await ran(
+        f"{body} split -> a -> meet split -> b -> meet meet -> exit",
+        Work({"x": lambda *_: {"made": "before"}, "a": lambda *_: {"made": "a"}, "b": looking}),
+    )
+    assert seen == {"made": "before"}
+    assert run.state.context["made"] == "before"
+
+
+@pytest.mark.parametrize(("merge", "made"), [("none", None), ("best", "b"), ("all", "c")])
+async def test_a_fan_in_takes_over_the_updates_that_merge_names(merge: str, made: str | None) -> None:
+    work = Work(
+        {"a": lambda *_: {"made": "a"}, "b": lambda *_: {"made": "b", "score": 3}, "c": lambda *_: {"made": "c"}}
+    )
+    run = await ran(fan(meet=f"merge={merge}"), work)
+    assert run.state.context.get("made") == made
+    assert run.state.context["parallel.fan_in.best_id"] == "b"
+
+
+async def test_the_ledger_counts_what_branches_did() -> None:
+    def paying(scope: Scope, _context: Context) -> None:
+        scope.spend(tokens_in=10, cost_micros=5)
+
+    run = await ran(fan(), Work({"a": paying, "b": paying}))
+    assert (run.state.spent.tokens_in, run.state.spent.cost_micros) == (20, 10)
+    assert {node: run.state.nodes[node].visits for node in ("a", "b", "c", "split", "meet")} == dict.fromkeys(
+        ("a", "b", "c", "split", "meet"), 1
+    )
+    assert run.state.steps == 8
+
+
+# --- policies -------------------------------------------------------------------------------------
+
+
+async def test_at_most_max_parallel_branches_run_at_once_in_order_of_weight_then_id() -> None:
+    work = Work(dict.fromkeys("abcd", sleeping(0.01)))
+    body = """split [shape=component, max_parallel=2] meet [shape=tripleoctagon] start -> split
+        split -> a -> meet split -> b -> meet split -> c -> meet split -> d [weight=5] d -> meet meet -> exit"""
+    await ran(body, work)
+    assert work.most == 2
+    assert work.seen[:4] == ["d", "a", "b", "c"]
+
+
+async def test_the_first_success_cancels_the_others_which_leave_no_result() -> None:
+    store, work = MemoryStore(), Work({"a": sleeping(30), "b": sleeping(0.01), "c": sleeping(30)})
+    run = await ran(fan("join_policy=first_success"), work, store=store)
+    assert sorted(work.canceled) == ["a", "c"]
+    assert [r["id"] for r in run.state.context["parallel.results"]] == ["b"]
+    assert outcome(run)[0] == "success"
+    ends = {
+        event.branch: event.status
+        for event in await events(store, run.context_id)
+        if isinstance(event, ParallelBranchCompleted)
+    }
+    assert ends == {"a": "canceled", "b": "success", "c": "canceled"}
+
+
+async def test_fail_fast_cancels_the_rest_and_fails() -> None:
+    work = Work({"a": sleeping(30), "b": failing, "c": sleeping(30)})
+    run = await ran(fan("error_policy=fail_fast"), work)
+    assert sorted(work.canceled) == ["a", "c"]
+    assert outcome(run) == ("fail", "branch b: no failed (error_policy=fail_fast)")
+
+
+async def test_an_unmet_join_policy_is_not_masked_by_an_edge_of_the_fan_in() -> None:
+    work = Work({"a": failing, "b": failing})
+    run = await ran(fan("join_policy=k_of_n, k=2"), work)
+    assert outcome(run)[0] == "fail"
+    assert "join policy not met: 1 of 2 needed" in outcome(run)[1]
+    assert "after" not in work.seen
+
+
+async def test_a_failed_fan_out_goes_to_its_retry_target() -> None:
+    tries: list[str] = []
+
+    def second(_scope: Scope, _context: Context) -> Outcome | None:
+        tries.append("a")
+        return failing(_scope, _context) if len(tries) == 1 else None
+
+    body = """fix split [shape=component, join_policy=k_of_n, k=2, retry_target=fix] meet [shape=tripleoctagon]
+        start -> fix -> split split -> a -> meet split -> b -> meet meet -> exit"""
+    work = Work({"a": second})
+    run = await ran(body, work)
+    assert work.seen == ["fix", "a", "b", "fix", "a", "b"]
+    assert outcome(run)[0] == "success"
+
+
+async def test_an_exception_in_one_branch_is_that_branch_s_failure() -> None:
+    def raising(_scope: Scope, _context: Context) -> None:
+        raise RuntimeError("lost")
+
+    run = await ran(fan(), Work({"a": raising, "b": sleeping(0.02)}))
+    first = run.state.context["parallel.results"][0]
+    assert (first["status"], first["failure_reason"]) == ("fail", "RuntimeError: lost")
+    assert outcome(run)[0] == "success"
+
+
+# --- where branches begin and end ------------------------------------------------------------------
+
+
+async def test_branches_start_only_along_edges_whose_condition_holds() -> None:
+    body = """x split [shape=component] meet [shape=tripleoctagon] start -> x -> split
+        split -> a [condition="context.deep=yes"] split -> b [condition="context.deep=no"]
+        a -> meet b -> meet meet -> exit"""
+    work = Work({"x": lambda *_: {"deep": "yes"}})
+    await ran(body, work)
+    assert work.seen == ["x", "a"]
+    run = await ran(body, Work())
+    assert outcome(run)[0] == "fail"
+    assert "no outgoing edge whose condition holds" in outcome(run)[1]
+
+
+async def test_two_edges_to_one_target_are_two_branches() -> None:
+    body = """split [shape=component] meet [shape=tripleoctagon] start -> split split -> a split -> a
+        a -> meet meet -> exit"""
+    run = await ran(body)
+    assert [r["id"] for r in run.state.context["parallel.results"]] == ["a", "a#2"]
+    assert run.state.nodes["a"].visits == 2
+
+
+async def test_a_branch_that_leads_back_before_its_parallel_node_fails() -> None:
+    body = """x split [shape=component] meet [shape=tripleoctagon] start -> x -> split
+        split -> a -> x split -> b -> meet a -> meet [condition="context.never=1"] meet -> exit"""
+    run = await ran(body)
+    results = {r["id"]: (r["status"], r["failure_reason"]) for r in run.state.context["parallel.results"]}
+    assert results == {"a": ("fail", "left its branch: a leads back to x"), "b": ("success", "")}
+
+
+async def test_a_loop_restart_inside_a_branch_ends_it_as_failed() -> None:
+    body = """split [shape=component] meet [shape=tripleoctagon] start -> split
+        split -> a -> a [loop_restart=true] a -> meet [condition="context.never=1"]
+        split -> b -> meet meet -> exit"""
+    run = await ran(body)
+    assert run.state.context["parallel.results"][0]["failure_reason"].startswith("left its branch")
+
+
+async def test_a_fan_in_entered_by_a_stray_edge_fails() -> None:
+    run = await ran("a meet [shape=tripleoctagon] start -> a -> meet -> exit")
+    assert outcome(run) == ("fail", "no parallel results: it was not entered from its parallel node")
+
+
+async def test_branches_that_all_end_at_the_exit_lead_there_and_others_meet_nowhere() -> None:
+    run = await ran("split [shape=component] start -> split split -> a -> exit split -> b -> exit")
+    assert outcome(run) == ("success", "success")
+    run = await ran("split [shape=component] c start -> split split -> a -> exit split -> c")
+    assert outcome(run) == ("fail", "the branches of split meet nowhere")
+
+
+async def test_an_unmet_goal_gate_inside_a_branch_sends_the_run_back_to_the_outermost_parallel_node() -> None:
+    tries: list[int] = []
+
+    def second(_scope: Scope, _context: Context) -> Outcome | None:
+        tries.append(1)
+        return failing(_scope, _context) if len(tries) == 1 else None
+
+    body = """split [shape=component] meet [shape=tripleoctagon] g [goal_gate=true, retry_target=a]
+        start -> split split -> a -> g split -> b -> meet g -> meet meet -> exit
+        g -> meet [condition="outcome=fail"]"""
+    work = Work({"g": second})
+    run = await ran(body, work)
+    assert outcome(run)[0] == "success"
+    assert sorted(work.seen) == ["a", "a", "b", "b", "g", "g"]
+
+
+async def test_a_diamond_may_be_the_first_node_of_a_branch() -> None:
+    body = """x split [shape=component] meet [shape=tripleoctagon] j [shape=diamond] start -> x -> split
+        split -> j j -> a [condition="outcome=success"] j -> b a -> meet b -> meet
+        split -> c -> meet meet -> exit"""
+    work = Work()
+    await ran(body, work)
+    assert sorted(work.seen) == ["a", "c", "x"]
+
+
+# --- one branch per item (E36) ---------------------------------------------------------------------
+
+EACH = """x split [shape=component, for_each="context.files", MORE] meet [shape=tripleoctagon]
+    start -> x -> split -> a -> meet -> exit"""
+
+
+@pytest.mark.parametrize(
+    "files", [["one.py", "two.py"], "one.py\r\n\n  two.py\n".replace("  ", ""), '["one.py", "two.py"]']
+)
+async def test_a_list_starts_one_branch_for_each_of_its_items(files: Any) -> None:
+    seen: list[Any] = []
+
+    def looking(_scope: Scope, context: Context) -> None:
+        seen.append((context["item"], context["item_index"], context["item_count"]))
+
+    run = await ran(EACH.replace("MORE", "max_parallel=1"), Work({"x": lambda *_: {"files": files}, "a": looking}))
+    assert seen == [("one.py", 0, 2), ("two.py", 1, 2)]
+    assert [r["id"] for r in run.state.context["parallel.results"]] == ["a[0]", "a[1]"]
+
+
+async def test_an_empty_list_goes_to_the_fan_in_which_is_skipped() -> None:
+    work = Work({"x": lambda *_: {"files": []}})
+    run = await ran(EACH.replace("MORE", ""), work)
+    assert (run.state.nodes["split"].status, run.state.nodes["meet"].status) == ("skipped", "skipped")
+    assert outcome(run)[0] == "success"
+    assert work.seen == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [(["1", "2", "3"], "max_items is 2"), (7, "neither a list nor text"), (None, "context has no")],
+)
+async def test_a_list_that_cannot_be_walked_is_a_clear_failure(files: Any, words: str) -> None:
+    updates = {} if files is None else {"files": files}
+    run = await ran(EACH.replace("MORE", "max_items=2"), Work({"x": lambda *_: updates}))
+    assert outcome(run)[0] == "fail"
+    assert words in outcome(run)[1]
+
+
+# --- stopped from outside --------------------------------------------------------------------------
+
+
+async def stopped(how: str) -> tuple[MemoryStore, Work, Run]:
+    """A run that is stopped while branches a and b run and c waits for a place."""
+    control, both = Control(), asyncio.Event()
+
+    async def meeting(_scope: Scope, _context: Context) -> None:
+        if work.running == 2:
+            both.set()
+        await both.wait()
+        getattr(control, how)("by a test")
+        await asyncio.sleep(0.02)
+
+    work, store = Work({"a": meeting, "b": meeting}), MemoryStore()
+    return store, work, await ran(fan("max_parallel=2"), work, store=store, control=control)
+
+
+async def test_a_pause_lets_each_branch_finish_its_node_and_starts_no_other() -> None:
+    store, work, run = await stopped("pause")
+    assert run.state.result is None
+    assert run.state.paused == "by a test"
+    assert sorted(work.ended) == ["a", "b"]
+    again = Work()
+    run = await resumed(run, store, again)
+    assert outcome(run)[0] == "success"
+    assert again.seen == ["c", "after"]
+
+
+async def test_an_interruption_stops_every_branch_at_once_and_a_resume_runs_their_nodes_again() -> None:
+    store, work, run = await stopped("interrupt")
+    assert run.state.result is None
+    assert sorted(work.canceled) == ["a", "b"]
+    again = Work()
+    run = await resumed(run, store, again)
+    assert outcome(run)[0] == "success"
+    assert sorted(again.seen) == ["a", "after", "b", "c"]
+    assert {node: run.state.nodes[node].visits for node in "abc"} == {"a": 1, "b": 1, "c": 1}
+
+
+async def test_a_canceled_run_ends_its_branches_and_can_be_resumed() -> None:
+    store, work, run = await stopped("cancel")
+    assert outcome(run) == ("canceled", "by a test")
+    assert sorted(work.canceled) == ["a", "b"]
+    kinds = [type(event) for chain in (await by_branch(store, run)).values() for event in chain]
+    assert kinds.count(PipelineCanceled) == 2
+    again = Work()
+    assert outcome(await resumed(run, store, again))[0] == "success"
+    assert sorted(again.seen) == ["a", "after", "b", "c"]
+
+
+async def test_a_branch_that_swallows_its_cancellation_does_not_come_back_to_life() -> None:
+    async def stubborn(_scope: Scope, _context: Context) -> dict[str, Any]:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.01)
+        return {"made": "too late"}
+
+    run = await ran(fan("join_policy=first_success"), Work({"a": stubborn, "b": sleeping(0.01), "c": sleeping(30)}))
+    assert [r["id"] for r in run.state.context["parallel.results"]] == ["b"]
+
+
+async def test_a_pause_between_branches_is_recorded_in_each_chain() -> None:
+    store, _work, run = await stopped("interrupt")
+    chains = await by_branch(store, run)
+    assert all(isinstance(chain[-1], PipelinePaused) for chain in chains.values())
+    assert isinstance((await events(store, run.context_id))[-1], PipelinePaused)
+
+
+# --- many, large, deep -----------------------------------------------------------------------------
+
+
+async def test_two_hundred_branches_end_and_meet_once() -> None:
+    body = "x split [shape=component, for_each=files, max_items=500, max_parallel=200] meet [shape=tripleoctagon]"
+    work = Work({"x": lambda *_: {"files": [str(n) for n in range(200)]}, "a": sleeping(0.01)})
+    run = await ran(f"{body} start -> x -> split -> a -> meet -> exit", work)
+    assert run.state.context["parallel.success_count"] == 200
+    assert work.most == 200
+    assert run.state.nodes["meet"].visits == 1
+
+
+async def test_a_large_answer_of_a_branch_reaches_the_fan_in_whole() -> None:
+    text = "word " * 40_000
+
+    def long(scope: Scope, _context: Context) -> dict[str, Any]:
+        scope.response(text)
+        return {"report": text}
+
+    store = MemoryStore()
+    run = await ran(fan(), Work({"b": long}), store=store)
+    found = await run.opened.journal.resolve(run.state.context["parallel.results"])
+    assert isinstance(found, list)
+    shown: Any = found[1]
+    assert shown["response"] == text
+    assert shown["updates"]["report"] == text
+
+
+async def test_fan_outs_nest() -> None:
+    body = """o [shape=component] i [shape=component] n [shape=tripleoctagon] m [shape=tripleoctagon]
+        start -> o o -> i i -> x -> n i -> y -> n n -> z -> m o -> w -> m m -> exit"""
+    store = MemoryStore()
+    run = await ran(body, store=store)
+    assert outcome(run)[0] == "success"
+    assert {node: run.state.nodes[node].visits for node in "xyzw"} == dict.fromkeys("xyzw", 1)
+    assert [r["id"] for r in run.state.context["parallel.results"]] == ["i", "w"]
+
+
+# --- the fan-in's backend --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answers", "best", "warned"),
+    [(['I choose\n{"best": "c"}'], "c", False), (["no idea", "b"], "b", False), (["zzz", "yyy"], "a", True)],
+)
+async def test_a_fan_in_with_a_prompt_asks_for_the_best(answers: list[str], best: str, warned: bool) -> None:
+    store = MemoryStore()
+    backend = Simulation({"meet": tuple(Scripted(text=text) for text in answers)})
+    run = await ran(fan(meet='prompt="Which is best?"'), store=store, **{"parallel.fan_in": FanIn(backend)})
+    assert run.state.context["parallel.fan_in.best_id"] == best
+    found = [e for e in await events(store, run.context_id) if isinstance(e, WarningRaised)]
+    assert bool(found) is warned
+
+
+# --- replays ---------------------------------------------------------------------------------------
+
+
+async def test_a_replay_from_within_a_fan_out_keeps_finished_branches_and_forks_the_others() -> None:
+    store = MemoryStore()
+    run = await ran(fan("max_parallel=1"), store=store)
+    before = {branch: len(chain) for branch, chain in (await by_branch(store, run)).items()}
+    turns = await history(store, run.context_id)
+    spot = next(
+        turn
+        for turn in turns
+        if isinstance(found := event_of(turn), Recorded) and isinstance(found.event, ParallelBranchCompleted)
+    )
+    work = Work()
+    again, _pipeline = await replay(
+        run.session,
+        at=Wanted(turn_id=spot.turn_id),
+        future=Future(),
+        store=store,
+        settings=SETTINGS,
+        clock=SystemClock(),
+        more={"codergen": work},
+    )
+    await again.walk()
+    assert outcome(again)[0] == "success"
+    assert work.seen == ["b", "c", "after"]
+    assert {branch: len(chain) for branch, chain in (await by_branch(store, run)).items()} == before
+
+
+async def test_each_branch_records_its_own_nodes_and_the_main_chain_none_of_them() -> None:
+    store = MemoryStore()
+    run = await ran(fan(), store=store)
+    main = [e.node for e in await events(store, run.context_id) if isinstance(e, StageCompleted | StageFailed)]
+    assert main == ["start", "split", "meet", "after", "exit"]
+    chains = await by_branch(store, run)
+    own = {b: [e.node for e in chain if isinstance(e, StageCompleted)][-1] for b, chain in chains.items()}
+    assert own == {"a": "a", "b": "b", "c": "c"}
