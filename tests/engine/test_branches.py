@@ -132,7 +132,7 @@ async def by_branch(store: Store, run: Run) -> dict[str, list[Event]]:
     found = {}
     for event in await events(store, run.context_id):
         if isinstance(event, ParallelBranchStarted):
-            found[event.branch] = await events(store, event.branch_context)
+            found[event.branch_id] = await events(store, event.branch_context)
     return found
 
 
@@ -210,7 +210,7 @@ async def test_the_first_success_cancels_the_others_which_leave_no_result() -> N
     assert [r["id"] for r in run.state.context["parallel.results"]] == ["b"]
     assert outcome(run)[0] == "success"
     ends = {
-        event.branch: event.status
+        event.branch_id: event.status
         for event in await events(store, run.context_id)
         if isinstance(event, ParallelBranchCompleted)
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from orchestra.cli._terminal import clock_time, laid_out, lasted, one_line
 from orchestra.graph.report import counted, paint
@@ -51,6 +52,8 @@ from orchestra.run.events import (
     ToolStarted,
     WarningRaised,
 )
+from orchestra.run.parallel import CANCELED
+from orchestra.run.steps import MEETING
 
 GREEN, RED, YELLOW, GREY, BOLD = "32", "31", "33", "90", "1"
 _SIGNS = {
@@ -62,9 +65,21 @@ _SIGNS = {
 }
 
 
+Place: TypeAlias = tuple[str, str]
+"""Whose event it is: the session, and the path of the branch, empty in the main walk."""
+
+
+def place_of(recorded: Recorded | Live) -> Place:
+    """Whose event it is."""
+    return recorded.meta.session, recorded.meta.branch
+
+
 @dataclass(slots=True)
 class Ends:
-    """Turns the events of a run into one line per node as it ends; the edge taken belongs to that line."""
+    """Turns the events of a run into one line per node as it ends; the edge taken belongs to that line.
+
+    Walks run side by side in branches: the line of each waits for its own edge.
+    """
 
     write: Callable[[str], None]
     colour: bool
@@ -72,85 +87,118 @@ class Ends:
     times: bool
     verbose: bool
     ended: int = 0
-    waiting: StageCompleted | StageFailed | None = None
-    waiting_at: int = 0
-    order: list[str] = field(default_factory=list)
+    pending: dict[Place, tuple[StageCompleted | StageFailed, int]] = field(default_factory=dict)
     above: dict[str, str] = field(default_factory=dict)
     """What stands before the nodes of a child's session: the nodes that run it."""
-    session: str = ""
-    working: str = ""
-    """The node that the session of the last event is at."""
+    working: dict[Place, str] = field(default_factory=dict)
+    """The current node of each walk."""
+    last: Place | None = None
 
-    def tell(self, recorded: Recorded | Live) -> None:
+    def tell(self, recorded: Recorded | Live) -> None:  # noqa: C901  one match
         """Take one event."""
-        event = recorded.event
+        event, place = recorded.event, place_of(recorded)
         self._belonging(recorded)
         match event:
             case StageCompleted() | StageFailed():
-                self.settle()
-                self.waiting, self.waiting_at = event, recorded.meta.at
-            case EdgeSelected() if event.gate and self.waiting is None:
-                self.line(recorded.meta.at, "↩", YELLOW, event.source, f"→ {event.target} ({event.reason})")
+                self.settle(place)
+                self.pending[place] = event, recorded.meta.at
+            case EdgeSelected() if event.gate and place not in self.pending:
+                self.line(recorded, "↩", YELLOW, event.source, f"→ {event.target} ({event.reason})")
             case EdgeSelected():
-                self.settle(event)
+                self.settle(place, event)
             case StageRetrying():
-                self.line(recorded.meta.at, "↻", YELLOW, event.node, _retrying(event))
+                self.line(recorded, "↻", YELLOW, event.node, _retrying(event))
             case WarningRaised():
-                self.settle()
-                self.line(recorded.meta.at, "!", YELLOW, "warning", event.message)
+                self.settle(place)
+                self.line(recorded, "!", YELLOW, "warning", event.message)
             case PipelineResumed():
-                self.settle()
-                self.line(recorded.meta.at, "▶", GREEN, event.node, f"resumed{_because(event)}")
+                self.settle(place)
+                self.line(recorded, "▶", GREEN, event.node, f"resumed{_because(event)}")
             case PipelineRestarted():
-                self.settle()
-                self.line(recorded.meta.at, "↺", YELLOW, event.target, f"restarts here as {event.next_session}")
+                self.settle(place)
+                self.line(recorded, "↺", YELLOW, event.target, f"restarts here as {event.next_session}")
             case SteeringTaken():
-                self.settle()
-                self.line(recorded.meta.at, "→", GREEN, event.node, f"told: {one_line(event.text, 200)}")
-            case PipelineCompleted() | PipelineFailed() | PipelinePaused() | PipelineCanceled():
-                self.settle()
+                self.settle(place)
+                self.line(recorded, "→", GREEN, event.node, f"told: {one_line(event.text, 200)}")
+            case ParallelBranchCompleted() if event.status == CANCELED:
+                self.line(
+                    recorded, "·", GREY, f"{event.node}/{event.branch_id}", f"canceled: {event.failure_reason}"
+                )
+            case (
+                ParallelBranchEnded()
+                | PipelineCompleted()
+                | PipelineFailed()
+                | PipelinePaused()
+                | PipelineCanceled()
+            ):
+                self.settle(place)
             case _:
-                self.output(event)
+                self.output(recorded)
 
     def _belonging(self, recorded: Recorded | Live) -> None:
         """Note whose event follows, and what will stand before the nodes of a child."""
-        event, session = recorded.event, recorded.meta.session
+        event, place = recorded.event, place_of(recorded)
+        session = place[0]
         if isinstance(event, PipelineForked) and event.why == "fork":
             self.above[session] = self.above.get(event.parent, "")
-        if session != self.session:
-            self.settle()
-            parent, self.session = self.session, session
-            if session not in self.above:  # a child that is taken up was named before this began
-                self.above[session] = f"{self.above[parent]}{self.working}/" if parent else ""
-        before = self.above[session]
+        if self.last is not None and self.last != place:
+            self.settle(self.last)
+        if session not in self.above:  # a child that is resumed was named before this began
+            parent = self.last
+            self.above[session] = f"{self.prefix(parent)}{self.working.get(parent, '')}/" if parent else ""
+        self.last = place
         if isinstance(event, StageStarted | PipelineResumed):
-            self.working = event.node
+            self.working[place] = event.node
         elif isinstance(event, ChildStarted):
-            self.above[event.child_session] = f"{before}{event.node}/"
+            self.above[event.child_session] = f"{self.prefix(place)}{event.node}/"
         elif isinstance(event, PipelineRestarted):
-            self.above[event.next_session] = before
+            self.above[event.next_session] = self.above[session]
 
-    def output(self, event: Event | ToolOutput) -> None:
+    def prefix(self, place: Place) -> str:
+        """What stands before the nodes of a walk: the nodes that run its session, and its branch."""
+        session, branch = place
+        return self.above.get(session, "") + (f"{branch}/" if branch else "")
+
+    def named(self, place: Place, node: str) -> str:
+        """A node with what stands before it; the first node of a branch has the branch's own name."""
+        branch = place[1]
+        if branch.rpartition("/")[2] == node:
+            return self.above.get(place[0], "") + branch
+        return self.prefix(place) + node
+
+    def output(self, recorded: Recorded | Live) -> None:
         """What a command writes, line by line, for those who want all of it."""
+        event = recorded.event
         if self.verbose and isinstance(event, ToolOutput):
-            self.settle()
+            self.settle(place_of(recorded))
+            branch = f"{recorded.meta.branch}: " if recorded.meta.branch else ""
             for line in event.text.splitlines():
-                self.write(paint(f"  | {one_line(line, 400)}", GREY, self.colour))
+                self.write(paint(f"  | {branch}{one_line(line, 400)}", GREY, self.colour))
 
-    def settle(self, edge: EdgeSelected | None = None) -> None:
+    def settle(self, place: Place, edge: EdgeSelected | None = None) -> None:
         """Write the line of the node that ended, with the edge taken where there was a choice."""
-        event, self.waiting = self.waiting, None
-        if event is None:
+        found = self.pending.pop(place, None)
+        if found is None:
             return
+        event, at = found
         self.ended += 1
         sign, tone = _SIGNS.get(event.status, ("·", GREY))
         if event.handler == "conditional":
             sign, tone = "◆", GREY
-        self.line(self.waiting_at, sign, tone, event.node, _ended(event, edge, self.verbose))
+        self._write(at, sign, tone, self.named(place, event.node), _ended(event, edge, self.verbose))
 
-    def line(self, at: int, sign: str, tone: str, node: str, rest: str) -> None:
+    def settle_all(self) -> None:
+        """Write the lines that wait for an edge: none follows."""
+        for place in tuple(self.pending):
+            self.settle(place)
+
+    def line(self, recorded: Recorded | Live, sign: str, tone: str, node: str, rest: str) -> None:
+        """A line about a node of the walk whose event it is."""
+        self._write(recorded.meta.at, sign, tone, self.named(place_of(recorded), node), rest)
+
+    def _write(self, at: int, sign: str, tone: str, node: str, rest: str) -> None:
         """A line; on a terminal as many as it needs."""
-        name, words = one_line(self.above.get(self.session, "") + node, 80), one_line(rest, 400)
+        name, words = one_line(node, 80), one_line(rest, 400)
         if self.times:
             text = f"{clock_time(at)} {sign} {name}  {words}".rstrip()
         else:
@@ -171,7 +219,7 @@ def _ended(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbo
     elif event.word:
         parts.append(event.word)
     text = ", ".join(part for part in parts if part)
-    if edge is not None and (edge.candidates or not edge.edge or verbose):
+    if edge is not None and (edge.candidates or not (edge.edge or edge.rule == MEETING) or verbose):
         return f"{text} {_taken(edge, verbose)}".strip()
     return text
 
@@ -306,13 +354,13 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             names = ", ".join(str(plan["id"]) for plan in event.branches[:8])
             return event.node, f"{len(event.branches)} branches: {names}"
         case ParallelBranchStarted():
-            return event.node, f"{event.branch} in context {event.branch_context}"
+            return event.node, f"{event.branch_id} in context {event.branch_context}"
         case ParallelBranchOpened():
             return event.path, f"begins at {event.target}"
         case ParallelBranchEnded():
             return event.node, f"branch ended: {event.status} {event.failure_reason}".rstrip()
         case ParallelBranchCompleted():
-            return event.node, f"{event.branch}: {event.status} {event.failure_reason}".rstrip()
+            return event.node, f"{event.branch_id}: {event.status} {event.failure_reason}".rstrip()
         case ParallelCompleted():
             return event.node, f"{event.status} {event.failure_reason}".rstrip()
         case PipelineForked():

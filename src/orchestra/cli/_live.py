@@ -11,13 +11,14 @@ import termios
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live as Below
 from rich.text import Text
 
-from orchestra.cli._lines import Ends, headline
+from orchestra.cli._lines import Ends, Place, headline, place_of
 from orchestra.cli._terminal import in_foreground, laid_out, lasted, mute, one_line, width, writable
 from orchestra.run import events
 from orchestra.run.events import Recorded, StageRetrying, StageStarted, ToolOutput
@@ -66,11 +67,8 @@ class Live:
     def __init__(self, *, colour: bool, verbose: bool) -> None:
         self._colour = colour
         self._out = sys.stdout  # Rich puts another in its place while the view is up
-        self._working: StageStarted | None = None
-        self._waiting: StageRetrying | None = None
-        self._since = 0.0
+        self._running: dict[Place, _Running] = {}
         self._note = ""
-        self._said = ""
         self._keys: list[Any] | None = None
         self._console = Console(
             file=cast("TextIO", _Screen(self._out)), no_color=not colour, highlight=False, markup=False
@@ -90,13 +88,17 @@ class Live:
     def tell(self, recorded: Recorded | events.Live) -> None:
         """Show an event."""
         self._ends.width = self._console.width
-        event = recorded.event
-        if isinstance(event, ToolOutput):
-            self._said = next((line for line in reversed(event.text.splitlines()) if line.strip()), self._said)
-        if isinstance(event, StageStarted):
-            self._working, self._waiting, self._since, self._said = event, None, _when(recorded), ""
-        elif isinstance(event, StageRetrying):
-            self._waiting, self._since = event, _when(recorded)
+        event, place = recorded.event, place_of(recorded)
+        running = self._running.get(place)
+        if isinstance(event, ToolOutput) and running is not None:
+            lines = reversed(event.text.splitlines())
+            running.said = next((line for line in lines if line.strip()), running.said)
+        elif isinstance(event, StageStarted):
+            self._running[place] = _Running(event, _when(recorded))
+        elif isinstance(event, StageRetrying) and running is not None:
+            running.waiting, running.since = event, _when(recorded)
+        elif isinstance(event, _OVER):
+            self._running.pop(place, None)
         self._ends.tell(recorded)
 
     def note(self, text: str) -> None:
@@ -105,8 +107,8 @@ class Live:
 
     def closed(self) -> None:
         """Take the view down; what has ended stays."""
-        self._ends.settle()
-        self._working = None
+        self._ends.settle_all()
+        self._running = {}
         asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
         self._screen.stop()
         self._give_keys_back()
@@ -147,23 +149,58 @@ class Live:
         self._console.print(Text.from_ansi(writable(text, self._out)), overflow="ellipsis", no_wrap=True)
 
     def _below(self) -> Text:
-        if self._working is None:
+        if not self._running:
             return Text("")
         room = max(self._console.width - 1, 10)
-        gone = time.monotonic() - self._since
-        frame = _FRAMES[int(gone * 6) % len(_FRAMES)]
-        words = f"{self._doing(gone)}  ({self._ends.ended} done)"
-        lines = [line[:room] for line in laid_out(frame, one_line(self._working.node, 60), words, room)]
-        if self._said:
-            lines.append(f"  | {one_line(self._said, room)}"[:room])
+        most = max(2, self._console.height // 2)
+        shown = list(self._running.items())
+        lines: list[str] = []
+        for place, running in shown[: most - 1] if len(shown) > most else shown:
+            lines += self._lines_of(place, running, room, alone=len(shown) == 1)
+        if len(shown) > most:
+            lines.append(f"  … and {len(shown) - most + 1} more")
         if self._note:
             lines.extend(textwrap.wrap(self._note, room)[:4])
         return Text("\n".join(writable(text, self._out) for text in lines), no_wrap=True, overflow="ellipsis")
 
-    def _doing(self, gone: float) -> str:
-        if self._waiting is not None:
-            left = max(0.0, self._waiting.delay_ms - gone * 1000)
-            return f"waits {lasted(left)} before attempt {self._waiting.attempt + 1} of {self._waiting.of}"
-        assert self._working is not None
-        tries = f", attempt {self._working.attempt} of {self._working.of}" if self._working.attempt > 1 else ""
+    def _lines_of(self, place: Place, running: _Running, room: int, *, alone: bool) -> list[str]:
+        """The lines of one walk; what its command wrote last stands below it where there is room."""
+        gone = time.monotonic() - running.since
+        frame = _FRAMES[int(gone * 6) % len(_FRAMES)]
+        words = running.doing(gone) + ("" if place[1] else f"  ({self._ends.ended} done)")
+        name = one_line(self._ends.named(place, running.event.node), 60)
+        lines = [line[:room] for line in laid_out(frame, name, words, room)][: None if alone else 1]
+        if running.said and alone:
+            lines.append(f"  | {one_line(running.said, room)}"[:room])
+        return lines
+
+
+_OVER = (
+    events.StageCompleted,
+    events.StageFailed,
+    events.ParallelBranchEnded,
+    events.PipelineCompleted,
+    events.PipelineFailed,
+    events.PipelinePaused,
+    events.PipelineCanceled,
+    events.PipelineRestarted,
+)
+"""Events after which nothing runs in their walk, until a node starts."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """The current node of a walk: since when, what it wrote last, and the attempt that it waits for."""
+
+    event: StageStarted
+    since: float
+    said: str = ""
+    waiting: StageRetrying | None = None
+
+    def doing(self, gone: float) -> str:
+        """How long it has been running, or what it waits for; ``gone`` is in seconds."""
+        if self.waiting is not None:
+            left = max(0.0, self.waiting.delay_ms - gone * 1000)
+            return f"waits {lasted(left)} before attempt {self.waiting.attempt + 1} of {self.waiting.of}"
+        tries = f", attempt {self.event.attempt} of {self.event.of}" if self.event.attempt > 1 else ""
         return f"{lasted(gone * 1000)}{tries}"

@@ -13,7 +13,7 @@ from orchestra.cli._json import SCHEMA, say_json
 from orchestra.cli._lines import described
 from orchestra.cli._stores import reading, settings_for
 from orchestra.cli._terminal import clock_time, complain, deliver, many_lines, one_line, room, say
-from orchestra.engine.gaps import Gap, Legible, legible
+from orchestra.engine.gaps import Gap, Legible, branch_context, legible, with_branches
 from orchestra.engine.loading import backwards, event_of
 from orchestra.engine.sessions import find
 from orchestra.errors import ConfigError, Damaged, SessionNotFound
@@ -28,13 +28,13 @@ from orchestra.run.events import Event, Recorded
 
 
 def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Print one turn: ``SESSION`` for the newest, ``SESSION:DEPTH`` for another."""
+    """Print one turn: ``SESSION`` for the newest, ``SESSION:DEPTH`` for another, ``SESSION/fan/branch:DEPTH`` for
+    one of a branch."""
     name, depth = _placed(place)
     settings = settings_for(store, config)
 
     async def look(opened: Store) -> tuple[Turn, dict[str, Any]]:
-        row = await find(opened, name)
-        turn = await _turn(opened, row.context_id, depth, name)
+        turn = await _turn(opened, await _chain(opened, name), depth, name)
         return turn, await _whole(opened, turn)
 
     turn, data = asyncio.run(reading(settings, look, name, flag=store))
@@ -70,14 +70,23 @@ def _placed(place: str) -> tuple[str, int | None]:
     return name, int(depth) if depth else None
 
 
+async def _chain(store: Store, name: str) -> int:
+    """The context of a session, or of the branch whose path stands behind it."""
+    session, _, path = name.partition("/")
+    row = await find(store, session)
+    found = await branch_context(store, row.context_id, path) if path else row.context_id
+    if found is None:
+        raise SessionNotFound(f"session {session} has no branch {path!r}", fix=f"see: orchestra log {session}")
+    return found
+
+
 def write_whole(place: str, field: str, *, store: str | None, config: Path | None) -> int:
     """Write a field of a turn to standard output, byte for byte, however long it is."""
     name, depth = _placed(place)
     settings = settings_for(store, config)
 
     async def look(opened: Store) -> None:
-        row = await find(opened, name)
-        found = event_of(await _turn(opened, row.context_id, depth, name))
+        found = event_of(await _turn(opened, await _chain(opened, name), depth, name))
         if not isinstance(found, Recorded):
             raise ConfigError(f"that turn cannot be read: {found.reason}")
         for ref in _parts(found.event, field):
@@ -165,17 +174,18 @@ def show_log(session: str, *, store: str | None, config: Path | None, json: str)
     """Print every event of a session, oldest first."""
     settings = settings_for(store, config)
 
-    async def look(opened: Store) -> tuple[str, list[Legible]]:
+    async def look(opened: Store) -> tuple[str, list[tuple[str, Legible]]]:
         row = await find(opened, session)
-        return row.session, await legible(opened, row.context_id)
+        return row.session, await with_branches(opened, row.context_id)
 
-    name, turns = asyncio.run(reading(settings, look, session, flag=store))
+    name, found = asyncio.run(reading(settings, look, session, flag=store))
+    turns = [turn for _path, turn in found]
     if json:
         _json_log(name, turns, stream=json == "stream")
         return _readable(turns)
-    longest = len(str(turns[-1].depth)) if turns else 1
+    longest = max((len(str(turn.depth)) for turn in turns), default=1)
     fit, indent = room(), " " * (longest + 2)
-    say("\n".join(line for turn in turns for line in wrap("", _line(turn, longest), fit, indent)))
+    say("\n".join(line for path, turn in found for line in wrap("", _line(turn, longest, path), fit, indent)))
     return _readable(turns)
 
 
@@ -212,7 +222,7 @@ def _data(turn: Legible) -> dict[str, Any]:
     }
 
 
-def _line(turn: Legible, longest: int) -> str:
+def _line(turn: Legible, longest: int, path: str = "") -> str:
     if isinstance(turn, Gap):
         lost = "" if turn.older else "; what is older cannot be reached"
         return f"{turn.depth:>{longest}}  --:--:--  cannot be read: {one_line(turn.reason, 200)}{lost}"
@@ -221,5 +231,7 @@ def _line(turn: Legible, longest: int) -> str:
         return f"{turn.depth:>{longest}}  --:--:--  {one_line(turn.type_id, 60)}  ({one_line(found.reason, 100)})"
     subject, text = described(found.event)
     name = BY_CLASS[type(found.event)].event
-    shown = f"{one_line(subject, 40)}  " if subject else ""
+    if path:
+        subject = path if subject in ("", path, path.rpartition("/")[2]) else f"{path}/{subject}"
+    shown = f"{one_line(subject, 60 if path else 40)}  " if subject else ""
     return f"{turn.depth:>{longest}}  {clock_time(found.meta.at)}  {name:17}  {shown}{one_line(text, 300)}".rstrip()

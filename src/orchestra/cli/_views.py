@@ -83,7 +83,7 @@ class Plain:
 
     def closed(self) -> None:
         """The last node's line."""
-        self._ends.settle()
+        self._ends.settle_all()
 
     def abandoned(self) -> None:
         """Nothing: lines leave nothing behind."""

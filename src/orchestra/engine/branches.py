@@ -172,7 +172,7 @@ class FanOut:
         number = isinstance(score, int | float) and not isinstance(score, bool)
         return ParallelBranchCompleted(
             node=self.node,
-            branch=plan.id,
+            branch_id=plan.id,
             branch_context=journal.context_id,
             status=status,
             failure_reason=DECIDED if status == CANCELED else result.text,
@@ -210,7 +210,7 @@ class FanOut:
         self.journal.record(
             ParallelBranchStarted(
                 node=self.node,
-                branch=plan.id,
+                branch_id=plan.id,
                 index=self._index(plan),
                 branch_context=head.context_id,
                 from_turn=self.base.head,
@@ -254,7 +254,7 @@ class FanOut:
                 node=self.node,
                 fan_in=self.fan.fan_in,
                 upstream=self.fan.upstream,
-                branch=plan.id,
+                branch_id=plan.id,
                 index=self._index(plan),
                 path=path,
                 target=plan.target,

@@ -16,6 +16,8 @@ from orchestra.run.events import (
     ChildEnded,
     ChildStarted,
     Event,
+    ParallelBranchCompleted,
+    ParallelBranchStarted,
     PipelineForked,
     PipelineImported,
     PipelineRestarted,
@@ -35,14 +37,14 @@ Tell: TypeAlias = Callable[[Recorded], None]
 
 
 class Following:
-    """Reads a session's chain forward from its beginning and folds it, each event once."""
+    """Reads a chain forward from its beginning, or from above a turn, and folds it, each event once."""
 
-    def __init__(self, store: Store, context_id: int) -> None:
+    def __init__(self, store: Store, context_id: int, above: Turn | None = None) -> None:
         self.state = RunState()
         self._store = store
         self._context_id = context_id
-        self._newest = 0
-        self._depth = -1
+        self._newest = above.turn_id if above is not None else 0
+        self._depth = above.depth if above is not None else -1
         self._last: Recorded | None = None
 
     async def news(self) -> list[Recorded]:
@@ -97,8 +99,9 @@ class Followed:
         own: str = "",
         bound: int = 0,
         alone: bool = False,
+        above: Turn | None = None,
     ) -> None:
-        self.chain = Following(store, context_id)
+        self.chain = Following(store, context_id, above)
         self.context_id = context_id
         self._store = store
         self._node = node
@@ -122,6 +125,7 @@ class Followed:
         told = [recorded for recorded in await self.chain.news() if self._tells(recorded)]
         for recorded in told if not self._alone else ():
             self._note(recorded.event, root=root)
+            await self._branch(recorded.event)
         for child in self._children.values():
             if child._open:
                 child._open = not (child._ended or child._bound)
@@ -149,6 +153,21 @@ class Followed:
                     child._bound = child._bound or event.until or event.from_turn
             case PipelineImported():
                 self._here(event)
+            case _:
+                pass
+
+    async def _branch(self, event: Event) -> None:
+        """A branch that begins is followed from the turn at which it leaves this chain, until it has a result."""
+        match event:
+            case ParallelBranchStarted():
+                above = await self._store.turn(event.from_turn)
+                name = f"{event.node}/{event.branch_id}"
+                self._children[f"{name}#{event.branch_context}"] = Followed(
+                    self._store, event.branch_context, node=name, bound=self._bound, above=above
+                )
+            case ParallelBranchCompleted():
+                for child in self._children.values():
+                    child._ended = child._ended or child.context_id == event.branch_context
             case _:
                 pass
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from orchestra.engine.loading import PAGE
+from orchestra.engine.loading import PAGE, event_of
 from orchestra.errors import Damaged
 from orchestra.ports import Store, Turn
+from orchestra.run.events import ParallelBranchStarted, Recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +25,59 @@ class Gap:
 Legible: TypeAlias = Turn | Gap
 
 
-async def legible(store: Store, context_id: int) -> list[Legible]:
-    """A session's whole chain, oldest first, with a gap for each turn that is damaged.
+async def legible(store: Store, context_id: int, above: int = -1) -> list[Legible]:
+    """A chain, oldest first, as far down as the turns above a depth, with a gap for each turn that is damaged.
 
     Behind a damaged turn the chain goes on where the store still knows the one before; where it does not, the gap
     is the last that can be said.
     """
-    return [place async for place in _backwards(store, context_id)][::-1]
+    found: list[Legible] = []
+    async for place in _backwards(store, context_id):
+        if place.depth <= above:
+            break
+        found.append(place)
+    return found[::-1]
+
+
+async def with_branches(store: Store, context_id: int) -> list[tuple[str, Legible]]:
+    """A session's chain and those of its branches, each turn with its branch's path, in the order of their ids.
+
+    A branch that was continued in a fork stands for what it had before, too.
+    """
+    found: list[tuple[str, Legible]] = []
+    todo = [("", context_id, -1)]
+    seen: set[int] = set()
+    for path, chain, above in todo:  # grows while it is read
+        for turn in await legible(store, chain, above):
+            if turn.turn_id in seen:
+                continue
+            seen.add(turn.turn_id)
+            found.append((path, turn))
+            event = _branch(turn)
+            if event is not None:
+                below = f"{path}/" if path else ""
+                depth = (await store.turn(event.from_turn)).depth
+                todo.append((f"{below}{event.node}/{event.branch_id}", event.branch_context, depth))
+    return sorted(found, key=lambda pair: pair[1].turn_id)
+
+
+async def branch_context(store: Store, context_id: int, path: str) -> int | None:
+    """The context of a branch by its path, such as ``fan/security``: the newest of that name; None for none."""
+    parts = path.split("/")
+    found = context_id
+    for node, branch in zip(parts[::2], parts[1::2], strict=False):
+        events = [event for turn in await legible(store, found) if (event := _branch(turn)) is not None]
+        named = [event for event in events if (event.node, event.branch_id) == (node, branch)]
+        if not named:
+            return None
+        found = named[-1].branch_context
+    return found if len(parts) % 2 == 0 else None
+
+
+def _branch(turn: Legible) -> ParallelBranchStarted | None:
+    recorded = event_of(turn) if isinstance(turn, Turn) else None
+    event = recorded.event if isinstance(recorded, Recorded) else None
+    return event if isinstance(event, ParallelBranchStarted) else None
 
 
 async def _backwards(store: Store, context_id: int) -> AsyncIterator[Legible]:

@@ -50,8 +50,8 @@ def branch_started(state: RunState, event: ParallelBranchStarted) -> dict[str, A
     fan = state.fans.get(event.node)
     if fan is None:
         return {}
-    opened = {**fan.opened, event.branch: event.branch_context}
-    mine = (*fan.mine, event.branch) if fan.seen else ()
+    opened = {**fan.opened, event.branch_id: event.branch_context}
+    mine = (*fan.mine, event.branch_id) if fan.seen else ()
     return {"fans": {**state.fans, event.node: replace(fan, opened=opened, from_turn=event.from_turn, mine=mine)}}
 
 
@@ -60,7 +60,7 @@ def branch_opened(state: RunState, meta: Meta, event: ParallelBranchOpened) -> d
     branch = Branch(
         path=event.path,
         node=event.node,
-        id=event.branch,
+        id=event.branch_id,
         index=event.index,
         fan_in=event.fan_in,
         upstream=event.upstream,
@@ -97,7 +97,7 @@ def branch_completed(state: RunState, event: ParallelBranchCompleted) -> dict[st
     updates, refs = parted(event.updates)
     score = event.score.get("value")
     result = BranchResult(
-        id=event.branch,
+        id=event.branch_id,
         status=event.status,
         notes=event.notes,
         failure_reason=event.failure_reason,
@@ -112,7 +112,7 @@ def branch_completed(state: RunState, event: ParallelBranchCompleted) -> dict[st
         ended_at=event.ended_at,
     )
     return {
-        "fans": {**state.fans, event.node: replace(fan, done={**fan.done, event.branch: result})},
+        "fans": {**state.fans, event.node: replace(fan, done={**fan.done, event.branch_id: result})},
         "steps": state.steps + event.steps,
         "nodes": {**state.nodes, **_counted(state, event)},
         **_touched_within(state, event.nodes),

@@ -486,7 +486,7 @@ class ParallelBranchStarted:
     """A branch is about to begin, in a context of its own; recorded in the chain of its parallel node."""
 
     node: str = tag(10, "string", "the parallel node")
-    branch: str = tag(20, "string", "the branch's id")
+    branch_id: str = tag(20, "string", "the branch's id")
     index: int = tag(21, "u32", "its place in the order of branches, from 0", default=0)
     branch_context: int = tag(22, "u64", "context id of the branch")
     from_turn: int = tag(23, "u64", "the turn at which it leaves this chain")
@@ -499,7 +499,7 @@ class ParallelBranchOpened:
     node: str = tag(10, "string", "the parallel node")
     fan_in: str = tag(13, "string", "where the branch ends, empty where branches do not meet", default="")
     upstream: tuple[str, ...] = tag(15, "array", "nodes by which it would leave its piece", default=())
-    branch: str = tag(20, "string", "the branch's id")
+    branch_id: str = tag(20, "string", "the branch's id")
     index: int = tag(21, "u32", "its place in the order of branches, from 0", default=0)
     path: str = tag(24, "string", "its path from the main walk, such as fan/security")
     target: str = tag(25, "string", "the node at which it begins")
@@ -520,7 +520,7 @@ class ParallelBranchCompleted:
     """A branch's result, in the chain of its parallel node, with its share of the ledger (E31, E35)."""
 
     node: str = tag(10, "string", "the parallel node")
-    branch: str = tag(20, "string", "the branch's id")
+    branch_id: str = tag(20, "string", "the branch's id")
     branch_context: int = tag(22, "u64", "context id of the branch")
     status: str = tag(31, "string", "success, partial_success, retry, fail, skipped, canceled")
     failure_reason: str = tag(32, "string", "why it failed", default="")
