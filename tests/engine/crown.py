@@ -18,6 +18,7 @@ from pathlib import Path
 
 from crown_story import Key, Story, story_of, told
 
+from orchestra.agents.scripts import parse_script
 from orchestra.agents.simulation import Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.replaying import Future, replay
@@ -25,7 +26,6 @@ from orchestra.app.resuming import resume
 from orchestra.app.runs import cast_of, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
-from orchestra.config.simulation import parse_script
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.faults import CountingFiles
 from orchestra.cxdb.files import Files

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario
 from orchestra.app.children import recorded, texts
 from orchestra.app.orphans import end_orphans
@@ -28,7 +29,6 @@ from orchestra.app.stopped import forget, remembered
 from orchestra.clock import SystemClock
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
-from orchestra.config.simulation import Cast, parse_script
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.holding import taken

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from blake3 import blake3
 
+from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario, Script, SimulatedTools, Simulation
 from orchestra.app.children import texts
 from orchestra.app.orphans import end_orphans
@@ -20,7 +21,6 @@ from orchestra.app.plugins import HANDLERS, loaded, offered, origin
 from orchestra.clock import SystemClock
 from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.config.settings import Settings
-from orchestra.config.simulation import Cast, parse_script
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
 from orchestra.app.replaying import Future, replay
 from orchestra.app.resuming import Changes
@@ -12,7 +13,6 @@ from orchestra.cli._ended import Shown
 from orchestra.cli._run import key_values, walk_shown
 from orchestra.cli._stores import aimed, hint, settings_for, there
 from orchestra.cli._terminal import one_line
-from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted
 from orchestra.engine.journal import Listener

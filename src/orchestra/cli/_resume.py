@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
 from orchestra.app.resuming import Changes, changed_file, resume
 from orchestra.app.runs import Run
@@ -15,7 +16,6 @@ from orchestra.cli._stores import aimed, hint, settings_for, there
 from orchestra.cli._terminal import complain, one_line
 from orchestra.cli._views import tell_reader
 from orchestra.config.settings import Settings
-from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
 from orchestra.errors import SessionTaken, StoreError, Undecided

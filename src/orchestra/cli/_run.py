@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stopped import remember
@@ -26,7 +27,6 @@ from orchestra.cli._stores import aimed, hint, settings_for
 from orchestra.cli._terminal import coloured
 from orchestra.cli._views import View, view_for
 from orchestra.config.settings import Settings
-from orchestra.config.simulation import read_script
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
 from orchestra.errors import ConfigError, InvalidPipeline, SessionTaken, StoreError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.agents.scripts import Cast, parse_script, read_script
 from orchestra.agents.simulation import Script, Scripted
-from orchestra.config.simulation import Cast, parse_script, read_script
 from orchestra.errors import ConfigError, Source
 from support import graph_of
 
