@@ -6,9 +6,10 @@ shipped lives in one folder per port, and ``app`` is the only module that joins 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from orchestra.graph.model import Graph, Node
@@ -18,6 +19,7 @@ from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEn
 from orchestra.run.events import ContextValue, Event, ToolOutput
 from orchestra.run.outcome import Json, Outcome
 from orchestra.run.parallel import Branch, BranchPlan, BranchResult, Fan
+from orchestra.run.state import RepoRecord
 
 # --- the store (S1, S2) -----------------------------------------------------------------------
 
@@ -181,6 +183,122 @@ class Clock(Protocol):
         """Wait; a cancellation interrupts it."""
 
 
+# --- the code that a run works on (workspace.md) -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCommit:
+    """What is to be committed, and what the commit says of it (W3, W4).
+
+    ``files`` are paths, absolute or relative to the first repository's folder; None commits all changes that git
+    sees. ``turn`` tells one commit of the session from another: node, visit, attempt and the agent's turn. An empty
+    ``message`` is made of the node, the files and ``intent``. ``secret`` names the secret in a text, empty where
+    there is none, and its line.
+    """
+
+    node: str
+    turn: str
+    files: tuple[str, ...] | None = None
+    intent: str = ""
+    message: str = ""
+    model: str = ""
+    provider: str = ""
+    secret: Callable[[str], tuple[str, int]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """A commit that was made; ``left_out`` are files that were named and that git ignores."""
+
+    repo: str
+    commit: str
+    subject: str
+    files: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """A branch that could not be merged: per file its conflict hunks as text, with markers (W6)."""
+
+    repo: str
+    branch: str
+    folder: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """What became of the branches of a fan-out: merged with commits, without anything to merge, in conflict."""
+
+    merged: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+
+
+class Workspace(Protocol):
+    """The worktrees of one walk, one per repository (W1).
+
+    Every method records the events of what it did in the walk's chain; they are durable with its next batch. All
+    raise ``WorkspaceError`` with what git said.
+    """
+
+    @property
+    def repos(self) -> tuple[str, ...]:
+        """The names of the repositories, as the settings order them."""
+
+    def folder(self, repo: str = "") -> Path:
+        """The worktree of a repository; of the first without a name."""
+
+    async def commit(self, wanted: NewCommit) -> tuple[Committed, ...]:
+        """Commit files, per repository that has changed ones; none where nothing changed."""
+
+    async def snapshot(self, reason: str = "") -> Mapping[str, RepoRecord]:
+        """Where each repository stands now; recorded where it is not what the chain knows."""
+
+    async def restore(self, known: Mapping[str, RepoRecord], *, keep: bool = False) -> None:
+        """Put the worktrees at the recorded commits; what is uncommitted or unknown is rescued first (W7).
+
+        ``keep`` leaves uncommitted changes where they are: the node goes on in the middle of a turn.
+        """
+
+    async def lend(
+        self, *, session: str, pipeline: str, known: Mapping[str, RepoRecord], record: Callable[[Event], None]
+    ) -> Workspace:
+        """The same worktrees for a child session, put where its own chain knows them."""
+
+    async def branch(
+        self, path: str, record: Callable[[Event], None], known: Mapping[str, RepoRecord] | None = None
+    ) -> Workspace:
+        """Worktrees on branches of their own for a parallel branch, at this walk's commits (W5).
+
+        ``path`` is that of the branch from the main walk; ``known`` is what its chain knows of it, for a resume.
+        """
+
+    async def merge(self, branches: Sequence[tuple[str, Mapping[str, RepoRecord]]]) -> Merged:
+        """Merge branches into this walk's own, in this order: each by its path and what its chain knows (W6)."""
+
+
+class Workspaces(Protocol):
+    """Makes the workspace of a session."""
+
+    async def open(
+        self,
+        *,
+        session: str,
+        pipeline: str,
+        known: Mapping[str, RepoRecord],
+        keep: bool,
+        record: Callable[[Event], None],
+        settle: Callable[[], Awaitable[None]],
+    ) -> Workspace:
+        """The workspace of a session: its branches and worktrees made, or put back to what its chain knows.
+
+        Branches that ``known`` gives to another session are left alone; the session gets its own from those commits
+        (W8). ``settle`` makes durable what was recorded.
+        """
+
+
 # --- handlers and backends (engine.md 2, agents.md 1) --------------------------------------------
 
 
@@ -338,6 +456,26 @@ class Scope(Turns, Protocol):
 
     async def keep(self, data: bytes) -> BlobRef:
         """Store bytes that are too many for an event, secrets removed (S18)."""
+
+    @property
+    def workspace(self) -> Workspace | None:
+        """The worktrees of this walk; None where no repository is configured."""
+
+    async def commit(
+        self,
+        *,
+        files: Sequence[str] | None = None,
+        turn: int = 0,
+        intent: str = "",
+        message: str = "",
+        model: str = "",
+        provider: str = "",
+    ) -> tuple[Committed, ...]:
+        """Commit what this node changed: ``files``, or all that git sees; nothing without a workspace (W3, W4).
+
+        ``turn`` is the number of the agent's turn in this attempt, from 1. The commits are recorded, and durable
+        with the next batch: record the turn, then settle. Raises ``WorkspaceError``.
+        """
 
     def seam(self, data: bytes, at: int) -> int:
         """Where bytes may be cut, at ``at`` or before, so that no secret is in two parts (S18)."""

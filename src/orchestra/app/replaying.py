@@ -12,6 +12,7 @@ from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.resuming import AS_RECORDED, Changes, pipeline_of, resumed_of, script_of, secrets_of
 from orchestra.app.runs import NONE_MORE, check_variables, plan_of, runnable, this_process
+from orchestra.app.workspaces import workspaces_of
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.registry import bundle
@@ -88,6 +89,7 @@ async def replay(
         listeners=listeners,
         origin=this_process(),
         sweep=end_orphans,
+        workspaces=await workspaces_of(settings, state.workspace),
     )
     runnable(pipeline, plan)
     _unowned((*future.variables, *future.values), plan.handlers)

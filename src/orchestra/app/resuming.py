@@ -26,6 +26,7 @@ from orchestra.app.runs import (
     whereabouts,
 )
 from orchestra.app.stopped import forget, remembered
+from orchestra.app.workspaces import workspaces_of
 from orchestra.clock import SystemClock
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
@@ -115,6 +116,7 @@ async def resume(
             listeners=listeners,
             origin=this_process(),
             sweep=end_orphans,
+            workspaces=None if done else await workspaces_of(settings, state.workspace),
         )
         if not done:
             await store.publish_types(*bundle())

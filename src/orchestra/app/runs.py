@@ -18,6 +18,7 @@ from orchestra.app.children import texts
 from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import HANDLERS, loaded, offered, origin
+from orchestra.app.workspaces import workspaces_of
 from orchestra.clock import SystemClock
 from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.config.settings import Settings
@@ -137,6 +138,7 @@ async def start(
     _unowned(given, plan.handlers)
     runnable(pipeline, plan)
     clock = clock or SystemClock()
+    workspaces = await workspaces_of(settings)
     await store.publish_types(*bundle())
     started = PipelineStarted(
         pipeline=graph.name,
@@ -160,6 +162,7 @@ async def start(
         listeners=listeners,
         origin=this_process(),
         sweep=end_orphans,
+        workspaces=workspaces,
     )
     opened = await open_session(
         store=store, clock=clock, redactor=redactor, listeners=listeners, origin=wiring.origin, started=started

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from orchestra.cli._code import CODE_SHOWN, Code, code_described, commit_of
 from orchestra.cli._terminal import clock_time, laid_out, lasted, one_line
 from orchestra.graph.report import counted, paint
 from orchestra.run.events import (
+    AgentCommitCreated,
     AgentResponded,
     AgentToolEnded,
     AgentTurnCompleted,
@@ -17,6 +19,7 @@ from orchestra.run.events import (
     CheckpointSaved,
     ChildEnded,
     ChildStarted,
+    CleanupCompleted,
     ControlRequested,
     EdgeSelected,
     Event,
@@ -38,9 +41,14 @@ from orchestra.run.events import (
     PipelineStarted,
     PipelineTaken,
     Recorded,
+    RepoCloned,
+    RepoFetched,
     RunnerAsked,
     RunnerClaimed,
     RunnerReleased,
+    SessionBranchCreated,
+    SessionBranchPushed,
+    SessionBranchPushFailed,
     SessionOpened,
     StageCompleted,
     StageFailed,
@@ -51,6 +59,10 @@ from orchestra.run.events import (
     ToolOutput,
     ToolStarted,
     WarningRaised,
+    WorkspaceSnapshot,
+    WorktreeCreated,
+    WorktreeMergeConflict,
+    WorktreeMerged,
 )
 from orchestra.run.parallel import CANCELED
 from orchestra.run.steps import MEETING
@@ -87,12 +99,14 @@ class Ends:
     times: bool
     verbose: bool
     ended: int = 0
-    pending: dict[Place, tuple[StageCompleted | StageFailed, int]] = field(default_factory=dict)
+    pending: dict[Place, tuple[StageCompleted | StageFailed, int, tuple[str, ...]]] = field(default_factory=dict)
     above: dict[str, str] = field(default_factory=dict)
     """What stands before the nodes of a child's session: the nodes that run it."""
     working: dict[Place, str] = field(default_factory=dict)
     """The current node of each walk."""
     last: Place | None = None
+    committed: dict[Place, list[str]] = field(default_factory=dict)
+    """The commits of each walk since its last node ended, in words."""
 
     def tell(self, recorded: Recorded | Live) -> None:  # noqa: C901  one match
         """Take one event."""
@@ -101,7 +115,7 @@ class Ends:
         match event:
             case StageCompleted() | StageFailed():
                 self.settle(place)
-                self.pending[place] = event, recorded.meta.at
+                self.pending[place] = event, recorded.meta.at, tuple(self.committed.pop(place, ()))
             case EdgeSelected() if event.gate and place not in self.pending:
                 self.line(recorded, "↩", YELLOW, event.source, f"→ {event.target} ({event.reason})")
             case EdgeSelected():
@@ -166,9 +180,23 @@ class Ends:
             return self.above.get(place[0], "") + branch
         return self.prefix(place) + node
 
+    def _code(self, recorded: Recorded | Live, event: Code) -> None:
+        """A commit belongs to the line of its node, which follows; a branch or a merge has a line of its own."""
+        place = place_of(recorded)
+        if isinstance(event, AgentCommitCreated):
+            self.committed.setdefault(place, []).append(commit_of(event))
+            return
+        self.settle(place)
+        subject, words = code_described(event)
+        trouble = isinstance(event, WorktreeMergeConflict | SessionBranchPushFailed)
+        sign, tone = ("!", YELLOW) if trouble else ("⎇", GREY)
+        self.line(recorded, sign, tone, subject, words)
+
     def output(self, recorded: Recorded | Live) -> None:
-        """What a command writes, line by line, for those who want all of it."""
+        """What a run does with git; and what a command writes, line by line, for those who want all of it."""
         event = recorded.event
+        if isinstance(event, CODE_SHOWN):
+            self._code(recorded, event)
         if self.verbose and isinstance(event, ToolOutput):
             self.settle(place_of(recorded))
             branch = f"{recorded.meta.branch}: " if recorded.meta.branch else ""
@@ -180,12 +208,13 @@ class Ends:
         found = self.pending.pop(place, None)
         if found is None:
             return
-        event, at = found
+        event, at, commits = found
         self.ended += 1
         sign, tone = _SIGNS.get(event.status, ("·", GREY))
         if event.handler == "conditional":
             sign, tone = "◆", GREY
-        self._write(at, sign, tone, self.named(place, event.node), _ended(event, edge, self.verbose))
+        said = [text for text in (_ended(event, edge, self.verbose), *commits) if text]
+        self._write(at, sign, tone, self.named(place, event.node), "  ".join(said))
 
     def settle_all(self) -> None:
         """Write the lines that wait for an edge: none follows."""
@@ -348,6 +377,20 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.node, f"turn {event.number}: {event.tool}{' failed' if event.is_error else ''}"
         case AgentTurnCompleted():
             return event.node, turn_line(event)
+        case (
+            SessionBranchCreated()
+            | WorktreeCreated()
+            | AgentCommitCreated()
+            | WorkspaceSnapshot()
+            | WorktreeMerged()
+            | WorktreeMergeConflict()
+            | RepoCloned()
+            | RepoFetched()
+            | SessionBranchPushed()
+            | SessionBranchPushFailed()
+            | CleanupCompleted()
+        ):
+            return code_described(event)
         case WarningRaised():
             return event.node, event.message
         case ParallelStarted():

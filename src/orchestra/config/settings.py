@@ -11,6 +11,7 @@ from typing import Any
 from orchestra.config.durations import seconds
 from orchestra.config.environment import find, known_secrets
 from orchestra.config.server import PATIENCE, Server, server_at
+from orchestra.config.workspace import WorkspaceSettings, workspace_of
 from orchestra.config.yaml import Document, load
 from orchestra.errors import ConfigError, Source
 
@@ -22,6 +23,7 @@ KEYS: Mapping[tuple[str, ...], tuple[type, str]] = {
     ("cxdb", "address"): (str, "the server's binary protocol's address: host:9009"),
     ("cxdb", "patience"): (object, "how long a lost server is waited for, as in 60s or 5m"),
     ("cxdb", "token_file"): (str, "a file that holds the server's token, relative to this file"),
+    ("workspace",): (dict, "the git repositories that a run works on"),
     ("secrets",): (list, "names of environment variables whose values are never recorded"),
 }
 """Every key of ``orchestra.yaml``: its type and what it means."""
@@ -41,6 +43,7 @@ class Settings:
     declared: tuple[str, ...] = ()
     file: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
+    workspace: WorkspaceSettings | None = None
 
     @property
     def place(self) -> str:
@@ -79,6 +82,7 @@ def settle(
         secrets=known_secrets(environment, named),
         declared=tuple(name for name in named if environment.get(name)),
         file=file,
+        workspace=workspace_of(document, file.parent) if file is not None else None,
         origins={
             "cxdb.url" if server is not None else "cxdb.path": origin,
             "backend": backend_origin,
@@ -112,7 +116,7 @@ def _check(document: Document, data: dict[str, Any], path: tuple[str, ...]) -> N
         if here in KEYS:
             kind, _meaning = KEYS[here]
             if not isinstance(value, kind):
-                wanted = "a list" if kind is list else "a text"
+                wanted = "a list" if kind is list else "a mapping" if kind is dict else "a text"
                 raise ConfigError(f"{'.'.join(here)}: {wanted} is wanted here", span=document.span(here))
         elif any(known[: len(here)] == here for known in KEYS):
             if not isinstance(value, dict):

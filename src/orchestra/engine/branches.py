@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from orchestra.engine.code import may_write
 from orchestra.engine.control import Control
 from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
@@ -21,7 +22,7 @@ from orchestra.engine.lineage import Plan, Wiring
 from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load
 from orchestra.engine.stage import Stage, Suspended
 from orchestra.engine.walk import Walk
-from orchestra.ports import Decided, FanPlan
+from orchestra.ports import Decided, FanPlan, Workspace
 from orchestra.run.branching import share
 from orchestra.run.context import Context
 from orchestra.run.declare import changed
@@ -39,7 +40,7 @@ from orchestra.run.parallel import CANCELED, BranchPlan, Fan
 from orchestra.run.resuming import cut_off, resumption
 from orchestra.run.state import RunState
 
-WalkOf = Callable[[Journal, Control], Walk]
+WalkOf = Callable[[Journal, Control, Workspace | None], Walk]
 """Makes the walk of a journal."""
 
 DECIDED = "the fan-out was decided without it"
@@ -152,7 +153,7 @@ class FanOut:
         with self.stage.control.branch() as control:
             self.controls[plan.id] = control
             try:
-                await self.walk_of(journal, control).walk()
+                await self.walk_of(journal, control, await self._workspace(plan, journal)).walk()
             finally:
                 del self.controls[plan.id]
             dropped = control.canceling and not self.stage.control.canceling
@@ -189,6 +190,16 @@ class FanOut:
             tokens_out=state.spent.tokens_out - branch.tokens_out,
             cost_micros=state.spent.cost_micros - branch.cost_micros,
         )
+
+    async def _workspace(self, plan: BranchPlan, journal: Journal) -> Workspace | None:
+        """The branch's own worktrees, where it has a node that may write; else its parent's (W5)."""
+        above, step = self.stage.workspace, self.stage.step
+        if above is None or journal.state.result is not None:
+            return None
+        if not may_write(self.plan.graph, plan.target, self.fan.fan_in):
+            return above
+        name = f"{self.node}.{step.visit}.{step.attempt}.{plan.id}"
+        return await above.branch(name, journal.record, journal.state.workspace)
 
     # --- a branch's journal ------------------------------------------------------------------------
 

@@ -243,6 +243,7 @@ async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_
     if known is not None and before is not None and recorded:
         child = Raised(stage, wiring, row_of(_place(known), chosen.graph.name))
         child.stood(before.state)
+        await _code_of(stage, child)
         try:
             yield child
         finally:
@@ -254,12 +255,19 @@ async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_
     try:
         if opened is None:
             await child.look()
+            await _code_of(stage, child)
             yield child
         else:
             async with _walking(child, opened, chosen, run_of):
                 yield child
     finally:
         child.record_end()
+
+
+async def _code_of(stage: Stage, child: Raised) -> None:
+    """Put the worktrees where a child left them that ended before its node could record that (W7)."""
+    if stage.workspace is not None and child.seen().ended:
+        await stage.workspace.restore(child.state.workspace)
 
 
 @asynccontextmanager

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import Loaded, load, load_state
 from orchestra.engine.sessions import Opened, Origin, Place, Row, begun, mailbox_turn, open_session, reopen_session
 from orchestra.engine.walk import Handlers
 from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph
-from orchestra.ports import Clock, Store
+from orchestra.ports import Clock, Store, Workspaces
 from orchestra.run.blobs import BlobRef, Text
 from orchestra.run.declare import changed
 from orchestra.run.events import ContextValue, PipelineResumed, PipelineStarted, WarningRaised
@@ -54,6 +56,7 @@ class Wiring:
     listeners: tuple[Listener, ...]
     origin: Origin
     sweep: Callable[[RunState], Awaitable[tuple[WarningRaised, ...]]]
+    workspaces: Workspaces | None = None
 
 
 async def begin(wiring: Wiring, place: Place, started: PipelineStarted) -> Opened:
@@ -123,6 +126,7 @@ async def next_session(wiring: Wiring, graph: Graph, before: Opened, following: 
         parent=before.session,
         parent_context=before.context_id,
         why="restart",
+        workspace=msgspec.to_builtins(state.workspace),
         ledger=ledger_of(graph, state),
         dotfiles=state.dotfiles,
         workdir=state.workdir,

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 from orchestra.engine.branches import FanOut
 from orchestra.engine.children import raised
+from orchestra.engine.code import not_opened, open_workspace, share_workspace
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.lineage import Plan, Wiring, next_session
@@ -13,7 +14,8 @@ from orchestra.engine.mailbox import listen
 from orchestra.engine.sessions import Opened
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
-from orchestra.ports import Child, Decided, FanPlan
+from orchestra.errors import ConfigError, WorkspaceError
+from orchestra.ports import Child, Decided, FanPlan, Workspace
 from orchestra.run.parallel import Fan
 from orchestra.run.state import Following, Result, RunState
 
@@ -21,8 +23,18 @@ from orchestra.run.state import Following, Result, RunState
 class Run:
     """A session that this process runs; after a restart, the one in which it goes on."""
 
-    def __init__(self, *, opened: Opened, plan: Plan, wiring: Wiring, control: Control) -> None:
+    def __init__(
+        self,
+        *,
+        opened: Opened,
+        plan: Plan,
+        wiring: Wiring,
+        control: Control,
+        shared: Workspace | None = None,
+    ) -> None:
+        """``shared`` is the workspace of the node that runs this session as its child."""
         self.opened = opened
+        self._shared = shared
         self.control = control
         self._plan = plan
         self._wiring = wiring
@@ -51,7 +63,7 @@ class Run:
             while True:
                 opened = self.opened
                 result = await opened.hold.during(
-                    self._walk(self.opened.journal, self.control).walk(),
+                    self._walked(),
                     listen(opened.store, self.state, self.control, opened.hold.answer),
                 )
                 if self.state.following is None:
@@ -60,7 +72,18 @@ class Run:
         finally:
             await self.opened.hold.release()
 
-    def _walk(self, journal: Journal, control: Control) -> Walk:
+    async def _walked(self) -> Result | None:
+        journal = self.opened.journal
+        try:
+            if self._shared is None:
+                workspace = await open_workspace(self._wiring.workspaces, journal)
+            else:
+                workspace = await share_workspace(self._shared, journal)
+        except (WorkspaceError, ConfigError) as error:
+            return await not_opened(journal, self._plan.graph.start, error)
+        return await self._walk(journal, self.control, workspace).walk()
+
+    def _walk(self, journal: Journal, control: Control, workspace: Workspace | None) -> Walk:
         return Walk(
             graph=self._plan.graph,
             journal=journal,
@@ -68,6 +91,7 @@ class Run:
             clock=self._wiring.clock,
             control=control,
             spawning=self,
+            workspace=workspace,
         )
 
     async def _go_on(self, following: Following) -> None:
@@ -80,7 +104,7 @@ class Run:
         """The child session of a stage (the ``Spawning`` protocol)."""
 
         def run_of(opened: Opened, plan: Plan, control: Control) -> Run:
-            return Run(opened=opened, plan=plan, wiring=self._wiring, control=control)
+            return Run(opened=opened, plan=plan, wiring=self._wiring, control=control, shared=stage.workspace)
 
         return raised(stage, session, plan=self._plan, wiring=self._wiring, run_of=run_of)
 

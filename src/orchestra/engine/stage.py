@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import NoneType
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from orchestra.engine.recording import Recording
 from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
-from orchestra.ports import Child, Clock, Decided, FanPlan, Handler
+from orchestra.ports import Child, Clock, Committed, Decided, FanPlan, Handler, NewCommit, Workspace
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEnded
@@ -74,14 +74,24 @@ class Stage:
         "spent",
         "steered",
         "step",
+        "workspace",
     )
 
-    def __init__(self, journal: Journal, step: Execute, clock: Clock, control: Control, spawning: Spawning) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        step: Execute,
+        clock: Clock,
+        control: Control,
+        spawning: Spawning,
+        workspace: Workspace | None = None,
+    ) -> None:
         self.journal = journal
         self.step = step
         self.clock = clock
         self.control = control
         self._spawning = spawning
+        self.workspace = workspace
         self.steered: tuple[Instruction, ...] = ()
         self.prompted = ""
         self.responded = ""
@@ -211,6 +221,39 @@ class Stage:
     async def keep(self, data: bytes) -> BlobRef:
         """Store bytes, secrets removed."""
         return await self.journal.keep(data)
+
+    async def commit(
+        self,
+        *,
+        files: Sequence[str] | None = None,
+        turn: int = 0,
+        intent: str = "",
+        message: str = "",
+        model: str = "",
+        provider: str = "",
+    ) -> tuple[Committed, ...]:
+        """Commit what the node changed so far (W3, W4)."""
+        if self.workspace is None:
+            return ()
+        redactor = self.journal.redactor
+
+        def secret(text: str) -> tuple[str, int]:
+            found = next(iter(redactor.find(text)), None)
+            return ("", 0) if found is None else (found[2], text.count("\n", 0, found[0]) + 1)
+
+        number = f".{turn}" if turn else ""
+        return await self.workspace.commit(
+            NewCommit(
+                node=self.step.node,
+                turn=f"{self.step.node}.{self.visit}.{self.attempt}{number}",
+                files=None if files is None else tuple(files),
+                intent=redactor.text(intent),
+                message=redactor.text(message),
+                model=model,
+                provider=provider,
+                secret=secret,
+            )
+        )
 
     def seam(self, data: bytes, at: int) -> int:
         """Where bytes may be cut so that no secret is in two parts."""

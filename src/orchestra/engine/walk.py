@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from orchestra.engine.code import commit_node
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.stage import Spawning, Stage, Suspended, admitted, attempt, spoken
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph
-from orchestra.ports import Clock, Handler
+from orchestra.ports import Clock, Handler, Workspace
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context, reserved, root_of
 from orchestra.run.events import (
@@ -34,6 +35,7 @@ from orchestra.run.plain import clean
 from orchestra.run.retry import backoff_of, exhausted, may_retry
 from orchestra.run.state import Ended, Result, Spent
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
+from orchestra.run.workspace import code_shown
 
 OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
 """The types of engine.md 5."""
@@ -82,6 +84,7 @@ class Walk:
         clock: Clock,
         control: Control,
         spawning: Spawning,
+        workspace: Workspace | None = None,
     ) -> None:
         self._graph = graph
         self._journal = journal
@@ -89,6 +92,7 @@ class Walk:
         self._clock = clock
         self._control = control
         self._spawning = spawning
+        self._workspace = workspace
 
     async def walk(self) -> Result | None:
         """Run to the end and return the result, or None when the run was paused.
@@ -141,7 +145,7 @@ class Walk:
                 StageStarted(node=node.id, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
             )
         await self._journal.flush()
-        stage = Stage(self._journal, step, self._clock, self._control, self._spawning)
+        stage = Stage(self._journal, step, self._clock, self._control, self._spawning, self._workspace)
         if handler is None:
             outcome: Outcome | None = failed(f"no handler for type {kind!r}")
         elif self._control.at_once:
@@ -149,6 +153,7 @@ class Walk:
         else:
             outcome = await self._interruptible(handler, step, stage)
         if outcome is not None:
+            outcome = await commit_node(stage, node, kind, outcome)
             self._ended(step, kind, stage, outcome)
         self._control.give_back(stage.steered)
 
@@ -302,6 +307,7 @@ class Walk:
             changes=ended.changes,
             mailbox=state.mailbox,
             started_ms=state.started_ms,
+            workspace=code_shown(state.workspace),
         )
 
     def _finish(self, step: Finish) -> None:

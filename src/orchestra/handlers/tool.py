@@ -62,12 +62,13 @@ class Tool:
             )
         )
         await scope.settle()
+        folder = self.folder if scope.workspace is None else scope.workspace.folder()
         running = _Running(node.id, marker, scope, self.quiet)
         try:
             ended = await process.run(
                 process.Command(
                     argv=(self.shell, *call.argv),
-                    folder=self.folder,
+                    folder=folder,
                     environment={**self.environment, **_place(scope), **call.environment},
                     marker=marker,
                     quiet=self.quiet,
@@ -78,7 +79,7 @@ class Tool:
             )
         except OSError as error:
             await running.finish(process.Ended(code=127))
-            return failed(f"cannot run {self.shell} in {self.folder}: {error}", FailureClass.TERMINAL)
+            return failed(f"cannot run {self.shell} in {folder}: {error}", FailureClass.TERMINAL)
         except BaseException:
             await running.finish(None)
             raise

@@ -61,6 +61,12 @@ class PipelineStarted:
     ledger: Mapping[str, Json] = tag(27, "json", "what counts on from the session before it", default={})
     dotfiles: Mapping[str, ContextValue] = tag(28, "json", "texts of child pipelines by path", default={})
     workdir: str = tag(29, "string", "where it works, if that is not the folder of its file", default="")
+    workspace: Mapping[str, Json] = tag(
+        67,
+        "json",
+        "per repository the branch and commit at which it begins, where it goes on from another",
+        default={},
+    )
 
 
 @event("PipelineLifecycle")
@@ -346,6 +352,7 @@ class CheckpointSaved:
     state: Mapping[str, ContextValue] | None = tag(
         19, "json", "the whole state now and then; a large one is the reference `whole`", default=None
     )
+    workspace: Mapping[str, Json] = tag(20, "json", "per repository its commit and branch (W7)", default={})
 
 
 # --- tools: dev.orchestra.ToolExecution ----------------------------------------------------------
@@ -550,6 +557,130 @@ class ParallelCompleted:
     failure_count: int = tag(47, "u32", "branches that failed", default=0)
 
 
+# --- code: dev.orchestra.WorkspaceSnapshot ---------------------------------------------------------
+
+
+@event("WorkspaceSnapshot")
+class SessionBranchCreated:
+    """A repository gets a branch for the session: recorded before the branch exists, so that a resume makes the
+    same one (W2)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    branch: str = tag(11, "string", "the session branch")
+    base: str = tag(12, "string", "hash of the commit that it begins at")
+    base_branch: str = tag(13, "string", "the branch that was checked out, empty for a detached HEAD", default="")
+    path: str = tag(15, "string", "where the repository is")
+    owner: str = tag(31, "string", "the session")
+
+
+@event("WorkspaceSnapshot")
+class WorktreeCreated:
+    """A worktree stands on its branch: the session's own, or that of a parallel branch (W1, W5)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    branch: str = tag(11, "string", "the branch checked out there")
+    folder: str = tag(14, "string", "the worktree")
+    commit: str = tag(16, "string", "hash of the commit checked out")
+
+
+@event("WorkspaceSnapshot")
+class AgentCommitCreated:
+    """What an agent turn or a node changed is committed; recorded with that turn, or with the node's end (W3)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    branch: str = tag(11, "string", "the branch that it is on")
+    commit: str = tag(16, "string", "hash of the commit")
+    node: str = tag(17, "string", "node id")
+    origin: str = tag(
+        18, "string", "node.visit.attempt and the agent's turn, as in the trailer Orchestra-Turn", default=""
+    )
+    message: str = tag(19, "string", "the commit message's first line", default="")
+    files: tuple[str, ...] = tag(20, "array", "the files in it, at most 100", default=())
+    left_out: tuple[str, ...] = tag(21, "array", "files written that git ignores", default=())
+    own: bool = tag(22, "bool", "the agent or command committed it itself", default=False)
+    changed: int = tag(27, "u32", "how many files are in it", default=0)
+
+
+@event("WorkspaceSnapshot")
+class WorkspaceSnapshot:
+    """Where the code stands, when it moved by something else than a commit of this chain (W7)."""
+
+    repos: Mapping[str, Json] = tag(23, "json", "per repository its commit and branch", default={})
+    reason: str = tag(24, "string", "what moved it", default="")
+
+
+@event("WorkspaceSnapshot")
+class WorktreeMerged:
+    """The commits of a parallel branch are in the branch of the walk that fans in (W6)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    branch: str = tag(11, "string", "the branch merged into")
+    commit: str = tag(16, "string", "hash of that branch afterwards")
+    source: str = tag(25, "string", "the branch merged")
+    commits: int = tag(28, "u32", "how many commits came with it", default=0)
+
+
+@event("WorkspaceSnapshot")
+class WorktreeMergeConflict:
+    """A parallel branch could not be merged; its branch and its worktree are kept (W6)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    branch: str = tag(11, "string", "the branch that it was to be merged into")
+    folder: str = tag(14, "string", "the worktree that is kept", default="")
+    source: str = tag(25, "string", "the branch that is not merged")
+    conflicts: tuple[Mapping[str, Json], ...] = tag(26, "json", "per file its conflict hunks", default=())
+
+
+@event("WorkspaceSnapshot")
+class RepoCloned:
+    """A repository that was missing was cloned from its remote (W9)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    path: str = tag(15, "string", "where it is now")
+    commit: str = tag(16, "string", "hash of its current commit", default="")
+    url: str = tag(29, "string", "the remote")
+
+
+@event("WorkspaceSnapshot")
+class RepoFetched:
+    """What the remote has was fetched (W9)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    path: str = tag(15, "string", "where the repository is")
+    url: str = tag(29, "string", "the remote")
+
+
+@event("WorkspaceSnapshot")
+class SessionBranchPushed:
+    """The session branch is on the remote (W9)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    branch: str = tag(11, "string", "the branch pushed")
+    commit: str = tag(16, "string", "hash of the commit that the remote has now")
+    url: str = tag(29, "string", "the remote")
+
+
+@event("WorkspaceSnapshot")
+class SessionBranchPushFailed:
+    """A push failed; it is tried again at the end of the run (W9)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    branch: str = tag(11, "string", "the branch that was to be pushed")
+    reason: str = tag(24, "string", "what git said")
+    url: str = tag(29, "string", "the remote")
+
+
+@event("WorkspaceSnapshot")
+class CleanupCompleted:
+    """Branches and worktrees of the ended session were removed; recorded in its mailbox (W11)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    branch: str = tag(11, "string", "the branch removed")
+    commit: str = tag(16, "string", "its last commit")
+    reason: str = tag(24, "string", "what removed it: cleanup, merge, discard", default="")
+    trash: str = tag(32, "string", "the ref that still holds it", default="")
+
+
 # --- remarks and the mailbox ---------------------------------------------------------------------
 
 
@@ -635,6 +766,17 @@ Event: TypeAlias = (
     | ParallelBranchEnded
     | ParallelBranchCompleted
     | ParallelCompleted
+    | SessionBranchCreated
+    | WorktreeCreated
+    | AgentCommitCreated
+    | WorkspaceSnapshot
+    | WorktreeMerged
+    | WorktreeMergeConflict
+    | RepoCloned
+    | RepoFetched
+    | SessionBranchPushed
+    | SessionBranchPushFailed
+    | CleanupCompleted
     | WarningRaised
     | PipelineForked
     | PipelineImported

@@ -24,6 +24,7 @@ from orchestra.run.branching import (
     touched,
 )
 from orchestra.run.events import (
+    AgentCommitCreated,
     AgentResponded,
     AgentToolEnded,
     AgentTurnCompleted,
@@ -31,6 +32,7 @@ from orchestra.run.events import (
     CheckpointSaved,
     ChildEnded,
     ChildStarted,
+    CleanupCompleted,
     ContextValue,
     ControlRequested,
     EdgeSelected,
@@ -53,9 +55,14 @@ from orchestra.run.events import (
     PipelineStarted,
     PipelineTaken,
     Recorded,
+    RepoCloned,
+    RepoFetched,
     RunnerAsked,
     RunnerClaimed,
     RunnerReleased,
+    SessionBranchCreated,
+    SessionBranchPushed,
+    SessionBranchPushFailed,
     SessionOpened,
     StageCompleted,
     StageFailed,
@@ -65,6 +72,10 @@ from orchestra.run.events import (
     ToolExecuted,
     ToolStarted,
     WarningRaised,
+    WorkspaceSnapshot,
+    WorktreeCreated,
+    WorktreeMergeConflict,
+    WorktreeMerged,
 )
 from orchestra.run.lifecycle import (
     child_ended,
@@ -91,6 +102,7 @@ from orchestra.run.state import (
 )
 from orchestra.run.turns import responded, turn_completed
 from orchestra.run.whole import load, whole_reference
+from orchestra.run.workspace import code_moved
 
 FAILURE = 4
 """The routing rule by which a failed node jumps to its retry target."""
@@ -158,6 +170,14 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return child_started(state, event)
         case ChildEnded():
             return child_ended(state, event)
+        case (
+            SessionBranchCreated()
+            | WorktreeCreated()
+            | AgentCommitCreated()
+            | WorkspaceSnapshot()
+            | WorktreeMerged()
+        ):
+            return {"workspace": code_moved(state.workspace, event)}
         case WarningRaised():
             return {"warnings": state.warnings + 1}
         case ParallelStarted():
@@ -185,6 +205,12 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             | RunnerReleased()
             | RunnerAsked()
             | CanaryPlanted()
+            | WorktreeMergeConflict()
+            | RepoCloned()
+            | RepoFetched()
+            | SessionBranchPushed()
+            | SessionBranchPushFailed()
+            | CleanupCompleted()
         ):
             return {}
 

@@ -19,6 +19,7 @@ from orchestra.run.events import (
     PipelineStarted,
 )
 from orchestra.run.state import ChildRecord, Following, Ledger, Result, RunState, Spent
+from orchestra.run.workspace import code_carried
 
 
 def opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
         "why": event.why,
         "dotfiles": event.dotfiles,
         "workdir": event.workdir,
+        "workspace": code_carried(event.workspace),
         **_carried(event.ledger),
     }
 

@@ -173,6 +173,20 @@ class ChildRecord(Struct, frozen=True, kw_only=True):
     counted: Spent = Spent()
 
 
+class RepoRecord(Struct, frozen=True, kw_only=True):
+    """A repository of the workspace as the chain knows it: the branch and worktree of this walk, and the commit at
+    which they stand; ``base`` is the commit that the session branch began at, ``base_branch`` what was checked out
+    then. ``owner`` is the session whose branch it is; ``path`` is where the repository is (W2, W7)."""
+
+    branch: str
+    commit: str
+    base: str
+    owner: str
+    path: str
+    base_branch: str = ""
+    folder: str = ""
+
+
 class Result(Struct, frozen=True, kw_only=True):
     """How a session ended: ``success``, ``fail``, ``restarted`` or ``canceled``, in words, at which node, when (UTC
     ms)."""
@@ -202,7 +216,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     mailbox that stopped it last, ``steered`` that of the newest instruction an agent had; pauses and cancels up to
     turn ``void_until`` no longer count (S15). ``fans`` are the newest executions of parallel nodes, ``joining`` the
     parallel node whose fan-in comes next or is the current node, ``branch`` the branch that this chain belongs to.
-    ``jumps`` counts the jumps to a ``retry_target`` by the node that failed (E15).
+    ``jumps`` counts the jumps to a ``retry_target`` by the node that failed (E15). ``workspace`` says per
+    repository where the code stands (W7).
 
     It is a ``Struct``, as the records in it are, because four changed copies are made for every node.
     """
@@ -251,6 +266,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     jumps: Mapping[str, int] = field(default_factory=dict)
     dotfiles: Mapping[str, Any] = field(default_factory=dict)
     workdir: str = ""
+    workspace: Mapping[str, RepoRecord] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     paused: str = ""
     heard: int = 0

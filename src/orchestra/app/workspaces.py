@@ -1,0 +1,66 @@
+"""The repositories of the settings, found and checked before a session begins or goes on (W1, W7)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestra.config.environment import PROVIDER_KEYS
+from orchestra.config.settings import Settings
+from orchestra.errors import ConfigError
+from orchestra.ports import Workspaces
+from orchestra.processes import process, tree
+from orchestra.run.state import RepoRecord
+from orchestra.workspace.session import prepared
+
+KEPT = 4000
+"""Bytes of a setup's output that a message may need."""
+
+
+def own_environment() -> dict[str, str]:
+    """This process's environment without provider keys: neither git nor a command needs them."""
+    return {name: value for name, value in os.environ.items() if name not in PROVIDER_KEYS}
+
+
+async def workspaces_of(settings: Settings, known: Mapping[str, RepoRecord] | None = None) -> Workspaces | None:
+    """What makes the workspaces of this process's sessions; None where no repository is configured.
+
+    ``known`` is what the session knows of its repositories, where it goes on. Raises ``ConfigError`` and
+    ``WorkspaceError``.
+    """
+    configured = {repo.name for repo in settings.workspace.repos} if settings.workspace is not None else set()
+    missing = [name for name in known or {} if name not in configured]
+    if missing:
+        raise ConfigError(
+            f"the session works on the repository {missing[0]}, which is not in the settings",
+            fix="name it under workspace.repos, or the settings file that has it with --config FILE",
+        )
+    if settings.workspace is None or not settings.workspace.repos:
+        return None
+    return await prepared(settings.workspace, own_environment(), run_setup, fresh=not known)
+
+
+async def run_setup(command: str, folder: Path) -> tuple[int, str]:
+    """Run a repository's setup command in a new worktree; its exit code, and the end of what it wrote."""
+    said = bytearray()
+
+    async def feed(_name: str, data: bytes) -> None:
+        said.extend(data)
+        del said[:-KEPT]
+
+    async def silent() -> None:
+        return None
+
+    ended = await process.run(
+        process.Command(
+            argv=("/bin/sh", "-c", command),
+            folder=folder,
+            environment=own_environment(),
+            marker=tree.new_marker(),
+            quiet=3600.0,
+        ),
+        feed,
+        silent,
+    )
+    return ended.code, said.decode("utf-8", "replace")

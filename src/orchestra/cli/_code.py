@@ -1,0 +1,106 @@
+"""What a run does with git, in words: branches, commits, merges, pushes (W14)."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, assert_never
+
+from orchestra.graph.report import counted
+from orchestra.run.events import (
+    AgentCommitCreated,
+    CleanupCompleted,
+    RepoCloned,
+    RepoFetched,
+    SessionBranchCreated,
+    SessionBranchPushed,
+    SessionBranchPushFailed,
+    WorkspaceSnapshot,
+    WorktreeCreated,
+    WorktreeMergeConflict,
+    WorktreeMerged,
+)
+
+Code: TypeAlias = (
+    SessionBranchCreated
+    | WorktreeCreated
+    | AgentCommitCreated
+    | WorkspaceSnapshot
+    | WorktreeMerged
+    | WorktreeMergeConflict
+    | RepoCloned
+    | RepoFetched
+    | SessionBranchPushed
+    | SessionBranchPushFailed
+    | CleanupCompleted
+)
+"""Events of the workspace."""
+
+CODE_SHOWN = (
+    SessionBranchCreated,
+    AgentCommitCreated,
+    WorktreeMerged,
+    WorktreeMergeConflict,
+    RepoCloned,
+    SessionBranchPushed,
+    SessionBranchPushFailed,
+)
+"""Those that a run shows."""
+
+SHORT = 10
+"""Characters of a commit's hash that lines show."""
+
+
+def code_described(event: Code) -> tuple[str, str]:  # noqa: C901  one closed match
+    """An event's subject and what there is to say about it, for ``log`` and the lines of a run."""
+    match event:
+        case SessionBranchCreated():
+            return event.repo, f"{event.branch} from {base_of(event)}"
+        case WorktreeCreated():
+            return event.repo, f"{event.branch} in {event.folder}"
+        case AgentCommitCreated():
+            own = " (made by the agent)" if event.own else ""
+            left = f", ignored by git: {', '.join(event.left_out)}" if event.left_out else ""
+            return event.node, f"{event.commit[:SHORT]} {event.message}, {files_of(event)}{own}{left}"
+        case WorkspaceSnapshot():
+            places = (f"{name} at {_commit(found)}" for name, found in event.repos.items())
+            return event.reason, ", ".join(places)
+        case WorktreeMerged():
+            return event.repo, f"{event.source} merged, {event.commit[:SHORT]}"
+        case WorktreeMergeConflict():
+            files = ", ".join(str(found.get("file", "")) for found in event.conflicts)
+            return event.repo, f"{event.source} conflicts with {event.branch}: {files}"
+        case RepoCloned():
+            return event.repo, f"cloned from {event.url}"
+        case RepoFetched():
+            return event.repo, f"fetched from {event.url}"
+        case SessionBranchPushed():
+            return event.repo, f"{event.branch} pushed to {event.url}"
+        case SessionBranchPushFailed():
+            return event.repo, f"{event.branch} not pushed: {event.reason}"
+        case CleanupCompleted():
+            kept = f", kept as {event.trash}" if event.trash else ""
+            return event.repo, f"{event.branch} removed by {event.reason}{kept}"
+        case _:
+            assert_never(event)
+
+
+def _commit(found: object) -> str:
+    return str(found.get("commit", ""))[:SHORT] if isinstance(found, dict) else ""
+
+
+def base_of(event: SessionBranchCreated) -> str:
+    """Where a session branch begins: the branch that was checked out, and the commit."""
+    if event.base_branch:
+        return f"{event.base_branch} ({event.base[:SHORT]})"
+    return f"{event.base[:SHORT]}"
+
+
+def files_of(event: AgentCommitCreated) -> str:
+    """How many files a commit holds, or which one."""
+    if event.changed == 1 and event.files:
+        return event.files[0]
+    return counted(event.changed, "file")
+
+
+def commit_of(event: AgentCommitCreated) -> str:
+    """A commit in the line of its node: the hash and the files."""
+    return f"{event.commit[:SHORT]} ({files_of(event)})"

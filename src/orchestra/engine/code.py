@@ -1,0 +1,96 @@
+"""The code that a session works on: its workspace opened, and each node's changes committed (W1–W4, W7)."""
+
+from __future__ import annotations
+
+from orchestra.engine.journal import Journal
+from orchestra.engine.stage import Stage
+from orchestra.errors import ConfigError, WorkspaceError
+from orchestra.graph.model import Graph, Node
+from orchestra.ports import Workspace, Workspaces
+from orchestra.run.events import PipelineFailed
+from orchestra.run.outcome import FailureClass, Outcome, failed
+from orchestra.run.state import Result, RunState
+
+WITHOUT_CHANGES = frozenset({"start", "exit", "conditional", "wait.human", "parallel", "parallel.fan_in"})
+"""Types of nodes that do not write files themselves."""
+
+
+def may_write(graph: Graph, target: str, fan_in: str) -> bool:
+    """Whether a branch has a node that may write files, between its first node and where it meets the others."""
+    seen, waiting = {fan_in}, [target]
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if graph.type_of(node) not in WITHOUT_CHANGES:
+            return True
+        waiting += [edge.target for edge in graph.outgoing(node)]
+    return False
+
+
+SHARED = frozenset({"pipeline", "stack.manager_loop"})
+"""Types whose child commits what it changes, on the same branch."""
+
+
+async def open_workspace(workspaces: Workspaces | None, journal: Journal) -> Workspace | None:
+    """The workspace of a session that is about to be walked; None where no repository is configured.
+
+    Raises ``WorkspaceError`` and ``ConfigError`` where a worktree cannot be put where the record says.
+    """
+    state = journal.state
+    if workspaces is None or state.result is not None:
+        return None
+    return await workspaces.open(
+        session=state.session,
+        pipeline=state.pipeline,
+        known=state.workspace,
+        keep=in_a_turn(state),
+        record=journal.record,
+        settle=journal.flush,
+    )
+
+
+async def share_workspace(shared: Workspace, journal: Journal) -> Workspace:
+    """The parent's worktrees for its child, which commits there under its own name and records in its own chain."""
+    state = journal.state
+    return await shared.lend(
+        session=state.session, pipeline=state.pipeline, known=state.workspace, record=journal.record
+    )
+
+
+def in_a_turn(state: RunState) -> bool:
+    """Whether the session goes on in the middle of an agent's turn, whose uncommitted files it needs."""
+    return False
+
+
+async def not_opened(journal: Journal, start: str, error: WorkspaceError | ConfigError) -> Result | None:
+    """Fail a run whose workspace could not be made, before its first node; raise the error for a later one."""
+    state = journal.state
+    if state.steps or state.stage is not None or state.ended is not None:
+        raise error
+    journal.record(PipelineFailed(node=state.next_node or start, duration_ms=0, steps=0, error=str(error)))
+    await journal.flush()
+    return journal.state.result
+
+
+async def commit_node(stage: Stage, node: Node, kind: str, outcome: Outcome) -> Outcome:
+    """Commit what a node changed, before its end is recorded; the outcome, or why that failed (W4)."""
+    workspace = stage.workspace
+    if workspace is None or kind in WITHOUT_CHANGES:
+        return outcome
+    try:
+        if kind in SHARED:
+            await workspace.snapshot(node.id)
+        else:
+            await stage.commit(intent=_intent(node, stage))
+    except WorkspaceError as error:
+        return failed(str(error), FailureClass.TERMINAL)
+    return outcome
+
+
+def _intent(node: Node, stage: Stage) -> str:
+    """What the node was to do, in the words of the author."""
+    if node.label and node.label != node.id:
+        return node.label
+    return stage.prompted or node.text("tool_command")

@@ -1,0 +1,79 @@
+"""Where the code of a run stands, as the fold keeps it (W2, W7)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias, assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from orchestra.run.events import (
+    AgentCommitCreated,
+    SessionBranchCreated,
+    WorkspaceSnapshot,
+    WorktreeCreated,
+    WorktreeMerged,
+)
+from orchestra.run.outcome import Json
+from orchestra.run.state import RepoRecord
+
+Moving: TypeAlias = SessionBranchCreated | WorktreeCreated | AgentCommitCreated | WorkspaceSnapshot | WorktreeMerged
+"""Events by which the code moves."""
+
+_UNFIT = re.compile(r"[^\w.+=-]+|\.(?=\.|lock$|$)|^[.-]+", re.IGNORECASE)
+
+
+def code_moved(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, RepoRecord]:
+    """The repositories after one more event."""
+    match event:
+        case SessionBranchCreated():
+            known = RepoRecord(
+                branch=event.branch,
+                commit=event.base,
+                base=event.base,
+                base_branch=event.base_branch,
+                owner=event.owner,
+                path=event.path,
+            )
+            return {**repos, event.repo: known}
+        case WorktreeCreated():
+            fresh = RepoRecord(branch=event.branch, commit=event.commit, base=event.commit, owner="", path="")
+            known = repos.get(event.repo) or fresh  # a child is lent its parent's
+            at = replace(known, branch=event.branch, folder=event.folder, commit=event.commit)
+            return {**repos, event.repo: at}
+        case AgentCommitCreated() | WorktreeMerged():
+            return _with(repos, event.repo, commit=event.commit)
+        case WorkspaceSnapshot():
+            for name, found in event.repos.items():
+                if isinstance(found, Mapping) and isinstance(commit := found.get("commit"), str):
+                    repos = _with(repos, name, commit=commit)
+            return dict(repos)
+        case _:
+            assert_never(event)
+
+
+def _with(repos: Mapping[str, RepoRecord], name: str, **fields: str) -> dict[str, RepoRecord]:
+    known = repos.get(name)
+    return dict(repos) if known is None else {**repos, name: replace(known, **fields)}
+
+
+def code_carried(given: Mapping[str, Any]) -> dict[str, RepoRecord]:
+    """The repositories with which a session begins that goes on from another one."""
+    try:
+        return msgspec.convert(given, dict[str, RepoRecord])
+    except msgspec.ValidationError:
+        return {}
+
+
+def code_shown(repos: Mapping[str, RepoRecord]) -> dict[str, Json]:
+    """What a checkpoint shows of the code: per repository its commit and branch (W7)."""
+    return {name: {"commit": known.commit, "branch": known.branch} for name, known in repos.items()}
+
+
+def branch_name(prefix: str, pipeline: str, session: str, path: str = "") -> str:
+    """A session's git branch, or that of a parallel branch of it by its whole path (W1, W5)."""
+    name = _UNFIT.sub("-", pipeline).strip("-") or "pipeline"
+    beside = "@" + _UNFIT.sub("-", path.replace("/", ".")).strip("-") if path else ""
+    return f"{prefix}{name}/{session}{beside}"

@@ -1,0 +1,1 @@
+"""Git under a run: repositories, worktrees, commits, merges, remotes and cleanup (workspace.md)."""

@@ -1,0 +1,196 @@
+"""Commit exactly what an agent turn or a node changed, with at most four git processes (W3, W4)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.errors import WorkspaceError
+from orchestra.ports import Committed, NewCommit
+from orchestra.workspace.worktrees import Tree
+
+SUBJECT = 72
+"""Characters of a commit message's first line."""
+
+INTENT = 2000
+"""Characters of the intent that a message's body holds."""
+
+SCANNED = 4 * 1024 * 1024
+"""Bytes of a file in which secrets are looked for."""
+
+_GITLINK = "160000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class By:
+    """Whose commits they are, for the trailers."""
+
+    session: str
+    pipeline: str
+
+
+async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | None) -> Committed | None:
+    """Commit ``files`` (relative to the worktree), or all changes; None where nothing changed.
+
+    Raises ``WorkspaceError``, also for a secret in a file: the file stays as it is, and nothing is committed.
+    """
+    left_out: tuple[str, ...] = ()
+    if files is not None:
+        left_out = await _ignored(tree, files)
+        named = [name for name in files if name not in left_out]
+        if not named:
+            return None
+        _no_secret(tree.folder, named, wanted)
+        listed = b"".join(os.fsencode(name) + b"\0" for name in named)
+        await tree.git.run("update-index", "-z", "--add", "--remove", "--stdin", given=listed)
+    else:
+        await tree.git.run("add", "--all", "--", ".")
+    staged = await _staged(tree)
+    if files is None:
+        staged = await _without_repositories(tree, staged)
+        changed = [name for name, _mode in staged]
+        await _all_without_secret(tree, changed, wanted)
+    else:
+        known = set(files)
+        changed = [name for name, _mode in staged if name in known]
+    if not changed:
+        return None
+    message = message_of(wanted, by, changed)
+    more = {**_author(wanted), "GIT_COMMITTER_NAME": "Orchestra", "GIT_COMMITTER_EMAIL": "orchestra@local"}
+    options = ("commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-m", message)
+    if len(changed) < len(staged):
+        only = b"".join(os.fsencode(name) + b"\0" for name in changed)
+        await tree.git.run(
+            *options, "--only", "--pathspec-from-file=-", "--pathspec-file-nul", given=only, more=more
+        )
+    else:
+        await tree.git.run(*options, more=more)
+    tree.tip = await tip_of(tree)
+    return Committed(
+        repo=tree.name,
+        commit=tree.tip,
+        subject=message.partition("\n")[0],
+        files=tuple(changed),
+        left_out=left_out,
+    )
+
+
+async def tip_of(tree: Tree) -> str:
+    """The commit checked out now."""
+    return tree.head()[1] or (await tree.git.run("rev-parse", "HEAD")).text
+
+
+async def _ignored(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
+    """Those of some files that git ignores; a tracked file never is."""
+    listed = b"".join(os.fsencode(name) + b"\0" for name in files)
+    done = await tree.git.run("check-ignore", "-z", "--stdin", given=listed, check=False)
+    if done.code > 1:
+        raise WorkspaceError(f"git check-ignore failed: {done.err.strip()}")
+    return tuple(done.items)
+
+
+async def _staged(tree: Tree) -> list[tuple[str, str]]:
+    """Paths that differ between the index and the current commit, with their new modes."""
+    done = await tree.git.run(
+        "diff-index", "--cached", "--raw", "-z", "--no-renames", "--ignore-submodules", "HEAD"
+    )
+    items = done.items
+    return [(path, head.split(" ")[1]) for head, path in zip(items[::2], items[1::2], strict=True)]
+
+
+async def _without_repositories(tree: Tree, staged: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Take repositories inside the worktree out of the index: a commit would hold nothing of them."""
+    links = [name for name, mode in staged if mode == _GITLINK]
+    if not links:
+        return staged
+    listed = b"".join(os.fsencode(name) + b"\0" for name in links)
+    await tree.git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", given=listed)
+    return [(name, mode) for name, mode in staged if mode != _GITLINK]
+
+
+async def _all_without_secret(tree: Tree, changed: list[str], wanted: NewCommit) -> None:
+    try:
+        _no_secret(tree.folder, changed, wanted)
+    except WorkspaceError:
+        await tree.git.run("reset", "--quiet")
+        raise
+
+
+def _no_secret(folder: Path, files: Sequence[str], wanted: NewCommit) -> None:
+    """Raise ``WorkspaceError`` for a file that holds a secret (S18)."""
+    if wanted.secret is None:
+        return
+    for name in files:
+        file = folder / name
+        try:
+            if file.is_symlink() or not file.is_file():
+                continue
+            with file.open("rb") as opened:
+                text = opened.read(SCANNED).decode("utf-8", "replace")
+        except OSError:
+            continue
+        secret, line = wanted.secret(text)
+        if secret:
+            raise WorkspaceError(
+                f"secret in {name}:{line} ({secret}): it is not committed; take it out of the file"
+            )
+
+
+# --- the message ---------------------------------------------------------------------------------
+
+
+def message_of(wanted: NewCommit, by: By, files: Sequence[str]) -> str:
+    """The commit message: as given, else by the template, with the trailers that lead back to the turn."""
+    text = _kept(wanted.message) or _template(wanted, files)
+    return f"{text}\n\n{_trailers(wanted, by)}\n"
+
+
+def _kept(message: str) -> str:
+    lines = [line.rstrip() for line in message.strip().splitlines()]
+    if not lines:
+        return ""
+    subject, body = lines[0], "\n".join(lines[1:]).strip()
+    if len(subject) > SUBJECT:
+        body = f"{subject}\n\n{body}".strip()
+        subject = _cut(subject, SUBJECT)
+    return f"{subject}\n\n{body}" if body else subject
+
+
+def _template(wanted: NewCommit, files: Sequence[str]) -> str:
+    first = next((line.strip() for line in wanted.intent.splitlines() if line.strip()), "")
+    what = first or (f"change {files[0]}" if len(files) == 1 else f"change {len(files)} files")
+    subject = _cut(f"{wanted.node}: {_clean(what)}", SUBJECT)
+    listed = [f"- {name}" for name in files[:20]] + ([f"- and {len(files) - 20} more"] if len(files) > 20 else [])
+    intent = wanted.intent.strip()[:INTENT]
+    body = [intent] if intent and _clean(intent) != _clean(what) else []
+    if len(_clean(what)) + len(wanted.node) + 2 > SUBJECT and not body:
+        body = [_clean(what)]
+    return "\n\n".join([subject, *body, "\n".join(listed)])
+
+
+def _trailers(wanted: NewCommit, by: By) -> str:
+    pairs = {
+        "Model": wanted.model,
+        "Provider": wanted.provider,
+        "Node": wanted.node,
+        "Pipeline": by.pipeline,
+        "Session": by.session,
+        "Turn": wanted.turn,
+    }
+    return "\n".join(f"Orchestra-{name}: {_clean(value)}" for name, value in pairs.items() if value)
+
+
+def _author(wanted: NewCommit) -> dict[str, str]:
+    name = re.sub(r"[<>\n\0]", " ", f"{wanted.node} ({wanted.model or 'tool'})").strip()
+    return {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": "orchestra@local"}
+
+
+def _clean(text: str) -> str:
+    return " ".join(text.replace("\0", " ").split())
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"

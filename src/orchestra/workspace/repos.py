@@ -1,0 +1,197 @@
+"""Find and check the repositories of the settings, before anything is written (W1, W2)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.config.workspace import RepoSettings
+from orchestra.errors import ConfigError, WorkspaceError
+from orchestra.workspace.git import Git, call, failure, surroundings, untrusted_filters
+
+SHOWN = 5
+"""Names that a message lists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repo:
+    """A repository as it was found: ``commit`` is its current one, ``checked_out`` the branch, empty when detached.
+
+    ``checkout`` is the user's work tree, None for a bare repository; ``changes`` counts what is uncommitted there.
+    """
+
+    settings: RepoSettings
+    git: Git
+    commit: str
+    checked_out: str
+    checkout: Path | None
+    changes: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its name in the settings."""
+        return self.settings.name
+
+
+async def located(settings: RepoSettings, environment: Mapping[str, str]) -> Git:
+    """Git on the repository at a path. Raises ``ConfigError`` where there is none."""
+    path = settings.path
+    if not path.is_dir():
+        raise ConfigError(
+            f"workspace.repos.{settings.name}: {path} does not exist",
+            fix="name the folder of a git repository, or a `remote` to clone it from",
+        )
+    around = surroundings(environment, {})
+    around["GIT_CEILING_DIRECTORIES"] = str(path.parent)
+    arguments = ("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir", "--is-bare-repository")
+    done = await call(arguments, environment=around, folder=path)
+    if done.code:
+        said = failure(arguments, done)
+        if "not a git repository" in said:
+            raise ConfigError(
+                f"workspace.repos.{settings.name}: {path} is not the top folder of a git repository",
+                fix=f"make it one: git -C {path} init, then commit",
+            )
+        raise ConfigError(f"workspace.repos.{settings.name}: {said}")
+    git_dir, common, bare = done.text.split("\n")
+    if bare == "false" and Path(git_dir) == path:
+        raise ConfigError(
+            f"workspace.repos.{settings.name}: {path} is the git directory of a work tree",
+            fix=f"name its work tree: {path.parent}",
+        )
+    work_tree = None if bare == "true" else path
+    return Git(
+        git_dir=Path(git_dir),
+        common=Path(common),
+        work_tree=work_tree,
+        environment=environment,
+        trusted=settings.filters,
+    )
+
+
+async def found(settings: RepoSettings, environment: Mapping[str, str], *, fresh: bool = True) -> Repo:
+    """A repository, checked: a session can branch off from it, where it is a ``fresh`` one.
+
+    Raises ``ConfigError`` and ``WorkspaceError``.
+    """
+    git = await located(settings, environment)
+    own, _others = await git.own_configuration()
+    if filters := untrusted_filters(own, settings.filters):
+        names = ", ".join(filters)
+        raise ConfigError(
+            f"workspace.repos.{settings.name}: {git.common / 'config'} defines the filter {names}",
+            fix=f"allow git to run it with `filters: [{names}]` beside its path, or define it in ~/.gitconfig",
+        )
+    head = await git.run("rev-parse", "--verify", "-q", "HEAD^{commit}", check=False)
+    if head.code:
+        raise ConfigError(
+            f"workspace.repos.{settings.name}: {settings.path} has no commit to begin from",
+            fix=f"make the first one: git -C {settings.path} commit --allow-empty -m 'first commit'",
+        )
+    branch = await git.run("symbolic-ref", "-q", "--short", "HEAD", check=False)
+    repo = Repo(
+        settings=settings,
+        git=git,
+        commit=head.text,
+        checked_out=branch.text,
+        checkout=git.work_tree,
+        changes=await _changes(git),
+    )
+    if settings.in_place and repo.checkout is None:
+        raise ConfigError(f"workspace.repos.{settings.name}: in_place needs a work tree; {settings.path} is bare")
+    if fresh and settings.in_place and repo.changes:
+        raise ConfigError(
+            f"workspace.repos.{settings.name}: in_place needs a clean checkout; {settings.path} has changes",
+            fix="commit or stash them, or leave out in_place",
+        )
+    await _no_case_clash(repo)
+    return repo
+
+
+async def _changes(git: Git) -> int:
+    if git.work_tree is None:
+        return 0
+    more = {"GIT_OPTIONAL_LOCKS": "0"}
+    done = await git.run("status", "--porcelain", "-z", "--ignore-submodules=dirty", "--no-renames", more=more)
+    return len(done.items)
+
+
+async def _no_case_clash(repo: Repo) -> None:
+    """Refuse a tree whose files this file system cannot hold side by side."""
+    done = await repo.git.run("config", "--type=bool", "--get", "core.ignoreCase", check=False)
+    if done.text != "true":
+        return
+    names = (await repo.git.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", repo.commit)).items
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise ConfigError(
+                f"workspace.repos.{repo.name}: {other} and {name} differ only by case, and the file system does not"
+                " tell them apart",
+                fix="rename one of them",
+            )
+
+
+async def branch_possible(repo: Repo, branch: str) -> None:
+    """Refuse a branch that exists, or whose name collides with one that does. Raises ``ConfigError``."""
+    parts = branch.split("/")
+    names = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+    if not await repo.git.ok("check-ref-format", f"refs/heads/{branch}"):
+        raise ConfigError(
+            f"workspace.repos.{repo.name}: {branch!r} is not a name for a branch", fix="change branch_prefix"
+        )
+    existing = await repo.git.run("for-each-ref", "--format=%(refname)", *(f"refs/heads/{name}" for name in names))
+    taken = {ref.removeprefix("refs/heads/") for ref in existing.text.split("\n")}
+    for name in names:
+        if name in taken:
+            below = "" if name == branch else f", so {branch} cannot be made below it"
+            raise ConfigError(
+                f"workspace.repos.{repo.name}: the branch {name} exists{below}",
+                fix="choose another branch_prefix, or rename that branch",
+            )
+
+
+def read_tip(common: Path, git_dir: Path) -> tuple[str, str]:
+    """The branch checked out in a worktree and its commit, read from git's files; empty where they do not tell."""
+    try:
+        head = (git_dir / "HEAD").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return "", ""
+    if not head.startswith("ref: refs/heads/"):
+        return "", head
+    branch = head.removeprefix("ref: refs/heads/")
+    try:
+        return branch, (common / "refs" / "heads" / branch).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return branch, ""
+
+
+def admin_of(common: Path, folder: Path) -> Path | None:
+    """The git directory of the worktree at a folder, as the repository itself names it; the worktree's own ``.git``
+    file is not asked, because an agent can write it (W12)."""
+    wanted = os.path.join(os.path.realpath(folder.parent), folder.name, ".git")  # noqa: PTH118
+    try:
+        entries = sorted((common / "worktrees").iterdir())
+    except OSError:
+        return None
+    for entry in entries:
+        try:
+            named = (entry / "gitdir").read_text(encoding="utf-8", errors="surrogateescape").strip()
+        except OSError:
+            continue
+        place = Path(named)
+        if os.path.join(os.path.realpath(place.parent.parent), place.parent.name, place.name) == wanted:  # noqa: PTH118
+            return entry
+    return None
+
+
+def no_symlink(folder: Path, home: Path) -> None:
+    """Refuse a worktree's place that a symbolic link leads elsewhere. Raises ``WorkspaceError``."""
+    for place in (folder, *folder.parents):
+        if place == home:
+            return
+        if place.is_symlink():
+            raise WorkspaceError(f"{place} is a symbolic link; remove it, so that a worktree can be made there")

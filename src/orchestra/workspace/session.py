@@ -1,0 +1,325 @@
+"""The workspace of a session: the worktrees of its repositories, and those of its parallel branches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from orchestra.config.workspace import WorkspaceSettings
+from orchestra.errors import ConfigError, WorkspaceError
+from orchestra.ports import Committed, Merged, NewCommit
+from orchestra.run.events import (
+    AgentCommitCreated,
+    Event,
+    SessionBranchCreated,
+    WarningRaised,
+    WorkspaceSnapshot,
+    WorktreeCreated,
+)
+from orchestra.run.outcome import Json
+from orchestra.run.state import RepoRecord
+from orchestra.run.workspace import branch_name
+from orchestra.workspace import commits, git, repos, worktrees
+from orchestra.workspace.repos import Repo
+from orchestra.workspace.worktrees import Tree
+
+FILES_SHOWN = 100
+"""Files that an event names of a commit."""
+
+Record = Callable[[Event], None]
+Settle = Callable[[], Awaitable[None]]
+Shell = Callable[[str, Path], Awaitable[tuple[int, str]]]
+"""Runs a command in a folder; its exit code, and the end of what it wrote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitWorkspaces:
+    """Makes workspaces from the repositories of the settings, which were found and checked (``prepared``)."""
+
+    settings: WorkspaceSettings
+    repos: tuple[Repo, ...]
+    shell: Shell
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def open(
+        self,
+        *,
+        session: str,
+        pipeline: str,
+        known: Mapping[str, RepoRecord],
+        keep: bool,
+        record: Record,
+        settle: Settle,
+    ) -> GitWorkspace:
+        """The workspace of a session, as the port says."""
+        fresh = {
+            repo.name: branch_name(repo.settings.branch_prefix, pipeline, session)
+            for repo in self.repos
+            if repo.name not in known or known[repo.name].owner != session
+        }
+        at = {repo.name: await self._announced(repo, session, fresh, known, record) for repo in self.repos}
+        await settle()
+        ignore_own(self.settings.home)
+        workspace = GitWorkspace(
+            maker=self, session=session, pipeline=pipeline, record=record, trees={}, path="", session_path=session
+        )
+        for repo in self.repos:
+            await workspace.place(repo, at[repo.name], keep=keep)
+        await settle()
+        return workspace
+
+    async def _announced(
+        self, repo: Repo, session: str, fresh: Mapping[str, str], known: Mapping[str, RepoRecord], record: Record
+    ) -> RepoRecord:
+        """What the chain knows of a repository, once it is recorded that its branch will be made."""
+        if repo.name not in fresh:
+            return known[repo.name]
+        branch = fresh[repo.name]
+        await repos.branch_possible(repo, branch)
+        before = known.get(repo.name)
+        made = RepoRecord(
+            branch=branch,
+            base=before.commit if before is not None else repo.commit,
+            commit=before.commit if before is not None else repo.commit,
+            base_branch=before.base_branch if before is not None else repo.checked_out,
+            owner=session,
+            path=str(repo.settings.path),
+        )
+        record(
+            SessionBranchCreated(
+                repo=repo.name,
+                branch=made.branch,
+                base=made.base,
+                base_branch=made.base_branch,
+                path=made.path,
+                owner=session,
+            )
+        )
+        if repo.changes and before is None:
+            many = f"{repo.changes} uncommitted change{'s' * (repo.changes > 1)}"
+            record(_warning(f"{many} in {repo.settings.path} not included: the run starts from the last commit"))
+        return made
+
+
+def ignore_own(home: Path) -> None:
+    """Keep git from seeing our folder (W1)."""
+    home.mkdir(parents=True, exist_ok=True)
+    ignoring = home / ".gitignore"
+    if not ignoring.exists():
+        ignoring.write_text("*\n", encoding="utf-8")
+
+
+def _warning(message: str) -> WarningRaised:
+    return WarningRaised(message=message, rule="workspace")
+
+
+async def prepared(
+    settings: WorkspaceSettings, environment: Mapping[str, str], shell: Shell, *, fresh: bool
+) -> GitWorkspaces:
+    """Find and check everything before anything is written; ``fresh`` for a session that begins.
+
+    Raises ``ConfigError`` and ``WorkspaceError``.
+    """
+    await git.version(environment)
+    found = tuple([await repos.found(each, environment, fresh=fresh) for each in settings.repos])
+    return GitWorkspaces(settings=settings, repos=found, shell=shell)
+
+
+@dataclass(slots=True, kw_only=True)
+class GitWorkspace:
+    """The worktrees of one walk. ``path`` is that of its parallel branch, empty for the main walk."""
+
+    maker: GitWorkspaces
+    session: str
+    pipeline: str
+    record: Record
+    trees: dict[str, Tree]
+    path: str
+    session_path: str
+    chain: dict[str, str] = field(default_factory=dict)
+    """Per repository the commit that this walk's chain knows."""
+
+    @property
+    def repos(self) -> tuple[str, ...]:
+        """The names of the repositories."""
+        return tuple(self.trees)
+
+    def folder(self, repo: str = "") -> Path:
+        """The worktree of a repository; of the first without a name."""
+        name = repo or next(iter(self.trees))
+        if name not in self.trees:
+            raise WorkspaceError(f"no repository {name!r} in the workspace; it has: {', '.join(self.trees)}")
+        return self.trees[name].folder
+
+    # --- places ----------------------------------------------------------------------------------
+
+    async def place(self, repo: Repo, known: RepoRecord, *, keep: bool) -> None:
+        """Make a worktree, or put the one that is there at the recorded commit."""
+        folder = Path(known.folder) if known.folder and known.owner == self.session else self._folder(repo)
+        if not folder.parent.is_relative_to(self.maker.settings.home) and not repo.settings.in_place:
+            folder = self._folder(repo)  # the project has moved
+        async with self.maker.lock:
+            tree, made = await worktrees.placed(
+                repo, folder=folder, branch=known.branch, commit=known.commit, home=self.maker.settings.home
+            )
+        for words in await worktrees.put_back(tree, known.commit, self.session, keep=keep and not made):
+            self.record(_warning(f"{repo.name}: {words}"))
+        self.trees[repo.name] = tree
+        self.chain[repo.name] = tree.tip
+        if made or str(tree.folder) != known.folder:
+            self.record(
+                WorktreeCreated(repo=repo.name, branch=tree.branch, folder=str(tree.folder), commit=tree.tip)
+            )
+        if made:
+            await self._usable(tree)
+
+    def _folder(self, repo: Repo) -> Path:
+        if repo.settings.in_place and not self.path and repo.checkout is not None:
+            return repo.checkout
+        return self.maker.settings.home / "worktrees" / self.session_path / repo.name
+
+    async def _usable(self, tree: Tree) -> None:
+        """Bring ignored files along and run the repository's setup (W1)."""
+        if tree.git.git_dir == tree.repo.git.git_dir:
+            return
+        for name in worktrees.bring_along(tree):
+            self.record(
+                _warning(f"{tree.name}: {name} is not in {tree.repo.settings.path}, so it was not brought along")
+            )
+        if tree.repo.settings.setup:
+            code, said = await self.maker.shell(tree.repo.settings.setup, tree.folder)
+            if code:
+                raise WorkspaceError(
+                    f"the setup of {tree.name} failed with exit code {code}: {said.strip()[-500:]}"
+                )
+
+    # --- commits ---------------------------------------------------------------------------------
+
+    async def commit(self, wanted: NewCommit) -> tuple[Committed, ...]:
+        """Commit files, or all changes, per repository that has any."""
+        by = commits.By(session=self.session, pipeline=self.pipeline)
+        named = None if wanted.files is None else self._by_repo(wanted.files)
+        made = []
+        for tree in self.trees.values():
+            if named is not None and tree.name not in named:
+                continue
+            done = await commits.commit(tree, wanted, by, None if named is None else named[tree.name])
+            if done is None:
+                continue
+            made.append(done)
+            self.chain[done.repo] = done.commit
+            self.record(
+                AgentCommitCreated(
+                    repo=done.repo,
+                    branch=tree.branch,
+                    commit=done.commit,
+                    node=wanted.node,
+                    origin=wanted.turn,
+                    message=done.subject,
+                    files=done.files[:FILES_SHOWN],
+                    left_out=done.left_out,
+                    changed=len(done.files),
+                )
+            )
+        return tuple(made)
+
+    def _by_repo(self, files: Sequence[str]) -> dict[str, list[str]]:
+        """Paths by the repository whose worktree holds them, relative to it; others are no repository's."""
+        first = next(iter(self.trees.values())).folder
+        found: dict[str, list[str]] = {}
+        for name in dict.fromkeys(files):
+            whole = Path(os.path.normpath(first / name))
+            for tree in self.trees.values():
+                with contextlib.suppress(ValueError):
+                    relative = whole.relative_to(tree.folder)
+                    if relative.parts and relative.parts[0] != ".git":
+                        found.setdefault(tree.name, []).append(str(relative))
+                    break
+        return found
+
+    async def snapshot(self, reason: str = "") -> Mapping[str, RepoRecord]:
+        """Where each repository stands; recorded where it moved since this walk's last commit."""
+        moved: dict[str, Json] = {}
+        for tree in self.trees.values():
+            tip = tree.tip = await commits.tip_of(tree)
+            if tip != self.chain.get(tree.name):
+                self.chain[tree.name] = tip
+                moved[tree.name] = {"commit": tip, "branch": tree.branch}
+        if moved:
+            self.record(WorkspaceSnapshot(repos=moved, reason=reason))
+        return {tree.name: self._record_of(tree) for tree in self.trees.values()}
+
+    def _record_of(self, tree: Tree) -> RepoRecord:
+        return RepoRecord(
+            branch=tree.branch,
+            commit=tree.tip,
+            base=tree.repo.commit,
+            owner=self.session,
+            path=str(tree.repo.settings.path),
+            base_branch=tree.repo.checked_out,
+            folder=str(tree.folder),
+        )
+
+    async def restore(self, known: Mapping[str, RepoRecord], *, keep: bool = False) -> None:
+        """Put the worktrees at the recorded commits."""
+        for name, record in known.items():
+            tree = self.trees.get(name)
+            if tree is None:
+                continue
+            self.chain[name] = record.commit
+            if record.commit == tree.tip:
+                continue
+            for words in await worktrees.put_back(tree, record.commit, self.session, keep=keep):
+                self.record(_warning(f"{name}: {words}"))
+
+    async def lend(
+        self, *, session: str, pipeline: str, known: Mapping[str, RepoRecord], record: Record
+    ) -> GitWorkspace:
+        """The same worktrees for a child session; a chain that does not know them yet is told."""
+        lent = replace(self, session=session, pipeline=pipeline, record=record, chain={})
+        await lent.restore(known)
+        for tree in self.trees.values():
+            if tree.name not in known:
+                lent.chain[tree.name] = tree.tip
+                record(
+                    WorktreeCreated(repo=tree.name, branch=tree.branch, folder=str(tree.folder), commit=tree.tip)
+                )
+        return lent
+
+    # --- parallel branches -------------------------------------------------------------------------
+
+    async def branch(
+        self, path: str, record: Record, known: Mapping[str, RepoRecord] | None = None
+    ) -> GitWorkspace:
+        """Worktrees on branches of their own, at this walk's commits or at those that the branch's chain knows."""
+        path = f"{self.path}.{path}" if self.path else path
+        branched = GitWorkspace(
+            maker=self.maker,
+            session=self.session,
+            pipeline=self.pipeline,
+            record=record,
+            trees={},
+            path=path,
+            session_path=branch_name("", "", self.session, path).rpartition("/")[2],
+        )
+        for tree in self.trees.values():
+            name = branch_name(tree.repo.settings.branch_prefix, self.pipeline, self.session, path)
+            at = (known or {}).get(tree.name)
+            if at is None or at.branch != name:
+                at = RepoRecord(
+                    branch=name,
+                    commit=await commits.tip_of(tree) if at is None else at.commit,
+                    base=tree.tip,
+                    owner=self.session,
+                    path=str(tree.repo.settings.path),
+                )
+            await branched.place(tree.repo, at, keep=False)
+        return branched
+
+    async def merge(self, branches: Sequence[tuple[str, Mapping[str, RepoRecord]]]) -> Merged:
+        """Merge branches into this walk's own, in their order."""
+        raise ConfigError("branches cannot be merged")

@@ -1,0 +1,242 @@
+"""One repository's worktree for one walk: make it, put it back to a commit, rescue what would be lost (W1, W7)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.errors import WorkspaceError
+from orchestra.workspace.git import Git
+from orchestra.workspace.repos import Repo, admin_of, no_symlink, read_tip
+
+IDENTITY: Mapping[str, str] = {
+    "GIT_AUTHOR_NAME": "Orchestra",
+    "GIT_AUTHOR_EMAIL": "orchestra@local",
+    "GIT_COMMITTER_NAME": "Orchestra",
+    "GIT_COMMITTER_EMAIL": "orchestra@local",
+}
+"""Who makes commits that no agent wrote: merges and rescues. The user's own identity is not needed."""
+
+RESCUE = "refs/orchestra/rescue"
+TRASH = "refs/orchestra/trash"
+STALE = 2.0
+"""Seconds after which a lock in our own worktree belongs to nobody: git holds one for moments, and the session has
+one runner."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tree:
+    """The worktree of one repository for one walk; ``tip`` is the commit at which it stands for the record."""
+
+    repo: Repo
+    git: Git
+    folder: Path
+    branch: str
+    tip: str
+
+    @property
+    def name(self) -> str:
+        """The repository's name."""
+        return self.repo.name
+
+    def head(self) -> tuple[str, str]:
+        """The branch checked out and its commit, as git's files tell now."""
+        return read_tip(self.repo.git.common, self.git.git_dir)
+
+
+async def placed(repo: Repo, *, folder: Path, branch: str, commit: str, home: Path) -> tuple[Tree, bool]:
+    """The worktree of a branch at a folder, made where it is missing; and whether it was made.
+
+    It stands at ``commit`` where it was made, else wherever it was left.
+    """
+    if repo.settings.in_place and folder == repo.checkout:
+        return await _in_place(repo, branch, commit)
+    no_symlink(folder, home)
+    admin = admin_of(repo.git.common, folder)
+    if admin is not None and _is_folder(folder):
+        tree = Tree(repo=repo, git=repo.git.at(admin, folder), folder=folder, branch=branch, tip=commit)
+        _mend_pointer(folder, admin)
+        return tree, False
+    if admin is not None:  # deleted by hand
+        await repo.git.run("worktree", "remove", "--force", "--force", folder)
+    if _is_folder(folder, filled=True):
+        raise WorkspaceError(f"{folder} is in the way of a worktree: it is not empty, and git does not know it")
+    await _free_branch(repo, branch)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if await repo.git.ok("rev-parse", "-q", "--verify", f"refs/heads/{branch}"):
+        await repo.git.run("worktree", "add", "--quiet", folder, branch)
+    else:
+        await repo.git.run("worktree", "add", "--quiet", "--no-track", "-b", branch, folder, commit)
+    admin = admin_of(repo.git.common, folder)
+    if admin is None:
+        raise WorkspaceError(f"git does not know the worktree that it made at {folder}")
+    tree = Tree(repo=repo, git=repo.git.at(admin, folder), folder=folder, branch=branch, tip=commit)
+    return tree, True
+
+
+def _is_folder(place: Path, *, filled: bool = False) -> bool:
+    """Whether a folder is there, and with ``filled`` whether anything is in it."""
+    return place.is_dir() and (not filled or any(place.iterdir()))
+
+
+async def _in_place(repo: Repo, branch: str, commit: str) -> tuple[Tree, bool]:
+    assert repo.checkout is not None
+    tree = Tree(repo=repo, git=repo.git, folder=repo.checkout, branch=branch, tip=commit)
+    if tree.head()[0] == branch:
+        return tree, False
+    await repo.git.run("checkout", "--quiet", "--no-track", "-B", branch, commit)
+    return tree, True
+
+
+async def _free_branch(repo: Repo, branch: str) -> None:
+    """Forget worktrees of a branch that were deleted by hand or moved away with the project: git would refuse."""
+    listed = await repo.git.run("worktree", "list", "--porcelain", "-z")
+    place = ""
+    for line in os.fsdecode(listed.out).split("\0"):
+        if line.startswith("worktree "):
+            place = line.removeprefix("worktree ")
+        elif line == f"branch refs/heads/{branch}" and not _is_folder(Path(place)):
+            await repo.git.run("worktree", "remove", "--force", "--force", place)
+
+
+def _mend_pointer(folder: Path, admin: Path) -> None:
+    """Write the worktree's ``.git`` file anew where it is not what git wrote (W12)."""
+    pointer, text = folder / ".git", f"gitdir: {admin}\n"
+    try:
+        if not pointer.is_symlink() and pointer.read_text(encoding="utf-8", errors="surrogateescape") == text:
+            return
+    except OSError:
+        pass
+    if pointer.is_dir() and not pointer.is_symlink():
+        pointer.rename(folder / ".git.replaced")
+    with contextlib.suppress(FileNotFoundError):
+        pointer.unlink()
+    pointer.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+async def put_back(tree: Tree, commit: str, session: str, *, keep: bool = False) -> list[str]:
+    """Put a worktree and its branch at a commit; what would be lost is saved under a rescue ref and named.
+
+    With ``keep`` uncommitted changes stay, where the branch is at the commit already. Returns what was rescued, in
+    words. Raises ``WorkspaceError`` where the commit does not exist.
+    """
+    git = tree.git
+    said: list[str] = []
+    _mend_pointer_of(tree)
+    remove_stale_locks(tree)
+    if not await git.ok("cat-file", "-e", f"{commit}^{{commit}}"):
+        raise WorkspaceError(
+            f"the commit {commit[:12]}, at which the session stands, is not in {tree.repo.git.common}"
+        )
+    branch, tip = await _head(tree)
+    if branch == tree.branch and tip == commit and keep:
+        tree.tip = commit
+        return said
+    if tip and tip != commit and not await git.ok("merge-base", "--is-ancestor", tip, commit):
+        said.append(f"commits up to {tip[:12]} are kept as {await rescue(tree, session, tip)}")
+    if tip and (saved := await _uncommitted(tree, session)):
+        said.append(f"uncommitted changes are kept as {saved}")
+    if branch != tree.branch:
+        other = await git.run("rev-parse", "-q", "--verify", f"refs/heads/{tree.branch}", check=False)
+        if other.text not in ("", commit) and not await git.ok("merge-base", "--is-ancestor", other.text, commit):
+            said.append(f"commits up to {other.text[:12]} are kept as {await rescue(tree, session, other.text)}")
+        await git.run("symbolic-ref", "HEAD", f"refs/heads/{tree.branch}")
+    await git.run("update-ref", f"refs/heads/{tree.branch}", commit)
+    await git.run("reset", "--quiet", "--hard", commit)
+    tree.tip = commit
+    return said
+
+
+def _mend_pointer_of(tree: Tree) -> None:
+    if tree.git.git_dir != tree.repo.git.git_dir:
+        _mend_pointer(tree.folder, tree.git.git_dir)
+
+
+async def _head(tree: Tree) -> tuple[str, str]:
+    branch, tip = tree.head()
+    if not tip:
+        tip = (await tree.git.run("rev-parse", "-q", "--verify", "HEAD^{commit}", check=False)).text
+    return branch, tip
+
+
+async def rescue(tree: Tree, session: str, commit: str) -> str:
+    """Keep a commit under the session's next free rescue ref; the ref."""
+    refs = await tree.git.run("for-each-ref", "--format=%(objectname) %(refname)", f"{RESCUE}/{session}/")
+    highest = 0
+    for line in refs.text.split("\n"):
+        found, _, ref = line.partition(" ")
+        if found == commit:
+            return ref
+        number = ref.rpartition("/")[2]
+        highest = max(highest, int(number) if number.isdigit() else 0)
+    ref = f"{RESCUE}/{session}/{highest + 1}"
+    await tree.git.run("update-ref", ref, commit, "")
+    return ref
+
+
+async def _uncommitted(tree: Tree, session: str) -> str:
+    """Save what is uncommitted in a worktree, ignored files left out; the ref, empty where nothing is."""
+    git = tree.git
+    await git.run("add", "--all", "--", ".", check=False)
+    written = await git.run("write-tree", check=False)
+    if written.code:
+        return ""
+    head = await git.run("rev-parse", "HEAD^{tree}")
+    if written.text == head.text:
+        return ""
+    message = f"uncommitted changes of session {session}"
+    made = await git.run("commit-tree", written.text, "-p", "HEAD", "-m", message, more=IDENTITY)
+    return await rescue(tree, session, made.text)
+
+
+def remove_stale_locks(tree: Tree) -> None:
+    """Remove locks that a killed git left in this worktree and on its branch."""
+    places = [*tree.git.git_dir.glob("*.lock"), tree.repo.git.common / "refs/heads" / f"{tree.branch}.lock"]
+    if tree.git.git_dir == tree.repo.git.git_dir:  # the user's own checkout: not ours to judge
+        return
+    for lock in places:
+        for _ in range(int(STALE / 0.1)):
+            try:
+                age = time.time() - lock.stat().st_mtime
+            except OSError:
+                break
+            if age > STALE:
+                lock.unlink(missing_ok=True)
+                break
+            time.sleep(0.1)
+
+
+async def removed(tree: Tree) -> None:
+    """Remove a worktree whose work is merged; its branch stays."""
+    if tree.git.git_dir == tree.repo.git.git_dir:
+        return
+    await tree.repo.git.run("worktree", "remove", "--force", tree.folder)
+    with contextlib.suppress(OSError):
+        tree.folder.parent.rmdir()
+
+
+def bring_along(tree: Tree) -> list[str]:
+    """Copy and link ignored files from the user's checkout into a fresh worktree (W1); returns what was missing."""
+    checkout, settings = tree.repo.checkout, tree.repo.settings
+    missing = []
+    for name in (*settings.copy, *settings.link):
+        source = checkout / name if checkout is not None else None
+        if source is None or not source.exists():
+            missing.append(name)
+            continue
+        target = tree.folder / name
+        if target.exists() or target.is_symlink():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name in settings.link:
+            target.symlink_to(source, target_is_directory=source.is_dir())
+        elif source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy2(source, target)
+    return missing
