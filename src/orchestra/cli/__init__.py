@@ -26,6 +26,8 @@ COMMANDS = {
     "doctor": "orchestra.cli.doctor:doctor",
     "explain": "orchestra.cli.explain:explain",
     "cxdb": "orchestra.cli.cxdb:cxdb",
+    "trust": "orchestra.cli.trust:trust",
+    "mcp": "orchestra.cli.mcp:mcp",
 }
 """Every command and the function that declares it, in the order in which help lists them."""
 

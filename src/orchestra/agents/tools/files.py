@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import BinaryIO
 
 from orchestra.agents.tools import Call, FunctionTool, ToolContext, ToolError, ToolResult
@@ -88,6 +89,12 @@ def _numbered(path: str, shown: list[str], first: int, total: int | None) -> str
     if first > 1 or last < total:
         return f"{body}\n\n[lines {first} to {last} of {total}]"
     return body
+
+
+def read_file_in(folder: Path, path: str) -> str:
+    """A whole text file inside a folder, without line numbers. Raises ``ToolError``."""
+    with inside(folder, path) as place:
+        return load(place).text
 
 
 def write_file(repo: str, arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:

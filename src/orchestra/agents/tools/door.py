@@ -1,0 +1,236 @@
+"""A running attempt's tools for a program beside it: a CLI agent calls them through ``orchestra mcp``.
+
+The runner listens on a Unix socket in a folder that only this user can enter, and takes only who knows the
+attempt's token. ``orchestra mcp`` is started by the CLI agent, speaks MCP with it, and hands every call on through
+the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from orchestra.agents.tools import ToolResult
+from orchestra.agents.tools.toolset import Toolset
+from orchestra.run.outcome import Json
+
+SOCKET = "ORCHESTRA_MCP_SOCKET"
+TOKEN = "ORCHESTRA_MCP_TOKEN"
+NAME = "orchestra"
+"""What CLI agents know our server by."""
+
+LINE = 64 * 1024 * 1024
+"""Bytes of one request or answer."""
+
+Ended = Callable[[str, Mapping[str, Json], ToolResult], Awaitable[None]]
+"""Is told each call that has ended, before its answer is sent: our name of the tool, its arguments, its result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How a CLI agent comes to the tools. ``read`` are files and folders that its sandbox has to show."""
+
+    socket: Path
+    token: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What ``orchestra mcp`` is told by; it belongs in the server's entry, not in the agent's environment."""
+        return {SOCKET: str(self.socket), TOKEN: self.token}
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command line of our server."""
+        return (sys.executable, "-m", "orchestra", "mcp")
+
+    @property
+    def read(self) -> tuple[Path, ...]:
+        """What a sandbox has to show for it: the socket, our Python and our code."""
+        package = Path(__file__).resolve().parents[3]
+        return tuple(dict.fromkeys((self.socket.parent, Path(sys.prefix), Path(sys.base_prefix), package)))
+
+    def mcp_json(self) -> dict[str, Any]:
+        """The server in the ``.mcp.json`` form, as ``claude --mcp-config`` takes it."""
+        command, *arguments = self.command
+        return {"mcpServers": {NAME: {"command": command, "args": arguments, "env": self.environment}}}
+
+
+@asynccontextmanager
+async def opened_door(toolset: Toolset, ended: Ended | None = None) -> AsyncIterator[Door]:
+    """Offer an attempt's tools on a socket, while this is open. A caller without the token gets nothing."""
+    folder = Path(tempfile.mkdtemp(prefix="orchestra-mcp-"))
+    door = Door(folder / "tools.sock", secrets.token_urlsafe(32))
+    attendant = _Attendant(toolset, door.token, ended)
+    try:
+        server = await asyncio.start_unix_server(attendant.visited, path=str(door.socket), limit=LINE)
+        door.socket.chmod(0o600)
+        async with server:
+            yield door
+            server.close()
+            await attendant.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Attendant:
+    """Answers callers: read-only calls beside each other, others one after the other."""
+
+    def __init__(self, toolset: Toolset, token: str, ended: Ended | None) -> None:
+        self._toolset = toolset
+        self._token = token
+        self._ended = ended
+        self._one = asyncio.Lock()
+        self._visits: set[asyncio.Task[Any]] = set()
+
+    async def visited(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, from its token to its end."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._visits.add(task)
+        try:
+            async with asyncio.timeout(10):
+                first = await _read(reader)
+            if not isinstance(first, dict) or not hmac.compare_digest(str(first.get("token", "")), self._token):
+                return
+            async with asyncio.TaskGroup() as group:
+                while (request := await _read(reader)) is not None:
+                    group.create_task(self._answer(request, writer))
+        except* (TimeoutError, ConnectionError, ValueError, asyncio.LimitOverrunError):
+            pass  # a caller that left, or says what is no request: nobody is there to be told
+        finally:
+            self._visits.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def close(self) -> None:
+        """End what is still being answered."""
+        for task in self._visits:
+            task.cancel()
+        if self._visits:
+            await asyncio.wait(set(self._visits), timeout=10)
+
+    async def _answer(self, request: Any, writer: asyncio.StreamWriter) -> None:
+        answer = {"id": request.get("id"), **await self._done(request)}
+        writer.write(msgspec.json.encode(answer) + b"\n")
+        await writer.drain()
+
+    async def _done(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if request.get("do") == "list":
+            return {"tools": self._listed()}
+        name, arguments = str(request.get("name")), request.get("arguments") or {}
+        ours = self._toolset.wire.get(name, name)
+        if self._toolset.read_only(ours):
+            result = await self._called(ours, arguments)
+        else:
+            async with self._one:
+                result = await self._called(ours, arguments)
+        return {"text": result.text, "is_error": result.is_error}
+
+    async def _called(self, name: str, arguments: Mapping[str, Json]) -> ToolResult:
+        result = await self._toolset.call(name, arguments)
+        if self._ended is not None:
+            await self._ended(name, arguments, result)
+        return result
+
+    def _listed(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": wire,
+                "description": self._toolset.tools[name].description,
+                "parameters": self._toolset.tools[name].parameters,
+                "read_only": self._toolset.tools[name].read_only,
+            }
+            for wire, name in self._toolset.wire.items()
+        ]
+
+
+async def _read(reader: asyncio.StreamReader) -> Any:
+    line = await reader.readline()
+    return msgspec.json.decode(line) if line.strip() else None
+
+
+# --- the other side: orchestra mcp -----------------------------------------------------------------
+
+
+class Caller:
+    """The connection of ``orchestra mcp`` to its runner: one request after another is sent, answers come in any
+    order."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._next = 0
+
+    async def listen(self) -> None:
+        """Hand answers to who waits for them, until the runner is gone."""
+        with contextlib.suppress(ConnectionError):
+            while (answer := await _read(self._reader)) is not None:
+                waiting = self._waiting.pop(answer.get("id"), None)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(answer)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_result({"text": "error: the run that offered this tool has ended", "is_error": True})
+
+    async def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its answer."""
+        self._next += 1
+        number = self._next
+        self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._writer.write(msgspec.json.encode({**request, "id": number}) + b"\n")
+        await self._writer.drain()
+        return await self._waiting[number]
+
+
+async def serve_stdio(socket: str, token: str) -> None:
+    """Speak MCP on the standard streams for the tools behind a socket, until the client leaves."""
+    import mcp_types as types
+    from mcp import stdio_server
+    from mcp.server import Server
+
+    reader, writer = await asyncio.open_unix_connection(socket, limit=LINE)
+    writer.write(msgspec.json.encode({"token": token}) + b"\n")
+    caller = Caller(reader, writer)
+
+    async def listed(_context: Any, _params: Any) -> types.ListToolsResult:
+        found = await caller.ask({"do": "list"})
+        return types.ListToolsResult(
+            tools=[
+                types.Tool(
+                    name=one["name"],
+                    description=one["description"],
+                    input_schema=one["parameters"],
+                    annotations=types.ToolAnnotations(read_only_hint=one["read_only"]),
+                )
+                for one in found.get("tools", [])
+            ]
+        )
+
+    async def called(_context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+        found = await caller.ask({"do": "call", "name": params.name, "arguments": params.arguments or {}})
+        return types.CallToolResult(
+            content=[types.TextContent(type="text", text=found["text"])], is_error=found["is_error"]
+        )
+
+    server: Server[Any] = Server(NAME, on_list_tools=listed, on_call_tool=called)
+    listening = asyncio.create_task(caller.listen())
+    try:
+        async with stdio_server() as (incoming, outgoing):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+    finally:
+        listening.cancel()
+        writer.close()

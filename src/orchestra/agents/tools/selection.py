@@ -1,0 +1,162 @@
+"""Which tools a node's agent has, and where each comes from (A30)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from orchestra.agents.tools import Tool
+from orchestra.agents.tools.builtin import repository_tools
+from orchestra.agents.tools.configured import configured_tool
+from orchestra.agents.tools.custom import PythonTool
+from orchestra.agents.tools.reporting import NAME as REPORT
+from orchestra.agents.tools.settings import ServerSpec, ToolSettings
+from orchestra.errors import ConfigError
+
+ALWAYS = (REPORT, "ask-human")
+"""Tools that are not in an inventory because they belong to a node; they may be named all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Every tool that can be named: ``base`` are those of an agent that names none, ``tools`` all whose names are
+    known before a run, ``servers`` those whose tools are known only when they are started."""
+
+    base: tuple[str, ...]
+    tools: Mapping[str, Tool]
+    servers: Mapping[str, ServerSpec]
+    repos: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What an agent has: known tools by name, and what it wants of each server (``*``: everything). ``unknown`` are
+    names that nothing answers to, each with what may be meant."""
+
+    tools: tuple[str, ...]
+    servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+
+def inventory(settings: ToolSettings, repos: Iterable[str], more: Sequence[Tool] = ()) -> Inventory:
+    """All tools for these repositories. Raises ``ConfigError`` for a name that two have, or a module that fails."""
+    names = tuple(repos)
+    base: list[Tool] = [*repository_tools(names)]
+    added: list[Tool] = [*_configured(settings, names), *_of_modules(settings), *more]
+    tools: dict[str, Tool] = {}
+    for tool in (*base, *added):
+        if tool.name in tools:
+            raise ConfigError(f"two tools are called {tool.name!r}: {tools[tool.name].origin} and {tool.origin}")
+        tools[tool.name] = tool
+    for server in settings.servers:
+        if server in names:
+            raise ConfigError(f"an MCP server and a repository are both called {server!r}", fix="rename one")
+    return Inventory(tuple(tool.name for tool in base), tools, settings.servers, names)
+
+
+def _configured(settings: ToolSettings, repos: tuple[str, ...]) -> list[Tool]:
+    found: list[Tool] = []
+    several = len(repos) > 1
+    for spec in settings.shell_tools:
+        if spec.repo and spec.repo not in repos:
+            raise ConfigError(f"{spec.origin}: there is no repository {spec.repo!r}")
+        own = (spec.repo,) if spec.repo else repos or ("",)
+        found += [configured_tool(spec, repo, f"{repo}:" if several else "") for repo in own]
+    return found
+
+
+def _of_modules(settings: ToolSettings) -> list[Tool]:
+    found: list[Tool] = []
+    for name in settings.modules:
+        found += tools_of(_imported(name, settings.base), name)
+    return found
+
+
+def tools_of(value: Any, name: str) -> list[Tool]:
+    """The tools that a module, a list or a single value holds. Raises ``ConfigError`` where there are none."""
+    if isinstance(value, ModuleType):
+        candidates: Iterable[Any] = vars(value).values()
+    elif isinstance(value, list | tuple):
+        candidates = value
+    else:
+        candidates = (value,)
+    found = [one for one in candidates if is_tool(one)]
+    if not found:
+        raise ConfigError(f"{name} has no tools", fix="decorate a function with @tool")
+    return found
+
+
+def is_tool(value: Any) -> bool:
+    """Whether something has what a tool has."""
+    if isinstance(value, PythonTool):
+        return True
+    return not isinstance(value, type | ModuleType) and all(
+        hasattr(value, name) for name in ("name", "description", "parameters", "read_only", "origin", "call")
+    )
+
+
+def _imported(name: str, base: Path) -> ModuleType:
+    """A module by its dotted name or by its file, relative to the settings."""
+    try:
+        if name.endswith(".py"):
+            return _from_file(base / name)
+        if str(base) not in sys.path:
+            sys.path.insert(0, str(base))
+        return importlib.import_module(name)
+    except Exception as error:
+        raise ConfigError(f"tools_module: {name} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _from_file(file: Path) -> ModuleType:
+    label = f"orchestra_tools_{file.stem}"
+    spec = importlib.util.spec_from_file_location(label, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[label] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def chosen(stock: Inventory, wanted: Sequence[str]) -> Chosen:
+    """What an agent has by its list: the base set without one; exactly what a list names; the base set and more
+    where every name in it has a ``+``."""
+    names = [name.strip() for name in wanted if name.strip()]
+    restricted = [name for name in names if not name.startswith("+")]
+    tools: dict[str, None] = {} if restricted else dict.fromkeys(stock.base)
+    servers: dict[str, dict[str, None]] = {}
+    unknown: dict[str, str] = {}
+    for name in (one.removeprefix("+").strip() for one in names):
+        found = _known(stock, name)
+        server, _, rest = name.partition(":")
+        if found:
+            tools.update(dict.fromkeys(found))
+        elif server in stock.servers and rest:
+            servers.setdefault(server, {})[rest] = None
+        elif name not in ALWAYS:
+            unknown[name] = _near(stock, name)
+    return Chosen(tuple(tools), {server: tuple(found) for server, found in servers.items()}, unknown)
+
+
+def _known(stock: Inventory, name: str) -> list[str]:
+    """The tools that a name means: its own; without a repository that of each; with the only repository, its."""
+    if name in stock.tools:
+        return [name]
+    repo, _, plain = name.partition(":")
+    if plain and len(stock.repos) == 1 and repo == stock.repos[0] and plain in stock.tools:
+        return [plain]
+    return [f"{one}:{name}" for one in stock.repos if f"{one}:{name}" in stock.tools]
+
+
+def _near(stock: Inventory, name: str) -> str:
+    """What may be meant by an unknown name."""
+    known = [*stock.tools, *ALWAYS, *(f"{server}:*" for server in stock.servers)]
+    near = get_close_matches(name, known, n=1) or get_close_matches(name.replace("_", "-").lower(), known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"

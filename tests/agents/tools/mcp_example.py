@@ -1,0 +1,38 @@
+"""An MCP server for tests, over its standard streams."""
+
+import os
+import sys
+
+from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("example")
+
+
+@server.tool()
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@server.tool()
+def variable(name: str) -> str:
+    """An environment variable of the server."""
+    return os.environ.get(name, "none")
+
+
+@server.tool()
+def die() -> str:
+    """End the server."""
+    os._exit(3)
+
+
+@server.tool()
+def fail(word: str) -> str:
+    """Fail with a word."""
+    raise ValueError(word)
+
+
+if __name__ == "__main__":
+    if "--broken" in sys.argv:
+        sys.exit("this server cannot start")
+    server.run()

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toolbox import Box
+
+from orchestra.agents.tools.builtin import by_name, wire_names
+from orchestra.agents.tools.calling import perform
+from orchestra.agents.tools.door import opened_door
+from orchestra.agents.tools.mcp_client import repository_servers, served, specs_of
+from orchestra.agents.tools.reporting import reporting
+from orchestra.agents.tools.settings import ServerSpec
+from orchestra.agents.tools.toolset import Toolset
+from orchestra.agents.tools.trust import Trust, wanted_by
+from orchestra.errors import ConfigError
+from orchestra.processes import tree
+
+EXAMPLE = ServerSpec(
+    name="ex", command=sys.executable, arguments=(str(Path(__file__).parent / "mcp_example.py"),), timeout=30
+)
+
+
+def test_tools_of_a_server_are_called_by_server_and_name(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+
+    async def scenario() -> None:
+        async with served({"ex": ["*"]}, {"ex": EXAMPLE}, box.context) as tools:
+            named = by_name(tools)
+            assert set(named) == {"ex:add", "ex:variable", "ex:die", "ex:fail"}
+            assert (await perform(named, "ex:add", {"a": 2, "b": 3}, box.context)).text == "5"
+            failed = await perform(named, "ex:fail", {"word": "oh no"}, box.context)
+            assert failed.is_error
+            assert (await perform(named, "ex:variable", {"name": "HOME"}, box.context)).text
+            dead = await perform(named, "ex:die", {}, box.context)
+            assert dead.is_error
+            assert (await perform(named, "ex:add", {"a": 2, "b": 3}, box.context)).is_error
+        assert not tree.members(box.context.marker)
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_cannot_start_is_an_error_with_what_it_wrote(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+
+    async def scenario(spec: ServerSpec, wanted: str = "*") -> None:
+        async with served({"ex": [wanted]}, {"ex": spec}, box.context):
+            raise AssertionError("it started")
+
+    broken = replace(EXAMPLE, arguments=(*EXAMPLE.arguments, "--broken"))
+    with pytest.raises(ConfigError, match="this server cannot start"):
+        asyncio.run(scenario(broken))
+    with pytest.raises(ConfigError, match="cannot be started"):
+        asyncio.run(scenario(replace(EXAMPLE, command="/no/such/program")))
+    with pytest.raises(ConfigError, match="did not answer"):
+        asyncio.run(scenario(ServerSpec(name="ex", command="sleep", arguments=("60",), timeout=0.5)))
+    with pytest.raises(ConfigError, match="no tool 'fly'"):
+        asyncio.run(scenario(EXAMPLE, "fly"))
+    assert not tree.members(box.context.marker)
+
+
+def test_only_the_operators_settings_see_the_environment() -> None:
+    servers = {"x": {"command": "run", "env": {"TOKEN": "${SECRET}"}}}
+    environment = {"SECRET": "s3cret"}
+    own = specs_of(servers, "orchestra.yaml", environment=environment)
+    theirs = specs_of(servers, ".mcp.json", repository="/r", environment=environment)
+    assert own["x"].environment["TOKEN"] == "s3cret"
+    assert theirs["x"].environment["TOKEN"] == "${SECRET}"
+
+
+def test_trust_holds_until_the_command_or_its_files_change(tmp_path: Path) -> None:
+    repo, trust = tmp_path / "repo", Trust(tmp_path / "state")
+    repo.mkdir()
+    (repo / "server.py").write_text("print(1)")
+    servers = {"mcpServers": {"x": {"command": "python3", "args": ["server.py"]}}}
+    (repo / ".mcp.json").write_text(json.dumps(servers))
+    assert repository_servers(repo)["x"].repository == str(repo)
+    assert not trust.allows(repo, wanted_by(repo)[0])
+    trust.allow(repo, wanted_by(repo))
+    assert trust.allows(repo, wanted_by(repo)[0])
+    (repo / "server.py").write_text("print(2)")
+    assert not trust.allows(repo, wanted_by(repo)[0])
+    trust.allow(repo, wanted_by(repo))
+    servers["mcpServers"]["x"]["args"].append("--more")
+    (repo / ".mcp.json").write_text(json.dumps(servers))
+    assert not trust.allows(repo, wanted_by(repo)[0])
+    assert trust.revoke(repo)
+    assert (tmp_path / "state" / "trust.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_cli_agent_calls_the_tools_of_its_node_through_the_program(tmp_path: Path) -> None:
+    from mcp import Client, StdioServerParameters, stdio_client
+
+    box = Box(tmp_path, more=(reporting(["yes", "no"]),))
+    toolset = Toolset(box.tools, wire_names(box.tools), box.context)
+    ended: list[str] = []
+
+    async def scenario() -> None:
+        async def told(name: str, _arguments: object, _result: object) -> None:
+            ended.append(name)
+
+        async with opened_door(toolset, told) as door:
+            command, *arguments = door.command
+            server = StdioServerParameters(
+                command=command, args=arguments, env={"PATH": os.environ["PATH"], **door.environment}
+            )
+            async with Client(stdio_client(server)) as client:
+                names = [one.name for one in (await client.list_tools()).tools]
+                assert "report_outcome" in names
+                assert "read-file" in names
+                written = await client.call_tool("write-file", {"path": "a.txt", "content": "hello"})
+                assert not written.is_error
+                refused = await client.call_tool("read-file", {"path": "../x"})
+                assert refused.is_error
+                await client.call_tool("report_outcome", {"status": "success", "preferred_label": "yes"})
+            stranger = await asyncio.open_unix_connection(str(door.socket))
+            stranger[1].write(b'{"token":"guess"}\n{"do":"list"}\n')
+            assert await stranger[0].read() == b""
+            stranger[1].close()
+        assert not door.socket.exists()
+
+    asyncio.run(scenario())
+    assert (tmp_path / "a.txt").read_text() == "hello"
+    assert ended == ["write-file", "read-file", "report_outcome"]
+    assert box.context.tracker.take() == ("a.txt",)
