@@ -12,6 +12,7 @@ from orchestra.engine.control import Control
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
 from orchestra.engine.loading import load_state
+from orchestra.engine.places import Places
 from orchestra.engine.sessions import Origin, open_session
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Handlers, Walk
@@ -205,6 +206,9 @@ class Session:
 
 class Childless:
     """For runs whose nodes have no children and no branches."""
+
+    def __init__(self) -> None:
+        self.places = Places()
 
     def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
         raise AssertionError(f"{stage.step.node} has no child")

@@ -20,6 +20,8 @@ from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted
 from orchestra.engine.loading import event_of, history
+from orchestra.engine.mailbox import STEER, send
+from orchestra.engine.places import AT_ONCE
 from orchestra.engine.running import Run
 from orchestra.errors import Source
 from orchestra.graph.model import Graph, Node
@@ -201,6 +203,23 @@ async def test_at_most_max_parallel_branches_run_at_once_in_order_of_weight_then
     await ran(body, work)
     assert work.most == 2
     assert work.seen[:4] == ["d", "a", "b", "c"]
+
+
+async def test_no_more_nodes_of_branches_work_at_once_than_the_session_has_places() -> None:
+    body = "x split [shape=component, for_each=files, max_items=500, max_parallel=200] meet [shape=tripleoctagon]"
+    work = Work({"x": lambda *_: {"files": [str(n) for n in range(50)]}, "a": sleeping(0.002)})
+    await ran(f"{body} start -> x -> split -> a -> meet -> exit", work)
+    assert work.most == AT_ONCE
+
+
+async def test_a_fan_out_inside_a_branch_does_not_wait_for_a_place_that_its_parent_holds() -> None:
+    outer = " ".join(
+        f"o -> i{n} i{n} [shape=component] i{n} -> x{n} -> n{n} n{n} [shape=tripleoctagon] n{n} -> m"
+        for n in range(20)
+    )
+    body = f"o [shape=component, max_parallel=20] m [shape=tripleoctagon] start -> o {outer} m -> exit"
+    run = await ran(body, Work({f"x{n}": sleeping(0.001) for n in range(20)}))
+    assert outcome(run)[0] == "success"
 
 
 async def test_the_first_success_cancels_the_others_which_leave_no_result() -> None:
@@ -450,7 +469,7 @@ async def test_two_hundred_branches_end_and_meet_once() -> None:
     work = Work({"x": lambda *_: {"files": [str(n) for n in range(200)]}, "a": sleeping(0.01)})
     run = await ran(f"{body} start -> x -> split -> a -> meet -> exit", work)
     assert run.state.context["parallel.success_count"] == 200
-    assert work.most == 200
+    assert work.most == AT_ONCE
     assert run.state.nodes["meet"].visits == 1
 
 
@@ -533,3 +552,44 @@ async def test_each_branch_records_its_own_nodes_and_the_main_chain_none_of_them
     chains = await by_branch(store, run)
     own = {b: [e.node for e in chain if isinstance(e, StageCompleted)][-1] for b, chain in chains.items()}
     assert own == {"a": "a", "b": "b", "c": "c"}
+
+
+# --- steering --------------------------------------------------------------------------------------
+
+
+async def test_an_instruction_reaches_one_agent_of_the_branches_and_no_other_after_a_resume() -> None:
+    store, control = MemoryStore(), Control()
+    told: list[str] = []
+
+    async def listening(scope: Scope, _context: Context) -> None:
+        while not told:
+            told.extend(scope.steering())
+            await asyncio.sleep(0.001)
+
+    async def stopping(_scope: Scope, _context: Context) -> None:
+        control.interrupt("by a test")
+        await asyncio.sleep(30)
+
+    body = """split [shape=component] meet [shape=tripleoctagon] start -> split split -> a -> b -> meet
+        split -> c -> meet meet -> exit"""
+    run = await start(
+        pipeline_of(body),
+        store=store,
+        settings=SETTINGS,
+        variables={},
+        clock=SystemClock(),
+        control=control,
+        more={"codergen": Work({"a": listening, "b": stopping})},
+    )
+    await send(store, run.state.mailbox, run.session, STEER, text="use tabs", who="me", now_ms=1)
+    await run.walk()
+    assert told == ["use tabs"]
+    later: list[str] = []
+
+    def asking(scope: Scope, _context: Context) -> None:
+        later.extend(scope.steering())
+
+    again = await resumed(run, store, Work({"b": asking}))
+    assert outcome(again)[0] == "success"
+    assert later == []
+    assert again.state.steered_apart or again.state.steered

@@ -20,6 +20,7 @@ from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
 from orchestra.engine.lineage import Plan, Wiring
 from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load
+from orchestra.engine.places import Places
 from orchestra.engine.stage import Stage, Suspended
 from orchestra.engine.walk import Walk
 from orchestra.ports import Decided, FanPlan, Workspace
@@ -54,6 +55,7 @@ class FanOut:
     plan: Plan
     wiring: Wiring
     walk_of: WalkOf
+    places: Places
     decided: Decided
     limit: int
     base: Loaded = field(init=False)
@@ -123,6 +125,8 @@ class FanOut:
         for plan in self.fan.unfinished:
             if plan.id in self.fan.opened and self.fan.owned(plan.id):
                 loaded = await load(self.wiring.store, self.fan.opened[plan.id])
+                if loaded.state.branch is not None:
+                    self.stage.control.had(loaded.state.branch.steered)
                 for warning in await self.wiring.sweep(loaded.state):
                     self.journal.record(warning)
 
@@ -150,7 +154,7 @@ class FanOut:
     async def _walk(self, plan: BranchPlan) -> None:
         """Walk one branch, and record what it came to."""
         journal = await self._journal(plan)
-        with self.stage.control.branch() as control:
+        with self.stage.control.branch() as control, self.places.walked(journal):
             self.controls[plan.id] = control
             try:
                 await self.walk_of(journal, control, await self._workspace(plan, journal)).walk()
@@ -189,6 +193,7 @@ class FanOut:
             tokens_in=state.spent.tokens_in - branch.tokens_in,
             tokens_out=state.spent.tokens_out - branch.tokens_out,
             cost_micros=state.spent.cost_micros - branch.cost_micros,
+            steered=branch.steered,
         )
 
     async def _workspace(self, plan: BranchPlan, journal: Journal) -> Workspace | None:

@@ -32,6 +32,7 @@ class Control:
         self._parent = parent
         self._branches: list[Control] = []
         self._due: list[Instruction] = []
+        self._had: set[int] = set()
         self._wish = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
         self._cancelled: asyncio.Task[object] | None = None
@@ -95,8 +96,15 @@ class Control:
     # --- instructions -----------------------------------------------------------------------------
 
     def steer(self, text: str, request: int) -> None:
-        """Hand an instruction to the next agent."""
-        self._root._due.append(Instruction(text, request))
+        """Hand an instruction to the next agent, unless one has had it."""
+        if request not in self._root._had:
+            self._root._due.append(Instruction(text, request))
+
+    def had(self, requests: tuple[int, ...]) -> None:
+        """Agents of branches have had the instructions of these turns of the mailbox (S15)."""
+        root = self._root
+        root._had |= set(requests)
+        root._due[:] = [one for one in root._due if one.request not in root._had]
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:

@@ -13,6 +13,7 @@ import msgspec
 
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import Loaded, load, load_state
+from orchestra.engine.places import AT_ONCE
 from orchestra.engine.sessions import Opened, Origin, Place, Row, begun, mailbox_turn, open_session, reopen_session
 from orchestra.engine.walk import Handlers
 from orchestra.errors import ConfigError
@@ -47,7 +48,8 @@ class Plan:
 class Wiring:
     """What the sessions that a process runs have in common.
 
-    ``sweep`` ends what a dead runner left running of a session that is taken up, and tells of it (E4).
+    ``sweep`` ends what a dead runner left running of a session that is taken up, and tells of it (E4). At most
+    ``at_once`` nodes of a session's branches work at once (E31).
     """
 
     store: Store
@@ -56,6 +58,7 @@ class Wiring:
     listeners: tuple[Listener, ...]
     origin: Origin
     sweep: Callable[[RunState], Awaitable[tuple[WarningRaised, ...]]]
+    at_once: int = AT_ONCE
     workspaces: Workspaces | None = None
 
 

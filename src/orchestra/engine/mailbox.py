@@ -80,6 +80,7 @@ async def listen(store: Store, state: RunState, control: Control, answer: Callab
     ``answer``, which is given the asking turn.
     """
     void, after = max(state.heard, state.void_until), min(state.heard, state.steered)
+    control.had(state.steered_apart)
     while True:
         with contextlib.suppress(StoreError):
             async for _ in store.watch(state.mailbox):

@@ -11,6 +11,7 @@ from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.lineage import Plan, Wiring, next_session
 from orchestra.engine.mailbox import listen
+from orchestra.engine.places import Places
 from orchestra.engine.sessions import Opened
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
@@ -36,6 +37,7 @@ class Run:
         self.opened = opened
         self._shared = shared
         self.control = control
+        self.places = Places(wiring.at_once)
         self._plan = plan
         self._wiring = wiring
 
@@ -115,6 +117,7 @@ class Run:
             plan=self._plan,
             wiring=self._wiring,
             walk_of=self._walk,
+            places=self.places,
             decided=decided,
             limit=plan.limit,
         ).joined(plan)

@@ -12,6 +12,7 @@ from msgspec.structs import astuple, replace
 
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
+from orchestra.engine.places import Places
 from orchestra.engine.recording import Recording
 from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
 from orchestra.graph.attributes import Duration
@@ -51,7 +52,11 @@ class Suspended(Exception):
 
 
 class Spawning(Protocol):
-    """What a stage can start besides its own work: child sessions, and branches."""
+    """The run of a stage: the child sessions and branches that it can start, and what the session's walks share."""
+
+    @property
+    def places(self) -> Places:
+        """The places for nodes of branches that work at once."""
 
     def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
         """Open the stage's child session, or the one that is named (``Scope.child``)."""

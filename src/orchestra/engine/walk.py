@@ -12,7 +12,7 @@ from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.stage import Spawning, Stage, Suspended, admitted, attempt, spoken
 from orchestra.graph.attributes import SHAPES
-from orchestra.graph.model import Graph
+from orchestra.graph.model import Graph, Node
 from orchestra.ports import Clock, Handler, Workspace
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context, reserved, root_of
@@ -140,6 +140,11 @@ class Walk:
     async def _execute(self, step: Execute) -> None:
         node = self._graph.nodes[step.node]
         kind, handler = self._handlers.resolve(self._graph, step.node)
+        async with self._spawning.places.place(kind, self._journal, self._control) as granted:
+            if granted:
+                await self._run(step, node, kind, handler)
+
+    async def _run(self, step: Execute, node: Node, kind: str, handler: Handler | None) -> None:
         if not step.announced:
             self._journal.record(
                 StageStarted(node=node.id, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)

@@ -115,17 +115,29 @@ def branch_completed(state: RunState, event: ParallelBranchCompleted) -> dict[st
         "fans": {**state.fans, event.node: replace(fan, done={**fan.done, event.branch_id: result})},
         "steps": state.steps + event.steps,
         "nodes": {**state.nodes, **_counted(state, event)},
-        **_touched_within(state, event.nodes),
+        **_touched_within(state, event.nodes, event.steered),
+        "steered_apart": tuple({*state.steered_apart, *event.steered}) if state.branch is None else (),
         "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
     }
 
 
-def _touched_within(state: RunState, nodes: Iterable[str]) -> dict[str, Any]:
-    """In a nested fan-out the nodes of a branch count for the branch around it, too."""
+def instructed(state: RunState, request: int) -> dict[str, Any]:
+    """An agent had an instruction. In a branch it is known by its own turn: another branch may have had a newer one
+    before (S15)."""
+    if state.branch is not None:
+        return {"branch": replace(state.branch, steered=(*state.branch.steered, request))}
+    apart = tuple(one for one in state.steered_apart if one > request)
+    return {"steered": max(state.steered, request), "steered_apart": apart}
+
+
+def _touched_within(state: RunState, nodes: Iterable[str], steered: tuple[int, ...]) -> dict[str, Any]:
+    """In a nested fan-out what a branch did counts for the branch around it, too."""
     for node in nodes if state.branch is not None else ():
         entered = touched(state, node, state.nodes.get(node) or NodeRecord())
         state = replace(state, **entered)
-    return {"branch": state.branch}
+    if state.branch is None:
+        return {}
+    return {"branch": replace(state.branch, steered=(*state.branch.steered, *steered))}
 
 
 def _counted(state: RunState, event: ParallelBranchCompleted) -> dict[str, NodeRecord]:

@@ -544,6 +544,9 @@ class ParallelBranchCompleted:
     tokens_in: int = tag(43, "u64", "tokens that its models read", default=0)
     tokens_out: int = tag(44, "u64", "tokens that they wrote", default=0)
     cost_micros: int = tag(45, "u64", "what that cost, in millionths of a dollar", default=0)
+    steered: tuple[int, ...] = tag(
+        48, "array", "turns of the mailbox whose instructions its agents had", default=()
+    )
 
 
 @event("ParallelExecution")

@@ -20,6 +20,7 @@ from orchestra.run.branching import (
     fan_completed,
     fan_left,
     fan_started,
+    instructed,
     joining,
     touched,
 )
@@ -153,7 +154,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             result = Result(status="canceled", text=event.reason, node=event.node, ended_ms=meta.at)
             return {"result": result, **heard(state, event.request)}
         case SteeringTaken():
-            return {"steered": max(state.steered, event.request)}
+            return instructed(state, event.request)
         case PipelineResumed():
             return resumed(state, meta, event)
         case ToolStarted():

@@ -161,6 +161,7 @@ def imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, 
         "children": _children_here(state, event),
         "heard": 0,
         "steered": 0,
+        "steered_apart": (),
         "void_until": 0,
         "paused": state.paused,
     }

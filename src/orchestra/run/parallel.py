@@ -110,7 +110,7 @@ class Branch(Struct, frozen=True, kw_only=True):
     """The branch that a chain belongs to: where it began, where it ends, and what it has added since.
 
     ``path`` is ``fan/security``, nested ``fan/security/inner/x``; ``touched`` are the nodes that it entered, as
-    they were counted before.
+    they were counted before, ``steered`` the turns of the mailbox whose instructions its agents had.
     """
 
     path: str
@@ -129,6 +129,7 @@ class Branch(Struct, frozen=True, kw_only=True):
     refs: Mapping[str, BlobRef] = field(default_factory=dict)
     response: Text = ""
     notes: str = ""
+    steered: tuple[int, ...] = ()
 
     @property
     def depth(self) -> int:

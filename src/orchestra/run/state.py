@@ -213,7 +213,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     ``loop_restart`` edge at ``restarting`` is still to end. ``children`` are the newest child sessions by node,
     ``dotfiles`` the texts of child pipelines by path, ``workdir`` where a child works if not in its file's
     folder. ``heard`` is the turn of the
-    mailbox that stopped it last, ``steered`` that of the newest instruction an agent had; pauses and cancels up to
+    mailbox that stopped it last, ``steered`` that of the newest instruction an agent had, ``steered_apart`` newer ones that agents in branches had; pauses and cancels up to
     turn ``void_until`` no longer count (S15). ``fans`` are the newest executions of parallel nodes, ``joining`` the
     parallel node whose fan-in comes next or is the current node, ``branch`` the branch that this chain belongs to.
     ``jumps`` counts the jumps to a ``retry_target`` by the node that failed (E15). ``workspace`` says per
@@ -271,6 +271,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     paused: str = ""
     heard: int = 0
     steered: int = 0
+    steered_apart: tuple[int, ...] = ()
     void_until: int = 0
     result: Result | None = None
 
