@@ -203,21 +203,21 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 class RunState(Struct, frozen=True, kw_only=True):
-    """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key
-    and gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered;
-    ``paused`` says why while a pause is the last event. ``granted`` are visits that ``max_visits``
-    does not refuse and ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run
-    that goes on. ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is
-    so; ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is
-    that of the whole chain so far, ``following`` is where a restarted one goes on; one that took a
-    ``loop_restart`` edge at ``restarting`` is still to end. ``children`` are the newest child sessions by node,
-    ``dotfiles`` the texts of child pipelines by path, ``workdir`` where a child works if not in its file's
-    folder. ``heard`` is the turn of the
-    mailbox that stopped it last, ``steered`` that of the newest instruction an agent had, ``steered_apart`` newer ones that agents in branches had; pauses and cancels up to
-    turn ``void_until`` no longer count (S15). ``fans`` are the newest executions of parallel nodes, ``joining`` the
-    parallel node whose fan-in comes next or is the current node, ``branch`` the branch that this chain belongs to.
-    ``jumps`` counts the jumps to a ``retry_target`` by the node that failed (E15). ``workspace`` says per
-    repository where the code stands (W7).
+    """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key and
+    gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered; ``paused`` says
+    why while a pause is the last event. ``granted`` are visits that ``max_visits`` does not refuse and
+    ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run that goes on.
+    ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is so;
+    ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is that of
+    the whole chain so far, ``following`` is where a restarted one goes on; one that took a ``loop_restart``
+    edge at ``restarting`` is still to end. ``children`` are the newest child sessions by node, ``dotfiles`` the
+    texts of child pipelines by path, ``workdir`` where a child works if not in its file's folder. ``heard`` is
+    the turn of the mailbox that stopped it last, ``steered`` that of the newest instruction an agent had,
+    ``steered_apart`` newer ones that agents in branches had; pauses and cancels up to turn ``void_until`` no
+    longer count (S15). ``fans`` are the newest executions of parallel nodes, ``joining`` the parallel node
+    whose fan-in comes next or is the current node, ``branch`` the branch that this chain belongs to. ``jumps``
+    counts the jumps to a ``retry_target`` by the node that failed (E15). ``workspace`` says per repository
+    where the code stands (W7).
 
     It is a ``Struct``, as the records in it are, because four changed copies are made for every node.
     """
