@@ -28,6 +28,7 @@ COMMANDS = {
     "cxdb": "orchestra.cli.cxdb:cxdb",
     "trust": "orchestra.cli.trust:trust",
     "mcp": "orchestra.cli.mcp:mcp",
+    "model-server": "orchestra.cli.model_server:model_server",
 }
 """Every command and the function that declares it, in the order in which help lists them."""
 

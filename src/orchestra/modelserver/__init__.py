@@ -1,0 +1,17 @@
+"""A model provider for tests: answers by a script, in the wire formats of the real ones, on loopback only.
+
+::
+
+    from orchestra.modelserver import ModelServer, parse
+
+    with ModelServer(parse("answers: [{text: hello}]")) as server:
+        ...                              # a client with server.url as its base URL
+        assert server.requests[0].model == "gpt-5"
+"""
+
+from orchestra.modelserver.answers import Answer, Call, Failure, Rule, Script, Usage, When
+from orchestra.modelserver.asked import Asked
+from orchestra.modelserver.script import parse, read
+from orchestra.modelserver.server import ModelServer
+
+__all__ = ["Answer", "Asked", "Call", "Failure", "ModelServer", "Rule", "Script", "Usage", "When", "parse", "read"]
