@@ -219,12 +219,17 @@ class Committed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
-    """A branch that could not be merged: per file its conflict hunks as text, with markers (W6)."""
+    """A branch that could not be merged: per file its conflict hunks as text, with markers (W6).
+
+    ``ours`` and ``theirs`` are the subjects of the commits of each side.
+    """
 
     repo: str
     branch: str
     folder: str
     files: Mapping[str, str]
+    ours: tuple[str, ...] = ()
+    theirs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,15 +273,24 @@ class Workspace(Protocol):
         """The same worktrees for a child session, put where its own chain knows them."""
 
     async def branch(
-        self, path: str, record: Callable[[Event], None], known: Mapping[str, RepoRecord] | None = None
+        self,
+        path: str,
+        record: Callable[[Event], None],
+        known: Mapping[str, RepoRecord] | None = None,
+        *,
+        keep: bool = False,
     ) -> Workspace:
         """Worktrees on branches of their own for a parallel branch, at this walk's commits (W5).
 
-        ``path`` is that of the branch from the main walk; ``known`` is what its chain knows of it, for a resume.
+        ``path`` names the branch within this walk; ``known`` is what its chain knows of it; ``keep`` as in
+        ``restore``.
         """
 
-    async def merge(self, branches: Sequence[tuple[str, Mapping[str, RepoRecord]]]) -> Merged:
-        """Merge branches into this walk's own, in this order: each by its path and what its chain knows (W6)."""
+    async def merge(self, branches: Sequence[str]) -> Merged:
+        """Merge branches of a fan-out into this walk's own, in this order, by their git branch (W6).
+
+        A branch is in every repository under the name that follows the session's.
+        """
 
 
 class Workspaces(Protocol):

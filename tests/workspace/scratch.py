@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from calls import call as call
+from calls import call
 
 IDENTITY = {
     "GIT_AUTHOR_NAME": "A User",
@@ -78,10 +80,22 @@ def everything(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if name.startswith((".git/objects", ".git/refs", ".git/worktrees", ".git/logs/refs/heads/orchestra")):
+        if name.startswith((".git/objects", ".git/refs", ".git/worktrees", ".git/logs/refs")):
             continue
         if path.is_symlink():
             found[name] = f"-> {path.readlink()}"
         elif path.is_file():
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest() + oct(path.stat().st_mode)
     return found
+
+
+def run(folder: Path, *more: str, **variables: str) -> dict[str, Any]:
+    """Run the project's pipeline; what the command says of it as JSON."""
+    done = call(folder, "run", str(folder / "p.dot"), "--json", *more, **variables)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def branch_of(folder: Path) -> str:
+    """The one session branch of the repository."""
+    return git(folder / "code", "for-each-ref", "--format=%(refname:short)", "refs/heads/orchestra/")

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-from calls import call
-from scratch import everything, git, project, repository, row
-
-
-def run(folder: Path, *more: str, **variables: str) -> dict[str, Any]:
-    """Run the project's pipeline; what the command says of it as JSON."""
-    done = call(folder, "run", str(folder / "p.dot"), "--json", *more, **variables)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def branch_of(folder: Path) -> str:
-    """The one session branch of the repository."""
-    return git(folder / "code", "for-each-ref", "--format=%(refname:short)", "refs/heads/orchestra/")
+from scratch import branch_of, everything, git, project, repository, row, run
 
 
 def test_a_tool_node_commits_what_it_changed_and_the_checkout_is_not_touched(tmp_path: Path) -> None:

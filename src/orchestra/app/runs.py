@@ -81,7 +81,7 @@ def handlers(script: Script, folder: Path, more: Mapping[str, Handler] = NONE_MO
         "tool": frozenset({"tool", "tools"}),
         "stack.manager_loop": frozenset({"stack"}),
         "parallel": frozenset({"parallel"}),
-        "parallel.fan_in": frozenset({"parallel"}),
+        "parallel.fan_in": frozenset({"parallel", "workspace"}),
     }
     for point in offered()[HANDLERS]:
         by_type[point.name] = loaded(point)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from orchestra.engine.code import may_write
+from orchestra.engine.code import in_a_turn, may_write
 from orchestra.engine.control import Control
 from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
@@ -187,6 +187,7 @@ class FanOut:
             score={"value": score} if number else {},
             duration_ms=max(0, result.ended_ms - branch.began_ms),
             turns=journal.depth + 1,
+            git_branch=self._git_branch(state),
             ended_at=result.node,
             steps=state.steps - branch.steps,
             nodes=share(state),
@@ -204,7 +205,16 @@ class FanOut:
         if not may_write(self.plan.graph, plan.target, self.fan.fan_in):
             return above
         name = f"{self.node}.{step.visit}.{step.attempt}.{plan.id}"
-        return await above.branch(name, journal.record, journal.state.workspace)
+        keep = in_a_turn(journal.state)
+        found = await above.branch(name, journal.record, journal.state.workspace, keep=keep)
+        await journal.flush()
+        return found
+
+    def _git_branch(self, state: RunState) -> str:
+        """The git branch of a branch that has worktrees of its own; the first repository's."""
+        above = self.journal.state.workspace
+        own = (known.branch for name, known in state.workspace.items() if known.branch != above[name].branch)
+        return next(own, "")
 
     # --- a branch's journal ------------------------------------------------------------------------
 

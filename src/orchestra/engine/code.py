@@ -61,7 +61,8 @@ async def share_workspace(shared: Workspace, journal: Journal) -> Workspace:
 
 def in_a_turn(state: RunState) -> bool:
     """Whether the session goes on in the middle of an agent's turn, whose uncommitted files it needs."""
-    return False
+    stage = state.stage
+    return stage is not None and stage.turn_open and not stage.elsewhere
 
 
 async def not_opened(journal: Journal, start: str, error: WorkspaceError | ConfigError) -> Result | None:

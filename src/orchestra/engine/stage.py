@@ -168,10 +168,20 @@ class Stage:
         await self.journal.flush()
 
     async def on_turn(self, turn: AgentTurn) -> None:
-        """Record a turn's end durably."""
+        """Commit what the turn wrote, and record its end durably (W3)."""
+        made = await self._commit_turn(turn) if turn.files_written else ()
         self.record_steered()
-        self.journal.record(self._recording.turn_ended(turn))
+        ended = self._recording.turn_ended(
+            turn, git_sha=made[0].commit if made else "", commit_message=made[0].subject if made else ""
+        )
+        self.journal.record(ended)
         await self.journal.flush()
+
+    async def _commit_turn(self, turn: AgentTurn) -> tuple[Committed, ...]:
+        said = next((one.text for one in turn.messages if one.role == "assistant" and one.text.strip()), "")
+        return await self.commit(
+            files=turn.files_written, turn=turn.turn, intent=said, model=turn.model, provider=turn.provider
+        )
 
     def record_steered(self) -> None:
         """Record the instructions that the agents had: until then they stay due (S15)."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from orchestra.graph.model import Graph, Node
+from orchestra.handlers.merging import merged_code
 from orchestra.ports import AgentTask, CodergenBackend, Scope
 from orchestra.run.context import Context, reserved
 from orchestra.run.events import WarningRaised
@@ -39,17 +40,17 @@ class FanIn:
             reason = fan.reason or "every branch failed"
             return Outcome(status=Status.FAIL, failure_reason=reason, context_updates=shared)
         best = await self._best(node, context, graph, scope, results)
-        return Outcome(
+        shared |= {
+            "parallel.fan_in.best_id": best["id"],
+            "parallel.fan_in.best_outcome": best["status"],
+            "parallel.fan_in.best_response": best["response"],
+        }
+        outcome = Outcome(
             status=Status.SUCCESS,
             notes=f"best: {best['id']}",
-            context_updates={
-                **_merged(node, results, best),
-                **shared,
-                "parallel.fan_in.best_id": best["id"],
-                "parallel.fan_in.best_outcome": best["status"],
-                "parallel.fan_in.best_response": best["response"],
-            },
+            context_updates={**_merged(node, results, best), **shared},
         )
+        return await merged_code(node, fan, results, best, scope, outcome)
 
     async def _best(
         self, node: Node, context: Context, graph: Graph, scope: Scope, results: list[dict[str, Any]]

@@ -34,6 +34,7 @@ def fan_started(state: RunState, event: ParallelStarted) -> dict[str, Any]:
         fan_in=event.fan_in,
         branches=_plans(event),
         upstream=event.upstream,
+        join=event.join_policy,
     )
     return {"fans": {**state.fans, event.node: fan}}
 

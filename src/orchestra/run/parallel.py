@@ -67,7 +67,7 @@ class Fan(Struct, frozen=True, kw_only=True):
     are the nodes by which a branch would leave its piece of the graph (E30). ``status`` and ``reason`` are the
     verdict, once there is one; the results are then in the context, and ``ends`` are the nodes at which branches
     ended. Where ``seen`` is not 0 the branches belong to a session that this one is forked from, as they stood at
-    that turn, but for those in ``mine`` (S27).
+    that turn, but for those in ``mine`` (S27). ``join`` is the node's join policy.
     """
 
     visit: int
@@ -83,6 +83,7 @@ class Fan(Struct, frozen=True, kw_only=True):
     reason: str = ""
     seen: int = 0
     mine: tuple[str, ...] = ()
+    join: str = ""
 
     def results(self) -> tuple[BranchResult, ...]:
         """The results so far, in branch order, whatever order they finished in (E31)."""

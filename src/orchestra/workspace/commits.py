@@ -93,12 +93,13 @@ async def _ignored(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
 
 
 async def _staged(tree: Tree) -> list[tuple[str, str]]:
-    """Paths that differ between the index and the current commit, with their new modes."""
-    done = await tree.git.run(
-        "diff-index", "--cached", "--raw", "-z", "--no-renames", "--ignore-submodules", "HEAD"
-    )
+    """Paths that differ between the index and the current commit; the mode of those that are new, else empty."""
+    done = await tree.git.run("diff-index", "--cached", "--raw", "-z", "--no-renames", "HEAD")
     items = done.items
-    return [(path, head.split(" ")[1]) for head, path in zip(items[::2], items[1::2], strict=True)]
+    return [
+        (path, head.split(" ")[1] if head.startswith(":000000") else "")
+        for head, path in zip(items[::2], items[1::2], strict=True)
+    ]
 
 
 async def _without_repositories(tree: Tree, staged: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -145,7 +146,7 @@ def _no_secret(folder: Path, files: Sequence[str], wanted: NewCommit) -> None:
 def message_of(wanted: NewCommit, by: By, files: Sequence[str]) -> str:
     """The commit message: as given, else by the template, with the trailers that lead back to the turn."""
     text = _kept(wanted.message) or _template(wanted, files)
-    return f"{text}\n\n{_trailers(wanted, by)}\n"
+    return f"{text}\n\n{trailers_for(wanted, by)}\n"
 
 
 def _kept(message: str) -> str:
@@ -171,7 +172,13 @@ def _template(wanted: NewCommit, files: Sequence[str]) -> str:
     return "\n\n".join([subject, *body, "\n".join(listed)])
 
 
-def _trailers(wanted: NewCommit, by: By) -> str:
+def trailers_of(by: By) -> str:
+    """The trailers of a commit that belongs to no node."""
+    return f"Orchestra-Pipeline: {_clean(by.pipeline)}\nOrchestra-Session: {by.session}"
+
+
+def trailers_for(wanted: NewCommit, by: By) -> str:
+    """The trailers that lead from a commit back to its turn (W3)."""
     pairs = {
         "Model": wanted.model,
         "Provider": wanted.provider,

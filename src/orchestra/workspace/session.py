@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestra.config.workspace import WorkspaceSettings
-from orchestra.errors import ConfigError, WorkspaceError
+from orchestra.errors import WorkspaceError
 from orchestra.ports import Committed, Merged, NewCommit
 from orchestra.run.events import (
     AgentCommitCreated,
@@ -19,11 +19,13 @@ from orchestra.run.events import (
     WarningRaised,
     WorkspaceSnapshot,
     WorktreeCreated,
+    WorktreeMergeConflict,
+    WorktreeMerged,
 )
 from orchestra.run.outcome import Json
 from orchestra.run.state import RepoRecord
 from orchestra.run.workspace import branch_name
-from orchestra.workspace import commits, git, repos, worktrees
+from orchestra.workspace import commits, git, merging, moved, repos, worktrees
 from orchestra.workspace.repos import Repo
 from orchestra.workspace.worktrees import Tree
 
@@ -204,35 +206,48 @@ class GitWorkspace:
         by = commits.By(session=self.session, pipeline=self.pipeline)
         named = None if wanted.files is None else self._by_repo(wanted.files)
         made = []
+        wanted = replace(wanted, turn=f"{self.path}/{wanted.turn}" if self.path else wanted.turn)
         for tree in self.trees.values():
             if named is not None and tree.name not in named:
                 continue
-            done = await commits.commit(tree, wanted, by, None if named is None else named[tree.name])
+            before = await moved.settled(tree, wanted, by)
+            for words in before.remarks:
+                self.record(_warning(f"{tree.name}: {words}"))
+            for own in before.own:
+                self._committed(tree, wanted, own, own=True)
+            done = before.adopted
             if done is None:
-                continue
-            made.append(done)
-            self.chain[done.repo] = done.commit
-            self.record(
-                AgentCommitCreated(
-                    repo=done.repo,
-                    branch=tree.branch,
-                    commit=done.commit,
-                    node=wanted.node,
-                    origin=wanted.turn,
-                    message=done.subject,
-                    files=done.files[:FILES_SHOWN],
-                    left_out=done.left_out,
-                    changed=len(done.files),
-                )
-            )
+                done = await commits.commit(tree, wanted, by, None if named is None else named[tree.name])
+            if done is not None:
+                made.append(done)
+                self._committed(tree, wanted, done)
         return tuple(made)
+
+    def _committed(self, tree: Tree, wanted: NewCommit, done: Committed, *, own: bool = False) -> None:
+        self.chain[done.repo] = done.commit
+        self.record(
+            AgentCommitCreated(
+                repo=done.repo,
+                branch=tree.branch,
+                commit=done.commit,
+                node=wanted.node,
+                origin=wanted.turn,
+                message=done.subject,
+                files=done.files[:FILES_SHOWN],
+                left_out=done.left_out,
+                own=own,
+                changed=len(done.files),
+            )
+        )
 
     def _by_repo(self, files: Sequence[str]) -> dict[str, list[str]]:
         """Paths by the repository whose worktree holds them, relative to it; others are no repository's."""
         first = next(iter(self.trees.values())).folder
         found: dict[str, list[str]] = {}
         for name in dict.fromkeys(files):
-            whole = Path(os.path.normpath(first / name))
+            repo, colon, path = name.partition(":")
+            qualified = colon and len(self.trees) > 1 and repo in self.trees
+            whole = Path(os.path.normpath(self.trees[repo].folder / path if qualified else first / name))
             for tree in self.trees.values():
                 with contextlib.suppress(ValueError):
                     relative = whole.relative_to(tree.folder)
@@ -293,7 +308,12 @@ class GitWorkspace:
     # --- parallel branches -------------------------------------------------------------------------
 
     async def branch(
-        self, path: str, record: Record, known: Mapping[str, RepoRecord] | None = None
+        self,
+        path: str,
+        record: Record,
+        known: Mapping[str, RepoRecord] | None = None,
+        *,
+        keep: bool = False,
     ) -> GitWorkspace:
         """Worktrees on branches of their own, at this walk's commits or at those that the branch's chain knows."""
         path = f"{self.path}.{path}" if self.path else path
@@ -317,9 +337,53 @@ class GitWorkspace:
                     owner=self.session,
                     path=str(tree.repo.settings.path),
                 )
-            await branched.place(tree.repo, at, keep=False)
+            await branched.place(tree.repo, at, keep=keep)
         return branched
 
-    async def merge(self, branches: Sequence[tuple[str, Mapping[str, RepoRecord]]]) -> Merged:
-        """Merge branches into this walk's own, in their order."""
-        raise ConfigError("branches cannot be merged")
+    async def merge(self, branches: Sequence[str]) -> Merged:
+        """Merge branches into this walk's own, in their order, in every repository; a clean one's worktree goes."""
+        merged: dict[str, None] = {}
+        unchanged: dict[str, None] = {}
+        conflicts = []
+        places = [name.rpartition("/")[2] for name in branches]
+        for tree in self.trees.values():
+            own = branch_name(tree.repo.settings.branch_prefix, self.pipeline, self.session).rpartition("/")[0]
+            names = [f"{own}/{place}" for place in places]
+            folders = {
+                name: self.maker.settings.home / "worktrees" / place / tree.name
+                for name, place in zip(names, places, strict=True)
+            }
+            shown = {name: str(folder) for name, folder in folders.items()}
+            by = commits.By(session=self.session, pipeline=self.pipeline)
+            done = await merging.merged(tree, names, shown, commits.trailers_of(by))
+            self._merged(tree, done)
+            for name, _commit in done.merged:
+                merged[name] = None
+            for name in done.unchanged:
+                unchanged[name] = None
+            conflicts += done.conflicts
+            for name in (*(name for name, _commit in done.merged), *done.unchanged):
+                await worktrees.removed(tree.repo, folders[name])
+        bad = {conflict.branch for conflict in conflicts}
+        return Merged(
+            merged=tuple(name for name in merged if name not in bad),
+            unchanged=tuple(name for name in unchanged if name not in bad and name not in merged),
+            conflicts=tuple(conflicts),
+        )
+
+    def _merged(self, tree: Tree, done: merging.Merging) -> None:
+        """Record what became of the branches in one repository."""
+        if done.commit:
+            tree.tip = self.chain[tree.name] = done.commit
+        for name, _commit in done.merged:
+            self.record(WorktreeMerged(repo=tree.name, branch=tree.branch, commit=done.commit, source=name))
+        for conflict in done.conflicts:
+            self.record(
+                WorktreeMergeConflict(
+                    repo=tree.name,
+                    branch=tree.branch,
+                    folder=conflict.folder,
+                    source=conflict.branch,
+                    conflicts=tuple({"file": name, "hunks": text} for name, text in conflict.files.items()),
+                )
+            )

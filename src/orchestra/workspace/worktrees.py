@@ -134,7 +134,7 @@ async def put_back(tree: Tree, commit: str, session: str, *, keep: bool = False)
             f"the commit {commit[:12]}, at which the session stands, is not in {tree.repo.git.common}"
         )
     branch, tip = await _head(tree)
-    if branch == tree.branch and tip == commit and keep:
+    if keep and branch == tree.branch and await _same_turn(tree, tip, commit, session):
         tree.tip = commit
         return said
     if tip and tip != commit and not await git.ok("merge-base", "--is-ancestor", tip, commit):
@@ -150,6 +150,16 @@ async def put_back(tree: Tree, commit: str, session: str, *, keep: bool = False)
     await git.run("reset", "--quiet", "--hard", commit)
     tree.tip = commit
     return said
+
+
+async def _same_turn(tree: Tree, tip: str, commit: str, session: str) -> bool:
+    """Whether a branch stands at a commit, or at the next one, which the interrupted turn made (W7)."""
+    if tip == commit:
+        return True
+    shown = await tree.git.run(
+        "log", "-1", "--format=%P%n%(trailers:key=Orchestra-Session,valueonly)", tip, "--", check=False
+    )
+    return shown.text.strip().split("\n") == [commit, session]
 
 
 def _mend_pointer_of(tree: Tree) -> None:
@@ -211,13 +221,16 @@ def remove_stale_locks(tree: Tree) -> None:
             time.sleep(0.1)
 
 
-async def removed(tree: Tree) -> None:
-    """Remove a worktree whose work is merged; its branch stays."""
-    if tree.git.git_dir == tree.repo.git.git_dir:
-        return
-    await tree.repo.git.run("worktree", "remove", "--force", tree.folder)
+async def removed(repo: Repo, folder: Path) -> None:
+    """Remove a worktree whose work is merged, with what git ignores in it; its branch stays."""
+    if admin_of(repo.git.common, folder) is not None:
+        await repo.git.run("worktree", "remove", "--force", folder)
+        _no_empty(folder.parent)
+
+
+def _no_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        tree.folder.parent.rmdir()
+        folder.rmdir()
 
 
 def bring_along(tree: Tree) -> list[str]:

@@ -1,0 +1,83 @@
+"""Commits that an agent made itself while a node ran, and a HEAD that it moved (W4)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from orchestra.errors import WorkspaceError
+from orchestra.ports import Committed, NewCommit
+from orchestra.workspace.commits import By, tip_of, trailers_for
+from orchestra.workspace.worktrees import IDENTITY, Tree, rescue
+
+NOTES = "refs/notes/orchestra"
+"""Where the trailers of commits stand that an agent made itself."""
+
+MOST = 50
+"""Commits of an agent that are recorded one by one."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Moved:
+    """What was found: commits that the agent made, the one that an interrupted run made of this very turn, and
+    remarks for the user."""
+
+    own: list[Committed] = field(default_factory=list)
+    adopted: Committed | None = None
+    remarks: list[str] = field(default_factory=list)
+
+
+async def settled(tree: Tree, wanted: NewCommit, by: By) -> Moved:
+    """Bring a worktree back to its branch, with the commits that belong there; nothing is lost.
+
+    Costs no git process where nothing moved. Afterwards ``tree.tip`` is the branch's tip. Files stay as they are.
+    """
+    found = Moved()
+    branch, tip = tree.head()
+    if branch == tree.branch and tip == tree.tip:
+        return found
+    tip = tip or await tip_of(tree)
+    if branch == tree.branch and await tree.git.ok("merge-base", "--is-ancestor", tree.tip, tip):
+        await _commits(tree, tip, wanted, by, found)
+        tree.tip = tip
+        return found
+    await _put_back(tree, branch, tip, by, found)
+    return found
+
+
+async def _commits(tree: Tree, tip: str, wanted: NewCommit, by: By, found: Moved) -> None:
+    """Read the commits since the recorded one, and note on those of the agent where they come from."""
+    shown = "%H%x00%s%x00%(trailers:key=Orchestra-Turn,valueonly,separator=%x2C)%x00"
+    done = await tree.git.run(
+        "log", "--reverse", "--first-parent", f"-{MOST}", f"--format={shown}", f"{tree.tip}..{tip}"
+    )
+    fields = os.fsdecode(done.out).split("\0")
+    for commit, subject, turn in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
+        name = commit.strip()
+        listed = await tree.git.run("diff-tree", "-r", "-z", "--root", "--no-commit-id", "--name-only", name)
+        made = Committed(repo=tree.name, commit=name, subject=subject, files=tuple(listed.items))
+        if turn == wanted.turn:
+            found.adopted = made
+            continue
+        await tree.git.run(
+            "notes", f"--ref={NOTES}", "add", "-f", "-m", trailers_for(wanted, by), name, more=IDENTITY, check=False
+        )
+        found.own.append(made)
+
+
+async def _put_back(tree: Tree, branch: str, tip: str, by: By, found: Moved) -> None:
+    """Put HEAD and the branch back where the record has them; commits that would be lost are rescued."""
+    git = tree.git
+    other = await git.run("rev-parse", "-q", "--verify", f"refs/heads/{tree.branch}", check=False)
+    for commit in dict.fromkeys((tip, other.text)):
+        if commit and not await git.ok("merge-base", "--is-ancestor", commit, tree.tip):
+            found.remarks.append(
+                f"commits up to {commit[:12]} are kept as {await rescue(tree, by.session, commit)}"
+            )
+    where = branch if branch != tree.branch else "another commit"
+    found.remarks.insert(0, f"HEAD was moved to {where or 'a detached commit'}; it is back on {tree.branch}")
+    if not await git.ok("cat-file", "-e", f"{tree.tip}^{{commit}}"):
+        raise WorkspaceError(f"{tree.name}: the commit {tree.tip[:12]} is gone from the repository")
+    await git.run("symbolic-ref", "HEAD", f"refs/heads/{tree.branch}")
+    await git.run("update-ref", f"refs/heads/{tree.branch}", tree.tip)
+    await git.run("reset", "--quiet", "--mixed", tree.tip)

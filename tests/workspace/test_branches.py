@@ -1,0 +1,71 @@
+"""Parallel branches on a repository: a worktree each, merged at the fan-in, conflicts as data (W5, W6)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from calls import call
+from scratch import branch_of, everything, git, project, repository, run, tool
+
+
+def fanned(folder: Path, left: str, right: str, more: str = "", after: str = "true") -> Path:
+    """A project whose pipeline runs two commands in parallel branches, joins them, and runs another."""
+    nodes = (
+        "fan [shape=component]\n"
+        f"join [shape=tripleoctagon {more}]\n"
+        + tool("left", left)
+        + tool("right", right)
+        + tool("after", after)
+        + "start -> fan -> left -> join; fan -> right -> join -> after -> exit"
+    )
+    return repository(project(folder, nodes) / "code", {"a.txt": "one\n", "b.txt": "two\n", "c.txt": "1\n2\n3\n"})
+
+
+def test_branches_work_apart_and_are_merged_in_order(tmp_path: Path) -> None:
+    code = fanned(
+        tmp_path,
+        "echo left > l.txt; ls",
+        "echo right > r.txt; test ! -e l.txt",
+        after="test -e l.txt && test -e r.txt",
+    )
+    before = everything(code)
+    ended = run(tmp_path)
+    assert ended["status"] == "success", ended
+    assert everything(code) == before
+    main = f"orchestra/p/{ended['session']}"
+    assert git(code, "show", "-s", "--format=%s%n%an", main) == (
+        f"Merge {ended['session']}@fan.1.1.left, {ended['session']}@fan.1.1.right\nOrchestra"
+    )
+    assert len(git(code, "show", "-s", "--format=%P", main).split()) == 3
+    assert sorted(branch_of(tmp_path).split()) == [main, f"{main}@fan.1.1.left", f"{main}@fan.1.1.right"]
+    worktrees = [line for line in git(code, "worktree", "list").splitlines() if ".orchestra" in line]
+    assert len(worktrees) == 1
+    assert git(code, "fsck", "--strict", "--no-dangling") == ""
+
+
+def test_a_conflict_is_data_and_the_branch_and_its_worktree_are_kept(tmp_path: Path) -> None:
+    code = fanned(tmp_path, "echo left > c.txt", "echo right > c.txt; echo more > d.txt", after="test ! -e d.txt")
+    ended = run(tmp_path)
+    assert ended["status"] == "success"
+    assert ended["nodes"]["join"]["status"] == "partial_success"
+    main = f"orchestra/p/{ended['session']}"
+    assert git(code, "show", f"{main}:c.txt") == "left"
+    kept = tmp_path / ".orchestra" / "worktrees" / f"{ended['session']}@fan.1.1.right" / "code"
+    assert (kept / "d.txt").read_text() == "more\n"
+    shown = json.loads(call(tmp_path, "log", ended["session"], "--json").stdout)["events"]
+    joined = next(e for e in shown if e["event"] == "StageCompleted" and e["node"] == "join")
+    conflict = joined["context_updates"]["workspace.conflicts"][0]
+    assert conflict["branch"] == f"{main}@fan.1.1.right"
+    assert "left" in conflict["files"][0]["hunks"]
+    assert ">>>>>>>" in conflict["files"][0]["hunks"]
+    assert len(conflict["ours"]) == len(conflict["theirs"]) == 1
+
+
+def test_only_the_best_is_merged_where_one_is_chosen(tmp_path: Path) -> None:
+    code = fanned(tmp_path, "echo left > l.txt", "echo right > r.txt; exit 1", "merge_code=best")
+    ended = run(tmp_path)
+    assert ended["status"] == "success"
+    files = git(code, "ls-tree", "--name-only", f"orchestra/p/{ended['session']}").split()
+    assert "l.txt" in files
+    assert "r.txt" not in files

@@ -1,0 +1,112 @@
+"""A run that was cut off continues from the recorded code, and nothing that was written is lost (W7, W8)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from calls import call
+from scratch import branch_of, environment, git, project, repository, row, run
+
+ORCHESTRA = [sys.executable, "-m", "orchestra"]
+
+
+def killed_at(folder: Path, ready: Path) -> None:
+    """Start the project's pipeline and kill its runner when a file is there."""
+    process = subprocess.Popen(
+        [*ORCHESTRA, "run", str(folder / "p.dot")],
+        cwd=folder,
+        env={**environment(folder), "ORCHESTRA_CXDB_PATH": str(folder / "store")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    limit = time.monotonic() + 20
+    while not ready.exists():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def resumed(folder: Path, *more: str) -> dict[str, object]:
+    done = call(folder, "resume", "last", "--json", *more)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_a_killed_node_is_run_again_on_the_recorded_commit_and_its_files_are_rescued(tmp_path: Path) -> None:
+    half = "echo half > half.txt; echo >> a.txt"
+    slow = f"test -e {tmp_path}/go || {{ {half}; touch {tmp_path}/ready; sleep 60; }}; echo done > done.txt"
+    code = repository(project(tmp_path, row(("first", "echo 1 > one.txt"), ("slow", slow))) / "code")
+    killed_at(tmp_path, tmp_path / "ready")
+    (tmp_path / "go").touch()
+    ended = resumed(tmp_path)
+    assert ended["status"] == "success"
+    branch = branch_of(tmp_path)
+    assert git(code, "log", "--format=%an", branch).split("\n") == ["slow (tool)", "first (tool)", "A User"]
+    assert "half.txt" not in git(code, "ls-tree", "--name-only", branch)
+    rescued = f"refs/orchestra/rescue/{ended['session']}/1"
+    assert git(code, "show", f"{rescued}:half.txt") == "half"
+    assert rescued in call(tmp_path, "log", str(ended["session"])).stdout
+
+
+def test_a_commit_that_was_not_recorded_is_rescued_and_made_once(tmp_path: Path) -> None:
+    mine = "echo x > x.txt; git add x.txt; git commit -qm mine"
+    slow = f"test -e {tmp_path}/go || {{ {mine}; touch {tmp_path}/ready; sleep 60; }}; echo y > y.txt"
+    code = repository(project(tmp_path, row(("slow", slow))) / "code")
+    git(code, "config", "user.email", "a@b.c")
+    git(code, "config", "user.name", "me")
+    killed_at(tmp_path, tmp_path / "ready")
+    (tmp_path / "go").touch()
+    ended = resumed(tmp_path)
+    assert ended["status"] == "success"
+    assert git(code, "log", "--format=%s", branch_of(tmp_path)).split("\n")[1:] == ["first"]
+    assert git(code, "show", f"refs/orchestra/rescue/{ended['session']}/1:x.txt") == "x"
+
+
+def test_a_worktree_and_a_branch_that_were_deleted_are_made_again(tmp_path: Path) -> None:
+    fails = f"test -e {tmp_path}/go && cat one.txt"
+    code = repository(project(tmp_path, row(("first", "echo 1 > one.txt"), ("second", fails))) / "code")
+    assert run(tmp_path)["status"] == "fail"
+    branch = branch_of(tmp_path)
+    subprocess.run(["rm", "-rf", str(tmp_path / ".orchestra" / "worktrees")], check=True)
+    git(code, "worktree", "prune")
+    git(code, "branch", "-D", branch)
+    (tmp_path / "go").touch()
+    assert resumed(tmp_path)["status"] == "success"
+    assert branch_of(tmp_path) == branch
+    assert git(code, "show", f"{branch}:one.txt") == "1"
+
+
+def test_commits_that_somebody_put_on_the_branch_are_rescued(tmp_path: Path) -> None:
+    fails = f"test -e {tmp_path}/go && test ! -e alien.txt"
+    code = repository(project(tmp_path, row(("first", "echo 1 > one.txt"), ("second", fails))) / "code")
+    ended = run(tmp_path)
+    worktree = tmp_path / ".orchestra" / "worktrees" / str(ended["session"]) / "code"
+    (worktree / "alien.txt").write_text("x")
+    git(worktree, "add", "alien.txt")
+    git(worktree, "commit", "-q", "-m", "alien")
+    (tmp_path / "go").touch()
+    assert resumed(tmp_path)["status"] == "success"
+    assert git(code, "show", f"refs/orchestra/rescue/{ended['session']}/1:alien.txt") == "x"
+
+
+def test_a_replay_gets_branches_of_its_own_at_the_commit_of_that_turn(tmp_path: Path) -> None:
+    nodes = row(("first", "echo 1 > one.txt"), ("second", "echo 2 >> one.txt"))
+    code = repository(project(tmp_path, nodes) / "code")
+    ended = run(tmp_path)
+    old = branch_of(tmp_path)
+    before = git(code, "rev-parse", old)
+    done = call(tmp_path, "replay", ended["session"], "--node", "second", "--json")
+    again = json.loads(done.stdout)
+    assert again["status"] == "success"
+    assert again["session"] != ended["session"]
+    new = f"orchestra/p/{again['session']}"
+    assert git(code, "rev-parse", old) == before
+    assert git(code, "rev-parse", f"{new}~1") == git(code, "rev-parse", f"{old}~1")
+    assert git(code, "show", f"{new}:one.txt") == "1\n2"
