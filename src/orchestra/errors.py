@@ -9,6 +9,7 @@
     │  └─ StylesheetError
     ├─ InvalidPipeline    carries the diagnostics
     ├─ ConfigError        the operator's settings, with a span where there is a file
+    │  ├─ InvalidConfig       carries every fault of a settings file
     │  └─ CredentialsMissing  a secret that is needed has no value
     ├─ Undecided          a person has to say how a session goes on
     ├─ StoreError
@@ -170,6 +171,14 @@ class ConfigError(OrchestraError):
         self.message = message
         self.span = span
         self.fix = fix
+
+
+class InvalidConfig(ConfigError):
+    """A settings file with at least one fault; the first is the message."""
+
+    def __init__(self, faults: tuple[ConfigError, ...]) -> None:
+        super().__init__(faults[0].message, span=faults[0].span, fix=faults[0].fix)
+        self.faults = faults
 
 
 class CredentialsMissing(ConfigError):

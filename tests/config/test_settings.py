@@ -74,7 +74,6 @@ def test_secrets_are_the_providers_keys_and_the_variables_named(tmp_path: Path) 
         ("cxdb:\n  pth: x", (2, 3), "path"),
         ("cxdb: here", (1, 7), ""),
         ("backend: [a]", (1, 10), ""),
-        ("backend: langgraph", (1, 10), "simulation"),
         ("secrets: KEY", (1, 10), ""),
         ("secrets:\n  - A\n  - 3", (3, 5), ""),
         ("secrets:\n  - A: b", (2, 5), ""),

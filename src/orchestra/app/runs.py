@@ -129,6 +129,7 @@ async def start(
     """
     graph = pipeline.checked()
     redactor = Redactor(settings.secrets)
+    known_backend(settings)
     given = check_variables(variables, redactor)
     scenario = Scenario()
     if simulation is not None:
@@ -175,6 +176,15 @@ async def start(
             )
         )
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control())
+
+
+def known_backend(settings: Settings) -> None:
+    """Raise ``ConfigError`` for a backend that this version does not have."""
+    if settings.backend != "simulation":
+        raise ConfigError(
+            f"backend: {settings.backend!r} is not known; this version has: simulation",
+            span=settings.document.span(("backend",)) if settings.document is not None else None,
+        )
 
 
 def cast_of(pipeline: Pipeline) -> Cast:

@@ -14,6 +14,7 @@ from orchestra.errors import (
     ConfigError,
     CredentialsMissing,
     Diagnostic,
+    InvalidConfig,
     InvalidPipeline,
     OrchestraError,
     SessionNotFound,
@@ -84,6 +85,12 @@ def _line(word: str, message: str, fix: str = "") -> None:
 
 
 def _configuration(error: ConfigError) -> None:
+    if isinstance(error, InvalidConfig) and len(error.faults) > 1:
+        for fault in error.faults:
+            _configuration(fault)
+            complain("")
+        complain(f"{len(error.faults)} errors in the settings")
+        return
     if error.span is None:
         _line("error", error.message, error.fix)
         return

@@ -12,6 +12,7 @@ FILE = "orchestra.yaml"
 
 PROVIDER_KEYS = (
     "ANTHROPIC_API_KEY",
+    "AZURE_OPENAI_API_KEY",
     "GEMINI_API_KEY",
     "GOOGLE_API_KEY",
     "OPENAI_API_KEY",

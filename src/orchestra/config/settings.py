@@ -4,43 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from orchestra.config.durations import seconds
-from orchestra.config.environment import find, known_secrets
+from orchestra.config.environment import PROVIDER_KEYS, find, known_secrets
+from orchestra.config.model import Config, read_config
 from orchestra.config.server import PATIENCE, Server, server_at
+from orchestra.config.variables import from_environment
 from orchestra.config.workspace import WorkspaceSettings, workspace_of
 from orchestra.config.yaml import Document, load
-from orchestra.errors import ConfigError, Source
-
-KEYS: Mapping[tuple[str, ...], tuple[type, str]] = {
-    ("backend",): (str, "which backend runs codergen nodes: simulation"),
-    ("cxdb", "path"): (str, "folder of the embedded store, relative to this file; or 'memory'"),
-    ("cxdb", "url"): (str, "a CXDB server instead of a folder, by its HTTP address: http://host:9010"),
-    ("cxdb", "mirror"): (str, "a CXDB server that gets a copy of what the folder holds: http://host:9010"),
-    ("cxdb", "address"): (str, "the server's binary protocol's address: host:9009"),
-    ("cxdb", "patience"): (object, "how long a lost server is waited for, as in 60s or 5m"),
-    ("cxdb", "token_file"): (str, "a file that holds the server's token, relative to this file"),
-    ("workspace",): (dict, "the git repositories that a run works on"),
-    ("secrets",): (list, "names of environment variables whose values are never recorded"),
-}
-"""Every key of ``orchestra.yaml``: its type and what it means."""
+from orchestra.config.yaml import Path as Keys
+from orchestra.errors import ConfigError, InvalidConfig, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is in force. The store is ``server``, else the folder ``store``, else in memory; ``secrets`` are names
-    with values, ``declared`` those among them that the file names; ``origins`` says per key where its value came
-    from. ``mirror`` is the server to which a folder's turns are sent on (S22)."""
+    """What is in force. The store is ``server``, else the folder ``store``, else in memory.
+
+    ``secrets`` are names with values, ``declared`` those that the file names. ``mirror`` is the server to
+    which a folder's turns are sent on (S22). ``config`` is the whole file, typed; ``given`` names the flag or
+    variable of what does not come from the file, and ``origins`` says where the store and the mirror were named.
+    ``key_names`` are the variables that hold providers' keys, which no command gets.
+    """
 
     store: Path | None
+    config: Config = field(default_factory=Config)
+    document: Document | None = None
+    given: Mapping[Keys, str] = field(default_factory=dict)
     server: Server | None = None
     mirror: Server | None = None
     backend: str = "simulation"
     secrets: Mapping[str, str] = field(default_factory=dict)
     declared: tuple[str, ...] = ()
+    key_names: tuple[str, ...] = PROVIDER_KEYS
     file: Path | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
     workspace: WorkspaceSettings | None = None
@@ -51,41 +49,53 @@ class Settings:
         return str(self.server or self.store or "memory")
 
 
+Overrides: TypeAlias = Mapping[Keys, tuple[Any, str]]
+"""Values of settings by path, each with the flag that it came from."""
+
+NO_OVERRIDES: Overrides = MappingProxyType({})
+
+
 def settle(
     *,
     folders: tuple[Path, ...],
     environment: Mapping[str, str],
     store: str | None = None,
     config: Path | None = None,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> Settings:
-    """The settings in force. Raises ``ConfigError``."""
+    """The settings in force: a flag before a variable, a variable before the file, then the default.
+
+    Raises ``ConfigError``; ``InvalidConfig`` with every fault of the file.
+    """
     file = config if config is not None else find(folders)
     document = _read(file) if file is not None else None
-    data = _checked(document) if document is not None else {}
+    given = {**from_environment(environment), **overrides}
+    found, faults = read_config(document, given)
+    if faults:
+        raise InvalidConfig(tuple(faults))
+    data = _given(document)
     place, origin = _store(data, file, environment, store)
     server: Server | None = None
     if isinstance(place, str):
         server, place = _server(place, data, document, environment), None
     mirror, mirror_origin = _mirror(data, document, environment, folder=place is not None, flag=store is not None)
-    backend, backend_origin = data.get("backend", "simulation"), f"{file}" if "backend" in data else "default"
-    if backend != "simulation":
-        raise ConfigError(
-            f"backend: {backend!r} is not known; this version has: simulation",
-            span=document.span(("backend",)) if document is not None else None,
-        )
-    named = tuple(data.get("secrets") or ())
+    keys = tuple(each.api_key_env for each in found.providers.named.values() if each.api_key_env)
+    named = found.secrets.names
     return Settings(
+        config=found,
+        document=document,
+        given={path: origin for path, (_value, origin) in given.items()},
         store=place,
         server=server,
         mirror=mirror,
-        backend=backend,
-        secrets=known_secrets(environment, named),
+        backend=found.backend,
+        secrets=known_secrets(environment, (*named, *keys)),
         declared=tuple(name for name in named if environment.get(name)),
+        key_names=tuple(dict.fromkeys((*PROVIDER_KEYS, *keys))),
         file=file,
         workspace=workspace_of(document, file.parent) if file is not None else None,
         origins={
             "cxdb.url" if server is not None else "cxdb.path": origin,
-            "backend": backend_origin,
             **({"cxdb.mirror": mirror_origin} if mirror is not None else {}),
         },
     )
@@ -101,41 +111,10 @@ def _read(file: Path) -> Document:
     return load(Source(str(file), text))
 
 
-def _checked(document: Document) -> dict[str, Any]:
-    if document.data is None:
-        return {}
-    if not isinstance(document.data, dict):
-        raise ConfigError("the file has to hold keys and values", span=document.span(()))
-    _check(document, document.data, ())
-    return document.data
-
-
-def _check(document: Document, data: dict[str, Any], path: tuple[str, ...]) -> None:
-    for key, value in data.items():
-        here = (*path, key)
-        if here in KEYS:
-            kind, _meaning = KEYS[here]
-            if not isinstance(value, kind):
-                wanted = "a list" if kind is list else "a mapping" if kind is dict else "a text"
-                raise ConfigError(f"{'.'.join(here)}: {wanted} is wanted here", span=document.span(here))
-        elif any(known[: len(here)] == here for known in KEYS):
-            if not isinstance(value, dict):
-                raise ConfigError(f"{'.'.join(here)}: keys and values are wanted here", span=document.span(here))
-            _check(document, value, here)
-        else:
-            raise _unknown(document, here)
-    for index, item in enumerate(data.get("secrets") or []) if not path else ():
-        if not isinstance(item, str):
-            raise ConfigError(
-                "secrets: a name of an environment variable is wanted", span=document.span(("secrets", index))
-            )
-
-
-def _unknown(document: Document, path: tuple[str, ...]) -> ConfigError:
-    siblings = sorted({known[len(path) - 1] for known in KEYS if known[: len(path) - 1] == path[:-1]})
-    near = get_close_matches(path[-1], siblings, n=1)
-    fix = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(siblings)}"
-    return ConfigError(f"unknown key {'.'.join(path)!r}", span=document.key_span(path), fix=fix)
+def _given(document: Document | None) -> dict[str, Any]:
+    """What the file says of the store, checked already."""
+    data = document.data if document is not None else None
+    return {"cxdb": data.get("cxdb") or {}} if isinstance(data, dict) else {}
 
 
 def _store(

@@ -1,0 +1,118 @@
+"""The ``providers`` section: who serves models, under which names, with which settings (agents.md 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from orchestra.config.schema import (
+    WRONG,
+    MapOf,
+    Place,
+    Section,
+    choice,
+    flag,
+    key,
+    kind_of,
+    length,
+    list_of,
+    mapping,
+    meant,
+    number,
+    whole,
+    word,
+)
+
+
+class Kind(NamedTuple):
+    """A family of providers: the extra that installs it, the module that it needs, the variables that may hold its
+    key (none: the vendor's own configuration counts), and what its models' names begin with."""
+
+    extra: str
+    module: str
+    keys: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+
+
+KINDS: Mapping[str, Kind] = {
+    "anthropic": Kind("anthropic", "langchain_anthropic", ("ANTHROPIC_API_KEY",), ("claude-",)),
+    "openai": Kind(
+        "openai", "langchain_openai", ("OPENAI_API_KEY",), ("gpt-", "o1", "o3", "o4", "chatgpt-", "codex-")
+    ),
+    "google": Kind("google", "langchain_google_genai", ("GOOGLE_API_KEY", "GEMINI_API_KEY"), ("gemini-", "gemma-")),
+    "openrouter": Kind("openai", "langchain_openai", ("OPENROUTER_API_KEY",)),
+    "azure": Kind("openai", "langchain_openai", ("AZURE_OPENAI_API_KEY",)),
+    "bedrock": Kind("bedrock", "langchain_aws"),
+    "vertex": Kind("google", "langchain_google_genai"),
+}
+"""Every kind of provider by its name (A8)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A provider. ``models`` are aliases; ``timeout`` is in seconds without a byte of an answer; ``options`` go to
+    the client as they are."""
+
+    name: str = ""
+    kind: str = key(choice(*KINDS), "how it is spoken to, where its name is no kind", default="")
+    models: Mapping[str, str] = key(MapOf(word), "aliases: smart, worker, cheap or any name", factory=dict)
+    max_tokens: int | None = key(whole(1), "most tokens of one answer", default=None)
+    temperature: float | None = key(number(0, 2), "sampling temperature", default=None)
+    reasoning_effort: str = key(
+        choice("none", "minimal", "low", "medium", "high", "xhigh"), "reasoning effort", default=""
+    )
+    base_url: str = key(word, "address of its API", default="", aliases=("api_base",))
+    api_key_env: str = key(word, "environment variable that holds its key", default="")
+    api: str = key(choice("chat", "responses"), "which of OpenAI's protocols", default="")
+    retries: int = key(whole(0, 100), "repeats of a call that failed for a moment (A3)", default=5)
+    timeout: float | None = key(length, "time without a byte after which a call has failed", default=None)
+    fallbacks: tuple[str, ...] = key(list_of(word), "provider:model to use when it fails (A15)", default=())
+    prompt_cache: bool = key(flag, "whether prompts are cached where it can (A14)", default=True)
+    options: Mapping[str, Any] = key(mapping, "further options of its client", factory=dict)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The environment variables that may hold its key, in order; none where the vendor's own setup counts."""
+        return (self.api_key_env,) if self.api_key_env else KINDS[self.kind].keys
+
+    @property
+    def keyless(self) -> bool:
+        """Whether it can be asked without a key: a server of one's own, or a vendor's own configuration."""
+        return not self.api_key_env and (bool(self.base_url) or not KINDS[self.kind].keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Providers:
+    """The providers by name, and the one that is used where nothing names another."""
+
+    default: str = ""
+    named: Mapping[str, Provider] = field(default_factory=dict)
+
+
+def providers(value: Any, place: Place) -> Providers:
+    """Read the section: ``default``, and every other key a provider."""
+    if value is None:
+        return Providers()
+    if not isinstance(value, dict):
+        place.fault(f"expected providers by name, not {kind_of(value)}", "write `default: anthropic` below it")
+        return Providers()
+    default = word(value["default"], place.at("default")) if "default" in value else ""
+    named: dict[str, Provider] = {}
+    for name, item in value.items():
+        if name != "default":
+            named[name] = _provider(name, item, place.at(name))
+    return Providers(default="" if default is WRONG else default, named=named)
+
+
+def _provider(name: str, value: Any, place: Place) -> Provider:
+    before = len(place.faults)
+    found = Section(Provider, named=True)(value, place)
+    if found.kind:
+        return found
+    if name not in KINDS and len(place.faults) == before:
+        near = meant(name, KINDS)
+        fix = near if near.startswith("did") else f"add `kind: …`: {', '.join(KINDS)}"
+        place.key_fault("kind is missing, because this is no provider that is known by name", fix)
+    kind = name if name in KINDS else "openai"
+    return Provider(**{each: getattr(found, each) for each in found.__dataclass_fields__} | {"kind": kind})
