@@ -499,6 +499,17 @@ async def test_fan_outs_nest() -> None:
     assert [r["id"] for r in run.state.context["parallel.results"]] == ["i", "w"]
 
 
+async def test_fan_outs_nest_five_deep_and_no_deeper() -> None:
+    def nested(deep: int) -> str:
+        nodes = " ".join(f"p{n} [shape=component] f{n} [shape=tripleoctagon]" for n in range(deep))
+        down = " -> ".join(f"p{n}" for n in range(deep))
+        up = " -> ".join(f"f{n}" for n in reversed(range(deep)))
+        return f"{nodes} start -> {down} -> a -> {up} -> exit"
+
+    assert outcome(await ran(nested(5)))[0] == "success"
+    assert "nest deeper than 5" in outcome(await ran(nested(6)))[1]
+
+
 # --- the fan-in's backend --------------------------------------------------------------------------
 
 

@@ -77,6 +77,9 @@ _SIGNS = {
 }
 
 
+_ITEM = re.compile(r"(?:#\d+|\[\d+\])$")
+"""What stands behind a branch's target where several branches have one (E31, E36)."""
+
 Place: TypeAlias = tuple[str, str]
 """Whose event it is: the session, and the path of the branch, empty in the main walk."""
 
@@ -176,7 +179,7 @@ class Ends:
     def named(self, place: Place, node: str) -> str:
         """A node with what stands before it; the first node of a branch has the branch's own name."""
         branch = place[1]
-        if branch.rpartition("/")[2] == node:
+        if _ITEM.sub("", branch.rpartition("/")[2]) == node:
             return self.above.get(place[0], "") + branch
         return self.prefix(place) + node
 

@@ -15,12 +15,24 @@ from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.events import ParallelCompleted
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed
-from orchestra.run.parallel import BranchPlan, BranchResult, Fan, Policy, decided, kept, policy_of, verdict
+from orchestra.run.parallel import (
+    MOST_NESTED,
+    BranchPlan,
+    BranchResult,
+    Fan,
+    Policy,
+    decided,
+    kept,
+    policy_of,
+    verdict,
+)
 from orchestra.run.routing import edge_keys
 
 
 async def parallel(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
     """Walk a branch for every outgoing edge that applies, or for every item, and judge the results (E32)."""
+    if scope.branch is not None and scope.branch.depth >= MOST_NESTED:
+        return failed(f"parallel nodes nest deeper than {MOST_NESTED}", FailureClass.TERMINAL)
     branches = await _items(node, context, graph, scope) if node.text("for_each") else None
     if branches is None:
         branches = await _edges(node, context, graph, scope)
