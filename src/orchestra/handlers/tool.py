@@ -20,6 +20,7 @@ from orchestra.handlers.values import LONGEST, looked_up, parted, reading, wante
 from orchestra.ports import Scope
 from orchestra.processes import process, tree
 from orchestra.processes.output import Output, Shown, Written
+from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, sandboxed
 from orchestra.run.blobs import BlobRef
 from orchestra.run.commands import command_outcome
 from orchestra.run.context import Context
@@ -32,13 +33,15 @@ QUIET = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """Runs a tool node's command. ``environment`` holds no provider's key; ``quiet`` is in seconds."""
+    """Runs a tool node's command. ``environment`` holds no provider's key; ``quiet`` is in seconds; ``sandbox``
+    says what the command may touch (A36)."""
 
     folder: Path
     environment: Mapping[str, str]
     shell: str = "/bin/sh"
     quiet: float = QUIET
     patience: float = tree.PATIENCE
+    sandbox: Policy = no_sandbox
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
         """Success where the command exits with 0, else a failure with the end of what it wrote to stderr."""
@@ -67,7 +70,7 @@ class Tool:
         try:
             ended = await process.run(
                 process.Command(
-                    argv=(self.shell, *call.argv),
+                    argv=sandboxed((self.shell, *call.argv), self._policy(folder, call, scope), folder),
                     folder=folder,
                     environment={**self.environment, **_place(scope), **call.environment},
                     marker=marker,
@@ -85,6 +88,12 @@ class Tool:
             raise
         output, stderr = await running.finish(ended)
         return command_outcome(node.id, ended.code, output.text, stderr.text)
+
+    def _policy(self, folder: Path, call: _Call, scope: Scope) -> Sandbox:
+        """Every repository of the run may be written to; the call's own files are read."""
+        workspace = scope.workspace
+        folders = [folder] if workspace is None else [workspace.folder(repo) for repo in workspace.repos]
+        return self.sandbox(folders).also(read=call.files)
 
 
 def _place(scope: Scope) -> dict[str, str]:
@@ -181,6 +190,7 @@ class _Call:
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     values: Mapping[str, str]
+    files: tuple[Path, ...] = ()
 
 
 @asynccontextmanager
@@ -195,12 +205,13 @@ async def _prepared(command: str, found: tuple[Expression, ...], values: Mapping
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="orchestra-", ignore_cleanup_errors=True)
             )
-        files = {name: _filed(folder, name, value) for name, value in large.items()}
-        whole = reading(files) + text
+        filed = {name: _filed(folder, name, value) for name, value in large.items()}
+        whole = reading(filed) + text
         argv: tuple[str, ...] = ("-c", whole)
         if len(whole.encode("utf-8", "surrogatepass")) > LONGEST:
             argv = (_filed(folder, "command", whole),)
-        yield _Call(command=text, argv=argv, environment=small, values=named)
+        files = (Path(folder),) if folder else ()
+        yield _Call(command=text, argv=argv, environment=small, values=named, files=files)
 
 
 def _filed(folder: str, name: str, text: str) -> str:

@@ -11,8 +11,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Sandbox:
     """A policy. ``mode`` is ``none`` or ``bwrap``; ``network`` is ``none`` or ``full``.
 
     ``write`` are folders that may be written to, ``read`` are files and folders that are shown where they would be
-    hidden, ``temporary`` are files of one call: readable, wherever they are.
+    hidden.
     """
 
     mode: str = "none"
@@ -48,6 +48,15 @@ class Sandbox:
 
 NO_SANDBOX = Sandbox()
 """Commands run as they are."""
+
+
+Policy = Callable[[Sequence[Path]], Sandbox]
+"""The policy in force for folders that may be written to."""
+
+
+def no_sandbox(_folders: Sequence[Path]) -> Sandbox:
+    """Commands run as they are, whatever their folders."""
+    return NO_SANDBOX
 
 
 def policy(mode: str, network: str, folders: Sequence[Path], read: Sequence[Path] = ()) -> Sandbox:
@@ -87,7 +96,8 @@ def _hidden() -> Iterator[str]:
 
 def _shown(sandbox: Sandbox) -> Iterator[str]:
     """What may be read and written: outer folders first, as a later mount covers what is below it."""
-    for place in (*_runtime(sandbox), *sandbox.read):
+    around = [top for place in sandbox.write for top in _repository_around(place.resolve())]
+    for place in (*_runtime(sandbox), *around, *sandbox.read):
         if place.exists():
             yield from ("--ro-bind", str(place.resolve()), str(place.resolve()))
     for place in sorted({one.resolve() for one in sandbox.write}):
@@ -102,6 +112,13 @@ def _runtime(sandbox: Sandbox) -> Iterator[Path]:
         resolver = Path("/etc/resolv.conf").resolve()
         if any(resolver.is_relative_to(os.path.realpath(place)) for place in HIDDEN):
             yield resolver
+
+
+def _repository_around(folder: Path) -> list[Path]:
+    """The repository that a folder is inside of, so that git works there; never a home folder."""
+    home = Path("~").expanduser()
+    tops = [place for place in folder.parents if (place / ".git").exists() and place not in (home, Path("/"))]
+    return tops[:1]
 
 
 def _protected(folder: Path) -> Iterator[str]:
@@ -159,12 +176,6 @@ class Proof:
 
     what: str
     held: bool
-
-
-@dataclass(slots=True)
-class _Trial:
-    folder: Path
-    proofs: list[Proof] = field(default_factory=list)
 
 
 def prove(network: str = "none") -> list[Proof]:
