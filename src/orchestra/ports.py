@@ -19,6 +19,7 @@ from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEn
 from orchestra.run.events import ContextValue, Event, ToolOutput
 from orchestra.run.outcome import Json, Outcome
 from orchestra.run.parallel import Branch, BranchPlan, BranchResult, Fan
+from orchestra.run.questions import Answer, Question
 from orchestra.run.state import RepoRecord
 
 # --- the store (S1, S2) -----------------------------------------------------------------------
@@ -313,6 +314,37 @@ class Workspaces(Protocol):
         """
 
 
+# --- people (humans.md) ----------------------------------------------------------------------------
+
+
+class Unanswered(Exception):
+    """Nobody is here who could answer: no terminal, its input ended, a file of answers has no more.
+
+    The question stays as it is, for whoever answers it from elsewhere.
+    """
+
+
+class Interviewer(Protocol):
+    """Who is asked where a session runs (H1): a terminal, a file of answers, a callback, nobody."""
+
+    @property
+    def several(self) -> bool:
+        """Whether it can be asked several questions at a time; else each waits for the one before it (H10)."""
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer to one question. Cancelled when it is answered elsewhere, or the run stops.
+
+        Raises ``Unanswered`` where nobody answers here. It never guesses: an answer that picks an option was given
+        as its key, its label, the beginning of one label alone, or its number (H4).
+        """
+
+    async def ask_multiple(self, questions: Sequence[Question]) -> list[Answer]:
+        """The answers to several questions, in their order."""
+
+    async def inform(self, message: str, stage: str) -> None:
+        """Tell a person something that needs no answer; ``stage`` is the node it is about."""
+
+
 # --- handlers and backends (engine.md 2, agents.md 1) --------------------------------------------
 
 
@@ -434,6 +466,16 @@ class Scope(Turns, Protocol):
 
     async def resolve(self, value: ContextValue) -> Json:
         """A context value, its reference resolved (engine.md 2)."""
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer to a question, from whoever answers first, wherever that is (H7). The engine gives it its id.
+
+        Where it has to be waited for, the walk waits: this raises the engine's own signal, and the node is executed
+        again once there is an answer, up to this call, which then returns it.
+        """
+
+    def taken(self, edge: str) -> int:
+        """How often an edge has been taken, by its key (``run.routing.edge_keys``)."""
 
     def child(self, session: str = "") -> AbstractAsyncContextManager[Child]:
         """The node's child session: it runs while this is open, and is stopped where it has not ended then.

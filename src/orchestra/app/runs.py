@@ -35,6 +35,7 @@ from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_
 from orchestra.handlers.control import start as start_
 from orchestra.handlers.fan_in import FanIn
+from orchestra.handlers.human import Gate
 from orchestra.handlers.manager import Manager
 from orchestra.handlers.parallel import parallel
 from orchestra.handlers.pipeline import pipeline as pipeline_
@@ -45,7 +46,7 @@ from orchestra.run.events import PipelineStarted, WarningRaised
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, Redactor
 
-WITHOUT_AGENT = frozenset({"start", "exit", "conditional", "pipeline", "parallel"})
+WITHOUT_AGENT = frozenset({"start", "exit", "conditional", "pipeline", "parallel", "wait.human"})
 _ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -74,6 +75,7 @@ def handlers(script: Script, folder: Path, more: Mapping[str, Handler] = NONE_MO
         "stack.manager_loop": Manager(backend),
         "parallel": parallel,
         "parallel.fan_in": FanIn(backend),
+        "wait.human": Gate(),
         "codergen": Codergen(backend),
         "tool": SimulatedTools(script, Tool(folder=folder, environment=environment)),
     }
@@ -82,6 +84,7 @@ def handlers(script: Script, folder: Path, more: Mapping[str, Handler] = NONE_MO
         "stack.manager_loop": frozenset({"stack"}),
         "parallel": frozenset({"parallel"}),
         "parallel.fan_in": frozenset({"parallel", "workspace"}),
+        "wait.human": frozenset({"human"}),
     }
     for point in offered()[HANDLERS]:
         by_type[point.name] = loaded(point)

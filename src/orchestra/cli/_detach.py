@@ -84,6 +84,12 @@ class Leaving:
     def note(self, text: str) -> None:
         """Nothing."""
 
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """Nothing."""
+
+    def release(self) -> None:
+        """Nothing."""
+
     def closed(self) -> None:
         """Nothing."""
 

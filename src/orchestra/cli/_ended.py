@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestra.cli._errors import FAILED, INTERRUPTED
+from orchestra.cli._errors import FAILED, INTERRUPTED, WAITS
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, RED, YELLOW
 from orchestra.cli._stores import hint
@@ -15,6 +15,18 @@ from orchestra.cli._views import tell_reader
 from orchestra.config.settings import Settings
 from orchestra.graph.report import counted, paint, wrap
 from orchestra.run.state import RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """Who answers the questions of a run, where that is not whoever sits at the terminal (H1)."""
+
+    auto_approve: bool = False
+    answers: Path | None = None
+    no_input: bool = False
+
+
+ANYBODY = People()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +40,7 @@ class Shown:
     quiet: bool
     verbose: bool
     color: str
+    people: People = ANYBODY
 
 
 def say_ended(
@@ -41,9 +54,9 @@ def say_ended(
 ) -> int:
     """Say how it ended, and what comes next; the exit code (C2). A mirror is gone on with where its master is."""
     result = state.result
-    code = INTERRUPTED if result is None else 0 if result.good else FAILED
+    code = (WAITS if state.waiting else INTERRUPTED) if result is None else 0 if result.good else FAILED
     if shown.json == "object":
-        status = result.status if result is not None else "paused" if state.paused else "crashed"
+        status = result.status if result is not None else _stopped(state)
         detail = result.text if result is not None else state.paused
         told = as_object(session, context_id, state)
         say_json({**told, "status": status, "detail": detail, "exit_code": code}, indent=2)
@@ -52,6 +65,11 @@ def say_ended(
         for line in (*_last_lines(state, colour), *nexts):
             tell_reader(line)
     return code
+
+
+def _stopped(state: RunState) -> str:
+    """How a session stands that nobody runs and that has not ended."""
+    return "waiting" if state.waiting else "paused" if state.paused else "crashed"
 
 
 def as_object(session: str, context_id: int, state: RunState) -> dict[str, Any]:

@@ -18,6 +18,11 @@ _STEERING = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\
 
 def say_json(data: Any, *, indent: int | None = None) -> None:
     """Write a value as JSON and a line break. Raises as ``say`` does."""
+    say(as_line(data, indent=indent))
+
+
+def as_line(data: Any, *, indent: int | None = None) -> str:
+    """A value as JSON that standard output can show."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(data, ensure_ascii=not unicode, indent=indent, default=str)
-    say(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -23,6 +23,9 @@ from orchestra.run.events import (
     ControlRequested,
     EdgeSelected,
     Event,
+    InterviewCompleted,
+    InterviewStarted,
+    InterviewTimeout,
     Live,
     ParallelBranchCompleted,
     ParallelBranchEnded,
@@ -65,6 +68,7 @@ from orchestra.run.events import (
     WorktreeMerged,
 )
 from orchestra.run.parallel import CANCELED
+from orchestra.run.questions import short_id
 from orchestra.run.steps import MEETING
 
 GREEN, RED, YELLOW, GREY, BOLD = "32", "31", "33", "90", "1"
@@ -134,9 +138,9 @@ class Ends:
             case PipelineRestarted():
                 self.settle(place)
                 self.line(recorded, "↺", YELLOW, event.target, f"restarts here as {event.next_session}")
-            case SteeringTaken():
+            case InterviewStarted() | InterviewCompleted() | SteeringTaken():
                 self.settle(place)
-                self.line(recorded, "→", GREEN, event.node, f"told: {one_line(event.text, 200)}")
+                self.people(recorded, event)
             case ParallelBranchCompleted() if event.status == CANCELED:
                 self.line(
                     recorded, "·", GREY, f"{event.node}/{event.branch_id}", f"canceled: {event.failure_reason}"
@@ -175,6 +179,18 @@ class Ends:
         """What stands before the nodes of a walk: the nodes that run its session, and its branch."""
         session, branch = place
         return self.above.get(session, "") + (f"{branch}/" if branch else "")
+
+    def people(
+        self, recorded: Recorded | Live, event: InterviewStarted | InterviewCompleted | SteeringTaken
+    ) -> None:
+        """A line for what a person is asked, answers, or tells an agent."""
+        match event:
+            case InterviewStarted():
+                self.line(recorded, "?", YELLOW, event.node, f"asks: {one_line(event.text, 200)}")
+            case InterviewCompleted():
+                self.line(recorded, "→", GREEN, event.node, answered(event))
+            case SteeringTaken():
+                self.line(recorded, "→", GREEN, event.node, f"told: {one_line(event.text, 200)}")
 
     def named(self, place: Place, node: str) -> str:
         """A node with what stands before it; the first node of a branch has the branch's own name."""
@@ -332,6 +348,14 @@ def turn_line(event: AgentTurnCompleted) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def answered(event: InterviewCompleted) -> str:
+    """An answer in one line: what, by whom; one that nobody gave is marked."""
+    said = event.label or event.value
+    text = one_line(event.said if isinstance(event.said, str) else event.said.preview, 120)
+    words = ": ".join(part for part in (said, f"“{text}”" if text else "") if part)
+    return f"{words}, {'automatic, ' if event.automatic else ''}by {one_line(event.who, 80)}"
+
+
 def headline(session: str, title: str, colour: bool) -> str:
     """The first line of a run: it names the session."""
     return f"session {paint(session, BOLD, colour)}  {one_line(title, 200)}"
@@ -394,6 +418,12 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             | CleanupCompleted()
         ):
             return code_described(event)
+        case InterviewStarted():
+            return event.node, f"asks {short_id(event.question)}: {one_line(event.text, 200)}"
+        case InterviewCompleted():
+            return event.node, answered(event)
+        case InterviewTimeout():
+            return event.node, f"nobody answered {short_id(event.question)} in {lasted(event.timeout_ms)}"
         case WarningRaised():
             return event.node, event.message
         case ParallelStarted():

@@ -10,7 +10,7 @@ import sys
 import termios
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO, cast
 
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.live import Live as Below
 from rich.text import Text
 
+from orchestra.cli._held import Lines
 from orchestra.cli._lines import Ends, Place, headline, place_of
 from orchestra.cli._terminal import in_foreground, laid_out, lasted, mute, one_line, width, writable
 from orchestra.run import events
@@ -76,7 +77,10 @@ class Live:
         self._screen = Below(
             console=self._console, get_renderable=self._below, refresh_per_second=8, transient=True
         )
-        self._ends = Ends(write=self._print, colour=colour, width=width(sys.stdout), times=False, verbose=verbose)
+        self._lines = Lines(self._print)
+        self._ends = Ends(
+            write=self._lines.write, colour=colour, width=width(sys.stdout), times=False, verbose=verbose
+        )
 
     def opened(self, session: str, title: str) -> None:
         """Name the session and put the view up."""
@@ -105,8 +109,22 @@ class Live:
         """A word below the node at work."""
         self._note = text
 
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """Take the view down while somebody is asked; nodes that end meanwhile are lines above the prompt."""
+        self._lines.hold(above)
+        self._screen.stop()
+        self._give_keys_back()
+
+    def release(self) -> None:
+        """Put it up again."""
+        self._lines.release()
+        if in_foreground(self._out):
+            self._quiet_keys()
+            self._screen.start()
+
     def closed(self) -> None:
         """Take the view down; what has ended stays."""
+        self._lines.release()
         self._ends.settle_all()
         self._running = {}
         asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
@@ -124,7 +142,7 @@ class Live:
         self._screen.stop()
         self._give_keys_back()
         os.kill(os.getpid(), signal.SIGSTOP)
-        if in_foreground(self._out):
+        if in_foreground(self._out) and not self._lines.held:
             self._quiet_keys()
             self._screen.start()
 

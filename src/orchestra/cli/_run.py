@@ -21,11 +21,13 @@ from orchestra.cli._detach import detached
 from orchestra.cli._ended import Shown, as_object, say_ended
 from orchestra.cli._errors import INVALID, show_diagnostics, store_code
 from orchestra.cli._json import say_json
+from orchestra.cli._people import interviews_for
 from orchestra.cli._progress import progress
 from orchestra.cli._signals import heeded
 from orchestra.cli._stores import aimed, hint, settings_for
 from orchestra.cli._terminal import coloured
 from orchestra.cli._views import View, view_for
+from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
@@ -69,7 +71,10 @@ def run_pipeline(options: Options) -> int:
         return run, pipeline
 
     def checked() -> None:
-        pipeline.checked()
+        graph = pipeline.checked()
+        if shown.people.answers is not None:
+            gates = [node for node in graph.nodes if graph.type_of(node) == "wait.human"]
+            check_answers(read_answers(shown.people.answers), gates)
 
     return walk_shown(shown, settings, begin, checked, detach=options.detach)
 
@@ -94,7 +99,9 @@ def walk_shown(
     try:
         before()
         if detach:
-            return detached(shown, settings, lambda view: asyncio.run(_run(shown, settings, opening, view, colour)))
+            return detached(
+                shown, settings, lambda view: asyncio.run(_run(shown, settings, opening, view, colour, always=True))
+            )
         return asyncio.run(_run(shown, settings, opening, _view(shown, colour), colour))
     except InvalidPipeline as error:
         if shown.json == "object":
@@ -121,8 +128,11 @@ def _view(shown: Shown, colour: bool) -> View:
     return view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
 
 
-async def _run(shown: Shown, settings: Settings, opening: Opening, view: View, colour: bool) -> int:
-    control = Control()
+async def _run(
+    shown: Shown, settings: Settings, opening: Opening, view: View, colour: bool, *, always: bool = False
+) -> int:
+    """Run and say how it ended. ``always``: answers from elsewhere are waited for (H5)."""
+    control = Control(interviews=interviews_for(shown.people, view, always=always))
     with heeded(control, view.note, view.abandoned):
         run = await _walked(shown, settings, opening, view, control)
         return say_ended(shown, settings, run.session, run.context_id, run.state, colour)

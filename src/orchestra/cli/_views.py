@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Protocol
 
-from orchestra.cli._json import SCHEMA, say_json
+from orchestra.cli._held import Lines
+from orchestra.cli._json import SCHEMA, as_line
 from orchestra.cli._lines import Ends, headline
 from orchestra.cli._terminal import Unread, Unwritable, complain, in_foreground, mute, say, width
 from orchestra.run.codec import plain, plain_live
@@ -24,6 +26,12 @@ class View(Protocol):
 
     def note(self, text: str) -> None:
         """A word of ours in between."""
+
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """A person is asked at the terminal: show nothing but lines, by ``above``; without it, keep them (H10)."""
+
+    def release(self) -> None:
+        """The terminal is free again: show what was kept."""
 
     def closed(self) -> None:
         """No event follows."""
@@ -65,7 +73,10 @@ class Plain:
     def __init__(self, *, colour: bool, quiet: bool, verbose: bool) -> None:
         self._colour = colour
         self._quiet = quiet
-        self._ends = Ends(write=tell_reader, colour=colour, width=width(sys.stdout), times=True, verbose=verbose)
+        self._lines = Lines(tell_reader)
+        self._ends = Ends(
+            write=self._lines.write, colour=colour, width=width(sys.stdout), times=True, verbose=verbose
+        )
 
     def opened(self, session: str, title: str) -> None:
         """Name the session."""
@@ -81,8 +92,18 @@ class Plain:
         """A line on standard error."""
         complain(text)
 
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """Keep lines from a terminal on which somebody is asked."""
+        if sys.stdout.isatty():
+            self._lines.hold(above)
+
+    def release(self) -> None:
+        """Write what was kept."""
+        self._lines.release()
+
     def closed(self) -> None:
         """The last node's line."""
+        self._lines.release()
         self._ends.settle_all()
 
     def abandoned(self) -> None:
@@ -95,6 +116,7 @@ class JsonLines:
     def __init__(self, *, stream: bool) -> None:
         self._stream = stream
         self._first = True
+        self._lines = Lines(tell_reader)
 
     def opened(self, session: str, title: str) -> None:
         """Nothing: the first event has named the session."""
@@ -107,17 +129,24 @@ class JsonLines:
         if self._first:
             line = {"schema": SCHEMA, **line}
             self._first = False
-        try:
-            say_json(line)
-        except (Unread, Unwritable) as error:
-            go_on_unread(error)
+        self._lines.write(as_line(line))
 
     def note(self, text: str) -> None:
         """A line on standard error."""
         complain(text)
 
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """Keep lines from a terminal on which somebody is asked."""
+        if sys.stdout.isatty():
+            self._lines.hold(above)
+
+    def release(self) -> None:
+        """Write what was kept."""
+        self._lines.release()
+
     def closed(self) -> None:
-        """Nothing."""
+        """What was kept."""
+        self._lines.release()
 
     def abandoned(self) -> None:
         """Nothing."""

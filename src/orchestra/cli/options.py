@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from orchestra.cli._ended import People
 
 
 def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -38,6 +41,16 @@ Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", help="Say why each edge was taken, and show what commands write.")
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; orchestra attach watches it.")]
+AutoApprove = Annotated[
+    bool, typer.Option("--auto-approve", help="Answer every question with yes or its first choice.")
+]
+Answers = Annotated[
+    Path | None,
+    typer.Option("--answers", metavar="FILE", help="Answers to questions (YAML), by node or in their order."),
+]
+NoInput = Annotated[
+    bool, typer.Option("--no-input", help="Ask nothing here: the run waits for answers from elsewhere.")
+]
 Colour = Annotated[str, typer.Option("--color", metavar="WHEN", help="auto, always or never.", show_default=True)]
 Session = Annotated[
     str,
@@ -47,6 +60,15 @@ Session = Annotated[
         autocompletion=complete_session,
     ),
 ]
+
+
+def people(auto_approve: bool, answers: Path | None, no_input: bool) -> People:
+    """Who answers the questions of a run. Raises a usage error for two that exclude one another."""
+    from orchestra.cli._ended import People
+
+    if auto_approve and answers is not None:
+        raise typer.BadParameter("--auto-approve and --answers both answer every question; name one")
+    return People(auto_approve=auto_approve, answers=answers, no_input=no_input)
 
 
 def one_json(as_object: bool, as_stream: bool) -> str:

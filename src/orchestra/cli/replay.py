@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from orchestra.cli.options import (
+    Answers,
     AsJson,
+    AutoApprove,
     Colour,
     Config,
     Detach,
     JsonStream,
+    NoInput,
     Plain,
     Quiet,
     Session,
@@ -20,6 +23,7 @@ from orchestra.cli.options import (
     Verbose,
     one_amount,
     one_json,
+    people,
 )
 
 
@@ -70,6 +74,9 @@ def replay(
             "--against", metavar="FILE", help="The same with another pipeline: where would it go elsewhere?"
         ),
     ] = None,
+    auto_approve: AutoApprove = False,
+    answers: Answers = None,
+    no_input: NoInput = False,
     detach: Detach = False,
     store: Store = None,
     config: Config = None,
@@ -123,5 +130,6 @@ def replay(
         quiet=quiet,
         verbose=verbose,
         color=color,
+        people=people(auto_approve, answers, no_input),
     )
     raise typer.Exit(replay_session(session, asked, shown))

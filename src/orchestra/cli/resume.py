@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from orchestra.cli.options import (
+    Answers,
     AsJson,
+    AutoApprove,
     Colour,
     Config,
     Detach,
     JsonStream,
+    NoInput,
     Plain,
     Quiet,
     Session,
@@ -20,6 +23,7 @@ from orchestra.cli.options import (
     Verbose,
     one_amount,
     one_json,
+    people,
 )
 
 
@@ -42,6 +46,9 @@ def resume(
             show_default=False,
         ),
     ] = "",
+    auto_approve: AutoApprove = False,
+    answers: Answers = None,
+    no_input: NoInput = False,
     detach: Detach = False,
     store: Store = None,
     config: Config = None,
@@ -72,6 +79,7 @@ def resume(
         quiet=quiet,
         verbose=verbose,
         color=color,
+        people=people(auto_approve, answers, no_input),
     )
     raise typer.Exit(
         resume_session(session, graph=graph, simulate=simulate, interrupted=interrupted, detach=detach, shown=shown)

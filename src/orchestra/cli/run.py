@@ -8,17 +8,21 @@ from typing import Annotated
 import typer
 
 from orchestra.cli.options import (
+    Answers,
     AsJson,
+    AutoApprove,
     Colour,
     Config,
     Detach,
     JsonStream,
+    NoInput,
     Plain,
     Quiet,
     Store,
     Verbose,
     one_amount,
     one_json,
+    people,
 )
 
 
@@ -32,6 +36,9 @@ def run(
         typer.Option("--simulate", metavar="FILE", help="What nodes come to, as a YAML script."),
     ] = None,
     label: Annotated[str, typer.Option("--label", help="A name for this run.", show_default=False)] = "",
+    auto_approve: AutoApprove = False,
+    answers: Answers = None,
+    no_input: NoInput = False,
     detach: Detach = False,
     store: Store = None,
     config: Config = None,
@@ -65,6 +72,7 @@ def run(
             quiet=quiet,
             verbose=verbose,
             color=color,
+            people=people(auto_approve, answers, no_input),
         ),
     )
     raise typer.Exit(run_pipeline(options))

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from orchestra.engine.asking import Waiting
 from orchestra.engine.code import in_a_turn, may_write
 from orchestra.engine.control import Control
 from orchestra.engine.forking import as_of
@@ -62,6 +63,8 @@ class FanOut:
     controls: dict[str, Control] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     """Branches whose walk stopped without an end: it pauses."""
+    waiting: list[str] = field(default_factory=list)
+    """What people are asked in those of them that wait for an answer (H7)."""
 
     @property
     def journal(self) -> Journal:
@@ -81,7 +84,7 @@ class FanOut:
     async def joined(self, given: FanPlan) -> Fan:
         """Walk every branch that has no result yet; then the fan-out with all results.
 
-        Raises ``Suspended`` where the run pauses before that.
+        Raises ``Suspended`` where the run pauses before that, and ``Waiting`` where a branch waits for an answer.
         """
         fan = self.journal.state.fans.get(self.node)
         step = self.stage.step
@@ -93,6 +96,8 @@ class FanOut:
         with self.stage.control.left_to_branches():
             async with asyncio.TaskGroup() as group:
                 await self._walk_all(group)
+        if self.waiting and not self.stage.control.pausing:
+            raise Waiting(self.waiting[0])
         if self.left:
             raise Suspended
         return self.fan
@@ -164,6 +169,8 @@ class FanOut:
         state = journal.state
         if state.result is None or (state.result.status == CANCELED and not dropped):
             self.left.add(plan.id)
+            if state.waiting:
+                self.waiting.append(state.pending[0].question.id if state.pending else plan.id)
             return
         self.journal.record(await self._completed(plan, journal, CANCELED if dropped else state.result.status))
         await self.journal.flush()

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from orchestra.engine.asking import Waiting
 from orchestra.engine.control import Control
 from orchestra.engine.forking import place_of_fork
 from orchestra.engine.holding import heard_of
 from orchestra.engine.inherited import Stood, begun_fork, gone_before, over, same_attempt
+from orchestra.engine.interviews import Interviews
 from orchestra.engine.lineage import (
     Plan,
     Wiring,
@@ -97,10 +99,19 @@ class Raised:
         self._alive = heard is not None
 
     async def changed(self, seconds: float) -> None:
-        """Wait until it pauses, goes on or ends, at most so long. Raises ``Suspended`` where the parent pauses."""
+        """Wait until it pauses, goes on or ends, at most so long. Raises ``Suspended`` where the parent pauses, and
+        ``Waiting`` where the child waits for an answer."""
+        self._answered()
         await (self._walked(seconds) if self.walking else self._watched(seconds))
         if self._stage.control.pausing:
             await self._suspend()
+        self._answered()
+
+    def _answered(self) -> None:
+        """Raise ``Waiting`` where the child that we ran waits for an answer: so does the parent."""
+        if self._run is not None and not self.walking and self.state.waiting:
+            pending = self.state.pending
+            raise Waiting(pending[0].question.id if pending else self.state.session)
 
     async def _walked(self, seconds: float) -> None:
         assert self._task is not None
@@ -258,7 +269,7 @@ async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_
             await _code_of(stage, child)
             yield child
         else:
-            async with _walking(child, opened, chosen, run_of):
+            async with _walking(child, opened, chosen, run_of, stage.control.interviews):
                 yield child
     finally:
         child.record_end()
@@ -271,9 +282,11 @@ async def _code_of(stage: Stage, child: Raised) -> None:
 
 
 @asynccontextmanager
-async def _walking(child: Raised, opened: Opened, plan: Plan, run_of: RunOf) -> AsyncIterator[None]:
-    """Walk the child meanwhile; afterwards it has stopped."""
-    control = Control()
+async def _walking(
+    child: Raised, opened: Opened, plan: Plan, run_of: RunOf, interviews: Interviews
+) -> AsyncIterator[None]:
+    """Walk the child meanwhile; afterwards it has stopped. Its questions are asked where its parent's are."""
+    control = Control(interviews=interviews)
     run = run_of(opened, plan, control)
     try:
         async with asyncio.TaskGroup() as group:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+from orchestra.engine.answers import Answers
+from orchestra.engine.interviews import Interviews
+from orchestra.engine.journal import Journal
+from orchestra.run.questions import Answer, Question
+from orchestra.run.steps import Execute
 
 
 class Instruction(NamedTuple):
@@ -15,16 +21,26 @@ class Instruction(NamedTuple):
     request: int
 
 
+class Asks(Protocol):
+    """How a walk of the session asks people: ``engine.asking.Asking``."""
+
+    async def ask(self, journal: Journal, step: Execute, question: Question, control: Control) -> Answer:
+        """The answer to a question of a node, recorded; ``control`` is the walk's."""
+
+
 class Control:
     """What stops a walk: seen after each node and by every wait.
 
     Each walk of a session has its own; those of branches hang below their parallel node's (``branch``), so that a
     request reaches every walk of the session, and a branch can be canceled alone. ``pause`` lets the current node
     finish; ``interrupt`` and ``cancel`` cancel it. All may be called from a signal handler of the running event
-    loop. ``request`` is the turn of the mailbox that asked, or 0 (S15).
+    loop. ``request`` is the turn of the mailbox that asked, or 0 (S15). ``interviews`` is who is asked (H1).
     """
 
-    def __init__(self, parent: Control | None = None) -> None:
+    def __init__(self, parent: Control | None = None, interviews: Interviews | None = None) -> None:
+        self.interviews: Interviews = parent.interviews if parent is not None else interviews or Interviews()
+        self.answers: Answers = parent.answers if parent is not None else Answers()
+        self.asking: Asks | None = parent.asking if parent is not None else None
         self.reason = ""
         self.request = 0
         self.canceling = False

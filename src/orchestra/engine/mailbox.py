@@ -19,9 +19,10 @@ from orchestra.run.codec import decode, encode
 from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import ControlRequested, Meta, Recorded, RunnerAsked
 from orchestra.run.plain import clean
+from orchestra.run.questions import Sent
 from orchestra.run.state import RunState
 
-PAUSE, INTERRUPT, CANCEL, STEER = "pause", "interrupt", "cancel", "steer"
+PAUSE, INTERRUPT, CANCEL, STEER, ANSWER = "pause", "interrupt", "cancel", "steer", "answer"
 ALIVE = "alive"
 """Not a wish: somebody asks whether the runner lives (S16)."""
 
@@ -37,18 +38,52 @@ class Request(NamedTuple):
     action: str
     text: str
     who: str
+    question: str = ""
+    value: str = ""
+    automatic: bool = False
+    at: int = 0
+
+    @property
+    def answer(self) -> Sent:
+        """It as an answer to a question (H7)."""
+        return Sent(
+            turn_id=self.turn_id,
+            question=self.question,
+            value=self.value,
+            text=self.text,
+            who=self.who,
+            at=self.at,
+            automatic=self.automatic,
+        )
 
 
 async def send(
-    store: Store, mailbox: int, session: str, action: str, *, text: str = "", who: str, now_ms: int
+    store: Store,
+    mailbox: int,
+    session: str,
+    action: str,
+    *,
+    text: str = "",
+    who: str,
+    now_ms: int,
+    question: str = "",
+    value: str = "",
+    automatic: bool = False,
 ) -> Request:
     """Put a wish into a session's mailbox; durable when it returns. It takes effect when a runner hears of it."""
-    event = ControlRequested(action=action, text=clean(text), who=clean(who))
+    event = ControlRequested(
+        action=action,
+        text=clean(text),
+        who=clean(who),
+        question=clean(question),
+        value=clean(value),
+        automatic=automatic,
+    )
     meta = Meta(session=session, epoch=0, sequence=1, at=now_ms)
     declared = BY_CLASS[ControlRequested]
     new = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event))
     (turn,) = await store.append(mailbox, [new])
-    return Request(turn.turn_id, action, event.text, event.who)
+    return _read(turn.turn_id, event, now_ms)
 
 
 async def requests(store: Store, mailbox: int, after: int) -> list[Request]:
@@ -70,16 +105,22 @@ def _request(turn: Turn) -> Request | None:
         return Request(turn.turn_id, ALIVE, "", "")
     if not isinstance(event, ControlRequested):
         return None
-    return Request(turn.turn_id, event.action, event.text, event.who)
+    assert isinstance(recorded, Recorded)
+    return _read(turn.turn_id, event, recorded.meta.at)
+
+
+def _read(turn_id: int, event: ControlRequested, at: int) -> Request:
+    return Request(turn_id, event.action, event.text, event.who, event.question, event.value, event.automatic, at)
 
 
 async def listen(store: Store, state: RunState, control: Control, answer: Callable[[int], Awaitable[None]]) -> None:
-    """Hand a runner the wishes in its session's mailbox, those first that its chain does not know; never returns.
+    """Hand a runner the wishes in its session's mailbox, the oldest first; never returns.
 
-    Pauses and cancels from before the session was last taken up are void. Who asks whether the runner lives has its
-    ``answer``, which is given the asking turn.
+    Answers count whenever they were given: a question may have been open for days. Pauses and cancels from before
+    the session was last taken up are void. Who asks whether the runner lives has its ``answer``, which is given the
+    asking turn.
     """
-    void, after = max(state.heard, state.void_until), min(state.heard, state.steered)
+    void, after = max(state.heard, state.void_until), 0
     control.had(state.steered_apart)
     while True:
         with contextlib.suppress(StoreError):
@@ -88,8 +129,11 @@ async def listen(store: Store, state: RunState, control: Control, answer: Callab
                     after = request.turn_id
                     if request.action == ALIVE:
                         await answer(request.turn_id)
+                    elif request.action == ANSWER:
+                        control.answers.put(request.answer)
                     elif request.turn_id > (state.steered if request.action == STEER else void):
                         act(control, request)
+                control.answers.read()
         await asyncio.sleep(_AGAIN_SECONDS)
 
 

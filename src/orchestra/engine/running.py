@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
+from orchestra.engine.asking import Asking, sender
 from orchestra.engine.branches import FanOut
 from orchestra.engine.children import raised
 from orchestra.engine.code import not_opened, open_workspace, share_workspace
@@ -64,6 +65,7 @@ class Run:
         try:
             while True:
                 opened = self.opened
+                self.control.asking = self._asking()
                 result = await opened.hold.during(
                     self._walked(),
                     listen(opened.store, self.state, self.control, opened.hold.answer),
@@ -94,6 +96,16 @@ class Run:
             control=control,
             spawning=self,
             workspace=workspace,
+        )
+
+    def _asking(self) -> Asking:
+        opened, wiring = self.opened, self._wiring
+        return Asking(
+            interviews=self.control.interviews,
+            answers=self.control.answers,
+            clock=wiring.clock,
+            send=sender(opened.store, opened.mailbox, opened.session, wiring.clock, wiring.redactor),
+            who=wiring.origin.note,
         )
 
     async def _go_on(self, following: Following) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from msgspec.structs import astuple, replace
 
+from orchestra.engine.asking import Suspended as Suspended
+from orchestra.engine.asking import Waiting
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
 from orchestra.engine.places import Places
@@ -25,6 +27,7 @@ from orchestra.run.events import ContextValue, Event, SteeringTaken, ToolOutput,
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
 from orchestra.run.parallel import Branch, Fan
 from orchestra.run.plain import clean, plain_json
+from orchestra.run.questions import Answer, Question
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import Spent
 from orchestra.run.steps import Execute
@@ -45,10 +48,6 @@ KEY_SHOWN = 200
 
 WORDS = 4096
 """Characters of a reason, a remark or a label that are kept: they stand in the state, which stays small (S17)."""
-
-
-class Suspended(Exception):
-    """The run pauses while a child of the node is at work: the node is not done, and goes on when the run does."""
 
 
 class Spawning(Protocol):
@@ -195,6 +194,16 @@ class Stage:
         """A context value, its reference resolved."""
         return await self.journal.resolve(value)
 
+    async def ask(self, question: Question) -> Answer:
+        """The answer to a question. Raises ``Waiting``."""
+        if self.control.asking is None:
+            raise Waiting(question.text)
+        return await self.control.asking.ask(self.journal, self.step, question, self.control)
+
+    def taken(self, edge: str) -> int:
+        """How often an edge has been taken."""
+        return self.journal.state.edges.get(edge, 0)
+
     def child(self, session: str = "") -> AbstractAsyncContextManager[Child]:
         """The node's child session."""
         return self._spawning.child(self, session)
@@ -278,9 +287,10 @@ class Stage:
 async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, stage: Stage) -> Outcome:
     """One attempt: the handler's outcome, its exception or its timeout as a failure.
 
-    A lost store is ours and passes through, also out of an exception group.
+    A lost store is ours and passes through, also out of an exception group. A handler with ``keeps_time`` sees to
+    the node's ``timeout`` itself (H5).
     """
-    limit = node.duration("timeout")
+    limit = None if getattr(handler, "keeps_time", False) else node.duration("timeout")
     try:
         if limit is None:
             outcome = await handler(node, context, graph, stage)

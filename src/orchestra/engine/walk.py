@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from orchestra.engine.asking import Waiting
 from orchestra.engine.code import commit_node
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
@@ -32,6 +33,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.outcome import Json, Outcome, Status, failed
 from orchestra.run.plain import clean
+from orchestra.run.questions import short_id
 from orchestra.run.retry import backoff_of, exhausted, may_retry
 from orchestra.run.state import Ended, Result, Spent
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
@@ -93,6 +95,7 @@ class Walk:
         self._control = control
         self._spawning = spawning
         self._workspace = workspace
+        self._waits = ""
 
     async def walk(self) -> Result | None:
         """Run to the end and return the result, or None when the run was paused.
@@ -100,7 +103,7 @@ class Walk:
         Raises ``StoreError`` when the store fails: what it acknowledged stays as it is.
         """
         while self._journal.state.result is None:
-            if self._control.pausing and self._journal.state.ended is None:
+            if (self._control.pausing or self._waits) and self._journal.state.ended is None:
                 await self._pause()
                 return self._journal.state.result
             await self._step()
@@ -131,8 +134,11 @@ class Walk:
         control = self._control
         if control.canceling:
             self._journal.record(PipelineCanceled(node=node, reason=clean(control.reason), request=control.request))
-        else:
+        elif control.pausing:
             self._journal.record(PipelinePaused(node=node, reason=clean(control.reason), request=control.request))
+        else:
+            reason = f"waiting for an answer to {short_id(self._waits)}"
+            self._journal.record(PipelinePaused(node=node, reason=reason, waiting=True))
         await self._journal.flush()
 
     # --- one node ---------------------------------------------------------------------------------
@@ -169,6 +175,9 @@ class Walk:
         self._control.attach(asyncio.current_task())
         try:
             return await attempt(handler, node, context, self._graph, stage)
+        except Waiting as waiting:
+            self._waits = waiting.question
+            return None
         except Suspended:
             return None
         except asyncio.CancelledError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from orchestra.graph.conditions import ACCELERATOR
@@ -41,21 +41,29 @@ def choices(edges: Iterable[Edge]) -> tuple[Choice, ...]:
     the next letter of it that is free, then the next of the alphabet, then its number.
     """
     offered = [edge for edge in edges if edge.get("human.freeform") not in {True, "true"}]
-    read = [accelerator(edge.label or edge.target) for edge in offered]
+    named = keyed([edge.label or edge.target for edge in offered])
+    return tuple(
+        Choice(key, label, edge, wanted) for (key, label, wanted), edge in zip(named, offered, strict=True)
+    )
+
+
+def keyed(labels: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Key, label without its accelerator, and wanted key (see ``Choice``) of each label, in their order."""
+    read = [accelerator(label) for label in labels]
     taken: dict[str, int] = {}
     for number, (key, _label) in enumerate(read):
         if key:
             taken.setdefault(key.lower(), number)
     found = []
-    for number, ((key, label), edge) in enumerate(zip(read, offered, strict=True)):
+    for number, (key, label) in enumerate(read):
         wanted = key.lower() or next((c.lower() for c in label if c.isalnum()), "")
         if taken.get(wanted, number) != number or not wanted:
             key = _free(label, taken, number)
         else:
             key = key or label[_at(label, wanted)]
         taken.setdefault(key.lower(), number)
-        found.append(Choice(key, label, edge, wanted))
-    return tuple(found)
+        found.append((key, label, wanted))
+    return found
 
 
 def _at(label: str, letter: str) -> int:

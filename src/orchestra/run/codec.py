@@ -65,10 +65,10 @@ def _plan(declared: Declaration) -> _Plan:
 
 
 _NEVER_BY_REFERENCE = frozenset(
-    {"state", "changes", "branches", "candidates", "output_parts", "stderr_parts", "tool_calls"}
+    {"state", "changes", "branches", "candidates", "options", "output_parts", "stderr_parts", "tool_calls"}
 )
-"""``state`` and ``changes`` are made of what went through here before; what ``candidates`` show is short;
-``branches`` are a plan, whose items are wanted at once; parts are references already."""
+"""``state`` and ``changes`` are made of what went through here before; what ``candidates`` and
+``options`` show is short; ``branches`` are a plan, whose items are wanted at once; parts are references already."""
 
 _PLANS: dict[type, _Plan] = {cls: _plan(declared) for cls, declared in BY_CLASS.items()}
 

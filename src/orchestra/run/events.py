@@ -115,6 +115,7 @@ class PipelinePaused:
     node: str = tag(32, "string", "the node that comes next", default="")
     reason: str = tag(36, "string", "why: interrupt, terminated, store, limit")
     request: int = tag(42, "u64", "turn of the mailbox that asked for it", default=0)
+    waiting: bool = tag(46, "bool", "it waits for people to answer", default=False)
 
 
 @event("PipelineLifecycle")
@@ -684,6 +685,58 @@ class CleanupCompleted:
     trash: str = tag(32, "string", "the ref that still holds it", default="")
 
 
+# --- people: dev.orchestra.HumanInteraction ------------------------------------------------------
+
+
+@event("HumanInteraction")
+class InterviewStarted:
+    """A person is to be asked: recorded before anybody sees the question, which is pending from now on (H7)."""
+
+    question: str = tag(10, "string", "the question's id")
+    node: str = tag(11, "string", "the node that asks")
+    text: str = tag(12, "string", "what is asked")
+    kind: str = tag(13, "string", "yes_no, multiple_choice, freeform, confirmation")
+    options: tuple[Mapping[str, Json], ...] = tag(
+        14, "json", "the choices: key, label, and the node it leads to", default=()
+    )
+    freeform: bool = tag(15, "bool", "words of the person's own are an answer too", default=False)
+    choice: str = tag(16, "string", "the key of the choice that is taken when time is up", default="")
+    timeout_ms: int = tag(17, "u64", "how long the person has while asked, in milliseconds; 0: no limit", default=0)
+    about: Text = tag(18, "text", "what is to be decided, as Markdown", default="")
+    part: str = tag(19, "string", "which exchange, or which turn and call, of an agent's question", default="")
+    after: int = tag(20, "u64", "answers up to this turn of the mailbox do not count", default=0)
+    details: Mapping[str, ContextValue] = tag(21, "json", "more about the question", default={})
+
+
+@event("HumanInteraction")
+class InterviewCompleted:
+    """A question was answered: by the first message of the mailbox that is an answer to it."""
+
+    question: str = tag(10, "string", "the question's id")
+    node: str = tag(11, "string", "the node that asks")
+    value: str = tag(22, "string", "key of the choice, YES, NO, SKIPPED, TIMEOUT; empty: free text", default="")
+    label: str = tag(23, "string", "the choice in words", default="")
+    target: str = tag(24, "string", "the node it leads to", default="")
+    said: Text = tag(25, "text", "what the person wrote", default="")
+    who: str = tag(26, "string", "who answered", default="")
+    answered_ms: int = tag(27, "unix_ms", "when", default=0)
+    automatic: bool = tag(
+        28, "bool", "nobody decided it: a default, a file of answers, auto-approval", default=False
+    )
+    request: int = tag(29, "u64", "turn of the mailbox that holds the answer", default=0)
+    duration_ms: int = tag(31, "u64", "since the question was asked, in milliseconds", default=0)
+
+
+@event("HumanInteraction")
+class InterviewTimeout:
+    """Time was up before anybody answered. With a default the question is answered with that; else not at all."""
+
+    question: str = tag(10, "string", "the question's id")
+    node: str = tag(11, "string", "the node that asks")
+    choice: str = tag(16, "string", "the key of the choice that is taken instead", default="")
+    timeout_ms: int = tag(17, "u64", "how long the person had, in milliseconds")
+
+
 # --- remarks and the mailbox ---------------------------------------------------------------------
 
 
@@ -708,9 +761,12 @@ class SessionOpened:
 class ControlRequested:
     """Somebody wants something of the session's runner (S15); what takes effect is in the session's own chain."""
 
-    action: str = tag(17, "string", "pause, interrupt, cancel, steer")
-    text: str = tag(18, "string", "an instruction, or why", default="")
+    action: str = tag(17, "string", "pause, interrupt, cancel, steer, answer")
+    text: str = tag(18, "string", "an instruction, why, or the text of an answer", default="")
     who: str = tag(19, "string", "who asked", default="")
+    question: str = tag(20, "string", "the question that is answered", default="")
+    value: str = tag(21, "string", "the answer: key of a choice, YES, NO, SKIPPED, TIMEOUT", default="")
+    automatic: bool = tag(22, "bool", "nobody decided it there and then", default=False)
 
 
 @event("SessionControl")
@@ -780,6 +836,9 @@ Event: TypeAlias = (
     | SessionBranchPushed
     | SessionBranchPushFailed
     | CleanupCompleted
+    | InterviewStarted
+    | InterviewCompleted
+    | InterviewTimeout
     | WarningRaised
     | PipelineForked
     | PipelineImported

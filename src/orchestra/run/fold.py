@@ -38,6 +38,9 @@ from orchestra.run.events import (
     ControlRequested,
     EdgeSelected,
     Event,
+    InterviewCompleted,
+    InterviewStarted,
+    InterviewTimeout,
     Meta,
     ParallelBranchCompleted,
     ParallelBranchEnded,
@@ -78,6 +81,7 @@ from orchestra.run.events import (
     WorktreeMergeConflict,
     WorktreeMerged,
 )
+from orchestra.run.interviews import answered, asked
 from orchestra.run.lifecycle import (
     child_ended,
     child_started,
@@ -125,6 +129,7 @@ def evolve(state: RunState, recorded: Recorded) -> RunState:
     changes["sequence"] = meta.sequence
     changes["at"] = meta.at
     changes.setdefault("paused", "")
+    changes.setdefault("waiting", False)
     return replace(state, **changes)
 
 
@@ -149,7 +154,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case PipelineRestarted():
             return restarted(meta, event)
         case PipelinePaused():
-            return {"paused": event.reason, **heard(state, event.request)}
+            return {"paused": event.reason, "waiting": event.waiting, **heard(state, event.request)}
         case PipelineCanceled():
             result = Result(status="canceled", text=event.reason, node=event.node, ended_ms=meta.at)
             return {"result": result, **heard(state, event.request)}
@@ -179,6 +184,12 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             | WorktreeMerged()
         ):
             return {"workspace": code_moved(state.workspace, event)}
+        case InterviewStarted():
+            return asked(state, meta, event)
+        case InterviewCompleted():
+            return answered(state, event)
+        case InterviewTimeout():
+            return {}
         case WarningRaised():
             return {"warnings": state.warnings + 1}
         case ParallelStarted():
@@ -198,7 +209,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case PipelineForked():
             return forked(state, meta, event)
         case PipelineTaken():
-            return {"paused": state.paused, **unattended(state, meta)}
+            return {"paused": state.paused, "waiting": state.waiting, **unattended(state, meta)}
         case (
             SessionOpened()
             | ControlRequested()

@@ -125,7 +125,7 @@ def forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]
     """
     changes = _idle(state, meta)
     if state.stage is not None:
-        changes["stage"] = replace(changes["stage"], recoveries=0, tool="", tool_host="", elsewhere=True)
+        changes["stage"] = replace(changes["stage"], recoveries=0, tool="", tool_host="", elsewhere=True, asked={})
     if state.result is not None and state.result.status == "restarted":
         changes |= {"result": None, "following": None}
     until = event.until or event.from_turn
@@ -164,6 +164,7 @@ def imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, 
         "steered_apart": (),
         "void_until": 0,
         "paused": state.paused,
+        "waiting": state.waiting,
     }
 
 

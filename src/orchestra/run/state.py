@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from orchestra.run.blobs import Text
 from orchestra.run.parallel import Branch, Fan
+from orchestra.run.questions import Asked
 
 
 class NodeRecord(Struct, frozen=True, kw_only=True):
@@ -71,7 +72,8 @@ class Stage(Struct, frozen=True, kw_only=True):
     counts how often the attempt was begun again, ``recoveries`` how often because its runner died; ``refused``
     says why it is not begun again but failed (E4). ``tool`` is the marker of the command that was started and of
     whose end nothing is known, ``tool_host`` its machine. ``elsewhere``: a session that this one is forked from was
-    at it, and here nobody has begun it yet.
+    at it, and here nobody has begun it yet. ``asked`` are its questions to people by id,
+    those that are pending and those whose answers it may not have acted on (H7).
 
     ``turns`` and ``tool_calls`` are those of its agent in this visit, ``visit_spent`` what its models read and
     wrote as far as it is recorded turn by turn; ``counted`` is this attempt's part of that, ``open_turn`` that of a
@@ -102,6 +104,7 @@ class Stage(Struct, frozen=True, kw_only=True):
     open_turn: Spent = Spent()
     failed_before: str = ""
     failed_class: str = ""
+    asked: Mapping[str, Asked] = field(default_factory=dict)
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -205,7 +208,8 @@ class Result(Struct, frozen=True, kw_only=True):
 class RunState(Struct, frozen=True, kw_only=True):
     """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key and
     gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered; ``paused`` says
-    why while a pause is the last event. ``granted`` are visits that ``max_visits`` does not refuse and
+    why while a pause is the last event, ``waiting`` that it is
+    for people to answer. ``granted`` are visits that ``max_visits`` does not refuse and
     ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run that goes on.
     ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is so;
     ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is that of
@@ -269,11 +273,18 @@ class RunState(Struct, frozen=True, kw_only=True):
     workspace: Mapping[str, RepoRecord] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     paused: str = ""
+    waiting: bool = False
     heard: int = 0
     steered: int = 0
     steered_apart: tuple[int, ...] = ()
     void_until: int = 0
     result: Result | None = None
+
+    @property
+    def pending(self) -> tuple[Asked, ...]:
+        """The questions that nobody has answered yet, oldest first; those of its own walk."""
+        asked = self.stage.asked.values() if self.stage is not None and self.result is None else ()
+        return tuple(one for one in asked if one.answer is None)
 
     @property
     def failed(self) -> bool:

@@ -1,0 +1,241 @@
+"""Questions to people (humans.md): recorded before they are shown, answered by the first answer in the mailbox.
+
+A question is a state of its node, not of a process: whoever runs the session shows it where somebody can be asked,
+and listens to the mailbox in any case. Every answer is a message there first, the runner's own included, so that
+one order decides who was first (S15).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from msgspec.structs import replace
+
+from orchestra.engine.answers import Answers
+from orchestra.engine.control import Control
+from orchestra.engine.interviews import Interviews
+from orchestra.engine.journal import Journal
+from orchestra.engine.mailbox import ANSWER, send
+from orchestra.errors import ConfigError
+from orchestra.ports import Clock, Store, Unanswered
+from orchestra.run.events import InterviewTimeout
+from orchestra.run.interviews import completed, started
+from orchestra.run.questions import (
+    SKIPPED,
+    TIMEOUT,
+    Answer,
+    Question,
+    Sent,
+    choices_in_words,
+    question_id,
+    short_id,
+    taken,
+)
+from orchestra.run.secrets import Redactor
+from orchestra.run.steps import Execute
+
+LOOK_SECONDS = 1.0
+"""How often a deadline is looked at: a machine that slept has to notice (H5)."""
+
+
+class Suspended(Exception):
+    """The run pauses while the node is not done; it is executed again when the run continues."""
+
+
+class Waiting(Suspended):
+    """The walk waits for an answer: nobody can be asked here."""
+
+    def __init__(self, question: str) -> None:
+        super().__init__(question)
+        self.question = question
+
+
+Send: TypeAlias = Callable[[str, Answer, str], Awaitable[int]]
+"""Puts an answer to a question into the session's mailbox, with who gave it; its turn, once that is durable."""
+
+
+def sender(store: Store, mailbox: int, session: str, clock: Clock, redactor: Redactor) -> Send:
+    """How the answers to a session's questions get into its mailbox, secrets removed."""
+
+    async def put(question: str, answer: Answer, who: str) -> int:
+        request = await send(
+            store,
+            mailbox,
+            session,
+            ANSWER,
+            text=redactor.text(answer.text),
+            who=who,
+            now_ms=clock.now_ms(),
+            question=question,
+            value=answer.value,
+            automatic=answer.automatic,
+        )
+        return request.turn_id
+
+    return put
+
+
+class Asking:
+    """The questions of one session: how its walks ask."""
+
+    def __init__(self, *, interviews: Interviews, answers: Answers, clock: Clock, send: Send, who: str) -> None:
+        self._interviews = interviews
+        self._answers = answers
+        self._clock = clock
+        self._send = send
+        self._who = who
+
+    async def ask(self, journal: Journal, step: Execute, question: Question, control: Control) -> Answer:
+        """The answer to a question of a node, recorded (H7). Raises ``Waiting``."""
+        question = _named(journal, step, question)
+        known = journal.state.stage.asked.get(question.id) if journal.state.stage is not None else None
+        if known is not None and known.answer is not None:
+            return replace(known.answer, text=str(await journal.resolve(known.said)))
+        if known is None:
+            journal.record(started(question))
+        elif not known.question.same_as(question):
+            newest = self._answers.newest(question.id)
+            question = replace(question, after=max(newest, known.question.after))
+            journal.record(started(question))
+        else:
+            question = replace(question, after=known.question.after)
+        await journal.flush()
+        began = self._clock.now_ms()
+        answer = await self._answer(question, control)
+        if answer.automatic and answer.who == DEADLINE:
+            journal.record(
+                InterviewTimeout(
+                    question=question.id,
+                    node=question.stage,
+                    choice=question.default,
+                    timeout_ms=question.timeout_ms,
+                )
+            )
+        asked = journal.state.stage.asked[question.id].at if journal.state.stage is not None else began
+        journal.record(completed(question, answer, answer.at - asked))
+        await journal.flush()
+        return answer
+
+    async def _answer(self, question: Question, control: Control) -> Answer:
+        """The first answer in the mailbox; meanwhile whoever is here is asked, and the time runs."""
+        read = asyncio.ensure_future(self._answers.complete())
+        paused = asyncio.ensure_future(control.wished())
+        try:
+            await asyncio.wait({read, paused}, return_when=asyncio.FIRST_COMPLETED)
+            if not read.done():
+                raise Waiting(question.id)
+        finally:
+            await _end(read, paused)
+        found = self._answers.first(question)
+        if found is not None:
+            return found
+        return await _Open(self, question, control).answer()
+
+
+DEADLINE = "timeout"
+"""Who answers when time is up."""
+
+
+class _Open:
+    """One open question: from when it is shown to its answer."""
+
+    def __init__(self, asking: Asking, question: Question, control: Control) -> None:
+        self._asking = asking
+        self._control = control
+        self._question = question
+        self._shown = asyncio.Event()
+        self._sent = 0
+
+    async def answer(self) -> Answer:
+        """The answer; raises ``Waiting`` where nobody can be asked here or the run pauses."""
+        asking, question = self._asking, self._question
+        won = asyncio.ensure_future(asking._answers.wait(question))
+        paused = asyncio.ensure_future(self._control.wished())
+        here = asyncio.ensure_future(self._here())
+        clock = asyncio.ensure_future(self._deadline())
+        everything = {won, paused, here, clock}
+        try:
+            running = everything
+            while running:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                if won in done:
+                    break
+                if paused in done:
+                    raise Waiting(question.id)
+                for task in done & {here, clock}:
+                    task.result()
+            found = won.result()
+        finally:
+            await _end(*everything)
+        if found.request != self._sent:
+            await asking._interviews.inform(_told(question, found), question.stage)
+        return found
+
+    async def _here(self) -> None:
+        """Ask here and send the answer. Raises ``Waiting`` where nobody is here and nobody is waited for."""
+        asking, question = self._asking, self._question
+        try:
+            answer = await asking._interviews.ask(question, self._shown)
+        except Unanswered:
+            if not (asking._interviews.always or question.waits):
+                raise Waiting(question.id) from None
+            self._shown.set()  # in the mailbox it counts as shown
+            return
+        fits(question, answer)
+        self._sent = await asking._send(question.id, answer, answer.who or asking._who)
+
+    async def _deadline(self) -> None:
+        """Answer with the default when time is up: it runs only while the question is shown (H5)."""
+        clock, question = self._asking._clock, self._question
+        if not question.timeout_ms:
+            return
+        await self._shown.wait()
+        until = clock.boot_seconds() + question.timeout_ms / 1000
+        while (left := until - clock.boot_seconds()) > 0:
+            await clock.sleep(min(left, LOOK_SECONDS))
+        answer = Answer(value=question.default or TIMEOUT, automatic=True)
+        await self._asking._send(question.id, answer, DEADLINE)
+
+
+def _told(question: Question, answer: Answer) -> str:
+    """What is said where somebody was asked whose answer did not count."""
+    if answer.who == DEADLINE and answer.automatic:
+        return "time is up" + (f": {answer.label} is taken, the default" if answer.option is not None else "")
+    return f"answered elsewhere: {answer.label}, by {answer.who}"
+
+
+def fits(question: Question, answer: Answer) -> None:
+    """Raise ``ConfigError`` where an interviewer's answer is none to the question: nothing is guessed (H4)."""
+    sent = Sent(
+        turn_id=question.after + 1,
+        question=question.id,
+        value=answer.value,
+        text=answer.text,
+        who="",
+        at=0,
+    )
+    if answer.value != SKIPPED and taken(question, sent) is None:
+        raise ConfigError(
+            f"{short_id(question.id)} was answered with {(answer.value or answer.text)[:80]!r}, which is none of "
+            f"its answers: {choices_in_words(question)}"
+        )
+
+
+async def _end(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks and wait until they have ended; what they raise then is of no interest."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
+
+
+def _named(journal: Journal, step: Execute, question: Question) -> Question:
+    """The question with its id and its node (H2)."""
+    state = journal.state
+    branch = state.branch.path if state.branch is not None else ""
+    name = question_id(state.session, branch, step.node, step.visit, step.attempt, question.part)
+    return replace(question, id=name, stage=step.node)

@@ -1,0 +1,43 @@
+"""Approves everything, and says so in the record (H8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestra.interview.several import one_by_one
+from orchestra.ports import Unanswered
+from orchestra.run.questions import Answer, Question, chosen, offered
+
+WHO = "auto-approve"
+TEXT = "auto-approved"
+"""What it says where words are wanted."""
+
+ONLY_BY_PEOPLE = "approval"
+"""The key of a question's metadata that marks the approval of a tool call, which this is not for (H11)."""
+
+
+class AutoApprove:
+    """Answers with yes, the first option, or ``auto-approved``; marked as automatic.
+
+    It answers no question about a tool call (H11) unless ``tools`` is true.
+    """
+
+    several = True
+
+    def __init__(self, *, tools: bool = False) -> None:
+        self._tools = tools
+
+    async def ask(self, question: Question) -> Answer:
+        """Yes, the first option, or words."""
+        if question.metadata.get(ONLY_BY_PEOPLE) and not self._tools:
+            raise Unanswered
+        options = offered(question)
+        found = chosen(question, options[0]) if options else Answer(value="", text=TEXT)
+        return Answer(value=found.value, option=found.option, text=found.text, who=WHO, automatic=True)
+
+    async def ask_multiple(self, questions: Sequence[Question]) -> list[Answer]:
+        """The same for each."""
+        return await one_by_one(self, questions)
+
+    async def inform(self, message: str, stage: str) -> None:
+        """Nothing: nobody is there."""

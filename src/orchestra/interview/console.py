@@ -1,0 +1,304 @@
+"""Asks at a terminal (H1, H4, H10): questions on standard error, answers from standard input.
+
+With a terminal that can move its cursor the line is edited by prompt_toolkit; else (``TERM=dumb``) by the terminal
+itself. Either way a prompt can be canceled: then it was answered elsewhere, or the run stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from orchestra.graph.report import columns, counted, paint, safe, wrap
+from orchestra.interview.several import one_by_one
+from orchestra.ports import Unanswered
+from orchestra.run.blobs import preview_of
+from orchestra.run.questions import Answer, Option, Question, offered, read, short_id
+
+SHOWN_LINES = 12
+"""Lines of what is to be decided that are shown at once; the pager shows all of it."""
+
+LONG_LINE = 65536
+"""Bytes that are read from a terminal at a time."""
+
+
+class Screen(Protocol):
+    """What else writes to the terminal."""
+
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """Leave it to a prompt; lines go above it where that can be done, else they are kept."""
+
+    def release(self) -> None:
+        """It is free again."""
+
+
+class Reader(Protocol):
+    """Reads one line."""
+
+    @property
+    def above(self) -> Callable[[str], None] | None:
+        """Writes a line above the prompt, where that can be done."""
+
+    async def line(self, prompt: str) -> str:
+        """What was typed. Raises ``EOFError`` where input has ended."""
+
+
+class Console:
+    """Asks one question at a time; a text that is no answer is asked for again.
+
+    ``who`` is the name in the record. Nothing is ever taken for an answer but the key, the label, the beginning of
+    one label, or the number of a choice, and free text where that is allowed. Where input ends the question stays
+    open (``Unanswered``).
+    """
+
+    several = False
+
+    def __init__(self, *, who: str, screen: Screen, reader: Reader, width: Callable[[], int], colour: bool) -> None:
+        self._who = who
+        self._screen = screen
+        self._reader = reader
+        self._width = width
+        self._colour = colour
+
+    async def ask(self, question: Question) -> Answer:
+        """Show the question and read until there is an answer."""
+        self._screen.hold(self._reader.above)
+        try:
+            for line in shown(question, self._width(), self._colour):
+                _say(line)
+            answer = await self._answer(question)
+        except EOFError:
+            _say("  input has ended; the question stays open")
+            raise Unanswered from None
+        finally:
+            self._screen.release()
+        return replace(answer, who=self._who)
+
+    async def _answer(self, question: Question) -> Answer:
+        prompt = f"{short_id(question.stage) or 'answer'}> "
+        while True:
+            typed = await self._reader.line(prompt)
+            answer = read(question, typed) if not typed.strip().startswith("/") or not question.freeform else None
+            if answer is not None:
+                return answer
+            self._reply(question, typed.strip())
+
+    def _reply(self, question: Question, typed: str) -> None:
+        """Say why it is asked again."""
+        if typed in ("/view", "v") and question.about:
+            page(str(question.about))
+        elif typed in ("/help", "?", "h"):
+            for line in _help(question, self._width()):
+                _say(line)
+        elif typed:
+            words = [f"{option.key} ({option.label})" for option in offered(question)]
+            _say_wrapped("  ", f"{safe(typed[:60])!r} is no answer here: type {', '.join(words)}", self._width())
+
+    async def ask_multiple(self, questions: Sequence[Question]) -> list[Answer]:
+        """One after the other."""
+        return await one_by_one(self, questions)
+
+    async def inform(self, message: str, stage: str) -> None:
+        """A line on standard error."""
+        self._screen.hold(None)
+        try:
+            _say_wrapped("  ", safe(f"{stage}: {message}" if stage else message), self._width())
+        finally:
+            self._screen.release()
+
+
+# --- what a person sees ----------------------------------------------------------------------------
+
+
+def shown(question: Question, width: int, colour: bool) -> Iterator[str]:
+    """The question as lines of a terminal: what is to be decided, what is asked, the choices."""
+    yield ""
+    yield from _about(question, width, colour)
+    lead = "? "
+    first, *rest = wrap(lead, safe(question.text), width, "  ")
+    yield paint(first, "1;36", colour)
+    yield from (paint(line, "1;36", colour) for line in rest)
+    for number, option in enumerate(offered(question), 1):
+        yield from wrap(f"  {number} [{safe(option.key)}] ", _described(option), width, "        ")
+    if question.freeform:
+        yield "  or write what you want to say"
+    if question.timeout_ms:
+        yield from wrap("  ", _limit(question), width, "  ")
+
+
+def _described(option: Option) -> str:
+    target = f" → {option.target}" if option.target and option.target.lower() != option.label.lower() else ""
+    return safe(f"{option.label}{target}")
+
+
+def _limit(question: Question) -> str:
+    time = _lasts(question.timeout_ms / 1000)
+    default = question.option(question.default) if question.default else None
+    if default is None:
+        return f"within {time}, else the node is tried again"
+    return f"within {time}, else {safe(default.label)} is taken"
+
+
+def _lasts(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _about(question: Question, width: int, colour: bool) -> Iterator[str]:
+    text = preview_of(question.about) if not isinstance(question.about, str) else question.about
+    if not text.strip():
+        return
+    lines = rendered(text, max(width - 4, 20), colour)
+    for line in lines[:SHOWN_LINES]:
+        yield f"  {paint('|', '90', colour)} {line}".rstrip()
+    if len(lines) > SHOWN_LINES:
+        more = counted(len(lines) - SHOWN_LINES, "more line")
+        yield f"  {paint('|', '90', colour)} … {more}: /view shows all of it"
+
+
+def rendered(text: str, width: int, colour: bool) -> list[str]:
+    """Markdown as lines of a terminal."""
+    from rich.console import Console as Rich
+    from rich.markdown import Markdown
+
+    plain = "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
+    console = Rich(width=width, color_system="standard" if colour else None, force_terminal=colour, highlight=False)
+    with console.capture() as captured:
+        console.print(Markdown(plain, hyperlinks=False))
+    return [line.rstrip() for line in captured.get().rstrip().splitlines()]
+
+
+def _help(question: Question, width: int) -> Iterator[str]:
+    if question.options:
+        yield from wrap("  ", "type a key, a label, the beginning of one label, or a number", width, "  ")
+    if question.about:
+        yield from wrap("  ", "/view shows all of what is to be decided", width, "  ")
+    yield from wrap("  ", "Ctrl-C pauses the run, Ctrl-D leaves the question open for later", width, "  ")
+
+
+def _say(line: str) -> None:
+    """A line on standard error; where that is closed nobody reads it."""
+    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
+    try:
+        sys.stderr.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
+
+
+def _say_wrapped(lead: str, text: str, width: int) -> None:
+    for line in wrap(lead, text, width, " " * columns(lead)):
+        _say(line)
+
+
+def page(text: str) -> None:
+    """Show a text in the pager (``$PAGER``, else less), and wait until it is left."""
+    import shlex
+    import shutil
+    import subprocess
+
+    pager = shlex.split(os.environ.get("PAGER", "")) or (["less", "-R"] if shutil.which("less") else [])
+    plain = "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
+    if not pager or os.environ.get("TERM") == "dumb":
+        _say(plain)
+        return
+    try:
+        subprocess.run(pager, input=plain.encode(), stdout=sys.stderr.fileno(), check=False)
+    except OSError as error:
+        _say(f"  {pager[0]}: {error.strerror}")
+        _say(plain)
+
+
+# --- lines -------------------------------------------------------------------------------------------
+
+
+class PlainReader:
+    """Reads lines as the terminal gives them: for ``TERM=dumb``."""
+
+    above = None
+
+    async def line(self, prompt: str) -> str:
+        """The next line; the terminal edits it."""
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+        with _arriving(sys.stdin.fileno()) as arrived:
+            data = await arrived
+        if not data:
+            raise EOFError
+        return data.decode(errors="replace").rstrip("\n")
+
+
+@contextmanager
+def _arriving(descriptor: int) -> Iterator[asyncio.Future[bytes]]:
+    """The next line of a terminal, once it is there; nothing is read where nobody waits any more."""
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Future[bytes] = loop.create_future()
+    parts: list[bytes] = []
+
+    def readable() -> None:
+        try:
+            data = os.read(descriptor, LONG_LINE)
+        except OSError:
+            data = b""
+        parts.append(data)
+        if (not data or data.endswith(b"\n")) and not arrived.done():
+            loop.remove_reader(descriptor)
+            arrived.set_result(b"".join(parts))
+
+    loop.add_reader(descriptor, readable)
+    try:
+        yield arrived
+    finally:
+        loop.remove_reader(descriptor)
+
+
+class EditingReader:
+    """Reads lines by prompt_toolkit: cursor keys, history, and other output above the prompt.
+
+    ``interrupted`` is called for Ctrl-C, which reaches a program as a key while a line is edited.
+    """
+
+    def __init__(self, interrupted: Callable[[], None]) -> None:
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+        from prompt_toolkit.output import create_output
+
+        keys = KeyBindings()
+
+        @keys.add("c-c", eager=True)
+        def _(event: KeyPressEvent) -> None:
+            interrupted()
+
+        self._session: PromptSession[str] = PromptSession(
+            output=create_output(stdout=sys.stderr), key_bindings=keys, enable_suspend=True
+        )
+
+    @property
+    def above(self) -> Callable[[str], None] | None:
+        """Writes a line above the prompt."""
+        return self._above
+
+    def _above(self, text: str) -> None:
+        from prompt_toolkit.application import run_in_terminal
+
+        if self._session.app.is_running:
+            _KEEP.add(task := asyncio.ensure_future(run_in_terminal(lambda: _say(text))))
+            task.add_done_callback(_KEEP.discard)
+        else:
+            _say(text)
+
+    async def line(self, prompt: str) -> str:
+        """The next line."""
+        return await self._session.prompt_async(prompt, handle_sigint=False)
+
+
+_KEEP: set[asyncio.Future[None]] = set()
+"""Lines on their way above a prompt."""
