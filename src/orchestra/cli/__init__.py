@@ -43,15 +43,14 @@ def _version(wanted: bool) -> None:
 
 def top(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Run pipelines of AI agents: check a DOT file, run it, look at every recorded step."""
+    """Run pipelines of AI agents, written in Graphviz DOT. Every step is recorded."""
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
-    """The program; where the first argument is a command, only that one, because Typer builds every
-    command's options at each start."""
+    """Return the program with all commands, or only the named one: Typer builds every command at each start."""
     app = typer.Typer(name="orchestra", no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(top)
     wanted = arguments[0] if arguments and arguments[0] in COMMANDS else None

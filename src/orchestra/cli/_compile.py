@@ -20,7 +20,7 @@ FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
 def compile_files(names: list[str], format_: str, *, strict: bool, color: str) -> int:
     """Check the files and print them in a format; the exit code says whether all may be run."""
     if format_ not in FORMATS:
-        raise ConfigError(f"--format is one of {', '.join(FORMATS)}, not {format_!r}")
+        raise ConfigError(f"--format must be one of {', '.join(FORMATS)}, not {format_!r}")
     if format_ in ("dot", "svg") and len(names) > 1:
         raise ConfigError(f"--format {format_} takes one pipeline, not {len(names)}")
     checked = [_checked(name, strict=strict) for name in names]
@@ -63,7 +63,7 @@ def _text(names: list[str], checked: list[Pipeline], color: str) -> None:
         say(f"{found}{report.safe(name)}: {report.summary(pipeline.diagnostics)}{size}")
         rules = list(dict.fromkeys(d.rule for d in pipeline.diagnostics if d.severity is not Severity.INFO))
         if rules:
-            say(f"  what it means: orchestra explain {rules[0]}")
+            say(f"  details: orchestra explain {rules[0]}")
 
 
 def _data(names: list[str], checked: list[Pipeline], format_: str) -> None:

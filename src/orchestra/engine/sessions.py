@@ -428,4 +428,5 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         parent=row.parent,
         why=row.why,
         mirror_of=row.mirror_of,
+        cost_micros=seen.cost_micros,
     )

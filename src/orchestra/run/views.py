@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from orchestra.run.events import (
+    AgentTurnCompleted,
     CheckpointSaved,
+    ChildEnded,
     EdgeSelected,
     PipelineCanceled,
     PipelineCompleted,
@@ -61,9 +63,12 @@ ATTENTION: tuple[Phase, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One session in a listing. ``detail`` says why it paused, failed or crashed; times are UTC ms. ``parent``
-    is the context of the session that it comes from, 0 where there is none, and ``why``: child, restart, fork;
-    ``mirror_of`` is the store of which it is a mirror, empty where it is none (S22)."""
+    """One session in a listing.
+
+    ``detail`` says why it paused, failed or crashed; times are UTC ms. ``parent`` is the context of the session
+    that it was started from (0: none), ``why`` how: child, restart, fork. ``mirror_of`` is the original store of a
+    mirror (S22). ``cost_micros`` is the cost so far in millionths of a dollar.
+    """
 
     session: str
     context_id: int
@@ -79,6 +84,7 @@ class Summary:
     parent: int = 0
     why: str = ""
     mirror_of: str = ""
+    cost_micros: int = 0
 
 
 HANDED_ON = (PipelineTaken, PipelineImported)
@@ -97,6 +103,7 @@ class Newest:
     steps: int = 0
     started_ms: int = 0
     last_ms: int = 0
+    cost_micros: int = 0
     complete: bool = False
 
 
@@ -105,7 +112,7 @@ def newest(events: Sequence[Recorded]) -> Newest:
     end: End | None = None
     node = ""
     last_ms = events[-1].meta.at if events else 0
-    last, began = True, 0
+    last, began, cost = True, 0, 0
     for recorded in reversed(counting(events)):
         event = recorded.event
         was_last, last = last, last and isinstance(event, HANDED_ON)
@@ -123,6 +130,8 @@ def newest(events: Sequence[Recorded]) -> Newest:
                 node = node or event.node
             case EdgeSelected():
                 node = node or event.target
+            case AgentTurnCompleted() | ChildEnded():
+                cost += event.cost_micros
             case CheckpointSaved():
                 node = node or event.next_node or event.current_node
                 return Newest(
@@ -131,14 +140,17 @@ def newest(events: Sequence[Recorded]) -> Newest:
                     steps=event.completed,
                     started_ms=began or event.started_ms,
                     last_ms=last_ms,
+                    cost_micros=event.cost_micros + cost,
                     complete=True,
                 )
             case PipelineStarted():
                 began = began or recorded.meta.at
-                return Newest(end=end, node=node, started_ms=began, last_ms=last_ms, complete=True)
+                return Newest(
+                    end=end, node=node, started_ms=began, last_ms=last_ms, cost_micros=cost, complete=True
+                )
             case _:
                 pass
-    return Newest(end=end, node=node, last_ms=last_ms)
+    return Newest(end=end, node=node, last_ms=last_ms, cost_micros=cost)
 
 
 def counting(events: Sequence[Recorded]) -> list[Recorded]:
@@ -160,7 +172,7 @@ def phase_of(end: object, *, alive: bool) -> tuple[Phase, str]:
         case PipelineFailed():
             return Phase.FAILED, end.error
         case PipelineRestarted():
-            return Phase.RESTARTED, f"goes on at {end.target} as {end.next_session}"
+            return Phase.RESTARTED, f"restarted at {end.target} as session {end.next_session}"
         case PipelineCanceled():
             return Phase.CANCELED, end.reason
         case _ if alive:
