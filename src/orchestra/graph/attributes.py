@@ -211,6 +211,7 @@ _NODE = (
     ),
     Entry("agent", _S, "", "agent by its name in the configuration"),
     Entry("backend", _S, "", "backend of this node"),
+    Entry("fallbacks", _S, "", "provider:model to use when the model fails, separated by commas"),
     Entry("tool_command", _S, "", "shell command of a tool node"),
     Entry(
         "join_policy", _C, "wait_all", "when a fan-out is done", ("wait_all", "first_success", "k_of_n", "quorum")
