@@ -12,9 +12,8 @@ from orchestra.app.pipelines import compile_pipeline
 from orchestra.app.resuming import AS_RECORDED, pipeline_of
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
-from orchestra.engine.lineage import row_of
 from orchestra.engine.loading import event_of, history
-from orchestra.engine.sessions import Row, begun, find
+from orchestra.engine.sessions import Row, begun, find, row_of
 from orchestra.errors import Diagnostic, Source, UnknownEvent
 from orchestra.graph.model import Graph
 from orchestra.graph.shell import NAMESPACES, expressions
