@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestra.cli._code import code_lines
 from orchestra.cli._errors import FAILED, INTERRUPTED, WAITS
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, RED, YELLOW
@@ -133,7 +134,7 @@ def _next(settings: Settings, flag: str | None, session: str, state: RunState, m
     if settings.place == "memory":
         return ["  nothing was saved: the store was in memory"]
     aim = hint(settings, flag)
-    look = f"  details: orchestra status{aim} {session} --detail"
+    look = "\n".join([f"  details: orchestra status{aim} {session} --detail", *code_lines(state, aim)])
     if state.result is not None and state.result.good:
         return [look]
     if mirror_of:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestra.app.finding import COMMIT, origin_of, place_of
 from orchestra.cli._errors import STORE
 from orchestra.cli._json import SCHEMA, say_json
 from orchestra.cli._lines import described
 from orchestra.cli._stores import reading, settings_for
 from orchestra.cli._terminal import clock_time, complain, deliver, many_lines, one_line, room, say
+from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Gap, Legible, branch_context, legible, with_branches
 from orchestra.engine.loading import backwards, event_of
 from orchestra.engine.sessions import find
@@ -29,9 +31,10 @@ from orchestra.run.events import Event, Recorded
 
 def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
     """Print one turn: ``SESSION`` for the newest, ``SESSION:DEPTH`` for another, ``SESSION/fan/branch:DEPTH`` for
-    one of a branch."""
-    name, depth = _placed(place)
+    one of a branch; a commit for the turn that made it."""
     settings = settings_for(store, config)
+    place = placed_by_commit(settings, place, store)
+    name, depth = parted(place)
 
     async def look(opened: Store) -> tuple[Turn, dict[str, Any]]:
         turn = await _turn(opened, await _chain(opened, name), depth, name)
@@ -47,6 +50,20 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
     return 0
 
 
+def placed_by_commit(settings: Settings, place: str, flag: str | None) -> str:
+    """The place of the turn that made a commit; any other place as it is."""
+    if not COMMIT.fullmatch(place):
+        return place
+    origin = asyncio.run(origin_of(settings, place))
+    if origin is None:
+        return place
+
+    async def look(opened: Store) -> str:
+        return await place_of(opened, origin)
+
+    return asyncio.run(reading(settings, look, origin.session, flag=flag))
+
+
 _WRITTEN = frozenset({"output", "stderr"})
 _LONGEST = 20_000
 """Characters of a command's output that are shown; ``--whole`` and ``--json`` show all."""
@@ -60,7 +77,7 @@ def _shortened(field: str, text: str, place: str) -> str:
     return f"{text[: _LONGEST // 2]}\n{note}\n{text[-_LONGEST // 2 :]}"
 
 
-def _placed(place: str) -> tuple[str, int | None]:
+def parted(place: str) -> tuple[str, int | None]:
     name, _, depth = place.partition(":")
     if depth and not (depth.isascii() and depth.isdigit() and len(depth) < 19):
         raise ConfigError(
@@ -82,7 +99,7 @@ async def _chain(store: Store, name: str) -> int:
 
 def write_whole(place: str, field: str, *, store: str | None, config: Path | None) -> int:
     """Write a field of a turn to standard output, byte for byte, however long it is."""
-    name, depth = _placed(place)
+    name, depth = parted(place)
     settings = settings_for(store, config)
 
     async def look(opened: Store) -> None:

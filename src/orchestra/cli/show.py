@@ -13,8 +13,8 @@ def show(
     place: Annotated[
         str,
         typer.Argument(
-            metavar="SESSION[:DEPTH]",
-            help="Session, and the depth of a turn in it (default: the newest turn).",
+            metavar="SESSION[:DEPTH]|COMMIT",
+            help="Session, and the depth of a turn in it (default: the newest turn); or a commit of a session.",
             autocompletion=complete_session,
         ),
     ],
@@ -27,6 +27,7 @@ def show(
             show_default=False,
         ),
     ] = "",
+    diff: Annotated[bool, typer.Option("--diff", help="Show the change that the turn committed.")] = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -36,6 +37,10 @@ def show(
 
     if whole and as_json:
         raise typer.BadParameter("--whole and --json exclude each other; use one")
+    if diff:
+        from orchestra.cli._diff import show_diff
+
+        raise typer.Exit(show_diff(place, store=store, config=config))
     if whole:
         raise typer.Exit(write_whole(place, whole, store=store, config=config))
     raise typer.Exit(show_turn(place, store=store, config=config, as_json=as_json))
