@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor": "orchestra.cli.doctor:doctor",
     "explain": "orchestra.cli.explain:explain",
     "cxdb": "orchestra.cli.cxdb:cxdb",
+    "tools": "orchestra.cli.tools:tools",
     "trust": "orchestra.cli.trust:trust",
     "mcp": "orchestra.cli.mcp:mcp",
     "model-server": "orchestra.cli.model_server:model_server",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.cli._errors import INVALID
@@ -13,6 +14,9 @@ from orchestra.config.environment import find, folders_of, known_secrets
 from orchestra.errors import ConfigError, Diagnostic, Severity
 from orchestra.graph import render, report
 from orchestra.graph.report import counted
+
+if TYPE_CHECKING:
+    from orchestra.config.settings import Settings
 
 FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
 
@@ -35,16 +39,35 @@ def compile_files(names: list[str], format_: str, *, strict: bool, color: str) -
 
 def _checked(name: str, *, strict: bool) -> Pipeline:
     source, found = read(name)
-    return compile_pipeline(source, found, variables={}, secrets=_secrets(name), strict=strict)
+    settings = _settings(name)
+    secrets = known_secrets() if settings is None else settings.secrets
+    pipeline = compile_pipeline(source, found, variables={}, secrets=secrets, strict=strict)
+    return _with_tools(pipeline, settings, name)
 
 
-def _secrets(name: str) -> Mapping[str, str]:
+def _settings(name: str) -> Settings | None:
+    """The settings in force; None where no file says anything."""
     folders = folders_of(name)
     if find(folders) is None:
-        return known_secrets()
+        return None
     from orchestra.config.settings import settle  # a YAML reader, only where there is a file to read
 
-    return settle(folders=folders, environment=os.environ).secrets
+    return settle(folders=folders, environment=os.environ)
+
+
+def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
+    """The pipeline with findings for the tools that it names and that do not exist (A30)."""
+    graph = pipeline.graph
+    if graph is None or not any(node.has("agent.tools") or node.has("agent") for node in graph.nodes.values()):
+        return pipeline
+    from orchestra.app.runs import folder_of, whereabouts  # only pipelines that name tools pay for knowing them
+    from orchestra.app.toolboxes import tool_problems
+    from orchestra.cli._stores import settings_for
+
+    found = tool_problems(
+        graph, settings or settings_for(None, None, name), folder_of(whereabouts(pipeline.source))
+    )
+    return replace(pipeline, diagnostics=(*pipeline.diagnostics, *found)) if found else pipeline
 
 
 def _passes(pipeline: Pipeline, strict: bool) -> bool:

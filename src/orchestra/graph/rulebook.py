@@ -376,6 +376,17 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", llm_provider=anthropic]\nstart -> work -> exit',
             "a configuration with a provider `anthropic`",
         ),
+        Entry(
+            "tool_unknown",
+            (_E,),
+            "A node, or the agent that it names, has a tool in its list that does not exist.",
+            "Without a list an agent has the built-in tools. A list restricts it to what it names; `+name` adds to
+            the" " built-in ones instead. Known are built-in tools, those of `tools`, `tools_module` and installed
+            packages," " and `server:name` for the MCP servers of the settings. `orchestra tools PIPELINE` lists
+            them.", f'{_ENDS}\nwork [prompt="Do it", agent.tools="read-file, serch-code"]\nstart -> work -> exit',
+            f'{_ENDS}\nwork [prompt="Do it", agent.tools="read-file, search-code"]\nstart -> work -> exit',
+            "the settings, which say what tools there are",
+        ),
     )
 }
 """Every rule by name, in the order of the language's own list."""
