@@ -380,10 +380,11 @@ ENTRIES: dict[str, Entry] = {
             "tool_unknown",
             (_E,),
             "A node, or the agent that it names, has a tool in its list that does not exist.",
-            "Without a list an agent has the built-in tools. A list restricts it to what it names; `+name` adds to
-            the" " built-in ones instead. Known are built-in tools, those of `tools`, `tools_module` and installed
-            packages," " and `server:name` for the MCP servers of the settings. `orchestra tools PIPELINE` lists
-            them.", f'{_ENDS}\nwork [prompt="Do it", agent.tools="read-file, serch-code"]\nstart -> work -> exit',
+            "Without a list an agent has the built-in tools. A list restricts it to what it names; `+name` adds to"
+            " the built-in ones instead. Known are the built-in tools, those of `tools`, `tools_module` and of"
+            " installed packages, and `server:name` for the MCP servers of the settings. `orchestra tools PIPELINE`"
+            " lists what each node has.",
+            f'{_ENDS}\nwork [prompt="Do it", agent.tools="read-file, serch-code"]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", agent.tools="read-file, search-code"]\nstart -> work -> exit',
             "the settings, which say what tools there are",
         ),
