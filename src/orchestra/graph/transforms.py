@@ -27,7 +27,7 @@ def transform(graph: Graph, variables: Mapping[str, str], registered: Sequence[T
         changed: object = step(graph)
         if not isinstance(changed, Graph):
             name = getattr(step, "__qualname__", type(step).__qualname__)
-            raise ConfigError(f"the transform {name} gave back no graph, but {type(changed).__name__}")
+            raise ConfigError(f"the transform {name} must return a graph, not {type(changed).__name__}")
         graph = changed
     return graph
 
