@@ -15,8 +15,6 @@ from orchestra.graph.model import Graph
 HANDLERS = "orchestra.handlers"
 LINT = "orchestra.lint"
 TRANSFORMS = "orchestra.transforms"
-TOOLS = "orchestra.tools"
-GROUPS = (HANDLERS, LINT, TRANSFORMS, TOOLS)
 
 
 @cache
@@ -27,9 +25,9 @@ def offered() -> dict[str, tuple[EntryPoint, ...]]:
     milliseconds at each start; so the files are searched for our groups' names first.
     """
     if not _mentioned():
-        return dict.fromkeys(GROUPS, ())
+        return {HANDLERS: (), LINT: (), TRANSFORMS: ()}
     every = entry_points()
-    return {group: tuple(every.select(group=group)) for group in GROUPS}
+    return {group: tuple(every.select(group=group)) for group in (HANDLERS, LINT, TRANSFORMS)}
 
 
 def rules() -> tuple[Callable[[Graph], Iterable[Diagnostic]], ...]:

@@ -25,8 +25,7 @@ class ShellToolSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpec:
-    """An MCP server: a ``command`` that speaks over its standard streams, or a ``url``. ``timeout`` is in seconds;
-    ``offered`` are the only tools of it that are used, None for all.
+    """An MCP server: a ``command`` that speaks over its standard streams, or a ``url``. ``timeout`` is in seconds.
 
     ``repository`` is the folder whose own file names it; empty for one that the operator's settings name. The first
     is started only when the operator has said so (``orchestra trust``).
@@ -39,8 +38,6 @@ class ServerSpec:
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 60.0
-    folder: str = ""
-    offered: tuple[str, ...] | None = None
     repository: str = ""
     origin: str = "orchestra.yaml"
 
