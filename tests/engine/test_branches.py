@@ -606,3 +606,26 @@ async def test_an_instruction_reaches_one_agent_of_the_branches_and_no_other_aft
     assert outcome(again)[0] == "success"
     assert later == []
     assert again.state.steered_apart or again.state.steered
+
+
+# --- people in branches ----------------------------------------------------------------------------
+
+GATED = """split [shape=component POLICY] meet [shape=tripleoctagon] gate [shape=hexagon] yes no
+    start -> split split -> gate gate -> yes [label="[Y] Yes"] gate -> no [label="[N] No"] yes -> meet no -> meet
+    split -> a -> meet meet -> exit"""
+
+
+async def test_a_run_waits_only_when_every_other_branch_has_ended() -> None:
+    work, store = Work({"a": sleeping(0.02)}), MemoryStore()
+    run = await ran(GATED.replace(" POLICY", ""), work, store=store)
+    assert run.state.result is None
+    assert run.state.waiting
+    assert work.ended == ["a"]
+
+
+async def test_a_fan_out_that_is_decided_does_not_wait_for_an_answer() -> None:
+    store = MemoryStore()
+    run = await ran(GATED.replace(" POLICY", ", join_policy=first_success"), store=store)
+    assert outcome(run)[0] == "success"
+    chain = (await by_branch(store, run))["gate"]
+    assert isinstance(chain[-1], PipelineCanceled)

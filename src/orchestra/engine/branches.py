@@ -33,6 +33,7 @@ from orchestra.run.events import (
     ParallelBranchOpened,
     ParallelBranchStarted,
     ParallelStarted,
+    PipelineCanceled,
     PipelineForked,
     PipelineTaken,
     Recorded,
@@ -61,10 +62,10 @@ class FanOut:
     limit: int
     base: Loaded = field(init=False)
     controls: dict[str, Control] = field(default_factory=dict)
-    left: set[str] = field(default_factory=set)
-    """Branches whose walk stopped without an end: it pauses."""
-    waiting: list[str] = field(default_factory=list)
-    """What people are asked in those of them that wait for an answer (H7)."""
+    stopped: dict[str, Journal] = field(default_factory=dict)
+    """The journals of branches whose walk stopped without an end: it pauses, or waits for an answer (H7)."""
+    unstarted: int = 0
+    """Branches that were not started because the run pauses."""
 
     @property
     def journal(self) -> Journal:
@@ -96,9 +97,10 @@ class FanOut:
         with self.stage.control.left_to_branches():
             async with asyncio.TaskGroup() as group:
                 await self._walk_all(group)
-        if self.waiting and not self.stage.control.pausing:
-            raise Waiting(self.waiting[0])
-        if self.left:
+        asked = [journal.state for journal in self.stopped.values() if journal.state.waiting]
+        if asked and not self.stage.control.pausing:
+            raise Waiting(asked[0].pending[0].question.id if asked[0].pending else self.node)
+        if self.stopped or self.unstarted:
             raise Suspended
         return self.fan
 
@@ -149,7 +151,9 @@ class FanOut:
                 plan = waiting.pop(0)
                 running[group.create_task(self._walk(plan))] = plan.id
             if not running:
-                self.left |= {plan.id for plan in waiting}
+                self.unstarted = len(waiting)
+                if over and not self.stage.control.pausing:
+                    await self._drop_stopped()
                 return
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -168,12 +172,22 @@ class FanOut:
             dropped = control.canceling and not self.stage.control.canceling
         state = journal.state
         if state.result is None or (state.result.status == CANCELED and not dropped):
-            self.left.add(plan.id)
-            if state.waiting:
-                self.waiting.append(state.pending[0].question.id if state.pending else plan.id)
+            self.stopped[plan.id] = journal
             return
         self.journal.record(await self._completed(plan, journal, CANCELED if dropped else state.result.status))
         await self.journal.flush()
+
+    async def _drop_stopped(self) -> None:
+        """End the branches that wait for an answer: the fan-out was decided without them."""
+        plans = {plan.id: plan for plan in self.fan.branches}
+        for branch, journal in self.stopped.items():
+            state = journal.state
+            node = state.stage.node if state.stage is not None else state.next_node
+            journal.record(PipelineCanceled(node=node, reason=DECIDED))
+            await journal.flush()
+            self.journal.record(await self._completed(plans[branch], journal, CANCELED))
+        await self.journal.flush()
+        self.stopped.clear()
 
     async def _completed(self, plan: BranchPlan, journal: Journal, status: str) -> ParallelBranchCompleted:
         state = journal.state
