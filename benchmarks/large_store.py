@@ -26,7 +26,8 @@ from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.files import Files
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import history
-from orchestra.engine.sessions import Origin, open_session
+from orchestra.engine.opening import begin, new_place
+from orchestra.engine.wiring import Origin, Wiring
 from orchestra.errors import Source
 from orchestra.ports import NewTurn
 from orchestra.run.events import PipelineStarted
@@ -70,10 +71,9 @@ async def build(folder: Path, sessions: int) -> None:
     store = EmbeddedStore.open(folder, files=Unsynced())
     started = PipelineStarted(pipeline="loop", goal="Measure", dot=pipeline().text, graph_hash="0" * 64, mailbox=0)
     origin = Origin(host="bench", pid=os.getpid(), version="0")
+    wiring = Wiring(store=store, clock=SystemClock(), redactor=Redactor({}), listeners=(), origin=origin)
     for _ in range(sessions):
-        opened = await open_session(
-            store=store, clock=SystemClock(), redactor=Redactor({}), listeners=(), origin=origin, started=started
-        )
+        opened = await begin(wiring, await new_place(wiring), started)
         for at in range(0, len(turns), 100):
             await store.append(opened.context_id, turns[at : at + 100])
         await opened.hold.release()

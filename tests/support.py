@@ -11,17 +11,31 @@ from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
-from orchestra.engine.loading import load_state
+from orchestra.engine.loading import Loaded, load
+from orchestra.engine.opening import Opened, begin, new_place, take
 from orchestra.engine.places import Places
-from orchestra.engine.sessions import Origin, open_session
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Handlers, Walk
+from orchestra.engine.wiring import Origin, Place, Wiring
 from orchestra.errors import Severity, Source, StoreUnreachable
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_, start
-from orchestra.ports import Child, ContextRow, Decided, FanPlan, Handler, Head, Health, Hold, NewTurn, Store, Turn
+from orchestra.ports import (
+    Child,
+    Clock,
+    ContextRow,
+    Decided,
+    FanPlan,
+    Handler,
+    Head,
+    Health,
+    Hold,
+    NewTurn,
+    Store,
+    Turn,
+)
 from orchestra.run.events import Event, PipelineStarted, Recorded
 from orchestra.run.outcome import Json
 from orchestra.run.parallel import Fan
@@ -236,21 +250,22 @@ async def opened(
     graph = graph_of(text) if isinstance(text, str) else text
     store, clock, control = store or MemoryStore(), clock or FixedClock(), Control()
     seen: list[Recorded] = []
-    made = await open_session(
+    wiring = Wiring(
         store=store,
         clock=clock,
         redactor=Redactor(secrets or {}),
         listeners=(seen.append, *listeners),
         origin=Origin(host="here", pid=1, version="0"),
-        started=PipelineStarted(
-            pipeline=graph.name,
-            goal=graph.goal,
-            dot=text if isinstance(text, str) else "",
-            graph_hash="",
-            mailbox=0,
-            variables=dict(variables or {}),
-        ),
     )
+    started = PipelineStarted(
+        pipeline=graph.name,
+        goal=graph.goal,
+        dot=text if isinstance(text, str) else "",
+        graph_hash="",
+        mailbox=0,
+        variables=dict(variables or {}),
+    )
+    made = await begin(wiring, await new_place(wiring), started)
     handlers = handlers_of(script, more, own_keys)
     runner = Walk(
         graph=graph, journal=made.journal, handlers=handlers, clock=clock, control=control, spawning=CHILDLESS
@@ -276,21 +291,37 @@ async def ran(text: str | Graph, script: Mapping[str, Steps] | None = None, **op
     return await session.walk()
 
 
+@dataclass
+class Unlocked:
+    """The owner of a journal that writes without a lock."""
+
+    session: str
+    epoch: int
+
+    async def check(self) -> None:
+        pass
+
+
+def plain_wiring(
+    store: Store, clock: Clock, *, listeners: tuple[Listener, ...] = (), host: str = "there", pid: int = 2
+) -> Wiring:
+    origin = Origin(host=host, pid=pid, version="0")
+    return Wiring(store=store, clock=clock, redactor=Redactor({}), listeners=listeners, origin=origin)
+
+
+async def reopened(store: Store, clock: Clock, place: Place, loaded: Loaded | None = None) -> Opened:
+    """The session, taken by a process on another machine."""
+    return await take(plain_wiring(store, clock), place, loaded)
+
+
 async def resumed(session: Session, *, store: Store | None = None, epoch: int = 2) -> Session:
     """A second runner on the same session, from what the store holds."""
     store = store or session.store
     control = Control()
     seen: list[Recorded] = []
-    journal = Journal(
-        store=store,
-        context_id=session.context_id,
-        session=session.name,
-        epoch=epoch,
-        clock=session.clock,
-        redactor=Redactor({}),
-        listeners=(seen.append,),
-        state=await load_state(store, session.context_id),
-    )
+    wiring = plain_wiring(store, session.clock, listeners=(seen.append,))
+    loaded = await load(store, session.context_id)
+    journal = Journal(wiring, Unlocked(session.name, epoch), session.context_id, loaded)
     runner = Walk(
         graph=session.graph,
         journal=journal,

@@ -53,7 +53,7 @@ def test_what_has_ended_is_left_alone(tmp_path: Path) -> None:
     for action in ("pause", "cancel"):
         asked = call(tmp_path, action, "last")
         assert asked.returncode == 0
-        assert "nothing was done" in asked.stdout
+        assert "nothing was changed" in asked.stdout
     refused = call(tmp_path, "steer", "last", "faster")
     assert refused.returncode == 2
     assert "no agent" in refused.stderr

@@ -50,7 +50,7 @@ def test_cancelling_a_run_that_nobody_has_cancels_its_children_and_theirs(killed
     assert done.returncode == 0
     assert "its children" in done.stdout
     assert phases(tmp_path) == ["canceled"] * 3
-    assert "nothing was done" in call(tmp_path, "cancel", "last").stdout
+    assert "nothing was changed" in call(tmp_path, "cancel", "last").stdout
     (tmp_path / "quick.yaml").write_text(SCRIPT.replace("DELAY", "1ms"))
     assert call(tmp_path, "resume", "last", "--simulate", "quick.yaml").returncode == 0
     assert phases(tmp_path) == ["completed"] * 3

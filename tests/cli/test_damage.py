@@ -118,7 +118,7 @@ def remedy(folder: Path, *args: str) -> str:
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("✗"))
-    return lines[at + 1].partition("mend it: ")[2]
+    return lines[at + 1].partition("fix: ")[2]
 
 
 @pytest.mark.parametrize("file", ["turns/turns.idx", "blobs/blobs.idx", "turns/turns.meta", "orchestra/meta.crc"])
@@ -173,7 +173,7 @@ def test_turns_that_would_go_are_named_and_kept_until_they_are_given_up(
         for depth in range(int(first), int(last or first) + 1)
     }
     assert named
-    (drop,) = re.findall("orchestra doctor --mend --drop-lost.*", asked.stdout)
+    (drop,) = re.findall("orchestra doctor --repair --drop-lost.*", asked.stdout)
     dropped = call(tmp_path, *shlex.split(drop)[1:])
     assert dropped.returncode == (
         1 if file == "blobs/blobs.pack" else 0
@@ -193,7 +193,7 @@ def test_an_end_that_other_files_tell_of_is_made_anew_without_a_question(
 ) -> None:
     cut(whole, tmp_path, file, 100)
     store = ("--store", "my store")
-    assert call(tmp_path, "doctor", "--mend", *store).returncode == 0
+    assert call(tmp_path, "doctor", "--repair", *store).returncode == 0
     assert call(tmp_path, "doctor", "--deep", *store).returncode == 0
     assert depths(tmp_path, "last", *store) == depths(whole, "last")
 
@@ -204,9 +204,9 @@ def test_turns_are_given_up_only_by_a_mend(whole: Path) -> None:
 
 def test_what_is_damaged_for_good_is_said_to_be(whole: Path, tmp_path: Path) -> None:
     damaged(whole, tmp_path, "blobs/blobs.pack", SAMPLES // 2)
-    done = call(tmp_path, "doctor", "--mend")
+    done = call(tmp_path, "doctor", "--repair")
     assert done.returncode == 1
-    assert "for good" in done.stdout
+    assert "cannot be repaired" in done.stdout
 
 
 def test_the_doctor_deletes_nothing_that_stands_in_the_stores_place(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_the_doctor_deletes_nothing_that_stands_in_the_stores_place(tmp_path: Pa
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("option", ["--deep", "--mend", "--settle"])
+@pytest.mark.parametrize("option", ["--deep", "--repair", "--settle"])
 def test_there_is_nothing_to_examine_before_the_first_run(option: str, tmp_path: Path) -> None:
     assert call(tmp_path, "doctor").returncode == 0
     assert call(tmp_path, "doctor", option).returncode == 2

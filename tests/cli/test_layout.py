@@ -64,7 +64,7 @@ def test_no_line_is_wider_than_the_terminal(command: tuple[str, ...], width: int
 def test_a_narrow_list_still_names_session_state_and_age(folder: Path) -> None:
     call(folder, "run", "p.dot", "--simulate", "s.yaml", "-q")
     head, line = call(folder, "status", COLUMNS="40").stdout.splitlines()[:2]
-    assert head.split() == ["SESSION", "STATE", "PIPELINE", "AGE"]
+    assert head.split() == ["SESSION", "STATUS", "PIPELINE", "AGE"]
     assert re.search(r"✓ completed  a_pipel…?", line)
 
 

@@ -157,7 +157,7 @@ IN_FILE = [
     Mistake("missing file", OK, ("q.dot", "p.dot"), 2, args=("run", "q.dot")),
     Mistake("folder as file", OK, ("folder", "p.dot"), 2, args=("run", ".")),
     Mistake("variable without a name", OK, ("=x",), 2, args=("run", "p.dot", "=x")),
-    Mistake("variable without a value", OK, ("colour", "key=value"), 2, args=("run", "p.dot", "colour")),
+    Mistake("variable without a value", OK, ("colour", "KEY=VALUE"), 2, args=("run", "p.dot", "colour")),
     Mistake("variable of the engine", OK, ("outcome",), 2, args=("run", "p.dot", "outcome=fail")),
     Mistake("unknown option", OK, ("--simulat", "--simulate"), 2, args=("run", "p.dot", "--simulat", "s.yaml")),
     Mistake("unknown command", OK, ("compil", "compile"), 2, args=("compil", "p.dot")),

@@ -127,7 +127,7 @@ def test_output_that_is_cut_off_is_no_success(unbuffered: str, tmp_path: Path) -
     limited = "ulimit -f 1; orchestra log last --json > out.json"
     done = shell(tmp_path, limited, PYTHONUNBUFFERED=unbuffered, PYTHONDONTWRITEBYTECODE="1")
     assert done.returncode == 7
-    assert "cannot be written to" in done.stderr
+    assert "cannot write to standard output" in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

@@ -155,10 +155,10 @@ def test_a_failed_node_is_replayed_with_one_more_visit(tmp_path: Path) -> None:
         (["--node", "a", "--visit", "2"], 9, "2. time"),
         (["--turn", "x"], 2, "depth"),
         (["--turn", "LAST"], 2, "ended"),
-        (["--node", "a", "--turn", "3"], 2, "name one"),
+        (["--node", "a", "--turn", "3"], 2, "exclude each"),
         (["--visit", "3"], 2, "--node"),
         (["--set", "outcome=fail"], 2, "outcome"),
-        (["--set", "x"], 2, "key=value"),
+        (["--set", "x"], 2, "KEY=VALUE"),
         (["--var", "run.id=3"], 2, "run.id"),
     ],
 )

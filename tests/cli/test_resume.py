@@ -57,7 +57,7 @@ def test_a_killed_run_goes_on_to_its_end(tmp_path: Path) -> None:
     done = call(tmp_path, "resume", session[:3], "--simulate", quick(tmp_path))
     assert done.returncode == 0, done.stderr
     assert session in done.stdout
-    assert "begun again" in done.stdout
+    assert "run again" in done.stdout
     assert only_session(tmp_path)["phase"] == "completed"
     ended = [event["node"] for event in events(tmp_path) if event["event"] in ("StageCompleted", "StageFailed")]
     assert ended == ["start", "plan", "build", "review", "judge", "report", "exit"]
@@ -225,7 +225,7 @@ def test_a_node_asks_on_the_terminal(tmp_path: Path) -> None:
     terminal.until("failed (f)?")
     terminal.press("r\n")
     assert terminal.ended() == 0
-    assert "begun again" in terminal.shown
+    assert "run again" in terminal.shown
 
 
 @pytest.mark.parametrize("wrong", [["--interrupted", "maybe"], ["-q", "-v"], ["--json", "--json-stream"]])

@@ -54,7 +54,7 @@ def test_a_record_leads_the_same_way_again_and_nothing_is_written(tmp_path: Path
     before = files(tmp_path / "store")
     told = walked(tmp_path, "--recorded", code=0)
     assert (told["nodes"], told["edges"], told["texts"]) == (4, 3, 2)
-    assert call(tmp_path, "replay", "last", "--recorded").stdout.startswith("the same  4 nodes, 3 edges, 2 prompts")
+    assert call(tmp_path, "replay", "last", "--recorded").stdout.startswith("same  4 nodes, 3 edges, 2 prompts")
     assert files(tmp_path / "store") == before
 
 
@@ -78,8 +78,8 @@ def test_where_an_edited_pipeline_goes_elsewhere_is_told_with_the_value_that_dec
     parting = told["parting"]
     assert (parting["node"], parting["recorded"]["target"], parting["now"]) == ("b", "exit", parting["now"])
     shown = call(tmp_path, "replay", "last", "--against", file).stdout
-    assert "elsewhere  at b" in shown
-    assert "context.size=tiny  does not hold: context.size was 'small'" in shown
+    assert "diverges  at b" in shown
+    assert "context.size=tiny  false: context.size was 'small'" in shown
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_where_an_edited_pipeline_goes_elsewhere_is_told_with_the_value_that_dec
         ("c -> b [max_visits=2]", "c -> b [max_visits=1]", "c", "1 of 1 times, closed"),
         ("c [prompt=", "d [prompt=", "", "d"),
         ('b [prompt="look at it"]', 'b [prompt="look at it", max_visits=1]', "b", "b is refused"),
-        ('b [prompt="look at it"]', 'b [prompt="look at it", goal_gate=true]', "", "the same"),
+        ('b [prompt="look at it"]', 'b [prompt="look at it", goal_gate=true]', "", "same"),
     ],
 )
 def test_each_kind_of_edit_is_found_where_it_matters(
@@ -102,7 +102,7 @@ def test_each_kind_of_edit_is_found_where_it_matters(
     done = call(tmp_path, "replay", "last", "--against", "q.dot")
     assert word in done.stdout, done.stdout + done.stderr
     if node:
-        assert f"elsewhere  at {node}" in done.stdout
+        assert f"diverges  at {node}" in done.stdout
         assert done.returncode == 1
 
 
@@ -161,7 +161,7 @@ def test_a_killed_run_is_walked_as_far_as_it_went_and_a_resumed_one_to_its_end(t
     process.communicate()
     told = walked(tmp_path, "--recorded", code=0)
     assert (told["nodes"], told["ended"]) == (2, False)
-    assert "as far as it went" in call(tmp_path, "replay", "last", "--recorded").stdout
+    assert "as far as it has run" in call(tmp_path, "replay", "last", "--recorded").stdout
     assert call(tmp_path, "resume", "last", "--simulate", str(slow(tmp_path, "0s"))).returncode == 0
     told = walked(tmp_path, "--recorded", code=0)
     assert (told["nodes"], told["ended"]) == (7, True)

@@ -196,7 +196,7 @@ def test_a_suggested_command_finds_a_server_whose_doors_only_a_file_names(tmp_pa
     with serving(tmp_path / "served") as (place, _process):
         named.write_text(on(place))
         ran = call(tmp_path, "run", str(PLAN), "--config", str(named), ORCHESTRA_CXDB_PATH="")
-        suggested = ran.stdout.split("look: orchestra ")[1].split()
+        suggested = ran.stdout.split("details: orchestra ")[1].split()
         assert call(tmp_path, *suggested, ORCHESTRA_CXDB_PATH="").returncode == 0
 
 
@@ -287,7 +287,7 @@ def test_a_run_whose_server_came_back_empty_stops_and_says_so(tmp_path: Path) ->
     assert "lost data" in err
     assert told.returncode == 0
     assert "stopped (store)" in told.stdout
-    assert "is not in this store any more" in told.stdout
+    assert "is missing from this store" in told.stdout
     assert known["phase"] == "stopped (store)"
 
 

@@ -178,7 +178,7 @@ def test_a_closed_terminal_leaves_a_session_that_goes_on(tmp_path: Path) -> None
     assert terminal.exit_code() == 130
     session = only_session(tmp_path)
     assert (session["phase"], session["node"]) == ("paused", "plan")
-    assert "terminal" in json.loads(call(tmp_path, "status", "--json").stdout)["sessions"][0]["detail"]
+    assert "SIGHUP" in json.loads(call(tmp_path, "status", "--json").stdout)["sessions"][0]["detail"]
     goes_on(tmp_path, 2)
 
 

@@ -32,7 +32,7 @@ def test_each_visit_shows_its_edges_what_they_saw_and_the_rule_that_decided(tmp_
     done = call(tmp_path, "log", "last", "--why", "work")
     assert done.returncode == 0
     first, _second, third = done.stdout.split("\n\n")
-    for part in ("visit 1", "→ mend", "rule 1", "score was '3'", "[M] Mend", "taken 0 of 2", "does not hold"):
+    for part in ("visit 1", "→ mend", "rule 1", "score was '3'", "[M] Mend", "taken 0 of 2", "false"):
         assert part in first
     for part in ("visit 3", "→ exit", "context.score was '9'", "taken 2 of 2 times, closed"):
         assert part in third

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from orchestra.engine.lineage import newest_of_chain
 from orchestra.engine.loading import event_of, history, load_state
+from orchestra.engine.opening import newest_of_chain
 from orchestra.engine.sessions import Row, rows
 from orchestra.ports import Store, Turn
 from orchestra.run.events import (

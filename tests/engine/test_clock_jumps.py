@@ -13,16 +13,15 @@ from test_holding import Far
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import load_state
 from orchestra.engine.mailbox import listen
-from orchestra.engine.sessions import Origin, find, reopen_session, summarize
+from orchestra.engine.sessions import find, summarize
 from orchestra.engine.walk import Walk
 from orchestra.errors import SessionTaken
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
 from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome, Status
-from orchestra.run.secrets import Redactor
 from orchestra.run.views import Phase
-from support import CHILDLESS, FixedClock, Session, handlers_of, opened
+from support import CHILDLESS, FixedClock, Session, handlers_of, opened, reopened
 
 HOUR_MS = 3_600_000
 JUMPS = {"forward by 3 h": 3 * HOUR_MS, "backward by 1 h": -HOUR_MS, "suspended for 3 h": 0}
@@ -140,14 +139,7 @@ async def test_a_clock_that_jumps_between_a_runners_death_in_the_wait_and_the_re
 
 async def again(session: Session, work: Work) -> Walk:
     """Another runner of the session, on another machine."""
-    made = await reopen_session(
-        store=session.store,
-        clock=work.clock,
-        redactor=Redactor({}),
-        listeners=(),
-        origin=Origin(host="there", pid=2, version="0"),
-        row=await find(session.store, session.name),
-    )
+    made = await reopened(session.store, work.clock, await find(session.store, session.name))
     return Walk(
         graph=session.graph,
         journal=made.journal,

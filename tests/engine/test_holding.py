@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -14,15 +15,15 @@ from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
-from orchestra.engine.holding import GONE_MS, UNSURE_MS, Holding, heard_of, take
+from orchestra.engine.holding import GONE_MS, UNSURE_MS, Holding, heard_of
 from orchestra.engine.loading import event_of, history, load_state
-from orchestra.engine.sessions import Origin, Row, find, reopen_session, rows, summarize
+from orchestra.engine.sessions import Row, find, rows, summarize
+from orchestra.engine.wiring import Origin
 from orchestra.errors import SessionTaken
-from orchestra.ports import NewTurn, Turn
+from orchestra.ports import NewTurn, Store, Turn
 from orchestra.run.events import PipelineCompleted, PipelineTaken, StageStarted
-from orchestra.run.secrets import Redactor
 from orchestra.run.views import Phase
-from support import START_MS, FixedClock, opened
+from support import START_MS, FixedClock, Unlocked, opened, plain_wiring, reopened
 
 CHAIN = "start -> a -> exit"
 
@@ -58,16 +59,27 @@ async def far() -> tuple[Far, FixedClock, Row, Holding]:
     return store, clock, await find(store, session.name), session.hold
 
 
+class Named(Origin):
+    """A process under a name of its own."""
+
+    @property
+    def note(self) -> str:
+        return self.host
+
+
+async def won(store: Store, clock: FixedClock, row: Row, note: str) -> Holding:
+    wiring = replace(plain_wiring(store, clock), origin=Named(host=note, pid=0, version="0"))
+    holding = Holding(wiring, row, 2)
+    try:
+        await holding.win()
+    except BaseException:
+        await holding.release()
+        raise
+    return holding
+
+
 async def taken_by(store: MemoryStore, clock: FixedClock, row: Row, note: str) -> Holding:
-    return await take(
-        store=store,
-        clock=clock,
-        context_id=row.context_id,
-        mailbox=row.mailbox,
-        session=row.session,
-        note=note,
-        least=1,
-    )
+    return await won(store, clock, row, note)
 
 
 async def test_a_live_claim_keeps_others_away_and_names_its_holder() -> None:
@@ -124,16 +136,9 @@ async def test_what_a_stale_runner_appends_after_it_was_replaced_does_not_count(
     store = Far(clock)
     stale = await opened(CHAIN, store=store, clock=clock)
     row = await find(store, stale.name)
-    stale.journal._guard = None  # it is in the middle of a batch, and does not look
+    stale.journal.owner = Unlocked(stale.name, 1)  # it is in the middle of a batch, and does not look
     clock.now += 120_000
-    second = await reopen_session(
-        store=store,
-        clock=clock,
-        redactor=Redactor({}),
-        listeners=(),
-        origin=Origin(host="there", pid=2, version="0"),
-        row=row,
-    )
+    second = await reopened(store, clock, row)
     stale.journal.record(PipelineCompleted(status="success", node="exit", duration_ms=1, steps=9))
     await stale.journal.flush()
     second.journal.record(StageStarted(node="start", handler="start", visit=1))
@@ -150,14 +155,7 @@ async def test_what_a_stale_runner_appends_after_it_was_replaced_does_not_count(
 async def test_a_taken_session_names_its_runner_in_the_chain() -> None:
     store, clock, row, first = await far()
     await first.release()
-    second = await reopen_session(
-        store=store,
-        clock=clock,
-        redactor=Redactor({}),
-        listeners=(),
-        origin=Origin(host="there", pid=2, version="0"),
-        row=row,
-    )
+    second = await reopened(store, clock, row)
     assert (second.hold.epoch, second.journal.state.epoch) == (2, 2)
     events = [event_of(turn) for turn in await history(store, row.context_id)]
     assert PipelineTaken(holder="process 2 on there") in [getattr(event, "event", None) for event in events]
@@ -257,15 +255,7 @@ async def races(count: int) -> None:
 
 
 async def _raced(store: RemoteStore, clock: FixedClock, row: Row, note: str) -> Holding:
-    return await take(
-        store=store,
-        clock=clock,
-        context_id=row.context_id,
-        mailbox=row.mailbox,
-        session=row.session,
-        note=note,
-        least=1,
-    )
+    return await won(store, clock, row, note)
 
 
 async def test_of_runners_that_race_over_the_wire_one_wins() -> None:

@@ -9,16 +9,15 @@ import pytest
 
 from orchestra.agents.simulation import Scripted, Simulation
 from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, Request, listen, requests, send
-from orchestra.engine.sessions import Origin, find, reopen_session, summarize
+from orchestra.engine.sessions import find, summarize
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
 from orchestra.ports import Scope
 from orchestra.run.context import Context
 from orchestra.run.events import PipelineCanceled, PipelinePaused, StageCompleted, StageRetrying, SteeringTaken
 from orchestra.run.outcome import Outcome
-from orchestra.run.secrets import Redactor
 from orchestra.run.views import Phase
-from support import START_MS, Session, opened, resumed
+from support import START_MS, Session, opened, reopened, resumed
 
 CHAIN = "b [max_retries=1] start -> a -> b -> c -> exit"
 
@@ -106,14 +105,7 @@ async def again(session: Session) -> Session:
     """A second runner that listens too."""
     await session.hold.release()
     row = await find(session.store, session.name)
-    made = await reopen_session(
-        store=session.store,
-        clock=session.clock,
-        redactor=Redactor({}),
-        listeners=(),
-        origin=Origin(host="there", pid=2, version="0"),
-        row=row,
-    )
+    made = await reopened(session.store, session.clock, row)
     later = await resumed(session, epoch=made.hold.epoch)
     later.hold = made.hold
     return await walked(later)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestra.engine.loading import PAGE, caught_up, event_of, history, load, load_state
-from orchestra.engine.sessions import Origin, find, reopen_session
+from orchestra.engine.sessions import find
 from orchestra.errors import StoreError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
@@ -14,10 +14,9 @@ from orchestra.run.context import Context
 from orchestra.run.events import CheckpointSaved, Recorded
 from orchestra.run.fold import evolve, fold
 from orchestra.run.outcome import Outcome, Status
-from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW
 from orchestra.run.whole import whole_reference
-from support import CountingStore, Session, opened, ran, resumed
+from support import CountingStore, Session, opened, ran, reopened, resumed
 
 NODES = 40
 LOOP = (
@@ -101,15 +100,7 @@ async def test_who_takes_a_session_reads_no_more_than_the_turns_since_its_last_w
     await session.hold.release()
     session.store.turns_read = 0
     loaded = await load(session.store, session.context_id)
-    await reopen_session(
-        store=session.store,
-        clock=session.clock,
-        redactor=Redactor({}),
-        listeners=(),
-        origin=Origin(host="here", pid=2, version="0"),
-        row=await find(session.store, session.name),
-        known=loaded,
-    )
+    await reopened(session.store, session.clock, await find(session.store, session.name), loaded)
     assert len(turns) > 2000
     assert session.store.turns_read < turns[-1].depth - whole + PAGE + 64
 

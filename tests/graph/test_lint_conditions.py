@@ -14,7 +14,7 @@ def test_two_equal_edges_are_a_note_that_says_which_wins() -> None:
     diagnostics = flow(TWO + "a -> c\na -> b")
     assert [(d.rule, d.severity, d.node) for d in diagnostics] == [("ambiguous_edges", Severity.INFO, "a")]
     assert edges(diagnostics) == [("a", "c")]
-    assert "'b' wins" in diagnostics[0].message
+    assert "'b' is taken" in diagnostics[0].message
 
 
 @pytest.mark.parametrize(

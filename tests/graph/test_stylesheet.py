@@ -138,8 +138,8 @@ def test_applying_twice_changes_nothing_more() -> None:
         ("* { reasoning_effort: ^huge^ }", "low"),
         ("^/*^ * { llm_model: a }", "*/"),
         ("^//^ x\n* { llm_model: a }", "/*"),
-        ("* { llm_model: a;^;^ }", "take"),
-        ("* ^{ }^", "take"),
+        ("* { llm_model: a;^;^ }", "remove"),
+        ("* ^{ }^", "remove"),
         ("* { llm_model: a } ^}^", "shape"),
     ],
 )

@@ -5,9 +5,17 @@ from __future__ import annotations
 import pytest
 
 from orchestra.agents.simulation import Scripted
-from orchestra.run.events import PipelineCompleted, PipelineFailed, PipelinePaused, Recorded, StageStarted
+from orchestra.run.events import (
+    CheckpointSaved,
+    PipelineCompleted,
+    PipelineFailed,
+    PipelinePaused,
+    Recorded,
+    StageStarted,
+)
 from orchestra.run.fold import fold
-from orchestra.run.views import Phase, newest, phase_of, state_phase
+from orchestra.run.state import RunState
+from orchestra.run.views import Phase, newest, state_phase
 from support import opened, ran, resumed
 
 LOOP = "a [max_retries=2] b [max_visits=4] start -> a -> b b -> a b -> exit [condition=never]"
@@ -39,30 +47,34 @@ async def events(request: pytest.FixtureRequest) -> list[Recorded]:
             return await a_paused_run()
 
 
-async def test_a_short_look_tells_at_every_moment_what_the_whole_fold_tells(events: list[Recorded]) -> None:
-    for end in range(1, len(events) + 1):
-        state, seen = fold(events[:end]), newest(events[:end])
-        for alive in (True, False):
-            assert phase_of(seen.end, alive=alive) == state_phase(state, alive=alive), end
-        assert seen.complete
-        assert (seen.started_ms, seen.last_ms) == (state.started_ms, state.at)
-        assert state.steps - 1 <= seen.steps <= state.steps
-        if end > 1:
-            assert seen.node in (state.next_node, state.current_node)
+def seen_of(state: RunState | None, *, alive: bool) -> tuple[object, ...]:
+    """What a listing shows of a state."""
+    assert state is not None
+    phase = state_phase(state, alive=alive)
+    return (phase, state.node, state.steps, state.started_ms, state.at, state.mailbox, state.session)
 
 
-async def test_a_short_look_at_the_newest_events_is_enough_once_a_checkpoint_is_among_them(
-    events: list[Recorded],
+@pytest.mark.parametrize("alive", [True, False])
+async def test_a_listing_shows_at_every_moment_what_the_whole_fold_says(
+    events: list[Recorded], alive: bool
 ) -> None:
-    whole = newest(events)
-    short = next(newest(events[-n:]) for n in range(1, len(events) + 1) if newest(events[-n:]).complete)
-    assert short == whole
+    for end in range(1, len(events) + 1):
+        assert seen_of(newest(events[:end]), alive=alive) == seen_of(fold(events[:end]), alive=alive), end
 
 
-async def test_each_phase_can_be_told(events: list[Recorded]) -> None:
-    ends = [e.event for e in events if isinstance(e.event, PipelineCompleted | PipelineFailed | PipelinePaused)]
+async def test_the_newest_events_are_enough_once_a_checkpoint_is_among_them(events: list[Recorded]) -> None:
+    found = [newest(events[-n:]) for n in range(1, len(events) + 1)]
+    assert None in found[:1] or isinstance(events[-1].event, CheckpointSaved)
+    for short in found:
+        assert short is None or seen_of(short, alive=False) == seen_of(fold(events), alive=False)
+
+
+async def test_each_phase_is_shown(events: list[Recorded]) -> None:
     expected = {PipelineCompleted: Phase.COMPLETED, PipelineFailed: Phase.FAILED, PipelinePaused: Phase.PAUSED}
-    for end in ends:
-        assert phase_of(end, alive=False)[0] is expected[type(end)]
-    assert phase_of(None, alive=True)[0] is Phase.RUNNING
-    assert phase_of(None, alive=False)[0] is Phase.CRASHED
+    for end, recorded in enumerate(events, 1):
+        state = fold(events[:end])
+        if type(recorded.event) in expected:
+            assert state_phase(state, alive=False)[0] is expected[type(recorded.event)]
+        elif state.result is None:
+            assert state_phase(state, alive=True)[0] is Phase.RUNNING
+            assert state_phase(state, alive=False)[0] is Phase.CRASHED

@@ -8,10 +8,11 @@ import getpass
 import socket
 from dataclasses import dataclass, replace
 
-from orchestra.app.runs import this_process
+from orchestra.app.runs import wiring_of
 from orchestra.config.settings import Settings
 from orchestra.engine.mailbox import CANCEL, STEER, Request, send
-from orchestra.engine.sessions import Row, find, own, reopen_session, rows, summarize
+from orchestra.engine.opening import take
+from orchestra.engine.sessions import Row, find, own, rows, summarize
 from orchestra.errors import ConfigError, SessionTaken
 from orchestra.ports import Clock, Store
 from orchestra.run.events import PipelineCanceled
@@ -94,19 +95,11 @@ async def _asked(
 
 async def _cancel(store: Store, settings: Settings, row: Row, request: Request, clock: Clock) -> None:
     """Take a session that nobody runs, and record its end (S15)."""
-    opened = await reopen_session(
-        store=store,
-        clock=clock,
-        redactor=Redactor(settings.secrets),
-        listeners=(),
-        origin=this_process(),
-        row=row,
-    )
+    opened = await take(wiring_of(store, Redactor(settings.secrets), clock=clock), row)
     try:
         state = opened.journal.state
         why = f"by {request.who}: {request.text}" if request.text else f"by {request.who}"
-        node = state.stage.node if state.stage is not None else state.next_node
-        opened.journal.record(PipelineCanceled(node=node, reason=why, request=request.turn_id))
+        opened.journal.record(PipelineCanceled(node=state.node, reason=why, request=request.turn_id))
         await opened.journal.flush()
     finally:
         await opened.hold.release()

@@ -211,8 +211,8 @@ async def _sent(store: ServedEmbedded, mirror: Mirror, row: Row) -> Sent:
     return Sent(session=row.session, turns=head.depth + 1 if head.turn_id else 0, sent=sent, trouble=trouble)
 
 
-def mending(fix: str) -> str:
-    """What mends a mirror's trouble: unlike a run, it cannot go without its server."""
+def mirror_fix(fix: str) -> str:
+    """Adapt a fix for a mirror: unlike a run, it cannot work without its server."""
     return fix.replace("; or go without: --store DIR", "; then: orchestra cxdb mirror")
 
 

@@ -15,6 +15,8 @@ from orchestra.graph.model import Graph
 HANDLERS = "orchestra.handlers"
 LINT = "orchestra.lint"
 TRANSFORMS = "orchestra.transforms"
+TOOLS = "orchestra.tools"
+GROUPS = (HANDLERS, LINT, TRANSFORMS, TOOLS)
 
 
 @cache
@@ -25,9 +27,9 @@ def offered() -> dict[str, tuple[EntryPoint, ...]]:
     milliseconds at each start; so the files are searched for our groups' names first.
     """
     if not _mentioned():
-        return {HANDLERS: (), LINT: (), TRANSFORMS: ()}
+        return dict.fromkeys(GROUPS, ())
     every = entry_points()
-    return {group: tuple(every.select(group=group)) for group in (HANDLERS, LINT, TRANSFORMS)}
+    return {group: tuple(every.select(group=group)) for group in GROUPS}
 
 
 def rules() -> tuple[Callable[[Graph], Iterable[Diagnostic]], ...]:

@@ -1,4 +1,4 @@
-"""From a turn of a recorded session to a new one that goes on from there in its own way (S27)."""
+"""Replay: fork a session at a recorded turn, and continue in a new session (S27)."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct, field
-from msgspec.structs import replace
 
-from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
-from orchestra.app.resuming import AS_RECORDED, Changes, pipeline_of, resumed_of, script_of, secrets_of
-from orchestra.app.runs import NONE_MORE, check_variables, plan_of, runnable, this_process
+from orchestra.app.resuming import AS_RECORDED, Changes, recorded_plan, secrets_of
+from orchestra.app.runs import NONE_MORE, check_variables, runnable, unowned, wiring_of
 from orchestra.app.workspaces import workspaces_of
-from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
-from orchestra.engine.forking import Wanted, fork_session, locate
+from orchestra.engine.forking import Wanted, locate
 from orchestra.engine.inherited import check_inherited
 from orchestra.engine.journal import Listener
-from orchestra.engine.lineage import Wiring
 from orchestra.engine.loading import load
+from orchestra.engine.opening import begin, new_place, resumed
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import find, own
-from orchestra.engine.walk import Handlers
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Handler, Store
 from orchestra.run.context import reserved
@@ -36,7 +32,7 @@ from orchestra.run.state import RunState
 
 
 class Future(Struct, frozen=True, kw_only=True):
-    """What is to be different in the new session: variables, context values as texts, texts, its name."""
+    """What is different in the new session: variables, context values (as texts), pipeline texts, label."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
@@ -56,17 +52,17 @@ async def replay(
     control: Control | None = None,
     more: Mapping[str, Handler] = NONE_MORE,
 ) -> tuple[Run, Pipeline]:
-    """Fork a session at a turn, and make the new one ready to walk on; the old one stays as it is.
+    """Fork a session at a turn, and make the new one ready to walk; the old one stays as it is.
 
     Nothing is written before every check has passed. Raises what ``resume`` raises.
     """
-    clock = clock or SystemClock()
     row = own(await find(store, session))
     spot = await locate(store, row.context_id, row.session, at)
     loaded = await load(store, row.context_id, spot.following, spot.turn.turn_id)
     _goes_on(loaded.state, row.session)
     secrets = secrets_of(loaded.state, settings)
     redactor = Redactor(secrets)
+    wiring = wiring_of(store, redactor, listeners, clock, interrupted="rerun", secrets=settings.declared)
     forked = PipelineForked(
         label=future.label,
         variables=check_variables(future.variables, redactor),
@@ -77,36 +73,18 @@ async def replay(
         until=spot.until,
         mailbox=0,
     )
-    meta = Meta(session=clock.display_id(), epoch=loaded.state.epoch + 1, sequence=1, at=clock.now_ms())
+    now = wiring.clock.now_ms()
+    meta = Meta(session=wiring.clock.display_id(), epoch=loaded.state.epoch + 1, sequence=1, at=now)
     state = evolve(loaded.state, Recorded(meta, forked))
-    changes = replace(future.changes, interrupted="rerun")
-    pipeline = await pipeline_of(state, store, secrets, changes)
-    plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more, state.workdir)
-    wiring = Wiring(
-        store=store,
-        clock=clock,
-        redactor=redactor,
-        listeners=listeners,
-        origin=this_process(),
-        sweep=end_orphans,
-        workspaces=await workspaces_of(settings, state.workspace),
-    )
+    pipeline, plan = await recorded_plan(state, wiring, secrets, future.changes, more)
+    wiring = wiring.on(await workspaces_of(settings, state.workspace))
     runnable(pipeline, plan)
-    _unowned((*future.variables, *future.values), plan.handlers)
+    unowned((*future.variables, *future.values), plan)
     await check_inherited(store, plan, state)
     await store.publish_types(*bundle())
-    opened = await fork_session(
-        store=store,
-        clock=clock,
-        redactor=redactor,
-        listeners=listeners,
-        origin=wiring.origin,
-        session=meta.session,
-        spot=spot,
-        loaded=loaded,
-        forked=forked,
-    )
-    opened.journal.record(resumed_of(pipeline, opened.journal.state, settings, changes))
+    place = await new_place(wiring, session=meta.session, at=spot.turn.turn_id)
+    opened = await begin(wiring, place, forked, loaded)
+    opened.journal.record(resumed(wiring, plan, opened.journal.state))
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipeline
 
 
@@ -133,9 +111,3 @@ def _values(given: Mapping[str, str], redactor: Redactor) -> dict[str, Json]:
         except (msgspec.DecodeError, UnicodeEncodeError):
             found[key] = text
     return found
-
-
-def _unowned(names: tuple[str, ...], registry: Handlers) -> None:
-    for name in names:
-        if registry.owned(name):
-            raise ConfigError(f"{name!r} belongs to a handler and cannot be given")

@@ -1,51 +1,36 @@
-"""From a recorded session to one that goes on: its text checked again, its runner wired (S26)."""
+"""Resume a recorded session: check its pipeline again, wire its runner, continue (S26)."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario
-from orchestra.app.children import recorded, texts
-from orchestra.app.orphans import end_orphans
+from orchestra.app.children import recorded
 from orchestra.app.pipelines import Pipeline, compile_pipeline
-from orchestra.app.runs import (
-    NONE_MORE,
-    cast_of,
-    no_secret,
-    plan_of,
-    runnable,
-    text_hash,
-    this_process,
-    whereabouts,
-)
+from orchestra.app.runs import NONE_MORE, cast_of, no_secret, plan_of, runnable, text_hash, wiring_of
 from orchestra.app.stopped import forget, remembered
 from orchestra.app.workspaces import workspaces_of
-from orchestra.clock import SystemClock
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.holding import taken
+from orchestra.engine.inherited import check_decided
 from orchestra.engine.journal import Listener
-from orchestra.engine.lineage import Plan, Wiring, newest_of_chain, next_session
+from orchestra.engine.loading import resolved
+from orchestra.engine.opening import Plan, ended_well, newest_of_chain, no_node_lost
+from orchestra.engine.opening import resume as resume_session
 from orchestra.engine.running import Run
-from orchestra.engine.sessions import Opened, find, own, reopen_session
-from orchestra.errors import ConfigError, CredentialsMissing, Diagnostic, Source, Undecided
+from orchestra.engine.sessions import find, own
+from orchestra.engine.wiring import Wiring
+from orchestra.errors import CredentialsMissing, Diagnostic, Source
 from orchestra.graph.dot import decode, parse
-from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Handler, Store
-from orchestra.run.blobs import BlobRef
-from orchestra.run.codec import blob_value
-from orchestra.run.declare import changed
-from orchestra.run.events import PipelinePaused, PipelineResumed
-from orchestra.run.resuming import cut_off, resumption
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunState
 
@@ -53,9 +38,11 @@ SCRIPT_NAME = "the recorded simulation script"
 
 
 class Changes(Struct, frozen=True, kw_only=True):
-    """What is to be different from now on. ``graph`` and ``simulation`` stand for the recorded texts;
-    ``interrupted`` (``rerun`` or ``fail``) says what becomes of an attempt that was cut off, else its node's
-    ``on_interrupt`` does."""
+    """What is different from now on.
+
+    ``graph`` and ``simulation`` replace the recorded texts. ``interrupted`` (``rerun`` or ``fail``) decides about
+    an attempt that was cut off, of this session or of its children; otherwise its node's ``on_interrupt`` does.
+    """
 
     graph: Source | None = None
     found: tuple[Diagnostic, ...] = ()
@@ -77,118 +64,51 @@ async def resume(
     control: Control | None = None,
     more: Mapping[str, Handler] = NONE_MORE,
 ) -> tuple[Run, Pipeline]:
-    """Take a session and make it ready to walk on from where it stands.
+    """Take a session and make it ready to walk from where it is.
 
-    A session that was restarted stands for the one in which it goes on, which is begun where that was not done yet
-    (E14). One that ended well comes back with its result, and walking it does nothing. Nothing is recorded before
-    every check has passed; then that the session is taken, at once (S16), and how it goes on with the first batch
-    of the walk.
+    A restarted session means the one in which it continues, which is started where that was not done yet (E14). One
+    that ended well is returned with its result, and walking it does nothing. Nothing is recorded before every check
+    has passed; then that the session is taken (S16), and how it continues with the first batch of the walk.
 
     Raises ``SessionNotFound``, ``SessionTaken``, ``CredentialsMissing``, ``ConfigError``, ``InvalidPipeline``,
     ``Undecided`` and ``StoreError``.
     """
-    clock = clock or SystemClock()
-    row, loaded = await newest_of_chain(store, own(await find(store, session)))
-    if (holder := store.holder(row.context_id)) is not None:
+    place, loaded = await newest_of_chain(store, own(await find(store, session)))
+    if (holder := store.holder(place.context_id)) is not None:
         raise taken(holder)
-    checked = await _checked(loaded.state, store, settings, changes, more)
-    stop = remembered(settings).get(row.session)
-    opened = await reopen_session(
-        store=store,
-        clock=clock,
-        redactor=checked.redactor,
-        listeners=listeners,
-        origin=this_process(),
-        row=row,
-        known=loaded,
-        gone=stop.claim if stop is not None and stop.session == row.session else "",
-    )
-    try:
-        state = opened.journal.state
-        if _moved(loaded.state, state):
-            checked = await _checked(state, store, settings, changes, more)
-            opened.journal.redactor = checked.redactor
-        pipeline, plan, done = checked.pipeline, checked.plan, _done(state)
-        wiring = Wiring(
-            store=store,
-            clock=clock,
-            redactor=checked.redactor,
-            listeners=listeners,
-            origin=this_process(),
-            sweep=end_orphans,
-            workspaces=None if done else await workspaces_of(settings, state.workspace),
+    pipelines: list[Pipeline] = []
+
+    async def prepared(state: RunState) -> tuple[Wiring, Plan]:
+        done = ended_well(state)
+        secrets = {} if done else secrets_of(state, settings)
+        declared = None if done else settings.declared
+        wiring = wiring_of(
+            store, Redactor(secrets), listeners, clock, interrupted=changes.interrupted, secrets=declared
         )
+        pipeline, plan = await recorded_plan(state, wiring, secrets, changes, more)
         if not done:
+            runnable(pipeline, plan)
+            await check_decided(wiring, plan, state)
+            wiring = wiring.on(await workspaces_of(settings, state.workspace))
             await store.publish_types(*bundle())
-        swept = await wiring.sweep(state)
-        if state.following is not None:
-            before, opened = opened, await next_session(wiring, plan.graph, opened, state.following)
-            await before.hold.release()
-            state = opened.journal.state
-        if not done:
-            state = await _stop_recorded(opened, settings)
-            resumed = resumed_of(pipeline, state, settings, changes)
-            void = (await store.head(opened.mailbox)).turn_id  # pauses and cancels from before are void (S15)
-            opened.journal.record(changed(resumed, void_until=void))
-            for warning in swept:
-                opened.journal.record(warning)
-    except BaseException:
-        await opened.hold.release()
-        raise
-    return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipeline
+        pipelines.append(pipeline)
+        return wiring, plan
 
-
-class _Checked(NamedTuple):
-    pipeline: Pipeline
-    plan: Plan
-    redactor: Redactor
-
-
-def _done(state: RunState) -> bool:
-    return state.result is not None and state.result.good
-
-
-async def _checked(
-    state: RunState, store: Store, settings: Settings, changes: Changes, more: Mapping[str, Handler]
-) -> _Checked:
-    """What the session goes on with, every check passed. Raises as ``resume`` does."""
-    done = _done(state)
-    secrets = {} if done else secrets_of(state, settings)
-    redactor = Redactor(secrets)
-    pipeline = await pipeline_of(state, store, secrets, changes)
-    plan = plan_of(pipeline, await script_of(state, store, pipeline, changes, redactor), more, state.workdir)
-    if not done:
-        runnable(pipeline, plan)
-        if state.following is None:
-            resumed_of(pipeline, state, settings, changes)
-    return _Checked(pipeline, plan, redactor)
-
-
-_CHECKED = ("dot", "dotfiles", "simulation", "secrets", "variables", "nodes", "next_node", "ended", "result")
-"""What of a state the checks look at, beside the node that is at work."""
-
-
-def _moved(before: RunState, now: RunState) -> bool:
-    """Whether somebody else went on with the session between its checks and its taking."""
-    at = [state.stage and (state.stage.node, state.stage.due, state.stage.refused) for state in (before, now)]
-    return at[0] != at[1] or any(getattr(before, name) != getattr(now, name) for name in _CHECKED)
-
-
-async def _stop_recorded(opened: Opened, settings: Settings) -> RunState:
-    """Record that the store had stopped the run, now that it is back (S20); the state then."""
-    journal, stop = opened.journal, remembered(settings).get(opened.session)
+    stop = remembered(settings).get(place.session)
+    opened, wiring, plan = await resume_session(
+        prepared,
+        place,
+        loaded,
+        store=stop.reason if stop is not None else "",
+        gone=stop.claim if stop is not None else "",
+    )
     if stop is not None:
-        if journal.state.result is None and not journal.state.paused:
-            stage = journal.state.stage
-            node = stage.node if stage is not None else journal.state.next_node
-            journal.record(PipelinePaused(node=node, reason=f"the store failed: {stop.reason}"))
-            await journal.flush()
-        forget(opened.session)
-    return journal.state
+        forget(place.session)
+    return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipelines[-1]
 
 
 def changed_file(state: RunState) -> str:
-    """The file that a session was started from, where it holds another text now; else empty."""
+    """Return the file that a session was started from if its text has changed since; else an empty text."""
     path = Path(state.file)
     try:
         if not path.is_absolute() or not path.is_file():
@@ -200,7 +120,7 @@ def changed_file(state: RunState) -> str:
 
 
 def secrets_of(state: RunState, settings: Settings) -> dict[str, str]:
-    """The secrets in force, and those that the session had. Raises ``CredentialsMissing`` (S18)."""
+    """Return the secrets in force and those that the session had. Raises ``CredentialsMissing`` (S18)."""
     recorded = known_secrets(os.environ, state.secrets)
     missing = [name for name in state.secrets if name not in recorded]
     if missing:
@@ -214,84 +134,41 @@ def secrets_of(state: RunState, settings: Settings) -> dict[str, str]:
 # --- the pipeline and its script -----------------------------------------------------------------
 
 
+async def recorded_plan(
+    state: RunState, wiring: Wiring, secrets: dict[str, str], changes: Changes, more: Mapping[str, Handler]
+) -> tuple[Pipeline, Plan]:
+    """Return the pipeline with which a session continues, and its plan. Raises ``ConfigError``."""
+    pipeline = await pipeline_of(state, wiring.store, secrets, changes)
+    given = changes.graph is not None
+    if given:
+        no_node_lost(plan_of(pipeline, Scenario(), more, state.workdir), state)
+    script = await _script_of(state, wiring.store, pipeline, changes, wiring.redactor)
+    return pipeline, plan_of(pipeline, script, more, state.workdir, given=given)
+
+
 async def pipeline_of(state: RunState, store: Store, secrets: dict[str, str], changes: Changes) -> Pipeline:
-    """The pipeline with which it goes on: the recorded text, or the one that stands for it now (S26)."""
-    variables = {name: str(await _resolved(store, value)) for name, value in state.variables.items()}
-    source = changes.graph or Source(state.file or "the recorded pipeline", await _resolved(store, state.dot))
+    """Return the recorded pipeline, or the one that replaces it (S26)."""
+    variables = {name: str(await resolved(store, value)) for name, value in state.variables.items()}
+    source = changes.graph or Source(state.file or "the recorded pipeline", await resolved(store, state.dot))
     reading = None
     if changes.graph is None:
-        known = {path: await _resolved(store, text) for path, text in state.dotfiles.items()}
+        known = {path: await resolved(store, text) for path, text in state.dotfiles.items()}
         reading = recorded(known, str(Path(source.name).parent))
-    pipeline = compile_pipeline(source, changes.found, variables=variables, secrets=secrets, reading=reading)
-    if changes.graph is not None:
-        _holds_all(pipeline.checked(), state, source.name)
-    return pipeline
+    return compile_pipeline(source, changes.found, variables=variables, secrets=secrets, reading=reading)
 
 
-async def _resolved(store: Store, value: Any) -> Any:
-    if not isinstance(value, BlobRef):
-        return value
-    return blob_value(value, await store.get_blob(bytes.fromhex(value.hash)))
-
-
-def _holds_all(graph: Graph, state: RunState, name: str) -> None:
-    """Raise ``ConfigError`` where the graph lacks a node that the session has been at, or comes to next (S26)."""
-    stage, ended = state.stage, state.ended
-    recorded = [
-        *state.nodes,
-        state.next_node,
-        stage.node if stage is not None else "",
-        ended.node if ended is not None else "",
-    ]
-    lost = [node for node in dict.fromkeys(recorded) if node and node not in graph.nodes]
-    if not lost:
-        return
-    near = get_close_matches(lost[0], list(graph.nodes), n=1)
-    hint = f"; is {near[0]!r} what {lost[0]!r} is called now?" if near else ""
-    raise ConfigError(
-        f"{name} has no node {', '.join(map(repr, lost[:5]))}, where session {state.session} has been",
-        fix=f"keep every node that the session has been at{hint}",
-    )
-
-
-async def script_of(
+async def _script_of(
     state: RunState, store: Store, pipeline: Pipeline, changes: Changes, redactor: Redactor
 ) -> Scenario:
-    """The script given now, else the recorded one, in which nodes that a new graph left out may stand."""
-    graph = pipeline.checked()
+    """The script given now, else the recorded one, which may name nodes that a new graph has no longer."""
     if changes.simulation is not None:
         no_secret(changes.simulation, redactor)
         return parse_script(changes.simulation, cast_of(pipeline))
-    text = await _resolved(store, state.simulation)
+    text = await resolved(store, state.simulation)
     if not text:
         return Scenario()
-    before, _found = parse(Source(state.file, await _resolved(store, state.dot)))
-    nodes = {**(before.nodes if before else {}), **graph.nodes}
-    cast = Cast(nodes=nodes, tools=None, children=cast_of(pipeline).children)
-    return parse_script(Source(SCRIPT_NAME, text), cast)
-
-
-# --- what is recorded ----------------------------------------------------------------------------
-
-
-def resumed_of(pipeline: Pipeline, state: RunState, settings: Settings, changes: Changes) -> PipelineResumed:
-    """How it goes on, and what is different from now on. Raises ``Undecided``."""
-    graph, stage = pipeline.checked(), cut_off(state)
-    interrupted = changes.interrupted
-    if stage is not None and not stage.elsewhere and not state.failed and not interrupted:
-        interrupted = graph.nodes[stage.node].text("on_interrupt") or "rerun"
-        if interrupted == "ask":
-            raise Undecided(state.session, stage.node)
-    event = resumption(graph, state, interrupted=interrupted)
-    text = pipeline.source.text
-    if text_hash(text) != state.graph_hash or (changes.graph is not None and texts(pipeline)):
-        event = changed(
-            event,
-            dot=text,
-            file=whereabouts(pipeline.source),
-            graph_hash=text_hash(text),
-            dotfiles=texts(pipeline),
-        )
-    if changes.simulation is not None and changes.simulation.text != state.simulation:
-        event = changed(event, simulation=changes.simulation.text)
-    return changed(event, secrets=settings.declared) if settings.declared != state.secrets else event
+    before, _found = parse(Source(state.file, await resolved(store, state.dot)))
+    nodes = {**(before.nodes if before else {}), **pipeline.checked().nodes}
+    return parse_script(
+        Source(SCRIPT_NAME, text), Cast(nodes=nodes, tools=None, children=cast_of(pipeline).children)
+    )

@@ -12,12 +12,11 @@ from orchestra.app.pipelines import compile_pipeline
 from orchestra.app.resuming import AS_RECORDED, pipeline_of
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
-from orchestra.engine.lineage import row_of
 from orchestra.engine.loading import event_of, history
-from orchestra.engine.sessions import Row, begun, find
+from orchestra.engine.sessions import Row, begun, find, row_of
 from orchestra.errors import Diagnostic, Source, UnknownEvent
 from orchestra.graph.model import Graph
-from orchestra.graph.shell import expressions
+from orchestra.graph.shell import NAMESPACES, expressions
 from orchestra.graph.substitution import substituted
 from orchestra.ports import Store
 from orchestra.run.blobs import BlobRef
@@ -189,7 +188,8 @@ class _Walk:
                 now = asked_so(self._redactor.text(own_prompt(graph.nodes[event.node])), recorded)
             case ToolStarted():
                 command = graph.nodes[event.node].text("tool_command")
-                found = expressions(command)
+                roots = NAMESPACES | {name.partition(".")[0] for name in self.state.variables}
+                found = expressions(command, roots)
                 if any(expression.raw for expression in found):
                     return  # its text holds values, and those are outcomes
                 recorded, now = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from types import MappingProxyType
@@ -25,10 +25,10 @@ from orchestra.config.settings import Settings
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
-from orchestra.engine.lineage import Plan, Wiring
+from orchestra.engine.opening import Plan, begin, new_place, started
 from orchestra.engine.running import Run as Run
-from orchestra.engine.sessions import Origin, open_session
 from orchestra.engine.walk import Handlers
+from orchestra.engine.wiring import Origin, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
 from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
@@ -42,9 +42,10 @@ from orchestra.handlers.pipeline import pipeline as pipeline_
 from orchestra.handlers.tool import Tool
 from orchestra.ports import Clock, Handler, Store
 from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS, reserved
-from orchestra.run.events import PipelineStarted, WarningRaised
+from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, Redactor
+from orchestra.run.state import RunState
 
 WITHOUT_AGENT = frozenset({"start", "exit", "conditional", "pipeline", "parallel", "wait.human"})
 _ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -55,7 +56,7 @@ NONE_MORE: Mapping[str, Handler] = MappingProxyType({})
 
 
 def folder_of(file: str) -> Path:
-    """Where the commands of a pipeline run: in its file's folder; without one, in the working directory."""
+    """Return the folder in which a pipeline's commands run: its file's, else the working directory."""
     path = Path(file)
     return path.parent if path.is_absolute() else Path.cwd()
 
@@ -112,6 +113,28 @@ def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
     )
 
 
+def wiring_of(
+    store: Store,
+    redactor: Redactor,
+    listeners: tuple[Listener, ...] = (),
+    clock: Clock | None = None,
+    *,
+    interrupted: str = "",
+    secrets: tuple[str, ...] | None = None,
+) -> Wiring:
+    """Return what the sessions of this process are opened with."""
+    return Wiring(
+        store=store,
+        clock=clock or SystemClock(),
+        redactor=redactor,
+        listeners=listeners,
+        origin=this_process(),
+        sweep=end_orphans,
+        interrupted=interrupted,
+        secrets=secrets,
+    )
+
+
 async def start(
     pipeline: Pipeline,
     *,
@@ -125,7 +148,7 @@ async def start(
     control: Control | None = None,
     more: Mapping[str, Handler] = NONE_MORE,
 ) -> Run:
-    """Open a session for a pipeline, ready to walk; ``control`` may carry a wish to pause already.
+    """Open a session for a pipeline, ready to walk; ``control`` may carry a pause request already.
 
     Raises ``InvalidPipeline``, ``ConfigError`` and ``StoreError``. Nothing is written before every
     check has passed.
@@ -139,38 +162,14 @@ async def start(
         scenario = parse_script(simulation, cast_of(pipeline))
         no_secret(simulation, redactor)
     plan = plan_of(pipeline, scenario, more)
-    _unowned(given, plan.handlers)
+    unowned(given, plan)
     runnable(pipeline, plan)
-    clock = clock or SystemClock()
-    workspaces = await workspaces_of(settings)
+    wiring = wiring_of(store, redactor, listeners, clock).on(await workspaces_of(settings))
     await store.publish_types(*bundle())
-    started = PipelineStarted(
-        pipeline=graph.name,
-        goal=graph.goal,
-        label=label or graph.text("label"),
-        dot=plan.dot,
-        file=plan.file,
-        graph_hash=plan.graph_hash,
-        variables=given,
-        mailbox=0,
-        simulation=plan.simulation,
-        backend=settings.backend,
-        version=version("orchestra-dot"),
-        secrets=settings.declared,
-        dotfiles=plan.dotfiles,
+    like = RunState(
+        label=label or graph.text("label"), variables=given, backend=settings.backend, secrets=settings.declared
     )
-    wiring = Wiring(
-        store=store,
-        clock=clock,
-        redactor=redactor,
-        listeners=listeners,
-        origin=this_process(),
-        sweep=end_orphans,
-        workspaces=workspaces,
-    )
-    opened = await open_session(
-        store=store, clock=clock, redactor=redactor, listeners=listeners, origin=wiring.origin, started=started
-    )
+    opened = await begin(wiring, await new_place(wiring), started(wiring, plan, like=like))
     for name in redactor.short:
         opened.journal.record(
             WarningRaised(
@@ -191,7 +190,7 @@ def known_backend(settings: Settings) -> None:
 
 
 def cast_of(pipeline: Pipeline) -> Cast:
-    """Which nodes of a pipeline and of its children a simulation script may name."""
+    """Return the nodes of a pipeline and of its children that a simulation script may name."""
     graph = pipeline.checked()
     return Cast(
         nodes=graph.nodes,
@@ -202,11 +201,16 @@ def cast_of(pipeline: Pipeline) -> Cast:
 
 
 def plan_of(
-    pipeline: Pipeline, scenario: Scenario, more: Mapping[str, Handler] = NONE_MORE, workdir: str = ""
+    pipeline: Pipeline,
+    scenario: Scenario,
+    more: Mapping[str, Handler] = NONE_MORE,
+    workdir: str = "",
+    *,
+    given: bool = False,
 ) -> Plan:
-    """A checked pipeline with its handlers, and so its children; agents answer from the scenario.
+    """Return the plan of a checked pipeline and of its children; agents answer from the scenario.
 
-    ``workdir`` is where a child works, where that is not its file's folder.
+    ``workdir`` is where a child works, if not in its file's folder; ``given`` as in ``Plan``.
     """
     text, file = pipeline.source.text, whereabouts(pipeline.source)
     folder = Path(workdir) if workdir else folder_of(file)
@@ -220,9 +224,10 @@ def plan_of(
         graph_hash=text_hash(text),
         simulation=scenario.text,
         dotfiles=texts(pipeline),
+        given=given,
         children={
             node: tuple(
-                plan_of(child, each, more, _workdir(graph, node, folder))
+                plan_of(child, each, more, _workdir(graph, node, folder), given=given)
                 for each in scenario.children.get(node, (Scenario(),))
             )
             for node, child in pipeline.children.items()
@@ -237,22 +242,22 @@ def _workdir(graph: Graph, node: str, folder: Path) -> str:
 
 
 def this_process() -> Origin:
-    """Who makes or runs a session."""
+    """Return who creates or runs a session."""
     return Origin(host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"))
 
 
 def text_hash(text: str) -> str:
-    """What tells one pipeline's text from another: BLAKE3-256, in hex."""
+    """Return the hash that identifies a pipeline's text: BLAKE3-256, in hex."""
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def whereabouts(source: Source) -> str:
-    """Where a text came from, as another folder's process finds it again."""
+    """Return where a text came from, absolute where it is a file."""
     return str(Path(source.name).absolute()) if os.path.exists(source.name) else source.name  # noqa: PTH110
 
 
 def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[str, Json]:
-    """The variables as they are recorded. Raises ``ConfigError`` for a name or a value that cannot be used."""
+    """Return the variables as they are recorded. Raises ``ConfigError`` for an unusable name or value."""
     for name, value in variables.items():
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name for a variable", fix="letters, digits and _ . - after a letter")
@@ -269,10 +274,11 @@ def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[st
     return dict(variables)
 
 
-def _unowned(variables: Mapping[str, Json], registry: Handlers) -> None:
-    for name in variables:
-        if registry.owned(name):
-            raise ConfigError(f"{name!r} belongs to a handler and cannot be given as a variable")
+def unowned(names: Iterable[str], plan: Plan) -> None:
+    """Raise ``ConfigError`` for a variable or value whose name only a handler may write."""
+    for name in names:
+        if plan.handlers.owned(name):
+            raise ConfigError(f"{name!r} belongs to a handler and cannot be given")
 
 
 def no_secret(source: Source, redactor: Redactor) -> None:

@@ -43,7 +43,7 @@ def remember(settings: Settings, run: Run, reason: str, now_ms: int) -> None:
         context_id=run.context_id,
         store=settings.place,
         pipeline=state.pipeline,
-        node=state.stage.node if state.stage is not None else state.next_node,
+        node=state.node,
         reason=Redactor(settings.secrets).text(reason),
         claim=run.opened.hold.token,
         at_ms=now_ms,

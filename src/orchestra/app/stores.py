@@ -57,12 +57,11 @@ class Going:
     turns: int
 
 
-async def mend_store(settings: Settings, *, drop_lost: bool, progress: Progress = quiet) -> list[str]:
-    """Make anew what a damaged folder's files tell; what was wrong and is not any more (S8).
+async def repair_store(settings: Settings, *, drop_lost: bool, progress: Progress = quiet) -> list[str]:
+    """Rebuild damaged files of a store's folder from its other files; return what was repaired (S8).
 
-    A folder that has lost bytes is gone on with where that loses no turn, or where ``drop_lost``; pieces that were
-    in the way are kept in ``orchestra/lost``. Raises ``StoreError``, of which ``TurnsWouldGo`` before anything
-    is changed.
+    A folder that lost bytes is repaired only if that loses no turn, or with ``drop_lost``; damaged pieces are moved
+    to ``orchestra/lost``. Raises ``StoreError``; ``RepairLosesTurns`` before anything is changed.
     """
     if settings.store is None:
         return []
@@ -73,8 +72,8 @@ async def mend_store(settings: Settings, *, drop_lost: bool, progress: Progress 
         await store.close()
 
 
-class TurnsWouldGo(Damaged):
-    """Going on with the rest of a folder would give up turns."""
+class RepairLosesTurns(Damaged):
+    """Repairing a folder would lose turns."""
 
     def __init__(self, damage: Damaged, going: list[Going]) -> None:
         super().__init__(damage.message, file=damage.file, offset=damage.offset, fix=damage.fix)
@@ -87,7 +86,7 @@ async def _whole_or_salvaged(folder: Path, drop_lost: bool, progress: Progress) 
     except Damaged as damage:
         going = [] if drop_lost else await _going(folder, progress)
         if going:
-            raise TurnsWouldGo(damage, going) from damage
+            raise RepairLosesTurns(damage, going) from damage
     return EmbeddedStore.open(folder, salvage=True, progress=progress)
 
 

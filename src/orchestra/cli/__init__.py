@@ -21,11 +21,17 @@ COMMANDS = {
     "status": "orchestra.cli.status:status",
     "show": "orchestra.cli.show:show",
     "log": "orchestra.cli.log:log",
+    "merge": "orchestra.cli.branches:merge",
+    "discard": "orchestra.cli.branches:discard",
+    "pr": "orchestra.cli.branches:pr",
+    "compare": "orchestra.cli.branches:compare",
+    "cleanup": "orchestra.cli.branches:cleanup",
     "export": "orchestra.cli.export:export",
     "import": "orchestra.cli.export:import_",
     "doctor": "orchestra.cli.doctor:doctor",
     "explain": "orchestra.cli.explain:explain",
     "cxdb": "orchestra.cli.cxdb:cxdb",
+    "tools": "orchestra.cli.tools:tools",
     "trust": "orchestra.cli.trust:trust",
     "mcp": "orchestra.cli.mcp:mcp",
     "model-server": "orchestra.cli.model_server:model_server",
@@ -43,15 +49,14 @@ def _version(wanted: bool) -> None:
 
 def top(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Run pipelines of AI agents: check a DOT file, run it, look at every recorded step."""
+    """Run pipelines of AI agents, written in Graphviz DOT. Every step is recorded."""
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
-    """The program; where the first argument is a command, only that one, because Typer builds every
-    command's options at each start."""
+    """Return the program with all commands, or only the named one: Typer builds every command at each start."""
     app = typer.Typer(name="orchestra", no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(top)
     wanted = arguments[0] if arguments and arguments[0] in COMMANDS else None

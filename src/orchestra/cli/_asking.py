@@ -18,13 +18,13 @@ from orchestra.errors import StoreError
 from orchestra.run.views import Phase
 
 PATIENCE = {PAUSE: 2.0, INTERRUPT: 15.0, CANCEL: 15.0, STEER: 0.0}
-"""Seconds that the answer is waited for; the node at work may take longer than a pause waits."""
+"""Seconds to wait for the runner to act; the current node may take longer than a pause request waits."""
 
 
 def ask_session(
     session: str, action: str, text: str, *, store: str | None, config: Path | None, as_json: bool
 ) -> int:
-    """Ask, and say what became of it; 0 where the wish is fulfilled or will be, 1 where that is not sure."""
+    """Send the request and print its result. Return 0 if it is or will be carried out, 1 if not certain."""
     settings = settings_for(store, config)
     there(settings, session)
     try:
@@ -53,32 +53,32 @@ async def _asked(settings: Settings, session: str, action: str, text: str) -> As
 
 def _lines(asked: Asked, action: str, aim: str) -> list[str]:
     before, after = asked.before, asked.after
-    name, look = after.session, f"  look: orchestra status{aim} {after.session} --detail"
+    name, look = after.session, f"  details: orchestra status{aim} {after.session} --detail"
     if action == STEER:
         waits = (
-            "it goes to the next agent that begins"
+            "queued for the next agent"
             if before.phase is Phase.RUNNING
-            else "an agent hears it when the session goes on"
+            else "queued for the first agent after a resume"
         )
-        return [f"told {name}: {waits}"]
+        return [f"{name}: {waits}"]
     if asked.request is None and not asked.children:
         reason = f" ({one_line(after.detail, 200)})" if after.detail else ""
-        return [f"{name} is {after.phase} already{reason}: nothing was done", look]
+        return [f"{name} is already {after.phase}{reason}; nothing was changed", look]
     if asked.done:
-        on = [] if after.phase is Phase.COMPLETED else [f"  go on: orchestra resume{aim} {name}"]
+        on = [] if after.phase is Phase.COMPLETED else [f"  resume: orchestra resume{aim} {name}"]
         at = f" at {after.node}" if after.node else ""
         return [f"{name} is {after.phase}{at}{_with_it(asked.children)}", *on]
     if after.phase is Phase.DOUBTFUL:
-        return [f"asked, but the runner of {name} may be gone: {after.detail}", look]
+        return [f"request sent, but the runner of {name} may be gone: {after.detail}", look]
     if action == PAUSE:
         return [
-            f"asked: {name} pauses when {after.node or 'its node'} has ended",
-            f"  at once: orchestra pause{aim} {name} --now",
+            f"request sent: {name} pauses after {after.node or 'its current node'}",
+            f"  pause now: orchestra pause{aim} {name} --now",
         ]
-    return [f"asked: {name} has not stopped yet", look]
+    return [f"request sent: {name} has not stopped yet", look]
 
 
 def _with_it(children: tuple[str, ...]) -> str:
     if not children:
         return ""
-    return f", and so {'is its child' if len(children) == 1 else 'are its children'} {', '.join(children)}"
+    return f", with its {'child' if len(children) == 1 else 'children'} {', '.join(children)}"

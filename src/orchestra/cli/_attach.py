@@ -22,7 +22,7 @@ from orchestra.run.state import RunState
 
 
 def attach_to(session: str, shown: Shown) -> int:
-    """Show a session from its beginning until nobody runs it, or until the user leaves; the exit code."""
+    """Show a session from its start until it stops running or the user leaves. Return the exit code."""
     settings = settings_for(shown.store, shown.config)
     colour = coloured(shown.color, sys.stdout)
 
@@ -38,7 +38,7 @@ def attach_to(session: str, shown: Shown) -> int:
 
 
 async def _watched(store: Store, row: Row, shown: Shown, colour: bool) -> tuple[Row, RunState] | None:
-    """The session at the end and the state in which its runner left it; None where the user left first."""
+    """Return the last session shown and its final state, or None if the user left first."""
     view = view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
     view.opened(row.session, row.title)
     task = asyncio.current_task()
@@ -55,7 +55,7 @@ async def _watched(store: Store, row: Row, shown: Shown, colour: bool) -> tuple[
 
 @contextmanager
 def _leaving(task: asyncio.Task[object]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal end the watching, and nothing else."""
+    """Let Ctrl-C, SIGTERM and a closed terminal stop watching, and nothing else."""
     loop = asyncio.get_running_loop()
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     before = {number: old for number, old in ours.items() if old is not signal.SIG_IGN}
@@ -71,7 +71,7 @@ def _leaving(task: asyncio.Task[object]) -> Iterator[None]:
 
 def _left(settings: Settings, shown: Shown, row: Row) -> int:
     complain(
-        f"left; session {row.session} goes on as it was\n"
-        f"  come back: orchestra attach{hint(settings, shown.store)} {row.session}"
+        f"stopped watching; session {row.session} keeps running\n"
+        f"  watch: orchestra attach{hint(settings, shown.store)} {row.session}"
     )
     return INTERRUPTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TypeAlias, assert_never
 
 from orchestra.graph.report import counted
@@ -18,6 +19,7 @@ from orchestra.run.events import (
     WorktreeMergeConflict,
     WorktreeMerged,
 )
+from orchestra.run.state import RunState
 
 Code: TypeAlias = (
     SessionBranchCreated
@@ -81,6 +83,26 @@ def code_described(event: Code) -> tuple[str, str]:  # noqa: C901  one closed ma
             return event.repo, f"{event.branch} removed by {event.reason}{kept}"
         case _:
             assert_never(event)
+
+
+def code_lines(state: RunState, aim: str) -> list[str]:
+    """Where the code of a session is, and what can be done with it: the last lines of a run (W2)."""
+    own = {name: known for name, known in state.workspace.items() if known.owner == state.session}
+    changed = {name: known for name, known in own.items() if known.commit != known.base}
+    if not own:
+        return []
+    if not changed:
+        return ["  code: no changes"]
+    lines = []
+    for name, known in changed.items():
+        base = known.base_branch or known.base[:SHORT]
+        lines.append(f"  code: {name} on {known.branch} ({known.commit[:SHORT]})")
+        lines.append(f"  diff: git -C {shlex.quote(known.path)} diff {base}...{known.branch}")
+    if state.result is not None:
+        lines.append(
+            f"    take: orchestra merge{aim} {state.session}   drop: orchestra discard{aim} {state.session}"
+        )
+    return lines
 
 
 def _commit(found: object) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.cli._errors import INVALID
@@ -14,13 +15,16 @@ from orchestra.errors import ConfigError, Diagnostic, Severity
 from orchestra.graph import render, report
 from orchestra.graph.report import counted
 
+if TYPE_CHECKING:
+    from orchestra.config.settings import Settings
+
 FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
 
 
 def compile_files(names: list[str], format_: str, *, strict: bool, color: str) -> int:
     """Check the files and print them in a format; the exit code says whether all may be run."""
     if format_ not in FORMATS:
-        raise ConfigError(f"--format is one of {', '.join(FORMATS)}, not {format_!r}")
+        raise ConfigError(f"--format must be one of {', '.join(FORMATS)}, not {format_!r}")
     if format_ in ("dot", "svg") and len(names) > 1:
         raise ConfigError(f"--format {format_} takes one pipeline, not {len(names)}")
     checked = [_checked(name, strict=strict) for name in names]
@@ -35,16 +39,35 @@ def compile_files(names: list[str], format_: str, *, strict: bool, color: str) -
 
 def _checked(name: str, *, strict: bool) -> Pipeline:
     source, found = read(name)
-    return compile_pipeline(source, found, variables={}, secrets=_secrets(name), strict=strict)
+    settings = _settings(name)
+    secrets = known_secrets() if settings is None else settings.secrets
+    pipeline = compile_pipeline(source, found, variables={}, secrets=secrets, strict=strict)
+    return _with_tools(pipeline, settings, name)
 
 
-def _secrets(name: str) -> Mapping[str, str]:
+def _settings(name: str) -> Settings | None:
+    """The settings in force; None where no file says anything."""
     folders = folders_of(name)
     if find(folders) is None:
-        return known_secrets()
+        return None
     from orchestra.config.settings import settle  # a YAML reader, only where there is a file to read
 
-    return settle(folders=folders, environment=os.environ).secrets
+    return settle(folders=folders, environment=os.environ)
+
+
+def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
+    """The pipeline with findings for the tools that it names and that do not exist (A30)."""
+    graph = pipeline.graph
+    if graph is None or not any(node.has("agent.tools") or node.has("agent") for node in graph.nodes.values()):
+        return pipeline
+    from orchestra.app.runs import folder_of, whereabouts  # only pipelines that name tools pay for knowing them
+    from orchestra.app.toolboxes import tool_problems
+    from orchestra.cli._stores import settings_for
+
+    found = tool_problems(
+        graph, settings or settings_for(None, None, name), folder_of(whereabouts(pipeline.source))
+    )
+    return replace(pipeline, diagnostics=(*pipeline.diagnostics, *found)) if found else pipeline
 
 
 def _passes(pipeline: Pipeline, strict: bool) -> bool:
@@ -63,7 +86,7 @@ def _text(names: list[str], checked: list[Pipeline], color: str) -> None:
         say(f"{found}{report.safe(name)}: {report.summary(pipeline.diagnostics)}{size}")
         rules = list(dict.fromkeys(d.rule for d in pipeline.diagnostics if d.severity is not Severity.INFO))
         if rules:
-            say(f"  what it means: orchestra explain {rules[0]}")
+            say(f"  details: orchestra explain {rules[0]}")
 
 
 def _data(names: list[str], checked: list[Pipeline], format_: str) -> None:

@@ -26,13 +26,15 @@ def serve(
     """Serve until Ctrl-C."""
     folder = path.absolute() if path is not None else settings_for(store, config).store
     if folder is None:
-        raise ConfigError("the settings name no folder that could be served", fix="name one with --path DIR")
+        raise ConfigError(
+            "the configured store is not a folder, so it cannot be served", fix="name a folder with --path DIR"
+        )
     what = Served(folder=folder, bind=bind, http=http, token_file=token_file, hosts=hosts, origins=origins)
 
-    new = ", a new store: nothing is in it" if what.is_new else ""
+    new = " (new, empty store)" if what.is_new else ""
 
     def tell(at: Addresses) -> None:
         say(f"serving {folder}{new}")
-        say(f"binary {at.binary}   http {at.http}   Ctrl-C stops")
+        say(f"binary {at.binary}   http {at.http}   (Ctrl-C to stop)")
 
     asyncio.run(serve_store(what, tell))

@@ -18,14 +18,16 @@ from orchestra.run.events import Live, Recorded
 
 
 def detached(shown: Shown, settings: Settings, run: Callable[[Leaving], int]) -> int:
-    """Run in a child that leaves this terminal when its session exists; its first words are said here.
+    """Run in a background process that detaches from this terminal once its session exists.
 
-    What is wrong before that is said by the child, which still has this terminal, and its exit code is ours.
+    An error before that is printed by the child to this terminal; its exit code is returned.
     """
     if settings.place == "memory":
-        raise ConfigError("a detached run in memory could be seen by nobody", fix="name a store with --store DIR")
+        raise ConfigError(
+            "--detach needs a store that other processes can read", fix="name a store with --store DIR"
+        )
     if shown.json == "stream":
-        raise ConfigError("--json-stream is for a run that is watched", fix="orchestra attach last --json-stream")
+        raise ConfigError("--json-stream cannot be used with --detach", fix="orchestra attach last --json-stream")
     reader, writer = os.pipe()
     sys.stdout.flush()
     child = os.fork()
@@ -41,7 +43,7 @@ def detached(shown: Shown, settings: Settings, run: Callable[[Leaving], int]) ->
         say_json({"session": session, "status": "running", "process": child, "exit_code": 0}, indent=2)
     else:
         aim = hint(settings, shown.store)
-        say(f"session {session} runs in the background, as process {child}")
+        say(f"session {session} is running in the background (process {child})")
         say(f"  watch: orchestra attach{aim} {session}")
     return 0
 

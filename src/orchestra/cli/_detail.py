@@ -1,4 +1,4 @@
-"""One session, for ``orchestra status SESSION``: where it stands, and with ``--detail`` every node (S25)."""
+"""``orchestra status SESSION``: the state of one session, with ``--detail`` of every node (S25)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from orchestra.run.state import RunState
 from orchestra.run.views import Phase, Summary
 
 ALIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
-"""Somebody runs the session, or may."""
+"""The session is running, or may be."""
 
 SIGNS = {
     Phase.RUNNING: ("▶", GREEN),
@@ -78,6 +78,7 @@ async def _salvaged(store: Store, row: Row, error: Damaged) -> Summary:
         last_ms=state.at or row.created_ms,
         parent=row.parent,
         why=row.why,
+        cost_micros=state.spent.cost_micros,
     )
 
 
@@ -114,16 +115,16 @@ async def show_one(
     if detail:
         _say_nodes(state, nodes, colour)
     if gaps:
-        complain(f"{counted(len(gaps), 'turn')} cannot be read, so what was in them is not told here")
-    say(f"  every event: orchestra log{aim} {summary.session}")
-    following = going_on(summary)
+        complain(f"{counted(len(gaps), 'turn')} cannot be read; their events are missing here")
+    say(f"  all events: orchestra log{aim} {summary.session}")
+    following = next_command(summary)
     if following:
-        say(f"  {'watch' if summary.phase in (*ALIVE, Phase.MIRRORED) else 'go on'}: {aimed(following, aim)}")
+        say(f"  {'watch' if summary.phase in (*ALIVE, Phase.MIRRORED) else 'resume'}: {aimed(following, aim)}")
     return 0
 
 
 async def _relatives(store: Store, row: Row, stops: Mapping[str, Stopped]) -> tuple[str, list[Summary]]:
-    """The session that one comes from, and those that it made: its children, and where it goes on."""
+    """Return the session that this one was started from, and those started from it."""
     known = await rows(store)
     parent = next((other.session for other in known if other.context_id == row.parent), "")
     made = [other for other in reversed(known) if other.parent == row.context_id]
@@ -148,11 +149,11 @@ def _say_relatives(summary: Summary, parent: str, made: Sequence[Summary], colou
 
 
 _WHY = {"child": "child of", "restart": "restart of", "fork": "replay of"}
-_MADE = {"child": "runs", "restart": "goes on as", "fork": "replayed as"}
+_MADE = {"child": "child", "restart": "restarted as", "fork": "replayed as"}
 
 
-def going_on(summary: Summary) -> str:
-    """The command that goes on with a session; empty for one that has reached its goal."""
+def next_command(summary: Summary) -> str:
+    """Return the command to continue or watch a session; empty for one that succeeded."""
     if summary.mirror_of:
         return f"orchestra attach {summary.session}" if summary.phase is Phase.MIRRORED else ""
     match summary.phase:
@@ -166,7 +167,7 @@ def going_on(summary: Summary) -> str:
 
 def as_json_of(summary: Summary) -> dict[str, Any]:
     """A session's row as plain data."""
-    return {**asdict(summary), "next": going_on(summary)}
+    return {**asdict(summary), "next": next_command(summary)}
 
 
 def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
@@ -199,11 +200,11 @@ def _say_summary(summary: Summary, colour: bool) -> None:
     facts = [
         f"{counted(summary.steps, 'node')} run",
         counted(summary.turns, "turn"),
-        f"began {_date(summary.started_ms)} UTC",
+        f"started {_date(summary.started_ms)} UTC",
         f"took {lasted(summary.last_ms - summary.started_ms)}",
     ]
     if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.MIRRORED, *ALIVE) and summary.node:
-        facts.append(f"stands at {one_line(summary.node, 60)}")
+        facts.append(f"current node: {one_line(summary.node, 60)}")
     if summary.mirror_of:
         facts.append(f"mirror of {one_line(summary.mirror_of, 200)}")
     for text in (one_line(summary.title, 300), ", ".join(facts)):
@@ -227,7 +228,7 @@ def _say_nodes(state: RunState, nodes: Sequence[Mapping[str, Any]], colour: bool
     told = [f"{counted(state.steps, 'node')} run", counted(executions, "execution")]
     told += [counted(retries, "retry", "retries")] if retries else []
     told += _spent(state)
-    say("\n".join(wrap("  total: ", ", ".join([*told, f"{lasted(total)} at work"]), room(), "    ")))
+    say("\n".join(wrap("  total: ", ", ".join([*told, f"{lasted(total)} in nodes"]), room(), "    ")))
     say()
 
 

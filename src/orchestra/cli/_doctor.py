@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from orchestra.app.stores import TurnsWouldGo, mend_store, open_store
+from orchestra.app.stores import RepairLosesTurns, open_store, repair_store
 from orchestra.cli._errors import FAILED, STORE
 from orchestra.cli._progress import progress
 from orchestra.cli._stores import aimed, exists, hint, settings_for
-from orchestra.cli._terminal import one_line, say
+from orchestra.cli._terminal import one_line, room, say
 from orchestra.clock import SystemClock
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings, state_directory
@@ -27,59 +27,61 @@ from orchestra.cxdb.embedded import REMOTE, EmbeddedStore
 from orchestra.cxdb.files import Files
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, Damaged, StoreError, StoreUnreachable
-from orchestra.graph.report import counted
+from orchestra.graph.report import counted, wrap
 from orchestra.ports import Store
 
 LITTLE_ROOM = 256 * 1024 * 1024
-"""Free bytes below which the disk is worth a word."""
+"""Free bytes below which the disk is mentioned."""
 
 NO_ROOM = 16 * 1024 * 1024
-"""Free bytes below which a run may not even begin."""
+"""Free bytes below which a run may not even start."""
 
 
 MANY = 40
-"""Contexts of which is said what would go."""
+"""Contexts that are listed with the turns that would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: whether it is well (None: only to be known), what, and one command that mends it."""
+    """One line: whether it is well (None: for information), what was found, and one command that fixes it."""
 
     well: bool | None
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is to be done besides looking."""
+    """What to do besides the quick checks."""
 
     deep: bool
-    mend: bool
+    repair: bool
     drop_lost: bool
     settle: bool
 
 
 def examine(wanted: Wanted, *, store: str | None, config: Path | None) -> int:
-    """Print findings as they are made; 0 only if a run would work, 6 where mending would give up turns."""
+    """Print the findings. Return 0 only if a run would work, 6 if repair would lose data."""
     settings = settings_for(store, config)
-    if (wanted.deep or wanted.mend or wanted.settle) and not exists(settings):
-        raise ConfigError(f"there is no store in {settings.store} yet" if settings.store else "nothing is stored")
+    if (wanted.deep or wanted.repair or wanted.settle) and not exists(settings):
+        raise ConfigError(
+            f"no store in {settings.store} yet" if settings.store else "a store in memory saves nothing"
+        )
     bad = sum(not _shown(finding) for finding in (*_machine(settings), *_place(settings)))
     if not bad:
         try:
             bad = asyncio.run(_examined(settings, wanted, hint(settings, store)))
-        except TurnsWouldGo as error:
-            _say_what_would_go(error, hint(settings, store))
+        except RepairLosesTurns as error:
+            _say_losses(error, hint(settings, store))
             return STORE
     return FAILED if bad else 0
 
 
 def _shown(finding: Finding) -> bool:
     sign = {True: "✓", False: "✗", None: "·"}[finding.well]
-    say(f"{sign} {one_line(finding.what, 1000)}")
-    if finding.mend:
-        say(f"    mend it: {one_line(finding.mend, 1000)}")
+    say("\n".join(wrap(f"{sign} ", one_line(finding.what, 1000), room(), "  ")))
+    if finding.fix:
+        say(f"    fix: {one_line(finding.fix, 1000)}")
     return finding.well is not False
 
 
@@ -88,14 +90,14 @@ def _shown(finding: Finding) -> bool:
 
 def _machine(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, f"Python {sys.version.split()[0]} at {sys.executable}")
-    yield Finding(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml: defaults")
-    yield Finding(True, f"backend {settings.backend}: works without a key")
+    yield Finding(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml; using defaults")
+    yield Finding(True, f"backend {settings.backend}: needs no API key")
     program = shutil.which("dot")
     if program:
         yield Finding(True, f"Graphviz at {program}: compile --format svg works")
     else:
         yield Finding(
-            None, "no Graphviz: compile --format svg does not work, all else does", "apt install graphviz"
+            None, "no Graphviz found: `compile --format svg` needs it, nothing else does", "apt install graphviz"
         )
 
 
@@ -104,7 +106,7 @@ def _place(settings: Settings) -> Iterator[Finding]:
     if settings.server is not None:
         return
     if folder is None:
-        yield Finding(None, "the store is in memory: nothing is kept")
+        yield Finding(None, "the store is in memory: nothing is saved")
         return
     there = folder
     while not os.path.exists(there) and there != there.parent:  # noqa: PTH110  false where it may not be seen
@@ -112,19 +114,19 @@ def _place(settings: Settings) -> Iterator[Finding]:
     named, elsewhere = shlex.quote(str(there)), state_directory(os.environ) / "cxdb"
     another = f"orchestra doctor --store {shlex.quote(str(elsewhere))}"
     if not there.is_dir():
-        yield Finding(False, f"the store's place {there} is not a folder", another)
+        yield Finding(False, f"the path of the store, {there}, is not a folder", another)
     elif os.statvfs(there).f_flag & os.ST_RDONLY:
-        yield Finding(False, f"{there} is on a disk that may only be read", another)
+        yield Finding(False, f"{there} is on a read-only disk", another)
     elif not os.access(there, os.W_OK | os.X_OK):
-        yield Finding(False, f"{there} may not be written to by this user", f"chmod u+wx {named}")
+        yield Finding(False, f"{there} is not writable by this user", f"chmod u+wx {named}")
     else:
         kind = Files().file_system(str(there))
         if kind in REMOTE:
-            yield Finding(False, f"{there} is on {kind}, where file locks cannot be relied on", another)
+            yield Finding(False, f"{there} is on {kind}, where file locks are unreliable", another)
         free = shutil.disk_usage(there).free
         well = True if free > LITTLE_ROOM else None if free > NO_ROOM else False
         yield Finding(
-            well, f"{free // 2**20} MiB free at {there}", "" if well else f"du -xh {named} | sort -h | tail"
+            well, f"{free // 2**20} MiB free in {there}", "" if well else f"du -xh {named} | sort -h | tail"
         )
 
 
@@ -132,7 +134,7 @@ def _place(settings: Settings) -> Iterator[Finding]:
 
 
 async def _examined(settings: Settings, wanted: Wanted, aim: str) -> int:
-    """How many findings would keep a run from working; they are printed when the progress line is gone."""
+    """Print the findings about the store and return how many would keep a run from working."""
     with progress() as tell:
         found = [finding async for finding in _store(settings, wanted, aim, tell)]
     return sum(not _shown(finding) for finding in found)
@@ -141,43 +143,43 @@ async def _examined(settings: Settings, wanted: Wanted, aim: str) -> int:
 async def _store(settings: Settings, wanted: Wanted, aim: str, tell: Progress) -> AsyncIterator[Finding]:
     try:
         if settings.store is not None and not exists(settings):
-            yield Finding(True, f"the store {settings.store} will be made by the first run")
+            yield Finding(True, f"no store in {settings.store} yet; the first run creates it")
             return
-        if wanted.mend:
-            for mended in await mend_store(settings, drop_lost=wanted.drop_lost, progress=tell):
-                yield Finding(True, f"mended: {mended}")
+        if wanted.repair:
+            for repaired in await repair_store(settings, drop_lost=wanted.drop_lost, progress=tell):
+                yield Finding(True, f"repaired: {repaired}")
         store = open_store(settings, progress=tell)
         try:
             async for finding in _opened(store, settings, wanted, aim):
                 yield finding
         finally:
             await store.close()
-    except TurnsWouldGo:
+    except RepairLosesTurns:
         raise
     except Damaged as error:
-        yield Finding(False, error.message, f"orchestra doctor --mend{aim}")
+        yield Finding(False, error.message, f"orchestra doctor --repair{aim}")
     except StoreError as error:
         yield Finding(False, error.message, aimed(error.fix, aim))
 
 
-def _say_what_would_go(error: TurnsWouldGo, aim: str) -> None:
+def _say_losses(error: RepairLosesTurns, aim: str) -> None:
     say(f"✗ {one_line(error.message, 1000)}")
-    say("    going on without it gives up what is listed here; nothing has been changed")
+    say("    continuing without it would lose the turns listed here; nothing has been changed")
     for going in error.going[:MANY]:
         depths = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in going.stretches)
         several = going.stretches[0][0] != going.stretches[-1][1]
         say(f"    {going.whose}: turn{'s' * several} {depths}, of 0 to {going.turns - 1}")
     if len(error.going) > MANY:
-        say(f"    and turns of {len(error.going) - MANY} more")
-    say("    restore the folder from a copy, or give them up:")
-    say(f"    mend it: orchestra doctor --mend --drop-lost{aim}")
+        say(f"    and turns of {len(error.going) - MANY} more contexts")
+    say("    restore the folder from a backup, or delete these turns:")
+    say(f"    fix: orchestra doctor --repair --drop-lost{aim}")
 
 
 async def _opened(store: Store, settings: Settings, wanted: Wanted, aim: str) -> AsyncIterator[Finding]:
     if settings.server is not None:
         async for checked in _server(store, settings.server, aim):
             yield checked
-    yield Finding(True, f"store {settings.place}: {len(await rows(store))} sessions")
+    yield Finding(True, f"store {settings.place}: {counted(len(await rows(store)), 'session')}")
     for what, fix in (await store.health()).findings:
         yield _of_health(settings, what, aimed(fix, aim))
     if isinstance(store, EmbeddedStore):
@@ -192,22 +194,22 @@ async def _server(store: Store, server: Server, aim: str) -> AsyncIterator[Findi
     from orchestra.cxdb.remote.store import RemoteStore
 
     assert isinstance(store, RemoteStore)
-    async for well, what, mend in examine_server(store, server, SystemClock()):
-        yield Finding(well, what, aimed(mend, aim))
+    async for well, what, fix in examine_server(store, server, SystemClock()):
+        yield Finding(well, what, aimed(fix, aim))
 
 
 async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Finding]:
-    """Whether the mirror has what the folder has (S22); a run works without it."""
+    """Check whether the mirror has everything (S22); a run works without it."""
     if settings.mirror is None or settings.store is None:
         return
-    from orchestra.app.mirroring import behind, mending  # only who has a mirror pays for it
+    from orchestra.app.mirroring import behind, mirror_fix  # imported only if there is a mirror
 
     server, send = settings.mirror, f"orchestra cxdb mirror{aim}"
     try:
         missing = await behind(settings.store, server)
     except StoreUnreachable as error:
         yield Finding(
-            None, f"the mirror cannot be used, runs go on without it: {error.message}", mending(error.fix)
+            None, f"the mirror cannot be used; runs work without it: {error.message}", mirror_fix(error.fix)
         )
         return
     except (StoreError, ConfigError) as error:
@@ -215,13 +217,14 @@ async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Finding]:
         return
     if missing:
         turns = counted(sum(count for _row, count in missing), "turn")
-        yield Finding(None, f"the mirror {server} is {turns} of {counted(len(missing), 'session')} behind", send)
+        sessions = counted(len(missing), "session")
+        yield Finding(None, f"the mirror {server} is behind by {turns} of {sessions}", send)
     else:
-        yield Finding(True, f"the mirror {server} has all turns")
+        yield Finding(True, f"the mirror {server} is up to date")
 
 
 def _of_health(settings: Settings, what: str, fix: str) -> Finding:
-    """Pieces that were set aside keep no run from working."""
+    """Turn a store's finding into a line; quarantined pieces do not keep a run from working."""
     lost = f"{settings.store}/{LOST}"
     if what.startswith(lost):
         return Finding(None, what, f"ls -l {shlex.quote(lost)}")
@@ -229,17 +232,17 @@ def _of_health(settings: Settings, what: str, fix: str) -> Finding:
 
 
 async def _embedded(store: EmbeddedStore, wanted: Wanted, aim: str) -> AsyncIterator[Finding]:
-    if wanted.deep or wanted.mend:
+    if wanted.deep or wanted.repair:
         damage = await store.deep_check()
         if not damage:
-            yield Finding(True, "every record is as it was written")
+            yield Finding(True, "every record is intact")
         for what in _by_file(damage):
-            if wanted.mend:
+            if wanted.repair:
                 yield Finding(
-                    False, f"damaged for good: {what}", "restore the folder from a copy; the rest is readable"
+                    False, f"cannot be repaired: {what}", "restore the folder from a backup; the rest is readable"
                 )
             else:
-                yield Finding(False, f"damaged: {what}", f"orchestra doctor --mend{aim}")
+                yield Finding(False, f"damaged: {what}", f"orchestra doctor --repair{aim}")
     if wanted.settle:
         await store.settle()
         yield Finding(True, "settled: a CXDB server can open the folder now")

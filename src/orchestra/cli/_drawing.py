@@ -20,8 +20,8 @@ def draw(graph: Graph) -> int:
     program = shutil.which("dot")
     if program is None:
         raise ConfigError(
-            "--format svg needs Graphviz' program 'dot', which is not on the PATH",
-            fix="install graphviz, or use --format dot and draw it elsewhere",
+            "no Graphviz found: `compile --format svg` needs its program `dot`",
+            fix="apt install graphviz, or use --format dot and draw it elsewhere",
         )
     try:
         done = subprocess.run(

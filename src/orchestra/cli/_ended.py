@@ -1,4 +1,4 @@
-"""How a session ended, or where it stands: the last lines of every command that shows one (C2, C4)."""
+"""The closing lines of a command that shows a session: its result or current node, what to do next (C2, C4)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestra.cli._code import code_lines
 from orchestra.cli._errors import FAILED, INTERRUPTED, WAITS
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, RED, YELLOW
@@ -52,7 +53,7 @@ def say_ended(
     colour: bool,
     mirror_of: str = "",
 ) -> int:
-    """Say how it ended, and what comes next; the exit code (C2). A mirror is gone on with where its master is."""
+    """Print the result and the next command; return the exit code (C2). A mirror is resumed in its original."""
     result = state.result
     code = (WAITS if state.waiting else INTERRUPTED) if result is None else 0 if result.good else FAILED
     if shown.json == "object":
@@ -96,7 +97,7 @@ def as_object(session: str, context_id: int, state: RunState) -> dict[str, Any]:
 
 
 def _took(state: RunState) -> int:
-    """Milliseconds that somebody was running it."""
+    """Return the milliseconds that a runner spent on it."""
     return max(0, (state.at if state.result is None else state.result.ended_ms) - state.started_ms - state.idle_ms)
 
 
@@ -110,9 +111,11 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
     if result is None:
         word, tone = ("paused", YELLOW) if state.paused else ("crashed", RED)
         text = (
-            f"before {_at(state) or 'it began'}" if state.stage is None else f"at {_at(state)}, which was not done"
+            f"before {_at(state) or 'the first node'}"
+            if state.stage is None
+            else f"at {_at(state)}, which has not finished"
         )
-        more = [f"  {took}; everything up to there is recorded"]
+        more = [f"  {took}; everything so far is recorded"]
         text = f"{text} ({state.paused or 'its runner is gone'})"
     elif result.good:
         word, tone = "completed", GREEN
@@ -129,11 +132,11 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
 
 def _next(settings: Settings, flag: str | None, session: str, state: RunState, mirror_of: str) -> list[str]:
     if settings.place == "memory":
-        return ["  nothing was kept: the store was in memory"]
+        return ["  nothing was saved: the store was in memory"]
     aim = hint(settings, flag)
-    look = f"  look: orchestra status{aim} {session} --detail"
+    look = "\n".join([f"  details: orchestra status{aim} {session} --detail", *code_lines(state, aim)])
     if state.result is not None and state.result.good:
         return [look]
     if mirror_of:
-        return [look, f"  go on: where its master is, in {one_line(mirror_of, 1000)}"]
-    return [look, f"  go on: orchestra resume{aim} {session}"]
+        return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
+    return [look, f"  resume: orchestra resume{aim} {session}"]

@@ -38,13 +38,13 @@ _OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 def exit_code(error: BaseException) -> int:
-    """Say what went wrong on standard error and return the exit code for it."""
+    """Print the error on standard error and return its exit code."""
     if isinstance(error, Unread | BrokenPipeError):
         mute()
         return 0
     if isinstance(error, Unwritable):
         mute()
-        _line("error", str(error), "free some space there, or send the output elsewhere")
+        _line("error", str(error), "free some space, or redirect the output elsewhere")
         return FULL
     if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT:
         return exit_code(Unwritable(f"standard output cannot be written to: {error.strerror}"))
@@ -58,7 +58,7 @@ def exit_code(error: BaseException) -> int:
         return _store(error)
     if isinstance(error, Undecided):
         again = f"orchestra resume {error.session} --interrupted"
-        _line("error", str(error), f"say what becomes of it: {again} rerun, or {again} fail")
+        _line("error", str(error), f"choose: {again} rerun, or {again} fail")
         return WAITS
     if isinstance(error, OrchestraError):
         _line("error", str(error))
@@ -122,13 +122,13 @@ def _internal(error: BaseException) -> int:
     redactor = Redactor(_secrets())
     text = redactor.text("".join(traceback.format_exception(error)))
     _line("internal error", redactor.text(f"{type(error).__name__}: {error}"))
-    complain("  What was recorded before it is safe: orchestra status shows it.")
+    complain("  Everything recorded before this error is safe: see `orchestra status`.")
     with contextlib.suppress(OSError, RuntimeError):  # no room, no right, no home
         folder = state_directory(os.environ) / "reports"
         folder.mkdir(parents=True, exist_ok=True)
         place = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.txt"
         place.write_text(f"python {sys.version} on {sys.platform}\n\n{text}", encoding="utf-8", errors="replace")
-        complain(f"  A report without secrets, for whoever mends it, is in {place}")
+        complain(f"  Please attach this report to a bug report (it contains no secrets): {place}")
     return INTERNAL
 
 

@@ -21,8 +21,8 @@ def explain_rule(rule: str | None) -> int:
     entry = ENTRIES.get(rule)
     if entry is None:
         near = nearest(rule, ENTRIES, within=3)
-        fix = f"did you mean {near!r}?" if near else "see them all: orchestra explain"
-        raise ConfigError(f"there is no rule {rule!r}", fix=fix)
+        fix = f"did you mean {near!r}?" if near else "list all rules: orchestra explain"
+        raise ConfigError(f"unknown rule {rule!r}", fix=fix)
     prose, example, pipelines = explain(entry).rstrip("\n").partition("\nWrong:")
     say("\n".join(line for text in prose.splitlines() for line in wrap("", text, room(), "")) + example + pipelines)
     return 0

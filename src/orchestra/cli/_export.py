@@ -44,15 +44,17 @@ def export_to(session: str, to: Path | None, *, store: str | None, config: Path 
     if as_json:
         say_json({"file": str(file), "bytes": file.stat().st_size, "sessions": _as_json(rows)}, indent=2)
         return 0
-    say(f"{_named(rows)} in {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
-    say(f"  put it into a store: orchestra import {one_line(str(file), 1000)} --store DIR")
+    say(f"exported {_named(rows)} to {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
+    say(f"  import: orchestra import {one_line(str(file), 1000)} --store DIR")
     return 0
 
 
 def _export_to_stream(session: str, *, store: str | None, config: Path | None) -> int:
     """Write a session to standard output, for another program; what is said of it goes to standard error."""
     if sys.stdout.isatty():
-        raise ConfigError("an export is not for a terminal", fix="send it on, or name a file with --to FILE")
+        raise ConfigError(
+            "an export cannot be written to a terminal", fix="redirect it, or name a file with --to FILE"
+        )
     settings = settings_for(store, config)
 
     async def write(opened: Store) -> list[Row]:
@@ -64,7 +66,7 @@ def _export_to_stream(session: str, *, store: str | None, config: Path | None) -
                     deliver(piece)
             return rows
 
-    complain(_named(asyncio.run(reading(settings, write, session, flag=store))))
+    complain(f"exported {_named(asyncio.run(reading(settings, write, session, flag=store)))}")
     return 0
 
 
@@ -79,7 +81,7 @@ def export_logs(session: str, folder: Path, *, store: str | None, config: Path |
     if as_json:
         say_json({"folder": str(folder), "sessions": _as_json([row])}, indent=2)
         return 0
-    say(f"session {row.session} in {one_line(str(folder), 1000)}")
+    say(f"wrote session {row.session} to {one_line(str(folder), 1000)}")
     return 0
 
 
@@ -87,7 +89,7 @@ def import_from(file: Path, *, store: str | None, config: Path | None, as_json: 
     """Put what is in a file into the store; the exit code."""
     settings = settings_for(store, config)
     if settings.place == "memory":
-        raise ConfigError("a store in memory keeps nothing", fix="name a store with --store DIR")
+        raise ConfigError("a store in memory saves nothing", fix="name a store with --store DIR")
 
     async def put() -> list[Row]:
         with progress() as tell:
@@ -107,9 +109,9 @@ def import_from(file: Path, *, store: str | None, config: Path | None, as_json: 
     if as_json:
         say_json({"file": str(file), "sessions": _as_json(rows)}, indent=2)
         return 0
-    say(f"{_named(rows)} from {one_line(str(file), 1000)}")
+    say(f"imported {_named(rows)} from {one_line(str(file), 1000)}")
     newest = [row for row in rows if row.why != "child"][-1]
-    say(f"  look: orchestra status{aim} {newest.session} --detail")
+    say(f"  details: orchestra status{aim} {newest.session} --detail")
     return 0
 
 
@@ -120,7 +122,9 @@ def _given(file: Path) -> Iterator[Path]:
         yield file
         return
     if sys.stdin.isatty():
-        raise ConfigError("an export is not typed", fix="name a file, or send one: orchestra import - < FILE")
+        raise ConfigError(
+            "no file on standard input", fix="name a file, or redirect one: orchestra import - < FILE"
+        )
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "standard input"
         with whole.open("wb") as out:
@@ -130,7 +134,7 @@ def _given(file: Path) -> Iterator[Path]:
 
 def _new(file: Path) -> Path:
     if os.path.lexists(file):
-        raise ConfigError(f"{file} is there already", fix="name another one with --to FILE")
+        raise ConfigError(f"{file} already exists", fix="name another file with --to FILE")
     return file
 
 

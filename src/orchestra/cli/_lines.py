@@ -10,7 +10,6 @@ from typing import TypeAlias
 from orchestra.cli._code import CODE_SHOWN, Code, code_described, commit_of
 from orchestra.cli._terminal import clock_time, laid_out, lasted, one_line
 from orchestra.graph.report import counted, paint
-from orchestra.run.commands import STDERR, STDOUT
 from orchestra.run.events import (
     AgentCommitCreated,
     AgentResponded,
@@ -138,7 +137,7 @@ class Ends:
                 self.line(recorded, "▶", GREEN, event.node, f"resumed{_because(event)}")
             case PipelineRestarted():
                 self.settle(place)
-                self.line(recorded, "↺", YELLOW, event.target, f"restarts here as {event.next_session}")
+                self.line(recorded, "↺", YELLOW, event.target, f"restarted here as {event.next_session}")
             case InterviewStarted() | InterviewCompleted() | SteeringTaken():
                 self.settle(place)
                 self.people(recorded, event)
@@ -191,7 +190,7 @@ class Ends:
             case InterviewCompleted():
                 self.line(recorded, "→", GREEN, event.node, answered(event))
             case SteeringTaken():
-                self.line(recorded, "→", GREEN, event.node, f"told: {one_line(event.text, 200)}")
+                self.line(recorded, "→", GREEN, event.node, f"instruction: {one_line(event.text, 200)}")
 
     def named(self, place: Place, node: str) -> str:
         """A node with what stands before it; the first node of a branch has the branch's own name."""
@@ -274,20 +273,15 @@ def _ended(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbo
 
 
 def in_brief(reason: str) -> str:
-    """A reason of many lines, such as the end of what a command wrote, by its first words and its last line; of two
-    streams, by the last line of each."""
+    """A reason of many lines, such as the end of what a command wrote, by its first words and its last line."""
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     if len(lines) < 2:
         return reason
     code = _EXIT.match(reason)
-    first = code.group() if code else lines[0]
-    if STDERR in lines[1:] and lines[1] == STDOUT:
-        at = lines.index(STDERR)
-        return f"{first} {lines[at - 1]} … {lines[-1]}"
-    return f"{first} … {lines[-1]}"
+    return f"{code.group() if code else lines[0]} … {lines[-1]}"
 
 
-_EXIT = re.compile(r".*?exit code \d+(?: \([^)]*\))?:")
+_EXIT = re.compile(r".*?exit code \d+:")
 
 
 def _taken(edge: EdgeSelected, verbose: bool) -> str:
@@ -301,7 +295,7 @@ def _taken(edge: EdgeSelected, verbose: bool) -> str:
 def _retrying(event: StageRetrying) -> str:
     return (
         f"attempt {event.attempt} of {event.of}: {in_brief(event.failure_reason) or event.status};"
-        f" again in {lasted(event.delay_ms)}"
+        f" retrying in {lasted(event.delay_ms)}"
     )
 
 
@@ -311,13 +305,13 @@ def _because(event: PipelineResumed) -> str:
 
 
 def _resumed(event: PipelineResumed) -> str:
-    """What becomes of the node at which a session goes on, and what is different from now on."""
+    """Describe how the current node is resumed, and what is different from now on."""
     parts = [
         event.refused,
-        "" if event.refused or not event.again else "begun again" + (f", {event.again} times" * (event.again > 1)),
-        {"visit": "one more visit", "steps": "as many steps again"}.get(event.granted, ""),
-        "with another pipeline" if event.dot else "",
-        "with another script" if event.simulation else "",
+        "" if event.refused or not event.again else "run again" + (f", {event.again} times" * (event.again > 1)),
+        {"visit": "one more visit allowed", "steps": "max_steps doubled"}.get(event.granted, ""),
+        "with a new pipeline" if event.dot else "",
+        "with new scripted results" if event.simulation else "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -381,7 +375,7 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case PipelineFailed():
             return event.node, event.error
         case PipelineRestarted():
-            return event.node, f"goes on at {event.target} as {event.next_session}"
+            return event.node, f"restarts at {event.target} as session {event.next_session}"
         case PipelinePaused():
             return event.node, event.reason
         case PipelineResumed():
@@ -438,7 +432,7 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case ParallelBranchStarted():
             return event.node, f"{event.branch_id} in context {event.branch_context}"
         case ParallelBranchOpened():
-            return event.path, f"begins at {event.target}"
+            return event.path, f"starts at {event.target}"
         case ParallelBranchEnded():
             return event.node, f"branch ended: {event.status} {event.failure_reason}".rstrip()
         case ParallelBranchCompleted():
@@ -447,13 +441,13 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.node, f"{event.status} {event.failure_reason}".rstrip()
         case PipelineForked():
             said = ", ".join([*(f"{k}={v}" for k, v in event.variables.items()), *map(str, event.values)])
-            return "", f"leaves {event.origin or event.parent} at turn {event.from_turn}" + (
-                f", with other {said}" if said else ""
+            return "", f"forked from {event.origin or event.parent} at turn {event.from_turn}" + (
+                f", with {said}" if said else ""
             )
         case PipelineImported():
-            return "", "the turns before this one are from another store"
+            return "", "the turns before this one come from another store"
         case ChildStarted():
-            how = "goes on with" if event.again or event.until else "runs"
+            how = "resumes" if event.again or event.until else "runs"
             return event.node, f"{event.child_session} {how} {event.file}"
         case ChildEnded():
             return event.node, f"{event.child_session} ended: {event.status} {event.error}".rstrip()
@@ -474,4 +468,4 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case CanaryPlanted():
             return "", ""
         case RunnerAsked():
-            return "", "whether the runner lives"
+            return "", "asked whether the runner is alive"

@@ -219,6 +219,6 @@ class _Running:
         """How long it has been running, or what it waits for; ``gone`` is in seconds."""
         if self.waiting is not None:
             left = max(0.0, self.waiting.delay_ms - gone * 1000)
-            return f"waits {lasted(left)} before attempt {self.waiting.attempt + 1} of {self.waiting.of}"
+            return f"attempt {self.waiting.attempt + 1} of {self.waiting.of} in {lasted(left)}"
         tries = f", attempt {self.event.attempt} of {self.event.of}" if self.event.attempt > 1 else ""
         return f"{lasted(gone * 1000)}{tries}"

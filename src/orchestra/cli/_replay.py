@@ -80,8 +80,8 @@ def _wanted(asked: Asked) -> Wanted:
     number = text.removeprefix("#")
     if not (number.isascii() and number.isdigit() and len(number) < 19):
         raise ConfigError(
-            f"{one_line(text, 40)!r} is no turn",
-            fix="write its depth, a number that `orchestra log SESSION` shows, or #ID for CXDB's turn id",
+            f"{one_line(text, 40)!r} is not a turn",
+            fix="use a depth, as `orchestra log SESSION` shows it, or #ID for a CXDB turn id",
         )
     if text.startswith("#"):
         return Wanted(turn_id=int(number), checkpoint=bool(asked.checkpoint))

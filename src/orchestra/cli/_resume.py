@@ -25,7 +25,7 @@ from orchestra.ports import Store
 def resume_session(
     session: str, *, graph: Path | None, simulate: Path | None, interrupted: str, detach: bool, shown: Shown
 ) -> int:
-    """Go on, and say how it ended; the exit code (C2)."""
+    """Resume, show the run, and print the result. Return the exit code (C2)."""
     settings = settings_for(shown.store, shown.config, str(graph) if graph is not None else "-")
     try:
         there(settings, session)
@@ -51,7 +51,7 @@ def _walk(session: str, changes: Changes, settings: Settings, shown: Shown, *, d
                 session, store=store, settings=settings, changes=changes, listeners=listeners, control=control
             )
         except SessionTaken as error:
-            error.fix = error.fix or f"watch it: orchestra attach {one_line(session, 40)}"
+            error.fix = error.fix or f"watch: orchestra attach {one_line(session, 40)}"
             raise
         _say_of(run, changes, hint(settings, shown.store), heard=not shown.quiet and not shown.json)
         return run, pipeline
@@ -60,25 +60,25 @@ def _walk(session: str, changes: Changes, settings: Settings, shown: Shown, *, d
 
 
 def _say_of(run: Run, changes: Changes, aim: str, *, heard: bool) -> None:
-    """What a user should know before it goes on."""
+    """Print what a user should know before the session continues."""
     if run.state.result is not None:
         if heard:
-            tell_reader(f"session {run.session} has ended already; nothing is left to do")
+            tell_reader(f"session {run.session} has already ended; nothing to do")
         return
     file = changed_file(run.state) if changes.graph is None else ""
     if file:
         command = f"orchestra resume{aim} {run.session} --graph {shlex.quote(file)}"
         complain(
-            f"note: {one_line(file, 300)} has changed since; this goes on with the recorded text\n"
-            f"  to take the file as it is now: {one_line(command, 1000)}"
+            f"note: {one_line(file, 300)} has changed since the run started; using the recorded version\n"
+            f"  to use the file: {one_line(command, 1000)}"
         )
 
 
 def _asked(error: Undecided) -> str:
-    """A person's answer."""
-    complain(f"{one_line(error.node, 80)} was cut off while it was at work.")
+    """Ask the user what to do with the interrupted node; return ``rerun`` or ``fail``."""
+    complain(f"{one_line(error.node, 80)} was interrupted while it was running.")
     while True:
-        sys.stderr.write("  Run it again (r), or count it as failed (f)? ")
+        sys.stderr.write("  Run it again (r) or mark it as failed (f)? ")
         sys.stderr.flush()
         answer = sys.stdin.readline().strip().lower()
         if answer in ("r", "rerun"):

@@ -1,4 +1,4 @@
-"""What ``orchestra replay --recorded`` and ``--against`` do: a record walked again, and what would be different."""
+"""``orchestra replay --recorded`` and ``--against``: repeat recorded decisions and report differences."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ def _say(report: Report, file: str) -> None:
     compared = (
         f"{counted(report.nodes, 'node')}, {counted(report.edges, 'edge')}, {counted(report.texts, 'prompt')}"
     )
-    far = "" if report.ended or report.parting is not None else ", as far as it went"
+    far = "" if report.ended or report.parting is not None else ", as far as it has run"
     chain = f" and {counted(report.sessions - 1, 'session')} before it" if report.sessions > 1 else ""
     if report.parting is not None:
-        say(f"until there  {compared}")
+        say(f"same until then  {compared}")
     elif report.others:
-        say(f"the same way  {compared}, of {report.session}{chain}{far}; other texts: {len(report.others)}")
+        say(f"same path  {compared}, of {report.session}{chain}{far}; prompts that differ: {len(report.others)}")
     else:
-        say(f"the same  {compared}, of {report.session}{chain}{far}")
+        say(f"same  {compared}, of {report.session}{chain}{far}")
 
 
 def _say_text(text: Text) -> None:
-    say(f"another text  {one_line(text.node, 80)}, visit {text.visit}  (turn {text.depth})")
+    say(f"prompt differs  {one_line(text.node, 80)}, visit {text.visit}  (turn {text.depth})")
     diff = list(unified_diff(_folded(text.recorded), _folded(text.now), "recorded", "now", lineterm=""))
     for line in diff[:DIFF_SHOWN]:
         say(f"  {one_line(line, 500)}")
     if len(diff) > DIFF_SHOWN:
-        say(f"  … {counted(len(diff) - DIFF_SHOWN, 'more line')}; --json has both texts whole")
+        say(f"  … {counted(len(diff) - DIFF_SHOWN, 'more line')}; --json shows both texts in full")
 
 
 def _folded(text: str) -> list[str]:
@@ -88,7 +88,7 @@ def _folded(text: str) -> list[str]:
 
 def _say_parting(parting: Parting, file: str) -> None:
     place = f"{one_line(parting.node, 80)}  (turn {parting.depth})" if parting.node else f"turn {parting.depth}"
-    say(f"elsewhere  at {place}")
+    say(f"diverges  at {place}")
     if parting.why:
         lines("  ", one_line(parting.why, 400), "    ")
     if parting.recorded is not None:
@@ -109,7 +109,7 @@ def _told(decision: Decision) -> str:
     match decision.kind:
         case "enter":
             of = f" of {decision.of}" if decision.of > 1 else ""
-            return f"{node} is entered, visit {decision.visit}, attempt {decision.attempt}{of}"
+            return f"starts {node}, visit {decision.visit}, attempt {decision.attempt}{of}"
         case "go":
             rule = f"goal gate {decision.gate}" if decision.gate else f"rule {decision.rule}"
             restart = ", in a new session" if decision.restart else ""
@@ -117,8 +117,8 @@ def _told(decision: Decision) -> str:
         case "refuse":
             return f"{node} is refused: {why}"
         case "restart":
-            return f"the session ends at {node} and goes on at {one_line(decision.target, 80)} in a new one"
+            return f"the session ends at {node} and restarts at {one_line(decision.target, 80)} in a new session"
         case "complete":
-            return f"the run is completed at {node}"
+            return f"the run completes at {node}"
         case _:
             return f"the run fails at {node}: {why}"

@@ -49,7 +49,7 @@ class Options:
 
 
 def run_pipeline(options: Options) -> int:
-    """Check, run, and say how it ended; the exit code (C2)."""
+    """Check and run a pipeline, and print the result. Return the exit code (C2)."""
     variables = key_values(options.variables)
     shown = options.shown
     settings = settings_for(shown.store, shown.config, options.pipeline)
@@ -80,7 +80,7 @@ def run_pipeline(options: Options) -> int:
 
 
 Opening: TypeAlias = Callable[[Store, tuple[Listener, ...], Control], Awaitable[tuple[Run, Pipeline]]]
-"""Makes a run ready to walk, in a store, with who is told of its events and what may stop it."""
+"""Opens a run in a store, given the listeners to its events and the control that can stop it."""
 
 
 def walk_shown(
@@ -91,8 +91,11 @@ def walk_shown(
     *,
     detach: bool = False,
 ) -> int:
-    """Open a run, show it while it goes on, and say how it ended; the exit code (C2). ``before`` checks what can
-    be checked without the store. ``detach`` leaves it to a process of its own once its session exists."""
+    """Open a run, show it, and print the result. Return the exit code (C2).
+
+    ``before`` checks what can be checked without the store. ``detach`` moves the run to the background once its
+    session exists.
+    """
     colour = coloured(shown.color, sys.stdout)
     gc.freeze()
     gc.enable()
@@ -112,12 +115,12 @@ def walk_shown(
 
 
 def key_values(given: tuple[str, ...], what: str = "variable") -> dict[str, str]:
-    """``key=value`` texts as names and values. Raises ``ConfigError``."""
+    """Parse ``KEY=VALUE`` texts. Raises ``ConfigError``."""
     found: dict[str, str] = {}
     for item in given:
         name, equals, value = item.partition("=")
         if not equals or not name:
-            raise ConfigError(f"{item!r} is no key=value", fix=f"write a {what} as key=value, such as colour=blue")
+            raise ConfigError(f"{item!r} is not KEY=VALUE", fix=f"write a {what} as KEY=VALUE, such as color=blue")
         if name in found:
             raise ConfigError(f"the {what} {name!r} is given twice")
         found[name] = value
@@ -160,10 +163,10 @@ async def _walked(shown: Shown, settings: Settings, opening: Opening, view: View
 
 
 def _mirrored(settings: Settings) -> AbstractContextManager[None]:
-    """What is recorded meanwhile is sent on to the mirror, by a process of its own (S22)."""
+    """Send new turns to the mirror meanwhile, in a separate process (S22)."""
     if settings.mirror is None:
         return nullcontext()
-    from orchestra.app.mirroring import sending  # only who has a mirror pays for it
+    from orchestra.app.mirroring import sending  # imported only if there is a mirror
 
     return sending(settings)
 
@@ -177,11 +180,11 @@ def _announce(run: Run, pipeline: Pipeline, shown: Shown, view: View) -> None:
 
 
 def _stopped(shown: Shown, settings: Settings, run: Run | None, error: StoreError, view: View) -> None:
-    """The store failed, or somebody else has the session: before it was ours, or in the middle of it."""
+    """Report that the store failed or another runner took the session, before or during the run."""
     if run is not None and isinstance(error, SessionTaken):
-        view.note(f"another runner has taken session {run.session}; this one stops")
+        view.note(f"another runner took over session {run.session}; stopping")
     elif run is not None:
-        view.note(f"the store failed; session {run.session} stands as it was last recorded")
+        view.note(f"the store failed; session {run.session} is safe up to its last recorded event")
         remember(settings, run, error.message, time.time_ns() // 1_000_000)
     if shown.json == "object":
         what = {"session": None} if run is None else as_object(run.session, run.context_id, run.state)

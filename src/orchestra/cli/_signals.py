@@ -13,16 +13,16 @@ from orchestra.cli._errors import INTERRUPTED
 from orchestra.engine.control import Control
 from orchestra.processes import tree
 
-_AT_ONCE = {signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal was closed"}
+_AT_ONCE = {signal.SIGTERM: "received SIGTERM", signal.SIGHUP: "received SIGHUP"}
 
 
 @contextmanager
 def heeded(control: Control, note: Callable[[str], None], leave: Callable[[], None]) -> Iterator[None]:
-    """Heed signals while a run goes on: SIGINT pauses, then interrupts, then leaves at once; SIGTERM and SIGHUP
-    interrupt. A signal that was ignored when the program was started (``nohup``) stays ignored.
+    """Handle signals during a run: SIGINT pauses, then interrupts, then exits; SIGTERM and SIGHUP interrupt.
 
-    ``note`` says a word to the user; ``leave`` puts the terminal right without waiting for anything. The third
-    SIGINT takes the commands at work along, and works also while a handler blocks the loop.
+    A signal that was ignored when the program started (``nohup``) stays ignored. ``note`` shows a message to the
+    user; ``leave`` restores the terminal without waiting for anything. The third SIGINT also kills the running
+    commands, and works while a handler blocks the loop.
     """
     loop = asyncio.get_running_loop()
     count = 0
@@ -61,9 +61,9 @@ def _woken() -> None:
 
 def _pause(control: Control, note: Callable[[str], None]) -> None:
     control.pause("interrupt")
-    note("the node at work is finished first, then the run pauses; Ctrl-C again interrupts it")
+    note("finishing the current node, then pausing; press Ctrl-C again to interrupt it")
 
 
 def _interrupt(control: Control, note: Callable[[str], None]) -> None:
     control.interrupt("interrupt")
-    note("the node at work is interrupted; Ctrl-C again leaves at once")
+    note("interrupting the current node; press Ctrl-C again to exit immediately")

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from msgspec import to_builtins
 
 from orchestra.app.stopped import Stopped, remembered
-from orchestra.cli._detail import ALIVE, SIGNS, as_json_of, going_on, show_one, summary_of
+from orchestra.cli._detail import ALIVE, SIGNS, as_json_of, next_command, show_one, summary_of
 from orchestra.cli._json import say_json
 from orchestra.cli._stores import aimed, exists, hint, reading, settings_for, there
 from orchestra.cli._terminal import coloured, fit, lasted, one_line, padded, room, say
@@ -26,13 +26,13 @@ from orchestra.ports import Store
 from orchestra.run.views import Phase, Summary
 
 WATCH_SECONDS = 1.0
-"""How often what is shown is looked up again."""
+"""Seconds between updates."""
 
 Known: TypeAlias = dict[int, tuple[int, Summary]]
-"""Sessions as they were last seen, by context: the newest turn then, and the row."""
+"""Sessions as last read, by context: the newest turn then, and the row."""
 
-_PIPELINE, _NODE, _WHY = 2, 3, 8
-"""The columns that give way where a terminal is narrow."""
+_PIPELINE, _NODE, _REASON = 2, 3, 8
+"""Columns that are shortened on a narrow terminal."""
 
 
 def show_status(
@@ -64,8 +64,7 @@ def show_status(
 def watch_status(
     session: str | None, *, detail: bool, store: str | None, config: Path | None, as_json: bool, color: str
 ) -> int:
-    """Print the list, or one session, again whenever it has changed: until it ends, or for good. On a terminal it
-    stays in its place."""
+    """Print the list, or one session until it ends, again after every change; in place on a terminal."""
     settings = settings_for(store, config)
     colour = coloured(color, sys.stdout)
     there(settings, session or "last")
@@ -106,7 +105,7 @@ def watch_status(
 
 
 async def _remembered(store: Store, row: Row, known: Known, stops: Mapping[str, Stopped]) -> Summary:
-    """A session's row, looked up again only where it may have changed: one that has ended stays as it is."""
+    """Return a session's row, read again only if it may have changed."""
     head = (await store.head(row.context_id)).turn_id
     before = known.get(row.context_id)
     if before is not None and before[0] == head and before[1].phase in (Phase.COMPLETED, Phase.FAILED):
@@ -117,7 +116,7 @@ async def _remembered(store: Store, row: Row, known: Known, stops: Mapping[str, 
 
 
 def _home() -> None:
-    """Begin again at the top of a terminal; elsewhere what was said stays."""
+    """Clear a terminal; do nothing elsewhere."""
     if sys.stdout.isatty():
         sys.stdout.write("\x1b[H\x1b[J")
 
@@ -134,7 +133,7 @@ def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) ->
 
 
 def _gone(stops: Mapping[str, Stopped], found: Sequence[Summary]) -> list[Stopped]:
-    """Runs that this store had and has no more: it came back without its turns (S21)."""
+    """Return the runs that this store had and has no longer: it came back without their turns (S21)."""
     there = {summary.session for summary in found}
     return [stop for stop in stops.values() if stop.session not in there]
 
@@ -148,7 +147,7 @@ def _as_json(stop: Stopped) -> dict[str, object]:
 
 
 def _say_stopped(stops: Iterable[Stopped], as_json: bool, why: str = "") -> None:
-    """What this machine knows without the store: the runs that it stopped (S20)."""
+    """Print what this machine knows without the store: the runs that stopped when it failed (S20)."""
     if as_json:
         say_json({"sessions": [_as_json(stop) for stop in stops]}, indent=2)
         return
@@ -171,12 +170,12 @@ def _say_list(
     if as_json:
         say_json({"sessions": [*map(as_json_of, found), *map(_as_json, gone)]}, indent=2)
         return
-    _say_stopped(gone, as_json, why="; its session is not in this store any more")
+    _say_stopped(gone, as_json, why="; its session is missing from this store")
     if not found:
         say(
-            "a store in memory keeps no sessions"
+            "a store in memory saves no sessions"
             if settings.place == "memory"
-            else f"no sessions yet in {settings.place}"
+            else f"no sessions in {settings.place}"
         )
         say("  start one: orchestra run FILE.dot")
     else:
@@ -185,10 +184,11 @@ def _say_list(
         _table(shown, aim, colour)
         if len(shown) < len(found):
             say(f"  and {len(found) - len(shown)} more: orchestra status{aim} | less")
-        say(f"  look closer: orchestra status{aim} {found[0].session} --detail")
-        following = going_on(found[0])
+        say(f"  details: orchestra status{aim} {found[0].session} --detail")
+        following = next_command(found[0])
         if following:
-            say(f"  {'watch' if found[0].phase in (*ALIVE, Phase.MIRRORED) else 'go on'}: {aimed(following, aim)}")
+            watch = found[0].phase in (*ALIVE, Phase.MIRRORED)
+            say(f"  {'watch' if watch else 'resume'}: {aimed(following, aim)}")
 
 
 async def _summaries(store: Store, stops: Mapping[str, Stopped]) -> list[Summary]:
@@ -196,14 +196,14 @@ async def _summaries(store: Store, stops: Mapping[str, Stopped]) -> list[Summary
 
 
 def _most() -> int | None:
-    """How many sessions fit the screen, so that those that need attention stay on it; all of them in a pipe."""
+    """Return how many sessions fit the screen, so that the first ones stay on it; None for all, in a pipe."""
     return max(shutil.get_terminal_size().lines - 5, 5) if sys.stdout.isatty() else None
 
 
 def _table(found: Sequence[tuple[int, Summary]], aim: str, colour: bool) -> None:
     now = time.time() * 1000
     fits = room()
-    heads = ("SESSION", "STATE", "PIPELINE", "NODE", "NODES RUN", "TURNS", "AGE", "GO ON BY", "WHY")
+    heads = ("SESSION", "STATUS", "PIPELINE", "NODE", "STEPS", "AGE", "COST", "NEXT", "REASON")
     lines = [_cells(depth, summary, aim, now) for depth, summary in found]
     keep = _columns(fits)
     widths = {c: max(columns(line[c]) for line in (heads, *lines)) for c in keep}
@@ -216,9 +216,9 @@ def _table(found: Sequence[tuple[int, Summary]], aim: str, colour: bool) -> None
 
 
 def _shrink(widths: dict[int, int], fits: int) -> None:
-    """Narrow the columns of names, the widest first, until the line fits; the reason at the end is cut instead."""
-    fixed = {column: width for column, width in widths.items() if column != _WHY}
-    left = min(widths.get(_WHY, 0), 12)
+    """Narrow the columns of names, the widest first, until the line fits; the reason at its end is cut."""
+    fixed = {column: width for column, width in widths.items() if column != _REASON}
+    left = min(widths.get(_REASON, 0), 12)
     over = sum(fixed.values()) + 2 * (len(widths) - 1) + left - fits
     while over > 0:
         widest = max((c for c in (_PIPELINE, _NODE) if c in widths), key=lambda c: widths[c])
@@ -234,12 +234,12 @@ def _columns(room: int) -> tuple[int, ...]:
     if room >= 90:
         return (0, 1, 2, 3, 4, 5, 6, 8)
     if room >= 64:
-        return (0, 1, 2, 3, 6, 8)
-    return (0, 1, 2, 6)
+        return (0, 1, 2, 3, 5, 8)
+    return (0, 1, 2, 5)
 
 
 def _cells(depth: int, summary: Summary, aim: str, now: float) -> tuple[str, ...]:
-    """A session's line; what goes on with a child goes on with its parent, whose line says it."""
+    """Return a session's line; a child is continued through its parent, so it has no next command."""
     sign, _tone = SIGNS[summary.phase]
     return (
         f"{'  ' * (depth - 1)}{MARK}{summary.session}" if depth else summary.session,
@@ -247,18 +247,18 @@ def _cells(depth: int, summary: Summary, aim: str, now: float) -> tuple[str, ...
         one_line(summary.pipeline, 200),
         one_line(summary.node, 200),
         str(summary.steps),
-        str(summary.turns),
         _age(now - summary.last_ms) if summary.last_ms else "",
-        "" if depth else aimed(going_on(summary), aim),
+        f"${summary.cost_micros / 1e6:.2f}" if summary.cost_micros else "-",
+        "" if depth else aimed(next_command(summary), aim),
         one_line(summary.detail, 400),
     )
 
 
 def _age(milliseconds: float) -> str:
-    """The largest unit is enough to tell the old from the new."""
+    """Return a duration in its largest unit or two."""
     return " ".join(lasted(milliseconds).split()[:2])
 
 
 def _joined(cells: Sequence[str], widths: dict[int, int], fits: int) -> str:
-    parts = [cells[c] if c == _WHY else padded(cells[c], width) for c, width in widths.items()]
+    parts = [cells[c] if c == _REASON else padded(cells[c], width) for c, width in widths.items()]
     return fit("  ".join(parts), fits)

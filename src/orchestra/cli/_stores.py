@@ -23,13 +23,12 @@ _T = TypeVar("_T")
 
 
 def settings_for(store: str | None, config: Path | None, pipeline: str = "-") -> Settings:
-    """The settings in force for a command about a pipeline, or about none."""
+    """Return the settings in force for a command, with or without a pipeline."""
     return settle(folders=folders_of(pipeline), environment=os.environ, store=store, config=config)
 
 
 def exists(settings: Settings) -> bool:
-    """Whether there may be a store to look at. Raises ``StoreError`` where something else is in its place, or its
-    place may not be looked into."""
+    """Whether there may be a store to read. Raises ``StoreError`` if its path is not a readable folder."""
     if settings.server is not None:
         return True
     if settings.store is None:
@@ -41,15 +40,19 @@ def exists(settings: Settings) -> bool:
     except OSError as error:
         raise trouble(error, str(settings.store)) from error
     if not S_ISDIR(mode):
-        raise StoreUnreachable(f"{settings.store} is not a folder", fix="name the store's folder with --store DIR")
+        raise StoreUnreachable(
+            f"{settings.store} is not a folder", fix="name the folder of the store with --store DIR"
+        )
     return True
 
 
 async def reading(
     settings: Settings, look: Callable[[Store], Awaitable[_T]], wanted: str = "", *, flag: str | None = None
 ) -> _T:
-    """Do something with the store opened for reading, and close it; ``wanted`` is the session asked for, and
-    ``flag`` the store named on the command line."""
+    """Call ``look`` with the store opened for reading, then close it.
+
+    ``wanted`` is the session to be read, ``flag`` the store named on the command line.
+    """
     there(settings, wanted)
     try:
         with progress() as tell:
@@ -64,18 +67,18 @@ async def reading(
 
 
 def there(settings: Settings, wanted: str) -> None:
-    """Raise ``SessionNotFound`` where there is no store in which the session asked for could be."""
+    """Raise ``SessionNotFound`` if there is no store that could have the session."""
     if not exists(settings):
-        place = f"there is no store in {settings.store}" if settings.store else "a store in memory keeps nothing"
+        place = f"no store in {settings.store}" if settings.store else "a store in memory saves nothing"
         raise SessionNotFound(
-            f"no session {wanted!r}: {place}", fix="start a run first, or name the folder with --store"
+            f"no session {wanted!r}: {place}", fix="start a run first, or name a store with --store"
         )
 
 
 def hint(settings: Settings, flag: str | None) -> str:
-    """What a suggested command needs to find the same store from the working directory.
+    """Return the options that a suggested command needs to find the same store from the working directory.
 
-    A server whose binary protocol is not where its address lets one look needs the file that says where it is.
+    A server whose binary protocol has an unusual address needs the settings file that names it.
     """
     place = flag if flag is not None else settings.place
     ways: list[tuple[str | None, Path | None]] = [(place, None), (None, settings.file), (place, settings.file)]
@@ -102,5 +105,5 @@ _COMMANDS = re.compile(r"\borchestra (?:status|log|show|doctor|resume|replay|att
 
 
 def aimed(fix: str, hint: str) -> str:
-    """A suggestion whose commands are about the store that it is about."""
+    """Add the options that find the store to the commands in a suggestion."""
     return _COMMANDS.sub(lambda command: command[0] + hint, fix)

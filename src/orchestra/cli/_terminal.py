@@ -1,4 +1,4 @@
-"""What the terminal can show: colours, width, signs; and how times and texts are written."""
+"""What the terminal can show (colors, width, signs), and the format of times and texts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ASCII = {
 
 
 class Unread(OrchestraError):
-    """Whoever read standard output is gone."""
+    """The reader of standard output is gone."""
 
 
 class Unwritable(OrchestraError):
@@ -41,7 +41,7 @@ class Unwritable(OrchestraError):
 def coloured(when: str, stream: TextIO) -> bool:
     """Whether to use colours on a stream (C3). Raises ``ConfigError`` for a word that is none of three."""
     if when not in ("auto", "always", "never"):
-        raise ConfigError(f"--color is auto, always or never, not {when!r}")
+        raise ConfigError(f"--color must be auto, always or never, not {when!r}")
     if when != "auto":
         return when == "always"
     if os.environ.get("NO_COLOR"):
@@ -107,13 +107,13 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
-        raise Unread("nobody reads standard output any more") from error
+        raise Unread("the reader of standard output is gone") from error
     except OSError as error:
-        raise Unwritable(f"standard output cannot be written to: {error.strerror or error}") from error
+        raise Unwritable(f"cannot write to standard output: {error.strerror or error}") from error
 
 
 def mute(stream: TextIO | None = None) -> None:
-    """Send what is written to a stream nowhere from now on: nobody is there to read it."""
+    """Discard everything written to a stream from now on; its reader is gone."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, (sys.stdout if stream is None else stream).fileno())
@@ -121,7 +121,7 @@ def mute(stream: TextIO | None = None) -> None:
 
 
 def complain(text: str) -> None:
-    """Write a line to standard error; where that cannot be, nothing more can be said."""
+    """Write a line to standard error, if possible."""
     try:
         say(text, stream=sys.stderr)
     except (Unread, Unwritable):

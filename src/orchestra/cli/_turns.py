@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestra.app.finding import COMMIT, origin_of, place_of
 from orchestra.cli._errors import STORE
 from orchestra.cli._json import SCHEMA, say_json
 from orchestra.cli._lines import described
 from orchestra.cli._stores import reading, settings_for
 from orchestra.cli._terminal import clock_time, complain, deliver, many_lines, one_line, room, say
+from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Gap, Legible, branch_context, legible, with_branches
 from orchestra.engine.loading import backwards, event_of
 from orchestra.engine.sessions import find
 from orchestra.errors import ConfigError, Damaged, SessionNotFound
-from orchestra.graph.report import wrap
+from orchestra.graph.report import counted, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.blobs import BlobRef, from_map, utf8
 from orchestra.run.codec import blob_value, plain
@@ -29,9 +31,10 @@ from orchestra.run.events import Event, Recorded
 
 def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
     """Print one turn: ``SESSION`` for the newest, ``SESSION:DEPTH`` for another, ``SESSION/fan/branch:DEPTH`` for
-    one of a branch."""
-    name, depth = _placed(place)
+    one of a branch; a commit for the turn that made it."""
     settings = settings_for(store, config)
+    place = placed_by_commit(settings, place, store)
+    name, depth = parted(place)
 
     async def look(opened: Store) -> tuple[Turn, dict[str, Any]]:
         turn = await _turn(opened, await _chain(opened, name), depth, name)
@@ -47,25 +50,39 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
     return 0
 
 
+def placed_by_commit(settings: Settings, place: str, flag: str | None) -> str:
+    """The place of the turn that made a commit; any other place as it is."""
+    if not COMMIT.fullmatch(place):
+        return place
+    origin = asyncio.run(origin_of(settings, place))
+    if origin is None:
+        return place
+
+    async def look(opened: Store) -> str:
+        return await place_of(opened, origin)
+
+    return asyncio.run(reading(settings, look, origin.session, flag=flag))
+
+
 _WRITTEN = frozenset({"output", "stderr"})
 _LONGEST = 20_000
-"""Characters of what a command wrote that are shown; ``--whole`` and ``--json`` give all."""
+"""Characters of a command's output that are shown; ``--whole`` and ``--json`` show all."""
 
 
 def _shortened(field: str, text: str, place: str) -> str:
     left_out = len(text) - _LONGEST
     if left_out <= 0:
         return text
-    note = f"[… {left_out} characters left out; all of it: orchestra show {place} --whole {field} …]"
+    note = f"[… {left_out} characters omitted; full text: orchestra show {place} --whole {field} …]"
     return f"{text[: _LONGEST // 2]}\n{note}\n{text[-_LONGEST // 2 :]}"
 
 
-def _placed(place: str) -> tuple[str, int | None]:
+def parted(place: str) -> tuple[str, int | None]:
     name, _, depth = place.partition(":")
     if depth and not (depth.isascii() and depth.isdigit() and len(depth) < 19):
         raise ConfigError(
-            f"{one_line(depth, 40)!r} is no depth",
-            fix="write SESSION:DEPTH with a number, as `orchestra log` shows it",
+            f"{one_line(depth, 40)!r} is not a depth",
+            fix="write SESSION:DEPTH, with a depth as `orchestra log` shows it",
         )
     return name, int(depth) if depth else None
 
@@ -82,13 +99,13 @@ async def _chain(store: Store, name: str) -> int:
 
 def write_whole(place: str, field: str, *, store: str | None, config: Path | None) -> int:
     """Write a field of a turn to standard output, byte for byte, however long it is."""
-    name, depth = _placed(place)
+    name, depth = parted(place)
     settings = settings_for(store, config)
 
     async def look(opened: Store) -> None:
         found = event_of(await _turn(opened, await _chain(opened, name), depth, name))
         if not isinstance(found, Recorded):
-            raise ConfigError(f"that turn cannot be read: {found.reason}")
+            raise ConfigError(f"the turn cannot be read: {found.reason}")
         for ref in _parts(found.event, field):
             deliver(ref if isinstance(ref, bytes) else await opened.get_blob(bytes.fromhex(ref.hash)))
 
@@ -101,8 +118,8 @@ def _parts(event: Event, field: str) -> list[bytes | BlobRef]:
     known = [one.name for one in BY_CLASS[type(event)].fields if one.type == "text"]
     if field not in known:
         raise ConfigError(
-            f"a {BY_CLASS[type(event)].event} has no text {field!r}",
-            fix=f"it has: {', '.join(known)}" if known else "name another turn",
+            f"a {BY_CLASS[type(event)].event} event has no text field {field!r}",
+            fix=f"its text fields: {', '.join(known)}" if known else "name another turn",
         )
     parts = getattr(event, f"{field}_parts", ())
     value = getattr(event, field)
@@ -116,10 +133,10 @@ async def _turn(store: Store, context_id: int, depth: int | None, name: str) -> 
         turns = await legible(store, context_id)
         found = next((turn for turn in turns if turn.depth == (turns[-1].depth if depth is None else depth)), None)
     if isinstance(found, Gap):
-        raise Damaged(f"turn {found.turn_id}: {found.reason}", fix="see what is affected: orchestra doctor --deep")
+        raise Damaged(f"turn {found.turn_id}: {found.reason}", fix="find all damage: orchestra doctor --deep")
     if found is None:
         newest = (await store.head(context_id)).depth
-        raise SessionNotFound(f"session {name!r} has no turn at depth {depth}; the newest is {newest}")
+        raise SessionNotFound(f"session {name!r} has no turn at depth {depth}; the newest is at {newest}")
     return found
 
 
@@ -194,7 +211,7 @@ def _readable(turns: list[Legible]) -> int:
     gaps = [turn for turn in turns if isinstance(turn, Gap)]
     if not gaps:
         return 0
-    complain(f"{len(gaps)} of the turns cannot be read; all of the damage: orchestra doctor --deep")
+    complain(f"{counted(len(gaps), 'turn')} cannot be read; find all damage: orchestra doctor --deep")
     return STORE
 
 
@@ -224,7 +241,7 @@ def _data(turn: Legible) -> dict[str, Any]:
 
 def _line(turn: Legible, longest: int, path: str = "") -> str:
     if isinstance(turn, Gap):
-        lost = "" if turn.older else "; what is older cannot be reached"
+        lost = "" if turn.older else "; older turns cannot be reached"
         return f"{turn.depth:>{longest}}  --:--:--  cannot be read: {one_line(turn.reason, 200)}{lost}"
     found = event_of(turn)
     if not isinstance(found, Recorded):

@@ -53,7 +53,7 @@ def view_for(*, json: str, plain: bool, quiet: bool, verbose: bool, colour: bool
 
 
 def tell_reader(text: str) -> None:
-    """Write a line of a run; where that cannot be, the run goes on unread."""
+    """Write a line of a run; if that fails, the run continues without output."""
     try:
         say(text)
     except (Unread, Unwritable) as error:
@@ -61,10 +61,10 @@ def tell_reader(text: str) -> None:
 
 
 def go_on_unread(error: Unread | Unwritable) -> None:
-    """Give up standard output, with a word unless its reader chose to leave."""
+    """Stop writing to standard output, with a message unless its reader chose to leave."""
     mute()
     if isinstance(error, Unwritable):
-        complain(f"{error}; the run goes on unread")
+        complain(f"{error}; the run continues without output")
 
 
 class Plain:

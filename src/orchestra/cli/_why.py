@@ -52,7 +52,7 @@ def show_why(session: str, node: str, *, store: str | None, config: Path | None,
                 say()
             _say_reason(node, reason)
     if lost:
-        complain(f"{counted(lost, 'turn')} cannot be read, so what was decided in them is not told here")
+        complain(f"{counted(lost, 'turn')} cannot be read; their decisions are missing here")
     return STORE if lost else 0
 
 
@@ -62,10 +62,10 @@ def _never(session: str, events: list[Recorded], node: str) -> SessionNotFound:
     passed = leading_to(events, node)
     if passed:
         fix = "; ".join(f"orchestra log {session} --why {one_line(source, 60)}" for source in passed[:3])
-        return SessionNotFound(f"{shown} was not entered in {session}", fix=f"why it was passed over: {fix}")
+        return SessionNotFound(f"{shown} was not entered in {session}", fix=f"see why: {fix}")
     entered = {event.event.node: None for event in events if isinstance(event.event, StageStarted)}
     near = nearest(node, [*entered])
-    listed = f"did you mean {near!r}?" if near else f"entered were {one_line(', '.join(entered), 300)}"
+    listed = f"did you mean {near!r}?" if near else f"nodes entered: {one_line(', '.join(entered), 300)}"
     return SessionNotFound(f"{shown} was not entered in {session}", fix=listed)
 
 
@@ -109,7 +109,7 @@ def _visit(reason: Reason) -> str:
         return "not entered"
     parts = [f"visit {reason.visit}", reason.status or "not finished"]
     if reason.word:
-        parts.append(f"in its own word {one_line(reason.word, 80)!r}")
+        parts.append(f"outcome {one_line(reason.word, 80)!r}")
     if reason.attempt > 1:
         parts.append(f"attempt {reason.attempt}")
     if reason.failure_reason:
@@ -124,7 +124,7 @@ def _decision(reason: Reason) -> str:
     if reason.target:
         return f"→ {reason.target}  rule {reason.rule}: {why}"
     rule = f"rule {reason.rule}, {RULES.get(reason.rule, 'unknown')}: " if reason.rule is not None else ""
-    return f"the run ended here  {rule}{why}" if why else "nothing is decided yet"
+    return f"the run ended here  {rule}{why}" if why else "not decided yet"
 
 
 def seen_of(candidate: Mapping[str, Any]) -> str:
@@ -134,7 +134,7 @@ def seen_of(candidate: Mapping[str, Any]) -> str:
         values = candidate.get("values")
         pairs = values.items() if isinstance(values, Mapping) else ()
         saw = ", ".join(f"{key} was {one_line(str(value), 200)!r}" for key, value in pairs)
-        verdict = "holds" if candidate.get("holds") else "does not hold"
+        verdict = "true" if candidate.get("holds") else "false"
         parts.append(f"{one_line(str(candidate['condition']), 300)}  {verdict}" + (f": {saw}" if saw else ""))
     else:
         parts.append("no condition")

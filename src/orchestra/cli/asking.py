@@ -1,4 +1,4 @@
-"""``orchestra pause``, ``cancel`` and ``steer``: wishes for a session that another process runs."""
+"""``orchestra pause``, ``cancel`` and ``steer``: requests to a session that another process runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from orchestra.cli.options import AsJson, Config, Session, Store
 
 def pause(
     session: Session,
-    now: Annotated[bool, typer.Option("--now", help="Interrupt the node at work; it is run again later.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Interrupt the running node; a resume runs it again.")] = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a run pause after the node at work, from any terminal or machine that reaches the store.
+    """Pause a run after its current node, from any terminal or machine that can reach the store.
 
-    Exit code 0: it paused, will when the node has ended, or nothing runs; 1: its runner may be gone.
+    Exit codes: 0: paused, pausing after the current node, or not running; 1: the runner may be gone.
     """
     from orchestra.cli._asking import ask_session
 
@@ -28,18 +28,14 @@ def pause(
 
 def cancel(
     session: Session,
-    why: Annotated[
-        str, typer.Option("--why", metavar="TEXT", help="What the record says.", show_default=False)
-    ] = "",
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Reason to record.", show_default=False)] = "",
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a run now, whether or not somebody runs it; it can be taken up again with resume.
+    """Cancel a session now, running or not. Its children are canceled too. `resume` can continue it later.
 
-    Children that nobody runs are cancelled with it.
-
-    Exit code 0: it is cancelled, or has ended already; 1: it has not stopped yet.
+    Exit codes: 0: canceled, or already ended; 1: it has not stopped yet.
     """
     from orchestra.cli._asking import ask_session
 
@@ -53,12 +49,12 @@ def steer(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give the agents of a run an instruction: it stands behind the prompt of the next one that begins.
+    """Send an instruction to the agents of a session. It is appended to the prompt of the next agent.
 
-    Exit code 0: it is in the session's mailbox; 2: the session has ended, so no agent would hear it.
+    Exit codes: 0: queued in the session's mailbox; 2: the session has ended.
     """
     from orchestra.cli._asking import ask_session
 
     if not text.strip():
-        raise typer.BadParameter("an instruction has to say something")
+        raise typer.BadParameter("TEXT is empty; write the instruction")
     raise typer.Exit(ask_session(session, "steer", text, store=store, config=config, as_json=as_json))

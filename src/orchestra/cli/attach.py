@@ -30,13 +30,13 @@ def attach(
     verbose: Verbose = False,
     color: Colour = "auto",
 ) -> None:
-    """Watch a session: what happened so far, then what happens, until it ends. Ctrl-C leaves; the run goes on.
+    """Watch a session from its start until it ends. Ctrl-C stops watching; the session keeps running.
 
-    The nodes of its children stand behind the nodes that run them: check/lint. With --json-stream every line names
-    its session.
+    A node of a child session is shown after the node that runs the child: check/lint. With --json-stream, every
+    line names its session.
 
-    Exit code 0: it reached its goal; 1: it failed; 9: there is no such session; 130: it is paused, or its runner
-    is gone, or you left.
+    Exit codes: 0: it succeeded; 1: it failed; 9: no such session; 130: it is paused, its runner is gone, or you
+    stopped watching.
     """
     from orchestra.cli._attach import attach_to
     from orchestra.cli._ended import Shown

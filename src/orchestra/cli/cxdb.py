@@ -21,40 +21,49 @@ class Action(StrEnum):
 def cxdb(
     action: Annotated[
         Action,
-        typer.Argument(
-            help="serve: be a CXDB server over a store's folder. mirror: send what the mirror does not have yet."
-        ),
+        typer.Argument(help="serve: run a CXDB server on a store's folder. mirror: send new turns to the mirror."),
     ],
     sessions: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SESSION", help="mirror: these sessions, instead of all.", autocompletion=complete_session
+            metavar="SESSION", help="mirror: send only these sessions.", autocompletion=complete_session
         ),
     ] = None,
     path: Annotated[
-        Path | None, typer.Option("--path", metavar="DIR", help="serve: the folder; else the store in force.")
+        Path | None,
+        typer.Option("--path", metavar="DIR", help="serve: the folder (default: the configured store)."),
     ] = None,
     store: Store = None,
-    bind: Annotated[str, typer.Option(metavar="HOST:PORT", help="serve: binary protocol.")] = "127.0.0.1:9009",
-    http: Annotated[str, typer.Option(metavar="HOST:PORT", help="serve: HTTP.")] = "127.0.0.1:9010",
+    bind: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="serve: address of the binary protocol.")
+    ] = "127.0.0.1:9009",
+    http: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="serve: address of the HTTP API.")
+    ] = "127.0.0.1:9010",
     token_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="serve: ask for the token in this file; needed beyond loopback."),
+        typer.Option(
+            metavar="FILE", help="serve: require the token in this file; needed for a non-loopback address."
+        ),
     ] = None,
     host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="serve: another Host to serve (repeat).")
+        list[str] | None, typer.Option(metavar="NAME", help="serve: accept this Host header too (repeatable).")
     ] = None,
     origin: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="serve: a web page that may read the answers (repeat).")
+        list[str] | None,
+        typer.Option(metavar="URL", help="serve: allow this web origin to read responses (repeatable)."),
     ] = None,
     as_json: AsJson = False,
     following: Annotated[bool, typer.Option("--follow", hidden=True)] = False,
     config: Config = None,
 ) -> None:
-    """Serve a store by CXDB's own protocol and routes, for its clients and its web page, while runs use it; or send
-    what a folder holds to the server that mirrors it (cxdb.mirror in orchestra.yaml).
+    """Run a CXDB server on a store, or send a store to its mirror.
 
-    Exit code of mirror: 0: all is there; 1: a session cannot be sent whole; 6: the server cannot be used.
+    `serve` speaks CXDB's binary protocol and HTTP API, also while runs write to the store. `mirror` sends new turns
+    to the server named by cxdb.mirror in orchestra.yaml.
+
+    Exit codes of mirror: 0: the mirror has everything; 1: a session could not be sent completely; 6: the server
+    cannot be used.
     """
     if action is Action.MIRROR:
         from orchestra.cli._mirror import follow_run, mirror
@@ -64,7 +73,7 @@ def cxdb(
             return
         raise typer.Exit(mirror(tuple(sessions or ()), store=store, config=config, as_json=as_json))
     if sessions:
-        raise typer.BadParameter("serve takes no session; a folder is named with --path DIR")
+        raise typer.BadParameter("serve takes no SESSION; name the folder with --path DIR")
     from orchestra.cli._cxdb import serve
 
     serve(path, store, bind, http, token_file, tuple(host or ()), tuple(origin or ()), config)

@@ -11,23 +11,26 @@ from orchestra.cli.options import Config, Store
 
 def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Check every stored record.")] = False,
-    mend: Annotated[
+    repair: Annotated[
         bool,
-        typer.Option("--mend", help="Make anew what a damaged store's other files tell; no turn is given up."),
+        typer.Option("--repair", help="Rebuild damaged files of the store from its other files; loses no data."),
     ] = False,
     drop_lost: Annotated[
-        bool, typer.Option("--drop-lost", help="With --mend: give up the turns of a lost end, and go on without.")
+        bool, typer.Option("--drop-lost", help="With --repair: delete the turns that depend on lost data.")
     ] = False,
     settle: Annotated[
-        bool, typer.Option("--settle", help="Leave the store's folder so that a CXDB server can open it.")
+        bool, typer.Option("--settle", help="Prepare the store's folder for the original CXDB server.")
     ] = False,
     store: Store = None,
     config: Config = None,
 ) -> None:
-    """Say what works and what does not. Exit code 0 only if a run would work; 6: a mend would give up turns."""
+    """Check what works on this machine and in the store.
+
+    Exit codes: 0: a run would work; 1: it would not; 6: repair would lose data.
+    """
     from orchestra.cli._doctor import Wanted, examine
 
-    if drop_lost and not mend:
-        raise typer.BadParameter("--drop-lost says how to mend; write --mend --drop-lost")
-    wanted = Wanted(deep=deep, mend=mend, drop_lost=drop_lost, settle=settle)
+    if drop_lost and not repair:
+        raise typer.BadParameter("--drop-lost needs --repair")
+    wanted = Wanted(deep=deep, repair=repair, drop_lost=drop_lost, settle=settle)
     raise typer.Exit(examine(wanted, store=store, config=config))

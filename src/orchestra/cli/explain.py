@@ -9,7 +9,7 @@ import typer
 
 def explain(
     rule: Annotated[
-        str | None, typer.Argument(metavar="[RULE]", help="A diagnostic's rule; all of them without one.")
+        str | None, typer.Argument(metavar="[RULE]", help="Rule of a diagnostic (default: list all rules).")
     ] = None,
 ) -> None:
     """Say what a diagnostic means, with a wrong and a right example."""

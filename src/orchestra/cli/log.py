@@ -19,9 +19,7 @@ def log(
     ] = False,
     why: Annotated[
         str | None,
-        typer.Option(
-            "--why", metavar="NODE", help="Show for each visit of a node where the run went then, and why."
-        ),
+        typer.Option("--why", metavar="NODE", help="Show for each visit of a node which edge was taken, and why."),
     ] = None,
 ) -> None:
     """Show every recorded event of a session, oldest first."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The sessions of the store in force that begin so, with their titles, for the shell (C3)."""
+    """Return the sessions of the configured store whose id starts with ``incomplete``, with titles (C3)."""
     from orchestra.cli._complete import sessions
 
     return sessions(incomplete, ctx.params.get("store"), ctx.params.get("config"))
@@ -23,62 +23,66 @@ Store = Annotated[
     typer.Option(
         "--store",
         metavar="DIR",
-        help="Folder of the store, or http://host:9010 of a CXDB server; 'memory' keeps nothing.",
+        help="Folder of the store, URL of a CXDB server (http://host:9010), or 'memory' (nothing is saved).",
         show_default=False,
     ),
 ]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings to use instead of the nearest orchestra.yaml."),
+    typer.Option("--config", metavar="FILE", help="Settings file (default: the nearest orchestra.yaml)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 JsonStream = Annotated[
-    bool, typer.Option("--json-stream", help="Print every event as a line of JSON as it happens.")
+    bool, typer.Option("--json-stream", help="Print each event as one line of JSON, as it happens.")
 ]
-Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, also on a terminal.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and how it ended.")]
+Plain = Annotated[bool, typer.Option("--plain", help="Print plain lines, even on a terminal.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors and the result.")]
 Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Say why each edge was taken, and show what commands write.")
+    bool, typer.Option("-v", "--verbose", help="Show why each edge was taken and the output of commands.")
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; orchestra attach watches it.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; watch it with `orchestra attach`.")]
+Colour = Annotated[
+    str, typer.Option("--color", metavar="WHEN", help="Use colors: auto, always or never.", show_default=True)
+]
 AutoApprove = Annotated[
     bool, typer.Option("--auto-approve", help="Answer every question with yes or its first choice.")
 ]
 Answers = Annotated[
     Path | None,
-    typer.Option("--answers", metavar="FILE", help="Answers to questions (YAML), by node or in their order."),
+    typer.Option("--answers", metavar="FILE", help="Answers to questions (YAML), by node or in order."),
 ]
 NoInput = Annotated[
-    bool, typer.Option("--no-input", help="Ask nothing here: the run waits for answers from elsewhere.")
+    bool,
+    typer.Option("--no-input", help="Do not ask on this terminal; pause until a question is answered elsewhere."),
 ]
-Colour = Annotated[str, typer.Option("--color", metavar="WHEN", help="auto, always or never.", show_default=True)]
+
 Session = Annotated[
     str,
     typer.Argument(
         metavar="SESSION",
-        help="A session id, a beginning of one, '#42' for a context, or 'last'.",
+        help="Session id or unique prefix, 'last' for the newest, or '#42' for a CXDB context.",
         autocompletion=complete_session,
     ),
 ]
 
 
 def people(auto_approve: bool, answers: Path | None, no_input: bool) -> People:
-    """Who answers the questions of a run. Raises a usage error for two that exclude one another."""
+    """Return who answers the questions of a run. Raises a usage error for options that exclude each other."""
     from orchestra.cli._ended import People
 
     if auto_approve and answers is not None:
-        raise typer.BadParameter("--auto-approve and --answers both answer every question; name one")
+        raise typer.BadParameter("--auto-approve and --answers exclude each other; use one")
     return People(auto_approve=auto_approve, answers=answers, no_input=no_input)
 
 
 def one_json(as_object: bool, as_stream: bool) -> str:
-    """Which form of JSON was asked for: ``object``, ``stream`` or none. Raises a usage error for both."""
+    """Return the JSON form: ``object``, ``stream`` or empty. Raises a usage error if both are given."""
     if as_object and as_stream:
-        raise typer.BadParameter("--json and --json-stream are two forms; name one")
+        raise typer.BadParameter("--json and --json-stream exclude each other; use one")
     return "object" if as_object else "stream" if as_stream else ""
 
 
 def one_amount(quiet: bool, verbose: bool) -> None:
-    """Raise a usage error where less and more than usual are both asked for."""
+    """Raise a usage error if both ``-q`` and ``-v`` are given."""
     if quiet and verbose:
-        raise typer.BadParameter("-q and -v say the opposite of one another; name one")
+        raise typer.BadParameter("-q and -v exclude each other; use one")

@@ -31,47 +31,54 @@ def replay(
     session: Session,
     checkpoint: Annotated[
         str,
-        typer.Option("--checkpoint", metavar="T", help="Begin at this checkpoint, or 'last'.", show_default=False),
+        typer.Option(
+            "--checkpoint",
+            metavar="T",
+            help="Start from this checkpoint: a depth, #ID or 'last'.",
+            show_default=False,
+        ),
     ] = "",
     turn: Annotated[
         str,
         typer.Option(
             "--turn",
             metavar="T",
-            help="Begin at this turn: a depth, as log shows it, or #ID, also of a child's turn.",
+            help="Start from this turn: a depth as shown by `log`, or #ID (also of a child's turn).",
             show_default=False,
         ),
     ] = "",
     node: Annotated[
-        str, typer.Option("--node", metavar="NODE", help="Begin before this node was entered.", show_default=False)
+        str, typer.Option("--node", metavar="NODE", help="Start from this node.", show_default=False)
     ] = "",
     visit: Annotated[
         int | None,
-        typer.Option("--visit", metavar="N", min=1, help="With --node: its N-th visit; else the newest."),
+        typer.Option(
+            "--visit", metavar="N", min=1, help="With --node: start from its N-th visit (default: the newest)."
+        ),
     ] = None,
     variables: Annotated[
-        list[str] | None, typer.Option("--var", metavar="KEY=VALUE", help="A variable, from there on.")
+        list[str] | None,
+        typer.Option("--var", metavar="KEY=VALUE", help="Set a variable of the new session (repeatable)."),
     ] = None,
     values: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A context value, from there on.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a context value of the new session (repeatable)."),
     ] = None,
     graph: Annotated[
-        Path | None, typer.Option("--graph", metavar="FILE", help="Another pipeline, from there on.")
+        Path | None, typer.Option("--graph", metavar="FILE", help="Continue with this pipeline.")
     ] = None,
     simulate: Annotated[
-        Path | None, typer.Option("--simulate", metavar="FILE", help="Another script, from there on.")
+        Path | None, typer.Option("--simulate", metavar="FILE", help="Continue with these scripted results.")
     ] = None,
-    label: Annotated[str, typer.Option("--label", help="A name for the new run.", show_default=False)] = "",
+    label: Annotated[str, typer.Option("--label", help="Name of the new session.", show_default=False)] = "",
     recorded: Annotated[
         bool,
-        typer.Option(
-            "--recorded", help="Begin nothing: walk the record again, and say what would be decided differently."
-        ),
+        typer.Option("--recorded", help="Run nothing: repeat the recorded decisions and report any that differ."),
     ] = False,
     against: Annotated[
         Path | None,
         typer.Option(
-            "--against", metavar="FILE", help="The same with another pipeline: where would it go elsewhere?"
+            "--against", metavar="FILE", help="Like --recorded, with this pipeline: report where it diverges."
         ),
     ] = None,
     auto_approve: AutoApprove = False,
@@ -87,25 +94,25 @@ def replay(
     verbose: Verbose = False,
     color: Colour = "auto",
 ) -> None:
-    """Begin a new session in the history of another one, and go on from there; the other one stays as it is.
+    """Start a new session from a point in the history of another session, which is not changed.
 
-    Without --checkpoint, --turn or --node it begins at the beginning. Exit codes are those of run and resume.
+    Without --checkpoint, --turn or --node it starts from the beginning. Exit codes are those of run and resume.
 
-    With --recorded or --against nothing is begun, run or written: what agents and commands answered is taken from
-    the record. Exit code 0: the same nodes, edges and prompts; 1: something differs.
+    With --recorded or --against nothing is run or written: the recorded results of agents and commands are used.
+    Exit codes: 0: the same nodes, edges and prompts; 1: something differs.
     """
     from orchestra.cli._ended import Shown
     from orchestra.cli._replay import Asked, replay_session
 
     one_amount(quiet, verbose)
     if sum(map(bool, (checkpoint, turn, node))) > 1:
-        raise typer.BadParameter("--checkpoint, --turn and --node each say where it begins; name one")
+        raise typer.BadParameter("--checkpoint, --turn and --node exclude each other; use one")
     if visit is not None and not node:
-        raise typer.BadParameter("--visit is for --node")
+        raise typer.BadParameter("--visit needs --node")
     if recorded or against is not None:
         begins = (checkpoint, turn, node, variables, values, graph, simulate, label, detach, json_stream)
         if any(begins) or (recorded and against is not None):
-            wrong = "--recorded and --against begin no session: they stand alone, with --store, --config and --json"
+            wrong = "--recorded and --against start no session: combine them only with --store, --config and --json"
             raise typer.BadParameter(wrong)
         from orchestra.cli._rewalk import walk_again
 

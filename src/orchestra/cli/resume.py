@@ -31,18 +31,20 @@ def resume(
     session: Session,
     graph: Annotated[
         Path | None,
-        typer.Option("--graph", metavar="FILE", help="Go on with this pipeline instead of the recorded one."),
+        typer.Option("--graph", metavar="FILE", help="Continue with this pipeline instead of the recorded one."),
     ] = None,
     simulate: Annotated[
         Path | None,
-        typer.Option("--simulate", metavar="FILE", help="Go on with this script instead of the recorded one."),
+        typer.Option(
+            "--simulate", metavar="FILE", help="Continue with these scripted results instead of the recorded ones."
+        ),
     ] = None,
     interrupted: Annotated[
         str,
         typer.Option(
             "--interrupted",
             metavar="WHAT",
-            help="rerun or fail: what becomes of a node that was cut off; else its on_interrupt says.",
+            help="rerun or fail an interrupted node (default: its on_interrupt).",
             show_default=False,
         ),
     ] = "",
@@ -59,18 +61,18 @@ def resume(
     verbose: Verbose = False,
     color: Colour = "auto",
 ) -> None:
-    """Go on with a session that was paused, crashed or failed, from where it stands.
+    """Resume a paused, crashed, canceled or failed session.
 
-    Exit code 0: it reached its goal, or had already; 1: it failed; 3: the pipeline is not valid; 4: a secret that
-    it had is missing; 5: it asks what becomes of a node that was cut off; 8: another process runs it;
-    9: there is no such session; 130: paused by an interrupt.
+    Exit codes: 0: it succeeded, or had already; 1: it failed; 3: the pipeline is invalid; 4: a recorded secret is
+    missing; 5: an interrupted node needs a decision (--interrupted); 8: another process runs the session; 9: no
+    such session; 130: paused by an interrupt.
     """
     from orchestra.cli._ended import Shown
     from orchestra.cli._resume import resume_session
 
     one_amount(quiet, verbose)
     if interrupted not in ("", "rerun", "fail"):
-        raise typer.BadParameter(f"--interrupted is rerun or fail, not {interrupted!r}")
+        raise typer.BadParameter(f"--interrupted must be rerun or fail, not {interrupted!r}")
     shown = Shown(
         store=store,
         config=config,

@@ -27,15 +27,17 @@ from orchestra.cli.options import (
 
 
 def run(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="A .dot file, or - for standard input.")],
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="Pipeline (.dot file), or - for standard input.")
+    ],
     variables: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Variables of the run.", show_default=False)
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Set variables of the run.", show_default=False)
     ] = None,
     simulate: Annotated[
         Path | None,
-        typer.Option("--simulate", metavar="FILE", help="What nodes come to, as a YAML script."),
+        typer.Option("--simulate", metavar="FILE", help="Scripted results (YAML)."),
     ] = None,
-    label: Annotated[str, typer.Option("--label", help="A name for this run.", show_default=False)] = "",
+    label: Annotated[str, typer.Option("--label", help="Name of this run.", show_default=False)] = "",
     auto_approve: AutoApprove = False,
     answers: Answers = None,
     no_input: NoInput = False,
@@ -49,10 +51,10 @@ def run(
     verbose: Verbose = False,
     color: Colour = "auto",
 ) -> None:
-    """Check a pipeline and run it: agents are simulated, commands are run; every step is recorded.
+    """Check a pipeline and run it. Every step is recorded.
 
-    Exit code 0: it reached its goal; 1: it failed; 2: usage or settings; 3: the pipeline is not valid;
-    6: the store cannot be used; 7: it is full; 130: paused by an interrupt.
+    Exit codes: 0: it succeeded; 1: it failed; 2: wrong usage or settings; 3: the pipeline is invalid; 6: the store
+    cannot be used; 7: the disk is full; 130: paused by an interrupt.
     """
     from orchestra.cli._ended import Shown
     from orchestra.cli._run import Options, run_pipeline

@@ -14,19 +14,19 @@ def status(
         str | None,
         typer.Argument(
             metavar="SESSION",
-            help="A session id, a beginning of one, '#42' for a context, or 'last'; all of them without one.",
+            help="Session id or unique prefix, 'last', or '#42' for a CXDB context (default: list all sessions).",
             show_default=False,
             autocompletion=complete_session,
         ),
     ] = None,
-    detail: Annotated[bool, typer.Option("--detail", help="Every node, and why each edge was taken.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it, until it ends or Ctrl-C.")] = False,
+    detail: Annotated[bool, typer.Option("--detail", help="Show every node and why each edge was taken.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep updating until it ends, or Ctrl-C.")] = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
     color: Colour = "auto",
 ) -> None:
-    """List the sessions, what needs attention first; or show one."""
+    """List sessions, those that need attention first, or show one session."""
     from orchestra.cli._status import show_status, watch_status
 
     show = watch_status if watch else show_status

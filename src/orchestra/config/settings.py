@@ -93,7 +93,11 @@ def settle(
         declared=tuple(name for name in named if environment.get(name)),
         key_names=tuple(dict.fromkeys((*PROVIDER_KEYS, *keys))),
         file=file,
-        workspace=workspace_of(document, file.parent) if file is not None else None,
+        workspace=(
+            workspace_of(found.workspace, document, file.parent)
+            if file is not None and document is not None
+            else None
+        ),
         origins={
             "cxdb.url" if server is not None else "cxdb.path": origin,
             **({"cxdb.mirror": mirror_origin} if mirror is not None else {}),

@@ -14,7 +14,8 @@ from itertools import groupby
 import msgspec
 
 from orchestra.engine.loading import event_of, history, load_state
-from orchestra.engine.sessions import Origin, Place, Row, find, mailbox_turn, rows, turn_of
+from orchestra.engine.sessions import Row, find, mailbox_turn, rows, turn_of
+from orchestra.engine.wiring import Origin, Place
 from orchestra.errors import ConfigError, SessionNotFound
 from orchestra.ports import Clock, NewTurn, Store, Turn
 from orchestra.run.blobs import BlobRef, carried, from_map

@@ -19,15 +19,16 @@ from orchestra.engine.code import in_a_turn, may_write
 from orchestra.engine.control import Control
 from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
-from orchestra.engine.lineage import Plan, Wiring
 from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load
+from orchestra.engine.opening import Plan, branch_context, open_branch, reopen_branch
 from orchestra.engine.places import Places
 from orchestra.engine.stage import Stage, Suspended
 from orchestra.engine.walk import Walk
+from orchestra.engine.wiring import Wiring
+from orchestra.errors import Undecided
 from orchestra.ports import Decided, FanPlan, Workspace
 from orchestra.run.branching import share
 from orchestra.run.context import Context
-from orchestra.run.declare import changed
 from orchestra.run.events import (
     ParallelBranchCompleted,
     ParallelBranchOpened,
@@ -35,12 +36,10 @@ from orchestra.run.events import (
     ParallelStarted,
     PipelineCanceled,
     PipelineForked,
-    PipelineTaken,
     Recorded,
 )
 from orchestra.run.outcome import Json
 from orchestra.run.parallel import CANCELED, BranchPlan, Fan
-from orchestra.run.resuming import cut_off, resumption
 from orchestra.run.state import RunState
 
 WalkOf = Callable[[Journal, Control, Workspace | None], Walk]
@@ -162,7 +161,12 @@ class FanOut:
 
     async def _walk(self, plan: BranchPlan) -> None:
         """Walk one branch, and record what it came to."""
-        journal = await self._journal(plan)
+        try:
+            journal = await self._journal(plan)
+        except Undecided as error:  # a person decides about its cut-off attempt: the session pauses
+            self.stage.control.pause(f"branch {plan.id}: {error}")
+            self.left.add(plan.id)
+            return
         with self.stage.control.branch() as control, self.places.walked(journal):
             self.controls[plan.id] = control
             try:
@@ -253,18 +257,18 @@ class FanOut:
         return await self._reopened(context_id, path, loaded)
 
     async def _fork(self, plan: BranchPlan, turn_id: int) -> int:
-        head = await self.wiring.store.fork(turn_id)
+        context_id = await branch_context(self.wiring, turn_id)
         self.journal.record(
             ParallelBranchStarted(
                 node=self.node,
                 branch_id=plan.id,
                 index=self._index(plan),
-                branch_context=head.context_id,
+                branch_context=context_id,
                 from_turn=self.base.head,
             )
         )
         await self.journal.flush()
-        return head.context_id
+        return context_id
 
     async def _inherited(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
         """Continue, in a fork, a branch of the session that this one is forked from, as it stood then (S27)."""
@@ -275,23 +279,18 @@ class FanOut:
         loaded = await load(store, mine)
         if not _in_branch(loaded.state, path):
             return await self._opened(plan, mine, path)
-        journal = self.journal.on_branch(mine, path, loaded)
         state = self.journal.state
-        journal.record(
-            PipelineForked(
-                mailbox=state.mailbox,
-                parent=state.parent,
-                parent_context=state.parent_context,
-                from_turn=turn_id,
-                until=fan.seen,
-            )
+        forked = PipelineForked(
+            mailbox=state.mailbox,
+            parent=state.parent,
+            parent_context=state.parent_context,
+            from_turn=turn_id,
+            until=fan.seen,
         )
-        self._resume(journal)
-        await journal.flush()
-        return journal
+        return await self._reopened(mine, path, loaded, forked)
 
     async def _opened(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
-        journal = self.journal.on_branch(context_id, path, self.base)
+        journal = open_branch(self.wiring, self.journal, context_id, path, self.base)
         values: dict[str, Json] = {}
         if plan.id.endswith("]"):
             index = self._index(plan)
@@ -311,27 +310,12 @@ class FanOut:
         await journal.flush()
         return journal
 
-    async def _reopened(self, context_id: int, path: str, loaded: Loaded) -> Journal:
-        """A branch that an earlier runner began: what that one appends from now on does not count (S16)."""
-        journal = self.journal.on_branch(context_id, path, loaded)
-        if loaded.state.result is not None and loaded.state.result.status != CANCELED:
-            return journal
-        journal.record(PipelineTaken(holder=self.wiring.origin.note))
-        self._resume(journal)
-        await journal.flush()
+    async def _reopened(
+        self, context_id: int, path: str, loaded: Loaded, forked: PipelineForked | None = None
+    ) -> Journal:
+        journal = open_branch(self.wiring, self.journal, context_id, path, loaded)
+        await reopen_branch(self.wiring, self.plan, self.journal, journal, forked)
         return journal
-
-    def _resume(self, journal: Journal) -> None:
-        """Record how a branch is continued: its current node is run again, unless it says otherwise (E4)."""
-        state = journal.state
-        if state.result is not None and state.result.status != CANCELED:
-            return
-        stage = cut_off(state)
-        wish = "rerun"
-        if stage is not None and not stage.elsewhere:
-            wish = self.plan.graph.nodes[stage.node].text("on_interrupt") or "rerun"
-        resumed = resumption(self.plan.graph, state, interrupted="rerun" if wish == "rerun" else "fail")
-        journal.record(changed(resumed, void_until=self.journal.state.void_until))
 
     def _path(self, plan: BranchPlan) -> str:
         above = self.journal.state.branch

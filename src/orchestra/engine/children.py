@@ -7,27 +7,33 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from orchestra.engine.asking import Waiting
 from orchestra.engine.control import Control
-from orchestra.engine.forking import place_of_fork
 from orchestra.engine.holding import heard_of
-from orchestra.engine.inherited import Stood, begun_fork, gone_before, over, same_attempt
+from orchestra.engine.inherited import Stood, gone_before, over, same_attempt
 from orchestra.engine.interviews import Interviews
-from orchestra.engine.lineage import (
-    Plan,
-    Wiring,
-    begin,
-    child_started,
-    newest_of_chain,
-    row_of,
-    taken_up,
-)
+from orchestra.engine.loading import Loaded
 from orchestra.engine.mailbox import CANCEL, STEER, send
-from orchestra.engine.sessions import Opened, Place, Row, begun, find, own
+from orchestra.engine.opening import (
+    Identity,
+    Opened,
+    Plan,
+    continued,
+    establish,
+    new_place,
+    newest_of_chain,
+    place_of,
+    resume,
+    started,
+)
+from orchestra.engine.sessions import begun, find, own
 from orchestra.engine.stage import Stage, Suspended
-from orchestra.errors import SessionTaken
+from orchestra.engine.wiring import Place, Wiring
+from orchestra.errors import SessionTaken, Undecided
 from orchestra.ports import Telemetry
-from orchestra.run.events import ChildEnded, ChildStarted
+from orchestra.run.events import ChildEnded, ChildStarted, PipelineForked
 from orchestra.run.outcome import Json
 from orchestra.run.state import ChildRecord, Result, RunState, Spent
 
@@ -57,10 +63,10 @@ class Raised:
     While ``task`` goes on this process runs it; else it is read from the store.
     """
 
-    def __init__(self, stage: Stage, wiring: Wiring, row: Row) -> None:
+    def __init__(self, stage: Stage, wiring: Wiring, place: Place) -> None:
         self._stage = stage
         self._wiring = wiring
-        self._row = row
+        self._place = place
         self._state = RunState()
         self._alive = False
         self._run: Walking | None = None
@@ -91,10 +97,10 @@ class Raised:
 
     async def look(self) -> None:
         """Read it from the store."""
-        self._row, loaded = await newest_of_chain(self._wiring.store, self._row)
+        self._place, loaded = await newest_of_chain(self._wiring.store, self._place)
         self._state, self._run = loaded.state, None
         heard = await heard_of(
-            self._wiring.store, self._row.context_id, self._row.mailbox, self._wiring.clock.now_ms()
+            self._wiring.store, self._place.context_id, self._place.mailbox, self._wiring.clock.now_ms()
         )
         self._alive = heard is not None
 
@@ -161,14 +167,12 @@ class Raised:
 
     async def _send(self, action: str, text: str) -> None:
         opened = self._run.opened if self._run is not None else None
-        mailbox, session = (
-            (opened.mailbox, opened.session) if opened is not None else (self._row.mailbox, self._row.session)
-        )
+        place = opened.place if opened is not None else self._place
         parent = self._stage.journal.state.session
         await send(
             self._wiring.store,
-            mailbox,
-            session,
+            place.mailbox,
+            place.session,
             action,
             text=text,
             who=f"{self._stage.step.node} of {parent}",
@@ -226,7 +230,7 @@ def telemetry(state: RunState, *, alive: bool) -> Telemetry:
         session=state.session,
         status=status,
         outcome=str(state.context.get("outcome", "")),
-        node=state.stage.node if state.stage is not None else state.next_node or state.current_node,
+        node=state.node,
         completed=state.steps_carried + state.steps,
         retries=sum(max(0, record.executions - record.visits) for record in state.nodes.values()),
         last_response=response if isinstance(response, str) else "",
@@ -252,7 +256,7 @@ async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_
     known = stage.journal.state.children.get(stage.step.node)
     recorded = known is not None and same_attempt(known, stage.step) and (known.status or (before and before.ended))
     if known is not None and before is not None and recorded:
-        child = Raised(stage, wiring, row_of(_place(known), chosen.graph.name))
+        child = Raised(stage, wiring, place_of(known))
         child.stood(before.state)
         await _code_of(stage, child)
         try:
@@ -261,7 +265,7 @@ async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_
             child.record_end()
         return
     place = await _named(stage, wiring, chosen, before)
-    child = Raised(stage, wiring, row_of(place, chosen.graph.name))
+    child = Raised(stage, wiring, place)
     opened = await _opened(stage, wiring, chosen, place)
     try:
         if opened is None:
@@ -301,23 +305,17 @@ async def _walking(
         raise several.exceptions[0] from None
 
 
-def _place(known: ChildRecord) -> Place:
-    return Place(session=known.session, context_id=known.context_id, mailbox=known.mailbox)
-
-
 async def _named(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None) -> Place:
     """Where the child of this attempt is to be: as recorded where the attempt is begun again or goes on with a
     child that failed, else a new place, which is a fork's where that child belongs to another session."""
     journal, step = stage.journal, stage.step
     known = journal.state.children.get(step.node)
     if known is not None and not known.seen and same_attempt(known, step):
-        return _place(known)
+        return place_of(known)
     if known is not None and before is not None and not before.turn_id:
-        place = _place(known)
+        place = place_of(known)
     else:
-        reserved = place_of_fork(wiring.store, before.turn_id) if before is not None else journal.reserve()
-        mailbox, context = await reserved
-        place = Place(session=stage.clock.display_id(), context_id=context, mailbox=mailbox)
+        place = await new_place(wiring, at=before.turn_id if before is not None else 0)
     journal.record(
         ChildStarted(
             file=plan.file,
@@ -336,18 +334,49 @@ async def _named(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None)
 
 
 async def _opened(stage: Stage, wiring: Wiring, plan: Plan, place: Place) -> Opened | None:
-    """The child ready to walk, begun or taken up; None where it has ended, or somebody else runs it."""
-    journal = stage.journal
-    known = journal.state.children[stage.step.node]
+    """Return the child ready to walk, started or resumed; None where it has ended, or another process runs it.
+
+    Raises ``Suspended`` where a person has to decide about its cut-off attempt: the parent pauses.
+    """
+    known = stage.journal.state.children[stage.step.node]
     if not await begun(wiring.store, place.mailbox):
-        if known.until:
-            return await begun_fork(wiring, plan, journal, place, known.until)
-        started = child_started(wiring, plan, journal.state, journal.context_id)
-        return await begin(wiring, place, started)
-    row, loaded = await newest_of_chain(wiring.store, row_of(place, plan.graph.name))
+        opened = await establish(wiring, place, _identity(stage, wiring, plan, known))
+        return await continued(wiring, plan, opened) if known.until else opened
+    place, loaded = await newest_of_chain(wiring.store, place)
     if known.status or over(loaded.state, known.again):
         return None
+
+    async def prepared(state: RunState) -> tuple[Wiring, Plan]:
+        return wiring, plan
+
     try:
-        return await taken_up(wiring, plan, row)
+        opened, _wiring, _plan = await resume(prepared, place, loaded)
     except SessionTaken:
         return None
+    except Undecided as error:
+        stage.control.pause(f"session {error.session}: {error}")
+        raise Suspended from error
+    return opened
+
+
+def _identity(stage: Stage, wiring: Wiring, plan: Plan, known: ChildRecord) -> Callable[[Loaded], Identity]:
+    """Return what makes a child's first event: its own pipeline, its parent's variables and secrets."""
+    parent, context_id = stage.journal.state, stage.journal.context_id
+
+    def first(loaded: Loaded) -> Identity:
+        if not known.until:
+            child = replace(parent, label=plan.graph.text("label"))
+            return started(wiring, plan, like=child, why="child", parent_context=context_id)
+        had = loaded.state
+        return PipelineForked(
+            variables={name: value for name, value in parent.variables.items() if had.variables.get(name) != value},
+            mailbox=0,
+            parent=parent.session,
+            parent_context=context_id,
+            why="child",
+            from_turn=loaded.head,
+            origin=had.session,
+            until=known.until,
+        )
+
+    return first

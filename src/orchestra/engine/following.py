@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 from orchestra.engine.holding import heard_of
-from orchestra.engine.lineage import row_of
 from orchestra.engine.loading import PAGE, event_of
-from orchestra.engine.sessions import Row, begun, rows
+from orchestra.engine.sessions import Row, begun, row_of, rows
 from orchestra.ports import Clock, Store, Turn
 from orchestra.run.events import (
     ChildEnded,

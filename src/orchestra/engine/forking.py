@@ -1,25 +1,23 @@
-"""A session that begins in the history of another one: a fork of its chain, with an identity of its own (S27)."""
+"""Find the turn of a session at which it is forked (S27)."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
-from orchestra.engine.holding import Holding
-from orchestra.engine.journal import Journal, Listener
-from orchestra.engine.loading import PAGE, Loaded, backwards, event_of
-from orchestra.engine.sessions import Opened, Origin, Place, mailbox_turn, rows
+from orchestra.engine.loading import PAGE, backwards, event_of
+from orchestra.engine.sessions import rows
 from orchestra.errors import SessionNotFound
-from orchestra.ports import Clock, Store, Turn
-from orchestra.run.declare import changed
-from orchestra.run.events import CheckpointSaved, PipelineForked, Recorded, StageStarted
-from orchestra.run.secrets import Redactor
+from orchestra.ports import Store, Turn
+from orchestra.run.events import CheckpointSaved, Recorded, StageStarted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """A turn of a session, and the id of the turn behind it (None at the chain's end). ``until`` is the newest turn
-    that counts of the session's children, where it is not the same turn."""
+    """A turn of a session, and the id of the turn after it (None at the chain's end).
+
+    ``until`` is the newest turn that counts of the session's children, where it is not the same turn.
+    """
 
     turn: Turn
     following: int | None
@@ -28,9 +26,12 @@ class Spot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which turn of a session is wanted: its ``depth`` or its ``turn_id``, which may have to be a checkpoint; the
-    ``newest`` checkpoint; the one before a ``node`` was entered, at its newest visit or at ``visit``; else the
-    first. A ``turn_id`` may also be that of a child's turn: then it is the session's last turn up to that one."""
+    """Which turn of a session is wanted.
+
+    Its ``depth`` or its ``turn_id``, which may have to be a checkpoint; the ``newest`` checkpoint; the one before a
+    ``node`` was entered, at its newest visit or at ``visit``; otherwise the first. A ``turn_id`` may also be that
+    of a child's turn: then it is the session's last turn up to that one.
+    """
 
     depth: int | None = None
     turn_id: int | None = None
@@ -41,7 +42,7 @@ class Wanted:
 
 
 async def locate(store: Store, context_id: int, session: str, wanted: Wanted) -> Spot:
-    """The turn of a chain that is wanted. Raises ``SessionNotFound`` where there is none."""
+    """Return the wanted turn of a chain. Raises ``SessionNotFound`` where there is none."""
     if wanted.node:
         return await _before_node(store, context_id, session, wanted)
     spot = await _turn(store, context_id, wanted)
@@ -75,7 +76,7 @@ async def _turn(store: Store, context_id: int, wanted: Wanted) -> Spot | None:
 
 
 async def _at_a_childs(store: Store, context_id: int, turn_id: int) -> Spot | None:
-    """Where a session stood when a turn of one of its children, or of theirs, was recorded."""
+    """Return the session's last turn before a turn of one of its children, or of theirs, was recorded."""
     try:
         turn = await store.turn(turn_id)
     except SessionNotFound:
@@ -109,7 +110,7 @@ async def _before_node(store: Store, context_id: int, session: str, wanted: Want
 
 
 async def _spots(store: Store, context_id: int) -> AsyncIterator[Spot]:
-    """The turns of a chain, newest first."""
+    """Yield the turns of a chain, newest first."""
     following: int | None = None
     async for page in backwards(store, context_id, PAGE):
         for turn in reversed(page):
@@ -118,7 +119,7 @@ async def _spots(store: Store, context_id: int) -> AsyncIterator[Spot]:
 
 
 async def as_of(store: Store, context_id: int, until: int) -> Spot | None:
-    """The last turn of a chain that is not newer than the turn ``until``; None where it begins behind that."""
+    """Return a chain's last turn that is not newer than turn ``until``; None where it begins after that."""
     async for spot in _spots(store, context_id):
         if spot.turn.turn_id <= until:
             return spot
@@ -139,91 +140,3 @@ def _event(turn: Turn) -> object:
 
 def _is_checkpoint(turn: Turn) -> bool:
     return isinstance(_event(turn), CheckpointSaved)
-
-
-async def fork_session(
-    *,
-    store: Store,
-    clock: Clock,
-    redactor: Redactor,
-    listeners: tuple[Listener, ...],
-    origin: Origin,
-    session: str,
-    spot: Spot,
-    loaded: Loaded,
-    forked: PipelineForked,
-) -> Opened:
-    """Fork a chain at a turn, and record the new session's identity; listed once all of it is durable.
-
-    No turn is copied, and nothing is appended to a context that belongs to another session.
-    """
-    mailbox, context = await place_of_fork(store, spot.turn.turn_id)
-    return await begin_fork(
-        store=store,
-        clock=clock,
-        redactor=redactor,
-        listeners=listeners,
-        origin=origin,
-        place=Place(session=session, context_id=context, mailbox=mailbox),
-        loaded=loaded,
-        forked=forked,
-    )
-
-
-async def place_of_fork(store: Store, turn_id: int) -> tuple[int, int]:
-    """A mailbox and a context for a session to come, whose history ends at a turn."""
-    return (await store.create()).context_id, (await store.fork(turn_id)).context_id
-
-
-async def begin_fork(
-    *,
-    store: Store,
-    clock: Clock,
-    redactor: Redactor,
-    listeners: tuple[Listener, ...],
-    origin: Origin,
-    place: Place,
-    loaded: Loaded,
-    forked: PipelineForked,
-) -> Opened:
-    """Record the identity of a session whose contexts are there; ``loaded`` is the history that it has."""
-    mailbox, context, session = place.mailbox, place.context_id, place.session
-    hold = Holding(
-        store=store,
-        clock=clock,
-        mailbox=mailbox,
-        session=session,
-        note=origin.note,
-        epoch=loaded.state.epoch + 1,
-        lock=store.hold(context, origin.note),
-    )
-    journal = Journal(
-        store=store,
-        context_id=context,
-        session=session,
-        epoch=hold.epoch,
-        clock=clock,
-        redactor=redactor,
-        listeners=listeners,
-        state=loaded.state,
-        bytes_since_whole=loaded.bytes_since_whole,
-        whole_size=loaded.whole_size,
-        guard=hold.check,
-    )
-    try:
-        journal.record(changed(forked, mailbox=mailbox))
-        await journal.flush()
-        turn = mailbox_turn(journal.state, context, origin, clock.now_ms())
-        _, claim = await store.append(mailbox, [turn, hold.claim()])
-        hold.claimed(claim)
-    except BaseException:
-        await hold.release()
-        raise
-    return Opened(
-        store=store,
-        session=session,
-        context_id=context,
-        mailbox=mailbox,
-        journal=journal,
-        hold=hold,
-    )

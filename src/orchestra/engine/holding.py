@@ -1,10 +1,10 @@
-"""The right to run a session: one runner at a time, wherever it is (S16).
+"""The owner lock of a session: one runner at a time, wherever it is (S16).
 
-Two things make it. A lock of the system keeps the runners of one machine apart and is freed by death. A claim in
-the session's mailbox keeps those apart that no lock reaches: a folder may be served to other machines while runs
-use it. A claim names its epoch; of claims for one epoch the first in the mailbox wins. It is renewed every 15 s
-and holds for 60 s after it was last heard of. Times of claims are compared by the store's own clock, so that
-clocks of machines need not agree.
+It has two parts. A lock of the operating system separates the runners of one machine; the system releases it when
+its process dies. A claim in the session's mailbox separates runners that no such lock reaches: a folder may be
+served to other machines while runs use it. A claim names its epoch; of several claims for one epoch the first in
+the mailbox wins. It is renewed every 15 s and expires 60 s after its last renewal. Ages of claims are measured by
+the store's clock, so that the clocks of machines need not agree.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import contextlib
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import NamedTuple, TypeVar
 
+from orchestra.engine.wiring import Place, Wiring
 from orchestra.errors import SessionTaken, StoreError
-from orchestra.ports import Clock, Hold, NewTurn, Store, Turn
+from orchestra.ports import Hold, NewTurn, Store, Turn
 from orchestra.run.codec import decode, encode
 from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import Event, Meta, Recorded, RunnerAsked, RunnerClaimed, RunnerReleased
@@ -23,29 +24,29 @@ from orchestra.run.events import Event, Meta, Recorded, RunnerAsked, RunnerClaim
 _T = TypeVar("_T")
 
 TTL_MS = 60_000
-"""How long a claim holds after it was last heard of, in milliseconds."""
+"""Milliseconds from a claim's last renewal until it expires."""
 
 RENEW_SECONDS = 15.0
 DOUBT_SECONDS = 45.0
-"""Seconds of the runner's own boot clock without a renewal after which it looks before it does anything."""
+"""Seconds of the runner's own boot clock without a renewal after which it renews before it does anything."""
 
 ANSWER_SECONDS = 3.0
-"""How long a runner has to answer whose claim is too old by the store's clock."""
+"""Seconds that a runner whose claim is too old by the store's clock has to answer."""
 
 SET_BACK_SECONDS = 20.0
-"""How long where that clock was set back and cannot say how old the claim is: longer than between renewals."""
+"""The same where that clock was set back, so that the claim's age is unknown: longer than between renewals."""
 
 LOOK_SECONDS = 0.25
 
 UNSURE_MS = 20_000
 GONE_MS = 75_000
-"""Milliseconds after which a runner that was not heard of is doubtful, and gone (S25)."""
+"""Milliseconds without a renewal after which a runner is doubtful, and gone (S25)."""
 
 _PAGE = 64
 
 
 class Claim(NamedTuple):
-    """The claim that counts: who runs the session, and when that was last heard of, by the store's clock."""
+    """The claim that counts: who runs the session, and when it was renewed last, by the store's clock."""
 
     epoch: int
     token: str
@@ -58,7 +59,7 @@ class Claim(NamedTuple):
 
 
 def claim_in(turns: Sequence[Turn]) -> Claim | None:
-    """The claim that counts after these turns of a mailbox, oldest first; None where there is none among them."""
+    """Return the claim that counts after these turns of a mailbox (oldest first), or None."""
     found: Claim | None = None
     for turn in turns:
         recorded = decode(turn.type_id, turn.type_version, turn.payload, turn_id=turn.turn_id)
@@ -84,7 +85,7 @@ def _after(known: Claim | None, recorded: Recorded, turn: Turn) -> Claim | None:
 
 
 async def newest_claim(store: Store, mailbox: int) -> Claim | None:
-    """The claim that counts in a mailbox now."""
+    """Return the claim that counts in a mailbox now."""
     found: list[Turn] = []
     before: int | None = None
     while page := await store.turns(mailbox, before=before, limit=_PAGE):
@@ -97,19 +98,19 @@ async def newest_claim(store: Store, mailbox: int) -> Claim | None:
 
 
 class Heard(NamedTuple):
-    """A runner as others see it: its note, and how long ago it was heard of, in milliseconds."""
+    """A runner as other processes see it: its name, and the milliseconds since its last sign of life."""
 
     note: str
     ago_ms: int
 
     @property
     def sure(self) -> bool:
-        """Whether it surely lives."""
+        """Whether it is certainly alive."""
         return self.ago_ms <= UNSURE_MS
 
 
 async def heard_of(store: Store, context_id: int, mailbox: int, now_ms: int) -> Heard | None:
-    """Who runs a session, or None where nobody does (S25)."""
+    """Return who runs a session, or None (S25)."""
     note = store.holder(context_id)
     if note is not None:
         return Heard(note, 0)
@@ -121,34 +122,74 @@ async def heard_of(store: Store, context_id: int, mailbox: int, now_ms: int) -> 
 
 
 class Holding:
-    """A session that this process may run, as runner number ``epoch``; ``token`` tells its claim from others."""
+    """The lock on a session that this process owns, as runner number ``epoch``; ``token`` identifies its claim.
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        clock: Clock,
-        mailbox: int,
-        session: str,
-        note: str,
-        epoch: int,
-        lock: Hold,
-    ) -> None:
+    Creating it takes the operating system's lock: ``SessionTaken`` where another process has it. ``claim`` and
+    ``claimed`` add the claim of a session that begins, ``win`` that of one that exists.
+    """
+
+    def __init__(self, wiring: Wiring, place: Place, epoch: int) -> None:
         self.epoch = epoch
-        self._store = store
-        self._clock = clock
-        self._mailbox = mailbox
-        self.session = session
-        self._note = note
-        self._lock = lock
-        self.token = f"{note} at {clock.now_ms()}"
+        self.session = place.session
+        self._store = wiring.store
+        self._clock = wiring.clock
+        self._mailbox = place.mailbox
+        self._note = wiring.origin.note
+        self._lock: Hold = wiring.store.hold(place.context_id, self._note)
+        self.token = f"{self._note} at {wiring.clock.now_ms()}"
         self._first = 0
-        self._renewed = clock.boot_seconds()
+        self._renewed = wiring.clock.boot_seconds()
         self._lost: SessionTaken | None = None
         self._sequence = 0
 
+    async def win(self, gone: str = "") -> None:
+        """Claim a session that exists, for an epoch after all that its mailbox knows.
+
+        ``gone`` is the token of a runner that is known to have stopped although it could not say so. Raises
+        ``SessionTaken`` where another runner has the session, or was faster.
+        """
+        known = await newest_claim(self._store, self._mailbox)
+        if known is not None:
+            left_ms = 0 if known.token == gone else await self._left_ms(known)
+            if left_ms:
+                raise taken(known.holder, left_ms)
+            self.epoch = max(self.epoch, known.epoch + 1)
+        (turn,) = await self._store.append(self._mailbox, [self.claim()])
+        winner = await newest_claim(self._store, self._mailbox)
+        if winner is not None and winner.first != turn.turn_id:
+            raise taken(winner.holder)
+        self.claimed(turn)
+
+    async def _left_ms(self, claim: Claim) -> int:
+        """Milliseconds for which the runner behind a claim is still believed to live; 0 where it is gone.
+
+        The store's clock is read by appending a turn that says nothing else. Where by that clock the claim is too
+        old, or from the future, the clock may have been set: then that runner gets time to answer.
+        """
+        if claim.released or (claim.local and self._store.local):  # a dead one's lock is free, and we have it
+            return 0
+        (turn,) = await self._store.append(self._mailbox, [self._turn(RunnerAsked(), epoch=0)])
+        ago = (turn.created_ms or self._clock.now_ms()) - claim.heard_ms
+        if 0 <= ago < claim.ttl_ms:
+            return claim.ttl_ms - ago
+        seconds = SET_BACK_SECONDS if ago < 0 else ANSWER_SECONDS
+        return claim.ttl_ms if await self._answers(claim, turn.turn_id, seconds) else 0
+
+    async def _answers(self, claim: Claim, asked: int, seconds: float) -> bool:
+        """Whether a claim is renewed after the turn that asked, within so many seconds."""
+        until = self._clock.boot_seconds() + seconds
+        while True:
+            page = await self._store.turns(self._mailbox, limit=_PAGE)
+            known = claim_in([turn for turn in page if turn.turn_id > asked])
+            if known is not None and (known.epoch, known.token) == (claim.epoch, claim.token):
+                return True
+            left = until - self._clock.boot_seconds()
+            if left <= 0:
+                return False
+            await self._clock.sleep(min(LOOK_SECONDS, left))
+
     def claim(self) -> NewTurn:
-        """The first claim, or a renewal."""
+        """Return the turn of the first claim, or of a renewal."""
         return self._turn(
             RunnerClaimed(
                 token=self.token, holder=self._note, ttl_ms=TTL_MS, first=self._first, local=self._store.local
@@ -156,12 +197,12 @@ class Holding:
         )
 
     def claimed(self, turn: Turn) -> None:
-        """The first claim is stored."""
+        """Note that the first claim is stored."""
         self._first = turn.turn_id
         self._renewed = self._clock.boot_seconds()
 
     async def check(self) -> None:
-        """Make sure before something is recorded or started; costs nothing while renewals go well.
+        """Make sure of the lock before something is recorded or started; free while renewals succeed.
 
         Raises ``SessionTaken`` where another runner has taken the session.
         """
@@ -171,7 +212,7 @@ class Holding:
             await self.renew()
 
     async def renew(self) -> None:
-        """Let others hear of this runner, and look whether one of them has taken the session meanwhile.
+        """Renew the claim, and check whether another runner has taken the session meanwhile.
 
         Raises ``SessionTaken``.
         """
@@ -184,7 +225,7 @@ class Holding:
         self._renewed = began
 
     async def answer(self, asked: int) -> None:
-        """Somebody asked by that turn of the mailbox whether this runner lives: renew the claim. Raises
+        """Renew the claim because that turn of the mailbox asked whether this runner lives. Raises
         ``SessionTaken``."""
         if asked > self._first:
             await self.renew()
@@ -192,9 +233,9 @@ class Holding:
     async def during(
         self, work: Awaitable[_T], *beside: Coroutine[object, object, None], every: float = RENEW_SECONDS
     ) -> _T:
-        """Do the session's work and renew the claim meanwhile; the work is cancelled when the session is taken.
+        """Do the session's work and renew the claim meanwhile; the work is canceled when the session is taken.
 
-        What goes on ``beside`` it ends with it. Raises ``SessionTaken``, and whatever the work raises.
+        What runs ``beside`` it ends with it. Raises ``SessionTaken``, and whatever the work raises.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -217,7 +258,7 @@ class Holding:
                     raise _Taken(error) from error
 
     async def release(self) -> None:
-        """Give the session back. A second call does nothing, and neither does a store that is gone."""
+        """Release the lock. A second call does nothing; a store that is gone is ignored."""
         lock, self._lock = self._lock, _FREE
         if lock is _FREE:
             return
@@ -228,15 +269,17 @@ class Holding:
         finally:
             lock.release()
 
-    def _turn(self, event: Event) -> NewTurn:
+    def _turn(self, event: Event, epoch: int | None = None) -> NewTurn:
         self._sequence += 1
-        meta = Meta(session=self.session, epoch=self.epoch, sequence=self._sequence, at=self._clock.now_ms())
-        return _turn_of(meta, event)
+        number = self.epoch if epoch is None else epoch
+        meta = Meta(session=self.session, epoch=number, sequence=self._sequence, at=self._clock.now_ms())
+        declared = BY_CLASS[type(event)]
+        return NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event))
 
 
 class _Free:
     def release(self) -> None:
-        """Nothing is held any more."""
+        """Do nothing: the lock is released."""
 
 
 _FREE = _Free()
@@ -251,7 +294,7 @@ class _Taken(Exception):
 
 
 def _foremost(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error of a walk and of its keeper that tells what happened."""
+    """Return the one error of a walk and of its renewals that says what happened."""
     flat = [error for error in several.exceptions if not isinstance(error, BaseExceptionGroup)]
     for error in flat:
         if isinstance(error, _Taken):
@@ -260,85 +303,6 @@ def _foremost(several: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def taken(holder: str, left_ms: int = 0) -> SessionTaken:
-    """The error of a session that somebody else runs; ``left_ms`` is how long that is believed without a word."""
+    """Return the error of a session that another process runs; ``left_ms`` is when its claim expires."""
     free = f"; if that was killed, the session is free in {-(-left_ms // 1000)} s" if left_ms else ""
     return SessionTaken(f"the session is held by {holder or 'another runner'}{free}")
-
-
-async def take(
-    *,
-    store: Store,
-    clock: Clock,
-    context_id: int,
-    mailbox: int,
-    session: str,
-    note: str,
-    least: int,
-    gone: str = "",
-) -> Holding:
-    """Take a recorded session; ``least`` is the epoch of the newest runner that its chain knows, ``gone`` the token
-    of one that is known to have stopped without being able to say so.
-
-    Raises ``SessionTaken`` with the note of who has it.
-    """
-    lock = store.hold(context_id, note)
-    try:
-        known = await newest_claim(store, mailbox)
-        stopped = known is None or known.token == gone
-        left_ms = 0 if known is None or stopped else await _left_ms(store, clock, mailbox, session, known)
-        if known is not None and left_ms:
-            rival = known
-        else:
-            epoch = max(least, known.epoch if known is not None else 0) + 1
-            holding = Holding(
-                store=store, clock=clock, mailbox=mailbox, session=session, note=note, epoch=epoch, lock=lock
-            )
-            (turn,) = await store.append(mailbox, [holding.claim()])
-            holding.claimed(turn)
-            winner = await newest_claim(store, mailbox)
-            if winner is None or winner.first == turn.turn_id:
-                return holding
-            rival = winner
-    except BaseException:
-        lock.release()
-        raise
-    lock.release()
-    raise taken(rival.holder, left_ms)
-
-
-async def _left_ms(store: Store, clock: Clock, mailbox: int, session: str, claim: Claim) -> int:
-    """How long the runner behind a claim is believed to live, in milliseconds; 0 where it is gone.
-
-    The store's clock is asked by a turn that says nothing else.
-
-    Where by that clock the claim is too old, or from the future, the clock may have been set: then the runner
-    itself is waited for, which renews its claim when it is asked.
-    """
-    if claim.released or (claim.local and store.local):  # a dead one's lock is free, and we have it
-        return 0
-    meta = Meta(session=session, epoch=0, sequence=1, at=clock.now_ms())
-    (turn,) = await store.append(mailbox, [_turn_of(meta, RunnerAsked())])
-    ago = (turn.created_ms or meta.at) - claim.heard_ms
-    if 0 <= ago < claim.ttl_ms:
-        return claim.ttl_ms - ago
-    seconds = SET_BACK_SECONDS if ago < 0 else ANSWER_SECONDS
-    return claim.ttl_ms if await _answers(store, clock, mailbox, claim, turn.turn_id, seconds) else 0
-
-
-async def _answers(store: Store, clock: Clock, mailbox: int, claim: Claim, asked: int, seconds: float) -> bool:
-    """Whether the claim is renewed behind the turn that asked, at most so long."""
-    until = clock.boot_seconds() + seconds
-    while True:
-        page = await store.turns(mailbox, limit=_PAGE)
-        known = claim_in([turn for turn in page if turn.turn_id > asked])
-        if known is not None and (known.epoch, known.token) == (claim.epoch, claim.token):
-            return True
-        left = until - clock.boot_seconds()
-        if left <= 0:
-            return False
-        await clock.sleep(min(LOOK_SECONDS, left))
-
-
-def _turn_of(meta: Meta, event: Event) -> NewTurn:
-    declared = BY_CLASS[type(event)]
-    return NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event))

@@ -1,33 +1,25 @@
-"""Children that a node does not begin anew: it goes on in them, or in forks of them (S27, engine.md 5).
+"""Children that a node continues instead of starting them: its own, or forks of an older session's (S27).
 
-A child that a fork's history names belongs to the session that made it. Where it had not ended, the fork goes on
-in a fork of it, made at the child's last turn that is not newer than the turn at which the parent was forked. That
-one is named in the parent's record before it has an identity of its own, so that whoever goes on after a crash
+A child that a fork's history names belongs to the session that started it. Where it had not ended, the fork
+continues a fork of it, made at the child's last turn that is not newer than the turn at which the parent was
+forked. The parent's record names that fork before it has an identity of its own, so that a resume after a crash
 finds it.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from orchestra.engine.forking import as_of, begin_fork
-from orchestra.engine.journal import Journal
-from orchestra.engine.lineage import (
-    Plan,
-    Wiring,
-    gone_on,
-    lost_nodes,
-    newest_of_chain,
-    no_node_lost,
-    row_of,
-    taken_up,
-)
+from orchestra.engine.forking import as_of
 from orchestra.engine.loading import load
-from orchestra.engine.sessions import Opened, Place, mailbox_turn, rows
+from orchestra.engine.opening import Plan, lost_nodes, newest_of_chain, no_node_lost, place_of, resumed, work_below
+from orchestra.engine.sessions import rows
+from orchestra.engine.wiring import Wiring
+from orchestra.errors import Undecided
 from orchestra.ports import Store
-from orchestra.run.events import PipelineForked
 from orchestra.run.resuming import cut_off
 from orchestra.run.state import ChildRecord, RunState, Stage
 from orchestra.run.steps import Execute
@@ -35,9 +27,12 @@ from orchestra.run.steps import Execute
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stood:
-    """A child as it stands, or stood: ``turn_id`` is its last turn then, where it belongs to another session, and
-    ``until`` the newest turn that counts of its own children; else both are 0. ``again`` is how many nodes it had
-    run when it failed, where it is to go on after that."""
+    """A child as it is now, or was.
+
+    Where it belongs to another session, ``turn_id`` is its last turn that counts and ``until`` the newest turn that
+    counts of its own children; otherwise both are 0. ``again`` is how many nodes it had run when it failed, where
+    it is to continue after that.
+    """
 
     state: RunState
     turn_id: int = 0
@@ -46,12 +41,12 @@ class Stood:
 
     @property
     def ended(self) -> bool:
-        """Whether it is never gone on with; a canceled one may have stopped with its parent."""
+        """Whether it is never continued; a canceled one may have stopped with its parent."""
         return over(self.state, self.again)
 
 
 def over(state: RunState, again: int) -> bool:
-    """Whether a child came to an end behind which it is not taken up; ``again`` as in ``Stood``."""
+    """Whether a child ended in a way that is never continued; ``again`` as in ``Stood``."""
     result = state.result
     if result is None or result.status not in ("success", "fail"):
         return False
@@ -59,21 +54,21 @@ def over(state: RunState, again: int) -> bool:
 
 
 def steps_of(state: RunState) -> int:
-    """The nodes that a session and those before it in its chain of restarts have run."""
+    """Count the nodes that a session and those before it in its chain of restarts have run."""
     return state.steps_carried + state.steps
 
 
 def same_attempt(known: ChildRecord, step: Execute | Stage) -> bool:
-    """Whether a child was made by the attempt that is to be executed."""
+    """Whether a child was started by the attempt that is to be executed."""
     return (known.visit, known.attempt) == (step.visit, step.attempt)
 
 
 async def gone_before(store: Store, parent: RunState, step: Execute, plan: Plan) -> Stood | None:
-    """The child that the execution of a node does not begin anew; None where it runs a new one.
+    """Return the child that the execution of a node continues; None where it starts a new one.
 
-    That is the child of the same attempt, where the session was forked meanwhile; and the child of the visit
-    before, where that did not succeed and a resume of the failed parent granted this visit: however it stands now,
-    for somebody may have gone on with it alone.
+    That is the child of the same attempt, where the session was forked meanwhile; and the child of the previous
+    visit, where that did not succeed and a resume of the failed parent granted this visit: as it is now, because it
+    may have been resumed alone.
     """
     known = parent.children.get(step.node)
     if known is None:
@@ -90,8 +85,10 @@ async def gone_before(store: Store, parent: RunState, step: Execute, plan: Plan)
 
 
 async def check_inherited(store: Store, plan: Plan, state: RunState) -> None:
-    """Raise ``ConfigError`` where a forked session could not go on in a fork of its child, whose file has lost a
-    node that the child has been at; and so for the child's own."""
+    """Raise ``ConfigError`` where a forked session could not continue a fork of its child.
+
+    The child's file may have lost a node that the child has entered. The child's own children are checked too.
+    """
     stage = cut_off(state)
     known = state.children.get(stage.node) if stage is not None else None
     if stage is None or known is None or stage.node not in plan.children or not known.seen:
@@ -107,15 +104,45 @@ async def check_inherited(store: Store, plan: Plan, state: RunState) -> None:
     await check_inherited(store, below, replace(found.state, children=children))
 
 
-async def _stood(store: Store, child: ChildRecord, again: int) -> Stood | None:
-    """A child with those as which it restarted: the last that had begun.
+async def check_decided(wiring: Wiring, plan: Plan, state: RunState) -> None:
+    """Raise ``Undecided`` where a walk below a session's current node waits for a decision about a cut-off attempt.
 
-    One of another session is looked for by its name: in the history of an imported session ids of contexts are
-    those of another store.
+    These are its child and its branches, and theirs: they are resumed by the session's own resume (E4).
+    """
+    async for below, found in _cut_off_below(wiring.store, plan, state):
+        try:
+            resumed(wiring, below, found)
+        except Undecided as error:
+            raise Undecided(state.session, error.node) from None
+        await check_decided(wiring, below, replace(found, session=state.session))
+
+
+async def _cut_off_below(store: Store, plan: Plan, state: RunState) -> AsyncIterator[tuple[Plan, RunState]]:
+    """Yield the walks below a session's current node that did not end, each with its plan."""
+    stage = cut_off(state)
+    if stage is None or stage.refused or stage.elsewhere or not work_below(state, stage):
+        return
+    child, fan = state.children.get(stage.node), state.fans.get(stage.node)
+    if child is not None and not child.seen and stage.node in plan.children:
+        _place, loaded = await newest_of_chain(store, place_of(child))
+        if loaded.head and not over(loaded.state, child.again):
+            yield plan.children[stage.node][0], loaded.state
+    if fan is None:
+        return
+    for branch in fan.unfinished:
+        if branch.id in fan.opened and fan.owned(branch.id):
+            loaded = await load(store, fan.opened[branch.id])
+            if loaded.state.branch is not None and loaded.state.result is None:
+                yield plan, loaded.state
+
+
+async def _stood(store: Store, child: ChildRecord, again: int) -> Stood | None:
+    """Return a child, or the last session as which it restarted.
+
+    A child of another session is found by its name: the history of an imported session has another store's ids.
     """
     if not child.seen:
-        place = Place(session=child.session, context_id=child.context_id, mailbox=child.mailbox)
-        _row, loaded = await newest_of_chain(store, row_of(place, ""))
+        _place, loaded = await newest_of_chain(store, place_of(child))
         return Stood(state=loaded.state, again=again)
     known = {row.session: row.context_id for row in await rows(store)}
     found, session, until = None, child.session, child.seen
@@ -128,36 +155,3 @@ async def _stood(store: Store, child: ChildRecord, again: int) -> Stood | None:
             break
         session = state.following.session
     return found
-
-
-async def begun_fork(wiring: Wiring, plan: Plan, parent: Journal, place: Place, until: int) -> Opened:
-    """The fork of a child that its parent's record names, begun, or taken up where only its mailbox is empty."""
-    store = wiring.store
-    loaded = await load(store, place.context_id)
-    state = loaded.state
-    if state.session == place.session:
-        turn = mailbox_turn(state, place.context_id, wiring.origin, wiring.clock.now_ms())
-        await store.append(place.mailbox, [turn])
-        return await taken_up(wiring, plan, row_of(place, state.pipeline))
-    given = parent.state.variables
-    forked = PipelineForked(
-        variables={name: value for name, value in given.items() if state.variables.get(name) != value},
-        mailbox=place.mailbox,
-        parent=parent.state.session,
-        parent_context=parent.context_id,
-        why="child",
-        from_turn=loaded.head,
-        origin=state.session,
-        until=until,
-    )
-    opened = await begin_fork(
-        store=store,
-        clock=wiring.clock,
-        redactor=wiring.redactor,
-        listeners=wiring.listeners,
-        origin=wiring.origin,
-        place=place,
-        loaded=loaded,
-        forked=forked,
-    )
-    return await gone_on(wiring, plan, opened)

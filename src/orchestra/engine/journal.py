@@ -1,4 +1,4 @@
-"""A session's own chain: events are folded as they are recorded, and stored in durable batches (E3, E4).
+"""A session's chain: events are folded as they are recorded, and stored in durable batches (E3, E4).
 
 ``record`` folds an event and keeps it; ``flush`` stores everything kept as one batch. The runner flushes
 before it acts on anything, so what it acts on is durable, and events that belong together cost one
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 from blake3 import blake3
@@ -18,7 +18,9 @@ from msgspec.structs import replace
 
 from orchestra.engine.loading import Loaded
 from orchestra.engine.talks import conversation
-from orchestra.ports import Clock, NewTurn, Store
+from orchestra.engine.wiring import Listener as Listener
+from orchestra.engine.wiring import Wiring
+from orchestra.ports import NewTurn
 from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
 from orchestra.run.codec import blob_value, encode, externalize
 from orchestra.run.conversation import Conversation
@@ -27,8 +29,6 @@ from orchestra.run.events import CheckpointSaved, Event, Live, Meta, Recorded, T
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Json
 from orchestra.run.redaction import redacted
-from orchestra.run.secrets import Redactor
-from orchestra.run.state import NEW, RunState
 from orchestra.run.whole import WHOLE, dump
 
 _json = msgspec.json.Encoder().encode
@@ -40,73 +40,43 @@ WHOLE_EVERY = 64 * 1024
 WHOLE_FACTOR = 4
 """Nor below this many times the last whole checkpoint's size."""
 
-Listener: TypeAlias = Callable[[Recorded | Live], None]
-"""Is told each event once it is durable, and what is only shown as it happens."""
 
+class Owner(Protocol):
+    """The lock on a session under which a journal writes: ``engine.holding.Holding``."""
 
-Guard: TypeAlias = Callable[[], Awaitable[None]]
-"""Makes sure that this runner still has the session, or raises ``SessionTaken``."""
+    session: str
+    epoch: int
+
+    async def check(self) -> None:
+        """Make sure that this process still owns the session. Raises ``SessionTaken``."""
 
 
 class Journal:
-    """One runner's pen on one chain: the only writer of a session's chain, or of a branch's.
+    """The only writer of a chain: a session's, or a parallel branch's.
 
-    ``branch`` is the branch's path, empty for the main walk's chain. ``turn_id`` and ``depth`` are those of the
-    newest turn that it has stored, 0 before.
+    It continues the history in ``loaded``. ``branch`` is the branch's path, empty for the main walk; the journals
+    of a session share its ``owner``. ``turn_id`` and ``depth`` are those of the newest turn that it has stored, 0
+    before the first.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        context_id: int,
-        session: str,
-        epoch: int,
-        clock: Clock,
-        redactor: Redactor,
-        listeners: tuple[Listener, ...],
-        state: RunState = NEW,
-        bytes_since_whole: int = 0,
-        whole_size: int = 0,
-        guard: Guard | None = None,
-        branch: str = "",
-    ) -> None:
-        self.state = state
-        self.turn_id = self.depth = 0
+    def __init__(self, wiring: Wiring, owner: Owner, context_id: int, loaded: Loaded, branch: str = "") -> None:
+        self.owner = owner
         self.context_id = context_id
-        self._store = store
-        self._session = session
-        self._epoch = epoch
-        self._sequence = state.sequence if state.epoch == epoch else 0
-        self._clock = clock
-        self.redactor = redactor
-        self._listeners = list(listeners)
+        self.state = loaded.state
+        self.turn_id = self.depth = 0
+        self.redactor = wiring.redactor
+        self._store = wiring.store
+        self._clock = wiring.clock
+        self._listeners = list(wiring.listeners)
+        self._branch = branch
+        self._sequence = loaded.state.sequence if loaded.state.epoch == owner.epoch else 0
+        self._bytes = loaded.bytes_since_whole
+        self._whole_size = loaded.whole_size
         self._kept: list[Recorded] = []
         self._turns: list[NewTurn] = []
         self._blobs: list[bytes] = []
         self._storing: list[bytes] = []
-        self._bytes = bytes_since_whole
-        self._whole_size = whole_size
-        self._guard = guard
-        self._branch = branch
         self._writing = asyncio.Lock()
-
-    def on_branch(self, context_id: int, branch: str, loaded: Loaded) -> Journal:
-        """The same runner's pen on the chain of a branch, which continues what was ``loaded``."""
-        return Journal(
-            store=self._store,
-            context_id=context_id,
-            session=self._session,
-            epoch=self._epoch,
-            clock=self._clock,
-            redactor=self.redactor,
-            listeners=tuple(self._listeners),
-            state=loaded.state,
-            bytes_since_whole=loaded.bytes_since_whole,
-            whole_size=loaded.whole_size,
-            guard=self._guard,
-            branch=branch,
-        )
 
     def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
         """Fold an event, secrets removed, and keep it for the next batch."""
@@ -133,8 +103,7 @@ class Journal:
         several who flush at once each returns when what it recorded is durable.
         """
         async with self._writing:
-            if self._guard is not None:
-                await self._guard()
+            await self.owner.check()
             if not self._kept:
                 return
             kept, new, blobs = self._kept, self._turns, self._blobs
@@ -157,8 +126,8 @@ class Journal:
 
     def _meta(self, sequence: int) -> Meta:
         return Meta(
-            session=self._session,
-            epoch=self._epoch,
+            session=self.owner.session,
+            epoch=self.owner.epoch,
             sequence=sequence,
             at=self._clock.now_ms(),
             branch=self._branch,
@@ -174,7 +143,7 @@ class Journal:
         return await conversation(self._store, self.context_id, thread)
 
     async def reserve(self) -> tuple[int, int]:
-        """Two empty contexts for a session to come: its mailbox, and the session itself."""
+        """Create two empty contexts for a session that is to begin: its mailbox, then its chain."""
         return (await self._store.create()).context_id, (await self._store.create()).context_id
 
     async def resolve(self, value: object) -> Json:

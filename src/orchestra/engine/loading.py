@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 from orchestra.errors import UnknownEvent
 from orchestra.ports import Store, Turn
+from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, decode
 from orchestra.run.declare import changed
 from orchestra.run.events import CheckpointSaved, Recorded, UnreadableEvent
 from orchestra.run.fold import evolve, fold
-from orchestra.run.state import RunState
+from orchestra.run.state import NEW, RunState
 from orchestra.run.whole import whole_reference
 
 PAGE = 256
@@ -31,6 +33,13 @@ def event_of(turn: Turn) -> Recorded | UnreadableEvent:
         depth=turn.depth,
         parent=turn.parent,
     )
+
+
+async def resolved(store: Store, value: Any) -> Any:
+    """A recorded value; one that is carried by reference is read from its blob."""
+    if not isinstance(value, BlobRef):
+        return value
+    return blob_value(value, await store.get_blob(bytes.fromhex(value.hash)))
 
 
 async def history(store: Store, context_id: int) -> list[Turn]:
@@ -60,6 +69,10 @@ class Loaded:
     state: RunState
     bytes_since_whole: int
     whole_size: int
+
+
+NOTHING = Loaded(head=0, state=NEW, bytes_since_whole=0, whole_size=0)
+"""An empty chain."""
 
 
 async def load_state(store: Store, context_id: int) -> RunState:
@@ -134,7 +147,7 @@ async def _with_state(store: Store, recorded: Recorded) -> Recorded:
     reference = whole_reference(event) if isinstance(event, CheckpointSaved) else None
     if reference is None:
         return recorded
-    state = blob_value(reference, await store.get_blob(bytes.fromhex(reference.hash)))
+    state = await resolved(store, reference)
     return Recorded(recorded.meta, changed(event, state=state), recorded.turn_id, recorded.depth, recorded.parent)
 
 

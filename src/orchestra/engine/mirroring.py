@@ -16,7 +16,8 @@ from blake3 import blake3
 
 from orchestra.engine.archives import blobs_of
 from orchestra.engine.loading import PAGE, backwards, event_of
-from orchestra.engine.sessions import Origin, Row, listing_turn, row_of_context, rows
+from orchestra.engine.sessions import Row, listing_turn, row_of_context, rows
+from orchestra.engine.wiring import Origin
 from orchestra.errors import ConfigError, SessionNotFound, StoreUnreachable
 from orchestra.ports import Clock, NewTurn, Store, Turn
 from orchestra.run.events import PipelineForked, Recorded

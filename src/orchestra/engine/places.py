@@ -8,10 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
+from orchestra.engine.wiring import AT_ONCE
 from orchestra.run.state import RunState, Spent
-
-AT_ONCE = 16
-"""Nodes of branches that run at once in a session, unless ``limits.run.parallel`` says otherwise."""
 
 WAITING = frozenset({"parallel", "pipeline", "stack.manager_loop", "wait.human"})
 """Types of nodes that wait for others rather than work: they take no place, so that none waits for one it holds."""

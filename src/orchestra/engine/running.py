@@ -10,16 +10,16 @@ from orchestra.engine.children import raised
 from orchestra.engine.code import not_opened, open_workspace, share_workspace
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
-from orchestra.engine.lineage import Plan, Wiring, next_session
 from orchestra.engine.mailbox import listen
+from orchestra.engine.opening import Opened, Plan, next_session
 from orchestra.engine.places import Places
-from orchestra.engine.sessions import Opened
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
+from orchestra.engine.wiring import Wiring
 from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.ports import Child, Decided, FanPlan, Workspace
 from orchestra.run.parallel import Fan
-from orchestra.run.state import Following, Result, RunState
+from orchestra.run.state import Result, RunState
 
 
 class Run:
@@ -68,11 +68,11 @@ class Run:
                 self.control.asking = self._asking()
                 result = await opened.hold.during(
                     self._walked(),
-                    listen(opened.store, self.state, self.control, opened.hold.answer),
+                    listen(self._wiring.store, self.state, self.control, opened.hold.answer),
                 )
                 if self.state.following is None:
                     return result
-                await self._go_on(self.state.following)
+                self.opened = await next_session(self._wiring, self._plan, opened)
         finally:
             await self.opened.hold.release()
 
@@ -104,15 +104,9 @@ class Run:
             interviews=self.control.interviews,
             answers=self.control.answers,
             clock=wiring.clock,
-            send=sender(opened.store, opened.mailbox, opened.session, wiring.clock, wiring.redactor),
+            send=sender(wiring.store, opened.mailbox, opened.session, wiring.clock, wiring.redactor),
             who=wiring.origin.note,
         )
-
-    async def _go_on(self, following: Following) -> None:
-        """Begin the next session; the one before is held until then, so that nobody else begins it too."""
-        before = self.opened
-        self.opened = await next_session(self._wiring, self._plan.graph, before, following)
-        await before.hold.release()
 
     def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
         """The child session of a stage (the ``Spawning`` protocol)."""

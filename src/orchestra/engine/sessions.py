@@ -1,35 +1,21 @@
-"""Sessions in a store: made, found, listed, read (S13–S15, S17, S25)."""
+"""Sessions in a store: how they are listed, found and summarized (S13-S15, S17, S25)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from orchestra.engine.holding import Holding, heard_of, take
-from orchestra.engine.journal import Journal, Listener
-from orchestra.engine.loading import Loaded, backwards, caught_up, event_of, load
+from orchestra.engine.holding import heard_of
+from orchestra.engine.loading import backwards, event_of
+from orchestra.engine.wiring import Origin, Place
 from orchestra.errors import SessionNotFound, SessionTaken
-from orchestra.ports import Clock, ContextRow, NewTurn, Store
-from orchestra.run.blobs import BlobRef
+from orchestra.ports import ContextRow, NewTurn, Store
 from orchestra.run.codec import encode
-from orchestra.run.declare import BY_CLASS, changed, values
-from orchestra.run.events import (
-    Event,
-    Meta,
-    PipelineCanceled,
-    PipelineCompleted,
-    PipelineFailed,
-    PipelineRestarted,
-    PipelineStarted,
-    PipelineTaken,
-    Recorded,
-    SessionOpened,
-)
-from orchestra.run.plain import clean, plain_json
+from orchestra.run.declare import BY_CLASS
+from orchestra.run.events import Event, Meta, PipelineStarted, Recorded, SessionOpened
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import RunState
-from orchestra.run.views import Phase, Summary, newest, phase_of
+from orchestra.run.state import NEW, Following, RunState
+from orchestra.run.views import Phase, Summary, newest, state_phase
 
 CLIENT_TAG = "orchestra"
 MAILBOX = "kind:mailbox"
@@ -40,187 +26,24 @@ FIRST_LOOK = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """A session that this process runs: its journal and the right to it (S16)."""
+class Row(Place):
+    """A session as its mailbox's metadata describes it."""
 
-    store: Store
-    session: str
-    context_id: int
-    mailbox: int
-    journal: Journal
-    hold: Holding
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a session is to be: its display id, its context and its mailbox, both empty so far."""
-
-    session: str
-    context_id: int
-    mailbox: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Who makes a session, for its provenance (cxdb.md 6.1)."""
-
-    host: str
-    pid: int
-    version: str
-
-    @property
-    def note(self) -> str:
-        """How the holder of a session is named to others (S16)."""
-        return f"process {self.pid} on {self.host}"
-
-
-async def open_session(
-    *,
-    store: Store,
-    clock: Clock,
-    redactor: Redactor,
-    listeners: tuple[Listener, ...],
-    origin: Origin,
-    started: PipelineStarted,
-    place: Place | None = None,
-) -> Opened:
-    """Make a session and its mailbox, and record its beginning; listed once all of it is durable.
-
-    ``place`` is where a session begins that was named before (E14).
-    """
-    place = place or Place(
-        session=clock.display_id(),
-        mailbox=(await store.create()).context_id,
-        context_id=(await store.create()).context_id,
-    )
-    session, mailbox, context = place.session, place.mailbox, place.context_id
-    hold = Holding(
-        store=store,
-        clock=clock,
-        mailbox=mailbox,
-        session=session,
-        note=origin.note,
-        epoch=1,
-        lock=store.hold(context, origin.note),
-    )
-    journal = Journal(
-        store=store,
-        context_id=context,
-        session=session,
-        epoch=1,
-        clock=clock,
-        redactor=redactor,
-        listeners=listeners,
-        guard=hold.check,
-    )
-    try:
-        await _begin(store, journal, _recordable(started, mailbox), hold, origin, redactor, clock.now_ms())
-    except BaseException:
-        await hold.release()
-        raise
-    return Opened(store=store, session=session, context_id=context, mailbox=mailbox, journal=journal, hold=hold)
-
-
-async def reopen_session(
-    *,
-    store: Store,
-    clock: Clock,
-    redactor: Redactor,
-    listeners: tuple[Listener, ...],
-    origin: Origin,
-    row: Row,
-    known: Loaded | None = None,
-    gone: str = "",
-) -> Opened:
-    """Take the right to a session and read how far it came; its journal goes on as the next epoch (S16, S26).
-
-    Of a session that ended well nothing is taken but the lock, and nothing recorded. Else its chain is read once
-    more behind the turn that says that it is taken: what an older runner appended before it counts, and nothing
-    that comes after. ``known`` is what was read of it already, ``gone`` the claim of a runner that is known to
-    have stopped. Raises ``SessionTaken``, and what ``load`` raises.
-    """
-    loaded = known or await load(store, row.context_id)
-    result = loaded.state.result
-    if result is not None and result.good:
-        hold = Holding(
-            store=store,
-            clock=clock,
-            mailbox=row.mailbox,
-            session=row.session,
-            note=origin.note,
-            epoch=loaded.state.epoch + 1,
-            lock=store.hold(row.context_id, origin.note),
-        )
-    else:
-        hold = await take(
-            store=store,
-            clock=clock,
-            context_id=row.context_id,
-            mailbox=row.mailbox,
-            session=row.session,
-            note=origin.note,
-            least=loaded.state.epoch,
-            gone=gone,
-        )
-
-    def journal() -> Journal:
-        return Journal(
-            store=store,
-            context_id=row.context_id,
-            session=row.session,
-            epoch=hold.epoch,
-            clock=clock,
-            redactor=redactor,
-            listeners=listeners,
-            state=loaded.state,
-            bytes_since_whole=loaded.bytes_since_whole,
-            whole_size=loaded.whole_size,
-            guard=hold.check,
-        )
-
-    pen = journal()
-    if result is None or not result.good:
-        try:
-            pen.record(PipelineTaken(holder=origin.note))
-            await pen.flush()
-            loaded = await caught_up(store, row.context_id, loaded)
-            pen = journal()
-        except BaseException:
-            await hold.release()
-            raise
-    return Opened(
-        store=store,
-        session=row.session,
-        context_id=row.context_id,
-        mailbox=row.mailbox,
-        journal=pen,
-        hold=hold,
-    )
-
-
-async def _begin(
-    store: Store,
-    journal: Journal,
-    started: PipelineStarted,
-    hold: Holding,
-    origin: Origin,
-    redactor: Redactor,
-    at: int,
-) -> None:
-    """Record the first turn of the session, then that of its mailbox, by which it is listed, and who runs it."""
-    session = hold.session
-    title = redactor.text(_title(started.label, started.pipeline, started.goal))
-    provenance = _provenance(origin, at, started.parent_context, started.why)
-    labels = [f"pipeline:{started.pipeline}", f"id:{session}", "kind:run"]
-    journal.record(started, metadata=_metadata(title, labels, provenance))
-    await journal.flush()
-    turn = mailbox_turn(journal.state, journal.context_id, origin, at, title)
-    _, claim = await store.append(started.mailbox, [turn, hold.claim()])
-    hold.claimed(claim)
+    pipeline: str = ""
+    title: str = ""
+    created_ms: int = 0
+    parent: int = 0
+    """Context of the session that it comes from."""
+    why: str = ""
+    """Why it comes from that one: restart, child, fork."""
+    mirror_of: str = ""
+    """The store that it is a mirror of (S22), as ``HOST:FOLDER``; empty for one that can be run here."""
+    source: int = 0
+    """Its context there."""
 
 
 def mailbox_turn(state: RunState, context_id: int, origin: Origin, at: int, title: str = "") -> NewTurn:
-    """The first turn of a session's mailbox, by which the session is listed with what it comes from (S13)."""
+    """Return the first turn of a session's mailbox, by which the session is listed (S13)."""
     title = title or _title(state.label, state.pipeline, state.goal)
     row = Row(
         session=state.session,
@@ -236,7 +59,7 @@ def mailbox_turn(state: RunState, context_id: int, origin: Origin, at: int, titl
 
 
 def listing_turn(row: Row, origin: Origin, at: int, more: Sequence[str] = ()) -> NewTurn:
-    """The turn by which a session is listed; ``more`` are further labels."""
+    """Return the turn by which a session is listed; ``more`` are further labels."""
     opened = SessionOpened(context=row.context_id, pipeline=row.pipeline)
     meta = Meta(session=row.session, epoch=1, sequence=1, at=at)
     labels = [f"pipeline:{row.pipeline}", f"id:{row.session}", MAILBOX, f"session:{row.context_id}", *more]
@@ -246,23 +69,18 @@ def listing_turn(row: Row, origin: Origin, at: int, more: Sequence[str] = ()) ->
 
 
 def turn_of(meta: Meta, event: Event, metadata: Mapping[int, object] | None = None) -> NewTurn:
-    """The turn that holds an event."""
+    """Return the turn that holds an event."""
     declared = BY_CLASS[type(event)]
     return NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event, metadata))
 
 
-def _recordable(started: PipelineStarted, mailbox: int) -> PipelineStarted:
-    """The beginning with its mailbox, in clean Unicode: words from a command line may hold lone surrogates."""
-    words: dict[str, Any] = {
-        field.name: clean(value)
-        for field, value in zip(BY_CLASS[PipelineStarted].fields, values(started), strict=True)
-        if isinstance(value, str)
-    }
-    variables: dict[str, Any] = {
-        clean(name): value if isinstance(value, BlobRef) else plain_json(value)
-        for name, value in started.variables.items()
-    }
-    return changed(started, **words, variables=variables, mailbox=mailbox)
+def first_metadata(
+    started: PipelineStarted, session: str, origin: Origin, at: int, redactor: Redactor
+) -> Mapping[int, object]:
+    """Return the metadata of a session's first turn: title, labels and provenance (S13)."""
+    title = redactor.text(_title(started.label, started.pipeline, started.goal))
+    labels = [f"pipeline:{started.pipeline}", f"id:{session}", "kind:run"]
+    return _metadata(title, labels, _provenance(origin, at, started.parent_context, started.why))
 
 
 def _title(label: str, pipeline: str, goal: str) -> str:
@@ -282,34 +100,14 @@ def _metadata(title: str, labels: list[str], provenance: Mapping[int, object]) -
 # --- finding and listing -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A session as its mailbox's metadata names it."""
-
-    session: str
-    context_id: int
-    mailbox: int
-    pipeline: str
-    title: str
-    created_ms: int
-    parent: int = 0
-    """Context of the session that it comes from."""
-    why: str = ""
-    """Why it comes from that one: restart, child, fork."""
-    mirror_of: str = ""
-    """The store that it is a mirror of (S22), as ``HOST:FOLDER``; empty for one that can be run here."""
-    source: int = 0
-    """Its context there."""
-
-
 async def rows(store: Store) -> list[Row]:
-    """All sessions, newest first."""
+    """Return all sessions, newest first."""
     found = [row_of_context(row) for row in await store.contexts(label=MAILBOX)]
     return [row for row in found if row is not None]
 
 
 def row_of_context(row: ContextRow) -> Row | None:
-    """The session that a context lists, where it is a session's mailbox."""
+    """Return the session that a context lists, or None where it is not a session's mailbox."""
     labels = dict(label.split(":", 1) for label in row.labels if ":" in label)
     context, parent, source = (labels.get(name, "") for name in ("session", "parent", "source"))
     if not _number(context) or row.client_tag != CLIENT_TAG:
@@ -329,7 +127,7 @@ def row_of_context(row: ContextRow) -> Row | None:
 
 
 def own(row: Row) -> Row:
-    """The session, where it can be run and told something in this store. Raises ``SessionTaken`` for a mirror."""
+    """Return a session that can be run and controlled in this store. Raises ``SessionTaken`` for a mirror."""
     if row.mirror_of:
         raise SessionTaken(
             f"session {row.session} is a mirror here: its master is in {row.mirror_of}",
@@ -343,8 +141,8 @@ def _number(text: str) -> bool:
 
 
 async def find(store: Store, name: str) -> Row:
-    """A session by display id, a unique beginning of one, ``#42`` for a context id, or ``last`` (S14), which is
-    the newest that is nobody's child."""
+    """Find a session by display id, a unique beginning of one, ``#42`` for a context id, or ``last`` (S14), which
+    is the newest that is not a child. Raises ``SessionNotFound``."""
     known = await rows(store)
     if not known:
         raise SessionNotFound("there is no session in this store yet", fix="start one: orchestra run FILE.dot")
@@ -365,7 +163,7 @@ async def find(store: Store, name: str) -> Row:
 
 
 def _a_childs(row: Row, by_context: Mapping[int, Row]) -> bool:
-    """Whether a session is a child, or one in which a child went on after a restart."""
+    """Whether a session is a child, or one in which a child continued after a restart."""
     while row.why == "restart" and row.parent in by_context:
         row = by_context[row.parent]
     return row.why == "child"
@@ -379,37 +177,40 @@ def _near(name: str, known: list[Row]) -> str:
     return f"{guess}see them all: orchestra status"
 
 
+def row_of(named: Following, pipeline: str) -> Row:
+    """Return a session that a record names, as a listing would."""
+    return Row(session=named.session, context_id=named.context_id, mailbox=named.mailbox, pipeline=pipeline)
+
+
 async def begun(store: Store, mailbox: int) -> bool:
-    """Whether a session that was named before has begun: its mailbox is the last thing that is written then."""
+    """Whether a session that a record names has begun: its mailbox is written last."""
     return (await store.head(mailbox)).turn_id != 0
 
 
 async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
-    """A session's row of a listing: its newest turns, back to its last checkpoint, are read.
+    """Return a session's row of a listing, folded from its newest turns back to its last checkpoint.
 
-    ``now_ms`` is UTC in milliseconds, for how long its runner was not heard of.
+    ``now_ms`` is UTC in milliseconds: the age of its runner's claim is measured against it.
     """
     head = await store.head(row.context_id)
     events: list[Recorded] = []
-    seen = newest(events)
+    found: RunState | None = None
     async for page in backwards(store, row.context_id, FIRST_LOOK):
         known = [event_of(turn) for turn in page]
         events[:0] = [event for event in known if isinstance(event, Recorded)]
-        seen = newest(events)
-        if seen.complete:
+        if (found := newest(events)) is not None:
             break
-    ended = isinstance(seen.end, PipelineCompleted | PipelineFailed | PipelineRestarted | PipelineCanceled)
-    heard = None if ended or row.mirror_of else await heard_of(store, row.context_id, row.mailbox, now_ms)
-    phase, detail = phase_of(seen.end, alive=heard is not None)
-    if row.mirror_of and seen.end is None:
-        phase, detail = Phase.MIRRORED, f"as far as it was sent from {row.mirror_of}"
-    elif (
-        not row.mirror_of
-        and isinstance(seen.end, PipelineRestarted)
-        and not await begun(store, seen.end.next_mailbox)
-    ):
+    state = found or NEW
+    following = None if row.mirror_of else state.following
+    begins = following is not None and not await begun(store, following.mailbox)
+    heard = None
+    if not row.mirror_of and (state.result is None or begins):
         heard = await heard_of(store, row.context_id, row.mailbox, now_ms)
-        phase, detail = Phase.CRASHED, f"its runner died before {seen.end.next_session} had begun"
+    phase, detail = state_phase(state, alive=heard is not None)
+    if row.mirror_of and state.result is None and not state.paused:
+        phase, detail = Phase.MIRRORED, f"as far as it was sent from {row.mirror_of}"
+    elif following is not None and begins:
+        phase, detail = Phase.CRASHED, f"its runner died before {following.session} had begun"
     if heard is not None:
         phase = Phase.RUNNING if heard.sure else Phase.DOUBTFUL
         detail = heard.note if heard.sure else f"{heard.note}, not heard of for {heard.ago_ms // 1000} s"
@@ -419,13 +220,14 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         pipeline=row.pipeline,
         title=row.title,
         phase=phase,
-        node=seen.node,
+        node=state.node,
         detail=detail,
-        steps=seen.steps,
+        steps=state.steps,
         turns=head.depth + 1 if head.turn_id else 0,
-        started_ms=seen.started_ms or row.created_ms,
-        last_ms=seen.last_ms,
+        started_ms=state.started_ms or row.created_ms,
+        last_ms=state.at,
         parent=row.parent,
         why=row.why,
         mirror_of=row.mirror_of,
+        cost_micros=state.spent.cost_micros,
     )

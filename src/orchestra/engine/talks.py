@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from orchestra.engine.loading import backwards, event_of
+from orchestra.engine.loading import backwards, event_of, resolved
 from orchestra.ports import Store
-from orchestra.run.blobs import BlobRef
-from orchestra.run.codec import blob_value
 from orchestra.run.conversation import Conversation, Piece, rebuild
 from orchestra.run.events import AgentResponded, AgentTurnCompleted, Recorded
 from orchestra.run.turns import AgentEvent, piece_of
@@ -37,10 +33,4 @@ def _begins(recorded: Recorded, thread: str) -> bool:
 
 
 async def _piece(store: Store, event: AgentEvent) -> Piece:
-    return piece_of(event, [await _resolved(store, message) for message in event.messages])
-
-
-async def _resolved(store: Store, value: Any) -> Any:
-    if isinstance(value, BlobRef):
-        return blob_value(value, await store.get_blob(bytes.fromhex(value.hash)))
-    return value
+    return piece_of(event, [await resolved(store, message) for message in event.messages])

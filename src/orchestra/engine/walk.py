@@ -322,6 +322,7 @@ class Walk:
             mailbox=state.mailbox,
             started_ms=state.started_ms,
             workspace=code_shown(state.workspace),
+            cost_micros=state.spent.cost_micros,
         )
 
     def _finish(self, step: Finish) -> None:

@@ -251,7 +251,7 @@ class _Parser:
         if self.kind == "quote":
             raise self.error("this quote is never closed", fix='end the text with \\"', end=self.start + 1)
         if self.kind == "op" and self.value in _MEANT:
-            raise self.error(f"{self.value!r} is no operator", fix=f"write {_MEANT[self.value]}")
+            raise self.error(f"{self.value!r} is not an operator", fix=f"write {_MEANT[self.value]}")
 
     def is_op(self, op: str) -> bool:
         return self.kind == "op" and self.value == op
@@ -281,7 +281,7 @@ class _Parser:
 
     def unary(self, depth: int) -> Expr:
         if depth > MAX_DEPTH:
-            raise self.error(f"nested more than {MAX_DEPTH} deep", fix="write it with fewer parentheses")
+            raise self.error(f"nested more than {MAX_DEPTH} levels deep", fix="use fewer parentheses")
         if self.is_op("!"):
             self.advance()
             return Not(self.unary(depth + 1))
@@ -315,37 +315,37 @@ class _Parser:
             start, end = self.start, self.end
             self.advance()
             if key == "not" and self.kind == "word":
-                raise ConditionError("'not' is no operator", start=start, end=end, fix="write !")
+                raise ConditionError("'not' is not an operator", start=start, end=end, fix="write !")
             return key
         if self.kind == "word":
-            raise self.error(f"a key has letters, digits, - and _, with single points between: not {self.shown()}")
-        raise self.error(
-            f"a key such as outcome or context.name is wanted here, not {self.shown()}", fix=self.instead()
-        )
+            raise self.error(
+                f"a key consists of letters, digits, - and _, separated by single dots, not {self.shown()}"
+            )
+        raise self.error(f"expected a key such as outcome or context.name, not {self.shown()}", fix=self.instead())
 
     def instead(self) -> str:
         """What to write for something that stands where a key should."""
         if self.value.startswith("'"):
-            return "keys stand without quotes"
+            return "write keys without quotes"
         if self.value.startswith("$"):
             return f"write {self.value.lstrip('${').rstrip('}')} or context.NAME"
-        return {"&": "write && for and", "|": "write || for or", "string": "keys stand without quotes"}.get(
+        return {"&": "write && for and", "|": "write || for or", "string": "write keys without quotes"}.get(
             self.kind if self.kind == "string" else self.value, ""
         )
 
     def literal(self, key: str, op: str) -> Expr:
         if self.kind == "odd":
             inner = self.value.strip("'")
-            raise self.error(f"{self.shown()} cannot stand without quotes", fix=f'write \\"{inner[:40]}\\"')
+            raise self.error(f"{self.shown()} must be quoted", fix=f'write \\"{inner[:40]}\\"')
         if self.kind not in ("string", "number", "word"):
             fix = (
                 f"write {op} once"
                 if self.is_op("=")
                 else ""
                 if self.is_op("(")
-                else 'for an empty text write \\"\\"'
+                else 'write \\"\\" for an empty text'
             )
-            raise self.error(f"a value is wanted after {key} {op}, not {self.shown()}", fix=fix)
+            raise self.error(f"expected a value after {key} {op}, not {self.shown()}", fix=fix)
         value = self.value
         if self.kind == "string":
             value = unescape(value[1:-1])
@@ -365,7 +365,7 @@ class _Parser:
         except re2.error as error:
             reason = error.args[0] if error.args else error
             reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-            fix = "this engine has no look-around" if "(?" in reason else ""
+            fix = "look-around is not supported" if "(?" in reason else ""
             raise self.error(f"not a regular expression: {reason}", fix=fix) from error
 
     def expect_end(self) -> None:
@@ -375,16 +375,16 @@ class _Parser:
     def unexpected(self) -> ConditionError:
         """The error for what stands where an operator or the end should."""
         if self.is_op(")"):
-            return self.error("this parenthesis closes nothing", fix="take it out")
+            return self.error("unmatched ')'", fix="remove it")
         if self.kind in ("odd", "op") and self.value in ("&", "|"):
-            return self.error(f"a single {self.value!r} is no operator", fix=f"write {self.value * 2}")
+            return self.error(f"a single {self.value!r} is not an operator", fix=f"write {self.value * 2}")
         if self.kind == "word" and self.value.lower() in _WORDS:
-            return self.error(f"{self.value!r} is no operator", fix=f"write {_WORDS[self.value.lower()]}")
+            return self.error(f"{self.value!r} is not an operator", fix=f"write {_WORDS[self.value.lower()]}")
         if self.kind == "odd" and self.value in (",", ";"):
-            return self.error(f"{self.value!r} joins no clauses", fix="write && for and, || for or")
+            return self.error(f"{self.value!r} does not join clauses", fix="write && for and, || for or")
         if self.kind == "word":
             return self.error(
-                f"{self.shown()} is not expected here",
-                fix='join clauses with && or ||; a text of several words needs \\"quotes\\"',
+                f"{self.shown()} is unexpected here",
+                fix='join clauses with && or ||; put a text of several words in \\"quotes\\"',
             )
-        return self.error(f"{self.shown()} is not expected here", fix="join clauses with && or ||")
+        return self.error(f"{self.shown()} is unexpected here", fix="join clauses with && or ||")

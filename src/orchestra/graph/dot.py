@@ -16,7 +16,7 @@ from orchestra.graph.stylesheet import parse_stylesheet
 def decode(name: str, data: bytes) -> tuple[Source, tuple[Diagnostic, ...]]:
     """The text of a file (L1): UTF-8, a byte order mark skipped; what is no UTF-8 is an ERROR with its place."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return _refused(name, "", 0, "the file is UTF-16; pipelines are UTF-8", "save it as UTF-8")
+        return _refused(name, "", 0, "the file is UTF-16; pipelines must be UTF-8", "save it as UTF-8")
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         text = data.decode("utf-8")
@@ -28,7 +28,7 @@ def decode(name: str, data: bytes) -> tuple[Source, tuple[Diagnostic, ...]]:
         )
     at = text.find("\0")
     if at >= 0:
-        return _refused(name, text, at, "a NUL byte: this is not a text file", "")
+        return _refused(name, text, at, "NUL byte: this is not a text file", "")
     return Source(name, text), ()
 
 

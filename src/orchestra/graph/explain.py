@@ -19,7 +19,7 @@ def pipeline(body: str) -> str:
 def explain(entry: Entry) -> str:
     """What ``orchestra explain RULE`` prints."""
     severity = " or ".join(severity.value for severity in entry.severities)
-    needs = f"\nIt needs {entry.needs}.\n" if entry.needs else ""
+    needs = f"\nRequires {entry.needs}.\n" if entry.needs else ""
     return (
         f"{entry.rule} ({severity})\n\n{entry.meaning}\n\n{entry.why}\n{needs}"
         f"\nWrong:\n\n{pipeline(entry.wrong)}\nRight:\n\n{pipeline(entry.right)}"
@@ -33,20 +33,20 @@ def reference() -> str:
         for entry in ENTRIES.values()
     )
     parts = "".join(_section(entry) for entry in ENTRIES.values())
-    return f"{_OPENING}\n| rule | severity | what it means |\n|---|---|---|\n{rows}{parts}"
+    return f"{_OPENING}\n| rule | severity | meaning |\n|---|---|---|\n{rows}{parts}"
 
 
 _OPENING = """# Diagnostics
 
-What `orchestra compile` may say about a pipeline, and what to do about it. `orchestra explain RULE` prints the
-same. An ERROR refuses the run; a WARNING is probably not meant; an INFO is worth knowing. With `--strict`,
-warnings fail too.
+Every diagnostic of `orchestra compile`, and how to fix it. `orchestra explain RULE` prints the
+same text. A pipeline with an ERROR is not run; a WARNING is probably a mistake; an INFO is worth knowing.
+`--strict` treats warnings as errors.
 
-A diagnostic shows the source line with a caret under the place, and a `help:` line where a remedy can be named.
-`--format json`, `github` and `sarif` give the same as data, as annotations of a pull request, and for code
+A diagnostic shows the source line with a caret, and a `help:` line if a fix is known.
+`--format json`, `github` and `sarif` print the same as data, as annotations of a pull request, and for code
 scanning.
 
-Rules of your own are functions `(graph) -> Iterable[Diagnostic]`, registered by the entry point `orchestra.lint`.
+Add your own rules as functions `(graph) -> Iterable[Diagnostic]`, registered by the entry point `orchestra.lint`.
 """
 
 
@@ -55,7 +55,7 @@ def _severities(entry: Entry) -> str:
 
 
 def _section(entry: Entry) -> str:
-    needs = f"\nIt needs {entry.needs}.\n" if entry.needs else ""
+    needs = f"\nRequires {entry.needs}.\n" if entry.needs else ""
     return (
         f"\n## {entry.rule}\n\n{_severities(entry)}. {entry.meaning}\n\n{entry.why}\n{needs}"
         f"\nWrong:\n\n```dot\n{pipeline(entry.wrong)}```\n\nRight:\n\n```dot\n{pipeline(entry.right)}```\n"

@@ -22,10 +22,12 @@ class FrameReader(NameReader):
     def header(self) -> str:
         """``digraph NAME {`` and the graph's name."""
         if self.kind == "id" and self.word == "strict":
-            self.error("'strict' is not in the language", fix="leave it out: digraph NAME { … }")
+            self.error("'strict' is not supported", fix="remove it: digraph NAME { … }")
             self.advance()
         if self.kind == "id" and self.word == "graph":
-            self.error("an undirected graph; a pipeline is directed", fix="write digraph, and -> for its edges")
+            self.error(
+                "this graph is undirected; a pipeline is directed", fix="write digraph, and -> for its edges"
+            )
             self.undirected = True
         elif not (self.kind == "id" and self.word == "digraph"):
             self.no_digraph()
@@ -39,7 +41,7 @@ class FrameReader(NameReader):
         if self.is_mark("{"):
             self.advance()
             return name
-        self.error(f"'{{' is wanted after the graph's name, not {self.shown()}", fix=f"write digraph {name} {{")
+        self.error(f"expected '{{' after the graph's name, not {self.shown()}", fix=f"write digraph {name} {{")
         if self.kind != "id":
             raise Stop
         return name
@@ -49,7 +51,7 @@ class FrameReader(NameReader):
         near = self.kind == "id" and (nearest(self.word.lower(), ["digraph"]) or self.word.lower() == "digraph")
         fix = "write digraph pipeline { … }"
         self.error(
-            f"a pipeline begins with digraph NAME {{, not {self.shown()}", fix="write digraph" if near else fix
+            f"a pipeline starts with digraph NAME {{, not {self.shown()}", fix="write digraph" if near else fix
         )
         if near:
             return
@@ -67,13 +69,13 @@ class FrameReader(NameReader):
         if self.kind == "end" or not self.text.rstrip().endswith("}"):
             return True
         if self.is_mark("}"):
-            self.error("this '}' closes nothing: the graph has ended already", fix="take it out")
+            self.error("unmatched '}': the graph has already ended", fix="remove it")
             while self.is_mark("}"):
                 self.advance()
             return self.kind == "end"
         if self.word in ("digraph", "graph", "strict"):
             return True
-        self.error("this '}' ends the graph, but more follows", fix="take it out", start=start, end=end)
+        self.error("this '}' ends the graph, but more follows", fix="remove it", start=start, end=end)
         if self.kind in ("arrow", "dash") or self.is_mark("["):
             raise Resync
         self.separator()
@@ -84,9 +86,9 @@ class FrameReader(NameReader):
         if self.kind == "end":
             return
         if self.kind == "id" and self.word in ("digraph", "graph", "strict", "subgraph"):
-            self.error("a second graph; a file holds one pipeline", fix="put it into a file of its own")
+            self.error("a second graph; a file has one pipeline", fix="move it to another file")
         else:
-            self.error(f"{self.shown()} stands after the end of the graph", fix="move it inside the braces")
+            self.error(f"unexpected {self.shown()} after the end of the graph", fix="move it inside the braces")
 
     # --- what begins no statement -----------------------------------------------------------------
 
@@ -101,16 +103,16 @@ class FrameReader(NameReader):
             self.error("attributes without a node or an edge", fix="write the id before the bracket")
             self.blocks(None)
         elif self.is_mark("]"):
-            self.error("this ']' closes nothing", fix="take it out, or write the [ that is missing before it")
+            self.error("unmatched ']'", fix="remove it, or add the missing [ before it")
             self.advance()
             self.blocks(None)
         elif self.is_mark(","):
             self.comma()
         elif self.is_mark(";"):
-            self.error("this ';' ends nothing", fix="take it out")
+            self.error("unexpected ';'", fix="remove it")
             self.advance()
         elif self.word in ("&", "+", "|"):
-            self.error(f"{self.word!r} joins no nodes", fix="write a set as {a b}")
+            self.error(f"{self.word!r} does not connect nodes", fix="write a set as {a b}")
             self.advance()
         else:
             self.hopeless()
@@ -124,7 +126,7 @@ class FrameReader(NameReader):
         if closing is None:
             self.error(
                 "a comma between statements",
-                fix="write a set as {a b}, else end each statement with ;",
+                fix="write a set as {a b}, or end each statement with ;",
                 astray=True,
             )
             self.advance()
@@ -137,12 +139,14 @@ class FrameReader(NameReader):
         if self.kind in ("arrow", "dash"):
             self.error("an edge without a source", fix="write the id before the arrow")
         elif self.word == "#":
-            self.error("'#' begins a comment only at the start of a line", fix="write //")
+            self.error("'#' starts a comment only at the start of a line", fix="write //")
             self.end = self.line_end(self.start)
             self.advance()
         elif not self.no_quote():
             wanted = "write a node, an edge a -> b, or key = value"
-            self.error(f"{self.shown()} begins no statement", fix="write [ … ]" if self.word == "(" else wanted)
+            self.error(
+                f"{self.shown()} is not the start of a statement", fix="write [ … ]" if self.word == "(" else wanted
+            )
 
     def no_target(self) -> None:
         """An edge leads nowhere."""

@@ -59,7 +59,7 @@ class ListReader(ValueReader):
         while not self.is_mark("]"):
             if self.is_mark(",;"):
                 if fresh:
-                    self.error("nothing stands before this separator", fix="take it out")
+                    self.error("nothing before this separator", fix="remove it")
                 fresh = True
                 self.advance()
             elif self.kind in ("id", "string") and not self.begins_statement():
@@ -97,16 +97,16 @@ class ListReader(ValueReader):
             self.error(f"']' is wanted here, not {self.shown()}", fix="write ]")
             self.word, self.kind = "]", "mark"
         elif self.is_mark("="):
-            self.error("a key is wanted before '='", fix="write key=value")
+            self.error("expected a key before '='", fix="write key=value")
             self.value("", None)
         elif self.is_mark("["):
-            self.error("a '[' inside a list", fix="take it out")
+            self.error("'[' inside a list", fix="remove it")
             self.advance()
         elif self.no_quote():
             if self.is_mark("="):
                 self.value("", None)
         else:
-            self.error(f"an attribute key=value or ']' is wanted here, not {self.shown()}", fix="write key=value")
+            self.error(f"expected an attribute key=value or ']', not {self.shown()}", fix="write key=value")
             return self.skip_list()
         return True
 
@@ -155,7 +155,7 @@ class ListReader(ValueReader):
     def legal_key(self, key: str, span: Span) -> None:
         """Note a quoted key that is none (L4)."""
         if not KEY.fullmatch(key):
-            message = f"a key is a name, or names with points between: not {quoted(span.text)}"
+            message = f"a key is a name, or names separated by dots, not {quoted(span.text)}"
             self.error(message, fix=f"write {legal_id(key)}", start=span.start, end=span.end)
 
     def no_equals(self, key: str, key_span: Span, bare: bool) -> None:
@@ -163,10 +163,10 @@ class ListReader(ValueReader):
         begin = key_span.start
         if bare and self.words(begin):
             return
-        several = 'a text of several words needs "quotes"'
+        several = 'put a text of several words in "quotes"'
         if begin and self.text[begin - 1] == '"':
-            fix = 'write \\" for a quote inside a text' if bare else 'one " at each end is enough'
-            self.error("a quote ends the text here", fix=fix, start=begin - 1, end=begin)
+            fix = 'write \\" for a quote inside a text' if bare else 'use a single " at each end'
+            self.error("the text ends at this quote", fix=fix, start=begin - 1, end=begin)
         elif self.is_mark(",;]") or self.kind == "id":
             self.error(
                 f"{quoted(key)} has no value",
@@ -180,7 +180,7 @@ class ListReader(ValueReader):
             return
         else:
             self.error(
-                f"'=' is wanted after {quoted(key)}, not {self.shown()}", fix=f"write {key[:40]}=…; {several}"
+                f"expected '=' after {quoted(key)}, not {self.shown()}", fix=f"write {key[:40]}=…; {several}"
             )
             if self.kind in ("string", "number"):
                 self.advance()
@@ -198,7 +198,7 @@ class ListReader(ValueReader):
         text = self.text[first.start : end].rstrip()
         shown = text if len(text) <= 40 else text[:39] + "…"
         self.error(
-            "a text of several words needs quotes",
+            "a text of several words must be quoted",
             fix=f'write "{shown}"',
             start=first.start,
             end=end,
@@ -229,9 +229,7 @@ class ListReader(ValueReader):
             else:
                 ends_well = False
         if not ends_well:
-            self.error(
-                "a point in a key stands between two names", fix=f"write {key}", start=start, end=self.before
-            )
+            self.error("a dot in a key must be between two names", fix=f"write {key}", start=start, end=self.before)
         return key
 
     # --- attributes -------------------------------------------------------------------------------
@@ -256,7 +254,9 @@ class ListReader(ValueReader):
             name = table.canonical(key)
             entry = table.entries.get(name)
             if key in table.old_words:
-                self.remark("old_attribute", f"{key!r} is an old word for {name!r}", key_span, f"write {name}")
+                self.remark(
+                    "old_attribute", f"{key!r} is deprecated; its name is {name!r}", key_span, f"write {name}"
+                )
         fitting = self.fitting(entry, key, text, quotes, span)
         if fitting is None:
             return

@@ -24,13 +24,17 @@ block), ``stylesheet`` or ``transform``."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
-    """One attribute as written: the canonical key, the typed value, and where both stand (L10)."""
+    """One attribute as written: the canonical key, the typed value, and where both stand (L10).
+
+    ``data`` are the stretches of a text that were put in for a variable: nothing in them is an expression (A22).
+    """
 
     key: str
     value: Value
     key_span: Span = field(compare=False)
     span: Span = field(compare=False)
     origin: Origin = field(default="explicit", compare=False)
+    data: tuple[tuple[int, int], ...] = field(default=(), compare=False)
 
 
 class Attributed:

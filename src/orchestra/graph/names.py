@@ -40,7 +40,7 @@ class NameReader(ListReader):
         if match is None:
             return False
         if not (self.undirected and match[0] == "--"):
-            what = "is an undirected edge; pipelines are directed" if match[0] == "--" else "is no arrow"
+            what = "is an undirected edge; pipelines are directed" if match[0] == "--" else "is not an arrow"
             self.error(f"{match[0]!r} {what}", fix="write ->", end=match.end(), astray="=" in match[0])
         self.kind, self.word, self.end = "arrow", "->", match.end()
         return True
@@ -69,7 +69,9 @@ class NameReader(ListReader):
         name = self.text[self.start : end]
         if not IDENTIFIER.fullmatch(name):
             legal = legal_id(name)
-            self.error(f"{what} has letters, digits and _ only: {quoted(name)}", fix=f"write {legal}", end=end)
+            self.error(
+                f"{what} may have only letters, digits and _, not {quoted(name)}", fix=f"write {legal}", end=end
+            )
             self.illegal_end, name = end, legal
         elif name.lower() in KEYWORDS:
             self.error(f"{name!r} is a keyword and cannot be {what}", fix=f'write "{name}" in quotes')
@@ -81,8 +83,8 @@ class NameReader(ListReader):
         legal, label = legal_id(name), self.word if len(self.word) <= 60 else '"…"'
         fix = f"write {legal} [label={label}]"
         if what != "a node's id":
-            fix = f"write {legal}, and label={label} inside the braces"
-        self.error(f"{what} has letters, digits and _ only: {quoted(name)}", fix=fix)
+            fix = f"write {legal}, with label={label} inside the braces"
+        self.error(f"{what} may have only letters, digits and _, not {quoted(name)}", fix=fix)
 
     def port(self, name: str) -> None:
         """Note a port (L1) and skip it."""
@@ -91,6 +93,4 @@ class NameReader(ListReader):
             self.advance()
             if self.kind in ("id", "string", "number"):
                 self.advance()
-        self.error(
-            "ports are not in the language", fix=f"write {name} alone", start=start, end=self.before, astray=True
-        )
+        self.error("ports are not supported", fix=f"write {name} alone", start=start, end=self.before, astray=True)

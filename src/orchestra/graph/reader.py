@@ -71,8 +71,8 @@ class Reader:
         if self.word not in self.unseen:
             self.unseen.add(self.word)
             self.error(
-                f"the invisible character U+{ord(self.word):04X} is no white space in DOT",
-                fix="write a plain space, here and wherever else it stands",
+                f"the invisible character U+{ord(self.word):04X} is not whitespace in DOT",
+                fix="use a plain space, here and wherever else it occurs",
             )
 
     def go(self, at: int) -> None:
@@ -158,7 +158,7 @@ class Reader:
         self.ended = self.kind == "end" and rule == "syntax"
         if self.long_string is not None and rule == "syntax" and not fix:
             line, column = self.source.position(self.long_string)
-            fix = f"is the text that begins at line {line}, column {column} closed where you meant it?"
+            fix = f"check where the text that starts at line {line}, column {column} is closed"
         self.long_string = None
         span = self.span(start, end)
         known = rule == "syntax" and self.is_lost(span.start)
@@ -201,7 +201,7 @@ class Reader:
         if self.kind != "bad" or self.word not in QUOTES:
             return False
         start, closed = self.start, True
-        self.error(f"{self.word} is no quote in DOT", fix='use the plain "')
+        self.error(f"{self.word} is not a quote in DOT", fix='use the plain "')
         line, at = self.line_end(self.start), self.start
         while self.text[at : at + 1] in QUOTES:
             ends = [end for mark in QUOTES[self.text[at]] if (end := self.text.find(mark, at + 1, line)) >= 0]

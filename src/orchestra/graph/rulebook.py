@@ -34,25 +34,25 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "syntax",
             (_E,),
-            "The text is not in the pipeline language.",
-            "Pipelines are written in a strict part of DOT: one `digraph`, ids of letters, digits and `_`, edges"
-            " with `->`, text in double quotes. The parser goes on after an error, so one report shows them all.",
+            "The file is not a valid pipeline.",
+            "Pipelines are written in a strict subset of DOT: one `digraph`, ids of letters, digits and `_`, edges"
+            " with `->`, text in double quotes. All errors of a file are reported at once.",
             f"{_WORK}\nstart -> work -- exit",
             _PLAIN,
         ),
         Entry(
             "attribute_type",
             (_E,),
-            "A value does not fit its attribute.",
+            "A value has the wrong type for its attribute.",
             "`max_retries` is a whole number, `goal_gate` is true or false, `timeout` is a duration such as `15m`."
-            " A run must not guess what was meant.",
+            " A run does not guess.",
             f'{_ENDS}\nwork [prompt="Do it", timeout="15 min"]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", timeout=15m]\nstart -> work -> exit',
         ),
         Entry(
             "condition_syntax",
             (_E,),
-            "An edge's condition cannot be read.",
+            "An edge's condition is invalid.",
             "A condition compares `outcome`, `preferred_label` or a context key with a literal, joined by `&&`,"
             " `||`, `!` and parentheses. Equality is one `=`.",
             f'{_WORK}\nstart -> work\nwork -> exit [condition="outcome == success"]',
@@ -61,7 +61,7 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "stylesheet_syntax",
             (_E,),
-            "The model stylesheet cannot be read.",
+            "The model stylesheet is invalid.",
             "A rule is a selector (`*`, a shape, `.class`, `#id`) and declarations of `llm_model`, `llm_provider`"
             " or `reasoning_effort` in braces.",
             f'model_stylesheet = "* {{ llm_model: smart"\n{_PLAIN}',
@@ -70,9 +70,9 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "old_attribute",
             (_I,),
-            "An attribute is written with an old word.",
+            "A deprecated attribute name is used.",
             "`llm_prompt`, `node_type`, `script`, `context_fidelity_default` and `context_thread_default` are still"
-            " understood; the present words are `prompt`, `type`, `tool_command`, `default_fidelity` and"
+            " accepted; the current names are `prompt`, `type`, `tool_command`, `default_fidelity` and"
             " `thread_id`.",
             f'{_ENDS}\nwork [llm_prompt="Do it"]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it"]\nstart -> work -> exit',
@@ -80,17 +80,17 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "duration_unit",
             (_I,),
-            "A duration is written without its unit.",
-            "A bare number is read as seconds. Writing the unit tells the reader, and the next program, what"
-            " it is.",
+            "A duration has no unit.",
+            "A bare number is read as seconds. Write the unit, so that people and other programs know"
+            " what it means.",
             f'{_ENDS}\nwork [prompt="Do it", timeout=900]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", timeout=900s]\nstart -> work -> exit',
         ),
         Entry(
             "start_node",
             (_E,),
-            "The pipeline does not have exactly one start.",
-            "A run begins at the one node with `shape=Mdiamond` (or `type=start`); without one, at the node"
+            "The pipeline does not have exactly one start node.",
+            "A run starts at the one node with `shape=Mdiamond` (or `type=start`); without one, at the node"
             " called `start`.",
             'exit [shape=Msquare]\nwork [prompt="Do it"]\nwork -> exit',
             _PLAIN,
@@ -98,43 +98,43 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "terminal_node",
             (_E,),
-            "The pipeline does not have exactly one exit.",
-            "A run ends well at the one node with `shape=Msquare` (or `type=exit`), where goal gates are checked."
-            " Several ways of ending are several edges to it.",
+            "The pipeline does not have exactly one exit node.",
+            "A run succeeds at the one node with `shape=Msquare` (or `type=exit`), where goal gates are checked."
+            " To end at several points, add several edges to it.",
             f'{_WORK}\nother [shape=Msquare]\nstart -> work -> exit\nwork -> other [condition="outcome=fail"]',
             f'{_WORK}\nstart -> work -> exit\nwork -> exit [condition="outcome=fail"]',
         ),
         Entry(
             "start_no_incoming",
             (_E,),
-            "An edge leads to the start.",
-            "The start begins the run and does nothing else. A loop leads to the first node that works.",
+            "An edge goes to the start node.",
+            "The start node is entered only once. Let a loop go to the first node after it.",
             f'{_WORK}\nstart -> work\nwork -> exit [condition="outcome=success"]\nwork -> start',
             f'{_WORK}\nstart -> work\nwork -> exit [condition="outcome=success"]\nwork -> work',
         ),
         Entry(
             "exit_no_outgoing",
             (_E,),
-            "An edge leads on from the exit.",
-            "The run is over at the exit, so the edge would never be taken. What sends a run back after an unmet"
-            " goal gate is `retry_target`.",
+            "The exit node has an outgoing edge.",
+            "The run ends at the exit, so the edge would never be taken. To send a run back after an unmet"
+            " goal gate, use `retry_target`.",
             f'{_ENDS}\nwork [prompt="Do it", max_visits=3]\nstart -> work -> exit -> work',
             f'{_ENDS}\nwork [prompt="Do it", goal_gate=true, retry_target=work]\nstart -> work -> exit',
         ),
         Entry(
             "reachability",
             (_E,),
-            "The start does not lead to a node.",
-            "No run would ever execute it, which is nearly always a forgotten edge. Retry targets count as"
-            " edges. Of a part of several nodes the first is reported, with what lies behind it.",
+            "A node cannot be reached from the start.",
+            "No run would ever execute it; usually an edge is missing. Retry targets count as"
+            " edges. Of several connected nodes the first is reported, with those after it.",
             f'{_PLAIN}\nreview [prompt="Review it"]\nreview -> exit',
             f'{_WORK}\nreview [prompt="Review it"]\nstart -> work -> review -> exit',
         ),
         Entry(
             "exit_reachable",
             (_E,),
-            "The start does not lead to the exit.",
-            "Every run would end at a node without edges, or go round until a limit stops it; no goal gate would"
+            "The exit cannot be reached from the start.",
+            "Every run would end at a node without edges, or loop until a limit stops it; no goal gate would"
             " be checked.",
             f'{_ENDS}\nwork [prompt="Do it", max_visits=3]\nstart -> work -> work',
             f'{_ENDS}\nwork [prompt="Do it"]\nstart -> work\nwork -> exit [condition="outcome=success"]\n'
@@ -143,16 +143,16 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "edge_target_exists",
             (_W, _E),
-            "An edge mentions a node that is never declared.",
-            "Such a node exists all the same: an LLM node whose prompt is its id. Often it is a misspelling. It is"
-            " an error when nothing follows it and a declared id is near, and always with `--strict`.",
+            "An edge uses a node that is never declared.",
+            "Such a node exists anyway, as an LLM node whose prompt is its id. Often it is a misspelling. It is"
+            " an error if it has no outgoing edge and a declared id is similar, and always with `--strict`.",
             f"{_WORK}\nstart -> work -> polish -> exit",
             f'{_WORK}\npolish [prompt="Polish it"]\nstart -> work -> polish -> exit',
         ),
         Entry(
             "dead_end",
             (_W,),
-            "Nothing leads on from a node that is not the exit.",
+            "A node other than the exit has no outgoing edge.",
             "A run that gets there ends as `completed (no exit)`.",
             f'{_WORK}\nreport [prompt="Say why"]\nstart -> work -> exit\nwork -> report [condition="outcome=fail"]',
             f'{_WORK}\nreport [prompt="Say why"]\nstart -> work -> exit\n'
@@ -162,26 +162,25 @@ ENTRIES: dict[str, Entry] = {
             "type_known",
             (_W,),
             "A `type` or a `shape` has no handler.",
-            "A type that nobody registered falls back to the node's shape, and a shape without meaning to an LLM"
-            " node: the node would run as something else than it says.",
+            "An unknown type falls back to the node's shape, and an unknown shape to an LLM"
+            " node: the node would not run as it says.",
             f'{_ENDS}\nask [type="wait.humans", label="Go on?"]\nstart -> ask -> exit',
             f'{_ENDS}\nask [type="wait.human", label="Go on?"]\nstart -> ask -> exit',
         ),
         Entry(
             "fidelity_valid",
             (_W,),
-            "A fidelity is not one of the modes.",
+            "A fidelity is not a known mode.",
             "The modes are `full`, `truncate`, `compact`, `summary:low`, `summary:medium` and `summary:high`. They"
-            " decide what an LLM sees of earlier work.",
+            " decide how much earlier work an LLM sees.",
             f'{_ENDS}\nwork [prompt="Do it", fidelity=brief]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", fidelity="summary:low"]\nstart -> work -> exit',
         ),
         Entry(
             "retry_target_exists",
             (_W,),
-            "A retry target names no node.",
-            "When the node fails, or a goal gate is not met, the run looks for the named node, and fails because"
-            " there is none.",
+            "A retry target does not exist.",
+            "If the node fails, or a goal gate is not met, the run fails because the target does not exist.",
             f'{_ENDS}\nwork [prompt="Do it", retry_target=plan]\nstart -> work -> exit',
             f'{_ENDS}\nplan [prompt="Plan it"]\nwork [prompt="Do it", retry_target=plan]\n'
             "start -> plan -> work -> exit",
@@ -189,16 +188,16 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "goal_gate_has_retry",
             (_W,),
-            "A goal gate has nowhere to send the run.",
+            "A goal gate has no retry target.",
             "A gate that is not met at the exit sends the run to `retry_target` or `fallback_retry_target` of the"
-            " node, else of the graph. Without one the run fails there.",
+            " node, or of the graph. Without one the run fails.",
             f'{_ENDS}\nwork [prompt="Do it", goal_gate=true]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", goal_gate=true, retry_target=work]\nstart -> work -> exit',
         ),
         Entry(
             "prompt_on_llm_nodes",
             (_W,),
-            "An LLM node has nothing to tell the LLM.",
+            "An LLM node has no prompt.",
             "Without `prompt`, `label` or an agent, the whole prompt is the node's id.",
             f"{_ENDS}\nwork [max_retries=1]\nstart -> work -> exit",
             _PLAIN,
@@ -207,16 +206,16 @@ ENTRIES: dict[str, Entry] = {
             "tool_command_on_tool_nodes",
             (_W,),
             "A tool node has no command.",
-            "A tool node runs `tool_command` with the shell. Without one it fails whenever it is reached.",
+            "A tool node runs `tool_command` in a shell. Without one it fails whenever it is reached.",
             f"{_ENDS}\ntest [shape=parallelogram]\nstart -> test -> exit",
             f'{_ENDS}\ntest [shape=parallelogram, tool_command="make test"]\nstart -> test -> exit',
         ),
         Entry(
             "prompt_variable",
             (_W,),
-            "A command reads a variable that only prompts have.",
+            "A command uses a variable that exists only in prompts.",
             "`$goal` and the run's variables are replaced in prompts. In a command `$goal` is the shell's own"
-            " variable, which is empty; a value of the pipeline is written in double braces, and reaches the shell"
+            " variable, which is empty; write a value of the pipeline in double braces, and it reaches the shell"
             " as data.",
             f'{_ENDS}\ntest [shape=parallelogram, tool_command="echo $goal"]\nstart -> test -> exit',
             f'{_ENDS}\ntest [shape=parallelogram, tool_command="echo {{{{ graph.goal }}}}"]\nstart -> test -> exit',
@@ -224,9 +223,9 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "unknown_attribute",
             (_W,),
-            "An attribute is nearly a known one, or stands in the wrong place.",
-            "Attributes that nobody knows are kept for handlers of your own, so a misspelt one is silently without"
-            " effect. One that is near a known word is pointed out, and so is an edge's on a node and the like.",
+            "An attribute is probably misspelled or misplaced.",
+            "Unknown attributes are kept for your own handlers, so a misspelled one silently has no"
+            " effect. This warns about names similar to known ones, and about misplaced attributes.",
             f'{_ENDS}\nwork [prompt="Do it", max_retrys=2]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", max_retries=2]\nstart -> work -> exit',
         ),
@@ -234,8 +233,8 @@ ENTRIES: dict[str, Entry] = {
             "unbounded_loop",
             (_W,),
             "Nothing ends a loop.",
-            "There is no condition, `max_visits`, human gate or goal gate on it, so a run goes round until"
-            " `max_steps`, and pays for every round.",
+            "It has no condition, `max_visits`, human gate or goal gate, so a run repeats it until"
+            " `max_steps`, at a cost for every round.",
             f'{_WORK}\nreview [prompt="Review it"]\nstart -> work -> review\n'
             "review -> work [weight=1]\nreview -> exit",
             f'{_WORK}\nreview [prompt="Review it"]\nstart -> work -> review\n'
@@ -244,9 +243,9 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "ambiguous_edges",
             (_I,),
-            "Two edges are equal: neither has a condition, and their weights are the same.",
-            "A run takes exactly one edge. Among equals it is the one whose target comes first in alphabetical"
-            " order, unless the node names a label. To run both, use a parallel node (`shape=component`).",
+            "Two edges have no condition and the same weight.",
+            "A run takes exactly one edge. Among equal edges it is the one whose target comes first in alphabetical"
+            " order, unless the node prefers a label. To run both, use a parallel node (`shape=component`).",
             f'{_WORK}\nskip [prompt="Say why not"]\nstart -> work -> exit\nstart -> skip -> exit',
             f'{_WORK}\nskip [prompt="Say why not"]\nstart -> work -> exit\n'
             'work -> skip [condition="outcome=fail"]\nskip -> exit',
@@ -254,18 +253,18 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "dead_edge",
             (_W,),
-            "A condition can never hold, says something twice, or always loses to its twin.",
-            "Clauses may exclude each other, an outcome may be one that the node never has, or that never arrives:"
-            " a diamond has no outcome of its own, it passes on what came before it.",
+            "An edge can never be taken, or its condition repeats itself.",
+            "Its clauses may exclude each other, or the node may never have the outcome:"
+            " a diamond has no outcome of its own; it passes on the previous one.",
             f'{_WORK}\nstart -> work -> exit\nwork -> work [condition="outcome=fail && outcome=retry"]',
             f'{_WORK}\nstart -> work -> exit\nwork -> work [condition="outcome=fail || outcome=retry"]',
         ),
         Entry(
             "outcome_known",
             (_W,),
-            "A condition asks for an outcome that is nearly a status.",
+            "A condition compares with a misspelled status.",
             "Outcomes are `success`, `partial_success`, `retry`, `fail` and `skipped`, in lower case. Any other"
-            " word is one that an agent reports of its own, so a misspelt status is waited for in vain.",
+            " word must be reported by an agent, so a misspelled status never matches.",
             f'{_WORK}\nreport [prompt="Say why"]\nstart -> work -> exit\n'
             'work -> report [condition="outcome=failed"]\nreport -> exit',
             f'{_WORK}\nreport [prompt="Say why"]\nstart -> work -> exit\n'
@@ -274,10 +273,10 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "parallel_join",
             (_W,),
-            "The branches of a parallel node meet in no common fan-in, or a fan-in has no parallel node.",
-            "Every way out of every branch has to come to one `parallel.fan_in` (`shape=tripleoctagon`), where the"
-            " results are brought together. Otherwise each branch goes on to its own end, and the run fails"
-            " unless all of them ended at the exit.",
+            "The branches of a parallel node do not meet in one fan-in, or a fan-in has no parallel node.",
+            "Every path of every branch must lead to one `parallel.fan_in` (`shape=tripleoctagon`), where the"
+            " results are combined. Otherwise each branch continues to its own end, and the run fails"
+            " unless all of them end at the exit.",
             f'{_ENDS}\nfan [shape=component]\na [prompt="A"]\nb [prompt="B"]\nstart -> fan -> {{a b}} -> exit',
             f'{_ENDS}\nfan [shape=component]\njoin [shape=tripleoctagon]\na [prompt="A"]\nb [prompt="B"]\n'
             "start -> fan -> {a b} -> join -> exit",
@@ -285,9 +284,9 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "branch_escape",
             (_W,),
-            "A branch leads back to its own parallel node, or before it, or restarts the session.",
-            "A branch is a piece of work between the parallel node and its fan-in. Where it leaves that piece it"
-            " ends as failed (`left its branch`). Going back is done after the fan-in.",
+            "A branch goes back to its parallel node, or before it, or restarts the session.",
+            "A branch is the part between the parallel node and its fan-in. If it leaves that part, it"
+            " fails (`left its branch`). Go back after the fan-in instead.",
             f'{_ENDS}\nplan [prompt="Plan"]\nfan [shape=component]\njoin [shape=tripleoctagon]\n'
             'a [prompt="A"]\nb [prompt="B"]\nstart -> plan -> fan -> {a b} -> join -> exit\n'
             'b -> plan [condition="outcome=fail"]',
@@ -298,9 +297,9 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "human_choices",
             (_E, _W),
-            "A human gate has nothing to choose, or two choices share a key, or its default is none of them.",
-            "The choices of a gate are its outgoing edges. Their keys come from labels such as `[A] Approve`, else"
-            " from the first letter; on a clash the later one gets another letter than its reader expects.",
+            "A human gate has no choices, two choices with the same key, or an unknown default.",
+            "The choices of a gate are its outgoing edges. Their keys come from labels such as `[A] Approve`, or"
+            " from the first letter; if two are the same, the later one gets another letter.",
             f'{_ENDS}\nask [shape=hexagon, label="Ship it?"]\nwork [prompt="Do it"]\nstart -> ask\n'
             'ask -> exit [label="Approve"]\nask -> work [label="Amend"]\nwork -> ask',
             f'{_ENDS}\nask [shape=hexagon, label="Ship it?"]\nwork [prompt="Do it"]\nstart -> ask\n'
@@ -309,8 +308,8 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "untrusted_shell",
             (_E, _W),
-            "A command puts a value where the shell, or another program, would run it.",
-            "Values are passed to a command as data, whatever they hold. That cannot be done inside `$( )`, back"
+            "A command inserts a value where a shell or another program would run it as code.",
+            "Values are passed to a command as data, whatever they contain. That cannot work inside `$( )`, back"
             " quotes, `eval`, `sh -c` and here-documents with a quoted delimiter (errors). `| raw` opts out, which"
             " is a warning when an LLM, a tool or a person may have written the value.",
             f'{_ENDS}\nsay [shape=parallelogram, tool_command="echo {{{{ last_response | raw }}}}"]\n'
@@ -321,9 +320,9 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "child_dotfile",
             (_E,),
-            "A node runs a child pipeline that is not there.",
+            "The child pipeline of a node does not exist.",
             "`type=pipeline` and `stack.manager_loop` run the file that `stack.child_dotfile` names, relative to"
-            " this one. It is read and checked with its parent, whose errors its own errors are. A manager with"
+            " this one. It is checked with its parent, and its errors are errors of the parent. A manager with"
             " `stack.child_autostart=false` names a session instead.",
             f"{_ENDS}\nship [type=pipeline]\nstart -> ship -> exit",
             f'{_ENDS}\nship [type=pipeline, stack.child_dotfile="ship.dot"]\nstart -> ship -> exit',
@@ -331,8 +330,8 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "child_cycle",
             (_E,),
-            "A pipeline runs itself, or children nest too deep.",
-            "A child may have children, at most five below one another, and none of them a file that stands above"
+            "A pipeline runs itself, or children are nested too deep.",
+            "Children may have children, up to five levels deep, but none may be a file that is already above"
             " it: such a run would never end.",
             f'{_ENDS}\nship [type=pipeline, stack.child_dotfile="this.dot"]\nstart -> ship -> exit',
             f'{_ENDS}\nship [type=pipeline, stack.child_dotfile="ship.dot"]\nstart -> ship -> exit',
@@ -341,7 +340,7 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "manager_actions",
             (_E,),
-            "A manager is to do what no manager can.",
+            "A manager has an unknown action.",
             "`manager.actions` is a list of `observe`, `steer` and `wait`, separated by commas.",
             f'{_ENDS}\nlead [shape=house, stack.child_dotfile="ship.dot", manager.actions="observe,shout"]\n'
             "start -> lead -> exit",
@@ -351,12 +350,12 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "agent_known",
             (_E,),
-            "A node names an agent that the configuration does not have.",
-            "Agents are defined under `agents:` in `orchestra.yaml`. Without the definition the node has no role,"
-            " no tools and no model of its own.",
+            "A node names an agent that is not in the configuration.",
+            "Agents are defined under `agents:` in `orchestra.yaml`. Without a definition the node has no role,"
+            " tools or model of its own.",
             f"{_ENDS}\nwork [agent=reviwer]\nstart -> work -> exit",
             f"{_ENDS}\nwork [agent=reviewer]\nstart -> work -> exit",
-            "a configuration whose `agents:` has `reviewer`",
+            "a configuration with `reviewer` under `agents:`",
         ),
         Entry(
             "tool_known",
@@ -370,11 +369,23 @@ ENTRIES: dict[str, Entry] = {
         Entry(
             "model_known",
             (_W, _E),
-            "A model or its provider resolves to nothing.",
-            "A model is an alias under a provider's `models:`, or a name that the provider itself knows.",
+            "A model or its provider is unknown.",
+            "A model is an alias under a provider's `models:`, or a model name of the provider.",
             f'{_ENDS}\nwork [prompt="Do it", llm_provider=anthropc]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", llm_provider=anthropic]\nstart -> work -> exit',
             "a configuration with a provider `anthropic`",
+        ),
+        Entry(
+            "tool_unknown",
+            (_E,),
+            "A node, or the agent that it names, has a tool in its list that does not exist.",
+            "Without a list an agent has the built-in tools. A list restricts it to what it names; `+name` adds to"
+            " the built-in ones instead. Known are the built-in tools, those of `tools`, `tools_module` and of"
+            " installed packages, and `server:name` for the MCP servers of the settings. `orchestra tools PIPELINE`"
+            " lists what each node has.",
+            f'{_ENDS}\nwork [prompt="Do it", agent.tools="read-file, serch-code"]\nstart -> work -> exit',
+            f'{_ENDS}\nwork [prompt="Do it", agent.tools="read-file, search-code"]\nstart -> work -> exit',
+            "the settings, which say what tools there are",
         ),
     )
 }

@@ -91,11 +91,11 @@ class Parser(FrameReader):
             return False
         same_line = scope.parent is not None and self.text.find("\n", opened, self.start) < 0
         if scope.plain and same_line and "=" in self.text[opened : self.start]:
-            self.error("'[' is wanted here, not '{'", fix="write [ … ]", start=opened, end=opened + 1)
+            self.error("expected '[', not '{'", fix="write [ … ]", start=opened, end=opened + 1)
             if self.is_mark(","):
                 self.skip_to("]}")
         elif self.is_mark("]") and (same_line or (self.on_new_line() and (scope.parent or not self.peek()))):
-            self.error("'}' is wanted here, not ']'", fix="write }")
+            self.error("expected '}', not ']'", fix="write }")
         else:
             return False
         self.word = "}"
@@ -108,7 +108,7 @@ class Parser(FrameReader):
         closing = ATTRIBUTES.match(self.text, self.end, self.end + FAR)
         if closing is None or closing.end() > statement_at(self.text, self.start)[1]:
             return False
-        self.error("'[' is wanted here, not '{'", fix="write [ … ]")
+        self.error("expected '[', not '{'", fix="write [ … ]")
         self.go(closing.end())
         return True
 
@@ -160,13 +160,16 @@ class Parser(FrameReader):
             self.advance()
             if self.brace_for_bracket():
                 return
-            self.error("'[' is wanted here, not '{'", fix="write [ … ]")
+            self.error("expected '[', not '{'", fix="write [ … ]")
             self.go(self.end)
             self.skip_to("]}")
             self.advance()
             return
         if self.peek() != "[":
-            self.error(f"{word!r} is a keyword", fix=f'write {word} [ … ] for defaults, or "{word}" for the name')
+            self.error(
+                f"{word!r} is a keyword",
+                fix=f'write {word} [ … ] for defaults, or "{word}" for a node of that name',
+            )
             self.advance()
             raise Resync
         start, end = self.start, self.end
@@ -179,7 +182,7 @@ class Parser(FrameReader):
         new = old | as_defaults(self.blocks(NODE if word == "node" else EDGE))
         if len(new) > MAX_DEFAULTS:
             self.error(
-                f"more than {MAX_DEFAULTS} defaults", fix="give each only where it is used", start=start, end=end
+                f"more than {MAX_DEFAULTS} defaults", fix="set each only where it is used", start=start, end=end
             )
         elif word == "node":
             scope.node_defaults = new
@@ -190,7 +193,7 @@ class Parser(FrameReader):
         """A statement that begins with a name: ``key = value``, an edge, or a node."""
         start = self.start
         if self.kind == "id" and self.word in ("digraph", "strict"):
-            self.error("a graph inside the graph; a file holds one pipeline", fix="is a } missing before it?")
+            self.error("a graph inside the graph; a file has one pipeline", fix="check for a missing } before it")
             raise Stop
         if self.assigns():
             self.assignment()
@@ -213,11 +216,11 @@ class Parser(FrameReader):
     def ends_here(self, name: str) -> None:
         """The end of a node or an edge, or what an author put there by mistake."""
         if self.kind == "arrow" and not self.on_new_line():
-            self.error("an edge goes on after attributes", fix="write the attributes at the end of the edge")
+            self.error("an edge continues after its attributes", fix="write the attributes at the end of the edge")
             raise Resync
         if self.is_mark("="):
             if self.illegal_end != self.before:
-                self.error("'=' gives a value to a key, not to a node or an edge", fix="write [key=value]")
+                self.error("'=' sets a key, not a node or an edge", fix="write [key=value]")
             self.value(name, None)
         self.separator()
 
@@ -259,7 +262,7 @@ class Parser(FrameReader):
         if self.kind == "string" or self.names():
             name = self.identifier("a subgraph's name")
         if not self.is_mark("{"):
-            self.error(f"'{{' is wanted after subgraph, not {self.shown()}", fix="write subgraph NAME { … }")
+            self.error(f"expected '{{' after subgraph, not {self.shown()}", fix="write subgraph NAME { … }")
             brace = self.text.find("{", self.start, self.line_end(self.start))
             meant = self.word in ("[", "(") and not self.text[self.end : self.line_end(self.end)].strip()
             if brace >= 0:
@@ -273,7 +276,7 @@ class Parser(FrameReader):
     def open(self, name: str, *, plain: bool, chain: list[Ends] | None) -> None:
         """A brace opens a scope; ``chain`` holds the ends of the edge that it is an end of."""
         if self.scope.depth >= MAX_DEPTH:
-            self.error(f"subgraphs are nested more than {MAX_DEPTH} deep", fix="flatten them")
+            self.error(f"subgraphs are nested more than {MAX_DEPTH} levels deep", fix="flatten them")
             raise Stop
         self.scope = self.scope.inner(self.start, name, plain, chain)
         self.advance()
@@ -326,7 +329,7 @@ class Parser(FrameReader):
         while self.at_arrow():
             self.advance()
             if self.kind == "arrow":
-                self.error("an arrow after an arrow", fix="take it out")
+                self.error("an arrow after an arrow", fix="remove it")
                 self.advance()
             if self.is_mark("{"):
                 self.open("", plain=True, chain=ends)
@@ -359,7 +362,7 @@ class Parser(FrameReader):
                 first, last = sources[0][1], targets[-1][1]
                 self.set_edges -= made
                 self.error(
-                    f"these sets make {made} edges; sets may make {MAX_SET_EDGES} in one pipeline",
+                    f"these sets make {made} edges; at most {MAX_SET_EDGES} per pipeline are allowed",
                     fix="put a node between the sets",
                     start=min(first.start, last.start),
                     end=max(first.end, last.end),

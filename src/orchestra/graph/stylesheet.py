@@ -118,7 +118,7 @@ def _skip(text: str, at: int) -> int:
     if text.startswith("/*", at):
         raise StylesheetError("this comment is never closed", start=at, end=at + 2, fix="end it with */")
     if text.startswith("//", at):
-        raise StylesheetError("'//' begins no comment in a stylesheet", start=at, end=at + 2, fix="write /* … */")
+        raise StylesheetError("'//' is not a comment in a stylesheet", start=at, end=at + 2, fix="write /* … */")
     return at
 
 
@@ -126,7 +126,7 @@ def _rule(text: str, at: int) -> tuple[Rule, int]:
     match = _SELECTOR.match(text, at)
     if match is None:
         raise StylesheetError(
-            f"a selector is wanted here, not {text[at]!r}", start=at, fix="write *, a shape, .class or #id"
+            f"expected a selector, not {text[at]!r}", start=at, fix="write *, a shape, .class or #id"
         )
     selector = match[0]
     specificity = {"*": 0, ".": 2, "#": 3}.get(selector[0], 1)
@@ -143,40 +143,38 @@ def _rule(text: str, at: int) -> tuple[Rule, int]:
         declaration, at = _declaration(text, at)
         declarations.append(declaration)
     if not declarations:
-        raise StylesheetError(f"the rule for {selector} sets nothing", start=opened, end=at + 1, fix="take it out")
+        raise StylesheetError(f"the rule for {selector} sets nothing", start=opened, end=at + 1, fix="remove it")
     return Rule(selector, specificity, tuple(declarations)), at + 1
 
 
 def _no_shape(selector: str, at: int) -> StylesheetError:
     near = nearest(selector, SHAPES)
     fix = f"did you mean {near!r}?" if near else f"write .{selector} for a class, #{selector} for a node"
-    return StylesheetError(f"{selector!r} is no shape", start=at, end=at + len(selector), fix=fix)
+    return StylesheetError(f"{selector!r} is not a shape", start=at, end=at + len(selector), fix=fix)
 
 
 def _no_brace(text: str, at: int, selector: str) -> StylesheetError:
-    fix = (
-        "write one rule for each selector" if text[at : at + 1] in {",", ".", "#"} else f"write {selector} {{ … }}"
-    )
-    return StylesheetError(f"'{{' is wanted after {selector}", start=at, fix=fix)
+    fix = "write one rule per selector" if text[at : at + 1] in {",", ".", "#"} else f"write {selector} {{ … }}"
+    return StylesheetError(f"expected '{{' after {selector}", start=at, fix=fix)
 
 
 def _declaration(text: str, at: int) -> tuple[Declaration, int]:
     match = _PROPERTY.match(text, at)
     if match is None:
-        fix = "take it out" if text[at] == ";" else f"properties are {', '.join(PROPERTIES)}"
-        raise StylesheetError(f"a property is wanted here, not {text[at]!r}", start=at, fix=fix)
+        fix = "remove it" if text[at] == ";" else f"properties are {', '.join(PROPERTIES)}"
+        raise StylesheetError(f"expected a property, not {text[at]!r}", start=at, fix=fix)
     name = match[0]
     if name not in PROPERTIES:
         near = _meant(name)
         fix = f"did you mean {near!r}?" if near else f"properties are {', '.join(PROPERTIES)}"
-        raise StylesheetError(f"{name!r} is no property of a stylesheet", start=at, end=match.end(), fix=fix)
+        raise StylesheetError(f"{name!r} is not a stylesheet property", start=at, end=match.end(), fix=fix)
     colon = _skip(text, match.end())
     if text[colon : colon + 1] != ":":
-        raise StylesheetError(f"':' is wanted after {name}", start=colon, fix=f"write {name}: …;")
+        raise StylesheetError(f"expected ':' after {name}", start=colon, fix=f"write {name}: …;")
     value, start, end = _value(text, _skip(text, colon + 1), name)
     if name == "reasoning_effort" and value not in EFFORTS:
         raise StylesheetError(
-            f"{value!r} is no reasoning effort", start=start, end=end, fix=f"write one of {', '.join(EFFORTS)}"
+            f"{value!r} is not a reasoning effort", start=start, end=end, fix=f"write one of {', '.join(EFFORTS)}"
         )
     return Declaration(name, value, start, end), _separated(text, end)
 
@@ -204,7 +202,7 @@ def _value(text: str, at: int, name: str) -> tuple[str, int, int]:
         missed = _MISSED.search(value)
         if missed is not None:
             place = at + len(value[: missed.start()].rstrip())
-            raise StylesheetError(f"';' is wanted after the value of {name}", start=place, fix="write ;")
+            raise StylesheetError(f"expected ';' after the value of {name}", start=place, fix="write ;")
     if not value.strip():
         raise StylesheetError(f"{name} has no value", start=at, end=max(end, at + 1), fix=f"write {name}: …;")
     return value, at, end
@@ -215,5 +213,5 @@ def _separated(text: str, at: int) -> int:
     if text[at : at + 1] == ";":
         return _skip(text, at + 1)
     if text[at : at + 1] not in ("}", ""):
-        raise StylesheetError("';' is wanted between declarations", start=at, fix="write ;")
+        raise StylesheetError("expected ';' between declarations", start=at, fix="write ;")
     return at

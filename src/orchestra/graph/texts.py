@@ -30,7 +30,7 @@ class ValueReader(Reader):
         """The value after ``=`` (or after what stood for it); None where there is none that can be used."""
         self.advance()
         if self.is_mark("=") or (self.word == ">" and self.touches()):
-            self.error(f"'={self.word}' assigns nothing", fix="write =")
+            self.error(f"'={self.word}' is not an assignment", fix="write =")
             self.advance()
         start = self.start
         if self.kind == "string":
@@ -51,7 +51,7 @@ class ValueReader(Reader):
         if match is None:
             return False
         text = match[0] if len(match[0]) <= 40 else match[0][:39] + '…"'
-        self.error("the quote before this text is missing", fix=f'write "{text}', end=match.end())
+        self.error("missing quote before this text", fix=f'write "{text}', end=match.end())
         self.go(match.end())
         return True
 
@@ -73,7 +73,7 @@ class ValueReader(Reader):
         while self.kind == "point" and self.word == "+":
             self.advance()
             if self.kind != "string":
-                self.error(f"a quoted text is wanted after '+', not {self.shown()}", fix='write it in "quotes"')
+                self.error(f"expected a quoted text after '+', not {self.shown()}", fix='write it in "quotes"')
                 if self.kind == "id":
                     self.advance()
                 break
@@ -108,21 +108,19 @@ class ValueReader(Reader):
         if self.fitting(entry, key, text, False, span) is None:
             return
         shown = quoted(text) if text and text.isprintable() else self.shown()
-        what = "is a keyword" if text.lower() in KEYWORDS else "cannot stand without quotes"
+        what = "is a keyword" if text.lower() in KEYWORDS else "must be quoted"
         fix = f'write {key}="{text if len(text) <= 40 else "…"}"' if key else ""
         self.error(f"{shown} {what}", fix=fix, start=span.start, end=span.end, astray=not self.ends_value(span.end))
 
     def no_value(self, key: str) -> None:
         """Something that is no value stands after ``=``."""
         if self.kind == "html":
-            self.error(
-                "HTML labels are not in the language", fix='write the text in quotes: label="…"', astray=True
-            )
+            self.error("HTML labels are not supported", fix='write the text in quotes: label="…"', astray=True)
             self.skip_html()
             return
         if self.kind == "end" or (not key and self.is_mark(",;]")):
             return
-        self.error(f"{quoted(key)} has no value: {self.shown()} stands in its place", fix=f"write {key}=…")
+        self.error(f"{quoted(key)} has no value, but {self.shown()}", fix=f"write {key}=…")
         if not self.is_mark(",;]"):
             raise Resync
 
@@ -153,7 +151,7 @@ class ValueReader(Reader):
             return typed(entry, text, quotes)
         except Misfit as misfit:
             self.error(
-                f"{key} is {misfit.wanted}, not {quoted(text)}",
+                f"{key} must be {misfit.wanted}, not {quoted(text)}",
                 fix=misfit.fix,
                 start=span.start,
                 end=span.end,

@@ -27,7 +27,7 @@ def transform(graph: Graph, variables: Mapping[str, str], registered: Sequence[T
         changed: object = step(graph)
         if not isinstance(changed, Graph):
             name = getattr(step, "__qualname__", type(step).__qualname__)
-            raise ConfigError(f"the transform {name} gave back no graph, but {type(changed).__name__}")
+            raise ConfigError(f"the transform {name} must return a graph, not {type(changed).__name__}")
         graph = changed
     return graph
 
@@ -43,12 +43,30 @@ def _expanded(node: Node, known: Mapping[str, str]) -> Node:
     attribute = node.attributes.get("prompt")
     if attribute is None or not isinstance(attribute.value, str) or "$" not in attribute.value:
         return node
-    text = expand_text(attribute.value, known)
-    if text == attribute.value:
+    text, data = expanded(attribute.value, known)
+    if not data:
         return node
-    return replace(node, attributes={**node.attributes, "prompt": replace(attribute, value=text)})
+    return replace(node, attributes={**node.attributes, "prompt": replace(attribute, value=text, data=data)})
 
 
 def expand_text(text: str, known: Mapping[str, str]) -> str:
     """The text with ``$name`` of known names replaced, once: what is put in is not read again (A22)."""
-    return _NAME.sub(lambda match: known.get(match[1], match[0]), text)
+    return expanded(text, known)[0]
+
+
+def expanded(text: str, known: Mapping[str, str]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The text with ``$name`` of known names replaced, and where the values are in it."""
+    parts: list[str] = []
+    data: list[tuple[int, int]] = []
+    at = size = 0
+    for match in _NAME.finditer(text):
+        value = known.get(match[1])
+        if value is None:
+            continue
+        before = text[at : match.start()]
+        size += len(before)
+        data.append((size, size + len(value)))
+        size += len(value)
+        parts += (before, value)
+        at = match.end()
+    return "".join((*parts, text[at:])), tuple(data)

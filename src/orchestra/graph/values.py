@@ -69,7 +69,7 @@ def _float(entry: Entry, text: str) -> float:
         raise Misfit("a number such as 0.5")
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise Misfit("a number that is not that large")
+        raise Misfit("a smaller number")
     if entry.minimum is not None and entry.maximum is not None and not entry.minimum <= value <= entry.maximum:
         raise Misfit(f"a number from {entry.minimum} to {entry.maximum}")
     return value

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -40,7 +38,7 @@ class Tool:
 
     folder: Path
     environment: Mapping[str, str]
-    shell: str = "sh"
+    shell: str = "/bin/sh"
     quiet: float = QUIET
     patience: float = tree.PATIENCE
     sandbox: Policy = no_sandbox
@@ -51,25 +49,19 @@ class Tool:
         if not command.strip():
             return failed("the node has no tool_command to run", FailureClass.TERMINAL)
         try:
-            found = wanted(command)
+            found = wanted(command, scope)
             values = await looked_up(found, context, scope)
         except ConfigError as error:
-            reason = f"{error.message}; {error.fix}" if error.fix else error.message
-            return failed(reason, FailureClass.TERMINAL)
+            return failed(error.message, FailureClass.TERMINAL)
         async with _prepared(command, found, values) as call:
-            return await self._run(node, shell_of(node, graph, self.shell), call, scope)
+            return await self._run(node, call, scope)
 
-    async def _run(self, node: Node, shell: tuple[str, ...], call: _Call, scope: Scope) -> Outcome:
+    async def _run(self, node: Node, call: _Call, scope: Scope) -> Outcome:
         marker = tree.new_marker()
         shown: dict[str, Json] = dict(call.values)
         scope.record(
             ToolStarted(
-                node=node.id,
-                marker=marker,
-                host=socket.gethostname(),
-                command=call.command,
-                values=dict(shown),
-                shell=shlex.join(shell),
+                node=node.id, marker=marker, host=socket.gethostname(), command=call.command, values=dict(shown)
             )
         )
         await scope.settle()
@@ -78,7 +70,7 @@ class Tool:
         try:
             ended = await process.run(
                 process.Command(
-                    argv=sandboxed((*shell, *call.argv), self._policy(folder, call, scope), folder),
+                    argv=sandboxed((self.shell, *call.argv), self._policy(folder, call, scope), folder),
                     folder=folder,
                     environment={**self.environment, **_place(scope), **call.environment},
                     marker=marker,
@@ -90,33 +82,18 @@ class Tool:
             )
         except OSError as error:
             await running.finish(process.Ended(code=127))
-            return failed(f"cannot run {shell[0]} in {folder}: {error}", FailureClass.TERMINAL)
+            return failed(f"cannot run {self.shell} in {folder}: {error}", FailureClass.TERMINAL)
         except BaseException:
             await running.finish(None)
             raise
         output, stderr = await running.finish(ended)
-        return command_outcome(node.id, ended.code, _value(output), _value(stderr))
+        return command_outcome(node.id, ended.code, output.text, stderr.text)
 
     def _policy(self, folder: Path, call: _Call, scope: Scope) -> Sandbox:
         """Every repository of the run may be written to; the call's own files are read."""
         workspace = scope.workspace
         folders = [folder] if workspace is None else [workspace.folder(repo) for repo in workspace.repos]
         return self.sandbox(folders).also(read=call.files)
-
-
-def shell_of(node: Node, graph: Graph, otherwise: str = "sh") -> tuple[str, ...]:
-    """The program that reads a node's command, with its options: the attribute ``shell`` of the node or the graph;
-    else for a goal gate bash that stops at the first failure, where there is bash; else ``otherwise``."""
-    named = node.text("shell") or graph.text("shell")
-    if named:
-        return tuple(shlex.split(named))
-    if node.flag("goal_gate") and shutil.which("bash"):
-        return STRICT
-    return (otherwise,)
-
-
-STRICT = ("bash", "-eo", "pipefail")
-"""A goal gate's shell: neither a pipe nor a later line hides a failure."""
 
 
 def _place(scope: Scope) -> dict[str, str]:
@@ -184,17 +161,7 @@ class _Running:
         )
         for message in _remarks(self.node, done):
             self.scope.record(WarningRaised(message=message, rule="left_behind", node=self.node))
-        for name, written in (("output", output), ("stderr", stderr)):
-            if written.whole is None:
-                message = (
-                    f"tools.{self.node}.{name} is {written.size} bytes: conditions and templates see its ends only"
-                )
-                self.scope.record(WarningRaised(message=message, rule="large_output", node=self.node))
         return output, stderr
-
-
-def _value(written: Written) -> str:
-    return written.text if written.whole is None else written.whole
 
 
 def _maps(parts: tuple[BlobRef, ...]) -> tuple[dict[str, Json], ...]:

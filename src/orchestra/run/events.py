@@ -113,7 +113,7 @@ class PipelinePaused:
     """The run stopped where it can go on."""
 
     node: str = tag(32, "string", "the node that comes next", default="")
-    reason: str = tag(36, "string", "why: interrupt, terminated, store, limit")
+    reason: str = tag(36, "string", "why, such as: interrupt, received SIGTERM, store, limit")
     request: int = tag(42, "u64", "turn of the mailbox that asked for it", default=0)
     waiting: bool = tag(46, "bool", "it waits for people to answer", default=False)
 
@@ -354,6 +354,7 @@ class CheckpointSaved:
         19, "json", "the whole state now and then; a large one is the reference `whole`", default=None
     )
     workspace: Mapping[str, Json] = tag(20, "json", "per repository its commit and branch (W7)", default={})
+    cost_micros: int = tag(21, "u64", "cost so far in millionths of a dollar", default=0)
 
 
 # --- tools: dev.orchestra.ToolExecution ----------------------------------------------------------
@@ -369,7 +370,6 @@ class ToolStarted:
     host: str = tag(12, "string", "the machine")
     command: Text = tag(13, "text", "what the shell is given")
     values: Mapping[str, ContextValue] = tag(14, "json", "the values it names, by variable", default={})
-    shell: str = tag(25, "string", "the program that reads the command, with its options", default="")
 
 
 @event("ToolExecution")

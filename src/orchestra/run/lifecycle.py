@@ -75,7 +75,7 @@ def restarted(meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
         mailbox=event.next_mailbox,
         target=event.target,
     )
-    text = f"goes on at {event.target} as {event.next_session}"
+    text = f"restarted at {event.target} as session {event.next_session}"
     return {**finished("restarted", text, event.node, meta), "following": following}
 
 

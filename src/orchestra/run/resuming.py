@@ -18,9 +18,12 @@ def cut_off(state: RunState) -> Stage | None:
     return stage if stage is not None and not stage.due else None
 
 
-def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun") -> PipelineResumed:
-    """How the session goes on. ``interrupted`` says what becomes of an attempt that was cut off: ``rerun`` or
-    ``fail``. The run has not ended well."""
+def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun", why: str = "") -> PipelineResumed:
+    """Return how a session continues that has not ended well.
+
+    ``interrupted`` says what becomes of an attempt that was cut off: ``rerun`` or ``fail``; ``why`` names what
+    decided that.
+    """
     if state.failed:
         node, granted = _after_failure(graph, state)
         return PipelineResumed(node=node, granted=granted)
@@ -31,7 +34,7 @@ def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun") -> 
     died = stage.recoveries + (0 if asked else 1)
     refused = ""
     if interrupted == "fail":
-        refused = "it was cut off, and is not to be run again (on_interrupt=fail)"
+        refused = f"it was cut off, and is not to be run again ({why or 'on_interrupt=fail'})"
     elif died > MOST_RECOVERIES and not _child_at_work(state, stage):
         refused = f"its runner died {died} times while it was at work"
     return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused)

@@ -287,6 +287,13 @@ class RunState(Struct, frozen=True, kw_only=True):
         return tuple(one for one in asked if one.answer is None)
 
     @property
+    def node(self) -> str:
+        """The current node: where the walk ended, else the running node, the next one, or the last that ran."""
+        if self.result is not None:
+            return self.result.node
+        return self.stage.node if self.stage is not None else self.next_node or self.current_node
+
+    @property
     def failed(self) -> bool:
         """Whether the run ended in failure; a canceled one only stopped."""
         return self.result is not None and self.result.status == "fail"

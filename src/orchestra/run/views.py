@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 from typing import TypeAlias
 
 from orchestra.run.events import (
     CheckpointSaved,
-    EdgeSelected,
+    Meta,
     PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
-    PipelineForked,
     PipelineImported,
     PipelinePaused,
     PipelineRestarted,
-    PipelineResumed,
     PipelineStarted,
     PipelineTaken,
     Recorded,
-    StageCompleted,
-    StageFailed,
-    StageRetrying,
-    StageStarted,
 )
-from orchestra.run.state import RunState
+from orchestra.run.fold import evolve
+from orchestra.run.state import NEW, RunState, Spent
 
 
 class Phase(StrEnum):
@@ -61,9 +57,12 @@ ATTENTION: tuple[Phase, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One session in a listing. ``detail`` says why it paused, failed or crashed; times are UTC ms. ``parent``
-    is the context of the session that it comes from, 0 where there is none, and ``why``: child, restart, fork;
-    ``mirror_of`` is the store of which it is a mirror, empty where it is none (S22)."""
+    """One session in a listing.
+
+    ``detail`` says why it paused, failed or crashed; times are UTC ms. ``parent`` is the context of the session
+    that it was started from (0: none), ``why`` how: child, restart, fork. ``mirror_of`` is the original store of a
+    mirror (S22). ``cost_micros`` is the cost so far in millionths of a dollar.
+    """
 
     session: str
     context_id: int
@@ -79,6 +78,7 @@ class Summary:
     parent: int = 0
     why: str = ""
     mirror_of: str = ""
+    cost_micros: int = 0
 
 
 HANDED_ON = (PipelineTaken, PipelineImported)
@@ -88,57 +88,36 @@ End: TypeAlias = PipelineCompleted | PipelineFailed | PipelineRestarted | Pipeli
 """How a runner leaves a session."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Newest:
-    """What the newest events of a session tell; ``complete`` once nothing older is needed."""
+def newest(events: Sequence[Recorded]) -> RunState | None:
+    """Fold a session's newest events (oldest first) for its row in a listing.
 
-    end: End | None = None
-    node: str = ""
-    steps: int = 0
-    started_ms: int = 0
-    last_ms: int = 0
-    complete: bool = False
+    The fold begins with what the last checkpoint among them says, or with the session's first event; None where
+    there is neither, so that older events are needed. Without a whole checkpoint the state has no context, no
+    counters by node, and none of the texts.
+    """
+    counted = counting(events)
+    for place in reversed(range(len(counted))):
+        recorded = counted[place]
+        if isinstance(recorded.event, CheckpointSaved):
+            return reduce(evolve, counted[place + 1 :], _at_checkpoint(recorded.meta, recorded.event))
+        if isinstance(recorded.event, PipelineStarted):
+            return reduce(evolve, counted[place:], NEW)
+    return None
 
 
-def newest(events: Sequence[Recorded]) -> Newest:
-    """Read a session's newest events (oldest first) for its row, as far back as its last checkpoint."""
-    end: End | None = None
-    node = ""
-    last_ms = events[-1].meta.at if events else 0
-    last, began = True, 0
-    for recorded in reversed(counting(events)):
-        event = recorded.event
-        was_last, last = last, last and isinstance(event, HANDED_ON)
-        match event:
-            case (
-                PipelineCompleted() | PipelineFailed() | PipelineRestarted() | PipelinePaused() | PipelineCanceled()
-            ):
-                end = event if was_last else end
-                node = node or event.node
-            case PipelineResumed():
-                node = node or event.node
-            case PipelineForked():
-                began = began or recorded.meta.at
-            case StageStarted() | StageRetrying() | StageCompleted() | StageFailed():
-                node = node or event.node
-            case EdgeSelected():
-                node = node or event.target
-            case CheckpointSaved():
-                node = node or event.next_node or event.current_node
-                return Newest(
-                    end=end,
-                    node=node,
-                    steps=event.completed,
-                    started_ms=began or event.started_ms,
-                    last_ms=last_ms,
-                    complete=True,
-                )
-            case PipelineStarted():
-                began = began or recorded.meta.at
-                return Newest(end=end, node=node, started_ms=began, last_ms=last_ms, complete=True)
-            case _:
-                pass
-    return Newest(end=end, node=node, last_ms=last_ms)
+def _at_checkpoint(meta: Meta, event: CheckpointSaved) -> RunState:
+    return RunState(
+        session=meta.session,
+        epoch=meta.epoch,
+        sequence=meta.sequence,
+        at=meta.at,
+        mailbox=event.mailbox,
+        steps=event.completed,
+        current_node=event.current_node,
+        next_node=event.next_node,
+        started_ms=event.started_ms,
+        spent=Spent(cost_micros=event.cost_micros),
+    )
 
 
 def counting(events: Sequence[Recorded]) -> list[Recorded]:
@@ -152,27 +131,8 @@ def counting(events: Sequence[Recorded]) -> list[Recorded]:
     return found
 
 
-def phase_of(end: object, *, alive: bool) -> tuple[Phase, str]:
-    """The true state of a session from its last event and whether a runner holds it, with the reason."""
-    match end:
-        case PipelineCompleted():
-            return Phase.COMPLETED, "" if end.status == "success" else end.status
-        case PipelineFailed():
-            return Phase.FAILED, end.error
-        case PipelineRestarted():
-            return Phase.RESTARTED, f"goes on at {end.target} as {end.next_session}"
-        case PipelineCanceled():
-            return Phase.CANCELED, end.reason
-        case _ if alive:
-            return Phase.RUNNING, ""
-        case PipelinePaused():
-            return Phase.PAUSED, end.reason
-        case _:
-            return Phase.CRASHED, "its runner is gone"
-
-
 def state_phase(state: RunState, *, alive: bool) -> tuple[Phase, str]:
-    """The same from a folded state."""
+    """Return where a session stands, and why; ``alive`` says whether a runner has it."""
     if state.result is not None and state.result.good:
         return Phase.COMPLETED, "" if state.result.text == "success" else state.result.text
     if state.following is not None and state.result is not None:

@@ -109,7 +109,7 @@ async def _connected(spec: ServerSpec, environment: Mapping[str, str], log: IO[s
         command=spec.command,
         args=list(spec.arguments),
         env=dict(environment),
-        cwd=spec.repository or None,
+        cwd=spec.folder or None,
     )
     async with Client(stdio_client(parameters, errlog=log), read_timeout_seconds=spec.timeout) as client:  # type: ignore[arg-type]
         yield client
@@ -223,7 +223,12 @@ async def _ended(server: _Server, task: asyncio.Task[None]) -> None:
 
 
 def _wanted(server: _Server, names: Sequence[str]) -> list[Tool]:
-    by_name = {str(found.name): _tool(server, found) for found in server.tools}
+    offered = server.spec.offered
+    by_name = {
+        str(found.name): _tool(server, found)
+        for found in server.tools
+        if offered is None or str(found.name) in offered
+    }
     if EVERYTHING in names:
         return list(by_name.values())
     missing = [name for name in names if name not in by_name]
@@ -258,6 +263,8 @@ def specs_of(
             url=_expanded(str(given.get("url") or ""), known),
             headers={k: _expanded(str(v), known) for k, v in (given.get("headers") or {}).items()},
             timeout=float(given.get("timeout") or 60.0),
+            folder=str(given.get("cwd") or "") or repository,
+            offered=None if given.get("tools") is None else tuple(given["tools"]),
             repository=repository,
             origin=origin,
         )

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -75,8 +75,13 @@ def _configured(settings: ToolSettings, repos: tuple[str, ...]) -> list[Tool]:
 def _of_modules(settings: ToolSettings) -> list[Tool]:
     found: list[Tool] = []
     for name in settings.modules:
-        found += tools_of(_imported(name, settings.base), name)
+        found += [_from(tool, name) for tool in tools_of(_imported(name, settings.base), name)]
     return found
+
+
+def _from(tool: Tool, name: str) -> Tool:
+    """The tool, which says that it comes from a module as the settings name it."""
+    return replace(tool, origin=f"{name}: {tool.function.__qualname__}") if isinstance(tool, PythonTool) else tool
 
 
 def tools_of(value: Any, name: str) -> list[Tool]:

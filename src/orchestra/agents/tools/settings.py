@@ -25,7 +25,8 @@ class ShellToolSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpec:
-    """An MCP server: a ``command`` that speaks over its standard streams, or a ``url``. ``timeout`` is in seconds.
+    """An MCP server: a ``command`` that speaks over its standard streams, or a ``url``. ``timeout`` is in seconds;
+    ``offered`` are the only tools of it that are used, None for all.
 
     ``repository`` is the folder whose own file names it; empty for one that the operator's settings name. The first
     is started only when the operator has said so (``orchestra trust``).
@@ -38,6 +39,8 @@ class ServerSpec:
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 60.0
+    folder: str = ""
+    offered: tuple[str, ...] | None = None
     repository: str = ""
     origin: str = "orchestra.yaml"
 

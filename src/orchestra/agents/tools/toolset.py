@@ -13,7 +13,7 @@ from orchestra.agents.tools.calling import perform
 from orchestra.agents.tools.hooks import hook_commands
 from orchestra.agents.tools.mcp_client import repository_servers, served
 from orchestra.agents.tools.reporting import report_tool
-from orchestra.agents.tools.selection import Chosen, chosen, inventory
+from orchestra.agents.tools.selection import Chosen, Inventory, chosen, inventory
 from orchestra.agents.tools.settings import ServerSpec, ToolSettings
 from orchestra.agents.tools.skills import REPOSITORY_FOLDER, Skill, skill_tool, skills_in
 from orchestra.agents.tools.tracking import WriteTracker
@@ -60,12 +60,16 @@ class Toolbox:
     def choose(self, folders: Mapping[str, Path], wanted: Sequence[str]) -> tuple[dict[str, Tool], Chosen]:
         """Every known tool, and what an agent has by its list. Raises ``ConfigError`` for a name that is
         unknown."""
-        servers, _refused = self.servers(folders.values())
-        stock = inventory(replace(self.settings, servers=servers), folders, self.more)
+        stock = self.stock(folders)
         found = chosen(stock, wanted)
         for name, hint in found.unknown.items():
             raise ConfigError(f"there is no tool {name!r}", fix=hint)
         return dict(stock.tools), found
+
+    def stock(self, folders: Mapping[str, Path]) -> Inventory:
+        """Every tool that can be named for these repositories. Raises ``ConfigError``."""
+        servers, _refused = self.servers(folders.values())
+        return inventory(replace(self.settings, servers=servers), folders, self.more)
 
     def servers(self, folders: Iterable[Path]) -> tuple[dict[str, ServerSpec], list[str]]:
         """The servers that may be started: the operator's, and those of repositories that were trusted; and what is

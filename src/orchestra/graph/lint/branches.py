@@ -22,11 +22,11 @@ def parallel_join(survey: Survey) -> Iterator[Diagnostic]:
         node = survey.nodes[number]
         yield warning(
             "parallel_join",
-            f"the branches of {quoted(node.id)} meet in no common fan-in: {_apart(survey, number)};"
-            " the run fails after them unless each ends at the exit",
+            f"the branches of {quoted(node.id)} do not meet in one fan-in: {_apart(survey, number)};"
+            " the run fails unless every branch ends at the exit",
             node.span,
             node=node.id,
-            fix="lead every branch to one node with `shape=tripleoctagon`",
+            fix="connect every branch to one node with `shape=tripleoctagon`",
         )
     if not unjoined:
         yield from _idle_fan_ins(survey)
@@ -38,7 +38,7 @@ def _apart(survey: Survey, number: int) -> str:
     targets = list(dict.fromkeys(survey.successors[number]))
     without = [survey.ids[t] for t in targets if nearest[t] < 0]
     if without:
-        return f"from {listed(without, 3)} a way leads round every fan-in"
+        return f"a path from {listed(without, 3)} bypasses every fan-in"
     first, second = _two_that_differ([(t, nearest[t]) for t in targets])
     return (
         f"{quoted(survey.ids[first[0]])} leads to {quoted(survey.ids[first[1]])},"
@@ -67,10 +67,10 @@ def _idle_fan_ins(survey: Survey) -> Iterator[Diagnostic]:
         node = survey.nodes[number]
         yield warning(
             "parallel_join",
-            f"fan-in {quoted(node.id)} joins no parallel node, so it would find no results and fail",
+            f"fan-in {quoted(node.id)} has no parallel node before it, so it would find no results and fail",
             node.span,
             node=node.id,
-            fix="lead the branches of a parallel node (`shape=component`) to it, or make it a plain node",
+            fix="connect the branches of a parallel node (`shape=component`) to it, or make it an ordinary node",
         )
 
 
@@ -98,12 +98,12 @@ def _escape(survey: Survey, edge: Edge, what: str, number: int) -> Diagnostic:
     join = survey.meetings.fan_in[number]
     return warning(
         "branch_escape",
-        f"{what}: there the branch ends as failed ('left its branch')",
+        f"{what}, where the branch fails ('left its branch')",
         edge.target_span,
         edge=(edge.source, edge.target),
-        fix=f"lead it to the fan-in {quoted(survey.ids[join])}, and go back from there"
+        fix=f"connect it to the fan-in {quoted(survey.ids[join])}, and go back from there"
         if join >= 0
-        else "lead the branches to a fan-in, and go back from there",
+        else "connect the branches to a fan-in, and go back from there",
     )
 
 

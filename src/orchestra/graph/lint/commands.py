@@ -9,7 +9,7 @@ from orchestra.errors import Diagnostic, Span
 from orchestra.graph.lint.survey import Survey, error, quoted, warning
 from orchestra.graph.model import Attribute, Node
 from orchestra.graph.places import inside
-from orchestra.graph.shell import Expression, expressions
+from orchestra.graph.shell import NAMESPACES, Expression, expressions
 
 _TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", "workspace"})
 """Roots whose values come from the pipeline's author, the engine, or who started the run."""
@@ -17,11 +17,12 @@ _TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", 
 
 def untrusted_shell(survey: Survey) -> Iterator[Diagnostic]:
     """A value in a command is data wherever the shell would read it as code (engine.md 5, tool)."""
+    roots = NAMESPACES | survey.variables
     for node, attribute in survey.written_on_nodes("tool_command"):
         if survey.types[survey.index[node.id]] != "tool":
             continue
         command = str(attribute.value)
-        values = expressions(command)
+        values = expressions(command, roots)
         for expression, span in zip(values, _places(attribute, values, command), strict=True):
             found = _judge(survey, node, span, expression)
             if found is not None:
@@ -38,25 +39,25 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
         if variable:
             return warning(
                 "untrusted_shell",
-                f"{name} enters the command of {quoted(node.id)} as it is, and an agent or a person may have"
-                " overwritten the variable: whatever it says would be run",
+                f"{name} goes unquoted into the command of {quoted(node.id)}, and an agent or a person may have"
+                " overwritten the variable: its text would be run as code",
                 span,
                 node=node.id,
-                fix=f"write {{{{ run.vars.{expression.name} | raw }}}}, which nobody overwrites; or drop `| raw`",
+                fix=f"write {{{{ run.vars.{expression.name} | raw }}}}, which nothing overwrites, or drop `| raw`",
             )
         return warning(
             "untrusted_shell",
-            f"{name} enters the command of {quoted(node.id)} as it is, and may have been written by an LLM,"
-            " a tool or a person: whatever it says would be run",
+            f"{name} goes unquoted into the command of {quoted(node.id)}, and may have been written by an LLM,"
+            " a tool or a person: its text would be run as code",
             span,
             node=node.id,
-            fix=f"drop `| raw`: {name} is then passed as data",
+            fix=f"remove `| raw`: {name} is then passed as data",
         )
     if expression.hazard:
         return error(
             "untrusted_shell",
-            f"{name} stands in {_INSIDE[expression.hazard]} in the command of {quoted(node.id)},"
-            " where its value cannot be passed as data",
+            f"{name} is in {_INSIDE[expression.hazard]} in the command of {quoted(node.id)},"
+            " where it cannot be passed as data",
             span,
             node=node.id,
             fix=_INSTEAD[expression.hazard].replace("NAME", expression.name),
@@ -64,7 +65,7 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
     if expression.foreign and untrusted:
         return warning(
             "untrusted_shell",
-            f"{name} becomes part of what {expression.foreign} reads as code in the command of"
+            f"{name} becomes part of code that {expression.foreign} runs in the command of"
             f" {quoted(node.id)}, and may have been written by an LLM, a tool or a person",
             span,
             node=node.id,
@@ -89,7 +90,7 @@ def prompt_variable(survey: Survey) -> Iterator[Diagnostic]:
                 continue
             value = "graph.goal" if name == "goal" and name not in survey.variables else name
             wrong = f"{quoted(command[start:end])} is not replaced in a command"
-            why = ": there it is a variable of the shell, which has none" if command[start] == "$" else ""
+            why = "; the shell expands it to nothing" if command[start] == "$" else ""
             yield warning(
                 "prompt_variable",
                 f"{wrong}{why}",
@@ -126,8 +127,8 @@ def _overwritten(survey: Survey) -> bool:
 _INSIDE = {
     "$( )": "`$( )`",
     "back quotes": "back quotes",
-    "eval": "words that `eval` runs",
-    "sh -c": "code that a shell runs by `-c`",
+    "eval": "text that `eval` runs",
+    "sh -c": "code that a shell runs with `-c`",
     "a quoted here-document": "a here-document whose delimiter is quoted",
 }
 _INSTEAD = {
@@ -135,7 +136,7 @@ _INSTEAD = {
     "back quotes": 'set a variable first: `value={{ NAME }}; x=$(program "$value")`',
     "eval": "run the command without `eval`",
     "sh -c": "pass it as an argument: `sh -c 'program \"$1\"' sh {{ NAME }}`",
-    "a quoted here-document": "take the quotes off the delimiter: `<<END`",
+    "a quoted here-document": "remove the quotes from the delimiter: `<<END`",
 }
 
 

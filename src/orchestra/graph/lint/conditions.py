@@ -45,15 +45,15 @@ def _ambiguity(node: Node, tied: Sequence[Edge]) -> Diagnostic:
     loser = next(edge for edge in tied if edge.target != winner.target)
     targets = list(dict.fromkeys(edge.target for edge in tied))
     labelled = all(edge.label for edge in tied)
-    unless = ", unless the node names another by its label" if labelled else ""
+    unless = ", unless the node prefers another label" if labelled else ""
     return info(
         "ambiguous_edges",
-        f"{quoted(node.id)} has edges of equal weight without condition to {listed(targets)}:"
-        f" {quoted(winner.target)} wins as the first in alphabetical order{unless}",
+        f"{quoted(node.id)} has edges with equal weight and no condition to {listed(targets)}:"
+        f" {quoted(winner.target)} is taken, the first in alphabetical order{unless}",
         loser.target_span,
         node=node.id,
         edge=(loser.source, loser.target),
-        fix="give the one that is meant a `condition` or more `weight`",
+        fix="give one of them a `condition` or a higher `weight`",
     )
 
 
@@ -75,12 +75,12 @@ def _self_refuting(survey: Survey) -> Iterator[Diagnostic]:
             continue
         yield warning(
             "dead_edge",
-            f"condition {quoted(edge.condition.text)} can never hold: {against}"
+            f"condition {quoted(edge.condition.text)} is never true: {against}"
             if against
             else f"condition {quoted(edge.condition.text)} says {quoted(twice)} twice",
             attribute.span,
             edge=(edge.source, edge.target),
-            fix="join alternatives with `||`" if against else "drop one, or write what was meant instead",
+            fix="join alternatives with `||`" if against else "remove one, or write the intended condition",
         )
 
 
@@ -105,12 +105,12 @@ def _beaten(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def _twin(edge: Edge, winner: Edge) -> Diagnostic:
-    why = "it has more weight" if winner.weight > edge.weight else "it comes first in alphabetical order"
+    why = "a higher weight" if winner.weight > edge.weight else "comes first in alphabetical order"
     if winner.target == edge.target:
-        why = "it is the first of the two"
+        why = "comes first"
     return warning(
         "dead_edge",
-        f"the edge from {quoted(edge.source)} to {quoted(edge.target)} can never be taken: the one to"
+        f"the edge from {quoted(edge.source)} to {quoted(edge.target)} is never taken: the edge to"
         f" {quoted(winner.target)} has the same condition, and {why}",
         edge.span_of("condition", edge.target_span),
         edge=(edge.source, edge.target),
@@ -128,16 +128,16 @@ def _never_arriving(survey: Survey) -> Iterator[Diagnostic]:
             if wanted is None or wanted.meets(possible) or not wanted:
                 continue
             what = (
-                f"{quoted(node.id)} passes on the outcome that came before it, which is {possible}"
+                f"{quoted(node.id)} passes on the previous outcome, which is {possible}"
                 if passes
                 else f"the outcome of {quoted(node.id)} is {possible}"
             )
             yield warning(
                 "dead_edge",
-                f"condition {quoted(edge.condition.text)} can never hold: {what}",
+                f"condition {quoted(edge.condition.text)} is never true: {what}",
                 edge.span_of("condition", edge.target_span),
                 edge=(edge.source, edge.target),
-                fix="lead that outcome there, or delete the edge"
+                fix="route that outcome there, or delete the edge"
                 if passes
-                else "compare with an outcome that it has, or delete the edge",
+                else "compare with an outcome that it can have, or delete the edge",
             )

@@ -93,12 +93,12 @@ def _found(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
     names = [survey.ids[node] for node in cycle]
     closing = next(edge for edge in survey.graph.outgoing(names[-1]) if edge.target == names[0] and _is_free(edge))
     steps = survey.graph.integer("max_steps")
-    end = f"until {steps} nodes were executed and it fails" if steps else "for ever"
+    end = f"until it fails after {steps} nodes" if steps else "forever"
     shown = names if len(names) <= _SHOWN else [*names[: _SHOWN - 1], "...", names[-1]]
     return warning(
         "unbounded_loop",
-        f"nothing ends the loop {' -> '.join([*shown, names[0]])}: the run would go round {end}",
+        f"nothing ends the loop {' -> '.join([*shown, names[0]])}: the run would repeat it {end}",
         closing.target_span,
         edge=(closing.source, closing.target),
-        fix=f"give an edge out of it a condition, or set `max_visits` on {quoted(names[0])} or on this edge",
+        fix=f"add a condition to an edge that leaves it, or set `max_visits` on {quoted(names[0])} or on this edge",
     )

@@ -35,7 +35,7 @@ class Outcomes(NamedTuple):
 
     def __str__(self) -> str:
         names = listed(sorted(self.words))
-        return f"never {names}" if self.but else f"only ever {names}"
+        return f"never {names}" if self.but else f"always {names}"
 
     def meets(self, other: Outcomes) -> bool:
         """Whether some word is in both."""

@@ -23,8 +23,8 @@ def goal_gate_has_retry(survey: Survey) -> Iterator[Diagnostic]:
             continue
         yield warning(
             "goal_gate_has_retry",
-            f"goal gate {quoted(node.id)} has no retry target, nor has the graph:"
-            " the run fails at the exit when the gate is not met",
+            f"neither goal gate {quoted(node.id)} nor the graph has a retry target:"
+            " if the gate is not met, the run fails at the exit",
             attribute.span,
             node=node.id,
             fix="set `retry_target` on the node or the graph",
@@ -37,10 +37,10 @@ def prompt_on_llm_nodes(survey: Survey) -> Iterator[Diagnostic]:
         if survey.types[number] == "codergen" and node.declared and not _is_told(survey, node):
             yield warning(
                 "prompt_on_llm_nodes",
-                f"LLM node {quoted(node.id)} has no prompt: the LLM would be told no more than {quoted(node.id)}",
+                f"LLM node {quoted(node.id)} has no prompt: the whole prompt would be {quoted(node.id)}",
                 node.span,
                 node=node.id,
-                fix='give it `prompt="..."`',
+                fix='add `prompt="..."`',
             )
 
 
@@ -61,10 +61,10 @@ def tool_command_on_tool_nodes(survey: Survey) -> Iterator[Diagnostic]:
         if survey.types[number] == "tool" and not node.text("tool_command").strip():
             yield warning(
                 "tool_command_on_tool_nodes",
-                f"tool node {quoted(node.id)} has no command to run, so it would fail",
+                f"tool node {quoted(node.id)} has no command, so it would fail",
                 node.span_of("tool_command", node.span),
                 node=node.id,
-                fix='give it `tool_command="..."`',
+                fix='add `tool_command="..."`',
             )
 
 
@@ -78,18 +78,18 @@ def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
         if watches and not node.text("stack.child_session"):
             yield error(
                 "child_dotfile",
-                f"{quoted(node.id)} starts no child and names no session to watch",
+                f"{quoted(node.id)} neither starts a child nor names a session to watch",
                 node.span_of("stack.child_autostart", node.span),
                 node=node.id,
-                fix='give it `stack.child_session="..."`',
+                fix='add `stack.child_session="..."`',
             )
         elif not watches and not (node.text("stack.child_dotfile") or survey.graph.text("stack.child_dotfile")):
             yield error(
                 "child_dotfile",
-                f"{quoted(node.id)} runs a child pipeline and names no file",
+                f"{quoted(node.id)} runs a child pipeline but names no file",
                 node.span,
                 node=node.id,
-                fix='give it `stack.child_dotfile="..."`, relative to this file',
+                fix='add `stack.child_dotfile="..."`, relative to this file',
             )
 
 
@@ -141,11 +141,11 @@ def _shared_keys(survey: Survey, node: Node) -> Iterator[Diagnostic]:
         yield warning(
             "human_choices",
             f"at {quoted(node.id)}, {quoted(choice.label)} and {quoted(earlier.label)} share the key"
-            f" {quoted(choice.wanted)}: {quoted(choice.label)} would be chosen by {quoted(choice.key)}",
+            f" {quoted(choice.wanted)}: {quoted(choice.label)} gets the key {quoted(choice.key)}",
             edge.span_of("label", edge.target_span),
             node=node.id,
             edge=(edge.source, edge.target),
-            fix=f"name another key in the label: `[{choice.key.upper()}] {choice.label}`",
+            fix=f"choose another key in the label: `[{choice.key.upper()}] {choice.label}`",
         )
 
 
@@ -159,8 +159,8 @@ def _default_choice(survey: Survey, node: Node) -> Iterator[Diagnostic]:
         return
     yield warning(
         "human_choices",
-        f"the default of {quoted(node.id)}, {quoted(str(attribute.value))}, is none of its choices:"
-        " when nobody answers in time the node would have to be tried again",
+        f"the default of {quoted(node.id)}, {quoted(str(attribute.value))}, is not one of its choices:"
+        " if nobody answers in time, the node is retried",
         attribute.span,
         node=node.id,
         fix=f"use a key, label or target: {listed([c.edge.target for c in offered])}",

@@ -20,7 +20,7 @@ def start_node(survey: Survey) -> Iterator[Diagnostic]:
         root = next((name for name in survey.ids if not graph.incoming(name) and graph.outgoing(name)), "")
         yield error(
             "start_node",
-            "no node is the start, so a run would not know where to begin",
+            "the pipeline has no start node",
             _header(graph),
             fix=f"give {quoted(root)} `shape=Mdiamond`" if root else "add `start [shape=Mdiamond]`",
         )
@@ -28,11 +28,11 @@ def start_node(survey: Survey) -> Iterator[Diagnostic]:
         node = graph.nodes[name]
         yield error(
             "start_node",
-            f"{quoted(name)} is a second start: {quoted(graph.starts[0])} is one already,"
-            " and a run begins at exactly one",
+            f"{quoted(name)} is a second start node: {quoted(graph.starts[0])} is the first,"
+            " and a pipeline has exactly one",
             node.span_of("type", node.span_of("shape", node.span)),
             node=name,
-            fix="give it another shape, or lead the one start to both ways",
+            fix="give it another shape, or connect the start node to both paths",
         )
 
 
@@ -49,19 +49,19 @@ def terminal_node(survey: Survey) -> Iterator[Diagnostic]:
     if not graph.exits:
         yield error(
             "terminal_node",
-            "no node is the exit, so no run could finish and no goal gate would be checked",
+            "the pipeline has no exit node, so no run could finish and no goal gate would be checked",
             _header(graph),
-            fix="add `exit [shape=Msquare]` and lead the last nodes to it",
+            fix="add `exit [shape=Msquare]` and connect the last nodes to it",
         )
     for name in graph.exits[1:]:
         node = graph.nodes[name]
         yield error(
             "terminal_node",
-            f"{quoted(name)} is a second exit: {quoted(graph.exits[0])} is one already,"
-            " and a run ends at exactly one",
+            f"{quoted(name)} is a second exit node: {quoted(graph.exits[0])} is the first,"
+            " and a pipeline has exactly one",
             node.span_of("type", node.span_of("shape", node.span)),
             node=name,
-            fix=f"lead its incoming edges to {quoted(graph.exits[0])}",
+            fix=f"connect its incoming edges to {quoted(graph.exits[0])}",
         )
 
 
@@ -72,11 +72,11 @@ def start_no_incoming(survey: Survey) -> Iterator[Diagnostic]:
         for edge in survey.graph.incoming(name):
             yield error(
                 "start_no_incoming",
-                f"an edge leads from {quoted(edge.source)} back to the start {quoted(name)},"
+                f"an edge goes from {quoted(edge.source)} back to the start node {quoted(name)},"
                 " which a run enters only once",
                 edge.target_span,
                 edge=(edge.source, edge.target),
-                fix=f"lead it to {quoted(following)} instead" if following else "lead it to another node",
+                fix=f"connect it to {quoted(following)} instead" if following else "connect it to another node",
             )
 
 
@@ -86,8 +86,8 @@ def exit_no_outgoing(survey: Survey) -> Iterator[Diagnostic]:
         for edge in survey.graph.outgoing(name):
             yield error(
                 "exit_no_outgoing",
-                f"an edge leads on from the exit {quoted(name)} to {quoted(edge.target)},"
-                " but the run is over there",
+                f"an edge goes from the exit node {quoted(name)} to {quoted(edge.target)},"
+                " but the run ends at the exit",
                 edge.span,
                 edge=(edge.source, edge.target),
                 fix="delete the edge; to go back after an unmet goal gate, set `retry_target`",
@@ -105,13 +105,13 @@ def reachability(survey: Survey) -> Iterator[Diagnostic]:
     start = quoted(survey.graph.starts[0])
     for head, behind in _unreached_parts(survey, lost):
         name = survey.ids[head]
-        rest = f", nor {listed([survey.ids[n] for n in behind])} behind it" if behind else ""
+        rest = f", nor {listed([survey.ids[n] for n in behind])} after it" if behind else ""
         yield error(
             "reachability",
-            f"no way leads from {start} to {quoted(name)}{rest}: no run would ever get there",
+            f"no path from {start} to {quoted(name)}{rest}: it would never run",
             survey.nodes[head].span,
             node=name,
-            fix="lead an edge to it, name it as a `retry_target`, or delete it",
+            fix="add an edge to it, name it as a `retry_target`, or delete it",
         )
 
 
@@ -145,11 +145,10 @@ def exit_reachable(survey: Survey) -> Iterator[Diagnostic]:
     name = graph.exits[0]
     yield error(
         "exit_reachable",
-        f"no way leads from {quoted(graph.starts[0])} to the exit {quoted(name)}:"
-        " every run would end before it, or never",
+        f"no path from {quoted(graph.starts[0])} to the exit node {quoted(name)}: no run could reach it",
         graph.nodes[name].span,
         node=name,
-        fix=f"lead the last node to it: `... -> {name}`",
+        fix=f"connect the last node to it: `... -> {name}`",
     )
 
 
@@ -168,7 +167,7 @@ def dead_end(survey: Survey) -> Iterator[Diagnostic]:
             continue
         yield warning(
             "dead_end",
-            f"nothing leads on from {quoted(node.id)}: a run that gets there ends without reaching the exit",
+            f"{quoted(node.id)} has no outgoing edge: a run that gets there ends without reaching the exit",
             node.span,
             node=node.id,
             fix=f"add {target}",
@@ -195,16 +194,16 @@ def _undeclared(survey: Survey, number: int, node: Node) -> Diagnostic:
     if kind in {"start", "exit"}:
         consequence = f"it is the {kind} only because of its name"
     elif kind == "codergen":
-        consequence = "it would be an LLM node, prompted with its id"
+        consequence = "it would be an LLM node whose prompt is its id"
     else:
-        consequence = f"it would be a {kind} node by the default shape"
+        consequence = f"the default shape would make it a {kind} node"
     if last:
         consequence += ", and a run that gets there would end"
     edge = next(iter(graph.incoming(node.id)), None) or next(iter(graph.outgoing(node.id)), None)
     wrong = survey.strict or bool(meant and last and not terminal)
     return (error if wrong else warning)(
         "edge_target_exists",
-        f"{quoted(node.id)} is mentioned in an edge and never declared: {consequence}",
+        f"{quoted(node.id)} is used in an edge but never declared: {consequence}",
         node.span,
         node=node.id,
         edge=None if edge is None else (edge.source, edge.target),

@@ -44,12 +44,10 @@ def _shapes(survey: Survey) -> Iterator[Diagnostic]:
         meant = nearest(shape, SHAPES)
         yield warning(
             "type_known",
-            f"shape {quoted(shape)} picks no handler: {quoted(node.id)} would be an LLM node",
+            f"shape {quoted(shape)} has no handler: {quoted(node.id)} would run as an LLM node",
             attribute.span,
             node=node.id,
-            fix=f"did you mean {quoted(meant)}?"
-            if meant
-            else f"shapes with a meaning are {', '.join(SHAPES)}; or set `type`",
+            fix=f"did you mean {quoted(meant)}?" if meant else f"use one of {', '.join(SHAPES)}; or set `type`",
         )
 
 
@@ -72,7 +70,7 @@ def _mode(
     meant = nearest(mode, FIDELITIES)
     yield warning(
         "fidelity_valid",
-        f"{quoted(mode)} is no fidelity mode: what the LLM sees of earlier work would be decided without it",
+        f"{quoted(mode)} is not a fidelity mode, so it would be ignored",
         span,
         node=node,
         edge=edge,
@@ -106,7 +104,7 @@ def outcome_known(survey: Survey) -> Iterator[Diagnostic]:
             yield warning(
                 "outcome_known",
                 f"{quoted(word)} is not the status {quoted(meant)}:"
-                " it is seen only where an agent reports that very word",
+                " the condition is true only if an agent reports exactly that word",
                 _word_in(attribute, word),
                 edge=(edge.source, edge.target),
                 fix=f"did you mean {quoted(meant)}?",
@@ -156,11 +154,11 @@ def _target(survey: Survey, key: str, target: str, span: Span, node: str | None)
     if not target or target in survey.index:
         return
     meant = survey.declared.nearest(target)
-    owner = f"{quoted(node)} would have no" if node else "unmet goal gates would have no"
+    owner = f"{quoted(node)} would have no" if node else "an unmet goal gate would have no"
     yield warning(
         "retry_target_exists",
-        f"{key} names {quoted(target)}, and there is no such node:"
-        f" {owner} {'way back' if key == 'retry_target' else 'second way back'}",
+        f"{key} names {quoted(target)}, which is not a node of this pipeline:"
+        f" {owner} {'retry target' if key == 'retry_target' else 'fallback'}",
         span,
         node=node,
         fix=f"did you mean {quoted(meant)}?" if meant else "name a node of this pipeline",
@@ -199,7 +197,7 @@ def _key(
     meant = _vocabulary(scope.name).nearest(key)
     owner = next((other for other in (GRAPH, NODE, EDGE) if key in other.entries), None)
     if meant and (owner is None or edit_distance(key, meant, 2) < 2):
-        message = f"{quoted(key)} means nothing on {_ON[scope.name]}, so it would be ignored"
+        message = f"{quoted(key)} is unknown on {_ON[scope.name]}, so it would be ignored"
         fix = f"did you mean {quoted(meant)}?"
     elif owner is not None and not custom:
         message = f"{quoted(key)} belongs on {_ON[owner.name]}; on {_ON[scope.name]} it would be ignored"

@@ -1,0 +1,319 @@
+"""Templates over the run's context: tasks in sandboxed, strict Jinja2, and the expressions of prompts (A22).
+
+Values are data. They are put into the text once and never read as a template, whatever is in them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn, TypeAlias
+
+from jinja2 import (
+    ChainableUndefined,
+    StrictUndefined,
+    Template,
+    TemplateSyntaxError,
+    Undefined,
+    UndefinedError,
+    meta,
+)
+from jinja2.exceptions import SecurityError, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from orchestra.errors import ConfigError, Span
+from orchestra.graph.conditions import text_of
+
+LARGEST = 10_000_000
+"""Characters that one operation of a template may make."""
+
+Data: TypeAlias = tuple[tuple[int, int], ...]
+"""Stretches of a text in which nothing is an expression."""
+
+
+class Nested(dict[str, Any]):
+    """A part of the context by the next word of its keys; ``path`` is the key that leads to it.
+
+    Where the key has a value of its own too (``a`` and ``a.b``), it prints as that.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        super().__init__()
+        self.path = path
+        self.own: Any = self
+
+    def __str__(self) -> str:
+        return _finalized(dict(self) if self.own is self else self.own)
+
+
+def nested(context: Mapping[str, Any]) -> Nested:
+    """The context with its dotted keys as mappings in mappings."""
+    top = Nested()
+    for name, value in context.items():
+        level = top
+        words = name.split(".")
+        for place, each in enumerate(words[:-1]):
+            below = level.get(each)
+            if not isinstance(below, Nested):
+                made = Nested(".".join(words[: place + 1]))
+                if each in level:
+                    made.own = below
+                    made.update(below if isinstance(below, dict) else {})
+                level[each] = below = made
+            level = below
+        known = level.get(words[-1])
+        if isinstance(known, Nested):
+            known.own = value
+        else:
+            level[words[-1]] = value
+    return top
+
+
+_METHODS = frozenset({"get", "items", "keys", "values"})
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, with a bound on what one operation makes."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """A part of the context, whatever it is called: a node may be named ``get`` or ``items``."""
+        if not isinstance(obj, dict):
+            return super().getattr(obj, attribute)
+        if attribute in obj:
+            return obj[attribute]
+        if attribute in _METHODS:
+            return super().getattr(obj, attribute)
+        return self.undefined(obj=obj, name=attribute)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """The result, where it is of a reasonable size."""
+        numbers = [each for each in (left, right) if isinstance(each, int) and not isinstance(each, bool)]
+        sized = [each for each in (left, right) if isinstance(each, str | list | tuple)]
+        if operator == "*" and numbers and sized and numbers[0] * len(sized[0]) > LARGEST:
+            raise SecurityError("a value of this size cannot be made in a template")
+        if operator == "**" and len(numbers) == 2 and abs(numbers[1]) > 64:
+            raise SecurityError("a number of this size cannot be made in a template")
+        return super().call_binop(context, operator, left, right)
+
+
+class _Missing(StrictUndefined):
+    """An undefined name that says which ones there are."""
+
+    @property
+    def _undefined_message(self) -> str:
+        around = self._undefined_obj
+        name = str(self._undefined_name)
+        if isinstance(around, Nested) and around.path:
+            name = f"{around.path}.{name}"
+        return f"{name!r} is not defined"
+
+    def known(self) -> Iterable[str]:
+        """The names beside the one that is missing."""
+        around = self._undefined_obj
+        if isinstance(around, Nested) and around.path:
+            return (f"{around.path}.{name}" for name in around)
+        return tuple(around) if isinstance(around, dict) else ()
+
+
+class _Placeholder(ChainableUndefined):
+    """A value that is known only when the pipeline runs: it prints as its name."""
+
+    def __str__(self) -> str:
+        return f"<{self._shown()}>"
+
+    def __html__(self) -> str:
+        return str(self)
+
+    def __iter__(self) -> Iterator[_Placeholder]:
+        yield _Placeholder(name=f"{self._shown()}[0]")
+
+    def __len__(self) -> int:
+        return 1
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> _Placeholder:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Placeholder(name=f"{self._shown()}.{name}")
+
+    def __getitem__(self, item: Any) -> _Placeholder:  # type: ignore[override]
+        step = f"[{item}]" if isinstance(item, int) else f".{item}"
+        return _Placeholder(name=f"{self._shown()}{step}")
+
+    def _anyway(self, _other: Any) -> Any:
+        return True
+
+    __lt__ = __le__ = __gt__ = __ge__ = _anyway
+
+    def _itself(self, *_others: Any) -> Any:
+        return self
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _itself
+    __call__ = _itself
+
+    def _shown(self) -> str:
+        around = self._undefined_obj
+        name = str(self._undefined_name)
+        return f"{around.path}.{name}" if isinstance(around, Nested) and around.path else name
+
+
+def _finalized(value: Any) -> str:
+    """How a value is printed: as conditions compare it (L32), so that nothing prints as Python."""
+    if isinstance(value, Undefined | Nested):
+        return str(value)
+    return text_of(value)
+
+
+def _environment(undefined: type[Undefined]) -> Sandbox:
+    made = Sandbox(
+        undefined=undefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalized,
+        cache_size=0,
+    )
+    made.globals.pop("lipsum", None)
+    return made
+
+
+_STRICT, _OPEN = _environment(_Missing), _environment(_Placeholder)
+
+
+def compiled(text: str, start: Span | None, *, placeholders: bool = False) -> Template:
+    """The template. Raises ``ConfigError`` with the line that is no Jinja2; ``start`` is where the text begins."""
+    environment = _OPEN if placeholders else _STRICT
+    try:
+        return environment.from_string(text)
+    except TemplateSyntaxError as error:
+        raise ConfigError(
+            f"not a Jinja2 template: {error.message}", span=_line(text, error.lineno, start)
+        ) from None
+    except RecursionError:
+        raise ConfigError("the template is nested too deep", span=start) from None
+
+
+def _line(text: str, number: int, start: Span | None) -> Span | None:
+    """The line of a template in its file: found there by its words."""
+    if start is None:
+        return None
+    lines = text.splitlines()
+    line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+    at = start.source.text.find(line, start.start) if line else -1
+    return Span(start.source, at, at + len(line)) if at >= 0 else start
+
+
+def roots_of(text: str) -> frozenset[str]:
+    """The names that a template reads: the first word of each, which may be a key of the context."""
+    try:
+        return frozenset(meta.find_undeclared_variables(_STRICT.parse(text)))
+    except (TemplateSyntaxError, RecursionError):
+        return frozenset()
+
+
+def render(text: str, context: Mapping[str, Any], start: Span | None = None, *, placeholders: bool = False) -> str:
+    """A task's text with the context's values. Raises ``ConfigError`` for a name that is not defined."""
+    values = nested(context)
+    template = compiled(text, start, placeholders=placeholders)
+    try:
+        return template.render({**values, "context": values}).strip()
+    except UndefinedError as error:
+        _undefined(error, values, start)
+    except (TemplateError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        raise ConfigError(f"the template cannot be filled in: {error}", span=start) from error
+
+
+_NAME = re.compile(r"'([^']*)' is not defined")
+
+
+def _undefined(error: UndefinedError, values: Nested, start: Span | None) -> NoReturn:
+    match = _NAME.search(str(error))
+    if match is None:
+        raise ConfigError(f"the template cannot be filled in: {error}", span=start) from error
+    raise undefined(match[1], _beside(match[1], values), start) from error
+
+
+def _beside(name: str, values: Nested) -> list[str]:
+    """The names that a missing one could have been."""
+    level: Any = values
+    for each in name.split(".")[:-1]:
+        level = level.get(each) if isinstance(level, dict) else None
+    lead = name.rpartition(".")[0]
+    return sorted(f"{lead}.{each}" if lead else each for each in level) if isinstance(level, dict) else []
+
+
+def undefined(name: str, known: list[str], span: Span | None = None) -> ConfigError:
+    """What is said of a name that is not defined, with the known ones."""
+    from orchestra.graph.attributes import nearest
+
+    near = nearest(name, known)
+    shown = ", ".join(known[:40]) + (" …" if len(known) > 40 else "")
+    fix = f"did you mean {near!r}? " if near else ""
+    known_here = f"known here: {shown}" if known else "nothing is known by such a name"
+    return ConfigError(f"{name!r} is not defined; {known_here}", span=span, fix=fix.strip())
+
+
+# --- a node's own prompt --------------------------------------------------------------------------
+
+EXPRESSION = re.compile(r"\{\{\s*([A-Za-z_][\w-]*(?:\.[\w-]+|\[[0-9]+\])*)\s*\}\}", re.ASCII)
+_STEP = re.compile(r"\.?([\w-]+)|\[([0-9]+)\]", re.ASCII)
+_GO = frozenset({"end", "else"})
+"""Words of Go's templates, which are no names."""
+
+EMPTY_AT_FIRST = frozenset({"outcome", "preferred_label", "last_stage", "last_response"})
+"""Keys that no node has written at the beginning of a run, and that are empty then."""
+
+
+def expressions(text: str, data: Data = ()) -> list[re.Match[str]]:
+    """The expressions ``{{ dotted.name }}`` of a prompt, outside of what was put in for variables."""
+    return [
+        match
+        for match in EXPRESSION.finditer(text)
+        if match[1] not in _GO and not any(start < match.end() and match.start() < end for start, end in data)
+    ]
+
+
+def fill(text: str, context: Mapping[str, Any], data: Data = (), *, placeholders: bool = False) -> str:
+    """A prompt with each expression replaced by its value. Raises ``ConfigError`` for one without a value."""
+    parts: list[str] = []
+    at = 0
+    for match in expressions(text, data):
+        parts.append(text[at : match.start()])
+        found, value = look_up(match[1], context)
+        if not found and placeholders:
+            value = f"<{match[1]}>"
+        elif not found:
+            raise undefined(match[1], sorted(context))
+        parts.append(text_of(value))
+        at = match.end()
+    return "".join((*parts, text[at:]))
+
+
+def look_up(name: str, context: Mapping[str, Any]) -> tuple[bool, Any]:
+    """Whether the context has a value by that name, and the value: a key, or a part of one (L31)."""
+    for each in dict.fromkeys((name, name.removeprefix("context."))):
+        if each in context:
+            return True, context[each]
+    steps = [word or int(index) for word, index in _STEP.findall(name.removeprefix("context."))]
+    for length in range(len(steps), 0, -1):
+        if not all(isinstance(step, str) for step in steps[:length]):
+            continue
+        whole = ".".join(str(step) for step in steps[:length])
+        if whole in context:
+            return _descend(context[whole], steps[length:])
+    return name.removeprefix("context.") in EMPTY_AT_FIRST, ""
+
+
+def _descend(value: Any, steps: list[str | int]) -> tuple[bool, Any]:
+    for step in steps:
+        if isinstance(value, Mapping) and step in value:
+            value = value[step]
+        elif isinstance(value, list | tuple) and str(step).isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return False, ""
+    return True, value

@@ -1,0 +1,90 @@
+"""Branches and worktrees of sessions that ended: listed with the reason that keeps each, and removed (W11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from orchestra.app.asking import ENDED
+from orchestra.app.code import record_removal
+from orchestra.app.workspaces import own_environment
+from orchestra.clock import SystemClock
+from orchestra.config.settings import Settings
+from orchestra.config.workspace import RepoSettings
+from orchestra.engine.sessions import Row, rows, summarize
+from orchestra.errors import ConfigError
+from orchestra.ports import Store
+from orchestra.run.views import Phase
+from orchestra.workspace import cleanup, ending
+from orchestra.workspace.cleanup import Left
+from orchestra.workspace.ending import Done, SessionBranches
+from orchestra.workspace.git import Git
+from orchestra.workspace.repos import located
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """What a session left in a repository; ``kept`` says why it stays, empty where it may go or went."""
+
+    left: Left
+    kept: str
+    pipeline: str = ""
+    done: tuple[Done, ...] = ()
+
+
+async def clean(
+    store: Store, settings: Settings, *, older_ms: int, remove: bool, force: bool
+) -> tuple[list[Item], list[str]]:
+    """List what runs left, and remove what may go where ``remove`` is set; also the trash refs that expired.
+
+    Raises ``ConfigError`` where no repository is configured.
+    """
+    if settings.workspace is None or not settings.workspace.repos:
+        raise ConfigError("no repository is configured", fix="name one under workspace.repos in orchestra.yaml")
+    known = {row.session: row for row in await rows(store)}
+    items: list[Item] = []
+    expired: list[str] = []
+    for repo in settings.workspace.repos:
+        git = await located(repo, own_environment())
+        for left in await cleanup.left_behind(git, repo.name, repo.branch_prefix, settings.workspace.home):
+            row = known.get(left.session)
+            kept = await _kept(store, row, older_ms) or await cleanup.kept_because(git, left, force=force)
+            item = Item(left=left, kept=kept, pipeline=row.pipeline if row is not None else "")
+            items.append(await _removed(store, git, repo, item, row) if remove and not kept else item)
+        if remove:
+            expired += await ending.empty_trash(git)
+    return items, expired
+
+
+async def _kept(store: Store, row: Row | None, older_ms: int) -> str:
+    """Why a session's own state keeps what it left; an unknown session's is an orphan's."""
+    if row is None:
+        return ""
+    now = SystemClock().now_ms()
+    found = await summarize(store, row, now)
+    if found.phase not in ENDED | {Phase.RESTARTED}:
+        return f"the session is {found.phase}"
+    age = now - found.last_ms
+    return f"it ended {_days(age)} ago" if age < older_ms else ""
+
+
+def _days(milliseconds: int) -> str:
+    hours = milliseconds / 3_600_000
+    return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.0f} hours" if hours >= 2 else "less than 2 hours"
+
+
+async def _removed(store: Store, git: Git, repo: RepoSettings, item: Item, row: Row | None) -> Item:
+    left = item.left
+    branches = SessionBranches(
+        repo=repo.name,
+        git=git,
+        path=repo.path,
+        session=left.session,
+        own=next(iter(left.branches), ""),
+        base="",
+        base_branch="",
+        tips=left.branches,
+    )
+    done = await ending.discard(branches, list(left.branches), left.worktrees)
+    if row is not None:
+        await record_removal(store, row, done, "cleanup")
+    return replace(item, done=tuple(done))

@@ -1,0 +1,123 @@
+"""A session's code after its run: looked up in the store, then merged, discarded or compared in git (W6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.app.asking import LIVE
+from orchestra.app.workspaces import own_environment
+from orchestra.clock import SystemClock
+from orchestra.config.settings import Settings
+from orchestra.engine.loading import load_state
+from orchestra.engine.sessions import Row, find, own, summarize, turn_of
+from orchestra.errors import ConfigError, SessionTaken
+from orchestra.ports import Store
+from orchestra.run.events import CleanupCompleted, Meta
+from orchestra.run.state import RunState
+from orchestra.run.views import Phase
+from orchestra.workspace import ending
+from orchestra.workspace.ending import Done, SessionBranches
+from orchestra.workspace.repos import located
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCode:
+    """A session with its branches in each repository."""
+
+    row: Row
+    state: RunState
+    phase: Phase
+    repos: tuple[SessionBranches, ...]
+
+
+async def code_of(store: Store, settings: Settings, name: str) -> SessionCode:
+    """A session's branches. Raises ``SessionNotFound``, and ``ConfigError`` where it has none."""
+    row = own(await find(store, name))
+    state = await load_state(store, row.context_id)
+    phase = (await summarize(store, row, SystemClock().now_ms())).phase
+    repos = await branches_of(state, settings)
+    ending.need(repos, row.session)
+    return SessionCode(row=row, state=state, phase=phase, repos=repos)
+
+
+async def branches_of(state: RunState, settings: Settings) -> tuple[SessionBranches, ...]:
+    """The branches of a session in the repositories of the settings."""
+    configured = {repo.name: repo for repo in settings.workspace.repos} if settings.workspace is not None else {}
+    found = []
+    for name, known in state.workspace.items():
+        if known.owner != state.session:
+            continue
+        if name not in configured:
+            raise ConfigError(
+                f"session {state.session} works on the repository {name}, which is not in the settings",
+                fix="name it under workspace.repos, or the settings file that has it with --config FILE",
+            )
+        git = await located(configured[name], own_environment())
+        branch = known.branch.partition("@")[0]
+        found.append(
+            SessionBranches(
+                repo=name,
+                git=git,
+                path=configured[name].path,
+                session=state.session,
+                own=branch,
+                base=known.base,
+                base_branch=known.base_branch,
+                tips=await ending.tips_of(git, branch),
+            )
+        )
+    return tuple(found)
+
+
+async def merge(store: Store, settings: Settings, name: str) -> list[Done]:
+    """Merge a session's branches into what is checked out in its repositories."""
+    code = await code_of(store, settings, name)
+    _not_live(code)
+    title = f"{code.state.pipeline}: {code.state.goal}" if code.state.goal else code.state.pipeline
+    message = f"Merge session {code.row.session}\n\n{title}\n\nOrchestra-Session: {code.row.session}"
+    return [await ending.merge(repo, message) for repo in code.repos if repo.tips]
+
+
+async def discard(store: Store, settings: Settings, name: str) -> list[Done]:
+    """Move all branches of a session to the trash, and remove its worktrees."""
+    code = await code_of(store, settings, name)
+    _not_live(code)
+    done: list[Done] = []
+    for repo in code.repos:
+        done += await ending.discard(repo, list(repo.tips), worktrees_of(settings, code.row.session, repo.repo))
+    await record_removal(store, code.row, done, "discard")
+    return done
+
+
+def worktrees_of(settings: Settings, session: str, repo: str) -> list[Path]:
+    """The worktrees of a session and of its parallel branches that are there."""
+    assert settings.workspace is not None
+    home = settings.workspace.home / "worktrees"
+    folders = [home / session, *sorted(home.glob(f"{session}@*"))]
+    return [folder / repo for folder in folders]
+
+
+async def record_removal(store: Store, row: Row, done: Sequence[Done], reason: str) -> None:
+    """Record in a session's mailbox which of its branches were removed (W14)."""
+    at = SystemClock().now_ms()
+    meta = Meta(session=row.session, epoch=1, sequence=1, at=at)
+    turns = [
+        turn_of(
+            meta,
+            CleanupCompleted(repo=one.repo, branch=one.branch, commit=one.commit, reason=reason, trash=one.trash),
+        )
+        for one in done
+        if one.branch
+    ]
+    if turns:
+        await store.append(row.mailbox, turns)
+
+
+def _not_live(code: SessionCode) -> None:
+    if code.phase in LIVE:
+        raise SessionTaken(
+            f"session {code.row.session} is running",
+            fix=f"wait for its end, or stop it: orchestra cancel {code.row.session}",
+        )

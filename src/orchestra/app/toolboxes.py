@@ -1,0 +1,202 @@
+"""The tools of agents, from the settings: joined with installed packages and what may be touched (A30, A34,
+A36)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.agents.tools import Tool
+from orchestra.agents.tools.mcp_client import specs_of
+from orchestra.agents.tools.reporting import NAME as REPORT
+from orchestra.agents.tools.selection import chosen, tools_of
+from orchestra.agents.tools.settings import ShellToolSpec, ToolSettings
+from orchestra.agents.tools.skills import NAME as SKILLS
+from orchestra.agents.tools.toolset import Toolbox
+from orchestra.app.plugins import TOOLS, loaded, offered, origin
+from orchestra.config.model import Agent, McpServer, ToolEntry
+from orchestra.config.settings import Settings, state_directory
+from orchestra.errors import Diagnostic, Severity
+from orchestra.graph.model import Graph, Node
+from orchestra.processes.sandbox import Policy, Sandbox, policy
+from orchestra.run.secrets import Redactor
+
+TIMEOUT = 300.0
+"""Seconds that a shell tool of the settings may take."""
+
+
+def tool_settings(settings: Settings, environment: Mapping[str, str] = os.environ) -> ToolSettings:
+    """What the settings say of tools. Raises ``ConfigError``."""
+    config = settings.config
+    base = settings.file.parent.absolute() if settings.file is not None else Path.cwd()
+    where = str(settings.file or "the settings")
+    shell = [_shell_tool(name, entry, entry.repo, where) for name, entry in config.tools.items() if entry.command]
+    for repo, entries in config.workspace.tools.items():
+        shell += [_shell_tool(name, entry, repo, where) for name, entry in entries.items()]
+    servers = {name: _plain(server, base) for name, server in config.mcp.items() if not server.disabled}
+    return ToolSettings(
+        base=base,
+        state=state_directory(environment),
+        shell_tools=tuple(shell),
+        modules=config.tools_module,
+        servers=specs_of(servers, where, environment=environment),
+        skills=tuple(base / Path(folder).expanduser() for folder in config.skills),
+        sandbox=config.sandbox.mode,
+        network=config.sandbox.network,
+        readable=_readable(settings),
+        cut={name: entry.output_limit for name, entry in config.tools.items() if entry.output_limit},
+    )
+
+
+def _shell_tool(name: str, entry: ToolEntry, repo: str, where: str) -> ShellToolSpec:
+    return ShellToolSpec(
+        name=name,
+        command=entry.command,
+        description=entry.description,
+        arguments=entry.args,
+        timeout=TIMEOUT if entry.timeout is None else entry.timeout,
+        read_only=entry.read_only,
+        repo=repo,
+        origin=where,
+    )
+
+
+def _plain(server: McpServer, base: Path) -> dict[str, object]:
+    return {
+        "command": server.command,
+        "args": list(server.args),
+        "env": dict(server.env),
+        "url": server.url,
+        "headers": dict(server.headers),
+        "timeout": server.timeout,
+        "cwd": str(base / Path(server.cwd).expanduser()) if server.cwd else "",
+        "tools": server.tools,
+    }
+
+
+def _readable(settings: Settings) -> tuple[Path, ...]:
+    base = settings.file.parent.absolute() if settings.file is not None else Path.cwd()
+    return tuple(base / Path(folder).expanduser() for folder in settings.config.sandbox.read)
+
+
+def sandbox_of(settings: Settings) -> Policy:
+    """What commands may touch, for the folders that they work in."""
+    chosen = settings.config.sandbox
+    readable = _readable(settings)
+
+    def of(folders: Sequence[Path]) -> Sandbox:
+        return policy(chosen.mode, chosen.network, folders, readable)
+
+    return of
+
+
+def tool_environment(settings: Settings, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of commands: ours without the providers' keys (A36)."""
+    hidden = {*settings.key_names}
+    return {name: value for name, value in environment.items() if name not in hidden}
+
+
+def toolbox_of(settings: Settings, redactor: Redactor) -> Toolbox:
+    """What makes the tools of nodes. Raises ``ConfigError``."""
+    return Toolbox(
+        settings=tool_settings(settings),
+        environment=tool_environment(settings),
+        redactor=redactor,
+        more=installed_tools(),
+    )
+
+
+def installed_tools() -> list[Tool]:
+    """The tools that installed packages offer under ``orchestra.tools``. Raises ``ConfigError``."""
+    found: list[Tool] = []
+    for point in offered()[TOOLS]:
+        found += tools_of(loaded(point), f"{point.value} of {origin(point)}")
+    return found
+
+
+# --- what can be said before a run ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTool:
+    """A tool that a node's agent has, and where it comes from; ``name`` is ``server:*`` for all of a server."""
+
+    node: str
+    name: str
+    origin: str
+    read_only: bool
+
+
+def folders_for(settings: Settings, folder: Path) -> dict[str, Path]:
+    """The working folders of tools before a run: the repositories' own, else the pipeline's."""
+    if settings.workspace is None or not settings.workspace.repos:
+        return {"": folder}
+    return {repo.name: repo.path for repo in settings.workspace.repos}
+
+
+def agent_of(node: Node, settings: Settings) -> Agent | None:
+    """The agent of the settings that a node names."""
+    return settings.config.agents.get(node.text("agent"))
+
+
+def tool_names(node: Node, agent: Agent | None) -> tuple[str, ...]:
+    """The list of tools that counts for a node: its own, else its agent's; empty for the base set (A30).
+
+    The servers that the agent names are in it with all their tools.
+    """
+    own = tuple(word.strip() for word in node.text("agent.tools").split(",") if word.strip())
+    named = own or (agent.tools if agent is not None and agent.tools is not None else ())
+    servers = agent.mcp if agent is not None and agent.mcp is not None else ()
+    plus = "" if any(not name.startswith("+") for name in named) else "+"
+    return (*named, *(f"{plus}{server}:*" for server in servers))
+
+
+def node_tools(graph: Graph, settings: Settings, folder: Path, redactor: Redactor) -> list[NodeTool]:
+    """What each node's agent has. Raises ``ConfigError`` for an unknown name."""
+    toolbox, folders = toolbox_of(settings, redactor), folders_for(settings, folder)
+    skills, _refused = toolbox.skills(folders)
+    found: list[NodeTool] = []
+    for node in graph.nodes.values():
+        if graph.type_of(node.id) != "codergen":
+            continue
+        tools, had = toolbox.choose(folders, tool_names(node, agent_of(node, settings)))
+        found += [NodeTool(node.id, name, tools[name].origin, tools[name].read_only) for name in had.tools]
+        for server, names in had.servers.items():
+            where = f"MCP server {server}"
+            found += [NodeTool(node.id, f"{server}:{name}", where, False) for name in names]
+        if skills:
+            found.append(NodeTool(node.id, SKILLS, f"skills: {', '.join(one.name for one in skills)}", True))
+        found.append(NodeTool(node.id, REPORT, "built in", False))
+    return found
+
+
+def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
+    """A finding for every node that names a tool that does not exist (A30). Raises ``ConfigError`` for settings
+    that make no sense by themselves."""
+    wanting = [
+        (node, names)
+        for node in graph.nodes.values()
+        if (names := tool_names(node, agent_of(node, settings))) and graph.type_of(node.id) == "codergen"
+    ]
+    if not wanting:
+        return []
+    folders = folders_for(settings, folder)
+    toolbox = toolbox_of(settings, Redactor({}))
+    stock = toolbox.stock(folders)
+    found: list[Diagnostic] = []
+    for node, names in wanting:
+        whose = "" if node.has("agent.tools") else f", which its agent {node.text('agent')!r} names,"
+        found += [
+            Diagnostic(
+                rule="tool_unknown",
+                severity=Severity.ERROR,
+                message=f"node {node.id!r}: the tool {name!r}{whose} does not exist",
+                span=node.span_of("agent.tools", node.span_of("agent", node.span)),
+                node=node.id,
+                fix=hint,
+            )
+            for name, hint in chosen(stock, names).unknown.items()
+        ]
+    return found

@@ -1,0 +1,134 @@
+"""What runs left in a repository: branches and worktrees, and why each is kept or may go (W11)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.workspace.git import Git
+from orchestra.workspace.repos import admin_of, read_tip
+
+PLACE = re.compile(r"([a-z][0-9a-z]{5})(@[^/]*)?")
+"""The last part of a session's branch, and the name of its folder of worktrees."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What one session left in one repository: its branches with their commits, and its worktrees."""
+
+    repo: str
+    session: str
+    branches: dict[str, str]
+    worktrees: tuple[Path, ...]
+
+
+async def left_behind(git: Git, repo: str, prefix: str, home: Path) -> list[Left]:
+    """Everything of ours in a repository, by session."""
+    branches: dict[str, dict[str, str]] = {}
+    listed = await git.run("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/")
+    for line in listed.text.split("\n"):
+        commit, _, ref = line.partition(" ")
+        name = ref.removeprefix("refs/heads/")
+        match = PLACE.fullmatch(name.rpartition("/")[2])
+        if match is not None and name.startswith(prefix) and "/" in name.removeprefix(prefix):
+            branches.setdefault(match[1], {})[name] = commit
+    worktrees: dict[str, list[Path]] = {}
+    for place in _places(git.common, home / "worktrees", repo):
+        match = PLACE.fullmatch(place.parent.name)
+        if match is not None:
+            worktrees.setdefault(match[1], []).append(place)
+    return [
+        Left(
+            repo=repo,
+            session=session,
+            branches=branches.get(session, {}),
+            worktrees=tuple(worktrees.get(session, ())),
+        )
+        for session in sorted({*branches, *worktrees})
+    ]
+
+
+def _places(common: Path, home: Path, repo: str) -> list[Path]:
+    """The worktrees of a repository under our folder, those included that were deleted by hand."""
+    found = [folder / repo for folder in _folders(home) if os.path.lexists(folder / repo)]
+    return sorted({*found, *_vanished(common, home, repo)})
+
+
+def _folders(home: Path) -> list[Path]:
+    try:
+        return sorted(home.iterdir())
+    except OSError:
+        return []
+
+
+def _vanished(common: Path, home: Path, repo: str) -> list[Path]:
+    """Worktrees of ours that git knows and whose folders were deleted by hand."""
+    found = []
+    for entry in _folders(common / "worktrees"):
+        with contextlib.suppress(OSError):
+            place = Path((entry / "gitdir").read_text(encoding="utf-8", errors="surrogateescape").strip()).parent
+            if place.parent.parent == home and place.name == repo and not place.exists():
+                found.append(place)
+    return found
+
+
+async def kept_because(git: Git, left: Left, *, force: bool) -> str:
+    """Why what a session left has to stay, empty where nothing is lost; ``force`` gives up unmerged commits."""
+    for place in left.worktrees:
+        if reason := await _worktree_kept(git, place, left.branches):
+            return reason
+    if force:
+        return ""
+    others = await _others(git, left)
+    for name, commit in left.branches.items():
+        merged = await git.run(
+            "for-each-ref", "--format=%(refname)", "--contains", commit, "refs/heads/", "refs/remotes/"
+        )
+        holding = {ref for ref in merged.text.split("\n") if ref} & others
+        if not holding:
+            return f"{name} is not merged into another branch"
+    return ""
+
+
+async def _others(git: Git, left: Left) -> set[str]:
+    listed = await git.run("for-each-ref", "--format=%(refname)", "refs/heads/", "refs/remotes/")
+    return {ref for ref in listed.text.split("\n") if ref.removeprefix("refs/heads/") not in left.branches}
+
+
+async def _worktree_kept(git: Git, place: Path, branches: dict[str, str]) -> str:
+    """Why a worktree has to stay; one that was deleted by hand has not."""
+    if place.is_symlink() or place.parent.is_symlink():  # noqa: ASYNC240
+        return f"{place} is a symbolic link"
+    if not place.exists():  # noqa: ASYNC240
+        return ""
+    admin = admin_of(git.common, place)
+    if admin is None:
+        return f"{place} is a folder that git does not know as a worktree"
+    if (admin / "locked").exists():
+        return f"{place} is locked"
+    if user := _used_by(place):
+        return f"process {user} works in {place}"
+    branch, _tip = read_tip(git.common, admin)
+    if branch not in branches:
+        return f"{place} has {'another branch' if branch else 'a detached commit'} checked out"
+    status = await git.at(admin, place).run("status", "--porcelain", "-z", "--untracked-files=normal", check=False)
+    if status.code:
+        return f"{place} cannot be looked at: {status.err.strip()[:200]}"
+    count = len(status.items)
+    return f"{count} uncommitted change{'s' * (count > 1)} in {place}" if count else ""
+
+
+def _used_by(place: Path) -> int:
+    """A process whose working directory is in a folder; 0 for none, and where the system does not tell."""
+    inside = os.path.realpath(place)
+    for entry in _folders(Path("/proc")):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            found = str((entry / "cwd").readlink())
+            if found == inside or found.startswith(inside + os.sep):
+                return int(entry.name)
+    return 0

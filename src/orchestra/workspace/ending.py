@@ -1,0 +1,209 @@
+"""The branches of a session after its run: merged into the user's checkout, or moved to the trash (W6, W11)."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.errors import ConfigError, WorkspaceError
+from orchestra.workspace.git import Git
+from orchestra.workspace.repos import admin_of
+from orchestra.workspace.worktrees import IDENTITY, TRASH
+
+TRASH_DAYS = 14
+"""Days for which what was removed can be brought back (W11)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionBranches:
+    """The branches of a session in one repository: its own, and those of its parallel branches beside it.
+
+    ``path`` is the repository; ``tips`` are the commits by branch, its own first; empty where it is gone.
+    """
+
+    repo: str
+    git: Git
+    path: Path
+    session: str
+    own: str
+    base: str
+    base_branch: str
+    tips: dict[str, str]
+
+    @property
+    def tip(self) -> str:
+        """The commit of the session branch; empty where it does not exist any more."""
+        return self.tips.get(self.own, "")
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell reads it."""
+    return shlex.quote(str(path))
+
+
+async def tips_of(git: Git, own: str) -> dict[str, str]:
+    """The commits of a session branch and of those beside it."""
+    listed = await git.run(
+        "for-each-ref", "--format=%(objectname) %(refname)", f"refs/heads/{own}", f"refs/heads/{own}@*"
+    )
+    found = {}
+    for line in listed.text.split("\n"):
+        commit, _, ref = line.partition(" ")
+        if ref:
+            found[ref.removeprefix("refs/heads/")] = commit
+    return dict(sorted(found.items(), key=lambda pair: (pair[0] != own, pair[0])))
+
+
+async def unmerged(found: SessionBranches) -> list[str]:
+    """The parallel branches whose commits are not in the session branch."""
+    return [
+        name
+        for name, commit in found.tips.items()
+        if name != found.own and not await found.git.ok("merge-base", "--is-ancestor", commit, found.own)
+    ]
+
+
+async def diffstat(git: Git, before: str, after: str) -> str:
+    """How much differs between two commits, as git says in one line; empty where nothing does."""
+    done = await git.run("diff", "--shortstat", "--no-ext-diff", "--no-textconv", before, after, "--", check=False)
+    return done.text.strip()
+
+
+# --- merge ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What was done in a repository, and the commands that undo it."""
+
+    repo: str
+    text: str
+    undo: tuple[str, ...] = ()
+    branch: str = ""
+    commit: str = ""
+    trash: str = ""
+
+
+async def merge(found: SessionBranches, message: str) -> Done:
+    """Merge a session branch into the branch that is checked out in the repository.
+
+    Raises ``WorkspaceError`` before anything is changed: for a checkout with changes, a detached HEAD, conflicts.
+    """
+    git, place = found.git, found.path
+    if git.work_tree is None:
+        raise WorkspaceError(f"{place} is a bare repository: merge {found.own} in a clone of it")
+    if not found.tip:
+        raise WorkspaceError(f"{found.repo}: the branch {found.own} does not exist any more")
+    into = (await git.run("symbolic-ref", "-q", "--short", "HEAD", check=False)).text
+    if not into:
+        raise WorkspaceError(f"no branch is checked out in {place}: switch to the one to merge into")
+    dirty = await git.run("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=dirty")
+    if dirty.items:
+        raise WorkspaceError(f"{place} has uncommitted changes: commit or stash them, then merge again")
+    old = (await git.run("rev-parse", "HEAD")).text
+    if await git.ok("merge-base", "--is-ancestor", found.tip, old):
+        return Done(repo=found.repo, text=f"{found.own} is in {into} already", branch=found.own, commit=found.tip)
+    tried = await git.run("merge-tree", "--write-tree", "--name-only", "-z", old, found.tip, check=False)
+    if tried.code == 1:
+        names = os.fsdecode(tried.out).partition("\0")[2].split("\0\0", 1)[0].split("\0")
+        raise WorkspaceError(
+            f"{found.own} conflicts with {into} in {', '.join(names[:10])}; nothing was changed."
+            f" Merge it by hand: git -C {quoted(place)} merge {found.own}"
+        )
+    named = await git.ok("var", "GIT_COMMITTER_IDENT")
+    await git.run("merge", "--no-ff", "--quiet", "-m", message, found.own, more=None if named else IDENTITY)
+    new = (await git.run("rev-parse", "HEAD")).text
+    stat = await diffstat(git, old, new)
+    return Done(
+        repo=found.repo,
+        text=f"merged {found.own} into {into} ({new[:10]}): {stat or 'no change'}",
+        undo=(f"git -C {quoted(place)} reset --keep {old[:12]}",),
+        branch=found.own,
+        commit=new,
+    )
+
+
+# --- the trash -----------------------------------------------------------------------------------
+
+
+async def discard(found: SessionBranches, names: Sequence[str], worktrees: Sequence[Path]) -> list[Done]:
+    """Remove worktrees, and move branches to the trash, where they stay for ``TRASH_DAYS``.
+
+    What is uncommitted in a worktree is committed to the trash first.
+    """
+    done = []
+    day = time.strftime("%Y%m%d", time.gmtime())
+    place = f"{TRASH}/{day}/{found.session}"
+    for folder in worktrees:
+        done += await _without_worktree(found, folder, place)
+    for name in names:
+        commit = found.tips[name]
+        ref = f"{place}/{name.rpartition('/')[2]}"
+        moves = f"update {ref} {commit}\ndelete refs/heads/{name} {commit}\n"
+        await found.git.run("update-ref", "--stdin", given=moves.encode())
+        done.append(
+            Done(
+                repo=found.repo,
+                text=f"removed the branch {name} ({commit[:10]})",
+                undo=(f"git -C {quoted(found.path)} branch {name} {ref}",),
+                branch=name,
+                commit=commit,
+                trash=ref,
+            )
+        )
+    return done
+
+
+async def _without_worktree(found: SessionBranches, folder: Path, place: str) -> list[Done]:
+    admin = admin_of(found.git.common, folder)
+    if admin is None:
+        return []
+    done = []
+    tree = found.git.at(admin, folder)
+    saved = await _saved(tree) if folder.is_dir() else ""  # noqa: ASYNC240  one look
+    if saved:
+        ref = f"{place}/{folder.parent.name}.uncommitted"
+        await found.git.run("update-ref", ref, saved)
+        text = f"kept what was uncommitted in {folder} as {ref}"
+        undo = (f"git -C {quoted(found.path)} checkout {ref} -- .",)
+        done.append(Done(repo=found.repo, text=text, undo=undo, commit=saved, trash=ref))
+    await found.git.run("worktree", "remove", "--force", folder)
+    try:
+        folder.parent.rmdir()
+    except OSError:
+        return done
+    return done
+
+
+async def _saved(tree: Git) -> str:
+    """What is uncommitted in a worktree as a commit; empty where nothing is."""
+    await tree.run("add", "--all", "--", ".", check=False)
+    written = await tree.run("write-tree", check=False)
+    head = await tree.run("rev-parse", "HEAD^{tree}", check=False)
+    if written.code or written.text == head.text:
+        return ""
+    return (await tree.run("commit-tree", written.text, "-p", "HEAD", "-m", "uncommitted", more=IDENTITY)).text
+
+
+async def empty_trash(git: Git, days: int = TRASH_DAYS) -> list[str]:
+    """Forget what was removed longer ago; the refs that were deleted."""
+    oldest = time.strftime("%Y%m%d", time.gmtime(time.time() - days * 86400))
+    listed = await git.run("for-each-ref", "--format=%(refname)", f"{TRASH}/")
+    old = [
+        ref
+        for ref in listed.text.split("\n")
+        if ref and ref.removeprefix(f"{TRASH}/").partition("/")[0] < oldest and ref.split("/")[3].isdigit()
+    ]
+    if old:
+        await git.run("update-ref", "--stdin", given="".join(f"delete {ref}\n" for ref in old).encode())
+    return old
+
+
+def need(found: Sequence[SessionBranches], session: str) -> None:
+    """Raise ``ConfigError`` where a session has no branch."""
+    if not any(one.tips for one in found):
+        raise ConfigError(f"session {session} has no branch: it ran without a workspace, or its branch was removed")

@@ -1,0 +1,58 @@
+"""Remotes: clone what is missing, fetch, push session branches; never a prompt (W9)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestra.errors import WorkspaceError
+from orchestra.workspace.git import SETTINGS, Git, call, failure, surroundings
+
+_PASSWORD = re.compile(r"(://)[^/@\s]+@")
+
+
+def shown(url: str) -> str:
+    """An address as it is recorded and shown: without a name and password in it."""
+    return _PASSWORD.sub(r"\1", url)
+
+
+async def clone(url: str, path: Path, environment: Mapping[str, str], depth: int) -> None:
+    """Clone a repository that is missing. Raises ``WorkspaceError``; what was begun is removed by git."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = ["--depth", str(depth), "--no-single-branch"] if depth else []
+    arguments = ("clone", "--quiet", *options, "--", _address(url, whole=not depth), str(path))
+    around = surroundings(environment, SETTINGS, network=True)
+    done = await call(arguments, environment=around, folder=path.parent)
+    if done.code:
+        raise WorkspaceError(shown(failure(arguments, done)))
+
+
+def _address(url: str, *, whole: bool) -> str:
+    """An address for a clone; git clones a path with all its history, whatever depth is asked for."""
+    place = Path(url)
+    return url if whole or "://" in url or not place.exists() else place.absolute().as_uri()
+
+
+async def fetch(git: Git, url: str, refs: tuple[str, ...] = ()) -> None:
+    """Fetch what a remote has, all branches where no ``refs`` are named. Raises ``WorkspaceError``."""
+    wanted = refs or ("+refs/heads/*:refs/remotes/orchestra/*",)
+    await _network(git, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", url, *wanted)
+
+
+async def push(git: Git, url: str, branch: str, commit: str = "") -> None:
+    """Push a session branch to its own name on a remote. Raises ``WorkspaceError``."""
+    await _network(
+        git, "push", "--quiet", "--no-verify", url, f"+{commit or f'refs/heads/{branch}'}:refs/heads/{branch}"
+    )
+
+
+async def deepen(git: Git, url: str) -> None:
+    """Get the history that a shallow clone lacks. Raises ``WorkspaceError``."""
+    await _network(git, "fetch", "--quiet", "--unshallow", "--no-write-fetch-head", url)
+
+
+async def _network(git: Git, *arguments: str) -> None:
+    done = await git.run(*arguments, check=False, network=True)
+    if done.code:
+        raise WorkspaceError(shown(failure(arguments, done)))

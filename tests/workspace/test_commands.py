@@ -1,0 +1,165 @@
+"""The commands for what runs leave: merge, discard, cleanup, show, compare, pr (W6, W11)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from calls import call
+from scratch import branch_of, environment, everything, git, project, repository, row, run
+
+WRITES = row(("write", "echo new > c.txt"))
+
+
+def undo_of(said: str) -> list[str]:
+    """The commands that undo what a command said it did."""
+    return [
+        line.partition("git ")[1] + line.partition("git ")[2] for line in said.splitlines() if " git -C" in line
+    ]
+
+
+def shell(folder: Path, command: str) -> None:
+    subprocess.run(["sh", "-c", command], cwd=folder, env=environment(folder), check=True)
+
+
+def test_merge_takes_the_work_and_can_be_undone(tmp_path: Path) -> None:
+    code = repository(project(tmp_path, WRITES) / "code")
+    run(tmp_path)
+    before = git(code, "rev-parse", "main")
+    done = call(tmp_path, "merge", "last")
+    assert done.returncode == 0, done.stderr
+    assert (code / "c.txt").read_text() == "new\n"
+    assert git(code, "status", "--porcelain") == ""
+    assert "1 file changed" in done.stdout
+    shell(tmp_path, undo_of(done.stdout)[0])
+    assert git(code, "rev-parse", "main") == before
+    assert not (code / "c.txt").exists()
+
+
+def test_merge_is_refused_for_a_dirty_checkout_and_for_conflicts(tmp_path: Path) -> None:
+    code = repository(project(tmp_path, row(("write", "echo theirs > a.txt"))) / "code")
+    run(tmp_path)
+    (code / "a.txt").write_text("mine\n")
+    before = everything(code)
+    done = call(tmp_path, "merge", "last")
+    assert done.returncode == 2
+    assert "uncommitted changes" in done.stderr
+    assert everything(code) == before
+    git(code, "commit", "-qam", "mine")
+    before = everything(code)
+    done = call(tmp_path, "merge", "last")
+    assert done.returncode == 2
+    assert "conflicts with main in a.txt" in done.stderr
+    assert everything(code) == before
+
+
+def test_discard_removes_branch_and_worktree_and_can_be_undone(tmp_path: Path) -> None:
+    code = repository(project(tmp_path, WRITES) / "code")
+    ended = run(tmp_path)
+    branch = branch_of(tmp_path)
+    tip = git(code, "rev-parse", branch)
+    worktree = tmp_path / ".orchestra" / "worktrees" / ended["session"] / "code"
+    (worktree / "later.txt").write_text("not committed")
+    done = call(tmp_path, "discard", "last")
+    assert done.returncode == 0, done.stderr
+    assert branch_of(tmp_path) == ""
+    assert not worktree.exists()
+    assert "later.txt" in git(
+        code,
+        "ls-tree",
+        "--name-only",
+        git(code, "for-each-ref", "--format=%(refname)", "refs/orchestra/trash/*/*/*.uncommitted"),
+    )
+    shell(tmp_path, next(command for command in undo_of(done.stdout) if " branch " in command))
+    assert git(code, "rev-parse", branch) == tip
+    assert call(tmp_path, "discard", "last").returncode == 0
+    assert call(tmp_path, "discard", "last").returncode == 2
+
+
+def test_cleanup_removes_only_what_is_merged_clean_and_ended(tmp_path: Path) -> None:
+    code = repository(project(tmp_path, WRITES) / "code")
+    sessions = {}
+    for name in ("merged", "unmerged", "dirty", "detached", "used", "linked", "locked"):
+        ended = run(tmp_path)
+        sessions[name] = ended["session"]
+        if name != "unmerged":
+            git(code, "branch", f"keep-{name}", f"orchestra/p/{ended['session']}")
+    homes = {name: tmp_path / ".orchestra" / "worktrees" / session / "code" for name, session in sessions.items()}
+    (homes["dirty"] / "more.txt").write_text("x")
+    git(homes["detached"], "checkout", "-q", "--detach")
+    git(code, "worktree", "lock", str(homes["locked"]))
+    moved = tmp_path / "elsewhere"
+    homes["linked"].rename(moved)
+    homes["linked"].symlink_to(moved)
+    user = subprocess.Popen(["sleep", "30"], cwd=homes["used"])
+    try:
+        listed = call(tmp_path, "cleanup", "--older-than", "0", "--json")
+        found = {item["session"]: item["kept"] for item in json.loads(listed.stdout)["items"]}
+        assert [name for name, session in sessions.items() if not found[session]] == ["merged"]
+        assert "not merged" in found[sessions["unmerged"]]
+        assert "1 uncommitted change " in found[sessions["dirty"]]
+        assert "detached" in found[sessions["detached"]]
+        assert str(user.pid) in found[sessions["used"]]
+        assert "symbolic link" in found[sessions["linked"]]
+        assert "locked" in found[sessions["locked"]]
+        assert homes["merged"].exists()
+        assert "7 kept" in call(tmp_path, "cleanup").stdout
+        done = call(tmp_path, "cleanup", "--older-than", "0", "--yes")
+    finally:
+        user.kill()
+        user.wait()
+    assert "1 session removed, 6 kept" in done.stdout
+    assert not homes["merged"].exists()
+    assert all(home.exists() for name, home in homes.items() if name != "merged")
+    shell(tmp_path, undo_of(done.stdout)[0])
+    assert f"orchestra/p/{sessions['merged']}" in branch_of(tmp_path)
+
+
+def test_cleanup_takes_worktrees_that_were_deleted_by_hand(tmp_path: Path) -> None:
+    code = repository(project(tmp_path, row(("look", "true"))) / "code")
+    run(tmp_path)
+    subprocess.run(["rm", "-rf", str(tmp_path / ".orchestra" / "worktrees")], check=True)
+    done = call(tmp_path, "cleanup", "--older-than", "0", "--yes")
+    assert "1 session removed" in done.stdout
+    assert branch_of(tmp_path) == ""
+    assert os.listdir(code / ".git" / "worktrees") == [] if (code / ".git" / "worktrees").exists() else True
+
+
+def test_show_finds_the_turn_of_a_commit_and_the_change_of_a_turn(tmp_path: Path) -> None:
+    code = repository(project(tmp_path, WRITES) / "code")
+    ended = run(tmp_path)
+    commit = git(code, "rev-parse", branch_of(tmp_path))
+    shown = json.loads(call(tmp_path, "show", commit[:12], "--json").stdout)
+    assert (shown["event"], shown["node"]) == ("StageCompleted", "write")
+    diff = call(tmp_path, "show", f"{ended['session']}:{shown['depth']}", "--diff").stdout
+    assert f"commit {commit}" in diff
+    assert "+new" in diff
+
+
+def test_compare_shows_two_sessions_side_by_side(tmp_path: Path) -> None:
+    repository(
+        project(tmp_path, row(("write", "test -e ../../../../other && echo b > d.txt || echo a > d.txt"))) / "code"
+    )
+    first = run(tmp_path)["session"]
+    (tmp_path / "other").touch()
+    second = run(tmp_path)["session"]
+    found = json.loads(call(tmp_path, "compare", first, second, "--json").stdout)
+    assert found["left"]["nodes"]["write"] == "success"
+    assert "1 file changed" in found["differences"]["code"]
+
+
+def test_pr_pushes_the_branch_and_prints_the_text_without_gh(tmp_path: Path) -> None:
+    code = repository(project(tmp_path, WRITES) / "code")
+    git(tmp_path, "init", "-q", "--bare", "remote.git")
+    git(code, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    ended = run(tmp_path)
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "git").symlink_to("/usr/bin/git")
+    done = call(tmp_path, "pr", "last", PATH=str(bin_))
+    assert done.returncode == 0, done.stderr
+    branch = f"orchestra/p/{ended['session']}"
+    assert git(tmp_path / "remote.git", "rev-parse", branch) == git(code, "rev-parse", branch)
+    assert "| write | success |" in done.stdout
