@@ -501,13 +501,15 @@ async def test_fan_outs_nest() -> None:
 
 async def test_fan_outs_nest_five_deep_and_no_deeper() -> None:
     def nested(deep: int) -> str:
-        nodes = " ".join(f"p{n} [shape=component] f{n} [shape=tripleoctagon]" for n in range(deep))
+        nodes = " ".join(
+            f"p{n} [shape=component] f{n} [shape=tripleoctagon] p{n} -> x{n} -> f{n}" for n in range(deep)
+        )
         down = " -> ".join(f"p{n}" for n in range(deep))
         up = " -> ".join(f"f{n}" for n in reversed(range(deep)))
         return f"{nodes} start -> {down} -> a -> {up} -> exit"
 
     assert outcome(await ran(nested(5)))[0] == "success"
-    assert "nest deeper than 5" in outcome(await ran(nested(6)))[1]
+    assert "nest deeper than 5" in (await ran(nested(6))).state.nodes["p5"].reason
 
 
 # --- the fan-in's backend --------------------------------------------------------------------------
