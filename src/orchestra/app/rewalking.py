@@ -16,7 +16,7 @@ from orchestra.engine.loading import event_of, history
 from orchestra.engine.sessions import Row, begun, find, row_of
 from orchestra.errors import Diagnostic, Source, UnknownEvent
 from orchestra.graph.model import Graph
-from orchestra.graph.shell import NAMESPACES, expressions
+from orchestra.graph.shell import expressions
 from orchestra.graph.substitution import substituted
 from orchestra.ports import Store
 from orchestra.run.blobs import BlobRef
@@ -188,8 +188,7 @@ class _Walk:
                 now = asked_so(self._redactor.text(own_prompt(graph.nodes[event.node])), recorded)
             case ToolStarted():
                 command = graph.nodes[event.node].text("tool_command")
-                roots = NAMESPACES | {name.partition(".")[0] for name in self.state.variables}
-                found = expressions(command, roots)
+                found = expressions(command)
                 if any(expression.raw for expression in found):
                     return  # its text holds values, and those are outcomes
                 recorded, now = (

@@ -19,29 +19,14 @@ Place: TypeAlias = Literal["bare", "double", "single"]
 """How the shell reads the place: unquoted, inside double quotes or an unquoted here-document, inside
 single quotes."""
 
-NAMESPACES = frozenset(
-    {
-        "context",
-        "current_node",
-        "graph",
-        "human",
-        "internal",
-        "last_response",
-        "last_stage",
-        "outcome",
-        "parallel",
-        "preferred_label",
-        "responses",
-        "run",
-        "stack",
-        "tool",
-        "tools",
-        "workspace",
-    }
+TEMPLATE_WORDS = frozenset(
+    "block break continue define else end false if len nil not range template true with".split()
 )
-"""The roots of the run's context (engine.md 2); a variable of the run is a root too."""
+"""Words of Go's templates that may stand alone in braces: they belong to the program that is called."""
 
-_EXPRESSION = re.compile(r"\{\{\s*([A-Za-z_]\w*(?:\.[\w-]+)*)\s*(\|\s*raw\s*)?\}\}", re.ASCII)
+_EXPRESSION = re.compile(
+    r"\{\{\s*([A-Za-z0-9_][\w-]*(?:\.[\w-]+|\[[0-9]+\])*)\s*(\|\s*raw\s*)?\}\}", re.ASCII
+)
 _DELIMITER = re.compile(r"[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\.|[^\s'\"\\;|&<>()])+)", re.DOTALL)
 
 
@@ -63,17 +48,17 @@ class Expression(NamedTuple):
     @property
     def root(self) -> str:
         """The first word of the dotted name."""
-        return self.name.partition(".")[0]
+        return self.name.partition(".")[0].partition("[")[0]
 
 
-def expressions(command: str, roots: Container[str] = NAMESPACES) -> tuple[Expression, ...]:
-    """Every expression whose root is one of ``roots``, in order; all else between braces is the shell's."""
+def expressions(command: str, roots: Container[str] | None = None) -> tuple[Expression, ...]:
+    """Every expression in order, of any root or of ``roots`` alone; all else between braces is the shell's."""
     if "{{" not in command:
         return ()
     found = [
         Expression(m.start(), m.end(), m[1], m[2] is not None)
         for m in _EXPRESSION.finditer(command)
-        if m[1].partition(".")[0] in roots
+        if m[1] not in TEMPLATE_WORDS and (roots is None or m[1].partition(".")[0] in roots)
     ]
     if not found:
         return ()

@@ -49,10 +49,11 @@ class Tool:
         if not command.strip():
             return failed("the node has no tool_command to run", FailureClass.TERMINAL)
         try:
-            found = wanted(command, scope)
+            found = wanted(command)
             values = await looked_up(found, context, scope)
         except ConfigError as error:
-            return failed(error.message, FailureClass.TERMINAL)
+            reason = f"{error.message}; {error.fix}" if error.fix else error.message
+            return failed(reason, FailureClass.TERMINAL)
         async with _prepared(command, found, values) as call:
             return await self._run(node, call, scope)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from orchestra.errors import ConfigError
 from orchestra.graph.conditions import text_of
-from orchestra.graph.shell import NAMESPACES, Expression, expressions
+from orchestra.graph.shell import Expression, expressions
 from orchestra.ports import Scope
 from orchestra.run.context import Context
 
@@ -21,9 +23,9 @@ EMPTY_AT_FIRST = frozenset({"outcome", "preferred_label", "last_stage", "last_re
 """Keys that no node has written at the beginning of a run, and that are empty then."""
 
 
-def wanted(command: str, scope: Scope) -> tuple[Expression, ...]:
+def wanted(command: str) -> tuple[Expression, ...]:
     """The expressions in a command. Raises ``ConfigError`` for one that stands where its value would be run."""
-    found = expressions(command, NAMESPACES | {name.partition(".")[0] for name in scope.variables})
+    found = expressions(command)
     for expression in found:
         if expression.hazard and not expression.raw:
             raise ConfigError(
@@ -39,9 +41,9 @@ async def looked_up(found: Sequence[Expression], context: Context, scope: Scope)
     """
     values: dict[str, str] = {}
     for name in dict.fromkeys(expression.name for expression in found):
-        value = await _value(name, context, scope)
-        if value is None and name not in EMPTY_AT_FIRST and not _known(name, context):
-            raise ConfigError(f"the context has no value {name!r}, which the command asks for")
+        known, value = await _value(name, context, scope)
+        if not known and name not in EMPTY_AT_FIRST:
+            raise ConfigError(f"{{{{ {name} }}}} has no value in the context", fix=_meant(name, context))
         text = text_of(value)
         if "\0" in text:
             raise ConfigError(f"the value of {name!r} has a NUL character, which no shell can take")
@@ -49,24 +51,24 @@ async def looked_up(found: Sequence[Expression], context: Context, scope: Scope)
     return values
 
 
-async def _value(name: str, context: Context, scope: Scope) -> Any:
-    for key in dict.fromkeys((name, name.removeprefix("context."))):
+async def _value(name: str, context: Context, scope: Scope) -> tuple[bool, Any]:
+    """Whether a name has a value, and which: a key of the context, ``context.`` being optional, a variable, or a
+    place inside of a value that is a list or a map (L31)."""
+    for key in dict.fromkeys((name, name.removeprefix("context."), f"run.vars.{name}")):
         if key in context:
-            return await scope.resolve(context[key])
-    return await _inside(name.removeprefix("context."), context, scope)
-
-
-async def _inside(name: str, context: Context, scope: Scope) -> Any:
-    """What a dotted name says of a value that is a list or a map."""
-    words = name.split(".")
+            return True, await scope.resolve(context[key])
+    words = _WORD.findall(name.removeprefix("context."))
     for length in range(len(words) - 1, 0, -1):
         key = ".".join(words[:length])
         if key in context:
             found: Any = await scope.resolve(context[key])
             for word in words[length:]:
                 found = _item(found, word)
-            return found
-    return None
+            return found is not None, found
+    return False, None
+
+
+_WORD = re.compile(r"[\w-]+", re.ASCII)
 
 
 def _item(value: Any, word: str) -> Any:
@@ -77,8 +79,10 @@ def _item(value: Any, word: str) -> Any:
     return None
 
 
-def _known(name: str, context: Context) -> bool:
-    return name in context or name.removeprefix("context.") in context
+def _meant(name: str, context: Context) -> str:
+    """The key that may be meant, and how to write braces that are not ours."""
+    near = get_close_matches(name.removeprefix("context."), list(context), n=1)
+    return f"did you mean {near[0]}?" if near else "give it as a variable: orchestra run … " + f"{name}=VALUE"
 
 
 def parted(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

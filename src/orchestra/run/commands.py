@@ -7,8 +7,14 @@ from orchestra.run.outcome import FailureClass, Json, Outcome, Status
 NOT_RUN = (126, 127)
 """Exit codes of a command that is no program, or that is not there."""
 
-LAST_LINES, LAST_CHARACTERS = 10, 2000
-"""How much of what it wrote to standard error a failure's reason shows."""
+LAST_LINES, LAST_CHARACTERS = 10, 1500
+"""How much of each stream a failure's reason shows."""
+
+STDOUT, STDERR = "stdout:", "stderr:"
+"""The headings of both, where there are both."""
+
+BROKEN_PIPE = 141
+"""The exit code of a program that SIGPIPE ended."""
 
 
 def command_outcome(node: str, code: int, output: str, stderr: str) -> Outcome:
@@ -22,13 +28,21 @@ def command_outcome(node: str, code: int, output: str, stderr: str) -> Outcome:
     }
     if code == 0:
         return Outcome(status=Status.SUCCESS, context_updates=updates)
-    said = _last_lines(stderr) or _last_lines(output)
     return Outcome(
         status=Status.FAIL,
         context_updates=updates,
-        failure_reason=f"exit code {code}" + (f": {said}" if said else ""),
+        failure_reason=_reason(code, _last_lines(output), _last_lines(stderr)),
         failure_class=FailureClass.TERMINAL if code in NOT_RUN else None,
     )
+
+
+def _reason(code: int, output: str, stderr: str) -> str:
+    """The exit code with the last lines of what was written: neither stream hides the other."""
+    named = f"exit code {code}" + (" (SIGPIPE: a reader of a pipe ended early)" if code == BROKEN_PIPE else "")
+    if output and stderr:
+        return f"{named}:\n{STDOUT}\n{output}\n{STDERR}\n{stderr}"
+    said = output or stderr
+    return f"{named}: {said}" if said else named
 
 
 def _last_lines(text: str) -> str:

@@ -9,7 +9,7 @@ from orchestra.errors import Diagnostic, Span
 from orchestra.graph.lint.survey import Survey, error, quoted, warning
 from orchestra.graph.model import Attribute, Node
 from orchestra.graph.places import inside
-from orchestra.graph.shell import NAMESPACES, Expression, expressions
+from orchestra.graph.shell import Expression, expressions
 
 _TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", "workspace"})
 """Roots whose values come from the pipeline's author, the engine, or who started the run."""
@@ -17,12 +17,11 @@ _TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", 
 
 def untrusted_shell(survey: Survey) -> Iterator[Diagnostic]:
     """A value in a command is data wherever the shell would read it as code (engine.md 5, tool)."""
-    roots = NAMESPACES | survey.variables
     for node, attribute in survey.written_on_nodes("tool_command"):
         if survey.types[survey.index[node.id]] != "tool":
             continue
         command = str(attribute.value)
-        values = expressions(command, roots)
+        values = expressions(command)
         for expression, span in zip(values, _places(attribute, values, command), strict=True):
             found = _judge(survey, node, span, expression)
             if found is not None:
