@@ -114,6 +114,9 @@ def test_no_text_upsets_the_reader(text: str) -> None:
         ("{{  tools.get_diff.output  }}", "tools.get_diff.output", False),
         ("{{ last_response|raw }}", "last_response", True),
         ("{{ last_response | raw }}", "last_response", True),
+        ("{{ version }}", "version", False),
+        ("{{ sub.outcome }}", "sub.outcome", False),
+        ("{{ parallel.results[0].response }}", "parallel.results[0].response", False),
     ],
 )
 def test_an_expression_is_a_dotted_name_of_the_context(text: str, name: str, raw: bool) -> None:
@@ -121,7 +124,7 @@ def test_an_expression_is_a_dotted_name_of_the_context(text: str, name: str, raw
 
 
 @pytest.mark.parametrize(
-    "text", ["{{.State}}", "{{ .Names }}", "${#a[@]}", "{{ other }}", "{{ last_response | upper }}"]
+    "text", ["{{.State}}", "{{ .Names }}", "${#a[@]}", "{{ end }}", "{{else}}", "{{ last_response | upper }}"]
 )
 def test_all_else_between_braces_is_left_to_the_shell(text: str) -> None:
     assert expressions(f"echo {text}") == ()

@@ -97,16 +97,16 @@ async def test_a_raw_value_becomes_part_of_the_command(tmp_path: Path) -> None:
 
 
 async def test_everyday_shell_is_left_alone(tmp_path: Path) -> None:
-    command = """a='{{.State}} {{ .Names }} {{ unknown.name }} {{x}}'; printf '%s\\n' "$a" ${#a} $((1+1))
+    command = """a='{{.State}} {{ .Names }} {{ end }} {{json .}}'; printf '%s\\n' "$a" ${#a} $((1+1))
 cat <<END
-{{.Id}} $a {{ unknown }}
+{{.Id}} $a {{ if }}
 END
-set -- a b; echo "$#" "${1}" "$(echo '{{ here }}')" `echo "}}{{"`
+set -- a b; echo "$#" "${1}" "$(echo '{{ .here }}')" `echo "}}{{"`
 """
-    session = await tooled(node(command), tmp_path)
-    words = "{{.State}} {{ .Names }} {{ unknown.name }} {{x}}"
+    session = await tooled(node(command.replace("{{ if }}", "{{ if .x }}")), tmp_path)
+    words = "{{.State}} {{ .Names }} {{ end }} {{json .}}"
     assert executed(session).output == (
-        f"{words}\n{len(words)}\n2\n{{{{.Id}}}} {words} {{{{ unknown }}}}\n2 a {{{{ here }}}} }}}}{{{{\n"
+        f"{words}\n{len(words)}\n2\n{{{{.Id}}}} {words} {{{{ if .x }}}}\n2 a {{{{ .here }}}} }}}}{{{{\n"
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,36 @@ async def test_a_command_runs_in_the_pipelines_folder_with_nothing_to_read(tmp_p
     assert session.state.context["tool.output"] == f"{tmp_path}\nend"
 
 
-async def test_another_exit_code_is_a_failure_with_the_end_of_standard_error(tmp_path: Path) -> None:
+async def test_a_forgotten_value_fails_the_node_by_name(tmp_path: Path) -> None:
+    session = await tooled(node("touch ran; echo {{ version }}"), tmp_path)
+    (failed,) = session.of(StageFailed)
+    assert isinstance(failed, StageFailed)
+    assert "{{ version }} has no value" in failed.failure_reason
+    assert failed.failure_class == "terminal"
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize("command", ["false | cat", "false\ntrue"])
+async def test_a_goal_gate_is_not_passed_by_a_pipe_or_a_later_line(command: str, tmp_path: Path) -> None:
+    session = await tooled(node(command.replace("\\n", "\n"), "goal_gate=true"), tmp_path)
+    assert len(session.of(StageFailed)) == 1
+    assert started(session).shell == "bash -eo pipefail"
+
+
+async def test_the_shell_is_the_node_s_or_the_graph_s_to_choose(tmp_path: Path) -> None:
+    script = tmp_path / "own"
+    script.write_text('#!/bin/sh\nshift; echo own: "$@"\n')
+    script.chmod(0o755)
+    session = await tooled(node("hi", f'shell="{script}"'), tmp_path)
+    assert session.state.context["tool.output"] == "own: hi"
+
+
+async def test_another_exit_code_is_a_failure_with_the_ends_of_both_streams(tmp_path: Path) -> None:
     session = await tooled(node("seq 30 >&2; echo out; exit 3"), tmp_path)
     (failed,) = session.of(StageFailed)
     assert isinstance(failed, StageFailed)
-    assert failed.failure_reason.startswith("exit code 3: 21\n")
+    assert failed.failure_reason.startswith("exit code 3:\nstdout:\nout\nstderr:\n21\n")
     assert failed.failure_reason.endswith("30")
     assert session.state.context["tools.t.exit_code"] == 3
     assert session.state.context["tools.t.output"] == "out"
@@ -209,7 +235,7 @@ async def test_output_that_is_no_text_is_whole_in_the_store(tmp_path: Path) -> N
     assert "\ufffd" in str(session.state.context["tool.output"])
 
 
-async def test_long_output_is_whole_in_the_store_and_short_in_the_context(tmp_path: Path) -> None:
+async def test_long_output_is_whole_in_the_store_and_in_the_context(tmp_path: Path) -> None:
     count = 2_000_000  # in hex: letters of all kinds come to look like a key now and then, which would be redacted
     session = await tooled(node(f"head -c {count} /dev/urandom | od -An -v -tx1 | tee copy"), tmp_path)
     event = executed(session)
@@ -218,11 +244,8 @@ async def test_long_output_is_whole_in_the_store_and_short_in_the_context(tmp_pa
     assert await whole(session, event.output_parts) == data
     shown = session.state.context["tools.t.output"]
     assert isinstance(shown, BlobRef)
-    assert shown.size < 600_000
     text = await session.journal.resolve(shown)
-    assert isinstance(text, str)
-    assert text.startswith(data[:1000].decode())
-    assert text.endswith(data[-1000:].decode().rstrip("\n"))
+    assert text == data.decode().rstrip("\n")
 
 
 class Forgetful(CountingStore):

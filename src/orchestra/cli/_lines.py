@@ -10,6 +10,7 @@ from typing import TypeAlias
 from orchestra.cli._code import CODE_SHOWN, Code, code_described, commit_of
 from orchestra.cli._terminal import clock_time, laid_out, lasted, one_line
 from orchestra.graph.report import counted, paint
+from orchestra.run.commands import STDERR, STDOUT
 from orchestra.run.events import (
     AgentCommitCreated,
     AgentResponded,
@@ -273,15 +274,20 @@ def _ended(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbo
 
 
 def in_brief(reason: str) -> str:
-    """A reason of many lines, such as the end of what a command wrote, by its first words and its last line."""
+    """A reason of many lines, such as the end of what a command wrote, by its first words and its last line; of two
+    streams, by the last line of each."""
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     if len(lines) < 2:
         return reason
     code = _EXIT.match(reason)
-    return f"{code.group() if code else lines[0]} … {lines[-1]}"
+    first = code.group() if code else lines[0]
+    if STDERR in lines[1:] and lines[1] == STDOUT:
+        at = lines.index(STDERR)
+        return f"{first} {lines[at - 1]} … {lines[-1]}"
+    return f"{first} … {lines[-1]}"
 
 
-_EXIT = re.compile(r".*?exit code \d+:")
+_EXIT = re.compile(r".*?exit code \d+(?: \([^)]*\))?:")
 
 
 def _taken(edge: EdgeSelected, verbose: bool) -> str:

@@ -177,6 +177,7 @@ _GRAPH = (
     Entry("goal_gates", _C, "visited", "whether an unvisited goal gate blocks the exit", ("visited", "all")),
     Entry("stack.child_dotfile", _S, "", "child pipeline of manager loops"),
     Entry("stack.child_workdir", _S, "", "working folder of the child"),
+    Entry("shell", _S, "", "program that reads tool nodes' commands"),
     Entry("tool_hooks.pre", _S, "", "shell command before every tool call of a model"),
     Entry("tool_hooks.post", _S, "", "shell command after every tool call of a model"),
 )
@@ -211,6 +212,7 @@ _NODE = (
     Entry("backend", _S, "", "backend of this node"),
     Entry("fallbacks", _S, "", "provider:model to use when the model fails, separated by commas"),
     Entry("tool_command", _S, "", "shell command of a tool node"),
+    Entry("shell", _S, "", "program that reads the command; sh, or bash -eo pipefail for a goal gate"),
     Entry(
         "join_policy",
         _C,

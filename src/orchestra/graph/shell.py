@@ -24,9 +24,7 @@ TEMPLATE_WORDS = frozenset(
 )
 """Words of Go's templates that may stand alone in braces: they belong to the program that is called."""
 
-_EXPRESSION = re.compile(
-    r"\{\{\s*([A-Za-z0-9_][\w-]*(?:\.[\w-]+|\[[0-9]+\])*)\s*(\|\s*raw\s*)?\}\}", re.ASCII
-)
+_EXPRESSION = re.compile(r"\{\{\s*([A-Za-z0-9_][\w-]*(?:\.[\w-]+|\[[0-9]+\])*)\s*(\|\s*raw\s*)?\}\}", re.ASCII)
 _DELIMITER = re.compile(r"[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\.|[^\s'\"\\;|&<>()])+)", re.DOTALL)
 
 

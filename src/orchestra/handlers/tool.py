@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -38,7 +40,7 @@ class Tool:
 
     folder: Path
     environment: Mapping[str, str]
-    shell: str = "/bin/sh"
+    shell: str = "sh"
     quiet: float = QUIET
     patience: float = tree.PATIENCE
     sandbox: Policy = no_sandbox
@@ -55,14 +57,19 @@ class Tool:
             reason = f"{error.message}; {error.fix}" if error.fix else error.message
             return failed(reason, FailureClass.TERMINAL)
         async with _prepared(command, found, values) as call:
-            return await self._run(node, call, scope)
+            return await self._run(node, shell_of(node, graph, self.shell), call, scope)
 
-    async def _run(self, node: Node, call: _Call, scope: Scope) -> Outcome:
+    async def _run(self, node: Node, shell: tuple[str, ...], call: _Call, scope: Scope) -> Outcome:
         marker = tree.new_marker()
         shown: dict[str, Json] = dict(call.values)
         scope.record(
             ToolStarted(
-                node=node.id, marker=marker, host=socket.gethostname(), command=call.command, values=dict(shown)
+                node=node.id,
+                marker=marker,
+                host=socket.gethostname(),
+                command=call.command,
+                values=dict(shown),
+                shell=shlex.join(shell),
             )
         )
         await scope.settle()
@@ -71,7 +78,7 @@ class Tool:
         try:
             ended = await process.run(
                 process.Command(
-                    argv=sandboxed((self.shell, *call.argv), self._policy(folder, call, scope), folder),
+                    argv=sandboxed((*shell, *call.argv), self._policy(folder, call, scope), folder),
                     folder=folder,
                     environment={**self.environment, **_place(scope), **call.environment},
                     marker=marker,
@@ -83,18 +90,33 @@ class Tool:
             )
         except OSError as error:
             await running.finish(process.Ended(code=127))
-            return failed(f"cannot run {self.shell} in {folder}: {error}", FailureClass.TERMINAL)
+            return failed(f"cannot run {shell[0]} in {folder}: {error}", FailureClass.TERMINAL)
         except BaseException:
             await running.finish(None)
             raise
         output, stderr = await running.finish(ended)
-        return command_outcome(node.id, ended.code, output.text, stderr.text)
+        return command_outcome(node.id, ended.code, _value(output), _value(stderr))
 
     def _policy(self, folder: Path, call: _Call, scope: Scope) -> Sandbox:
         """Every repository of the run may be written to; the call's own files are read."""
         workspace = scope.workspace
         folders = [folder] if workspace is None else [workspace.folder(repo) for repo in workspace.repos]
         return self.sandbox(folders).also(read=call.files)
+
+
+def shell_of(node: Node, graph: Graph, otherwise: str = "sh") -> tuple[str, ...]:
+    """The program that reads a node's command, with its options: the attribute ``shell`` of the node or the graph;
+    else for a goal gate bash that stops at the first failure, where there is bash; else ``otherwise``."""
+    named = node.text("shell") or graph.text("shell")
+    if named:
+        return tuple(shlex.split(named))
+    if node.flag("goal_gate") and shutil.which("bash"):
+        return STRICT
+    return (otherwise,)
+
+
+STRICT = ("bash", "-eo", "pipefail")
+"""A goal gate's shell: neither a pipe nor a later line hides a failure."""
 
 
 def _place(scope: Scope) -> dict[str, str]:
@@ -162,7 +184,17 @@ class _Running:
         )
         for message in _remarks(self.node, done):
             self.scope.record(WarningRaised(message=message, rule="left_behind", node=self.node))
+        for name, written in (("output", output), ("stderr", stderr)):
+            if written.whole is None:
+                message = (
+                    f"tools.{self.node}.{name} is {written.size} bytes: conditions and templates see its ends only"
+                )
+                self.scope.record(WarningRaised(message=message, rule="large_output", node=self.node))
         return output, stderr
+
+
+def _value(written: Written) -> str:
+    return written.text if written.whole is None else written.whole
 
 
 def _maps(parts: tuple[BlobRef, ...]) -> tuple[dict[str, Json], ...]:

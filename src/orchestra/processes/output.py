@@ -11,8 +11,11 @@ from orchestra.run.blobs import BlobRef
 PART = 1024 * 1024
 """Bytes of a part. Output up to this size is carried as a text; of more, its ends are."""
 
+WHOLE = 64 * PART
+"""Bytes up to which an output is a context value as a whole; of more the context has the ends."""
+
 SHOWN = PART // 4
-"""Bytes of each end of a longer output that the context shows."""
+"""Bytes of each end of a longer output that its event shows."""
 
 _SEARCHED = PART // 16
 """Bytes before the end of a part in which a good place to cut is looked for."""
@@ -34,12 +37,13 @@ Keep = Callable[[bytes], Awaitable[BlobRef]]
 
 
 class Written(NamedTuple):
-    """An output: as a text (long ones by their ends), its size in bytes, and the parts that hold all of it, in
-    order, where the text does not."""
+    """An output: as a text (long ones by their ends), its size in bytes, the parts that hold all of it, in order,
+    where the text does not, and the whole of it as a text up to ``WHOLE`` bytes."""
 
     text: str
     size: int
     parts: tuple[BlobRef, ...]
+    whole: str | None
 
 
 class Output:
@@ -53,11 +57,16 @@ class Output:
         self._head = b""
         self._tail = b""
         self._size = 0
+        self._whole = bytearray()
 
     async def feed(self, data: bytes) -> None:
         """Take what came."""
         self._pending += data
         self._size += len(data)
+        if self._size <= WHOLE:
+            self._whole += data
+        else:
+            self._whole.clear()
         while len(self._pending) > PART + AHEAD:
             await self._store(self._cut())
 
@@ -67,14 +76,16 @@ class Output:
             data = bytes(self._pending)
             text = _text(data)
             if text is not None:
-                return Written(text, self._size, ())
+                return Written(text, self._size, (), text)
             await self._store(len(data))
-            return Written(data.decode("utf-8", "replace"), self._size, tuple(self._parts))
+            text = data.decode("utf-8", "replace")
+            return Written(text, self._size, tuple(self._parts), text)
         while self._pending:
             await self._store(self._cut())
         left_out = self._size - len(self._head) - len(self._tail)
         head, tail = (end.decode("utf-8", "replace") for end in (self._head, self._tail))
-        return Written(f"{head}\n[… {left_out} bytes left out …]\n{tail}", self._size, tuple(self._parts))
+        whole = self._whole.decode("utf-8", "replace") if self._size <= WHOLE else None
+        return Written(f"{head}\n[… {left_out} bytes left out …]\n{tail}", self._size, tuple(self._parts), whole)
 
     async def _store(self, count: int) -> None:
         piece = bytes(self._pending[:count])

@@ -370,6 +370,7 @@ class ToolStarted:
     host: str = tag(12, "string", "the machine")
     command: Text = tag(13, "text", "what the shell is given")
     values: Mapping[str, ContextValue] = tag(14, "json", "the values it names, by variable", default={})
+    shell: str = tag(25, "string", "the program that reads the command, with its options", default="")
 
 
 @event("ToolExecution")
