@@ -65,6 +65,8 @@ class FanOut:
     """The journals of branches whose walk stopped without an end: it pauses, or waits for an answer (H7)."""
     unstarted: int = 0
     """Branches that were not started because the run pauses."""
+    undecided: int = 0
+    """Branches of whose cut-off attempt a person has to decide what becomes of it."""
 
     @property
     def journal(self) -> Journal:
@@ -99,7 +101,7 @@ class FanOut:
         asked = [journal.state for journal in self.stopped.values() if journal.state.waiting]
         if asked and not self.stage.control.pausing:
             raise Waiting(asked[0].pending[0].question.id if asked[0].pending else self.node)
-        if self.stopped or self.unstarted:
+        if self.stopped or self.unstarted or self.undecided:
             raise Suspended
         return self.fan
 
@@ -165,7 +167,7 @@ class FanOut:
             journal = await self._journal(plan)
         except Undecided as error:  # a person decides about its cut-off attempt: the session pauses
             self.stage.control.pause(f"branch {plan.id}: {error}")
-            self.left.add(plan.id)
+            self.undecided += 1
             return
         with self.stage.control.branch() as control, self.places.walked(journal):
             self.controls[plan.id] = control
