@@ -20,7 +20,8 @@ from orchestra.run.secrets import Redactor
 from orchestra.run.views import Phase, Summary
 
 ENDED = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELED})
-LIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
+LIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL, Phase.WAITING})
+"""Phases in which a runner may have the session."""
 
 LOOK_SECONDS = 0.1
 """How often a session is looked at while an answer is waited for."""
@@ -39,7 +40,7 @@ class Asked:
     @property
     def done(self) -> bool:
         """Whether the session runs no more."""
-        return self.after.phase not in LIVE
+        return not self.after.alive
 
 
 def asker() -> str:
@@ -72,7 +73,7 @@ async def _asked(
 ) -> Asked:
     row = own(await find(store, name))
     before = await summarize(store, row, clock.now_ms())
-    idle = before.phase not in LIVE
+    idle = not before.alive
     if action == STEER and before.phase in ENDED - {Phase.FAILED}:
         raise ConfigError(f"session {row.session} is {before.phase}: no agent will hear of it")
     if (before.phase in ENDED and action != STEER) or (idle and action not in (CANCEL, STEER)):
@@ -114,7 +115,7 @@ async def _left_behind(store: Store, settings: Settings, parent: Summary, clock:
             continue
         text = f"with {parent.session}"
         request = await send(store, row.mailbox, row.session, CANCEL, text=text, who=asker(), now_ms=clock.now_ms())
-        if found.phase not in LIVE:
+        if not found.alive:
             with contextlib.suppress(SessionTaken):  # who has taken it meanwhile hears of the request
                 await _cancel(store, settings, row, request, clock)
                 canceled.append(row.session)
@@ -135,7 +136,7 @@ def _below(known: list[Row], context_id: int) -> list[Row]:
 
 async def _waited(store: Store, row: Row, clock: Clock, patience: float) -> Summary:
     for _ in range(round(patience / LOOK_SECONDS)):
-        if (found := await summarize(store, row, clock.now_ms())).phase not in LIVE:
+        if not (found := await summarize(store, row, clock.now_ms())).alive:
             return found
         await asyncio.sleep(LOOK_SECONDS)
     return await summarize(store, row, clock.now_ms())

@@ -18,6 +18,8 @@ COMMANDS = {
     "pause": "orchestra.cli.asking:pause",
     "cancel": "orchestra.cli.asking:cancel",
     "steer": "orchestra.cli.asking:steer",
+    "answer": "orchestra.cli.answer:answer",
+    "inbox": "orchestra.cli.answer:inbox",
     "status": "orchestra.cli.status:status",
     "show": "orchestra.cli.show:show",
     "log": "orchestra.cli.log:log",

@@ -57,7 +57,7 @@ def _lines(asked: Asked, action: str, aim: str) -> list[str]:
     if action == STEER:
         waits = (
             "queued for the next agent"
-            if before.phase is Phase.RUNNING
+            if before.phase in (Phase.RUNNING, Phase.WAITING)
             else "queued for the first agent after a resume"
         )
         return [f"{name}: {waits}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,13 +25,23 @@ from orchestra.graph.report import counted, paint, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import EdgeSelected, Recorded, StageRetrying
 from orchestra.run.fold import fold
+from orchestra.run.questions import short_id
 from orchestra.run.state import RunState
-from orchestra.run.views import Phase, Summary
+from orchestra.run.views import Pending, Phase, Summary
 
 ALIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
 """The session is running, or may be."""
 
+NEXT_WORD = {
+    Phase.RUNNING: "watch",
+    Phase.DOUBTFUL: "watch",
+    Phase.MIRRORED: "watch",
+    Phase.WAITING: "answer",
+}
+"""What the suggested command does, where it does not resume."""
+
 SIGNS = {
+    Phase.WAITING: ("?", YELLOW),
     Phase.RUNNING: ("▶", GREEN),
     Phase.DOUBTFUL: ("?", YELLOW),
     Phase.PAUSED: ("‖", YELLOW),
@@ -52,7 +63,7 @@ async def summary_of(store: Store, row: Row, stops: Mapping[str, Stopped]) -> Su
     except Damaged as error:
         return await _salvaged(store, row, error)
     stop = stops.get(row.session)
-    if stop is None or found.phase not in (Phase.CRASHED, *ALIVE):
+    if stop is None or not (found.phase is Phase.CRASHED or found.alive):
         return found
     claim = await newest_claim(store, row.mailbox)
     if claim is not None and claim.token != stop.claim:
@@ -112,6 +123,9 @@ async def show_one(
         return 0
     _say_summary(summary, colour)
     _say_relatives(summary, parent, made, colour)
+    for question in summary.questions:
+        for line in question_lines(question, aim):
+            say(line)
     if detail:
         _say_nodes(state, nodes, colour)
     if gaps:
@@ -119,7 +133,7 @@ async def show_one(
     say(f"  all events: orchestra log{aim} {summary.session}")
     following = next_command(summary)
     if following:
-        say(f"  {'watch' if summary.phase in (*ALIVE, Phase.MIRRORED) else 'resume'}: {aimed(following, aim)}")
+        say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aimed(following, aim)}")
     return 0
 
 
@@ -157,6 +171,8 @@ def next_command(summary: Summary) -> str:
     if summary.mirror_of:
         return f"orchestra attach {summary.session}" if summary.phase is Phase.MIRRORED else ""
     match summary.phase:
+        case Phase.WAITING:
+            return f"orchestra answer {summary.session}"
         case Phase.RUNNING | Phase.DOUBTFUL:
             return f"orchestra attach {summary.session}"
         case Phase.COMPLETED | Phase.RESTARTED:
@@ -203,12 +219,25 @@ def _say_summary(summary: Summary, colour: bool) -> None:
         f"started {_date(summary.started_ms)} UTC",
         f"took {lasted(summary.last_ms - summary.started_ms)}",
     ]
-    if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.MIRRORED, *ALIVE) and summary.node:
+    if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.MIRRORED, Phase.WAITING, *ALIVE) and summary.node:
         facts.append(f"current node: {one_line(summary.node, 60)}")
     if summary.mirror_of:
         facts.append(f"mirror of {one_line(summary.mirror_of, 200)}")
     for text in (one_line(summary.title, 300), ", ".join(facts)):
         say("\n".join(wrap("  ", text, room(), "  ")))
+
+
+def question_lines(question: Pending, aim: str) -> list[str]:
+    """A question that waits: what, since when, what can be answered, and by which command."""
+    ago = lasted(max(0, time.time_ns() // 1_000_000 - question.asked_ms))
+    name = short_id(question.question)
+    lines = wrap("  ? ", f"{one_line(question.text, 400)}  ({one_line(name, 100)}, {ago} ago)", room(), "    ")
+    if question.answered:
+        return [*lines, *wrap("    ", f"answered: {one_line(question.answered, 300)}", room(), "    ")]
+    choices = [f"[{key}] {one_line(label, 80)}" for key, label in question.choices.items()]
+    choices += ["words of your own"] if question.freeform else []
+    command = f"orchestra answer{aim} {question.session} {shlex.quote(name)}"
+    return [*lines, *wrap("    ", "  ".join(choices), room(), "    "), f"    answer: {command} …"]
 
 
 def _say_nodes(state: RunState, nodes: Sequence[Mapping[str, Any]], colour: bool) -> None:

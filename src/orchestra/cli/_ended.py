@@ -15,6 +15,7 @@ from orchestra.cli._terminal import lasted, one_line, room
 from orchestra.cli._views import tell_reader
 from orchestra.config.settings import Settings
 from orchestra.graph.report import counted, paint, wrap
+from orchestra.run.questions import choices_in_words
 from orchestra.run.state import RunState
 
 
@@ -130,6 +131,16 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
     return [first.replace(word, paint(word, tone, colour), 1), *more]
 
 
+def _asks(state: RunState, aim: str, session: str) -> list[str]:
+    """What is asked, and how it is answered; of questions of branches and children the inbox tells."""
+    lines: list[str] = []
+    for asked in state.pending:
+        lead = f"  {one_line(asked.question.text, 400)} "
+        lines += wrap(lead, one_line(choices_in_words(asked.question), 400), room(), "    ")
+    lines.append(f"  answer: orchestra answer{aim} {session}" + (" VALUE" if len(state.pending) == 1 else ""))
+    return [*lines, f"  then: orchestra resume{aim} {session}"]
+
+
 def _next(settings: Settings, flag: str | None, session: str, state: RunState, mirror_of: str) -> list[str]:
     if settings.place == "memory":
         return ["  nothing was saved: the store was in memory"]
@@ -137,6 +148,8 @@ def _next(settings: Settings, flag: str | None, session: str, state: RunState, m
     look = "\n".join([f"  details: orchestra status{aim} {session} --detail", *code_lines(state, aim)])
     if state.result is not None and state.result.good:
         return [look]
+    if state.waiting and not mirror_of:
+        return _asks(state, aim, session)
     if mirror_of:
         return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
     return [look, f"  resume: orchestra resume{aim} {session}"]

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from msgspec import to_builtins
 
 from orchestra.app.stopped import Stopped, remembered
-from orchestra.cli._detail import ALIVE, SIGNS, as_json_of, next_command, show_one, summary_of
+from orchestra.cli._detail import NEXT_WORD, SIGNS, as_json_of, next_command, show_one, summary_of
 from orchestra.cli._json import say_json
 from orchestra.cli._stores import aimed, exists, hint, reading, settings_for, there
 from orchestra.cli._terminal import coloured, fit, lasted, one_line, padded, room, say
@@ -85,7 +85,7 @@ def watch_status(
                     colour=colour,
                     stops=stops,
                 )
-            if summary.phase not in (*ALIVE, Phase.MIRRORED):
+            if not summary.alive and summary.phase is not Phase.MIRRORED:
                 return 0
             last = summary
             await asyncio.sleep(WATCH_SECONDS)
@@ -187,8 +187,7 @@ def _say_list(
         say(f"  details: orchestra status{aim} {found[0].session} --detail")
         following = next_command(found[0])
         if following:
-            watch = found[0].phase in (*ALIVE, Phase.MIRRORED)
-            say(f"  {'watch' if watch else 'resume'}: {aimed(following, aim)}")
+            say(f"  {NEXT_WORD.get(found[0].phase, 'resume')}: {aimed(following, aim)}")
 
 
 async def _summaries(store: Store, stops: Mapping[str, Stopped]) -> list[Summary]:

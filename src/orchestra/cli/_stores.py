@@ -101,7 +101,9 @@ def _leads(way: tuple[str | None, Path | None], settings: Settings) -> bool:
     return (str(here), here.address, here.token) == (str(there), there.address, there.token)
 
 
-_COMMANDS = re.compile(r"\borchestra (?:status|log|show|doctor|resume|replay|attach|pause|cancel|steer)\b")
+_COMMANDS = re.compile(
+    r"\borchestra (?:status|log|show|doctor|resume|replay|attach|pause|cancel|steer|answer|inbox)\b"
+)
 
 
 def aimed(fix: str, hint: str) -> str:

@@ -6,23 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestra.engine.holding import heard_of
-from orchestra.engine.loading import backwards, event_of
+from orchestra.engine.pending import Open, open_questions, since_checkpoint
 from orchestra.engine.wiring import Origin, Place
 from orchestra.errors import SessionNotFound, SessionTaken
 from orchestra.ports import ContextRow, NewTurn, Store
 from orchestra.run.codec import encode
 from orchestra.run.declare import BY_CLASS
-from orchestra.run.events import Event, Meta, PipelineStarted, Recorded, SessionOpened
+from orchestra.run.events import Event, Meta, PipelineStarted, SessionOpened
+from orchestra.run.questions import offered, short_id
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, Following, RunState
-from orchestra.run.views import Phase, Summary, newest, state_phase
+from orchestra.run.views import Pending, Phase, Summary, newest, state_phase
 
 CLIENT_TAG = "orchestra"
 MAILBOX = "kind:mailbox"
 """The label by which sessions are listed: their mailboxes, which are never forks (S13)."""
-
-FIRST_LOOK = 6
-"""Turns read for a row of a listing; enough to reach the last checkpoint of most sessions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,14 +191,8 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
     ``now_ms`` is UTC in milliseconds: the age of its runner's claim is measured against it.
     """
     head = await store.head(row.context_id)
-    events: list[Recorded] = []
-    found: RunState | None = None
-    async for page in backwards(store, row.context_id, FIRST_LOOK):
-        known = [event_of(turn) for turn in page]
-        events[:0] = [event for event in known if isinstance(event, Recorded)]
-        if (found := newest(events)) is not None:
-            break
-    state = found or NEW
+    events = await since_checkpoint(store, row.context_id)
+    state = newest(events) or NEW
     following = None if row.mirror_of else state.following
     begins = following is not None and not await begun(store, following.mailbox)
     heard = None
@@ -214,6 +206,11 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
     if heard is not None:
         phase = Phase.RUNNING if heard.sure else Phase.DOUBTFUL
         detail = heard.note if heard.sure else f"{heard.note}, not heard of for {heard.ago_ms // 1000} s"
+    questions: tuple[Pending, ...] = ()
+    if state.result is None and not row.mirror_of:
+        found = await open_questions(store, row.session, row.mailbox, events)
+        questions = tuple(_pending(one) for one in found)
+        phase, detail = _waiting(phase, detail, state, questions)
     return Summary(
         session=row.session,
         context_id=row.context_id,
@@ -230,4 +227,34 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         why=row.why,
         mirror_of=row.mirror_of,
         cost_micros=state.spent.cost_micros,
+        alive=heard is not None,
+        questions=questions,
     )
+
+
+def _pending(one: Open) -> Pending:
+    question = one.question
+    return Pending(
+        question=question.id,
+        session=one.session,
+        node=question.stage,
+        text=question.text,
+        choices={option.key: option.label for option in offered(question)},
+        freeform=question.freeform,
+        default=question.default,
+        timeout_ms=question.timeout_ms,
+        asked_ms=one.asked.at,
+        answered=f"{one.answer.label}, by {one.answer.who}" if one.answer is not None else "",
+    )
+
+
+def _waiting(phase: Phase, detail: str, state: RunState, questions: Sequence[Pending]) -> tuple[Phase, str]:
+    """The state of a session that asks people something."""
+    unanswered = [one for one in questions if not one.answered]
+    paused = phase is Phase.PAUSED and state.waiting
+    if unanswered and (paused or phase in (Phase.RUNNING, Phase.DOUBTFUL)):
+        first, more = unanswered[0], len(unanswered) - 1
+        return Phase.WAITING, f"{first.text} ({short_id(first.question)})" + (f" and {more} more" if more else "")
+    if questions and paused:
+        return phase, f"answered: {questions[0].answered}; it continues when it is resumed"
+    return phase, detail

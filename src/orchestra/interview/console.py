@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -161,7 +162,7 @@ def _about(question: Question, width: int, colour: bool) -> Iterator[str]:
         yield f"  {paint('|', '90', colour)} {line}".rstrip()
     if len(lines) > SHOWN_LINES:
         more = counted(len(lines) - SHOWN_LINES, "more line")
-        yield f"  {paint('|', '90', colour)} … {more}: /view shows all of it"
+        yield f"  {paint('|', '90', colour)} … {more}: /view"
 
 
 def rendered(text: str, width: int, colour: bool) -> list[str]:
@@ -172,8 +173,18 @@ def rendered(text: str, width: int, colour: bool) -> list[str]:
     plain = "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
     console = Rich(width=width, color_system="standard" if colour else None, force_terminal=colour, highlight=False)
     with console.capture() as captured:
-        console.print(Markdown(plain, hyperlinks=False))
+        console.print(Markdown(_left(plain), hyperlinks=False))
     return [line.rstrip() for line in captured.get().rstrip().splitlines()]
+
+
+def _left(markdown: str) -> str:
+    """The text with its headings as bold lines: centered ones are hard to find beside short lines."""
+    lines, code = [], False
+    for line in markdown.splitlines():
+        code ^= line.lstrip().startswith(("```", "~~~"))
+        heading = None if code else re.match(r"#{1,6}\s+(.*?)\s*#*$", line)
+        lines += [line] if heading is None else ["", f"**{heading[1]}**", ""]
+    return "\n".join(lines)
 
 
 def _help(question: Question, width: int) -> Iterator[str]:

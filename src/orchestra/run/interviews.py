@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from orchestra.run.blobs import preview_of
-from orchestra.run.events import (
-    InterviewCompleted,
-    InterviewStarted,
-    Meta,
-    PipelineForked,
-    Recorded,
-    StageCompleted,
-    StageFailed,
-    StageRetrying,
-    StageStarted,
-)
+from orchestra.run.events import InterviewCompleted, InterviewStarted, Meta
 from orchestra.run.questions import Answer, Asked, Option, Question, QuestionType
 from orchestra.run.state import RunState
 
@@ -128,21 +118,3 @@ def answer_of(event: InterviewCompleted, question: Question) -> Answer:
         automatic=event.automatic,
         request=event.request,
     )
-
-
-def pending(events: Iterable[Recorded]) -> list[Asked]:
-    """The questions among events (oldest first) that none of these events answers, or ends the node of."""
-    found: dict[str, Asked] = {}
-    for recorded in events:
-        event = recorded.event
-        if isinstance(event, InterviewStarted):
-            known = found.get(event.question)
-            at = known.at if known is not None else recorded.meta.at
-            found[event.question] = Asked(question=question_of(event), at=at)
-        elif isinstance(event, InterviewCompleted):
-            found.pop(event.question, None)
-        elif isinstance(event, PipelineForked):
-            found.clear()
-        elif isinstance(event, StageStarted | StageCompleted | StageFailed | StageRetrying):
-            found = {key: one for key, one in found.items() if one.question.stage != event.node}
-    return list(found.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import reduce
@@ -28,6 +28,7 @@ from orchestra.run.state import NEW, RunState, Spent
 class Phase(StrEnum):
     """Where a session stands (S25)."""
 
+    WAITING = "waiting"
     RUNNING = "running"
     DOUBTFUL = "running?"
     PAUSED = "paused"
@@ -41,6 +42,7 @@ class Phase(StrEnum):
 
 
 ATTENTION: tuple[Phase, ...] = (
+    Phase.WAITING,
     Phase.CRASHED,
     Phase.STOPPED,
     Phase.PAUSED,
@@ -56,12 +58,30 @@ ATTENTION: tuple[Phase, ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A question in a listing: its id, the session and the node that ask, the choices by key; UTC ms. ``answered``
+    says how it was answered where nobody has continued the session since."""
+
+    question: str
+    session: str
+    node: str
+    text: str
+    choices: Mapping[str, str]
+    freeform: bool
+    default: str
+    timeout_ms: int
+    asked_ms: int
+    answered: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """One session in a listing.
 
     ``detail`` says why it paused, failed or crashed; times are UTC ms. ``parent`` is the context of the session
     that it was started from (0: none), ``why`` how: child, restart, fork. ``mirror_of`` is the original store of a
-    mirror (S22). ``cost_micros`` is the cost so far in millionths of a dollar.
+    mirror (S22). ``cost_micros`` is the cost so far in millionths of a dollar. ``alive`` says that a process runs
+    it, or may; ``questions`` are those that people have still to answer, in its branches and children too.
     """
 
     session: str
@@ -79,6 +99,8 @@ class Summary:
     why: str = ""
     mirror_of: str = ""
     cost_micros: int = 0
+    alive: bool = False
+    questions: tuple[Pending, ...] = ()
 
 
 HANDED_ON = (PipelineTaken, PipelineImported)

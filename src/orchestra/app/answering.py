@@ -1,0 +1,164 @@
+"""Answers from anywhere: into the mailbox of the session that asks, where the first one wins (H7, S15)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestra.config.settings import Settings
+from orchestra.engine.mailbox import ANSWER, requests, send
+from orchestra.engine.opening import newest_of_chain
+from orchestra.engine.pending import Open, given_answers, open_questions, since_checkpoint
+from orchestra.engine.sessions import Row, find, own, summarize
+from orchestra.errors import ConfigError
+from orchestra.ports import Clock, Store
+from orchestra.run.questions import (
+    SKIPPED,
+    Answer,
+    Question,
+    choices_in_words,
+    chosen,
+    picked,
+    read,
+    short_id,
+    winner,
+)
+from orchestra.run.secrets import Redactor
+from orchestra.run.views import Summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What became of an answer: the question, the answer that counts, and whether that is the one just given.
+    ``session`` is the one that asks; ``summary`` is where the session that was named stands now."""
+
+    session: str
+    question: Question
+    answer: Answer
+    won: bool
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The session that was named, and the questions that it has open."""
+
+    row: Row
+    summary: Summary
+    open: tuple[Open, ...]
+
+
+async def look(store: Store, name: str, clock: Clock) -> Found:
+    """A session and its questions; one that restarted stands for the one in which it continues.
+
+    Raises ``SessionNotFound``, and ``SessionTaken`` for a mirror.
+    """
+    named = own(await find(store, name))
+    place, _loaded = await newest_of_chain(store, named)
+    row = named if place.context_id == named.context_id else await find(store, f"#{place.context_id}")
+    summary = await summarize(store, row, clock.now_ms())
+    asked: list[Open] = []
+    if summary.questions:
+        events = await since_checkpoint(store, row.context_id)
+        asked = await open_questions(store, row.session, row.mailbox, events)
+    return Found(row=row, summary=summary, open=tuple(asked))
+
+
+def matching(found: Found, wanted: str) -> list[Open]:
+    """The open questions that a name stands for: an id, a short id, a node, or the beginning of one alone."""
+    asked = list(found.open)
+    if not wanted:
+        return asked
+    for names in (_ids, _nodes):
+        exact = [one for one in asked if wanted in names(one.question)]
+        if exact:
+            return exact
+    return [one for one in asked if any(name.startswith(wanted) for name in _ids(one.question))]
+
+
+def _ids(question: Question) -> tuple[str, ...]:
+    return question.id, short_id(question.id)
+
+
+def _nodes(question: Question) -> tuple[str, ...]:
+    return question.stage, short_id(question.id).partition("#")[0]
+
+
+def wanted_question(found: Found, wanted: str) -> Open | None:
+    """The one open question that is meant; None where it is open no more, or none ever was.
+
+    Raises ``ConfigError`` where several are meant.
+    """
+    asked = matching(found, wanted)
+    if len(asked) > 1:
+        names = ", ".join(short_id(one.question.id) for one in asked[:8])
+        raise ConfigError(
+            f"session {found.row.session} asks {len(asked)} questions: {names}",
+            fix=f"name one: orchestra answer {found.row.session} '{short_id(asked[0].question.id)}' VALUE",
+        )
+    return asked[0] if asked else None
+
+
+async def too_late(store: Store, found: Found, wanted: str) -> Answered | None:
+    """How a question that is open no more was answered; the newest where none is named; None where none was."""
+    for given in await given_answers(store, found.row.context_id):
+        question = given.question
+        if not wanted or wanted in (*_ids(question), *_nodes(question)):
+            return Answered(
+                session=question.id.partition("/")[0],
+                question=question,
+                answer=given.answer,
+                won=False,
+                summary=found.summary,
+            )
+    return None
+
+
+def answer_to(question: Question, value: str, text: str, *, skip: bool = False) -> Answer:
+    """The answer that a value and a text are. Raises ``ConfigError`` where they are none: nothing is guessed."""
+    if skip:
+        return Answer(value=SKIPPED, text=text)
+    if not value:
+        found = Answer(value="", text=text.strip()) if question.freeform and text.strip() else None
+    elif text:
+        option = picked(question, value)
+        found = chosen(question, option, text) if option is not None else None
+    else:
+        found = read(question, value)
+    if found is None:
+        said = repr(value[:60] or text[:60])
+        raise ConfigError(
+            f"{said} is no answer to {short_id(question.id)}: {question.text}",
+            fix=f"answer with {choices_in_words(question)}",
+        )
+    return found
+
+
+async def give(
+    store: Store, settings: Settings, found: Found, one: Open, answer: Answer, *, who: str, clock: Clock
+) -> Answered:
+    """Put an answer into the mailbox of the session that asks, and read there which one counts."""
+    question = one.question
+    if one.answer is not None:
+        return Answered(session=one.session, question=question, answer=one.answer, won=False, summary=found.summary)
+    request = await send(
+        store,
+        one.mailbox,
+        one.session,
+        ANSWER,
+        text=Redactor(settings.secrets).text(answer.text),
+        who=who,
+        now_ms=clock.now_ms(),
+        question=question.id,
+        value=answer.value,
+    )
+    sent = await requests(store, one.mailbox, question.after)
+    first = winner(question, [each.answer for each in sent if each.action == ANSWER])
+    assert first is not None
+    summary = await summarize(store, found.row, clock.now_ms())
+    return Answered(
+        session=one.session,
+        question=question,
+        answer=first,
+        won=first.request == request.turn_id,
+        summary=summary,
+    )

@@ -1,0 +1,160 @@
+"""The questions of a session that nobody has answered, wherever it asks them (H7).
+
+They are in the session's own chain, in those of its branches, and in those of its children. A question counts as
+answered once there is an answer in the mailbox, although no runner may have recorded it yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from msgspec import Struct
+
+from orchestra.engine.loading import PAGE, backwards, event_of
+from orchestra.engine.mailbox import ANSWER, requests
+from orchestra.ports import Store
+from orchestra.run.events import (
+    ChildEnded,
+    ChildStarted,
+    InterviewCompleted,
+    InterviewStarted,
+    ParallelBranchCompleted,
+    ParallelBranchStarted,
+    PipelineForked,
+    Recorded,
+)
+from orchestra.run.interviews import answer_of, question_of
+from orchestra.run.questions import Answer, Asked, Question, winner
+from orchestra.run.state import NEW
+from orchestra.run.views import counting, newest
+
+FIRST_LOOK = 6
+"""Turns that are read first; enough to reach the newest checkpoint of most chains."""
+
+
+class Open(Struct, frozen=True, kw_only=True):
+    """A question that is pending: of which session, whose mailbox takes the answer; ``answer`` where one is there
+    that no runner has recorded yet."""
+
+    session: str
+    mailbox: int
+    asked: Asked
+    answer: Answer | None = None
+
+    @property
+    def question(self) -> Question:
+        """What is asked."""
+        return self.asked.question
+
+
+async def since_checkpoint(store: Store, context_id: int) -> list[Recorded]:
+    """The newest events of a chain (oldest first), back to its last checkpoint."""
+    events: list[Recorded] = []
+    async for page in backwards(store, context_id, FIRST_LOOK):
+        known = [event_of(turn) for turn in page]
+        events[:0] = [event for event in known if isinstance(event, Recorded)]
+        if newest(events) is not None:
+            break
+    return events
+
+
+async def open_questions(store: Store, session: str, mailbox: int, events: Sequence[Recorded]) -> list[Open]:
+    """The pending questions of a session, oldest first; ``events`` are its newest ones, back to a checkpoint."""
+    found = [one async for one in _asked(store, session, mailbox, events)]
+    boxes: dict[int, list[Open]] = {}
+    for each in found:
+        boxes.setdefault(each.mailbox, []).append(each)
+    answered = []
+    for box, mine in boxes.items():
+        after = min(one.question.after for one in mine)
+        sent = [request.answer for request in await requests(store, box, after) if request.action == ANSWER]
+        answered += [
+            Open(session=one.session, mailbox=box, asked=one.asked, answer=winner(one.question, sent))
+            for one in mine
+        ]
+    return sorted(answered, key=lambda one: one.asked.at)
+
+
+async def _asked(store: Store, session: str, mailbox: int, events: Sequence[Recorded]) -> AsyncIterator[Open]:
+    """The questions that are pending by the chain and by those that hang below it."""
+    for asked in (newest(events) or NEW).pending:
+        yield Open(session=session, mailbox=mailbox, asked=asked)
+    branches, children = _below(counting(events))
+    for context in branches:
+        async for one in _asked(store, session, mailbox, await since_checkpoint(store, context)):
+            yield one
+    for child in children:
+        async for one in _of_child(store, child):
+            yield one
+
+
+def _below(events: Sequence[Recorded]) -> tuple[list[int], list[ChildStarted]]:
+    """The contexts of the branches, and the children, that have begun and not ended."""
+    branches: dict[tuple[str, str], int] = {}
+    children: dict[str, ChildStarted] = {}
+    for recorded in events:
+        match recorded.event:
+            case ParallelBranchStarted(node=node, branch_id=branch, branch_context=context):
+                branches[node, branch] = context
+            case ParallelBranchCompleted(node=node, branch_id=branch):
+                branches.pop((node, branch), None)
+            case ChildStarted() as child:
+                children[child.node] = child
+            case ChildEnded(node=node):
+                children.pop(node, None)
+            case PipelineForked():
+                branches, children = {}, {}
+            case _:
+                pass
+    return list(branches.values()), list(children.values())
+
+
+async def _of_child(store: Store, child: ChildStarted) -> AsyncIterator[Open]:
+    if not (await store.head(child.child_context)).turn_id:
+        return
+    events = await since_checkpoint(store, child.child_context)
+    following = (newest(events) or NEW).following
+    if following is not None:  # it asks as another session
+        if (await store.head(following.context_id)).turn_id:
+            events = await since_checkpoint(store, following.context_id)
+            async for one in _asked(store, following.session, following.mailbox, events):
+                yield one
+        return
+    async for one in _asked(store, child.child_session, child.child_mailbox, events):
+        yield one
+
+
+class Given(Struct, frozen=True, kw_only=True):
+    """A question that was answered, and how."""
+
+    question: Question
+    answer: Answer
+
+
+async def given_answers(store: Store, context_id: int) -> list[Given]:
+    """The questions that a session, its branches and its children have answered, newest first."""
+    contexts, seen = [context_id], set[int]()
+    asked: dict[str, Question] = {}
+    completed: dict[str, InterviewCompleted] = {}
+    while contexts:
+        chain = contexts.pop()
+        if chain in seen:
+            continue
+        seen.add(chain)
+        async for page in backwards(store, chain, PAGE):
+            for turn in reversed(page):
+                known = event_of(turn)
+                match known.event if isinstance(known, Recorded) else None:
+                    case InterviewCompleted() as event:
+                        completed.setdefault(event.question, event)
+                    case InterviewStarted() as event:
+                        asked.setdefault(event.question, question_of(event))
+                    case ParallelBranchStarted(branch_context=below) | ChildStarted(child_context=below):
+                        contexts.append(below)
+                    case _:
+                        pass
+    found = []
+    for event in completed.values():
+        question = asked.get(event.question) or Question(id=event.question, stage=event.node, text="")
+        found.append(Given(question=question, answer=answer_of(event, question)))
+    return sorted(found, key=lambda one: -one.answer.at)
