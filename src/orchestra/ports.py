@@ -287,6 +287,15 @@ class Workspace(Protocol):
         ``restore``.
         """
 
+    async def push_in_background(self) -> None:
+        """Push what is pushed on checkpoints, until cancelled (W9)."""
+
+    async def finish(self, *, completed: bool) -> None:
+        """Push what the remotes lack, before the end of the session is recorded: all of it where it succeeded."""
+
+    async def close(self) -> None:
+        """Put a checkout that was worked in itself back on its own branch (``in_place``)."""
+
     async def merge(self, branches: Sequence[str]) -> Merged:
         """Merge branches of a fan-out into this walk's own, in this order, by their git branch (W6).
 

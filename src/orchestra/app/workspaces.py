@@ -12,7 +12,7 @@ from orchestra.errors import ConfigError
 from orchestra.ports import Workspaces
 from orchestra.processes import process, tree
 from orchestra.run.state import RepoRecord
-from orchestra.workspace.session import prepared
+from orchestra.workspace.preparing import prepared
 
 KEPT = 4000
 """Bytes of a setup's output that a message may need."""

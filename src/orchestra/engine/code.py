@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from orchestra.engine.journal import Journal
 from orchestra.engine.stage import Stage
 from orchestra.errors import ConfigError, WorkspaceError
@@ -57,6 +61,18 @@ async def share_workspace(shared: Workspace, journal: Journal) -> Workspace:
     return await shared.lend(
         session=state.session, pipeline=state.pipeline, known=state.workspace, record=journal.record
     )
+
+
+@asynccontextmanager
+async def working_in(workspace: Workspace) -> AsyncIterator[None]:
+    """A session's workspace while it is walked: its branches are pushed in the background (W9)."""
+    pushing = asyncio.ensure_future(workspace.push_in_background())
+    try:
+        yield
+    finally:
+        pushing.cancel()
+        await asyncio.wait({pushing})
+        await workspace.close()
 
 
 def in_a_turn(state: RunState) -> bool:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from orchestra.engine.asking import Asking, sender
 from orchestra.engine.branches import FanOut
 from orchestra.engine.children import raised
-from orchestra.engine.code import not_opened, open_workspace, share_workspace
+from orchestra.engine.code import not_opened, open_workspace, share_workspace, working_in
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.mailbox import listen
@@ -85,7 +85,11 @@ class Run:
                 workspace = await share_workspace(self._shared, journal)
         except (WorkspaceError, ConfigError) as error:
             return await not_opened(journal, self._plan.graph.start, error)
-        return await self._walk(journal, self.control, workspace).walk()
+        walk = self._walk(journal, self.control, workspace)
+        if workspace is None or self._shared is not None:
+            return await walk.walk()
+        async with working_in(workspace):
+            return await walk.walk()
 
     def _walk(self, journal: Journal, control: Control, workspace: Workspace | None) -> Walk:
         return Walk(

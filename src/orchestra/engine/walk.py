@@ -124,6 +124,7 @@ class Walk:
             case Refuse():
                 self._refuse(step)
             case Finish():
+                await self._publish(step)
                 self._finish(step)
             case _:
                 assert_never(step)
@@ -324,6 +325,11 @@ class Walk:
             workspace=code_shown(state.workspace),
             cost_micros=state.spent.cost_micros,
         )
+
+    async def _publish(self, step: Finish) -> None:
+        """Push the session's branches before its end is recorded (W9)."""
+        if self._workspace is not None and self._journal.state.branch is None:
+            await self._workspace.finish(completed=not step.error)
 
     def _finish(self, step: Finish) -> None:
         for warning in step.warnings:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestra.errors import WorkspaceError
 from orchestra.ports import Committed, NewCommit
+from orchestra.workspace.git import failure
 from orchestra.workspace.worktrees import Tree
 
 SUBJECT = 72
@@ -21,6 +22,7 @@ INTENT = 2000
 SCANNED = 4 * 1024 * 1024
 """Bytes of a file in which secrets are looked for."""
 
+_NO_COMMIT = "does not have a commit checked out"
 _GITLINK = "160000"
 
 
@@ -47,7 +49,7 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
         listed = b"".join(os.fsencode(name) + b"\0" for name in named)
         await tree.git.run("update-index", "-z", "--add", "--remove", "--stdin", given=listed)
     else:
-        await tree.git.run("add", "--all", "--", ".")
+        await add_all(tree)
     staged = await _staged(tree)
     if files is None:
         staged = await _without_repositories(tree, staged)
@@ -76,6 +78,14 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
         files=tuple(changed),
         left_out=left_out,
     )
+
+
+async def add_all(tree: Tree) -> None:
+    """Stage all changes that git sees; a repository inside the worktree that has no commit yet is left out."""
+    done = await tree.git.run("add", "--all", "--ignore-errors", "--", ".", check=False)
+    errors = [line for line in done.err.splitlines() if line.startswith("error:")]
+    if done.code and not (errors and all(_NO_COMMIT in line for line in errors)):
+        raise WorkspaceError(failure(("add",), done))
 
 
 async def tip_of(tree: Tree) -> str:

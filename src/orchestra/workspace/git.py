@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -129,7 +130,7 @@ class Git:
         environment.update(more or {})
         self.calls.append(str(arguments[0]))
         folder = self.work_tree if self.work_tree is not None and self.work_tree.is_dir() else self.common
-        done = await call(arguments, environment=environment, folder=folder, given=given)
+        done = await call(arguments, environment=environment, folder=folder, given=given, kill=network)
         if check and done.code:
             raise WorkspaceError(failure(arguments, done))
         return done
@@ -246,9 +247,17 @@ def surroundings(
 
 
 async def call(
-    arguments: Sequence[str | Path], *, environment: Mapping[str, str], folder: Path, given: bytes = b""
+    arguments: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    given: bytes = b"",
+    kill: bool = False,
 ) -> Done:
-    """Run git to its end, also where this task is cancelled meanwhile: a call cut off would leave a lock behind."""
+    """Run git to its end, also where this task is cancelled meanwhile: a call cut off would leave a lock behind.
+
+    With ``kill`` it ends with the task: it waits for a remote.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             "git",
@@ -266,6 +275,9 @@ async def call(
     try:
         out, err = await asyncio.shield(ending)
     except asyncio.CancelledError:
+        if kill:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(asyncio.CancelledError):
             await ending
         raise

@@ -36,7 +36,7 @@ def _address(url: str, *, whole: bool) -> str:
 
 async def fetch(git: Git, url: str, refs: tuple[str, ...] = ()) -> None:
     """Fetch what a remote has, all branches where no ``refs`` are named. Raises ``WorkspaceError``."""
-    wanted = refs or ("+refs/heads/*:refs/remotes/orchestra/*",)
+    wanted = refs or ("+refs/heads/*:refs/orchestra/remote/*",)
     await _network(git, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", url, *wanted)
 
 

@@ -25,9 +25,13 @@ from orchestra.run.events import (
 from orchestra.run.outcome import Json
 from orchestra.run.state import RepoRecord
 from orchestra.run.workspace import branch_name
-from orchestra.workspace import commits, git, merging, moved, repos, worktrees
+from orchestra.workspace import commits, merging, moved, remote, repos, worktrees
+from orchestra.workspace.pushing import Pusher
 from orchestra.workspace.repos import Repo
 from orchestra.workspace.worktrees import Tree
+
+HIDDEN = "refs/orchestra/remote/"
+"""Where a remote's branches are kept: not among the user's own."""
 
 FILES_SHOWN = 100
 """Files that an event names of a commit."""
@@ -45,7 +49,10 @@ class GitWorkspaces:
     settings: WorkspaceSettings
     repos: tuple[Repo, ...]
     shell: Shell
+    facts: tuple[Event, ...] = ()
+    """What was cloned and fetched before the session existed."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    pusher: Pusher = field(default_factory=Pusher)
 
     async def open(
         self,
@@ -58,6 +65,8 @@ class GitWorkspaces:
         settle: Settle,
     ) -> GitWorkspace:
         """The workspace of a session, as the port says."""
+        for fact in self.facts:
+            record(fact)
         fresh = {
             repo.name: branch_name(repo.settings.branch_prefix, pipeline, session)
             for repo in self.repos
@@ -103,7 +112,7 @@ class GitWorkspaces:
         )
         if repo.changes and before is None:
             many = f"{repo.changes} uncommitted change{'s' * (repo.changes > 1)}"
-            record(_warning(f"{many} in {repo.settings.path} not included: the run starts from the last commit"))
+            record(warning(f"{many} in {repo.settings.path} not included: the run starts from the last commit"))
         return made
 
 
@@ -115,20 +124,9 @@ def ignore_own(home: Path) -> None:
         ignoring.write_text("*\n", encoding="utf-8")
 
 
-def _warning(message: str) -> WarningRaised:
+def warning(message: str) -> WarningRaised:
+    """A remark about the workspace that stops nothing."""
     return WarningRaised(message=message, rule="workspace")
-
-
-async def prepared(
-    settings: WorkspaceSettings, environment: Mapping[str, str], shell: Shell, *, fresh: bool
-) -> GitWorkspaces:
-    """Find and check everything before anything is written; ``fresh`` for a session that begins.
-
-    Raises ``ConfigError`` and ``WorkspaceError``.
-    """
-    await git.version(environment)
-    found = tuple([await repos.found(each, environment, fresh=fresh) for each in settings.repos])
-    return GitWorkspaces(settings=settings, repos=found, shell=shell)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -144,6 +142,10 @@ class GitWorkspace:
     session_path: str
     chain: dict[str, str] = field(default_factory=dict)
     """Per repository the commit that this walk's chain knows."""
+    bases: dict[str, str] = field(default_factory=dict)
+    """Per repository the branch that was checked out when the session began."""
+    lent: bool = False
+    """It belongs to the session of a parent."""
 
     @property
     def repos(self) -> tuple[str, ...]:
@@ -164,40 +166,47 @@ class GitWorkspace:
         folder = Path(known.folder) if known.folder and known.owner == self.session else self._folder(repo)
         if not folder.parent.is_relative_to(self.maker.settings.home) and not repo.settings.in_place:
             folder = self._folder(repo)  # the project has moved
+        if repo.settings.remote and not await repo.git.ok("cat-file", "-e", f"{known.commit}^{{commit}}"):
+            await remote.fetch(
+                repo.git, repo.settings.remote, (f"+refs/heads/{known.branch}:{HIDDEN}{known.branch}",)
+            )
         async with self.maker.lock:
             tree, made = await worktrees.placed(
                 repo, folder=folder, branch=known.branch, commit=known.commit, home=self.maker.settings.home
             )
         for words in await worktrees.put_back(tree, known.commit, self.session, keep=keep and not made):
-            self.record(_warning(f"{repo.name}: {words}"))
+            self.record(warning(f"{repo.name}: {words}"))
         self.trees[repo.name] = tree
         self.chain[repo.name] = tree.tip
+        self.bases[repo.name] = known.base_branch
         if made or str(tree.folder) != known.folder:
             self.record(
                 WorktreeCreated(repo=repo.name, branch=tree.branch, folder=str(tree.folder), commit=tree.tip)
             )
-        if made:
-            await self._usable(tree)
+        await self._usable(tree, made)
 
     def _folder(self, repo: Repo) -> Path:
         if repo.settings.in_place and not self.path and repo.checkout is not None:
             return repo.checkout
         return self.maker.settings.home / "worktrees" / self.session_path / repo.name
 
-    async def _usable(self, tree: Tree) -> None:
-        """Bring ignored files along and run the repository's setup (W1)."""
+    async def _usable(self, tree: Tree, made: bool) -> None:
+        """Bring ignored files along and run the repository's setup, once per state of its key files (W1)."""
         if tree.git.git_dir == tree.repo.git.git_dir:
             return
-        for name in worktrees.bring_along(tree):
+        for name in worktrees.bring_along(tree) if made else ():
             self.record(
-                _warning(f"{tree.name}: {name} is not in {tree.repo.settings.path}, so it was not brought along")
+                warning(f"{tree.name}: {name} is not in {tree.repo.settings.path}, so it was not brought along")
             )
-        if tree.repo.settings.setup:
+        mark = tree.git.git_dir / "orchestra-setup"
+        key = worktrees.setup_key(tree)
+        if tree.repo.settings.setup and worktrees.text_of(mark) != key:
             code, said = await self.maker.shell(tree.repo.settings.setup, tree.folder)
             if code:
                 raise WorkspaceError(
                     f"the setup of {tree.name} failed with exit code {code}: {said.strip()[-500:]}"
                 )
+            mark.write_text(key)
 
     # --- commits ---------------------------------------------------------------------------------
 
@@ -212,7 +221,7 @@ class GitWorkspace:
                 continue
             before = await moved.settled(tree, wanted, by)
             for words in before.remarks:
-                self.record(_warning(f"{tree.name}: {words}"))
+                self.record(warning(f"{tree.name}: {words}"))
             for own in before.own:
                 self._committed(tree, wanted, own, own=True)
             done = before.adopted
@@ -223,8 +232,27 @@ class GitWorkspace:
                 self._committed(tree, wanted, done)
         return tuple(made)
 
+    async def push_in_background(self) -> None:
+        """Push what is pushed on checkpoints, until cancelled."""
+        await self.maker.pusher.run()
+
+    async def finish(self, *, completed: bool) -> None:
+        """Push what the remotes lack; a child's branch is its parent's."""
+        if not self.lent:
+            for tree in self.trees.values():
+                if tree.tip != tree.repo.commit:
+                    self.maker.pusher.want(tree, self.record)
+            await self.maker.pusher.finish(completed=completed)
+
+    async def close(self) -> None:
+        """Put checkouts that were worked in themselves back on their own branches, where nothing is uncommitted."""
+        for tree in self.trees.values():
+            if tree.git.git_dir == tree.repo.git.git_dir and not self.lent:
+                await worktrees.given_back(tree, self.bases.get(tree.name, ""))
+
     def _committed(self, tree: Tree, wanted: NewCommit, done: Committed, *, own: bool = False) -> None:
         self.chain[done.repo] = done.commit
+        self.maker.pusher.want(tree, self.record)
         self.record(
             AgentCommitCreated(
                 repo=done.repo,
@@ -289,13 +317,13 @@ class GitWorkspace:
             if record.commit == tree.tip:
                 continue
             for words in await worktrees.put_back(tree, record.commit, self.session, keep=keep):
-                self.record(_warning(f"{name}: {words}"))
+                self.record(warning(f"{name}: {words}"))
 
     async def lend(
         self, *, session: str, pipeline: str, known: Mapping[str, RepoRecord], record: Record
     ) -> GitWorkspace:
         """The same worktrees for a child session; a chain that does not know them yet is told."""
-        lent = replace(self, session=session, pipeline=pipeline, record=record, chain={})
+        lent = replace(self, session=session, pipeline=pipeline, record=record, chain={}, lent=True)
         await lent.restore(known)
         for tree in self.trees.values():
             if tree.name not in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import time
@@ -192,7 +193,7 @@ async def rescue(tree: Tree, session: str, commit: str) -> str:
 async def _uncommitted(tree: Tree, session: str) -> str:
     """Save what is uncommitted in a worktree, ignored files left out; the ref, empty where nothing is."""
     git = tree.git
-    await git.run("add", "--all", "--", ".", check=False)
+    await git.run("add", "--all", "--ignore-errors", "--", ".", check=False)
     written = await git.run("write-tree", check=False)
     if written.code:
         return ""
@@ -253,3 +254,30 @@ def bring_along(tree: Tree) -> list[str]:
         else:
             shutil.copy2(source, target)
     return missing
+
+
+def setup_key(tree: Tree) -> str:
+    """What a setup's result depends on: the command, and the files that ``setup_key`` names."""
+    found = hashlib.sha256(tree.repo.settings.setup.encode())
+    for name in tree.repo.settings.setup_key:
+        found.update(f"\0{name}\0".encode())
+        with contextlib.suppress(OSError):
+            found.update((tree.folder / name).read_bytes())
+    return found.hexdigest()
+
+
+def text_of(file: Path) -> str:
+    """What a small file holds; empty where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+async def given_back(tree: Tree, branch: str) -> None:
+    """Check out the branch, or the commit, that a repository had before, unless something is uncommitted."""
+    status = await tree.git.run("status", "--porcelain", "-z", check=False)
+    if not status.items and tree.head()[0] == tree.branch:
+        await tree.git.run(
+            "checkout", "--quiet", *([branch] if branch else ["--detach", tree.repo.commit]), check=False
+        )

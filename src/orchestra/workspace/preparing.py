@@ -1,0 +1,57 @@
+"""Find and check the repositories of the settings before a session exists; clone and fetch from remotes (W9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from orchestra.config.workspace import RepoSettings, WorkspaceSettings
+from orchestra.errors import WorkspaceError
+from orchestra.run.events import Event, RepoCloned, RepoFetched
+from orchestra.workspace import git, remote, repos
+from orchestra.workspace.repos import Repo
+from orchestra.workspace.session import GitWorkspaces, Shell, warning
+
+FETCH_PATIENCE = 60.0
+"""Seconds that a remote is waited for at the start."""
+
+
+async def prepared(
+    settings: WorkspaceSettings, environment: Mapping[str, str], shell: Shell, *, fresh: bool
+) -> GitWorkspaces:
+    """Find and check everything before anything is written; ``fresh`` for a session that begins.
+
+    Raises ``ConfigError`` and ``WorkspaceError``.
+    """
+    await git.version(environment)
+    facts: list[Event] = []
+    found = []
+    for each in settings.repos:
+        cloned = await _cloned(each, environment)
+        repo = await repos.found(each, environment, fresh=fresh)
+        found.append(repo)
+        if cloned:
+            url = remote.shown(each.remote)
+            facts.append(RepoCloned(repo=each.name, path=str(each.path), url=url, commit=repo.commit))
+        elif each.remote:
+            facts.append(await _fetched(repo))
+    return GitWorkspaces(settings=settings, repos=tuple(found), shell=shell, facts=tuple(facts))
+
+
+async def _cloned(repo: RepoSettings, environment: Mapping[str, str]) -> bool:
+    """Clone a repository that is missing and has a remote; whether it was (W9)."""
+    if repo.path.exists() or not repo.remote:
+        return False
+    await remote.clone(repo.remote, repo.path, environment, repo.clone_depth)
+    return True
+
+
+async def _fetched(repo: Repo) -> Event:
+    """What became of fetching from the remote: trouble is a warning, and the run continues with what is there."""
+    url = repo.settings.remote
+    try:
+        async with asyncio.timeout(FETCH_PATIENCE):
+            await remote.fetch(repo.git, url)
+    except (WorkspaceError, TimeoutError) as error:
+        return warning(f"{repo.name}: not fetched from {remote.shown(url)}: {str(error) or 'no answer'}")
+    return RepoFetched(repo=repo.name, path=str(repo.settings.path), url=remote.shown(url))

@@ -1,0 +1,108 @@
+"""Remotes: a clone where nothing is, a push at the end or at every commit, trouble that stops nothing (W9, W10)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+from calls import call
+from scratch import environment, git, project, repository, row, run
+
+WRITES = row(("write", "echo new > c.txt"))
+
+
+def remote(folder: Path) -> Path:
+    """A bare repository with one commit on main."""
+    first = repository(folder / "first")
+    git(folder, "clone", "-q", "--bare", str(first), "remote.git")
+    return folder / "remote.git"
+
+
+def settings(url: Path | str, more: str = "") -> str:
+    return f"      remote: {url}\n{more}"
+
+
+def events(folder: Path) -> list[str]:
+    shown = json.loads(call(folder, "log", "last", "--json").stdout)["events"]
+    return [event["event"] for event in shown]
+
+
+def test_a_missing_repository_is_cloned_and_the_branch_pushed_when_the_run_succeeds(tmp_path: Path) -> None:
+    there = remote(tmp_path)
+    project(tmp_path, WRITES, settings(there))
+    ended = run(tmp_path)
+    assert ended["status"] == "success"
+    branch = f"orchestra/p/{ended['session']}"
+    assert git(there, "show", f"{branch}:c.txt") == "new"
+    assert {"RepoCloned", "SessionBranchPushed"} <= set(events(tmp_path))
+    assert events(tmp_path)[-1] == "PipelineCompleted"
+
+
+def test_a_shallow_clone_works_and_pushes(tmp_path: Path) -> None:
+    there = remote(tmp_path)
+    for number in range(4):
+        git(tmp_path / "first", "commit", "-q", "--allow-empty", "-m", f"c{number}")
+    git(tmp_path / "first", "push", "-q", str(there), "main")
+    project(tmp_path, WRITES, settings(there, "      clone_depth: 1\n"))
+    ended = run(tmp_path)
+    assert ended["status"] == "success"
+    assert git(tmp_path / "code", "rev-parse", "--is-shallow-repository") == "true"
+    assert git(there, "show", f"orchestra/p/{ended['session']}:c.txt") == "new"
+
+
+def test_a_failed_run_pushes_nothing_on_completion(tmp_path: Path) -> None:
+    there = remote(tmp_path)
+    project(tmp_path, row(("write", "echo new > c.txt; exit 1")), settings(there))
+    assert run(tmp_path)["status"] == "fail"
+    assert git(there, "for-each-ref", "refs/heads/orchestra/") == ""
+
+
+def test_a_remote_that_is_gone_is_a_warning_and_the_run_succeeds(tmp_path: Path) -> None:
+    there = remote(tmp_path)
+    git(tmp_path, "clone", "-q", str(there), "code")
+    project(tmp_path, WRITES, settings(there))
+    there.rename(tmp_path / "gone.git")
+    ended = run(tmp_path)
+    assert ended["status"] == "success"
+    assert "SessionBranchPushFailed" in events(tmp_path)
+    assert "not fetched" in call(tmp_path, "log", "last").stdout
+
+
+def test_no_prompt_waits_for_a_password(tmp_path: Path) -> None:
+    project(tmp_path, WRITES, settings("https://127.0.0.1:1/x.git"))
+    began = time.monotonic()
+    done = call(tmp_path, "run", str(tmp_path / "p.dot"))
+    assert done.returncode == 2
+    assert "git clone failed" in done.stderr
+    assert time.monotonic() - began < 8
+    assert not (tmp_path / "code").exists()
+
+
+def test_another_machine_continues_from_the_store_and_the_remote(tmp_path: Path) -> None:
+    there = remote(tmp_path)
+    pushed = "while ! git --git-dir={0} for-each-ref refs/heads/orchestra/ | grep -q .; do sleep 0.05; done"
+    nodes = row(
+        ("write", "echo new > c.txt"),
+        ("second", f"{pushed.format(there)}; test -e {tmp_path}/go && test -e c.txt && echo 2 > d.txt"),
+    )
+    push = "      push: on_checkpoint\n"
+    project(tmp_path / "one", nodes, settings(there, push))
+    ended = run(tmp_path / "one")
+    assert ended["status"] == "fail"
+    project(tmp_path / "two", nodes, settings(there, push))
+    (tmp_path / "go").touch()
+    subprocess.run(["rm", "-rf", str(tmp_path / "one" / "code"), str(tmp_path / "one" / ".orchestra")], check=True)
+    done = call(tmp_path / "two", "resume", "last", "--json", "--store", str(tmp_path / "one" / "store"))
+    assert json.loads(done.stdout)["status"] == "success", done.stderr
+    branch = f"orchestra/p/{ended['session']}"
+    assert git(there, "show", f"{branch}:d.txt") == "2"
+    assert git(there, "show", f"{branch}:c.txt") == "new"
+
+
+def test_a_password_in_an_address_is_not_recorded(tmp_path: Path) -> None:
+    repository(project(tmp_path, WRITES, settings("https://me:hunter2hunter2@127.0.0.1:1/x.git")) / "code")
+    assert run(tmp_path)["status"] == "success"
+    assert "hunter2" not in call(tmp_path, "log", "last", "--json").stdout
+    assert environment(tmp_path)["HOME"]
