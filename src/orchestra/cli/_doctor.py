@@ -29,6 +29,7 @@ from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, Damaged, StoreError, StoreUnreachable
 from orchestra.graph.report import counted, wrap
 from orchestra.ports import Store
+from orchestra.processes.sandbox import prove, unavailable
 
 LITTLE_ROOM = 256 * 1024 * 1024
 """Free bytes below which the disk is mentioned."""
@@ -92,6 +93,7 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, f"Python {sys.version.split()[0]} at {sys.executable}")
     yield Finding(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml; using defaults")
     yield Finding(True, f"backend {settings.backend}: needs no API key")
+    yield from _sandbox(settings)
     program = shutil.which("dot")
     if program:
         yield Finding(True, f"Graphviz at {program}: compile --format svg works")
@@ -99,6 +101,28 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             None, "no Graphviz found: `compile --format svg` needs it, nothing else does", "apt install graphviz"
         )
+
+
+def _sandbox(settings: Settings) -> Iterator[Finding]:
+    """What commands may touch, tried and not only read from the settings (A36)."""
+    wanted, network = settings.config.sandbox.mode, settings.config.sandbox.network
+    problem = unavailable()
+    if wanted == "none":
+        fix = "" if problem else "add `sandbox: auto` to orchestra.yaml"
+        yield Finding(None, "no sandbox: commands of agents and tool nodes run with your own rights", fix)
+    elif problem:
+        well = None if wanted == "auto" else False
+        yield Finding(well, f"sandbox: {wanted}, but bwrap does not work: {problem}", "apt install bubblewrap")
+    else:
+        failed = [proof.what for proof in prove(network) if not proof.held]
+        reach = "no network" if network == "none" else "full network access"
+        if failed:
+            yield Finding(False, f"sandbox: bwrap works, but a trial failed: {'; '.join(failed)}")
+        else:
+            yield Finding(
+                True,
+                f"sandbox: bwrap, tried: only the working folder is writable, .git is not, home is hidden, {reach}",
+            )
 
 
 def _place(settings: Settings) -> Iterator[Finding]:
