@@ -102,14 +102,16 @@ async def _watched(
             group.create_task(heard.pump("stderr", process.stderr.fileno())),
         ]
         watch = group.create_task(heard.watch())
+        gone = False
         try:
             await _exited(process)
             await asyncio.wait(pumps, timeout=LINGER)
-            await tree.gone(command.marker, process.pid, SETTLE)
+            gone = await tree.gone(command.marker, process.pid, SETTLE)
         finally:
             watch.cancel()
             try:
-                ended.behind, ended.stubborn = await tree.end(command.marker, process.pid, command.patience)
+                if not gone:
+                    ended.behind, ended.stubborn = await tree.end(command.marker, process.pid, command.patience)
                 await asyncio.wait(pumps, timeout=LINGER)
             finally:
                 for pump in pumps:

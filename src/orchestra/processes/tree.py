@@ -178,11 +178,14 @@ def kill_own() -> None:
     kill(_of_this_process())
 
 
-async def gone(marker: str, leader: int, seconds: float) -> None:
-    """Wait until nothing of a tool runs, at most some seconds."""
+async def gone(marker: str, leader: int, seconds: float) -> bool:
+    """Wait until nothing of a tool runs, at most some seconds; whether that is so."""
     loop = asyncio.get_running_loop()
     limit = loop.time() + seconds
     pause = _EVERY / 4
-    while loop.time() < limit and members(marker, leader):
+    while members(marker, leader):
+        if loop.time() >= limit:
+            return False
         await asyncio.sleep(pause)
         pause = min(pause * 2, 0.2)
+    return True
