@@ -133,6 +133,7 @@ def test_arguments_of_shell_tools_are_data(tmp_path: Path, nasty: str) -> None:
     result = box.run("run-tests", path=nasty, flags="x")
     assert result.text == f"<{nasty}><{nasty}><x>"
     assert result.files_written == ("out",)
+    assert box.run("run-tests", path=nasty).text.endswith("<-v>")
     assert not (tmp_path / "hacked").exists()
     assert box.run("run-tests").is_error
 

@@ -27,6 +27,8 @@ def configured_tool(spec: ShellToolSpec, repo: str, prefix: str) -> FunctionTool
             raise ConfigError(f"{spec.origin}: the argument {one.name!r} of the tool {spec.name!r}: {why}")
     text = substituted(spec.command, found, {})
 
+    defaults = {name: given["default"] for name, given in spec.arguments.items() if "default" in given}
+
     async def call(arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
         folder = context.folder(repo)
         async with context.tracker.around() as changes:
@@ -37,7 +39,7 @@ def configured_tool(spec: ShellToolSpec, repo: str, prefix: str) -> FunctionTool
                 tool=f"{prefix}{spec.name}",
                 seconds=spec.timeout,
                 sandbox=context.sandbox,
-                environment=_environment(found, arguments),
+                environment=_environment(found, {**defaults, **arguments}),
             )
         result = told(ran, spec.timeout)
         return ToolResult(
