@@ -120,7 +120,7 @@ def test_without_settings_nothing_is_invented() -> None:
         ("backend=simulation, agent=foreign", "p.dot", "simulation", "node, line 1"),
         ("agent=foreign", "p.dot", "direct", "agent foreign"),
         ("", "p.dot", "direct", "pipeline's section"),
-        ("", "q.dot", "langgraph", "backend in the settings"),
+        ("", "q.dot", "langgraph", "backend"),
     ],
 )
 def test_the_backend_is_the_nodes_its_agents_its_pipelines_or_the_general_one(

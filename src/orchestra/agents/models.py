@@ -112,8 +112,7 @@ def choose_backend(node: Node, config: Config, pipeline: str = "") -> Decided:
     section = config.pipelines.get(pipeline)
     if section is not None and section.backend:
         return Decided(section.backend, "pipeline's section", ("pipelines", pipeline, "backend"))
-    rule = "backend in the settings" if config.backend != "simulation" else "default"
-    return Decided(config.backend, rule, ("backend",))
+    return Decided(config.backend, "backend" if config.backend != "simulation" else "default", ("backend",))
 
 
 # --- where a value can come from ------------------------------------------------------------------

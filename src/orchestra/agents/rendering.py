@@ -46,9 +46,14 @@ class Nested(dict[str, Any]):
         return _finalized(dict(self) if self.own is self else self.own)
 
 
+ALWAYS = ("graph", "human", "parallel", "responses", "run", "stack", "tool", "tools", "workspace")
+"""Roots that are defined before anything was written below them, so that a task can ask for what is there."""
+
+
 def nested(context: Mapping[str, Any]) -> Nested:
     """The context with its dotted keys as mappings in mappings."""
     top = Nested()
+    top.update((root, Nested(root)) for root in ALWAYS)
     for name, value in context.items():
         level = top
         words = name.split(".")
@@ -218,6 +223,8 @@ def roots_of(text: str) -> frozenset[str]:
 def render(text: str, context: Mapping[str, Any], start: Span | None = None, *, placeholders: bool = False) -> str:
     """A task's text with the context's values. Raises ``ConfigError`` for a name that is not defined."""
     values = nested(context)
+    if placeholders:
+        values = _without_empty(values)
     template = compiled(text, start, placeholders=placeholders)
     try:
         return template.render({**values, "context": values}).strip()
@@ -225,6 +232,13 @@ def render(text: str, context: Mapping[str, Any], start: Span | None = None, *, 
         _undefined(error, values, start)
     except (TemplateError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise ConfigError(f"the template cannot be filled in: {error}", span=start) from error
+
+
+def _without_empty(values: Nested) -> Nested:
+    """The values in which a root that holds nothing is unknown too, so that all below it print as names."""
+    kept = Nested()
+    kept.update((name, value) for name, value in values.items() if not (isinstance(value, Nested) and not value))
+    return kept
 
 
 _NAME = re.compile(r"'([^']*)' is not defined")

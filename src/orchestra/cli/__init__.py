@@ -32,6 +32,8 @@ COMMANDS = {
     "import": "orchestra.cli.export:import_",
     "doctor": "orchestra.cli.doctor:doctor",
     "explain": "orchestra.cli.explain:explain",
+    "config": "orchestra.cli.config:config",
+    "init": "orchestra.cli.init:init",
     "cxdb": "orchestra.cli.cxdb:cxdb",
     "tools": "orchestra.cli.tools:tools",
     "trust": "orchestra.cli.trust:trust",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
-from orchestra.cli._errors import INVALID
+from orchestra.cli._errors import INVALID, show_diagnostics
 from orchestra.cli._terminal import coloured, complain, deliver, say, width
 from orchestra.config.environment import find, folders_of, known_secrets
-from orchestra.errors import ConfigError, Diagnostic, Severity
+from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity
 from orchestra.graph import render, report
+from orchestra.graph.model import Node
 from orchestra.graph.report import counted
 
 if TYPE_CHECKING:
@@ -21,38 +23,87 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
 
 
-def compile_files(names: list[str], format_: str, *, strict: bool, color: str) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is asked for besides the findings: each node's model, or the prompt of one."""
+
+    strict: bool = False
+    models: bool = False
+    prompt: str = ""
+    config: Path | None = None
+
+
+def compile_files(names: list[str], format_: str, wanted: Wanted, *, color: str) -> int:
     """Check the files and print them in a format; the exit code says whether all may be run."""
     if format_ not in FORMATS:
         raise ConfigError(f"--format must be one of {', '.join(FORMATS)}, not {format_!r}")
     if format_ in ("dot", "svg") and len(names) > 1:
         raise ConfigError(f"--format {format_} takes one pipeline, not {len(names)}")
-    checked = [_checked(name, strict=strict) for name in names]
+    if wanted.models or wanted.prompt:
+        return _agents(names[0], format_, wanted)
+    checked = [_checked(name, wanted) for name in names]
     if format_ == "text":
         _text(names, checked, color)
     elif format_ in ("dot", "svg"):
         return _drawn(checked[0], format_)
     else:
         _data(names, checked, format_)
-    return 0 if all(_passes(pipeline, strict) for pipeline in checked) else INVALID
+    return 0 if all(_passes(pipeline, wanted.strict) for pipeline in checked) else INVALID
 
 
-def _checked(name: str, *, strict: bool) -> Pipeline:
+def _checked(name: str, wanted: Wanted) -> Pipeline:
     source, found = read(name)
-    settings = _settings(name)
+    settings = _settings(name, wanted)
     secrets = known_secrets() if settings is None else settings.secrets
-    pipeline = compile_pipeline(source, found, variables={}, secrets=secrets, strict=strict)
-    return _with_tools(pipeline, settings, name)
+    pipeline = compile_pipeline(source, found, variables={}, secrets=secrets, strict=wanted.strict)
+    return _with_agents(_with_tools(pipeline, settings, name), settings, name)
 
 
-def _settings(name: str) -> Settings | None:
-    """The settings in force; None where no file says anything."""
+_STORE = ("ORCHESTRA_CXDB_", "ORCHESTRA_TEST_")
+"""Variables that say nothing of agents."""
+
+
+def _settings(name: str, wanted: Wanted) -> Settings | None:
+    """The settings in force; None where nothing says anything."""
     folders = folders_of(name)
-    if find(folders) is None:
+    named = any(each.startswith("ORCHESTRA_") and not each.startswith(_STORE) for each in os.environ)
+    if not (named or wanted.config or wanted.models or wanted.prompt) and find(folders) is None:
         return None
     from orchestra.config.settings import settle  # a YAML reader, only where there is a file to read
 
-    return settle(folders=folders, environment=os.environ)
+    return settle(folders=folders, environment=os.environ, config=wanted.config)
+
+
+def _with_agents(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
+    """The pipeline with findings about its agents' models, prompts and backends."""
+    graph = pipeline.graph
+    if graph is None or (settings is None and not any(_names_agent(node) for node in graph.nodes.values())):
+        return pipeline
+    from orchestra.app.checking import with_agents
+    from orchestra.cli._stores import settings_for
+
+    return with_agents(pipeline, settings or settings_for(None, None, name), name)
+
+
+def _names_agent(node: Node) -> bool:
+    return any(key.partition(".")[0] in ("agent", "backend") for key in node.attributes)
+
+
+def _agents(name: str, format_: str, wanted: Wanted) -> int:
+    """The models of a pipeline's nodes, or the prompt of one; findings go to standard error."""
+    from orchestra.app.checking import Brief
+    from orchestra.cli._briefs import say_models, say_prompt
+
+    pipeline, settings = _checked(name, wanted), _settings(name, wanted)
+    if pipeline.graph is None or settings is None or pipeline.secret:
+        raise InvalidPipeline(pipeline.diagnostics)
+    show_diagnostics(pipeline.diagnostics)
+    brief = Brief(graph=pipeline.graph, settings=settings, file=name)
+    if wanted.models:
+        say_models(brief, as_json=format_ == "json")
+    else:
+        say_prompt(brief, wanted.prompt, as_json=format_ == "json")
+    return 0 if _passes(pipeline, wanted.strict) else INVALID
 
 
 def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from orchestra.agents.scripts import read_script
+from orchestra.app.checking import with_agents
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stopped import remember
@@ -54,7 +55,12 @@ def run_pipeline(options: Options) -> int:
     shown = options.shown
     settings = settings_for(shown.store, shown.config, options.pipeline)
     source, found = read(options.pipeline)
-    pipeline = compile_pipeline(source, found, variables=variables, secrets=settings.secrets)
+    pipeline = with_agents(
+        compile_pipeline(source, found, variables=variables, secrets=settings.secrets),
+        settings,
+        options.pipeline,
+        simulated=options.simulate is not None,
+    )
 
     async def begin(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
         script = read_script(options.simulate) if options.simulate is not None else None

@@ -27,6 +27,31 @@ Store = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _read_env(file: Path | None) -> Path | None:
+    """Give this process the variables of a ``.env`` file; those that are set already stay (cli.md)."""
+    if file is not None:
+        import os
+
+        from orchestra.config.variables import read_env_file
+
+        for name, value in read_env_file(file).items():
+            os.environ.setdefault(name, value)
+    return file
+
+
+EnvFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--env-file",
+        metavar="FILE",
+        help="Read variables, such as keys, from a .env file; those that are set already win.",
+        show_default=False,
+        callback=_read_env,
+        is_eager=True,
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Settings file (default: the nearest orchestra.yaml)."),

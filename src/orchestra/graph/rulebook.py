@@ -376,6 +376,45 @@ ENTRIES: dict[str, Entry] = {
             "a configuration with a provider `anthropic`",
         ),
         Entry(
+            "backend_known",
+            (_E,),
+            "A node's backend does not exist.",
+            "Backends are `simulation`, `direct`, `langgraph`, `cli`, and those that installed packages add.",
+            f'{_ENDS}\nwork [prompt="Do it", backend=simulaton]\nstart -> work -> exit',
+            f'{_ENDS}\nwork [prompt="Do it", backend=simulation]\nstart -> work -> exit',
+            "the command line",
+        ),
+        Entry(
+            "prompt_file",
+            (_E,),
+            "A role, persona, personality or task cannot be used.",
+            "The file does not exist in any of the places where it is looked for, or it cannot be read as a layer"
+            " or a template.",
+            f'{_ENDS}\nwork [prompt="Do it", "agent.role"="reviwer"]\nstart -> work -> exit',
+            f'{_ENDS}\nwork [prompt="Do it", "agent.role"="reviewer"]\nstart -> work -> exit',
+            "a file `roles/reviewer.yaml`",
+        ),
+        Entry(
+            "extra_missing",
+            (_E,),
+            "A provider's package is not installed.",
+            "A plain install runs simulations, commands and command-line agents. Each provider of models has an"
+            " extra that brings its package.",
+            f'{_ENDS}\nwork [prompt="Do it", llm_provider=google]\nstart -> work -> exit',
+            _PLAIN,
+            "the backend `langgraph` or `direct`",
+        ),
+        Entry(
+            "credentials_missing",
+            (_I,),
+            "A provider's key is not set.",
+            "The pipeline is valid, and a run on this machine would stop with exit code 4. Set the variable, or"
+            " name a file that does with `--env-file`.",
+            f'{_ENDS}\nwork [prompt="Do it", llm_provider=openai]\nstart -> work -> exit',
+            _PLAIN,
+            "the backend `langgraph` or `direct`",
+        ),
+        Entry(
             "tool_unknown",
             (_E,),
             "A node, or the agent that it names, has a tool in its list that does not exist.",

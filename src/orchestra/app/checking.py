@@ -1,0 +1,235 @@
+"""What a pipeline's agents need of the settings: models, prompts, and what is missing (A8, A10, A23)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from orchestra.agents.layers import Places, places_for
+from orchestra.agents.models import CLI, WITH_MODEL, Resolved, resolve
+from orchestra.agents.prompts import Composed, compose, doc_folders, layer_names
+from orchestra.app.pipelines import Pipeline
+from orchestra.app.plugins import offered
+from orchestra.config.providers import KINDS, Provider
+from orchestra.config.settings import Settings
+from orchestra.errors import ConfigError, Diagnostic, InvalidConfig, Severity, Span
+from orchestra.graph.attributes import nearest
+from orchestra.graph.lint import in_order
+from orchestra.graph.model import Graph, Node
+
+KNOWN_BACKENDS = ("simulation", "direct", "langgraph", *CLI)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What a pipeline's nodes are resolved and composed with. ``file`` is the pipeline's path."""
+
+    graph: Graph
+    settings: Settings
+    file: str
+
+    @property
+    def folder(self) -> Path:
+        """The pipeline's folder."""
+        return Path.cwd() if self.file in ("-", "<stdin>") else Path(self.file).absolute().parent
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name in the settings' section ``pipelines``."""
+        return Path(self.file).name
+
+    @property
+    def places(self) -> Places:
+        """Where layer files are looked for (A23)."""
+        return places_for(
+            self.folder,
+            config_file=self.settings.file,
+            paths=self.settings.config.prompts.paths,
+            environment=os.environ,
+        )
+
+    def asking(self) -> Iterator[Node]:
+        """The nodes that ask an agent, in the order of the file."""
+        return (node for node in self.graph.nodes.values() if asks(self.graph, node))
+
+    def resolved(self, node: Node) -> Resolved:
+        """The node's model, with what decided it (A10)."""
+        return resolve(node, self.graph, self.settings.config, self.name)
+
+    def composed(self, node: Node, context: Mapping[str, Any]) -> Composed:
+        """The node's prompt; a value that is known only in a run prints as its name. Raises ``ConfigError``."""
+        with_docs = self.resolved(node).backend.value == "langgraph"
+        return compose(
+            node,
+            self.graph,
+            context,
+            self.settings.config,
+            self.places,
+            docs=self.doc_folders() if with_docs else (),
+            placeholders=True,
+        )
+
+    def doc_folders(self) -> tuple[Path, ...]:
+        """Where project documents are looked for: the first repository, else the pipeline's folder (A24)."""
+        workspace = self.settings.workspace
+        return doc_folders(workspace.repos[0].path if workspace is not None and workspace.repos else self.folder)
+
+
+def asks(graph: Graph, node: Node) -> bool:
+    """Whether a node asks an agent: a codergen node, a fan-in with a prompt, a manager that steers."""
+    match graph.type_of(node.id):
+        case "codergen":
+            return True
+        case "parallel.fan_in":
+            return bool(node.text("prompt"))
+        case "stack.manager_loop":
+            return "steer" in node.text("manager.actions")
+        case _:
+            return False
+
+
+def agent_diagnostics(brief: Brief, *, simulated: bool = False) -> tuple[Diagnostic, ...]:
+    """What is wrong with the nodes' agents, models, backends and prompt files.
+
+    ``simulated``: every node answers from a script, so that no model, package or key is needed.
+    """
+    found: list[Diagnostic] = []
+    for node in brief.asking():
+        found += _agent(brief, node)
+        found += _layers(brief, node)
+        if not simulated:
+            found += _backend(brief, node)
+    return tuple(_merged(found))
+
+
+def with_agents(pipeline: Pipeline, settings: Settings, file: str, *, simulated: bool = False) -> Pipeline:
+    """The pipeline with the findings about its agents."""
+    if pipeline.graph is None:
+        return pipeline
+    found = agent_diagnostics(Brief(graph=pipeline.graph, settings=settings, file=file), simulated=simulated)
+    return replace(pipeline, diagnostics=in_order((*pipeline.diagnostics, *found))) if found else pipeline
+
+
+def _merged(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Each finding once: many nodes with one problem are one diagnostic (language.md 6)."""
+    seen: set[tuple[str, str]] = set()
+    for each in found:
+        if (each.rule, each.message) not in seen:
+            seen.add((each.rule, each.message))
+            yield each
+
+
+def _finding(
+    rule: str, message: str, span: Span | None, node: Node, fix: str, severity: Severity = Severity.ERROR
+) -> Diagnostic:
+    return Diagnostic(
+        rule=rule,
+        severity=severity,
+        message=message,
+        span=span,
+        node=node.id,
+        fix=fix,
+    )
+
+
+def _near(name: str, known: Iterable[str], otherwise: str) -> str:
+    names = list(known)
+    near = nearest(name, names)
+    if near:
+        return f"did you mean {near!r}?"
+    return f"known here: {', '.join(names)}" if names else otherwise
+
+
+def _agent(brief: Brief, node: Node) -> Iterator[Diagnostic]:
+    name, config = node.text("agent"), brief.settings.config
+    if name and name not in config.agents and brief.settings.file is not None:
+        yield _finding(
+            "agent_known",
+            f"no agent {name!r} in {brief.settings.file.name}",
+            node.span_of("agent", node.span),
+            node,
+            _near(name, config.agents, f"add it under `agents:` in {brief.settings.file.name}"),
+        )
+
+
+def _layers(brief: Brief, node: Node) -> Iterator[Diagnostic]:
+    for kind in layer_names(node, brief.settings.config):
+        try:
+            brief.composed(node, {})
+        except InvalidConfig as error:
+            for fault in error.faults:
+                yield _finding("prompt_file", fault.message, fault.span, node, fault.fix)
+        except ConfigError as error:
+            span = error.span or node.span_of(f"agent.{kind}", node.span_of("agent", node.span))
+            yield _finding("prompt_file", error.message, span, node, error.fix)
+        return
+
+
+def _backend(brief: Brief, node: Node) -> Iterator[Diagnostic]:
+    found = brief.resolved(node)
+    name = str(found.backend.value)
+    known = (*KNOWN_BACKENDS, *(point.name for point in offered().get("orchestra.backends", ())))
+    span = node.span_of("backend", node.span)
+    if name not in known:
+        yield _finding("backend_known", f"no backend {name!r}", span, node, _near(name, known, ""))
+    elif name in WITH_MODEL:
+        yield from _model(brief, node, found)
+
+
+def _model(brief: Brief, node: Node, found: Resolved) -> Iterator[Diagnostic]:
+    config = brief.settings.config
+    provider = config.provider(found.provider.value) if found.provider.value else None
+    span = node.span_of("llm_provider", node.span)
+    if provider is None:
+        message = "no provider is configured for the nodes that ask a model"
+        fix = "set `providers.default: anthropic` in orchestra.yaml, or ORCHESTRA_PROVIDER"
+        if found.provider.value:
+            message = f"no provider {found.provider.value!r} (from {found.provider.rule})"
+            fix = _near(found.provider.value, (*config.providers.named, *KINDS), "")
+        yield _finding("model_known", message, span, node, fix)
+        return
+    if not found.model.value:
+        yield _finding(
+            "model_known",
+            f"no model for nodes of provider {provider.name!r}",
+            span,
+            node,
+            f"set `providers.{provider.name}.models.worker`, or llm_model on the node",
+        )
+    elif not found.alias and (near := nearest(found.model.value, provider.models)):
+        yield _finding(
+            "model_known",
+            f"{found.model.value!r} is no alias of provider {provider.name!r}; it is passed on as it is",
+            node.span_of("llm_model", node.span),
+            node,
+            f"did you mean {near!r}?",
+            Severity.WARNING,
+        )
+    yield from missing(provider, node)
+
+
+def missing(provider: Provider, node: Node) -> Iterator[Diagnostic]:
+    """What a provider needs and is not there: its package is an error, its key a remark (A8)."""
+    kind = KINDS[provider.kind]
+    absent = [module for module in (kind.module, "langchain") if find_spec(module) is None]
+    if absent:
+        yield _finding(
+            "extra_missing",
+            f"provider {provider.name!r} needs the package {absent[0].replace('_', '-')}, which is not installed",
+            node.span,
+            node,
+            f"pip install 'orchestra-dot[{kind.extra}]'",
+        )
+    if not provider.keyless and not any(os.environ.get(name) for name in provider.key_names):
+        yield _finding(
+            "credentials_missing",
+            f"provider {provider.name!r} needs a key: {' or '.join(provider.key_names)} is not set",
+            node.span,
+            node,
+            f"export {provider.key_names[0]}=…, or read it with --env-file FILE",
+            Severity.INFO,
+        )
