@@ -11,6 +11,7 @@ from orchestra.app.children import Children, Reading
 from orchestra.app.plugins import HANDLERS, offered, rules, transforms
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
 from orchestra.graph.dot import decode, parse
+from orchestra.graph.inputs import defaults
 from orchestra.graph.lint import lint
 from orchestra.graph.model import Graph
 from orchestra.graph.transforms import transform
@@ -144,6 +145,7 @@ def _compiled(
         return Pipeline(
             source=source, graph=None, written=None, diagnostics=_hidden(diagnostics, source, places, redactor)
         )
+    variables = {**defaults(graph), **variables}
     linted = lint(
         graph,
         rules=rules(),

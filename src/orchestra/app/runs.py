@@ -30,6 +30,7 @@ from orchestra.engine.running import Run as Run
 from orchestra.engine.walk import Handlers
 from orchestra.engine.wiring import Origin, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
+from orchestra.graph.inputs import completed
 from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_
@@ -156,7 +157,7 @@ async def start(
     graph = pipeline.checked()
     redactor = Redactor(settings.secrets)
     known_backend(settings)
-    given = check_variables(variables, redactor)
+    given = check_variables(completed(graph, variables), redactor)
     scenario = Scenario()
     if simulation is not None:
         scenario = parse_script(simulation, cast_of(pipeline))

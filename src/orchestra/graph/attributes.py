@@ -178,6 +178,7 @@ _GRAPH = (
     Entry("stack.child_dotfile", _S, "", "child pipeline of manager loops"),
     Entry("stack.child_workdir", _S, "", "working folder of the child"),
     Entry("shell", _S, "", "program that reads tool nodes' commands"),
+    Entry("inputs", _S, "", "the run's variables, with defaults: `version, env=staging`"),
     Entry("tool_hooks.pre", _S, "", "shell command before every tool call of a model"),
     Entry("tool_hooks.post", _S, "", "shell command after every tool call of a model"),
 )

@@ -1,0 +1,45 @@
+"""The variables that a pipeline declares: ``inputs="version, env=staging"`` on the graph (L40)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from orchestra.errors import ConfigError
+from orchestra.graph.model import Graph
+
+
+def inputs(graph: Graph) -> dict[str, str | None]:
+    """The declared variables by name with their defaults; None where one is required."""
+    found: dict[str, str | None] = {}
+    for part in graph.text("inputs").split(","):
+        name, equals, default = (word.strip() for word in part.partition("="))
+        if name:
+            found[name] = default if equals else None
+    return found
+
+
+def defaults(graph: Graph) -> dict[str, str]:
+    """The declared variables that have a default."""
+    return {name: default for name, default in inputs(graph).items() if default is not None}
+
+
+def completed(graph: Graph, given: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a run: those given, and the defaults of the others.
+
+    Raises ``ConfigError`` for a required one that is missing and for one that is not declared; without ``inputs``
+    any variable may be given.
+    """
+    declared = inputs(graph)
+    span = graph.span_of("inputs", graph.span)
+    for name in given if declared else ():
+        if name not in declared:
+            near = get_close_matches(name, declared, n=1)
+            fix = f"did you mean {near[0]}?" if near else f"it declares: {', '.join(declared)}"
+            raise ConfigError(f"the pipeline declares no variable {name!r}", span=span, fix=fix)
+    missing = [name for name, default in declared.items() if default is None and name not in given]
+    if missing:
+        raise ConfigError(
+            f"the pipeline needs the variable {', '.join(missing)}", span=span, fix=f"add {missing[0]}=VALUE"
+        )
+    return {**defaults(graph), **given}

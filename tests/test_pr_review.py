@@ -1,0 +1,174 @@
+"""The pull-request review: what it makes of a change in a real repository, with simulated reviewers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "src" / "orchestra" / "templates" / "pr-review"
+PROGRAM = TEMPLATE / "review" / "findings.py"
+
+
+def git(folder: Path, *args: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", "-c", "user.name=A", "-c", "user.email=a@b", *args],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with the review in it, on a branch that changes a file."""
+    folder = tmp_path / "project"
+    shutil.copytree(TEMPLATE, folder)
+    git(folder, "init", "-q", "-b", "main")
+    (folder / "app.py").write_text("def find(db, name):\n    return None\n")
+    (folder / "old.bin").write_bytes(bytes(range(256)))
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "base")
+    git(folder, "checkout", "-qb", "change")
+    (folder / "app.py").write_text("def find(db, name):\n    return db.execute(name).fetchone()[0]\n")
+    git(folder, "commit", "-qam", "look users up")
+    return folder
+
+
+def orchestra(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder.parent), "COLUMNS": "100"}
+    return subprocess.run(
+        [sys.executable, "-m", "orchestra", *args],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    )
+
+
+def findings(folder: Path, *args: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(PROGRAM), *args], cwd=folder, input=given, capture_output=True, text=True
+    )
+
+
+def written(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "review.json").read_text())
+    return found
+
+
+def test_the_critic_sends_the_reviewers_back_and_the_review_holds_what_fits_the_diff(repository: Path) -> None:
+    done = orchestra(
+        repository, "run", "pr-review.dot", "--simulate", "simulation.yaml", "--answers", "answers.yaml"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    review = written(repository)
+    assert [(f["severity"], f["file"], f["line"], f["found_by"]) for f in review["findings"]] == [
+        ("critical", "app.py", 2, ["security"]),
+        ("major", "app.py", 2, ["tests"]),
+    ]
+    assert ["other.py" in line for line in review["dropped"]] == [True]
+    sarif = json.loads((repository / "review.sarif").read_text())
+    assert [result["level"] for result in sarif["runs"][0]["results"]] == ["error", "error"]
+    assert "Do not merge yet" in (repository / "review.md").read_text()
+    assert done.stdout.count("reviewers/security") == 2
+
+
+def test_without_a_terminal_the_review_waits_for_a_person_and_continues_with_the_answer(repository: Path) -> None:
+    done = orchestra(repository, "run", "pr-review.dot", "--simulate", "simulation.yaml")
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert not (repository / "review.md").exists()
+    done = orchestra(repository, "resume", "last", "--answers", "answers.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (repository / "review.md").exists()
+
+
+def test_a_branch_without_changes_fails_by_name(repository: Path) -> None:
+    done = orchestra(repository, "run", "pr-review.dot", "base=HEAD", "--simulate", "simulation.yaml")
+    assert done.returncode == 1
+    assert "no change between HEAD and HEAD" in done.stdout
+
+
+def test_a_large_change_is_parted_by_files_and_what_is_left_out_is_named(repository: Path) -> None:
+    for number in range(40):
+        (repository / f"file{number}.py").write_text("".join(f"line {n} of {number}\n" for n in range(500)))
+    (repository / "package-lock.json").write_text("{}\n" * 2000)
+    (repository / "old.bin").write_bytes(bytes(range(255, -1, -1)))
+    git(repository, "mv", "answers.yaml", "replies.yaml")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "large")
+    done = findings(repository, "diff", "--base", "main", "--budget", "10000")
+    assert done.returncode == 0, done.stderr
+    parts = sorted((repository / ".review").glob("part-*.patch"))
+    assert len(parts) > 5
+    assert all(part.stat().st_size <= 40_000 for part in parts)
+    text = "".join(part.read_text() for part in parts)
+    assert all(f"+++ b/file{number}.py" in text for number in range(40))
+    assert "binary: old.bin" in done.stdout
+    assert "generated: package-lock.json" in done.stdout
+    assert "renamed: replies.yaml" in done.stdout
+
+
+def test_findings_are_merged_and_the_critics_rejections_are_kept_apart(repository: Path) -> None:
+    assert findings(repository, "diff", "--base", "main").returncode == 0
+
+    def one(title: str, **more: Any) -> dict[str, Any]:
+        return {"file": "app.py", "line": 2, "severity": "minor", "title": title, "why": "so", **more}
+
+    results = [
+        {"id": "security", "response": json.dumps({"findings": [one("Bad query!"), one("x", line=99)]})},
+        {"id": "tests", "response": "Here: " + json.dumps({"findings": [one("bad query", severity="major")]})},
+        {"id": "architecture", "response": "I found nothing."},
+    ]
+    assert findings(repository, "check", given=json.dumps(results)).returncode == 0
+    known = json.loads((repository / ".review" / "findings.json").read_text())
+    assert [(f["id"], f["severity"], f["found_by"]) for f in known["findings"]] == [
+        ("F1", "major", ["security", "tests"])
+    ]
+    assert len(known["dropped"]) == 2
+    assert findings(repository, "write", "--rejected", "F1", given="Fine.").returncode == 0
+    assert [f["upheld"] for f in written(repository)["findings"]] == [False]
+    assert "Rejected by the critic" in (repository / "review.md").read_text()
+
+
+def test_posting_needs_the_number_of_the_pull_request(repository: Path) -> None:
+    findings(repository, "diff", "--base", "main")
+    findings(repository, "check", given="[]")
+    done = findings(repository, "write", "--post", "true", given="Fine.")
+    assert done.returncode == 1
+    assert "pr=42" in done.stderr
+
+
+def test_posting_sends_one_review_by_gh(repository: Path) -> None:
+    program = repository.parent / "bin" / "gh"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@" > ../called\ncat > ../sent\n')
+    program.chmod(0o755)
+    findings(repository, "diff", "--base", "main")
+    found = {"findings": [{"file": "app.py", "line": 2, "severity": "major", "title": "t", "why": "w"}]}
+    findings(repository, "check", given=json.dumps([{"id": "tests", "response": json.dumps(found)}]))
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), "write", "--post", "true", "--pr", "42"],
+        cwd=repository,
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        input="Fine.",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pulls/42/reviews" in (repository.parent / "called").read_text()
+    sent = json.loads((repository.parent / "sent").read_text())
+    assert [(c["path"], c["line"]) for c in sent["comments"]] == [("app.py", 2)]
