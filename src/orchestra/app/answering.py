@@ -150,6 +150,7 @@ async def give(
         now_ms=clock.now_ms(),
         question=question.id,
         value=answer.value,
+        label=answer.option.label if answer.option is not None else "",
     )
     sent = await requests(store, one.mailbox, question.after)
     first = winner(question, [each.answer for each in sent if each.action == ANSWER])

@@ -70,6 +70,7 @@ def sender(store: Store, mailbox: int, session: str, clock: Clock, redactor: Red
             now_ms=clock.now_ms(),
             question=question,
             value=answer.value,
+            label=answer.option.label if answer.option is not None else "",
             automatic=answer.automatic,
         )
         return request.turn_id
@@ -95,12 +96,13 @@ class Asking:
             return replace(known.answer, text=str(await journal.resolve(known.said)))
         if known is None:
             journal.record(started(question))
-        elif not known.question.same_as(question):
+        elif known.question.same_as(question):
+            question = replace(question, after=known.question.after)
+        else:  # what was answered so far was an answer to something else
+            await self._read(question, control)
             newest = self._answers.newest(question.id)
             question = replace(question, after=max(newest, known.question.after))
             journal.record(started(question))
-        else:
-            question = replace(question, after=known.question.after)
         await journal.flush()
         began = self._clock.now_ms()
         answer = await self._answer(question, control)
@@ -120,6 +122,14 @@ class Asking:
 
     async def _answer(self, question: Question, control: Control) -> Answer:
         """The first answer in the mailbox; meanwhile whoever is here is asked, and the time runs."""
+        await self._read(question, control)
+        found = self._answers.first(question)
+        if found is not None:
+            return found
+        return await _Open(self, question, control).answer()
+
+    async def _read(self, question: Question, control: Control) -> None:
+        """Wait until the mailbox was read once. Raises ``Waiting`` where a pause is requested before."""
         read = asyncio.ensure_future(self._answers.complete())
         paused = asyncio.ensure_future(control.wished())
         try:
@@ -128,10 +138,6 @@ class Asking:
                 raise Waiting(question.id)
         finally:
             await _end(read, paused)
-        found = self._answers.first(question)
-        if found is not None:
-            return found
-        return await _Open(self, question, control).answer()
 
 
 DEADLINE = "timeout"
@@ -195,7 +201,8 @@ class _Open:
         until = clock.boot_seconds() + question.timeout_ms / 1000
         while (left := until - clock.boot_seconds()) > 0:
             await clock.sleep(min(left, LOOK_SECONDS))
-        answer = Answer(value=question.default or TIMEOUT, automatic=True)
+        option = question.option(question.default) if question.default else None
+        answer = Answer(value=question.default or TIMEOUT, option=option, automatic=True)
         await self._asking._send(question.id, answer, DEADLINE)
 
 

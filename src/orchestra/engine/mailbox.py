@@ -42,6 +42,7 @@ class Request(NamedTuple):
     value: str = ""
     automatic: bool = False
     at: int = 0
+    label: str = ""
 
     @property
     def answer(self) -> Sent:
@@ -54,6 +55,7 @@ class Request(NamedTuple):
             who=self.who,
             at=self.at,
             automatic=self.automatic,
+            label=self.label,
         )
 
 
@@ -68,6 +70,7 @@ async def send(
     now_ms: int,
     question: str = "",
     value: str = "",
+    label: str = "",
     automatic: bool = False,
 ) -> Request:
     """Put a wish into a session's mailbox; durable when it returns. It takes effect when a runner hears of it."""
@@ -77,6 +80,7 @@ async def send(
         who=clean(who),
         question=clean(question),
         value=clean(value),
+        label=clean(label),
         automatic=automatic,
     )
     meta = Meta(session=session, epoch=0, sequence=1, at=now_ms)
@@ -110,7 +114,9 @@ def _request(turn: Turn) -> Request | None:
 
 
 def _read(turn_id: int, event: ControlRequested, at: int) -> Request:
-    return Request(turn_id, event.action, event.text, event.who, event.question, event.value, event.automatic, at)
+    return Request(
+        turn_id, event.action, event.text, event.who, event.question, event.value, event.automatic, at, event.label
+    )
 
 
 async def listen(store: Store, state: RunState, control: Control, answer: Callable[[int], Awaitable[None]]) -> None:

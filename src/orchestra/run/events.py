@@ -769,6 +769,7 @@ class ControlRequested:
     question: str = tag(20, "string", "the question that is answered", default="")
     value: str = tag(21, "string", "the answer: key of a choice, YES, NO, SKIPPED, TIMEOUT", default="")
     automatic: bool = tag(22, "bool", "nobody decided it there and then", default=False)
+    label: str = tag(23, "string", "the choice as whoever answered saw it", default="")
 
 
 @event("SessionControl")

@@ -231,7 +231,10 @@ def choices_in_words(question: Question) -> str:
 
 
 class Sent(Struct, frozen=True, kw_only=True):
-    """An answer as it stands in a mailbox: whose turn it is, to which question, in whatever words."""
+    """An answer as it stands in a mailbox: whose turn it is, to which question, in whatever words.
+
+    ``label`` is the choice as whoever answered saw it: under the same key there may be another one by now.
+    """
 
     turn_id: int
     question: str
@@ -240,6 +243,7 @@ class Sent(Struct, frozen=True, kw_only=True):
     who: str
     at: int
     automatic: bool = False
+    label: str = ""
 
 
 def taken(question: Question, sent: Sent) -> Answer | None:
@@ -247,7 +251,7 @@ def taken(question: Question, sent: Sent) -> Answer | None:
     if sent.question != question.id or sent.turn_id <= question.after or len(sent.text) > LONGEST_TEXT:
         return None
     answer = _valued(question, sent)
-    if answer is None:
+    if answer is None or (sent.label and answer.option is not None and answer.option.label != sent.label):
         return None
     return replace(answer, text=sent.text, who=sent.who, at=sent.at, automatic=sent.automatic, request=sent.turn_id)
 
