@@ -12,7 +12,7 @@ from test_holding import Far
 
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import load_state
-from orchestra.engine.mailbox import listen
+from orchestra.engine.mailbox import Mailbox
 from orchestra.engine.sessions import find, summarize
 from orchestra.engine.walk import Walk
 from orchestra.errors import SessionTaken
@@ -219,7 +219,7 @@ async def test_a_session_whose_stores_clock_is_set_is_not_taken_from_a_live_runn
 
     session.runner._handlers = handlers_of(more={"codergen": meanwhile})
     await session.hold.during(
-        session.runner.walk(), listen(store, session.state, session.control, session.hold.answer)
+        session.runner.walk(), Mailbox(store, session.state, session.control, session.hold.answer).listen()
     )
     assert len(refused) == 1
     assert (here.done, there.done) == (ONCE, {})

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from orchestra.agents.simulation import Scripted, Simulation
-from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, Request, listen, requests, send
+from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, Mailbox, Request, requests, send
 from orchestra.engine.sessions import find, summarize
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
@@ -30,9 +30,8 @@ async def ask(session: Session, action: str, text: str = "") -> Request:
 
 async def walked(session: Session) -> Session:
     """Walk while somebody listens, as a run does."""
-    session.result = await session.hold.during(
-        session.runner.walk(), listen(session.store, session.state, session.control, session.hold.answer)
-    )
+    mailbox = Mailbox(session.store, session.state, session.control, session.hold.answer)
+    session.result = await session.hold.during(session.runner.walk(), mailbox.listen())
     return session
 
 

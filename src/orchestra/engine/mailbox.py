@@ -119,28 +119,49 @@ def _read(turn_id: int, event: ControlRequested, at: int) -> Request:
     )
 
 
-async def listen(store: Store, state: RunState, control: Control, answer: Callable[[int], Awaitable[None]]) -> None:
-    """Hand a runner the wishes in its session's mailbox, the oldest first; never returns.
+class Mailbox:
+    """A session's mailbox as its runner reads it: the oldest request first, each once.
 
     Answers count whenever they were given: a question may have been open for days. Pauses and cancels from before
-    the session was last taken up are void. Who asks whether the runner lives has its ``answer``, which is given the
-    asking turn.
+    the session was last resumed are void. ``answer`` is called with the turn of a process that asks whether the
+    runner lives.
     """
-    void, after = max(state.heard, state.void_until), 0
-    control.had(state.steered_apart)
-    while True:
-        with contextlib.suppress(StoreError):
-            async for _ in store.watch(state.mailbox):
-                for request in await requests(store, state.mailbox, after):
-                    after = request.turn_id
-                    if request.action == ALIVE:
-                        await answer(request.turn_id)
-                    elif request.action == ANSWER:
-                        control.answers.put(request.answer)
-                    elif request.turn_id > (state.steered if request.action == STEER else void):
-                        act(control, request)
-                control.answers.read()
-        await asyncio.sleep(_AGAIN_SECONDS)
+
+    def __init__(
+        self, store: Store, state: RunState, control: Control, answer: Callable[[int], Awaitable[None]]
+    ) -> None:
+        self._store = store
+        self._context_id = state.mailbox
+        self._control = control
+        self._answer = answer
+        self._void = max(state.heard, state.void_until)
+        self._steered = state.steered
+        self._read = 0
+        control.had(state.steered_apart)
+
+    async def read(self) -> None:
+        """Act on what arrived since the last call.
+
+        Before the first node of a walk it makes sure that an instruction reaches the first agent (S15). Raises
+        ``StoreError``.
+        """
+        for request in await requests(self._store, self._context_id, self._read):
+            self._read = request.turn_id
+            if request.action == ALIVE:
+                await self._answer(request.turn_id)
+            elif request.action == ANSWER:
+                self._control.answers.put(request.answer)
+            elif request.turn_id > (self._steered if request.action == STEER else self._void):
+                act(self._control, request)
+        self._control.answers.read()
+
+    async def listen(self) -> None:
+        """Read whenever something arrives, also again after the store was lost; never returns."""
+        while True:
+            with contextlib.suppress(StoreError):
+                async for _ in self._store.watch(self._context_id):
+                    await self.read()
+            await asyncio.sleep(_AGAIN_SECONDS)
 
 
 def act(control: Control, request: Request) -> None:

@@ -10,7 +10,7 @@ from orchestra.engine.children import raised
 from orchestra.engine.code import not_opened, open_workspace, share_workspace, working_in
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
-from orchestra.engine.mailbox import listen
+from orchestra.engine.mailbox import Mailbox
 from orchestra.engine.opening import Opened, Plan, next_session
 from orchestra.engine.places import Places
 from orchestra.engine.stage import Stage
@@ -58,18 +58,17 @@ class Run:
         return self.opened.journal.state
 
     async def walk(self) -> Result | None:
-        """Run to the end, or None when it was paused; the session is let go in any case.
+        """Run to the end; return None when it was paused. The session is released in any case.
 
-        What others want is heard of meanwhile (S15).
+        Requests in its mailbox take effect meanwhile (S15).
         """
         try:
             while True:
                 opened = self.opened
                 self.control.asking = self._asking()
-                result = await opened.hold.during(
-                    self._walked(),
-                    listen(self._wiring.store, self.state, self.control, opened.hold.answer),
-                )
+                mailbox = Mailbox(self._wiring.store, self.state, self.control, opened.hold.answer)
+                await mailbox.read()
+                result = await opened.hold.during(self._walked(), mailbox.listen())
                 if self.state.following is None:
                     return result
                 self.opened = await next_session(self._wiring, self._plan, opened)
