@@ -104,12 +104,37 @@ def test_a_failed_run_goes_on_at_its_node_and_may_fail_again(tmp_path: Path) -> 
 
 def test_a_run_that_ended_well_is_left_as_it_is(tmp_path: Path) -> None:
     call(tmp_path, "run", line(tmp_path), "colour=blue")
-    before = events(tmp_path)
-    done = call(tmp_path, "resume", "last")
+    before, session = events(tmp_path), str(only_session(tmp_path)["session"])
+    done = call(tmp_path, "resume", session)
     assert done.returncode == 0
     assert "already" in done.stdout
-    assert json.loads(call(tmp_path, "resume", "last", "--json").stdout)["status"] == "success"
+    assert json.loads(call(tmp_path, "resume", session, "--json").stdout)["status"] == "success"
     assert events(tmp_path) == before
+
+
+def test_a_resume_of_last_does_not_report_an_older_success(tmp_path: Path) -> None:
+    call(tmp_path, "run", line(tmp_path), "colour=blue")
+    before, session = events(tmp_path), str(only_session(tmp_path)["session"])
+    for more in ([], ["--json"], ["-q"]):
+        done = call(tmp_path, "resume", "last", *more)
+        assert done.returncode == 9
+        assert (json.loads(done.stdout)["exit_code"] if more == ["--json"] else done.stdout) in (9, "")
+        assert f"session {session}" in done.stderr
+        assert "nothing to resume" in done.stderr
+    assert events(tmp_path) == before
+
+
+def test_a_run_that_ended_at_its_abort_node_is_replayed_from_the_node_before(tmp_path: Path) -> None:
+    (tmp_path / "abort.dot").write_text(
+        "digraph a { start [shape=Mdiamond] exit [shape=Msquare] node [shape=parallelogram]"
+        ' work [tool_command="exit 1"] abort [tool_command="exit 2"] start -> work abort -> exit'
+        ' work -> exit [condition="outcome=success"] work -> abort [condition="outcome=fail"] }'
+    )
+    first = call(tmp_path, "run", "abort.dot")
+    session = str(only_session(tmp_path)["session"])
+    assert first.returncode == 1
+    assert f"orchestra replay {session} --node work" in first.stdout
+    assert f"orchestra replay {session} --node work" in call(tmp_path, "resume", session).stdout
 
 
 def test_a_session_that_runs_elsewhere_is_left_alone(tmp_path: Path) -> None:

@@ -136,6 +136,18 @@ def test_a_command_that_a_killed_runner_left_is_ended_and_named_when_the_session
     assert str(warning["message"]) in done.stdout.replace("\n", " ") or "still running" in done.stdout
 
 
+def test_a_cancel_ends_what_a_killed_runner_left_and_says_so(tmp_path: Path) -> None:
+    process = begin(tmp_path)
+    process.kill()
+    process.communicate(timeout=20)
+    assert len(running_in(tmp_path)) >= 4
+    asked = call(tmp_path, "cancel", "last")
+    assert asked.returncode == 0
+    assert running_in(tmp_path) == []
+    assert "still running" in asked.stdout
+    assert [event["rule"] for event in events(tmp_path) if event["event"] == "Warning"] == ["orphaned_tool"]
+
+
 def test_a_variable_of_the_run_reaches_a_command_and_the_linter(tmp_path: Path) -> None:
     pipeline(tmp_path, "printf %s {{ who }} > out")
     assert call(tmp_path, "run", "p.dot", "who=it's $(me)\n").returncode == 0

@@ -1,4 +1,4 @@
-"""Wishes of one process for a session that another runs: pause, cancel, steer (S15, engine.md 8)."""
+"""Requests from one process to the runner of a session: pause, cancel, steer (S15, engine.md 8)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from orchestra.app.runs import wiring_of
 from orchestra.config.settings import Settings
 from orchestra.engine.mailbox import CANCEL, STEER, Request, send
-from orchestra.engine.opening import take
+from orchestra.engine.opening import sweep_all, take
 from orchestra.engine.sessions import Row, find, own, rows, summarize
 from orchestra.errors import ConfigError, SessionTaken
 from orchestra.ports import Clock, Store
@@ -29,13 +29,17 @@ LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What became of a wish: the session before and after, and the request, or None where none was needed.
-    ``children`` are those that were cancelled with it, because nobody ran them."""
+    """What a request led to: the session before and after, and the request, or None where none was needed.
+
+    ``children`` are those that were canceled with it because nobody ran them; ``notes`` say what became of the
+    commands that a dead runner had left running.
+    """
 
     before: Summary
     after: Summary
     request: Request | None
     children: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -55,17 +59,17 @@ def asker() -> str:
 async def ask(
     store: Store, settings: Settings, name: str, action: str, text: str, *, clock: Clock, patience: float
 ) -> Asked:
-    """Put a wish into a session's mailbox and wait up to ``patience`` seconds for the run to stop.
+    """Put a request into a session's mailbox and wait up to ``patience`` seconds for the run to stop.
 
-    A session that nobody runs has nothing to pause, and is cancelled by ourselves; so are children that a cancelled
-    one leaves behind. Raises ``SessionNotFound``, ``ConfigError`` for an instruction that nobody will hear, and
-    ``StoreError``.
+    A session that nobody runs has nothing to pause, and is canceled by this process, which also stops what its
+    runner left running (E4); so are children that a canceled one leaves behind. Raises ``SessionNotFound``,
+    ``ConfigError`` for an instruction that no agent will get, and ``StoreError``.
     """
     asked = await _asked(store, settings, name, action, text, clock, patience)
     if action != CANCEL or asked.after.phase is not Phase.CANCELED:
         return asked
-    children = await _left_behind(store, settings, asked.after, clock)
-    return replace(asked, children=tuple(children))
+    children, notes = await _left_behind(store, settings, asked.after, clock)
+    return replace(asked, children=tuple(children), notes=(*asked.notes, *notes))
 
 
 async def _asked(
@@ -89,26 +93,36 @@ async def _asked(
     )
     if action == STEER:
         return Asked(before=before, after=before, request=request)
-    if idle:
-        await _cancel(store, settings, row, request, clock)
-    return Asked(before=before, after=await _waited(store, row, clock, patience), request=request)
+    notes = await _cancel(store, settings, row, request, clock) if idle else ()
+    return Asked(before=before, after=await _waited(store, row, clock, patience), request=request, notes=notes)
 
 
-async def _cancel(store: Store, settings: Settings, row: Row, request: Request, clock: Clock) -> None:
-    """Take a session that nobody runs, and record its end (S15)."""
-    opened = await take(wiring_of(store, Redactor(settings.secrets), clock=clock), row)
+async def _cancel(store: Store, settings: Settings, row: Row, request: Request, clock: Clock) -> tuple[str, ...]:
+    """Take a session that nobody runs, stop what its runner left running, and record its end (S15, E4)."""
+    wiring = wiring_of(store, Redactor(settings.secrets), clock=clock)
+    opened = await take(wiring, row)
     try:
         state = opened.journal.state
         why = f"by {request.who}: {request.text}" if request.text else f"by {request.who}"
+        swept = await sweep_all(wiring, state)
+        for warning in swept:
+            opened.journal.record(warning)
         opened.journal.record(PipelineCanceled(node=state.node, reason=why, request=request.turn_id))
         await opened.journal.flush()
     finally:
         await opened.hold.release()
+    return tuple(warning.message for warning in swept)
 
 
-async def _left_behind(store: Store, settings: Settings, parent: Summary, clock: Clock) -> list[str]:
-    """Cancel what is left of the children of a canceled session, and of theirs: one that somebody runs is asked."""
+async def _left_behind(
+    store: Store, settings: Settings, parent: Summary, clock: Clock
+) -> tuple[list[str], list[str]]:
+    """Cancel the children that a canceled session left, and theirs; one that another process runs is asked to stop.
+
+    Return their names, and notes about commands that they left running.
+    """
     canceled: list[str] = []
+    notes: list[str] = []
     for row in _below(await rows(store), parent.context_id):
         found = await summarize(store, row, clock.now_ms())
         if found.phase in ENDED or found.phase is Phase.RESTARTED:
@@ -117,9 +131,9 @@ async def _left_behind(store: Store, settings: Settings, parent: Summary, clock:
         request = await send(store, row.mailbox, row.session, CANCEL, text=text, who=asker(), now_ms=clock.now_ms())
         if not found.alive:
             with contextlib.suppress(SessionTaken):  # who has taken it meanwhile hears of the request
-                await _cancel(store, settings, row, request, clock)
+                notes += await _cancel(store, settings, row, request, clock)
                 canceled.append(row.session)
-    return canceled
+    return canceled, notes
 
 
 def _below(known: list[Row], context_id: int) -> list[Row]:

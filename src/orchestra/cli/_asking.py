@@ -35,8 +35,11 @@ def ask_session(
     doubtful = not asked.done and action != STEER and asked.after.phase is Phase.DOUBTFUL
     if as_json:
         request = asked.request.turn_id if asked.request is not None else None
-        said = {**asdict(asked.after), "asked": action, "request": request}
-        say_json({**said, "children": list(asked.children)} if asked.children else said, indent=2)
+        said: dict[str, object] = {**asdict(asked.after), "asked": action, "request": request}
+        for name in ("children", "notes"):
+            if found := list(getattr(asked, name)):
+                said[name] = found
+        say_json(said, indent=2)
     else:
         for line in _lines(asked, action, hint(settings, store)):
             say(line)
@@ -67,7 +70,8 @@ def _lines(asked: Asked, action: str, aim: str) -> list[str]:
     if asked.done:
         on = [] if after.phase is Phase.COMPLETED else [f"  resume: orchestra resume{aim} {name}"]
         at = f" at {after.node}" if after.node else ""
-        return [f"{name} is {after.phase}{at}{_with_it(asked.children)}", *on]
+        notes = [f"  note: {one_line(note, 400)}" for note in asked.notes]
+        return [f"{name} is {after.phase}{at}{_with_it(asked.children)}", *notes, *on]
     if after.phase is Phase.DOUBTFUL:
         return [f"request sent, but the runner of {name} may be gone: {after.detail}", look]
     if action == PAUSE:

@@ -152,4 +152,19 @@ def _next(settings: Settings, flag: str | None, session: str, state: RunState, m
         return _asks(state, aim, session)
     if mirror_of:
         return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
-    return [look, f"  resume: orchestra resume{aim} {session}"]
+    back = _entered_from(state)
+    again = [f"  try {back} again: orchestra replay{aim} {session} --node {back}"] if back else []
+    return [look, f"  resume: orchestra resume{aim} {session}", *again]
+
+
+def _entered_from(state: RunState) -> str:
+    """Return the failed node from which a run came to the node at which it failed; empty for any other way.
+
+    A resume runs the last node again, which may be one that only ends the run.
+    """
+    if not state.failed or state.result is None:
+        return ""
+    ways = [key.partition("#")[0].rpartition("->") for key in state.edges]
+    sources = [source for source, _arrow, target in ways if target == state.result.node and source in state.nodes]
+    failed = [node for node in sources if state.nodes[node].status == "fail" and node != state.result.node]
+    return max(failed, key=lambda node: state.nodes[node].ended_ms, default="")

@@ -13,12 +13,13 @@ from orchestra.app.runs import Run
 from orchestra.cli._ended import Shown
 from orchestra.cli._run import walk_shown
 from orchestra.cli._stores import aimed, hint, settings_for, there
-from orchestra.cli._terminal import complain, one_line
+from orchestra.cli._terminal import complain, lasted, one_line
 from orchestra.cli._views import tell_reader
+from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
-from orchestra.errors import SessionTaken, StoreError, Undecided
+from orchestra.errors import SessionNotFound, SessionTaken, StoreError, Undecided
 from orchestra.ports import Store
 
 
@@ -53,10 +54,22 @@ def _walk(session: str, changes: Changes, settings: Settings, shown: Shown, *, d
         except SessionTaken as error:
             error.fix = error.fix or f"watch: orchestra attach {one_line(session, 40)}"
             raise
+        if session == "last" and run.state.result is not None and run.state.result.good:
+            await run.opened.hold.release()
+            raise _nothing_to_resume(run)
         _say_of(run, changes, hint(settings, shown.store), heard=not shown.quiet and not shown.json)
         return run, pipeline
 
     return walk_shown(shown, settings, go_on, detach=detach)
+
+
+def _nothing_to_resume(run: Run) -> SessionNotFound:
+    """The error where ``last`` is a session that completed: the run that was meant may never have begun."""
+    ago = lasted(max(0, SystemClock().now_ms() - run.state.at))
+    return SessionNotFound(
+        f"nothing to resume: session {run.session} ({one_line(run.state.pipeline, 60)}) succeeded {ago} ago",
+        fix="see them all: orchestra status; start a new run: orchestra run FILE.dot",
+    )
 
 
 def _say_of(run: Run, changes: Changes, aim: str, *, heard: bool) -> None:

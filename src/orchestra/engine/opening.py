@@ -36,6 +36,7 @@ from orchestra.run.events import (
     PipelineResumed,
     PipelineStarted,
     PipelineTaken,
+    WarningRaised,
 )
 from orchestra.run.ledger import ledger_of
 from orchestra.run.plain import clean, plain_json
@@ -327,6 +328,22 @@ def _moved(before: RunState, now: RunState) -> bool:
     """Whether another process continued the session between its checks and its taking."""
     at = [state.stage and (state.stage.node, state.stage.due, state.stage.refused) for state in (before, now)]
     return at[0] != at[1] or any(getattr(before, name) != getattr(now, name) for name in _CHECKED)
+
+
+async def sweep_all(wiring: Wiring, state: RunState) -> tuple[WarningRaised, ...]:
+    """Stop what a dead runner left running of a walk and of its branches; return what to record (E4).
+
+    A child is a session of its own.
+    """
+    found = list(await wiring.sweep(state))
+    stage = cut_off(state)
+    fan = state.fans.get(stage.node) if stage is not None else None
+    if stage is None or fan is None or fan.status or (fan.visit, fan.attempt) != (stage.visit, stage.attempt):
+        return tuple(found)
+    for branch in fan.unfinished:
+        if branch.id in fan.opened and fan.owned(branch.id):
+            found += await sweep_all(wiring, (await load(wiring.store, fan.opened[branch.id])).state)
+    return tuple(found)
 
 
 async def continued(wiring: Wiring, plan: Plan, opened: Opened) -> Opened:
