@@ -391,8 +391,8 @@ ENTRIES: dict[str, Entry] = {
             "The file does not exist in any of the places where it is looked for, or it cannot be read as a layer"
             " or a template.",
             f'{_ENDS}\nwork [prompt="Do it", "agent.role"="reviwer"]\nstart -> work -> exit',
-            f'{_ENDS}\nwork [prompt="Do it", "agent.role"="reviewer"]\nstart -> work -> exit',
-            "a file `roles/reviewer.yaml`",
+            f'{_ENDS}\nwork [prompt="Do it", "agent.role"="You review code."]\nstart -> work -> exit',
+            "the command line",
         ),
         Entry(
             "extra_missing",
