@@ -159,7 +159,7 @@ class InvalidPipeline(OrchestraError):
 
     def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
         errors = [d for d in diagnostics if d.severity is Severity.ERROR]
-        super().__init__(errors[0].message if errors else "the pipeline is not valid")
+        super().__init__(errors[0].message if errors else "the pipeline is invalid")
         self.diagnostics = diagnostics
 
 
@@ -189,7 +189,7 @@ class Undecided(OrchestraError):
     """A person has to say what becomes of an attempt that was cut off (``on_interrupt=ask``)."""
 
     def __init__(self, session: str, node: str) -> None:
-        super().__init__(f"{node} was cut off while it was at work, and asks whether it may be run again")
+        super().__init__(f"{node} was interrupted while it was running; choose whether to run it again")
         self.session = session
         self.node = node
 

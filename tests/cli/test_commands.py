@@ -179,7 +179,7 @@ def test_status_with_detail_says_why_each_edge_was_taken(ran: Path) -> None:
     done = call(ran, "status", "last", "--detail")
     assert done.returncode == 0
     assert "no test" in done.stdout
-    assert "judge judges the failure" in done.stdout
+    assert "judge handles the failure" in done.stdout
 
 
 def test_a_session_is_found_by_a_beginning_a_context_and_the_word_last(ran: Path) -> None:

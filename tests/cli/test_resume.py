@@ -232,7 +232,7 @@ def test_a_node_may_count_as_failed_when_it_was_cut_off(tmp_path: Path) -> None:
     cut_off(tmp_path, "fail")
     done = call(tmp_path, "resume", "last")
     assert done.returncode == 1
-    assert "cut off" in done.stdout
+    assert "interrupted" in done.stdout
 
 
 def test_a_node_may_ask_what_becomes_of_it(tmp_path: Path) -> None:

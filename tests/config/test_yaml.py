@@ -136,4 +136,4 @@ def test_a_fault_is_told_in_words_where_it_begins(text: str, place: tuple[int, i
 def test_a_value_that_wants_quotes_is_said_to(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(text)
-    assert "quotes" in caught.value.fix
+    assert "quote" in caught.value.fix

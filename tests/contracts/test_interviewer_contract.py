@@ -190,7 +190,7 @@ async def test_written_answers_go_by_node_and_each_is_used_once() -> None:
 async def test_a_callback_that_answers_nonsense_is_an_error() -> None:
     with pytest.raises(ConfigError, match="can be"):
         await Callback(lambda question: "maybe").ask(GATE)
-    with pytest.raises(ConfigError, match="none of"):
+    with pytest.raises(ConfigError, match="not one of"):
         fits(GATE, await Callback(lambda question: Answer(value="Z")).ask(GATE))
 
 

@@ -205,7 +205,7 @@ async def test_a_store_that_lost_bytes_can_be_salvaged(tmp_path: Path) -> None:
     chains = written(tmp_path)
     await EmbeddedStore.open(tmp_path).close()
     os.truncate(tmp_path / "turns/turns.log", 80 * 20)
-    with pytest.raises(Damaged, match="lost"):
+    with pytest.raises(Damaged, match="missing"):
         EmbeddedStore.open(tmp_path)
     store = EmbeddedStore.open(tmp_path, salvage=True)
     assert await store.turns(1) == [t for t in chains[1] if t.turn_id <= 20]

@@ -288,7 +288,7 @@ async def test_branches_start_only_along_edges_whose_condition_holds() -> None:
     assert work.seen == ["x", "a"]
     run = await ran(body, Work())
     assert outcome(run)[0] == "fail"
-    assert "no outgoing edge whose condition holds" in outcome(run)[1]
+    assert "no outgoing edge whose condition is true" in outcome(run)[1]
 
 
 async def test_two_edges_to_one_target_are_two_branches() -> None:
@@ -304,7 +304,7 @@ async def test_a_branch_that_leads_back_before_its_parallel_node_fails() -> None
         split -> a -> x split -> b -> meet a -> meet [condition="context.never=1"] meet -> exit"""
     run = await ran(body)
     results = {r["id"]: (r["status"], r["failure_reason"]) for r in run.state.context["parallel.results"]}
-    assert results == {"a": ("fail", "left its branch: a leads back to x"), "b": ("success", "")}
+    assert results == {"a": ("fail", "left its branch: a goes back to x"), "b": ("success", "")}
 
 
 async def test_a_loop_restart_inside_a_branch_ends_it_as_failed() -> None:
@@ -317,14 +317,14 @@ async def test_a_loop_restart_inside_a_branch_ends_it_as_failed() -> None:
 
 async def test_a_fan_in_entered_by_a_stray_edge_fails() -> None:
     run = await ran("a meet [shape=tripleoctagon] start -> a -> meet -> exit")
-    assert outcome(run) == ("fail", "no parallel results: it was not entered from its parallel node")
+    assert outcome(run) == ("fail", "no parallel results: it was not reached from its parallel node")
 
 
 async def test_branches_that_all_end_at_the_exit_lead_there_and_others_meet_nowhere() -> None:
     run = await ran("split [shape=component] start -> split split -> a -> exit split -> b -> exit")
     assert outcome(run) == ("success", "success")
     run = await ran("split [shape=component] c start -> split split -> a -> exit split -> c")
-    assert outcome(run) == ("fail", "the branches of split meet nowhere")
+    assert outcome(run) == ("fail", "the branches of split do not meet")
 
 
 async def test_an_unmet_goal_gate_inside_a_branch_sends_the_run_back_to_the_outermost_parallel_node() -> None:
@@ -382,7 +382,7 @@ async def test_an_empty_list_goes_to_the_fan_in_which_is_skipped() -> None:
 
 @pytest.mark.parametrize(
     ("files", "words"),
-    [(["1", "2", "3"], "max_items is 2"), (7, "neither a list nor text"), (None, "context has no")],
+    [(["1", "2", "3"], "max_items (2)"), (7, "neither a list nor text"), (None, "context has no")],
 )
 async def test_a_list_that_cannot_be_walked_is_a_clear_failure(files: Any, words: str) -> None:
     updates = {} if files is None else {"files": files}
@@ -509,7 +509,7 @@ async def test_fan_outs_nest_five_deep_and_no_deeper() -> None:
         return f"{nodes} start -> {down} -> a -> {up} -> exit"
 
     assert outcome(await ran(nested(5)))[0] == "success"
-    assert "nest deeper than 5" in (await ran(nested(6))).state.nodes["p5"].reason
+    assert "more than 5 levels deep" in (await ran(nested(6))).state.nodes["p5"].reason
 
 
 # --- the fan-in's backend --------------------------------------------------------------------------

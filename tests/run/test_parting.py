@@ -79,11 +79,11 @@ async def test_an_edit_that_decides_is_found_where_it_does(
 @pytest.mark.parametrize(
     ("before", "after", "node", "word"),
     [
-        ("max_retries=1", "max_retries=0", "a", "attempt 1 of a, which failed, was followed by another one"),
+        ("max_retries=1", "max_retries=0", "a", "attempt 1 of a failed and was retried"),
         ("c [allow_partial=true, max_retries=0]", "c [allow_partial=true, max_retries=1]", "c", "2 are allowed"),
-        ("c [allow_partial=true", "c [allow_partial=false", "c", "accepted as a partial one"),
-        ("outcome=redo", "outcome=again", "b", "'redo', which no edge asks for now"),
-        ("] d\n", "] d [shape=diamond]\n", "d", "run as codergen, and is conditional now"),
+        ("c [allow_partial=true", "c [allow_partial=false", "c", "the partial result"),
+        ("outcome=redo", "outcome=again", "b", "'redo', which no edge uses now"),
+        ("] d\n", "] d [shape=diamond]\n", "d", "ran as codergen, but is conditional now"),
     ],
 )
 async def test_an_end_that_would_be_another_one_is_found(before: str, after: str, node: str, word: str) -> None:
@@ -129,7 +129,7 @@ async def test_a_word_that_an_edge_asks_for_now_is_told(text: str) -> None:
     edited = 'a start -> a a -> exit [condition="outcome=done"] a -> exit'
     found = first(session, graph_of(edited), strict=False)
     assert found is not None
-    assert "word 'done', and one does now" in found.why
+    assert "outcome 'done', but one does now" in found.why
 
 
 async def test_a_custom_type_is_held_against_the_handler_that_its_shape_gives() -> None:

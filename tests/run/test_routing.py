@@ -239,7 +239,7 @@ def test_the_edge_that_the_handler_chose_wins_over_a_condition_that_holds() -> N
 
 
 @pytest.mark.parametrize(
-    ("edge", "word"), [("n->nowhere", "does not have"), ("n->a", "condition"), ("n->b", "max_visits")]
+    ("edge", "word"), [("n->nowhere", "does not exist"), ("n->a", "condition"), ("n->b", "max_visits")]
 )
 def test_where_the_handlers_choice_cannot_be_taken_no_other_edge_is_taken_in_its_place(
     edge: str, word: str
@@ -303,9 +303,9 @@ def test_a_failing_diamond_takes_its_else_branch() -> None:
     ("edges", "word"),
     [
         ("n -> a", ""),
-        ("n -> a [weight=1] n -> b", "heaviest of them"),
-        ("n -> a n -> b", "first by name"),
-        ("n -> a [condition=x] n -> b [condition=x, weight=-1]", "heaviest of them"),
+        ("n -> a [weight=1] n -> b", "highest weight"),
+        ("n -> a n -> b", "alphabetical"),
+        ("n -> a [condition=x] n -> b [condition=x, weight=-1]", "highest weight"),
     ],
 )
 def test_the_reason_says_why_one_of_several_was_taken(edges: str, word: str) -> None:

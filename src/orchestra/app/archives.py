@@ -63,7 +63,7 @@ async def import_sessions(store: Store, file: Path) -> list[Row]:
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{file} is damaged, or holds no sessions: {error}") from error
+        raise ConfigError(f"{file} is damaged or contains no sessions: {error}") from error
     return await put_in(store, taken, SystemClock(), this_process())
 
 
@@ -91,15 +91,15 @@ def _taken(archive: zipfile.ZipFile, file: Path) -> list[Taken]:
     """Every session in an archive; all of it is read, so that a damaged one leaves nothing behind."""
     manifest = json.loads(archive.read("manifest.json"))
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ConfigError(f"{file} is no file of sessions, or a newer version of Orchestra wrote it")
+        raise ConfigError(f"{file} was not written by `orchestra export`, or by a newer version")
     damaged = archive.testzip()
     if damaged is not None:
-        raise zipfile.BadZipFile(f"{damaged} fails its check sum")
+        raise zipfile.BadZipFile(f"{damaged} has a wrong checksum")
     found = []
     for number, one in enumerate(manifest["sessions"]):
         turns, mailbox = _turns(archive, f"{number}.turns"), _turns(archive, f"{number}.mailbox")
         if len(turns) != one["turns"]:
-            raise ValueError(f"{len(turns)} of {one['turns']} turns are there")
+            raise ValueError(f"it has only {len(turns)} of {one['turns']} turns")
         row = Row(
             session=str(one["session"]),
             context_id=int(one["context"]),
@@ -163,7 +163,7 @@ def _records(source: IO[bytes]) -> Iterator[bytes]:
     while head := source.read(4):
         length = int.from_bytes(head, "big")
         if len(head) < 4 or length > MOST:
-            raise ValueError("a record's length makes no sense")
+            raise ValueError("a record has an invalid length")
         data = source.read(length)
         if len(data) < length:
             raise EOFError("it ends in the middle of a record")

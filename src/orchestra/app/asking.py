@@ -79,7 +79,7 @@ async def _asked(
     before = await summarize(store, row, clock.now_ms())
     idle = not before.alive
     if action == STEER and before.phase in ENDED - {Phase.FAILED}:
-        raise ConfigError(f"session {row.session} is {before.phase}: no agent will hear of it")
+        raise ConfigError(f"session {row.session} is {before.phase}: it is too late to steer it")
     if (before.phase in ENDED and action != STEER) or (idle and action not in (CANCEL, STEER)):
         return Asked(before=before, after=before, request=None)
     request = await send(

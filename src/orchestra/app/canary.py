@@ -52,8 +52,12 @@ async def examine(store: RemoteStore, server: Server, clock: Clock) -> AsyncIter
     began = time.monotonic()
     await store.answers()
     yield Checked(True, f"the server at {server} and {server.address} answers in {_ms(began)} ms")
-    later = "with the routes of later versions" if await store.knows_later_routes() else "of an early version"
-    yield Checked(True, f"it speaks CXDB's protocol 1, {later}")
+    later = (
+        "with the routes of later versions"
+        if await store.knows_later_routes()
+        else "without the routes of later versions"
+    )
+    yield Checked(True, f"the server speaks CXDB protocol 1 {later}")
     yield await _types(store)
     before, lost = _last(server), False
     if before is not None:
@@ -62,24 +66,26 @@ async def examine(store: RemoteStore, server: Server, clock: Clock) -> AsyncIter
         if lost:
             yield Checked(
                 False,
-                f"the server has lost what it had {ago} ago, or is another one: its sessions of then are gone "
-                "(early versions of CXDB's own server empty their files whenever they are started)",
+                f"the server lost its data in the last {ago}, or it is another server: its sessions are gone "
+                "(early versions of the original CXDB server delete their data at every start)",
                 "orchestra cxdb serve, a server that keeps its data",
             )
         else:
-            yield Checked(True, f"the turn that was planted {ago} ago is still there")
+            yield Checked(True, f"a test turn written {ago} ago still exists")
     began = time.monotonic()
     planted, theirs = await _plant(store, None if lost else before, clock)
     took = _ms(began)
     _keep(server, planted)
     slow = f"an append takes {took} ms"
-    yield Checked(None, slow, "use a server that is nearer") if took > SLOW_MS else Checked(True, slow)
+    yield Checked(None, slow, "use a closer server") if took > SLOW_MS else Checked(True, slow)
     if theirs:
         off = abs(theirs - planted.at_ms)
         if off > WRONG_MS:
-            yield Checked(None, f"the server's clock and ours are {_ago(off)} apart", "set both by NTP")
+            yield Checked(
+                None, f"the server's clock differs from this machine's by {_ago(off)}", "synchronize both with NTP"
+            )
         else:
-            yield Checked(True, "the server's clock agrees with ours")
+            yield Checked(True, "the server's clock matches this machine's")
 
 
 async def _types(store: RemoteStore) -> Checked:
@@ -88,7 +94,7 @@ async def _types(store: RemoteStore) -> Checked:
         await store.publish_types(name, content)
     except StoreError as error:
         return Checked(False, error.message, error.fix)
-    return Checked(True, f"the types of our events are registered ({name})")
+    return Checked(True, f"Orchestra's event types are registered ({name})")
 
 
 async def _there(store: RemoteStore, canary: Canary) -> bool:
@@ -104,7 +110,7 @@ async def _plant(store: RemoteStore, before: Canary | None, clock: Clock) -> tup
     context_id = before.context_id if before is not None else (await store.create()).context_id
     now = clock.now_ms()
     meta = Meta(session="", epoch=0, sequence=now, at=now)
-    about = {1: "orchestra", 2: "canary: is what was stored still there?", 3: ["kind:canary"]}
+    about = {1: "orchestra", 2: "canary: tests whether stored data still exists", 3: ["kind:canary"]}
     payload = encode(meta, CanaryPlanted(), None if before is not None else about)
     declared = BY_CLASS[CanaryPlanted]
     new = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)

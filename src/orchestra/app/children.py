@@ -95,21 +95,23 @@ class Children(Generic[_P]):
         path = beside(self._above[-1], dotfile)
         if path in self._above:
             way = " -> ".join(PurePath(each).name for each in (*self._above[self._above.index(path) :], path))
-            return _refused(graph, node, "child_cycle", f"the child of {node.id!r} is above it: {way}")
+            return _refused(
+                graph, node, "child_cycle", f"the child of {node.id!r} is one of its own parents: {way}"
+            )
         if path not in self._known:
             if len(self._above) > DEEPEST:
-                return _refused(graph, node, "child_cycle", f"children nest deeper than {DEEPEST}")
+                return _refused(graph, node, "child_cycle", f"children are nested more than {DEEPEST} levels deep")
             try:
                 source, found = self._reading(path)
             except ConfigError as error:
                 return replace(
                     _refused(graph, node, "child_dotfile", f"the child of {node.id!r}: {error.message}"),
-                    fix=error.fix or "name a file that can be read, relative to this one",
+                    fix=error.fix or "name a readable file, relative to this one",
                 )
             self._known[path] = self._compiling(source, found, self.below(path))
         child = self._known[path]
         if len(self._above) + depth(child) > DEEPEST:
-            return _refused(graph, node, "child_cycle", f"children nest deeper than {DEEPEST}")
+            return _refused(graph, node, "child_cycle", f"children are nested more than {DEEPEST} levels deep")
         return child
 
 
@@ -121,7 +123,7 @@ def depth(pipeline: Compiled) -> int:
 def _refused(graph: Graph, node: Node, rule: str, message: str) -> Diagnostic:
     key = "stack.child_dotfile"
     span = node.span_of(key, graph.span_of(key, node.span))
-    fix = "let a child run nothing that stands above it" if rule == "child_cycle" else ""
+    fix = "remove the child, or run another pipeline there" if rule == "child_cycle" else ""
     return Diagnostic(rule=rule, severity=Severity.ERROR, message=message, span=span, node=node.id, fix=fix)
 
 
@@ -143,7 +145,7 @@ def recorded(known: Mapping[str, str], folder: str) -> Reading:
 
     def reading(path: str) -> tuple[Source, tuple[Diagnostic, ...]]:
         if path not in known:
-            raise ConfigError(f"the text of {path} was not recorded", fix="give the pipeline anew with --graph")
+            raise ConfigError(f"the text of {path} was not recorded", fix="name the pipeline with --graph")
         return Source(posixpath.join(folder, path), known[path]), ()
 
     return reading

@@ -195,7 +195,7 @@ async def send_now(
                     done[one.session] = one if before is None else replace(one, sent=one.sent + before.sent)
                 if not mirror.shaken():
                     return list(done.values()), mirror.too_large
-    raise StoreUnreachable(f"the mirror {server} loses the connection again and again", fix="see the server's log")
+    raise StoreUnreachable(f"the mirror {server} keeps losing the connection", fix="see the server's log")
 
 
 async def _sent(store: ServedEmbedded, mirror: Mirror, row: Row) -> Sent:
@@ -213,7 +213,7 @@ async def _sent(store: ServedEmbedded, mirror: Mirror, row: Row) -> Sent:
 
 def mirror_fix(fix: str) -> str:
     """Adapt a fix for a mirror: unlike a run, it cannot work without its server."""
-    return fix.replace("; or go without: --store DIR", "; then: orchestra cxdb mirror")
+    return fix.replace("; or use a folder: --store DIR", "; then: orchestra cxdb mirror")
 
 
 async def behind(folder: Path, server: Server) -> list[tuple[Row, int]]:

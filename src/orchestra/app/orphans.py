@@ -23,14 +23,14 @@ async def end_orphans(state: RunState) -> tuple[WarningRaised, ...]:
         return (
             _warning(
                 stage.node,
-                f"the command of {stage.node} was cut off on {stage.tool_host}, and may still be running there:"
+                f"the command of {stage.node} was interrupted on {stage.tool_host} and may still be running there:"
                 f" its processes have {stage.tool} in {tree.MARKER} of their environment",
             ),
         )
     found, left = await tree.end(stage.tool)
     if not found:
         return ()
-    became = f"cannot be ended:{_pids(left)}" if left else f"was ended:{_pids(found)}"
+    became = f"could not be stopped:{_pids(left)}" if left else f"was stopped:{_pids(found)}"
     return (_warning(stage.node, f"the command of {stage.node} was still running and {became}"),)
 
 

@@ -68,20 +68,20 @@ def read(file: Path | str) -> tuple[Source, tuple[Diagnostic, ...]]:
                 f"{path} is not a regular file", fix="give the path of a .dot file, or - for standard input"
             )
         if path.is_file() and path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path} is larger than {MAX_BYTES // 2**20} MiB: that is no pipeline file")
+            raise ConfigError(f"{path} is larger than {MAX_BYTES // 2**20} MiB: not a pipeline file")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}", fix=_suggest_near(path)) from None
+        raise ConfigError(f"file {path} does not exist", fix=_suggest_near(path)) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        fix = "give this user the right to read it" if isinstance(error, PermissionError) else ""
+        fix = "make it readable for this user" if isinstance(error, PermissionError) else ""
         raise ConfigError(f"cannot read {path}: {reason}", fix=fix) from error
     return decode(str(file), data)
 
 
 def _suggest_inside(folder: Path) -> str:
     found = sorted(item.name for item in folder.glob("*.dot"))[:5]
-    return f"it holds: {', '.join(found)}" if found else "give the path of a .dot file"
+    return f"it contains: {', '.join(found)}" if found else "give the path of a .dot file"
 
 
 def _suggest_near(path: Path) -> str:
@@ -90,12 +90,12 @@ def _suggest_near(path: Path) -> str:
     try:
         names = sorted(item.name for item in path.parent.iterdir() if item.is_file())
     except OSError:
-        return f"nor is there a folder {path.parent}"
+        return f"the folder {path.parent} does not exist either"
     near = get_close_matches(path.name, names, n=1) or [name for name in names if name.endswith(".dot")][:3]
     if near:
         return f"did you mean {', '.join(near)}?"
     folder = "this folder" if path.parent == Path() else path.parent
-    return f"{folder} holds no .dot file"
+    return f"{folder} contains no .dot file"
 
 
 def compile_pipeline(
@@ -164,9 +164,9 @@ def _secrets(source: Source, places: Iterable[tuple[int, int, str]]) -> Iterable
         yield Diagnostic(
             rule=SECRET,
             severity=Severity.ERROR,
-            message=f"the pipeline's text holds a secret ({name}); it would be stored with every run",
+            message=f"the pipeline's text contains a secret ({name}); it would be stored with every run",
             span=Span(source, start, end),
-            fix="take it out, and give it by an environment variable that `secrets:` in orchestra.yaml names",
+            fix="remove it, and use an environment variable listed under `secrets:` in orchestra.yaml",
         )
 
 

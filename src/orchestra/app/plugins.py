@@ -55,7 +55,7 @@ def _named(point: EntryPoint, whole: Callable[[Any], Any]) -> Callable[[Graph], 
             raise ConfigError(
                 f"{origin(point)} offers {point.value!r} under {point.group}, which failed on this pipeline: "
                 f"{type(error).__name__}: {error}",
-                fix="mend or uninstall that package",
+                fix="fix or uninstall that package",
             ) from error
 
     called.__qualname__ = getattr(offer, "__qualname__", type(offer).__qualname__)
@@ -74,7 +74,7 @@ def loaded(point: EntryPoint) -> Any:
         raise ConfigError(
             f"{origin(point)} offers {point.value!r} under {point.group}, which cannot be loaded: "
             f"{type(error).__name__}: {error}",
-            fix="mend or uninstall that package",
+            fix="fix or uninstall that package",
         ) from error
 
 

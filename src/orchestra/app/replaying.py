@@ -92,8 +92,8 @@ def _goes_on(state: RunState, session: str) -> None:
     """Raise ``ConfigError`` where the session had ended well at that turn, and there is nothing to go on with."""
     if state.result is not None and state.result.good:
         raise ConfigError(
-            f"session {session} had ended at that turn",
-            fix=f"name an earlier one: --node NODE, or --turn with a number that `orchestra log {session}` shows",
+            f"session {session} had already ended at that turn",
+            fix=f"choose an earlier one: --node NODE, or --turn with a depth that `orchestra log {session}` shows",
         )
 
 
@@ -102,10 +102,10 @@ def _values(given: Mapping[str, str], redactor: Redactor) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for key, text in given.items():
         if reserved(key):
-            raise ConfigError(f"{key!r} belongs to the engine and cannot be set")
+            raise ConfigError(f"{key!r} is reserved for the engine and cannot be set")
         secret = next(iter(redactor.find(text)), None)
         if secret is not None:
-            raise ConfigError(f"the value of {key} holds a secret ({secret[2]}); values are recorded as they are")
+            raise ConfigError(f"the value of {key} contains a secret ({secret[2]}); values are recorded unchanged")
         try:
             found[key] = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeEncodeError):

@@ -125,8 +125,8 @@ def secrets_of(state: RunState, settings: Settings) -> dict[str, str]:
     missing = [name for name in state.secrets if name not in recorded]
     if missing:
         raise CredentialsMissing(
-            f"session {state.session} was started with {', '.join(missing)}, which has no value here",
-            fix=f"give it one, such as: export {missing[0]}=…",
+            f"session {state.session} was started with {', '.join(missing)}, which is not set here",
+            fix=f"export {missing[0]}=…",
         )
     return {**recorded, **settings.secrets}
 

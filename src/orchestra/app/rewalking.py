@@ -122,8 +122,8 @@ class _Walk:
         unread = next((event for event in events if not isinstance(event, Recorded)), None)
         if unread is not None:
             raise UnknownEvent(
-                f"session {row.session} has turns that cannot be read, so what was decided there is not known",
-                fix=f"look at them: orchestra log {row.session}",
+                f"session {row.session} has unreadable turns, so their decisions are unknown",
+                fix=f"list them: orchestra log {row.session}",
             )
         for recorded in counting([event for event in events if isinstance(event, Recorded)]):
             await self._hold_against(recorded)

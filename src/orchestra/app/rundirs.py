@@ -50,17 +50,17 @@ async def write_run_directory(store: Store, name: str, folder: Path) -> Row:
 
 def _free(folder: Path) -> Path:
     """Where a folder is written. Raises ``ConfigError`` where something is in its place."""
-    fix = "name a folder that is not there yet"
+    fix = "name a new folder"
     try:
         target = folder.resolve()
         if target.exists() and not target.is_dir():
-            raise ConfigError(f"{folder} is no folder", fix=fix)
+            raise ConfigError(f"{folder} is not a folder", fix=fix)
         if target.is_dir() and any(target.iterdir()):
             raise ConfigError(f"{folder} is not empty", fix=fix)
     except OSError as error:
-        raise ConfigError(f"cannot look into {folder}: {error.strerror or error}", fix=fix) from error
+        raise ConfigError(f"cannot read {folder}: {error.strerror or error}", fix=fix) from error
     if target.exists() and target == Path.cwd():
-        raise ConfigError(f"{folder} is the folder you are in", fix=fix)
+        raise ConfigError(f"{folder} is the current folder", fix=fix)
     return target
 
 

@@ -105,12 +105,12 @@ def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
     if roots is None or not all(isinstance(root, str) and _ROOT.fullmatch(root) for root in roots):
         problem = "are not a set of names without dots"
     elif roots & (ENGINE_ROOTS | RESERVED_KEYS):
-        problem = f"name {', '.join(sorted(roots & (ENGINE_ROOTS | RESERVED_KEYS)))}, which is the engine's"
+        problem = f"name {', '.join(sorted(roots & (ENGINE_ROOTS | RESERVED_KEYS)))}, which the engine reserves"
     else:
         return roots
     raise ConfigError(
         f"the own_keys of the handler {point.name!r} from {origin(point)} {problem}",
-        fix="mend or uninstall that package",
+        fix="fix or uninstall that package",
     )
 
 
@@ -261,16 +261,18 @@ def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[st
     """Return the variables as they are recorded. Raises ``ConfigError`` for an unusable name or value."""
     for name, value in variables.items():
         if not _NAME.fullmatch(name):
-            raise ConfigError(f"{name!r} is no name for a variable", fix="letters, digits and _ . - after a letter")
+            raise ConfigError(
+                f"{name!r} is not a valid name of a variable", fix="use letters, digits and _ . - after a letter"
+            )
         if reserved(name):
-            raise ConfigError(f"{name!r} belongs to the engine and cannot be given as a variable")
+            raise ConfigError(f"{name!r} is reserved for the engine and cannot be a variable")
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ConfigError(f"the value of {name} is not UTF-8 text, so it could not be recorded as it is")
+            raise ConfigError(f"the value of {name} is not UTF-8 text, so it cannot be recorded")
         found = next(iter(redactor.find(value)), None)
         if found is not None:
             raise ConfigError(
-                f"the value of {name} holds a secret ({found[2]}); variables are recorded as they are",
-                fix="give it to the agent by an environment variable instead",
+                f"the value of {name} contains a secret ({found[2]}); variables are recorded unchanged",
+                fix="pass it in an environment variable instead",
             )
     return dict(variables)
 
@@ -279,14 +281,14 @@ def unowned(names: Iterable[str], plan: Plan) -> None:
     """Raise ``ConfigError`` for a variable or value whose name only a handler may write."""
     for name in names:
         if plan.handlers.owned(name):
-            raise ConfigError(f"{name!r} belongs to a handler and cannot be given")
+            raise ConfigError(f"{name!r} is reserved for a handler and cannot be set")
 
 
 def no_secret(source: Source, redactor: Redactor) -> None:
     """Raise ``ConfigError`` where a simulation script holds a secret: it would be recorded."""
     for start_at, _end, name in redactor.find(source.text):
         line, column = source.position(start_at)
-        raise ConfigError(f"{source.name}:{line}:{column}: the script holds a secret ({name})")
+        raise ConfigError(f"{source.name}:{line}:{column}: the script contains a secret ({name})")
 
 
 def runnable(pipeline: Pipeline, plan: Plan) -> None:
@@ -306,10 +308,10 @@ def _not_runnable(plan: Plan) -> list[Diagnostic]:
                 Diagnostic(
                     rule="handler_missing",
                     severity=Severity.ERROR,
-                    message=f"node {node.id!r} needs a handler for {kind!r}, which is not in this version",
+                    message=f"node {node.id!r} needs a handler for {kind!r}, which this version does not have",
                     span=node.span_of("type" if node.has("type") else "shape", node.span),
                     node=node.id,
-                    fix="it runs: " + ", ".join(sorted(registry.by_type)),
+                    fix="supported types: " + ", ".join(sorted(registry.by_type)),
                 )
             )
     return problems

@@ -37,7 +37,7 @@ def address(text: str) -> tuple[str, int]:
     """``HOST:PORT``. Raises ``ConfigError``."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ConfigError(f"{text!r} is no address", fix="write it as HOST:PORT, such as 127.0.0.1:9009")
+        raise ConfigError(f"{text!r} is not an address", fix="write it as HOST:PORT, such as 127.0.0.1:9009")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -74,12 +74,12 @@ async def serve(what: Served, tell: Callable[[Addresses], None]) -> None:
     for host, _ in (bind, http_bind):
         if token is None and not is_local(host):
             raise ConfigError(
-                f"{host} is reached from other machines, and anybody who reaches it can read and write",
-                fix="bind to 127.0.0.1, or name a token with --token-file",
+                f"{host} is reachable from other machines, and anyone who reaches it could read and write",
+                fix="bind to 127.0.0.1, or require a token with --token-file",
             )
     if bind == http_bind and bind[1]:
         raise ConfigError(
-            f"{what.bind} is named for the binary protocol and for HTTP", fix="name another port with --http"
+            f"{what.bind} is used for both the binary protocol and HTTP", fix="choose another port with --http"
         )
     guard = Guard(hosts=frozenset(what.hosts), origins=frozenset(what.origins), token=token)
     store = ServedEmbedded.serve(what.folder)

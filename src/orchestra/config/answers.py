@@ -56,7 +56,7 @@ def parse_answers(source: Source) -> Answers:
         stray = next((key for key in data if key != "answers"), None) if isinstance(data, dict) else None
         span = document.key_span((stray,)) if stray is not None else document.span(())
         raise ConfigError(
-            "a file of answers is one key, 'answers:', with a list of answers or with answers by node",
+            "a file of answers has one key, 'answers:', with a list of answers or answers by node",
             span=span or Span(source, 0, 1),
             fix="write it as: answers: {review: [Approve]}",
         )
@@ -64,7 +64,7 @@ def parse_answers(source: Source) -> Answers:
     if isinstance(written, list):
         return Answers(any=_answers(document, ("answers",), written))
     if not isinstance(written, dict) or not written:
-        raise ConfigError("answers by node are wanted here, or a list of answers", span=document.span(("answers",)))
+        raise ConfigError("expected answers by node, or a list of answers", span=document.span(("answers",)))
     return Answers(by_node={node: _answers(document, ("answers", node), each) for node, each in written.items()})
 
 
@@ -74,9 +74,9 @@ def check_answers(answers: Answers, gates: Collection[str]) -> None:
         if node in gates:
             continue
         near = get_close_matches(node, list(gates), n=1)
-        known = f"nodes that ask people: {', '.join(sorted(gates))}" if gates else "no node of it asks people"
+        known = f"human nodes: {', '.join(sorted(gates))}" if gates else "the pipeline has none"
         raise ConfigError(
-            f"the pipeline has no node {node!r} that asks people",
+            f"the pipeline has no human node {node!r}",
             span=mine[0].span,
             fix=f"did you mean {near[0]!r}?" if near else known,
         )
@@ -85,7 +85,7 @@ def check_answers(answers: Answers, gates: Collection[str]) -> None:
 def _answers(document: Document, path: Keys, data: Any) -> tuple[Written, ...]:
     if isinstance(data, list):
         if not data:
-            raise ConfigError("an empty list answers nothing", span=document.span(path))
+            raise ConfigError("the list of answers is empty", span=document.span(path))
         return tuple(_answer(document, (*path, index), each) for index, each in enumerate(data))
     return (_answer(document, path, data),)
 
@@ -100,7 +100,7 @@ def _answer(document: Document, path: Keys, data: Any) -> Written:
     choice = _words(data)
     if choice is None or not choice.strip():
         raise ConfigError(
-            "an answer is a choice (its key, label or number), or {text: …}", span=span, fix="such as: Approve"
+            "an answer must be a choice (its key, label or number), or {text: …}", span=span, fix="such as: Approve"
         )
     return Written(choice, "", False, where, span)
 
@@ -112,12 +112,12 @@ def _parts(document: Document, path: Keys, data: dict[str, Any], where: str) -> 
             fix = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(_KEYS)}"
             raise ConfigError(f"unknown key {key!r} in an answer", span=document.key_span((*path, key)), fix=fix)
         if key == "skip" and not isinstance(value, bool):
-            raise ConfigError("skip is true or false", span=document.span((*path, key)))
+            raise ConfigError("skip must be true or false", span=document.span((*path, key)))
         if key != "skip" and _words(value) is None:
-            raise ConfigError(f"{key} is a text", span=document.span((*path, key)))
+            raise ConfigError(f"{key} must be a text", span=document.span((*path, key)))
     choice, text = _words(data.get("choice", "")) or "", _words(data.get("text", "")) or ""
     if not (choice.strip() or text.strip() or data.get("skip")):
-        raise ConfigError("this answers nothing", span=document.span(path), fix="give it a choice or a text")
+        raise ConfigError("the answer is empty", span=document.span(path), fix="add a choice or a text")
     return Written(choice, text, bool(data.get("skip")), where, document.span(path))
 
 

@@ -40,15 +40,15 @@ def server_at(
     """
     parts = urlsplit(url)
     if parts.scheme == "https":
-        raise ValueError(f"{url}: https is not spoken; use a tunnel to the server, and http to its near end")
+        raise ValueError(f"{url}: https is not supported; use a tunnel to the server, and http to its local end")
     if parts.scheme != "http" or not parts.hostname:
-        raise ValueError(f"{url!r} is no address of a server; write it as http://host:{HTTP_PORT}")
+        raise ValueError(f"{url!r} is not the address of a server; write http://host:{HTTP_PORT}")
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
-        raise ValueError(f"{url}: only the host and the port belong here, as in http://host:{HTTP_PORT}")
+        raise ValueError(f"{url}: write only the host and the port, as in http://host:{HTTP_PORT}")
     try:
         port = parts.port or HTTP_PORT
     except ValueError:
-        raise ValueError(f"{url}: the port has to be a number from 1 to 65535") from None
+        raise ValueError(f"{url}: the port must be a number from 1 to 65535") from None
     host, binary = _address(address) if address is not None else (parts.hostname, BINARY_PORT)
     return Server(http_host=parts.hostname, http_port=port, host=host, port=binary, patience=patience, token=token)
 
@@ -60,7 +60,7 @@ def _address(text: str) -> tuple[str, int]:
     except ValueError:
         host, port = None, 0
     if not host or parts.path or parts.query or parts.fragment or parts.username:
-        raise ValueError(f"{text!r} is no address of the binary protocol; write it as host:{BINARY_PORT}")
+        raise ValueError(f"{text!r} is not the address of a binary protocol; write host:{BINARY_PORT}")
     return host, port
 
 

@@ -137,13 +137,13 @@ def _store(
     if by_url:
         return by_url, "ORCHESTRA_CXDB_URL"
     if url is not None and named is not None:
-        raise ConfigError(f"{file}: cxdb.path and cxdb.url name two stores", fix="take one of them away")
+        raise ConfigError(f"{file}: cxdb.path and cxdb.url name two stores", fix="remove one of them")
     if url is not None:
         return str(url), str(file)
     if named is not None and file is not None:
         return _place(named, file.parent), str(file)
     if file is not None:
-        return file.parent.absolute() / ".orchestra" / "cxdb", "default, beside orchestra.yaml"
+        return file.parent.absolute() / ".orchestra" / "cxdb", "default, next to orchestra.yaml"
     return state_directory(environment) / "cxdb", "default, the state directory"
 
 
@@ -171,7 +171,7 @@ def _mirror(
         raise ConfigError(
             f"{name} is for a store in a folder, and cxdb.{other} names another: {what}",
             span=document.span(("cxdb", key)),
-            fix="take one of them away",
+            fix="remove one of them",
         )
     if not url or not folder:
         return None, ""
@@ -206,7 +206,7 @@ def _patience(value: object, document: Document | None) -> float:
     found = seconds(str(value))
     if found is None:
         span = document.span(("cxdb", "patience")) if document is not None else None
-        raise ConfigError(f"cxdb.patience: {value} is no length of time", span=span, fix="write it as 60s or 5m")
+        raise ConfigError(f"cxdb.patience: {value} is not a duration", span=span, fix="write it as 60s or 5m")
     return found
 
 
@@ -226,7 +226,7 @@ def _token(name: str | None, document: Document | None, environment: Mapping[str
 
 def _place(text: str, base: Path) -> Path | None:
     if not text or "\0" in text:
-        raise ConfigError(f"{text!r} is no name of a folder for the store")
+        raise ConfigError(f"{text!r} is not a valid folder for the store")
     try:
         return None if text == "memory" else base.absolute() / Path(text).expanduser()
     except RuntimeError as error:  # a home folder of nobody

@@ -62,7 +62,7 @@ def load(source: Source) -> Document:
 
 
 _FIXES = {
-    "mapping values are not allowed": "put a value that has ': ' in it in quotes",
+    "mapping values are not allowed": "quote a value that contains ': '",
     "cannot start any token": "put the value in quotes",
 }
 """What mends it, by a part of what the parser says."""
@@ -74,14 +74,14 @@ def _told(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:
     mark = error.problem_mark or error.context_mark
     at = mark.index if mark is not None else 0
     if source.text[at : at + 1] == "\t":
-        return ConfigError("a tab; YAML is indented by spaces", span=Span(source, at, at + 1))
+        return ConfigError("tab in the indentation; YAML is indented with spaces", span=Span(source, at, at + 1))
     begun = error.context_mark.index if error.context_mark is not None else at
     begun = begun if begun < at else len(source.text.rstrip()) - 1
     ended = not source.text[at:].strip()
     if ended and source.text[begun : begun + 1] in {"[", "{", '"', "'"}:
         return ConfigError(f"this {source.text[begun]} is never closed", span=Span(source, begun, begun + 1))
     fix = next((fix for part, fix in _FIXES.items() if part in text), "")
-    return ConfigError(f"this is no YAML: {text}", span=Span(source, at, at + 1), fix=fix)
+    return ConfigError(f"invalid YAML: {text}", span=Span(source, at, at + 1), fix=fix)
 
 
 class _Builder:
@@ -101,12 +101,12 @@ class _Builder:
             self.next()  # the document's end
             following = self.next()
             if not isinstance(following, yaml.StreamEndEvent):
-                raise ConfigError("a second document begins here; one is read", span=self.span(following))
+                raise ConfigError("a second YAML document; only one is allowed", span=self.span(following))
         return Document(self.source, data, self.values, self.keys)
 
     def build(self, event: Any, path: Path) -> Any:
         if len(path) > MAX_DEPTH:
-            raise ConfigError(f"nested more than {MAX_DEPTH} deep", span=self.span(event))
+            raise ConfigError(f"nested more than {MAX_DEPTH} levels deep", span=self.span(event))
         self.refuse(event)
         end, data = event, None
         if isinstance(event, yaml.ScalarEvent):
@@ -126,12 +126,12 @@ class _Builder:
             span = self.span(event)
             self.refuse(event)
             if not isinstance(event, yaml.ScalarEvent):
-                raise ConfigError("a key has to be a plain word", span=span)
+                raise ConfigError("a key must be a plain word", span=span)
             key = event.value
             if key == "<<":
-                raise ConfigError("merge keys (<<) are not read here; write the keys out", span=span)
+                raise ConfigError("merge keys (<<) are not supported; write the keys out", span=span)
             if key in found:
-                raise ConfigError(f"{key!r} stands here twice", span=span)
+                raise ConfigError(f"{key!r} is set twice", span=span)
             self.keys[(*path, key)] = span
             found[key] = self.build(self.next(), (*path, key))
         return found, event
@@ -139,9 +139,9 @@ class _Builder:
     def refuse(self, event: Any) -> None:
         """References and types of YAML's own: neither is ever needed here, and each hides what is meant."""
         if isinstance(event, yaml.AliasEvent):
-            raise ConfigError("references (*name) are not read here; write it out", span=self.span(event))
+            raise ConfigError("references (*name) are not supported; write the value out", span=self.span(event))
         if getattr(event, "tag", None) is not None:
-            raise ConfigError("type marks (!name) are not read here", span=self.span(event))
+            raise ConfigError("type tags (!name) are not supported", span=self.span(event))
 
     def span(self, first: Any, last: Any = None) -> Span:
         last = last or first

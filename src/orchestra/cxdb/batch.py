@@ -120,7 +120,7 @@ class Batch:
         if place is not None:
             return place
         if len(data) > LARGEST:
-            raise StoreError(f"a blob of {len(data)} bytes is larger than CXDB can hold")
+            raise StoreError(f"a blob of {len(data)} bytes is larger than CXDB allows")
         codec, stored = self._pack(data)
         place = self._pack_end
         self._parts[PACK].append(blob_record(digest, len(data), codec, stored))

@@ -71,7 +71,7 @@ def _found(number: int, offset: int, what: str) -> Finding:
 def _lengths(directory: Directory) -> Iterator[Finding]:
     for number, (size, length) in enumerate(zip(directory.sizes(), directory.state.lengths, strict=True)):
         if number not in directory.overlay and size < length:
-            yield _found(number, size, f"{length - size} bytes that were written are missing")
+            yield _found(number, size, f"{length - size} bytes are missing")
 
 
 def _records(directory: Directory, number: int) -> Iterator[tuple[int, bytes]]:
@@ -103,14 +103,14 @@ def _blob(directory: Directory, offset: int) -> tuple[int, str]:
     """A blob record's size, and what is wrong with it."""
     header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, offset))
     if header is None:
-        return 0, "no blob begins here"
+        return 0, "no blob starts here"
     size = BLOB_EXTRA + header.stored_size
     data = directory.read_all(PACK, offset, offset + size)
     if len(data) < size or not intact(data):
-        return 0, "a blob fails its check sum"
+        return 0, "a blob has a wrong checksum"
     raw = unpack(header.codec, data[BLOB_HEADER.size : -4], header.raw_size)
     if raw is None or digest_of(raw) != header.digest:
-        return 0, "a blob's bytes do not have its hash"
+        return 0, "a blob does not match its hash"
     return size, ""
 
 
@@ -128,7 +128,7 @@ def _index(directory: Directory) -> Iterator[Finding]:
         entry = read_index_entry(data)
         header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, entry.offset))
         if header is None or data[50:] != b"\0\0" or not _same(entry, header):
-            yield _found(INDEX, at, "an entry does not fit the blob that it names")
+            yield _found(INDEX, at, "an entry does not match its blob")
 
 
 def _same(entry: IndexEntry, header: tuple[int, int, int, bytes]) -> bool:
@@ -149,11 +149,11 @@ def _turns(directory: Directory, progress: Progress) -> Iterator[Finding]:
         _, check = next(checks, (0, b""))
         _, place = next(places, (0, b""))
         if record is None:
-            yield _found(LOG, at, "a turn's record fails its check sum")
+            yield _found(LOG, at, "a turn's record has a wrong checksum")
             continue
         count = at // TURN_SIZE
         if place != TURN_INDEX_ENTRY.pack(record.turn_id, at) and not _points_at_a_turn(directory, place):
-            yield _found(TURN_INDEX, count * TURN_INDEX_ENTRY.size, "an entry does not name a turn")
+            yield _found(TURN_INDEX, count * TURN_INDEX_ENTRY.size, "an entry names no turn")
         yield from _lineage(directory, at, record)
         yield from _checked(directory, count * CHECK_SIZE, check, record)
     progress("turns", end, end)
@@ -173,7 +173,7 @@ def _points_at_a_turn(directory: Directory, entry: bytes) -> bool:
 def _lineage(directory: Directory, at: int, record: TurnRecord) -> Iterator[Finding]:
     if not record.parent:
         if record.depth:
-            yield _found(LOG, at, f"turn {record.turn_id} has no parent, but depth {record.depth}")
+            yield _found(LOG, at, f"turn {record.turn_id} has no parent but depth {record.depth}")
         return
     parent = read_turn(directory.read(LOG, TURN_SIZE, (record.parent - 1) * TURN_SIZE))
     if record.parent >= record.turn_id:
@@ -190,10 +190,10 @@ def _checked(directory: Directory, at: int, data: bytes, record: TurnRecord) -> 
     meta = directory.read(META, check.meta_size, check.meta_offset)
     said = read_meta(meta)
     if len(meta) != check.meta_size or crc32(meta) != check.meta_crc or said is None:
-        yield _found(META, check.meta_offset, f"the record of turn {record.turn_id} fails its check sum")
+        yield _found(META, check.meta_offset, f"the record of turn {record.turn_id} has a wrong checksum")
     header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, check.pack_offset))
     if header is None or header.digest != record.payload_hash:
-        yield _found(PACK, check.pack_offset, f"the payload of turn {record.turn_id} is not there")
+        yield _found(PACK, check.pack_offset, f"the payload of turn {record.turn_id} is missing")
 
 
 # --- contexts and file trees ---------------------------------------------------------------------
@@ -205,11 +205,11 @@ def _heads(directory: Directory) -> Iterator[Finding]:
     for at, data in _records(directory, HEADS):
         head = read_head(data) if len(data) == HEAD_SIZE else None
         if head is None:
-            yield _found(HEADS, at, "a record fails its check sum")
+            yield _found(HEADS, at, "a record has a wrong checksum")
             continue
         astray.pop(head.context_id, None)
         if head.turn_id >= directory.state.next_turn:
-            what = f"context {head.context_id} points at turn {head.turn_id}, which is not there"
+            what = f"context {head.context_id} points at turn {head.turn_id}, which does not exist"
             astray[head.context_id] = _found(HEADS, at, what)
     yield from astray.values()
 
@@ -217,6 +217,6 @@ def _heads(directory: Directory) -> Iterator[Finding]:
 def _roots(directory: Directory) -> Iterator[Finding]:
     for at, data in _records(directory, ROOTS):
         if len(data) != ROOT_SIZE or not intact(data):
-            yield _found(ROOTS, at, "a record fails its check sum")
+            yield _found(ROOTS, at, "a record has a wrong checksum")
         elif ROOT.unpack_from(data)[0] >= directory.state.next_turn:
-            yield _found(ROOTS, at, "a file tree of a turn that is not there")
+            yield _found(ROOTS, at, "a file tree of a turn that does not exist")

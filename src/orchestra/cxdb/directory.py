@@ -74,7 +74,7 @@ class Directory:
     def _open_what_is_there(self) -> None:
         if not self.files.exists(self.path):
             raise StoreUnreachable(
-                f"{self.path}: there is no store here", fix="start a run, or name another: --store DIR"
+                f"{self.path}: no store in this folder", fix="start a run, or name another folder: --store DIR"
             )
         self.lock_fd = self._open_to_read(LOCK)
         self.wal_fd = self._open_to_read(PATH)

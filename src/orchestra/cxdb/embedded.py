@@ -219,7 +219,7 @@ class EmbeddedStore(Handle):
             if self._files.exists(path):
                 if self._bytes_of(path) != bundle:
                     raise StoreError(
-                        f"bundle {bundle_id} is there with other content", fix="publish under another id"
+                        f"bundle {bundle_id} already exists with other content", fix="publish it under another id"
                     )
                 return
             self._write_whole(path, bundle)
@@ -248,20 +248,21 @@ class EmbeddedStore(Handle):
         directory = self._directory
         kind = self._files.file_system(directory.path)
         if kind in REMOTE:
-            yield f"the folder is on {kind}, where locks do not hold", "put it on a local disk: --store DIR"
+            yield f"the folder is on {kind}, where file locks are unreliable", "put it on a local disk: --store DIR"
         for offset in self._contexts.bad_heads:
-            yield f"{PATHS[HEADS]} at byte {offset}: a record fails its check sum", "orchestra doctor --deep"
+            yield f"{PATHS[HEADS]} at byte {offset}: a record has a wrong checksum", "orchestra doctor --deep"
         lost = directory.at(LOST)
         count = len(self._files.listdir(lost)) if self._files.exists(lost) else 0
         if count:
-            yield f"{lost} holds {count} pieces that were set aside", "look at them, then delete them"
+            pieces = "1 quarantined piece" if count == 1 else f"{count} quarantined pieces"
+            yield f"{lost} has {pieces} of damaged files", "inspect them, then delete them"
 
     async def deep_check(self) -> list[Finding]:
         """Look at every record (S8); empty where all is well. Takes about a minute for a million turns."""
         with self._reading():
             found = list(deep_check(self._directory, self._progress))
             if not self._hashes.whole():
-                found.append(Finding("orchestra/hashes", 0, "fails its check sum"))
+                found.append(Finding("orchestra/hashes", 0, "has a wrong checksum"))
             return found
 
     async def close(self) -> None:
@@ -291,7 +292,7 @@ class EmbeddedStore(Handle):
             if not self._hashes.whole():
                 self._hashes.discard()
                 self._hashes.load(keep=True)
-                mended.append(Finding("orchestra/hashes", 0, "fails its check sum"))
+                mended.append(Finding("orchestra/hashes", 0, "has a wrong checksum"))
             return mended
 
     # --- looking things up -------------------------------------------------------------------------

@@ -138,11 +138,11 @@ _FULL = {
 _FIX = {
     errno.ENOSPC: "free some space on that disk, then run again",
     errno.EDQUOT: "free some of the quota, then run again",
-    errno.EROFS: "mount it writable, or choose another place with --store DIR",
+    errno.EROFS: "mount it writable, or choose another folder with --store DIR",
     errno.EMFILE: "raise the limit of open files (ulimit -n), then run again",
     errno.ENFILE: "the system has too many open files; close some programs, then run again",
-    errno.EACCES: "give this user the right to write there, or choose another place with --store DIR",
-    errno.EPERM: "give this user the right to write there, or choose another place with --store DIR",
+    errno.EACCES: "make it writable for this user, or choose another folder with --store DIR",
+    errno.EPERM: "make it writable for this user, or choose another folder with --store DIR",
 }
 
 
@@ -152,7 +152,7 @@ def trouble(error: OSError, place: str) -> StoreError:
     message = f"{place}: {reason}"
     if error.errno in _FULL:
         return StoreFull(message, fix=_FIX.get(error.errno or 0, ""))
-    return StoreUnreachable(message, fix="look at the disk; what was recorded stays as it is")
+    return StoreUnreachable(message, fix="check the disk; recorded data is not changed")
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class Handle:
     def _writing(self) -> Iterator[None]:
         directory = self._directory
         if directory.read_only:
-            raise StoreFull(f"{directory.path} was opened for reading only")
+            raise StoreFull(f"{directory.path} is open for reading only")
         self._check_open()
         try:
             with self._mutex:
@@ -157,8 +157,8 @@ class Handle:
 
     def _begun_anew(self) -> StoreUnreachable:
         return StoreUnreachable(
-            f"{self._directory.path}: another process has begun the log anew",
-            fix="what is in the files will be used: orchestra resume",
+            f"{self._directory.path}: another process replaced the log",
+            fix="continue with what is in the files: orchestra resume",
         )
 
     def _look_again(self, written: State) -> None:

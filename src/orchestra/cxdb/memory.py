@@ -187,7 +187,9 @@ class MemoryStore:
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
         """Keep a registry bundle."""
         if self._bundles.setdefault(bundle_id, bundle) != bundle:
-            raise StoreError(f"bundle {bundle_id} is there with other content", fix="publish under another id")
+            raise StoreError(
+                f"bundle {bundle_id} already exists with other content", fix="publish it under another id"
+            )
 
     @property
     def local(self) -> bool:

@@ -38,7 +38,7 @@ from orchestra.ports import Turn
 Find = Callable[[bytes], int | None]
 """The pack offset of a blob, by its hash."""
 
-_FIX = "see what is affected: orchestra doctor --deep"
+_FIX = "find all damage: orchestra doctor --deep"
 
 
 def damaged(file: int, offset: int, what: str) -> Damaged:
@@ -88,7 +88,7 @@ class Reader:
             place = self._places.of(turn_id)
             record = read_turn(self._log.read(TURN_SIZE, place * TURN_SIZE))
             if record is None or record.turn_id != turn_id:
-                raise damaged(LOG, place * TURN_SIZE, "a turn's record fails its check sum")
+                raise damaged(LOG, place * TURN_SIZE, "a turn's record has a wrong checksum")
         return place, record
 
     def check(self, place: int, record: TurnRecord) -> Check:
@@ -107,7 +107,7 @@ class Reader:
             data = self._meta.read(size, offset)
             meta = read_meta(data) if len(data) == size else None
             if meta is None:
-                raise damaged(CHECKS, place * CHECK_SIZE, f"where turn {record.turn_id} is cannot be found again")
+                raise damaged(CHECKS, place * CHECK_SIZE, f"the location of turn {record.turn_id} is lost")
             if meta.turn_id == record.turn_id:
                 where = NOWHERE if blob is None else blob
                 return Check(record.turn_id, root, offset, where, size, crc32(data))
@@ -146,7 +146,7 @@ class Reader:
         if len(data) != check.meta_size or crc32(data) != check.meta_crc:
             data = derived_meta(check.turn_id, payload) or b""
             if crc32(data) != check.meta_crc:
-                raise damaged(META, check.meta_offset, f"the record of turn {check.turn_id} fails its check sum")
+                raise damaged(META, check.meta_offset, f"the record of turn {check.turn_id} has a wrong checksum")
         found = read_meta(data)
         if found is None or found.turn_id != check.turn_id:
             raise damaged(META, check.meta_offset, f"turn {check.turn_id} has no record")
@@ -158,13 +158,13 @@ class Reader:
             raise damaged(PACK, 0, f"no blob {digest.hex()}")
         header = read_blob_header(self._pack.read(BLOB_HEADER.size, offset))
         if header is None or header.digest != digest:
-            raise damaged(PACK, offset, f"there is no blob {digest.hex()}")
+            raise damaged(PACK, offset, f"blob {digest.hex()} does not exist")
         data = self._pack.read(BLOB_EXTRA + header.stored_size, offset)
         if len(data) != BLOB_EXTRA + header.stored_size or not intact(data):
-            raise damaged(PACK, offset, "a blob fails its check sum")
+            raise damaged(PACK, offset, "a blob has a wrong checksum")
         raw = unpack(header.codec, data[BLOB_HEADER.size : -4], header.raw_size)
         if raw is None or digest_of(raw) != digest:
-            raise damaged(PACK, offset, "a blob's bytes do not have its hash")
+            raise damaged(PACK, offset, "a blob does not match its hash")
         return raw
 
     def turn(self, turn_id: int) -> Turn:
@@ -226,7 +226,7 @@ class Places:
         try:
             return self._known[turn_id]
         except KeyError:
-            raise damaged(LOG, (turn_id - 1) * TURN_SIZE, f"turn {turn_id} is not there") from None
+            raise damaged(LOG, (turn_id - 1) * TURN_SIZE, f"turn {turn_id} does not exist") from None
 
     def _look_through(self, end: int) -> None:
         while self._seen < end:

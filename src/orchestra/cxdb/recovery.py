@@ -56,7 +56,7 @@ def recover(directory: Directory, progress: Progress, *, salvage: bool = False) 
         return
     if lost:
         gone = header.base[lost[0]] - sizes[lost[0]]
-        raise damaged(lost[0], sizes[lost[0]], f"the file has lost {gone} bytes that were synced")
+        raise damaged(lost[0], sizes[lost[0]], f"{gone} bytes that were synced are missing")
     if records:
         _refuse_foreign(directory, header, state, records)
         _dirty_again(directory, data, records[-1], state)
@@ -94,7 +94,7 @@ def _go_on_without(directory: Directory, known: State) -> None:
     """The log has lost a batch that the lock file tells of: the files must have it, or something is lost."""
     if known.lengths != directory.sizes():
         raise StoreUnreachable(
-            f"{directory.at(PATH)}: the log is damaged, and the files do not have all that was in it",
+            f"{directory.at(PATH)}: the log is damaged, and the files do not have all of its data",
             fix="run: orchestra doctor --deep",
         )
     directory.state = known._replace(base=NOTHING)
@@ -109,9 +109,9 @@ def _refuse_foreign(directory: Directory, header: Header, state: State, records:
     if foreign:
         set_aside(directory)
         raise StoreUnreachable(
-            f"{directory.path}: another program wrote here while batches were in the log; "
+            f"{directory.path}: another program wrote to the store while batches were in the log; "
             "the log is now in orchestra/lost",
-            fix="look at both, then start again: what is in CXDB's files will be used",
+            fix="inspect both, then run again: the data in CXDB's files will be used",
         )
 
 
@@ -197,7 +197,7 @@ def _write_header(directory: Directory, state: State, generation: int) -> None:
 def _begin(directory: Directory, state: State, flags: int) -> None:
     header = read_header(directory.files.pread(directory.wal_fd, START, 0))
     if header is None:
-        raise StoreUnreachable(f"{directory.at(PATH)}: what was written cannot be read back")
+        raise StoreUnreachable(f"{directory.at(PATH)}: the written data cannot be read back")
     directory.publish(header.state()._replace(flags=flags))
 
 

@@ -22,7 +22,7 @@ class Trees:
         found = self._roots.get(turn_id)
         if self._bad is not None:
             name = PATHS[ROOTS]
-            raise Damaged(f"{name} at byte {self._bad}: fails its check sum", file=name, offset=self._bad)
+            raise Damaged(f"{name} at byte {self._bad}: has a wrong checksum", file=name, offset=self._bad)
         return found
 
     @property

@@ -141,7 +141,7 @@ async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Ori
     for one in taken:
         if one.row.session in there:
             raise ConfigError(
-                f"session {one.row.session} is in this store already", fix="import it into another: --store DIR"
+                f"session {one.row.session} already exists in this store", fix="import it into another: --store DIR"
             )
     places: dict[int, Place] = {}
     for one in taken:

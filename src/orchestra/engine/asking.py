@@ -225,7 +225,7 @@ def fits(question: Question, answer: Answer) -> None:
     )
     if answer.value != SKIPPED and taken(question, sent) is None:
         raise ConfigError(
-            f"{short_id(question.id)} was answered with {(answer.value or answer.text)[:80]!r}, which is none of "
+            f"{short_id(question.id)} was answered with {(answer.value or answer.text)[:80]!r}, not one of "
             f"its answers: {choices_in_words(question)}"
         )
 

@@ -187,7 +187,7 @@ class Raised:
         if control.pausing and not control.canceling:
             self._control.interrupt(control.reason)
         else:
-            self._control.cancel(control.reason or f"{self._stage.step.node} let go of it")
+            self._control.cancel(control.reason or f"{self._stage.step.node} stopped it")
         await asyncio.wait({self._task})
 
     def record_end(self) -> None:

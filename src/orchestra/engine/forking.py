@@ -57,8 +57,8 @@ async def locate(store: Store, context_id: int, session: str, wanted: Wanted) ->
     if wanted.checkpoint and not _is_checkpoint(spot.turn):
         near = await _near_checkpoint(store, context_id, spot.turn.depth)
         raise SessionNotFound(
-            f"turn {spot.turn.depth} of session {session} is no checkpoint",
-            fix=f"the nearest before it is at {near}" if near is not None else f"see: orchestra log {session}",
+            f"turn {spot.turn.depth} of session {session} is not a checkpoint",
+            fix=f"the previous one is at {near}" if near is not None else f"see: orchestra log {session}",
         )
     return spot
 
@@ -103,7 +103,7 @@ async def _before_node(store: Store, context_id: int, session: str, wanted: Want
             and (event.node, event.attempt) == (wanted.node, 1)
             and wanted.visit in (None, event.visit)
         )
-    which = "" if wanted.visit is None else f" a {wanted.visit}. time"
+    which = "" if wanted.visit is None else f" in a visit {wanted.visit}"
     raise SessionNotFound(
         f"session {session} was never at {wanted.node!r}{which}", fix=f"see: orchestra log {session}"
     )

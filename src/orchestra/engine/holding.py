@@ -304,5 +304,5 @@ def _foremost(several: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def taken(holder: str, left_ms: int = 0) -> SessionTaken:
     """Return the error of a session that another process runs; ``left_ms`` is when its claim expires."""
-    free = f"; if that was killed, the session is free in {-(-left_ms // 1000)} s" if left_ms else ""
+    free = f"; if that runner was killed, the lock expires in {-(-left_ms // 1000)} s" if left_ms else ""
     return SessionTaken(f"the session is held by {holder or 'another runner'}{free}")

@@ -169,4 +169,4 @@ class Journal:
                 listener(recorded)
             except Exception:  # noqa: BLE001  a listener that raises is cut off; it never stops a run
                 self._listeners.remove(listener)
-                _log.exception("a listener failed and was cut off")
+                _log.exception("a listener failed and was removed")

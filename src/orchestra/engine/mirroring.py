@@ -309,7 +309,7 @@ class Mirror:
         keys = [self._key(source, turn) for turn in batch]
         landed = await self._server.append_keyed(place.context_id, turns, keys)
         if [turn.depth for turn in landed] != [turn.depth for turn in batch]:
-            raise StoreUnreachable(f"somebody else writes to context {place.context_id} of the mirror")
+            raise StoreUnreachable(f"another process writes to context {place.context_id} of the mirror")
         for ours, theirs in zip(batch, landed, strict=True):
             await self._attach(ours, theirs.turn_id)
 

@@ -428,8 +428,8 @@ def no_node_lost(plan: Plan, state: RunState) -> None:
     near = get_close_matches(lost[0], list(plan.graph.nodes), n=1)
     hint = f"; is {lost[0]!r} now called {near[0]!r}?" if near else ""
     raise ConfigError(
-        f"{plan.file} has no node {', '.join(map(repr, lost[:5]))}, where session {state.session} has been",
-        fix=f"keep every node that the session has been at{hint}",
+        f"{plan.file} has no node {', '.join(map(repr, lost[:5]))}, which session {state.session} has visited",
+        fix=f"keep every node that the session has visited{hint}",
     )
 
 

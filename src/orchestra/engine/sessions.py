@@ -128,8 +128,8 @@ def own(row: Row) -> Row:
     """Return a session that can be run and controlled in this store. Raises ``SessionTaken`` for a mirror."""
     if row.mirror_of:
         raise SessionTaken(
-            f"session {row.session} is a mirror here: its master is in {row.mirror_of}",
-            fix="say it there; or take a copy along: orchestra export, then orchestra import",
+            f"session {row.session} is a mirror; its original is in {row.mirror_of}",
+            fix="use the original store; or copy the session: orchestra export, then orchestra import",
         )
     return row
 
@@ -143,7 +143,7 @@ async def find(store: Store, name: str) -> Row:
     is the newest that is not a child. Raises ``SessionNotFound``."""
     known = await rows(store)
     if not known:
-        raise SessionNotFound("there is no session in this store yet", fix="start one: orchestra run FILE.dot")
+        raise SessionNotFound("no sessions in this store", fix="start one: orchestra run FILE.dot")
     if name == "last":
         by_context = {row.context_id: row for row in known}
         return next((row for row in known if not _a_childs(row, by_context)), known[0])
@@ -156,7 +156,7 @@ async def find(store: Store, name: str) -> Row:
         return matches[0]
     if matches:
         some = ", ".join(row.session for row in matches[:5])
-        raise SessionNotFound(f"{name!r} fits {len(matches)} sessions: {some}", fix="type more of the id")
+        raise SessionNotFound(f"{name!r} matches {len(matches)} sessions: {some}", fix="type more of the id")
     raise SessionNotFound(f"no session {name!r}", fix=_near(name, known))
 
 
@@ -172,7 +172,7 @@ def _near(name: str, known: list[Row]) -> str:
 
     near = get_close_matches(name.lower(), [row.session for row in known], n=3, cutoff=0.5)
     guess = f"did you mean {', '.join(near)}? " if near else ""
-    return f"{guess}see them all: orchestra status"
+    return f"{guess}list sessions: orchestra status"
 
 
 def row_of(named: Following, pipeline: str) -> Row:
@@ -200,12 +200,12 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         heard = await heard_of(store, row.context_id, row.mailbox, now_ms)
     phase, detail = state_phase(state, alive=heard is not None)
     if row.mirror_of and state.result is None and not state.paused:
-        phase, detail = Phase.MIRRORED, f"as far as it was sent from {row.mirror_of}"
+        phase, detail = Phase.MIRRORED, f"copy from {row.mirror_of}"
     elif following is not None and begins:
-        phase, detail = Phase.CRASHED, f"its runner died before {following.session} had begun"
+        phase, detail = Phase.CRASHED, f"its runner died before session {following.session} started"
     if heard is not None:
         phase = Phase.RUNNING if heard.sure else Phase.DOUBTFUL
-        detail = heard.note if heard.sure else f"{heard.note}, not heard of for {heard.ago_ms // 1000} s"
+        detail = heard.note if heard.sure else f"{heard.note}, last seen {heard.ago_ms // 1000} s ago"
     questions: tuple[Pending, ...] = ()
     if state.result is None and not row.mirror_of:
         found = await open_questions(store, row.session, row.mailbox, events)

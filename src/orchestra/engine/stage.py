@@ -364,8 +364,8 @@ def _raised(error: BaseException) -> Outcome:
 def _reported(node: Node, outcome: Outcome | None) -> Outcome:
     if outcome is None:
         if node.flag("auto_status"):
-            return Outcome(status=Status.SUCCESS, notes="auto_status: the handler reported nothing")
-        return failed("the handler reported nothing (auto_status=true would make that a success)")
+            return Outcome(status=Status.SUCCESS, notes="auto_status: the handler reported no status")
+        return failed("the handler reported no status (auto_status=true would make that a success)")
     problem = _malformed(outcome)
     return failed(problem, FailureClass.TERMINAL) if problem else outcome
 
@@ -379,7 +379,7 @@ def _malformed(outcome: Any) -> str:
         if type(value) not in kinds and not isinstance(value, kinds):
             return f"the handler reported a {type(value).__name__} as its {name}"
     if not all(isinstance(node_id, str) for node_id in found.suggested_next_ids):
-        return "the handler reported suggested_next_ids that are no texts"
+        return "the handler reported suggested_next_ids that are not texts"
     if found.word and found.status is not Status.SUCCESS:
         return f"the handler reported the word {found.word!r} with the status {found.status.value}"
     if not 0 <= found.retry_after < LONGEST_WAIT:
@@ -448,11 +448,11 @@ def admitted(
     warnings: list[WarningRaised] = []
     for key, value in given.items():
         if not isinstance(key, str):
-            reason = f"a context update has a key of type {type(key).__name__}; keys are texts"
+            reason = f"a context update has a key of type {type(key).__name__}; keys must be texts"
             return failed(reason, FailureClass.TERMINAL), {}, warnings
         if not may_write(key):
             shown = repr(_words(key, redactor, KEY_SHOWN))
-            message = f"{node.id} may not write {shown}, which belongs to the engine or to handlers: it was dropped"
+            message = f"{node.id} may not write {shown}, which is reserved for the engine or for handlers: ignored"
             warnings.append(WarningRaised(message=message, rule="reserved_key", node=node.id))
             continue
         try:

@@ -31,7 +31,7 @@ class FanIn:
         join policy was not met."""
         fan = scope.joined
         if fan is None:
-            return failed("no parallel results: it was not entered from its parallel node", FailureClass.TERMINAL)
+            return failed("no parallel results: it was not reached from its parallel node", FailureClass.TERMINAL)
         if fan.status == "skipped":
             return Outcome(status=Status.SKIPPED, notes="no branches were started")
         results = await _results(context, scope)
@@ -70,9 +70,9 @@ class FanIn:
             named = _named(scope.responded, by_id)
             if named:
                 return by_id[named]
-            prompt = f"{_question(node, results)}\n\nYour answer named none of them. Answer with the JSON alone."
+            prompt = f"{_question(node, results)}\n\nYour answer named none of them. Answer with the JSON only."
         best = best_of(results)
-        message = f"{node.id}: the answer names no branch; {best['id']} was chosen by status, score and id"
+        message = f"{node.id}: the answer names no branch; chose {best['id']} by status, score and id"
         scope.record(WarningRaised(message=message, rule="fan_in", node=node.id))
         return best
 

@@ -44,9 +44,7 @@ class Gate:
         """Ask, and take the chosen edge (rule 0); retry when time is up without a default; skipped is a failure."""
         ways = await _open(node, context, graph, scope)
         if not ways:
-            return failed(
-                f"{node.id} has no choice to offer: no condition of its edges holds", FailureClass.TERMINAL
-            )
+            return failed(f"{node.id} has no choice to offer: no edge has a true condition", FailureClass.TERMINAL)
         question = await _question(node, context, scope, ways)
         return _outcome(await scope.ask(question), ways)
 

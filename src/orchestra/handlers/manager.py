@@ -54,7 +54,7 @@ class _Watch:
         stop = parse_condition(self._node.text("manager.stop_condition"))
         while (seen := self._child.seen()).status not in ("success", "fail"):
             if stop and await self._holds(stop, seen):
-                return await self._stopped(f"{self._node.id} stops it: {stop.text}")
+                return await self._stopped(f"stopped by {self._node.id}: {stop.text}")
             if seen.ended:
                 break
             if seen.status == "running":
@@ -78,7 +78,7 @@ class _Watch:
 
     async def _given_up(self) -> Outcome:
         cycles = self._node.integer("manager.max_cycles")
-        reason = f"{self._node.id} used up its {cycles} cycles"
+        reason = f"{self._node.id} reached its limit of {cycles} cycles"
         await self._child.stop(reason)
         seen = self._child.seen()
         return Outcome(
@@ -111,7 +111,7 @@ class _Watch:
     async def _instruction(self, seen: Telemetry) -> str:
         """What the node's agent says, given its prompt and what is seen of the child."""
         told = "\n".join(f"{key}: {value}" for key, value in observed(seen).items())
-        prompt = f"{self._node.text('prompt') or self._node.label}\n\nThe child pipeline stands so:\n{told}"
+        prompt = f"{self._node.text('prompt') or self._node.label}\n\nState of the child pipeline:\n{told}"
         self._scope.prompt(prompt)
         answer = await self._backend.run(
             AgentTask(

@@ -32,7 +32,7 @@ from orchestra.run.routing import edge_keys
 async def parallel(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
     """Walk a branch for every outgoing edge that applies, or for every item, and judge the results (E32)."""
     if scope.branch is not None and scope.branch.depth >= MOST_NESTED:
-        return failed(f"parallel nodes nest deeper than {MOST_NESTED}", FailureClass.TERMINAL)
+        return failed(f"parallel nodes are nested more than {MOST_NESTED} levels deep", FailureClass.TERMINAL)
     branches = await _items(node, context, graph, scope) if node.text("for_each") else None
     if branches is None:
         branches = await _edges(node, context, graph, scope)
@@ -83,7 +83,7 @@ async def _edges(node: Node, context: Context, graph: Graph, scope: Scope) -> tu
         if not edge.condition or edge.condition.holds(lookup)
     ]
     if not chosen:
-        return f"no branch to start: {node.id} has no outgoing edge whose condition holds"
+        return f"no branch to start: {node.id} has no outgoing edge whose condition is true"
     chosen.sort(key=lambda pair: (-pair[0].weight, pair[0].target))
     seen: dict[str, int] = {}
     found = []
@@ -118,7 +118,7 @@ async def _items(node: Node, context: Context, graph: Graph, scope: Scope) -> tu
         return f"for_each: {name} is neither a list nor text"
     most = node.integer("max_items")
     if len(items) > most:
-        return f"for_each: {name} has {len(items)} items, and max_items is {most}"
+        return f"for_each: {name} has {len(items)} items, more than max_items ({most})"
     target, edge = edges[0].target, edge_keys(graph, node.id)[0]
     return tuple(
         BranchPlan(id=f"{target}[{index}]", target=target, edge=edge, item=item) for index, item in enumerate(items)

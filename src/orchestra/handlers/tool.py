@@ -156,7 +156,7 @@ class _Running:
     async def silent(self) -> None:
         """Say that nothing has been heard of it for long."""
         minutes = self.quiet / 60
-        message = f"the command of {self.node} has written nothing for {minutes:g} minutes; it is still running"
+        message = f"the command of {self.node} has written no output for {minutes:g} minutes; it is still running"
         self.scope.record(WarningRaised(message=message, rule="silent_tool", node=self.node))
         await self.scope.settle()
 
@@ -204,11 +204,11 @@ def _maps(parts: tuple[BlobRef, ...]) -> tuple[dict[str, Json], ...]:
 def _remarks(node: str, ended: process.Ended) -> list[str]:
     if ended.stubborn:
         pids = ", ".join(map(str, ended.stubborn))
-        return [f"what the command of {node} started could not be ended: process {pids}"]
+        return [f"could not stop processes that the command of {node} started: {pids}"]
     if ended.behind:
         count = len(ended.behind)
-        what = "a process" if count == 1 else f"{count} processes"
-        return [f"the command of {node} left {what} in the background, which ended with it"]
+        what = "a background process; it was" if count == 1 else f"{count} background processes; they were"
+        return [f"the command of {node} left {what} stopped"]
     return []
 
 

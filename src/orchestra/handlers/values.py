@@ -29,7 +29,7 @@ def wanted(command: str) -> tuple[Expression, ...]:
     for expression in found:
         if expression.hazard and not expression.raw:
             raise ConfigError(
-                f"{{{{ {expression.name} }}}} stands in {expression.hazard}, where its value would be run"
+                f"{{{{ {expression.name} }}}} is in {expression.hazard}, where its value would be run as code"
             )
     return found
 
@@ -46,7 +46,7 @@ async def looked_up(found: Sequence[Expression], context: Context, scope: Scope)
             raise ConfigError(f"{{{{ {name} }}}} has no value in the context", fix=_meant(name, context))
         text = text_of(value)
         if "\0" in text:
-            raise ConfigError(f"the value of {name!r} has a NUL character, which no shell can take")
+            raise ConfigError(f"the value of {name!r} contains a NUL character, which no shell accepts")
         values[name] = text
     return values
 

@@ -85,4 +85,4 @@ def read_status(word: str, legal: Collection[str]) -> tuple[Status, str, str]:
     if word in legal:
         return Status.SUCCESS, word, ""
     near = nearest(lowered[:40], [*(status.value for status in Status), *sorted(legal)])
-    return Status.FAIL, "", f"unknown outcome '{word}'" + (f"; is {near!r} meant?" if near else "")
+    return Status.FAIL, "", f"unknown outcome '{word}'" + (f"; did you mean {near!r}?" if near else "")

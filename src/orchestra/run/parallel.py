@@ -162,7 +162,7 @@ def policy_of(join: str, errors: str, branches: int, k: int | None, quorum: floa
             if k is None:
                 return "join_policy=k_of_n needs the attribute k"
             if k > branches:
-                return f"join_policy=k_of_n needs {k} successes, and there are {branches} branches"
+                return f"join_policy=k_of_n needs {k} successes, but there are {branches} branches"
             return Policy(join=join, errors=errors, need=k)
         case "quorum":
             if quorum is None:

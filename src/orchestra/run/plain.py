@@ -39,7 +39,7 @@ def plain_json(value: object, depth: int = 0) -> Json:
             raise ValueError(f"{value} is not a JSON number")
         return float(value)
     if depth >= MAX_DEPTH:
-        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, Mapping):
         return {_key(key): plain_json(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -34,9 +34,9 @@ def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun", why
     died = stage.recoveries + (0 if asked else 1)
     refused = ""
     if interrupted == "fail":
-        refused = f"it was cut off, and is not to be run again ({why or 'on_interrupt=fail'})"
+        refused = f"interrupted, and not run again ({why or 'on_interrupt=fail'})"
     elif died > MOST_RECOVERIES and not _child_at_work(state, stage):
-        refused = f"its runner died {died} times while it was at work"
+        refused = f"its runner died {died} times while running it"
     return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused)
 
 

@@ -183,7 +183,7 @@ def _another_kind(graph: Graph, event: Event) -> str:
     shape = SHAPES.get(graph.nodes[event.node].shape, "codergen")
     if event.handler == kind or (kind not in _OUR_TYPES and event.handler == shape):
         return ""
-    return f"{event.node} was run as {event.handler}, and is {kind} now"
+    return f"{event.node} ran as {event.handler}, but is {kind} now"
 
 
 def _ended(graph: Graph, state: RunState, event: Event, *, strict: bool) -> str:
@@ -199,12 +199,12 @@ def _worded(graph: Graph, event: StageRetrying | StageFailed | StageCompleted) -
     """Says where a node's own word was known and is not, or the other way round (L31)."""
     words = legal_words(graph, event.node)
     if isinstance(event, StageCompleted) and event.word and event.word not in words:
-        return f"{event.node} ended in its own word {event.word!r}, which no edge asks for now: it would fail"
+        return f"{event.node} reported the outcome {event.word!r}, which no edge uses now: it would fail"
     if isinstance(event, StageFailed):
         said = event.failure_reason.partition("; ")[0]
         known = next((word for word in sorted(words) if said == f"unknown outcome '{word}'"), "")
         if known:
-            return f"{event.node} failed because no edge asked for its word {known!r}, and one does now"
+            return f"{event.node} failed because no edge used its outcome {known!r}, but one does now"
     return ""
 
 
@@ -221,15 +221,15 @@ def _tried(
     if isinstance(event, StageRetrying):
         if event.attempt < allowed:
             return ""
-        return f"{which}, which failed, was followed by another one; {_are(allowed)} allowed now"
+        return f"{which} failed and was retried, but {_are(allowed)} allowed now"
     if isinstance(event, StageCompleted) and not event.notes.endswith(ACCEPTED):
         return ""
     if isinstance(event, StageFailed) and event.failure_class in ("terminal", "canceled"):
         return ""
     if event.attempt < allowed:
-        return f"{which}, which failed, was the last one; {_are(allowed)} allowed now"
+        return f"{which} failed and was the last one, but {_are(allowed)} allowed now"
     if isinstance(event, StageCompleted) and not node.flag("allow_partial"):
-        return f"{which} was the last one and its result accepted as a partial one, and would not be now"
+        return f"the partial result of {which} was accepted, and would not be now"
     return ""
 
 

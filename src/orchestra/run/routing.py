@@ -18,7 +18,7 @@ SHOWN_VALUE = 120
 
 RULES: dict[int, str] = {
     0: "chosen by the handler",
-    1: "condition holds",
+    1: "condition is true",
     2: "preferred label",
     3: "suggested next node",
     4: "failure",
@@ -171,7 +171,7 @@ def _over(best: Candidate, rivals: Sequence[Candidate]) -> str:
     if len(rivals) == 1:
         return ""
     level = [c for c in rivals if c.edge.weight == best.edge.weight]
-    return ", the heaviest of them" if len(level) == 1 else ", the first by name of the heaviest"
+    return ", highest weight" if len(level) == 1 else ", highest weight, then alphabetical"
 
 
 def _chosen(ended: Ended, candidates: Sequence[Candidate]) -> Follow | Fail:
@@ -181,11 +181,11 @@ def _chosen(ended: Ended, candidates: Sequence[Candidate]) -> Follow | Fail:
         if candidate.key != ended.edge:
             continue
         if not candidate.open:
-            return Fail(rule=0, reason=f"{chosen}, which has used up its max_visits")
+            return Fail(rule=0, reason=f"{chosen}, which reached its max_visits")
         if not candidate.holds:
-            return Fail(rule=0, reason=f"{chosen}, whose condition does not hold")
+            return Fail(rule=0, reason=f"{chosen}, whose condition is false")
         return Follow(edge=candidate.edge, key=candidate.key, rule=0, reason="the handler chose it")
-    return Fail(rule=0, reason=f"{chosen}, which it does not have")
+    return Fail(rule=0, reason=f"{chosen}, which does not exist")
 
 
 def _conditional(usable: Sequence[Candidate]) -> Follow | None:
@@ -194,7 +194,7 @@ def _conditional(usable: Sequence[Candidate]) -> Follow | None:
         return None
     best = _best(held)
     return Follow(
-        edge=best.edge, key=best.key, rule=1, reason=f"{best.edge.condition.text} holds{_over(best, held)}"
+        edge=best.edge, key=best.key, rule=1, reason=f"{best.edge.condition.text} is true{_over(best, held)}"
     )
 
 
@@ -227,7 +227,7 @@ def _failure(graph: Graph, ended: Ended, plain: Sequence[Candidate]) -> Decision
     judges = [c for c in plain if graph.type_of(c.edge.target) == "conditional"]
     if judges:
         best = _best(judges)
-        return Follow(edge=best.edge, key=best.key, rule=4, reason=f"{best.edge.target} judges the failure")
+        return Follow(edge=best.edge, key=best.key, rule=4, reason=f"{best.edge.target} handles the failure")
     return Fail(rule=4, reason=ended.failure_reason or f"{ended.node} failed")
 
 
@@ -235,7 +235,7 @@ def _nothing_applies(ended: Ended, candidates: Sequence[Candidate]) -> str:
     parts = []
     for candidate in candidates:
         if not candidate.open:
-            parts.append(f"{candidate.key} has used up its max_visits")
+            parts.append(f"{candidate.key} reached its max_visits")
             continue
         seen = ", ".join(f"{key}={value!r}" for key, value in candidate.values)
         parts.append(f"{candidate.key} wants {candidate.edge.condition.text} (saw {seen})")

@@ -224,7 +224,7 @@ def _joined(graph: Graph, state: RunState, ended: Ended) -> Advance | Finish:
     if fan is not None and fan.ends == (graph.exit,):
         why = f"every branch of {ended.node} ended at the exit"
         return Advance(source=ended.node, target=graph.exit, edge="", rule=MEETING, reason=why)
-    return Finish(node=ended.node, error=f"the branches of {ended.node} meet nowhere", rule=MEETING)
+    return Finish(node=ended.node, error=f"the branches of {ended.node} do not meet", rule=MEETING)
 
 
 def _within(graph: Graph, state: RunState, step: Step) -> Step:
@@ -235,7 +235,7 @@ def _within(graph: Graph, state: RunState, step: Step) -> Step:
     if isinstance(step, Restart):
         where = f"{step.source} takes a loop_restart edge"
     elif isinstance(step, Advance) and step.target in branch.upstream:
-        where = f"{step.source} leads back to {step.target}"
+        where = f"{step.source} goes back to {step.target}"
     else:
         return step
     return Finish(node=step.source, error=f"left its branch: {where}", status="fail")
@@ -246,7 +246,7 @@ def _restart(graph: Graph, state: RunState, advance: Advance) -> Restart | Finis
     if state.restarts < bound:
         return Restart(source=advance.source, target=advance.target, advance=advance)
     return Finish(
-        node=advance.source, error=f"the edge {advance.edge} would restart the run once more than {bound} times"
+        node=advance.source, error=f"the edge {advance.edge} would restart the run more than {bound} times"
     )
 
 
@@ -262,7 +262,7 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     why = f"goal gate {gate} is not met" + (f" ({_seen(record)})" if record else " (never visited)")
     named = gate_target(graph, gate)
     if not named:
-        return Finish(node=at, error=f"{why}, and neither it nor the graph names a retry_target")
+        return Finish(node=at, error=f"{why}, and neither it nor the graph has a retry_target")
     target = outermost(graph, named)
     bound = _allowed(graph, named) or GATE_RETURNS
     if state.gates.get(gate, 0) >= bound:
@@ -315,8 +315,6 @@ def gate_target(graph: Graph, gate: str) -> str:
 
 def _bypassed(graph: Graph, state: RunState) -> tuple[WarningRaised, ...]:
     return tuple(
-        WarningRaised(
-            message=f"goal gate {gate} was never visited: the run went round it", rule="goal_gates", node=gate
-        )
+        WarningRaised(message=f"goal gate {gate} was never visited", rule="goal_gates", node=gate)
         for gate in _unvisited_gates(graph, state)
     )

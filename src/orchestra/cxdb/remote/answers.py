@@ -34,7 +34,7 @@ def json_of(reply: Reply, what: str) -> Any:
     try:
         return msgspec.json.decode(reply.body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise StoreError(f"the CXDB server's answer for {what} is no JSON: {error}") from None
+        raise StoreError(f"the CXDB server's answer for {what} is not JSON: {error}") from None
 
 
 def message_of(reply: Reply) -> str:
@@ -60,7 +60,7 @@ def number(row: Any, name: str) -> int:
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise StoreError(f"the CXDB server's answer has a {name} that is no number") from None
+        raise StoreError(f"the CXDB server's answer has a {name} that is not a number") from None
 
 
 def raw_turn(row: Any) -> Turn:
@@ -73,7 +73,7 @@ def raw_turn(row: Any) -> Turn:
         raise StoreError(f"the CXDB server's turn cannot be read: {error!r}") from None
     turn_id = number(row, "turn_id")
     if row.get("content_hash_b3", digest_of(payload).hex()) != digest_of(payload).hex():
-        raise refusal(500, "its bytes do not have its hash", f"turn {turn_id}")
+        raise refusal(500, "it does not match its hash", f"turn {turn_id}")
     return Turn(
         turn_id=turn_id,
         parent=number(row, "parent_turn_id"),
@@ -100,7 +100,7 @@ def page_of(payload: bytes) -> list[Turn]:
 def _wire_turn(turn: WireTurn, created_ms: int) -> Turn:
     payload = turn.payload or b""
     if digest_of(payload) != turn.digest:
-        raise refusal(500, "its bytes do not have its hash", f"turn {turn.turn_id}")
+        raise refusal(500, "it does not match its hash", f"turn {turn.turn_id}")
     return Turn(
         turn_id=turn.turn_id,
         parent=turn.parent,
@@ -117,13 +117,13 @@ def unpublished(bundle_id: str, bundle: bytes, message: str) -> StoreError:
     named = message.partition("for type ")[2].partition(" ")[0]
     if message.startswith("missing enum") and f'"{named}"'.encode() not in bundle:
         return StoreError(
-            f"the CXDB server takes no bundle: another program's type {named} names an enum that is not there",
-            fix="publish a bundle that defines the enum, or start the server again; runs can be read without types",
+            f"the CXDB server accepts no bundle: another program's type {named} names an enum that does not exist",
+            fix="publish a bundle that defines the enum, or restart the server; runs can be read without types",
         )
     return StoreError(
         f"the CXDB server refuses the types of {bundle_id}: {message}",
-        fix="another version of Orchestra, or another program, gave them other fields there: use that version, or "
-        "another server; runs that are there can be read without types",
+        fix="another version of Orchestra, or another program, registered other fields: use that version, or "
+        "another server; existing runs can be read without types",
     )
 
 

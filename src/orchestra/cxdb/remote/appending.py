@@ -126,7 +126,7 @@ class Pen:
             self._asking.payload(answer, f"context {self._context_id}")
         landed = _chained(stand, [answer for answer in answers if answer.kind == frames.APPEND])
         if landed and landed[0].turn_id <= stand.turn_id:
-            raise self._lost_data(f"it gave out turn {landed[0].turn_id} after turn {stand.turn_id}")
+            raise self._lost_data(f"it assigned turn {landed[0].turn_id} after turn {stand.turn_id}")
         if any(at.parent < 0 for at in landed):
             landed = await self._parents(stand, landed)
         if landed:
@@ -173,21 +173,21 @@ class Pen:
         head = newest[-1] if newest else None
         if head is None or head.turn_id <= stand.turn_id:
             if (head.turn_id, head.digest) != (stand.turn_id, stand.digest) if head else stand.turn_id:
-                raise self._lost_data(f"turn {stand.turn_id} is not there")
+                raise self._lost_data(f"turn {stand.turn_id} does not exist")
             return []
         chain = await self._known(max(1, head.depth - stand.depth) + MARGIN)
         places = [number for number, turn in enumerate(chain) if turn.turn_id == stand.turn_id]
         if not stand.turn_id:
             return chain
         if not places or chain[places[0]].digest != stand.digest:
-            raise self._lost_data(f"turn {stand.turn_id} is not there")
+            raise self._lost_data(f"turn {stand.turn_id} does not exist")
         return chain[places[0] + 1 :]
 
     async def _known(self, limit: int) -> list[WireTurn]:
         try:
             return await self._newest(limit)
         except SessionNotFound:
-            raise self._lost_data("the context is not there") from None
+            raise self._lost_data("it does not exist") from None
 
     async def _newest(self, limit: int) -> list[WireTurn]:
         what = f"context {self._context_id}"
@@ -197,9 +197,9 @@ class Pen:
 
     def _lost_data(self, what: str) -> StoreUnreachable:
         return StoreUnreachable(
-            f"the CXDB server at {self._asking.place} has lost data or is another one: "
+            f"the CXDB server at {self._asking.place} lost data or is another server: "
             f"context {self._context_id}: {what}",
-            fix="CXDB keeps nothing when it is started again; see orchestra doctor",
+            fix="the original CXDB server deletes its data at every start; see orchestra doctor",
         )
 
 

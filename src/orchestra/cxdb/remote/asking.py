@@ -66,33 +66,33 @@ def unreachable(place: Place, reason: str) -> StoreUnreachable:
     """A server that is configured but does not answer (S3)."""
     return StoreUnreachable(
         f"the CXDB server at {place} does not answer: {reason}",
-        fix="start one: docker compose up -d, or orchestra cxdb serve; or go without: --store DIR",
+        fix="start one: docker compose up -d, or orchestra cxdb serve; or use a folder: --store DIR",
     )
 
 
 def half_open(place: Place, reason: str) -> StoreUnreachable:
     """A server of which only the HTTP door was found (S3)."""
     return StoreUnreachable(
-        f"the CXDB server at http://{place.http_host}:{place.http_port} is there, but its binary protocol does not"
+        f"the CXDB server at http://{place.http_host}:{place.http_port} answers, but its binary protocol does not"
         f" answer at {place.host}:{place.port}: {reason}",
-        fix="name the binary protocol's address in orchestra.yaml, as cxdb.address: HOST:PORT",
+        fix="set the address of its binary protocol in orchestra.yaml, as cxdb.address: HOST:PORT",
     )
 
 
 def refused_us(reason: str) -> StoreUnreachable:
     """A server that wants a token, or another name for itself."""
     return StoreUnreachable(
-        f"the CXDB server refuses us: {reason}",
-        fix="name its token in ORCHESTRA_CXDB_TOKEN or cxdb.token_file; a name of it that it does not know is told"
-        " to it with orchestra cxdb serve --host NAME",
+        f"the CXDB server refuses the connection: {reason}",
+        fix="set its token in ORCHESTRA_CXDB_TOKEN or cxdb.token_file; if it rejects its host name, start it"
+        " with orchestra cxdb serve --host NAME",
     )
 
 
 def stranger(place: Place, why: str) -> StoreUnreachable:
     """Something else that listens where the HTTP door should be, CXDB's other door among them."""
     return StoreUnreachable(
-        f"what answers at http://{place.http_host}:{place.http_port} is not CXDB's HTTP: {why}",
-        fix="name its HTTP address (port 9010 unless it was told otherwise) as cxdb.url or with --store",
+        f"http://{place.http_host}:{place.http_port} does not answer like a CXDB server: {why}",
+        fix="set its HTTP address (port 9010 by default) as cxdb.url or with --store",
     )
 
 
@@ -108,7 +108,7 @@ def refusal(code: int, text: str, what: str) -> OrchestraError:
         case 503:
             return StoreUnreachable(f"the CXDB server cannot reach its store: {text}")
         case 507:
-            return StoreFull(f"the CXDB server cannot take more: {text}")
+            return StoreFull(f"the CXDB server is full: {text}")
         case _:
             return StoreError(f"the CXDB server refused {what}: {text}")
 
@@ -193,7 +193,7 @@ class Asking:
             try:
                 code, text = frames.read_error(answer.payload)
             except Malformed:
-                code, text = 0, "an error that cannot be read"
+                code, text = 0, "an unreadable error"
             raise refusal(code, text, what)
         return answer.payload
 
@@ -213,7 +213,7 @@ class Asking:
                 await patience.wait(lost)
             else:
                 if reply.status >= 400 and not in_our_form(reply):
-                    raise stranger(self.place, f"status {reply.status}, and no error of CXDB's")
+                    raise stranger(self.place, f"status {reply.status} without a CXDB error")
                 self.reached = True
                 return reply
 

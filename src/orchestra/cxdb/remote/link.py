@@ -172,11 +172,11 @@ async def _connected_to(sock: socket.socket, address: Any) -> socket.socket:
 def reason(error: Exception) -> str:
     """What is wrong with a connection, in the system's words without its numbers."""
     if isinstance(error, socket.gaierror):
-        return "its name is not known"
+        return "unknown host name"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, asyncio.IncompleteReadError):
-        return "it ended the connection in the middle of an answer"
+        return "it closed the connection in the middle of an answer"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return str(error) or type(error).__name__

@@ -155,7 +155,7 @@ class RemoteStore:
         what = f"blob {digest.hex()}"
         data = read(frames.read_blob, await self._asking.ask(frames.GET_BLOB, digest, what))
         if digest_of(data) != digest:
-            raise refusal(500, "its bytes do not have its hash", what)
+            raise refusal(500, "it does not match its hash", what)
         return data
 
     # --- listing -------------------------------------------------------------------------------------
@@ -284,9 +284,9 @@ class RemoteStore:
             await self._asking.pool.probe()
             took = time.monotonic() - began
             if reply.status != 200:
-                findings.append((f"/healthz answers {reply.status}", "look at the server's log"))
+                findings.append((f"/healthz answers {reply.status}", "see the server's log"))
             if took > SLOW_SECONDS:
-                findings.append((f"the server took {took:.1f} s to answer", "use a server that is nearer"))
+                findings.append((f"the server took {took:.1f} s to answer", "use a closer server"))
         except Lost as lost:
             trouble = await self._asking.trouble(lost)
             findings.append((trouble.message, trouble.fix))

@@ -104,16 +104,16 @@ async def _listen(each: _Open, host: str, port: int) -> asyncio.Server:
 def _why_not(error: OSError) -> tuple[str, str]:
     """Why nobody can listen somewhere, and what helps."""
     if isinstance(error, socket.gaierror):
-        return "no machine is known by that name", "name an address of this machine, such as 127.0.0.1"
+        return "unknown host name", "use an address of this machine, such as 127.0.0.1"
     match error.errno:
         case errno.EADDRINUSE:
-            return "another program listens there", "stop it, or name other addresses with --bind and --http"
+            return "another program is listening there", "stop it, or choose other addresses with --bind and --http"
         case errno.EADDRNOTAVAIL | None:  # Python 3.13 raises it without its number
-            return "this machine has no such address", "name one that it has, such as 127.0.0.1"
+            return "this machine does not have this address", "use one that it has, such as 127.0.0.1"
         case errno.EACCES:
-            return "that port is not for every user", "name one from 1024 on with --bind and --http"
+            return "this port needs root", "choose one from 1024 with --bind and --http"
         case number:
-            return os.strerror(number), "name other addresses with --bind and --http"
+            return os.strerror(number), "choose other addresses with --bind and --http"
 
 
 async def _stop(server: asyncio.Server, opened: _Open) -> None:
