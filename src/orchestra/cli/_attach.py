@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from orchestra.cli._ended import Shown, say_ended
 from orchestra.cli._errors import INTERRUPTED
+from orchestra.cli._people import terminal
+from orchestra.cli._prompts import Prompts
 from orchestra.cli._stores import hint, reading, settings_for
 from orchestra.cli._terminal import coloured, complain
 from orchestra.cli._views import view_for
@@ -28,7 +30,7 @@ def attach_to(session: str, shown: Shown) -> int:
 
     async def watch(store: Store) -> int:
         row = await find(store, session)
-        watched = await _watched(store, row, shown, colour)
+        watched = await _watched(store, row, shown, colour, settings)
         if watched is None:
             return _left(settings, shown, row)
         last, state = watched
@@ -37,15 +39,23 @@ def attach_to(session: str, shown: Shown) -> int:
     return asyncio.run(reading(settings, watch, session, flag=shown.store))
 
 
-async def _watched(store: Store, row: Row, shown: Shown, colour: bool) -> tuple[Row, RunState] | None:
-    """Return the last session shown and its final state, or None if the user left first."""
+async def _watched(
+    store: Store, row: Row, shown: Shown, colour: bool, settings: Settings
+) -> tuple[Row, RunState] | None:
+    """Return the last session shown and its final state, or None if the user left first.
+
+    At a terminal the questions that the session asks meanwhile can be answered.
+    """
     view = view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
     view.opened(row.session, row.title)
     task = asyncio.current_task()
     assert task is not None
     try:
         with _leaving(task):
-            return await follow(store, row, view.tell, SystemClock())
+            if shown.people.no_input or row.mirror_of or not terminal():
+                return await follow(store, row, view.tell, SystemClock())
+            async with Prompts(settings, view) as prompts:
+                return await follow(store, row, prompts.tell, SystemClock())
     except asyncio.CancelledError:
         task.uncancel()
         return None

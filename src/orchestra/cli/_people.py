@@ -12,26 +12,40 @@ from orchestra.cli._ended import People
 from orchestra.cli._terminal import coloured, in_foreground, width
 from orchestra.cli._views import View
 from orchestra.config.answers import Answers, Written, read_answers
+from orchestra.config.settings import Settings
 from orchestra.engine.interviews import Interviews
+from orchestra.engine.journal import Listener
 from orchestra.interview.auto_approve import AutoApprove
+from orchestra.interview.notify import Notifier
 from orchestra.interview.queue import Prepared, Queue
 from orchestra.interview.sequence import InTurn
 from orchestra.ports import Interviewer
 
 
-def interviews_for(people: People, view: View, *, always: bool = False) -> Interviews:
-    """Who is asked, as the flags say: first a file of answers, then the terminal where there is one.
+def interviews_for(people: People, view: View, settings: Settings, *, always: bool = False) -> Interviews:
+    """Who is asked, as the flags and settings say: a file of answers, then the terminal where there is one.
 
     Raises ``ConfigError`` for a file of answers that cannot be used.
     """
-    if people.auto_approve:
+    wanted = settings.config.humans.interviewer
+    if people.auto_approve or (wanted == "auto-approve" and people.answers is None):
         return Interviews(AutoApprove(), always=always)
+    always = always or wanted == "mailbox"
     asked: list[Interviewer] = []
     if people.answers is not None:
         asked.append(queue_of(read_answers(people.answers)))
     if not people.no_input and not always and terminal():
         asked.append(console(view))
     return Interviews(InTurn(asked) if asked else None, always=always)
+
+
+def listeners_for(settings: Settings) -> tuple[Listener, ...]:
+    """Who is told of questions and of the run's end besides the screen: the command ``humans.notify`` (H7)."""
+    command = settings.config.humans.notify
+    if not command:
+        return ()
+    environment = {name: value for name, value in os.environ.items() if name not in settings.key_names}
+    return (Notifier(command, environment).tell,)
 
 
 def terminal() -> bool:

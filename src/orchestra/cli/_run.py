@@ -22,7 +22,7 @@ from orchestra.cli._detach import detached
 from orchestra.cli._ended import Shown, as_object, say_ended
 from orchestra.cli._errors import INVALID, show_diagnostics, store_code
 from orchestra.cli._json import say_json
-from orchestra.cli._people import interviews_for
+from orchestra.cli._people import interviews_for, listeners_for
 from orchestra.cli._progress import progress
 from orchestra.cli._signals import heeded
 from orchestra.cli._stores import aimed, hint, settings_for
@@ -141,7 +141,7 @@ async def _run(
     shown: Shown, settings: Settings, opening: Opening, view: View, colour: bool, *, always: bool = False
 ) -> int:
     """Run and say how it ended. ``always``: answers from elsewhere are waited for (H5)."""
-    control = Control(interviews=interviews_for(shown.people, view, always=always))
+    control = Control(interviews=interviews_for(shown.people, view, settings, always=always))
     with heeded(control, view.note, view.abandoned):
         run = await _walked(shown, settings, opening, view, control)
         return say_ended(shown, settings, run.session, run.context_id, run.state, colour)
@@ -153,7 +153,7 @@ async def _walked(shown: Shown, settings: Settings, opening: Opening, view: View
     try:
         with progress() as tell:
             store = open_store(settings, progress=tell)
-        run, pipeline = await opening(store, (view.tell,), control)
+        run, pipeline = await opening(store, (view.tell, *listeners_for(settings)), control)
         with _mirrored(settings):
             if run.state.result is None:
                 _announce(run, pipeline, shown, view)

@@ -280,7 +280,7 @@ class EditingReader:
     def __init__(self, interrupted: Callable[[], None]) -> None:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-        from prompt_toolkit.output import create_output
+        from prompt_toolkit.output.vt100 import Vt100_Output
 
         keys = KeyBindings()
 
@@ -288,8 +288,13 @@ class EditingReader:
         def _(event: KeyPressEvent) -> None:
             interrupted()
 
+        output = Vt100_Output.from_pty(sys.stderr, term=os.environ.get("TERM"))
+        output.enable_cpr = False  # a terminal slow to tell where its cursor is gets a warning into the prompt
         self._session: PromptSession[str] = PromptSession(
-            output=create_output(stdout=sys.stderr), key_bindings=keys, enable_suspend=True
+            output=output,
+            key_bindings=keys,
+            enable_suspend=True,
+            reserve_space_for_menu=0,
         )
 
     @property
