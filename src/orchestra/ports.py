@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias
 
 from orchestra.graph.model import Graph, Node
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
-from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEnded
+from orchestra.run.conversation import AgentTurn, Conversation, Response, Talking, ToolEnded
 from orchestra.run.events import ContextValue, Event, ToolOutput
+from orchestra.run.limits import Standing
 from orchestra.run.outcome import Json, Outcome
 from orchestra.run.parallel import Branch, BranchPlan, BranchResult, Fan
 from orchestra.run.questions import Answer, Question
@@ -409,10 +410,22 @@ class Turns(Protocol):
         """Record the result of a tool that may have changed something; durable when this returns (A9)."""
 
     async def on_turn(self, turn: AgentTurn) -> None:
-        """Record the end of a turn; durable, and committed where there is a workspace, when this returns.
+        """Record the end of a turn; durable, and committed where there is a workspace, when this returns."""
 
-        Raises what ends the node's work here: the run is pausing, or a limit is reached (A5, A12).
-        """
+    def proceed(self) -> None:
+        """Raise what ends the node's work here where the run is pausing (A12)."""
+
+    async def rest(self, seconds: float) -> None:
+        """Wait as ``sleep`` does; a pause ends the wait, as in ``proceed``."""
+
+    def halt(self, reason: str, limit: str = "quota") -> NoReturn:
+        """Pause the run for a limit, and end the node's work here (A3, A5)."""
+
+    def jitter(self) -> float:
+        """A uniform draw between 0.5 and 1.5 (E21)."""
+
+    def standing(self) -> Standing:
+        """What the node's visit and the run have used so far (A5)."""
 
     def steering(self) -> tuple[str, ...]:
         """Instructions from outside that no agent has had yet; recorded as taken with the next answer (A12)."""
@@ -455,6 +468,10 @@ class Scope(Turns, Protocol):
     @property
     def previous(self) -> Outcome:
         """The last outcome that a conditional node passes on (E13)."""
+
+    @property
+    def talk(self) -> Talking:
+        """The conversation of the node's agent, so far as it is recorded (A9)."""
 
     @property
     def variables(self) -> Mapping[str, Json]:
@@ -572,8 +589,9 @@ class ModelChoice:
 class AgentTask:
     """What a backend is asked to do for a codergen node (agents.md 1).
 
-    ``thread`` names the conversation that it continues or begins. ``fresh``: a new one begins, whatever was said in
-    it before. ``prompt`` is the user's message whole, the preamble in it; ``system`` the system message.
+    ``thread`` names the conversation that it continues or begins: ``begun`` says that this attempt's prompt is
+    already said in it, ``shared`` that other nodes may have spoken in it. ``prompt`` is the user's message whole,
+    the preamble in it, ``parts`` what is attached to it; ``system`` is the system message.
     """
 
     node: Node
@@ -585,7 +603,10 @@ class AgentTask:
     """How often this execution of the node has asked before."""
     system: str = ""
     thread: str = ""
-    fresh: bool = False
+    begun: bool = False
+    shared: bool = False
+    parts: tuple[Json, ...] = ()
+    output_schema: Mapping[str, Json] = field(default_factory=dict)
     model: ModelChoice = ModelChoice()
     agent: str = ""
     """The agent's name in the configuration, where the node names one."""
@@ -599,3 +620,10 @@ class CodergenBackend(Protocol):
 
         Each turn of the agent is told to ``turns``, which is the task's scope (A2, A9).
         """
+
+
+class Briefing(Protocol):
+    """Makes a node's task for its agent: the prompt composed, the model resolved, the thread named."""
+
+    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
+        """The task. An exception it raises fails the node."""

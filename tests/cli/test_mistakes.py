@@ -206,15 +206,6 @@ IN_FILE = [
         args=("run", "p.dot"),
         files={"orchestra.yaml": "backend: simulation\nbackend: simulation\n"},
     ),
-    Mistake(
-        "config with an unknown backend",
-        OK,
-        ("langgraph", "simulation"),
-        2,
-        (1, 10),
-        args=("run", "p.dot"),
-        files={"orchestra.yaml": "backend: langgraph\n"},
-    ),
     Mistake("no such session", OK, ("nosuch",), 9, args=("show", "nosuch")),
     Mistake(
         "explain of a rule that is none",

@@ -45,6 +45,7 @@ class Control:
         self.request = 0
         self.canceling = False
         self.at_once = False
+        self.limit = ""
         self._parent = parent
         self._branches: list[Control] = []
         self._due: list[Instruction] = []
@@ -59,7 +60,7 @@ class Control:
         below = Control(self)
         if self.reason:
             below.reason, below.request = self.reason, self.request
-            below.canceling, below.at_once = self.canceling, self.at_once
+            below.canceling, below.at_once, below.limit = self.canceling, self.at_once, self.limit
             below._wish.set()
         self._branches.append(below)
         try:
@@ -108,6 +109,18 @@ class Control:
         if self._task is not None:
             self._task.cancel()
             self._cancelled = self._task
+
+    def halt(self, reason: str, limit: str) -> None:
+        """Pause every walk of the session because of a limit (A5); an earlier request keeps its reason."""
+        root = self._root
+        if not root.reason:
+            root._limited(limit)
+        root.pause(reason)
+
+    def _limited(self, limit: str) -> None:
+        self.limit = limit
+        for below in self._branches:
+            below._limited(limit)
 
     # --- instructions -----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import NoneType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from msgspec.structs import astuple, replace
 
@@ -22,8 +22,9 @@ from orchestra.graph.model import Graph, Node
 from orchestra.ports import Child, Clock, Committed, Decided, FanPlan, Handler, NewCommit, Workspace
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
-from orchestra.run.conversation import AgentTurn, Conversation, Response, ToolEnded
+from orchestra.run.conversation import AgentTurn, Conversation, Response, Talking, ToolEnded
 from orchestra.run.events import ContextValue, Event, SteeringTaken, ToolOutput, WarningRaised
+from orchestra.run.limits import Standing, Used
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
 from orchestra.run.parallel import Branch, Fan
 from orchestra.run.plain import clean, plain_json
@@ -182,6 +183,49 @@ class Stage:
             files=turn.files_written, turn=turn.turn, intent=said, model=turn.model, provider=turn.provider
         )
 
+    def proceed(self) -> None:
+        """Raise ``Suspended`` where the run pauses (A12)."""
+        if self.control.pausing:
+            raise Suspended
+
+    async def rest(self, seconds: float) -> None:
+        """Wait; a pause ends the wait and the node's work."""
+        if seconds > 0:
+            await self.control.pausing_during(self.clock.sleep(seconds))
+        self.proceed()
+
+    def halt(self, reason: str, limit: str = "quota") -> NoReturn:
+        """Pause the run for a limit (A5)."""
+        self.control.halt(reason, limit)
+        raise Suspended
+
+    def jitter(self) -> float:
+        """A uniform draw between 0.5 and 1.5 (E21)."""
+        return self.clock.jitter()
+
+    def standing(self) -> Standing:
+        """What the node's visit and the run have used so far (A5)."""
+        state, now = self.journal.state, self.clock.now_ms()
+        stage = state.stage
+        visit = stage.visit_spent if stage is not None else Spent()
+        entered = stage.entered_ms if stage is not None else now
+        return Standing(
+            node=_used(visit, self.spent, now - entered),
+            run=_used(state.spent, self.spent, now - state.started_ms - state.idle_ms),
+        )
+
+    @property
+    def talk(self) -> Talking:
+        """The conversation of the node's agent, so far as it is recorded."""
+        stage = self.journal.state.stage
+        if stage is None:
+            return Talking(name=f"{self.step.node}#{self.step.visit}.{self.step.attempt}")
+        return Talking(
+            name=f"{self.step.node}#{self.step.visit}.{stage.talk}",
+            begun=stage.talked,
+            failed_before=stage.failed_before if stage.failed_class != "transient" else "",
+        )
+
     def record_steered(self) -> None:
         """Record the instructions that the agents had: until then they stay due (S15)."""
         for instruction in self.steered:
@@ -282,6 +326,16 @@ class Stage:
     def seam(self, data: bytes, at: int) -> int:
         """Where bytes may be cut so that no secret is in two parts."""
         return self.journal.redactor.seam(data, at)
+
+
+def _used(recorded: Spent, more: Spent, milliseconds: int) -> Used:
+    return Used(
+        turns=recorded.turns,
+        tool_calls=recorded.tool_calls,
+        tokens=recorded.tokens + more.tokens,
+        cost_micros=recorded.cost_micros + more.cost_micros,
+        seconds=max(0, milliseconds) / 1000,
+    )
 
 
 async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, stage: Stage) -> Outcome:

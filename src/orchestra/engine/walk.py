@@ -136,7 +136,11 @@ class Walk:
         if control.canceling:
             self._journal.record(PipelineCanceled(node=node, reason=clean(control.reason), request=control.request))
         elif control.pausing:
-            self._journal.record(PipelinePaused(node=node, reason=clean(control.reason), request=control.request))
+            self._journal.record(
+                PipelinePaused(
+                    node=node, reason=clean(control.reason), request=control.request, limit=control.limit
+                )
+            )
         else:
             reason = f"waiting for an answer to {short_id(self._waits)}"
             self._journal.record(PipelinePaused(node=node, reason=reason, waiting=True))

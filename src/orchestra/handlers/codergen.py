@@ -5,28 +5,44 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestra.graph.model import Graph, Node
-from orchestra.ports import AgentTask, CodergenBackend, Scope
+from orchestra.ports import AgentTask, Briefing, CodergenBackend, Scope
 from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.prompts import agent_prompt
 
 
+async def plain_briefing(node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
+    """A task with nothing but the node's own prompt; instructions from outside stand behind it (S15).
+
+    The prompt is the label where there is none. A further attempt is told why the one before it failed (A3).
+    """
+    talk = scope.talk
+    prompt = agent_prompt(node, () if talk.begun else scope.steering())
+    if talk.failed_before:
+        prompt = f"{prompt}\n\nThe attempt before this one failed: {talk.failed_before}"
+    return AgentTask(
+        node=node,
+        graph=graph,
+        prompt=prompt,
+        context=context,
+        scope=scope,
+        thread=talk.name,
+        begun=talk.begun,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Codergen:
-    """Runs a codergen node on a backend."""
+    """Runs a codergen node on a backend; ``briefing`` makes its task."""
 
     backend: CodergenBackend
+    briefing: Briefing = plain_briefing
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
-        """The backend's outcome; plain text is success (Attractor 4.5). The prompt is the label where none is.
-
-        Instructions from outside stand behind it (S15).
-        """
-        prompt = agent_prompt(node, scope.steering())
-        scope.prompt(prompt)
-        answer = await self.backend.run(
-            AgentTask(node=node, graph=graph, prompt=prompt, context=context, scope=scope), scope
-        )
+        """The backend's outcome; plain text is success (Attractor 4.5)."""
+        task = await self.briefing(node, context, graph, scope)
+        scope.prompt(task.prompt)
+        answer = await self.backend.run(task, scope)
         if answer is None or isinstance(answer, Outcome):
             return answer
         if not isinstance(answer, str):

@@ -125,6 +125,15 @@ class AgentTurn(Struct, frozen=True, kw_only=True):
     duration_ms: int = 0
 
 
+class Talking(Struct, frozen=True, kw_only=True):
+    """The conversation of a node's agent: its name; ``begun`` that this attempt's prompt is said already;
+    ``failed_before`` why the attempt before this one failed, where that began anew."""
+
+    name: str
+    begun: bool = False
+    failed_before: str = ""
+
+
 class Piece(Struct, frozen=True, kw_only=True):
     """What one recorded event adds to a conversation."""
 

@@ -116,6 +116,7 @@ class PipelinePaused:
     reason: str = tag(36, "string", "why, such as: interrupt, received SIGTERM, store, limit")
     request: int = tag(42, "u64", "turn of the mailbox that asked for it", default=0)
     waiting: bool = tag(46, "bool", "it waits for people to answer", default=False)
+    limit: str = tag(47, "string", "the limit that was reached, or quota; empty for another pause", default="")
 
 
 @event("PipelineLifecycle")

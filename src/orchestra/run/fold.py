@@ -130,6 +130,8 @@ def evolve(state: RunState, recorded: Recorded) -> RunState:
     changes["at"] = meta.at
     changes.setdefault("paused", "")
     changes.setdefault("waiting", False)
+    if not changes["paused"] and state.limit:
+        changes["limit"] = ""
     return replace(state, **changes)
 
 
@@ -154,7 +156,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case PipelineRestarted():
             return restarted(meta, event)
         case PipelinePaused():
-            return {"paused": event.reason, "waiting": event.waiting, **heard(state, event.request)}
+            return {"paused": event.reason, "waiting": event.waiting, "limit": event.limit, **heard(state, event.request)}
         case PipelineCanceled():
             result = Result(status="canceled", text=event.reason, node=event.node, ended_ms=meta.at)
             return {"result": result, **heard(state, event.request)}
@@ -264,9 +266,9 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
 def _of_the_visit(stage: Stage) -> dict[str, Any]:
     """What a further attempt keeps of those before it."""
     return {
-        "turns": stage.turns,
-        "tool_calls": stage.tool_calls,
         "visit_spent": stage.visit_spent,
+        "talk": stage.talk,
+        "talked": stage.talked,
         "failed_before": stage.failed_before,
         "failed_class": stage.failed_class,
     }
@@ -294,6 +296,7 @@ def _retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[str, An
                 **(_of_the_visit(state.stage) if state.stage is not None else {}),
                 "failed_before": event.failure_reason or event.status,
                 "failed_class": event.failure_class,
+                **({} if event.failure_class == "transient" else {"talk": event.attempt + 1, "talked": False}),
             },
         ),
         "nodes": {**state.nodes, event.node: replace(record, retries=event.attempt, status=event.status)},

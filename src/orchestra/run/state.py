@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from orchestra.run.blobs import Text
 from orchestra.run.parallel import Branch, Fan
@@ -40,17 +41,26 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
 
 
 class Spent(Struct, frozen=True, kw_only=True):
-    """What models read and wrote, in tokens, and what that cost, in millionths of a dollar."""
+    """What models read and wrote, in tokens, and what that cost, in millionths of a dollar; the turns of agents and
+    the tools that they called."""
 
     tokens_in: int = 0
     tokens_out: int = 0
     cost_micros: int = 0
+    turns: int = 0
+    tool_calls: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written."""
+        return self.tokens_in + self.tokens_out
 
     def plus(self, tokens_in: int, tokens_out: int, cost_micros: int) -> Spent:
         """The same and more."""
         if not (tokens_in or tokens_out or cost_micros):
             return self
-        return Spent(
+        return replace(
+            self,
             tokens_in=self.tokens_in + tokens_in,
             tokens_out=self.tokens_out + tokens_out,
             cost_micros=self.cost_micros + cost_micros,
@@ -75,10 +85,11 @@ class Stage(Struct, frozen=True, kw_only=True):
     at it, and here nobody has begun it yet. ``asked`` are its questions to people by id,
     those that are pending and those whose answers it may not have acted on (H7).
 
-    ``turns`` and ``tool_calls`` are those of its agent in this visit, ``visit_spent`` what its models read and
-    wrote as far as it is recorded turn by turn; ``counted`` is this attempt's part of that, ``open_turn`` that of a
-    turn that has not ended (``turn_open``). ``failed_before`` and ``failed_class`` say how the attempt before this
-    one ended.
+    ``visit_spent`` is what its agent spent in this visit as far as it is recorded turn by turn, ``counted`` this
+    attempt's part of that, ``open_turn`` that of a turn that has not ended (``turn_open``). ``failed_before`` and
+    ``failed_class`` say how the attempt before this one ended. ``talk`` is the attempt with which the agent's
+    conversation began: one that follows a failure of the moment continues it; ``talked``, that something was said
+    in it.
     """
 
     node: str
@@ -96,8 +107,6 @@ class Stage(Struct, frozen=True, kw_only=True):
     tool: str = ""
     tool_host: str = ""
     elsewhere: bool = False
-    turns: int = 0
-    tool_calls: int = 0
     visit_spent: Spent = Spent()
     counted: Spent = Spent()
     turn_open: bool = False
@@ -105,6 +114,8 @@ class Stage(Struct, frozen=True, kw_only=True):
     failed_before: str = ""
     failed_class: str = ""
     asked: Mapping[str, Asked] = field(default_factory=dict)
+    talk: int = 1
+    talked: bool = False
 
 
 class Ended(Struct, frozen=True, kw_only=True):
@@ -209,7 +220,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key and
     gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered; ``paused`` says
     why while a pause is the last event, ``waiting`` that it is
-    for people to answer. ``granted`` are visits that ``max_visits`` does not refuse and
+    for people to answer, ``limit`` which limit it was, where it was one. ``granted`` are visits that ``max_visits`` does not refuse and
     ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run that goes on.
     ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is so;
     ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is that of
@@ -274,6 +285,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     context: Mapping[str, Any] = field(default_factory=dict)
     paused: str = ""
     waiting: bool = False
+    limit: str = ""
     heard: int = 0
     steered: int = 0
     steered_apart: tuple[int, ...] = ()

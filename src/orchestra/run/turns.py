@@ -22,7 +22,7 @@ def spent_of(event: AgentResponded | AgentTurnCompleted) -> Spent:
 
 def responded(state: RunState, event: AgentResponded) -> dict[str, Any]:
     """A model was paid: its tokens count from here on, whatever becomes of the attempt."""
-    return _counted(state, event.node, spent_of(event), turns=1, ended=False)
+    return _counted(state, event.node, spent_of(event), turns=1, calls=0, ended=False)
 
 
 def turn_completed(state: RunState, event: AgentTurnCompleted) -> dict[str, Any]:
@@ -31,35 +31,33 @@ def turn_completed(state: RunState, event: AgentTurnCompleted) -> dict[str, Any]
     known = stage.open_turn if stage is not None else Spent()
     more = spent_of(event).minus(known)
     first = 0 if stage is not None and stage.turn_open else 1
-    changes = _counted(state, event.node, more, turns=first, ended=True)
-    if "stage" in changes:
-        changed: Stage = changes["stage"]
-        calls = changed.tool_calls + len(event.tool_calls)
-        changes["stage"] = replace(changed, tool_calls=calls, recoveries=0)
-    return changes
+    return _counted(state, event.node, more, turns=first, calls=len(event.tool_calls), ended=True)
 
 
 def _stage(state: RunState, node: str) -> Stage | None:
     return state.stage if state.stage is not None and state.stage.node == node else None
 
 
-def _counted(state: RunState, node: str, spent: Spent, *, turns: int, ended: bool) -> dict[str, Any]:
-    changes: dict[str, Any] = {
-        "spent": state.spent.plus(spent.tokens_in, spent.tokens_out, spent.cost_micros),
-    }
+def _counted(state: RunState, node: str, spent: Spent, *, turns: int, calls: int, ended: bool) -> dict[str, Any]:
+    changes: dict[str, Any] = {"spent": _more(state.spent, spent, turns, calls)}
     stage = _stage(state, node)
     if stage is None:
         return changes
-    more = (spent.tokens_in, spent.tokens_out, spent.cost_micros)
     changes["stage"] = replace(
         stage,
-        turns=stage.turns + turns,
+        talked=True,
         turn_open=not ended,
-        visit_spent=stage.visit_spent.plus(*more),
-        counted=stage.counted.plus(*more),
-        open_turn=Spent() if ended else stage.open_turn.plus(*more),
+        visit_spent=_more(stage.visit_spent, spent, turns, calls),
+        counted=_more(stage.counted, spent, turns, calls),
+        open_turn=Spent() if ended else _more(stage.open_turn, spent, 0, 0),
+        recoveries=0 if ended else stage.recoveries,
     )
     return changes
+
+
+def _more(known: Spent, spent: Spent, turns: int, calls: int) -> Spent:
+    total = known.plus(spent.tokens_in, spent.tokens_out, spent.cost_micros)
+    return replace(total, turns=total.turns + turns, tool_calls=total.tool_calls + calls)
 
 
 def piece_of(event: AgentEvent, messages: Iterable[Any]) -> Piece:

@@ -1,0 +1,49 @@
+"""A model as a conversation sees it: asked with messages and tools, it answers, or fails in one of three ways (A3).
+
+No model library is named here: the backends have one implementation of ``Model`` over LangChain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
+
+from orchestra.errors import Transient
+from orchestra.run.conversation import Message, Usage
+
+STOP, TOOLS, LENGTH, REFUSAL = "stop", "tools", "length", "refusal"
+"""Why a model stopped."""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a model answered, and what that took."""
+
+    message: Message
+    usage: Usage = Usage()
+    stop: str = STOP
+    duration_ms: int = 0
+
+
+class OutOfQuota(Transient):
+    """The account has no money or quota left: no repeat helps, a person does; the run pauses (A3)."""
+
+
+Heard: TypeAlias = Callable[[str], None]
+"""Is told the text of an answer, piece by piece."""
+
+
+class Model(Protocol):
+    """A model that can be asked."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, as the provider has it."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's name in the configuration."""
+
+    async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> Answer:
+        """One call. Raises ``Transient`` for what a repeat may not meet, ``OutOfQuota``, else ``Terminal``."""

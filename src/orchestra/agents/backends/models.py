@@ -1,0 +1,233 @@
+"""A chat model of LangChain as a ``Model``: streamed, with silence and broken streams noticed (A3)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from orchestra.agents.answers import STOP, TOOLS, Answer, Heard
+from orchestra.agents.backends.failures import translated
+from orchestra.agents.backends.messages import from_langchain, stop_of, to_langchain, usage_of
+from orchestra.agents.providers import KINDS, Provider
+from orchestra.agents.tools import Tool
+from orchestra.agents.tools.builtin import wire_names
+from orchestra.errors import BackendError, Transient
+from orchestra.ports import ModelChoice
+from orchestra.run.conversation import Message
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage, AIMessageChunk
+    from pydantic import SecretStr
+
+
+class ChatModel:
+    """A model of a provider, with the tools that it is offered."""
+
+    def __init__(self, provider: Provider, choice: ModelChoice, tools: Mapping[str, Tool]) -> None:
+        self._provider = provider
+        self._name = choice.model
+        self._ours = wire_names(tools)
+        self._wire = {ours: wire for wire, ours in self._ours.items()}
+        self.client = client(provider, choice)
+        self._bound: Any = self.client
+        if tools:
+            offered = [_schema(self._wire[name], tool, provider.kind) for name, tool in tools.items()]
+            self._bound = self.client.bind_tools(offered)
+        if provider.kind == "anthropic":
+            self._bound = self._bound.bind(cache_control={"type": "ephemeral"})
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._name
+
+    @property
+    def provider(self) -> str:
+        """The provider's name in the configuration."""
+        return self._provider.name
+
+    async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> Answer:
+        """One call, streamed. Raises ``Transient``, ``OutOfQuota`` and ``Terminal``."""
+        began = time.monotonic()
+        said = [Message(role="system", text=system), *messages] if system else list(messages)
+        asked = to_langchain(said, provider=self.provider, model=self._name, wire=self._wire)
+        try:
+            answer = await self._streamed(asked, heard)
+        except BackendError:
+            raise
+        except Exception as error:
+            raise translated(error, self._provider) from error
+        return self._answer(answer, round((time.monotonic() - began) * 1000))
+
+    async def _streamed(self, asked: Sequence[Any], heard: Heard) -> AIMessage:
+        whole: AIMessageChunk | None = None
+        async with contextlib.aclosing(self._bound.astream(asked)) as stream:
+            async for chunk in _in_time(stream, self._provider):
+                if text := str(chunk.text):
+                    heard(text)
+                whole = chunk if whole is None else cast("AIMessageChunk", whole + chunk)
+        if whole is None:
+            raise Transient(f"{self.provider}: the answer was empty")
+        return whole
+
+    def _answer(self, answer: AIMessage, duration_ms: int) -> Answer:
+        stop = stop_of(answer)
+        message = from_langchain(answer, provider=self.provider, model=self._name, ours=self._ours)
+        if not stop:
+            raise Transient(f"{self.provider}: the stream ended before the answer was complete")
+        if stop in ("malformed_function_call", "unexpected_tool_call"):
+            raise Transient(f"{self.provider}: the model's tool call was malformed")
+        if message.tool_calls and stop == STOP:
+            stop = TOOLS
+        return Answer(message=message, usage=usage_of(answer), stop=stop, duration_ms=duration_ms)
+
+
+async def _in_time(stream: AsyncIterator[Any], provider: Provider) -> AsyncIterator[Any]:
+    """The pieces of a stream. Raises ``Transient`` where it is silent for too long."""
+    while True:
+        try:
+            async with asyncio.timeout(provider.timeout):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise Transient(f"{provider.name}: no answer for {provider.timeout:g} s") from None
+        yield chunk
+
+
+def _schema(name: str, tool: Tool, kind: str) -> dict[str, Any]:
+    """A tool as the provider's client takes it."""
+    parameters: Any = tool.parameters
+    if kind in ("google", "vertex"):
+        parameters = _without(parameters, "additionalProperties")
+    function = {"name": name, "description": tool.description, "parameters": dict(parameters)}
+    return {"type": "function", "function": function}
+
+
+def _without(value: Any, key: str) -> Any:
+    """A schema without a key that a client does not know and warns of."""
+    if isinstance(value, Mapping):
+        return {name: _without(item, key) for name, item in value.items() if name != key}
+    return [_without(item, key) for item in value] if isinstance(value, list | tuple) else value
+
+
+# --- the providers' clients ------------------------------------------------------------------------
+
+
+def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
+    """The chat model of a provider (A11); it does not repeat on its own (A3)."""
+    build = _BUILD[provider.kind]
+    common: dict[str, Any] = {"max_retries": 0, **_given(provider, choice)}
+    made: BaseChatModel = build(provider, choice, {**common, **provider.options})
+    return made
+
+
+def _given(provider: Provider, choice: ModelChoice) -> dict[str, Any]:
+    temperature = choice.temperature if choice.temperature is not None else provider.temperature
+    wanted = {
+        "max_tokens": choice.max_tokens or provider.max_tokens or None,
+        "temperature": temperature,
+        "reasoning_effort": choice.reasoning_effort or None,
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def _secret(key: str) -> SecretStr:
+    from pydantic import SecretStr
+
+    return SecretStr(key)
+
+
+def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    from langchain_anthropic import ChatAnthropic
+
+    effort = given.pop("reasoning_effort", None)
+    if effort:
+        given["effort"] = effort
+    given.setdefault("max_tokens", 8192)
+    if provider.base_url:
+        given["base_url"] = provider.base_url
+    return ChatAnthropic(
+        model=choice.model,  # type: ignore[call-arg]
+        api_key=_secret(provider.key() or "none"),
+        timeout=provider.timeout,
+        stream_usage=True,
+        **given,
+    )
+
+
+def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    from langchain_openai import ChatOpenAI
+
+    base = provider.base_url or KINDS[provider.kind].base_url
+    if base:
+        given["base_url"] = base
+    if provider.api:
+        given["use_responses_api"] = provider.api == "responses"
+    elif base:
+        given["use_responses_api"] = False
+    return ChatOpenAI(
+        model=choice.model,
+        api_key=_secret(provider.key() or "none"),
+        timeout=provider.timeout,
+        stream_usage=True,
+        stream_chunk_timeout=None,
+        **given,
+    )
+
+
+def _azure(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    from langchain_openai import AzureChatOpenAI
+
+    if provider.base_url:
+        given["azure_endpoint"] = provider.base_url
+    return AzureChatOpenAI(
+        azure_deployment=choice.model,
+        api_key=_secret(provider.key()),
+        timeout=provider.timeout,
+        stream_usage=True,
+        **given,
+    )
+
+
+def _google(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    from langchain_google_genai import ChatGoogleGenerativeAI
+
+    effort = given.pop("reasoning_effort", None)
+    if effort:
+        given["thinking_level"] = effort
+    if provider.base_url:
+        given["base_url"] = provider.base_url
+    if provider.kind == "vertex":
+        given["vertexai"] = True
+    else:
+        given["api_key"] = provider.key() or "none"
+    return ChatGoogleGenerativeAI(model=choice.model, timeout=provider.timeout, **given)
+
+
+def _bedrock(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    from langchain_aws import ChatBedrockConverse
+
+    given.pop("max_retries", None)
+    given.pop("reasoning_effort", None)
+    if provider.base_url:
+        given["base_url"] = provider.base_url
+    from botocore.config import Config  # type: ignore[import-untyped]
+
+    once = Config(retries={"total_max_attempts": 1}, read_timeout=provider.timeout)
+    return ChatBedrockConverse(model=choice.model, config=once, **given)
+
+
+_BUILD: Mapping[str, Any] = {
+    "anthropic": _anthropic,
+    "openai": _openai,
+    "openrouter": _openai,
+    "azure": _azure,
+    "google": _google,
+    "vertex": _google,
+    "bedrock": _bedrock,
+}

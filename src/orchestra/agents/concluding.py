@@ -1,0 +1,84 @@
+"""From a conversation to the node's outcome: the one loop around turns that every model backend shares (A4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from orchestra.agents.talk import Driving, Talk, reported_in
+from orchestra.agents.tools.reporting import NAME
+from orchestra.agents.verdicts import ASK_AGAIN, answer_problem, object_in, outcome_of
+from orchestra.run.conversation import Message
+from orchestra.run.outcome import GOOD, Outcome, Status, failed
+
+MOST_CORRECTIONS = 2
+"""How often an answer that does not fit ``output_schema`` is sent back (A4)."""
+
+CORRECT = "Your answer does not fit the schema that was asked for: "
+
+
+async def converse(talk: Talk, driving: Driving) -> str | Outcome:
+    """Open the conversation, let the agent work, and return what its node came to."""
+    await talk.open()
+    while True:
+        if talk.due:
+            await driving(talk)
+            if talk.due:
+                continue
+        found = _verdict(talk)
+        if found is not None:
+            return found
+
+
+def _verdict(talk: Talk) -> str | Outcome | None:
+    """The outcome; None where the agent is told something first."""
+    task, report = talk.task, reported_in(talk)
+    text = _text(talk)
+    task.scope.response(text or str((report or {}).get("notes") or ""))
+    if report is not None:
+        outcome = outcome_of(task.graph, task.node, report)
+        return _checked(talk, outcome, text) if task.output_schema and outcome.status in GOOD else outcome
+    if task.node.flag("goal_gate") and NAME in talk.tools:
+        return _gate(talk)
+    if task.output_schema:
+        return _checked(talk, Outcome(status=Status.SUCCESS), text)
+    found = object_in(text)
+    return text if found is None else outcome_of(task.graph, task.node, found)
+
+
+def _gate(talk: Talk) -> Outcome | None:
+    if not any(message.text == ASK_AGAIN for message in own(talk)):
+        talk.say(ASK_AGAIN)
+        return None
+    if talk.task.node.flag("auto_status"):
+        return Outcome(status=Status.SUCCESS, notes="auto_status: the agent did not report an outcome")
+    return failed("the goal gate's agent did not report an outcome, also after it was asked for it")
+
+
+def _checked(talk: Talk, outcome: Outcome, text: str) -> Outcome | None:
+    """The outcome with the structured answer in the context, once it fits."""
+    schema: Mapping[str, Any] = talk.task.output_schema
+    value, problem = answer_problem(schema, text)
+    if not problem:
+        updates = {**outcome.context_updates, f"outputs.{talk.task.node.id}": value}
+        return replace(outcome, context_updates=updates)
+    corrections = sum(message.text.startswith(CORRECT) for message in own(talk))
+    if corrections >= MOST_CORRECTIONS:
+        return failed(f"the answer does not fit output_schema: {problem}")
+    talk.say(f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it.")
+    return None
+
+
+def own(talk: Talk) -> list[Message]:
+    """The messages since the node's own prompt."""
+    name = talk.task.scope.talk.name
+    places = [place for place, m in enumerate(talk.messages) if m.role == "user" and m.name == name]
+    return talk.messages[places[-1] :] if places else talk.messages
+
+
+def _text(talk: Talk) -> str:
+    """The newest words of the agent."""
+    texts = (m.text for m in reversed(own(talk)) if m.role == "assistant" and m.text.strip())
+    return next(texts, "")

@@ -1,0 +1,98 @@
+"""What an agent's conversation means for its node: ``report_outcome``, a JSON object, or plain text (A4).
+
+A line of prose never routes: only the tool, or an answer that is a JSON object, names a status or a label.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from orchestra.agents.tools.reporting import NAME, labels_of
+from orchestra.graph.model import Graph, Node
+from orchestra.run.conversation import Message
+from orchestra.run.outcome import Outcome, Status, failed, legal_words, read_status
+from orchestra.run.plain import plain_json
+
+ASK_AGAIN = (
+    "You have not reported the outcome. Call the tool report_outcome now: with status success only where the task "
+    "is done and you have made sure of it, else with status fail and the reason in notes."
+)
+"""What a goal gate's agent is asked once, where it did not report (A4)."""
+
+_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)\n```\s*\Z", re.DOTALL)
+
+
+def reported(messages: tuple[Message, ...]) -> Mapping[str, Any] | None:
+    """The arguments of the last ``report_outcome`` that the newest answer made and that was accepted."""
+    good = {message.tool_call_id for message in messages if message.role == "tool" and not message.is_error}
+    last = next((message for message in reversed(messages) if message.role == "assistant"), None)
+    calls = [call for call in (last.tool_calls if last else ()) if call.name == NAME and call.id in good]
+    return calls[-1].arguments if calls else None
+
+
+def outcome_of(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
+    """The outcome that an agent's report stands for; a malformed one is a failure that says so."""
+    try:
+        return _outcome(graph, node, report)
+    except ValueError as error:
+        return failed(f"the agent's report cannot be read: {error}")
+
+
+def _outcome(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
+    status, word, problem = read_status(str(report.get("status", "")), legal_words(graph, node.id))
+    if problem:
+        return failed(problem)
+    updates = report.get("context_updates") or {}
+    if not isinstance(updates, Mapping):
+        raise ValueError("context_updates is not an object")
+    notes = str(report.get("notes") or "")
+    bad = status in (Status.FAIL, Status.RETRY)
+    return Outcome(
+        status=status,
+        word=word,
+        preferred_label=str(report.get("preferred_label") or ""),
+        context_updates={str(key): plain_json(value) for key, value in updates.items()},
+        notes=notes,
+        failure_reason=str(report.get("failure_reason") or notes or f"the agent reported {status}") if bad else "",
+    )
+
+
+def object_in(text: str) -> Mapping[str, Any] | None:
+    """The report that an answer is: a JSON object with a status, alone or in a code block at its end."""
+    fenced = _FENCED.search(text)
+    for candidate in (text.strip(), fenced.group(1) if fenced else ""):
+        if not (candidate.startswith("{") and candidate.endswith("}")):
+            continue
+        try:
+            found = json.loads(candidate)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and isinstance(found.get("status"), str):
+            return found
+    return None
+
+
+def told_how(graph: Graph, node: Node) -> str:
+    """What stands in the system message about reporting."""
+    labels = labels_of(graph, node.id)
+    ways = f" Its preferred_label chooses the way to go on: {', '.join(labels)}." if labels else ""
+    return f"When the task is done, or cannot be done, call the tool report_outcome once.{ways}"
+
+
+def answer_problem(schema: Mapping[str, Any], text: str) -> tuple[Any, str]:
+    """An answer as the JSON value that ``output_schema`` asks for, or what is wrong with it (A4)."""
+    from jsonschema import Draft202012Validator  # only a node with a schema pays for it
+
+    fenced = _FENCED.search(text)
+    try:
+        value = json.loads(fenced.group(1) if fenced else text)
+    except ValueError as error:
+        return None, f"it is not JSON: {error}"
+    first = next(iter(Draft202012Validator(schema).iter_errors(value)), None)
+    if first is None:
+        return value, ""
+    where = ".".join(map(str, first.absolute_path))
+    return None, f"{where + ': ' if where else ''}{first.message[:500]}"

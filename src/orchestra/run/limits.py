@@ -1,0 +1,83 @@
+"""How much an agent may use: turns, tool calls, tokens, money, time (A5), and whether it runs in circles."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+SOFT = 0.8
+"""The share of a limit from which an agent is told of it."""
+
+WINDOW = 10
+"""Tool calls that are looked at for a repeating pattern."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bounds of one node's visit or of a whole run; 0 is none. ``seconds`` is wall time."""
+
+    turns: int = 0
+    tool_calls: int = 0
+    tokens: int = 0
+    cost_micros: int = 0
+    seconds: float = 0
+
+
+NO_LIMITS = Limits()
+
+
+class Used(Struct, frozen=True, kw_only=True):
+    """What has been used so far, in the terms of ``Limits``."""
+
+    turns: int = 0
+    tool_calls: int = 0
+    tokens: int = 0
+    cost_micros: int = 0
+    seconds: float = 0
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """What a node's visit and the whole run have used."""
+
+    node: Used = Used()
+    run: Used = Used()
+
+
+def crossed(limits: Limits, used: Used, share: float = 1.0) -> Iterator[tuple[str, str]]:
+    """Each limit of which at least ``share`` is used: its name, and how far it is, in words."""
+    for name in Limits.__struct_fields__:
+        bound, so_far = getattr(limits, name), getattr(used, name)
+        if bound and so_far >= bound * share:
+            yield name, _words(name, so_far, bound)
+
+
+def _words(name: str, so_far: float, bound: float) -> str:
+    if name == "cost_micros":
+        return f"${so_far / 1e6:.2f} of ${bound / 1e6:.2f}"
+    if name == "seconds":
+        return f"{so_far:.0f} s of {bound:.0f} s"
+    return f"{so_far:.0f} of {bound:.0f} {name.replace('_', ' ')}"
+
+
+class Circles:
+    """Watches for the same pattern of one to three tool calls over and over."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._window = window
+        self._calls: deque[str] = deque(maxlen=window)
+
+    def add(self, call: str) -> None:
+        """Note a call: its tool and its arguments."""
+        self._calls.append(call)
+
+    def found(self) -> bool:
+        """Whether the window is full of one pattern."""
+        calls = list(self._calls)
+        if len(calls) < self._window:
+            return False
+        return any(all(call == calls[place % length] for place, call in enumerate(calls)) for length in (1, 2, 3))
+
+    def clear(self) -> None:
+        """Forget what was seen."""
+        self._calls.clear()
