@@ -61,13 +61,13 @@ TABLE: Mapping[str, Price] = {
 """Prices by the beginning of a model's name; the longest that fits counts."""
 
 
-def price_of(model: str, own: Mapping[str, Price]) -> Price | None:
+def price_of(model: str, own: Mapping[str, Price], provider: str = "") -> Price | None:
     """The price of a model: the configuration's for exactly this name, else the table's; None where there is none.
 
     A vendor's prefix (``anthropic/claude-…``) is passed over.
     """
     plain = model.rpartition("/")[2]
-    for name in (model, plain):
+    for name in (f"{provider}:{model}", model, plain):
         if name in own:
             return own[name]
     fits = [name for name in TABLE if plain == name or plain.startswith((f"{name}-", f"{name}@", f"{name}:"))]

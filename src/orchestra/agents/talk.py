@@ -25,7 +25,7 @@ from orchestra.errors import BackendError, Terminal, Transient
 from orchestra.ports import AgentTask, Turns
 from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, Response, ToolCall, ToolEnded
 from orchestra.run.events import ToolOutput, WarningRaised
-from orchestra.run.limits import NO_LIMITS, SOFT, Circles, Limits, crossed
+from orchestra.run.limits import NO_LIMITS, Circles, Limits, crossed, nearing
 from orchestra.run.prompts import INSTRUCTED
 from orchestra.run.retry import PRESETS
 
@@ -54,6 +54,9 @@ class Rules:
     repeats: int = 5
     node: Limits = NO_LIMITS
     run: Limits = NO_LIMITS
+    near_node: Limits = NO_LIMITS
+    near_run: Limits = NO_LIMITS
+    """Soft limits, from which the agent is told; where one is not set, it is a share of the hard one."""
     prices: Mapping[str, Price] = field(default_factory=dict)
 
 
@@ -199,7 +202,7 @@ class Talk:
         )
 
     def _cost(self, answer: Answer) -> int | None:
-        price = price_of(self.model.name, self._rules.prices)
+        price = price_of(self.model.name, self._rules.prices, self.model.provider)
         return None if price is None else price.cost_micros(answer.usage)
 
     def _identified(self, answer: Answer) -> Message:
@@ -352,13 +355,14 @@ class Talk:
     def _bounded(self) -> None:
         """Pause the run where a limit is reached; tell the agent where one is near (A5)."""
         standing = self._turns.standing()
-        for whose, limits, used in (
-            (f"node {self.task.node.id}", self._rules.node, standing.node),
-            ("the run", self._rules.run, standing.run),
+        rules = self._rules
+        for whose, limits, near, used in (
+            (f"node {self.task.node.id}", rules.node, rules.near_node, standing.node),
+            ("the run", rules.run, rules.near_run, standing.run),
         ):
             for name, words in crossed(limits, used):
                 self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
-            for name, words in crossed(limits, used, SOFT):
+            for name, words in crossed(nearing(limits, near), used):
                 self._soft(f"{whose} {name}", f"{whose} has used {words}")
 
     def _soft(self, key: str, words: str) -> None:

@@ -16,7 +16,8 @@ HANDLERS = "orchestra.handlers"
 LINT = "orchestra.lint"
 TRANSFORMS = "orchestra.transforms"
 TOOLS = "orchestra.tools"
-GROUPS = (HANDLERS, LINT, TRANSFORMS, TOOLS)
+BACKENDS = "orchestra.backends"
+GROUPS = (HANDLERS, LINT, TRANSFORMS, TOOLS, BACKENDS)
 
 
 @cache

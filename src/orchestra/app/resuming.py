@@ -85,9 +85,9 @@ async def resume(
         wiring = wiring_of(
             store, Redactor(secrets), listeners, clock, interrupted=changes.interrupted, secrets=declared
         )
-        pipeline, plan = await recorded_plan(state, wiring, secrets, changes, more)
+        pipeline, plan = await recorded_plan(state, wiring, settings, secrets, changes, more)
         if not done:
-            runnable(pipeline, plan)
+            runnable(pipeline, plan, settings)
             await check_decided(wiring, plan, state)
             wiring = wiring.on(await workspaces_of(settings, state.workspace))
             await store.publish_types(*bundle())
@@ -135,15 +135,20 @@ def secrets_of(state: RunState, settings: Settings) -> dict[str, str]:
 
 
 async def recorded_plan(
-    state: RunState, wiring: Wiring, secrets: dict[str, str], changes: Changes, more: Mapping[str, Handler]
+    state: RunState,
+    wiring: Wiring,
+    settings: Settings,
+    secrets: dict[str, str],
+    changes: Changes,
+    more: Mapping[str, Handler],
 ) -> tuple[Pipeline, Plan]:
     """Return the pipeline with which a session continues, and its plan. Raises ``ConfigError``."""
     pipeline = await pipeline_of(state, wiring.store, secrets, changes)
     given = changes.graph is not None
     if given:
-        no_node_lost(plan_of(pipeline, Scenario(), more, state.workdir), state)
+        no_node_lost(plan_of(pipeline, Scenario(), settings, more, state.workdir), state)
     script = await _script_of(state, wiring.store, pipeline, changes, wiring.redactor)
-    return pipeline, plan_of(pipeline, script, more, state.workdir, given=given)
+    return pipeline, plan_of(pipeline, script, settings, more, state.workdir, given=given)
 
 
 async def pipeline_of(state: RunState, store: Store, secrets: dict[str, str], changes: Changes) -> Pipeline:

@@ -13,14 +13,16 @@ from types import MappingProxyType
 from blake3 import blake3
 
 from orchestra.agents.scripts import Cast, parse_script
-from orchestra.agents.simulation import Scenario, Script, SimulatedTools, Simulation
+from orchestra.agents.simulation import Scenario, SimulatedTools
+from orchestra.app.agents import Agents
+from orchestra.app.checking import Brief, agent_diagnostics
 from orchestra.app.children import texts
 from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import HANDLERS, loaded, offered, origin
+from orchestra.app.toolboxes import tool_environment
 from orchestra.app.workspaces import workspaces_of
 from orchestra.clock import SystemClock
-from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.config.settings import Settings
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
@@ -62,13 +64,13 @@ def folder_of(file: str) -> Path:
     return path.parent if path.is_absolute() else Path.cwd()
 
 
-def handlers(script: Script, folder: Path, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
+def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
     """The built-in handlers, those that installed packages register, and ``more`` from Python (E2).
 
-    Agents answer from the ``script``, and the tool nodes that it names end as it says. Commands run in ``folder``.
+    The tool nodes that the agents' script names end as it says. Commands run in the agents' folder.
     """
-    backend = Simulation(script)
-    environment = {name: value for name, value in os.environ.items() if name not in PROVIDER_KEYS}
+    backend = agents.backend
+    environment = tool_environment(agents.settings)
     by_type: dict[str, Handler] = {
         "start": start_,
         "exit": exit_,
@@ -78,8 +80,8 @@ def handlers(script: Script, folder: Path, more: Mapping[str, Handler] = NONE_MO
         "parallel": parallel,
         "parallel.fan_in": FanIn(backend),
         "wait.human": Gate(),
-        "codergen": Codergen(backend),
-        "tool": SimulatedTools(script, Tool(folder=folder, environment=environment)),
+        "codergen": Codergen(backend, agents.brief),
+        "tool": SimulatedTools(agents.script, Tool(folder=agents.folder, environment=environment)),
     }
     own_keys = {
         "tool": frozenset({"tool", "tools"}),
@@ -156,15 +158,14 @@ async def start(
     """
     graph = pipeline.checked()
     redactor = Redactor(settings.secrets)
-    known_backend(settings)
     given = check_variables(completed(graph, variables), redactor)
     scenario = Scenario()
     if simulation is not None:
         scenario = parse_script(simulation, cast_of(pipeline))
         no_secret(simulation, redactor)
-    plan = plan_of(pipeline, scenario, more)
+    plan = plan_of(pipeline, scenario, settings, more)
     unowned(given, plan)
-    runnable(pipeline, plan)
+    runnable(pipeline, plan, settings)
     wiring = wiring_of(store, redactor, listeners, clock).on(await workspaces_of(settings))
     await store.publish_types(*bundle())
     like = RunState(
@@ -181,15 +182,6 @@ async def start(
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control())
 
 
-def known_backend(settings: Settings) -> None:
-    """Raise ``ConfigError`` for a backend that this version does not have."""
-    if settings.backend != "simulation":
-        raise ConfigError(
-            f"backend: {settings.backend!r} is not known; this version has: simulation",
-            span=settings.document.span(("backend",)) if settings.document is not None else None,
-        )
-
-
 def cast_of(pipeline: Pipeline) -> Cast:
     """Return the nodes of a pipeline and of its children that a simulation script may name."""
     graph = pipeline.checked()
@@ -204,21 +196,26 @@ def cast_of(pipeline: Pipeline) -> Cast:
 def plan_of(
     pipeline: Pipeline,
     scenario: Scenario,
+    settings: Settings,
     more: Mapping[str, Handler] = NONE_MORE,
     workdir: str = "",
     *,
     given: bool = False,
+    simulated: bool = False,
 ) -> Plan:
-    """Return the plan of a checked pipeline and of its children; agents answer from the scenario.
+    """Return the plan of a checked pipeline and of its children; agents answer from a scenario that has a text.
 
-    ``workdir`` is where a child works, if not in its file's folder; ``given`` as in ``Plan``.
+    ``workdir`` is where a child works, if not in its file's folder; ``given`` as in ``Plan``. ``simulated``: the
+    agents of its parent are.
     """
     text, file = pipeline.source.text, whereabouts(pipeline.source)
     folder = Path(workdir) if workdir else folder_of(file)
     graph = pipeline.checked()
+    simulated = simulated or bool(scenario.text)
+    agents = Agents(settings=settings, folder=folder, file=file, script=scenario.script, simulated=simulated)
     return Plan(
         graph=graph,
-        handlers=handlers(scenario.script, folder, more),
+        handlers=handlers(agents, more),
         dot=text,
         file=file,
         workdir=workdir,
@@ -228,7 +225,9 @@ def plan_of(
         given=given,
         children={
             node: tuple(
-                plan_of(child, each, more, _workdir(graph, node, folder), given=given)
+                plan_of(
+                    child, each, settings, more, _workdir(graph, node, folder), given=given, simulated=simulated
+                )
                 for each in scenario.children.get(node, (Scenario(),))
             )
             for node, child in pipeline.children.items()
@@ -291,16 +290,31 @@ def no_secret(source: Source, redactor: Redactor) -> None:
         raise ConfigError(f"{source.name}:{line}:{column}: the script contains a secret ({name})")
 
 
-def runnable(pipeline: Pipeline, plan: Plan) -> None:
-    """Refuse what this version would not do as written, rather than run it as something else."""
-    problems = tuple(dict.fromkeys(_not_runnable(plan)))
+def runnable(pipeline: Pipeline, plan: Plan, settings: Settings) -> None:
+    """Refuse what this version would not do as written, rather than run it as something else.
+
+    Raises ``InvalidPipeline``, and ``CredentialsMissing`` where an agent's key is.
+    """
+    simulated = bool(plan.simulation)
+    problems = tuple(dict.fromkeys(_not_runnable(plan, settings, simulated=simulated)))
     if problems:
         raise InvalidPipeline((*pipeline.diagnostics, *problems))
+    _keyed(plan, settings, simulated=simulated)
 
 
-def _not_runnable(plan: Plan) -> list[Diagnostic]:
+def _keyed(plan: Plan, settings: Settings, *, simulated: bool) -> None:
+    Agents(settings=settings, folder=Path(), file=plan.file, script={}, simulated=simulated).keyed(plan.graph)
+    for plans in plan.children.values():
+        _keyed(plans[0], settings, simulated=simulated)
+
+
+def _not_runnable(plan: Plan, settings: Settings, *, simulated: bool) -> list[Diagnostic]:
     graph, registry = plan.graph, plan.handlers
-    problems = [found for plans in plan.children.values() for found in _not_runnable(plans[0])]
+    children = (plans[0] for plans in plan.children.values())
+    problems = [found for child in children for found in _not_runnable(child, settings, simulated=simulated)]
+    brief = Brief(graph=graph, settings=settings, file=plan.file)
+    found = agent_diagnostics(brief, simulated=simulated)
+    problems += [one for one in found if one.severity is Severity.ERROR]
     for node in graph.nodes.values():
         kind, handler = registry.resolve(graph, node.id)
         if handler is None:

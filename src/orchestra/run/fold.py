@@ -156,7 +156,12 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case PipelineRestarted():
             return restarted(meta, event)
         case PipelinePaused():
-            return {"paused": event.reason, "waiting": event.waiting, "limit": event.limit, **heard(state, event.request)}
+            return {
+                "paused": event.reason,
+                "waiting": event.waiting,
+                "limit": event.limit,
+                **heard(state, event.request),
+            }
         case PipelineCanceled():
             result = Result(status="canceled", text=event.reason, node=event.node, ended_ms=meta.at)
             return {"result": result, **heard(state, event.request)}

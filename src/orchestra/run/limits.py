@@ -44,12 +44,17 @@ class Standing(Struct, frozen=True, kw_only=True):
     run: Used = Used()
 
 
-def crossed(limits: Limits, used: Used, share: float = 1.0) -> Iterator[tuple[str, str]]:
-    """Each limit of which at least ``share`` is used: its name, and how far it is, in words."""
+def crossed(limits: Limits, used: Used) -> Iterator[tuple[str, str]]:
+    """Each limit that is reached: its name, and how far it is, in words."""
     for name in Limits.__struct_fields__:
         bound, so_far = getattr(limits, name), getattr(used, name)
-        if bound and so_far >= bound * share:
+        if bound and so_far >= bound:
             yield name, _words(name, so_far, bound)
+
+
+def nearing(hard: Limits, soft: Limits) -> Limits:
+    """The limits from which an agent is told: the soft ones, else a share of the hard ones."""
+    return Limits(**{name: getattr(soft, name) or getattr(hard, name) * SOFT for name in Limits.__struct_fields__})
 
 
 def _words(name: str, so_far: float, bound: float) -> str:

@@ -220,7 +220,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key and
     gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered; ``paused`` says
     why while a pause is the last event, ``waiting`` that it is
-    for people to answer, ``limit`` which limit it was, where it was one. ``granted`` are visits that ``max_visits`` does not refuse and
+    for people to answer, ``limit`` which limit it was, where it was one.
+    ``granted`` are visits that ``max_visits`` does not refuse and
     ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run that goes on.
     ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is so;
     ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is that of

@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from orchestra.agents.backends.langgraph import drive
 from orchestra.agents.backends.models import ChatModel
 from orchestra.agents.concluding import converse
-from orchestra.agents.providers import Provider
 from orchestra.agents.talk import Rules, Talk
-from orchestra.agents.tools import Tool, ToolContext
+from orchestra.agents.tools import Tool
+from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.verdicts import told_how
+from orchestra.config.providers import Provider
+from orchestra.errors import Terminal
 from orchestra.ports import AgentTask, Turns
 from orchestra.run.outcome import Outcome
 
-Equipment: TypeAlias = tuple[Mapping[str, Tool], ToolContext | None]
-"""The tools that an agent is offered, by name, and what they share."""
+Equipping: TypeAlias = Callable[[AgentTask], AbstractAsyncContextManager[Toolset]]
+"""Gives an agent its tools while it is at work (A30)."""
 
-Equipping: TypeAlias = Callable[[AgentTask], Awaitable[Equipment]]
-"""Gives an agent its tools (A30)."""
+Ruling: TypeAlias = Callable[[AgentTask], Rules]
+"""What bounds a task, and what it costs (A5)."""
+
+Finding: TypeAlias = Callable[[str], Provider | None]
+"""A provider by its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Direct:
     """One chat-model call without tools; more only where an answer has to be corrected."""
 
-    providers: Mapping[str, Provider]
-    rules: Rules
+    finding: Finding
+    ruling: Ruling
 
     async def run(self, task: AgentTask, turns: Turns) -> str | Outcome:
         """The model's answer."""
-        model = await _model(self.providers[task.model.provider], task, {})
-        talk = Talk(task, turns, model, self.rules, {}, None)
+        provider = _provider(self.finding, task)
+        model = await _model(provider, task, {})
+        talk = Talk(task, turns, model, _rules(self.ruling, provider, task), {}, None)
 
         async def once(talk: Talk) -> None:
             await talk.ask()
@@ -46,17 +53,30 @@ class Direct:
 class LangGraph:
     """An agent with tools, in LangGraph's loop."""
 
-    providers: Mapping[str, Provider]
-    rules: Rules
+    finding: Finding
+    ruling: Ruling
     equipping: Equipping
 
     async def run(self, task: AgentTask, turns: Turns) -> str | Outcome:
         """What the agent reported, or its last words."""
-        tools, context = await self.equipping(task)
-        model = await _model(self.providers[task.model.provider], task, tools)
-        talk = Talk(task, turns, model, self.rules, tools, context)
-        talk.system = "\n\n".join(part for part in (task.system, told_how(task.graph, task.node)) if part)
-        return await converse(talk, lambda talk: drive(talk, model.client))
+        provider = _provider(self.finding, task)
+        async with self.equipping(task) as toolset:
+            model = await _model(provider, task, toolset.tools)
+            rules = _rules(self.ruling, provider, task)
+            talk = Talk(task, turns, model, rules, toolset.tools, toolset.context)
+            talk.system = "\n\n".join(part for part in (task.system, told_how(task.graph, task.node)) if part)
+            return await converse(talk, lambda talk: drive(talk, model.client))
+
+
+def _provider(finding: Finding, task: AgentTask) -> Provider:
+    found = finding(task.model.provider) if task.model.provider else None
+    if found is None or not task.model.model:
+        raise Terminal(f"no model for node {task.node.id!r}: set llm_model, or providers.default in orchestra.yaml")
+    return found
+
+
+def _rules(ruling: Ruling, provider: Provider, task: AgentTask) -> Rules:
+    return replace(ruling(task), repeats=provider.retries)
 
 
 async def _model(provider: Provider, task: AgentTask, tools: Mapping[str, Tool]) -> ChatModel:

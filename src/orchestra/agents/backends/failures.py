@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from orchestra.agents.answers import OutOfQuota
-from orchestra.agents.providers import Provider
+from orchestra.config.providers import Provider
 from orchestra.errors import BackendError, Terminal, Transient
 
 _QUOTA = ("insufficient_quota", "billing_hard_limit", "credit balance is too low", "insufficient credits")

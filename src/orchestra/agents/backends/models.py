@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 from orchestra.agents.answers import STOP, TOOLS, Answer, Heard
 from orchestra.agents.backends.failures import translated
 from orchestra.agents.backends.messages import from_langchain, stop_of, to_langchain, usage_of
-from orchestra.agents.providers import KINDS, Provider
 from orchestra.agents.tools import Tool
 from orchestra.agents.tools.builtin import wire_names
+from orchestra.config.providers import Provider
 from orchestra.errors import BackendError, Transient
 from orchestra.ports import ModelChoice
 from orchestra.run.conversation import Message
@@ -37,7 +38,7 @@ class ChatModel:
         if tools:
             offered = [_schema(self._wire[name], tool, provider.kind) for name, tool in tools.items()]
             self._bound = self.client.bind_tools(offered)
-        if provider.kind == "anthropic":
+        if provider.kind == "anthropic" and provider.prompt_cache:
             self._bound = self._bound.bind(cache_control={"type": "ephemeral"})
 
     @property
@@ -90,12 +91,12 @@ async def _in_time(stream: AsyncIterator[Any], provider: Provider) -> AsyncItera
     """The pieces of a stream. Raises ``Transient`` where it is silent for too long."""
     while True:
         try:
-            async with asyncio.timeout(provider.timeout):
+            async with asyncio.timeout(provider.timeout or SILENCE):
                 chunk = await anext(stream)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise Transient(f"{provider.name}: no answer for {provider.timeout:g} s") from None
+            raise Transient(f"{provider.name}: no answer for {provider.timeout or SILENCE:g} s") from None
         yield chunk
 
 
@@ -114,6 +115,11 @@ def _without(value: Any, key: str) -> Any:
         return {name: _without(item, key) for name, item in value.items() if name != key}
     return [_without(item, key) for item in value] if isinstance(value, list | tuple) else value
 
+
+SILENCE = 300.0
+"""Seconds without a byte of an answer after which a call has failed, by default."""
+
+_ADDRESSES: Mapping[str, str] = {"openrouter": "https://openrouter.ai/api/v1"}
 
 # --- the providers' clients ------------------------------------------------------------------------
 
@@ -136,6 +142,11 @@ def _given(provider: Provider, choice: ModelChoice) -> dict[str, Any]:
     return {key: value for key, value in wanted.items() if value is not None}
 
 
+def _key(provider: Provider) -> str:
+    """The provider's key; empty where none is set."""
+    return next((os.environ[name] for name in provider.key_names if os.environ.get(name)), "")
+
+
 def _secret(key: str) -> SecretStr:
     from pydantic import SecretStr
 
@@ -153,8 +164,8 @@ def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -
         given["base_url"] = provider.base_url
     return ChatAnthropic(
         model=choice.model,  # type: ignore[call-arg]
-        api_key=_secret(provider.key() or "none"),
-        timeout=provider.timeout,
+        api_key=_secret(_key(provider) or "none"),
+        timeout=provider.timeout or SILENCE,
         stream_usage=True,
         **given,
     )
@@ -163,7 +174,7 @@ def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -
 def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
     from langchain_openai import ChatOpenAI
 
-    base = provider.base_url or KINDS[provider.kind].base_url
+    base = provider.base_url or _ADDRESSES.get(provider.kind, "")
     if base:
         given["base_url"] = base
     if provider.api:
@@ -172,8 +183,8 @@ def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
         given["use_responses_api"] = False
     return ChatOpenAI(
         model=choice.model,
-        api_key=_secret(provider.key() or "none"),
-        timeout=provider.timeout,
+        api_key=_secret(_key(provider) or "none"),
+        timeout=provider.timeout or SILENCE,
         stream_usage=True,
         stream_chunk_timeout=None,
         **given,
@@ -187,8 +198,8 @@ def _azure(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> An
         given["azure_endpoint"] = provider.base_url
     return AzureChatOpenAI(
         azure_deployment=choice.model,
-        api_key=_secret(provider.key()),
-        timeout=provider.timeout,
+        api_key=_secret(_key(provider)),
+        timeout=provider.timeout or SILENCE,
         stream_usage=True,
         **given,
     )
@@ -205,8 +216,8 @@ def _google(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
     if provider.kind == "vertex":
         given["vertexai"] = True
     else:
-        given["api_key"] = provider.key() or "none"
-    return ChatGoogleGenerativeAI(model=choice.model, timeout=provider.timeout, **given)
+        given["api_key"] = _key(provider) or "none"
+    return ChatGoogleGenerativeAI(model=choice.model, timeout=provider.timeout or SILENCE, **given)
 
 
 def _bedrock(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
@@ -218,7 +229,7 @@ def _bedrock(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> 
         given["base_url"] = provider.base_url
     from botocore.config import Config  # type: ignore[import-untyped]
 
-    once = Config(retries={"total_max_attempts": 1}, read_timeout=provider.timeout)
+    once = Config(retries={"total_max_attempts": 1}, read_timeout=provider.timeout or SILENCE)
     return ChatBedrockConverse(model=choice.model, config=once, **given)
 
 
