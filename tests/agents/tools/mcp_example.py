@@ -35,4 +35,7 @@ def fail(word: str) -> str:
 if __name__ == "__main__":
     if "--broken" in sys.argv:
         sys.exit("this server cannot start")
-    server.run()
+    if "--http" in sys.argv:
+        server.run(transport="streamable-http", host="127.0.0.1", port=int(sys.argv[-1]))
+    else:
+        server.run()

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import socket
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +65,36 @@ def test_a_server_that_cannot_start_is_an_error_with_what_it_wrote(tmp_path: Pat
     with pytest.raises(ConfigError, match="no tool 'fly'"):
         asyncio.run(scenario(EXAMPLE, "fly"))
     assert not tree.members(box.context.marker)
+
+
+def test_a_server_is_reached_by_http_too(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [EXAMPLE.command, *EXAMPLE.arguments, "--http", str(port)], stderr=subprocess.DEVNULL, cwd=tmp_path
+    )
+    spec = ServerSpec(name="web", url=f"http://127.0.0.1:{port}/mcp", headers={"x-key": "1"}, timeout=20)
+    try:
+
+        async def scenario(tries: int) -> None:
+            for _each in range(tries):
+                with contextlib.suppress(OSError):
+                    (await asyncio.open_connection("127.0.0.1", port))[1].close()
+                    break
+                await asyncio.sleep(0.1)
+            async with served({"web": ["add"]}, {"web": spec}, box.context) as tools:
+                assert (await perform(by_name(tools), "web:add", {"a": 2, "b": 3}, box.context)).text == "5"
+
+        asyncio.run(scenario(100))
+        server.kill()
+        server.wait()
+        with pytest.raises(ConfigError, match="cannot be started"):
+            asyncio.run(scenario(1))
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_only_the_operators_settings_see_the_environment() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -111,7 +112,8 @@ def _imported(name: str, base: Path) -> ModuleType:
     """A module by its dotted name or by its file, relative to the settings."""
     try:
         if name.endswith(".py"):
-            return _from_file(base / name)
+            file = base / name
+            return _from_file(file, file.stat().st_mtime_ns)
         if str(base) not in sys.path:
             sys.path.insert(0, str(base))
         return importlib.import_module(name)
@@ -119,7 +121,9 @@ def _imported(name: str, base: Path) -> ModuleType:
         raise ConfigError(f"tools_module: {name} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
-def _from_file(file: Path) -> ModuleType:
+@cache
+def _from_file(file: Path, _changed: int) -> ModuleType:
+    """A module by its file, loaded once for as long as the file is the same."""
     label = f"orchestra_tools_{file.stem}"
     spec = importlib.util.spec_from_file_location(label, file)
     if spec is None or spec.loader is None:
