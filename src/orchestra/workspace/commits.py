@@ -42,12 +42,12 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
     left_out: tuple[str, ...] = ()
     if files is not None:
         left_out = await _ignored(tree, files)
-        named = [name for name in files if name not in left_out]
+        named = [name for name in files if name not in left_out and not _is_folder(tree.folder / name)]
         if not named:
             return None
         _no_secret(tree.folder, named, wanted)
         listed = b"".join(os.fsencode(name) + b"\0" for name in named)
-        await tree.git.run("update-index", "-z", "--add", "--remove", "--stdin", given=listed)
+        await tree.git.run("update-index", "-z", "--add", "--remove", "--replace", "--stdin", given=listed)
     else:
         await add_all(tree)
     staged = await _staged(tree)
@@ -93,13 +93,18 @@ async def tip_of(tree: Tree) -> str:
     return tree.head()[1] or (await tree.git.run("rev-parse", "HEAD")).text
 
 
+def _is_folder(place: Path) -> bool:
+    return place.is_dir() and not place.is_symlink()
+
+
 async def _ignored(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
     """Those of some files that git ignores; a tracked file never is."""
-    listed = b"".join(os.fsencode(name) + b"\0" for name in files)
-    done = await tree.git.run("check-ignore", "-z", "--stdin", given=listed, check=False)
+    listed = b"".join(b"./" + os.fsencode(name) + b"\0" for name in files)
+    plain = {"GIT_LITERAL_PATHSPECS": "0"}  # it refuses literal ones; ./ keeps a name from being a pattern
+    done = await tree.git.run("check-ignore", "-z", "--stdin", given=listed, check=False, more=plain)
     if done.code > 1:
         raise WorkspaceError(f"git check-ignore failed: {done.err.strip()}")
-    return tuple(done.items)
+    return tuple(item.removeprefix("./") for item in done.items)
 
 
 async def _staged(tree: Tree) -> list[tuple[str, str]]:

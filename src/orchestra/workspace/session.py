@@ -275,10 +275,11 @@ class GitWorkspace:
         for name in dict.fromkeys(files):
             repo, colon, path = name.partition(":")
             qualified = colon and len(self.trees) > 1 and repo in self.trees
-            whole = Path(os.path.normpath(self.trees[repo].folder / path if qualified else first / name))
+            named = Path(os.path.normpath(self.trees[repo].folder / path if qualified else first / name))
+            whole = Path(os.path.realpath(named.parent)) / named.name
             for tree in self.trees.values():
                 with contextlib.suppress(ValueError):
-                    relative = whole.relative_to(tree.folder)
+                    relative = whole.relative_to(os.path.realpath(tree.folder))
                     if relative.parts and relative.parts[0] != ".git":
                         found.setdefault(tree.name, []).append(str(relative))
                     break
