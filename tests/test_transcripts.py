@@ -26,6 +26,9 @@ _DIFFERENT = (
     (re.compile(r"process \d+( on \S+)?"), "PROCESS"),
     (re.compile(r"by \S+ on \S+(?=\))"), "by SOMEBODY"),
     (re.compile(r"\d+ bytes"), "BYTES"),
+    (re.compile(r"\b[0-9a-f]{10,12}\b"), "COMMIT"),
+    (re.compile(r"(?<=trash/)20\d{6}\b"), "DAY"),
+    (re.compile(r"git -C \S+/"), "git -C "),
     (re.compile(r" +"), " "),
 )
 

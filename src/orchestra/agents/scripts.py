@@ -196,6 +196,16 @@ def _updates(value: Any) -> Any:
     return plain_json(value)
 
 
+def _writes(value: Any) -> dict[str, str]:
+    """Files and their texts, by paths inside the workspace."""
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError("paths and texts are wanted here")
+    for name in value:
+        if not name or name.startswith("/") or {"..", ".git", ""} & set(name.split("/")):
+            raise ValueError(f"{name!r} is not a path inside the workspace")
+    return dict(value)
+
+
 def _delay(value: Any) -> float:
     found = seconds(_text(value))
     if found is None:
@@ -248,6 +258,7 @@ _AGENT_KEYS: _Known = {
     "tokens_in": _count,
     "tokens_out": _count,
     "cost": _cost,
+    "writes": _writes,
 }
 _TOOL_KEYS: _Known = {
     "status": _end,

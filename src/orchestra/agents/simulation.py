@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -23,7 +24,8 @@ from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, l
 class Scripted:
     """One scripted result. ``delay`` and ``retry_after`` are in seconds; ``error`` is raised as an exception of its
     ``failure_class`` would be; tokens and cost (in dollars) are counted as a model's. For a tool
-    node ``text`` is the output; where it has no ``exit_code``, that is 0 or 1 as the status says."""
+    node ``text`` is the output; where it has no ``exit_code``, that is 0 or 1 as the status says. ``writes`` are
+    files by path, which an agent writes into the workspace where there is one."""
 
     status: str = "success"
     text: str | None = None
@@ -41,6 +43,7 @@ class Scripted:
     cost: float = 0.0
     exit_code: int | None = None
     stderr: str = ""
+    writes: Mapping[str, str] = field(default_factory=dict)
 
 
 Script = Mapping[str, tuple[Scripted, ...]]
@@ -75,6 +78,7 @@ class Simulation:
             return canned
         result = await _played(results, task.scope, task.before)
         task.scope.response(canned if result.text is None else result.text)
+        await _written(result, task)
         return _outcome(task, result)
 
 
@@ -101,6 +105,22 @@ class SimulatedTools:
             failure_reason=result.reason or ended.failure_reason,
             failure_class=FailureClass(result.failure_class) if result.failure_class else ended.failure_class,
         )
+
+
+async def _written(result: Scripted, task: AgentTask) -> None:
+    """Write the files of a result, and commit them as an agent's turn would be."""
+    workspace = task.scope.workspace
+    if workspace is None or not result.writes:
+        return
+    for name, text in result.writes.items():
+        _write(workspace.folder() / name, text)
+    files = tuple(result.writes)
+    await task.scope.commit(files=files, turn=1, intent=result.text or task.prompt, model="simulation")
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
 
 
 async def _played(results: tuple[Scripted, ...], scope: Scope, before: int = 0) -> Scripted:

@@ -98,10 +98,10 @@ def code_lines(state: RunState, aim: str) -> list[str]:
         base = known.base_branch or known.base[:SHORT]
         lines.append(f"  code: {name} on {known.branch} ({known.commit[:SHORT]})")
         lines.append(f"  diff: git -C {shlex.quote(known.path)} diff {base}...{known.branch}")
+        lines += [f"  not merged: {branch} (conflict; kept with its worktree)" for branch in known.unmerged]
     if state.result is not None:
-        lines.append(
-            f"    take: orchestra merge{aim} {state.session}   drop: orchestra discard{aim} {state.session}"
-        )
+        lines.append(f"  merge: orchestra merge{aim} {state.session}")
+        lines.append(f"  discard: orchestra discard{aim} {state.session}")
     return lines
 
 

@@ -26,6 +26,9 @@ async def merged_code(
     ``partial_success`` where some are in conflict, ``fail`` where all are. Raises ``WorkspaceError``.
     """
     branches = [result["branch"] for result in _selected(node, fan, results, best) if result.get("branch")]
+    rest = [result["branch"] for result in results if result.get("branch") and result["branch"] not in branches]
+    if rest:
+        outcome = replace(outcome, notes=f"{outcome.notes}; not merged: {', '.join(rest)}")
     if scope.workspace is None or not branches:
         return outcome
     merged = await scope.workspace.merge(branches)

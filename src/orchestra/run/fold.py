@@ -189,6 +189,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             | AgentCommitCreated()
             | WorkspaceSnapshot()
             | WorktreeMerged()
+            | WorktreeMergeConflict()
         ):
             return {"workspace": code_moved(state.workspace, event)}
         case InterviewStarted():
@@ -224,7 +225,6 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             | RunnerReleased()
             | RunnerAsked()
             | CanaryPlanted()
-            | WorktreeMergeConflict()
             | RepoCloned()
             | RepoFetched()
             | SessionBranchPushed()

@@ -199,6 +199,8 @@ class RepoRecord(Struct, frozen=True, kw_only=True):
     path: str
     base_branch: str = ""
     folder: str = ""
+    unmerged: tuple[str, ...] = ()
+    """Parallel branches in conflict with it."""
 
 
 class Result(Struct, frozen=True, kw_only=True):

@@ -14,12 +14,15 @@ from orchestra.run.events import (
     SessionBranchCreated,
     WorkspaceSnapshot,
     WorktreeCreated,
+    WorktreeMergeConflict,
     WorktreeMerged,
 )
 from orchestra.run.outcome import Json
 from orchestra.run.state import RepoRecord
 
-Moving: TypeAlias = SessionBranchCreated | WorktreeCreated | AgentCommitCreated | WorkspaceSnapshot | WorktreeMerged
+Merging: TypeAlias = WorktreeMerged | WorktreeMergeConflict
+
+Moving: TypeAlias = SessionBranchCreated | WorktreeCreated | AgentCommitCreated | WorkspaceSnapshot | Merging
 """Events by which the code moves."""
 
 _UNFIT = re.compile(r"[^\w.+=-]+|\.(?=\.|lock$|$)|^[.-]+", re.IGNORECASE)
@@ -43,8 +46,14 @@ def code_moved(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, Repo
             known = repos.get(event.repo) or fresh  # a child is lent its parent's
             at = replace(known, branch=event.branch, folder=event.folder, commit=event.commit)
             return {**repos, event.repo: at}
-        case AgentCommitCreated() | WorktreeMerged():
+        case AgentCommitCreated():
             return _with(repos, event.repo, commit=event.commit)
+        case WorktreeMerged():
+            left = _unmerged(repos, event.repo, event.source)
+            return _with(repos, event.repo, commit=event.commit, unmerged=left)
+        case WorktreeMergeConflict():
+            left = _unmerged(repos, event.repo, event.source)
+            return _with(repos, event.repo, unmerged=(*left, event.source))
         case WorkspaceSnapshot():
             for name, found in event.repos.items():
                 if isinstance(found, Mapping) and isinstance(commit := found.get("commit"), str):
@@ -54,7 +63,12 @@ def code_moved(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, Repo
             assert_never(event)
 
 
-def _with(repos: Mapping[str, RepoRecord], name: str, **fields: str) -> dict[str, RepoRecord]:
+def _unmerged(repos: Mapping[str, RepoRecord], name: str, source: str) -> tuple[str, ...]:
+    known = repos.get(name)
+    return tuple(branch for branch in known.unmerged if branch != source) if known is not None else ()
+
+
+def _with(repos: Mapping[str, RepoRecord], name: str, **fields: Any) -> dict[str, RepoRecord]:
     known = repos.get(name)
     return dict(repos) if known is None else {**repos, name: replace(known, **fields)}
 
