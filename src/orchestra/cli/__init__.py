@@ -34,6 +34,7 @@ COMMANDS = {
     "explain": "orchestra.cli.explain:explain",
     "config": "orchestra.cli.config:config",
     "init": "orchestra.cli.init:init",
+    "demo": "orchestra.cli.demo:demo",
     "cxdb": "orchestra.cli.cxdb:cxdb",
     "tools": "orchestra.cli.tools:tools",
     "trust": "orchestra.cli.trust:trust",

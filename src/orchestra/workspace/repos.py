@@ -114,7 +114,8 @@ async def _changes(git: Git) -> int:
     if git.work_tree is None:
         return 0
     more = {"GIT_OPTIONAL_LOCKS": "0"}
-    done = await git.run("status", "--porcelain", "-z", "--ignore-submodules=dirty", "--no-renames", more=more)
+    flags = ("--porcelain", "-z", "--ignore-submodules=dirty", "--no-renames")
+    done = await git.run("status", *flags, "--", ".", ":(exclude,top).orchestra", more=more)
     return len(done.items)
 
 
