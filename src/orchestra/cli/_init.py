@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -15,35 +16,40 @@ from orchestra.errors import ConfigError
 from orchestra.graph.attributes import nearest
 
 OFFERED = ("anthropic", "openai", "google")
-"""The providers that the starters have models for; the first is the default."""
+"""The providers that a starter may have models for; the first is the default."""
 
-PIPELINE, SETTINGS = "pipeline.dot", "orchestra.yaml"
+SETTINGS = "orchestra.yaml"
+_DEFAULT = re.compile(r"^  default: anthropic( *)", re.MULTILINE)
 
 
 def write_starter(folder: Path, template: str, provider: str) -> int:
     """Write a template's files. Raises ``ConfigError``, and writes nothing, where one of them exists."""
-    chosen = _provider(provider)
     texts = {name: source.read_text(encoding="utf-8") for name, source in _files(_template(template), "")}
-    texts[SETTINGS] = texts[SETTINGS].replace("default: anthropic ", f"default: {chosen} ".ljust(19), 1)
+    chosen = _provider(provider, texts[SETTINGS])
+    texts[SETTINGS] = _DEFAULT.sub(
+        lambda found: f"  default: {chosen}".ljust(len(found[0]) if found[1] else 0), texts[SETTINGS], count=1
+    )
     taken = [name for name in texts if os.path.lexists(folder / name)]
     if taken:
+        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise ConfigError(
-            f"{', '.join(str(folder / name) for name in taken)} exists already, and is not overwritten",
+            f"{folder / taken[0]}{more} would be overwritten; nothing was written",
             fix="name another folder: orchestra init DIR",
         )
     for name, text in texts.items():
         _write(folder / name, text)
-    _say_next(folder, list(texts), chosen)
+    _say_next(folder, texts, chosen)
     return 0
 
 
 def _templates() -> dict[str, Traversable]:
     root = files("orchestra") / "templates"
-    return {each.name: each for each in sorted(root.iterdir(), key=lambda each: each.name) if each.is_dir()}
+    found = {each.name: each for each in root.iterdir() if each.is_dir() and not each.name.startswith("_")}
+    return {name: found[name] for name in sorted(found)}
 
 
 def _template(name: str) -> Traversable:
-    known = {key: value for key, value in _templates().items() if not key.startswith("_")}
+    known = _templates()
     if name not in known:
         near = nearest(name, known)
         raise ConfigError(
@@ -54,22 +60,25 @@ def _template(name: str) -> Traversable:
 
 def _files(folder: Traversable, below: str) -> Iterator[tuple[str, Traversable]]:
     for each in sorted(folder.iterdir(), key=lambda each: each.name):
+        if each.name.startswith(("__", ".")):
+            continue
         if each.is_dir():
             yield from _files(each, f"{below}{each.name}/")
         else:
             yield f"{below}{each.name}", each
 
 
-def _provider(name: str) -> str:
+def _provider(name: str, settings: str) -> str:
     """The provider named, else the only one whose key is set, else the first."""
-    if name and name not in OFFERED:
-        near = nearest(name, OFFERED)
+    known = [each for each in OFFERED if re.search(rf"^  {each}:", settings, re.MULTILINE)]
+    if name and name not in known:
+        near = nearest(name, known)
         raise ConfigError(
-            f"no provider {name!r} in the starters",
-            fix=f"did you mean {near!r}?" if near else f"there are: {', '.join(OFFERED)}",
+            f"the starter has no models of provider {name!r}",
+            fix=f"did you mean {near!r}?" if near else f"there are: {', '.join(known)}",
         )
-    set_ = [each for each in OFFERED if any(os.environ.get(key) for key in KINDS[each].keys)]
-    return name or (set_[0] if len(set_) == 1 else OFFERED[0])
+    keyed = [each for each in known if any(os.environ.get(key) for key in KINDS[each].keys)]
+    return name or (keyed[0] if len(keyed) == 1 else known[0])
 
 
 def _write(file: Path, text: str) -> None:
@@ -81,12 +90,15 @@ def _write(file: Path, text: str) -> None:
         raise ConfigError(f"cannot write {file}: {error.strerror or error}") from error
 
 
-def _say_next(folder: Path, names: list[str], provider: str) -> None:
-    say("Created " + ", ".join(one_line(str(folder / name)) for name in names))
+def _say_next(folder: Path, texts: Mapping[str, str], provider: str) -> None:
+    pipeline = next(name for name in texts if name.endswith(".dot"))
+    backend = re.search(r"set `backend: (\w+)`|to `backend: (\w+)`", texts[SETTINGS])
+    simulate = " --simulate simulation.yaml" if "simulation.yaml" in texts else ""
+    answers = " --answers answers.yaml" if "answers.yaml" in texts else ""
     cd = f"cd {shlex.quote(str(folder))} && " if folder != Path() else ""
-    simulate = " --simulate simulation.yaml" if "simulation.yaml" in names else ""
-    backend = "langgraph" if simulate else "direct"
-    say(f"\nRun it without a model:\n  {cd}orchestra run {PIPELINE}{simulate}")
-    say(f"\nWith a model: write `backend: {backend}` in {folder / SETTINGS}, then\n")
+    say("Created " + ", ".join(one_line(str(folder / name)) for name in texts))
+    say(f"\nRun it without a model:\n  {cd}orchestra run {pipeline}{simulate}{answers}")
+    name = backend[1] or backend[2] if backend is not None else "langgraph"
+    say(f"\nWith a model: set `backend: {name}` in {folder / SETTINGS}, then\n")
     say(f"  pip install 'orchestra-dot[{KINDS[provider].extra}]'")
-    say(f"  export {KINDS[provider].keys[0]}=…\n  {cd}orchestra run {PIPELINE}")
+    say(f"  export {KINDS[provider].keys[0]}=…\n  {cd}orchestra run {pipeline}")

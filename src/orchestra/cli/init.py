@@ -13,7 +13,10 @@ def init(
         Path, typer.Argument(metavar="[DIR]", help="Folder to write to.", show_default=False)
     ] = Path(),
     template: Annotated[
-        str, typer.Option("--template", metavar="NAME", help="agent (plan, implement, test, review) or minimal.")
+        str,
+        typer.Option(
+            "--template", metavar="NAME", help="agent (plan, implement, test, review), minimal or pr-review."
+        ),
     ] = "agent",
     provider: Annotated[
         str,
