@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from orchestra.config.model import read_config
+from orchestra.config.yaml import load
+from orchestra.errors import Source
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -116,3 +121,38 @@ def everything_in(folder: Path) -> dict[Path, bytes]:
 def test_an_example_has_no_finding(example: Path, tmp_path: Path) -> None:
     done = orchestra(tmp_path, "compile", "--strict", str(example))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+SETTINGS = [(page, text) for page, text in blocks("yaml") if page.startswith("docs/configuration.md")]
+LAYERS = [
+    (page, text)
+    for page, text in blocks("yaml")
+    if page.startswith("docs/prompts.md") and text.startswith("# prompts/")
+]
+
+
+@pytest.mark.parametrize(("page", "text"), SETTINGS, ids=[page for page, _text in SETTINGS])
+def test_the_settings_in_the_documents_are_read_without_a_fault(page: str, text: str) -> None:
+    config, faults = read_config(load(Source(page, text)))
+    assert not [fault.message for fault in faults]
+    assert config.agents["reviewer"].model == "smart"
+
+
+@pytest.mark.parametrize(("page", "text"), LAYERS, ids=[page for page, _text in LAYERS])
+def test_a_layer_file_in_the_documents_is_read(page: str, text: str, tmp_path: Path) -> None:
+    orchestra(tmp_path, "init", "first")
+    file = tmp_path / "first" / text.splitlines()[0].removeprefix("# ")
+    file.write_text(text)
+    done = orchestra(tmp_path, "compile", "--strict", "first/pipeline.dot")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_first_agent_runs_as_the_readme_says(tmp_path: Path) -> None:
+    """With its script; and as it is, where every agent gives a canned answer."""
+    folder = tmp_path / "first-agent"
+    shutil.copytree(ROOT / "examples" / "first-agent", folder, ignore=shutil.ignore_patterns(".orchestra"))
+    assert orchestra(folder, "compile", "--strict", "pipeline.dot").returncode == 0
+    scripted = orchestra(folder, "run", "pipeline.dot", "--simulate", "simulation.yaml")
+    assert scripted.returncode == 0, scripted.stdout + scripted.stderr
+    assert "a test is missing" in scripted.stdout
+    assert orchestra(folder, "run", "pipeline.dot").returncode == 0
