@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from calls import call
+from calls import ORCHESTRA, ROOT, call, environment
+
+from orchestra.modelserver import ModelServer, read
+from orchestra.processes.sandbox import unavailable
 
 PIPELINE = """digraph p {
     start [shape=Mdiamond]; exit [shape=Msquare]
@@ -77,3 +82,69 @@ def test_mcp_by_hand_says_what_it_is_for(folder: Path) -> None:
     done = call(folder, "mcp")
     assert done.returncode == 2
     assert "inside a run" in done.stderr
+
+
+MODELS = """backend: langgraph
+providers:
+  default: anthropic
+  anthropic: {models: {worker: claude-test}}
+"""
+NO_SANDBOX = bool(unavailable())
+
+
+def project(folder: Path, *, sandbox: str) -> None:
+    """The example whose test fails, with a model, as a repository."""
+    for file in (ROOT / "examples" / "fix-test").iterdir():
+        if file.is_file():
+            (folder / file.name).write_text(file.read_text())
+    settings = folder / "orchestra.yaml"
+    settings.write_text(f"{settings.read_text()}{MODELS}sandbox: {sandbox}\n")
+
+
+@pytest.mark.parametrize("sandbox", ["none", "bwrap"])
+def test_an_agent_fixes_a_failing_test_with_its_tools(tmp_path: Path, sandbox: str) -> None:
+    """Only the model is simulated; the tools, the tests and the record are real."""
+    if sandbox == "bwrap" and NO_SANDBOX:
+        pytest.skip("bwrap does not work here")
+    project(tmp_path, sandbox=sandbox)
+    with ModelServer(read(tmp_path / "model.yaml")) as server:
+        variables = environment(tmp_path, ANTHROPIC_BASE_URL=server.url, ANTHROPIC_API_KEY="sk-ant-canary-01234567")
+        done = subprocess.run(
+            [*ORCHESTRA, "run", "fix.dot"], cwd=tmp_path, env=variables, capture_output=True, text=True
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "adder.py").read_text() == "def add(a: int, b: int) -> int:\n    return a + b\n"
+    session = done.stdout.split()[1]
+    events = [json.loads(line) for line in call(tmp_path, "log", session, "--json").stdout.splitlines()]
+    text = json.dumps(events)
+    assert '"files_written": ["adder.py"]' in text
+    assert "canary-01234567" not in text
+
+
+def test_what_an_agent_left_running_ends_when_the_run_is_resumed(tmp_path: Path) -> None:
+    project(tmp_path, sandbox="none")
+    (tmp_path / "model.yaml").write_text(
+        "answers:\n"
+        '  - tool_calls: [{name: shell, arguments: {command: "touch begun; setsid sleep 3217 & sleep 3217"}}]\n'
+        "  - tool_calls: [{name: report_outcome, arguments: {status: fail, notes: given up}}]\n  - text: bye\n"
+    )
+    with ModelServer(read(tmp_path / "model.yaml")) as server:
+        variables = environment(tmp_path, ANTHROPIC_BASE_URL=server.url, ANTHROPIC_API_KEY="model-server")
+        run = subprocess.Popen(
+            [*ORCHESTRA, "run", "fix.dot"], cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            deadline = time.monotonic() + 30
+            while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        finally:
+            run.kill()
+        session = run.communicate()[0].split()[1]
+        done = subprocess.run(
+            [*ORCHESTRA, "resume", session], cwd=tmp_path, env=variables, capture_output=True, text=True
+        )
+    assert "was still running and was stopped" in done.stdout + done.stderr
+    assert "given up" in done.stdout + done.stderr
+    assert "interrupted: it may or may not have happened" in json.dumps(
+        [json.loads(line) for line in call(tmp_path, "log", session, "--json").stdout.splitlines()]
+    )

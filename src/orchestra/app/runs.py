@@ -20,7 +20,7 @@ from orchestra.app.children import texts
 from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import HANDLERS, loaded, offered, origin
-from orchestra.app.toolboxes import tool_environment
+from orchestra.app.toolboxes import sandbox_of, tool_environment, tool_problems
 from orchestra.app.workspaces import workspaces_of
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
@@ -70,7 +70,9 @@ def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handler
     The tool nodes that the agents' script names end as it says. Commands run in the agents' folder.
     """
     backend = agents.backend
-    environment = tool_environment(agents.settings)
+    tool = Tool(
+        folder=agents.folder, environment=tool_environment(agents.settings), sandbox=sandbox_of(agents.settings)
+    )
     by_type: dict[str, Handler] = {
         "start": start_,
         "exit": exit_,
@@ -81,7 +83,7 @@ def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handler
         "parallel.fan_in": FanIn(backend),
         "wait.human": Gate(),
         "codergen": Codergen(backend, agents.brief),
-        "tool": SimulatedTools(agents.script, Tool(folder=agents.folder, environment=environment)),
+        "tool": SimulatedTools(agents.script, tool),
     }
     own_keys = {
         "tool": frozenset({"tool", "tools"}),
@@ -315,6 +317,7 @@ def _not_runnable(plan: Plan, settings: Settings, *, simulated: bool) -> list[Di
     brief = Brief(graph=graph, settings=settings, file=plan.file)
     found = agent_diagnostics(brief, simulated=simulated)
     problems += [one for one in found if one.severity is Severity.ERROR]
+    problems += tool_problems(graph, settings, Path(plan.workdir) if plan.workdir else folder_of(plan.file))
     for node in graph.nodes.values():
         kind, handler = registry.resolve(graph, node.id)
         if handler is None:

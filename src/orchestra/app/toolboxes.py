@@ -82,8 +82,12 @@ def _readable(settings: Settings) -> tuple[Path, ...]:
 
 
 def sandbox_of(settings: Settings) -> Policy:
-    """What commands may touch, for the folders that they work in."""
+    """What commands may touch, for the folders that they work in.
+
+    Raises ``ConfigError`` where the settings ask for a sandbox that does not work here.
+    """
     chosen = settings.config.sandbox
+    policy(chosen.mode, chosen.network, ())
     readable = _readable(settings)
 
     def of(folders: Sequence[Path]) -> Sandbox:
