@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from orchestra.agents.models import CLI
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, CodergenBackend, ModelChoice, Turns
 from orchestra.run.outcome import Outcome
@@ -32,7 +33,7 @@ class Chosen:
     async def run(self, task: AgentTask, turns: Turns) -> str | Outcome | None:
         """What the node's backend answers."""
         name = self.choosing(task.node, task.graph)
-        if name in MODEL_BACKENDS and not task.model.model:
+        if name in (*MODEL_BACKENDS, *CLI) and not task.model.model:
             task = replace(task, model=self.resolving(task.node, task.graph))
         if not task.thread:
             task = replace(task, thread=f"{task.scope.talk.name}/{task.before}")

@@ -13,12 +13,13 @@ from typing import Any
 from orchestra.agents.backends.asking import Direct, LangGraph
 from orchestra.agents.choosing import DIRECT, LANGGRAPH, SIMULATION, Chosen
 from orchestra.agents.layers import Places, places_for
-from orchestra.agents.models import node_limit, resolve, run_limit
+from orchestra.agents.models import CLI, node_limit, resolve, run_limit
 from orchestra.agents.pricing import Price
 from orchestra.agents.prompts import compose, doc_folders, needed
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.agents.talk import Rules
 from orchestra.agents.tools.toolset import Toolset
+from orchestra.app.cli_agents import cli_agents
 from orchestra.app.plugins import BACKENDS, loaded, offered
 from orchestra.app.toolboxes import agent_of, tool_names, toolbox_of
 from orchestra.config.model import Bounds
@@ -32,8 +33,6 @@ from orchestra.run.limits import Limits
 from orchestra.run.outcome import Json
 from orchestra.run.prompts import INSTRUCTED
 from orchestra.run.secrets import Redactor
-
-CLI_NAMES = ("cli", "cli_agent")
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ class Agents:
             SIMULATION: Simulation(self.script),
             DIRECT: Direct(self.settings.config.provider, self.rules),
             LANGGRAPH: LangGraph(self.settings.config.provider, self.rules, self.tools),
+            **dict.fromkeys(CLI, cli_agents(self.settings, self.folders, self.rules)),
         }
         for point in offered()[BACKENDS]:
             made = loaded(point)
@@ -117,22 +117,23 @@ class Agents:
     def _docs(self, scope: Scope) -> tuple[Path, ...]:
         return doc_folders(scope.workspace.folder() if scope.workspace is not None else self.folder)
 
+    def folders(self, task: AgentTask) -> dict[str, Path]:
+        """Where a node's agent works, by repository."""
+        workspace = task.scope.workspace
+        if workspace is None:
+            return {"": self.folder}
+        return {repo: workspace.folder(repo) for repo in workspace.repos}
+
     @asynccontextmanager
     async def tools(self, task: AgentTask) -> AsyncIterator[Toolset]:
         """The tools of a node's agent, while it is at work (A30)."""
         scope, node = task.scope, task.node
-        workspace = scope.workspace
-        folders = (
-            {repo: workspace.folder(repo) for repo in workspace.repos}
-            if workspace is not None
-            else {"": self.folder}
-        )
         toolbox = toolbox_of(self.settings, Redactor(self.settings.secrets))
         async with toolbox.opened(
             node=node,
             graph=task.graph,
             scope=scope,
-            folders=folders,
+            folders=self.folders(task),
             wanted=tool_names(node, agent_of(node, self.settings)),
         ) as toolset:
             yield toolset

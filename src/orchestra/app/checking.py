@@ -178,6 +178,18 @@ def _backend(brief: Brief, node: Node) -> Iterator[Diagnostic]:
         yield _finding("backend_known", f"no backend {name!r}", span, node, _near(name, known, ""))
     elif name in WITH_MODEL:
         yield from _model(brief, node, found)
+    elif name in CLI:
+        yield from _cli(brief, node)
+
+
+def _cli(brief: Brief, node: Node) -> Iterator[Diagnostic]:
+    from orchestra.app.cli_agents import check_cli  # a backend, which most pipelines do without
+
+    try:
+        check_cli(brief.settings, node)
+    except ConfigError as error:
+        span = error.span or node.span_of("cli", node.span_of("backend", node.span))
+        yield _finding("cli_agent", error.message, span, node, error.fix)
 
 
 def _model(brief: Brief, node: Node, found: Resolved) -> Iterator[Diagnostic]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -32,6 +34,8 @@ def serve(script: Path, command: tuple[str, ...], *, port: int, requests: Path |
 
 
 def _run(command: tuple[str, ...], url: str) -> int:
+    if command[0] == "orchestra" and shutil.which("orchestra") is None:
+        command = (sys.executable, "-m", *command)
     try:
         process = subprocess.Popen(command, env={**os.environ, **_variables(url)})
     except OSError as error:

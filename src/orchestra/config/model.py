@@ -223,7 +223,7 @@ class CliAgent:
     env: Mapping[str, str | None] = key(environment, "names to pass on, or names with values", factory=dict)
     input: str = key(choice("stdin", "arg"), "how it gets the prompt", default="")
     events: str = key(
-        choice("claude-stream-json", "codex-json", "gemini-json", "none"),
+        choice("claude-stream-json", "codex-json", "gemini-stream-json", "none"),
         "what it writes on its output",
         default="",
     )

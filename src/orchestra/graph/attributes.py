@@ -212,6 +212,7 @@ _NODE = (
     Entry("agent", _S, "", "name of an agent in the configuration"),
     Entry("backend", _S, "", "backend of this node"),
     Entry("fallbacks", _S, "", "provider:model to use when the model fails, separated by commas"),
+    Entry("cli", _S, "", "command-line agent by its name in the configuration, for backend=cli"),
     Entry("tool_command", _S, "", "shell command of a tool node"),
     Entry("shell", _S, "", "program that reads the command; sh, or bash -eo pipefail for a goal gate"),
     Entry(

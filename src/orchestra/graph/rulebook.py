@@ -385,6 +385,17 @@ ENTRIES: dict[str, Entry] = {
             "the command line",
         ),
         Entry(
+            "cli_agent",
+            (_E,),
+            "A node's command-line agent cannot run.",
+            "With `backend=cli` a node names a command-line agent: `claude`, `codex`, `gemini`, or one that is"
+            " defined under `cli:` in `orchestra.yaml`. Its program has to be installed. In a sandbox it needs"
+            " `network: full`.",
+            f'{_ENDS}\nwork [prompt="Do it", backend=cli, cli=claud]\nstart -> work -> exit',
+            f'{_ENDS}\nwork [prompt="Do it", backend=cli, cli=claude]\nstart -> work -> exit',
+            "the command line, and the program `claude`",
+        ),
+        Entry(
             "prompt_file",
             (_E,),
             "A role, persona, personality or task cannot be used.",

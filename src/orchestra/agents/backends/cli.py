@@ -1,0 +1,447 @@
+"""The backend ``cli``: Claude Code, Codex, Gemini CLI or any command as the agent of a node (A6)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from orchestra.agents.answers import OutOfQuota
+from orchestra.agents.cli import presets
+from orchestra.agents.cli.events import LONGEST, READERS, Lines, Reader, parsed
+from orchestra.agents.cli.failures import ended as ended_failure
+from orchestra.agents.cli.failures import failure
+from orchestra.agents.cli.presets import Cli
+from orchestra.agents.cli.reports import (
+    CONTEXT_FILE,
+    STATUS_FILE,
+    asked_again,
+    read_report,
+    reported_outcome,
+    told_how,
+    wants_report,
+)
+from orchestra.agents.cli.turns import Transcript
+from orchestra.agents.concluding import CORRECT, MOST_CORRECTIONS
+from orchestra.agents.talk import Rules
+from orchestra.agents.verdicts import answer_problem, object_in
+from orchestra.errors import BackendError, Terminal
+from orchestra.ports import AgentTask, Turns
+from orchestra.processes import process, tree
+from orchestra.processes.output import Output, Shown
+from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, sandboxed
+from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, Usage
+from orchestra.run.events import ToolOutput, ToolStarted, WarningRaised
+from orchestra.run.limits import crossed
+from orchestra.run.outcome import GOOD, Outcome, Status, failed
+from orchestra.run.prompts import INSTRUCTED
+
+GRACE = 10.0
+"""Seconds that a program is given to exit after its final event (A6)."""
+
+QUIET = 600.0
+"""Seconds without output after which a Warning says so."""
+
+KEPT = 16 * 1024
+"""Bytes of the end of stderr that a failure is explained by."""
+
+LONGEST_ARGUMENT = 120_000
+"""Bytes of a prompt that is given as an argument; the system takes no more."""
+
+CONTINUE = "You were interrupted. Look at what is done already, then finish the task."
+
+TRANSCRIPT = 30_000
+"""Characters of an earlier conversation that a program without its own memory of it is told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CliAgents:
+    """The backend. ``named`` says which command-line agent a task's node uses, ``folders`` where it works, by
+    repository; ``keys`` are the variables of all providers' keys. Raises ``ConfigError`` in ``named``."""
+
+    named: Callable[[AgentTask], Cli]
+    folders: Callable[[AgentTask], Mapping[str, Path]]
+    environment: Mapping[str, str]
+    keys: frozenset[str]
+    rules: Callable[[AgentTask], Rules]
+    policy: Policy = no_sandbox
+    grace: float = GRACE
+
+    async def run(self, task: AgentTask, turns: Turns) -> str | Outcome:
+        """What the agent reported, or its last words."""
+        cli = self.named(task)
+        with tempfile.TemporaryDirectory(prefix="orchestra-agent-", ignore_cleanup_errors=True) as name:
+            return await _Attempt(self, task, turns, cli, Path(name)).run()
+
+
+class _Attempt:
+    """One attempt of a node: one run of the program, or more where it is asked again in the same session."""
+
+    def __init__(self, backend: CliAgents, task: AgentTask, turns: Turns, cli: Cli, private: Path) -> None:
+        self._backend = backend
+        self._task = task
+        self._turns = turns
+        self._cli = cli
+        self._folders = backend.folders(task)
+        private = private.resolve()
+        self._status_file = private / "status.json"
+        self._context_file = private / "context.json"
+        self._private = private
+        self._marker = tree.new_marker()
+        self._rules = backend.rules(task)
+        self._transcript = Transcript(
+            cli=cli.name,
+            provider=cli.provider,
+            model=task.model.model,
+            thread=task.thread,
+            turns=turns,
+            prices=self._rules.prices,
+            folders=tuple(self._folders.values()),
+            shown=self._show,
+            after=self._between,
+            now_ms=task.scope.now_ms,
+        )
+
+    async def run(self) -> str | Outcome:
+        """Ask until there is an outcome."""
+        self._turns.proceed()
+        prompt, anew = await self._opened()
+        await self._announce()
+        corrections, asked = 0, False
+        while True:
+            text = await self._asked(prompt, anew)
+            found = self._verdict(text)
+            if isinstance(found, str | Outcome):
+                return found
+            correction, final = found
+            if not self._resumable or corrections >= MOST_CORRECTIONS or (asked and not correction):
+                return final
+            asked, corrections = asked or not correction, corrections + bool(correction)
+            task = self._task
+            prompt, anew = correction or asked_again(task.graph, task.node, self._status_file), ""
+            self._status_file.unlink(missing_ok=True)
+
+    # --- the prompt -------------------------------------------------------------------------------
+
+    async def _opened(self) -> tuple[str, str]:
+        """The first prompt; and, where that continues a session, the prompt for a session that is gone."""
+        task, transcript = self._task, self._transcript
+        known = EMPTY
+        if task.begun or task.shared:
+            known = await self._turns.conversation(task.thread)
+        transcript.number, transcript.fresh = known.turns, known.turns == 0
+        state = known.agent_state
+        if state.get("cli") == self._cli.name and self._cli.resume:
+            transcript.session = str(state.get("session") or "")
+            transcript.counted = _usage(state.get("counted"))
+        steered = "".join(f"\n\n{INSTRUCTED}{text}" for text in self._turns.steering())
+        whole = self._whole(known) + steered
+        if not transcript.session:
+            return whole, ""
+        prompt = CONTINUE if task.begun else task.prompt
+        return f"{prompt}{steered}{self._reporting()}", whole
+
+    def _whole(self, known: Conversation) -> str:
+        """The prompt for a program that knows nothing of what was said before."""
+        task = self._task
+        before = _transcribed(known) if task.shared else ""
+        system = "" if self._cli.system_arg else task.system
+        return "\n\n".join(part for part in (system, before, task.prompt) if part) + self._reporting()
+
+    def _reporting(self) -> str:
+        task = self._task
+        if not wants_report(task.graph, task.node):
+            return ""
+        return f"\n\n{told_how(task.graph, task.node, self._status_file)}"
+
+    @property
+    def _resumable(self) -> bool:
+        return bool(self._cli.resume and self._transcript.session)
+
+    # --- one run of the program -------------------------------------------------------------------
+
+    async def _asked(self, prompt: str, anew: str) -> str:
+        """The program's answer. Where its session is gone, it is asked ``anew``."""
+        try:
+            return await self._ran(prompt)
+        except _SessionGone:
+            if not anew:
+                raise
+            self._warn(f"{self._cli.name} has no session {self._transcript.session} any more; it starts a new one")
+            self._transcript.session, self._transcript.counted = "", Usage()
+            self._transcript.unsent.clear()
+            return await self._ran(anew)
+
+    async def _ran(self, prompt: str) -> str:
+        cli, transcript = self._cli, self._transcript
+        if cli.input == "arg" and len(prompt.encode()) > LONGEST_ARGUMENT:
+            raise Terminal(f"{cli.name}: the prompt is too long for an argument; set `input: stdin`")
+        resumed = transcript.session
+        transcript.ask(prompt, self._task.scope.talk.name)
+        listener = _Listener(self)
+        command = await self._command(prompt, resumed)
+        code = await listener.follow(command, self._backend.grace)
+        stderr = bytes(listener.stderr).decode("utf-8", "replace")
+        if listener.reader is None:
+            return await self._plain(listener, code, stderr)
+        final = transcript.final
+        if final is None:
+            await transcript.cut_off()
+            if resumed and code and not listener.heard and "session" in stderr.lower():
+                raise _SessionGone(f"{cli.name} does not know its session {resumed}")
+            raise self._of_quota(ended_failure(cli, code, stderr))
+        if final.error:
+            gone = resumed and not transcript.said and "no conversation found" in final.error.lower()
+            raise _SessionGone(final.error) if gone else self._of_quota(failure(cli, final.error, final.status))
+        if code:
+            raise self._of_quota(ended_failure(cli, code, stderr))
+        text = transcript.said if final.text is None else final.text
+        if not text.strip() and not self._status_file.exists():
+            raise BackendError(f"{cli.name} ended without an answer")
+        return text
+
+    async def _plain(self, listener: _Listener, code: int, stderr: str) -> str:
+        """The answer of a program that writes no events: all that it wrote to its standard output."""
+        written = await listener.output.written()
+        transcript, text = self._transcript, written.text.strip()
+        transcript.number += 1
+        answer = Message(role="assistant", text=text, provider=self._cli.provider, model=transcript.model)
+        await self._turns.on_turn(
+            AgentTurn(
+                thread=transcript.thread,
+                turn=transcript.number,
+                messages=(*transcript.unsent, answer),
+                fresh=transcript.fresh,
+                model=transcript.model,
+                provider=self._cli.provider,
+                agent_state=transcript.state(),
+            )
+        )
+        transcript.fresh, transcript.unsent = False, []
+        if code:
+            raise self._of_quota(ended_failure(self._cli, code, stderr or text[-KEPT:]))
+        return text
+
+    async def _command(self, prompt: str, session: str) -> process.Command:
+        task, cli = self._task, self._cli
+        sandbox = self._sandbox()
+        values = {key: await task.scope.resolve(value) for key, value in task.context.items()}
+        self._context_file.write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
+        argv = presets.arguments(
+            cli,
+            prompt,
+            session=session,
+            model=task.model.model,
+            effort=task.model.reasoning_effort,
+            system=task.system,
+            private=self._private,
+            confined=sandbox.mode != "none",
+        )
+        folder = next(iter(self._folders.values()))
+        environment = presets.environment(cli, self._backend.environment, self._backend.keys)
+        return process.Command(
+            argv=sandboxed(argv, sandbox, folder),
+            folder=folder,
+            environment={
+                **environment,
+                CONTEXT_FILE: str(self._context_file),
+                STATUS_FILE: str(self._status_file),
+                "ORCHESTRA_NODE": task.node.id,
+            },
+            marker=self._marker,
+            quiet=QUIET,
+            given=prompt.encode() if cli.input == "stdin" else b"",
+        )
+
+    def _sandbox(self) -> Sandbox:
+        """The sandbox with the program's own files, and its settings, which it may change."""
+        sandbox = self._backend.policy(tuple(self._folders.values()))
+        if sandbox.mode == "none":
+            return sandbox
+        home = Path(self._backend.environment.get("HOME") or "~").expanduser()
+        own = [home / name for name in self._cli.homes if (home / name).is_dir()]
+        return sandbox.also(write=(*own, self._private), read=tuple(_program(self._cli.command, self._backend)))
+
+    # --- what it came to --------------------------------------------------------------------------
+
+    def _verdict(self, text: str) -> str | Outcome | tuple[str, Outcome]:
+        """The outcome; or what the agent is told first (nothing: that it has to report), and the outcome where it
+        cannot be told."""
+        task = self._task
+        report, problem = read_report(self._status_file)
+        task.scope.response(text or str((report or {}).get("notes") or ""))
+        if problem:
+            return failed(problem)
+        if report is None:
+            report = object_in(text)
+        if report is None and task.node.flag("goal_gate"):
+            if task.node.flag("auto_status"):
+                return Outcome(status=Status.SUCCESS, notes="auto_status: the agent did not report an outcome")
+            return "", failed("the goal gate's agent did not report an outcome, also after it was asked for it")
+        outcome = (
+            Outcome(status=Status.SUCCESS) if report is None else reported_outcome(task.graph, task.node, report)
+        )
+        if task.output_schema and outcome.status in GOOD:
+            return self._checked(outcome, text)
+        return text if report is None else outcome
+
+    def _checked(self, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
+        """The outcome with the structured answer in the context, once it fits."""
+        value, problem = answer_problem(self._task.output_schema, text)
+        if not problem:
+            return replace(
+                outcome, context_updates={**outcome.context_updates, f"outputs.{self._task.node.id}": value}
+            )
+        told = f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it."
+        return told, failed(f"the answer does not fit output_schema: {problem}")
+
+    # --- limits, warnings, the screen -------------------------------------------------------------
+
+    async def _between(self) -> None:
+        """After a turn, while the program goes on: a pause ends it here, and so does a limit (A5, A12)."""
+        self._turns.proceed()
+        standing, rules = self._turns.standing(), self._rules
+        for whose, limits, used in (
+            (f"node {self._task.node.id}", rules.node, standing.node),
+            ("the run", rules.run, standing.run),
+        ):
+            for name, words in crossed(limits, used):
+                self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
+
+    def _of_quota(self, error: BackendError) -> BackendError:
+        """The failure; the run pauses instead where there is no quota left (A3)."""
+        if isinstance(error, OutOfQuota):
+            self._turns.halt(str(error))
+        return error
+
+    def _warn(self, message: str, rule: str = "cli_agent") -> None:
+        self._task.scope.record(WarningRaised(message=message, rule=rule, node=self._task.node.id))
+
+    def _show(self, text: str) -> None:
+        self._turns.show(ToolOutput(node=self._task.node.id, stream="stdout", text=text))
+
+    async def silent(self) -> None:
+        """Say that nothing was heard of the program for long."""
+        self._warn(
+            f"{self._cli.name} has written nothing for {QUIET / 60:g} minutes; it is running", "silent_agent"
+        )
+        await self._task.scope.settle()
+
+    async def _announce(self) -> None:
+        """Record the marker of all that this attempt starts, before it is started (E4)."""
+        scope = self._task.scope
+        scope.record(
+            ToolStarted(
+                node=self._task.node.id,
+                marker=self._marker,
+                host=socket.gethostname(),
+                command=self._cli.command,
+            )
+        )
+        await scope.settle()
+
+    def listening(self) -> tuple[Reader | None, Transcript, Output, Shown]:
+        """What a listener hands what it hears to."""
+        scope, kind = self._task.scope, self._cli.events
+        reader = READERS[kind]() if kind in READERS else None
+        return reader, self._transcript, Output(scope.keep, scope.seam), Shown(self._show, scope.seam)
+
+    def too_long(self, count: int) -> None:
+        """Say that lines were passed over."""
+        self._warn(f"{count} lines of {self._cli.name} were longer than {LONGEST >> 20} MiB and were not read")
+
+
+class _SessionGone(BackendError):
+    """The program does not know the session that it was to continue."""
+
+
+class _Listener:
+    """Hears one run of a program."""
+
+    def __init__(self, attempt: _Attempt) -> None:
+        self._attempt = attempt
+        self.reader, self._transcript, self.output, self._shown = attempt.listening()
+        self._lines = Lines()
+        self._timer: asyncio.Timeout | None = None
+        self._grace = 0.0
+        self.heard = False
+        """Whether an event came."""
+        self.stderr = bytearray()
+
+    async def follow(self, command: process.Command, grace: float) -> int:
+        """Run the program to its end. Its exit code; 0 where it was ended because its final event had come."""
+        self._grace = grace
+        try:
+            async with asyncio.timeout(None) as timer:
+                self._timer = timer
+                ended = await process.run(command, self._feed, self._attempt.silent)
+        except TimeoutError:
+            if self._transcript.final is None:
+                raise
+            return 0
+        except OSError as error:
+            self.stderr += f"{error.strerror or error}".encode()
+            return 127
+        self._timer = None
+        if self.reader is not None:
+            await self._line(self._lines.last())
+        else:
+            self._shown.feed(b"", final=True)
+        if self._lines.skipped:
+            self._attempt.too_long(self._lines.skipped)
+        return ended.code
+
+    async def _feed(self, name: str, data: bytes) -> None:
+        if name == "stderr":
+            self.stderr += data
+            del self.stderr[:-KEPT]
+        elif self.reader is None:
+            self._shown.feed(data)
+            await self.output.feed(data)
+        else:
+            for line in self._lines.feed(data):
+                await self._line(line)
+
+    async def _line(self, line: bytes) -> None:
+        event = parsed(line)
+        if event is None or self.reader is None:
+            return
+        self.heard = True
+        for happening in self.reader.read(event):
+            await self._transcript.hear(happening)
+        if self._transcript.final is not None and self._timer is not None and self._timer.when() is None:
+            self._timer.reschedule(asyncio.get_running_loop().time() + self._grace)
+
+
+def _usage(value: object) -> Usage:
+    found = value if isinstance(value, Mapping) else {}
+    return Usage(**{name: int(found.get(name) or 0) for name in Usage.__struct_fields__})
+
+
+def _transcribed(known: Conversation) -> str:
+    """An earlier conversation as text, its end where it is long."""
+    said = [f"{m.role}: {m.text}" for m in known.messages if m.role in ("user", "assistant") and m.text.strip()]
+    if not said:
+        return ""
+    text = "\n\n".join(said)
+    return f"The conversation so far:\n\n{text[-TRANSCRIPT:]}\n\nYour task now:"
+
+
+def _program(command: str, backend: CliAgents) -> Iterator[Path]:
+    """What a sandbox has to show for a program to be run: itself, and the package that it is in."""
+    found = shutil.which(command, path=backend.environment.get("PATH"))
+    if found is None:
+        return
+    with contextlib.suppress(OSError):
+        place = Path(found).resolve()
+        yield Path(found).parent
+        packages = [parent for parent in place.parents if parent.name == "node_modules"]
+        yield packages[-1] if packages else place.parent

@@ -1,0 +1,174 @@
+"""The command-line agents that are known by name, and what the settings say of one (A6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+PROMPT = "{prompt}"
+"""Stands for the prompt in ``args``, where it is an argument; without it the prompt comes last."""
+
+SESSION = "{session}"
+"""Stands for the session's id in ``resume``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cli:
+    """How a command-line agent is run.
+
+    ``args`` follow the command; ``resume`` stand for them where a session is continued. ``open`` are added where
+    Orchestra's own sandbox confines the program, whose own would not work in it. ``input`` is ``stdin`` or ``arg``;
+    ``events`` says what it writes. ``keys`` are the variables of its own provider, ``env`` more of them, None for
+    the value that Orchestra has itself. ``homes`` are its own folders below the home folder.
+    """
+
+    name: str
+    command: str
+    args: tuple[str, ...] = ()
+    resume: tuple[str, ...] = ()
+    confined: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+    input: str = "stdin"
+    events: str = "none"
+    model_arg: str = ""
+    effort_arg: tuple[str, ...] = ()
+    system_arg: str = ""
+    folder_arg: str = ""
+    provider: str = ""
+    keys: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    homes: tuple[str, ...] = ()
+    install: str = ""
+
+
+PRESETS: Mapping[str, Cli] = {
+    "claude": Cli(
+        name="claude",
+        command="claude",
+        args=(
+            *("-p", "--output-format", "stream-json", "--verbose", "--permission-mode", "acceptEdits"),
+            *("--allowedTools", "Bash,Edit,Write,Read,Glob,Grep"),
+        ),
+        resume=("--resume", SESSION),
+        events="claude-stream-json",
+        model_arg="--model",
+        effort_arg=("--effort", "{effort}"),
+        system_arg="--append-system-prompt",
+        folder_arg="--add-dir",
+        provider="anthropic",
+        keys=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
+        settings={"DISABLE_AUTOUPDATER": "1"},
+        homes=(".claude",),
+        install="npm install -g @anthropic-ai/claude-code",
+    ),
+    "codex": Cli(
+        name="codex",
+        command="codex",
+        args=("exec", "--json", "--skip-git-repo-check", "-"),
+        resume=("exec", "resume", SESSION, "--json", "--skip-git-repo-check", "-"),
+        confined=("-c", 'sandbox_mode="workspace-write"'),
+        open=("--dangerously-bypass-approvals-and-sandbox",),
+        events="codex-json",
+        model_arg="-m",
+        effort_arg=("-c", 'model_reasoning_effort="{effort}"'),
+        provider="openai",
+        keys=("OPENAI_API_KEY", "CODEX_API_KEY"),
+        homes=(".codex",),
+        install="npm install -g @openai/codex",
+    ),
+    "gemini": Cli(
+        name="gemini",
+        command="gemini",
+        args=("--output-format", "stream-json", "--yolo"),
+        resume=("--resume", SESSION),
+        events="gemini-stream-json",
+        model_arg="-m",
+        folder_arg="--include-directories",
+        provider="google",
+        keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        settings={"GEMINI_CLI_TRUST_WORKSPACE": "true"},
+        homes=(".gemini",),
+        install="npm install -g @google/gemini-cli",
+    ),
+}
+"""Whose options were tried with claude 2.1.197, codex 0.169.0 and gemini 0.61.0."""
+
+KEYS = frozenset(key for preset in PRESETS.values() for key in preset.keys)
+"""Every variable that holds a key of one of them: no other program gets it."""
+
+
+def filled(
+    name: str,
+    *,
+    preset: str = "",
+    command: str = "",
+    args: tuple[str, ...] | None = None,
+    env: Mapping[str, str | None] | None = None,
+    input: str = "",  # noqa: A002  as the settings call it
+    events: str = "",
+    model_arg: str = "",
+) -> Cli:
+    """A command-line agent from its settings; what they leave open is its preset's."""
+    base = PRESETS.get(preset or name) or Cli(name=name, command=command)
+    changes: dict[str, object] = {"name": name, "env": {**base.env, **(env or {})}}
+    if args is not None:
+        changes |= {"args": args, "confined": (), "open": ()}
+        if base.resume[:1] == ("exec",) and args[:1] == ("exec",):
+            changes["resume"] = ("exec", "resume", SESSION, *args[1:])
+    for key, value in {"command": command, "input": input, "events": events, "model_arg": model_arg}.items():
+        if value:
+            changes[key] = value
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def arguments(
+    cli: Cli,
+    prompt: str,
+    *,
+    private: Path,
+    session: str = "",
+    model: str = "",
+    effort: str = "",
+    system: str = "",
+    confined: bool = False,
+) -> tuple[str, ...]:
+    """The command line. ``private`` is the folder of the status file, which the program may write to;
+    ``confined``: Orchestra's sandbox holds the program, so that it needs none of its own."""
+    options = cli.open if confined else cli.confined
+    if model and cli.model_arg:
+        options += (cli.model_arg, model)
+    if effort and cli.effort_arg:
+        options += tuple(part.replace("{effort}", effort) for part in cli.effort_arg)
+    if system and cli.system_arg:
+        options += (cli.system_arg, system)
+    if cli.folder_arg:
+        options += (cli.folder_arg, str(private))
+    args = _with_session(cli, session) if session else cli.args
+    if args and args[-1] == "-":  # standard input, which stands last
+        args = (*args[:-1], *options, "-")
+    elif PROMPT in args:
+        args = (*options, *args)
+    else:
+        args = (*args, *options)
+    if cli.input == "arg":
+        args = tuple(prompt if part == PROMPT else part for part in args) if PROMPT in args else (*args, prompt)
+    return (cli.command, *args)
+
+
+def _with_session(cli: Cli, session: str) -> tuple[str, ...]:
+    parts = tuple(part.replace(SESSION, session) for part in cli.resume)
+    return parts if parts and parts[0] == "exec" else (*cli.args, *parts)
+
+
+def environment(cli: Cli, around: Mapping[str, str], providers_keys: frozenset[str]) -> dict[str, str]:
+    """What the program sees: no provider's key but its own, and what its settings name."""
+    found = {name: value for name, value in around.items() if name not in providers_keys | KEYS}
+    found |= {name: around[name] for name in cli.keys if name in around}
+    for name, value in {**cli.settings, **cli.env}.items():
+        if value is not None:
+            found[name] = value
+        elif name in around:
+            found[name] = around[name]
+    return found

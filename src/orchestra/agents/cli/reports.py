@@ -1,0 +1,76 @@
+"""What a command-line agent reports in its status file, and how it is told of it (A4, Attractor appendix C)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from orchestra.agents.tools.reporting import labels_of
+from orchestra.agents.verdicts import outcome_of
+from orchestra.graph.model import Graph, Node
+from orchestra.run.outcome import Outcome, failed
+
+STATUS_FILE, CONTEXT_FILE = "ORCHESTRA_STATUS_FILE", "ORCHESTRA_CONTEXT_FILE"
+LARGEST = 4 * 1024 * 1024
+"""Bytes of a status file that are read."""
+
+_NAMES = {"outcome": "status", "preferred_next_label": "preferred_label"}
+"""The names of Attractor's appendix C, and ours."""
+
+
+def wants_report(graph: Graph, node: Node) -> bool:
+    """Whether anything depends on what the agent reports."""
+    edges = graph.outgoing(node.id)
+    return node.flag("goal_gate") or len(edges) > 1 or any(edge.text("condition") for edge in edges)
+
+
+def told_how(graph: Graph, node: Node, file: Path) -> str:
+    """What stands behind the prompt about reporting."""
+    labels = labels_of(graph, node.id)
+    ways = f'"preferred_label" (which way to go on: one of {json.dumps(labels)}), ' if labels else ""
+    return (
+        f"When you are done, or cannot do it, report the outcome: write a JSON object to the file {file} (its path "
+        f'is in ${STATUS_FILE} too), with "status" (success, partial_success, fail or retry), {ways}"notes" (one '
+        'paragraph: what was done, or why it failed) and, where later steps need values, "context_updates" (an '
+        "object)."
+    )
+
+
+def asked_again(graph: Graph, node: Node, file: Path) -> str:
+    """What a goal gate's agent is asked once, where it did not report."""
+    return (
+        "You have not reported the outcome. Report status success only where the task is done and you have made "
+        f"sure of it, else status fail and the reason in notes. {told_how(graph, node, file)}"
+    )
+
+
+def read_report(file: Path) -> tuple[Mapping[str, Any] | None, str]:
+    """What stands in a status file: None where there is none; or what is wrong with it."""
+    try:
+        data = file.read_bytes() if file.stat().st_size <= LARGEST else b"too large"
+    except OSError:
+        return None, ""
+    if not data.strip():
+        return None, ""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        return None, f"the agent wrote no JSON object to ${STATUS_FILE}"
+    return {_NAMES.get(str(key), str(key)): value for key, value in found.items()}, ""
+
+
+def reported_outcome(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
+    """The outcome that a status file stands for; a malformed one is a failure that says so."""
+    outcome = outcome_of(graph, node, report)
+    wanted = report.get("suggested_next_ids")
+    if wanted is None:
+        return outcome
+    if not isinstance(wanted, list) or not all(isinstance(each, str) for each in wanted):
+        return failed("the agent's report cannot be read: suggested_next_ids is not a list of node ids")
+    return replace(outcome, suggested_next_ids=tuple(wanted))

@@ -1,0 +1,91 @@
+"""Command-line agents from the settings: which one a node uses, and whether it can run (A6)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from orchestra.agents.backends.cli import CliAgents
+from orchestra.agents.cli.presets import KEYS, PRESETS, Cli, filled
+from orchestra.agents.talk import Rules
+from orchestra.app.toolboxes import sandbox_of
+from orchestra.config.model import Config
+from orchestra.config.settings import Settings
+from orchestra.errors import ConfigError
+from orchestra.graph.model import Node
+from orchestra.ports import AgentTask
+
+
+def cli_of(config: Config, node: Node) -> Cli:
+    """The command-line agent of a node: its own, its agent's, the only one that is configured.
+
+    Raises ``ConfigError`` where none is named, or one that is not known.
+    """
+    agent = config.agents.get(node.text("agent"))
+    known = {**dict.fromkeys(PRESETS), **config.cli}
+    name = node.text("cli") or (agent.cli if agent is not None else "")
+    if not name and len(config.cli) == 1:
+        name = next(iter(config.cli))
+    if not name:
+        raise ConfigError(
+            f"node {node.id!r} does not say which command-line agent it uses",
+            fix=f"set cli=NAME on the node; there are: {', '.join(known)}",
+        )
+    if name not in known:
+        near = get_close_matches(name, list(known), n=1)
+        raise ConfigError(
+            f"no command-line agent {name!r}",
+            fix=f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}",
+        )
+    own = config.cli.get(name)
+    if own is None:
+        return PRESETS[name]
+    return filled(
+        name,
+        preset=own.preset,
+        command=own.command,
+        args=own.args,
+        env=own.env,
+        input=own.input,
+        events=own.events,
+        model_arg=own.model_arg,
+    )
+
+
+def check_cli(settings: Settings, node: Node, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise ``ConfigError`` where a node's command-line agent cannot run as it is configured."""
+    config = settings.config
+    cli = cli_of(config, node)
+    if shutil.which(cli.command, path=environment.get("PATH")) is None:
+        raise ConfigError(
+            f"{cli.command} is not installed: no such command", fix=cli.install or "install it, or put it on PATH"
+        )
+    agent = config.agents.get(node.text("agent"))
+    if agent is not None and agent.approve.rule not in ("", "never"):
+        raise ConfigError(
+            f"agent {agent.name!r} asks for approval of tool calls, which {cli.name} cannot ask for (H11)",
+            fix="use backend=langgraph, or take `approve` away",
+        )
+    sandbox = config.sandbox
+    if cli.provider and sandbox.network == "none" and sandbox_of(settings)(()).mode != "none":
+        raise ConfigError(
+            f"{cli.name} needs the network, which the sandbox does not give (A6)",
+            fix="set sandbox: {mode: bwrap, network: full}",
+        )
+
+
+def cli_agents(
+    settings: Settings, folders: Callable[[AgentTask], Mapping[str, Path]], rules: Callable[[AgentTask], Rules]
+) -> CliAgents:
+    """The backend ``cli``."""
+    return CliAgents(
+        named=lambda task: cli_of(settings.config, task.node),
+        folders=folders,
+        environment=os.environ,
+        keys=frozenset(settings.key_names) | KEYS,
+        rules=rules,
+        policy=sandbox_of(settings),
+    )
