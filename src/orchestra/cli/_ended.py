@@ -135,8 +135,10 @@ def _asks(state: RunState, aim: str, session: str) -> list[str]:
     """What is asked, and how it is answered; of questions of branches and children the inbox tells."""
     lines: list[str] = []
     for asked in state.pending:
-        lead = f"  {one_line(asked.question.text, 400)} "
-        lines += wrap(lead, one_line(choices_in_words(asked.question), 400), room(), "    ")
+        asks = (
+            f"{one_line(asked.question.text, 400)}  Answer with {one_line(choices_in_words(asked.question), 400)}"
+        )
+        lines += wrap("  ", asks, room(), "    ")
     lines.append(f"  answer: orchestra answer{aim} {session}" + (" VALUE" if len(state.pending) == 1 else ""))
     return [*lines, f"  then: orchestra resume{aim} {session}"]
 
