@@ -144,6 +144,15 @@ def test_findings_are_merged_and_the_critics_rejections_are_kept_apart(repositor
     assert "Rejected by the critic" in (repository / "review.md").read_text()
 
 
+def test_a_reviewer_that_did_not_finish_is_named_in_the_review(repository: Path) -> None:
+    findings(repository, "diff", "--base", "main")
+    results = [{"id": "security", "status": "fail", "failure_reason": "overloaded", "response": ""}]
+    done = findings(repository, "check", given=json.dumps(results))
+    assert "NOT REVIEWED: security did not finish: overloaded" in done.stdout
+    findings(repository, "write", given="Fine.")
+    assert (repository / "review.md").read_text().startswith("**Not reviewed:** security")
+
+
 def test_posting_needs_the_number_of_the_pull_request(repository: Path) -> None:
     findings(repository, "diff", "--base", "main")
     findings(repository, "check", given="[]")
@@ -172,3 +181,42 @@ def test_posting_sends_one_review_by_gh(repository: Path) -> None:
     assert "pulls/42/reviews" in (repository.parent / "called").read_text()
     sent = json.loads((repository.parent / "sent").read_text())
     assert [(c["path"], c["line"]) for c in sent["comments"]] == [("app.py", 2)]
+
+
+MODELS = """
+rules:
+  - when: {contains: "for security"}
+    answers:
+      - tool_calls: [{name: read-file, arguments: {path: .review/part-1.patch}}]
+  - when: {contains: "execute(name)"}
+    answers:
+      - text: >-
+          {"findings": [{"file": "app.py", "line": 2, "severity": "critical",
+          "title": "SQL from input", "why": "so"}]}
+  - when: {contains: "for its design"}
+    answers: [{text: '{"findings": []}'}]
+  - when: {contains: "for correctness"}
+    answers: [{text: '{"findings": []}'}]
+  - when: {contains: "call report_outcome"}
+    answers:
+      - tool_calls: [{name: report_outcome, arguments: {status: success, context_updates: {"review.rejected": ""}}}]
+  - when: {contains: "opening of the review"}
+    answers: [{text: "Do not merge yet."}]
+"""
+
+
+def test_the_review_runs_with_real_agents_and_tools_on_a_model_server(repository: Path) -> None:
+    settings = (repository / "orchestra.yaml").read_text()
+    (repository / "orchestra.yaml").write_text(settings.replace("backend: simulation", "backend: langgraph"))
+    (repository.parent / "models.yaml").write_text(MODELS)
+    done = orchestra(
+        repository,
+        *("model-server", "../models.yaml", "-q", "--"),
+        *(sys.executable, "-m", "orchestra", "run", "pr-review.dot", "--answers", "answers.yaml"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    review = written(repository)
+    assert [(f["title"], f["found_by"], f["upheld"]) for f in review["findings"]] == [
+        ("SQL from input", ["security"], True)
+    ]
+    assert review["missing"] == []

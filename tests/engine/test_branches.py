@@ -251,6 +251,15 @@ async def test_an_unmet_join_policy_is_not_masked_by_an_edge_of_the_fan_in() -> 
     assert "after" not in work.seen
 
 
+async def test_a_run_that_failed_by_its_join_policy_is_resumed_at_the_parallel_node() -> None:
+    store = MemoryStore()
+    run = await ran(fan("join_policy=k_of_n, k=3"), Work({"a": failing}), store=store)
+    assert outcome(run)[0] == "fail"
+    again = Work()
+    assert outcome(await resumed(run, store, again))[0] == "success"
+    assert sorted(again.seen) == ["a", "after", "b", "c"]
+
+
 async def test_a_failed_fan_out_goes_to_its_retry_target() -> None:
     tries: list[str] = []
 

@@ -61,12 +61,16 @@ def _after_failure(graph: Graph, state: RunState) -> tuple[str, str]:
 
     That is the node that failed or that nothing led on from, and for a diamond the node that it judged; where a
     goal gate failed the run, the node to which the gate sends it back, else the gate itself; where ``max_steps``
-    did, the node that was not entered any more.
+    did, the node that was not entered any more; where a fan-in did because its join policy was not met, the
+    parallel node.
     """
     ended = state.ended
     bound = graph.integer("max_steps")
     if ended is None and bound and state.steps_carried + state.steps - state.steps_before >= bound:
         return _next(graph, state), "steps"
+    fan = state.fans.get(state.joining)
+    if ended is not None and fan is not None and fan.fan_in == ended.node and fan.status == "fail":
+        return state.joining, "visit"
     at_the_end = ended is None or (ended.node != graph.exit and isinstance(_way(graph, state), End))
     gate = unmet_gate(graph, state) if at_the_end else None
     if gate is not None:

@@ -159,7 +159,11 @@ def check(_given: argparse.Namespace) -> int:
     files = json.loads((FOLDER / "files.json").read_text())
     dropped: list[str] = []
     found: dict[tuple, dict] = {}
+    missing: list[str] = []
     for result in json.loads(sys.stdin.read() or "[]"):
+        if result.get("status") not in (None, "success", "partial_success"):
+            missing.append(f"{result['id']} did not finish: {result.get('failure_reason') or result['status']}")
+            continue
         for finding in findings_of(result, dropped):
             problem = wrong(finding, files)
             if problem:
@@ -172,7 +176,11 @@ def check(_given: argparse.Namespace) -> int:
                 same["found_by"].append(result["id"])
     ordered = sorted(found.values(), key=lambda f: (SEVERITIES.index(f["severity"]), f["file"], f["line"]))
     findings = [{"id": f"F{number}", **finding} for number, finding in enumerate(ordered, 1)]
-    (FOLDER / "findings.json").write_text(json.dumps({"findings": findings, "dropped": dropped}, indent=1))
+    (FOLDER / "findings.json").write_text(
+        json.dumps({"findings": findings, "dropped": dropped, "missing": missing}, indent=1)
+    )
+    for line in missing:
+        print(f"NOT REVIEWED: {line}")
     print(f"{len(findings)} findings, {len(dropped)} dropped.")
     for one in findings:
         who = ", ".join(one["found_by"])
@@ -219,9 +227,9 @@ def deliver(given: argparse.Namespace) -> int:
     rejected = {word.strip() for word in given.rejected.split(",") if word.strip()}
     findings = [{**finding, "upheld": finding["id"] not in rejected} for finding in checked["findings"]]
     upheld = [finding for finding in findings if finding["upheld"]]
-    Path("review.md").write_text(markdown(opening, findings, checked["dropped"]))
+    Path("review.md").write_text(markdown(opening, findings, checked))
     Path("review.json").write_text(
-        json.dumps({"summary": opening, "findings": findings, "dropped": checked["dropped"]}, indent=2) + "\n"
+        json.dumps({**checked, "summary": opening, "findings": findings}, indent=2) + "\n"
     )
     Path("review.sarif").write_text(json.dumps(sarif(upheld), indent=2) + "\n")
     print(f"review.md, review.json, review.sarif: {len(upheld)} findings, {len(findings) - len(upheld)} rejected")
@@ -231,8 +239,9 @@ def deliver(given: argparse.Namespace) -> int:
     return 0
 
 
-def markdown(opening: str, findings: list[dict], dropped: list[str]) -> str:
-    lines = [opening or "# Review", ""]
+def markdown(opening: str, findings: list[dict], checked: dict) -> str:
+    lines = [f"**Not reviewed:** {line}\n" for line in checked["missing"]]
+    lines += [opening or "# Review", ""]
     for title, upheld in (("## Findings", True), ("## Rejected by the critic", False)):
         some = [finding for finding in findings if finding["upheld"] is upheld]
         if not some and not upheld:
@@ -247,7 +256,7 @@ def markdown(opening: str, findings: list[dict], dropped: list[str]) -> str:
             if one.get("suggestion"):
                 lines.append(f"  Suggestion: {one['suggestion']}")
         lines += [""] if some else ["None.", ""]
-    if dropped:
+    if dropped := checked["dropped"]:
         lines += [
             f"Dropped because they do not fit the diff: {len(dropped)}; review.json names them.",
             "",
