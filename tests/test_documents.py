@@ -156,3 +156,17 @@ def test_the_first_agent_runs_as_the_readme_says(tmp_path: Path) -> None:
     assert scripted.returncode == 0, scripted.stdout + scripted.stderr
     assert "a test is missing" in scripted.stdout
     assert orchestra(folder, "run", "pipeline.dot").returncode == 0
+
+
+def test_the_first_agent_works_with_real_tools_and_the_model_server(tmp_path: Path) -> None:
+    folder = tmp_path / "first-agent"
+    shutil.copytree(ROOT / "examples" / "first-agent", folder, ignore=shutil.ignore_patterns(".orchestra"))
+    settings = folder / "orchestra.yaml"
+    settings.write_text(settings.read_text().replace("backend: simulation", "backend: langgraph"))
+    program = [sys.executable, "-m", "orchestra", "run", "pipeline.dot"]
+    done = orchestra(folder, "model-server", "model.yaml", "--", *program)
+    assert done.returncode == 0, done.stdout + done.stderr
+    greeted = subprocess.run(
+        [sys.executable, "greet.py", "Ada", "Grace"], cwd=folder, capture_output=True, text=True
+    )
+    assert greeted.stdout == "Hello, Ada and Grace!\n"
