@@ -27,7 +27,7 @@ def translated(error: Exception, provider: Provider) -> BackendError:
     where = f"{provider.name}: "
     if any(word in told.lower() or word == _code(error) for word in _QUOTA) or status == 402:
         return OutOfQuota(f"{where}out of quota: {told}")
-    if isinstance(error, known.ContextOverflowError):
+    if isinstance(error, known.ContextOverflowError) or _code(error) == "context_length_exceeded":
         return Terminal(f"{where}the conversation is longer than the model's window: {told}")
     if isinstance(error, known.ModelAuthenticationError | known.ModelPermissionDeniedError) or status in (401, 403):
         names = " or ".join(provider.key_names) or "its credentials"

@@ -76,18 +76,33 @@ def _one(message: Message, own: bool, wire: Mapping[str, str]) -> BaseMessage:
 
 def from_langchain(answer: AIMessage, *, provider: str, model: str, ours: Mapping[str, str]) -> Message:
     """A model's answer. ``ours`` are our names of the tools, by those under which the model knows them."""
-    calls = tuple(
-        [_call(call, ours) for call in answer.tool_calls]
-        + [_invalid(call, ours) for call in answer.invalid_tool_calls]
-    )
+    pieces = getattr(answer, "tool_call_chunks", None)
+    if pieces:  # what LangChain makes of them repairs arguments that were cut off, which must not be executed
+        calls = tuple(_read(piece, ours) for piece in pieces)
+    else:
+        calls = tuple(
+            [_call(call, ours) for call in answer.tool_calls]
+            + [_invalid(call, ours) for call in answer.invalid_tool_calls]
+        )
     return Message(
         role="assistant",
-        text=clean(str(answer.text)),
+        text=clean(str(answer.text)) or clean(str(answer.additional_kwargs.get("refusal") or "")),
         tool_calls=calls,
         native=_native(answer),
         provider=provider,
         model=model,
     )
+
+
+def _read(piece: Any, ours: Mapping[str, str]) -> ToolCall:
+    """A tool call that was streamed, its arguments whole JSON or invalid."""
+    try:
+        arguments = json.loads(piece["args"] or "{}")
+    except ValueError:
+        return _invalid(piece, ours)
+    if not isinstance(arguments, dict):
+        return _invalid(piece, ours)
+    return _call({"name": piece["name"] or "unknown", "id": piece["id"], "args": arguments}, ours)
 
 
 def _call(call: Any, ours: Mapping[str, str]) -> ToolCall:

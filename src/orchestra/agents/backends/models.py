@@ -181,7 +181,20 @@ def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
         given["use_responses_api"] = provider.api == "responses"
     elif base:
         given["use_responses_api"] = False
-    return ChatOpenAI(
+
+    class WithRefusals(ChatOpenAI):
+        """Keeps the refusal of a streamed answer, which LangChain drops."""
+
+        def _convert_chunk_to_generation_chunk(self, chunk: dict[str, Any], *others: Any) -> Any:
+            made = super()._convert_chunk_to_generation_chunk(chunk, *others)
+            said = next(
+                (each["delta"].get("refusal") for each in chunk.get("choices") or () if each["delta"]), None
+            )
+            if made is not None and said:
+                made.message.additional_kwargs["refusal"] = said
+            return made
+
+    return WithRefusals(
         model=choice.model,
         api_key=_secret(_key(provider) or "none"),
         timeout=provider.timeout or SILENCE,

@@ -1,0 +1,79 @@
+"""An agent at work in tests: a graph of agents on the memory store, asking a model server by the real clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestra.app.agents import Agents
+from orchestra.config.settings import settle
+from orchestra.handlers.codergen import Codergen
+from orchestra.modelserver import Asked, ModelServer, parse
+from orchestra.ports import Store
+from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted
+from support import Session, opened, resumed
+
+GRAPH = 'work [prompt="do it"] start -> work -> exit'
+MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-pro"}
+PATHS = {"openai": "/v1", "responses": "/v1"}
+
+
+def settings_text(url: str, provider: str, more: str = "") -> str:
+    kind = "openai" if provider == "responses" else provider
+    api = ", api: responses" if provider == "responses" else ""
+    address = url + PATHS.get(provider, "")
+    model = MODELS[kind]
+    return (
+        f"backend: langgraph\nproviders:\n  default: {kind}\n"
+        f'  {kind}: {{base_url: "{address}", models: {{worker: {model}}}, retries: 2, timeout: 1s{api}}}\n{more}'
+    )
+
+
+@dataclass
+class World:
+    """A model server with the handlers of agents that ask it; everything works in ``folder``."""
+
+    server: ModelServer
+    folder: Path
+    provider: str
+    more: str
+
+    @property
+    def requests(self) -> list[Asked]:
+        return self.server.requests
+
+    def handlers(self) -> dict[str, Any]:
+        file = self.folder / "orchestra.yaml"
+        file.write_text(settings_text(self.server.url, self.provider, self.more))
+        settings = settle(folders=(self.folder,), environment={}, config=file)
+        pipeline = str(self.folder / "p.dot")
+        agents = Agents(settings=settings, folder=self.folder, file=pipeline, script={}, simulated=False)
+        return {"codergen": Codergen(agents.backend, agents.brief)}
+
+    async def session(self, graph: str = GRAPH, store: Store | None = None) -> Session:
+        return await opened(graph, more=self.handlers(), store=store)
+
+    async def ran(self, graph: str = GRAPH) -> Session:
+        return await (await self.session(graph)).walk()
+
+    async def again(self, session: Session, epoch: int = 2) -> Session:
+        """Another runner on what the store holds."""
+        return await (await resumed(session, epoch=epoch)).walk()
+
+
+@contextmanager
+def world(folder: Path, script: str, provider: str = "openai", more: str = "") -> Iterator[World]:
+    with ModelServer(parse(script)) as server:
+        yield World(server=server, folder=folder, provider=provider, more=more)
+
+
+def turns(session: Session) -> list[Any]:
+    return session.of(AgentResponded, AgentToolEnded, AgentTurnCompleted)
+
+
+def results(session: Session) -> list[dict[str, Any]]:
+    """The results of tools, as the model got them."""
+    return [message for event in turns(session) for message in event.messages if message.get("role") == "tool"]
