@@ -1,0 +1,202 @@
+"""A conversation that is cut off anywhere continues from what is recorded (A9), and obeys requests (A12, A5)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agents.backends.talking import World, results, turns, world
+from orchestra.agents.talk import INTERRUPTED
+from orchestra.cxdb.memory import MemoryStore
+from orchestra.errors import StoreUnreachable
+from orchestra.run.events import AgentResponded, AgentTurnCompleted, SteeringTaken
+from orchestra.run.state import Result
+from support import CountingStore, Session
+
+COUNT = "echo x >> runs.txt"
+SCRIPT = f"""
+answers:
+  - tool_calls:
+      - {{name: read-file, arguments: {{path: seen.txt}}}}
+      - {{name: shell, arguments: {{command: "{COUNT}"}}}}
+      - {{name: shell, arguments: {{command: "{COUNT}"}}}}
+  - text: between
+    tool_calls: [{{name: shell, arguments: {{command: "{COUNT}"}}}}]
+  - tool_calls: [{{name: report_outcome, arguments: {{status: success, notes: done}}}}]
+"""
+SYNCS = 14
+"""More durable writes than the run has."""
+
+
+def runs(folder: Path) -> int:
+    file = folder / "runs.txt"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def ended_well(session: Session) -> bool:
+    return isinstance(session.result, Result) and session.result.good
+
+
+async def killed_at(here: World, append: int) -> Session | None:
+    """A run whose store fails from one append on, as a kill leaves it; None where it ended before."""
+    store = CountingStore(MemoryStore())
+    session = await here.session(store=store)
+    store.fail_from = store.appends + append
+    try:
+        await session.walk()
+    except StoreUnreachable:
+        store.fail_from = 0
+        return session
+    return None
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+@pytest.mark.parametrize("append", range(2, SYNCS))
+async def test_a_kill_between_any_two_writes_pays_for_at_most_the_answer_in_flight(
+    append: int, provider: str, tmp_path: Path
+) -> None:
+    (tmp_path / "seen.txt").write_text("seen")
+    with world(tmp_path, SCRIPT, provider) as here:
+        session = await killed_at(here, append)
+        if session is None:
+            assert len(here.requests) == 3
+            return
+        asked, done = len(here.requests), runs(tmp_path)
+        recorded = len([e for e in session.events if isinstance(e, AgentResponded)])
+        assert asked - recorded in (0, 1), "only the answer that could not be recorded is asked for again"
+        again = await here.again(session)
+        later = len([e for e in again.events if isinstance(e, AgentResponded)])
+        assert all(asked.answered == 200 for asked in here.requests), "the provider took every request"
+    assert ended_well(again), again.result
+    assert len(here.requests) == asked + later
+    told = [message for message in results(again) if message["text"].endswith(INTERRUPTED)]
+    assert runs(tmp_path) + len(told) >= done
+    assert len(told) <= 2
+
+
+async def test_a_call_that_was_cut_off_is_reported_and_recorded_results_are_kept(tmp_path: Path) -> None:
+    script = f"""
+answers:
+  - tool_calls:
+      - {{name: shell, arguments: {{command: "{COUNT}; echo first"}}}}
+      - {{name: shell, arguments: {{command: "{COUNT}; sleep 30"}}}}
+  - text: seen
+"""
+    with world(tmp_path, script, "anthropic") as here:
+        session = await here.session()
+        walking = asyncio.ensure_future(session.walk())
+        while runs(tmp_path) < 2:
+            await asyncio.sleep(0.02)
+        session.control.interrupt("now")
+        await walking
+        assert session.result is None
+        again = await here.again(session)
+        last = here.requests[-1]
+    assert ended_well(again)
+    assert len(here.requests) == 2
+    assert runs(tmp_path) == 2
+    content = str(last.messages)
+    assert "first" in content
+    assert "may or may not have happened" in content
+
+
+async def test_an_instruction_reaches_the_agent_before_its_next_request(tmp_path: Path) -> None:
+    script = 'answers:\n  - tool_calls: [{name: shell, arguments: {command: "sleep 0.3"}}]\n  - text: fine\n'
+    with world(tmp_path, script) as here:
+        session = await here.session()
+        walking = asyncio.ensure_future(session.walk())
+        while not here.requests:
+            await asyncio.sleep(0.01)
+        session.control.steer("use tabs", 7)
+        await walking
+        assert "use tabs" in here.requests[1].last
+    assert [event.request for event in session.events if isinstance(event, SteeringTaken)] == [7]
+
+
+async def test_a_pause_lets_the_turn_end_and_no_further_request_is_made(tmp_path: Path) -> None:
+    script = (
+        'answers:\n  - tool_calls: [{name: shell, arguments: {command: "sleep 0.3; touch t"}}]\n  - text: fine\n'
+    )
+    with world(tmp_path, script) as here:
+        session = await here.session()
+        walking = asyncio.ensure_future(session.walk())
+        while not here.requests:
+            await asyncio.sleep(0.01)
+        session.control.pause("wait")
+        await walking
+        assert session.result is None
+        assert len(here.requests) == 1
+        assert (tmp_path / "t").exists()
+        assert isinstance(turns(session)[-1], AgentTurnCompleted)
+        again = await here.again(session)
+    assert ended_well(again)
+    assert len(here.requests) == 2
+
+
+async def test_a_cancel_ends_a_request_at_once(tmp_path: Path) -> None:
+    with world(tmp_path, "answers: [{text: late, delay: 20s}]", more="") as here:
+        session = await here.session('work [prompt="x", timeout="10s"] start -> work -> exit')
+        walking = asyncio.ensure_future(session.walk())
+        while not here.requests:
+            await asyncio.sleep(0.01)
+        session.control.cancel("enough")
+        await asyncio.wait_for(walking, 5)
+    assert session.state.result is not None
+    assert session.state.result.status == "canceled"
+
+
+async def test_a_timeout_ends_a_tool_and_the_node(tmp_path: Path) -> None:
+    script = 'answers:\n  - tool_calls: [{name: shell, arguments: {command: "sleep 30"}}]\n'
+    with world(tmp_path, script) as here:
+        session = await here.ran('work [prompt="x", timeout="500ms"] start -> work -> exit')
+    assert not ended_well(session)
+    assert "timeout" in session.state.nodes["work"].reason
+
+
+LOOP = "answers: [{tool_calls: [{name: list-files, arguments: {pattern: '*'}}], usage: {input: 1000, output: 100}}]"
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"),
+    [
+        ("node: {turns: 3}", 3),
+        ("node: {tool_calls: 4}", 4),
+        ("run: {tokens: 3000}", 3),
+        ("run: {cost: 0.005}", 3),
+    ],
+)
+async def test_a_hard_limit_pauses_the_run_and_a_higher_one_continues_it(
+    limit: str, most: int, tmp_path: Path
+) -> None:
+    script = LOOP.replace("answers:", "rules:\n  - when: {contains: never}\n    answers: [x]\nanswers:")
+    with world(tmp_path, script, more=f"limits: {{{limit}}}\n") as here:
+        session = await here.ran()
+        assert session.result is None
+        assert session.state.limit
+        assert len(here.requests) == most
+        again = await here.again(session)
+        assert len(here.requests) == most, "the same limit makes no request"
+        here.more = ""
+        session.handlers = again.handlers.__class__(
+            by_type={**again.handlers.by_type, **here.handlers()}, own_keys=again.handlers.own_keys
+        )
+        third = await here.again(session, epoch=3)
+    assert len(here.requests) > most
+    assert third.result is not None
+
+
+async def test_a_soft_limit_is_a_note_to_the_agent(tmp_path: Path) -> None:
+    with world(tmp_path, LOOP, more="limits: {node: {turns: 10, soft: {turns: 2}}}\n") as here:
+        await here.ran()
+        assert "has used 2 of 2 turns" in here.requests[2].last
+
+
+async def test_an_agent_that_runs_in_circles_is_told_once_and_then_has_failed(tmp_path: Path) -> None:
+    with world(tmp_path, LOOP) as here:
+        session = await here.ran()
+        assert len(here.requests) == 20
+        assert "over and over" in here.requests[10].last
+    assert not ended_well(session)
+    assert "over and over" in session.state.nodes["work"].reason
