@@ -43,6 +43,9 @@ CIRCLES = (
 LONGEST_WAIT = 300.0
 """Seconds; a provider that wants a longer pause fails the attempt instead (A3)."""
 
+LINE = 200
+"""Characters after which a line of streamed text is shown although it has not ended."""
+
 MOST_CUTS = 2
 MOST_EMPTY = 2
 
@@ -92,6 +95,7 @@ class Talk:
         self._told: set[str] = set()
         self._circles = Circles()
         self._warned = False
+        self._line = ""
 
     # --- before the first request -----------------------------------------------------------------
 
@@ -228,7 +232,10 @@ class Talk:
         repeats = empty = 0
         while True:
             try:
-                answer = await self.model.ask(self.system, [*self.messages, *self._unsent], self._heard)
+                try:
+                    answer = await self.model.ask(self.system, [*self.messages, *self._unsent], self._heard)
+                finally:
+                    self._heard_all()
                 if answer.message.text.strip() or answer.message.tool_calls or answer.stop in (LENGTH, REFUSAL):
                     return answer
                 self._lost(answer)
@@ -271,7 +278,17 @@ class Talk:
         await self._turns.rest(seconds)
 
     def _heard(self, text: str) -> None:
-        self._turns.show(ToolOutput(node=self.task.node.id, stream="agent", text=text))
+        """Show what the model writes, line by line (A13)."""
+        whole, newline, self._line = (self._line + text).rpartition("\n")
+        if len(self._line) > LINE:
+            cut = self._line.rfind(" ", 0, LINE) + 1 or LINE
+            whole, newline, self._line = f"{whole}{newline}{self._line[:cut]}", "\n", self._line[cut:]
+        if newline:
+            self._turns.show(ToolOutput(node=self.task.node.id, stream="agent", text=whole + newline))
+
+    def _heard_all(self) -> None:
+        if self._line:
+            self._heard("\n")
 
     # --- tools ------------------------------------------------------------------------------------
 
@@ -362,7 +379,7 @@ class Talk:
         ):
             for name, words in crossed(limits, used):
                 self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
-            for name, words in crossed(nearing(limits, near), used):
+            for name, words in crossed(nearing(limits, near), used, limits):
                 self._soft(f"{whose} {name}", f"{whose} has used {words}")
 
     def _soft(self, key: str, words: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from orchestra.agents.backends.asking import Direct, LangGraph
 from orchestra.agents.choosing import DIRECT, LANGGRAPH, SIMULATION, Chosen
 from orchestra.agents.layers import Places, places_for
 from orchestra.agents.models import CLI, node_limit, resolve, run_limit
-from orchestra.agents.pricing import Price
+from orchestra.agents.pricing import Price, price_of
 from orchestra.agents.prompts import compose, doc_folders, needed
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.agents.talk import Rules
@@ -33,6 +33,25 @@ from orchestra.run.limits import Limits
 from orchestra.run.outcome import Json
 from orchestra.run.prompts import INSTRUCTED
 from orchestra.run.secrets import Redactor
+
+FLAG = "--max-cost"
+_COST = ("limits", "run", "cost")
+
+
+def max_cost_of(settings: Settings) -> int:
+    """The bound that the command line sets, in millionths of a dollar; 0 where it sets none (A5)."""
+    if settings.given.get(_COST) != FLAG:
+        return 0
+    return round((settings.config.limits.run.cost or 0) * 1_000_000)
+
+
+def with_max_cost(settings: Settings, recorded: int) -> Settings:
+    """The settings with the bound that a session was given before, unless the command line sets one (A5)."""
+    if not recorded or max_cost_of(settings):
+        return settings
+    config = settings.config
+    run = replace(config.limits.run, cost=recorded / 1_000_000)
+    return replace(settings, config=replace(config, limits=replace(config.limits, run=run)))
 
 
 @dataclass(frozen=True)
@@ -147,16 +166,17 @@ class Agents:
             run=_limits(run),
             near_node=_limits(node.soft),
             near_run=_limits(run.soft),
-            prices={
-                name: Price(
-                    input=price.input,
-                    output=price.output,
-                    cache_read=price.cache_read,
-                    cache_write=price.cache_write,
-                )
-                for name, price in config.prices.items()
-            },
+            prices=self._prices,
         )
+
+    @cached_property
+    def _prices(self) -> dict[str, Price]:
+        return {
+            name: Price(
+                input=price.input, output=price.output, cache_read=price.cache_read, cache_write=price.cache_write
+            )
+            for name, price in self.settings.config.prices.items()
+        }
 
     # --- the settings -----------------------------------------------------------------------------
 
@@ -176,11 +196,24 @@ class Agents:
             environment=os.environ,
         )
 
+    def unpriced(self, graph: Graph) -> list[str]:
+        """The models of a pipeline's nodes that have no price (A14)."""
+        found: dict[str, None] = {}
+        for node in self._asking(graph):
+            choice = self.model(node, graph)
+            if price_of(choice.model, self._prices, choice.provider) is None:
+                found[choice.model] = None
+        return list(found)
+
+    def _asking(self, graph: Graph) -> Iterator[Node]:
+        """The nodes that ask a provider's model."""
+        for node in graph.nodes.values():
+            if graph.type_of(node.id) == "codergen" and self.choose(node, graph) in (DIRECT, LANGGRAPH):
+                yield node
+
     def keyed(self, graph: Graph) -> None:
         """Raise ``CredentialsMissing`` where a node's model needs a key that has no value (A8)."""
-        for node in graph.nodes.values():
-            if graph.type_of(node.id) != "codergen" or self.choose(node, graph) not in (DIRECT, LANGGRAPH):
-                continue
+        for node in self._asking(graph):
             provider = self.settings.config.provider(self.model(node, graph).provider)
             if provider is None or provider.keyless or any(os.environ.get(name) for name in provider.key_names):
                 continue

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario
+from orchestra.app.agents import max_cost_of, with_max_cost
 from orchestra.app.children import recorded
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.runs import NONE_MORE, cast_of, no_secret, plan_of, runnable, text_hash, wiring_of
@@ -80,12 +81,19 @@ async def resume(
 
     async def prepared(state: RunState) -> tuple[Wiring, Plan]:
         done = ended_well(state)
+        in_force = with_max_cost(settings, state.max_cost_micros)
         secrets = {} if done else secrets_of(state, settings)
         declared = None if done else settings.declared
         wiring = wiring_of(
-            store, Redactor(secrets), listeners, clock, interrupted=changes.interrupted, secrets=declared
+            store,
+            Redactor(secrets),
+            listeners,
+            clock,
+            interrupted=changes.interrupted,
+            secrets=declared,
+            max_cost_micros=max_cost_of(settings),
         )
-        pipeline, plan = await recorded_plan(state, wiring, settings, secrets, changes, more)
+        pipeline, plan = await recorded_plan(state, wiring, in_force, secrets, changes, more)
         if not done:
             runnable(pipeline, plan, settings)
             await check_decided(wiring, plan, state)

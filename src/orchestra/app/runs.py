@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario, SimulatedTools
-from orchestra.app.agents import Agents
+from orchestra.app.agents import Agents, max_cost_of
 from orchestra.app.checking import Brief, agent_diagnostics
 from orchestra.app.children import texts
 from orchestra.app.orphans import end_orphans
@@ -126,6 +126,7 @@ def wiring_of(
     *,
     interrupted: str = "",
     secrets: tuple[str, ...] | None = None,
+    max_cost_micros: int = 0,
 ) -> Wiring:
     """Return what the sessions of this process are opened with."""
     return Wiring(
@@ -137,6 +138,7 @@ def wiring_of(
         sweep=end_orphans,
         interrupted=interrupted,
         secrets=secrets,
+        max_cost_micros=max_cost_micros,
     )
 
 
@@ -168,7 +170,9 @@ async def start(
     plan = plan_of(pipeline, scenario, settings, more)
     unowned(given, plan)
     runnable(pipeline, plan, settings)
-    wiring = wiring_of(store, redactor, listeners, clock).on(await workspaces_of(settings))
+    wiring = wiring_of(store, redactor, listeners, clock, max_cost_micros=max_cost_of(settings)).on(
+        await workspaces_of(settings)
+    )
     await store.publish_types(*bundle())
     like = RunState(
         label=label or graph.text("label"), variables=given, backend=settings.backend, secrets=settings.declared
@@ -181,7 +185,18 @@ async def start(
                 rule="short_secret",
             )
         )
+    for message in _unpriced(plan, settings, simulated=bool(plan.simulation)):
+        opened.journal.record(WarningRaised(message=message, rule="unpriced"))
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control())
+
+
+def _unpriced(plan: Plan, settings: Settings, *, simulated: bool) -> list[str]:
+    """What is said before a run of models without a price (A14)."""
+    agents = Agents(settings=settings, folder=Path(), file=plan.file, script={}, simulated=simulated)
+    names = agents.unpriced(plan.graph)
+    bound = settings.config.limits.run.cost is not None
+    more = ", and the cost limit does not count it" if bound else ""
+    return [f"no price is known for the model {name}{more}; add it under `prices:`" for name in names]
 
 
 def cast_of(pipeline: Pipeline) -> Cast:

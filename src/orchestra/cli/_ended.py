@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.cli._code import code_lines
-from orchestra.cli._errors import FAILED, INTERRUPTED, WAITS
+from orchestra.cli._errors import FAILED, FULL, INTERRUPTED, WAITS
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, RED, YELLOW
 from orchestra.cli._stores import hint
@@ -56,7 +56,7 @@ def say_ended(
 ) -> int:
     """Print the result and the next command; return the exit code (C2). A mirror is resumed in its original."""
     result = state.result
-    code = (WAITS if state.waiting else INTERRUPTED) if result is None else 0 if result.good else FAILED
+    code = _stopped_code(state) if result is None else 0 if result.good else FAILED
     if shown.json == "object":
         status = result.status if result is not None else _stopped(state)
         detail = result.text if result is not None else state.paused
@@ -67,6 +67,11 @@ def say_ended(
         for line in (*_last_lines(state, colour), *nexts):
             tell_reader(line)
     return code
+
+
+def _stopped_code(state: RunState) -> int:
+    """The exit code of a run that has not ended."""
+    return WAITS if state.waiting else FULL if state.limit else INTERRUPTED
 
 
 def _stopped(state: RunState) -> str:
@@ -156,7 +161,8 @@ def _next(settings: Settings, flag: str | None, session: str, state: RunState, m
         return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
     back = _entered_from(state)
     again = [f"  try {back} again: orchestra replay{aim} {session} --node {back}"] if back else []
-    return [look, f"  resume: orchestra resume{aim} {session}", *again]
+    more = f" --max-cost {state.spent.cost_micros / 5e5:.2f}" if state.limit == "cost_micros" else ""
+    return [look, f"  resume: orchestra resume{aim} {session}{more}", *again]
 
 
 def _entered_from(state: RunState) -> str:

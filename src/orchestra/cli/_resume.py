@@ -24,10 +24,17 @@ from orchestra.ports import Store
 
 
 def resume_session(
-    session: str, *, graph: Path | None, simulate: Path | None, interrupted: str, detach: bool, shown: Shown
+    session: str,
+    *,
+    graph: Path | None,
+    simulate: Path | None,
+    interrupted: str,
+    max_cost: float | None,
+    detach: bool,
+    shown: Shown,
 ) -> int:
     """Resume, show the run, and print the result. Return the exit code (C2)."""
-    settings = settings_for(shown.store, shown.config, str(graph) if graph is not None else "-")
+    settings = settings_for(shown.store, shown.config, str(graph) if graph is not None else "-", max_cost)
     try:
         there(settings, session)
     except StoreError as error:

@@ -47,13 +47,14 @@ class Options:
     label: str
     detach: bool
     shown: Shown
+    max_cost: float | None = None
 
 
 def run_pipeline(options: Options) -> int:
     """Check and run a pipeline, and print the result. Return the exit code (C2)."""
     variables = key_values(options.variables)
     shown = options.shown
-    settings = settings_for(shown.store, shown.config, options.pipeline)
+    settings = settings_for(shown.store, shown.config, options.pipeline, options.max_cost)
     source, found = read(options.pipeline)
     pipeline = with_agents(
         compile_pipeline(source, found, variables=variables, secrets=settings.secrets),

@@ -14,7 +14,7 @@ from orchestra.app.stores import open_store
 from orchestra.cli._progress import progress
 from orchestra.cli._terminal import one_line
 from orchestra.config.environment import folders_of
-from orchestra.config.settings import Settings, settle
+from orchestra.config.settings import Overrides, Settings, settle
 from orchestra.cxdb.files import trouble
 from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import Store
@@ -22,9 +22,14 @@ from orchestra.ports import Store
 _T = TypeVar("_T")
 
 
-def settings_for(store: str | None, config: Path | None, pipeline: str = "-") -> Settings:
-    """Return the settings in force for a command, with or without a pipeline."""
-    return settle(folders=folders_of(pipeline), environment=os.environ, store=store, config=config)
+def settings_for(
+    store: str | None, config: Path | None, pipeline: str = "-", max_cost: float | None = None
+) -> Settings:
+    """Return the settings in force for a command, with or without a pipeline; ``max_cost`` is in dollars."""
+    overrides: Overrides = {} if max_cost is None else {("limits", "run", "cost"): (max_cost, "--max-cost")}
+    return settle(
+        folders=folders_of(pipeline), environment=os.environ, store=store, config=config, overrides=overrides
+    )
 
 
 def exists(settings: Settings) -> bool:

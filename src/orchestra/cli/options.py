@@ -69,6 +69,16 @@ Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; w
 Colour = Annotated[
     str, typer.Option("--color", metavar="WHEN", help="Use colors: auto, always or never.", show_default=True)
 ]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost",
+        metavar="DOLLARS",
+        min=0.0,
+        help="Pause the run (exit code 7) when its models have cost this much.",
+        show_default=False,
+    ),
+]
 AutoApprove = Annotated[
     bool, typer.Option("--auto-approve", help="Answer every question with yes or its first choice.")
 ]

@@ -14,7 +14,9 @@ from orchestra.cli.options import (
     Colour,
     Config,
     Detach,
+    EnvFile,
     JsonStream,
+    MaxCost,
     NoInput,
     Plain,
     Quiet,
@@ -51,9 +53,11 @@ def resume(
     auto_approve: AutoApprove = False,
     answers: Answers = None,
     no_input: NoInput = False,
+    max_cost: MaxCost = None,
     detach: Detach = False,
     store: Store = None,
     config: Config = None,
+    env_file: EnvFile = None,
     as_json: AsJson = False,
     json_stream: JsonStream = False,
     plain: Plain = False,
@@ -64,8 +68,8 @@ def resume(
     """Resume a paused, crashed, canceled or failed session.
 
     Exit codes: 0: it succeeded, or had already; 1: it failed; 3: the pipeline is invalid; 4: a recorded secret is
-    missing; 5: an interrupted node needs a decision (--interrupted); 8: another process runs the session; 9: no
-    such session; 130: paused by an interrupt.
+    missing; 5: an interrupted node needs a decision (--interrupted); 7: stopped by a limit; 8: another process runs
+    the session; 9: no such session; 130: paused by an interrupt.
     """
     from orchestra.cli._ended import Shown
     from orchestra.cli._resume import resume_session
@@ -84,5 +88,13 @@ def resume(
         people=people(auto_approve, answers, no_input),
     )
     raise typer.Exit(
-        resume_session(session, graph=graph, simulate=simulate, interrupted=interrupted, detach=detach, shown=shown)
+        resume_session(
+            session,
+            graph=graph,
+            simulate=simulate,
+            interrupted=interrupted,
+            max_cost=max_cost,
+            detach=detach,
+            shown=shown,
+        )
     )

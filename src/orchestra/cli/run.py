@@ -16,6 +16,7 @@ from orchestra.cli.options import (
     Detach,
     EnvFile,
     JsonStream,
+    MaxCost,
     NoInput,
     Plain,
     Quiet,
@@ -42,6 +43,7 @@ def run(
     auto_approve: AutoApprove = False,
     answers: Answers = None,
     no_input: NoInput = False,
+    max_cost: MaxCost = None,
     detach: Detach = False,
     store: Store = None,
     config: Config = None,
@@ -55,8 +57,9 @@ def run(
 ) -> None:
     """Check a pipeline and run it. Every step is recorded.
 
-    Exit codes: 0: it succeeded; 1: it failed; 2: wrong usage or settings; 3: the pipeline is invalid; 6: the store
-    cannot be used; 7: the disk is full; 130: paused by an interrupt.
+    Exit codes: 0: it succeeded; 1: it failed; 2: wrong usage or settings; 3: the pipeline is invalid; 4: a key is
+    missing; 5: waiting for an answer; 6: the store cannot be used; 7: stopped by a limit or a full disk; 130:
+    paused by an interrupt.
     """
     from orchestra.cli._ended import Shown
     from orchestra.cli._run import Options, run_pipeline
@@ -68,6 +71,7 @@ def run(
         simulate=simulate,
         label=label,
         detach=detach,
+        max_cost=max_cost,
         shown=Shown(
             store=store,
             config=config,

@@ -145,6 +145,7 @@ def started(
         workspace=workspace or {},
         dotfiles=plan.dotfiles,
         workdir=plan.workdir,
+        max_cost_micros=wiring.max_cost_micros,
     )
 
 
@@ -380,6 +381,8 @@ def resumed(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed:
         event = changed(event, simulation=plan.simulation)
     if wiring.secrets is not None and wiring.secrets != state.secrets:
         event = changed(event, secrets=wiring.secrets)
+    if wiring.max_cost_micros and wiring.max_cost_micros != state.max_cost_micros:
+        event = changed(event, max_cost_micros=wiring.max_cost_micros)
     return event
 
 

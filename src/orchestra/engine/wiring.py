@@ -46,7 +46,7 @@ class Wiring:
 
     ``interrupted`` (``rerun``, ``fail`` or empty) is the operator's decision about attempts that were cut off;
     ``secrets`` are the names of the secrets declared now, None where nothing was declared anew. At most ``at_once``
-    nodes of a session's branches run at once (E31).
+    nodes of a session's branches run at once (E31). ``max_cost_micros`` is the bound of the command line (A5).
     """
 
     store: Store
@@ -59,6 +59,7 @@ class Wiring:
     secrets: tuple[str, ...] | None = None
     at_once: int = AT_ONCE
     workspaces: Workspaces | None = None
+    max_cost_micros: int = 0
 
     def on(self, workspaces: Workspaces | None) -> Wiring:
         """Return the same for sessions that work on these repositories."""

@@ -67,6 +67,7 @@ class PipelineStarted:
         "per repository the branch and commit at which it begins, where it goes on from another",
         default={},
     )
+    max_cost_micros: int = tag(74, "u64", "--max-cost, in millionths of a dollar", default=0)
 
 
 @event("PipelineLifecycle")
@@ -149,6 +150,7 @@ class PipelineResumed:
     refused: str = tag(39, "string", "why the node is failed instead of begun again", default="")
     granted: str = tag(40, "string", "what a failed run is given once more: visit, steps", default="")
     void_until: int = tag(43, "u64", "pauses and cancels of the mailbox up to this turn are void", default=0)
+    max_cost_micros: int = tag(74, "u64", "--max-cost, in millionths of a dollar", default=0)
 
 
 @event("PipelineLifecycle")

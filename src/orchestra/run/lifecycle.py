@@ -45,6 +45,7 @@ def opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
         "why": event.why,
         "dotfiles": event.dotfiles,
         "workdir": event.workdir,
+        "max_cost_micros": event.max_cost_micros,
         "workspace": code_carried(event.workspace),
         **_carried(event.ledger),
     }
@@ -93,6 +94,8 @@ def resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, An
         changes["dotfiles"] = event.dotfiles
     if event.simulation:
         changes["simulation"] = event.simulation
+    if event.max_cost_micros:
+        changes["max_cost_micros"] = event.max_cost_micros
     if event.secrets:
         changes["secrets"] = event.secrets
     if state.failed:

@@ -44,12 +44,12 @@ class Standing(Struct, frozen=True, kw_only=True):
     run: Used = Used()
 
 
-def crossed(limits: Limits, used: Used) -> Iterator[tuple[str, str]]:
-    """Each limit that is reached: its name, and how far it is, in words."""
+def crossed(limits: Limits, used: Used, hard: Limits = NO_LIMITS) -> Iterator[tuple[str, str]]:
+    """Each limit that is reached: its name, and how far it is, in words; of the ``hard`` one where that is set."""
     for name in Limits.__struct_fields__:
         bound, so_far = getattr(limits, name), getattr(used, name)
         if bound and so_far >= bound:
-            yield name, _words(name, so_far, bound)
+            yield name, _words(name, so_far, getattr(hard, name) or bound)
 
 
 def nearing(hard: Limits, soft: Limits) -> Limits:

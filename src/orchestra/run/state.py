@@ -289,6 +289,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     paused: str = ""
     waiting: bool = False
     limit: str = ""
+    max_cost_micros: int = 0
     heard: int = 0
     steered: int = 0
     steered_apart: tuple[int, ...] = ()

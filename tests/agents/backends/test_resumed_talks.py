@@ -190,7 +190,7 @@ async def test_a_hard_limit_pauses_the_run_and_a_higher_one_continues_it(
 async def test_a_soft_limit_is_a_note_to_the_agent(tmp_path: Path) -> None:
     with world(tmp_path, LOOP, more="limits: {node: {turns: 10, soft: {turns: 2}}}\n") as here:
         await here.ran()
-        assert "has used 2 of 2 turns" in here.requests[2].last
+        assert "has used 2 of 10 turns" in here.requests[2].last
 
 
 async def test_an_agent_that_runs_in_circles_is_told_once_and_then_has_failed(tmp_path: Path) -> None:
