@@ -41,30 +41,24 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
     """
     left_out: tuple[str, ...] = ()
     if files is not None:
-        left_out = await _ignored(tree, files)
-        named = [name for name in files if name not in left_out and not _is_folder(tree.folder / name)]
-        if not named:
-            return None
-        _no_secret(tree.folder, named, wanted)
-        listed = b"".join(os.fsencode(name) + b"\0" for name in named)
-        await tree.git.run("update-index", "-z", "--add", "--remove", "--replace", "--stdin", given=listed)
+        left_out = await _staged_files(tree, files)
     else:
         await add_all(tree)
     staged = await _staged(tree)
     if files is None:
         staged = await _without_repositories(tree, staged)
         changed = [name for name, _mode in staged]
-        await _all_without_secret(tree, changed, wanted)
     else:
         known = set(files)
         changed = [name for name, _mode in staged if name in known]
     if not changed:
         return None
+    await _without_secret(tree, changed, wanted)
     message = message_of(wanted, by, changed)
     more = {**_author(wanted), "GIT_COMMITTER_NAME": "Orchestra", "GIT_COMMITTER_EMAIL": "orchestra@local"}
     options = ("commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-m", message)
     if len(changed) < len(staged):
-        only = b"".join(os.fsencode(name) + b"\0" for name in changed)
+        only = _listed(changed)
         await tree.git.run(
             *options, "--only", "--pathspec-from-file=-", "--pathspec-file-nul", given=only, more=more
         )
@@ -97,6 +91,34 @@ def _is_folder(place: Path) -> bool:
     return place.is_dir() and not place.is_symlink()
 
 
+def _listed(names: Sequence[str]) -> bytes:
+    return b"".join(os.fsencode(name) + b"\0" for name in names)
+
+
+def _parted(folder: Path, files: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The files that exist, folders left out, and those that are gone."""
+    there = [name for name in files if os.path.lexists(folder / name)]
+    gone = [name for name in files if name not in there]
+    return [name for name in there if not _is_folder(folder / name)], gone
+
+
+async def _staged_files(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
+    """Stage files, those that are gone as deleted; returns those that git ignores."""
+    there, gone = _parted(tree.folder, files)
+    if gone:
+        await tree.git.run("update-index", "-z", "--remove", "--stdin", given=_listed(gone))
+    if not there:
+        return ()
+    options = ("add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
+    done = await tree.git.run(*options, given=_listed(there), check=False)
+    if not done.code:
+        return ()
+    left_out = await _ignored(tree, there)
+    if not left_out:
+        raise WorkspaceError(failure(("add",), done))
+    return left_out
+
+
 async def _ignored(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
     """Those of some files that git ignores; a tracked file never is."""
     listed = b"".join(b"./" + os.fsencode(name) + b"\0" for name in files)
@@ -122,16 +144,18 @@ async def _without_repositories(tree: Tree, staged: list[tuple[str, str]]) -> li
     links = [name for name, mode in staged if mode == _GITLINK]
     if not links:
         return staged
-    listed = b"".join(os.fsencode(name) + b"\0" for name in links)
+    listed = _listed(links)
     await tree.git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", given=listed)
     return [(name, mode) for name, mode in staged if mode != _GITLINK]
 
 
-async def _all_without_secret(tree: Tree, changed: list[str], wanted: NewCommit) -> None:
+async def _without_secret(tree: Tree, changed: list[str], wanted: NewCommit) -> None:
+    """Take files with a secret back out of the index, and raise ``WorkspaceError`` (S18)."""
     try:
         _no_secret(tree.folder, changed, wanted)
     except WorkspaceError:
-        await tree.git.run("reset", "--quiet")
+        listed = _listed(changed)
+        await tree.git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", given=listed)
         raise
 
 
