@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _end_when_interrupted() -> None:
-    """Let SIGINT end the process at once, with exit code 130, until a command has its own way (engine.md 8).
+    """Let SIGINT end the process at once, with exit code 130, until a command has its own way (C4).
 
     The exception that Python would raise instead is dropped where it meets a finalizer, such as those of the import
     system, and shows a traceback where it meets anything else that we did not write. Whatever is stored bears it

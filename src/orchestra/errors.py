@@ -112,7 +112,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """One finding about a pipeline (language.md 6).
+    """One finding about a pipeline (diagnostics.md).
 
     ``node`` is a node id; ``edge`` is a (source id, target id) pair; ``fix`` is one sentence or a
     piece of text that would mend it, empty where none can be proposed.

@@ -60,7 +60,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextRow:
-    """A context in a listing, with the metadata of its chain's first turn (cxdb.md 6.1)."""
+    """A context in a listing, with the metadata of its chain's first turn."""
 
     context_id: int
     head_turn: int
@@ -355,7 +355,7 @@ class Interviewer(Protocol):
         """Tell a person something that needs no answer; ``stage`` is the node it is about."""
 
 
-# --- handlers and backends (engine.md 2, agents.md 1) --------------------------------------------
+# --- handlers and backends (engine.md#handlers, agents.md) --------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,7 +398,7 @@ class Child(Protocol):
 
 
 class Turns(Protocol):
-    """Where a backend tells the turns of its agent, and what it learns of those before (agents.md 1)."""
+    """Where a backend tells the turns of its agent, and what it learns of those before (agents.md)."""
 
     async def conversation(self, thread: str) -> Conversation:
         """The conversation ``thread`` as it is recorded; empty where nothing was said in it (A9)."""
@@ -491,7 +491,7 @@ class Scope(Turns, Protocol):
         """Count what a model read and wrote, in tokens, and what it cost, in millionths of a dollar (E35)."""
 
     async def resolve(self, value: ContextValue) -> Json:
-        """A context value, its reference resolved (engine.md 2)."""
+        """A context value, its reference resolved (engine.md#handlers)."""
 
     async def ask(self, question: Question) -> Answer:
         """The answer to a question, from whoever answers first, wherever that is (H7). The engine gives it its id.
@@ -566,7 +566,7 @@ class Scope(Turns, Protocol):
 class Handler(Protocol):
     """One node type: an async function, or a callable object where it needs something.
 
-    It holds no state of a run. An exception it raises becomes a failure (engine.md 2).
+    It holds no state of a run. An exception it raises becomes a failure (engine.md#handlers).
     """
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
@@ -587,7 +587,7 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentTask:
-    """What a backend is asked to do for a codergen node (agents.md 1).
+    """What a backend is asked to do for a codergen node (agents.md).
 
     ``thread`` names the conversation that it continues or begins: ``begun`` says that this attempt's prompt is
     already said in it, ``shared`` that other nodes may have spoken in it. ``prompt`` is the user's message whole,

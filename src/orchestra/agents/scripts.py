@@ -1,4 +1,4 @@
-"""Simulation scripts: YAML that says what each node answers (engine.md 5, codergen)."""
+"""Simulation scripts: YAML that says what each node answers (cli.md#simulation-scripts)."""
 
 from __future__ import annotations
 

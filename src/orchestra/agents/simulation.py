@@ -1,4 +1,4 @@
-"""The simulation backend: canned or scripted answers, no model, no key, no network (engine.md 5).
+"""The simulation backend: canned or scripted answers, no model, no key, no network (cli.md#simulation-scripts).
 
 A script gives per node a list of results; each execution of the node, retries included, takes the
 next one, and the last repeats.

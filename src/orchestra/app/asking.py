@@ -1,4 +1,4 @@
-"""Requests from one process to the runner of a session: pause, cancel, steer (S15, engine.md 8)."""
+"""Requests from one process to the runner of a session: pause, cancel, steer (S15)."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def with_agents(pipeline: Pipeline, settings: Settings, file: str, *, simulated:
 
 
 def _merged(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """Each finding once: many nodes with one problem are one diagnostic (language.md 6)."""
+    """Each finding once: many nodes with one problem are one diagnostic (diagnostics.md)."""
     seen: set[tuple[str, str]] = set()
     for each in found:
         if (each.rule, each.message) not in seen:

@@ -1,4 +1,4 @@
-"""The child pipelines of a pipeline: read, compiled and checked with their parent (engine.md 5)."""
+"""The child pipelines of a pipeline: read, compiled and checked with their parent (engine.md#child-pipelines)."""
 
 from __future__ import annotations
 

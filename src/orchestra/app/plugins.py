@@ -1,4 +1,4 @@
-"""What installed packages add: handlers, lint rules, transforms, by entry point (E2, language.md 6)."""
+"""What installed packages add: handlers, lint rules, transforms, by entry point (E2, diagnostics.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals pause a run (engine.md 8), from before its session exists until it has been closed."""
+"""Signals pause a run (C4), from before its session exists until it has been closed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The operator's settings: ``orchestra.yaml``, environment, flags (agents.md 2)."""
+"""The operator's settings: ``orchestra.yaml``, environment, flags (configuration.md)."""

@@ -1,4 +1,4 @@
-"""The whole of ``orchestra.yaml`` as typed, frozen values (agents.md 2).
+"""The whole of ``orchestra.yaml`` as typed, frozen values (configuration.md).
 
 ``read_config`` reads a document into a ``Config``. Lengths of time are in seconds, money in US dollars, paths as
 they are written (relative to the file). ``None`` stands for what is not set.
@@ -35,7 +35,7 @@ from orchestra.config.yaml import Document, Path, scalar
 from orchestra.errors import ConfigError
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
-"""The values of ``reasoning_effort`` (language.md 4)."""
+"""The values of ``reasoning_effort`` (language.md#model-stylesheet)."""
 
 BUILT_IN_TOOLS = (
     "read-file",
@@ -239,7 +239,7 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cxdb:
-    """Where runs are kept (storage.md 2)."""
+    """Where runs are kept (S1)."""
 
     path: str | None = key(text, "folder of the embedded store, relative to this file; or 'memory'", default=None)
     url: str | None = key(text, "a CXDB server instead of a folder, by its HTTP address", default=None)

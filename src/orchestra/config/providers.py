@@ -1,4 +1,4 @@
-"""The ``providers`` section: who serves models, under which names, with which settings (agents.md 2)."""
+"""The ``providers`` section: who serves models, under which names, with which settings (configuration.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The address of a CXDB server, as people write it (storage.md 2)."""
+"""The address of a CXDB server, as people write it (S1)."""
 
 from __future__ import annotations
 

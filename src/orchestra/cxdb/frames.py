@@ -1,4 +1,4 @@
-"""CXDB's binary protocol, byte for byte (cxdb.md 1): values in, bytes out, and back.
+"""CXDB's binary protocol, byte for byte: values in, bytes out, and back.
 
 Everything here computes; nothing touches a socket. Integers are little-endian. Whatever does not fit is
 ``Malformed``, with the code and the words that CXDB has for it; no length is believed before it is bounded.

@@ -1,4 +1,4 @@
-"""File trees as blobs (cxdb.md 8): the bytes of the official clients, so that hashes are the same."""
+"""File trees as blobs: the bytes of the official clients, so that hashes are the same."""
 
 from __future__ import annotations
 

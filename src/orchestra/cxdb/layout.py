@@ -1,4 +1,4 @@
-"""CXDB's files, byte for byte (S5, cxdb.md 2): records in, bytes out, and back.
+"""CXDB's files, byte for byte (S5): records in, bytes out, and back.
 
 Everything here computes; nothing touches a file. Integers are little-endian, and a check sum is the
 CRC-32 of the bytes before it.

@@ -1,4 +1,4 @@
-"""What a chain's first turn says of its context (S13, cxdb.md 6.1)."""
+"""What a chain's first turn says of its context (S13)."""
 
 from __future__ import annotations
 

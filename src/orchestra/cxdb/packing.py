@@ -1,4 +1,4 @@
-"""How a blob is stored: raw, or as a zstd frame where that is shorter (cxdb.md 2.2)."""
+"""How a blob is stored: raw, or as a zstd frame where that is shorter."""
 
 from __future__ import annotations
 

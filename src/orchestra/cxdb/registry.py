@@ -1,4 +1,4 @@
-"""The type registry bundle that lets CXDB show our turns as typed data (S12, cxdb.md 4)."""
+"""The type registry bundle that lets CXDB show our turns as typed data (S12)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PROVENANCE = {
 def bundle() -> tuple[str, bytes]:
     """The bundle's id and its bytes; the id holds the content's hash, so other bytes have another id.
 
-    It is self-contained: every type that a field refers to is in it (cxdb.md 4.5).
+    It is self-contained: every type that a field refers to is in it.
     """
     described: dict[str, dict[str, dict[str, object]]] = {}
     for (type_id, type_version), fields in types().items():

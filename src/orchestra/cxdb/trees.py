@@ -1,4 +1,4 @@
-"""Which file tree belongs to which turn (cxdb.md 2.8, 8)."""
+"""Which file tree belongs to which turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Child sessions: a node runs a pipeline in a session of its own, or watches one that runs (engine.md 5)."""
+"""Child sessions: a node runs a pipeline in its own session, or watches one (engine.md#child-pipelines)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests from outside that reach the walks of a session: pause, cancel, steer (engine.md 8)."""
+"""Requests from outside that reach the walks of a session: pause, cancel, steer (S15)."""
 
 from __future__ import annotations
 

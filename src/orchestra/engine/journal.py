@@ -121,7 +121,7 @@ class Journal:
                 self._tell(Recorded(recorded.meta, recorded.event, turn.turn_id, turn.depth, turn.parent))
 
     def show(self, output: ToolOutput) -> None:
-        """Tell the listeners what is not recorded, secrets removed (engine.md 7)."""
+        """Tell the listeners what is not recorded, secrets removed (E3)."""
         self._tell(Live(self._meta(0), replace(output, text=self.redactor.text(output.text))))
 
     def _meta(self, sequence: int) -> Meta:

@@ -23,7 +23,7 @@ from orchestra.ports import Clock, NewTurn, Store, Turn
 from orchestra.run.events import PipelineForked, Recorded
 
 BLOB_LIMIT = 63 * 1024 * 1024
-"""Bytes of the largest blob that is sent: a frame of CXDB's protocol holds no more (cxdb.md 1.1)."""
+"""Bytes of the largest blob that is sent: a frame of CXDB's protocol holds no more."""
 
 
 class Target(Store, Protocol):

@@ -1,4 +1,4 @@
-"""One execution of one node: what its handler gets, and the wall around the handler (engine.md 2)."""
+"""One execution of one node: what its handler gets, and the wall around the handler (engine.md#handlers)."""
 
 from __future__ import annotations
 

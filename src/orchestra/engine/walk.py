@@ -1,4 +1,4 @@
-"""The walk: the engine is this one loop over ``next_step`` (engine.md 3)."""
+"""The walk: the engine is this one loop over ``next_step`` (engine.md#routing)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry
 from orchestra.run.workspace import code_shown
 
 OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
-"""The types of engine.md 5."""
+"""The types of engine.md#handlers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Handlers:
         return any(root_of(key) in roots for roots in self.own_keys.values())
 
     def may_write(self, kind: str, key: str) -> bool:
-        """Whether the handler of a type may write a key (engine.md 2)."""
+        """Whether the handler of a type may write a key (engine.md#handlers)."""
         return root_of(key) in self.own_keys.get(kind, ()) or not (reserved(key) or self.owned(key))
 
     def resolve(self, graph: Graph, node_id: str) -> tuple[str, Handler | None]:

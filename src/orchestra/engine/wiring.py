@@ -28,7 +28,7 @@ async def no_sweep(state: RunState) -> tuple[WarningRaised, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The process that creates or runs a session, for its provenance (cxdb.md 6.1)."""
+    """The process that creates or runs a session, for its provenance."""
 
     host: str
     pid: int

@@ -1,4 +1,4 @@
-"""The attribute table: every key that means something, its type, default and aliases (language.md 2).
+"""The attribute table: every key that means something, its type, default and aliases (language.md#attributes).
 
 The parser types values by it, the linter checks and suggests by it, and the documentation prints it.
 """
@@ -45,7 +45,7 @@ SHAPES: dict[str, str] = {
     "parallelogram": "tool",
     "house": "stack.manager_loop",
 }
-"""Which handler a shape picks (language.md 3)."""
+"""Which handler a shape picks (language.md#shapes-and-handlers)."""
 
 DRAWN_SHAPES = frozenset(
     "Mcircle Mrecord assembly box3d cds circle cylinder doublecircle doubleoctagon egg ellipse fivepoverhang folder"

@@ -1,4 +1,4 @@
-"""Edge conditions: parsed once, evaluated against an outcome and the context (language.md 5, L30 to L34)."""
+"""Edge conditions: parsed once, evaluated against an outcome and the context (L30 to L34)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def text_of(value: object) -> str:
 
 
 def normalize_label(text: str) -> str:
-    """A label as routing compares it: lower-cased, trimmed, its accelerator stripped (engine.md 3, rule 2)."""
+    """A label as routing compares it: lower case, trimmed, without its accelerator (engine.md#routing, rule 2)."""
     trimmed = text.strip()
     match = ACCELERATOR.match(trimmed)
     return (trimmed[match.end() :] or trimmed).lower() if match is not None else trimmed.lower()

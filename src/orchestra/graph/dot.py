@@ -1,4 +1,4 @@
-"""The doors of the pipeline language: from bytes to a text, from a text to a graph (language.md 1)."""
+"""The doors of the pipeline language: from bytes to a text, from a text to a graph (language.md#syntax)."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ class Edge(Attributed):
 class Graph(Attributed):
     """A pipeline. Nodes stand in the order of their first mention, edges in the order of the file.
 
-    ``start`` and ``exit`` are node ids, empty unless there is exactly one of each (language.md 3).
+    ``start`` and ``exit`` are ids, empty unless there is exactly one of each (language.md#shapes-and-handlers).
     """
 
     name: str

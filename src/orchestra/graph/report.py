@@ -28,7 +28,7 @@ _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO
 
 
 def text(diagnostics: Iterable[Diagnostic], *, width: int = 100, colour: bool = False) -> str:
-    """All diagnostics as compilers show them, a blank line after each (language.md 6)."""
+    """All diagnostics as compilers show them, a blank line after each (diagnostics.md)."""
     return "".join(f"{shown(d, width=width, colour=colour)}\n\n" for d in diagnostics)
 
 

@@ -1,6 +1,6 @@
 """The expressions ``{{ dotted.name }}`` in a shell command, and how the shell quotes the place they stand in.
 
-The tool handler puts values in by it, the linter warns by it (engine.md 5, tool). The reader knows words,
+The tool handler puts values in by it, the linter warns by it (engine.md#tool-nodes). The reader knows words,
 quotes, expansions, here-documents, comments and which word of a command is code; it does not run or expand
 anything. What it cannot tell it takes for plain text.
 """

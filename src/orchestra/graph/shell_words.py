@@ -1,5 +1,5 @@
 """The words of a command line: where the command's name is, and which of them another program takes as code
-(engine.md 5, tool)."""
+(engine.md#tool-nodes)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One file per node type (engine.md 5)."""
+"""One file per node type (engine.md#handlers)."""

@@ -1,4 +1,4 @@
-"""The fan-in: consolidates the results of branches (engine.md 5, fan_in)."""
+"""The fan-in: consolidates the results of branches (engine.md#branches)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manager loop: supervises a child pipeline while it runs (engine.md 5, Attractor 4.11)."""
+"""The manager loop: supervises a child pipeline while it runs (engine.md#managers, Attractor 4.11)."""
 
 from __future__ import annotations
 

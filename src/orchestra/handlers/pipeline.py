@@ -1,4 +1,4 @@
-"""Sub-pipelines: a child pipeline, run once in a session of its own (engine.md 5)."""
+"""Sub-pipelines: a child pipeline, run once in a session of its own (engine.md#child-pipelines)."""
 
 from __future__ import annotations
 

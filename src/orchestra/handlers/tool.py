@@ -1,4 +1,4 @@
-"""The tool node: a shell command in the pipeline's folder (engine.md 5, tool)."""
+"""The tool node: a shell command in the pipeline's folder (engine.md#tool-nodes)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ FIELD_LIMIT = 64 * 1024
 """Bytes of UTF-8 above which an event's text field goes to a blob of its own."""
 
 VALUE_LIMIT = 16 * 1024
-"""Bytes of JSON above which a context value goes to a blob (engine.md 2)."""
+"""Bytes of JSON above which a context value goes to a blob (engine.md#the-context)."""
 
 PREVIEW = 200
 """Characters of a large text that are kept beside its reference."""

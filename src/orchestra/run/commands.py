@@ -1,4 +1,4 @@
-"""What the end of a tool node's command means: an outcome, and what the context says of it (engine.md 5, tool)."""
+"""The outcome of a tool node's command, and its context updates (engine.md#tool-nodes)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run's key-value context (engine.md 2): what is stored, and what follows from state and graph.
+"""The run's key-value context (engine.md#the-context): what is stored, and what follows from state and graph.
 
 Only what handlers write is stored. ``current_node``, ``graph.*``, ``run.*`` and ``internal.*`` are read off
 the graph and the state, so they can never disagree with them.
@@ -28,7 +28,7 @@ def root_of(key: str) -> str:
 
 
 def reserved(key: str) -> bool:
-    """Whether only the engine and handlers write this key (engine.md 2)."""
+    """Whether only the engine and handlers write this key (engine.md#the-context)."""
     return key in RESERVED_KEYS or root_of(key) in RESERVED_ROOTS
 
 

@@ -105,7 +105,7 @@ class ToolEnded(Struct, frozen=True, kw_only=True):
 
 
 class AgentTurn(Struct, frozen=True, kw_only=True):
-    """One turn of an agent's loop: a request, the answer, the tools it asked for (agents.md 1).
+    """One turn of an agent's loop: a request, the answer, the tools it asked for (agents.md).
 
     ``messages`` are all that are new in it; what ``on_response`` and ``on_tool`` recorded is not recorded again.
     ``agent_state`` is what a backend needs to continue: a CLI agent's session id.

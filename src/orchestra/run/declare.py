@@ -28,7 +28,7 @@ FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "json": (dict, list),
 }
 """Kinds of fields, and what msgpack gives for each. ``text`` and ``json`` may be carried by reference and are
-shown as they are; CXDB's typed view knows the others by these names (cxdb.md 4.6)."""
+shown as they are; CXDB's typed view knows the others by these names."""
 
 METADATA_TAG = 30
 """Reserved in every type for the context metadata of a chain's first turn (S13)."""

@@ -1,4 +1,4 @@
-"""Everything that can happen in a run (engine.md 7, S11). Names are Attractor's.
+"""Everything that can happen in a run (E3, S11). Names are Attractor's.
 
 The engine's only output is a stream of these; state is a fold over them. An event is recorded with
 an envelope (``Meta``): session, the runner's epoch, its sequence number, time and branch path.
@@ -323,7 +323,7 @@ class SteeringTaken:
 
 @event("RoutingDecision")
 class EdgeSelected:
-    """Where the run goes next, and why (engine.md 3). ``edge`` is empty for a jump to a retry target."""
+    """Where the run goes next, and why (engine.md#routing). ``edge`` is empty for a jump to a retry target."""
 
     source: str = tag(10, "string", "the node that ended")
     target: str = tag(11, "string", "the node that comes next")
@@ -878,7 +878,7 @@ class Recorded(Struct, frozen=True):
 
 
 class ToolOutput(Struct, frozen=True, kw_only=True):
-    """What a command writes, as it comes: shown while it happens, never recorded (engine.md 7)."""
+    """What a command writes, as it comes: shown while it happens, never recorded (E3)."""
 
     node: str
     stream: str

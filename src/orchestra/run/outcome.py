@@ -1,4 +1,4 @@
-"""How a node's work ended (engine.md 2)."""
+"""How a node's work ended (engine.md#handlers)."""
 
 from __future__ import annotations
 

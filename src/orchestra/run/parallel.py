@@ -213,7 +213,7 @@ _RANK = {"success": 0, "partial_success": 1, "skipped": 1, "retry": 2, "fail": 3
 
 
 def best_of(results: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The best of some results: by status, then the highest score, then id (engine.md 5, fan_in)."""
+    """The best of some results: by status, then the highest score, then id (engine.md#branches)."""
     return min(results, key=lambda r: (_RANK.get(r.get("status", ""), 9), -_score(r), str(r.get("id", ""))))
 
 

@@ -1,4 +1,4 @@
-"""What an agent is asked: the node's own prompt, and instructions from outside behind it (engine.md 5, S15)."""
+"""The prompt of an agent: the node's own prompt, then instructions from outside (engine.md#handlers, S15)."""
 
 from __future__ import annotations
 

@@ -238,4 +238,4 @@ def _are(number: int) -> str:
 
 
 _OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
-"""The types that are never run as something else (engine.md 5)."""
+"""The types that are never run as something else (engine.md#handlers)."""

@@ -1,4 +1,4 @@
-"""Where a run goes after a node: the six rules of engine.md 3, in one pure function."""
+"""Where a run goes after a node: the six rules of engine.md#routing, in one pure function."""
 
 from __future__ import annotations
 

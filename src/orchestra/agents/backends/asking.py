@@ -1,4 +1,4 @@
-"""The backends ``direct`` and ``langgraph``: a conversation with a configured model (agents.md 1)."""
+"""The backends ``direct`` and ``langgraph``: a conversation with a configured model (agents.md)."""
 
 from __future__ import annotations
 

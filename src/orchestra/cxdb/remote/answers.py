@@ -113,7 +113,7 @@ def _wire_turn(turn: WireTurn, created_ms: int) -> Turn:
 
 
 def unpublished(bundle_id: str, bundle: bytes, message: str) -> StoreError:
-    """Why a bundle was refused; a registry may be spoiled by somebody else's bundle (cxdb.md 4.3)."""
+    """Why a bundle was refused; a registry may be spoiled by somebody else's bundle."""
     named = message.partition("for type ")[2].partition(" ")[0]
     if message.startswith("missing enum") and f'"{named}"'.encode() not in bundle:
         return StoreError(

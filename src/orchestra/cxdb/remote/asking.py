@@ -22,7 +22,7 @@ FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
 
 REFUSALS = 2
-"""So often a new connection that is closed instead of answered is CXDB's way to say no (cxdb.md 0.2)."""
+"""So often a new connection that is closed instead of answered is CXDB's way to say no."""
 
 TAG = "orchestra-link"
 """How our connections are listed; a context that says nothing of itself is listed under it while we are there."""
@@ -114,7 +114,7 @@ def refusal(code: int, text: str, what: str) -> OrchestraError:
 
 
 def in_our_form(reply: Reply) -> bool:
-    """Whether an error is told as CXDB tells one (cxdb.md 3)."""
+    """Whether an error is told as CXDB tells one."""
     try:
         body = msgspec.json.decode(reply.body)
     except (msgspec.DecodeError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Connections of the binary protocol: requests in one send, answers in their order (cxdb.md 1.12).
+"""Connections of the binary protocol: requests in one send, answers in their order.
 
 The server writes an answer in small pieces, which costs 44 ms each time unless the system is told before every
 read to acknowledge at once.

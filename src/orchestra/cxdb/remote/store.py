@@ -97,7 +97,7 @@ class RemoteStore:
         await self._asking.ask(frames.ATTACH_FS, frames.attach_fs(turn_id, root), what)
 
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
-        """Make a registry bundle known (cxdb.md 4.2 to 4.4)."""
+        """Make a registry bundle known."""
         reply = await self._asking.http("PUT", "/v1/registry/bundles/bundle", bundle)
         if reply.status in NOT_OF_THE_BUNDLE:
             raise refusal(reply.status, message_of(reply), f"the types of {bundle_id}")

@@ -1,4 +1,4 @@
-"""The server's binary door (cxdb.md 1): one frame after another, each answered in turn.
+"""The server's binary door: one frame after another, each answered in turn.
 
 Errors are answered with ERROR frames and the connection stays; only a frame that is too large ends it. Appends
 and blobs that carry ``MORE`` wait for the rest of their batch and are stored with it, all or nothing.

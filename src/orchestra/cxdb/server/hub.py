@@ -1,4 +1,4 @@
-"""Who is connected, what each made, and who is told when something happens (cxdb.md 1.3, 5)."""
+"""Who is connected, what each made, and who is told when something happens."""
 
 from __future__ import annotations
 

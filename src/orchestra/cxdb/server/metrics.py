@@ -1,4 +1,4 @@
-"""What the server says of itself (cxdb.md 3.6): CXDB's members."""
+"""What the server says of itself: CXDB's members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Payloads as typed data (cxdb.md 4.6): what does not fit becomes null, and only a map can be shown."""
+"""Payloads as typed data: what does not fit becomes null, and only a map can be shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a context comes from, as its chain's first turn says (cxdb.md 6.1)."""
+"""Where a context comes from, as its chain's first turn says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP routes (cxdb.md 3): which request is whose, and the answers."""
+"""The HTTP routes: which request is whose, and the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much the attached file trees hold (cxdb.md 3.6), counted a little at a time."""
+"""How much the attached file trees hold, counted a little at a time."""
 
 from __future__ import annotations
 

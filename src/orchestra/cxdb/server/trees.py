@@ -1,4 +1,4 @@
-"""File trees over HTTP (cxdb.md 3.5)."""
+"""File trees over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The types that a server knows, and what a bundle may change (cxdb.md 4.1 to 4.4).
+"""The types that a server knows, and what a bundle may change.
 
 The rules and their order are CXDB's, but a bundle that is refused leaves nothing behind.
 """

@@ -1,4 +1,4 @@
-"""What the HTTP routes say of contexts and turns (cxdb.md 3.1, 3.2, 3.4)."""
+"""What the HTTP routes say of contexts and turns."""
 
 from __future__ import annotations
 

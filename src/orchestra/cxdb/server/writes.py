@@ -1,4 +1,4 @@
-"""The later HTTP routes: writing, and looking at one thing (cxdb.md 12)."""
+"""The later HTTP routes: writing, and looking at one thing."""
 
 from __future__ import annotations
 

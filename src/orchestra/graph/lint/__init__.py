@@ -1,4 +1,4 @@
-"""Rules about pipelines: one function per rule, and the function that runs them all (language.md 6).
+"""Rules about pipelines: one function per rule, and the function that runs them all (diagnostics.md).
 
 A rule of our own reads a ``Survey``; a custom rule reads the ``Graph``. Every rule is linear, or nearly so, in
 the size of the graph, and none recurses along it.

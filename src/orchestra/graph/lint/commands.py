@@ -16,7 +16,7 @@ _TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", 
 
 
 def untrusted_shell(survey: Survey) -> Iterator[Diagnostic]:
-    """A value in a command is data wherever the shell would read it as code (engine.md 5, tool)."""
+    """A value in a command is data wherever the shell would read it as code (engine.md#tool-nodes)."""
     for node, attribute in survey.written_on_nodes("tool_command"):
         if survey.types[survey.index[node.id]] != "tool":
             continue

@@ -48,7 +48,7 @@ SUCCESS = Outcomes(frozenset({"success"}))
 FAIL = Outcomes(frozenset({"fail"}))
 
 _GIVEN = {"start": SUCCESS, "tool": SUCCESS | FAIL}
-"""Handlers whose outcomes are few (engine.md 5)."""
+"""Handlers whose outcomes are few (engine.md#handlers)."""
 
 
 def exact(expr: Expr | None) -> Outcomes | None:

@@ -69,7 +69,7 @@ def tool_command_on_tool_nodes(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
-    """A node that runs a child names the child's file, or the session that it watches (engine.md 5)."""
+    """A node that runs a child names the child's file, or the session that it watches (engine.md#handlers)."""
     for number, node in enumerate(survey.nodes):
         kind = survey.types[number]
         if kind not in _WITH_CHILD:
@@ -94,7 +94,7 @@ def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def manager_actions(survey: Survey) -> Iterator[Diagnostic]:
-    """What a manager does is made of observe, steer and wait (engine.md 5)."""
+    """What a manager does is made of observe, steer and wait (engine.md#handlers)."""
     for node, attribute in survey.written_on_nodes("manager.actions"):
         words = [word.strip() for word in str(attribute.value).split(",")]
         strange = [word for word in words if word not in _ACTIONS]

@@ -14,7 +14,7 @@ _TERMINAL_NAMES = {"start": "start", "Start": "start"} | dict.fromkeys(("exit", 
 
 
 def start_node(survey: Survey) -> Iterator[Diagnostic]:
-    """Exactly one node is the start (language.md 3)."""
+    """Exactly one node is the start (language.md#shapes-and-handlers)."""
     graph = survey.graph
     if not graph.starts:
         root = next((name for name in survey.ids if not graph.incoming(name) and graph.outgoing(name)), "")
@@ -44,7 +44,7 @@ def _header(graph: Graph) -> Span:
 
 
 def terminal_node(survey: Survey) -> Iterator[Diagnostic]:
-    """Exactly one node is the exit (language.md 3)."""
+    """Exactly one node is the exit (language.md#shapes-and-handlers)."""
     graph = survey.graph
     if not graph.exits:
         yield error(

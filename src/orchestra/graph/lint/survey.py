@@ -13,7 +13,7 @@ from orchestra.graph.lint.nearest import Vocabulary
 from orchestra.graph.model import Attribute, Edge, Graph, Node
 
 BUILT_IN_TYPES = frozenset(SHAPES.values()) | {"pipeline"}
-"""The handler types that come with the program (language.md 3)."""
+"""The handler types that come with the program (language.md#shapes-and-handlers)."""
 
 LONGEST = 60
 """Characters of a value that a message quotes."""

@@ -16,7 +16,7 @@ from orchestra.graph.places import inside
 
 
 def type_known(survey: Survey) -> Iterator[Diagnostic]:
-    """Every ``type`` has a handler, and every shape that picks the handler is a known one (language.md 3)."""
+    """Check that every type and shape has a handler (language.md#shapes-and-handlers)."""
     known = sorted(survey.known_types)
     for node, attribute in survey.written_on_nodes("type"):
         kind = str(attribute.value)
@@ -52,7 +52,7 @@ def _shapes(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def fidelity_valid(survey: Survey) -> Iterator[Diagnostic]:
-    """Every fidelity is a mode that there is (engine.md 6)."""
+    """Every fidelity is a mode that there is (language.md#of-a-node)."""
     for node, attribute in survey.written_on_nodes("fidelity"):
         yield from _mode(str(attribute.value), attribute.span, node=node.id)
     for edge, attribute in survey.written_on_edges("fidelity"):
