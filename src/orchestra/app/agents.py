@@ -74,7 +74,7 @@ class Agents:
             SIMULATION: Simulation(self.script),
             DIRECT: Direct(self.settings.config.provider, self.rules),
             LANGGRAPH: LangGraph(self.settings.config.provider, self.rules, self.tools),
-            **dict.fromkeys(CLI, cli_agents(self.settings, self.folders, self.rules)),
+            **dict.fromkeys(CLI, cli_agents(self.settings, self.folders, self.rules, self.tools)),
         }
         for point in offered()[BACKENDS]:
             made = loaded(point)

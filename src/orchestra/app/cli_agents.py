@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from difflib import get_close_matches
 from pathlib import Path
 
 from orchestra.agents.backends.cli import CliAgents
 from orchestra.agents.cli.presets import KEYS, PRESETS, Cli, filled
 from orchestra.agents.talk import Rules
+from orchestra.agents.tools.toolset import Toolset
 from orchestra.app.toolboxes import sandbox_of
 from orchestra.config.model import Config
 from orchestra.config.settings import Settings
@@ -78,7 +80,10 @@ def check_cli(settings: Settings, node: Node, environment: Mapping[str, str] = o
 
 
 def cli_agents(
-    settings: Settings, folders: Callable[[AgentTask], Mapping[str, Path]], rules: Callable[[AgentTask], Rules]
+    settings: Settings,
+    folders: Callable[[AgentTask], Mapping[str, Path]],
+    rules: Callable[[AgentTask], Rules],
+    tools: Callable[[AgentTask], AbstractAsyncContextManager[Toolset]],
 ) -> CliAgents:
     """The backend ``cli``."""
     return CliAgents(
@@ -88,4 +93,5 @@ def cli_agents(
         keys=frozenset(settings.key_names) | KEYS,
         rules=rules,
         policy=sandbox_of(settings),
+        tools=tools,
     )

@@ -52,12 +52,23 @@ def _items(answer: Answer, asked: Asked) -> list[dict[str, Any]]:
                 "type": "function_call",
                 "id": f"fc_{asked.number:04}_{index}",
                 "call_id": call.id or f"call_{asked.number:04}_{index}",
-                "name": call.name,
+                **_named(asked, call.name),
                 "arguments": call.text,
                 "status": status,
             }
         )
     return items
+
+
+def _named(asked: Asked, name: str) -> dict[str, str]:
+    """A tool's name, and its namespace where the request offers it in one: ``mcp__server__tool`` (Codex)."""
+    offered = asked.body.get("tools")
+    for tool in offered if isinstance(offered, list) else ():
+        if isinstance(tool, dict) and tool.get("type") == "namespace":
+            space = str(tool.get("name"))
+            if name.startswith(f"{space}__"):
+                return {"namespace": space, "name": name.removeprefix(f"{space}__")}
+    return {"name": name}
 
 
 def _part(answer: Answer) -> dict[str, Any]:

@@ -9,7 +9,9 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -32,6 +34,10 @@ from orchestra.agents.cli.reports import (
 from orchestra.agents.cli.turns import Transcript
 from orchestra.agents.concluding import CORRECT, MOST_CORRECTIONS
 from orchestra.agents.talk import Rules
+from orchestra.agents.tools import ToolResult
+from orchestra.agents.tools.door import NAME, Door, for_cli, opened_door
+from orchestra.agents.tools.toolset import Toolset
+from orchestra.agents.tools.tracking import WriteTracker
 from orchestra.agents.verdicts import answer_problem, object_in
 from orchestra.errors import BackendError, Terminal
 from orchestra.ports import AgentTask, Turns
@@ -41,7 +47,7 @@ from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, sandboxed
 from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, Usage
 from orchestra.run.events import ToolOutput, ToolStarted, WarningRaised
 from orchestra.run.limits import crossed
-from orchestra.run.outcome import GOOD, Outcome, Status, failed
+from orchestra.run.outcome import GOOD, Json, Outcome, Status, failed
 from orchestra.run.prompts import INSTRUCTED
 
 GRACE = 10.0
@@ -58,6 +64,10 @@ LONGEST_ARGUMENT = 120_000
 
 CONTINUE = "You were interrupted. Look at what is done already, then finish the task."
 
+TOLD_TOOL = (
+    f"When you are done, or cannot do it, report the outcome by the tool report_outcome of the MCP server {NAME}."
+)
+
 TRANSCRIPT = 30_000
 """Characters of an earlier conversation that a program without its own memory of it is told."""
 
@@ -73,13 +83,23 @@ class CliAgents:
     keys: frozenset[str]
     rules: Callable[[AgentTask], Rules]
     policy: Policy = no_sandbox
+    tools: Callable[[AgentTask], AbstractAsyncContextManager[Toolset]] | None = None
+    """Opens the node's own tools, which the program is offered beside its own; None where there are none."""
     grace: float = GRACE
 
     async def run(self, task: AgentTask, turns: Turns) -> str | Outcome:
         """What the agent reported, or its last words."""
         cli = self.named(task)
         with tempfile.TemporaryDirectory(prefix="orchestra-agent-", ignore_cleanup_errors=True) as name:
-            return await _Attempt(self, task, turns, cli, Path(name)).run()
+            attempt = _Attempt(self, task, turns, cli, Path(name))
+            if self.tools is None or not cli.mcp or find_spec("mcp") is None:
+                return await attempt.run()
+            async with (
+                self.tools(task) as toolset,
+                opened_door(for_cli(toolset), attempt.used) as door,
+            ):
+                attempt.door = door
+                return await attempt.run()
 
 
 class _Attempt:
@@ -97,6 +117,8 @@ class _Attempt:
         self._private = private
         self._marker = tree.new_marker()
         self._rules = backend.rules(task)
+        self.door: Door | None = None
+        self._tracker = WriteTracker(self._folders)
         self._transcript = Transcript(
             cli=cli.name,
             provider=cli.provider,
@@ -104,17 +126,23 @@ class _Attempt:
             thread=task.thread,
             turns=turns,
             prices=self._rules.prices,
-            folders=tuple(self._folders.values()),
+            folders=self._folders,
             shown=self._show,
             after=self._between,
             now_ms=task.scope.now_ms,
         )
+
+    async def used(self, _name: str, _arguments: Mapping[str, Json], result: ToolResult) -> None:
+        """Take a call of one of the node's own tools that has ended: a reported outcome is the node's."""
+        if result.outcome is not None:
+            self._status_file.write_text(json.dumps(result.outcome), encoding="utf-8")
 
     async def run(self) -> str | Outcome:
         """Ask until there is an outcome."""
         self._turns.proceed()
         prompt, anew = await self._opened()
         await self._announce()
+        self._transcript.changed = (await self._tracker.watch()).changed
         corrections, asked = 0, False
         while True:
             text = await self._asked(prompt, anew)
@@ -160,6 +188,8 @@ class _Attempt:
         task = self._task
         if not wants_report(task.graph, task.node):
             return ""
+        if self.door is not None:
+            return f"\n\n{TOLD_TOOL}"
         return f"\n\n{told_how(task.graph, task.node, self._status_file)}"
 
     @property
@@ -222,6 +252,7 @@ class _Attempt:
                 fresh=transcript.fresh,
                 model=transcript.model,
                 provider=self._cli.provider,
+                files_written=await transcript.changed(),
                 agent_state=transcript.state(),
             )
         )
@@ -244,6 +275,7 @@ class _Attempt:
             system=task.system,
             private=self._private,
             confined=sandbox.mode != "none",
+            door=self.door,
         )
         folder = next(iter(self._folders.values()))
         environment = presets.environment(cli, self._backend.environment, self._backend.keys)
@@ -255,6 +287,7 @@ class _Attempt:
                 CONTEXT_FILE: str(self._context_file),
                 STATUS_FILE: str(self._status_file),
                 "ORCHESTRA_NODE": task.node.id,
+                **(self.door.environment if self.door is not None else {}),
             },
             marker=self._marker,
             quiet=QUIET,
@@ -268,7 +301,9 @@ class _Attempt:
             return sandbox
         home = Path(self._backend.environment.get("HOME") or "~").expanduser()
         own = [home / name for name in self._cli.homes if (home / name).is_dir()]
-        return sandbox.also(write=(*own, self._private), read=tuple(_program(self._cli.command, self._backend)))
+        door = self.door.read if self.door is not None else ()
+        program = tuple(_program(self._cli.command, self._backend))
+        return sandbox.also(write=(*own, self._private), read=(*program, *door))
 
     # --- what it came to --------------------------------------------------------------------------
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from orchestra.agents.tools.door import NAME, Door
 
 PROMPT = "{prompt}"
 """Stands for the prompt in ``args``, where it is an argument; without it the prompt comes last."""
@@ -20,7 +23,8 @@ class Cli:
     ``args`` follow the command; ``resume`` stand for them where a session is continued. ``open`` are added where
     Orchestra's own sandbox confines the program, whose own would not work in it. ``input`` is ``stdin`` or ``arg``;
     ``events`` says what it writes. ``keys`` are the variables of its own provider, ``env`` more of them, None for
-    the value that Orchestra has itself. ``homes`` are its own folders below the home folder.
+    the value that Orchestra has itself. ``homes`` are its own folders below the home folder. ``mcp`` is how it is
+    told of the node's own tools: ``claude``, ``codex`` or not at all.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Cli:
     settings: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str | None] = field(default_factory=dict)
     homes: tuple[str, ...] = ()
+    mcp: str = ""
     install: str = ""
 
 
@@ -61,6 +66,7 @@ PRESETS: Mapping[str, Cli] = {
         keys=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
         settings={"DISABLE_AUTOUPDATER": "1"},
         homes=(".claude",),
+        mcp="claude",
         install="npm install -g @anthropic-ai/claude-code",
     ),
     "codex": Cli(
@@ -76,6 +82,7 @@ PRESETS: Mapping[str, Cli] = {
         provider="openai",
         keys=("OPENAI_API_KEY", "CODEX_API_KEY"),
         homes=(".codex",),
+        mcp="codex",
         install="npm install -g @openai/codex",
     ),
     "gemini": Cli(
@@ -133,10 +140,14 @@ def arguments(
     effort: str = "",
     system: str = "",
     confined: bool = False,
+    door: Door | None = None,
 ) -> tuple[str, ...]:
     """The command line. ``private`` is the folder of the status file, which the program may write to;
-    ``confined``: Orchestra's sandbox holds the program, so that it needs none of its own."""
+    ``confined``: Orchestra's sandbox holds the program, so that it needs none of its own. ``door`` leads to the
+    node's own tools."""
     options = cli.open if confined else cli.confined
+    if door is not None:
+        options += _mcp(cli, door, private)
     if model and cli.model_arg:
         options += (cli.model_arg, model)
     if effort and cli.effort_arg:
@@ -155,6 +166,24 @@ def arguments(
     if cli.input == "arg":
         args = tuple(prompt if part == PROMPT else part for part in args) if PROMPT in args else (*args, prompt)
     return (cli.command, *args)
+
+
+def _mcp(cli: Cli, door: Door, private: Path) -> tuple[str, ...]:
+    """The options that tell a program of the node's own tools; the token is in a file that only this user reads."""
+    if cli.mcp == "claude":
+        file = private / "mcp.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(door.mcp_json()), encoding="utf-8")
+        return ("--mcp-config", str(file), "--allowedTools", f"mcp__{NAME}")
+    if cli.mcp == "codex":
+        command, *arguments = door.command
+        server = f"mcp_servers.{NAME}"
+        return (
+            *("-c", f"{server}.command={json.dumps(command)}", "-c", f"{server}.args={json.dumps(arguments)}"),
+            *("-c", f"{server}.env_vars={json.dumps(sorted(door.environment))}"),
+            *("-c", f'{server}.default_tools_approval_mode="approve"'),
+        )
+    return ()
 
 
 def _with_session(cli: Cli, session: str) -> tuple[str, ...]:

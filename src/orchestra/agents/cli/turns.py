@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,11 @@ LONGEST_RESULT = 100_000
 """Characters of a tool's result that are recorded."""
 
 NO_RESULT = "no result was reported"
+
+
+async def nothing_changed() -> tuple[str, ...]:
+    """No file changed, as far as is known."""
+    return ()
 
 
 @dataclass(slots=True)
@@ -65,9 +70,11 @@ class Transcript:
     thread: str
     turns: Turns
     prices: Mapping[str, Price]
-    folders: Sequence[Path]
+    folders: Mapping[str, Path]
     shown: Callable[[str], None]
     after: Callable[[], Awaitable[None]]
+    changed: Callable[[], Awaitable[tuple[str, ...]]] = nothing_changed
+    """Tells which files changed since it was last asked."""
     number: int = 0
     fresh: bool = True
     session: str = ""
@@ -175,7 +182,7 @@ class Transcript:
         duration, self._since = max(0, now - self._since), now
         messages = (*self.unsent, answer, *(one.message for one in ended))
         fresh, self.fresh, self.unsent = self.fresh, False, []
-        written = dict.fromkeys(file for one in ended for file in one.files_written)
+        written = dict.fromkeys((*(file for one in ended for file in one.files_written), *await self.changed()))
         await self.turns.on_turn(
             AgentTurn(
                 thread=self.thread,
@@ -203,12 +210,18 @@ class Transcript:
         text = NO_RESULT if result is None else result.text[:LONGEST_RESULT]
         failed = result is None or result.is_error
         message = Message(role="tool", text=text, tool_call_id=call.id, name=call.name, is_error=failed)
-        files = () if failed else tuple(file for file in turn.files.get(call.id, ()) if self._ours(file))
+        named = (self._named(file) for file in (() if failed else turn.files.get(call.id, ())))
+        files = tuple(file for file in named if file)
         return ToolEnded(thread=self.thread, turn=self.number, call=call, message=message, files_written=files)
 
-    def _ours(self, file: str) -> bool:
-        """Whether a file is in a folder of the work."""
-        return any(Path(folder, file).resolve().is_relative_to(folder.resolve()) for folder in self.folders)
+    def _named(self, file: str) -> str:
+        """A file as it is named in turns: its path in the folder of its repository; empty for one outside."""
+        for repo, folder in self.folders.items():
+            place, root = Path(folder, file).resolve(), folder.resolve()
+            if place.is_relative_to(root):
+                path = place.relative_to(root).as_posix()
+                return f"{repo}:{path}" if len(self.folders) > 1 else path
+        return ""
 
     def _price(self, usage: Usage) -> int | None:
         price = price_of(self.model, self.prices)

@@ -23,6 +23,8 @@ from typing import Any
 import msgspec
 
 from orchestra.agents.tools import ToolResult
+from orchestra.agents.tools.builtin import wire_names
+from orchestra.agents.tools.reporting import NAME as REPORT
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.run.outcome import Json
 
@@ -65,6 +67,16 @@ class Door:
         """The server in the ``.mcp.json`` form, as ``claude --mcp-config`` takes it."""
         command, *arguments = self.command
         return {"mcpServers": {NAME: {"command": command, "args": arguments, "env": self.environment}}}
+
+
+def for_cli(toolset: Toolset) -> Toolset:
+    """What a CLI agent is offered of a node's tools: what it does not bring itself."""
+    named = {
+        name: tool
+        for name, tool in toolset.tools.items()
+        if tool.origin != "built in" or name == REPORT or (":" in name and not tool.read_only)
+    }
+    return Toolset(named, wire_names(named), toolset.context)
 
 
 @asynccontextmanager

@@ -62,7 +62,7 @@ class WriteTracker:
 
     def note(self, repo: str, paths: Iterable[str]) -> tuple[str, ...]:
         """Count files of a repository as changed; returns them as they are named to the outside."""
-        named = tuple(f"{repo}:{path}" if repo else path for path in paths)
+        named = tuple(f"{repo}:{path}" if len(self.folders) > 1 else path for path in paths)
         self.written.update(dict.fromkeys(named))
         return named
 
@@ -88,6 +88,10 @@ class WriteTracker:
                 found += self.note(repo, await self.differing(repo, before[repo], after))
             changes.files = tuple(sorted(found))
 
+    async def watch(self) -> Watching:
+        """Begin to watch all folders, for who works for long and is asked from time to time what changed."""
+        return Watching(self, {repo: await self.look(repo) for repo in self.folders})
+
     async def look(self, repo: str) -> Seen:
         """A folder as it is now."""
         folder = self.folders[repo]
@@ -105,6 +109,23 @@ class WriteTracker:
         if before.commit != after.commit:
             changed |= await asyncio.to_thread(_committed, self.folders[repo], before.commit, after.commit)
         return sorted(changed)
+
+
+@dataclass(slots=True)
+class Watching:
+    """The folders as they were looked at last."""
+
+    tracker: WriteTracker
+    seen: dict[str, Seen]
+
+    async def changed(self) -> tuple[str, ...]:
+        """The files that changed since the last time that this was asked."""
+        found: list[str] = []
+        for repo, before in list(self.seen.items()):
+            after = await self.tracker.look(repo)
+            found += self.tracker.note(repo, await self.tracker.differing(repo, before, after))
+            self.seen[repo] = after
+        return tuple(sorted(found))
 
 
 def _git(folder: Path, *arguments: str) -> str:
