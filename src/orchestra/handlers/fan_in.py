@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from orchestra.graph.model import Graph, Node
+from orchestra.handlers.codergen import plain_briefing
 from orchestra.handlers.merging import merged_code
-from orchestra.ports import AgentTask, CodergenBackend, Scope
+from orchestra.ports import Briefing, CodergenBackend, Scope
 from orchestra.run.context import Context, reserved
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed
@@ -25,6 +26,7 @@ class FanIn:
     """Picks the best result, by the backend where the node has a prompt, else by status, score and id."""
 
     backend: CodergenBackend
+    briefing: Briefing = plain_briefing
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
         """Success with the best result under ``parallel.fan_in.*``; a failure where there is none, or where the
@@ -58,19 +60,19 @@ class FanIn:
         if not node.text("prompt"):
             return best_of(results)
         by_id = {str(result["id"]): result for result in results}
-        prompt = _question(node, results)
+        task = await self.briefing(node, context, graph, scope)
+        question = prompt = _question(task.prompt, results)
         for before in range(ASKED):
             scope.prompt(prompt)
             answer = await self.backend.run(
-                AgentTask(node=node, graph=graph, prompt=prompt, context=context, scope=scope, before=before),
-                scope,
+                replace(task, prompt=prompt, before=before, thread="", begun=False), scope
             )
             if isinstance(answer, str):
                 scope.response(answer)
             named = _named(scope.responded, by_id)
             if named:
                 return by_id[named]
-            prompt = f"{_question(node, results)}\n\nYour answer named none of them. Answer with the JSON only."
+            prompt = f"{question}\n\nYour answer named none of them. Answer with the JSON only."
         best = best_of(results)
         message = f"{node.id}: the answer names no branch; chose {best['id']} by status, score and id"
         scope.record(WarningRaised(message=message, rule="fan_in", node=node.id))
@@ -82,7 +84,7 @@ async def _results(context: Context, scope: Scope) -> list[dict[str, Any]]:
     return list(value) if isinstance(value, list) else []
 
 
-def _question(node: Node, results: list[dict[str, Any]]) -> str:
+def _question(asked: str, results: list[dict[str, Any]]) -> str:
     told = "\n\n".join(
         f"## Candidate {result['id']}\nstatus: {result['status']}\n"
         f"{result['response'] or result['notes'] or '(no text)'}"
@@ -90,7 +92,7 @@ def _question(node: Node, results: list[dict[str, Any]]) -> str:
     )
     ids = ", ".join(str(result["id"]) for result in results)
     return (
-        f"{node.text('prompt')}\n\n{told}\n\n"
+        f"{asked}\n\n{told}\n\n"
         f'Choose one candidate. Answer with JSON only: {{"best": "ID"}}, where ID is one of: {ids}'
     )
 

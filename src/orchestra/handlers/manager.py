@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from orchestra.graph.conditions import Condition, parse_condition, resolve
 from orchestra.graph.model import Graph, Node
+from orchestra.handlers.codergen import plain_briefing
 from orchestra.handlers.pipeline import ENDS
-from orchestra.ports import AgentTask, Child, CodergenBackend, Scope, Telemetry
+from orchestra.ports import Briefing, Child, CodergenBackend, Scope, Telemetry
 from orchestra.run.context import Context
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import GOOD, FailureClass, Json, Outcome, Status
@@ -22,21 +23,22 @@ class Manager:
     """Runs a node's child, or watches a session, until it ends, a condition holds or the cycles are used up."""
 
     backend: CodergenBackend
+    briefing: Briefing = plain_briefing
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
         """Success where the child succeeds or ``manager.stop_condition`` holds; else a failure that says why."""
         session = "" if node.flag("stack.child_autostart") else node.text("stack.child_session")
         async with scope.child(session) as child:
-            return await _Watch(self.backend, node, context, graph, scope, child).outcome()
+            return await _Watch(self, node, context, graph, scope, child).outcome()
 
 
 class _Watch:
     """One execution of a manager: what it counts while it watches."""
 
     def __init__(
-        self, backend: CodergenBackend, node: Node, context: Context, graph: Graph, scope: Scope, child: Child
+        self, manager: Manager, node: Node, context: Context, graph: Graph, scope: Scope, child: Child
     ) -> None:
-        self._backend = backend
+        self._manager = manager
         self._node = node
         self._context = context
         self._graph = graph
@@ -111,18 +113,11 @@ class _Watch:
     async def _instruction(self, seen: Telemetry) -> str:
         """What the node's agent says, given its prompt and what is seen of the child."""
         told = "\n".join(f"{key}: {value}" for key, value in observed(seen).items())
-        prompt = f"{self._node.text('prompt') or self._node.label}\n\nState of the child pipeline:\n{told}"
+        task = await self._manager.briefing(self._node, self._context, self._graph, self._scope)
+        prompt = f"{task.prompt}\n\nState of the child pipeline:\n{told}"
         self._scope.prompt(prompt)
-        answer = await self._backend.run(
-            AgentTask(
-                node=self._node,
-                graph=self._graph,
-                prompt=prompt,
-                context=self._context,
-                scope=self._scope,
-                before=self._steers,
-            ),
-            self._scope,
+        answer = await self._manager.backend.run(
+            replace(task, prompt=prompt, before=self._steers, thread="", begun=False), self._scope
         )
         if isinstance(answer, str):
             self._scope.response(answer)
