@@ -333,7 +333,9 @@ def test_placeholders_stand_for_what_is_known_only_at_run_time(tmp_path: Path) -
         places=places,
         placeholders=True,
     )
-    assert found.user == "ship it: <tools.x.output> <parallel.results[0].id>\n\nThen , <responses.plan>"
+    assert (
+        found.user == "ship it: <tools.x.output> <parallel.results[0].id>\n\nThen <last_response>, <responses.plan>"
+    )
 
 
 # --- project documents ----------------------------------------------------------------------------

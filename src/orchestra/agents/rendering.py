@@ -260,15 +260,24 @@ def _beside(name: str, values: Nested) -> list[str]:
     return sorted(f"{lead}.{each}" if lead else each for each in level) if isinstance(level, dict) else []
 
 
+MOST_NAMES = 20
+"""Known names that an error lists."""
+
+
 def undefined(name: str, known: list[str], span: Span | None = None) -> ConfigError:
-    """What is said of a name that is not defined, with the known ones."""
+    """What is said of a name that is not defined, with the known ones: those nearest in place first."""
     from orchestra.graph.attributes import nearest
 
-    near = nearest(name, known)
-    shown = ", ".join(known[:40]) + (" …" if len(known) > 40 else "")
-    fix = f"did you mean {near!r}? " if near else ""
-    known_here = f"known here: {shown}" if known else "nothing is known by such a name"
-    return ConfigError(f"{name!r} is not defined; {known_here}", span=span, fix=fix.strip())
+    told = [each for each in known if not each.startswith(("internal.", "run.id")) and each != "internal"]
+    root = name.partition(".")[0]
+    told.sort(key=lambda each: each.partition(".")[0] != root)
+    shown = ", ".join(told[:MOST_NAMES]) + (" …" if len(told) > MOST_NAMES else "")
+    near = nearest(name, told)
+    return ConfigError(
+        f"{name!r} is not defined; " + (f"known here: {shown}" if shown else "nothing is known by such a name"),
+        span=span,
+        fix=f"did you mean {near!r}?" if near else "",
+    )
 
 
 # --- a node's own prompt --------------------------------------------------------------------------
@@ -298,7 +307,7 @@ def fill(text: str, context: Mapping[str, Any], data: Data = (), *, placeholders
     for match in expressions(text, data):
         parts.append(text[at : match.start()])
         found, value = look_up(match[1], context)
-        if not found and placeholders:
+        if placeholders and (not found or value == ""):
             value = f"<{match[1]}>"
         elif not found:
             raise undefined(match[1], sorted(context))

@@ -56,7 +56,9 @@ def _decided(row: Resolved, brief: Brief) -> str:
 
 def _rule(found: Decided, brief: Brief) -> str:
     """The rule, with the line of the settings where the value is."""
-    return f"{found.rule}{place_of(found.path, brief)}" if found.rule else ""
+    place = place_of(found.path, brief)
+    rule = "backend" if place and found.rule == "default" else found.rule  # written out, though it is the default
+    return f"{rule}{place}" if rule else ""
 
 
 def place_of(path: tuple[str | int, ...], brief: Brief) -> str:

@@ -376,6 +376,17 @@ ENTRIES: dict[str, Entry] = {
             "a configuration with a provider `anthropic`",
         ),
         Entry(
+            "value_of_node",
+            (_W,),
+            "A prompt or a command names the output of a node that does not exist.",
+            "`{{ tools.NODE.output }}` is what the tool node NODE wrote, and `{{ responses.NODE }}` what the agent"
+            " of NODE answered. Without such a node the name has no value, and the node that reads it fails.",
+            f'{_ENDS}\nwork [prompt="Do it"]\ncheck [prompt="Check {{{{ responses.wrok }}}}"]\n'
+            "start -> work -> check -> exit",
+            f'{_ENDS}\nwork [prompt="Do it"]\ncheck [prompt="Check {{{{ responses.work }}}}"]\n'
+            "start -> work -> check -> exit",
+        ),
+        Entry(
             "backend_known",
             (_E,),
             "A node's backend does not exist.",

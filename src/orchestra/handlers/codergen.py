@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, Briefing, CodergenBackend, Scope
 from orchestra.run.context import Context
-from orchestra.run.outcome import Outcome, Status
+from orchestra.run.outcome import FailureClass, Outcome, Status, failed
 from orchestra.run.prompts import agent_prompt
 
 
@@ -40,7 +41,10 @@ class Codergen:
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
         """The backend's outcome; plain text is success (Attractor 4.5)."""
-        task = await self.briefing(node, context, graph, scope)
+        try:
+            task = await self.briefing(node, context, graph, scope)
+        except ConfigError as error:  # the same prompt would be wrong again
+            return failed(error.message + (f" ({error.fix})" if error.fix else ""), FailureClass.TERMINAL)
         scope.prompt(task.prompt)
         answer = await self.backend.run(task, scope)
         if answer is None or isinstance(answer, Outcome):

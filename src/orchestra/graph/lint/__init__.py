@@ -34,6 +34,7 @@ from orchestra.graph.lint.structure import (
     terminal_node,
 )
 from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey
+from orchestra.graph.lint.values import value_of_node
 from orchestra.graph.lint.words import (
     fidelity_valid,
     outcome_known,
@@ -66,6 +67,7 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
         prompt_on_llm_nodes,
         tool_command_on_tool_nodes,
         prompt_variable,
+        value_of_node,
         unknown_attribute,
         unbounded_loop,
         ambiguous_edges,
