@@ -17,6 +17,7 @@ from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.conversation import AgentTurn, Conversation, Response, Talking, ToolEnded
 from orchestra.run.events import ContextValue, Event, ToolOutput
+from orchestra.run.fidelity import Earlier
 from orchestra.run.limits import Standing
 from orchestra.run.outcome import Json, Outcome
 from orchestra.run.parallel import Branch, BranchPlan, BranchResult, Fan
@@ -468,6 +469,9 @@ class Scope(Turns, Protocol):
     @property
     def previous(self) -> Outcome:
         """The last outcome that a conditional node passes on (E13)."""
+
+    async def earlier(self, graph: Graph) -> Earlier:
+        """What earlier work the node's model sees (E40, E41)."""
 
     @property
     def talk(self) -> Talking:

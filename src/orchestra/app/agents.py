@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestra.agents.backends.asking import Direct, LangGraph
 from orchestra.agents.choosing import DIRECT, LANGGRAPH, SIMULATION, Chosen
+from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Places, places_for
 from orchestra.agents.models import CLI, node_limit, resolve, run_limit
 from orchestra.agents.pricing import Price, price_of
@@ -29,6 +30,7 @@ from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, CodergenBackend, ModelChoice, Scope
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
+from orchestra.run.fidelity import FULL
 from orchestra.run.limits import Limits
 from orchestra.run.outcome import Json
 from orchestra.run.prompts import INSTRUCTED
@@ -95,16 +97,20 @@ class Agents:
 
     async def brief(self, node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
         """The task of a node: its prompt composed, its conversation named (A20, A3)."""
-        talk = scope.talk
+        talk, backend = scope.talk, self.choose(node, graph)
+        earlier = await scope.earlier(graph) if backend != SIMULATION else None
+        shared = earlier is not None and earlier.mode == FULL
         composed = compose(
             node,
             graph,
             await self._known(node, context, scope),
             self.settings.config,
             self.places,
-            docs=self._docs(scope) if self.choose(node, graph) == LANGGRAPH else (),
+            preamble=earlier.preamble if earlier is not None else "",
+            docs=self._docs(scope) if backend == LANGGRAPH else (),
         )
-        parts = [composed.user]
+        attached, texts = attachments(node, self.bases(scope))
+        parts = [composed.user, *texts]
         if not talk.begun:
             parts += [INSTRUCTED + text for text in scope.steering()]
         if talk.failed_before:
@@ -116,8 +122,11 @@ class Agents:
             context=context,
             scope=scope,
             system=composed.system,
-            thread=talk.name,
+            thread=f"thread {earlier.thread}" if earlier is not None and shared else talk.name,
             begun=talk.begun,
+            shared=shared,
+            parts=attached,
+            output_schema=self._schema(node),
             agent=node.text("agent"),
         )
 
@@ -132,6 +141,16 @@ class Agents:
             elif "context" in roots or key.partition(".")[0] in roots:
                 found[key] = await scope.resolve(value)
         return found
+
+    def bases(self, scope: Scope | None = None) -> tuple[Path, ...]:
+        """Where files that a node names are looked for: where it works, then beside the pipeline."""
+        own = () if scope is None or scope.workspace is None else (scope.workspace.folder(),)
+        beside = Path(self.file).parent if Path(self.file).is_absolute() else self.folder
+        return tuple(dict.fromkeys((*own, self.folder, beside)))
+
+    def _schema(self, node: Node) -> Mapping[str, Json]:
+        text = node.text("output_schema")
+        return read_schema(text, self.bases()) if text else {}
 
     def _docs(self, scope: Scope) -> tuple[Path, ...]:
         return doc_folders(scope.workspace.folder() if scope.workspace is not None else self.folder)

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from orchestra.agents.inputs import found_in, names_of, read_schema
 from orchestra.agents.layers import Places, places_for
 from orchestra.agents.models import CLI, WITH_MODEL, Resolved, resolve
 from orchestra.agents.prompts import Composed, compose, doc_folders, layer_names
@@ -101,6 +102,7 @@ def agent_diagnostics(brief: Brief, *, simulated: bool = False) -> tuple[Diagnos
     for node in brief.asking():
         found += _agent(brief, node)
         found += _layers(brief, node)
+        found += _inputs(brief, node)
         if not simulated:
             found += _backend(brief, node)
     return tuple(_merged(found))
@@ -167,6 +169,23 @@ def _layers(brief: Brief, node: Node) -> Iterator[Diagnostic]:
             span = error.span or node.span_of(f"agent.{kind}", node.span_of("agent", node.span))
             yield _finding("prompt_file", error.message, span, node, error.fix)
         return
+
+
+def _inputs(brief: Brief, node: Node) -> Iterator[Diagnostic]:
+    """What is wrong with the files that a node attaches, and with the schema of its answer (A30, A4)."""
+    workspace = brief.settings.workspace
+    repos = tuple(repo.path for repo in workspace.repos) if workspace is not None else ()
+    folders = (*repos, brief.folder)
+    try:
+        for name in names_of(node):
+            found_in(name, folders)
+    except ConfigError as error:
+        yield _finding("attach_missing", error.message, node.span_of("attach", node.span), node, error.fix)
+    try:
+        if node.text("output_schema"):
+            read_schema(node.text("output_schema"), folders)
+    except ConfigError as error:
+        yield _finding("output_schema", error.message, node.span_of("output_schema", node.span), node, error.fix)
 
 
 def _backend(brief: Brief, node: Node) -> Iterator[Diagnostic]:

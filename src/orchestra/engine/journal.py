@@ -17,7 +17,7 @@ from blake3 import blake3
 from msgspec.structs import replace
 
 from orchestra.engine.loading import Loaded
-from orchestra.engine.talks import conversation
+from orchestra.engine.talks import conversation, past
 from orchestra.engine.wiring import Listener as Listener
 from orchestra.engine.wiring import Wiring
 from orchestra.ports import NewTurn
@@ -137,6 +137,10 @@ class Journal:
         """Store bytes that are too many for an event, secrets removed (S18)."""
         cleaned = self.redactor.data(data)
         return BlobRef((await self._store.put_blob(cleaned)).hex(), len(cleaned), "")
+
+    async def past(self, until: tuple[str, int]) -> list[Recorded]:
+        """The newest events before a node's visit (E41)."""
+        return await past(self._store, self.context_id, until)
 
     async def conversation(self, thread: str) -> Conversation:
         """A conversation as the chain holds it (A9)."""

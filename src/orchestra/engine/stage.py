@@ -24,6 +24,7 @@ from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.conversation import AgentTurn, Conversation, Response, Talking, ToolEnded
 from orchestra.run.events import ContextValue, Event, SteeringTaken, ToolOutput, WarningRaised
+from orchestra.run.fidelity import BUDGET, Earlier, incoming, mode_of, preamble, thread_of
 from orchestra.run.limits import Standing, Used
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
 from orchestra.run.parallel import Branch, Fan
@@ -151,6 +152,18 @@ class Stage:
     def spend(self, *, tokens_in: int = 0, tokens_out: int = 0, cost_micros: int = 0) -> None:
         """Count what a model read, wrote and cost."""
         self.spent = self.spent.plus(tokens_in, tokens_out, cost_micros)
+
+    async def earlier(self, graph: Graph) -> Earlier:
+        """What earlier work the node's model sees."""
+        state, node = self.journal.state, graph.nodes[self.step.node]
+        edge = incoming(graph, state)
+        mode = mode_of(graph, node, edge)
+        past = await self.journal.past((self.step.node, self.step.visit)) if mode in BUDGET else []
+        return Earlier(
+            mode=mode,
+            thread=thread_of(graph, node, edge, state.arrived_from),
+            preamble=preamble(mode, graph, state, Context(graph, state), past),
+        )
 
     async def conversation(self, thread: str) -> Conversation:
         """A conversation as it is recorded."""

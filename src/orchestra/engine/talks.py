@@ -5,9 +5,12 @@ from __future__ import annotations
 from orchestra.engine.loading import backwards, event_of, resolved
 from orchestra.ports import Store
 from orchestra.run.conversation import Conversation, Piece, rebuild
-from orchestra.run.events import AgentResponded, AgentTurnCompleted, Recorded
+from orchestra.run.events import AgentResponded, AgentTurnCompleted, Recorded, StageStarted
 from orchestra.run.turns import AgentEvent, piece_of
 from orchestra.run.views import counting
+
+PAST = 400
+"""Events that a summary of earlier work looks at."""
 
 PAGE = 32
 """Turns read at a time: a running agent's own are the newest."""
@@ -30,6 +33,20 @@ async def conversation(store: Store, context_id: int, thread: str) -> Conversati
 def _begins(recorded: Recorded, thread: str) -> bool:
     event = recorded.event
     return isinstance(event, AgentResponded | AgentTurnCompleted) and event.fresh and event.thread == thread
+
+
+async def past(store: Store, context_id: int, until: tuple[str, int], most: int = PAST) -> list[Recorded]:
+    """The newest events of a session before the visit ``until`` of a node, oldest first; at most about ``most``."""
+    found: list[Recorded] = []
+    async for page in backwards(store, context_id, PAGE):
+        found[:0] = [event for turn in page if isinstance(event := event_of(turn), Recorded)]
+        if len(found) >= most:
+            break
+    for place in range(len(found) - 1, -1, -1):
+        one = found[place].event
+        if isinstance(one, StageStarted) and (one.node, one.visit) == until:
+            found = found[:place]
+    return counting(found)[-most:]
 
 
 async def _piece(store: Store, event: AgentEvent) -> Piece:

@@ -211,6 +211,8 @@ _NODE = (
     Entry("on_interrupt", _C, "rerun", "what a resume does with an interrupted attempt", ("rerun", "fail", "ask")),
     Entry("agent", _S, "", "name of an agent in the configuration"),
     Entry("backend", _S, "", "backend of this node"),
+    Entry("output_schema", _S, "", "JSON Schema of the answer, as JSON or as a file's name"),
+    Entry("attach", _S, "", "files and images for the agent, separated by commas; patterns are allowed"),
     Entry("fallbacks", _S, "", "provider:model to use when the model fails, separated by commas"),
     Entry("cli", _S, "", "command-line agent by its name in the configuration, for backend=cli"),
     Entry("tool_command", _S, "", "shell command of a tool node"),

@@ -407,6 +407,8 @@ def _selected(state: RunState, event: EdgeSelected) -> dict[str, Any]:
     changes: dict[str, Any] = {
         "ended": None,
         "next_node": event.target,
+        "arrived_by": event.edge,
+        "arrived_from": event.source,
         "joining": joining(state, event.source, event.target),
     }
     if event.restart:

@@ -22,5 +22,7 @@ def agent_prompt(node: Node, instructions: Iterable[str] = ()) -> str:
 def asked_so(own: str, prompt: str) -> str:
     """What a node with this prompt of its own would have asked where ``prompt`` was asked, with the same
     instructions behind it."""
-    _before, mark, instructions = prompt.partition(f"\n\n{INSTRUCTED}")
+    before, mark, instructions = prompt.partition(f"\n\n{INSTRUCTED}")
+    if own in before:  # with a preamble before it, or the failure of an attempt after it
+        return prompt
     return own + mark + instructions

@@ -222,7 +222,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key and
     gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered; ``paused`` says
     why while a pause is the last event, ``waiting`` that it is
-    for people to answer, ``limit`` which limit it was, where it was one.
+    for people to answer, ``limit`` which limit it was, where it was one. The current or next node was reached
+    from ``arrived_from``, by the edge ``arrived_by`` (empty for a jump).
     ``granted`` are visits that ``max_visits`` does not refuse and
     ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run that goes on.
     ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is so;
@@ -289,6 +290,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     paused: str = ""
     waiting: bool = False
     limit: str = ""
+    arrived_by: str = ""
+    arrived_from: str = ""
     max_cost_micros: int = 0
     heard: int = 0
     steered: int = 0
