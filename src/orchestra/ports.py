@@ -193,10 +193,10 @@ class Clock(Protocol):
 class NewCommit:
     """What is to be committed, and what the commit says of it (W3, W4).
 
-    ``files`` are paths, absolute or relative to the first repository's folder; None commits all changes that git
-    sees. ``turn`` tells one commit of the session from another: node, visit, attempt and the agent's turn. An empty
-    ``message`` is made of the node, the files and ``intent``. ``secret`` names the secret in a text, empty where
-    there is none, and its line.
+    ``files`` are paths, absolute, ``repo:path``, or relative to the first repository's folder; None commits all
+    changes that git sees. ``turn`` tells one commit of the session from another: node, visit, attempt and the
+    agent's turn. ``by`` is the author where there is no model. An empty ``message`` is made of the node, the files
+    and ``intent``. ``secret`` names the secret in a text, empty where there is none, and its line.
     """
 
     node: str
@@ -206,6 +206,7 @@ class NewCommit:
     message: str = ""
     model: str = ""
     provider: str = ""
+    by: str = "tool"
     secret: Callable[[str], tuple[str, int]] | None = None
 
 
@@ -556,10 +557,12 @@ class Scope(Turns, Protocol):
         message: str = "",
         model: str = "",
         provider: str = "",
+        by: str = "tool",
     ) -> tuple[Committed, ...]:
         """Commit what this node changed: ``files``, or all that git sees; nothing without a workspace (W3, W4).
 
-        ``turn`` is the number of the agent's turn in this attempt, from 1. The commits are recorded, and durable
+        ``turn`` is the number of the agent's turn in this attempt, from 1; ``by`` is the author where no
+        model is. The commits are recorded, and durable
         with the next batch: record the turn, then settle. Raises ``WorkspaceError``.
         """
 

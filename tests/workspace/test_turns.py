@@ -74,6 +74,14 @@ async def test_a_turn_commits_exactly_the_files_that_it_names(tmp_path: Path) ->
     assert (event.commit, event.left_out, event.changed) == (made.commit, ("x.log",), 2)
 
 
+async def test_files_may_be_named_with_their_repository(tmp_path: Path) -> None:
+    repository(tmp_path / "code")
+    workspace, _events = await opened(tmp_path)
+    (workspace.folder() / "new.txt").write_text("new")
+    (made,) = await workspace.commit(turn(1, "code:new.txt"))
+    assert made.files == ("new.txt",)
+
+
 async def test_a_turn_without_changes_makes_no_commit(tmp_path: Path) -> None:
     repository(tmp_path / "code")
     workspace, _events = await opened(tmp_path)

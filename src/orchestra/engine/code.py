@@ -100,7 +100,7 @@ async def commit_node(stage: Stage, node: Node, kind: str, outcome: Outcome) -> 
         if kind in SHARED:
             await workspace.snapshot(node.id)
         else:
-            await stage.commit(intent=_intent(node, stage))
+            await stage.commit(intent=_intent(node, stage), by="tool" if kind == "tool" else "agent")
     except WorkspaceError as error:
         return failed(str(error), FailureClass.TERMINAL)
     return outcome

@@ -312,6 +312,7 @@ class Stage:
         message: str = "",
         model: str = "",
         provider: str = "",
+        by: str = "tool",
     ) -> tuple[Committed, ...]:
         """Commit what the node changed so far (W3, W4)."""
         if self.workspace is None:
@@ -332,6 +333,7 @@ class Stage:
                 message=redactor.text(message),
                 model=model,
                 provider=provider,
+                by=by,
                 secret=secret,
             )
         )

@@ -230,7 +230,7 @@ def trailers_for(wanted: NewCommit, by: By) -> str:
 
 
 def _author(wanted: NewCommit) -> dict[str, str]:
-    name = re.sub(r"[<>\n\0]", " ", f"{wanted.node} ({wanted.model or 'tool'})").strip()
+    name = re.sub(r"[<>\n\0]", " ", f"{wanted.node} ({wanted.model or wanted.by})").strip()
     return {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": "orchestra@local"}
 
 

@@ -274,7 +274,7 @@ class GitWorkspace:
         found: dict[str, list[str]] = {}
         for name in dict.fromkeys(files):
             repo, colon, path = name.partition(":")
-            qualified = colon and len(self.trees) > 1 and repo in self.trees
+            qualified = colon and repo in self.trees
             named = Path(os.path.normpath(self.trees[repo].folder / path if qualified else first / name))
             whole = Path(os.path.realpath(named.parent)) / named.name
             for tree in self.trees.values():
