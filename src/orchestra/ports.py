@@ -336,6 +336,13 @@ class Unanswered(Exception):
     """
 
 
+class Suspended(Exception):
+    """The run pauses while the node is not done; it is executed again when the run continues.
+
+    Raised by the engine through a handler: handlers, backends and tools let it pass.
+    """
+
+
 class Interviewer(Protocol):
     """Who is asked where a session runs (H1): a terminal, a file of answers, a callback, nobody."""
 
@@ -505,6 +512,12 @@ class Scope(Turns, Protocol):
         again once there is an answer, up to this call, which then returns it.
         """
 
+    def unanswered(self, part: str) -> bool:
+        """Whether this execution has asked the question of this part before, and no answer is recorded."""
+
+    def approved(self, alike: str) -> bool:
+        """Whether a person has approved all calls of this kind for the run (H11)."""
+
     def taken(self, edge: str) -> int:
         """How often an edge has been taken, by its key (``run.routing.edge_keys``)."""
 
@@ -615,6 +628,8 @@ class AgentTask:
     parts: tuple[Json, ...] = ()
     output_schema: Mapping[str, Json] = field(default_factory=dict)
     model: ModelChoice = ModelChoice()
+    interactive: bool = False
+    """A person talks with the agent (H9)."""
     agent: str = ""
     """The agent's name in the configuration, where the node names one."""
 

@@ -7,11 +7,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from orchestra.agents.exchanges import ending
 from orchestra.agents.talk import Driving, Talk, reported_in
 from orchestra.agents.tools.reporting import NAME
 from orchestra.agents.verdicts import ASK_AGAIN, answer_problem, object_in, outcome_of
 from orchestra.run.conversation import Message
 from orchestra.run.outcome import GOOD, Outcome, Status, failed
+from orchestra.run.questions import exchange
 
 MOST_CORRECTIONS = 2
 """How often an answer that does not fit ``output_schema`` is sent back (A4)."""
@@ -27,7 +29,7 @@ async def converse(talk: Talk, driving: Driving) -> str | Outcome:
             await driving(talk)
             if talk.due:
                 continue
-        found = _verdict(talk)
+        found = await _exchanged(talk) if talk.task.interactive else _verdict(talk)
         if found is not None:
             return found
 
@@ -46,6 +48,18 @@ def _verdict(talk: Talk) -> str | Outcome | None:
         return _checked(talk, Outcome(status=Status.SUCCESS), text)
     found = object_in(text)
     return text if found is None else outcome_of(task.graph, task.node, found)
+
+
+async def _exchanged(talk: Talk) -> str | Outcome | None:
+    """What a person says to the agent's words; the outcome where that ends the conversation (H9)."""
+    text = _text(talk)
+    talk.task.scope.response(text)
+    number = sum(m.role == "assistant" and not m.tool_calls for m in own(talk))
+    answer = await talk.task.scope.ask(exchange(talk.task.node.label, text, number))
+    ended = ending(answer, text)
+    if ended is None:
+        talk.say(answer.text)
+    return ended
 
 
 def _gate(talk: Talk) -> Outcome | None:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from orchestra.agents.exchanges import ending
 from orchestra.errors import Terminal, Transient
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, Handler, Scope, Turns
 from orchestra.run.commands import command_outcome
 from orchestra.run.context import Context
-from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words, read_status
+from orchestra.run.outcome import GOOD, FailureClass, Json, Outcome, Status, failed, legal_words, read_status
+from orchestra.run.questions import exchange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +74,27 @@ class Simulation:
 
     async def run(self, task: AgentTask, turns: Turns) -> str | Outcome:
         """The scripted result of this execution, else ``[Simulated] Response for stage: <id>``."""
+        spoken = await self._spoken(task, 0)
+        if not task.interactive:
+            return spoken
+        number = 0
+        while not (isinstance(spoken, Outcome) and spoken.status not in GOOD):
+            number += 1
+            text = spoken if isinstance(spoken, str) else task.scope.responded
+            answer = await task.scope.ask(exchange(task.node.label, text, number))
+            if (ended := ending(answer, text)) is not None:
+                return spoken if ended.status in GOOD and isinstance(spoken, Outcome) else ended
+            spoken = await self._spoken(task, number)
+        return spoken
+
+    async def _spoken(self, task: AgentTask, more: int) -> str | Outcome:
+        """What the agent says when it is its turn."""
         results = self.script.get(task.node.id, ())
         canned = f"[Simulated] Response for stage: {task.node.id}"
         if not results:
+            task.scope.response(canned)
             return canned
-        result = await _played(results, task.scope, task.before)
+        result = await _played(results, task.scope, task.before + more)
         task.scope.response(canned if result.text is None else result.text)
         await _written(result, task)
         return _outcome(task, result)

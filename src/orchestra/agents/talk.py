@@ -19,6 +19,7 @@ from orchestra.agents.answers import LENGTH, REFUSAL, Answer, Model, OutOfQuota
 from orchestra.agents.pricing import Price, price_of
 from orchestra.agents.tools import Tool, ToolContext, ToolResult
 from orchestra.agents.tools.calling import error, perform
+from orchestra.agents.tools.people import EXEMPT, PART, Guard, approval, unguarded
 from orchestra.agents.tools.reporting import NAME
 from orchestra.agents.verdicts import reported
 from orchestra.errors import BackendError, Terminal, Transient
@@ -61,6 +62,8 @@ class Rules:
     near_run: Limits = NO_LIMITS
     """Soft limits, from which the agent is told; where one is not set, it is a share of the hard one."""
     prices: Mapping[str, Price] = field(default_factory=dict)
+    guard: Guard = unguarded
+    """Which tool calls a person has to approve (H11)."""
 
 
 class Talk:
@@ -114,8 +117,17 @@ class Talk:
             self._unsent.append(Message(role="user", text=self.task.prompt, name=name, parts=self.task.parts))
 
     async def _close(self, known: Conversation) -> None:
-        """End a turn that was cut off: what only reads is done again, the rest is answered as interrupted."""
-        ended = [await self._again(call) for call in known.pending]
+        """End a turn that was cut off: what only reads is done again, the rest is answered as interrupted.
+
+        A call that waited for a person has not been made, and neither have those after it.
+        """
+        ended, waited = [], False
+        for call in known.pending:
+            waited = waited or self.task.scope.unanswered(self._part(call))
+            one = await (self._call(call) if waited else self._again(call))
+            if waited and not self._repeatable(call):
+                await self._turns.on_tool(one)
+            ended.append(one)
         self.messages += [one.message for one in ended]
         last = next((m for m in reversed(known.messages) if m.role == "assistant"), None)
         await self._turns.on_turn(
@@ -331,7 +343,20 @@ class Talk:
         if call.invalid:
             return self._ended(call, error(f"the arguments could not be read: {call.invalid}"))
         assert self._context is not None
+        part = self._part(call)
+        PART.set(part)
+        alike = "" if call.name in EXEMPT else self._rules.guard(call.name, call.arguments)
+        if alike and call.name in self.tools:
+            refused = await approval(self.task.scope, call.name, call.arguments, alike, part)
+            if refused is not None:
+                return self._ended(call, refused)
         return self._ended(call, await perform(self.tools, call.name, call.arguments, self._context))
+
+    def _part(self, call: ToolCall) -> str:
+        """How a question about a call is named: the turn, and which of its calls it is (H2)."""
+        last = next((m for m in reversed(self.messages) if m.role == "assistant"), None)
+        ids = [one.id for one in last.tool_calls] if last is not None else []
+        return f"{self._number}.{ids.index(call.id) + 1 if call.id in ids else 0}"
 
     def _ended(self, call: ToolCall, result: ToolResult | None) -> ToolEnded:
         result = result or ToolResult(text="")

@@ -19,8 +19,11 @@ from orchestra.agents.pricing import Price, price_of
 from orchestra.agents.prompts import compose, doc_folders, needed
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.agents.talk import Rules
+from orchestra.agents.tools.people import NAME as ASK
+from orchestra.agents.tools.people import ask_tool
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.app.cli_agents import cli_agents
+from orchestra.app.guards import guard_of
 from orchestra.app.plugins import BACKENDS, loaded, offered
 from orchestra.app.toolboxes import agent_of, tool_names, toolbox_of
 from orchestra.config.model import Bounds
@@ -128,7 +131,13 @@ class Agents:
             parts=attached,
             output_schema=self._schema(node),
             agent=node.text("agent"),
+            interactive=self.interactive(node),
         )
+
+    def interactive(self, node: Node) -> bool:
+        """Whether a person talks with a node's agent (H9)."""
+        agent = agent_of(node, self.settings)
+        return (node.text("agent.mode") or (agent.mode if agent is not None else "")) == "interactive"
 
     async def _known(self, node: Node, context: Context, scope: Scope) -> Mapping[str, Any]:
         """The values that the node's prompt may name, references resolved."""
@@ -167,12 +176,15 @@ class Agents:
         """The tools of a node's agent, while it is at work (A30)."""
         scope, node = task.scope, task.node
         toolbox = toolbox_of(self.settings, Redactor(self.settings.secrets))
+        wanted = tool_names(node, agent_of(node, self.settings))
+        asks = any(name.removeprefix("+").strip() == ASK for name in wanted)
         async with toolbox.opened(
             node=node,
             graph=task.graph,
             scope=scope,
             folders=self.folders(task),
-            wanted=tool_names(node, agent_of(node, self.settings)),
+            wanted=wanted,
+            own=(ask_tool(),) if task.interactive or asks else (),
         ) as toolset:
             yield toolset
 
@@ -185,6 +197,7 @@ class Agents:
             run=_limits(run),
             near_node=_limits(node.soft),
             near_run=_limits(run.soft),
+            guard=guard_of(task.node, self.settings),
             prices=self._prices,
         )
 

@@ -15,7 +15,7 @@ from orchestra.app.stopped import Stopped
 from orchestra.cli._json import say_json
 from orchestra.cli._lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli._stores import aimed
-from orchestra.cli._terminal import complain, fit, lasted, one_line, padded, room, say
+from orchestra.cli._terminal import complain, fit, lasted, many_lines, one_line, padded, room, say
 from orchestra.engine.gaps import Gap, Legible, legible
 from orchestra.engine.holding import newest_claim
 from orchestra.engine.loading import event_of
@@ -227,6 +227,10 @@ def _say_summary(summary: Summary, colour: bool) -> None:
         say("\n".join(wrap("  ", text, room(), "  ")))
 
 
+ABOUT_LINES = 8
+"""Lines of what is to be decided that are shown."""
+
+
 def question_lines(question: Pending, aim: str) -> list[str]:
     """A question that waits: what, since when, what can be answered, and by which command."""
     ago = lasted(max(0, time.time_ns() // 1_000_000 - question.asked_ms))
@@ -234,7 +238,10 @@ def question_lines(question: Pending, aim: str) -> list[str]:
     lines = wrap("  ? ", f"{one_line(question.text, 400)}  ({one_line(name, 100)}, {ago} ago)", room(), "    ")
     if question.answered:
         return [*lines, *wrap("    ", f"answered: {one_line(question.answered, 300)}", room(), "    ")]
-    choices = [f"[{key}] {one_line(label, 80)}" for key, label in question.choices.items()]
+    about = [line for line in many_lines(question.about).splitlines() if line.strip()]
+    lines += [f"    | {fit(line, room() - 6)}".rstrip() for line in about[:ABOUT_LINES]]
+    lines += ["    | …"] if len(about) > ABOUT_LINES else []
+    choices = [key if key == label else f"[{key}] {one_line(label, 80)}" for key, label in question.choices.items()]
     choices += ["words of your own"] if question.freeform else []
     command = f"orchestra answer{aim} {question.session} {shlex.quote(name)}"
     return [*lines, *wrap("    ", "  ".join(choices), room(), "    "), f"    answer: {command} …"]

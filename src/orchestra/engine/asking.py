@@ -19,7 +19,7 @@ from orchestra.engine.interviews import Interviews
 from orchestra.engine.journal import Journal
 from orchestra.engine.mailbox import ANSWER, send
 from orchestra.errors import ConfigError
-from orchestra.ports import Clock, Store, Unanswered
+from orchestra.ports import Clock, Store, Suspended, Unanswered
 from orchestra.run.events import InterviewTimeout
 from orchestra.run.interviews import completed, started
 from orchestra.run.questions import (
@@ -38,10 +38,6 @@ from orchestra.run.steps import Execute
 
 LOOK_SECONDS = 1.0
 """How often a deadline is looked at: a machine that slept has to notice (H5)."""
-
-
-class Suspended(Exception):
-    """The run pauses while the node is not done; it is executed again when the run continues."""
 
 
 class Waiting(Suspended):
@@ -240,9 +236,19 @@ async def _end(*tasks: asyncio.Future[Any]) -> None:
             task.exception()
 
 
+def unanswered(journal: Journal, step: Execute, part: str) -> bool:
+    """Whether a question of the running node was asked and has no recorded answer."""
+    stage = journal.state.stage
+    asked = stage.asked.get(_id(journal, step, part)) if stage is not None else None
+    return asked is not None and asked.answer is None
+
+
 def _named(journal: Journal, step: Execute, question: Question) -> Question:
     """The question with its id and its node (H2)."""
+    return replace(question, id=_id(journal, step, question.part), stage=step.node)
+
+
+def _id(journal: Journal, step: Execute, part: str) -> str:
     state = journal.state
     branch = state.branch.path if state.branch is not None else ""
-    name = question_id(state.session, branch, step.node, step.visit, step.attempt, question.part)
-    return replace(question, id=name, stage=step.node)
+    return question_id(state.session, branch, step.node, step.visit, step.attempt, part)

@@ -22,11 +22,11 @@ from orchestra.engine.journal import Journal
 from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load
 from orchestra.engine.opening import Plan, branch_context, open_branch, reopen_branch
 from orchestra.engine.places import Places
-from orchestra.engine.stage import Stage, Suspended
+from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
 from orchestra.engine.wiring import Wiring
 from orchestra.errors import Undecided
-from orchestra.ports import Decided, FanPlan, Workspace
+from orchestra.ports import Decided, FanPlan, Suspended, Workspace
 from orchestra.run.branching import share
 from orchestra.run.context import Context
 from orchestra.run.events import (

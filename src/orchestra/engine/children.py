@@ -29,10 +29,10 @@ from orchestra.engine.opening import (
     started,
 )
 from orchestra.engine.sessions import begun, find, own
-from orchestra.engine.stage import Stage, Suspended
+from orchestra.engine.stage import Stage
 from orchestra.engine.wiring import Place, Wiring
 from orchestra.errors import SessionTaken, Undecided
-from orchestra.ports import Telemetry
+from orchestra.ports import Suspended, Telemetry
 from orchestra.run.events import ChildEnded, ChildStarted, PipelineForked
 from orchestra.run.outcome import Json
 from orchestra.run.state import ChildRecord, Result, RunState, Spent

@@ -232,6 +232,10 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
     )
 
 
+ABOUT = 2000
+"""Characters of what is to be decided that a listing shows."""
+
+
 def _pending(one: Open) -> Pending:
     question = one.question
     return Pending(
@@ -244,6 +248,7 @@ def _pending(one: Open) -> Pending:
         default=question.default,
         timeout_ms=question.timeout_ms,
         asked_ms=one.asked.at,
+        about=question.about[:ABOUT] if isinstance(question.about, str) else question.about.preview,
         answered=f"{one.answer.label}, by {one.answer.who}" if one.answer is not None else "",
     )
 

@@ -10,8 +10,7 @@ from typing import Any, NoReturn, Protocol
 
 from msgspec.structs import astuple, replace
 
-from orchestra.engine.asking import Suspended as Suspended
-from orchestra.engine.asking import Waiting
+from orchestra.engine.asking import Waiting, unanswered
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
 from orchestra.engine.places import Places
@@ -19,7 +18,7 @@ from orchestra.engine.recording import Recording
 from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
-from orchestra.ports import Child, Clock, Committed, Decided, FanPlan, Handler, NewCommit, Workspace
+from orchestra.ports import Child, Clock, Committed, Decided, FanPlan, Handler, NewCommit, Suspended, Workspace
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.conversation import AgentTurn, Conversation, Response, Talking, ToolEnded
@@ -256,6 +255,14 @@ class Stage:
         if self.control.asking is None:
             raise Waiting(question.text)
         return await self.control.asking.ask(self.journal, self.step, question, self.control)
+
+    def unanswered(self, part: str) -> bool:
+        """Whether the question of this part was asked before, and no answer is recorded."""
+        return unanswered(self.journal, self.step, part)
+
+    def approved(self, alike: str) -> bool:
+        """Whether a person has approved all calls of this kind for the run."""
+        return alike in self.journal.state.approved
 
     def taken(self, edge: str) -> int:
         """How often an edge has been taken."""

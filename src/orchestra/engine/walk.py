@@ -11,10 +11,10 @@ from orchestra.engine.asking import Waiting
 from orchestra.engine.code import commit_node
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
-from orchestra.engine.stage import Spawning, Stage, Suspended, admitted, attempt, spoken
+from orchestra.engine.stage import Spawning, Stage, admitted, attempt, spoken
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph, Node
-from orchestra.ports import Clock, Handler, Workspace
+from orchestra.ports import Clock, Handler, Suspended, Workspace
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context, reserved, root_of
 from orchestra.run.events import (

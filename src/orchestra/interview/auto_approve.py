@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 from orchestra.interview.several import one_by_one
 from orchestra.ports import Unanswered
-from orchestra.run.questions import Answer, Question, chosen, offered
+from orchestra.run.questions import APPROVAL, Answer, Question, chosen, offered
 
 WHO = "auto-approve"
 TEXT = "auto-approved"
 """What it says where words are wanted."""
-
-ONLY_BY_PEOPLE = "approval"
-"""The key of a question's metadata that marks the approval of a tool call, which this is not for (H11)."""
 
 
 class AutoApprove:
@@ -29,7 +26,7 @@ class AutoApprove:
 
     async def ask(self, question: Question) -> Answer:
         """Yes, the first option, or words."""
-        if question.metadata.get(ONLY_BY_PEOPLE) and not self._tools:
+        if question.metadata.get(APPROVAL) and not self._tools:
             raise Unanswered
         options = offered(question)
         found = chosen(question, options[0]) if options else Answer(value="", text=TEXT)

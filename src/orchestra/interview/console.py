@@ -20,7 +20,7 @@ from orchestra.graph.report import columns, counted, paint, safe, wrap
 from orchestra.interview.several import one_by_one
 from orchestra.ports import Unanswered
 from orchestra.run.blobs import preview_of
-from orchestra.run.questions import Answer, Option, Question, offered, read, short_id
+from orchestra.run.questions import DONE, Answer, Option, Question, commanded, offered, read, short_id
 
 SHOWN_LINES = 12
 """Lines of what is to be decided that are shown at once; the pager shows all of it."""
@@ -84,11 +84,24 @@ class Console:
     async def _answer(self, question: Question) -> Answer:
         prompt = f"{short_id(question.stage) or 'answer'}> "
         while True:
-            typed = await self._reader.line(prompt)
-            answer = read(question, typed) if not typed.strip().startswith("/") or not question.freeform else None
+            typed = await self._typed(question, prompt)
+            if typed.strip() == "/edit" and question.freeform:
+                typed = await edited()
+            ours = typed.strip().startswith("/") and question.freeform and not commanded(question)
+            answer = None if ours else read(question, typed)
             if answer is not None:
                 return answer
             self._reply(question, typed.strip())
+
+    async def _typed(self, question: Question, prompt: str) -> str:
+        """A line; the end of input ends a conversation after a question back (H9)."""
+        try:
+            return await self._reader.line(prompt)
+        except EOFError:
+            if not commanded(question):
+                raise
+        sure = await self._reader.line("end the conversation? (y/n) ")
+        return DONE if sure.strip().lower() in ("y", "yes") else ""
 
     def _reply(self, question: Question, typed: str) -> None:
         """Say why it is asked again."""
@@ -97,6 +110,9 @@ class Console:
         elif typed in ("/help", "?", "h"):
             for line in _help(question, self._width()):
                 _say(line)
+        elif typed.startswith("/") and question.freeform:
+            known = [*(option.key for option in question.options), "/edit", "/view", "/help"]
+            _say_wrapped("  ", f"{safe(typed.split()[0][:40])} is unknown here: {', '.join(known)}", self._width())
         elif typed:
             words = [f"{option.key} ({option.label})" for option in offered(question)]
             _say_wrapped("  ", f"{safe(typed[:60])!r} is no answer here: type {', '.join(words)}", self._width())
@@ -120,6 +136,9 @@ class Console:
 def shown(question: Question, width: int, colour: bool) -> Iterator[str]:
     """The question as lines of a terminal: what is to be decided, what is asked, the choices."""
     yield ""
+    if commanded(question):
+        yield from _exchange(question, width, colour)
+        return
     yield from _about(question, width, colour)
     lead = "? "
     first, *rest = wrap(lead, safe(question.text), width, "  ")
@@ -131,6 +150,16 @@ def shown(question: Question, width: int, colour: bool) -> Iterator[str]:
         yield "  or write what you want to say"
     if question.timeout_ms:
         yield from wrap("  ", _limit(question), width, "  ")
+
+
+def _exchange(question: Question, width: int, colour: bool) -> Iterator[str]:
+    """An agent's words whole, and how the conversation is ended."""
+    yield from rendered(str(question.about), width, colour)
+    yield ""
+    words = (
+        f"{question.text}: write your answer; {', '.join(option.key for option in question.options)} end it, /help"
+    )
+    yield from (paint(line, "90", colour) for line in wrap("", words, width, ""))
 
 
 def _described(option: Option) -> str:
@@ -188,10 +217,14 @@ def _left(markdown: str) -> str:
 
 
 def _help(question: Question, width: int) -> Iterator[str]:
-    if question.options:
+    if commanded(question):
+        yield from wrap("  ", "/done ends the conversation, /approve too; /reject WHY fails the node", width, "  ")
+    elif question.options:
         yield from wrap("  ", "type a key, a label, the beginning of one label, or a number", width, "  ")
     if question.about:
         yield from wrap("  ", "/view shows all of what is to be decided", width, "  ")
+    if question.freeform:
+        yield from wrap("  ", "/edit opens $EDITOR; Alt-Enter begins a new line", width, "  ")
     yield from wrap("  ", "Ctrl-C pauses the run, Ctrl-D leaves the question open for later", width, "  ")
 
 
@@ -226,6 +259,24 @@ def page(text: str) -> None:
     except OSError as error:
         _say(f"  {pager[0]}: {error.strerror}")
         _say(plain)
+
+
+async def edited() -> str:
+    """What a person writes in the editor (``$VISUAL``, ``$EDITOR``, else vi)."""
+    import shlex
+    import tempfile
+    from pathlib import Path
+
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "answer.md"
+        file.touch()
+        try:
+            process = await asyncio.create_subprocess_exec(*editor, str(file), stdout=sys.stderr.fileno())
+            await process.wait()
+        except OSError as error:
+            _say(f"  {editor[0]}: {error.strerror}")
+        return file.read_text(encoding="utf-8", errors="replace")
 
 
 # --- lines -------------------------------------------------------------------------------------------
@@ -287,6 +338,10 @@ class EditingReader:
         @keys.add("c-c", eager=True)
         def _(event: KeyPressEvent) -> None:
             interrupted()
+
+        @keys.add("escape", "enter")
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
 
         output = Vt100_Output.from_pty(sys.stderr, term=os.environ.get("TERM"))
         output.enable_cpr = False  # a terminal slow to tell where its cursor is gets a warning into the prompt

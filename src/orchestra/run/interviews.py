@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from orchestra.run.blobs import preview_of
 from orchestra.run.events import InterviewCompleted, InterviewStarted, Meta
-from orchestra.run.questions import Answer, Asked, Option, Question, QuestionType
+from orchestra.run.questions import ALL_ALIKE, APPROVAL, Answer, Asked, Option, Question, QuestionType
 from orchestra.run.state import RunState
 
 
@@ -22,7 +22,9 @@ def asked(state: RunState, meta: Meta, event: InterviewStarted) -> dict[str, Any
     known = stage.asked.get(question.id)
     at = known.at if known is not None else meta.at
     kept = {
-        key: one for key, one in stage.asked.items() if one.answer is None or _turn(one.question) == _turn(question)
+        key: one
+        for key, one in stage.asked.items()
+        if one.answer is None or "." not in one.question.part or _turn(one.question) == _turn(question)
     }
     return {"stage": replace(stage, asked={**kept, question.id: Asked(question=question, at=at)})}
 
@@ -38,7 +40,11 @@ def answered(state: RunState, event: InterviewCompleted) -> dict[str, Any]:
     if stage is None or known is None:
         return {}
     done = replace(known, answer=answer_of(event, known.question), said=event.said)
-    return {"stage": replace(stage, asked={**stage.asked, event.question: done})}
+    changes: dict[str, Any] = {"stage": replace(stage, asked={**stage.asked, event.question: done})}
+    alike = known.question.metadata.get(APPROVAL)
+    if isinstance(alike, str) and event.value == ALL_ALIKE and alike not in state.approved:
+        changes["approved"] = (*state.approved, alike)
+    return changes
 
 
 def started(question: Question) -> InterviewStarted:

@@ -34,6 +34,16 @@ YES, NO, SKIPPED, TIMEOUT = "YES", "NO", "SKIPPED", "TIMEOUT"
 """Values of an answer that are not the key of an option."""
 
 
+APPROVAL = "approval"
+"""Key of a question's metadata that marks the approval of a tool call, with what makes others alike (H11)."""
+
+APPROVE, ALL_ALIKE, DENY = "A", "L", "D"
+"""Keys of the answers to such a question."""
+
+DONE, ACCEPT, REJECT = "/done", "/approve", "/reject"
+"""Words by which a person ends a conversation with an agent (H9)."""
+
+
 class Option(Struct, frozen=True, kw_only=True):
     """One choice: the key that picks it, its label, and the node it leads to (empty outside gates)."""
 
@@ -151,6 +161,23 @@ def offered(question: Question) -> tuple[Option, ...]:
     return question.options
 
 
+def exchange(text: str, about: str, number: int) -> Question:
+    """The question after an agent's words in a conversation: the person's own words, or one that ends it (H9)."""
+    return Question(
+        text=text,
+        type=QuestionType.FREEFORM,
+        options=tuple(Option(key=word, label=word) for word in (DONE, ACCEPT, REJECT)),
+        freeform=True,
+        about=about,
+        part=str(number),
+    )
+
+
+def commanded(question: Question) -> bool:
+    """Whether its options are words that begin with a slash: then only such a word picks one."""
+    return question.type is QuestionType.FREEFORM and bool(question.options)
+
+
 # --- what a person types (H3, H4) ------------------------------------------------------------------
 
 
@@ -161,6 +188,8 @@ def picked(question: Question, typed: str) -> Option | None:
     """
     wanted = _plain(typed)
     options = offered(question)
+    if commanded(question):
+        return next((option for option in options if option.key == wanted), None)
     if not wanted or len(wanted) > LONGEST_LABEL:
         return None
     for name in ("key", "label"):
@@ -191,6 +220,10 @@ def _plain(text: str) -> str:
 
 def read(question: Question, typed: str) -> Answer | None:
     """The answer that a typed text is, or None: then the question is asked again (H4)."""
+    first, _, rest = typed.strip().partition(" ")
+    if commanded(question) and first.startswith("/"):
+        ending = picked(question, first)
+        return chosen(question, ending, rest.strip()) if ending is not None else None
     option = picked(question, typed)
     if option is not None:
         return chosen(question, option)
@@ -219,7 +252,9 @@ def default_option(question: Question, wanted: str) -> Option | None:
 
 def choices_in_words(question: Question) -> str:
     """What can be answered, for a message: ``[Y] Ship, [N] Fix, or words of your own``."""
-    words = [f"[{option.key}] {option.label}" for option in offered(question)]
+    words = [
+        option.key if commanded(question) else f"[{option.key}] {option.label}" for option in offered(question)
+    ]
     if question.freeform:
         words.append("words of your own")
     if len(words) < 2:
@@ -259,6 +294,8 @@ def taken(question: Question, sent: Sent) -> Answer | None:
 def _valued(question: Question, sent: Sent) -> Answer | None:
     if sent.value in (SKIPPED, TIMEOUT) and question.option(sent.value) is None:
         return Answer(value=sent.value)
+    if not sent.value and commanded(question) and sent.text.lstrip().startswith("/"):
+        return None
     if not sent.value:
         return Answer(value="") if question.freeform and sent.text.strip() else None
     if not question.options and sent.value in (YES, NO):

@@ -289,6 +289,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     context: Mapping[str, Any] = field(default_factory=dict)
     paused: str = ""
     waiting: bool = False
+    approved: tuple[str, ...] = ()
     limit: str = ""
     arrived_by: str = ""
     arrived_from: str = ""

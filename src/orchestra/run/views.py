@@ -59,8 +59,11 @@ ATTENTION: tuple[Phase, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A question in a listing: its id, the session and the node that ask, the choices by key; UTC ms. ``answered``
-    says how it was answered where nobody has continued the session since."""
+    """A question in a listing: its id, the session and the node that ask, the choices by key; times are UTC ms.
+
+    ``answered`` says how it was answered where nobody has continued the session since; ``about`` begins what is to
+    be decided.
+    """
 
     question: str
     session: str
@@ -72,6 +75,7 @@ class Pending:
     timeout_ms: int
     asked_ms: int
     answered: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

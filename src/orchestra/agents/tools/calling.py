@@ -17,6 +17,7 @@ from orchestra.agents.tools import CUT, Tool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.hooks import after, before
 from orchestra.agents.tools.output import cut, stored, stored_note
 from orchestra.errors import OrchestraError
+from orchestra.ports import Suspended
 from orchestra.run.outcome import Json
 
 
@@ -56,7 +57,7 @@ async def _called(tool: Tool, arguments: Mapping[str, Json], context: ToolContex
         return await tool.call(arguments, context)
     except ToolError as failure:
         return error(str(failure))
-    except OrchestraError:
+    except (OrchestraError, Suspended):
         raise
     except asyncio.CancelledError:
         task = asyncio.current_task()

@@ -1,0 +1,153 @@
+"""People in an agent's work: ``ask-human``, and the approval of calls (H9, H11)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+from orchestra.agents.tools import FunctionTool, ToolContext, ToolError, ToolResult
+from orchestra.agents.tools.reporting import NAME as REPORT
+from orchestra.agents.tools.schemas import schema, text
+from orchestra.ports import Scope
+from orchestra.run.outcome import Json
+from orchestra.run.questions import (
+    ALL_ALIKE,
+    APPROVAL,
+    APPROVE,
+    DENY,
+    SKIPPED,
+    Option,
+    Question,
+    QuestionType,
+    options_of,
+)
+
+NAME = "ask-human"
+
+PART: ContextVar[str] = ContextVar("PART", default="")
+"""Which call is being made: the turn and the number of the call, as the id of its question names it (H2)."""
+
+SHOWN = 4000
+"""Characters of one argument that a person sees."""
+
+
+async def _ask(arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
+    asked = arguments.get("question")
+    given = arguments.get("options") or []
+    if not isinstance(asked, str) or not asked.strip():
+        raise ToolError("the question is empty")
+    labels = [str(one) for one in given] if isinstance(given, list) else []
+    question = Question(
+        text=asked.strip(),
+        type=QuestionType.MULTIPLE_CHOICE if labels else QuestionType.FREEFORM,
+        options=options_of(labels),
+        freeform=not labels,
+        part=PART.get(),
+    )
+    answer = await context.scope.ask(question)
+    if answer.value == SKIPPED and answer.option is None:
+        return ToolResult(text="the person skipped the question", is_error=True)
+    words = answer.option.label if answer.option is not None else answer.text
+    return ToolResult(text=words if answer.option is None or not answer.text else f"{words}: {answer.text}")
+
+
+def ask_tool() -> FunctionTool:
+    """The tool that asks a person. A call that was cut off is made again: it is the same question."""
+    return FunctionTool(
+        name=NAME,
+        description="Ask a person a question and wait for the answer. Ask only what you cannot find out yourself.",
+        parameters=schema(
+            "question",
+            question=text("The question, in one or two sentences."),
+            options={
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Choices, where there are only a few; without them the person answers in own words.",
+            },
+        ),
+        function=_ask,
+        read_only=True,
+    )
+
+
+# --- approval ------------------------------------------------------------------------------------------
+
+Guard: TypeAlias = Callable[[str, Mapping[str, Any]], str]
+"""What makes a call need a person's approval, by its tool and arguments: a tool, or a pattern; else empty."""
+
+EXEMPT = frozenset({NAME, REPORT})
+"""Tools that touch nothing but the run."""
+
+
+def unguarded(tool: str, arguments: Mapping[str, Any]) -> str:
+    """No call needs approval."""
+    return ""
+
+
+def matching(patterns: tuple[str, ...], arguments: Mapping[str, Any]) -> str:
+    """The first pattern that fits an argument, or one of the commands in it; empty where none does."""
+    values = [value for value in arguments.values() if isinstance(value, str)]
+    pieces = [piece.strip() for value in values for piece in (value, *_SEPARATORS.split(value))]
+    return next((pattern for pattern in patterns for piece in pieces if fnmatchcase(piece, pattern)), "")
+
+
+_SEPARATORS = re.compile(r"&&|\|\||[;|&\n(){}`]|\$\(")
+
+
+def denied(words: str) -> ToolResult:
+    """What the agent gets where a person said no."""
+    reason = f": {words}" if words else ""
+    return ToolResult(text=f"error: a person denied this call{reason}", is_error=True)
+
+
+async def approval(
+    scope: Scope, tool: str, arguments: Mapping[str, Any], alike: str, part: str
+) -> ToolResult | None:
+    """Ask whether a call may be made; None where it may, else what the agent gets.
+
+    Words of the person's own deny it, and go to the agent.
+    """
+    if scope.approved(alike):
+        return None
+    question = Question(
+        text=f"May the agent call {tool}?",
+        options=(
+            Option(key=APPROVE, label="Approve"),
+            Option(key=ALL_ALIKE, label=f"Let all alike pass in this run ({alike})"),
+            Option(key=DENY, label="Deny"),
+        ),
+        freeform=True,
+        about=shown(tool, arguments),
+        part=part,
+        metadata={
+            APPROVAL: alike,
+            "tool": tool,
+            "arguments": json.dumps(arguments, ensure_ascii=False, default=str),
+        },
+    )
+    answer = await scope.ask(question)
+    return None if answer.value in (APPROVE, ALL_ALIKE) else denied(answer.text)
+
+
+def shown(tool: str, arguments: Mapping[str, Any]) -> str:
+    """A call as a person reads it: a change of a file as a diff, else each argument as it is."""
+    plain = tool.rpartition(":")[2]
+    old, new = arguments.get("old_string"), arguments.get("new_string")
+    if plain == "edit-file" and isinstance(old, str) and isinstance(new, str):
+        lines = [f"-{line}" for line in old.splitlines()] + [f"+{line}" for line in new.splitlines()]
+        return _fenced(f"{arguments.get('path', '')}", "\n".join(lines), "diff")
+    parts = [
+        _fenced(key, value if isinstance(value, str) else json.dumps(value, default=str))
+        for key, value in arguments.items()
+    ]
+    return "\n\n".join(parts)
+
+
+def _fenced(name: str, value: str, kind: str = "") -> str:
+    value = value if len(value) <= SHOWN else f"{value[:SHOWN]}\n… ({len(value)} characters)"
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", value)), default=0))
+    return f"{name}\n\n{fence}{kind}\n{value}\n{fence}"

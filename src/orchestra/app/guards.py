@@ -1,0 +1,44 @@
+"""Which tool calls of an agent a person has to approve, from the settings (H11)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestra.agents.tools.people import Guard, matching
+from orchestra.app.toolboxes import agent_of
+from orchestra.config.model import Approval
+from orchestra.config.settings import Settings
+from orchestra.graph.model import Node
+
+
+def guard_of(node: Node, settings: Settings) -> Guard:
+    """The guard of a node's agent: the agent's own rules come first, then those of the tool, then its server's."""
+    agent = agent_of(node, settings)
+
+    def guard(tool: str, arguments: Mapping[str, Any]) -> str:
+        for rule in _rules(agent.approve if agent is not None else Approval(), tool, settings):
+            if rule.rule == "always":
+                return tool
+            if rule.rule == "never":
+                return ""
+            if rule.rule == "patterns" and (found := matching(rule.patterns, arguments)):
+                return f"{tool}: {found}"
+        return ""
+
+    return guard
+
+
+def _rules(own: Approval, tool: str, settings: Settings) -> list[Approval]:
+    """The rules that may apply to a tool, those that decide first before the others."""
+    config, (prefix, _, plain) = settings.config, tool.rpartition(":")
+    found: list[Approval] = []
+    if own.tools is not None:
+        found += [own.tools[name] for name in (tool, plain) if name in own.tools]
+    else:
+        found.append(own)
+    found += [config.tools[name].approve for name in dict.fromkeys((tool, plain)) if name in config.tools]
+    repo = config.workspace.tools.get(prefix, {})
+    found += [repo[plain].approve] if plain in repo else []
+    found += [config.mcp[prefix].approve] if prefix in config.mcp else []
+    return found
