@@ -1,0 +1,137 @@
+"""Agents of a model that talk with people, ask them, and wait for approval (H9, H11)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from calls import ORCHESTRA, environment
+
+from orchestra.modelserver import ModelServer, read
+
+PIPELINE = """digraph p {
+    start [shape=Mdiamond]; exit [shape=Msquare]
+    work [agent=worker, prompt="do it" MODE]
+    start -> work -> exit
+}
+"""
+SETTINGS = """backend: langgraph
+providers:
+  default: anthropic
+  anthropic: {models: {worker: claude-test}}
+agents:
+  worker: {tools: [shell, ask-human], approve: {shell: APPROVE}}
+"""
+
+
+class Bench:
+    """A folder, a model that answers by a script, and the program."""
+
+    def __init__(self, folder: Path, script: str, *, mode: str = "", approve: str = "never") -> None:
+        self.folder = folder
+        (folder / "p.dot").write_text(PIPELINE.replace("MODE", mode))
+        (folder / "orchestra.yaml").write_text(SETTINGS.replace("APPROVE", approve))
+        (folder / "model.yaml").write_text(script)
+        self.server = ModelServer(read(folder / "model.yaml"))
+
+    def __enter__(self) -> Bench:
+        self.server.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.server.__exit__(*error)
+
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
+        variables = environment(self.folder, ANTHROPIC_BASE_URL=self.server.url, ANTHROPIC_API_KEY="model-server")
+        return subprocess.run(
+            [*ORCHESTRA, *args],
+            cwd=self.folder,
+            env=variables,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+
+    def said(self) -> str:
+        return self("log", "last", "--json").stdout
+
+
+def test_a_question_of_an_agent_waits_and_its_answer_is_what_the_tool_returns(tmp_path: Path) -> None:
+    script = """answers:
+  - tool_calls: [{name: ask-human, arguments: {question: "Which colour?", options: [red, blue]}}]
+  - tool_calls: [{name: report_outcome, arguments: {status: success, notes: painted}}]
+  - text: done
+"""
+    with Bench(tmp_path, script) as bench:
+        run = bench("run", "p.dot")
+        assert run.returncode == 5, run.stdout + run.stderr
+        assert "Which colour?" in bench("status", "last").stdout
+        assert bench("answer", "last", "green").returncode == 2
+        assert bench("answer", "last", "blue").returncode == 0
+        done = bench("resume", "last")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "#1.1.1.1" in bench.said()
+        assert "blue" in str(bench.server.requests[1].body)
+        assert len(bench.server.requests) <= 3
+
+
+CALL = """answers:
+  - tool_calls: [{name: shell, arguments: {command: "echo once >> log.txt"}}]
+  - tool_calls: [{name: report_outcome, arguments: {status: success, notes: finished}}]
+  - text: done
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "ran"),
+    [("a", 1), ("deny", 0), ("not on a Friday", 0), ("l", 1)],
+    ids=["yes", "no", "words", "alike"],
+)
+def test_a_call_that_needs_approval_is_made_once_or_never(tmp_path: Path, answer: str, ran: int) -> None:
+    with Bench(tmp_path, CALL, approve='["echo *"]') as bench:
+        run = bench("run", "p.dot", "--auto-approve")
+        assert run.returncode == 5, run.stdout + run.stderr
+        assert not (tmp_path / "log.txt").exists()
+        shown = bench("status", "last").stdout
+        assert "May the agent call shell?" in shown
+        assert "echo once" in shown
+        assert bench("answer", "last", answer).returncode == 0
+        done = bench("resume", "last")
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = (tmp_path / "log.txt").read_text().splitlines() if (tmp_path / "log.txt").exists() else []
+        assert len(lines) == ran
+        if answer == "not on a Friday":
+            assert "a person denied this call: not on a Friday" in bench.said()
+
+
+def test_calls_that_no_pattern_fits_need_no_approval(tmp_path: Path) -> None:
+    with Bench(tmp_path, CALL, approve='["rm *", "git push*"]') as bench:
+        assert bench("run", "p.dot").returncode == 0
+    assert (tmp_path / "log.txt").read_text() == "once\n"
+
+
+def test_a_conversation_goes_on_from_terminal_to_terminal(tmp_path: Path) -> None:
+    script = """answers: ["What should it do?", "Here it is."]
+"""
+    with Bench(tmp_path, script, mode=', "agent.mode"=interactive') as bench:
+        assert bench("run", "p.dot").returncode == 5
+        assert bench("answer", "last", "read invoices").returncode == 0
+        assert bench("resume", "last").returncode == 5
+        assert bench("answer", "last", "/unknown").returncode == 2
+        assert bench("answer", "last", "/approve").returncode == 0
+        done = bench("resume", "last")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert len(bench.server.requests) == 2
+        assert "read invoices" in bench.said()
+
+
+def test_a_rejected_conversation_fails_with_the_reason(tmp_path: Path) -> None:
+    with Bench(tmp_path, 'answers: ["Is it good?"]\n', mode=', "agent.mode"=interactive') as bench:
+        assert bench("run", "p.dot").returncode == 5
+        assert bench("answer", "last", "/reject it is too long").returncode == 0
+        done = bench("resume", "last")
+        assert done.returncode == 1
+        assert "it is too long" in done.stdout
