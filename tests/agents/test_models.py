@@ -147,6 +147,26 @@ def test_settings_come_from_the_agent_before_the_provider() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "provider", "effort"),
+    [
+        ("gpt-5.1", "openai", "high"),
+        ("o3", "openai", "high"),
+        ("o3-mini", "openai", "high"),
+        ("gpt-5-chat-latest", "openai", ""),
+        ("gpt-4.1", "openai", ""),
+        ("gpt-5", "local", ""),
+        ("claude-opus-4-5", "anthropic", ""),
+    ],
+)
+def test_the_effort_is_high_where_nothing_says_otherwise_and_the_model_takes_one(
+    model: str, provider: str, effort: str
+) -> None:
+    text = CONFIG.replace(", reasoning_effort: medium", "")
+    found = resolved(f'llm_model="{model}", llm_provider={provider}', text=text)
+    assert found.reasoning_effort.value == effort
+
+
 def test_fallbacks_are_the_nodes_or_the_providers_with_aliases_looked_up() -> None:
     assert resolved("").fallbacks.value == (("openai", "gpt-5"),)
     assert resolved('fallbacks="local:only, openai:gpt-4.1"').fallbacks.value == (

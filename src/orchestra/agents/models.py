@@ -6,6 +6,7 @@ what it returns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -96,7 +97,7 @@ def resolve(node: Node, graph: Graph, config: Config, pipeline: str = "") -> Res
         or _of_agent(agent, "reasoning_effort")
         or _of_graph(graph, "reasoning_effort")
         or _of_provider(served, "reasoning_effort")
-        or UNSET,
+        or _default_effort(served, name),
         max_tokens=_of_agent(agent, "max_tokens") or _of_provider(served, "max_tokens") or UNSET,
         temperature=_of_agent(agent, "temperature") or _of_provider(served, "temperature") or UNSET,
         fallbacks=_fallbacks(node, agent, served, config),
@@ -158,6 +159,15 @@ def _default_model(provider: Provider) -> Decided:
         only = next(iter(provider.models))
         return Decided(only, f"only model of {provider.name}", (*path, only))
     return UNSET
+
+
+_REASONING = re.compile(r"(?:gpt-5(?!-chat)|o[134](?:-|$))")
+
+
+def _default_effort(provider: Provider | None, model: str) -> Decided:
+    """``high`` for models that are known to take an effort (language.md 7)."""
+    own = provider is not None and provider.kind == "openai" and not provider.base_url
+    return Decided("high", "default") if own and _REASONING.match(model) else UNSET
 
 
 def _provider(node: Node, graph: Graph, agent: Agent | None, config: Config, model: str) -> Decided:
