@@ -630,6 +630,8 @@ class AgentTask:
     model: ModelChoice = ModelChoice()
     interactive: bool = False
     """A person talks with the agent (H9)."""
+    more_models: bool = False
+    """Whether a further attempt would ask another model, where this one has no quota left (A15)."""
     agent: str = ""
     """The agent's name in the configuration, where the node names one."""
 

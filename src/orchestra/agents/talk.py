@@ -256,6 +256,8 @@ class Talk:
                 if empty > MOST_EMPTY:
                     raise problem
             except OutOfQuota as failure:
+                if self.task.more_models:
+                    raise
                 self._turns.halt(str(failure))
             except Transient as failure:
                 repeats += 1

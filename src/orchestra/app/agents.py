@@ -84,7 +84,7 @@ class Agents:
         for point in offered()[BACKENDS]:
             made = loaded(point)
             backends[point.name] = made() if isinstance(made, type) else made
-        return Chosen(backends, self.choose, self.model)
+        return Chosen(backends, self.choose, self.model, self.fallbacks)
 
     # --- what a node gets -------------------------------------------------------------------------
 
@@ -97,6 +97,15 @@ class Agents:
     def model(self, node: Node, graph: Graph) -> ModelChoice:
         """The model of a node (A10)."""
         return resolve(node, graph, self.settings.config, self.name).choice
+
+    def fallbacks(self, node: Node, graph: Graph) -> tuple[ModelChoice, ...]:
+        """The models that are used instead when the node's fails (A15)."""
+        found = resolve(node, graph, self.settings.config, self.name)
+        rule = f"fallbacks of {found.fallbacks.rule}"
+        return tuple(
+            replace(found.choice, provider=provider, model=model, rule=rule)
+            for provider, model in found.fallbacks.value
+        )
 
     async def brief(self, node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
         """The task of a node: its prompt composed, its conversation named (A20, A3)."""

@@ -241,6 +241,18 @@ def _model(brief: Brief, node: Node, found: Resolved) -> Iterator[Diagnostic]:
             Severity.WARNING,
         )
     yield from missing(provider, node)
+    for name, _name in found.fallbacks.value:
+        other = config.provider(name)
+        if other is not None:
+            yield from missing(other, node)
+            continue
+        yield _finding(
+            "model_known",
+            f"no provider {name!r} (from fallbacks)",
+            node.span_of("fallbacks", node.span),
+            node,
+            _near(name, (*config.providers.named, *KINDS), ""),
+        )
 
 
 def missing(provider: Provider, node: Node) -> Iterator[Diagnostic]:

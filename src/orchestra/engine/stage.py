@@ -236,6 +236,7 @@ class Stage:
             name=f"{self.step.node}#{self.step.visit}.{stage.talk}",
             begun=stage.talked,
             failed_before=stage.failed_before if stage.failed_class != "transient" else "",
+            transient=stage.failed_class == "transient",
         )
 
     def record_steered(self) -> None:

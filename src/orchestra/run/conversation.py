@@ -127,11 +127,13 @@ class AgentTurn(Struct, frozen=True, kw_only=True):
 
 class Talking(Struct, frozen=True, kw_only=True):
     """The conversation of a node's agent: its name; ``begun`` that this attempt's prompt is said already;
-    ``failed_before`` why the attempt before this one failed, where that began anew."""
+    ``failed_before`` why the attempt before this one failed, where that began anew; ``transient`` that it failed
+    for a moment (A15)."""
 
     name: str
     begun: bool = False
     failed_before: str = ""
+    transient: bool = False
 
 
 class Piece(Struct, frozen=True, kw_only=True):
