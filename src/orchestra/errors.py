@@ -115,7 +115,7 @@ class Diagnostic:
     """One finding about a pipeline (diagnostics.md).
 
     ``node`` is a node id; ``edge`` is a (source id, target id) pair; ``fix`` is one sentence or a
-    piece of text that would mend it, empty where none can be proposed.
+    piece of text that would fix it, empty if none is known.
     """
 
     rule: str

@@ -194,10 +194,10 @@ async def test_files_that_others_tell_of_are_mended(tmp_path: Path, number: int)
     store = EmbeddedStore.open(tmp_path)
     assert {finding.file for finding in await store.deep_check()} == {PATHS[number]}
     assert await store.turns(1) == chains[1]
-    assert {finding.file for finding in await store.mend()} == {PATHS[number]}
+    assert {finding.file for finding in await store.repair()} == {PATHS[number]}
     assert await store.deep_check() == []
     assert (tmp_path / PATHS[number]).read_bytes() == before
-    assert await store.mend() == []
+    assert await store.repair() == []
     await store.close()
 
 
@@ -261,6 +261,6 @@ async def test_many_blobs_are_found_by_their_hashes_in_runs(
             assert await store.get_blob(digest) == b"blob %d" % number
         await store.close()
     store = EmbeddedStore.open(tmp_path)
-    assert [finding.file for finding in await store.mend()] == ["orchestra/hashes"]
+    assert [finding.file for finding in await store.repair()] == ["orchestra/hashes"]
     assert await store.deep_check() == []
     await store.close()

@@ -67,7 +67,7 @@ async def repair_store(settings: Settings, *, drop_lost: bool, progress: Progres
         return []
     store = await _whole_or_salvaged(settings.store, drop_lost, progress)
     try:
-        return [str(finding) for finding in await store.mend()]
+        return [str(finding) for finding in await store.repair()]
     finally:
         await store.close()
 

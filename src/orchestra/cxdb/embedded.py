@@ -21,9 +21,9 @@ from orchestra.cxdb.handle import Handle
 from orchestra.cxdb.holds import FileHold, holder_of
 from orchestra.cxdb.layout import HEADS, PATHS
 from orchestra.cxdb.lineage import parent_by_heads
-from orchestra.cxdb.mend import mend
 from orchestra.cxdb.metadata import NO_METADATA, ChainMetadata, metadata_of
 from orchestra.cxdb.reader import Reader
+from orchestra.cxdb.repair import repair
 from orchestra.cxdb.wal import CAPACITY, SETTLED, State
 from orchestra.errors import Damaged, SessionNotFound, StoreError
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
@@ -276,7 +276,7 @@ class EmbeddedStore(Handle):
             self._let_go()
 
     async def settle(self) -> None:
-        """Sync the files and empty the log: now other programs may open the folder (S5)."""
+        """Sync the files and empty the log, so that other programs may open the folder (S5)."""
         with self._writing():
             if not self._directory.state.settled:
                 self._cut()
@@ -284,16 +284,16 @@ class EmbeddedStore(Handle):
                 self._directory.mark_settled()
             self._wrote = False
 
-    async def mend(self) -> list[Finding]:
-        """Make anew what can be made from the other files (S8); what was wrong and is not any more."""
+    async def repair(self) -> list[Finding]:
+        """Rebuild damaged files from the others; return the faults that were repaired (S8)."""
         with self._writing():
             self._cut()
-            mended = mend(self._directory, self._reader(1))
+            repaired = repair(self._directory, self._reader(1))
             if not self._hashes.whole():
                 self._hashes.discard()
                 self._hashes.load(keep=True)
-                mended.append(Finding("orchestra/hashes", 0, "has a wrong checksum"))
-            return mended
+                repaired.append(Finding("orchestra/hashes", 0, "has a wrong checksum"))
+            return repaired
 
     # --- looking things up -------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""Making anew what the other files tell: turns.idx, blobs.idx, turns.meta and our check records (S8).
+"""Rebuild turns.idx, blobs.idx, turns.meta and check records from the other files (S8).
 
-Records are written over in place, under the store's lock and with an empty log; nothing gets longer or
-shorter, so a mend that is interrupted is begun again.
+Records are overwritten in place, under the store's lock and with an empty log. No file changes its length, so an
+interrupted repair can be repeated.
 """
 
 from __future__ import annotations
@@ -38,45 +38,45 @@ from orchestra.cxdb.reader import Reader
 from orchestra.errors import StoreError
 
 
-def mend(directory: Directory, reader: Reader) -> list[Finding]:
-    """Mend what can be; gives what was wrong and is not any more."""
+def repair(directory: Directory, reader: Reader) -> list[Finding]:
+    """Repair what can be repaired; return the faults that are gone."""
     wrong = list(deep_check(directory, lambda _what, _done, _all: None))
     if not wrong:
         return []
-    for number, offset, data in _remade(directory, reader, {finding.file for finding in wrong}):
+    for number, offset, data in _rebuilt_records(directory, reader, {finding.file for finding in wrong}):
         directory.files.pwrite(directory.fds[number], data, offset)
         directory.files.fdatasync(directory.fds[number])
     left = set(deep_check(directory, lambda _what, _done, _all: None))
     return [finding for finding in wrong if finding not in left]
 
 
-def _remade(directory: Directory, reader: Reader, names: set[str]) -> Iterator[tuple[int, int, bytes]]:
+def _rebuilt_records(directory: Directory, reader: Reader, names: set[str]) -> Iterator[tuple[int, int, bytes]]:
     if PATHS[INDEX] in names:
-        yield from _entries(directory)
+        yield from _blob_entries(directory)
     if PATHS[TURN_INDEX] in names:
-        yield from _places(directory)
+        yield from _turn_entries(directory)
     if PATHS[CHECKS] in names:
-        yield from _checks(directory, reader)
+        yield from _check_records(directory, reader)
     if PATHS[META] in names:
-        yield from _metas(directory, reader)
+        yield from _meta_records(directory, reader)
 
 
-def _entries(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
-    """An entry of blobs.idx that does not fit its blob is that of the blob behind the one before."""
-    behind = 0
+def _blob_entries(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
+    """Yield entries of blobs.idx that do not match: each belongs to the blob after the previous one."""
+    end = 0
     for at in range(0, directory.state.lengths[INDEX], INDEX_ENTRY.size):
         data = directory.read(INDEX, INDEX_ENTRY.size, at)
         wanted, size = _entry_at(directory, read_index_entry(data).offset)
         if wanted != data:
-            wanted, size = _entry_at(directory, behind)
+            wanted, size = _entry_at(directory, end)
             if wanted:
                 yield INDEX, at, wanted
         if wanted:
-            behind = read_index_entry(wanted).offset + size
+            end = read_index_entry(wanted).offset + size
 
 
 def _entry_at(directory: Directory, offset: int) -> tuple[bytes, int]:
-    """The entry of the blob at an offset of the pack, and the blob's size there; empty where there is none."""
+    """Return the entry and size of the blob at an offset of the pack; empty if there is none."""
     header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, offset))
     if header is None:
         return b"", 0
@@ -86,14 +86,14 @@ def _entry_at(directory: Directory, offset: int) -> tuple[bytes, int]:
     return index_entry(header.digest, offset, header.raw_size, header.stored_size, header.codec), size
 
 
-def _places(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
+def _turn_entries(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
     for at in range(0, directory.state.lengths[LOG], TURN_SIZE):
         record = read_turn(directory.read(LOG, TURN_SIZE, at))
         if record is not None:
             yield TURN_INDEX, at // TURN_SIZE * TURN_INDEX_ENTRY.size, TURN_INDEX_ENTRY.pack(record.turn_id, at)
 
 
-def _checks(directory: Directory, reader: Reader) -> Iterator[tuple[int, int, bytes]]:
+def _check_records(directory: Directory, reader: Reader) -> Iterator[tuple[int, int, bytes]]:
     for at in range(0, directory.state.lengths[LOG], TURN_SIZE):
         place = at // TURN_SIZE
         record = read_turn(directory.read(LOG, TURN_SIZE, at))
@@ -106,7 +106,7 @@ def _checks(directory: Directory, reader: Reader) -> Iterator[tuple[int, int, by
             continue
 
 
-def _metas(directory: Directory, reader: Reader) -> Iterator[tuple[int, int, bytes]]:
+def _meta_records(directory: Directory, reader: Reader) -> Iterator[tuple[int, int, bytes]]:
     for at in range(0, directory.state.lengths[LOG], TURN_SIZE):
         record = read_turn(directory.read(LOG, TURN_SIZE, at))
         check = read_check(directory.read(CHECKS, CHECK_SIZE, at // TURN_SIZE * CHECK_SIZE))
