@@ -84,21 +84,16 @@ def test_mcp_by_hand_says_what_it_is_for(folder: Path) -> None:
     assert "inside a run" in done.stderr
 
 
-MODELS = """backend: langgraph
-providers:
-  default: anthropic
-  anthropic: {models: {worker: claude-test}}
-"""
 NO_SANDBOX = bool(unavailable())
 
 
 def project(folder: Path, *, sandbox: str) -> None:
-    """The example whose test fails, with a model, as a repository."""
+    """The example whose test fails."""
     for file in (ROOT / "examples" / "fix-test").iterdir():
         if file.is_file():
             (folder / file.name).write_text(file.read_text())
     settings = folder / "orchestra.yaml"
-    settings.write_text(f"{settings.read_text()}{MODELS}sandbox: {sandbox}\n")
+    settings.write_text(f"{settings.read_text()}sandbox: {sandbox}\n")
 
 
 @pytest.mark.parametrize("sandbox", ["none", "bwrap"])

@@ -13,6 +13,7 @@ from calls_cli import call, project
 
 from orchestra.agents.cli.presets import PRESETS
 from orchestra.modelserver import ModelServer, parse
+from orchestra.processes.sandbox import unavailable
 
 STUB = '''#!{python}
 """Stands for claude: reads its prompt and its MCP servers, calls a tool, writes a file by itself, and ends."""
@@ -74,13 +75,19 @@ def events(folder: Path, session: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in call(folder, "log", session, "--json").stdout.splitlines()]
 
 
-def test_a_cli_agent_uses_the_nodes_own_tools_and_its_files_are_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sandbox", ["none", "bwrap"])
+def test_a_cli_agent_uses_the_nodes_own_tools_and_its_files_are_known(tmp_path: Path, sandbox: str) -> None:
+    if sandbox == "bwrap" and unavailable():
+        pytest.skip("bwrap does not work here")
     project(tmp_path)
     stub = tmp_path / "stub-claude"
     stub.write_text(STUB.format(python=sys.executable))
     stub.chmod(0o755)
     (tmp_path / "p.dot").write_text(PIPELINE)
-    (tmp_path / "orchestra.yaml").write_text(f"{SETTINGS}cli: {{stub: {{preset: claude, command: {stub}}}}}\n")
+    (tmp_path / "orchestra.yaml").write_text(
+        f"{SETTINGS}cli: {{stub: {{preset: claude, command: {stub}}}}}\n"
+        f"sandbox: {{mode: {sandbox}, network: full}}\n"
+    )
     done = call(tmp_path, "run", "p.dot")
     assert done.returncode == 0, done.stdout + done.stderr
     recorded = json.dumps(events(tmp_path, done.stdout.split()[1]))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from orchestra.agents.tools.configured import configured_tool
 from orchestra.agents.tools.custom import modifies_files, tool
 from orchestra.agents.tools.selection import chosen, inventory
 from orchestra.agents.tools.settings import ServerSpec, ShellToolSpec, ToolSettings
+from orchestra.config.settings import settle
 from orchestra.errors import ConfigError
 
 
@@ -194,3 +196,17 @@ def test_every_name_reaches_providers_in_a_form_they_take() -> None:
     assert all(len(name) <= 64 and name.isascii() for name in wire)
     assert list(wire.values()) == ["backend:read-file", "backend__read-file", "x" * 80, "9 lives", "ünder"]
     assert "backend__read-file" in wire
+
+
+def test_the_function_in_the_documents_is_the_example() -> None:
+    root = Path(__file__).resolve().parents[3]
+    assert (root / "examples" / "fix-test" / "my_tools.py").read_text() in (root / "docs" / "tools.md").read_text()
+
+
+def test_the_settings_in_the_documents_can_be_read(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[3]
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (root / "docs" / "tools.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 5
+    for block in blocks:
+        (tmp_path / "orchestra.yaml").write_text(block)
+        settle(folders=(tmp_path,), environment={"HOME": str(tmp_path)})
