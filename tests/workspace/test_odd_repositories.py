@@ -164,6 +164,18 @@ def test_in_place_is_refused_for_a_dirty_checkout(tmp_path: Path) -> None:
     refused(tmp_path, "needs a clean checkout")
 
 
+def test_the_settings_may_be_in_the_repository_itself(tmp_path: Path) -> None:
+    settings = "workspace:\n  repos:\n    code:\n      path: .\n"
+    code = repository(tmp_path / "code", {"orchestra.yaml": settings})
+    project(code, WRITES, repo=".")
+    git(code, "add", "--all")
+    git(code, "commit", "-q", "-m", "with a pipeline")
+    done = call(code, "run", "p.dot", ORCHESTRA_CXDB_PATH=str(code / ".orchestra" / "cxdb"))
+    assert done.returncode == 0
+    assert "not included" not in done.stdout
+    assert git(code, "status", "--porcelain") == ""
+
+
 def test_setup_copy_and_link_make_a_worktree_usable(tmp_path: Path) -> None:
     more = "      setup: echo built > built.txt\n      copy: [.env, conf]\n      link: [node_modules]\n"
     nodes = row(("look", "cat .env conf/x node_modules/m built.txt"))

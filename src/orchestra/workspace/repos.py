@@ -115,8 +115,8 @@ async def _changes(git: Git) -> int:
         return 0
     more = {"GIT_OPTIONAL_LOCKS": "0"}
     flags = ("--porcelain", "-z", "--ignore-submodules=dirty", "--no-renames")
-    done = await git.run("status", *flags, "--", ".", ":(exclude,top).orchestra", more=more)
-    return len(done.items)
+    done = await git.run("status", *flags, more=more)
+    return sum(not item.startswith("?? .orchestra/") for item in done.items)  # our own folder, before it is ignored
 
 
 async def _no_case_clash(repo: Repo) -> None:
