@@ -135,3 +135,11 @@ def test_a_rejected_conversation_fails_with_the_reason(tmp_path: Path) -> None:
         done = bench("resume", "last")
         assert done.returncode == 1
         assert "it is too long" in done.stdout
+
+
+def test_approve_tools_approves_calls_and_the_record_says_so(tmp_path: Path) -> None:
+    with Bench(tmp_path, CALL, approve="always") as bench:
+        done = bench("run", "p.dot", "--approve-tools")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / "log.txt").read_text() == "once\n"
+        assert '"automatic": true' in bench.said()

@@ -13,6 +13,7 @@ from orchestra.agents.backends.cli import CliAgents
 from orchestra.agents.cli.presets import KEYS, PRESETS, Cli, filled
 from orchestra.agents.talk import Rules
 from orchestra.agents.tools.toolset import Toolset
+from orchestra.app.guards import guarded_tools
 from orchestra.app.toolboxes import sandbox_of
 from orchestra.config.model import Config
 from orchestra.config.settings import Settings
@@ -69,6 +70,11 @@ def check_cli(settings: Settings, node: Node, environment: Mapping[str, str] = o
     if agent is not None and agent.approve.rule not in ("", "never"):
         raise ConfigError(
             f"agent {agent.name!r} asks for approval of tool calls, which {cli.name} cannot ask for (H11)",
+            fix="use backend=langgraph, or take `approve` away",
+        )
+    if guarded := guarded_tools(settings, node):
+        raise ConfigError(
+            f"{cli.name} cannot ask for approval of {', '.join(guarded)} (H11)",
             fix="use backend=langgraph, or take `approve` away",
         )
     sandbox = config.sandbox

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestra.agents.tools.people import Guard, matching
-from orchestra.app.toolboxes import agent_of
+from orchestra.app.toolboxes import agent_of, tool_names
 from orchestra.config.model import Approval
 from orchestra.config.settings import Settings
 from orchestra.graph.model import Node
@@ -27,6 +27,22 @@ def guard_of(node: Node, settings: Settings) -> Guard:
         return ""
 
     return guard
+
+
+def guarded_tools(settings: Settings, node: Node) -> tuple[str, ...]:
+    """The tools and servers of a node's agent that have rules of their own for approval."""
+    config = settings.config
+    named = tool_names(node, agent_of(node, settings))
+    used = {name.removeprefix("+").strip().rpartition(":")[2] for name in named}
+    servers = {name.removeprefix("+").strip().partition(":")[0] for name in named}
+    entries = {**config.tools, **{n: e for tools in config.workspace.tools.values() for n, e in tools.items()}}
+    found = [name for name, entry in entries.items() if _asks(entry.approve) and (not used or name in used)]
+    found += [name for name, server in config.mcp.items() if _asks(server.approve) and name in servers]
+    return tuple(found)
+
+
+def _asks(rule: Approval) -> bool:
+    return rule.rule in ("always", "patterns")
 
 
 def _rules(own: Approval, tool: str, settings: Settings) -> list[Approval]:

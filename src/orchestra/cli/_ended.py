@@ -26,6 +26,7 @@ class People:
     auto_approve: bool = False
     answers: Path | None = None
     no_input: bool = False
+    approve_tools: bool = False
 
 
 ANYBODY = People()

@@ -28,10 +28,11 @@ def interviews_for(people: People, view: View, settings: Settings, *, always: bo
     Raises ``ConfigError`` for a file of answers that cannot be used.
     """
     wanted = settings.config.humans.interviewer
-    if people.auto_approve or (wanted == "auto-approve" and people.answers is None):
-        return Interviews(AutoApprove(), always=always)
     always = always or wanted == "mailbox"
     asked: list[Interviewer] = []
+    approves = people.auto_approve or (wanted == "auto-approve" and people.answers is None)
+    if approves or people.approve_tools:
+        asked.append(AutoApprove(tools=people.approve_tools, others=approves))
     if people.answers is not None:
         asked.append(queue_of(read_answers(people.answers)))
     if not people.no_input and not always and terminal():

@@ -86,6 +86,7 @@ Answers = Annotated[
     Path | None,
     typer.Option("--answers", metavar="FILE", help="Answers to questions (YAML), by node or in order."),
 ]
+ApproveTools = Annotated[bool, typer.Option("--approve-tools", help="Approve every tool call that needs approval.")]
 NoInput = Annotated[
     bool,
     typer.Option("--no-input", help="Do not ask on this terminal; pause until a question is answered elsewhere."),
@@ -101,13 +102,13 @@ Session = Annotated[
 ]
 
 
-def people(auto_approve: bool, answers: Path | None, no_input: bool) -> People:
+def people(auto_approve: bool, answers: Path | None, no_input: bool, approve_tools: bool) -> People:
     """Return who answers the questions of a run. Raises a usage error for options that exclude each other."""
     from orchestra.cli._ended import People
 
     if auto_approve and answers is not None:
         raise typer.BadParameter("--auto-approve and --answers exclude each other; use one")
-    return People(auto_approve=auto_approve, answers=answers, no_input=no_input)
+    return People(auto_approve=auto_approve, answers=answers, no_input=no_input, approve_tools=approve_tools)
 
 
 def one_json(as_object: bool, as_stream: bool) -> str:

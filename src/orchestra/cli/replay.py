@@ -9,6 +9,7 @@ import typer
 
 from orchestra.cli.options import (
     Answers,
+    ApproveTools,
     AsJson,
     AutoApprove,
     Colour,
@@ -83,6 +84,7 @@ def replay(
     ] = None,
     auto_approve: AutoApprove = False,
     answers: Answers = None,
+    approve_tools: ApproveTools = False,
     no_input: NoInput = False,
     detach: Detach = False,
     store: Store = None,
@@ -137,6 +139,6 @@ def replay(
         quiet=quiet,
         verbose=verbose,
         color=color,
-        people=people(auto_approve, answers, no_input),
+        people=people(auto_approve, answers, no_input, approve_tools),
     )
     raise typer.Exit(replay_session(session, asked, shown))

@@ -9,6 +9,7 @@ import typer
 
 from orchestra.cli.options import (
     Answers,
+    ApproveTools,
     AsJson,
     AutoApprove,
     Colour,
@@ -52,6 +53,7 @@ def resume(
     ] = "",
     auto_approve: AutoApprove = False,
     answers: Answers = None,
+    approve_tools: ApproveTools = False,
     no_input: NoInput = False,
     max_cost: MaxCost = None,
     detach: Detach = False,
@@ -85,7 +87,7 @@ def resume(
         quiet=quiet,
         verbose=verbose,
         color=color,
-        people=people(auto_approve, answers, no_input),
+        people=people(auto_approve, answers, no_input, approve_tools),
     )
     raise typer.Exit(
         resume_session(

@@ -9,6 +9,7 @@ import typer
 
 from orchestra.cli.options import (
     Answers,
+    ApproveTools,
     AsJson,
     AutoApprove,
     Colour,
@@ -42,6 +43,7 @@ def run(
     label: Annotated[str, typer.Option("--label", help="Name of this run.", show_default=False)] = "",
     auto_approve: AutoApprove = False,
     answers: Answers = None,
+    approve_tools: ApproveTools = False,
     no_input: NoInput = False,
     max_cost: MaxCost = None,
     detach: Detach = False,
@@ -80,7 +82,7 @@ def run(
             quiet=quiet,
             verbose=verbose,
             color=color,
-            people=people(auto_approve, answers, no_input),
+            people=people(auto_approve, answers, no_input, approve_tools),
         ),
     )
     raise typer.Exit(run_pipeline(options))

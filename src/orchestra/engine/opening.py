@@ -398,6 +398,8 @@ def _decision(wiring: Wiring, plan: Plan, state: RunState) -> tuple[str, str]:
     wanted = "rerun" if stage.elsewhere else plan.graph.nodes[stage.node].text("on_interrupt") or "rerun"
     if wiring.interrupted and (wanted == "ask" or not work_below(state, stage)):
         return wiring.interrupted, f"--interrupted {wiring.interrupted}"
+    if state.waiting:  # it waited for a person, which is no work that was cut off (H7)
+        return "rerun", ""
     if wanted == "ask":
         raise Undecided(state.session, stage.node)
     return ("rerun" if wanted == "rerun" else "fail"), "on_interrupt=fail"

@@ -16,17 +16,18 @@ TEXT = "auto-approved"
 class AutoApprove:
     """Answers with yes, the first option, or ``auto-approved``; marked as automatic.
 
-    It answers no question about a tool call (H11) unless ``tools`` is true.
+    It answers questions about tool calls (H11) only where ``tools`` is true, all others where ``others`` is.
     """
 
     several = True
 
-    def __init__(self, *, tools: bool = False) -> None:
+    def __init__(self, *, tools: bool = False, others: bool = True) -> None:
         self._tools = tools
+        self._others = others
 
     async def ask(self, question: Question) -> Answer:
         """Yes, the first option, or words."""
-        if question.metadata.get(APPROVAL) and not self._tools:
+        if not (self._tools if question.metadata.get(APPROVAL) else self._others):
             raise Unanswered
         options = offered(question)
         found = chosen(question, options[0]) if options else Answer(value="", text=TEXT)
