@@ -56,7 +56,7 @@ def test_what_has_ended_is_left_alone(tmp_path: Path) -> None:
         assert "nothing was changed" in asked.stdout
     refused = call(tmp_path, "steer", "last", "faster")
     assert refused.returncode == 2
-    assert "no agent" in refused.stderr
+    assert "too late" in refused.stderr
     assert only_session(tmp_path)["phase"] == "completed"
 
 

@@ -139,7 +139,7 @@ def test_a_mirror_that_is_not_there_changes_nothing_for_the_run(tmp_path: Path) 
     with again(tmp_path / "served", place):
         assert call(tmp_path, "run", str(PLAN)).returncode == 0
         until(lambda: there(place) == here(tmp_path) and len(here(tmp_path)) == 2)
-        assert "has all turns" in call(tmp_path, "doctor").stdout
+        assert "is up to date" in call(tmp_path, "doctor").stdout
 
 
 def test_sending_that_is_killed_again_and_again_goes_on_where_it_was(tmp_path: Path) -> None:

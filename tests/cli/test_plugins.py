@@ -107,7 +107,7 @@ def test_a_package_that_fails_on_a_pipeline_is_named(fault: str, tmp_path: Path)
     board = "def change(graph):\n    return graph\nasync def board(*_):\n    pass\n"
     refused = plugged(tmp_path, "orchestra compile p.dot", module=board + fault, more=CHANGE)
     assert refused.returncode == 2, refused.stderr
-    assert "board 1.0" in refused.stderr or "change gave back no graph" in refused.stderr
+    assert "board 1.0" in refused.stderr or "the transform change must return a graph" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

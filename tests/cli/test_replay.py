@@ -152,7 +152,7 @@ def test_a_failed_node_is_replayed_with_one_more_visit(tmp_path: Path) -> None:
     [
         (["--turn", "99"], 9, "log"),
         (["--node", "nowhere"], 9, "nowhere"),
-        (["--node", "a", "--visit", "2"], 9, "2. time"),
+        (["--node", "a", "--visit", "2"], 9, "visit 2"),
         (["--turn", "x"], 2, "depth"),
         (["--turn", "LAST"], 2, "ended"),
         (["--node", "a", "--turn", "3"], 2, "exclude each"),

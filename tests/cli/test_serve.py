@@ -111,7 +111,7 @@ def test_the_address_that_cannot_be_listened_at_is_named_with_the_reason(tmp_pat
         for places in (("--bind", busy, "--http", "127.0.0.1:0"), ("--bind", "127.0.0.1:0", "--http", busy)):
             code, told = refused(*store, *places)
             assert code == 6
-            assert f"{busy}: another program listens there" in told
+            assert f"{busy}: another program is listening there" in told
             assert "127.0.0.1:0" not in told
     code, told = refused(*store, "--bind", "127.0.0.1:19009", "--http", "127.0.0.1:19009")
     assert code == 2
@@ -120,7 +120,7 @@ def test_the_address_that_cannot_be_listened_at_is_named_with_the_reason(tmp_pat
     token.write_text("0123456789abcdef\n")
     code, told = refused(*store, "--bind", "192.0.2.1:19009", "--token-file", str(token))
     assert code == 6
-    assert "192.0.2.1:19009: this machine has no such address" in told
+    assert "192.0.2.1:19009: this machine does not have this address" in told
 
 
 def test_a_folder_that_holds_no_store_yet_is_said_to_be_new(tmp_path: Path) -> None:
@@ -299,10 +299,10 @@ def test_the_doctor_says_what_a_server_is_like_and_plants_a_turn_to_look_for(tmp
         (tmp_path / "orchestra.yaml").write_text(on(place))
         first = call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="")
         assert first.returncode == 0
-        for word in ("answers in", "types of our events", "an append takes", "clock"):
+        for word in ("answers in", "event types are registered", "an append takes", "clock"):
             assert word in first.stdout
         assert "test turn" not in first.stdout
-        assert "still there" in call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").stdout
+        assert "still exists" in call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").stdout
         assert json.loads(call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH="").stdout)["sessions"] == []
 
 

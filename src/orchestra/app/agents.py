@@ -36,7 +36,7 @@ from orchestra.run.context import Context
 from orchestra.run.fidelity import FULL
 from orchestra.run.limits import Limits
 from orchestra.run.outcome import Json
-from orchestra.run.prompts import INSTRUCTED
+from orchestra.run.prompts import FAILED_BEFORE, INSTRUCTED
 from orchestra.run.secrets import Redactor
 
 FLAG = "--max-cost"
@@ -126,7 +126,7 @@ class Agents:
         if not talk.begun:
             parts += [INSTRUCTED + text for text in scope.steering()]
         if talk.failed_before:
-            parts.append(f"The attempt before this one failed: {talk.failed_before}")
+            parts.append(f"{FAILED_BEFORE}{talk.failed_before}")
         return AgentTask(
             node=node,
             graph=graph,

@@ -9,7 +9,7 @@ from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, Briefing, CodergenBackend, Scope
 from orchestra.run.context import Context
 from orchestra.run.outcome import FailureClass, Outcome, Status, failed
-from orchestra.run.prompts import agent_prompt
+from orchestra.run.prompts import FAILED_BEFORE, agent_prompt
 
 
 async def plain_briefing(node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
@@ -20,7 +20,7 @@ async def plain_briefing(node: Node, context: Context, graph: Graph, scope: Scop
     talk = scope.talk
     prompt = agent_prompt(node, () if talk.begun else scope.steering())
     if talk.failed_before:
-        prompt = f"{prompt}\n\nThe attempt before this one failed: {talk.failed_before}"
+        prompt = f"{prompt}\n\n{FAILED_BEFORE}{talk.failed_before}"
     return AgentTask(
         node=node,
         graph=graph,

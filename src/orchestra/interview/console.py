@@ -12,7 +12,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -21,6 +22,9 @@ from orchestra.interview.several import one_by_one
 from orchestra.ports import Unanswered
 from orchestra.run.blobs import preview_of
 from orchestra.run.questions import DONE, Answer, Option, Question, commanded, offered, read, short_id
+
+if TYPE_CHECKING:
+    from prompt_toolkit import PromptSession
 
 SHOWN_LINES = 12
 """Lines of what is to be decided that are shown at once; the pager shows all of it."""
@@ -329,6 +333,11 @@ class EditingReader:
     """
 
     def __init__(self, interrupted: Callable[[], None]) -> None:
+        self._interrupted = interrupted
+
+    @cached_property
+    def _session(self) -> PromptSession[str]:
+        """The editor, made when something is asked: most runs ask nothing, and it takes a fifth of a second."""
         from prompt_toolkit import PromptSession
         from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
         from prompt_toolkit.output.vt100 import Vt100_Output
@@ -337,7 +346,7 @@ class EditingReader:
 
         @keys.add("c-c", eager=True)
         def _(event: KeyPressEvent) -> None:
-            interrupted()
+            self._interrupted()
 
         @keys.add("escape", "enter")
         def _(event: KeyPressEvent) -> None:
@@ -345,7 +354,7 @@ class EditingReader:
 
         output = Vt100_Output.from_pty(sys.stderr, term=os.environ.get("TERM"))
         output.enable_cpr = False  # a terminal slow to tell where its cursor is gets a warning into the prompt
-        self._session: PromptSession[str] = PromptSession(
+        return PromptSession(
             output=output,
             key_bindings=keys,
             enable_suspend=True,
@@ -360,7 +369,7 @@ class EditingReader:
     def _above(self, text: str) -> None:
         from prompt_toolkit.application import run_in_terminal
 
-        if self._session.app.is_running:
+        if "_session" in self.__dict__ and self._session.app.is_running:
             _KEEP.add(task := asyncio.ensure_future(run_in_terminal(lambda: _say(text))))
             task.add_done_callback(_KEEP.discard)
         else:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from orchestra.graph.model import Node
 
 INSTRUCTED = "Instruction from outside, while this was running:\n"
+FAILED_BEFORE = "The attempt before this one failed: "
 
 
 def own_prompt(node: Node) -> str:
