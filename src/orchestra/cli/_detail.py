@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from msgspec import to_builtins
+from msgspec import convert, to_builtins
 
 from orchestra.app.stopped import Stopped
 from orchestra.cli._json import say_json
@@ -27,6 +27,7 @@ from orchestra.run.events import EdgeSelected, Recorded, StageRetrying
 from orchestra.run.fold import fold
 from orchestra.run.questions import short_id
 from orchestra.run.state import RunState
+from orchestra.run.usage import Usage, usage_of
 from orchestra.run.views import Pending, Phase, Summary
 
 ALIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
@@ -117,7 +118,9 @@ async def show_one(
     nodes = _nodes(state, events)
     parent, made = await _relatives(store, row, stops)
     if as_json:
-        more = {"nodes": nodes, "spent": to_builtins(state.spent), "unreadable": gaps} if detail else {}
+        models = to_builtins(usage_of(event.event for event in events).models)
+        spent = to_builtins(state.spent)
+        more = {"nodes": nodes, "models": models, "spent": spent, "unreadable": gaps} if detail else {}
         links = {"parent_session": parent, "children": [as_json_of(child) for child in made]}
         say_json({**as_json_of(summary), **links, **more}, indent=2)
         return 0
@@ -127,7 +130,7 @@ async def show_one(
         for line in question_lines(question, aim):
             say(line)
     if detail:
-        _say_nodes(state, nodes, colour)
+        _say_nodes(state, nodes, usage_of(event.event for event in events).models, colour)
     if gaps:
         complain(f"{counted(len(gaps), 'turn')} cannot be read; their events are missing here")
     say(f"  all events: orchestra log{aim} {summary.session}")
@@ -190,6 +193,7 @@ def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
     """What happened at each node, and where it went last; nodes in the order in which they were entered."""
     edges = {e.event.source: e.event for e in events if isinstance(e.event, EdgeSelected)}
     retries = Counter(e.event.node for e in events if isinstance(e.event, StageRetrying))
+    used = usage_of(e.event for e in events).nodes
     return [
         {
             "node": node,
@@ -202,6 +206,7 @@ def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
             "next": edges[node].target if node in edges else None,
             "edge": edges[node].edge if node in edges else None,
             "why": edges[node].reason if node in edges else None,
+            **({"agent": to_builtins(used[node])} if node in used else {}),
         }
         for node, record in state.nodes.items()
         if record.here
@@ -247,7 +252,23 @@ def question_lines(question: Pending, aim: str) -> list[str]:
     return [*lines, *wrap("    ", "  ".join(choices), room(), "    "), f"    answer: {command} …"]
 
 
-def _say_nodes(state: RunState, nodes: Sequence[Mapping[str, Any]], colour: bool) -> None:
+def used_line(used: Usage) -> str:
+    """What agents used, in words."""
+    cached = f" ({used.cache_read} cached)" if used.cache_read else ""
+    cost = "unpriced" if used.unpriced and not used.cost_micros else f"${used.cost_micros / 1e6:.4f}"
+    parts = [
+        counted(used.turns, "agent turn"),
+        counted(used.tool_calls, "tool call") if used.tool_calls else "",
+        f"{used.tokens_in} tokens in{cached}",
+        f"{used.tokens_out} out",
+        cost + (" and more, unpriced" if used.unpriced and used.cost_micros else ""),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _say_nodes(
+    state: RunState, nodes: Sequence[Mapping[str, Any]], models: Mapping[str, Usage], colour: bool
+) -> None:
     if not nodes:
         return
     longest = min(max(len(item["node"]) for item in nodes), 30, max(room() // 3, 8))
@@ -264,6 +285,8 @@ def _say_nodes(state: RunState, nodes: Sequence[Mapping[str, Any]], colour: bool
     told = [f"{counted(state.steps, 'node')} run", counted(executions, "execution")]
     told += [counted(retries, "retry", "retries")] if retries else []
     told += _spent(state)
+    for model, used in models.items():
+        say("\n".join(wrap(f"  {one_line(model, 60) or 'a model'}: ", used_line(used), room(), "    ")))
     say("\n".join(wrap("  total: ", ", ".join([*told, f"{lasted(total)} in nodes"]), room(), "    ")))
     say()
 
@@ -284,6 +307,9 @@ def _told(item: Mapping[str, Any]) -> str:
     if item["retries"]:
         words.append(counted(item["retries"], "retry", "retries"))
     words.append(lasted(item["duration_ms"]))
+    if "agent" in item:
+        used = convert(item["agent"], Usage)
+        words += [used_line(used), " ".join(used.models)]
     if item["reason"]:
         words.append(item["reason"])
     if item["next"]:

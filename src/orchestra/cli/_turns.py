@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,10 @@ async def _whole(store: Store, turn: Turn) -> dict[str, Any]:
             for key, item in value.items():
                 if isinstance(item, BlobRef):
                     data[field.name][key] = await _resolved(store, item)
+        elif isinstance(value, tuple):
+            for place, item in enumerate(value):
+                if isinstance(item, BlobRef):
+                    data[field.name][place] = await _resolved(store, item)
     return data
 
 
@@ -170,7 +174,27 @@ async def _resolved(store: Store, ref: BlobRef) -> Any:
     return blob_value(ref, await store.get_blob(bytes.fromhex(ref.hash)))
 
 
+def _conversation(messages: Sequence[Any]) -> None:
+    """Messages as people read them: who says what, which tools are called, what those come to."""
+    for message in messages:
+        if not isinstance(message, dict):
+            continue
+        role = str(message.get("role", ""))
+        who = f"{message.get('name', 'tool')} {'failed' if message.get('is_error') else 'returned'}"
+        say(f"  [{one_line(who if role == 'tool' else role, 80)}]")
+        for line in many_lines(str(message.get("text", ""))).splitlines():
+            say(f"    {line}")
+        for call in message.get("tool_calls", ()):
+            given = call.get("invalid") or json.dumps(call.get("arguments", {}), ensure_ascii=False)
+            say(f"    → {one_line(str(call.get('name')), 80)} {one_line(given, 2000)}")
+        if message.get("parts"):
+            say(f"    ({counted(len(message['parts']), 'attached file')})")
+
+
 def _field(key: str, value: Any) -> None:
+    if key == "messages" and isinstance(value, list):
+        _conversation(value)
+        return
     if isinstance(value, str) and "\n" in value:
         say(f"{key}:")
         for line in many_lines(value).splitlines():

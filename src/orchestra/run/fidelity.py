@@ -72,11 +72,11 @@ def preamble(mode: str, graph: Graph, state: RunState, context: Mapping[str, Any
     if mode == TRUNCATE:
         return "\n".join([*head, f"Run: {state.session}"])
     if mode == COMPACT:
-        return "\n".join([*head, *_finished(state), *_values(context)])
+        return "\n".join([*head, *_finished(state, graph.start), *_values(context)])
     return "\n".join([*head, *_summary(mode, past, BUDGET.get(mode, 600) * 4)])
 
 
-def _finished(state: RunState) -> list[str]:
+def _finished(state: RunState, start: str) -> list[str]:
     done = [
         f"- {node}: {record.status}" for node, record in state.nodes.items() if record.status and record.ended_ms
     ]

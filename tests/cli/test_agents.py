@@ -1,0 +1,160 @@
+"""Agents on the command line: runs with a model server, limits, kills, missing keys, imports (A1, A5, A8, A9)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestra.modelserver import ModelServer, parse
+
+DOT = """digraph p {
+  start [shape=Mdiamond] exit [shape=Msquare]
+  work [prompt="do it"] next [prompt="and on", backend=direct]
+  start -> work -> next -> exit
+}
+"""
+WORKS = """
+rules:
+  - when: {contains: "and on"}
+    answers: [{text: fine}]
+answers:
+  - tool_calls: [{name: shell, arguments: {command: "echo x >> runs; sleep 0.4"}}]
+    usage: {input: 1000, output: 100}
+  - tool_calls: [{name: shell, arguments: {command: "echo x >> runs; sleep 0.4"}}]
+  - tool_calls: [{name: report_outcome, arguments: {status: success}}]
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    return {**kept, "XDG_STATE_HOME": str(folder / "state"), "LANGSMITH_TRACING": "false"}
+
+
+def orchestra(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "orchestra", *arguments],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def served(folder: Path, script: str, more: str = "") -> Iterator[ModelServer]:
+    (folder / "p.dot").write_text(DOT)
+    with ModelServer(parse(script)) as server:
+        (folder / "orchestra.yaml").write_text(
+            "backend: langgraph\nproviders:\n"
+            f"  openai: {{base_url: '{server.url}/v1', models: {{worker: gpt-5}}}}\n{more}"
+        )
+        yield server
+
+
+def test_a_run_asks_its_models_and_says_what_they_used(tmp_path: Path) -> None:
+    with served(tmp_path, WORKS) as server:
+        done = orchestra(tmp_path, "run", "p.dot", "--plain")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert len(server.requests) == 4
+    told = json.loads(orchestra(tmp_path, "status", "last", "--detail", "--json").stdout)
+    work = next(node for node in told["nodes"] if node["node"] == "work")
+    assert (work["agent"]["turns"], work["agent"]["tool_calls"]) == (3, 3)
+    assert told["models"]["gpt-5"]["turns"] == 4
+    assert told["models"]["gpt-5"]["tokens_in"] == told["spent"]["tokens_in"]
+    shown = orchestra(tmp_path, "status", "last", "--detail").stdout
+    assert "3 agent turns" in " ".join(shown.split())
+    log = orchestra(tmp_path, "log", "last").stdout
+    assert log.count("AgentTurnCompleted") == 4
+
+
+def test_a_killed_run_pays_for_no_recorded_answer_again(tmp_path: Path) -> None:
+    with served(tmp_path, WORKS) as server:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "orchestra", "run", "p.dot", "-q"],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        runs = tmp_path / "runs"
+        deadline = time.monotonic() + 30
+        while not (runs.exists() and runs.read_text().count("x") == 2):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+        asked = len(server.requests)
+        assert asked == 2
+        done = orchestra(tmp_path, "resume", "last", "--plain")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert len(server.requests) == asked + 2
+        assert "may or may not have happened" in str(server.requests[2].messages)
+    assert runs.read_text().count("x") == 2
+
+
+def test_a_limit_is_exit_code_7_and_a_higher_one_continues(tmp_path: Path) -> None:
+    with served(tmp_path, WORKS) as server:
+        stopped = orchestra(tmp_path, "run", "p.dot", "--plain", "--max-cost", "0.001")
+        assert stopped.returncode == 7, stopped.stdout + stopped.stderr
+        assert "--max-cost" in stopped.stdout
+        assert len(server.requests) == 1
+        assert orchestra(tmp_path, "resume", "last", "-q").returncode == 7
+        assert len(server.requests) == 1
+        assert orchestra(tmp_path, "resume", "last", "-q", "--max-cost", "1").returncode == 0
+
+
+def test_no_quota_is_exit_code_7(tmp_path: Path) -> None:
+    with served(tmp_path, "answers: [{error: insufficient_quota}]") as server:
+        assert orchestra(tmp_path, "run", "p.dot", "-q").returncode == 7
+        assert len(server.requests) == 1
+
+
+def test_a_missing_key_is_said_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(DOT)
+    (tmp_path / "orchestra.yaml").write_text(
+        "backend: langgraph\nproviders: {anthropic: {models: {worker: claude-sonnet-4-5}}}\n"
+    )
+    done = orchestra(tmp_path, "run", "p.dot")
+    assert done.returncode == 4, done.stderr
+    assert "ANTHROPIC_API_KEY" in done.stderr
+    assert "session" not in done.stdout
+
+
+def test_a_model_without_a_price_is_named(tmp_path: Path) -> None:
+    with served(tmp_path, "answers: [{text: fine}]"):
+        file = tmp_path / "orchestra.yaml"
+        file.write_text(file.read_text().replace("gpt-5", "own-model"))
+        done = orchestra(tmp_path, "run", "p.dot", "--plain")
+    assert "no price is known for the model own-model" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["--help", "compile p.dot", "run p.dot -q"])
+def test_what_asks_no_model_imports_no_model_library(command: str, tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(DOT.replace(", backend=direct", ""))
+    words = command.split()
+    code = (
+        "import sys; from orchestra.__main__ import main\n"
+        f"sys.argv = ['orchestra', *{words!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([n for n in sys.modules if n.startswith(('langchain', 'langgraph', 'openai', 'anthropic'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
