@@ -290,6 +290,9 @@ class Workspace(Protocol):
         ``restore``.
         """
 
+    async def changes(self) -> str:
+        """What the session has changed so far, as Markdown with diffs, long ones cut; empty for nothing."""
+
     async def push_in_background(self) -> None:
         """Push what is pushed on checkpoints, until cancelled (W9)."""
 

@@ -125,3 +125,17 @@ def test_many_runs_at_once_on_one_repository(tmp_path: Path) -> None:
         assert process.returncode == 0, err
     assert len(branch_of(tmp_path).split()) == 4
     assert git(code, "fsck", "--strict", "--no-dangling") == ""
+
+
+def test_a_gate_shows_the_diff(tmp_path: Path) -> None:
+    nodes = (
+        tool("work", "echo fresh > fresh.txt")
+        + 'gate [shape=hexagon, label="Ship it?"]\n'
+        + 'start -> work -> gate; gate -> exit [label="[Y] Yes"] gate -> work [label="[N] No"]'
+    )
+    repository(project(tmp_path, nodes) / "code")
+    done = call(tmp_path, "run", str(tmp_path / "p.dot"), "--no-input")
+    assert done.returncode == 5, done.stderr
+    asked = json.loads(call(tmp_path, "log", "last", "--json").stdout)["events"]
+    started = next(event for event in asked if event["event"] == "InterviewStarted")
+    assert "+fresh" in json.dumps(started)

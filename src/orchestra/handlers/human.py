@@ -94,10 +94,15 @@ async def _question(node: Node, context: Context, scope: Scope, ways: list[Way])
         options=options,
         freeform=any(way.choice is None for way in ways),
         timeout_ms=limit.milliseconds if limit is not None else 0,
-        about=await _about(context, scope),
+        about="\n\n".join(part for part in (await _about(context, scope), await _changes(scope)) if part),
     )
     default = default_option(question, node.text("human.default_choice"))
     return replace(question, default=default.key) if default is not None else question
+
+
+async def _changes(scope: Scope) -> str:
+    """What the run has changed in its repositories: a gate shows the diff."""
+    return await scope.workspace.changes() if scope.workspace is not None else ""
 
 
 async def _about(context: Context, scope: Scope) -> str:

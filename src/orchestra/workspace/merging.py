@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,9 @@ FILES = 20
 
 HUNKS = 8000
 """Characters of a file's conflict hunks that are kept."""
+
+DIFF = 8000
+"""Characters of a diff that a gate shows."""
 
 AROUND = 3
 """Lines before and after a conflict that a hunk shows."""
@@ -127,3 +131,14 @@ def hunks(text: str) -> str:
             kept += range(number + 1, min(len(lines), number + 1 + AROUND))
     shown = [lines[number] for number in sorted(set(kept))]
     return "\n".join(shown)[:HUNKS]
+
+
+async def shown_diff(tree: Tree, start: str) -> str:
+    """The changes of a worktree's branch since a commit, as Markdown."""
+    flags = ("--no-ext-diff", "--no-textconv", "--stat", "--patch", "--find-renames")
+    done = await tree.git.run("diff", *flags, start, tree.tip, "--")
+    text = done.out.decode("utf-8", "replace").strip()
+    if len(text) > DIFF:
+        command = f"git -C {shlex.quote(str(tree.repo.settings.path))} diff {start[:12]} {tree.tip[:12]}"
+        text = f"{text[:DIFF]}\n[cut; all of it: {command}]"
+    return f"Changes in {tree.name}:\n\n```diff\n{text}\n```"

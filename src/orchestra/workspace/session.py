@@ -144,6 +144,8 @@ class GitWorkspace:
     """Per repository the commit that this walk's chain knows."""
     bases: dict[str, str] = field(default_factory=dict)
     """Per repository the branch that was checked out when the session began."""
+    starts: dict[str, str] = field(default_factory=dict)
+    """Per repository the commit at which the session began."""
     lent: bool = False
     """It belongs to the session of a parent."""
 
@@ -179,6 +181,7 @@ class GitWorkspace:
         self.trees[repo.name] = tree
         self.chain[repo.name] = tree.tip
         self.bases[repo.name] = known.base_branch
+        self.starts[repo.name] = known.base
         if made or str(tree.folder) != known.folder:
             self.record(
                 WorktreeCreated(repo=repo.name, branch=tree.branch, folder=str(tree.folder), commit=tree.tip)
@@ -231,6 +234,15 @@ class GitWorkspace:
                 made.append(done)
                 self._committed(tree, wanted, done)
         return tuple(made)
+
+    async def changes(self) -> str:
+        """What was changed so far, per repository as a diff."""
+        parts = []
+        for tree in self.trees.values():
+            start = self.starts.get(tree.name, "")
+            if start and start != tree.tip:
+                parts.append(await merging.shown_diff(tree, start))
+        return "\n\n".join(parts)
 
     async def push_in_background(self) -> None:
         """Push what is pushed on checkpoints, until cancelled."""
