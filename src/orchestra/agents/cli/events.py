@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Protocol, TypeAlias
 
 from orchestra.run.conversation import ToolCall, Usage
+from orchestra.run.plain import plain_json
 
 NO_USAGE = Usage()
 
@@ -87,8 +89,20 @@ class Reader(Protocol):
         """What a line says."""
 
 
+_MOST = 2**40
+"""More than any count of tokens or millionths of a dollar is."""
+
+
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MOST else 0
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _maps(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _text(value: Any) -> str:
@@ -114,9 +128,9 @@ class Claude:
             case "system" if event.get("subtype") == "init":
                 yield Begun(session=str(event.get("session_id", "")), model=str(event.get("model", "")))
             case "assistant" if not event.get("parent_tool_use_id"):
-                yield from _claude_answer(event.get("message") or {})
+                yield from _claude_answer(_map(event.get("message")))
             case "user" if not event.get("parent_tool_use_id"):
-                yield from _claude_results(event.get("message") or {})
+                yield from _claude_results(_map(event.get("message")))
             case "result":
                 yield _claude_end(event)
             case _:
@@ -125,33 +139,26 @@ class Claude:
 
 def _claude_answer(message: Mapping[str, Any]) -> Iterator[Happening]:
     answer = str(message.get("id", ""))
-    usage = message.get("usage")
-    if isinstance(usage, dict):
+    if usage := _map(message.get("usage")):
         yield Counted(answer=answer, usage=_claude_usage(usage))
-    for block in _blocks(message):
+    for block in _maps(message.get("content")):
         if block.get("type") == "text" and block.get("text"):
             yield Said(text=str(block["text"]), answer=answer)
         elif block.get("type") == "tool_use":
-            name, given = str(block.get("name", "")), block.get("input")
-            arguments = given if isinstance(given, dict) else {}
+            name, arguments = str(block.get("name", "")), _map(block.get("input"))
             file = arguments.get(_WRITING.get(name, ""))
             call = ToolCall(id=str(block.get("id", "")), name=name, arguments=arguments)
             yield Called(call=call, answer=answer, files=(file,) if isinstance(file, str) else ())
 
 
 def _claude_results(message: Mapping[str, Any]) -> Iterator[Happening]:
-    for block in _blocks(message):
+    for block in _maps(message.get("content")):
         if block.get("type") == "tool_result":
             yield Resulted(
                 call_id=str(block.get("tool_use_id", "")),
                 text=_text(block.get("content")),
                 is_error=block.get("is_error") is True,
             )
-
-
-def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    content = message.get("content")
-    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
 
 
 def _claude_usage(usage: Mapping[str, Any]) -> Usage:
@@ -168,15 +175,17 @@ def _claude_end(event: Mapping[str, Any]) -> Finished:
     """The end. A failed API call is a ``success`` with ``is_error``."""
     subtype, result = str(event.get("subtype", "")), event.get("result")
     failed = event.get("is_error") is True or subtype != "success"
-    told = str(result or "; ".join(map(str, event.get("errors") or ())) or subtype.replace("_", " "))
+    errors = event.get("errors")
+    listed = "; ".join(map(str, errors)) if isinstance(errors, list) else ""
+    told = str(result or listed or subtype.replace("_", " "))
     cost = event.get("total_cost_usd")
-    usage = event.get("usage")
+    micros = round(cost * 1_000_000) if isinstance(cost, int | float) and 0 <= cost < _MOST / 1_000_000 else None
     return Finished(
         text=str(result or ""),
         error=told if failed else "",
         status=_count(event.get("api_error_status")),
-        usage=_claude_usage(usage if isinstance(usage, dict) else {}),
-        cost_micros=round(cost * 1_000_000) if isinstance(cost, int | float) else None,
+        usage=_claude_usage(_map(event.get("usage"))),
+        cost_micros=micros,
     )
 
 
@@ -205,8 +214,7 @@ class Codex:
                 told = str((error or {}).get("message", "") if isinstance(error, dict) else error or "")
                 yield Finished(error=told or self._error or "the turn failed")
             case "turn.completed":
-                usage = event.get("usage")
-                yield Finished(usage=_codex_usage(usage if isinstance(usage, dict) else {}), cumulative=True)
+                yield Finished(usage=_codex_usage(_map(event.get("usage"))), cumulative=True)
             case "error":
                 self._error = str(event.get("message", ""))
             case _:
@@ -225,8 +233,7 @@ class Codex:
             yield Said(text=str(item.get("text", "")))
         elif kind in _CODEX_TOOLS:
             yield from self._started(item)
-            changes = item.get("changes")
-            files = [str(each.get("path", "")) for each in changes or () if isinstance(each, dict)]
+            files = [str(each.get("path", "")) for each in _maps(item.get("changes"))]
             failed = item.get("status") in ("failed", "declined") or bool(item.get("exit_code"))
             shown = item.get("aggregated_output", item.get("result", item.get("error")))
             text = _text(shown) or str(item.get("status", ""))
@@ -286,8 +293,7 @@ class Gemini:
                 pass
 
     def _called(self, event: Mapping[str, Any]) -> Called:
-        given, id_ = event.get("parameters"), str(event.get("tool_id", ""))
-        arguments = given if isinstance(given, dict) else {}
+        arguments, id_ = _map(event.get("parameters")), str(event.get("tool_id", ""))
         name = str(event.get("tool_name", ""))
         file = arguments.get("file_path")
         files = (file,) if name in ("write_file", "replace") and isinstance(file, str) else ()
@@ -296,7 +302,7 @@ class Gemini:
 
 
 def _gemini_end(event: Mapping[str, Any]) -> Finished:
-    stats, error = event.get("stats") or {}, event.get("error")
+    stats, error = _map(event.get("stats")), event.get("error")
     failed = event.get("status") != "success"
     told = str(error.get("message", "") if isinstance(error, dict) else error or "")
     return Finished(
@@ -362,7 +368,19 @@ def parsed(line: bytes) -> Mapping[str, Any] | None:
     if not text.startswith(b"{"):
         return None
     try:
-        found = json.loads(text)
+        found = plain_json(
+            json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=lambda _name: None)
+        )
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _integer(text: str) -> int | float | None:
+    """A number as it can be recorded: large ones are not exact."""
+    return int(text) if len(text) < 19 else _float(text)
+
+
+def _float(text: str) -> float | None:
+    found = float(text)
+    return found if isfinite(found) else None
