@@ -5,6 +5,8 @@
 
 SHELL := /bin/sh
 PYTHON ?= python3
+# The interpreter behind PYTHON: an activated .venv has no pip, and is replaced.
+BASE = "$$($(PYTHON) -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))')"
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 
@@ -44,12 +46,12 @@ clean:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.11"; exit 1; }
 	@rm -rf .tools
-	@$(PYTHON) -m venv --without-pip .tools
-	@$(PYTHON) -m pip --python .tools/bin/python install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BASE) -m venv --without-pip .tools
+	@$(BASE) -m pip --python .tools/bin/python install -q --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
 .venv/ready: .tools/ready requirements.lock pyproject.toml
-	@.tools/bin/uv venv -q --clear --python "$$(command -v $(PYTHON))" .venv
+	@.tools/bin/uv venv -q --clear --python $(BASE) .venv
 	@.tools/bin/uv pip sync -q --python $(BIN)/python --require-hashes requirements.lock
 	@.tools/bin/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q src

@@ -213,6 +213,20 @@ def test_the_log_is_every_event_in_order(ran: Path) -> None:
     assert json.loads(stream[0])["schema"] == "orchestra.events.v1"
 
 
+def test_the_log_can_begin_at_a_depth_as_show_does(ran: Path) -> None:
+    whole = json.loads(call(ran, "log", "last", "--json").stdout)["events"]
+    part = json.loads(call(ran, "log", "last:3", "--json").stdout)["events"]
+    assert part == whole[3:]
+    assert "at depth 3" in call(ran, "show", "last:3").stdout
+    for command in ("log", "show"):
+        assert call(ran, command, "last:9999").returncode == 9
+
+
+def test_status_shows_the_label_of_a_run(tmp_path: Path) -> None:
+    call(tmp_path, "run", str(PLAN), "--simulate", str(slow(tmp_path, "0s")), "--label", "nightly check")
+    assert "(nightly check)" in call(tmp_path, "status", COLUMNS="200").stdout
+
+
 def test_looking_changes_no_file(ran: Path) -> None:
     def state() -> dict[str, tuple[int, int]]:
         return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in (ran / "store").rglob("*") if p.is_file()}

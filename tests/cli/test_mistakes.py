@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -301,6 +302,26 @@ def test_a_store_that_is_a_file_is_named(tmp_path: Path) -> None:
     assert done.returncode in {6, 7}
     assert "store" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_fills_up_during_a_run_advises_to_resume(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        "digraph g { start [shape=Mdiamond] exit [shape=Msquare]"
+        ' work [shape=parallelogram, tool_command="head -c 9000000 /dev/urandom | base64"] start -> work -> exit }'
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 5000; exec '{sys.executable}' -B -m orchestra run p.dot"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ORCHESTRA_CXDB_PATH": str(tmp_path / "store")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 7, done.stderr
+    status = call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH=str(tmp_path / "store"))
+    session = json.loads(status.stdout)["sessions"][0]["session"]
+    assert f"orchestra resume {session}" in " ".join(done.stderr.split())
+    assert "run again" not in done.stderr
 
 
 def test_a_store_on_a_full_disk_stops_the_run_with_seven(tmp_path: Path) -> None:

@@ -124,6 +124,22 @@ def test_a_resume_of_last_does_not_report_an_older_success(tmp_path: Path) -> No
     assert events(tmp_path) == before
 
 
+def test_a_node_that_no_edge_led_on_from_is_routed_again_and_not_run_again(tmp_path: Path) -> None:
+    text = (
+        "digraph r { start [shape=Mdiamond] exit [shape=Msquare] node [shape=parallelogram]"
+        ' work [tool_command="echo did >> did"] other [tool_command=true] start -> work other -> exit'
+        ' work -> other [condition="context.colour=WANTED"] }'
+    )
+    (tmp_path / "p.dot").write_text(text.replace("WANTED", "red"))
+    assert call(tmp_path, "run", "p.dot", "colour=blue").returncode == 1
+    session = str(only_session(tmp_path)["session"])
+    assert call(tmp_path, "resume", session).returncode == 1
+    (tmp_path / "new.dot").write_text(text.replace("WANTED", "blue"))
+    done = call(tmp_path, "resume", session, "--graph", "new.dot")
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "did").read_text() == "did\n"
+
+
 def test_a_run_that_ended_at_its_abort_node_is_replayed_from_the_node_before(tmp_path: Path) -> None:
     (tmp_path / "abort.dot").write_text(
         "digraph a { start [shape=Mdiamond] exit [shape=Msquare] node [shape=parallelogram]"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from calls import ORCHESTRA, call, environment, on_terminal, shell
+from calls import ORCHESTRA, call, environment, on_terminal, only_session, shell
 
 TREE = "(setsid sleep 70 &) ; setsid sleep 71 & sleep 72 & echo > ready; sleep 73; echo woken"
 
@@ -106,9 +106,11 @@ def test_a_third_interrupt_leaves_nothing_running_either(tmp_path: Path) -> None
         process.send_signal(signal.SIGINT)
         assert "Ctrl-C again" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    out, _said = process.communicate(timeout=20)
     assert process.returncode == 130
     eventually(lambda: running_in(tmp_path) == [])
+    assert only_session(tmp_path)["phase"] == "paused"
+    assert "resume: orchestra resume" in out
 
 
 def test_a_cancelled_run_leaves_nothing_running(tmp_path: Path) -> None:

@@ -119,6 +119,30 @@ def test_a_servers_ports_and_patience_are_cxdbs_unless_given(tmp_path: Path) -> 
     assert (str(server), server.address) == ("http://[::1]:9010", "[::1]:9009")
 
 
+@pytest.mark.parametrize(
+    ("environment", "flag", "address"),
+    [
+        ({}, None, "10.0.0.8:8009"),
+        ({"ORCHESTRA_CXDB_ADDRESS": "other:7"}, None, "other:7"),
+        ({**URL, "ORCHESTRA_CXDB_ADDRESS": "other:7"}, None, "other:7"),
+        ({**URL, "ORCHESTRA_CXDB_ADDRESS": "other:7"}, "http://flag:9010", "flag:9009"),
+        ({"ORCHESTRA_CXDB_ADDRESS": "other"}, "http://flag:9010", "other:9009"),
+    ],
+)
+def test_the_address_of_the_binary_protocol_comes_from_the_environment_too(
+    environment: dict[str, str], flag: str | None, address: str, tmp_path: Path
+) -> None:
+    text = "cxdb: {url: 'http://10.0.0.7:8010', address: '10.0.0.8:8009'}"
+    server = settled(tmp_path, text, environment=environment, store=flag).server
+    assert server is not None
+    assert server.address == address
+
+
+def test_a_malformed_address_in_the_environment_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="binary protocol"):
+        settled(tmp_path, environment={**URL, "ORCHESTRA_CXDB_ADDRESS": "http://x/y"})
+
+
 def test_of_a_folder_and_a_server_the_nearer_word_counts(tmp_path: Path) -> None:
     text = "cxdb: {url: 'http://of-file:9010', address: 'of-file:1'}"
     assert settled(tmp_path, text, environment={"ORCHESTRA_CXDB_PATH": "/here"}).store == Path("/here")

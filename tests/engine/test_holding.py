@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,8 +18,9 @@ from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
-from orchestra.engine.holding import GONE_MS, UNSURE_MS, Holding, heard_of
+from orchestra.engine.holding import GONE_MS, UNSURE_MS, Holding, heard_of, machine
 from orchestra.engine.loading import event_of, history, load_state
+from orchestra.engine.opening import take
 from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.engine.wiring import Origin
 from orchestra.errors import SessionTaken
@@ -85,7 +89,7 @@ async def taken_by(store: MemoryStore, clock: FixedClock, row: Row, note: str) -
 async def test_a_live_claim_keeps_others_away_and_names_its_holder() -> None:
     store, clock, row, _ = await far()
     clock.now += 59_000
-    with pytest.raises(SessionTaken, match="process 1 on here; if that was killed, the session is free in 1 s"):
+    with pytest.raises(SessionTaken, match="process 1 on here; if that runner was killed, the lock expires in 1 s"):
         await taken_by(store, clock, row, "another")
 
 
@@ -129,6 +133,36 @@ async def test_a_machine_whose_clock_is_wrong_does_not_take_a_live_session() -> 
     ahead = FixedClock(START_MS + 3_600_000)
     with pytest.raises(SessionTaken):
         await taken_by(store, ahead, row, "another")
+
+
+def ended_process() -> int:
+    """The id of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize("kind", ["dead", "alive", "dead elsewhere"])
+async def test_a_runner_of_this_machine_that_was_killed_is_known_at_once(kind: str) -> None:
+    clock = FixedClock()
+    store = Far(clock)
+    session = await opened(CHAIN, store=store, clock=clock)
+    row = await find(store, session.name)
+    await session.hold.release()
+    origin = Origin(
+        host="here",
+        pid=os.getpid() if kind == "alive" else ended_process(),
+        version="0",
+        machine="another" if kind == "dead elsewhere" else machine(),
+    )
+    await take(replace(plain_wiring(store, clock), origin=origin), row)
+    seen = (await summarize(store, row, clock.now)).phase
+    assert seen is (Phase.CRASHED if kind == "dead" else Phase.RUNNING)
+    if kind == "dead":
+        assert (await taken_by(store, clock, row, "another")).epoch > 2
+    else:
+        with pytest.raises(SessionTaken):
+            await taken_by(store, clock, row, "another")
 
 
 async def test_what_a_stale_runner_appends_after_it_was_replaced_does_not_count() -> None:

@@ -110,6 +110,17 @@ async def test_a_script_may_ask_to_wait_as_a_provider_does(result: Scripted) -> 
     assert session.clock.slept == [7.0]
 
 
+async def test_a_provider_that_asks_for_more_than_five_minutes_fails_the_node_at_once() -> None:
+    days = Scripted(error="429 slow down", failure_class="transient", retry_after=30 * 24 * 3600)
+    session = await ran(THRICE, {"a": [days, "success"]})
+    assert session.clock.slept == []
+    (failure,) = session.of(StageFailed)
+    assert isinstance(failure, StageFailed)
+    assert (failure.attempt, failure.failure_class) == (1, "transient")
+    assert "429 slow down" in failure.failure_reason
+    assert "2592000 s" in failure.failure_reason
+
+
 @pytest.mark.parametrize(("failure_class", "again"), [("", 2), ("transient", 2), ("terminal", 0)])
 async def test_a_script_raises_exceptions_of_each_class(failure_class: str, again: int) -> None:
     session = await ran(THRICE, {"a": [Scripted(error="it broke", failure_class=failure_class)]})

@@ -26,6 +26,7 @@ from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.control import Control
+from orchestra.engine.holding import machine
 from orchestra.engine.journal import Listener
 from orchestra.engine.opening import Plan, begin, new_place, started
 from orchestra.engine.running import Run as Run
@@ -260,7 +261,7 @@ def _workdir(graph: Graph, node: str, folder: Path) -> str:
 
 def this_process() -> Origin:
     """Return who creates or runs a session."""
-    return Origin(host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"))
+    return Origin(host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"), machine=machine())
 
 
 def text_hash(text: str) -> str:

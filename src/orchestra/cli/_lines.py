@@ -310,12 +310,15 @@ def _because(event: PipelineResumed) -> str:
     return f": {said}" if said else " here"
 
 
+_GRANTED = {"visit": "one more visit allowed", "steps": "max_steps doubled", "route": "its edge chosen again"}
+
+
 def _resumed(event: PipelineResumed) -> str:
     """Describe how the current node is resumed, and what is different from now on."""
     parts = [
         event.refused,
         "" if event.refused or not event.again else "run again" + (f", {event.again} times" * (event.again > 1)),
-        {"visit": "one more visit allowed", "steps": "max_steps doubled"}.get(event.granted, ""),
+        _GRANTED.get(event.granted, ""),
         "with a new pipeline" if event.dot else "",
         "with new scripted results" if event.simulation else "",
     ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -32,7 +34,7 @@ from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
-from orchestra.errors import ConfigError, InvalidPipeline, SessionTaken, StoreError
+from orchestra.errors import ConfigError, InvalidPipeline, SessionTaken, StoreError, StoreFull
 from orchestra.graph import report
 from orchestra.ports import Store
 
@@ -143,8 +145,22 @@ async def _run(
 ) -> int:
     """Run and say how it ended. ``always``: answers from elsewhere are waited for (H5)."""
     control = Control(interviews=interviews_for(shown.people, view, settings, always=always))
-    with heeded(control, view.note, view.abandoned):
-        run = await _walked(shown, settings, opening, view, control)
+    begun: list[str] = []
+
+    def leave() -> None:
+        view.abandoned()
+        again = f"orchestra resume{hint(settings, shown.store)} {begun[0]}" if begun else ""
+        line = f"stopped before its pause was recorded; resume: {again}\n" if again else "stopped\n"
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), line.encode())
+
+    async def noted(store: Store, listeners: tuple[Listener, ...], own: Control) -> tuple[Run, Pipeline]:
+        run, pipeline = await opening(store, listeners, own)
+        begun.append(run.session)
+        return run, pipeline
+
+    with heeded(control, view.note, leave):
+        run = await _walked(shown, settings, noted, view, control)
         return say_ended(shown, settings, run.session, run.context_id, run.state, colour)
 
 
@@ -161,6 +177,10 @@ async def _walked(shown: Shown, settings: Settings, opening: Opening, view: View
             await run.walk()
     except StoreError as error:
         error.fix = aimed(error.fix, hint(settings, shown.store))
+        if run is not None and isinstance(error, StoreFull):
+            again = f"orchestra resume{hint(settings, shown.store)} {run.session}"
+            first = error.fix.removesuffix(", then run again") or "free some space"
+            error.fix = f"{first}, then: {again}"
         _stopped(shown, settings, run, error, view)
         raise
     finally:

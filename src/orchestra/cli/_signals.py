@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,6 +13,9 @@ from types import FrameType
 from orchestra.cli._errors import INTERRUPTED
 from orchestra.engine.control import Control
 from orchestra.processes import tree
+
+LAST_SECONDS = 2.0
+"""How long a run has, after the third interrupt, to record that it is paused."""
 
 _AT_ONCE = {signal.SIGTERM: "received SIGTERM", signal.SIGHUP: "received SIGHUP"}
 
@@ -21,8 +25,8 @@ def heeded(control: Control, note: Callable[[str], None], leave: Callable[[], No
     """Handle signals during a run: SIGINT pauses, then interrupts, then exits; SIGTERM and SIGHUP interrupt.
 
     A signal that was ignored when the program started (``nohup``) stays ignored. ``note`` shows a message to the
-    user; ``leave`` restores the terminal without waiting for anything. The third SIGINT also kills the running
-    commands, and works while a handler blocks the loop.
+    user; ``leave`` restores the terminal and prints the last line, without waiting for anything. The third SIGINT
+    kills the running commands and gives the pause a moment to be recorded, also while a handler blocks the loop.
     """
     loop = asyncio.get_running_loop()
     count = 0
@@ -30,10 +34,10 @@ def heeded(control: Control, note: Callable[[str], None], leave: Callable[[], No
     def interrupted(_number: int, _frame: FrameType | None) -> None:
         nonlocal count
         count += 1
-        if count > 2:
-            leave()
-            tree.kill_own()
-            os._exit(INTERRUPTED)
+        if count == 3:
+            _exit_soon(leave)
+        elif count > 3:
+            _exit(leave)
         control.wish("interrupt")
         loop.call_soon_threadsafe(_pause if count == 1 else _interrupt, control, note)
 
@@ -53,6 +57,20 @@ def heeded(control: Control, note: Callable[[str], None], leave: Callable[[], No
         for number, old in before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, old)
+
+
+def _exit_soon(leave: Callable[[], None]) -> None:
+    """Kill the running commands, and exit unless the run ends by itself within ``LAST_SECONDS``."""
+    tree.kill_own()
+    timer = threading.Timer(LAST_SECONDS, _exit, (leave,))
+    timer.daemon = True
+    timer.start()
+
+
+def _exit(leave: Callable[[], None]) -> None:
+    leave()
+    tree.kill_own()
+    os._exit(INTERRUPTED)
 
 
 def _woken() -> None:

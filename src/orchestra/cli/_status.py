@@ -243,7 +243,7 @@ def _cells(depth: int, summary: Summary, aim: str, now: float) -> tuple[str, ...
     return (
         f"{'  ' * (depth - 1)}{MARK}{summary.session}" if depth else summary.session,
         f"{sign} {summary.phase.value}",
-        one_line(summary.pipeline, 200),
+        one_line(_named(summary), 200),
         one_line(summary.node, 200),
         str(summary.steps),
         _age(now - summary.last_ms) if summary.last_ms else "",
@@ -251,6 +251,12 @@ def _cells(depth: int, summary: Summary, aim: str, now: float) -> tuple[str, ...
         "" if depth else aimed(next_command(summary), aim),
         one_line(summary.detail, 400),
     )
+
+
+def _named(summary: Summary) -> str:
+    """Return the pipeline, and the label of the run where it has another name than that."""
+    label = summary.title.partition(": ")[0]
+    return summary.pipeline if label in ("", summary.pipeline) else f"{summary.pipeline} ({label})"
 
 
 def _age(milliseconds: float) -> str:

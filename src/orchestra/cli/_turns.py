@@ -212,12 +212,17 @@ def _field(key: str, value: Any) -> None:
 
 
 def show_log(session: str, *, store: str | None, config: Path | None, json: str) -> int:
-    """Print every event of a session, oldest first."""
+    """Print every event of a session, oldest first; of ``SESSION:DEPTH`` those from that depth on."""
     settings = settings_for(store, config)
+    session, depth = parted(session)
 
     async def look(opened: Store) -> tuple[str, list[tuple[str, Legible]]]:
         row = await find(opened, session)
-        return row.session, await with_branches(opened, row.context_id)
+        found = await with_branches(opened, row.context_id)
+        if depth is None:
+            return row.session, found
+        first = await _turn(opened, row.context_id, depth, session)
+        return row.session, [(path, turn) for path, turn in found if turn.turn_id >= first.turn_id]
 
     name, found = asyncio.run(reading(settings, look, session, flag=store))
     turns = [turn for _path, turn in found]

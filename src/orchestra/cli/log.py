@@ -22,7 +22,7 @@ def log(
         typer.Option("--why", metavar="NODE", help="Show for each visit of a node which edge was taken, and why."),
     ] = None,
 ) -> None:
-    """Show every recorded event of a session, oldest first."""
+    """Show every recorded event of a session, oldest first; SESSION:DEPTH shows those from that depth on."""
     if why is not None:
         from orchestra.cli._why import show_why
 

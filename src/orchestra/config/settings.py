@@ -186,11 +186,16 @@ def _server(
     *,
     key: str = "url",
 ) -> Server:
-    """The server at an address; the file's other words about it hold for the file's address only."""
+    """Return the server at a URL; the file's address of its binary protocol counts for the file's URL only.
+
+    ``ORCHESTRA_CXDB_ADDRESS`` belongs to ``ORCHESTRA_CXDB_URL`` where that is set.
+    """
     cxdb = data.get("cxdb", {})
     patience = _patience(cxdb.get("patience"), document)
     named = cxdb.get("url", cxdb.get("mirror"))
     address = cxdb.get("address") if named in (url, None) else None
+    if environment.get("ORCHESTRA_CXDB_URL") in (url, None, ""):
+        address = environment.get("ORCHESTRA_CXDB_ADDRESS") or address
     span = document.span(("cxdb", key)) if document is not None and url == cxdb.get(key) else None
     try:
         return server_at(

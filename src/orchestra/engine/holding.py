@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import re
 from collections.abc import Awaitable, Coroutine, Sequence
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from orchestra.engine.wiring import Place, Wiring
+from orchestra.engine.wiring import Origin, Place, Wiring
 from orchestra.errors import SessionTaken, StoreError
 from orchestra.ports import Hold, NewTurn, Store, Turn
 from orchestra.run.codec import decode, encode
@@ -97,6 +101,37 @@ async def newest_claim(store: Store, mailbox: int) -> Claim | None:
     return None
 
 
+_TOKEN = re.compile(r"process (\d+) on .* in (\S+)", re.DOTALL)
+
+
+def _system(origin: Origin) -> str:
+    return f" in {origin.machine}" if origin.machine else ""
+
+
+@cache
+def machine() -> str:
+    """Identify the running system and its process ids; empty where the system does not tell."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def died_here(claim: Claim) -> bool:
+    """Whether the runner behind a claim was a process of this system that no longer exists."""
+    found = _TOKEN.fullmatch(claim.token)
+    if found is None or found[2] != machine():
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
 class Heard(NamedTuple):
     """A runner as other processes see it: its name, and the milliseconds since its last sign of life."""
 
@@ -115,7 +150,7 @@ async def heard_of(store: Store, context_id: int, mailbox: int, now_ms: int) -> 
     if note is not None:
         return Heard(note, 0)
     claim = await newest_claim(store, mailbox)
-    if claim is None or claim.released or (claim.local and store.local):
+    if claim is None or claim.released or (claim.local and store.local) or died_here(claim):
         return None
     ago = max(0, now_ms - claim.heard_ms)
     return Heard(claim.holder, ago) if ago <= GONE_MS else None
@@ -136,7 +171,7 @@ class Holding:
         self._mailbox = place.mailbox
         self._note = wiring.origin.note
         self._lock: Hold = wiring.store.hold(place.context_id, self._note)
-        self.token = f"{self._note} at {wiring.clock.now_ms()}"
+        self.token = f"{self._note} at {wiring.clock.now_ms()}{_system(wiring.origin)}"
         self._first = 0
         self._renewed = wiring.clock.boot_seconds()
         self._lost: SessionTaken | None = None
@@ -167,6 +202,8 @@ class Holding:
         old, or from the future, the clock may have been set: then that runner gets time to answer.
         """
         if claim.released or (claim.local and self._store.local):  # a dead one's lock is free, and we have it
+            return 0
+        if died_here(claim):
             return 0
         (turn,) = await self._store.append(self._mailbox, [self._turn(RunnerAsked(), epoch=0)])
         ago = (turn.created_ms or self._clock.now_ms()) - claim.heard_ms

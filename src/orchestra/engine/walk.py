@@ -34,7 +34,7 @@ from orchestra.run.events import (
 from orchestra.run.outcome import Json, Outcome, Status, failed
 from orchestra.run.plain import clean
 from orchestra.run.questions import short_id
-from orchestra.run.retry import backoff_of, exhausted, may_retry
+from orchestra.run.retry import backoff_of, exhausted, impatient, may_retry
 from orchestra.run.state import Ended, Result, Spent
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
 from orchestra.run.workspace import code_shown
@@ -202,10 +202,12 @@ class Walk:
         for warning in warnings:
             self._journal.record(warning)
         if kind != "conditional" and outcome.status in (Status.RETRY, Status.FAIL):
-            if step.attempt < step.of and may_retry(outcome):
+            again = step.attempt < step.of and may_retry(outcome)
+            too_long = impatient(outcome) if again else None
+            if again and too_long is None:
                 self._retry(step, kind, stage, outcome)
                 return
-            outcome = exhausted(node, outcome, step.of)
+            outcome = too_long or exhausted(node, outcome, step.of)
         stage.record_steered()
         self._journal.record(self._end_event(step, kind, stage, outcome, updates))
 

@@ -28,11 +28,15 @@ async def no_sweep(state: RunState) -> tuple[WarningRaised, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The process that creates or runs a session, for its provenance."""
+    """The process that creates or runs a session, for its provenance.
+
+    ``machine`` identifies the running system in which ``pid`` means something; empty where that is not known.
+    """
 
     host: str
     pid: int
     version: str
+    machine: str = ""
 
     @property
     def note(self) -> str:

@@ -148,7 +148,7 @@ class PipelineResumed:
     again: int = tag(37, "u32", "how often this attempt of the node has been begun again", default=0)
     recovery: int = tag(38, "u32", "how often a runner died at this attempt", default=0)
     refused: str = tag(39, "string", "why the node is failed instead of begun again", default="")
-    granted: str = tag(40, "string", "what a failed run is given once more: visit, steps", default="")
+    granted: str = tag(40, "string", "what a failed run is granted: visit, steps, route", default="")
     void_until: int = tag(43, "u64", "pauses and cancels of the mailbox up to this turn are void", default=0)
     max_cost_micros: int = tag(74, "u64", "--max-cost, in millionths of a dollar", default=0)
 

@@ -98,7 +98,7 @@ def resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, An
         changes["max_cost_micros"] = event.max_cost_micros
     if event.secrets:
         changes["secrets"] = event.secrets
-    if state.failed:
+    if state.failed and event.granted != "route":
         changes |= {"result": None, "ended": None, "next_node": event.node}
     else:
         changes["result"] = None

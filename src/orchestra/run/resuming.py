@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestra.graph.model import Graph
 from orchestra.run.events import PipelineResumed
+from orchestra.run.outcome import GOOD
 from orchestra.run.routing import End, route
 from orchestra.run.state import RunState, Stage
 from orchestra.run.steps import gate_target, unmet_gate
@@ -57,12 +58,12 @@ def _next(graph: Graph, state: RunState) -> str:
 
 
 def _after_failure(graph: Graph, state: RunState) -> tuple[str, str]:
-    """The node at which a failed run goes on, and what it is given once more.
+    """Return the node at which a failed run continues, and what it is granted.
 
-    That is the node that failed or that nothing led on from, and for a diamond the node that it judged; where a
-    goal gate failed the run, the node to which the gate sends it back, else the gate itself; where ``max_steps``
-    did, the node that was not entered any more; where a fan-in did because its join policy was not met, the
-    parallel node.
+    That is the node that failed, and for a diamond the node that it judged. A node that succeeded and that no edge
+    led on from is not run again: its outcome is routed again. Where a goal gate failed the run, it is the node to
+    which the gate sends it back, else the gate itself; where ``max_steps`` did, the node that was not entered;
+    where a fan-in did because its join policy was not met, the parallel node.
     """
     ended = state.ended
     bound = graph.integer("max_steps")
@@ -75,6 +76,8 @@ def _after_failure(graph: Graph, state: RunState) -> tuple[str, str]:
     gate = unmet_gate(graph, state) if at_the_end else None
     if gate is not None:
         return gate_target(graph, gate) or gate, "visit"
+    if ended is not None and ended.status in GOOD and not ended.passing and ended.node != graph.exit:
+        return ended.node, "route"
     return _next(graph, state), "visit"
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from orchestra.graph.model import Graph, Node
 from orchestra.run.outcome import FailureClass, Outcome, Status
 
 MAX_DELAY_MS = 60_000
+
+MAX_RETRY_AFTER = 300.0
+"""Seconds that a provider may ask to wait; for longer the node fails instead (E21)."""
 
 ACCEPTED = "retries exhausted, partial result accepted"
 """What the notes of a visit end in whose last attempt was accepted as it was (E22)."""
@@ -50,6 +55,20 @@ def attempts_of(graph: Graph, node: Node) -> int:
         return 1
     retries = node.integer("max_retries") if node.has("max_retries") else graph.integer("default_max_retries")
     return max(0, retries) + 1
+
+
+def impatient(outcome: Outcome) -> Outcome | None:
+    """Return the failure of an attempt whose provider asks to wait longer than ``MAX_RETRY_AFTER``, else None."""
+    if outcome.retry_after <= MAX_RETRY_AFTER:
+        return None
+    asked = f"{outcome.failure_reason or outcome.notes or 'the attempt failed'}"
+    return replace(
+        outcome,
+        status=Status.FAIL,
+        failure_reason=f"{asked} (asks to wait {outcome.retry_after:.0f} s, more than {MAX_RETRY_AFTER:.0f} s)",
+        failure_class=FailureClass.TRANSIENT,
+        retry_after=0.0,
+    )
 
 
 def may_retry(outcome: Outcome) -> bool:
