@@ -1,4 +1,4 @@
-"""Conversations as a session's chain holds them: recorded turn by turn, read backwards (A9, E40)."""
+"""Conversations as a session's chain holds them: recorded turn by turn, read backwards (A9)."""
 
 from __future__ import annotations
 
