@@ -165,7 +165,7 @@ _REASONING = re.compile(r"(?:gpt-5(?!-chat)|o[134](?:-|$))")
 
 
 def _default_effort(provider: Provider | None, model: str) -> Decided:
-    """``high`` for models that are known to take an effort (language.md 7)."""
+    """``high`` for models that are known to take an effort (A11)."""
     own = provider is not None and provider.kind == "openai" and not provider.base_url
     return Decided("high", "default") if own and _REASONING.match(model) else UNSET
 
