@@ -62,7 +62,15 @@ async def replay(
     _goes_on(loaded.state, row.session)
     secrets = secrets_of(loaded.state, settings)
     redactor = Redactor(secrets)
-    wiring = wiring_of(store, redactor, listeners, clock, interrupted="rerun", secrets=settings.declared)
+    wiring = wiring_of(
+        store,
+        redactor,
+        listeners,
+        clock,
+        interrupted="rerun",
+        secrets=settings.declared,
+        at_once=settings.config.limits.run.parallel,
+    )
     forked = PipelineForked(
         label=future.label,
         variables=check_variables(future.variables, redactor),

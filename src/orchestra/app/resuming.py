@@ -92,6 +92,7 @@ async def resume(
             interrupted=changes.interrupted,
             secrets=declared,
             max_cost_micros=max_cost_of(settings),
+            at_once=settings.config.limits.run.parallel,
         )
         pipeline, plan = await recorded_plan(state, wiring, in_force, secrets, changes, more)
         if not done:

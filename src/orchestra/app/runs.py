@@ -31,7 +31,7 @@ from orchestra.engine.journal import Listener
 from orchestra.engine.opening import Plan, begin, new_place, started
 from orchestra.engine.running import Run as Run
 from orchestra.engine.walk import Handlers
-from orchestra.engine.wiring import Origin, Wiring
+from orchestra.engine.wiring import AT_ONCE, Origin, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
 from orchestra.graph.inputs import completed
 from orchestra.graph.model import Graph
@@ -128,6 +128,7 @@ def wiring_of(
     interrupted: str = "",
     secrets: tuple[str, ...] | None = None,
     max_cost_micros: int = 0,
+    at_once: int = AT_ONCE,
 ) -> Wiring:
     """Return what the sessions of this process are opened with."""
     return Wiring(
@@ -140,6 +141,7 @@ def wiring_of(
         interrupted=interrupted,
         secrets=secrets,
         max_cost_micros=max_cost_micros,
+        at_once=at_once,
     )
 
 
@@ -171,9 +173,14 @@ async def start(
     plan = plan_of(pipeline, scenario, settings, more)
     unowned(given, plan)
     runnable(pipeline, plan, settings)
-    wiring = wiring_of(store, redactor, listeners, clock, max_cost_micros=max_cost_of(settings)).on(
-        await workspaces_of(settings)
-    )
+    wiring = wiring_of(
+        store,
+        redactor,
+        listeners,
+        clock,
+        max_cost_micros=max_cost_of(settings),
+        at_once=settings.config.limits.run.parallel,
+    ).on(await workspaces_of(settings))
     await store.publish_types(*bundle())
     like = RunState(
         label=label or graph.text("label"), variables=given, backend=settings.backend, secrets=settings.declared

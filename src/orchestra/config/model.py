@@ -142,7 +142,6 @@ class Agent:
         approval, "which tool calls need approval: always, never, or patterns", factory=Approval
     )
     mcp: tuple[str, ...] | None = key(list_of(word), "MCP servers by name, all of whose tools it has", default=None)
-    skills: tuple[str, ...] | None = key(list_of(word), "skills by name; all where it is not set", default=None)
     fallbacks: tuple[str, ...] = key(list_of(word), "provider:model to use when this one fails (A15)", default=())
     limits: Limit = key(Section(Limit), "bounds of each visit of a node", factory=Limit)
 
@@ -186,7 +185,7 @@ class McpServer:
     """An MCP server, in the form of ``.mcp.json``: a command, or a URL."""
 
     name: str = ""
-    type: str = key(choice("stdio", "http", "streamable-http", "sse"), "how it is reached", default="")
+    type: str = key(choice("stdio", "http", "streamable-http"), "how it is reached", default="")
     command: str = key(word, "program that speaks MCP on its standard streams", default="")
     args: tuple[str, ...] = key(list_of(text), "its arguments", default=())
     env: Mapping[str, str] = key(strings, "its environment; ${NAME} is a variable's value", factory=dict)
@@ -275,7 +274,7 @@ class Workspace:
     tools: Mapping[str, Mapping[str, ToolEntry]] = key(
         MapOf(MapOf(Section(ToolEntry, named=True))), "shell tools by repository", factory=dict
     )
-    commit_messages: str = key(choice("template", "auto"), "who writes them; auto is a model", default="template")
+    commit_messages: str = key(choice("template"), "how they are written", default="template")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +285,6 @@ class Humans:
         choice("console", "auto-approve", "mailbox"), "who answers: console, auto-approve or mailbox", default=""
     )
     notify: str = key(word, "command that gets each question as JSON", default="")
-    timeout: float | None = key(length, "how long a question waits for its default", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,14 +306,13 @@ def sandbox(value: Any, place: Place) -> SandboxSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """What is never recorded, and what only looks like a secret."""
+    """What is never recorded."""
 
     names: tuple[str, ...] = key(list_of(word), "names of environment variables", default=())
-    ignore: tuple[str, ...] = key(list_of(word), "values or rules that are no secrets", default=())
 
 
 def secrets(value: Any, place: Place) -> Secrets:
-    """A list of variables' names, or ``names`` and ``ignore``."""
+    """A list of variables' names, or the same below ``names``."""
     if isinstance(value, list):
         return Secrets(names=list_of(word)(value, place))
     return Section(Secrets)(value, place)
