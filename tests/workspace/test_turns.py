@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -165,3 +166,18 @@ async def test_files_outside_the_worktree_and_in_git_are_no_concern_of_a_commit(
     outside = os.path.relpath(tmp_path / "outside.txt", workspace.folder())
     (tmp_path / "outside.txt").write_text("x")
     assert await workspace.commit(turn(1, outside, ".git", ".git/config", "/etc/passwd")) == ()
+
+
+async def test_two_branches_that_rescue_at_once_get_a_ref_each(tmp_path: Path) -> None:
+    code = repository(tmp_path / "code")
+    workspace, _events = await opened(tmp_path)
+    branches = [await workspace.branch(f"fan.1.1.b{number}", lambda _event: None) for number in range(4)]
+    known = [dict(await branch.snapshot()) for branch in branches]
+    for number, branch in enumerate(branches):
+        (branch.folder() / "lost.txt").write_text(f"{number}")
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            path = f"fan.1.1.b{number}"
+            group.create_task(workspace.branch(path, lambda _event: None, known[number]))
+    refs = git(code, "for-each-ref", "--format=%(refname)", "refs/orchestra/rescue/").split()
+    assert sorted(git(code, "show", f"{ref}:lost.txt") for ref in refs) == ["0", "1", "2", "3"]

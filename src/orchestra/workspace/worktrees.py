@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.errors import WorkspaceError
-from orchestra.workspace.git import Git
+from orchestra.workspace.git import Git, failure
 from orchestra.workspace.repos import Repo, admin_of, no_symlink, read_tip
 
 IDENTITY: Mapping[str, str] = {
@@ -25,6 +26,11 @@ IDENTITY: Mapping[str, str] = {
 
 RESCUE = "refs/orchestra/rescue"
 TRASH = "refs/orchestra/trash"
+LOCKED = 0.05
+"""Seconds after which a ref that another process holds is tried again."""
+
+TRIES = 100
+
 STALE = 2.0
 """Seconds after which a lock in our own worktree belongs to nobody: git holds one for moments, and the session has
 one runner."""
@@ -177,6 +183,14 @@ async def _head(tree: Tree) -> tuple[str, str]:
 
 async def rescue(tree: Tree, session: str, commit: str) -> str:
     """Keep a commit under the session's next free rescue ref; the ref."""
+    for _ in range(TRIES):
+        if ref := await _rescued(tree, session, commit):
+            return ref
+    raise WorkspaceError(f"no rescue ref of session {session} can be written: {RESCUE}/{session} is locked")
+
+
+async def _rescued(tree: Tree, session: str, commit: str) -> str:
+    """One try to keep a commit; empty where another branch of the session took the number meanwhile."""
     refs = await tree.git.run("for-each-ref", "--format=%(objectname) %(refname)", f"{RESCUE}/{session}/")
     highest = 0
     for line in refs.text.split("\n"):
@@ -186,8 +200,13 @@ async def rescue(tree: Tree, session: str, commit: str) -> str:
         number = ref.rpartition("/")[2]
         highest = max(highest, int(number) if number.isdigit() else 0)
     ref = f"{RESCUE}/{session}/{highest + 1}"
-    await tree.git.run("update-ref", ref, commit, "")
-    return ref
+    made = await tree.git.run("update-ref", ref, commit, "", check=False)
+    if not made.code:
+        return ref
+    if "cannot lock ref" in made.err or "already exists" in made.err:
+        await asyncio.sleep(LOCKED)
+        return ""
+    raise WorkspaceError(failure(("update-ref",), made))
 
 
 async def _uncommitted(tree: Tree, session: str) -> str:
