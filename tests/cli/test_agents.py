@@ -158,3 +158,32 @@ def test_what_asks_no_model_imports_no_model_library(command: str, tmp_path: Pat
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+LOOPS = """
+answers:
+  - tool_calls: [{name: list-files, arguments: {pattern: "*"}}]
+    usage: {input: 100000, output: 1000}
+    delay: 50ms
+"""
+
+
+@pytest.mark.parametrize("shape", ["child", "branches"])
+def test_a_cost_limit_stops_the_whole_tree_and_the_same_limit_asks_nothing_more(shape: str, tmp_path: Path) -> None:
+    with served(tmp_path, LOOPS) as server:
+        child = DOT.replace("p {", "c {").replace(", backend=direct", "")
+        (tmp_path / "c.dot").write_text(child)
+        graph = 'run [type=pipeline, stack.child_dotfile="c.dot"] start -> run -> exit'
+        if shape == "branches":
+            graph = (
+                "fan [shape=component] a [prompt=a] b [prompt=b] c [prompt=c] join [shape=tripleoctagon]\n"
+                "start -> fan fan -> a fan -> b fan -> c a -> join b -> join c -> join join -> exit"
+            )
+        (tmp_path / "p.dot").write_text(f"digraph p {{ start [shape=Mdiamond] exit [shape=Msquare] {graph} }}")
+        stopped = orchestra(tmp_path, "run", "p.dot", "--plain", "--max-cost", "0.60")
+        assert stopped.returncode == 7, stopped.stdout + stopped.stderr
+        asked = len(server.requests)
+        assert 5 <= asked <= 7, asked  # 0.135 dollars each
+        again = orchestra(tmp_path, "resume", "last", "--plain")
+        assert again.returncode == 7, again.stdout + again.stderr
+        assert len(server.requests) == asked, again.stdout

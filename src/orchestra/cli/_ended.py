@@ -162,7 +162,8 @@ def _next(settings: Settings, flag: str | None, session: str, state: RunState, m
         return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
     back = _entered_from(state)
     again = [f"  try {back} again: orchestra replay{aim} {session} --node {back}"] if back else []
-    more = f" --max-cost {state.spent.cost_micros / 5e5:.2f}" if state.limit == "cost_micros" else ""
+    higher = 2 * max(state.spent.cost_micros, state.max_cost_micros) / 1e6
+    more = f" --max-cost {higher:.2f}" if state.limit == "cost_micros" and higher else ""
     return [look, f"  resume: orchestra resume{aim} {session}{more}", *again]
 
 

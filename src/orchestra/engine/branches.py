@@ -20,6 +20,7 @@ from orchestra.engine.control import Control
 from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
 from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load
+from orchestra.engine.metering import more_of
 from orchestra.engine.opening import Plan, branch_context, open_branch, reopen_branch
 from orchestra.engine.places import Places
 from orchestra.engine.stage import Stage
@@ -129,10 +130,14 @@ class FanOut:
         return await load(self.wiring.store, self.journal.context_id, until=turn)
 
     async def _sweep(self) -> None:
-        """End what a dead runner left running in the branches that are continued (E4)."""
+        """End what a dead runner left running in the branches that are continued (E4), and count what they have
+        used (A5)."""
+        meter = self.stage.control.meter
+        meter.began(self.journal.state.spent)
         for plan in self.fan.unfinished:
             if plan.id in self.fan.opened and self.fan.owned(plan.id):
                 loaded = await load(self.wiring.store, self.fan.opened[plan.id])
+                meter.add(more_of(loaded.state.spent, self.base.state.spent))
                 if loaded.state.branch is not None:
                     self.stage.control.had(loaded.state.branch.steered)
                 for warning in await self.wiring.sweep(loaded.state):

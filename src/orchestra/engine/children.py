@@ -13,7 +13,6 @@ from orchestra.engine.asking import Waiting
 from orchestra.engine.control import Control
 from orchestra.engine.holding import heard_of
 from orchestra.engine.inherited import Stood, gone_before, over, same_attempt
-from orchestra.engine.interviews import Interviews
 from orchestra.engine.loading import Loaded
 from orchestra.engine.mailbox import CANCEL, STEER, send
 from orchestra.engine.opening import (
@@ -273,7 +272,7 @@ async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_
             await _code_of(stage, child)
             yield child
         else:
-            async with _walking(child, opened, chosen, run_of, stage.control.interviews):
+            async with _walking(child, opened, chosen, run_of, stage.control):
                 yield child
     finally:
         child.record_end()
@@ -286,11 +285,9 @@ async def _code_of(stage: Stage, child: Raised) -> None:
 
 
 @asynccontextmanager
-async def _walking(
-    child: Raised, opened: Opened, plan: Plan, run_of: RunOf, interviews: Interviews
-) -> AsyncIterator[None]:
+async def _walking(child: Raised, opened: Opened, plan: Plan, run_of: RunOf, outer: Control) -> AsyncIterator[None]:
     """Walk the child meanwhile; afterwards it has stopped. Its questions are asked where its parent's are."""
-    control = Control(interviews=interviews)
+    control = Control(interviews=outer.interviews, outer=outer)
     run = run_of(opened, plan, control)
     try:
         async with asyncio.TaskGroup() as group:

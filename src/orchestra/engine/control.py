@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from orchestra.engine.answers import Answers
 from orchestra.engine.interviews import Interviews
 from orchestra.engine.journal import Journal
+from orchestra.engine.metering import Meter
 from orchestra.run.questions import Answer, Question
 from orchestra.run.steps import Execute
 
@@ -35,9 +36,19 @@ class Control:
     request reaches every walk of the session, and a branch can be canceled alone. ``pause`` lets the current node
     finish; ``interrupt`` and ``cancel`` cancel it. All may be called from a signal handler of the running event
     loop. ``request`` is the turn of the mailbox that asked, or 0 (S15). ``interviews`` is who is asked (H1).
+    ``outer`` is the control of the node that runs this session as its child: a limit stops both (A5).
     """
 
-    def __init__(self, parent: Control | None = None, interviews: Interviews | None = None) -> None:
+    def __init__(
+        self,
+        parent: Control | None = None,
+        interviews: Interviews | None = None,
+        outer: Control | None = None,
+    ) -> None:
+        self._outer = outer
+        self.meter: Meter = (
+            parent.meter if parent is not None else Meter(outer.meter if outer is not None else None)
+        )
         self.interviews: Interviews = parent.interviews if parent is not None else interviews or Interviews()
         self.answers: Answers = parent.answers if parent is not None else Answers()
         self.asking: Asks | None = parent.asking if parent is not None else None
@@ -111,8 +122,10 @@ class Control:
             self._cancelled = self._task
 
     def halt(self, reason: str, limit: str) -> None:
-        """Pause every walk of the session because of a limit (A5); an earlier request keeps its reason."""
+        """Pause every walk of the tree of sessions because of a limit (A5); an earlier request keeps its reason."""
         root = self._root
+        if root._outer is not None:
+            root._outer.halt(reason, limit)
         if not root.reason:
             root._limited(limit)
         root.pause(reason)

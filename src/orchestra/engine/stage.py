@@ -13,6 +13,7 @@ from msgspec.structs import astuple, replace
 from orchestra.engine.asking import Waiting, unanswered
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
+from orchestra.engine.metering import more_of
 from orchestra.engine.places import Places
 from orchestra.engine.recording import Recording
 from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
@@ -22,7 +23,15 @@ from orchestra.ports import Child, Clock, Committed, Decided, FanPlan, Handler, 
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.conversation import AgentTurn, Conversation, Response, Talking, ToolEnded
-from orchestra.run.events import ContextValue, Event, SteeringTaken, ToolOutput, WarningRaised
+from orchestra.run.events import (
+    AgentResponded,
+    AgentTurnCompleted,
+    ContextValue,
+    Event,
+    SteeringTaken,
+    ToolOutput,
+    WarningRaised,
+)
 from orchestra.run.fidelity import BUDGET, Earlier, incoming, mode_of, preamble, thread_of
 from orchestra.run.limits import Standing, Used
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
@@ -171,7 +180,7 @@ class Stage:
     async def on_response(self, response: Response) -> None:
         """Record a model's answer with the instructions that it had, durably."""
         self.record_steered()
-        self.journal.record(self._recording.responded(response))
+        self._paid(self._recording.responded(response))
         await self.journal.flush()
 
     async def on_tool(self, ended: ToolEnded) -> None:
@@ -186,8 +195,15 @@ class Stage:
         ended = self._recording.turn_ended(
             turn, git_sha=made[0].commit if made else "", commit_message=made[0].subject if made else ""
         )
-        self.journal.record(ended)
+        self._paid(ended)
         await self.journal.flush()
+
+    def _paid(self, event: AgentResponded | AgentTurnCompleted) -> None:
+        """Record what a model was paid for, and count it for the whole run (A5)."""
+        before = self.journal.state.spent
+        self.control.meter.began(before)
+        self.journal.record(event)
+        self.control.meter.add(more_of(self.journal.state.spent, before))
 
     async def _commit_turn(self, turn: AgentTurn) -> tuple[Committed, ...]:
         said = next((one.text for one in turn.messages if one.role == "assistant" and one.text.strip()), "")
@@ -221,9 +237,10 @@ class Stage:
         stage = state.stage
         visit = stage.visit_spent if stage is not None else Spent()
         entered = stage.entered_ms if stage is not None else now
+        self.control.meter.began(state.spent)
         return Standing(
             node=_used(visit, self.spent, now - entered),
-            run=_used(state.spent, self.spent, now - state.started_ms - state.idle_ms),
+            run=_used(self.control.meter.total, self.spent, now - state.started_ms - state.idle_ms),
         )
 
     @property
