@@ -101,6 +101,8 @@ def test_a_limit_of_cost_pauses_between_turns(tmp_path: Path) -> None:
     assert done.returncode == 7, (done.stdout, done.stderr)
     assert time.monotonic() - began < 15
     assert len(of(tmp_path, "AgentTurnCompleted")) == 1
+    assert call(tmp_path, "resume", "last").returncode == 7  # at the same limit nothing is asked
+    assert len((tmp_path / "asked").read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize("signal", ["kill", "terminate"])

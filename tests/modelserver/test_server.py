@@ -148,6 +148,15 @@ def test_closing_ends_silent_answers() -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize("part", [{"messages": [1], "input": [1]}, {"tools": [1]}, {"messages": "x", "input": 5}])
+def test_a_body_of_another_form_is_refused_as_a_provider_does(path: str, part: dict[str, Any]) -> None:
+    with ModelServer(parse("answers: [one]")) as server:
+        status, data = post(server.url, {**ASK, "input": "hello", **part}, path)
+        assert status == 400
+        assert "error" in json.loads(data)
+
+
 def test_other_hosts_are_refused() -> None:
     with ModelServer(parse("answers: [one]")) as server:
         assert post(server.url, ASK, host="example.org:80")[0] == 403

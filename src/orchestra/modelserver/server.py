@@ -218,7 +218,12 @@ class _Handler(BaseHTTPRequestHandler):
         if api is None:
             self._json(404, {"error": {"message": f"nothing is served at {path}", "type": "not_found_error"}})
             return
-        asked, answer = self.server.model.take(api, self.path, body, dict(self.headers.items()))
+        try:
+            asked, answer = self.server.model.take(api, self.path, body, dict(self.headers.items()))
+        except (AttributeError, TypeError, ValueError):  # a part of the body is of another type than it has to be
+            status, told = api.failure(Failure(kind="invalid_request"), str(body.get("model", "")))
+            self._json(status, told)
+            return
         try:
             self._answer(api, asked, answer)
         except (_Left, OSError):

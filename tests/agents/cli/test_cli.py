@@ -253,16 +253,26 @@ async def test_a_run_that_was_cut_off_continues_the_programs_session(tmp_path: P
     )
 
 
-async def test_a_session_that_is_gone_is_begun_anew(tmp_path: Path) -> None:
+GONE = {
+    "claude": """echo '{"type":"result","subtype":"error_during_execution","is_error":true,"errors":"""
+    """["No conversation found with session ID: 4ffb"]}'""",
+    "codex": "echo 'Error: thread/resume failed: no rollout found for thread id 01a2 (code -32600)' >&2",
+    "gemini": "echo 'Error resuming session: Invalid session identifier \"7692\".' >&2",
+}
+"""What the programs write where they do not know the session that they are to resume."""
+
+
+@pytest.mark.parametrize("preset", GONE)
+async def test_a_session_that_is_gone_is_begun_anew(tmp_path: Path, preset: str) -> None:
     body = f"""
     echo run >> asked
     case "$*" in
-      *--resume*) echo "No conversation found with session ID: 4ffb" >&2; exit 1;;
+      *resume*) {GONE[preset]}; exit 1;;
     esac
-    if [ -e interrupted ]; then cat {RECORDED}/claude.jsonl; exit; fi
-    touch interrupted; head -5 {RECORDED}/claude.jsonl; sleep 60
+    if [ -e interrupted ]; then cat {RECORDED}/{preset}.jsonl; exit; fi
+    touch interrupted; sed '$d' {RECORDED}/{preset}.jsonl; sleep 60
     """
-    run = await ready(agent(tmp_path, body, "claude"), tmp_path)
+    run = await ready(agent(tmp_path, body, preset), tmp_path)
     walk = asyncio.ensure_future(run.walk())
     while not turns(run):
         await asyncio.sleep(0.02)

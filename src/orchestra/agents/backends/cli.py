@@ -46,7 +46,7 @@ from orchestra.processes.output import Output, Shown
 from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, sandboxed
 from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, Usage
 from orchestra.run.events import ToolOutput, ToolStarted, WarningRaised
-from orchestra.run.limits import crossed
+from orchestra.run.limits import crossed, nearing
 from orchestra.run.outcome import GOOD, Json, Outcome, Status, failed
 from orchestra.run.prompts import INSTRUCTED
 
@@ -117,6 +117,7 @@ class _Attempt:
         self._private = private
         self._marker = tree.new_marker()
         self._rules = backend.rules(task)
+        self._told: set[tuple[str, str]] = set()
         self.door: Door | None = None
         self._tracker = WriteTracker(self._folders)
         self._transcript = Transcript(
@@ -139,7 +140,7 @@ class _Attempt:
 
     async def run(self) -> str | Outcome:
         """Ask until there is an outcome."""
-        self._turns.proceed()
+        await self._between()
         prompt, anew = await self._opened()
         await self._announce()
         self._transcript.changed = (await self._tracker.watch()).changed
@@ -225,7 +226,7 @@ class _Attempt:
         final = transcript.final
         if final is None:
             await transcript.cut_off()
-            if resumed and code and not listener.heard and "session" in stderr.lower():
+            if resumed and code and not listener.heard and _names_session(stderr):
                 raise _SessionGone(f"{cli.name} does not know its session {resumed}")
             raise self._of_quota(ended_failure(cli, code, stderr))
         if final.error:
@@ -341,15 +342,19 @@ class _Attempt:
     # --- limits, warnings, the screen -------------------------------------------------------------
 
     async def _between(self) -> None:
-        """After a turn, while the program goes on: a pause ends it here, and so does a limit (A5, A12)."""
+        """Before the program is run, and after each turn: a pause ends the work here, so does a limit (A5, A12)."""
         self._turns.proceed()
         standing, rules = self._turns.standing(), self._rules
-        for whose, limits, used in (
-            (f"node {self._task.node.id}", rules.node, standing.node),
-            ("the run", rules.run, standing.run),
+        for whose, limits, near, used in (
+            (f"node {self._task.node.id}", rules.node, rules.near_node, standing.node),
+            ("the run", rules.run, rules.near_run, standing.run),
         ):
             for name, words in crossed(limits, used):
                 self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
+            for name, words in crossed(nearing(limits, near), used, limits):
+                if (whose, name) not in self._told:
+                    self._told.add((whose, name))
+                    self._warn(f"near a limit: {whose} has used {words}", "soft_limit")
 
     def _of_quota(self, error: BackendError) -> BackendError:
         """The failure; the run pauses instead where there is no quota left (A3)."""
@@ -392,6 +397,11 @@ class _Attempt:
     def too_long(self, count: int) -> None:
         """Say that lines were passed over."""
         self._warn(f"{count} lines of {self._cli.name} were longer than {LONGEST >> 20} MiB and were not read")
+
+
+def _names_session(stderr: str) -> bool:
+    """Whether a program failed for the session that it was to continue."""
+    return any(word in stderr.lower() for word in ("session", "no rollout found", "no conversation found"))
 
 
 class _SessionGone(BackendError):
