@@ -466,6 +466,10 @@ class Scope(Turns, Protocol):
     """What a handler gets of its session, besides the node, the context and the graph."""
 
     @property
+    def session(self) -> str:
+        """The session's display id (S14)."""
+
+    @property
     def visit(self) -> int:
         """How often the node has been entered, this time included."""
 

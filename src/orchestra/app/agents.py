@@ -185,7 +185,8 @@ class Agents:
         """The tools of a node's agent, while it is at work (A30)."""
         scope, node = task.scope, task.node
         toolbox = toolbox_of(self.settings, Redactor(self.settings.secrets))
-        wanted = tool_names(node, agent_of(node, self.settings))
+        agent = agent_of(node, self.settings)
+        wanted = tool_names(node, agent)
         asks = any(name.removeprefix("+").strip() == ASK for name in wanted)
         async with toolbox.opened(
             node=node,
@@ -194,6 +195,7 @@ class Agents:
             folders=self.folders(task),
             wanted=wanted,
             own=(ask_tool(),) if task.interactive or asks else (),
+            only_skills=agent.skills if agent is not None else None,
         ) as toolset:
             yield toolset
 

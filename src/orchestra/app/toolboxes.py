@@ -46,6 +46,9 @@ def tool_settings(settings: Settings, environment: Mapping[str, str] = os.enviro
         sandbox=config.sandbox.mode,
         network=config.sandbox.network,
         readable=_readable(settings),
+        seconds={
+            name: entry.timeout for name, entry in config.tools.items() if entry.timeout and not entry.command
+        },
         cut={name: entry.output_limit for name, entry in config.tools.items() if entry.output_limit},
     )
 

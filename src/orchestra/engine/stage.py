@@ -113,6 +113,11 @@ class Stage:
         self._recording = Recording(step)
 
     @property
+    def session(self) -> str:
+        """The session's display id."""
+        return self.journal.owner.session
+
+    @property
     def visit(self) -> int:
         """How often the node has been entered, this time included."""
         return self.step.visit

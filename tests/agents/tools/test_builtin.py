@@ -219,3 +219,8 @@ def test_with_several_repositories_tools_and_files_carry_the_repository(tmp_path
 def test_pipes_and_devices_are_refused_and_do_not_block(box: Box) -> None:
     os.mkfifo(box.folder / "pipe")
     assert "not a regular file" in box.run("read-file", path="pipe").text
+
+
+def test_the_settings_say_how_long_a_command_may_take(box: Box) -> None:
+    box.context.seconds = {"shell": 1.0}
+    assert "timed out after 1 seconds" in box.run("shell", command="sleep 30").text

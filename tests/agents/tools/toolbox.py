@@ -21,6 +21,8 @@ from orchestra.run.secrets import Redactor
 class MemoryScope:
     """The part of a handler's scope that tools use."""
 
+    session = "s12345"
+
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
         self.events: list[Any] = []

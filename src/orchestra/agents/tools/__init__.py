@@ -78,6 +78,7 @@ class ToolContext:
     sandbox: Sandbox = NO_SANDBOX
     hooks: Hooks = field(default_factory=Hooks)
     cut: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
     show: Callable[[str, str], None] = lambda _tool, _text: None
     marker: str = field(default_factory=tree.new_marker)
     read: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)

@@ -47,7 +47,8 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSettings:
-    """All that is said of tools. ``base`` is the folder of the settings, ``state`` where trust is kept."""
+    """All that is said of tools. ``base`` is the folder of the settings, ``state`` where trust is kept; ``cut`` is
+    how many characters of a tool's result a model gets, ``seconds`` how long a built-in tool may take."""
 
     base: Path = Path()
     state: Path = Path()
@@ -59,4 +60,5 @@ class ToolSettings:
     network: str = "none"
     readable: tuple[Path, ...] = ()
     cut: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
     hook_timeout: float = 60.0

@@ -140,7 +140,7 @@ async def shell(repo: str, arguments: Mapping[str, Json], context: ToolContext) 
         raise ToolError("command has a NUL character, which no shell can take")
     if len(command.encode("utf-8", "surrogatepass")) > 120_000:
         raise ToolError("command is longer than a program's argument may be; write it to a file and run that")
-    timeout = min(number(arguments, "timeout", TIMEOUT), LONGEST)
+    timeout = min(number(arguments, "timeout", round(context.seconds.get("shell", TIMEOUT))), LONGEST)
     folder = context.folder(repo)
     async with context.tracker.around() as changes:
         ran = await run(

@@ -113,17 +113,20 @@ class Toolbox:
         scope: Scope,
         folders: Mapping[str, Path],
         wanted: Sequence[str] = (),
-        session: str = "",
         own: Sequence[Tool] = (),
+        only_skills: Sequence[str] | None = None,
     ) -> AsyncIterator[Toolset]:
         """The tools of an attempt, while it lasts; nothing that they started runs afterwards.
 
-        ``wanted`` is the list of the agent and the node; ``own`` are tools that belong to the node (``ask-human``).
-        Raises ``ConfigError`` for an unknown tool, or a server that cannot be started.
+        ``wanted`` is the list of the agent and the node; ``own`` are tools that belong to the node (``ask-human``);
+        ``only_skills`` are the skills that the agent has, None for all. Raises ``ConfigError`` for an unknown
+        tool, or a server that cannot be started.
         """
         stock, found = self.choose(folders, wanted)
         servers, refused = self.servers(folders.values())
         skills, refused_skills = self.skills(folders)
+        if only_skills is not None:
+            skills = [skill for skill in skills if skill.name in only_skills]
         for message in (*refused, *refused_skills):
             scope.record(WarningRaised(message=message, rule="not_trusted", node=node.id))
         pre, post = hook_commands(graph, node)
@@ -134,12 +137,13 @@ class Toolbox:
             environment=self.environment,
             redactor=self.redactor,
             tracker=WriteTracker(folders),
-            session=session,
+            session=scope.session,
             sandbox=policy(
                 self.settings.sandbox, self.settings.network, list(folders.values()), self.settings.readable
             ),
             hooks=Hooks(pre=pre, post=post, timeout=self.settings.hook_timeout),
             cut=self.settings.cut,
+            seconds=self.settings.seconds,
             show=lambda tool, text: scope.show(ToolOutput(node=node.id, stream=tool, text=text)),
         )
         tools = [stock[name] for name in found.tools]
