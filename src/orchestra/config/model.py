@@ -142,6 +142,7 @@ class Agent:
         approval, "which tool calls need approval: always, never, or patterns", factory=Approval
     )
     mcp: tuple[str, ...] | None = key(list_of(word), "MCP servers by name, all of whose tools it has", default=None)
+    skills: tuple[str, ...] | None = key(list_of(word), "skills by name; all where it is not set", default=None)
     fallbacks: tuple[str, ...] = key(list_of(word), "provider:model to use when this one fails (A15)", default=())
     limits: Limit = key(Section(Limit), "bounds of each visit of a node", factory=Limit)
 
