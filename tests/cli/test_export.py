@@ -129,7 +129,7 @@ def test_a_run_that_goes_on_is_exported_as_it_stands(tmp_path: Path) -> None:
     session = str(only_session(tmp_path)["session"])
     moved(tmp_path, session)
     listed = json.loads(call(tmp_path, "status", "--json", "--store", "other").stdout)["sessions"]
-    assert {row["phase"] for row in listed if row["session"] == session} == {"crashed"}
+    assert {row["phase"] for row in listed if row["session"] == session} == {"paused"}
     process.kill()
     process.communicate()
 
@@ -180,3 +180,16 @@ def test_children_come_along_with_their_parent(tmp_path: Path) -> None:
     phases = {row["session"]: row["phase"] for row in there}
     assert [phases[row["session"]] for row in listed] == [row["phase"] for row in listed]
     assert call(tmp_path, "resume", session, "--store", "other").returncode in (0, 1)
+
+
+def test_a_running_session_is_imported_as_a_copy_that_nobody_is_invited_to_run(tmp_path: Path) -> None:
+    process = begin(tmp_path, delay="30s")
+    exported = call(tmp_path, "export", "last", "--to", "copy.orchestra")
+    process.terminate()
+    process.communicate(timeout=20)
+    assert exported.returncode == 0
+    other = str(tmp_path / "other")
+    assert call(tmp_path, "import", "copy.orchestra", "--store", other).returncode == 0
+    (found,) = json.loads(call(tmp_path, "status", "--json", "--store", other).stdout)["sessions"]
+    assert (found["phase"], found["next"]) == ("paused", "")
+    assert f"process {process.pid}" in found["detail"]

@@ -32,7 +32,7 @@ _unpack = msgspec.msgpack.Decoder(tuple[int, int, int, str, int, int, bytes]).de
 
 async def export_session(store: Store, name: str, file: Path) -> list[Row]:
     """Write a session, with those that belong to it, to a new file. Raises ``ConfigError``."""
-    taken = await take_out(store, name)
+    taken = await take_out(store, name, SystemClock().now_ms())
     part = file.with_name(f"{file.name}.part")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -81,6 +81,7 @@ def _manifest(taken: list[Taken]) -> dict[str, Any]:
                 "parent": one.row.parent,
                 "why": one.row.why,
                 "turns": len(one.turns),
+                "holder": one.holder,
             }
             for one in taken
         ],
@@ -110,7 +111,7 @@ def _taken(archive: zipfile.ZipFile, file: Path) -> list[Taken]:
             parent=int(one["parent"]),
             why=str(one["why"]),
         )
-        found.append(Taken(row=row, turns=turns, mailbox=mailbox))
+        found.append(Taken(row=row, turns=turns, mailbox=mailbox, holder=str(one.get("holder", ""))))
     return found
 
 

@@ -25,6 +25,7 @@ from orchestra.graph.report import counted, paint, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import EdgeSelected, Recorded, StageRetrying
 from orchestra.run.fold import fold
+from orchestra.run.lifecycle import COPIED
 from orchestra.run.questions import short_id
 from orchestra.run.state import RunState
 from orchestra.run.usage import Usage, usage_of
@@ -179,6 +180,8 @@ def next_command(summary: Summary) -> str:
         case Phase.RUNNING | Phase.DOUBTFUL:
             return f"orchestra attach {summary.session}"
         case Phase.COMPLETED | Phase.RESTARTED:
+            return ""
+        case Phase.PAUSED if summary.detail.startswith(COPIED):
             return ""
         case _:
             return f"orchestra resume {summary.session}"

@@ -13,6 +13,7 @@ from itertools import groupby
 
 import msgspec
 
+from orchestra.engine.holding import heard_of
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.sessions import Row, find, mailbox_turn, rows, turn_of
 from orchestra.engine.wiring import Origin, Place
@@ -38,17 +39,26 @@ class Taken:
     row: Row
     turns: tuple[Turn, ...]
     mailbox: tuple[Turn, ...]
+    holder: str = ""
+    """Who was running it when it was taken out; empty if nobody."""
 
 
-async def take_out(store: Store, name: str) -> list[Taken]:
-    """A session with those that it restarted from or as (E14), and with their children; those that come from others
-    behind them. Raises ``SessionNotFound``."""
+async def take_out(store: Store, name: str, now_ms: int = 0) -> list[Taken]:
+    """Take a session out with those that it restarted from or as (E14), and with their children, in this order.
+
+    ``now_ms`` (UTC) is compared with the claims of runners; 0 asks for no runner. Raises ``SessionNotFound``.
+    """
     found = []
     linked = await _linked(store, await find(store, name))
     for row in linked:
         chain = tuple(await history(store, row.context_id))
         named = _as_named(row, linked)
-        found.append(Taken(row=named, turns=chain, mailbox=tuple(await history(store, row.mailbox))))
+        live = None
+        if now_ms and not row.mirror_of:
+            live = await heard_of(store, row.context_id, row.mailbox, now_ms)
+        holder = live.note if live is not None else ""
+        mailbox = tuple(await history(store, row.mailbox))
+        found.append(Taken(row=named, turns=chain, mailbox=mailbox, holder=holder))
     return _as_recorded(found) if any(row.mirror_of for row in linked) else found
 
 
@@ -177,6 +187,7 @@ async def _placed(store: Store, one: Taken, places: Mapping[int, Place], clock: 
     following = places.get(state.following.context_id) if state.following is not None else None
     event = PipelineImported(
         mailbox=place.mailbox,
+        holder=one.holder,
         parent_context=parent.context_id if parent is not None else 0,
         next_context=following.context_id if following is not None else 0,
         next_mailbox=following.mailbox if following is not None else 0,

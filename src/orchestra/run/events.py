@@ -180,6 +180,7 @@ class PipelineImported:
 
     mailbox: int = tag(18, "u64", "context id of the session's mailbox here")
     parent_context: int = tag(25, "u64", "context id of the session that it comes from here, 0 without", default=0)
+    holder: str = tag(41, "string", "who was running the session when it was exported; empty if nobody", default="")
     next_context: int = tag(53, "u64", "context id of the next session here, 0 without", default=0)
     next_mailbox: int = tag(54, "u64", "context id of the next session's mailbox here", default=0)
     children: Mapping[str, Json] = tag(

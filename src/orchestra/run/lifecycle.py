@@ -150,6 +150,10 @@ def forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]
     }
 
 
+COPIED = "a copy: when it was exported, it was still being run"
+"""The reason of a session that was imported while its original was running: nobody should run it twice."""
+
+
 def imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
     """It goes on in another store, whose turns count from elsewhere: what was heard of there is behind it."""
     following = state.following
@@ -166,7 +170,7 @@ def imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, 
         "steered": 0,
         "steered_apart": (),
         "void_until": 0,
-        "paused": state.paused,
+        "paused": f"{COPIED} by {event.holder}" if event.holder and state.result is None else state.paused,
         "waiting": state.waiting,
     }
 
