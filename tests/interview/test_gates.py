@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from gates import ENDS, GATE, Quick, Story, Work, answered, begun, continued, control_of, says, until
+from msgspec.structs import replace
 
 from orchestra.app.answering import look, too_late, wanted_question
 from orchestra.app.replaying import Future, replay
@@ -358,6 +359,35 @@ async def test_gates_in_two_branches_are_answered_each(tmp_path: Path) -> None:
     assert last.run.state.result is not None
     assert last.run.state.result.good
     assert sorted(story.work.done) == ["a", "c", "two"]
+
+
+async def test_many_questions_answered_often_at_once_have_one_answer_each(tmp_path: Path) -> None:
+    items = ",".join(f'"{i}"' for i in range(40))
+    text = f"""digraph many {{ {ENDS} list fan [shape=component, for_each="items", max_parallel=20]
+        gate [shape=hexagon, label="OK?"] yes no join [shape=tripleoctagon]
+        start -> list -> fan -> gate gate -> yes [label="[Y] Yes"] gate -> no [label="[N] No"]
+        yes -> join no -> join join -> exit }}"""
+
+    class Listing(Work):
+        async def __call__(self, node, context, graph, scope):  # type: ignore[no-untyped-def]
+            outcome = await super().__call__(node, context, graph, scope)
+            return replace(outcome, context_updates={"items": f"[{items}]"}) if node.id == "list" else outcome
+
+    story = await begun(tmp_path, text, work=Listing())
+    found = await look(story.store, story.session, SystemClock())
+    assert len(found.open) == 40
+    names = [one.question.id for one in found.open]
+    given = await asyncio.gather(
+        *(answered(story, "yn"[(i + n) % 2], name, who=f"p{i}") for n, name in enumerate(names) for i in range(3))
+    )
+    won = {one.question.id: one.answer.label for one in given if one.won}
+    assert sorted(won) == sorted(names)
+    assert sum(one.won for one in given) == 40
+    last = await continued(story)
+    assert last.run.state.result is not None
+    assert last.run.state.result.good
+    labels = list(won.values())
+    assert (story.work.done.count("yes"), story.work.done.count("no")) == (labels.count("Yes"), labels.count("No"))
 
 
 async def test_the_question_of_a_child_is_answered_through_its_parent(tmp_path: Path) -> None:
