@@ -192,7 +192,9 @@ def _backend(brief: Brief, node: Node) -> Iterator[Diagnostic]:
     found = brief.resolved(node)
     name = str(found.backend.value)
     known = (*KNOWN_BACKENDS, *(point.name for point in offered().get("orchestra.backends", ())))
-    span = node.span_of("backend", node.span)
+    document = brief.settings.document
+    written = document.span(found.backend.path) if document is not None and found.backend.path else None
+    span = written or node.span_of("backend", node.span)
     if name not in known:
         yield _finding("backend_known", f"no backend {name!r}", span, node, _near(name, known, ""))
     elif name in WITH_MODEL:
