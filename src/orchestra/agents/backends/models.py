@@ -21,7 +21,7 @@ from orchestra.run.conversation import Message
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.messages import AIMessage, AIMessageChunk
+    from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
     from pydantic import SecretStr
 
 
@@ -35,6 +35,8 @@ class ChatModel:
         self._wire = {ours: wire for wire, ours in self._ours.items()}
         self.client = client(provider, choice)
         self._bound: Any = self.client
+        self._system: Message | None = None
+        self._made: dict[int, tuple[Message, BaseMessage]] = {}
         if tools:
             offered = [_schema(self._wire[name], tool, provider.kind) for name, tool in tools.items()]
             self._bound = self.client.bind_tools(offered)
@@ -54,8 +56,10 @@ class ChatModel:
     async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> Answer:
         """One call, streamed. Raises ``Transient``, ``OutOfQuota`` and ``Terminal``."""
         began = time.monotonic()
-        said = [Message(role="system", text=system), *messages] if system else list(messages)
-        asked = to_langchain(said, provider=self.provider, model=self._name, wire=self._wire)
+        if system and (self._system is None or self._system.text != system):
+            self._system = Message(role="system", text=system)
+        said = [self._system, *messages] if system and self._system is not None else list(messages)
+        asked = [self._converted(message) for message in said]
         try:
             answer = await self._streamed(asked, heard)
         except BackendError:
@@ -63,6 +67,14 @@ class ChatModel:
         except Exception as error:
             raise translated(error, self._provider) from error
         return self._answer(answer, round((time.monotonic() - began) * 1000))
+
+    def _converted(self, message: Message) -> BaseMessage:
+        """A message in LangChain's form, made once: a conversation of n turns converts n messages, not n²."""
+        known = self._made.get(id(message))
+        if known is None or known[0] is not message:
+            (made,) = to_langchain([message], provider=self.provider, model=self._name, wire=self._wire)
+            known = self._made[id(message)] = (message, made)
+        return known[1]
 
     async def _streamed(self, asked: Sequence[Any], heard: Heard) -> AIMessage:
         whole: AIMessageChunk | None = None
