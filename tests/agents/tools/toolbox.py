@@ -64,7 +64,7 @@ class Box:
         redactor = Redactor(secrets or {})
         self.folder = folder
         self.scope = MemoryScope(redactor)
-        self.shown: list[tuple[str, str]] = []
+        self.shown = 0
         folders = repos or {"": folder}
         self.context = ToolContext(
             node="work",
@@ -75,9 +75,12 @@ class Box:
             tracker=WriteTracker(folders),
             hooks=hooks or Hooks(),
             sandbox=sandbox,
-            show=lambda tool, text: self.shown.append((tool, text)),
+            show=self.show,
         )
         self.tools = by_name([*repository_tools(folders), *more])
+
+    def show(self, _tool: str, text: str) -> None:
+        self.shown += len(text)
 
     async def call(self, tool: str, /, **arguments: Any) -> ToolResult:
         return await perform(self.tools, tool, arguments, self.context)
