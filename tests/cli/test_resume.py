@@ -269,6 +269,18 @@ def test_a_node_asks_on_the_terminal(tmp_path: Path) -> None:
     assert "run again" in terminal.shown
 
 
+def test_no_input_asks_nothing_on_a_terminal(tmp_path: Path) -> None:
+    cut_off(tmp_path, "ask")
+    terminal = Terminal(tmp_path, 80, "resume", "last", "--no-input", "--simulate", quick(tmp_path))
+    assert terminal.ended() == 5
+    assert "(f)?" not in terminal.shown
+
+
+@pytest.mark.parametrize("command", ["run", "resume", "replay", "attach", "inbox", "trust"])
+def test_a_command_that_could_ask_takes_no_input(command: str, tmp_path: Path) -> None:
+    assert "--no-input" in call(tmp_path, command, "--help", COLUMNS="120", NO_COLOR="1").stdout
+
+
 @pytest.mark.parametrize("wrong", [["--interrupted", "maybe"], ["-q", "-v"], ["--json", "--json-stream"]])
 def test_options_that_say_nothing_are_refused(wrong: list[str], tmp_path: Path) -> None:
     assert call(tmp_path, "resume", "last", *wrong).returncode == 2

@@ -29,13 +29,13 @@ WATCH_SECONDS = 1.0
 _ENDED = (Phase.COMPLETED, Phase.FAILED, Phase.CANCELED, Phase.RESTARTED, Phase.MIRRORED)
 
 
-def show_inbox(*, watch: bool, store: str | None, config: Path | None, as_json: bool) -> int:
-    """List what waits; at a terminal ask it."""
+def show_inbox(*, watch: bool, ask: bool = True, store: str | None, config: Path | None, as_json: bool) -> int:
+    """List the open questions; on a terminal with ``ask``, ask them one by one."""
     settings = settings_for(store, config)
     aim = hint(settings, store)
     if not exists(settings) and not watch:
         return _list([], aim, as_json)
-    if as_json or not terminal():
+    if as_json or not ask or not terminal():
         return asyncio.run(reading(settings, lambda opened: _listed(opened, watch, aim, as_json), flag=store))
     return asyncio.run(_asked(settings, watch, aim))
 
@@ -58,7 +58,7 @@ def _list(found: list[tuple[Summary, Pending]], aim: str, as_json: bool) -> int:
         say_json({"questions": [_plain(*each) for each in found]}, indent=2)
         return 0
     if not found:
-        say("no question waits for an answer")
+        say("no open questions")
     for summary, question in found:
         say(f"{question.session}  {one_line(summary.title, 200)}")
         for line in question_lines(question, aim):
@@ -96,7 +96,7 @@ async def _asked(settings: Settings, watch: bool, aim: str) -> int:
             found = [each for each in await waiting(store) if each[1].question not in passed]
             if not found:
                 if not watch:
-                    say("no question waits for an answer" if not said else "nothing else waits")
+                    say("no open questions" if not said else "no more open questions")
                     return 0
                 await asyncio.sleep(WATCH_SECONDS)
                 continue

@@ -46,7 +46,7 @@ def resume_session(
     try:
         return _walk(session, changes, settings, shown, detach=detach)
     except Undecided as error:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if shown.people.no_input or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
         decided = Changes(graph=source, found=found, simulation=script, interrupted=_asked(error))
     return _walk(session, decided, settings, shown, detach=detach)

@@ -19,8 +19,8 @@ def _trust(folder: Path) -> Trust:
     return Trust(state_directory(os.environ))
 
 
-def allow(folder: Path, *, asked: bool) -> int:
-    """Show what a repository wants to have used, and allow it when the user says so; 1 where they do not."""
+def allow(folder: Path, *, asked: bool, no_input: bool = False) -> int:
+    """Show what a repository wants to use, and allow it if the user agrees. Return 1 if not."""
     trust = _trust(folder)
     wanted = wanted_by(folder)
     if not wanted:
@@ -33,8 +33,8 @@ def allow(folder: Path, *, asked: bool) -> int:
     if all(trust.allows(folder, one) for one in wanted):
         return 0
     if asked:
-        if not sys.stdin.isatty():
-            raise ConfigError("there is no terminal to ask on", fix="look at the list above, then use --yes")
+        if no_input or not sys.stdin.isatty():
+            raise ConfigError("no terminal to ask on", fix="check the list above, then use --yes")
         say("Allow these? They run with your rights. Answer y or n:")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             say("nothing was allowed")
@@ -47,5 +47,5 @@ def allow(folder: Path, *, asked: bool) -> int:
 def forget(folder: Path) -> int:
     """Allow nothing of a repository any more."""
     had = _trust(folder).revoke(folder)
-    say(f"nothing of {folder.resolve()} is allowed any more" if had else "nothing was allowed")
+    say(f"nothing of {folder.resolve()} is allowed now" if had else "nothing was allowed")
     return 0

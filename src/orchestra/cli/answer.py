@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestra.cli.options import AsJson, Config, Session, Store
+from orchestra.cli.options import AsJson, Config, NoInput, Session, Store
 
 
 def answer(
@@ -29,12 +29,12 @@ def answer(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer a question of a run, from any terminal or machine that reaches the store.
+    """Answer a question of a session, from any terminal or machine that can reach the store.
 
-    The first answer counts; whoever comes later is told which one that was.
+    The first answer counts; a later one is refused and shows the first.
 
-    Exit code 0: the answer counts; 1: the question was answered before, or none is open; 2: it is no answer to the
-    question, or several questions are open.
+    Exit codes: 0: the answer counts; 1: already answered, or no open question; 2: not an answer to it, or
+    several questions are open.
     """
     from orchestra.cli._answer import Given, answer_session
 
@@ -50,14 +50,15 @@ def answer(
 
 def inbox(
     watch: Annotated[bool, typer.Option("--watch", help="Show new questions as they are asked.")] = False,
+    no_input: NoInput = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """List every question of the store that waits for a person; at a terminal, answer them one by one.
+    """List the open questions of all sessions; on a terminal, answer them one by one.
 
-    Exit code 0: also where nothing waits.
+    Exit codes: 0: also if there are no questions.
     """
     from orchestra.cli._inbox import show_inbox
 
-    raise typer.Exit(show_inbox(watch=watch, store=store, config=config, as_json=as_json))
+    raise typer.Exit(show_inbox(watch=watch, ask=not no_input, store=store, config=config, as_json=as_json))

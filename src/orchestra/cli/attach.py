@@ -9,6 +9,7 @@ from orchestra.cli.options import (
     Colour,
     Config,
     JsonStream,
+    NoInput,
     Plain,
     Quiet,
     Session,
@@ -21,6 +22,7 @@ from orchestra.cli.options import (
 
 def attach(
     session: Session,
+    no_input: NoInput = False,
     store: Store = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -39,7 +41,7 @@ def attach(
     stopped watching.
     """
     from orchestra.cli._attach import attach_to
-    from orchestra.cli._ended import Shown
+    from orchestra.cli._ended import People, Shown
 
     one_amount(quiet, verbose)
     shown = Shown(
@@ -50,5 +52,6 @@ def attach(
         quiet=quiet,
         verbose=verbose,
         color=color,
+        people=People(no_input=no_input),
     )
     raise typer.Exit(attach_to(session, shown))
