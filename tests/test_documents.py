@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 def orchestra(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     environment = {
-        "PATH": os.environ["PATH"],
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder),
         "ORCHESTRA_CXDB_PATH": str(folder / "store"),
         "COLUMNS": "100",
@@ -91,6 +91,10 @@ def test_a_pipeline_in_the_documents_compiles(page: str, text: str, tmp_path: Pa
         pytest.skip("a fragment")
     (tmp_path / "p.dot").write_text(text)
     (tmp_path / "ship.dot").write_text((ROOT / "examples" / "hello.dot").read_text())  # the child that pages name
+    (tmp_path / "bin").mkdir()
+    claude = tmp_path / "bin" / "claude"  # the command-line agent that pages name
+    claude.write_text("#!/bin/sh\n")
+    claude.chmod(0o755)
     done = orchestra(tmp_path, "compile", "p.dot")
     assert done.returncode == 0, done.stdout + done.stderr
 
