@@ -74,13 +74,15 @@ class Live:
         self._console = Console(
             file=cast("TextIO", _Screen(self._out)), no_color=not colour, highlight=False, markup=False
         )
-        self._screen = Below(
-            console=self._console, get_renderable=self._below, refresh_per_second=8, transient=True
-        )
+        self._screen = self._fresh()
         self._lines = Lines(self._print)
         self._ends = Ends(
             write=self._lines.write, colour=colour, width=width(sys.stdout), times=False, verbose=verbose
         )
+
+    def _fresh(self) -> Below:
+        """A live region that has drawn nothing: one that was stopped would erase as many lines as it had before."""
+        return Below(console=self._console, get_renderable=self._below, refresh_per_second=8, transient=True)
 
     def opened(self, session: str, title: str) -> None:
         """Name the session and put the view up."""
@@ -120,6 +122,7 @@ class Live:
         self._lines.release()
         if in_foreground(self._out):
             self._quiet_keys()
+            self._screen = self._fresh()
             self._screen.start()
 
     def closed(self) -> None:
@@ -144,6 +147,7 @@ class Live:
         os.kill(os.getpid(), signal.SIGSTOP)
         if in_foreground(self._out) and not self._lines.held:
             self._quiet_keys()
+            self._screen = self._fresh()
             self._screen.start()
 
     def _quiet_keys(self) -> None:

@@ -8,6 +8,10 @@ from orchestra.ports import Interviewer, Unanswered
 from orchestra.run.questions import Answer, Question
 
 
+GATHER_SECONDS = 0.1
+"""How long other questions are waited for before one is shown, so that their number is right."""
+
+
 class Interviews:
     """Who is asked in the sessions that this process runs.
 
@@ -18,6 +22,7 @@ class Interviews:
         self.interviewer = interviewer
         self.always = always
         self._turn = asyncio.Lock()
+        self._waiting = 0
 
     async def ask(self, question: Question, shown: asyncio.Event) -> Answer:
         """Ask here, one question at a time unless the interviewer takes several. Raises ``Unanswered``."""
@@ -27,9 +32,17 @@ class Interviews:
         if interviewer.several:
             shown.set()
             return await interviewer.ask(question)
-        async with self._turn:
-            shown.set()
-            return await interviewer.ask(question)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                await asyncio.sleep(GATHER_SECONDS)
+                if others := self._waiting - 1:
+                    waits = "1 more question waits" if others == 1 else f"{others} more questions wait"
+                    await interviewer.inform(waits, "")
+                shown.set()
+                return await interviewer.ask(question)
+        finally:
+            self._waiting -= 1
 
     async def inform(self, message: str, stage: str) -> None:
         """Tell whoever is asked here."""
