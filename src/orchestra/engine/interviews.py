@@ -7,7 +7,6 @@ import asyncio
 from orchestra.ports import Interviewer, Unanswered
 from orchestra.run.questions import Answer, Question
 
-
 GATHER_SECONDS = 0.1
 """How long other questions are waited for before one is shown, so that their number is right."""
 
