@@ -110,11 +110,19 @@ class Talk:
         self.messages = [message for message in known.messages if message.role != "system"]
         self._ids = {call.id for message in self.messages for call in message.tool_calls}
         self._number, self._fresh = known.turns, known.turns == 0
+        self._tell_of_another_model()
         if known.open or known.pending:
             await self._close(known)
         if not self.task.begun or not self.messages:
             name = self.task.scope.talk.name
             self._unsent.append(Message(role="user", text=self.task.prompt, name=name, parts=self.task.parts))
+
+    def _tell_of_another_model(self) -> None:
+        """Say that another model's own blocks (thinking, signatures) are left out of the conversation (E40)."""
+        mine = (self.model.provider, self.model.name)
+        if any(one.native and (one.provider, one.model) != mine for one in self.messages):
+            message = f"{self.model.name} continues the conversation of another model, without its thinking"
+            self.task.scope.record(WarningRaised(message=message, rule="thread_model", node=self.task.node.id))
 
     async def _close(self, known: Conversation) -> None:
         """End a turn that was cut off: what only reads is done again, the rest is answered as interrupted.

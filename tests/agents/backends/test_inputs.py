@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.backends.talking import World, world
-from orchestra.run.events import StageCompleted
+from orchestra.run.events import StageCompleted, WarningRaised
 from orchestra.run.state import Result
 from support import Session
 
@@ -85,6 +85,16 @@ async def test_nodes_of_another_thread_do_not_see_it(tmp_path: Path) -> None:
         assert "task a" not in asked(here, 1)
         assert "task a" in asked(here, 2)
         assert "task b" not in asked(here, 2)
+
+
+async def test_another_model_gets_the_words_of_a_thread_and_a_warning_says_so(tmp_path: Path) -> None:
+    with world(tmp_path, "answers: [{text: one, thinking: secret thoughts}, {text: two}]", "anthropic") as here:
+        graph = chain("", 'llm_model="claude-opus-4-5"', graph='default_fidelity=full thread_id="t"')
+        session = await here.ran(graph)
+        assert good(session)
+        assert "one" in asked(here, 1)
+        assert "secret thoughts" not in asked(here, 1)
+    assert [e.rule for e in session.events if isinstance(e, WarningRaised)] == ["thread_model"]
 
 
 SCHEMA = json.dumps({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}).replace(
