@@ -104,7 +104,8 @@ def test_a_killed_run_pays_for_no_recorded_answer_again(tmp_path: Path) -> None:
 
 
 def test_a_limit_is_exit_code_7_and_a_higher_one_continues(tmp_path: Path) -> None:
-    with served(tmp_path, WORKS) as server:
+    section = "pipelines: {p.dot: {limits: {run: {cost: 100}}}}\n"
+    with served(tmp_path, WORKS, section) as server:
         stopped = orchestra(tmp_path, "run", "p.dot", "--plain", "--max-cost", "0.001")
         assert stopped.returncode == 7, stopped.stdout + stopped.stderr
         assert "--max-cost" in stopped.stdout

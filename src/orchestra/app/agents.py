@@ -40,6 +40,7 @@ from orchestra.run.prompts import FAILED_BEFORE, INSTRUCTED
 from orchestra.run.secrets import Redactor
 
 FLAG = "--max-cost"
+RECORDED = "--max-cost, as it was given before"
 _COST = ("limits", "run", "cost")
 
 
@@ -56,7 +57,8 @@ def with_max_cost(settings: Settings, recorded: int) -> Settings:
         return settings
     config = settings.config
     run = replace(config.limits.run, cost=recorded / 1_000_000)
-    return replace(settings, config=replace(config, limits=replace(config.limits, run=run)))
+    given = {**settings.given, _COST: RECORDED}
+    return replace(settings, given=given, config=replace(config, limits=replace(config.limits, run=run)))
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,8 @@ class Agents:
         """What bounds a node's conversation, and what it costs (A5, A14)."""
         config = self.settings.config
         node, run = node_limit(task.node, config, self.name), run_limit(config, self.name)
+        if self.settings.given.get(_COST) in (FLAG, RECORDED):  # before the pipeline's own section
+            run = replace(run, cost=config.limits.run.cost)
         return Rules(
             node=_limits(node),
             run=_limits(run),
