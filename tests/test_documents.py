@@ -108,11 +108,14 @@ def test_the_pipeline_in_the_readme_is_the_example() -> None:
 def test_an_example_runs_as_the_readme_says(example: Path, tmp_path: Path) -> None:
     script = example.with_suffix(".yaml")
     before = everything_in(ROOT / "examples")
+    answers = example.with_suffix(".answers.yaml")
     more = ["--simulate", str(script)] if script.exists() else []
+    more += ["--answers", str(answers)] if answers.exists() else []
     done = orchestra(tmp_path, "run", str(example), *more)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = f"examples/{example.name}" + (f" --simulate examples/{script.name}" if more else "")
-    assert f"orchestra run {told}\n" in (ROOT / "README.md").read_text()
+    told = " ".join(word.replace(str(ROOT / "examples"), "examples") for word in (str(example), *more))
+    pages = [ROOT / "README.md", ROOT / "docs" / "humans.md"]
+    assert any(f"orchestra run {told}\n" in page.read_text() for page in pages)
     assert everything_in(ROOT / "examples") == before
 
 
