@@ -33,7 +33,7 @@ def written(command: str) -> str:
     ],
 )
 def test_a_value_where_it_would_be_run_is_an_error_at_its_place(command: str) -> None:
-    diagnostics = found(written(command))
+    diagnostics = found(written(command), "untrusted_shell")
     assert [(d.rule, d.severity) for d in diagnostics] == [("untrusted_shell", Severity.ERROR)]
     assert marked(diagnostics)[0].startswith("{{")
 
@@ -74,7 +74,7 @@ def test_a_value_that_stays_data_is_fine(command: str) -> None:
     ],
 )
 def test_a_raw_value_that_an_llm_or_a_person_may_have_written_is_a_warning(name: str) -> None:
-    diagnostics = found(written(f"echo {{{{ {name} | raw }}}}"))
+    diagnostics = found(written(f"echo {{{{ {name} | raw }}}}"), "untrusted_shell")
     assert [(d.rule, d.severity) for d in diagnostics] == [("untrusted_shell", Severity.WARNING)]
     assert marked(diagnostics) == [f"{{{{ {name} | raw }}}}"]
 
