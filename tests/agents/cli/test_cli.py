@@ -31,7 +31,7 @@ def reason(session: Session) -> str:
 
 
 async def test_the_recorded_lines_of_claude_become_turns(tmp_path: Path) -> None:
-    run = await outcome(agent(tmp_path, f"cat {RECORDED}/claude.jsonl", "claude"), tmp_path)
+    run = await outcome(agent(tmp_path, f"cat '{RECORDED}'/claude.jsonl", "claude"), tmp_path)
     assert said(run) == "The file is there."
     first, last = turns(run)
     assert [each["name"] for each in first.tool_calls] == ["Bash"]
@@ -44,7 +44,7 @@ async def test_the_recorded_lines_of_claude_become_turns(tmp_path: Path) -> None
 
 
 async def test_the_recorded_lines_of_codex_become_turns(tmp_path: Path) -> None:
-    run = await outcome(agent(tmp_path, f"cat {RECORDED}/codex.jsonl", "codex"), tmp_path)
+    run = await outcome(agent(tmp_path, f"cat '{RECORDED}'/codex.jsonl", "codex"), tmp_path)
     assert said(run) == "The file is there."
     first, last = turns(run)
     assert [each["name"] for each in first.tool_calls] == ["command_execution"]
@@ -52,7 +52,7 @@ async def test_the_recorded_lines_of_codex_become_turns(tmp_path: Path) -> None:
 
 
 async def test_the_recorded_lines_of_gemini_become_turns(tmp_path: Path) -> None:
-    run = await outcome(agent(tmp_path, f"cat {RECORDED}/gemini.jsonl", "gemini"), tmp_path)
+    run = await outcome(agent(tmp_path, f"cat '{RECORDED}'/gemini.jsonl", "gemini"), tmp_path)
     assert said(run) == "The file is there."
     first, last = turns(run)
     assert [each["name"] for each in first.tool_calls] == ["run_shell_command"]
@@ -72,19 +72,19 @@ async def test_the_recorded_lines_of_gemini_become_turns(tmp_path: Path) -> None
 async def test_a_failure_in_the_final_event_is_one_whatever_the_exit_code(
     tmp_path: Path, preset: str, recorded: str, told: str, code: int
 ) -> None:
-    run = await outcome(agent(tmp_path, f"cat {RECORDED}/{recorded}.jsonl; exit {code}", preset), tmp_path)
+    run = await outcome(agent(tmp_path, f"cat '{RECORDED}'/{recorded}.jsonl; exit {code}", preset), tmp_path)
     assert reason(run).startswith(told)
 
 
 @pytest.mark.parametrize(("preset", "recorded"), [("claude", "claude-quota"), ("codex", "codex-quota")])
 async def test_without_quota_the_run_pauses(tmp_path: Path, preset: str, recorded: str) -> None:
-    run = await outcome(agent(tmp_path, f"cat {RECORDED}/{recorded}.jsonl; exit 1", preset), tmp_path)
+    run = await outcome(agent(tmp_path, f"cat '{RECORDED}'/{recorded}.jsonl; exit 1", preset), tmp_path)
     assert run.result is None
     assert run.of(StageFailed) == []
 
 
 async def test_a_program_without_a_final_event_has_failed(tmp_path: Path) -> None:
-    cli = agent(tmp_path, f"head -3 {RECORDED}/claude.jsonl", "claude")
+    cli = agent(tmp_path, f"head -3 '{RECORDED}'/claude.jsonl", "claude")
     run = await outcome(cli, tmp_path)
     assert "ended without its final event" in reason(run)
     assert [each["name"] for each in turns(run)[0].tool_calls] == ["Bash"]
@@ -97,7 +97,7 @@ async def test_an_answer_without_content_is_a_failure(tmp_path: Path) -> None:
 
 
 async def test_a_program_that_keeps_its_pipes_open_after_its_final_event_is_ended(tmp_path: Path) -> None:
-    cli = agent(tmp_path, f"cat {RECORDED}/claude.jsonl; cat; (sleep 60 &) ; sleep 60", "claude")
+    cli = agent(tmp_path, f"cat '{RECORDED}'/claude.jsonl; cat; (sleep 60 &) ; sleep 60", "claude")
     began = time.monotonic()
     run = await outcome(cli, tmp_path, grace=0.3)
     assert said(run) == "The file is there."
@@ -168,7 +168,7 @@ async def test_a_goal_gates_agent_is_asked_once_more_in_its_session(tmp_path: Pa
     body = f"""
     echo "$*" >> asked
     cat > given
-    cat {RECORDED}/claude.jsonl
+    cat '{RECORDED}'/claude.jsonl
     case "$*" in *--resume*) echo '{{"status": "success"}}' > "$ORCHESTRA_STATUS_FILE";; esac
     """
     run = await outcome(agent(tmp_path, body, "claude"), tmp_path, 'prompt="check" goal_gate=true')
@@ -221,7 +221,7 @@ async def test_lines_that_are_no_events_and_a_very_long_line_are_passed_over(tmp
     cli = agent(
         tmp_path,
         f"echo warning; echo '{{broken'; echo '[1]'; head -c 17000000 /dev/zero | tr '\\0' x; echo; "
-        f"cat {RECORDED}/claude.jsonl",
+        f"cat '{RECORDED}'/claude.jsonl",
         "claude",
     )
     run = await outcome(cli, tmp_path)
@@ -234,8 +234,8 @@ async def test_a_run_that_was_cut_off_continues_the_programs_session(tmp_path: P
     echo "$*" >> asked
     cat >> given
     case "$*" in
-      *--resume*) tail -1 {RECORDED}/claude.jsonl;;
-      *) head -5 {RECORDED}/claude.jsonl; sleep 60;;
+      *--resume*) tail -1 '{RECORDED}'/claude.jsonl;;
+      *) head -5 '{RECORDED}'/claude.jsonl; sleep 60;;
     esac
     """
     run = await ready(agent(tmp_path, body, "claude"), tmp_path)
@@ -269,8 +269,8 @@ async def test_a_session_that_is_gone_is_begun_anew(tmp_path: Path, preset: str)
     case "$*" in
       *resume*) {GONE[preset]}; exit 1;;
     esac
-    if [ -e interrupted ]; then cat {RECORDED}/{preset}.jsonl; exit; fi
-    touch interrupted; sed '$d' {RECORDED}/{preset}.jsonl; sleep 60
+    if [ -e interrupted ]; then cat '{RECORDED}'/{preset}.jsonl; exit; fi
+    touch interrupted; sed '$d' '{RECORDED}'/{preset}.jsonl; sleep 60
     """
     run = await ready(agent(tmp_path, body, preset), tmp_path)
     walk = asyncio.ensure_future(run.walk())

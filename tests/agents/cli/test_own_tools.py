@@ -15,8 +15,7 @@ from orchestra.agents.cli.presets import PRESETS
 from orchestra.modelserver import ModelServer, parse
 from orchestra.processes.sandbox import unavailable
 
-STUB = '''#!{python}
-"""Stands for claude: reads its prompt and its MCP servers, calls a tool, writes a file by itself, and ends."""
+STUB = '''"""Stands for claude: reads its prompt and MCP servers, calls a tool, writes a file, and ends."""
 import asyncio, json, os, pathlib, sys
 
 from mcp import Client, StdioServerParameters, stdio_client
@@ -35,7 +34,7 @@ async def work():
     say(type="system", subtype="init", session_id="s1", model="claude-test")
     pathlib.Path("by-itself.txt").write_text("x")
     call = dict(type="tool_use", id="t1", name="Bash", input=dict(command="echo x"))
-    say(type="assistant", message=dict(id="m1", role="assistant", content=[call], usage={{}}))
+    say(type="assistant", message=dict(id="m1", role="assistant", content=[call], usage={}))
     result = dict(type="tool_result", tool_use_id="t1", content="done")
     say(type="user", message=dict(role="user", content=[result]))
     parameters = StdioServerParameters(
@@ -48,8 +47,8 @@ async def work():
         await client.call_tool("report_outcome", report)
     text = "lines: " + counted.content[0].text
     content = [dict(type="text", text=text)]
-    say(type="assistant", message=dict(id="m2", role="assistant", content=content, usage={{}}))
-    final = dict(subtype="success", is_error=False, result=text, session_id="s1", total_cost_usd=0, usage={{}})
+    say(type="assistant", message=dict(id="m2", role="assistant", content=content, usage={}))
+    final = dict(subtype="success", is_error=False, result=text, session_id="s1", total_cost_usd=0, usage={})
     say(type="result", **final)
 
 
@@ -80,8 +79,9 @@ def test_a_cli_agent_uses_the_nodes_own_tools_and_its_files_are_known(tmp_path: 
     if sandbox == "bwrap" and unavailable():
         pytest.skip("bwrap does not work here")
     project(tmp_path)
-    stub = tmp_path / "stub-claude"
-    stub.write_text(STUB.format(python=sys.executable))
+    stub, program = tmp_path / "stub-claude", tmp_path / "stub_claude.py"
+    program.write_text(STUB)
+    stub.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{program}' \"$@\"\n")  # a #! line takes no space
     stub.chmod(0o755)
     (tmp_path / "p.dot").write_text(PIPELINE)
     (tmp_path / "orchestra.yaml").write_text(
