@@ -17,12 +17,15 @@ from orchestra.app.runs import start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.archives import blobs_of, put_in, take_out
 from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted
+from orchestra.engine.gaps import with_branches
 from orchestra.engine.loading import event_of, history
 from orchestra.engine.mailbox import STEER, send
 from orchestra.engine.places import AT_ONCE
 from orchestra.engine.running import Run
+from orchestra.engine.wiring import Origin
 from orchestra.errors import Source
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.fan_in import FanIn
@@ -638,3 +641,29 @@ async def test_a_fan_out_that_is_decided_does_not_wait_for_an_answer() -> None:
     assert outcome(run)[0] == "success"
     chain = (await by_branch(store, run))["gate"]
     assert isinstance(chain[-1], PipelineCanceled)
+
+
+# --- another store ---------------------------------------------------------------------------------
+
+
+async def test_an_imported_session_keeps_results_and_appends_to_no_foreign_context() -> None:
+    control, store, other = Control(), MemoryStore(), MemoryStore()
+
+    async def stopping(_scope: Scope, _context: Context) -> None:
+        control.interrupt("by a test")
+        await asyncio.sleep(30)
+
+    run = await ran(fan("max_parallel=1"), Work({"b": stopping}), store=store, control=control)
+    for _ in range(4):  # their contexts have the numbers that the record names
+        await ran("a start -> a -> exit", store=other)
+    before = {row.context_id: row.head_turn for row in await other.contexts()}
+    taken = await take_out(store, run.session)
+    async for data in blobs_of(store, [turn for one in taken for turn in one.turns]):
+        await other.put_blob(data)
+    (row,) = await put_in(other, taken, SystemClock(), Origin(host="there", pid=1, version="0"))
+    assert [path for path, _turn in await with_branches(other, row.context_id) if path] == []
+    work = Work()
+    assert outcome(await resumed(run, other, work))[0] == "success"
+    assert work.seen == ["b", "c", "after"]
+    after = {one.context_id: one.head_turn for one in await other.contexts()}
+    assert {context: after[context] for context in before} == before

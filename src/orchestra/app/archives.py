@@ -10,7 +10,7 @@ import json
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -18,9 +18,11 @@ from orchestra.app.runs import this_process
 from orchestra.clock import SystemClock
 from orchestra.cxdb.registry import bundle
 from orchestra.engine.archives import Taken, blobs_of, put_in, take_out
+from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row
 from orchestra.errors import ConfigError
 from orchestra.ports import Store, Turn
+from orchestra.run.events import ParallelBranchStarted, Recorded
 
 FORMAT = "orchestra.sessions.v1"
 MOST = 256 * 1024 * 1024
@@ -30,7 +32,14 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[int, int, int, str, int, int, bytes]).decode
 
 
-async def export_session(store: Store, name: str, file: Path) -> list[Row]:
+class Exported(NamedTuple):
+    """The sessions that a file holds, and how many parallel branches they had, whose own records stay behind."""
+
+    rows: list[Row]
+    branches: int
+
+
+async def export_session(store: Store, name: str, file: Path) -> Exported:
     """Write a session, with those that belong to it, to a new file. Raises ``ConfigError``."""
     taken = await take_out(store, name, SystemClock().now_ms())
     part = file.with_name(f"{file.name}.part")
@@ -48,7 +57,12 @@ async def export_session(store: Store, name: str, file: Path) -> list[Row]:
         raise ConfigError(f"cannot write {file}: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
-    return [one.row for one in taken]
+    return Exported([one.row for one in taken], sum(_is_branch(turn) for one in taken for turn in one.turns))
+
+
+def _is_branch(turn: Turn) -> bool:
+    found = event_of(turn)
+    return isinstance(found, Recorded) and isinstance(found.event, ParallelBranchStarted)
 
 
 async def import_sessions(store: Store, file: Path) -> list[Row]:

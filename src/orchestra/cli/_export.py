@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestra.app.archives import export_session, import_sessions
+from orchestra.app.archives import Exported, export_session, import_sessions
 from orchestra.app.rundirs import write_run_directory
 from orchestra.app.stores import open_store
 from orchestra.cli._json import say_json
@@ -35,12 +35,14 @@ def export_to(session: str, to: Path | None, *, store: str | None, config: Path 
         return _export_to_stream(session, store=store, config=config)
     settings = settings_for(store, config)
 
-    async def write(opened: Store) -> tuple[Path, list[Row]]:
+    async def write(opened: Store) -> tuple[Path, Exported]:
         row = await find(opened, session)
         file = _new(to or Path(f"{row.session}.orchestra"))
         return file, await export_session(opened, row.session, file)
 
-    file, rows = asyncio.run(reading(settings, write, session, flag=store))
+    file, exported = asyncio.run(reading(settings, write, session, flag=store))
+    rows = exported.rows
+    _stay_behind(exported)
     if as_json:
         say_json({"file": str(file), "bytes": file.stat().st_size, "sessions": _as_json(rows)}, indent=2)
         return 0
@@ -57,17 +59,28 @@ def _export_to_stream(session: str, *, store: str | None, config: Path | None) -
         )
     settings = settings_for(store, config)
 
-    async def write(opened: Store) -> list[Row]:
+    async def write(opened: Store) -> Exported:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "export"
-            rows = await export_session(opened, session, file)
+            exported = await export_session(opened, session, file)
             with file.open("rb") as written:
                 while piece := written.read(PIECE):
                     deliver(piece)
-            return rows
+            return exported
 
-    complain(f"exported {_named(asyncio.run(reading(settings, write, session, flag=store)))}")
+    exported = asyncio.run(reading(settings, write, session, flag=store))
+    complain(f"exported {_named(exported.rows)}")
+    _stay_behind(exported)
     return 0
+
+
+def _stay_behind(exported: Exported) -> None:
+    if exported.branches:
+        count = exported.branches
+        complain(
+            f"{count} parallel {'branch' if count == 1 else 'branches'}: the results are exported, the branches' own"
+            " records are not; an unfinished branch starts again after the import"
+        )
 
 
 def export_logs(session: str, folder: Path, *, store: str | None, config: Path | None, as_json: bool) -> int:

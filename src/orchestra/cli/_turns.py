@@ -218,7 +218,10 @@ def show_log(session: str, *, store: str | None, config: Path | None, json: str)
 
     async def look(opened: Store) -> tuple[str, list[tuple[str, Legible]]]:
         row = await find(opened, session)
-        found = await with_branches(opened, row.context_id)
+        if row.mirror_of:  # it names contexts of its master's store
+            found = [("", turn) for turn in await legible(opened, row.context_id)]
+        else:
+            found = await with_branches(opened, row.context_id)
         if depth is None:
             return row.session, found
         first = await _turn(opened, row.context_id, depth, session)

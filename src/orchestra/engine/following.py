@@ -122,9 +122,11 @@ class Followed:
 
     async def _gathered(self, *, root: bool = False) -> list[Recorded]:
         told = [recorded for recorded in await self.chain.news() if self._tells(recorded)]
-        for recorded in told if not self._alone else ():
+        elsewhere = max((n for n, one in enumerate(told) if isinstance(one.event, PipelineImported)), default=-1)
+        for number, recorded in enumerate(told if not self._alone else ()):
             self._note(recorded.event, root=root)
-            await self._branch(recorded.event)
+            if number > elsewhere:  # of what was recorded in another store the branches stayed there
+                await self._branch(recorded.event)
         for child in self._children.values():
             if child._open:
                 child._open = not (child._ended or child._bound)

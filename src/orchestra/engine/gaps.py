@@ -9,7 +9,7 @@ from typing import TypeAlias
 from orchestra.engine.loading import PAGE, event_of
 from orchestra.errors import Damaged
 from orchestra.ports import Store, Turn
-from orchestra.run.events import ParallelBranchStarted, Recorded
+from orchestra.run.events import ParallelBranchStarted, PipelineImported, Recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +42,22 @@ async def legible(store: Store, context_id: int, above: int = -1) -> list[Legibl
 async def with_branches(store: Store, context_id: int) -> list[tuple[str, Legible]]:
     """A session's chain and those of its branches, each turn with its branch's path, in the order of their ids.
 
-    A branch that was continued in a fork stands for what it had before, too.
+    A branch that was continued in a fork stands for what it had before, too. Branches that another store has the
+    records of, as the chain was imported from there, are left out.
     """
     found: list[tuple[str, Legible]] = []
     todo = [("", context_id, -1)]
     seen: set[int] = set()
     for path, chain, above in todo:  # grows while it is read
-        for turn in await legible(store, chain, above):
+        turns = await legible(store, chain, above)
+        own = _own_from(turns)
+        for turn in turns:
             if turn.turn_id in seen:
                 continue
             seen.add(turn.turn_id)
             found.append((path, turn))
             event = _branch(turn)
-            if event is not None:
+            if event is not None and turn.depth > own:
                 below = f"{path}/" if path else ""
                 depth = (await store.turn(event.from_turn)).depth
                 todo.append((f"{below}{event.node}/{event.branch_id}", event.branch_context, depth))
@@ -66,12 +69,21 @@ async def branch_context(store: Store, context_id: int, path: str) -> int | None
     parts = path.split("/")
     found = context_id
     for node, branch in zip(parts[::2], parts[1::2], strict=False):
-        events = [event for turn in await legible(store, found) if (event := _branch(turn)) is not None]
+        turns = await legible(store, found)
+        own = _own_from(turns)
+        events = [event for turn in turns if turn.depth > own and (event := _branch(turn)) is not None]
         named = [event for event in events if (event.node, event.branch_id) == (node, branch)]
         if not named:
             return None
         found = named[-1].branch_context
     return found if len(parts) % 2 == 0 else None
+
+
+def _own_from(turns: list[Legible]) -> int:
+    """The depth up to which a chain was recorded in another store, whose contexts its turns name; -1 for none."""
+    events = [(turn.depth, event_of(turn)) for turn in turns if isinstance(turn, Turn)]
+    depths = [d for d, found in events if isinstance(found, Recorded) and isinstance(found.event, PipelineImported)]
+    return max(depths, default=-1)
 
 
 def _branch(turn: Legible) -> ParallelBranchStarted | None:

@@ -155,7 +155,10 @@ COPIED = "a copy: when it was exported, it was still being run"
 
 
 def imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
-    """It goes on in another store, whose turns count from elsewhere: what was heard of there is behind it."""
+    """The session continues in another store, whose turns count from elsewhere: what was requested there is done.
+
+    Branches stay behind: one without a result starts again here.
+    """
     following = state.following
     if following is not None and event.next_context:
         following = replace(following, context_id=event.next_context, mailbox=event.next_mailbox)
@@ -166,6 +169,7 @@ def imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, 
         "parent_context": event.parent_context,
         "following": following if event.next_context else None,
         "children": _children_here(state, event),
+        "fans": {node: replace(fan, opened={}, from_turn=0, seen=0, mine=()) for node, fan in state.fans.items()},
         "heard": 0,
         "steered": 0,
         "steered_apart": (),
