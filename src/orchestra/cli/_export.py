@@ -78,7 +78,7 @@ def _stay_behind(exported: Exported) -> None:
     if exported.branches:
         count = exported.branches
         complain(
-            f"{count} parallel {'branch' if count == 1 else 'branches'}: the results are exported, the branches' own"
+            f"{count} parallel {'branch' if count == 1 else 'branches'}: results are exported, the branches' own"
             " records are not; an unfinished branch starts again after the import"
         )
 
