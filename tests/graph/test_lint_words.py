@@ -142,3 +142,9 @@ def test_every_known_key_is_known() -> None:
 def test_a_misspelt_key_of_a_default_block_or_a_chain_is_one_finding() -> None:
     assert len(found(f"node [promt=x]\n{ENDS}a [label=A]\nb [label=B]\nstart -> a -> b -> exit")) == 1
     assert len(flow("a\nb\nstart -> a -> b -> exit [wieght=1]")) == 1
+
+
+@pytest.mark.parametrize("key", ["retry_target", "fallback_retry_target"])
+def test_the_exit_as_a_retry_target_is_an_error(key: str) -> None:
+    diagnostics = flow(f"a [{key}=exit]\nstart -> a -> exit", "retry_target_exists")
+    assert [d.severity for d in diagnostics] == [Severity.ERROR]

@@ -178,9 +178,10 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry(
             "retry_target_exists",
-            (_W,),
-            "A retry target does not exist.",
-            "If the node fails, or a goal gate is not met, the run fails because the target does not exist.",
+            (_E, _W),
+            "A retry target does not exist, or is the exit.",
+            "If the node fails, or a goal gate is not met, the run fails because the target does not exist. The"
+            " exit as a target is an error: the failure would end the run as a success.",
             f'{_ENDS}\nwork [prompt="Do it", retry_target=plan]\nstart -> work -> exit',
             f'{_ENDS}\nplan [prompt="Plan it"]\nwork [prompt="Do it", retry_target=plan]\n'
             "start -> plan -> work -> exit",

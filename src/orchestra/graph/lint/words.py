@@ -10,7 +10,7 @@ from orchestra.errors import Diagnostic, Span
 from orchestra.graph.attributes import EDGE, FIDELITIES, GRAPH, NODE, SHAPES, Scope, edit_distance
 from orchestra.graph.lint.nearest import Vocabulary, nearest
 from orchestra.graph.lint.outcomes import arriving, exact
-from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quoted, warning
+from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, error, quoted, warning
 from orchestra.graph.model import Attribute, Edge
 from orchestra.graph.places import inside
 
@@ -151,6 +151,14 @@ def retry_target_exists(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def _target(survey: Survey, key: str, target: str, span: Span, node: str | None) -> Iterator[Diagnostic]:
+    if target and target == survey.graph.exit:
+        yield error(
+            "retry_target_exists",
+            f"{key} names the exit {quoted(target)}: a failure would end the run well",
+            span,
+            node=node,
+            fix="name the node at which the work is repeated",
+        )
     if not target or target in survey.index:
         return
     meant = survey.declared.nearest(target)
