@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 72
-SINCE = "4d2fd01e0955862dc80defde9acf55cf902a27e8"
+SINCE = "a7a981c1dd5dd5c01469469f0edcf60a5f35352a"
 """The commit after which subjects are checked."""
 
 
