@@ -15,7 +15,7 @@ from orchestra.cli._lines import described
 from orchestra.cli._stores import reading, settings_for
 from orchestra.cli._terminal import clock_time, complain, deliver, many_lines, one_line, room, say
 from orchestra.config.settings import Settings
-from orchestra.engine.gaps import Gap, Legible, branch_context, legible, with_branches
+from orchestra.engine.gaps import Gap, Legible, context_of_branch, legible, with_branches
 from orchestra.engine.loading import backwards, event_of
 from orchestra.engine.sessions import find
 from orchestra.errors import ConfigError, Damaged, SessionNotFound
@@ -91,7 +91,7 @@ async def _chain(store: Store, name: str) -> int:
     """The context of a session, or of the branch whose path stands behind it."""
     session, _, path = name.partition("/")
     row = await find(store, session)
-    found = await branch_context(store, row.context_id, path) if path else row.context_id
+    found = await context_of_branch(store, row.context_id, path) if path else row.context_id
     if found is None:
         raise SessionNotFound(f"session {session} has no branch {path!r}", fix=f"see: orchestra log {session}")
     return found

@@ -8,7 +8,7 @@ has no result yet (E34).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,6 @@ from orchestra.engine.journal import Journal
 from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load
 from orchestra.engine.metering import more_of
 from orchestra.engine.opening import Plan, branch_context, open_branch, reopen_branch
-from orchestra.engine.places import Places
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
 from orchestra.engine.wiring import Wiring
@@ -57,10 +56,11 @@ class FanOut:
     plan: Plan
     wiring: Wiring
     walk_of: WalkOf
-    places: Places
     decided: Decided
     limit: int
     base: Loaded = field(init=False)
+    indices: dict[str, int] = field(init=False)
+    """The place of each branch in the order of branches."""
     controls: dict[str, Control] = field(default_factory=dict)
     stopped: dict[str, Journal] = field(default_factory=dict)
     """The journals of branches whose walk stopped without an end: it pauses, or waits for an answer (H7)."""
@@ -95,6 +95,7 @@ class FanOut:
             await self._begin(given)
         else:
             self.base = await self._base(fan)
+        self.indices = {plan.id: index for index, plan in enumerate(self.fan.branches)}
         await self._sweep()
         with self.stage.control.left_to_branches():
             async with asyncio.TaskGroup() as group:
@@ -174,7 +175,7 @@ class FanOut:
             self.stage.control.pause(f"branch {plan.id}: {error}")
             self.undecided += 1
             return
-        with self.stage.control.branch() as control, self.places.walked(journal):
+        with self.stage.control.branch() as control:
             self.controls[plan.id] = control
             try:
                 await self.walk_of(journal, control, await self._workspace(plan, journal)).walk()
@@ -269,7 +270,7 @@ class FanOut:
             ParallelBranchStarted(
                 node=self.node,
                 branch_id=plan.id,
-                index=self._index(plan),
+                index=self.indices[plan.id],
                 branch_context=context_id,
                 from_turn=self.base.head,
             )
@@ -300,7 +301,7 @@ class FanOut:
         journal = open_branch(self.wiring, self.journal, context_id, path, self.base)
         values: dict[str, Json] = {}
         if plan.id.endswith("]"):
-            index = self._index(plan)
+            index = self.indices[plan.id]
             values = {"item": plan.item, "item_index": index, "item_count": len(self.fan.branches)}
         journal.record(
             ParallelBranchOpened(
@@ -308,7 +309,7 @@ class FanOut:
                 fan_in=self.fan.fan_in,
                 upstream=self.fan.upstream,
                 branch_id=plan.id,
-                index=self._index(plan),
+                index=self.indices[plan.id],
                 path=path,
                 target=plan.target,
                 values=values,
@@ -328,9 +329,6 @@ class FanOut:
         above = self.journal.state.branch
         own = f"{self.node}/{plan.id}"
         return f"{above.path}/{own}" if above is not None else own
-
-    def _index(self, plan: BranchPlan) -> int:
-        return self.fan.branches.index(plan)
 
 
 def _plain(plan: BranchPlan) -> Mapping[str, Json]:
@@ -355,12 +353,3 @@ async def _announced(wiring: Wiring, context_id: int, node: str, fan: Fan) -> in
             ):
                 return turn.turn_id
     raise LookupError(f"the chain has no beginning of {node}'s branches")
-
-
-def unfinished(state: RunState) -> Sequence[int]:
-    """The contexts of the branches that a state's current node has begun and that have no result."""
-    stage = state.stage
-    fan = state.fans.get(stage.node) if stage is not None else None
-    if stage is None or fan is None or fan.status or (fan.visit, fan.attempt) != (stage.visit, stage.attempt):
-        return ()
-    return tuple(fan.opened[plan.id] for plan in fan.unfinished if plan.id in fan.opened)

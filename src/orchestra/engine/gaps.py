@@ -64,7 +64,7 @@ async def with_branches(store: Store, context_id: int) -> list[tuple[str, Legibl
     return sorted(found, key=lambda pair: pair[1].turn_id)
 
 
-async def branch_context(store: Store, context_id: int, path: str) -> int | None:
+async def context_of_branch(store: Store, context_id: int, path: str) -> int | None:
     """The context of a branch by its path, such as ``fan/security``: the newest of that name; None for none."""
     parts = path.split("/")
     found = context_id

@@ -126,7 +126,6 @@ class Run:
             plan=self._plan,
             wiring=self._wiring,
             walk_of=self._walk,
-            places=self.places,
             decided=decided,
             limit=plan.limit,
         ).joined(plan)
