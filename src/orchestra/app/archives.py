@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -27,6 +28,9 @@ from orchestra.run.events import ParallelBranchStarted, Recorded
 FORMAT = "orchestra.sessions.v1"
 MOST = 256 * 1024 * 1024
 """Bytes above which a record is not believed."""
+
+DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, KeyError, TypeError, ValueError, EOFError, msgspec.MsgspecError)
+"""What reading a damaged archive raises; ``RuntimeError`` is how zipfile refuses a method or a flag it does not know."""
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[int, int, int, str, int, int, bytes]).decode
@@ -76,7 +80,7 @@ async def import_sessions(store: Store, file: Path) -> list[Row]:
                     await store.put_blob(msgspec.msgpack.decode(data, type=bytes))
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, msgspec.DecodeError) as error:
+    except DAMAGE as error:
         raise ConfigError(f"{file} is damaged or contains no sessions: {error}") from error
     return await put_in(store, taken, SystemClock(), this_process())
 
