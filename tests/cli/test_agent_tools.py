@@ -50,7 +50,7 @@ def test_a_tool_that_does_not_exist_is_a_compile_error(folder: Path) -> None:
     (folder / "p.dot").write_text(PIPELINE.replace("search-code", "serch-code"))
     done = call(folder, "compile", "p.dot")
     assert done.returncode == 3
-    assert "tool_unknown" in done.stdout
+    assert "tool_known" in done.stdout
     assert "'search-code'" in done.stdout
     (folder / "p.dot").write_text(PIPELINE)
     (folder / "orchestra.yaml").write_text(SETTINGS.replace("+run-tests", "+rum-tests"))

@@ -351,7 +351,8 @@ def _not_runnable(plan: Plan, settings: Settings, *, simulated: bool) -> list[Di
                     message=f"node {node.id!r} needs a handler for {kind!r}, which this version does not have",
                     span=node.span_of("type" if node.has("type") else "shape", node.span),
                     node=node.id,
-                    fix="supported types: " + ", ".join(sorted(registry.by_type)),
+                    fix=f"install a package that runs {kind!r} (entry point `orchestra.handlers`), or use one of "
+                    + ", ".join(sorted(registry.by_type)),
                 )
             )
     return problems

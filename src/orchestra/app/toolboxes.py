@@ -197,7 +197,7 @@ def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagno
         whose = "" if node.has("agent.tools") else f", which its agent {node.text('agent')!r} names,"
         found += [
             Diagnostic(
-                rule="tool_unknown",
+                rule="tool_known",
                 severity=Severity.ERROR,
                 message=f"node {node.id!r}: the tool {name!r}{whose} does not exist",
                 span=node.span_of("agent.tools", node.span_of("agent", node.span)),

@@ -20,10 +20,8 @@ def explain(entry: Entry) -> str:
     """What ``orchestra explain RULE`` prints."""
     severity = " or ".join(severity.value for severity in entry.severities)
     needs = f"\nRequires {entry.needs}.\n" if entry.needs else ""
-    return (
-        f"{entry.rule} ({severity})\n\n{entry.meaning}\n\n{entry.why}\n{needs}"
-        f"\nWrong:\n\n{pipeline(entry.wrong)}\nRight:\n\n{pipeline(entry.right)}"
-    )
+    examples = f"\nWrong:\n\n{pipeline(entry.wrong)}\nRight:\n\n{pipeline(entry.right)}" if entry.wrong else ""
+    return f"{entry.rule} ({severity})\n\n{entry.meaning}\n\n{entry.why}\n{needs}{examples}"
 
 
 def reference() -> str:
@@ -56,7 +54,6 @@ def _severities(entry: Entry) -> str:
 
 def _section(entry: Entry) -> str:
     needs = f"\nRequires {entry.needs}.\n" if entry.needs else ""
-    return (
-        f"\n## {entry.rule}\n\n{_severities(entry)}. {entry.meaning}\n\n{entry.why}\n{needs}"
-        f"\nWrong:\n\n```dot\n{pipeline(entry.wrong)}```\n\nRight:\n\n```dot\n{pipeline(entry.right)}```\n"
-    )
+    wrong, right = (f"```dot\n{pipeline(body)}```\n" for body in (entry.wrong, entry.right))
+    examples = f"\nWrong:\n\n{wrong}\nRight:\n\n{right}" if entry.wrong else ""
+    return f"\n## {entry.rule}\n\n{_severities(entry)}. {entry.meaning}\n\n{entry.why}\n{needs}{examples}"

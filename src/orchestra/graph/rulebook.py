@@ -9,6 +9,7 @@ from orchestra.errors import Severity
 
 class Entry(NamedTuple):
     """One rule. ``wrong`` and ``right`` are what stands between the braces: the first fires it, the other does not.
+    Both are empty for a rule about another file.
 
     ``needs`` says what else the rule must be given to fire; empty for rules that look at the file alone.
     """
@@ -22,6 +23,7 @@ class Entry(NamedTuple):
     needs: str = ""
 
 
+_AWS = "AKIA" + "IOSFODNN7EXAMPLE"  # the example of AWS's own manual, in two so that no scanner stumbles over it
 _E, _W, _I = Severity.ERROR, Severity.WARNING, Severity.INFO
 
 _ENDS = "start [shape=Mdiamond]\nexit [shape=Msquare]"
@@ -359,15 +361,6 @@ ENTRIES: dict[str, Entry] = {
             "a configuration with `reviewer` under `agents:`",
         ),
         Entry(
-            "tool_known",
-            (_E,),
-            "A node or an agent names a tool that does not exist.",
-            "Tools are built in, defined under `tools:` in `orchestra.yaml`, or loaded from Python.",
-            f'{_ENDS}\nwork [prompt="Do it", "agent.tools"="read-fiel"]\nstart -> work -> exit',
-            f'{_ENDS}\nwork [prompt="Do it", "agent.tools"="read-file"]\nstart -> work -> exit',
-            "a configuration",
-        ),
-        Entry(
             "model_known",
             (_W, _E),
             "A model or its provider is unknown.",
@@ -438,7 +431,7 @@ ENTRIES: dict[str, Entry] = {
             "the backend `langgraph` or `direct`",
         ),
         Entry(
-            "tool_unknown",
+            "tool_known",
             (_E,),
             "A node, or the agent that it names, has a tool in its list that does not exist.",
             "Without a list an agent has the built-in tools. A list restricts it to what it names; `+name` adds to"
@@ -448,6 +441,58 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", agent.tools="read-file, serch-code"]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", agent.tools="read-file, search-code"]\nstart -> work -> exit',
             "the settings, which say what tools there are",
+        ),
+        Entry(
+            "attach_missing",
+            (_E,),
+            "A file that a node attaches does not exist.",
+            "`attach` names files and patterns relative to the repository, or to the pipeline's folder. The agent"
+            " would work without what it was meant to see.",
+            f'{_ENDS}\nwork [prompt="Review it", attach="desing.md"]\nstart -> work -> exit',
+            f'{_ENDS}\nwork [prompt="Review it", attach="design.md"]\nstart -> work -> exit',
+            "the command line, and a file `design.md`",
+        ),
+        Entry(
+            "output_schema",
+            (_E,),
+            "The schema of a node's answer cannot be read.",
+            "`output_schema` is a JSON Schema: the JSON itself, or the name of a file that holds it.",
+            f'{_ENDS}\nwork [prompt="List them", output_schema="findings.jsn"]\nstart -> work -> exit',
+            f'{_ENDS}\nwork [prompt="List them", output_schema="findings.json"]\nstart -> work -> exit',
+            "the command line, and a file `findings.json`",
+        ),
+        Entry(
+            "secret_in_pipeline",
+            (_E,),
+            "The file contains a secret, or what looks like one.",
+            "Every run records the pipeline's text. Values of declared secrets and texts in the usual formats of"
+            " keys are refused. Let the command or the agent read the secret from an environment variable that is"
+            " listed under `secrets:` in `orchestra.yaml`.",
+            f'{_ENDS}\ncall [shape=parallelogram, tool_command="curl -u {_AWS}: example.org"]\n'
+            "start -> call -> exit",
+            f'{_ENDS}\ncall [shape=parallelogram, tool_command="curl -u $MY_KEY: example.org"]\n'
+            "start -> call -> exit",
+            "the command line, which knows the values of declared secrets",
+        ),
+        Entry(
+            "handler_missing",
+            (_E,),
+            "A node has a type that this installation cannot run.",
+            "Handlers come with the program, or with packages that offer them under the entry point"
+            " `orchestra.handlers`. A pipeline whose nodes cannot all run is not started.",
+            f'{_ENDS}\nship [type="my.deploy"]\nstart -> ship -> exit',
+            f'{_ENDS}\nship [prompt="Deploy it"]\nstart -> ship -> exit',
+            "a run, and no package that runs `my.deploy`",
+        ),
+        Entry(
+            "settings",
+            (_E,),
+            "A settings file cannot be used as it is.",
+            "`orchestra.yaml` is read strictly: every section, key and value is checked, and all faults are"
+            " reported at once. `orchestra config show --origin` prints what is in force and where it comes from.",
+            "",
+            "",
+            "an `orchestra.yaml` with a mistake",
         ),
     )
 }
