@@ -29,8 +29,17 @@ FORMAT = "orchestra.sessions.v1"
 MOST = 256 * 1024 * 1024
 """Bytes above which a record is not believed."""
 
-DAMAGE = (zipfile.BadZipFile, zlib.error, RuntimeError, KeyError, TypeError, ValueError, EOFError, msgspec.MsgspecError)
-"""What reading a damaged archive raises; ``RuntimeError`` is how zipfile refuses a method or a flag it does not know."""
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    EOFError,
+    msgspec.MsgspecError,
+)
+"""What reading a damaged archive raises; ``RuntimeError`` is how zipfile refuses an unknown method or flag."""
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[int, int, int, str, int, int, bytes]).decode
