@@ -22,7 +22,7 @@ unexport CONDA_PREFIX
 .PHONY: demo test check format lock bench clean
 
 demo: .venv/ready
-	@sh examples/demo.sh
+	@sh tools/demo.sh
 
 test: .venv/ready
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TEMPLATE = ROOT / "src" / "orchestra" / "templates" / "pr-review"
+TEMPLATE = ROOT / "examples" / "pr-review"
 PROGRAM = TEMPLATE / "review" / "findings.py"
 
 

@@ -18,6 +18,9 @@ from orchestra.graph.attributes import nearest
 OFFERED = ("anthropic", "openai", "google")
 """The providers that a starter may have models for; the first is the default."""
 
+EXAMPLES = ("pr-review",)
+"""The examples that are starters, too."""
+
 SETTINGS = "orchestra.yaml"
 _DEFAULT = re.compile(r"^  default: anthropic( *)", re.MULTILINE)
 
@@ -43,9 +46,10 @@ def write_starter(folder: Path, template: str, provider: str) -> int:
 
 
 def _templates() -> dict[str, Traversable]:
-    root = files("orchestra") / "templates"
-    found = {each.name: each for each in root.iterdir() if each.is_dir() and not each.name.startswith("_")}
-    return {name: found[name] for name in sorted(found)}
+    package = files("orchestra")
+    starters = [each for each in (package / "templates").iterdir() if each.is_dir()]
+    known = {each.name: each for each in [*starters, *(package / "examples" / name for name in EXAMPLES)]}
+    return {name: known[name] for name in sorted(known) if not name.startswith("_")}
 
 
 def _template(name: str) -> Traversable:
