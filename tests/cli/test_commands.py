@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pty
@@ -10,10 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from calls import ORCHESTRA, PLAN, begin, call, environment, on_terminal, only_session, shell, slow
+
+from orchestra.cli import COMMANDS
 
 # --- running -------------------------------------------------------------------------------------
 
@@ -354,3 +358,10 @@ def test_importing_the_package_loads_none_of_it() -> None:
     program = "import sys, orchestra; print([m for m in sys.modules if m.startswith('orchestra.')])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_list_of_commands_says_of_each_what_its_own_help_says() -> None:
+    for name, (place, text) in COMMANDS.items():
+        module, _, function = place.partition(":")
+        declared = getattr(import_module(f"orchestra.cli.commands.{module}"), function)
+        assert " ".join((inspect.getdoc(declared) or "").split("\n\n")[0].split()) == text, name

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from calls import PLAN, call, elsewhere, environment, on_terminal, only_session, shell, slow
 
-from orchestra.cli._errors import exit_code
+from orchestra.cli.errors import exit_code
 
 WORDS = "Grüße 😀 日本語 …"
 STEERING = "a\x9b31mb\u202ec\x7fd\x1b[2J"

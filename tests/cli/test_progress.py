@@ -13,7 +13,7 @@ from typing import TextIO
 
 from calls import PLAN, call, shell
 
-from orchestra.cli._progress import progress
+from orchestra.cli.terminal import progress
 
 
 @contextmanager

@@ -55,7 +55,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["orchestra.cli", "typer", "orchestra.cli._run"])
+@pytest.mark.parametrize("module", ["orchestra.cli", "typer", "orchestra.cli.commands.run"])
 def test_an_interrupt_counts_where_an_exception_would_be_dropped(module: str, tmp_path: Path) -> None:
     program = [sys.executable, "-c", UNRAISED.replace("MODULE", repr(module))]
     process = run(tmp_path, str(PLAN), "--simulate", str(slow(tmp_path, "1ms")), program=program)

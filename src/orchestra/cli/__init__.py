@@ -1,7 +1,8 @@
-"""The command line: one file per command, thin (cli.md). Only Typer is imported until a command runs."""
+"""The command line. Only Typer is imported until a command is known (cli.md)."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,38 +11,80 @@ from typing import Annotated, NoReturn
 import typer
 
 COMMANDS = {
-    "run": "orchestra.cli.run:run",
-    "compile": "orchestra.cli.compile:compile_",
-    "resume": "orchestra.cli.resume:resume",
-    "replay": "orchestra.cli.replay:replay",
-    "attach": "orchestra.cli.attach:attach",
-    "pause": "orchestra.cli.asking:pause",
-    "cancel": "orchestra.cli.asking:cancel",
-    "steer": "orchestra.cli.asking:steer",
-    "answer": "orchestra.cli.answer:answer",
-    "inbox": "orchestra.cli.answer:inbox",
-    "status": "orchestra.cli.status:status",
-    "show": "orchestra.cli.show:show",
-    "log": "orchestra.cli.log:log",
-    "merge": "orchestra.cli.branches:merge",
-    "discard": "orchestra.cli.branches:discard",
-    "pr": "orchestra.cli.branches:pr",
-    "compare": "orchestra.cli.branches:compare",
-    "cleanup": "orchestra.cli.branches:cleanup",
-    "export": "orchestra.cli.export:export",
-    "import": "orchestra.cli.export:import_",
-    "doctor": "orchestra.cli.doctor:doctor",
-    "explain": "orchestra.cli.explain:explain",
-    "config": "orchestra.cli.config:config",
-    "init": "orchestra.cli.init:init",
-    "demo": "orchestra.cli.demo:demo",
-    "cxdb": "orchestra.cli.cxdb:cxdb",
-    "tools": "orchestra.cli.tools:tools",
-    "trust": "orchestra.cli.trust:trust",
-    "mcp": "orchestra.cli.mcp:mcp",
-    "model-server": "orchestra.cli.model_server:model_server",
+    "run": ("run:run", "Check a pipeline and run it. Every step is recorded."),
+    "compile": (
+        "compile:compile_",
+        "Check pipelines: parse, transform, lint. Exit code 0 when they may be run, 3 when not.",
+    ),
+    "resume": ("resume:resume", "Resume a paused, crashed, canceled or failed session."),
+    "replay": (
+        "replay:replay",
+        "Start a new session from a point in the history of another session, which is not changed.",
+    ),
+    "attach": (
+        "attach:attach",
+        "Watch a session from its start until it ends. Ctrl-C stops watching; the session keeps running.",
+    ),
+    "pause": (
+        "requests:pause",
+        "Pause a run after its current node, from any terminal or machine that can reach the store.",
+    ),
+    "cancel": (
+        "requests:cancel",
+        "Cancel a session now, running or not. Its children are canceled too. `resume` can continue it later.",
+    ),
+    "steer": (
+        "requests:steer",
+        "Send an instruction to the agents of a session. It is appended to the prompt of the next agent.",
+    ),
+    "answer": (
+        "answer:answer",
+        "Answer a question of a session, from any terminal or machine that can reach the store.",
+    ),
+    "inbox": ("answer:inbox", "List the open questions of all sessions; on a terminal, answer them one by one."),
+    "status": ("status:status", "List sessions, those that need attention first, or show one session."),
+    "show": ("show:show", "Show one recorded turn in full."),
+    "log": (
+        "show:log",
+        "Show every recorded event of a session, oldest first; SESSION:DEPTH shows those from that depth on.",
+    ),
+    "merge": ("branches:merge", "Merge a session's branch into the branch that is checked out in its repository."),
+    "discard": (
+        "branches:discard",
+        "Remove a session's branches and worktrees; they can be brought back for 14 days.",
+    ),
+    "pr": ("branches:pr", "Push a session's branch and open a pull request with gh, or print its title and text."),
+    "compare": ("branches:compare", "Compare two sessions: outcome, nodes, cost, and how their code differs."),
+    "cleanup": (
+        "branches:cleanup",
+        "List the branches and worktrees of ended sessions, and remove them with --yes.",
+    ),
+    "export": (
+        "export:export",
+        "Write a session and its complete history to one file, for an archive or a bug report.",
+    ),
+    "import": ("export:import_", "Import a session from a file written by `export`."),
+    "doctor": ("doctor:doctor", "Check what works on this machine and in the store."),
+    "explain": ("explain:explain", "Say what a diagnostic means, with a wrong and a right example."),
+    "config": ("config:config", "Show the settings in force. Secrets are not shown."),
+    "init": (
+        "init:init",
+        "Write a starter: a pipeline, orchestra.yaml and prompts. No existing file is overwritten.",
+    ),
+    "demo": ("demo:demo", "Show a team of simulated agents at work on a scratch repository."),
+    "cxdb": ("cxdb:cxdb", "Run a CXDB server on a store, or send a store to its mirror."),
+    "tools": ("tools:tools", "List the tools that each agent of a pipeline has, and where each comes from."),
+    "trust": ("tools:trust", "Allow a repository's own MCP servers (.mcp.json) and skills (.agents/skills)."),
+    "mcp": (
+        "tools:mcp",
+        "Offer a running node's tools to the CLI agent that started this (an MCP server over stdio).",
+    ),
+    "model-server": (
+        "model_server:model_server",
+        "Serve scripted answers as a model provider does, to test pipelines without a key or a cost.",
+    ),
 }
-"""Every command and the function that declares it, in the order in which help lists them."""
+"""Every command: the function that declares it, and its help in the list of all, in the order of that list."""
 
 
 def _version(wanted: bool) -> None:
@@ -61,20 +104,34 @@ def top(
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
-    """Return the program with all commands, or only the named one: Typer builds every command at each start."""
+    """Return the program with the command that the arguments name, or with the names and helps of all."""
     app = typer.Typer(name="orchestra", no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(top)
-    wanted = arguments[0] if arguments and arguments[0] in COMMANDS else None
-    for name in [wanted] if wanted is not None else COMMANDS:
-        module, _, function = COMMANDS[name].partition(":")
-        app.command(name)(getattr(import_module(module), function))
+    wanted = next((word for word in arguments if not word.startswith("-")), "")
+    if wanted in COMMANDS:
+        module, _, function = COMMANDS[wanted][0].partition(":")
+        app.command(wanted)(getattr(import_module(f"orchestra.cli.commands.{module}"), function))
+    else:  # loading every command would make `--help` slow
+        for name, (_place, text) in COMMANDS.items():
+            app.command(name, help=text)(_listed)
     return app
+
+
+def _listed() -> None:
+    """Stand for a command in the list of all: only its name and help are used."""
+
+
+def _words() -> list[str]:
+    """Return the arguments, or while a shell completes a line, the words of that line."""
+    if "_ORCHESTRA_COMPLETE" not in os.environ:
+        return sys.argv[1:]
+    return (os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")).split()[1:]
 
 
 def main() -> None:
     """The entry point of the ``orchestra`` program."""
     try:
-        build(sys.argv[1:])()
+        build(_words())()
     except KeyboardInterrupt:
         raise
     except SystemExit as end:
@@ -86,6 +143,6 @@ def main() -> None:
 
 
 def _end(error: BaseException) -> NoReturn:
-    from orchestra.cli._errors import exit_code
+    from orchestra.cli.errors import exit_code
 
     sys.exit(exit_code(error))

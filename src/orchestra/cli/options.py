@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from orchestra.cli._ended import People
+    from orchestra.cli.screen.ended import People
 
 
 def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Return the sessions of the configured store whose id starts with ``incomplete``, with titles (C3)."""
-    from orchestra.cli._complete import sessions
+    from orchestra.cli.stores import sessions
 
     return sessions(incomplete, ctx.params.get("store"), ctx.params.get("config"))
 
 
-Store = Annotated[
+StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store",
@@ -104,7 +104,7 @@ Session = Annotated[
 
 def people(auto_approve: bool, answers: Path | None, no_input: bool, approve_tools: bool) -> People:
     """Return who answers the questions of a run. Raises a usage error for options that exclude each other."""
-    from orchestra.cli._ended import People
+    from orchestra.cli.screen.ended import People
 
     if auto_approve and answers is not None:
         raise typer.BadParameter("--auto-approve and --answers exclude each other; use one")

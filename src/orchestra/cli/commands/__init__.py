@@ -1,0 +1,1 @@
+"""The commands: what each declares, and what it does."""

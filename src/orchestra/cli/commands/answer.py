@@ -1,0 +1,313 @@
+"""``orchestra answer`` and ``inbox``: the questions that people have to answer (H7)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from msgspec import to_builtins
+
+from orchestra.app.answering import Answered, Found, answer_to, give, look, matching, too_late, wanted_question
+from orchestra.app.asking import asker
+from orchestra.app.stores import open_store
+from orchestra.cli.errors import FAILED
+from orchestra.cli.options import AsJson, Config, NoInput, Session, StoreOption
+from orchestra.cli.people import console, terminal
+from orchestra.cli.screen.detail import question_lines, summary_of
+from orchestra.cli.screen.views import Plain
+from orchestra.cli.stores import aimed, exists, hint, reading, settings_for, there
+from orchestra.cli.terminal import lasted, one_line, say, say_json
+from orchestra.clock import SystemClock
+from orchestra.config.settings import Settings
+from orchestra.engine.pending import Open
+from orchestra.engine.sessions import rows
+from orchestra.errors import ConfigError, SessionNotFound, StoreError
+from orchestra.ports import Store, Unanswered
+from orchestra.run.questions import Answer, picked, short_id
+from orchestra.run.views import Pending, Phase, Summary
+
+
+def answer(
+    session: Session,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[QUESTION] [VALUE]",
+            help="The answer: a key, a label, the beginning of one label, a number, or words. With several open"
+            " questions, the question's id or node before it. Without a value you are asked here.",
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        str,
+        typer.Option("--text", metavar="TEXT", help="Words to go with the answer, or alone.", show_default=False),
+    ] = "",
+    skip: Annotated[bool, typer.Option("--skip", help="Skip the question: its node fails.")] = False,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question of a session, from any terminal or machine that can reach the store.
+
+    The first answer counts; a later one is refused and shows the first.
+
+    Exit codes: 0: the answer counts; 1: already answered, or no open question; 2: not an answer to it, or
+    several questions are open.
+    """
+    given = list(words or ())
+    if len(given) > 2:
+        raise typer.BadParameter("put the answer in quotes: it is one argument")
+    raise typer.Exit(
+        answer_session(
+            session, Given(words=tuple(given), text=text, skip=skip), store=store, config=config, as_json=as_json
+        )
+    )
+
+
+def inbox(
+    watch: Annotated[bool, typer.Option("--watch", help="Show new questions as they are asked.")] = False,
+    no_input: NoInput = False,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the open questions of all sessions; on a terminal, answer them one by one.
+
+    Exit codes: 0: also if there are no questions.
+    """
+    raise typer.Exit(show_inbox(watch=watch, ask=not no_input, store=store, config=config, as_json=as_json))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What was said on the command line: a question, a value, or both."""
+
+    words: tuple[str, ...]
+    text: str
+    skip: bool
+
+
+def answer_session(session: str, given: Given, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Answer, and say which answer counts; the exit code."""
+    settings = settings_for(store, config)
+    there(settings, session)
+    try:
+        return asyncio.run(_answered(settings, session, given, hint(settings, store), as_json))
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, store))
+        raise
+
+
+async def _answered(settings: Settings, session: str, given: Given, aim: str, as_json: bool) -> int:
+    store, clock = open_store(settings), SystemClock()
+    try:
+        found = await look(store, session, clock)
+        wanted, value = _parted(found, given)
+        one = wanted_question(found, wanted)
+        if one is None:
+            return await _not_open(store, found, wanted, as_json)
+        answer = await _answer(one, value, given)
+        if answer is None:
+            return FAILED
+        done = await give(store, settings, found, one, answer, who=asker(), clock=clock)
+    finally:
+        await store.close()
+    say_answered(done, aim, as_json)
+    return 0 if done.won else FAILED
+
+
+def _parted(found: Found, given: Given) -> tuple[str, str]:
+    """The question and the value that were given. One word alone is the value, unless it only names a question."""
+    if len(given.words) == 2:
+        return given.words[0], given.words[1]
+    if not given.words:
+        return "", ""
+    word = given.words[0]
+    if given.text or given.skip:
+        named = matching(found, word)
+        return (word, "") if named and not any(picked(one.question, word) for one in found.open) else ("", word)
+    if len(found.open) == 1 and picked(found.open[0].question, word) is not None:
+        return "", word
+    exact = [one for one in found.open if word in (one.question.id, short_id(one.question.id), one.question.stage)]
+    return (word, "") if exact or "#" in word else ("", word)
+
+
+async def _answer(one: Open, value: str, given: Given) -> Answer | None:
+    """The answer that was given, or typed now; None where it was not."""
+    if value or given.text or given.skip:
+        return answer_to(one.question, value, given.text, skip=given.skip)
+    if not terminal():
+        raise ConfigError(
+            f"{short_id(one.question.id)} needs a value",
+            fix="give it one: orchestra answer SESSION VALUE; orchestra status SESSION shows the choices",
+        )
+    try:
+        return await console(Plain(colour=False, quiet=False, verbose=False)).ask(one.question)
+    except Unanswered:
+        return None
+
+
+async def _not_open(store: Store, found: Found, wanted: str, as_json: bool) -> int:
+    before = await too_late(store, found, wanted)
+    name = found.row.session
+    if before is not None:
+        say_answered(before, "", as_json)
+        return FAILED
+    asks = f"no question {wanted!r}" if wanted else "no question"
+    message = f"session {name} ({found.summary.phase}) has {one_line(asks, 100)} that waits for an answer"
+    if as_json:
+        say_json({"session": name, "won": False, "error": message}, indent=2)
+    else:
+        say(message, stream=sys.stderr)
+    return FAILED
+
+
+def as_data(done: Answered) -> dict[str, Any]:
+    """What became of an answer, as plain data."""
+    return {
+        "session": done.session,
+        "question": done.question.id,
+        "won": done.won,
+        "answer": {
+            "value": done.answer.value,
+            "label": done.answer.label,
+            "text": done.answer.text,
+            "who": done.answer.who,
+            "at": done.answer.at,
+            "automatic": done.answer.automatic,
+            "request": done.answer.request,
+            "option": to_builtins(done.answer.option),
+        },
+        "phase": str(done.summary.phase),
+        "running": done.summary.alive,
+    }
+
+
+def say_answered(done: Answered, aim: str, as_json: bool) -> None:
+    """Say which answer counts, and what comes next."""
+    if as_json:
+        say_json(as_data(done), indent=2)
+        return
+    name = one_line(short_id(done.question.id), 100)
+    label = one_line(done.answer.label, 200)
+    if not done.won:
+        ago = lasted(max(0, time.time_ns() // 1_000_000 - done.answer.at))
+        how = "automatically, " if done.answer.automatic else ""
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(done.answer.at / 1000))
+        say(
+            f"{name} was already answered: {label}, {how}by {one_line(done.answer.who, 80)}, {ago} ago ({when} UTC)"
+        )
+        return
+    say(f"{name} answered: {label}")
+    waiting = sum(not one.answered for one in done.summary.questions)
+    if waiting:
+        say(f"  {waiting} more: orchestra answer{aim} {done.summary.session}")
+    if not done.summary.alive and done.summary.phase is not Phase.WAITING:
+        say(f"  continue: orchestra resume{aim} {done.summary.session}")
+
+
+WATCH_SECONDS = 1.0
+"""How often the store is looked at."""
+
+_ENDED = (Phase.COMPLETED, Phase.FAILED, Phase.CANCELED, Phase.RESTARTED, Phase.MIRRORED)
+
+
+def show_inbox(*, watch: bool, ask: bool = True, store: str | None, config: Path | None, as_json: bool) -> int:
+    """List the open questions; on a terminal with ``ask``, ask them one by one."""
+    settings = settings_for(store, config)
+    aim = hint(settings, store)
+    if not exists(settings) and not watch:
+        return _list([], aim, as_json)
+    if as_json or not ask or not terminal():
+        return asyncio.run(reading(settings, lambda opened: _listed(opened, watch, aim, as_json), flag=store))
+    return asyncio.run(_asked(settings, watch, aim))
+
+
+async def waiting(store: Store) -> list[tuple[Summary, Pending]]:
+    """Every question that nobody has answered, the oldest first, once each."""
+    found: dict[str, tuple[Summary, Pending]] = {}
+    for row in await rows(store):
+        summary = await summary_of(store, row, {})
+        if summary.phase in _ENDED:
+            continue
+        for question in summary.questions:
+            if not question.answered and (question.question not in found or summary.session == question.session):
+                found[question.question] = summary, question
+    return sorted(found.values(), key=lambda each: each[1].asked_ms)
+
+
+def _list(found: list[tuple[Summary, Pending]], aim: str, as_json: bool) -> int:
+    if as_json:
+        say_json({"questions": [_plain(*each) for each in found]}, indent=2)
+        return 0
+    if not found:
+        say("no open questions")
+    for summary, question in found:
+        say(f"{question.session}  {one_line(summary.title, 200)}")
+        for line in question_lines(question, aim):
+            say(line)
+    return 0
+
+
+def _plain(summary: Summary, question: Pending) -> dict[str, object]:
+    return {**asdict(question), "pipeline": summary.pipeline, "title": summary.title, "running": summary.alive}
+
+
+async def _listed(store: Store, watch: bool, aim: str, as_json: bool) -> int:
+    seen: set[str] = set()
+    while True:
+        found = await waiting(store)
+        if not watch:
+            return _list(found, aim, as_json)
+        fresh = [each for each in found if each[1].question not in seen]
+        seen = {each[1].question for each in found}
+        if as_json:
+            for each in fresh:
+                say_json(_plain(*each))
+        elif fresh:
+            _list(fresh, aim, as_json)
+        await asyncio.sleep(WATCH_SECONDS)
+
+
+async def _asked(settings: Settings, watch: bool, aim: str) -> int:
+    """Ask one question after the other; what is left open is not asked again."""
+    store = open_store(settings)
+    passed: set[str] = set()
+    said = False
+    try:
+        while True:
+            found = [each for each in await waiting(store) if each[1].question not in passed]
+            if not found:
+                if not watch:
+                    say("no open questions" if not said else "no more open questions")
+                    return 0
+                await asyncio.sleep(WATCH_SECONDS)
+                continue
+            summary, pending = found[0]
+            said = True
+            passed.add(pending.question)
+            say(f"{pending.session}  {one_line(summary.title, 200)}  ({len(found)} waiting)")
+            await _ask(store, settings, pending, aim)
+    finally:
+        await store.close()
+
+
+async def _ask(store: Store, settings: Settings, pending: Pending, aim: str) -> None:
+    clock = SystemClock()
+    try:
+        found = await look(store, pending.session, clock)
+    except SessionNotFound:
+        return
+    one = wanted_question(found, pending.question)
+    if one is None:
+        return
+    try:
+        answer = await console(Plain(colour=False, quiet=False, verbose=False)).ask(one.question)
+    except Unanswered:
+        return
+    say_answered(await give(store, settings, found, one, answer, who=asker(), clock=clock), aim, False)

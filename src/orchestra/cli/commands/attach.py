@@ -1,0 +1,227 @@
+"""``orchestra attach``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+import typer
+
+from orchestra.app.answering import give, look, wanted_question
+from orchestra.app.asking import asker
+from orchestra.app.stores import open_store
+from orchestra.cli.errors import INTERRUPTED
+from orchestra.cli.options import (
+    AsJson,
+    Colour,
+    Config,
+    JsonStream,
+    NoInput,
+    Plain,
+    Quiet,
+    Session,
+    StoreOption,
+    Verbose,
+    one_amount,
+    one_json,
+)
+from orchestra.cli.people import console, terminal
+from orchestra.cli.screen.ended import Shown, say_ended
+from orchestra.cli.screen.views import View, view_for
+from orchestra.cli.stores import hint, reading, settings_for
+from orchestra.cli.terminal import coloured, complain
+from orchestra.clock import SystemClock
+from orchestra.config.settings import Settings
+from orchestra.engine.following import follow
+from orchestra.engine.sessions import Row, find
+from orchestra.errors import OrchestraError
+from orchestra.ports import Store, Unanswered
+from orchestra.run.events import InterviewCompleted, InterviewStarted, Live, PipelineForked, Recorded
+from orchestra.run.state import RunState
+
+
+def attach(
+    session: Session,
+    no_input: NoInput = False,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    json_stream: JsonStream = False,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    color: Colour = "auto",
+) -> None:
+    """Watch a session from its start until it ends. Ctrl-C stops watching; the session keeps running.
+
+    A node of a child session is shown after the node that runs the child: check/lint. With --json-stream, every
+    line names its session.
+
+    Exit codes: 0: it succeeded; 1: it failed; 9: no such session; 130: it is paused, its runner is gone, or you
+    stopped watching.
+    """
+    from orchestra.cli.screen.ended import People, Shown
+
+    one_amount(quiet, verbose)
+    shown = Shown(
+        store=store,
+        config=config,
+        json=one_json(as_json, json_stream),
+        plain=plain,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+        people=People(no_input=no_input),
+    )
+    raise typer.Exit(attach_to(session, shown))
+
+
+def attach_to(session: str, shown: Shown) -> int:
+    """Show a session from its start until it stops running or the user leaves. Return the exit code."""
+    settings = settings_for(shown.store, shown.config)
+    colour = coloured(shown.color, sys.stdout)
+
+    async def watch(store: Store) -> int:
+        row = await find(store, session)
+        watched = await _watched(store, row, shown, colour, settings)
+        if watched is None:
+            return _left(settings, shown, row)
+        last, state = watched
+        return say_ended(shown, settings, last.session, last.context_id, state, colour, last.mirror_of)
+
+    return asyncio.run(reading(settings, watch, session, flag=shown.store))
+
+
+async def _watched(
+    store: Store, row: Row, shown: Shown, colour: bool, settings: Settings
+) -> tuple[Row, RunState] | None:
+    """Return the last session shown and its final state, or None if the user left first.
+
+    At a terminal the questions that the session asks meanwhile can be answered.
+    """
+    view = view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
+    view.opened(row.session, row.title)
+    task = asyncio.current_task()
+    assert task is not None
+    try:
+        with _leaving(task):
+            if shown.people.no_input or row.mirror_of or not terminal():
+                return await follow(store, row, view.tell, SystemClock())
+            async with Prompts(settings, view) as prompts:
+                return await follow(store, row, prompts.tell, SystemClock())
+    except asyncio.CancelledError:
+        task.uncancel()
+        return None
+    finally:
+        view.closed()
+
+
+@contextmanager
+def _leaving(task: asyncio.Task[object]) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and a closed terminal stop watching, and nothing else."""
+    loop = asyncio.get_running_loop()
+    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: old for number, old in ours.items() if old is not signal.SIG_IGN}
+    for number in before:
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, old)
+
+
+def _left(settings: Settings, shown: Shown, row: Row) -> int:
+    complain(
+        f"stopped watching; session {row.session} keeps running\n"
+        f"  watch: orchestra attach{hint(settings, shown.store)} {row.session}"
+    )
+    return INTERRUPTED
+
+
+SETTLE_SECONDS = 0.3
+"""How long a question has to be open before it is asked: what is told at first may be long answered."""
+
+
+class Prompts:
+    """Asks the questions that are open, one at a time, and takes a prompt away when it is answered elsewhere."""
+
+    def __init__(self, settings: Settings, view: View) -> None:
+        self._settings = settings
+        self._view = view
+        self._console = console(view)
+        self._open: dict[str, str] = {}
+        self._stirred = asyncio.Event()
+        self._asked = ""
+        self._prompt: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.ensure_future(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def tell(self, recorded: Recorded | Live) -> None:
+        """Show an event, and note what it asks or answers."""
+        event = recorded.event
+        if isinstance(event, InterviewStarted):
+            self._open[event.question] = recorded.meta.session
+            self._stirred.set()
+        elif isinstance(event, InterviewCompleted):
+            self._open.pop(event.question, None)
+            if event.question == self._asked and self._prompt is not None:
+                self._prompt.cancel()
+        elif isinstance(event, PipelineForked):
+            self._open.clear()
+        self._view.tell(recorded)
+
+    async def _run(self) -> None:
+        passed: set[str] = set()
+        while True:
+            await self._stirred.wait()
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._stirred.clear()
+            while waiting := [name for name in self._open if name not in passed]:
+                passed.add(waiting[0])
+                await self._one(waiting[0])
+
+    async def _one(self, question: str) -> None:
+        self._asked = question
+        self._prompt = asyncio.ensure_future(self._ask(question))
+        try:
+            await asyncio.wait({self._prompt})
+        finally:
+            self._prompt.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Unanswered, OrchestraError):
+                await self._prompt
+            self._asked = ""
+
+    async def _ask(self, question: str) -> None:
+        store, clock = open_store(self._settings), SystemClock()
+        try:
+            found = await look(store, self._open[question], clock)
+            one = wanted_question(found, question)
+            if one is None or one.answer is not None:
+                return
+            answer = await self._console.ask(one.question)
+            done = await give(store, self._settings, found, one, answer, who=asker(), clock=clock)
+            if not done.won:
+                await self._console.inform(
+                    f"already answered: {done.answer.label}, by {done.answer.who}", one.question.stage
+                )
+        finally:
+            await store.close()

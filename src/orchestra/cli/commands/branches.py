@@ -1,0 +1,281 @@
+"""``orchestra merge``, ``discard``, ``cleanup``, ``compare`` and ``pr``: the branches that runs left."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from orchestra.app import code
+from orchestra.app.cleaning import Item, clean
+from orchestra.app.comparing import Compared, Side, compared
+from orchestra.app.pulls import Pull, pulls
+from orchestra.app.stores import open_store
+from orchestra.cli.options import AsJson, Config, Session, StoreOption
+from orchestra.cli.stores import aimed, exists, hint, reading, settings_for, there
+from orchestra.cli.terminal import lasted, many_lines, one_line, say, say_json
+from orchestra.config.settings import Settings
+from orchestra.errors import ConfigError, StoreError
+from orchestra.graph.report import counted
+from orchestra.ports import Store
+from orchestra.workspace.ending import Done
+
+
+def merge(
+    session: Session,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Merge a session's branch into the branch that is checked out in its repository.
+
+    Refused, with nothing changed, for a checkout with uncommitted changes and for conflicts.
+    """
+    raise typer.Exit(merge_session(session, store=store, config=config, as_json=as_json))
+
+
+def discard(
+    session: Session,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a session's branches and worktrees; they can be brought back for 14 days."""
+    raise typer.Exit(discard_session(session, store=store, config=config, as_json=as_json))
+
+
+def cleanup(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="TIME", help="Only sessions that ended so long ago: 7d, 12h, 0.")
+    ] = "7d",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove; without it, only list what would be removed.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also remove branches that are merged nowhere.")] = False,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the branches and worktrees of ended sessions, and remove them with --yes.
+
+    What is running, paused, waiting, unmerged or uncommitted stays, each with its reason. What was removed can be
+    brought back for 14 days.
+    """
+    raise typer.Exit(clean_up(older_than, yes=yes, force=force, store=store, config=config, as_json=as_json))
+
+
+def compare(
+    first: Session,
+    second: Session,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two sessions: outcome, nodes, cost, and how their code differs."""
+    raise typer.Exit(compare_sessions(first, second, store=store, config=config, as_json=as_json))
+
+
+def pr(
+    session: Session,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the text; push nothing and create nothing.")
+    ] = False,
+    store: StoreOption = None,
+    config: Config = None,
+) -> None:
+    """Push a session's branch and open a pull request with gh, or print its title and text.
+
+    The text is made from the record: goal, nodes, verdicts, cost.
+    """
+    raise typer.Exit(pull_request(session, dry_run=dry_run, store=store, config=config))
+
+
+Doing: TypeAlias = Callable[[Store, Settings, str], Awaitable[list[Done]]]
+
+
+def merge_session(session: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Merge, and say what was done and how to undo it."""
+    return _done(code.merge, session, store=store, config=config, as_json=as_json)
+
+
+def discard_session(session: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Discard, and say what was removed and how to bring it back."""
+    return _done(code.discard, session, store=store, config=config, as_json=as_json)
+
+
+def _done(doing: Doing, session: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    settings = settings_for(store, config)
+    there(settings, session)
+    try:
+        done = asyncio.run(_with_store(settings, doing, session))
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, store))
+        raise
+    if as_json:
+        say_json({"session": session, "done": [asdict(one) for one in done]}, indent=2)
+        return 0
+    for one in done:
+        say(f"{one.repo}: {one.text}")
+    undo = [command for one in done for command in one.undo]
+    for number, command in enumerate(undo):
+        say(f"  {'undo:' if not number else '     '} {command}")
+    return 0
+
+
+async def _with_store(settings: Settings, doing: Doing, session: str) -> list[Done]:
+    store = open_store(settings)
+    try:
+        return await doing(store, settings, session)
+    finally:
+        await store.close()
+
+
+_AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([dhm]?)")
+_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "": 86_400_000}
+
+
+def clean_up(
+    older_than: str, *, yes: bool, force: bool, store: str | None, config: Path | None, as_json: bool
+) -> int:
+    """List what runs left, and remove what may go where that is wanted."""
+    match = _AGE.fullmatch(older_than)
+    if match is None:
+        raise ConfigError(f"{older_than!r} is not a length of time", fix="write it as 7d, 12h or 30m")
+    settings = settings_for(store, config)
+    items, expired = asyncio.run(_cleaned(settings, round(float(match[1]) * _MS[match[2]]), yes, force))
+    if as_json:
+        say_json({"removed": yes, "items": [_plain(item) for item in items], "expired": expired}, indent=2)
+        return 0
+    for item in items:
+        for line in _lines(item, yes):
+            say(line)
+    going = sum(not item.kept for item in items)
+    if yes:
+        say(f"{counted(going, 'session')} removed, {len(items) - going} kept")
+    else:
+        say(f"{counted(going, 'session')} to remove, {len(items) - going} kept")
+        if going:
+            again = f" --older-than {older_than}" if older_than != "7d" else ""
+            say(f"  remove: orchestra cleanup{again}{' --force' if force else ''} --yes")
+    return 0
+
+
+async def _cleaned(settings: Settings, older_ms: int, yes: bool, force: bool) -> tuple[list[Item], list[str]]:
+    missing = not exists(settings) and not yes
+    opened = open_store(settings, read_only=not yes and not missing)
+    try:
+        return await clean(opened, settings, older_ms=older_ms, remove=yes, force=force)
+    finally:
+        await opened.close()
+
+
+def _lines(item: Item, removed: bool) -> list[str]:
+    left = item.left
+    what = [counted(len(left.branches), "branch", "branches")] if left.branches else []
+    what += [counted(len(left.worktrees), "worktree")] if left.worktrees else []
+    name = f"{left.session}  {left.repo}  {item.pipeline or '(no record)'}  {', '.join(what)}"
+    if item.kept:
+        return [f"keep    {name}: {one_line(item.kept, 400)}"]
+    undo = [f"          undo: {command}" for one in item.done for command in one.undo]
+    return [f"{'removed' if removed else 'remove '} {name}", *undo]
+
+
+def _plain(item: Item) -> dict[str, object]:
+    return {
+        "repo": item.left.repo,
+        "session": item.left.session,
+        "branches": item.left.branches,
+        "worktrees": [str(place) for place in item.left.worktrees],
+        "kept": item.kept,
+        "done": [asdict(one) for one in item.done],
+    }
+
+
+def compare_sessions(first: str, second: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Print two sessions side by side."""
+    settings = settings_for(store, config)
+
+    async def look(opened: Store) -> Compared:
+        return await compared(opened, settings, first, second)
+
+    found = asyncio.run(reading(settings, look, first, flag=store))
+    if as_json:
+        say_json(found.plain(), indent=2)
+        return 0
+    for line in _table(found):
+        say(line)
+    return 0
+
+
+def _table(found: Compared) -> list[str]:
+    left, right = found.left, found.right
+    rows = [
+        ("", left.session, right.session),
+        ("outcome", left.outcome, right.outcome),
+        ("steps", str(left.steps), str(right.steps)),
+        ("time", lasted(left.duration_ms), lasted(right.duration_ms)),
+        ("cost", _cost(left), _cost(right)),
+        ("tokens", str(left.tokens), str(right.tokens)),
+    ]
+    rows += [
+        (node, left.nodes.get(node, "-"), right.nodes.get(node, "-"))
+        for node in dict.fromkeys((*left.nodes, *right.nodes))
+    ]
+    rows += [
+        (f"code: {repo}", left.commits.get(repo, "-")[:10], right.commits.get(repo, "-")[:10])
+        for repo in dict.fromkeys((*left.commits, *right.commits))
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
+    for repo, stat in found.differences.items():
+        lines.append(f"difference in {repo}: {stat or 'none'}")
+        if stat and repo in found.commands:
+            lines.append(f"  see: {found.commands[repo]}")
+    return lines
+
+
+def _cost(side: Side) -> str:
+    return f"${side.cost_micros / 1_000_000:.4f}"
+
+
+def pull_request(session: str, *, dry_run: bool, store: str | None, config: Path | None) -> int:
+    """Push and create, or print what to create."""
+    settings = settings_for(store, config)
+    there(settings, session)
+    try:
+        found = asyncio.run(_pulls(settings, session, dry_run))
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, store))
+        raise
+    for pull in found:
+        for line in _pr_lines(pull):
+            say(line)
+    return 0
+
+
+async def _pulls(settings: Settings, session: str, dry_run: bool) -> list[Pull]:
+    store = open_store(settings)
+    try:
+        return await pulls(store, settings, session, push=not dry_run)
+    finally:
+        await store.close()
+
+
+def _pr_lines(pull: Pull) -> list[str]:
+    if pull.created:
+        return [f"{pull.repo}: {pull.branch} pushed, pull request: {pull.created}"]
+    did = f"pushed to {pull.remote}" if pull.pushed else "not pushed"
+    note = [f"  {pull.note}"] if pull.note else []
+    return [
+        f"{pull.repo}: {pull.branch} {did}; open a pull request into {pull.into} with this text:",
+        *note,
+        "",
+        pull.title,
+        "",
+        *many_lines(pull.body).splitlines(),
+    ]

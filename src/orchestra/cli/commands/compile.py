@@ -1,0 +1,250 @@
+"""``orchestra compile``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestra.app.pipelines import Pipeline, compile_pipeline, read
+from orchestra.cli.errors import INVALID, USAGE, show_diagnostics
+from orchestra.cli.options import AsJson, Colour, Config, EnvFile
+from orchestra.cli.terminal import coloured, complain, deliver, say, say_json, width
+from orchestra.config.environment import find, folders_of, known_secrets
+from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity
+from orchestra.graph import render, report
+from orchestra.graph.model import Graph, Node
+from orchestra.graph.report import counted
+
+if TYPE_CHECKING:
+    from orchestra.config.settings import Settings
+
+
+def compile_(
+    pipelines: Annotated[
+        list[str], typer.Argument(metavar="PIPELINE...", help="One or more .dot files, or - for standard input.")
+    ],
+    format_: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="text, json, dot, svg, github or sarif.")
+    ] = "text",
+    as_json: AsJson = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
+    models: Annotated[
+        bool, typer.Option("--models", help="Show each agent's model, provider and backend, and what decided them.")
+    ] = False,
+    prompt: Annotated[
+        str, typer.Option("--prompt", metavar="NODE", help="Show a node's prompt.", show_default=False)
+    ] = "",
+    config: Config = None,
+    env_file: EnvFile = None,
+    color: Colour = "auto",
+) -> None:
+    """Check pipelines: parse, transform, lint. Exit code 0 when they may be run, 3 when not."""
+    if as_json and format_ not in ("text", "json"):
+        raise typer.BadParameter(f"--json and --format {format_} exclude each other; use one")
+    if (models or prompt) and (format_ not in ("text", "json") or len(pipelines) > 1):
+        raise typer.BadParameter("--models and --prompt take one pipeline, and no other --format than json")
+    if models and prompt:
+        raise typer.BadParameter("--models and --prompt exclude each other; use one")
+    wanted = Wanted(strict=strict, models=models, prompt=prompt, config=config)
+    raise typer.Exit(compile_files(pipelines, "json" if as_json else format_, wanted, color=color))
+
+
+FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is asked for besides the findings: each node's model, or the prompt of one."""
+
+    strict: bool = False
+    models: bool = False
+    prompt: str = ""
+    config: Path | None = None
+
+
+def compile_files(names: list[str], format_: str, wanted: Wanted, *, color: str) -> int:
+    """Check the files and print them in a format; the exit code says whether all may be run."""
+    if format_ not in FORMATS:
+        raise ConfigError(f"--format must be one of {', '.join(FORMATS)}, not {format_!r}")
+    if format_ in ("dot", "svg") and len(names) > 1:
+        raise ConfigError(f"--format {format_} takes one pipeline, not {len(names)}")
+    if wanted.models or wanted.prompt:
+        return _agents(names[0], format_, wanted)
+    checked = [_checked(name, wanted) for name in names]
+    if format_ == "text":
+        _text(names, checked, color)
+    elif format_ in ("dot", "svg"):
+        return _drawn(checked[0], format_)
+    else:
+        _data(names, checked, format_)
+    return 0 if all(_passes(pipeline, wanted.strict) for pipeline in checked) else INVALID
+
+
+def _checked(name: str, wanted: Wanted) -> Pipeline:
+    source, found = read(name)
+    settings = _settings(name, wanted)
+    secrets = known_secrets() if settings is None else settings.secrets
+    pipeline = compile_pipeline(source, found, variables={}, secrets=secrets, strict=wanted.strict)
+    return _with_agents(_with_tools(pipeline, settings, name), settings, name)
+
+
+_STORE = ("ORCHESTRA_CXDB_", "ORCHESTRA_TEST_")
+"""Variables that say nothing of agents."""
+
+
+def _settings(name: str, wanted: Wanted) -> Settings | None:
+    """The settings in force; None where nothing says anything."""
+    folders = folders_of(name)
+    named = any(each.startswith("ORCHESTRA_") and not each.startswith(_STORE) for each in os.environ)
+    if not (named or wanted.config or wanted.models or wanted.prompt) and find(folders) is None:
+        return None
+    from orchestra.config.settings import settle  # a YAML reader, only where there is a file to read
+
+    return settle(folders=folders, environment=os.environ, config=wanted.config)
+
+
+def _with_agents(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
+    """The pipeline with findings about its agents' models, prompts and backends."""
+    graph = pipeline.graph
+    if graph is None or (settings is None and not any(_names_agent(node) for node in graph.nodes.values())):
+        return pipeline
+    from orchestra.app.checking import with_agents
+    from orchestra.cli.stores import settings_for
+
+    return with_agents(pipeline, settings or settings_for(None, None, name), name)
+
+
+def _names_agent(node: Node) -> bool:
+    return any(key.partition(".")[0] in ("agent", "backend") for key in node.attributes)
+
+
+def _agents(name: str, format_: str, wanted: Wanted) -> int:
+    """The models of a pipeline's nodes, or the prompt of one; findings go to standard error."""
+    from orchestra.app.checking import Brief
+    from orchestra.cli.screen.briefs import say_models, say_prompt
+
+    pipeline, settings = _checked(name, wanted), _settings(name, wanted)
+    if pipeline.graph is None or settings is None or pipeline.secret:
+        raise InvalidPipeline(pipeline.diagnostics)
+    show_diagnostics(pipeline.diagnostics)
+    brief = Brief(graph=pipeline.graph, settings=settings, file=name)
+    if wanted.models:
+        say_models(brief, as_json=format_ == "json")
+    else:
+        say_prompt(brief, wanted.prompt, as_json=format_ == "json")
+    return 0 if _passes(pipeline, wanted.strict) else INVALID
+
+
+def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
+    """The pipeline with findings for the tools that it names and that do not exist (A30)."""
+    graph = pipeline.graph
+    if graph is None or not any(node.has("agent.tools") or node.has("agent") for node in graph.nodes.values()):
+        return pipeline
+    from orchestra.app.runs import folder_of, whereabouts  # only pipelines that name tools pay for knowing them
+    from orchestra.app.toolboxes import tool_problems
+    from orchestra.cli.stores import settings_for
+
+    found = tool_problems(
+        graph, settings or settings_for(None, None, name), folder_of(whereabouts(pipeline.source))
+    )
+    return replace(pipeline, diagnostics=(*pipeline.diagnostics, *found)) if found else pipeline
+
+
+def _passes(pipeline: Pipeline, strict: bool) -> bool:
+    tally = report.count(pipeline.diagnostics)
+    return pipeline.valid and not (strict and tally[Severity.WARNING])
+
+
+def _text(names: list[str], checked: list[Pipeline], color: str) -> None:
+    colour = coloured(color, sys.stdout)
+    for name, pipeline in zip(names, checked, strict=True):
+        found = report.text(pipeline.diagnostics, width=width(sys.stdout), colour=colour)
+        size = ""
+        if pipeline.graph is not None:
+            nodes, edges = len(pipeline.graph.nodes), len(pipeline.graph.edges)
+            size = f" ({counted(nodes, 'node')}, {counted(edges, 'edge')})"
+        say(f"{found}{report.safe(name)}: {report.summary(pipeline.diagnostics)}{size}")
+        rules = list(dict.fromkeys(d.rule for d in pipeline.diagnostics if d.severity is not Severity.INFO))
+        if rules:
+            say(f"  details: orchestra explain {rules[0]}")
+
+
+def _data(names: list[str], checked: list[Pipeline], format_: str) -> None:
+
+    diagnostics = tuple(d for pipeline in checked for d in pipeline.diagnostics)
+    if format_ == "github":
+        if diagnostics:
+            say(report.github(diagnostics).rstrip("\n"))
+        return
+    if format_ == "sarif":
+        say_json(_sarif(diagnostics), indent=2)
+        return
+    files = [
+        {
+            "file": name,
+            **report.report(pipeline.diagnostics),
+            "graph": None if pipeline.graph is None or pipeline.secret else render.to_json(pipeline.graph),
+        }
+        for name, pipeline in zip(names, checked, strict=True)
+    ]
+    whole = files[0] if len(files) == 1 else {"ok": all(file["ok"] for file in files), "files": files}
+    say_json(whole, indent=2)
+
+
+def _sarif(diagnostics: tuple[Diagnostic, ...]) -> dict[str, report.Json]:
+    from importlib.metadata import version
+
+    from orchestra.graph.explain import summaries
+
+    return report.sarif(diagnostics, version=version("orchestra-dot"), summaries=summaries())
+
+
+def _drawn(pipeline: Pipeline, format_: str) -> int:
+    """The pipeline written back, or drawn; findings go to standard error, nothing is drawn from errors."""
+    shown = [d for d in pipeline.diagnostics if d.severity is not Severity.INFO]
+    if shown:
+        text = report.text(shown, width=width(sys.stderr), colour=coloured("auto", sys.stderr))
+        complain(f"{text}{report.summary(shown)}")
+    if pipeline.written is None or pipeline.secret or any(d.rule in ("syntax", "attribute_type") for d in shown):
+        return INVALID
+    if format_ == "dot":
+        deliver(render.to_dot(pipeline.written))
+        return 0 if pipeline.valid else INVALID
+    return draw(pipeline.written) or (0 if pipeline.valid else INVALID)
+
+
+LAYOUT_LIMIT = 300
+"""Seconds that Graphviz may take for a drawing."""
+
+
+def draw(graph: Graph) -> int:
+    """Write the graph as SVG to standard output; the exit code says whether that worked."""
+    program = shutil.which("dot")
+    if program is None:
+        raise ConfigError(
+            "no Graphviz found: `compile --format svg` needs its program `dot`",
+            fix="apt install graphviz, or use --format dot and draw it elsewhere",
+        )
+    try:
+        done = subprocess.run(
+            [program, "-Tsvg"],
+            input=render.to_drawing(graph).encode("utf-8", "replace"),
+            capture_output=True,
+            timeout=LAYOUT_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        complain(f"error: dot did not finish within {LAYOUT_LIMIT} s")
+        return USAGE
+    if done.returncode:
+        complain(f"error: dot failed: {report.safe(done.stderr.decode('utf-8', 'replace').strip())}")
+        return USAGE
+    deliver(done.stdout.decode("utf-8", "replace"))
+    return 0

@@ -1,0 +1,183 @@
+"""``orchestra cxdb serve`` and ``orchestra cxdb mirror``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from msgspec import to_builtins
+
+from orchestra.app.mirroring import Sent, follow, mirror_fix, run_ended, send_now
+from orchestra.app.serving import Served
+from orchestra.app.serving import serve as serve_store
+from orchestra.cli.errors import FAILED
+from orchestra.cli.options import AsJson, Config, StoreOption, complete_session
+from orchestra.cli.stores import aimed, exists, hint, settings_for, there
+from orchestra.cli.terminal import one_line, say, say_json
+from orchestra.config.server import Server
+from orchestra.config.settings import Settings
+from orchestra.cxdb.server.serve import Addresses
+from orchestra.errors import ConfigError, StoreError
+from orchestra.graph.report import counted
+
+
+class Action(StrEnum):
+    """What can be done."""
+
+    SERVE = "serve"
+    MIRROR = "mirror"
+
+
+def cxdb(
+    action: Annotated[
+        Action,
+        typer.Argument(help="serve: run a CXDB server on a store's folder. mirror: send new turns to the mirror."),
+    ],
+    sessions: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SESSION", help="mirror: send only these sessions.", autocompletion=complete_session
+        ),
+    ] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option("--path", metavar="DIR", help="serve: the folder (default: the configured store)."),
+    ] = None,
+    store: StoreOption = None,
+    bind: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="serve: address of the binary protocol.")
+    ] = "127.0.0.1:9009",
+    http: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="serve: address of the HTTP API.")
+    ] = "127.0.0.1:9010",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="serve: require the token in this file; needed for a non-loopback address."
+        ),
+    ] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="serve: accept this Host header too (repeatable).")
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="serve: allow this web origin to read responses (repeatable)."),
+    ] = None,
+    as_json: AsJson = False,
+    following: Annotated[bool, typer.Option("--follow", hidden=True)] = False,
+    config: Config = None,
+) -> None:
+    """Run a CXDB server on a store, or send a store to its mirror.
+
+    `serve` speaks CXDB's binary protocol and HTTP API, also while runs write to the store. `mirror` sends new turns
+    to the server named by cxdb.mirror in orchestra.yaml.
+
+    Exit codes of mirror: 0: the mirror has everything; 1: a session could not be sent completely; 6: the server
+    cannot be used.
+    """
+    if action is Action.MIRROR:
+        if following:
+            follow_run(store, config)
+            return
+        raise typer.Exit(mirror(tuple(sessions or ()), store=store, config=config, as_json=as_json))
+    if sessions:
+        raise typer.BadParameter("serve takes no SESSION; name the folder with --path DIR")
+    serve(path, store, bind, http, token_file, tuple(host or ()), tuple(origin or ()), config)
+
+
+def serve(
+    path: Path | None,
+    store: str | None,
+    bind: str,
+    http: str,
+    token_file: Path | None,
+    hosts: tuple[str, ...],
+    origins: tuple[str, ...],
+    config: Path | None,
+) -> None:
+    """Serve until Ctrl-C."""
+    folder = path.absolute() if path is not None else settings_for(store, config).store
+    if folder is None:
+        raise ConfigError(
+            "the configured store is not a folder, so it cannot be served", fix="name a folder with --path DIR"
+        )
+    what = Served(folder=folder, bind=bind, http=http, token_file=token_file, hosts=hosts, origins=origins)
+
+    new = " (new, empty store)" if what.is_new else ""
+
+    def tell(at: Addresses) -> None:
+        say(f"serving {folder}{new}")
+        say(f"binary {at.binary}   http {at.http}   (Ctrl-C to stop)")
+
+    asyncio.run(serve_store(what, tell))
+
+
+NICE = 19
+"""Niceness of the mirror process that accompanies a run."""
+
+
+def mirror(sessions: tuple[str, ...], *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Send what the mirror lacks and print it. Return 0 if the mirror is complete now, 1 if something failed."""
+    settings = settings_for(store, config)
+    folder, server = _ends(settings)
+    if sessions:
+        there(settings, sessions[0])
+    elif not exists(settings):
+        say(f"no store in {folder} yet: nothing to send")
+        return 0
+
+    def tell(one: Sent) -> None:
+        if not as_json and (one.sent or one.trouble):
+            say(_line(one))
+
+    try:
+        done, too_large = asyncio.run(send_now(folder, server, sessions, tell))
+    except StoreError as error:
+        error.fix = aimed(mirror_fix(error.fix), hint(settings, store))
+        raise
+    failed = sum(1 for one in done if one.trouble)
+    if as_json:
+        what = {"mirror": str(server), "sessions": to_builtins(done), "blobs_too_large": too_large}
+        say_json({**what, "exit_code": FAILED if failed else 0}, indent=2)
+    else:
+        for line in _summary(done, too_large, server):
+            say(line)
+    return FAILED if failed else 0
+
+
+def follow_run(store: str | None, config: Path | None) -> None:
+    """Send new turns until the run that started this process ends, then what is still missing."""
+    folder, server = _ends(settings_for(store, config))
+    os.nice(NICE)
+    asyncio.run(follow(folder, server, run_ended))
+
+
+def _ends(settings: Settings) -> tuple[Path, Server]:
+    """The folder that is mirrored, and the server. Raises ``ConfigError``."""
+    if settings.store is None:
+        raise ConfigError(f"the store {settings.place} is not a folder: only a folder can have a mirror")
+    if settings.mirror is None:
+        raise ConfigError(
+            "no mirror is configured",
+            fix="set cxdb: {mirror: 'http://host:9010'} in orchestra.yaml, or ORCHESTRA_CXDB_MIRROR",
+        )
+    return settings.store, settings.mirror
+
+
+def _line(one: Sent) -> str:
+    told = f"{one.session}  {counted(one.sent, 'turn')} sent" + (f" of {one.turns}" if one.turns > one.sent else "")
+    return told + (f"; stopped: {one_line(one.trouble, 500)}" if one.trouble else "")
+
+
+def _summary(done: list[Sent], too_large: int, server: Server) -> list[str]:
+    turns = sum(one.turns for one in done)
+    failed = [one for one in done if one.trouble]
+    whole = f"{server} is up to date: {counted(len(done) - len(failed), 'session')}, {counted(turns, 'turn')}"
+    lines = [whole if not failed else f"{counted(len(failed), 'session')} not completely sent"]
+    if too_large:
+        lines.append(f"  {counted(too_large, 'blob')} skipped: larger than CXDB's protocol allows")
+    return lines

@@ -1,0 +1,308 @@
+"""``orchestra doctor``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestra.app.stores import RepairLosesTurns, open_store, repair_store
+from orchestra.cli.errors import FAILED, STORE
+from orchestra.cli.options import Config, StoreOption
+from orchestra.cli.stores import aimed, exists, hint, settings_for
+from orchestra.cli.terminal import one_line, progress, room, say
+from orchestra.clock import SystemClock
+from orchestra.config.server import Server
+from orchestra.config.settings import Settings, state_directory
+from orchestra.cxdb.adopt import Progress
+from orchestra.cxdb.check import Finding as Damage
+from orchestra.cxdb.directory import LOST
+from orchestra.cxdb.embedded import REMOTE, EmbeddedStore
+from orchestra.cxdb.files import Files
+from orchestra.engine.sessions import rows
+from orchestra.errors import ConfigError, Damaged, StoreError, StoreUnreachable
+from orchestra.graph.report import counted, wrap
+from orchestra.ports import Store
+from orchestra.processes.sandbox import prove, unavailable
+
+
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Check every stored record.")] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Rebuild damaged files of the store from its other files; loses no data."),
+    ] = False,
+    drop_lost: Annotated[
+        bool, typer.Option("--drop-lost", help="With --repair: delete the turns that depend on lost data.")
+    ] = False,
+    settle: Annotated[
+        bool, typer.Option("--settle", help="Prepare the store's folder for the original CXDB server.")
+    ] = False,
+    store: StoreOption = None,
+    config: Config = None,
+) -> None:
+    """Check what works on this machine and in the store.
+
+    Exit codes: 0: a run would work; 1: it would not; 6: repair would lose data.
+    """
+    if drop_lost and not repair:
+        raise typer.BadParameter("--drop-lost needs --repair")
+    wanted = Wanted(deep=deep, repair=repair, drop_lost=drop_lost, settle=settle)
+    raise typer.Exit(examine(wanted, store=store, config=config))
+
+
+LITTLE_ROOM = 256 * 1024 * 1024
+"""Free bytes below which the disk is mentioned."""
+
+NO_ROOM = 16 * 1024 * 1024
+"""Free bytes below which a run may not even start."""
+
+
+MANY = 40
+"""Contexts that are listed with the turns that would be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: whether it is well (None: for information), what was found, and one command that fixes it."""
+
+    well: bool | None
+    what: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to do besides the quick checks."""
+
+    deep: bool
+    repair: bool
+    drop_lost: bool
+    settle: bool
+
+
+def examine(wanted: Wanted, *, store: str | None, config: Path | None) -> int:
+    """Print the findings. Return 0 only if a run would work, 6 if repair would lose data."""
+    settings = settings_for(store, config)
+    if (wanted.deep or wanted.repair or wanted.settle) and not exists(settings):
+        raise ConfigError(
+            f"no store in {settings.store} yet" if settings.store else "a store in memory saves nothing"
+        )
+    bad = sum(not _shown(finding) for finding in (*_machine(settings), *_place(settings)))
+    if not bad:
+        try:
+            bad = asyncio.run(_examined(settings, wanted, hint(settings, store)))
+        except RepairLosesTurns as error:
+            _say_losses(error, hint(settings, store))
+            return STORE
+    return FAILED if bad else 0
+
+
+def _shown(finding: Finding) -> bool:
+    sign = {True: "✓", False: "✗", None: "·"}[finding.well]
+    say("\n".join(wrap(f"{sign} ", one_line(finding.what, 1000), room(), "  ")))
+    if finding.fix:
+        say(f"    fix: {one_line(finding.fix, 1000)}")
+    return finding.well is not False
+
+
+# --- the machine ---------------------------------------------------------------------------------
+
+
+def _machine(settings: Settings) -> Iterator[Finding]:
+    yield Finding(True, f"Python {sys.version.split()[0]} at {sys.executable}")
+    yield Finding(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml; using defaults")
+    yield Finding(True, f"backend {settings.backend}: needs no API key")
+    yield from _sandbox(settings)
+    program = shutil.which("dot")
+    if program:
+        yield Finding(True, f"Graphviz at {program}: compile --format svg works")
+    else:
+        yield Finding(
+            None, "no Graphviz found: `compile --format svg` needs it, nothing else does", "apt install graphviz"
+        )
+
+
+def _sandbox(settings: Settings) -> Iterator[Finding]:
+    """What commands may touch, tried and not only read from the settings (A36)."""
+    wanted, network = settings.config.sandbox.mode, settings.config.sandbox.network
+    problem = unavailable()
+    if wanted == "none":
+        fix = "" if problem else "add `sandbox: auto` to orchestra.yaml"
+        yield Finding(None, "no sandbox: commands of agents and tool nodes run with your own rights", fix)
+    elif problem:
+        well = None if wanted == "auto" else False
+        yield Finding(well, f"sandbox: {wanted}, but bwrap does not work: {problem}", "apt install bubblewrap")
+    else:
+        failed = [proof.what for proof in prove(network) if not proof.held]
+        reach = "no network" if network == "none" else "full network access"
+        if failed:
+            yield Finding(False, f"sandbox: bwrap works, but a trial failed: {'; '.join(failed)}")
+        else:
+            yield Finding(
+                True,
+                f"sandbox: bwrap, tried: only the working folder is writable, .git is not, home is hidden, {reach}",
+            )
+
+
+def _place(settings: Settings) -> Iterator[Finding]:
+    folder = settings.store
+    if settings.server is not None:
+        return
+    if folder is None:
+        yield Finding(None, "the store is in memory: nothing is saved")
+        return
+    there = folder
+    while not os.path.exists(there) and there != there.parent:  # noqa: PTH110  false where it may not be seen
+        there = there.parent
+    named, elsewhere = shlex.quote(str(there)), state_directory(os.environ) / "cxdb"
+    another = f"orchestra doctor --store {shlex.quote(str(elsewhere))}"
+    if not there.is_dir():
+        yield Finding(False, f"the path of the store, {there}, is not a folder", another)
+    elif os.statvfs(there).f_flag & os.ST_RDONLY:
+        yield Finding(False, f"{there} is on a read-only disk", another)
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield Finding(False, f"{there} is not writable by this user", f"chmod u+wx {named}")
+    else:
+        kind = Files().file_system(str(there))
+        if kind in REMOTE:
+            yield Finding(False, f"{there} is on {kind}, where file locks are unreliable", another)
+        free = shutil.disk_usage(there).free
+        well = True if free > LITTLE_ROOM else None if free > NO_ROOM else False
+        yield Finding(
+            well, f"{free // 2**20} MiB free in {there}", "" if well else f"du -xh {named} | sort -h | tail"
+        )
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+async def _examined(settings: Settings, wanted: Wanted, aim: str) -> int:
+    """Print the findings about the store and return how many would keep a run from working."""
+    with progress() as tell:
+        found = [finding async for finding in _store(settings, wanted, aim, tell)]
+    return sum(not _shown(finding) for finding in found)
+
+
+async def _store(settings: Settings, wanted: Wanted, aim: str, tell: Progress) -> AsyncIterator[Finding]:
+    try:
+        if settings.store is not None and not exists(settings):
+            yield Finding(True, f"no store in {settings.store} yet; the first run creates it")
+            return
+        if wanted.repair:
+            for repaired in await repair_store(settings, drop_lost=wanted.drop_lost, progress=tell):
+                yield Finding(True, f"repaired: {repaired}")
+        store = open_store(settings, progress=tell)
+        try:
+            async for finding in _opened(store, settings, wanted, aim):
+                yield finding
+        finally:
+            await store.close()
+    except RepairLosesTurns:
+        raise
+    except Damaged as error:
+        yield Finding(False, error.message, f"orchestra doctor --repair{aim}")
+    except StoreError as error:
+        yield Finding(False, error.message, aimed(error.fix, aim))
+
+
+def _say_losses(error: RepairLosesTurns, aim: str) -> None:
+    say(f"✗ {one_line(error.message, 1000)}")
+    say("    continuing without it would lose the turns listed here; nothing has been changed")
+    for going in error.going[:MANY]:
+        depths = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in going.stretches)
+        several = going.stretches[0][0] != going.stretches[-1][1]
+        say(f"    {going.whose}: turn{'s' * several} {depths}, of 0 to {going.turns - 1}")
+    if len(error.going) > MANY:
+        say(f"    and turns of {len(error.going) - MANY} more contexts")
+    say("    restore the folder from a backup, or delete these turns:")
+    say(f"    fix: orchestra doctor --repair --drop-lost{aim}")
+
+
+async def _opened(store: Store, settings: Settings, wanted: Wanted, aim: str) -> AsyncIterator[Finding]:
+    if settings.server is not None:
+        async for checked in _server(store, settings.server, aim):
+            yield checked
+    yield Finding(True, f"store {settings.place}: {counted(len(await rows(store)), 'session')}")
+    for what, fix in (await store.health()).findings:
+        yield _of_health(settings, what, aimed(fix, aim))
+    if isinstance(store, EmbeddedStore):
+        async for finding in _embedded(store, wanted, aim):
+            yield finding
+        async for finding in _mirror(settings, aim):
+            yield finding
+
+
+async def _server(store: Store, server: Server, aim: str) -> AsyncIterator[Finding]:
+    from orchestra.app.canary import examine as examine_server  # only a server needs what it imports
+    from orchestra.cxdb.remote.store import RemoteStore
+
+    assert isinstance(store, RemoteStore)
+    async for well, what, fix in examine_server(store, server, SystemClock()):
+        yield Finding(well, what, aimed(fix, aim))
+
+
+async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Finding]:
+    """Check whether the mirror has everything (S22); a run works without it."""
+    if settings.mirror is None or settings.store is None:
+        return
+    from orchestra.app.mirroring import behind, mirror_fix  # imported only if there is a mirror
+
+    server, send = settings.mirror, f"orchestra cxdb mirror{aim}"
+    try:
+        missing = await behind(settings.store, server)
+    except StoreUnreachable as error:
+        yield Finding(
+            None, f"the mirror cannot be used; runs work without it: {error.message}", mirror_fix(error.fix)
+        )
+        return
+    except (StoreError, ConfigError) as error:
+        yield Finding(False, f"the mirror {server}: {error.message}", error.fix)
+        return
+    if missing:
+        turns = counted(sum(count for _row, count in missing), "turn")
+        sessions = counted(len(missing), "session")
+        yield Finding(None, f"the mirror {server} is behind by {turns} of {sessions}", send)
+    else:
+        yield Finding(True, f"the mirror {server} is up to date")
+
+
+def _of_health(settings: Settings, what: str, fix: str) -> Finding:
+    """Turn a store's finding into a line; quarantined pieces do not keep a run from working."""
+    lost = f"{settings.store}/{LOST}"
+    if what.startswith(lost):
+        return Finding(None, what, f"ls -l {shlex.quote(lost)}")
+    return Finding(False, what, fix)
+
+
+async def _embedded(store: EmbeddedStore, wanted: Wanted, aim: str) -> AsyncIterator[Finding]:
+    if wanted.deep or wanted.repair:
+        damage = await store.deep_check()
+        if not damage:
+            yield Finding(True, "every record is intact")
+        for what in _by_file(damage):
+            if wanted.repair:
+                yield Finding(
+                    False, f"cannot be repaired: {what}", "restore the folder from a backup; the rest is readable"
+                )
+            else:
+                yield Finding(False, f"damaged: {what}", f"orchestra doctor --repair{aim}")
+    if wanted.settle:
+        await store.settle()
+        yield Finding(True, "settled: a CXDB server can open the folder now")
+
+
+def _by_file(damage: list[Damage]) -> Iterator[str]:
+    """One line per file: its first fault, and how many more there are."""
+    for file, group in groupby(damage, key=lambda one: one.file):
+        first, *more = group
+        yield f"{first}" + (f", and {len(more)} more in {file}" if more else "")

@@ -1,0 +1,338 @@
+"""``orchestra replay``."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from dataclasses import dataclass
+from difflib import unified_diff
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from msgspec import to_builtins
+
+from orchestra.agents.scripts import read_script
+from orchestra.app.pipelines import Pipeline, read
+from orchestra.app.replaying import Future
+from orchestra.app.replaying import replay as replayed_run
+from orchestra.app.resuming import Changes
+from orchestra.app.rewalking import Another, Report, Text, rewalk
+from orchestra.cli.commands.run import key_values, walk_shown
+from orchestra.cli.errors import FAILED
+from orchestra.cli.options import (
+    Answers,
+    ApproveTools,
+    AsJson,
+    AutoApprove,
+    Colour,
+    Config,
+    Detach,
+    JsonStream,
+    NoInput,
+    Plain,
+    Quiet,
+    Session,
+    StoreOption,
+    Verbose,
+    one_amount,
+    one_json,
+    people,
+)
+from orchestra.cli.screen.ended import Shown
+from orchestra.cli.screen.why import lines, seen_of
+from orchestra.cli.stores import aimed, hint, reading, settings_for, there
+from orchestra.cli.terminal import one_line, say, say_json
+from orchestra.engine.control import Control
+from orchestra.engine.forking import Wanted
+from orchestra.engine.journal import Listener
+from orchestra.engine.running import Run
+from orchestra.errors import ConfigError, StoreError
+from orchestra.graph.report import counted
+from orchestra.ports import Store
+from orchestra.run.rewalk import Decision, Parting
+
+
+def replay(
+    session: Session,
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            "--checkpoint",
+            metavar="T",
+            help="Start from this checkpoint: a depth, #ID or 'last'.",
+            show_default=False,
+        ),
+    ] = "",
+    turn: Annotated[
+        str,
+        typer.Option(
+            "--turn",
+            metavar="T",
+            help="Start from this turn: a depth as shown by `log`, or #ID (also of a child's turn).",
+            show_default=False,
+        ),
+    ] = "",
+    node: Annotated[
+        str, typer.Option("--node", metavar="NODE", help="Start from this node.", show_default=False)
+    ] = "",
+    visit: Annotated[
+        int | None,
+        typer.Option(
+            "--visit", metavar="N", min=1, help="With --node: start from its N-th visit (default: the newest)."
+        ),
+    ] = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--var", metavar="KEY=VALUE", help="Set a variable of the new session (repeatable)."),
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a context value of the new session (repeatable)."),
+    ] = None,
+    graph: Annotated[
+        Path | None, typer.Option("--graph", metavar="FILE", help="Continue with this pipeline.")
+    ] = None,
+    simulate: Annotated[
+        Path | None, typer.Option("--simulate", metavar="FILE", help="Continue with these scripted results.")
+    ] = None,
+    label: Annotated[str, typer.Option("--label", help="Name of the new session.", show_default=False)] = "",
+    recorded: Annotated[
+        bool,
+        typer.Option("--recorded", help="Run nothing: repeat the recorded decisions and report any that differ."),
+    ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", metavar="FILE", help="Like --recorded, with this pipeline: report where it diverges."
+        ),
+    ] = None,
+    auto_approve: AutoApprove = False,
+    answers: Answers = None,
+    approve_tools: ApproveTools = False,
+    no_input: NoInput = False,
+    detach: Detach = False,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    json_stream: JsonStream = False,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    color: Colour = "auto",
+) -> None:
+    """Start a new session from a point in the history of another session, which is not changed.
+
+    Without --checkpoint, --turn or --node it starts from the beginning. Exit codes are those of run and resume.
+
+    With --recorded or --against nothing is run or written: the recorded results of agents and commands are used.
+    Exit codes: 0: the same nodes, edges and prompts; 1: something differs.
+    """
+    from orchestra.cli.screen.ended import Shown
+
+    one_amount(quiet, verbose)
+    if sum(map(bool, (checkpoint, turn, node))) > 1:
+        raise typer.BadParameter("--checkpoint, --turn and --node exclude each other; use one")
+    if visit is not None and not node:
+        raise typer.BadParameter("--visit needs --node")
+    if recorded or against is not None:
+        begins = (checkpoint, turn, node, variables, values, graph, simulate, label, detach, json_stream)
+        if any(begins) or (recorded and against is not None):
+            wrong = "--recorded and --against start no session: combine them only with --store, --config and --json"
+            raise typer.BadParameter(wrong)
+        raise typer.Exit(walk_again(session, against, store=store, config=config, as_json=as_json))
+    asked = Asked(
+        checkpoint=checkpoint,
+        turn=turn,
+        node=node,
+        visit=visit,
+        variables=tuple(variables or ()),
+        values=tuple(values or ()),
+        graph=graph,
+        simulate=simulate,
+        label=label,
+        detach=detach,
+    )
+    shown = Shown(
+        store=store,
+        config=config,
+        json=one_json(as_json, json_stream),
+        plain=plain,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+        people=people(auto_approve, answers, no_input, approve_tools),
+    )
+    raise typer.Exit(replay_session(session, asked, shown))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked for on the command line."""
+
+    checkpoint: str
+    turn: str
+    node: str
+    visit: int | None
+    variables: tuple[str, ...]
+    values: tuple[str, ...]
+    graph: Path | None
+    simulate: Path | None
+    label: str
+    detach: bool
+
+
+def replay_session(session: str, asked: Asked, shown: Shown) -> int:
+    """Fork, go on, and say how it ended; the exit code (C2)."""
+    settings = settings_for(shown.store, shown.config, str(asked.graph) if asked.graph is not None else "-")
+    try:
+        there(settings, session)
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, shown.store))
+        raise
+    wanted = _wanted(asked)
+    source, found = read(asked.graph) if asked.graph is not None else (None, ())
+    script = read_script(asked.simulate) if asked.simulate is not None else None
+    future = Future(
+        variables=key_values(asked.variables, "variable"),
+        values=key_values(asked.values, "value"),
+        changes=Changes(graph=source, found=found, simulation=script),
+        label=asked.label,
+    )
+
+    async def fork(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
+        return await replayed_run(
+            session,
+            at=wanted,
+            future=future,
+            store=store,
+            settings=settings,
+            listeners=listeners,
+            control=control,
+        )
+
+    return walk_shown(shown, settings, fork, detach=asked.detach)
+
+
+def _wanted(asked: Asked) -> Wanted:
+    if asked.node:
+        return Wanted(node=asked.node, visit=asked.visit)
+    if asked.checkpoint == "last":
+        return Wanted(newest=True)
+    text = asked.checkpoint or asked.turn
+    if not text:
+        return Wanted()
+    number = text.removeprefix("#")
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise ConfigError(
+            f"{one_line(text, 40)!r} is not a turn",
+            fix="use a depth, as `orchestra log SESSION` shows it, or #ID for a CXDB turn id",
+        )
+    if text.startswith("#"):
+        return Wanted(turn_id=int(number), checkpoint=bool(asked.checkpoint))
+    return Wanted(depth=int(number), checkpoint=bool(asked.checkpoint))
+
+
+SCHEMA = "orchestra.rewalk.v1"
+"""What the JSON names as its form."""
+
+DIFF_SHOWN = 200
+"""Lines of one difference that are shown."""
+
+LONG_LINE = 240
+"""Characters from which a line of a text is compared in pieces."""
+
+
+def walk_again(session: str, against: Path | None, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Walk a record again and say what differs; 0 where nothing does, else 1 (C2)."""
+    settings = settings_for(store, config, str(against) if against is not None else "-")
+    another = None
+    if against is not None:
+        source, found = read(against)
+        another = Another(source=source, found=found)
+    report = asyncio.run(
+        reading(
+            settings,
+            lambda opened: rewalk(session, store=opened, settings=settings, another=another),
+            session,
+            flag=store,
+        )
+    )
+    if as_json:
+        say_json({"schema": SCHEMA, "same": report.same, **to_builtins(report)})
+    else:
+        _say(report, str(against) if against is not None else "")
+    return 0 if report.same else FAILED
+
+
+def _say(report: Report, file: str) -> None:
+    for text in report.others:
+        _say_text(text)
+    if report.parting is not None:
+        _say_parting(report.parting, file)
+    compared = (
+        f"{counted(report.nodes, 'node')}, {counted(report.edges, 'edge')}, {counted(report.texts, 'prompt')}"
+    )
+    far = "" if report.ended or report.parting is not None else ", as far as it has run"
+    chain = f" and {counted(report.sessions - 1, 'session')} before it" if report.sessions > 1 else ""
+    if report.parting is not None:
+        say(f"same until then  {compared}")
+    elif report.others:
+        say(f"same path  {compared}, of {report.session}{chain}{far}; prompts that differ: {len(report.others)}")
+    else:
+        say(f"same  {compared}, of {report.session}{chain}{far}")
+
+
+def _say_text(text: Text) -> None:
+    say(f"prompt differs  {one_line(text.node, 80)}, visit {text.visit}  (turn {text.depth})")
+    diff = list(unified_diff(_folded(text.recorded), _folded(text.now), "recorded", "now", lineterm=""))
+    for line in diff[:DIFF_SHOWN]:
+        say(f"  {one_line(line, 500)}")
+    if len(diff) > DIFF_SHOWN:
+        say(f"  … {counted(len(diff) - DIFF_SHOWN, 'more line')}; --json shows both texts in full")
+
+
+def _folded(text: str) -> list[str]:
+    """The lines of a text; a long one in pieces, so that a difference at its end is seen."""
+    folded: list[str] = []
+    for line in text.rstrip().splitlines():
+        folded += [line] if len(line) <= LONG_LINE else textwrap.wrap(line, LONG_LINE // 2)
+    return folded
+
+
+def _say_parting(parting: Parting, file: str) -> None:
+    place = f"{one_line(parting.node, 80)}  (turn {parting.depth})" if parting.node else f"turn {parting.depth}"
+    say(f"diverges  at {place}")
+    if parting.why:
+        lines("  ", one_line(parting.why, 400), "    ")
+    if parting.recorded is not None:
+        _say_decision("recorded", parting.recorded)
+    if parting.now is not None:
+        _say_decision(one_line(file, 60) or "now", parting.now)
+
+
+def _say_decision(who: str, decision: Decision) -> None:
+    lines("  ", f"{who}: {_told(decision)}", "    ")
+    for candidate in decision.candidates:
+        sign = "→" if candidate.get("edge") == decision.edge else "·"
+        lines(f"    {sign} ", f"{one_line(str(candidate.get('edge')), 120)}  {seen_of(candidate)}", "        ")
+
+
+def _told(decision: Decision) -> str:
+    node, why = one_line(decision.node, 80), one_line(decision.why, 600)
+    match decision.kind:
+        case "enter":
+            of = f" of {decision.of}" if decision.of > 1 else ""
+            return f"starts {node}, visit {decision.visit}, attempt {decision.attempt}{of}"
+        case "go":
+            rule = f"goal gate {decision.gate}" if decision.gate else f"rule {decision.rule}"
+            restart = ", in a new session" if decision.restart else ""
+            return f"{node} → {one_line(decision.target, 80)}{restart}  {rule}: {why}"
+        case "refuse":
+            return f"{node} is refused: {why}"
+        case "restart":
+            return f"the session ends at {node} and restarts at {one_line(decision.target, 80)} in a new session"
+        case "complete":
+            return f"the run completes at {node}"
+        case _:
+            return f"the run fails at {node}: {why}"

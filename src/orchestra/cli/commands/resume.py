@@ -1,0 +1,205 @@
+"""``orchestra resume``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestra.agents.scripts import read_script
+from orchestra.app.pipelines import Pipeline, read
+from orchestra.app.resuming import Changes, changed_file
+from orchestra.app.resuming import resume as resumed_run
+from orchestra.app.runs import Run
+from orchestra.cli.commands.run import walk_shown
+from orchestra.cli.options import (
+    Answers,
+    ApproveTools,
+    AsJson,
+    AutoApprove,
+    Colour,
+    Config,
+    Detach,
+    EnvFile,
+    JsonStream,
+    MaxCost,
+    NoInput,
+    Plain,
+    Quiet,
+    Session,
+    StoreOption,
+    Verbose,
+    one_amount,
+    one_json,
+    people,
+)
+from orchestra.cli.screen.ended import Shown
+from orchestra.cli.screen.views import tell_reader
+from orchestra.cli.stores import aimed, hint, settings_for, there
+from orchestra.cli.terminal import complain, lasted, one_line
+from orchestra.clock import SystemClock
+from orchestra.config.settings import Settings
+from orchestra.engine.control import Control
+from orchestra.engine.journal import Listener
+from orchestra.errors import SessionNotFound, SessionTaken, StoreError, Undecided
+from orchestra.ports import Store
+
+
+def resume(
+    session: Session,
+    graph: Annotated[
+        Path | None,
+        typer.Option("--graph", metavar="FILE", help="Continue with this pipeline instead of the recorded one."),
+    ] = None,
+    simulate: Annotated[
+        Path | None,
+        typer.Option(
+            "--simulate", metavar="FILE", help="Continue with these scripted results instead of the recorded ones."
+        ),
+    ] = None,
+    interrupted: Annotated[
+        str,
+        typer.Option(
+            "--interrupted",
+            metavar="WHAT",
+            help="rerun or fail an interrupted node (default: its on_interrupt).",
+            show_default=False,
+        ),
+    ] = "",
+    auto_approve: AutoApprove = False,
+    answers: Answers = None,
+    approve_tools: ApproveTools = False,
+    no_input: NoInput = False,
+    max_cost: MaxCost = None,
+    detach: Detach = False,
+    store: StoreOption = None,
+    config: Config = None,
+    env_file: EnvFile = None,
+    as_json: AsJson = False,
+    json_stream: JsonStream = False,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    color: Colour = "auto",
+) -> None:
+    """Resume a paused, crashed, canceled or failed session.
+
+    Exit codes: 0: it succeeded, or had already; 1: it failed; 3: the pipeline is invalid; 4: a recorded secret is
+    missing; 5: an interrupted node needs a decision (--interrupted); 7: stopped by a limit; 8: another process runs
+    the session; 9: no such session; 130: paused by an interrupt.
+    """
+    from orchestra.cli.screen.ended import Shown
+
+    one_amount(quiet, verbose)
+    if interrupted not in ("", "rerun", "fail"):
+        raise typer.BadParameter(f"--interrupted must be rerun or fail, not {interrupted!r}")
+    shown = Shown(
+        store=store,
+        config=config,
+        json=one_json(as_json, json_stream),
+        plain=plain,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+        people=people(auto_approve, answers, no_input, approve_tools),
+    )
+    raise typer.Exit(
+        resume_session(
+            session,
+            graph=graph,
+            simulate=simulate,
+            interrupted=interrupted,
+            max_cost=max_cost,
+            detach=detach,
+            shown=shown,
+        )
+    )
+
+
+def resume_session(
+    session: str,
+    *,
+    graph: Path | None,
+    simulate: Path | None,
+    interrupted: str,
+    max_cost: float | None,
+    detach: bool,
+    shown: Shown,
+) -> int:
+    """Resume, show the run, and print the result. Return the exit code (C2)."""
+    settings = settings_for(shown.store, shown.config, str(graph) if graph is not None else "-", max_cost)
+    try:
+        there(settings, session)
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, shown.store))
+        raise
+    source, found = read(graph) if graph is not None else (None, ())
+    script = read_script(simulate) if simulate is not None else None
+    changes = Changes(graph=source, found=found, simulation=script, interrupted=interrupted)
+    try:
+        return _walk(session, changes, settings, shown, detach=detach)
+    except Undecided as error:
+        if shown.people.no_input or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        decided = Changes(graph=source, found=found, simulation=script, interrupted=_asked(error))
+    return _walk(session, decided, settings, shown, detach=detach)
+
+
+def _walk(session: str, changes: Changes, settings: Settings, shown: Shown, *, detach: bool) -> int:
+    async def go_on(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
+        try:
+            run, pipeline = await resumed_run(
+                session, store=store, settings=settings, changes=changes, listeners=listeners, control=control
+            )
+        except SessionTaken as error:
+            error.fix = error.fix or f"watch: orchestra attach {one_line(session, 40)}"
+            raise
+        if session == "last" and run.state.result is not None and run.state.result.good:
+            await run.opened.hold.release()
+            raise _nothing_to_resume(run)
+        _say_of(run, changes, hint(settings, shown.store), heard=not shown.quiet and not shown.json)
+        return run, pipeline
+
+    return walk_shown(shown, settings, go_on, detach=detach)
+
+
+def _nothing_to_resume(run: Run) -> SessionNotFound:
+    """The error where ``last`` is a session that completed: the run that was meant may never have begun."""
+    ago = lasted(max(0, SystemClock().now_ms() - run.state.at))
+    return SessionNotFound(
+        f"nothing to resume: session {run.session} ({one_line(run.state.pipeline, 60)}) succeeded {ago} ago",
+        fix="see them all: orchestra status; start a new run: orchestra run FILE.dot",
+    )
+
+
+def _say_of(run: Run, changes: Changes, aim: str, *, heard: bool) -> None:
+    """Print what a user should know before the session continues."""
+    if run.state.result is not None:
+        if heard:
+            tell_reader(f"session {run.session} has already ended; nothing to do")
+        return
+    file = changed_file(run.state) if changes.graph is None else ""
+    if file:
+        command = f"orchestra resume{aim} {run.session} --graph {shlex.quote(file)}"
+        complain(
+            f"note: {one_line(file, 300)} has changed since the run started; using the recorded version\n"
+            f"  to use the file: {one_line(command, 1000)}"
+        )
+
+
+def _asked(error: Undecided) -> str:
+    """Ask the user what to do with the interrupted node; return ``rerun`` or ``fail``."""
+    complain(f"{one_line(error.node, 80)} was interrupted while it was running.")
+    while True:
+        sys.stderr.write("  Run it again (r) or mark it as failed (f)? ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline().strip().lower()
+        if answer in ("r", "rerun"):
+            return "rerun"
+        if answer in ("f", "fail"):
+            return "fail"
+        if not answer:
+            raise error

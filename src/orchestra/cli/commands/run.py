@@ -1,0 +1,307 @@
+"""``orchestra run``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from orchestra.agents.scripts import read_script
+from orchestra.app.checking import with_agents
+from orchestra.app.pipelines import Pipeline, compile_pipeline, read
+from orchestra.app.runs import Run, start
+from orchestra.app.stopped import remember
+from orchestra.app.stores import open_store
+from orchestra.cli.detach import detached
+from orchestra.cli.errors import INVALID, show_diagnostics, store_code
+from orchestra.cli.options import (
+    Answers,
+    ApproveTools,
+    AsJson,
+    AutoApprove,
+    Colour,
+    Config,
+    Detach,
+    EnvFile,
+    JsonStream,
+    MaxCost,
+    NoInput,
+    Plain,
+    Quiet,
+    StoreOption,
+    Verbose,
+    one_amount,
+    one_json,
+    people,
+)
+from orchestra.cli.people import interviews_for, listeners_for
+from orchestra.cli.screen.ended import Shown, as_object, say_ended
+from orchestra.cli.screen.views import View, view_for
+from orchestra.cli.signals import heeded
+from orchestra.cli.stores import aimed, hint, settings_for
+from orchestra.cli.terminal import coloured, progress, say_json
+from orchestra.config.answers import check_answers, read_answers
+from orchestra.config.settings import Settings
+from orchestra.engine.control import Control
+from orchestra.engine.journal import Listener
+from orchestra.errors import ConfigError, InvalidPipeline, SessionTaken, StoreError, StoreFull
+from orchestra.graph import report
+from orchestra.ports import Store
+
+
+def run(
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="Pipeline (.dot file), or - for standard input.")
+    ],
+    variables: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Set variables of the run.", show_default=False)
+    ] = None,
+    simulate: Annotated[
+        Path | None,
+        typer.Option("--simulate", metavar="FILE", help="Scripted results (YAML)."),
+    ] = None,
+    label: Annotated[str, typer.Option("--label", help="Name of this run.", show_default=False)] = "",
+    auto_approve: AutoApprove = False,
+    answers: Answers = None,
+    approve_tools: ApproveTools = False,
+    no_input: NoInput = False,
+    max_cost: MaxCost = None,
+    detach: Detach = False,
+    store: StoreOption = None,
+    config: Config = None,
+    env_file: EnvFile = None,
+    as_json: AsJson = False,
+    json_stream: JsonStream = False,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    color: Colour = "auto",
+) -> None:
+    """Check a pipeline and run it. Every step is recorded.
+
+    Exit codes: 0: it succeeded; 1: it failed; 2: wrong usage or settings; 3: the pipeline is invalid; 4: a key is
+    missing; 5: waiting for an answer; 6: the store cannot be used; 7: stopped by a limit or a full disk; 130:
+    paused by an interrupt.
+    """
+    from orchestra.cli.screen.ended import Shown
+
+    one_amount(quiet, verbose)
+    options = Options(
+        pipeline=pipeline,
+        variables=tuple(variables or ()),
+        simulate=simulate,
+        label=label,
+        detach=detach,
+        max_cost=max_cost,
+        shown=Shown(
+            store=store,
+            config=config,
+            json=one_json(as_json, json_stream),
+            plain=plain,
+            quiet=quiet,
+            verbose=verbose,
+            color=color,
+            people=people(auto_approve, answers, no_input, approve_tools),
+        ),
+    )
+    raise typer.Exit(run_pipeline(options))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was asked for on the command line."""
+
+    pipeline: str
+    variables: tuple[str, ...]
+    simulate: Path | None
+    label: str
+    detach: bool
+    shown: Shown
+    max_cost: float | None = None
+
+
+def run_pipeline(options: Options) -> int:
+    """Check and run a pipeline, and print the result. Return the exit code (C2)."""
+    variables = key_values(options.variables)
+    shown = options.shown
+    settings = settings_for(shown.store, shown.config, options.pipeline, options.max_cost)
+    source, found = read(options.pipeline)
+    pipeline = with_agents(
+        compile_pipeline(source, found, variables=variables, secrets=settings.secrets),
+        settings,
+        options.pipeline,
+        simulated=options.simulate is not None,
+    )
+
+    async def begin(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
+        script = read_script(options.simulate) if options.simulate is not None else None
+        run = await start(
+            pipeline,
+            store=store,
+            settings=settings,
+            variables=variables,
+            simulation=script,
+            label=options.label,
+            listeners=listeners,
+            control=control,
+        )
+        return run, pipeline
+
+    def checked() -> None:
+        graph = pipeline.checked()
+        if shown.people.answers is not None:
+            gates = [node for node in graph.nodes if graph.type_of(node) == "wait.human"]
+            check_answers(read_answers(shown.people.answers), gates)
+
+    return walk_shown(shown, settings, begin, checked, detach=options.detach)
+
+
+Opening: TypeAlias = Callable[[Store, tuple[Listener, ...], Control], Awaitable[tuple[Run, Pipeline]]]
+"""Opens a run in a store, given the listeners to its events and the control that can stop it."""
+
+
+def walk_shown(
+    shown: Shown,
+    settings: Settings,
+    opening: Opening,
+    before: Callable[[], None] = lambda: None,
+    *,
+    detach: bool = False,
+) -> int:
+    """Open a run, show it, and print the result. Return the exit code (C2).
+
+    ``before`` checks what can be checked without the store. ``detach`` moves the run to the background once its
+    session exists.
+    """
+    colour = coloured(shown.color, sys.stdout)
+    gc.freeze()
+    gc.enable()
+    try:
+        before()
+        if detach:
+            return detached(
+                shown, settings, lambda view: asyncio.run(_run(shown, settings, opening, view, colour, always=True))
+            )
+        return asyncio.run(_run(shown, settings, opening, _view(shown, colour), colour))
+    except InvalidPipeline as error:
+        if shown.json == "object":
+            say_json(
+                {"session": None, "status": "invalid", "exit_code": INVALID, **report.report(error.diagnostics)}
+            )
+        raise
+
+
+def key_values(given: tuple[str, ...], what: str = "variable") -> dict[str, str]:
+    """Parse ``KEY=VALUE`` texts. Raises ``ConfigError``."""
+    found: dict[str, str] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{item!r} is not KEY=VALUE", fix=f"write a {what} as KEY=VALUE, such as color=blue")
+        if name in found:
+            raise ConfigError(f"the {what} {name!r} is given twice")
+        found[name] = value
+    return found
+
+
+def _view(shown: Shown, colour: bool) -> View:
+    return view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
+
+
+async def _run(
+    shown: Shown, settings: Settings, opening: Opening, view: View, colour: bool, *, always: bool = False
+) -> int:
+    """Run and say how it ended. ``always``: answers from elsewhere are waited for (H5)."""
+    control = Control(interviews=interviews_for(shown.people, view, settings, always=always))
+    begun: list[str] = []
+
+    def leave() -> None:
+        view.abandoned()
+        again = f"orchestra resume{hint(settings, shown.store)} {begun[0]}" if begun else ""
+        line = f"stopped before its pause was recorded; resume: {again}\n" if again else "stopped\n"
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), line.encode())
+
+    async def noted(store: Store, listeners: tuple[Listener, ...], own: Control) -> tuple[Run, Pipeline]:
+        run, pipeline = await opening(store, listeners, own)
+        begun.append(run.session)
+        return run, pipeline
+
+    with heeded(control, view.note, leave):
+        run = await _walked(shown, settings, noted, view, control)
+        return say_ended(shown, settings, run.session, run.context_id, run.state, colour)
+
+
+async def _walked(shown: Shown, settings: Settings, opening: Opening, view: View, control: Control) -> Run:
+    run: Run | None = None
+    store: Store | None = None
+    try:
+        with progress() as tell:
+            store = open_store(settings, progress=tell)
+        run, pipeline = await opening(store, (view.tell, *listeners_for(settings)), control)
+        with _mirrored(settings):
+            if run.state.result is None:
+                _announce(run, pipeline, shown, view)
+            await run.walk()
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, shown.store))
+        if run is not None and isinstance(error, StoreFull):
+            again = f"orchestra resume{hint(settings, shown.store)} {run.session}"
+            first = error.fix.removesuffix(", then run again") or "free some space"
+            error.fix = f"{first}, then: {again}"
+        _stopped(shown, settings, run, error, view)
+        raise
+    finally:
+        view.closed()
+        await _close(store)
+    return run
+
+
+def _mirrored(settings: Settings) -> AbstractContextManager[None]:
+    """Send new turns to the mirror meanwhile, in a separate process (S22)."""
+    if settings.mirror is None:
+        return nullcontext()
+    from orchestra.app.mirroring import sending  # imported only if there is a mirror
+
+    return sending(settings)
+
+
+def _announce(run: Run, pipeline: Pipeline, shown: Shown, view: View) -> None:
+    if not shown.quiet:
+        show_diagnostics(pipeline.diagnostics)
+    graph = pipeline.checked()
+    origin = f"(forked from {run.state.parent})  " if run.state.why == "fork" else ""
+    view.opened(run.session, origin + (f"{graph.label}: {graph.goal}" if graph.goal else graph.label))
+
+
+def _stopped(shown: Shown, settings: Settings, run: Run | None, error: StoreError, view: View) -> None:
+    """Report that the store failed or another runner took the session, before or during the run."""
+    if run is not None and isinstance(error, SessionTaken):
+        view.note(f"another runner took over session {run.session}; stopping")
+    elif run is not None:
+        view.note(f"the store failed; session {run.session} is safe up to its last recorded event")
+        remember(settings, run, error.message, time.time_ns() // 1_000_000)
+    if shown.json == "object":
+        what = {"session": None} if run is None else as_object(run.session, run.context_id, run.state)
+        say_json({**what, "status": "stopped", "detail": error.message, "exit_code": store_code(error)}, indent=2)
+
+
+async def _close(store: Store | None) -> None:
+    if store is None:
+        return
+    failing = sys.exc_info()[0] is not None
+    try:
+        await store.close()
+    except StoreError:
+        if not failing:
+            raise

@@ -1,0 +1,382 @@
+"""``orchestra show``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestra.app.finding import COMMIT, commits_of, origin_of, place_of
+from orchestra.app.workspaces import own_environment
+from orchestra.cli.errors import STORE
+from orchestra.cli.options import AsJson, Config, Session, StoreOption, complete_session, one_json
+from orchestra.cli.screen.lines import described
+from orchestra.cli.stores import reading, settings_for
+from orchestra.cli.terminal import (
+    SCHEMA,
+    clock_time,
+    complain,
+    deliver,
+    many_lines,
+    one_line,
+    room,
+    say,
+    say_json,
+)
+from orchestra.config.settings import Settings
+from orchestra.engine.gaps import Gap, Legible, context_of_branch, legible, with_branches
+from orchestra.engine.loading import backwards, event_of
+from orchestra.engine.sessions import find
+from orchestra.errors import ConfigError, Damaged, SessionNotFound, WorkspaceError
+from orchestra.graph.report import counted, wrap
+from orchestra.ports import Store, Turn
+from orchestra.run.blobs import BlobRef, from_map, utf8
+from orchestra.run.codec import blob_value, plain
+from orchestra.run.declare import BY_CLASS
+from orchestra.run.events import Event, Recorded
+from orchestra.workspace.repos import located
+
+
+def show(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="SESSION[:DEPTH]|COMMIT",
+            help="Session, and the depth of a turn in it (default: the newest turn); or a commit of a session.",
+            autocompletion=complete_session,
+        ),
+    ],
+    whole: Annotated[
+        str,
+        typer.Option(
+            "--whole",
+            metavar="FIELD",
+            help="Write one field of the turn, such as output or response, byte for byte.",
+            show_default=False,
+        ),
+    ] = "",
+    diff: Annotated[bool, typer.Option("--diff", help="Show the change that the turn committed.")] = False,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one recorded turn in full."""
+    if whole and as_json:
+        raise typer.BadParameter("--whole and --json exclude each other; use one")
+    if diff:
+        raise typer.Exit(show_diff(place, store=store, config=config))
+    if whole:
+        raise typer.Exit(write_whole(place, whole, store=store, config=config))
+    raise typer.Exit(show_turn(place, store=store, config=config, as_json=as_json))
+
+
+def log(
+    session: Session,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    json_stream: Annotated[
+        bool, typer.Option("--json-stream", help="Print every event as a line of JSON.")
+    ] = False,
+    why: Annotated[
+        str | None,
+        typer.Option("--why", metavar="NODE", help="Show for each visit of a node which edge was taken, and why."),
+    ] = None,
+) -> None:
+    """Show every recorded event of a session, oldest first; SESSION:DEPTH shows those from that depth on."""
+    if why is not None:
+        from orchestra.cli.screen.why import show_why
+
+        raise typer.Exit(show_why(session, why, store=store, config=config, json=one_json(as_json, json_stream)))
+    raise typer.Exit(show_log(session, store=store, config=config, json=one_json(as_json, json_stream)))
+
+
+# --- show ----------------------------------------------------------------------------------------
+
+
+def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Print one turn: ``SESSION`` for the newest, ``SESSION:DEPTH`` for another, ``SESSION/fan/branch:DEPTH`` for
+    one of a branch; a commit for the turn that made it."""
+    settings = settings_for(store, config)
+    place = placed_by_commit(settings, place, store)
+    name, depth = parted(place)
+
+    async def look(opened: Store) -> tuple[Turn, dict[str, Any]]:
+        turn = await _turn(opened, await _chain(opened, name), depth, name)
+        return turn, await _whole(opened, turn)
+
+    turn, data = asyncio.run(reading(settings, look, name, flag=store))
+    if as_json:
+        say_json(data, indent=2)
+        return 0
+    say(f"turn {turn.turn_id} at depth {turn.depth}, {turn.type_id} v{turn.type_version}")
+    for key, value in data.items():
+        _field(key, _shortened(key, value, f"{name}:{turn.depth}") if key in _WRITTEN else value)
+    return 0
+
+
+def placed_by_commit(settings: Settings, place: str, flag: str | None) -> str:
+    """The place of the turn that made a commit; any other place as it is."""
+    if not COMMIT.fullmatch(place):
+        return place
+    origin = asyncio.run(origin_of(settings, place))
+    if origin is None:
+        return place
+
+    async def look(opened: Store) -> str:
+        return await place_of(opened, origin)
+
+    return asyncio.run(reading(settings, look, origin.session, flag=flag))
+
+
+_WRITTEN = frozenset({"output", "stderr"})
+_LONGEST = 20_000
+"""Characters of a command's output that are shown; ``--whole`` and ``--json`` show all."""
+
+
+def _shortened(field: str, text: str, place: str) -> str:
+    left_out = len(text) - _LONGEST
+    if left_out <= 0:
+        return text
+    note = f"[… {left_out} characters omitted; full text: orchestra show {place} --whole {field} …]"
+    return f"{text[: _LONGEST // 2]}\n{note}\n{text[-_LONGEST // 2 :]}"
+
+
+def parted(place: str) -> tuple[str, int | None]:
+    """Return the session and the depth in ``SESSION:DEPTH``; None without one. Raises ``ConfigError``."""
+    name, _, depth = place.partition(":")
+    if depth and not (depth.isascii() and depth.isdigit() and len(depth) < 19):
+        raise ConfigError(
+            f"{one_line(depth, 40)!r} is not a depth",
+            fix="write SESSION:DEPTH, with a depth as `orchestra log` shows it",
+        )
+    return name, int(depth) if depth else None
+
+
+async def _chain(store: Store, name: str) -> int:
+    """The context of a session, or of the branch whose path stands behind it."""
+    session, _, path = name.partition("/")
+    row = await find(store, session)
+    found = await context_of_branch(store, row.context_id, path) if path else row.context_id
+    if found is None:
+        raise SessionNotFound(f"session {session} has no branch {path!r}", fix=f"see: orchestra log {session}")
+    return found
+
+
+def write_whole(place: str, field: str, *, store: str | None, config: Path | None) -> int:
+    """Write a field of a turn to standard output, byte for byte, however long it is."""
+    name, depth = parted(place)
+    settings = settings_for(store, config)
+
+    async def look(opened: Store) -> None:
+        found = event_of(await _turn(opened, await _chain(opened, name), depth, name))
+        if not isinstance(found, Recorded):
+            raise ConfigError(f"the turn cannot be read: {found.reason}")
+        for ref in _parts(found.event, field):
+            deliver(ref if isinstance(ref, bytes) else await opened.get_blob(bytes.fromhex(ref.hash)))
+
+    asyncio.run(reading(settings, look, name, flag=store))
+    return 0
+
+
+def _parts(event: Event, field: str) -> list[bytes | BlobRef]:
+    """The pieces of a field: what it holds itself, or the blobs that hold it."""
+    known = [one.name for one in BY_CLASS[type(event)].fields if one.type == "text"]
+    if field not in known:
+        raise ConfigError(
+            f"a {BY_CLASS[type(event)].event} event has no text field {field!r}",
+            fix=f"its text fields: {', '.join(known)}" if known else "name another turn",
+        )
+    parts = getattr(event, f"{field}_parts", ())
+    value = getattr(event, field)
+    return [from_map(part) for part in parts] or [value if isinstance(value, BlobRef) else utf8(value)]
+
+
+async def _turn(store: Store, context_id: int, depth: int | None, name: str) -> Turn:
+    try:
+        found = await _at_depth(store, context_id, depth)
+    except Damaged:  # in the same page as the one that is asked for, perhaps
+        turns = await legible(store, context_id)
+        found = next((turn for turn in turns if turn.depth == (turns[-1].depth if depth is None else depth)), None)
+    if isinstance(found, Gap):
+        raise Damaged(f"turn {found.turn_id}: {found.reason}", fix="find all damage: orchestra doctor --deep")
+    if found is None:
+        newest = (await store.head(context_id)).depth
+        raise SessionNotFound(f"session {name!r} has no turn at depth {depth}; the newest is at {newest}")
+    return found
+
+
+async def _at_depth(store: Store, context_id: int, depth: int | None) -> Legible | None:
+    async for page in backwards(store, context_id, 64 if depth is not None else 1):
+        if depth is None:
+            return page[-1]
+        if page[0].depth <= depth:
+            return next((turn for turn in page if turn.depth == depth), None)
+    return None
+
+
+async def _whole(store: Store, turn: Turn) -> dict[str, Any]:
+    """The turn's event with every reference to a text resolved."""
+    found = event_of(turn)
+    if not isinstance(found, Recorded):
+        return {"event": None, "type": turn.type_id, "version": turn.type_version, "unreadable": found.reason}
+    data = plain(found)
+    for field in BY_CLASS[type(found.event)].fields:
+        value = getattr(found.event, field.name)
+        if isinstance(value, BlobRef):
+            data[field.name] = await _resolved(store, value)
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if isinstance(item, BlobRef):
+                    data[field.name][key] = await _resolved(store, item)
+        elif isinstance(value, tuple):
+            for place, item in enumerate(value):
+                if isinstance(item, BlobRef):
+                    data[field.name][place] = await _resolved(store, item)
+    return data
+
+
+async def _resolved(store: Store, ref: BlobRef) -> Any:
+    return blob_value(ref, await store.get_blob(bytes.fromhex(ref.hash)))
+
+
+def _conversation(messages: Sequence[Any]) -> None:
+    """Messages as people read them: who says what, which tools are called, what those come to."""
+    for message in messages:
+        if not isinstance(message, dict):
+            continue
+        role = str(message.get("role", ""))
+        who = f"{message.get('name', 'tool')} {'failed' if message.get('is_error') else 'returned'}"
+        say(f"  [{one_line(who if role == 'tool' else role, 80)}]")
+        for line in many_lines(str(message.get("text", ""))).splitlines():
+            say(f"    {line}")
+        for call in message.get("tool_calls", ()):
+            given = call.get("invalid") or json.dumps(call.get("arguments", {}), ensure_ascii=False)
+            say(f"    → {one_line(str(call.get('name')), 80)} {one_line(given, 2000)}")
+        if message.get("parts"):
+            say(f"    ({counted(len(message['parts']), 'attached file')})")
+
+
+def _field(key: str, value: Any) -> None:
+    if key == "messages" and isinstance(value, list):
+        _conversation(value)
+        return
+    if isinstance(value, str) and "\n" in value:
+        say(f"{key}:")
+        for line in many_lines(value).splitlines():
+            say(f"    {line}")
+    elif isinstance(value, dict | list):
+        say(f"{key}:")
+        for line in json.dumps(value, ensure_ascii=True, indent=2).splitlines():
+            say(f"    {line}")
+    else:
+        text = one_line(str(value), 10_000_000)
+        say(f"{key}: {text}" if key != "at" else f"at: {clock_time(value)} UTC ({value})")
+
+
+# --- log -----------------------------------------------------------------------------------------
+
+
+def show_log(session: str, *, store: str | None, config: Path | None, json: str) -> int:
+    """Print every event of a session, oldest first; of ``SESSION:DEPTH`` those from that depth on."""
+    settings = settings_for(store, config)
+    session, depth = parted(session)
+
+    async def look(opened: Store) -> tuple[str, list[tuple[str, Legible]]]:
+        row = await find(opened, session)
+        if row.mirror_of:  # it names contexts of its master's store
+            found = [("", turn) for turn in await legible(opened, row.context_id)]
+        else:
+            found = await with_branches(opened, row.context_id)
+        if depth is None:
+            return row.session, found
+        first = await _turn(opened, row.context_id, depth, session)
+        return row.session, [(path, turn) for path, turn in found if turn.turn_id >= first.turn_id]
+
+    name, found = asyncio.run(reading(settings, look, session, flag=store))
+    turns = [turn for _path, turn in found]
+    if json:
+        _json_log(name, turns, stream=json == "stream")
+        return _readable(turns)
+    longest = max((len(str(turn.depth)) for turn in turns), default=1)
+    fit, indent = room(), " " * (longest + 2)
+    say("\n".join(line for path, turn in found for line in wrap("", _line(turn, longest, path), fit, indent)))
+    return _readable(turns)
+
+
+def _readable(turns: list[Legible]) -> int:
+    """The exit code: what could be read was shown, and what could not is said."""
+    gaps = [turn for turn in turns if isinstance(turn, Gap)]
+    if not gaps:
+        return 0
+    complain(f"{counted(len(gaps), 'turn')} cannot be read; find all damage: orchestra doctor --deep")
+    return STORE
+
+
+def _json_log(name: str, turns: list[Legible], *, stream: bool) -> None:
+    lines = [_data(turn) for turn in turns]
+    if not stream:
+        say_json({"schema": SCHEMA, "session": name, "events": lines})
+        return
+    for number, line in enumerate(lines):
+        say_json({"schema": SCHEMA, **line} if number == 0 else line)
+
+
+def _data(turn: Legible) -> dict[str, Any]:
+    if isinstance(turn, Gap):
+        return {"event": None, "turn": turn.turn_id, "depth": turn.depth, "unreadable": turn.reason}
+    found = event_of(turn)
+    if isinstance(found, Recorded):
+        return plain(found)
+    return {
+        "event": None,
+        "turn": turn.turn_id,
+        "depth": turn.depth,
+        "type": turn.type_id,
+        "unreadable": found.reason,
+    }
+
+
+def _line(turn: Legible, longest: int, path: str = "") -> str:
+    if isinstance(turn, Gap):
+        lost = "" if turn.older else "; older turns cannot be reached"
+        return f"{turn.depth:>{longest}}  --:--:--  cannot be read: {one_line(turn.reason, 200)}{lost}"
+    found = event_of(turn)
+    if not isinstance(found, Recorded):
+        return f"{turn.depth:>{longest}}  --:--:--  {one_line(turn.type_id, 60)}  ({one_line(found.reason, 100)})"
+    subject, text = described(found.event)
+    name = BY_CLASS[type(found.event)].event
+    if path:
+        subject = path if subject in ("", path, path.rpartition("/")[2]) else f"{path}/{subject}"
+    shown = f"{one_line(subject, 60 if path else 40)}  " if subject else ""
+    return f"{turn.depth:>{longest}}  {clock_time(found.meta.at)}  {name:17}  {shown}{one_line(text, 300)}".rstrip()
+
+
+def show_diff(place: str, *, store: str | None, config: Path | None) -> int:
+    """Write the commits of a turn with their changes, as ``git show`` does."""
+    settings = settings_for(store, config)
+    name, depth = parted(placed_by_commit(settings, place, store))
+    session, _, branch = name.partition("/")
+
+    async def look(opened: Store) -> list[tuple[str, str]]:
+        return await commits_of(opened, session, branch, depth)
+
+    for repo, commit in asyncio.run(reading(settings, look, session, flag=store)):
+        deliver(asyncio.run(_shown(settings, repo, commit)))
+    return 0
+
+
+async def _shown(settings: Settings, repo: str, commit: str) -> bytes:
+    configured = settings.workspace.repos if settings.workspace is not None else ()
+    found = next((one for one in configured if one.name == repo), None)
+    if found is None:
+        raise ConfigError(f"the repository {repo} is not in the settings", fix="name it under workspace.repos")
+    git = await located(found, own_environment())
+    done = await git.run("show", "--no-ext-diff", "--no-textconv", "--stat", "--patch", commit, "--", check=False)
+    if done.code:
+        raise WorkspaceError(f"the commit {commit[:12]} is not in {found.path}: {done.err.strip()}")
+    return done.out

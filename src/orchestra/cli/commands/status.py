@@ -1,0 +1,324 @@
+"""``orchestra status``."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+from msgspec import to_builtins
+
+from orchestra.app.stopped import Stopped, remembered
+from orchestra.cli.options import AsJson, Colour, Config, StoreOption, complete_session
+from orchestra.cli.screen.detail import NEXT_WORD, SIGNS, as_json_of, next_command, show_one, summary_of
+from orchestra.cli.stores import aimed, exists, hint, reading, settings_for, there
+from orchestra.cli.terminal import coloured, fit, lasted, one_line, padded, room, say, say_json
+from orchestra.config.settings import Settings
+from orchestra.engine.sessions import Row, find, rows
+from orchestra.errors import StoreUnreachable
+from orchestra.graph.report import columns, paint
+from orchestra.ports import Store
+from orchestra.run.views import ATTENTION, Phase, Summary
+
+
+def status(
+    session: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SESSION",
+            help="Session id or unique prefix, 'last', or '#42' for a CXDB context (default: list all sessions).",
+            show_default=False,
+            autocompletion=complete_session,
+        ),
+    ] = None,
+    detail: Annotated[bool, typer.Option("--detail", help="Show every node and why each edge was taken.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep updating until it ends, or Ctrl-C.")] = False,
+    store: StoreOption = None,
+    config: Config = None,
+    as_json: AsJson = False,
+    color: Colour = "auto",
+) -> None:
+    """List sessions, those that need attention first, or show one session."""
+    show = watch_status if watch else show_status
+    raise typer.Exit(show(session, detail=detail, store=store, config=config, as_json=as_json, color=color))
+
+
+WATCH_SECONDS = 1.0
+"""Seconds between updates."""
+
+Known: TypeAlias = dict[int, tuple[int, Summary]]
+"""Sessions as last read, by context: the newest turn then, and the row."""
+
+_PIPELINE, _NODE, _REASON = 2, 3, 8
+"""Columns that are shortened on a narrow terminal."""
+
+
+def show_status(
+    session: str | None, *, detail: bool, store: str | None, config: Path | None, as_json: bool, color: str
+) -> int:
+    """Print the list of sessions, or one session."""
+    settings = settings_for(store, config)
+    colour = coloured(color, sys.stdout)
+    if session is None:
+        return _list(settings, store, as_json, colour)
+    return asyncio.run(
+        reading(
+            settings,
+            lambda opened: show_one(
+                opened,
+                session,
+                detail=detail,
+                aim=hint(settings, store),
+                as_json=as_json,
+                colour=colour,
+                stops=remembered(settings),
+            ),
+            session,
+            flag=store,
+        )
+    )
+
+
+def watch_status(
+    session: str | None, *, detail: bool, store: str | None, config: Path | None, as_json: bool, color: str
+) -> int:
+    """Print the list, or one session until it ends, again after every change; in place on a terminal."""
+    settings = settings_for(store, config)
+    colour = coloured(color, sys.stdout)
+    there(settings, session or "last")
+    aim, stops = hint(settings, store), remembered(settings)
+
+    async def one(opened: Store) -> int:
+        row, last = await find(opened, session or "last"), None
+        while True:
+            summary = await summary_of(opened, row, stops)
+            if summary != last:
+                _home()
+                await show_one(
+                    opened,
+                    row.session,
+                    detail=detail,
+                    aim=aim,
+                    as_json=as_json,
+                    colour=colour,
+                    stops=stops,
+                )
+            if not summary.alive and summary.phase is not Phase.MIRRORED:
+                return 0
+            last = summary
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def every(opened: Store) -> int:
+        known: Known = {}
+        last: list[Summary] = []
+        while True:
+            found = [await _remembered(opened, row, known, stops) for row in await rows(opened)]
+            if found != last or sys.stdout.isatty():
+                _home()
+                _say_list(list(found), settings, store, as_json, colour)
+            last = found
+            await asyncio.sleep(WATCH_SECONDS)
+
+    return asyncio.run(reading(settings, every if session is None else one, session or "", flag=store))
+
+
+async def _remembered(store: Store, row: Row, known: Known, stops: Mapping[str, Stopped]) -> Summary:
+    """Return a session's row, read again only if it may have changed."""
+    head = (await store.head(row.context_id)).turn_id
+    before = known.get(row.context_id)
+    if before is not None and before[0] == head and before[1].phase in (Phase.COMPLETED, Phase.FAILED):
+        return before[1]
+    summary = await summary_of(store, row, stops)
+    known[row.context_id] = head, summary
+    return summary
+
+
+def _home() -> None:
+    """Clear a terminal; do nothing elsewhere."""
+    if sys.stdout.isatty():
+        sys.stdout.write("\x1b[H\x1b[J")
+
+
+def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) -> int:
+    stops = remembered(settings)
+    try:
+        found = asyncio.run(_read(settings, store, stops)) if exists(settings) else []
+    except StoreUnreachable:
+        _say_stopped(stops.values(), as_json)
+        raise
+    _say_list(found, settings, store, as_json, colour, _gone(stops, found))
+    return 0
+
+
+def _gone(stops: Mapping[str, Stopped], found: Sequence[Summary]) -> list[Stopped]:
+    """Return the runs that this store had and has no longer: it came back without their turns (S21)."""
+    there = {summary.session for summary in found}
+    return [stop for stop in stops.values() if stop.session not in there]
+
+
+async def _read(settings: Settings, store: str | None, stops: Mapping[str, Stopped]) -> list[Summary]:
+    return await reading(settings, lambda opened: _summaries(opened, stops), flag=store)
+
+
+def _as_json(stop: Stopped) -> dict[str, object]:
+    return {**to_builtins(stop), "phase": str(Phase.STOPPED)}
+
+
+def _say_stopped(stops: Iterable[Stopped], as_json: bool, why: str = "") -> None:
+    """Print what this machine knows without the store: the runs that stopped when it failed (S20)."""
+    if as_json:
+        say_json({"sessions": [_as_json(stop) for stop in stops]}, indent=2)
+        return
+    for stop in stops:
+        ago = lasted(max(0, time.time_ns() // 1_000_000 - stop.at_ms))
+        where = f"{stop.pipeline} at {stop.node}" if stop.node else stop.pipeline
+        say(one_line(f"{stop.session}  ! {Phase.STOPPED}  {where}, {ago} ago{why}", 500))
+
+
+def _say_list(
+    found: list[Summary],
+    settings: Settings,
+    store: str | None,
+    as_json: bool,
+    colour: bool,
+    gone: Sequence[Stopped] = (),
+) -> None:
+    listed = nested(found)
+    found = [summary for _depth, summary in listed]
+    if as_json:
+        say_json({"sessions": [*map(as_json_of, found), *map(_as_json, gone)]}, indent=2)
+        return
+    _say_stopped(gone, as_json, why="; its session is missing from this store")
+    if not found:
+        say(
+            "a store in memory saves no sessions"
+            if settings.place == "memory"
+            else f"no sessions in {settings.place}"
+        )
+        say("  start one: orchestra run FILE.dot")
+    else:
+        shown = listed[: _most()]
+        aim = hint(settings, store)
+        _table(shown, aim, colour)
+        if len(shown) < len(found):
+            say(f"  and {len(found) - len(shown)} more: orchestra status{aim} | less")
+        say(f"  details: orchestra status{aim} {found[0].session} --detail")
+        following = next_command(found[0])
+        if following:
+            say(f"  {NEXT_WORD.get(found[0].phase, 'resume')}: {aimed(following, aim)}")
+
+
+async def _summaries(store: Store, stops: Mapping[str, Stopped]) -> list[Summary]:
+    return [await summary_of(store, row, stops) for row in await rows(store)]
+
+
+def _most() -> int | None:
+    """Return how many sessions fit the screen, so that the first ones stay on it; None for all, in a pipe."""
+    return max(shutil.get_terminal_size().lines - 5, 5) if sys.stdout.isatty() else None
+
+
+def _table(found: Sequence[tuple[int, Summary]], aim: str, colour: bool) -> None:
+    now = time.time() * 1000
+    fits = room()
+    heads = ("SESSION", "STATUS", "PIPELINE", "NODE", "STEPS", "AGE", "COST", "NEXT", "REASON")
+    lines = [_cells(depth, summary, aim, now) for depth, summary in found]
+    keep = _columns(fits)
+    widths = {c: max(columns(line[c]) for line in (heads, *lines)) for c in keep}
+    _shrink(widths, fits)
+    say(_joined(heads, widths, fits).rstrip())
+    for (_depth, summary), line in zip(found, lines, strict=True):
+        text = _joined(line, widths, fits)
+        sign, tone = SIGNS[summary.phase]
+        say(text.replace(f"{sign} ", f"{paint(sign, tone, colour)} ", 1).rstrip())
+
+
+def _shrink(widths: dict[int, int], fits: int) -> None:
+    """Narrow the columns of names, the widest first, until the line fits; the reason at its end is cut."""
+    fixed = {column: width for column, width in widths.items() if column != _REASON}
+    left = min(widths.get(_REASON, 0), 12)
+    over = sum(fixed.values()) + 2 * (len(widths) - 1) + left - fits
+    while over > 0:
+        widest = max((c for c in (_PIPELINE, _NODE) if c in widths), key=lambda c: widths[c])
+        if widths[widest] <= 8:
+            return
+        widths[widest] -= 1
+        over -= 1
+
+
+def _columns(room: int) -> tuple[int, ...]:
+    if room >= 130:
+        return (0, 1, 2, 3, 4, 5, 6, 7, 8)
+    if room >= 90:
+        return (0, 1, 2, 3, 4, 5, 6, 8)
+    if room >= 64:
+        return (0, 1, 2, 3, 5, 8)
+    return (0, 1, 2, 5)
+
+
+def _cells(depth: int, summary: Summary, aim: str, now: float) -> tuple[str, ...]:
+    """Return a session's line; a child is continued through its parent, so it has no next command."""
+    sign, _tone = SIGNS[summary.phase]
+    return (
+        f"{'  ' * (depth - 1)}{MARK}{summary.session}" if depth else summary.session,
+        f"{sign} {summary.phase.value}",
+        one_line(_named(summary), 200),
+        one_line(summary.node, 200),
+        str(summary.steps),
+        _age(now - summary.last_ms) if summary.last_ms else "",
+        f"${summary.cost_micros / 1e6:.2f}" if summary.cost_micros else "-",
+        "" if depth else aimed(next_command(summary), aim),
+        one_line(summary.detail, 400),
+    )
+
+
+def _named(summary: Summary) -> str:
+    """Return the pipeline, and the label of the run where it has another name than that."""
+    label = summary.title.partition(": ")[0]
+    return summary.pipeline if label in ("", summary.pipeline) else f"{summary.pipeline} ({label})"
+
+
+def _age(milliseconds: float) -> str:
+    """Return a duration in its largest unit or two."""
+    return " ".join(lasted(milliseconds).split()[:2])
+
+
+def _joined(cells: Sequence[str], widths: dict[int, int], fits: int) -> str:
+    parts = [cells[c] if c == _REASON else padded(cells[c], width) for c, width in widths.items()]
+    return fit("  ".join(parts), fits)
+
+
+MARK = "└ "
+
+
+def nested(found: Sequence[Summary]) -> list[tuple[int, Summary]]:
+    """The sessions in the order of a listing, each with how deep it stands: what needs attention first, and the
+    children of each behind it, oldest first. A restarted child stands beside the one in which it goes on."""
+    known = {summary.context_id: summary for summary in found}
+    below: dict[int, list[Summary]] = {}
+    tops: list[Summary] = []
+    for summary in found:
+        owner = _owner(summary, known)
+        if owner is None:
+            tops.append(summary)
+        else:
+            below.setdefault(owner.context_id, []).append(summary)
+    listed: list[tuple[int, Summary]] = []
+    open_ = [(0, top) for top in sorted(tops, key=lambda s: (ATTENTION.index(s.phase), -s.last_ms))][::-1]
+    while open_:
+        depth, summary = open_.pop()
+        listed.append((depth, summary))
+        children = sorted(below.get(summary.context_id, ()), key=lambda s: (s.started_ms, s.context_id))
+        open_.extend((depth + 1, child) for child in reversed(children))
+    return listed
+
+
+def _owner(summary: Summary, known: dict[int, Summary]) -> Summary | None:
+    """The session that runs a child, also where the child has restarted meanwhile; None for nobody's child."""
+    while summary.why == "restart" and summary.parent in known:
+        summary = known[summary.parent]
+    return known.get(summary.parent) if summary.why == "child" else None

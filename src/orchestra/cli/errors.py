@@ -1,0 +1,146 @@
+"""Every exception becomes one message and one exit code (C2, C5)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import time
+from pathlib import Path
+
+from orchestra.cli.terminal import UNLIMITED, Unread, Unwritable, coloured, complain, mute, one_line, width
+from orchestra.errors import (
+    ConfigError,
+    CredentialsMissing,
+    Diagnostic,
+    InvalidConfig,
+    InvalidPipeline,
+    OrchestraError,
+    SessionNotFound,
+    SessionTaken,
+    Severity,
+    StoreError,
+    StoreFull,
+    Undecided,
+)
+from orchestra.graph import report
+from orchestra.graph.report import paint
+from orchestra.run.secrets import Redactor
+
+FAILED, USAGE, INVALID, STORE, FULL, TAKEN, UNKNOWN, INTERNAL, INTERRUPTED = 1, 2, 3, 6, 7, 8, 9, 70, 130
+CREDENTIALS, WAITS = 4, 5
+"""The exit codes (C2); 70 is an internal error."""
+
+
+_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+"""What writing help to standard output meets; our own files' errors name the file or are the store's."""
+
+
+def exit_code(error: BaseException) -> int:
+    """Print the error on standard error and return its exit code."""
+    if isinstance(error, Unread | BrokenPipeError):
+        mute()
+        return 0
+    if isinstance(error, Unwritable):
+        mute()
+        _line("error", str(error), "free some space, or redirect the output elsewhere")
+        return FULL
+    if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT:
+        return exit_code(Unwritable(f"standard output cannot be written to: {error.strerror}"))
+    if isinstance(error, InvalidPipeline):
+        show_diagnostics(error.diagnostics)
+        return INVALID
+    if isinstance(error, ConfigError):
+        _configuration(error)
+        return CREDENTIALS if isinstance(error, CredentialsMissing) else USAGE
+    if isinstance(error, StoreError):
+        return _store(error)
+    if isinstance(error, Undecided):
+        again = f"orchestra resume {error.session} --interrupted"
+        _line("error", str(error), f"choose: {again} rerun, or {again} fail")
+        return WAITS
+    if isinstance(error, OrchestraError):
+        _line("error", str(error))
+        return USAGE
+    return _internal(error)
+
+
+def show_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> None:
+    """Errors and warnings on standard error, with their count below."""
+    shown = [d for d in diagnostics if d.severity is not Severity.INFO]
+    if not shown:
+        return
+    colour = coloured("auto", sys.stderr)
+    complain(report.text(shown, width=width(sys.stderr), colour=colour) + report.summary(shown))
+
+
+def _line(word: str, message: str, fix: str = "") -> None:
+    room = width(sys.stderr, otherwise=UNLIMITED)
+    lead = f"{word}: "
+    text = "\n".join(report.wrap(lead, one_line(message, 1000), room, "  "))
+    complain(text.replace(lead, f"{paint(lead.rstrip(), '1;31', coloured('auto', sys.stderr))} ", 1))
+    if fix:
+        complain("\n".join(report.wrap("  help: ", one_line(fix, 1000), room, " " * 8)))
+
+
+def _configuration(error: ConfigError) -> None:
+    if isinstance(error, InvalidConfig) and len(error.faults) > 1:
+        for fault in error.faults:
+            _configuration(fault)
+            complain("")
+        complain(f"{len(error.faults)} errors in the settings")
+        return
+    if error.span is None:
+        _line("error", error.message, error.fix)
+        return
+    found = Diagnostic(
+        rule="settings", severity=Severity.ERROR, message=error.message, span=error.span, fix=error.fix
+    )
+    complain(report.shown(found, width=width(sys.stderr), colour=coloured("auto", sys.stderr)))
+
+
+def _store(error: StoreError) -> int:
+    _line("error", error.message, error.fix)
+    return store_code(error)
+
+
+def store_code(error: StoreError) -> int:
+    """The exit code for a store that could not do what was asked."""
+    if isinstance(error, SessionNotFound):
+        return UNKNOWN
+    if isinstance(error, SessionTaken):
+        return TAKEN
+    return FULL if isinstance(error, StoreFull) else STORE
+
+
+def _internal(error: BaseException) -> int:
+    import traceback  # only an internal error needs it
+
+    from orchestra.config.settings import state_directory
+
+    redactor = Redactor(_secrets())
+    text = redactor.text("".join(traceback.format_exception(error)))
+    _line("internal error", redactor.text(f"{type(error).__name__}: {error}"))
+    complain("  Everything recorded before this error is safe: see `orchestra status`.")
+    with contextlib.suppress(OSError, RuntimeError):  # no room, no right, no home
+        folder = state_directory(os.environ) / "reports"
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.txt"
+        place.write_text(f"python {sys.version} on {sys.platform}\n\n{text}", encoding="utf-8", errors="replace")
+        complain(f"  Please attach this report to a bug report (it contains no secrets): {place}")
+    return INTERNAL
+
+
+def _secrets() -> dict[str, str]:
+    """Whatever may be one: provider keys, what the settings name, and what is called like one."""
+    found = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper().endswith(("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSPHRASE", "CREDENTIALS"))
+    }
+    from orchestra.config.settings import settle  # a YAML reader, which an ordinary message does without
+
+    with contextlib.suppress(OrchestraError, OSError):
+        found.update(settle(folders=(Path.cwd(),), environment=os.environ).secrets)
+    return found

@@ -1,0 +1,80 @@
+"""Who is asked the questions of a run: the terminal, a file of answers, nobody (H1, H12)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from orchestra.app.asking import asker
+from orchestra.cli.screen.ended import People
+from orchestra.cli.screen.views import View
+from orchestra.cli.terminal import coloured, in_foreground, width
+from orchestra.config.answers import Answers, Written, read_answers
+from orchestra.config.settings import Settings
+from orchestra.engine.interviews import Interviews
+from orchestra.engine.journal import Listener
+from orchestra.interview.auto_approve import AutoApprove
+from orchestra.interview.notify import Notifier
+from orchestra.interview.queue import Prepared, Queue
+from orchestra.interview.sequence import InTurn
+from orchestra.ports import Interviewer
+
+
+def interviews_for(people: People, view: View, settings: Settings, *, always: bool = False) -> Interviews:
+    """Who is asked, as the flags and settings say: a file of answers, then the terminal where there is one.
+
+    Raises ``ConfigError`` for a file of answers that cannot be used.
+    """
+    wanted = settings.config.humans.interviewer
+    always = always or wanted == "mailbox"
+    asked: list[Interviewer] = []
+    approves = people.auto_approve or (wanted == "auto-approve" and people.answers is None)
+    if approves or people.approve_tools:
+        asked.append(AutoApprove(tools=people.approve_tools, others=approves))
+    if people.answers is not None:
+        asked.append(queue_of(read_answers(people.answers)))
+    if not people.no_input and not always and terminal():
+        asked.append(console(view))
+    return Interviews(InTurn(asked) if asked else None, always=always)
+
+
+def listeners_for(settings: Settings) -> tuple[Listener, ...]:
+    """Who is told of questions and of the run's end besides the screen: the command ``humans.notify`` (H7)."""
+    command = settings.config.humans.notify
+    if not command:
+        return ()
+    environment = {name: value for name, value in os.environ.items() if name not in settings.key_names}
+    return (Notifier(command, environment).tell,)
+
+
+def terminal() -> bool:
+    """Whether a person can be asked here: standard input and standard error are terminals, and ours (H12)."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and in_foreground(sys.stdin)
+
+
+def console(view: View) -> Interviewer:
+    """The terminal as an interviewer."""
+    from orchestra.interview.console import Console, EditingReader, PlainReader, Reader
+
+    dumb = os.environ.get("TERM", "dumb") in ("dumb", "")
+    reader: Reader = PlainReader() if dumb else EditingReader(lambda: os.kill(os.getpid(), signal.SIGINT))
+    return Console(
+        who=asker(),
+        screen=view,
+        reader=reader,
+        width=lambda: width(sys.stderr),
+        colour=coloured("auto", sys.stderr),
+    )
+
+
+def queue_of(answers: Answers) -> Queue:
+    """Written answers as an interviewer."""
+    return Queue(_prepared(answers.any), {node: _prepared(mine) for node, mine in answers.by_node.items()})
+
+
+def _prepared(written: Sequence[Written]) -> list[Prepared]:
+    return [
+        Prepared(choice=one.choice, text=one.text, skip=one.skip, who=one.who, span=one.span) for one in written
+    ]

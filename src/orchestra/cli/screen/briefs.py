@@ -1,0 +1,109 @@
+"""What ``orchestra compile --models`` and ``--prompt`` print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestra.agents.models import CLI, Decided, Resolved
+from orchestra.app.checking import Brief
+from orchestra.cli.terminal import many_lines, one_line, say, say_json
+from orchestra.errors import ConfigError
+from orchestra.graph.attributes import nearest
+from orchestra.run.secrets import Redactor
+
+
+def say_models(brief: Brief, *, as_json: bool) -> None:
+    """A row for each node that asks an agent: model, provider, backend, and what decided each."""
+    rows = [brief.resolved(node) for node in brief.asking()]
+    if as_json:
+        say_json({"file": brief.file, "models": [_data(row, brief) for row in rows]}, indent=2)
+        return
+    if not rows:
+        say("no node asks an agent")
+        return
+    lines = [("NODE", "MODEL", "PROVIDER", "BACKEND", "DECIDED BY")]
+    lines += [(row.node, _model(row), _provider(row), str(row.backend.value), _decided(row, brief)) for row in rows]
+    wide = [max(len(line[column]) for line in lines) for column in range(4)]
+    for line in lines:
+        cells = [one_line(cell).ljust(room) for cell, room in zip(line, wide, strict=False)]
+        say("  ".join((*cells, one_line(line[4], 1000))))
+
+
+def _model(row: Resolved) -> str:
+    if row.model.value:
+        return str(row.model.value)
+    return "(its own)" if row.backend.value in CLI else "-"
+
+
+def _provider(row: Resolved) -> str:
+    """The provider; a command-line agent has its own where the pipeline names none."""
+    named = row.provider.value and (row.backend.value not in CLI or row.model.value)
+    return str(row.provider.value) if named else "-"
+
+
+def _decided(row: Resolved, brief: Brief) -> str:
+    """The rules that decided the model, the provider and the backend."""
+    model = _rule(row.model, brief) + (f" (alias {row.alias})" if row.alias else "")
+    parts = [
+        ("model", model),
+        ("provider", _rule(row.provider, brief) if _provider(row) != "-" else ""),
+        ("effort", _rule(row.reasoning_effort, brief)),
+        ("backend", _rule(row.backend, brief)),
+    ]
+    return "; ".join(f"{name}: {rule}" for name, rule in parts if rule)
+
+
+def _rule(found: Decided, brief: Brief) -> str:
+    """The rule, with the line of the settings where the value is."""
+    place = place_of(found.path, brief)
+    rule = "backend" if place and found.rule == "default" else found.rule  # written out, though it is the default
+    return f"{rule}{place}" if rule else ""
+
+
+def place_of(path: tuple[str | int, ...], brief: Brief) -> str:
+    """Where a setting is: its variable or its line of the settings file; empty for a default."""
+    settings = brief.settings
+    if path in settings.given:
+        return f" ({settings.given[path]})"
+    span = settings.document.span(path) if path and settings.document is not None else None
+    return f" ({settings.file.name}:{span.line})" if span is not None and settings.file is not None else ""
+
+
+def _data(row: Resolved, brief: Brief) -> dict[str, Any]:
+    decided = {
+        name: {"value": _plain(found.value), "rule": _rule(found, brief)}
+        for name in ("model", "provider", "backend", "reasoning_effort", "max_tokens", "temperature", "fallbacks")
+        if (found := getattr(row, name)).rule
+    }
+    return {"node": row.node, "agent": row.agent, "alias": row.alias, **decided}
+
+
+def _plain(value: Any) -> Any:
+    return [":".join(pair) for pair in value] if isinstance(value, tuple) else value
+
+
+def say_prompt(brief: Brief, node: str, *, as_json: bool) -> None:
+    """A node's composed prompt; what is known only in a run stands there by its name. Raises ``ConfigError``."""
+    asking = {each.id: each for each in brief.asking()}
+    if node not in asking:
+        near = nearest(node, asking)
+        what = "asks no agent" if node in brief.graph.nodes else "does not exist"
+        fix = f"did you mean {near!r}?" if near else f"these ask one: {', '.join(asking)}"
+        raise ConfigError(f"node {node!r} {what}", fix=fix)
+    context = {f"graph.{key}": attribute.value for key, attribute in brief.graph.attributes.items()}
+    found = brief.composed(asking[node], context)
+    redact = Redactor(brief.settings.secrets).text
+    system, user = redact(found.system), redact(found.user)
+    files = [str(file) for file in (*(layer.file for layer in found.layers if layer.file), *found.docs)]
+    if as_json:
+        say_json({"node": node, "system": system, "user": user, "files": files}, indent=2)
+        return
+    if system:
+        say(f"system:\n{_indented(system)}\n")
+    say(f"user:\n{_indented(user)}")
+    if files:
+        say("\nfrom:\n" + "\n".join(f"  {one_line(file, 1000)}" for file in files))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}".rstrip() for line in many_lines(text).splitlines())

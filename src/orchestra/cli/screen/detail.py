@@ -1,0 +1,323 @@
+"""``orchestra status SESSION``: the state of one session, with ``--detail`` of every node (S25)."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from msgspec import convert, to_builtins
+
+from orchestra.app.stopped import Stopped
+from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW
+from orchestra.cli.stores import aimed
+from orchestra.cli.terminal import complain, fit, lasted, many_lines, one_line, padded, room, say, say_json
+from orchestra.engine.gaps import Gap, Legible, legible
+from orchestra.engine.holding import newest_claim
+from orchestra.engine.loading import event_of
+from orchestra.engine.sessions import Row, find, rows, summarize
+from orchestra.errors import Damaged
+from orchestra.graph.report import counted, paint, wrap
+from orchestra.ports import Store, Turn
+from orchestra.run.events import EdgeSelected, Recorded, StageRetrying
+from orchestra.run.fold import fold
+from orchestra.run.lifecycle import COPIED
+from orchestra.run.questions import short_id
+from orchestra.run.state import RunState
+from orchestra.run.usage import Usage, usage_of
+from orchestra.run.views import Pending, Phase, Summary
+
+ALIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
+"""The session is running, or may be."""
+
+NEXT_WORD = {
+    Phase.RUNNING: "watch",
+    Phase.DOUBTFUL: "watch",
+    Phase.MIRRORED: "watch",
+    Phase.WAITING: "answer",
+}
+"""What the suggested command does, where it does not resume."""
+
+SIGNS = {
+    Phase.WAITING: ("?", YELLOW),
+    Phase.RUNNING: ("▶", GREEN),
+    Phase.DOUBTFUL: ("?", YELLOW),
+    Phase.PAUSED: ("‖", YELLOW),
+    Phase.CRASHED: ("!", RED),
+    Phase.STOPPED: ("!", YELLOW),
+    Phase.COMPLETED: ("✓", GREEN),
+    Phase.FAILED: ("✗", RED),
+    Phase.RESTARTED: ("↺", GREY),
+    Phase.CANCELED: ("✗", YELLOW),
+    Phase.MIRRORED: ("=", GREEN),
+}
+
+
+async def summary_of(store: Store, row: Row, stops: Mapping[str, Stopped]) -> Summary:
+    """A session's row; one that is damaged says so, and hides none of the others (S8); one whose store failed says
+    that (``stops``, S20)."""
+    try:
+        found = await summarize(store, row, time.time_ns() // 1_000_000)
+    except Damaged as error:
+        return await _salvaged(store, row, error)
+    stop = stops.get(row.session)
+    if stop is None or not (found.phase is Phase.CRASHED or found.alive):
+        return found
+    claim = await newest_claim(store, row.mailbox)
+    if claim is not None and claim.token != stop.claim:
+        return found
+    return replace(found, phase=Phase.STOPPED, detail=stop.reason)
+
+
+async def _salvaged(store: Store, row: Row, error: Damaged) -> Summary:
+    """What can still be told of a session whose newest turns are damaged: it needs somebody to look."""
+    turns = await legible(store, row.context_id)
+    state = fold(_events(turns))
+    return Summary(
+        session=row.session,
+        context_id=row.context_id,
+        pipeline=row.pipeline,
+        title=row.title,
+        phase=Phase.CRASHED,
+        node=state.stage.node if state.stage is not None else state.next_node,
+        detail=f"damaged: {error.message}",
+        steps=state.steps,
+        turns=turns[-1].depth + 1,
+        started_ms=state.started_ms or row.created_ms,
+        last_ms=state.at or row.created_ms,
+        parent=row.parent,
+        why=row.why,
+        cost_micros=state.spent.cost_micros,
+    )
+
+
+def _events(turns: list[Legible]) -> list[Recorded]:
+    found = [event_of(turn) for turn in turns if isinstance(turn, Turn)]
+    return [event for event in found if isinstance(event, Recorded)]
+
+
+async def show_one(
+    store: Store,
+    name: str,
+    *,
+    detail: bool,
+    aim: str,
+    as_json: bool,
+    colour: bool,
+    stops: Mapping[str, Stopped],
+) -> int:
+    """Print a session; ``aim`` is what a suggested command needs to find the store."""
+    row = await find(store, name)
+    summary = await summary_of(store, row, stops)
+    turns = await legible(store, row.context_id) if detail else []
+    events, gaps = _events(turns), [turn.depth for turn in turns if isinstance(turn, Gap)]
+    state = fold(events)
+    nodes = _nodes(state, events)
+    parent, made = await _relatives(store, row, stops)
+    if as_json:
+        models = to_builtins(usage_of(event.event for event in events).models)
+        spent = to_builtins(state.spent)
+        more = {"nodes": nodes, "models": models, "spent": spent, "unreadable": gaps} if detail else {}
+        links = {"parent_session": parent, "children": [as_json_of(child) for child in made]}
+        say_json({**as_json_of(summary), **links, **more}, indent=2)
+        return 0
+    _say_summary(summary, colour)
+    _say_relatives(summary, parent, made, colour)
+    for question in summary.questions:
+        for line in question_lines(question, aim):
+            say(line)
+    if detail:
+        _say_nodes(state, nodes, usage_of(event.event for event in events).models, colour)
+    if gaps:
+        complain(f"{counted(len(gaps), 'turn')} cannot be read; their events are missing here")
+    say(f"  all events: orchestra log{aim} {summary.session}")
+    following = next_command(summary)
+    if following:
+        say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aimed(following, aim)}")
+    return 0
+
+
+async def _relatives(store: Store, row: Row, stops: Mapping[str, Stopped]) -> tuple[str, list[Summary]]:
+    """Return the session that this one was started from, and those started from it."""
+    known = await rows(store)
+    parent = next((other.session for other in known if other.context_id == row.parent), "")
+    made = [other for other in reversed(known) if other.parent == row.context_id]
+    return parent, [await summary_of(store, other, stops) for other in made]
+
+
+def _say_relatives(summary: Summary, parent: str, made: Sequence[Summary], colour: bool) -> None:
+    if parent:
+        say(f"  {_WHY.get(summary.why, summary.why)} {parent}")
+    for other in made:
+        sign, tone = SIGNS[other.phase]
+        why = f": {one_line(other.detail, 200)}" if other.detail else ""
+        line = "\n".join(
+            wrap(
+                f"  {_MADE.get(other.why, other.why)} {other.session}  ",
+                f"{sign} {other.phase.value}{why}",
+                room(),
+                "    ",
+            )
+        )
+        say(line.replace(sign, paint(sign, tone, colour), 1))
+
+
+_WHY = {"child": "child of", "restart": "restart of", "fork": "replay of"}
+_MADE = {"child": "child", "restart": "restarted as", "fork": "replayed as"}
+
+
+def next_command(summary: Summary) -> str:
+    """Return the command to continue or watch a session; empty for one that succeeded."""
+    if summary.mirror_of:
+        return f"orchestra attach {summary.session}" if summary.phase is Phase.MIRRORED else ""
+    match summary.phase:
+        case Phase.WAITING:
+            return f"orchestra answer {summary.session}"
+        case Phase.RUNNING | Phase.DOUBTFUL:
+            return f"orchestra attach {summary.session}"
+        case Phase.COMPLETED | Phase.RESTARTED:
+            return ""
+        case Phase.PAUSED if summary.detail.startswith(COPIED):
+            return ""
+        case _:
+            return f"orchestra resume {summary.session}"
+
+
+def as_json_of(summary: Summary) -> dict[str, Any]:
+    """A session's row as plain data."""
+    return {**asdict(summary), "next": next_command(summary)}
+
+
+def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
+    """What happened at each node, and where it went last; nodes in the order in which they were entered."""
+    edges = {e.event.source: e.event for e in events if isinstance(e.event, EdgeSelected)}
+    retries = Counter(e.event.node for e in events if isinstance(e.event, StageRetrying))
+    used = usage_of(e.event for e in events).nodes
+    return [
+        {
+            "node": node,
+            "status": record.status,
+            "reason": record.reason,
+            "visits": record.visits - record.carried,
+            "executions": record.executions - record.carried_executions,
+            "retries": retries[node],
+            "duration_ms": record.duration_ms,
+            "next": edges[node].target if node in edges else None,
+            "edge": edges[node].edge if node in edges else None,
+            "why": edges[node].reason if node in edges else None,
+            **({"agent": to_builtins(used[node])} if node in used else {}),
+        }
+        for node, record in state.nodes.items()
+        if record.here
+    ]
+
+
+def _say_summary(summary: Summary, colour: bool) -> None:
+    sign, tone = SIGNS[summary.phase]
+    why = f": {one_line(summary.detail, 400)}" if summary.detail else ""
+    first = wrap(f"{summary.session}  ", f"{sign} {summary.phase.value}{why}", room(), "  ")
+    say("\n".join(first).replace(sign, paint(sign, tone, colour), 1))
+    facts = [
+        f"{counted(summary.steps, 'node')} run",
+        counted(summary.turns, "turn"),
+        f"started {_date(summary.started_ms)} UTC",
+        f"took {lasted(summary.last_ms - summary.started_ms)}",
+    ]
+    if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.MIRRORED, Phase.WAITING, *ALIVE) and summary.node:
+        facts.append(f"current node: {one_line(summary.node, 60)}")
+    if summary.mirror_of:
+        facts.append(f"mirror of {one_line(summary.mirror_of, 200)}")
+    for text in (one_line(summary.title, 300), ", ".join(facts)):
+        say("\n".join(wrap("  ", text, room(), "  ")))
+
+
+ABOUT_LINES = 8
+"""Lines of what is to be decided that are shown."""
+
+
+def question_lines(question: Pending, aim: str) -> list[str]:
+    """A question that waits: what, since when, what can be answered, and by which command."""
+    ago = lasted(max(0, time.time_ns() // 1_000_000 - question.asked_ms))
+    name = short_id(question.question)
+    lines = wrap("  ? ", f"{one_line(question.text, 400)}  ({one_line(name, 100)}, {ago} ago)", room(), "    ")
+    if question.answered:
+        return [*lines, *wrap("    ", f"answered: {one_line(question.answered, 300)}", room(), "    ")]
+    about = [line for line in many_lines(question.about).splitlines() if line.strip()]
+    lines += [f"    | {fit(line, room() - 6)}".rstrip() for line in about[:ABOUT_LINES]]
+    lines += ["    | …"] if len(about) > ABOUT_LINES else []
+    choices = [key if key == label else f"[{key}] {one_line(label, 80)}" for key, label in question.choices.items()]
+    choices += ["words of your own"] if question.freeform else []
+    command = f"orchestra answer{aim} {question.session} {shlex.quote(name)}"
+    return [*lines, *wrap("    ", "  ".join(choices), room(), "    "), f"    answer: {command} …"]
+
+
+def used_line(used: Usage) -> str:
+    """What agents used, in words."""
+    cached = f" ({used.cache_read} cached)" if used.cache_read else ""
+    cost = "unpriced" if used.unpriced and not used.cost_micros else f"${used.cost_micros / 1e6:.4f}"
+    parts = [
+        counted(used.turns, "agent turn"),
+        counted(used.tool_calls, "tool call") if used.tool_calls else "",
+        f"{used.tokens_in} tokens in{cached}",
+        f"{used.tokens_out} out",
+        cost + (" and more, unpriced" if used.unpriced and used.cost_micros else ""),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _say_nodes(
+    state: RunState, nodes: Sequence[Mapping[str, Any]], models: Mapping[str, Usage], colour: bool
+) -> None:
+    if not nodes:
+        return
+    longest = min(max(len(item["node"]) for item in nodes), 30, max(room() // 3, 8))
+    say()
+    for item in nodes:
+        good = item["status"] in ("success", "partial_success")
+        sign, tone = ("✓", GREEN) if good else ("✗", RED) if item["status"] == "fail" else ("·", GREY)
+        lead = f"  {sign} {padded(fit(one_line(item['node'], 200), longest), longest)}  "
+        text = "\n".join(wrap(lead, one_line(_told(item), 1000), room(), " " * 6))
+        say(text.replace(sign, paint(sign, tone, colour), 1))
+    total = sum(item["duration_ms"] for item in nodes)
+    executions = sum(item["executions"] for item in nodes)
+    retries = sum(item["retries"] for item in nodes)
+    told = [f"{counted(state.steps, 'node')} run", counted(executions, "execution")]
+    told += [counted(retries, "retry", "retries")] if retries else []
+    told += _spent(state)
+    for model, used in models.items():
+        say("\n".join(wrap(f"  {one_line(model, 60) or 'a model'}: ", used_line(used), room(), "    ")))
+    say("\n".join(wrap("  total: ", ", ".join([*told, f"{lasted(total)} in nodes"]), room(), "    ")))
+    say()
+
+
+def _spent(state: RunState) -> list[str]:
+    """Tokens and cost of the session and of those that it comes from or started (E35)."""
+    spent = state.spent
+    if not (spent.tokens_in or spent.tokens_out or spent.cost_micros):
+        return []
+    since = " since the first session" if state.restarts else ""
+    return [f"{spent.tokens_in} tokens in, {spent.tokens_out} out", f"${spent.cost_micros / 1e6:.2f}{since}"]
+
+
+def _told(item: Mapping[str, Any]) -> str:
+    words = [item["status"] or "not finished", counted(item["visits"], "visit")]
+    if item["executions"] != item["visits"]:
+        words.append(counted(item["executions"], "execution"))
+    if item["retries"]:
+        words.append(counted(item["retries"], "retry", "retries"))
+    words.append(lasted(item["duration_ms"]))
+    if "agent" in item:
+        used = convert(item["agent"], Usage)
+        words += [used_line(used), " ".join(used.models)]
+    if item["reason"]:
+        words.append(item["reason"])
+    if item["next"]:
+        words.append(f"→ {item['next']} ({item['why']})")
+    return ", ".join(words)
+
+
+def _date(at_ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_ms / 1000))

@@ -1,0 +1,480 @@
+"""Events as lines for people: what a run prints, and what ``log`` shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from orchestra.cli.screen.code import CODE_SHOWN, Code, code_described, commit_of
+from orchestra.cli.terminal import clock_time, laid_out, lasted, one_line
+from orchestra.graph.report import counted, paint
+from orchestra.run.commands import STDERR, STDOUT
+from orchestra.run.events import (
+    AgentCommitCreated,
+    AgentResponded,
+    AgentToolEnded,
+    AgentTurnCompleted,
+    CanaryPlanted,
+    CheckpointSaved,
+    ChildEnded,
+    ChildStarted,
+    CleanupCompleted,
+    ControlRequested,
+    EdgeSelected,
+    Event,
+    InterviewCompleted,
+    InterviewStarted,
+    InterviewTimeout,
+    Live,
+    ParallelBranchCompleted,
+    ParallelBranchEnded,
+    ParallelBranchOpened,
+    ParallelBranchStarted,
+    ParallelCompleted,
+    ParallelStarted,
+    PipelineCanceled,
+    PipelineCompleted,
+    PipelineFailed,
+    PipelineForked,
+    PipelineImported,
+    PipelinePaused,
+    PipelineRestarted,
+    PipelineResumed,
+    PipelineStarted,
+    PipelineTaken,
+    Recorded,
+    RepoCloned,
+    RepoFetched,
+    RunnerAsked,
+    RunnerClaimed,
+    RunnerReleased,
+    SessionBranchCreated,
+    SessionBranchPushed,
+    SessionBranchPushFailed,
+    SessionOpened,
+    StageCompleted,
+    StageFailed,
+    StageRetrying,
+    StageStarted,
+    SteeringTaken,
+    ToolExecuted,
+    ToolOutput,
+    ToolStarted,
+    WarningRaised,
+    WorkspaceSnapshot,
+    WorktreeCreated,
+    WorktreeMergeConflict,
+    WorktreeMerged,
+)
+from orchestra.run.parallel import CANCELED
+from orchestra.run.questions import short_id
+from orchestra.run.steps import MEETING
+
+GREEN, RED, YELLOW, GREY, BOLD = "32", "31", "33", "90", "1"
+_SIGNS = {
+    "success": ("✓", GREEN),
+    "partial_success": ("✓", YELLOW),
+    "skipped": ("·", GREY),
+    "retry": ("↻", YELLOW),
+    "fail": ("✗", RED),
+}
+
+
+_ITEM = re.compile(r"(?:#\d+|\[\d+\])$")
+"""What stands behind a branch's target where several branches have one (E31, E36)."""
+
+Place: TypeAlias = tuple[str, str]
+"""Whose event it is: the session, and the path of the branch, empty in the main walk."""
+
+
+def place_of(recorded: Recorded | Live) -> Place:
+    """Whose event it is."""
+    return recorded.meta.session, recorded.meta.branch
+
+
+@dataclass(slots=True)
+class Ends:
+    """Turns the events of a run into one line per node as it ends; the edge taken belongs to that line.
+
+    Walks run side by side in branches: the line of each waits for its own edge.
+    """
+
+    write: Callable[[str], None]
+    colour: bool
+    width: int
+    times: bool
+    verbose: bool
+    ended: int = 0
+    pending: dict[Place, tuple[StageCompleted | StageFailed, int, tuple[str, ...]]] = field(default_factory=dict)
+    above: dict[str, str] = field(default_factory=dict)
+    """What stands before the nodes of a child's session: the nodes that run it."""
+    working: dict[Place, str] = field(default_factory=dict)
+    """The current node of each walk."""
+    last: Place | None = None
+    committed: dict[Place, list[str]] = field(default_factory=dict)
+    """The commits of each walk since its last node ended, in words."""
+
+    def tell(self, recorded: Recorded | Live) -> None:  # noqa: C901  one match
+        """Take one event."""
+        event, place = recorded.event, place_of(recorded)
+        self._belonging(recorded)
+        match event:
+            case StageCompleted() | StageFailed():
+                self.settle(place)
+                self.pending[place] = event, recorded.meta.at, tuple(self.committed.pop(place, ()))
+            case EdgeSelected() if event.gate and place not in self.pending:
+                self.line(recorded, "↩", YELLOW, event.source, f"→ {event.target} ({event.reason})")
+            case EdgeSelected():
+                self.settle(place, event)
+            case StageRetrying():
+                self.line(recorded, "↻", YELLOW, event.node, _retrying(event))
+            case WarningRaised():
+                self.settle(place)
+                self.line(recorded, "!", YELLOW, "warning", event.message)
+            case PipelineResumed():
+                self.settle(place)
+                self.line(recorded, "▶", GREEN, event.node, f"resumed{_because(event)}")
+            case PipelineRestarted():
+                self.settle(place)
+                self.line(recorded, "↺", YELLOW, event.target, f"restarted here as {event.next_session}")
+            case InterviewStarted() | InterviewCompleted() | SteeringTaken():
+                self.settle(place)
+                self.people(recorded, event)
+            case ParallelBranchCompleted() if event.status == CANCELED:
+                self.line(
+                    recorded, "·", GREY, f"{event.node}/{event.branch_id}", f"canceled: {event.failure_reason}"
+                )
+            case (
+                ParallelBranchEnded()
+                | PipelineCompleted()
+                | PipelineFailed()
+                | PipelinePaused()
+                | PipelineCanceled()
+            ):
+                self.settle(place)
+            case _:
+                self.output(recorded)
+
+    def _belonging(self, recorded: Recorded | Live) -> None:
+        """Note whose event follows, and what will stand before the nodes of a child."""
+        event, place = recorded.event, place_of(recorded)
+        session = place[0]
+        if isinstance(event, PipelineForked) and event.why == "fork":
+            self.above[session] = self.above.get(event.parent, "")
+        if self.last is not None and self.last != place:
+            self.settle(self.last)
+        if session not in self.above:  # a child that is resumed was named before this began
+            parent = self.last
+            self.above[session] = f"{self.prefix(parent)}{self.working.get(parent, '')}/" if parent else ""
+        self.last = place
+        if isinstance(event, StageStarted | PipelineResumed):
+            self.working[place] = event.node
+        elif isinstance(event, ChildStarted):
+            self.above[event.child_session] = f"{self.prefix(place)}{event.node}/"
+        elif isinstance(event, PipelineRestarted):
+            self.above[event.next_session] = self.above[session]
+
+    def prefix(self, place: Place) -> str:
+        """What stands before the nodes of a walk: the nodes that run its session, and its branch."""
+        session, branch = place
+        return self.above.get(session, "") + (f"{branch}/" if branch else "")
+
+    def people(
+        self, recorded: Recorded | Live, event: InterviewStarted | InterviewCompleted | SteeringTaken
+    ) -> None:
+        """A line for what a person is asked, answers, or tells an agent."""
+        match event:
+            case InterviewStarted():
+                self.line(recorded, "?", YELLOW, event.node, f"asks: {one_line(event.text, 200)}")
+            case InterviewCompleted():
+                self.line(recorded, "→", GREEN, event.node, answered(event))
+            case SteeringTaken():
+                self.line(recorded, "→", GREEN, event.node, f"instruction: {one_line(event.text, 200)}")
+
+    def named(self, place: Place, node: str) -> str:
+        """A node with what stands before it; the first node of a branch has the branch's own name."""
+        branch = place[1]
+        if _ITEM.sub("", branch.rpartition("/")[2]) == node:
+            return self.above.get(place[0], "") + branch
+        return self.prefix(place) + node
+
+    def _code(self, recorded: Recorded | Live, event: Code) -> None:
+        """A commit belongs to the line of its node, which follows; a branch or a merge has a line of its own."""
+        place = place_of(recorded)
+        if isinstance(event, AgentCommitCreated):
+            self.committed.setdefault(place, []).append(commit_of(event))
+            return
+        self.settle(place)
+        subject, words = code_described(event)
+        trouble = isinstance(event, WorktreeMergeConflict | SessionBranchPushFailed)
+        sign, tone = ("!", YELLOW) if trouble else ("⎇", GREY)
+        self.line(recorded, sign, tone, subject, words)
+
+    def output(self, recorded: Recorded | Live) -> None:
+        """What a run does with git; and what a command writes, line by line, for those who want all of it."""
+        event = recorded.event
+        if isinstance(event, CODE_SHOWN):
+            self._code(recorded, event)
+        if self.verbose and isinstance(event, ToolOutput):
+            self.settle(place_of(recorded))
+            branch = f"{recorded.meta.branch}: " if recorded.meta.branch else ""
+            for line in event.text.splitlines():
+                self.write(paint(f"  | {branch}{one_line(line, 400)}", GREY, self.colour))
+
+    def settle(self, place: Place, edge: EdgeSelected | None = None) -> None:
+        """Write the line of the node that ended, with the edge taken where there was a choice."""
+        found = self.pending.pop(place, None)
+        if found is None:
+            return
+        event, at, commits = found
+        self.ended += 1
+        sign, tone = _SIGNS.get(event.status, ("·", GREY))
+        if event.handler == "conditional":
+            sign, tone = "◆", GREY
+        said = [text for text in (_ended(event, edge, self.verbose), *commits) if text]
+        self._write(at, sign, tone, self.named(place, event.node), "  ".join(said))
+
+    def settle_all(self) -> None:
+        """Write the lines that wait for an edge: none follows."""
+        for place in tuple(self.pending):
+            self.settle(place)
+
+    def line(self, recorded: Recorded | Live, sign: str, tone: str, node: str, rest: str) -> None:
+        """A line about a node of the walk whose event it is."""
+        self._write(recorded.meta.at, sign, tone, self.named(place_of(recorded), node), rest)
+
+    def _write(self, at: int, sign: str, tone: str, node: str, rest: str) -> None:
+        """A line; on a terminal as many as it needs."""
+        name, words = one_line(node, 80), one_line(rest, 400)
+        if self.times:
+            text = f"{clock_time(at)} {sign} {name}  {words}".rstrip()
+        else:
+            text = "\n".join(laid_out(sign, name, words, self.width))
+        self.write(text.replace(sign, paint(sign, tone, self.colour), 1))
+
+
+def _ended(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbose: bool) -> str:
+    parts = []
+    if event.handler not in ("start", "exit", "conditional"):
+        parts.append(lasted(event.duration_ms))
+    if event.attempt > 1:
+        parts.append(f"{event.attempt} attempts")
+    if event.status not in ("success", "fail") or (event.handler == "conditional"):
+        parts.append(event.status)
+    if isinstance(event, StageFailed):
+        parts.append(in_brief(event.failure_reason))
+    elif event.word:
+        parts.append(event.word)
+    text = ", ".join(part for part in parts if part)
+    if edge is not None and (edge.candidates or not (edge.edge or edge.rule == MEETING) or verbose):
+        return f"{text} {_taken(edge, verbose)}".strip()
+    return text
+
+
+def in_brief(reason: str) -> str:
+    """A reason of many lines, such as the end of what a command wrote, by its first words and its last line; of two
+    streams, by the last line of each."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return reason
+    code = _EXIT.match(reason)
+    first = code.group() if code else lines[0]
+    if STDERR in lines[1:] and lines[1] == STDOUT:
+        at = lines.index(STDERR)
+        return f"{first} {lines[at - 1]} … {lines[-1]}"
+    return f"{first} … {lines[-1]}"
+
+
+_EXIT = re.compile(r".*?exit code \d+(?: \([^)]*\))?:")
+
+
+def _taken(edge: EdgeSelected, verbose: bool) -> str:
+    label = next((str(c["label"]) for c in edge.candidates if c.get("edge") == edge.edge and c.get("label")), "")
+    shown = f"→ {edge.target}" + (f" by {label!r}" if label else "")
+    if edge.gate:
+        return f"{shown} ({edge.reason})"
+    return f"{shown} ({edge.reason})" if verbose or not edge.edge else shown
+
+
+def _retrying(event: StageRetrying) -> str:
+    return (
+        f"attempt {event.attempt} of {event.of}: {in_brief(event.failure_reason) or event.status};"
+        f" retrying in {lasted(event.delay_ms)}"
+    )
+
+
+def _because(event: PipelineResumed) -> str:
+    said = _resumed(event)
+    return f": {said}" if said else " here"
+
+
+_GRANTED = {"visit": "one more visit allowed", "steps": "max_steps doubled", "route": "its edge chosen again"}
+
+
+def _resumed(event: PipelineResumed) -> str:
+    """Describe how the current node is resumed, and what is different from now on."""
+    parts = [
+        event.refused,
+        "" if event.refused or not event.again else "run again" + (f", {event.again} times" * (event.again > 1)),
+        _GRANTED.get(event.granted, ""),
+        "with a new pipeline" if event.dot else "",
+        "with new scripted results" if event.simulation else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _executed(event: ToolExecuted) -> str:
+    """How a command ended, and how much it wrote."""
+    parts = [
+        "interrupted" if event.interrupted else f"exit code {event.exit_code}",
+        lasted(event.duration_ms),
+        f"{event.output_bytes} bytes of output",
+        f"{event.stderr_bytes} on standard error" if event.stderr_bytes else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def used(event: AgentResponded | AgentTurnCompleted) -> str:
+    """The tokens and the cost of a model's answer, or of a whole turn."""
+    cached = f" ({event.cache_read} cached)" if event.cache_read else ""
+    cost = ", unpriced" if event.unpriced else f", ${event.cost_micros / 1e6:.4f}" if event.cost_micros else ""
+    return f"{event.tokens_in} tokens in{cached}, {event.tokens_out} out{cost}"
+
+
+def turn_line(event: AgentTurnCompleted) -> str:
+    """One line about a turn of an agent."""
+    names = [f"{call.get('name')}{' (failed)' if call.get('error') else ''}" for call in event.tool_calls]
+    parts = [
+        f"turn {event.number}",
+        event.model,
+        ", ".join(names),
+        used(event),
+        counted(len(event.files_written), "file") + " written" if event.files_written else "",
+        event.git_sha[:10],
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def answered(event: InterviewCompleted) -> str:
+    """An answer in one line: what, by whom; one that nobody gave is marked."""
+    said = event.label or event.value
+    text = one_line(event.said if isinstance(event.said, str) else event.said.preview, 120)
+    words = ": ".join(part for part in (said, f"“{text}”" if text else "") if part)
+    return f"{words}, {'automatic, ' if event.automatic else ''}by {one_line(event.who, 80)}"
+
+
+def headline(session: str, title: str, colour: bool) -> str:
+    """The first line of a run: it names the session."""
+    return f"session {paint(session, BOLD, colour)}  {one_line(title, 200)}"
+
+
+# --- every event in one line, for `log` ----------------------------------------------------------
+
+
+def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
+    """An event's subject (a node) and what there is to say about it."""
+    match event:
+        case PipelineStarted():
+            origin = f" ({event.why} of {event.parent})" if event.parent else ""
+            return event.begins, f"{event.pipeline}" + (f": {event.goal}" if event.goal else "") + origin
+        case PipelineCompleted():
+            return event.node, f"{event.status} after {counted(event.steps, 'node')} in {lasted(event.duration_ms)}"
+        case PipelineFailed():
+            return event.node, event.error
+        case PipelineRestarted():
+            return event.node, f"restarts at {event.target} as session {event.next_session}"
+        case PipelinePaused():
+            return event.node, event.reason
+        case PipelineResumed():
+            return event.node, _resumed(event)
+        case StageStarted():
+            tries = f", attempt {event.attempt} of {event.of}" if event.of > 1 else ""
+            return event.node, f"{event.handler}, visit {event.visit}{tries}"
+        case StageCompleted():
+            return event.node, _ended(event, None, False) or event.status
+        case StageFailed():
+            return event.node, event.failure_reason
+        case StageRetrying():
+            return event.node, _retrying(event)
+        case EdgeSelected():
+            return event.source, f"→ {event.target}  rule {event.rule}: {event.reason}"
+        case CheckpointSaved():
+            whole = ", whole state" if event.state is not None else ""
+            return event.current_node, f"{counted(event.completed, 'node')} done{whole}"
+        case ToolStarted():
+            return event.node, event.command if isinstance(event.command, str) else event.command.preview
+        case ToolExecuted():
+            return event.node, _executed(event)
+        case AgentResponded():
+            return event.node, f"turn {event.number}: {event.model} answered, {used(event)}"
+        case AgentToolEnded():
+            return event.node, f"turn {event.number}: {event.tool}{' failed' if event.is_error else ''}"
+        case AgentTurnCompleted():
+            return event.node, turn_line(event)
+        case (
+            SessionBranchCreated()
+            | WorktreeCreated()
+            | AgentCommitCreated()
+            | WorkspaceSnapshot()
+            | WorktreeMerged()
+            | WorktreeMergeConflict()
+            | RepoCloned()
+            | RepoFetched()
+            | SessionBranchPushed()
+            | SessionBranchPushFailed()
+            | CleanupCompleted()
+        ):
+            return code_described(event)
+        case InterviewStarted():
+            return event.node, f"asks {short_id(event.question)}: {one_line(event.text, 200)}"
+        case InterviewCompleted():
+            return event.node, answered(event)
+        case InterviewTimeout():
+            return event.node, f"nobody answered {short_id(event.question)} in {lasted(event.timeout_ms)}"
+        case WarningRaised():
+            return event.node, event.message
+        case ParallelStarted():
+            names = ", ".join(str(plan["id"]) for plan in event.branches[:8])
+            return event.node, f"{len(event.branches)} branches: {names}"
+        case ParallelBranchStarted():
+            return event.node, f"{event.branch_id} in context {event.branch_context}"
+        case ParallelBranchOpened():
+            return event.path, f"starts at {event.target}"
+        case ParallelBranchEnded():
+            return event.node, f"branch ended: {event.status} {event.failure_reason}".rstrip()
+        case ParallelBranchCompleted():
+            return event.node, f"{event.branch_id}: {event.status} {event.failure_reason}".rstrip()
+        case ParallelCompleted():
+            return event.node, f"{event.status} {event.failure_reason}".rstrip()
+        case PipelineForked():
+            said = ", ".join([*(f"{k}={v}" for k, v in event.variables.items()), *map(str, event.values)])
+            return "", f"forked from {event.origin or event.parent} at turn {event.from_turn}" + (
+                f", with {said}" if said else ""
+            )
+        case PipelineImported():
+            return "", "the turns before this one come from another store"
+        case ChildStarted():
+            how = "resumes" if event.again or event.until else "runs"
+            return event.node, f"{event.child_session} {how} {event.file}"
+        case ChildEnded():
+            return event.node, f"{event.child_session} ended: {event.status} {event.error}".rstrip()
+        case PipelineTaken():
+            return "", f"by {event.holder}"
+        case PipelineCanceled():
+            return event.node, event.reason
+        case SteeringTaken():
+            return event.node, one_line(event.text, 200)
+        case ControlRequested():
+            return "", one_line(f"{event.action} by {event.who} {event.text}", 200)
+        case SessionOpened():
+            return "", f"mailbox of context {event.context}"
+        case RunnerClaimed():
+            return "", f"{'renewed' if event.first else 'claimed'} by {event.holder}"
+        case RunnerReleased():
+            return "", f"by {event.token}"
+        case CanaryPlanted():
+            return "", ""
+        case RunnerAsked():
+            return "", "asked whether the runner is alive"

@@ -1,0 +1,227 @@
+"""The live view of a run on a terminal (C4): finished nodes as lines, the one at work below them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import termios
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO, cast
+
+from rich.console import Console
+from rich.live import Live as Below
+from rich.text import Text
+
+from orchestra.cli.screen.lines import Ends, Place, headline, place_of
+from orchestra.cli.terminal import Lines, in_foreground, laid_out, lasted, mute, one_line, width, writable
+from orchestra.run import events
+from orchestra.run.events import Recorded, StageRetrying, StageStarted, ToolOutput
+
+_FRAMES = "|/-\\"
+
+
+def _when(recorded: Recorded | events.Live) -> float:
+    """When it happened, by the monotonic clock: what is told may have happened long ago."""
+    return time.monotonic() - max(0.0, time.time() - recorded.meta.at / 1000)
+
+
+class _Screen:
+    """The terminal as Rich writes to it, also from its own thread; when it is gone, the run goes on unread."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self.encoding = out.encoding
+
+    def write(self, text: str) -> int:
+        with self._heard():
+            self._out.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._heard():
+            self._out.flush()
+
+    def isatty(self) -> bool:
+        return self._out.isatty()
+
+    def fileno(self) -> int:
+        return self._out.fileno()
+
+    @contextlib.contextmanager
+    def _heard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            mute(self._out)
+
+
+class Live:
+    """One line per node as it ends; the node at work, with how long it has been at it, below."""
+
+    def __init__(self, *, colour: bool, verbose: bool) -> None:
+        self._colour = colour
+        self._out = sys.stdout  # Rich puts another in its place while the view is up
+        self._running: dict[Place, _Running] = {}
+        self._note = ""
+        self._keys: list[Any] | None = None
+        self._console = Console(
+            file=cast("TextIO", _Screen(self._out)), no_color=not colour, highlight=False, markup=False
+        )
+        self._screen = self._fresh()
+        self._lines = Lines(self._print)
+        self._ends = Ends(
+            write=self._lines.write, colour=colour, width=width(sys.stdout), times=False, verbose=verbose
+        )
+
+    def _fresh(self) -> Below:
+        """A live region that has drawn nothing: one that was stopped would erase as many lines as it had before."""
+        return Below(console=self._console, get_renderable=self._below, refresh_per_second=8, transient=True)
+
+    def opened(self, session: str, title: str) -> None:
+        """Name the session and put the view up."""
+        self._print(headline(session, title, self._colour))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._suspend)
+        self._quiet_keys()
+        self._screen.start()
+
+    def tell(self, recorded: Recorded | events.Live) -> None:
+        """Show an event."""
+        self._ends.width = self._console.width
+        event, place = recorded.event, place_of(recorded)
+        running = self._running.get(place)
+        if isinstance(event, ToolOutput) and running is not None:
+            lines = reversed(event.text.splitlines())
+            running.said = next((line for line in lines if line.strip()), running.said)
+        elif isinstance(event, StageStarted):
+            self._running[place] = _Running(event, _when(recorded))
+        elif isinstance(event, StageRetrying) and running is not None:
+            running.waiting, running.since = event, _when(recorded)
+        elif isinstance(event, _OVER):
+            self._running.pop(place, None)
+        self._ends.tell(recorded)
+
+    def note(self, text: str) -> None:
+        """A word below the node at work."""
+        self._note = text
+
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """Take the view down while somebody is asked; nodes that end meanwhile are lines above the prompt."""
+        self._lines.hold(above)
+        self._screen.stop()
+        self._give_keys_back()
+
+    def release(self) -> None:
+        """Put it up again."""
+        self._lines.release()
+        if in_foreground(self._out):
+            self._quiet_keys()
+            self._screen = self._fresh()
+            self._screen.start()
+
+    def closed(self) -> None:
+        """Take the view down; what has ended stays."""
+        self._lines.release()
+        self._ends.settle_all()
+        self._running = {}
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
+        self._screen.stop()
+        self._give_keys_back()
+
+    def abandoned(self) -> None:
+        """Put the terminal right without Rich, which may be in the middle of something."""
+        self._give_keys_back()
+        with contextlib.suppress(OSError):
+            os.write(self._out.fileno(), b"\r\x1b[?25h\n")
+
+    def _suspend(self) -> None:
+        """Ctrl-Z: leave the shell a terminal with a cursor; draw again only if we come back to the foreground."""
+        self._screen.stop()
+        self._give_keys_back()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if in_foreground(self._out) and not self._lines.held:
+            self._quiet_keys()
+            self._screen = self._fresh()
+            self._screen.start()
+
+    def _quiet_keys(self) -> None:
+        """Keep the terminal from writing ``^C`` into the view; put back when the view closes."""
+        if not sys.stdin.isatty() or not in_foreground(sys.stdin):
+            return
+        with contextlib.suppress(termios.error):
+            self._keys = termios.tcgetattr(sys.stdin)
+            changed = termios.tcgetattr(sys.stdin)
+            changed[3] &= ~termios.ECHOCTL
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)
+
+    def _give_keys_back(self) -> None:
+        """Only in the foreground: elsewhere the kernel would stop us, and the shell has put them right."""
+        keys, self._keys = self._keys, None
+        if keys is not None and in_foreground(sys.stdin):
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, keys)
+
+    def _print(self, text: str) -> None:
+        self._console.print(Text.from_ansi(writable(text, self._out)), overflow="ellipsis", no_wrap=True)
+
+    def _below(self) -> Text:
+        if not self._running:
+            return Text("")
+        room = max(self._console.width - 1, 10)
+        most = max(2, self._console.height // 2)
+        shown = list(self._running.items())
+        lines: list[str] = []
+        for place, running in shown[: most - 1] if len(shown) > most else shown:
+            lines += self._lines_of(place, running, room, alone=len(shown) == 1)
+        if len(shown) > most:
+            lines.append(f"  … and {len(shown) - most + 1} more")
+        if self._note:
+            lines.extend(textwrap.wrap(self._note, room)[:4])
+        return Text("\n".join(writable(text, self._out) for text in lines), no_wrap=True, overflow="ellipsis")
+
+    def _lines_of(self, place: Place, running: _Running, room: int, *, alone: bool) -> list[str]:
+        """The lines of one walk; what its command wrote last stands below it where there is room."""
+        gone = time.monotonic() - running.since
+        frame = _FRAMES[int(gone * 6) % len(_FRAMES)]
+        words = running.doing(gone) + ("" if place[1] else f"  ({self._ends.ended} done)")
+        name = one_line(self._ends.named(place, running.event.node), 60)
+        lines = [line[:room] for line in laid_out(frame, name, words, room)][: None if alone else 1]
+        if running.said and alone:
+            lines.append(f"  | {one_line(running.said, room)}"[:room])
+        return lines
+
+
+_OVER = (
+    events.StageCompleted,
+    events.StageFailed,
+    events.ParallelBranchEnded,
+    events.PipelineCompleted,
+    events.PipelineFailed,
+    events.PipelinePaused,
+    events.PipelineCanceled,
+    events.PipelineRestarted,
+)
+"""Events after which nothing runs in their walk, until a node starts."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """The current node of a walk: since when, what it wrote last, and the attempt that it waits for."""
+
+    event: StageStarted
+    since: float
+    said: str = ""
+    waiting: StageRetrying | None = None
+
+    def doing(self, gone: float) -> str:
+        """How long it has been running, or what it waits for; ``gone`` is in seconds."""
+        if self.waiting is not None:
+            left = max(0.0, self.waiting.delay_ms - gone * 1000)
+            return f"attempt {self.waiting.attempt + 1} of {self.waiting.of} in {lasted(left)}"
+        tries = f", attempt {self.event.attempt} of {self.event.of}" if self.event.attempt > 1 else ""
+        return f"{lasted(gone * 1000)}{tries}"

@@ -1,0 +1,161 @@
+"""What shows a run while it goes on: plain lines, JSON, or the live view of a terminal (C1, C4)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+from orchestra.cli.screen.lines import Ends, headline
+from orchestra.cli.terminal import (
+    SCHEMA,
+    Lines,
+    Unread,
+    Unwritable,
+    as_line,
+    complain,
+    in_foreground,
+    mute,
+    say,
+    width,
+)
+from orchestra.run.codec import plain, plain_live
+from orchestra.run.events import Live, Recorded
+
+
+class View(Protocol):
+    """What shows a run while it goes on."""
+
+    def opened(self, session: str, title: str) -> None:
+        """The session exists; nothing has been done yet."""
+
+    def tell(self, told: Recorded | Live) -> None:
+        """An event is durable, or something is shown as it happens."""
+
+    def note(self, text: str) -> None:
+        """A word of ours in between."""
+
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """A person is asked at the terminal: show nothing but lines, by ``above``; without it, keep them (H10)."""
+
+    def release(self) -> None:
+        """The terminal is free again: show what was kept."""
+
+    def closed(self) -> None:
+        """No event follows."""
+
+    def abandoned(self) -> None:
+        """The process ends now: put the terminal right, and wait for nothing."""
+
+
+def view_for(*, json: str, plain: bool, quiet: bool, verbose: bool, colour: bool) -> View:
+    """The view that was asked for, or that fits where the output goes."""
+    if json:
+        return JsonLines(stream=json == "stream")
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and in_foreground(sys.stdout)
+    if terminal and not plain and not quiet:
+        from orchestra.cli.screen.live import Live  # Rich, which a run without a terminal does not need
+
+        return Live(colour=colour, verbose=verbose)
+    return Plain(colour=colour, quiet=quiet, verbose=verbose)
+
+
+def tell_reader(text: str) -> None:
+    """Write a line of a run; if that fails, the run continues without output."""
+    try:
+        say(text)
+    except (Unread, Unwritable) as error:
+        go_on_unread(error)
+
+
+def go_on_unread(error: Unread | Unwritable) -> None:
+    """Stop writing to standard output, with a message unless its reader chose to leave."""
+    mute()
+    if isinstance(error, Unwritable):
+        complain(f"{error}; the run continues without output")
+
+
+class Plain:
+    """Plain lines with UTC times."""
+
+    def __init__(self, *, colour: bool, quiet: bool, verbose: bool) -> None:
+        self._colour = colour
+        self._quiet = quiet
+        self._lines = Lines(tell_reader)
+        self._ends = Ends(
+            write=self._lines.write, colour=colour, width=width(sys.stdout), times=True, verbose=verbose
+        )
+
+    def opened(self, session: str, title: str) -> None:
+        """Name the session."""
+        if not self._quiet:
+            tell_reader(headline(session, title, self._colour))
+
+    def tell(self, told: Recorded | Live) -> None:
+        """A line where a node ended."""
+        if not self._quiet:
+            self._ends.tell(told)
+
+    def note(self, text: str) -> None:
+        """A line on standard error."""
+        complain(text)
+
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """Keep lines from a terminal on which somebody is asked."""
+        if sys.stdout.isatty():
+            self._lines.hold(above)
+
+    def release(self) -> None:
+        """Write what was kept."""
+        self._lines.release()
+
+    def closed(self) -> None:
+        """The last node's line."""
+        self._lines.release()
+        self._ends.settle_all()
+
+    def abandoned(self) -> None:
+        """Nothing: lines leave nothing behind."""
+
+
+class JsonLines:
+    """Every event as a line, or nothing before the one object at the end."""
+
+    def __init__(self, *, stream: bool) -> None:
+        self._stream = stream
+        self._first = True
+        self._lines = Lines(tell_reader)
+
+    def opened(self, session: str, title: str) -> None:
+        """Nothing: the first event has named the session."""
+
+    def tell(self, told: Recorded | Live) -> None:
+        """A line."""
+        if not self._stream:
+            return
+        line = plain_live(told) if isinstance(told, Live) else plain(told)
+        if self._first:
+            line = {"schema": SCHEMA, **line}
+            self._first = False
+        self._lines.write(as_line(line))
+
+    def note(self, text: str) -> None:
+        """A line on standard error."""
+        complain(text)
+
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """Keep lines from a terminal on which somebody is asked."""
+        if sys.stdout.isatty():
+            self._lines.hold(above)
+
+    def release(self) -> None:
+        """Write what was kept."""
+        self._lines.release()
+
+    def closed(self) -> None:
+        """What was kept."""
+        self._lines.release()
+
+    def abandoned(self) -> None:
+        """Nothing."""

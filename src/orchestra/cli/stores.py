@@ -1,0 +1,136 @@
+"""Settings and the store of a command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from stat import S_ISDIR
+from typing import TypeVar
+
+from orchestra.app.stores import open_store
+from orchestra.cli.terminal import one_line, progress
+from orchestra.config.environment import folders_of
+from orchestra.config.settings import Overrides, Settings, settle
+from orchestra.cxdb.files import trouble
+from orchestra.engine.sessions import rows
+from orchestra.errors import ConfigError, OrchestraError, SessionNotFound, StoreError, StoreUnreachable
+from orchestra.ports import Store
+
+_T = TypeVar("_T")
+
+
+def settings_for(
+    store: str | None, config: Path | None, pipeline: str = "-", max_cost: float | None = None
+) -> Settings:
+    """Return the settings in force for a command, with or without a pipeline; ``max_cost`` is in dollars."""
+    overrides: Overrides = {} if max_cost is None else {("limits", "run", "cost"): (max_cost, "--max-cost")}
+    return settle(
+        folders=folders_of(pipeline), environment=os.environ, store=store, config=config, overrides=overrides
+    )
+
+
+def exists(settings: Settings) -> bool:
+    """Whether there may be a store to read. Raises ``StoreError`` if its path is not a readable folder."""
+    if settings.server is not None:
+        return True
+    if settings.store is None:
+        return False
+    try:
+        mode = settings.store.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise trouble(error, str(settings.store)) from error
+    if not S_ISDIR(mode):
+        raise StoreUnreachable(
+            f"{settings.store} is not a folder", fix="name the folder of the store with --store DIR"
+        )
+    return True
+
+
+async def reading(
+    settings: Settings, look: Callable[[Store], Awaitable[_T]], wanted: str = "", *, flag: str | None = None
+) -> _T:
+    """Call ``look`` with the store opened for reading, then close it.
+
+    ``wanted`` is the session to be read, ``flag`` the store named on the command line.
+    """
+    there(settings, wanted)
+    try:
+        with progress() as tell:
+            store = open_store(settings, read_only=True, progress=tell)
+        try:
+            return await look(store)
+        finally:
+            await store.close()
+    except StoreError as error:
+        error.fix = aimed(error.fix, hint(settings, flag))
+        raise
+
+
+def there(settings: Settings, wanted: str) -> None:
+    """Raise ``SessionNotFound`` if there is no store that could have the session."""
+    if not exists(settings):
+        place = f"no store in {settings.store}" if settings.store else "a store in memory saves nothing"
+        raise SessionNotFound(
+            f"no session {wanted!r}: {place}", fix="start a run first, or name a store with --store"
+        )
+
+
+def hint(settings: Settings, flag: str | None) -> str:
+    """Return the options that a suggested command needs to find the same store from the working directory.
+
+    A server whose binary protocol has an unusual address needs the settings file that names it.
+    """
+    place = flag if flag is not None else settings.place
+    ways: list[tuple[str | None, Path | None]] = [(place, None), (None, settings.file), (place, settings.file)]
+    if flag is None:
+        ways.insert(0, (None, None))
+    leading = (way for way in ways if _leads(way, settings))
+    store, config = next(leading, (place, None))
+    options = {"store": store, "config": str(config) if config is not None else None}
+    return "".join(f" --{name} {one_line(shlex.quote(text), 1000)}" for name, text in options.items() if text)
+
+
+def _leads(way: tuple[str | None, Path | None], settings: Settings) -> bool:
+    try:
+        found = settings_for(*way)
+    except ConfigError:
+        return False
+    here, there = settings.server, found.server
+    if here is None or there is None:
+        return found.place == settings.place
+    return (str(here), here.address, here.token) == (str(there), there.address, there.token)
+
+
+_COMMANDS = re.compile(
+    r"\borchestra (?:status|log|show|doctor|resume|replay|attach|pause|cancel|steer|answer|inbox)\b"
+)
+
+
+def aimed(fix: str, hint: str) -> str:
+    """Add the options that find the store to the commands in a suggestion."""
+    return _COMMANDS.sub(lambda command: command[0] + hint, fix)
+
+
+MOST = 50
+"""More than anybody reads."""
+
+_ACTIVE = re.compile(r"[^\w .,/-]+")
+"""What a shell that evaluates the offer could take for more than text: a title is anybody's words."""
+
+
+def sessions(beginning: str, store: str | None, config: Path | None) -> list[tuple[str, str]]:
+    """Ids and titles, newest first; none where the store cannot be looked at."""
+    try:
+        settings = settings_for(store, config)
+        found = asyncio.run(reading(settings, rows, flag=store)) if exists(settings) else []
+    except OrchestraError:
+        return []
+    return [(row.session, _ACTIVE.sub(" ", row.title)[:60]) for row in found if row.session.startswith(beginning)][
+        :MOST
+    ]

@@ -1,0 +1,281 @@
+"""What the terminal can show (colors, width, signs), and the format of times and texts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+from orchestra.errors import ConfigError, OrchestraError
+from orchestra.graph.report import columns, fitting, safe, wrap
+
+NO_TERMINAL_WIDTH = 100
+UNLIMITED = 100_000
+_ASCII = {
+    "✓": "+",
+    "✗": "x",
+    "↻": "~",
+    "↺": "~",
+    "↩": "<",
+    "◆": "*",
+    "▶": ">",
+    "‖": "=",
+    "!": "!",
+    "→": "->",
+    "…": "...",
+    "·": ".",
+}
+
+
+class Unread(OrchestraError):
+    """The reader of standard output is gone."""
+
+
+class Unwritable(OrchestraError):
+    """Standard output cannot be written to: its disk is full, its terminal closed."""
+
+
+def coloured(when: str, stream: TextIO) -> bool:
+    """Whether to use colours on a stream (C3). Raises ``ConfigError`` for a word that is none of three."""
+    if when not in ("auto", "always", "never"):
+        raise ConfigError(f"--color must be auto, always or never, not {when!r}")
+    if when != "auto":
+        return when == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def in_foreground(stream: TextIO) -> bool:
+    """Whether the terminal is ours to draw on: a job in the background shares it with the shell."""
+    try:
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except (OSError, ValueError):  # not our controlling terminal: nobody else's jobs are on it
+        return True
+
+
+def width(stream: TextIO, otherwise: int = NO_TERMINAL_WIDTH) -> int:
+    """Columns of the terminal, or of ``COLUMNS``; a fixed number where neither says."""
+    if os.environ.get("COLUMNS", "").isdigit() or stream.isatty():
+        return max(20, shutil.get_terminal_size((NO_TERMINAL_WIDTH, 24)).columns)
+    return otherwise
+
+
+def room() -> int:
+    """Columns that a line on standard output may take: the terminal's, or as many as it needs in a pipe."""
+    return width(sys.stdout, otherwise=UNLIMITED)
+
+
+def writable(text: str, stream: TextIO) -> str:
+    """The text with signs that the stream's encoding lacks replaced."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        text = "".join(_ASCII.get(c, c) for c in text)
+        return text.encode("ascii", "backslashreplace").decode()
+    return text
+
+
+def say(text: str = "", *, stream: TextIO | None = None) -> None:
+    """Write a line. Raises ``Unread`` and ``Unwritable``."""
+    out = sys.stdout if stream is None else stream
+    with _translated():
+        out.write(writable(text, out) + "\n")
+        out.flush()
+
+
+def deliver(content: str | bytes) -> None:
+    """Write a file's content: as it is, text in UTF-8 whatever the terminal's encoding; to a terminal what is
+    harmless of it. Raises as ``say`` does."""
+    if sys.stdout.isatty():
+        say(many_lines(content if isinstance(content, str) else content.decode("utf-8", "replace")))
+        return
+    with _translated():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+        sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise Unread("the reader of standard output is gone") from error
+    except OSError as error:
+        raise Unwritable(f"cannot write to standard output: {error.strerror or error}") from error
+
+
+def mute(stream: TextIO | None = None) -> None:
+    """Discard everything written to a stream from now on; its reader is gone."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, (sys.stdout if stream is None else stream).fileno())
+        os.close(nowhere)
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error, if possible."""
+    try:
+        say(text, stream=sys.stderr)
+    except (Unread, Unwritable):
+        mute(sys.stderr)
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """A text of any origin as one harmless line."""
+    flat = " ".join(text[: limit * 4].split())
+    flat = safe(flat)
+    return flat if len(flat) <= limit else flat[: max(limit - 1, 0)] + "…"
+
+
+def fit(text: str, room: int) -> str:
+    """The text cut to so many columns of a terminal."""
+    if columns(text) <= room:
+        return text
+    return (text[: fitting(text, room - 1)] if room > 1 else "") + "…"
+
+
+def laid_out(lead: str, name: str, words: str, room: int) -> list[str]:
+    """A name and what there is to say of it: in one line where that fits; else a short word keeps its place
+    beside a name that is cut, and a long one gets up to five lines of its own."""
+    whole = f"{lead} {name}  {words}".rstrip()
+    if columns(whole) <= room:
+        return [whole]
+    left = room - columns(words) - len(lead) - 3
+    if left >= min(columns(name), 12) and columns(words) < room // 2:
+        return [f"{lead} {fit(name, left)}  {words}"]
+    lines = wrap(f"{lead} {fit(name, room - len(lead) - 1)}  ", words, room, "    ")
+    return lines if len(lines) <= 6 else [*lines[:5], fit(f"{lines[5]} …", room)]
+
+
+def padded(text: str, room: int) -> str:
+    """The text in exactly so many columns."""
+    text = fit(text, room)
+    return text + " " * (room - columns(text))
+
+
+def many_lines(text: str) -> str:
+    """A text of any origin, harmless, its line breaks kept."""
+    return "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
+
+
+def lasted(milliseconds: float) -> str:
+    """A duration for people: ``0.2 s``, ``3 min 5 s``, ``2 h 10 min``, ``4 d 3 h``."""
+    seconds = max(0.0, milliseconds / 1000)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, below, small in (
+        (60, "min", 3600, "s"),
+        (3600, "h", 86_400, "min"),
+        (86_400, "d", 10**12, "h"),
+    ):
+        if whole < below:
+            rest = (whole % size) // {"s": 1, "min": 60, "h": 3600}[small]
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def clock_time(at_ms: int) -> str:
+    """The UTC time of day."""
+    seconds = at_ms // 1000
+    return f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+SCHEMA = "orchestra.events.v1"
+"""What the first line, or the one object, of a list of events names as its form."""
+
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+"""What could steer a terminal, hide itself, or not be written at all; the rest of it JSON escapes by itself."""
+
+
+def say_json(data: Any, *, indent: int | None = None) -> None:
+    """Write a value as JSON and a line break. Raises as ``say`` does."""
+    say(as_line(data, indent=indent))
+
+
+def as_line(data: Any, *, indent: int | None = None) -> str:
+    """A value as JSON that standard output can show."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(data, ensure_ascii=not unicode, indent=indent, default=str)
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class Lines:
+    """Writes lines, or keeps them while a person is asked at the same terminal (H10)."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._above: Callable[[str], None] | None = None
+        self._kept: list[str] = []
+        self.held = False
+
+    def write(self, text: str) -> None:
+        """A line: now, above the prompt, or when the terminal is free."""
+        if not self.held:
+            self._write(text)
+        elif self._above is not None:
+            self._above(text)
+        else:
+            self._kept.append(text)
+
+    def hold(self, above: Callable[[str], None] | None) -> None:
+        """From now on somebody is asked."""
+        self.held, self._above = True, above
+
+    def release(self) -> None:
+        """The terminal is free."""
+        self.held, self._above = False, None
+        kept, self._kept = self._kept, []
+        for text in kept:
+            self._write(text)
+
+
+PATIENCE = 0.5
+"""Seconds before anything is shown; most of what could be slow is not."""
+
+EVERY = 0.1
+
+
+@contextmanager
+def progress(stream: TextIO | None = None, patience: float = PATIENCE) -> Iterator[Callable[[str, int, int], None]]:
+    """Shows what is being done, how much of it is done, and how much there is; gone when it is over.
+
+    ``stream`` is standard error unless named; ``patience`` is in seconds.
+    """
+    out = sys.stderr if stream is None else stream
+    heard = out.isatty() and in_foreground(out)
+    due = time.monotonic() + patience
+    shown = ""
+
+    def tell(what: str, done: int, whole: int) -> None:
+        nonlocal due, shown
+        if heard and time.monotonic() >= due:
+            due = time.monotonic() + EVERY
+            text = f"reading {what}: {100 * done // max(whole, 1)} %"
+            _over(out, shown, text)
+            shown = text
+
+    try:
+        yield tell
+    finally:
+        if shown:
+            _over(out, shown, "")
+
+
+def _over(out: TextIO, before: str, text: str) -> None:
+    """Write over the line before, by spaces: every terminal can do that."""
+    with suppress(OSError):
+        out.write(f"\r{text:{len(before)}}" if text else f"\r{'':{len(before)}}\r")
+        out.flush()
