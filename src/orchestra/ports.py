@@ -196,7 +196,8 @@ class NewCommit:
     ``files`` are paths, absolute, ``repo:path``, or relative to the first repository's folder; None commits all
     changes that git sees. ``turn`` tells one commit of the session from another: node, visit, attempt and the
     agent's turn. ``by`` is the author where there is no model. An empty ``message`` is made of the node, the files
-    and ``intent``. ``secret`` names the secret in a text, empty where there is none, and its line.
+    and ``intent``; where there is ``write``, by that from the repository's name and the diff, unless it returns an
+    empty text. ``secret`` names the secret in a text, empty where there is none, and its line.
     """
 
     node: str
@@ -208,6 +209,25 @@ class NewCommit:
     provider: str = ""
     by: str = "tool"
     secret: Callable[[str], tuple[str, int]] | None = None
+    write: Callable[[str, str], Awaitable[str]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenMessage:
+    """A commit message that a model wrote, empty where it had none, and what that took."""
+
+    text: str
+    model: str
+    provider: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_micros: int = 0
+    unpriced: bool = False
+    duration_ms: int = 0
+
+
+MessageWriter: TypeAlias = Callable[[str, str], Awaitable[WrittenMessage | None]]
+"""Writes a commit message from the intent and the diff; None where it never will. Raises ``BackendError``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +275,10 @@ class Workspace(Protocol):
     @property
     def repos(self) -> tuple[str, ...]:
         """The names of the repositories, as the settings order them."""
+
+    @property
+    def writer(self) -> MessageWriter | None:
+        """Who writes the messages of its commits; None for the template alone."""
 
     def folder(self, repo: str = "") -> Path:
         """The worktree of a repository; of the first without a name."""

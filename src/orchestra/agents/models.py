@@ -184,6 +184,20 @@ def _provider(node: Node, graph: Graph, agent: Agent | None, config: Config, mod
     return default
 
 
+CHEAP = "cheap"
+"""The alias of the model that writes commit messages and summaries."""
+
+
+def cheap_model(config: Config) -> ModelChoice | None:
+    """The ``cheap`` model of the default provider, else of the first that has one; None where none has."""
+    names = dict.fromkeys((default_provider(config).value, *config.providers.named))
+    for name in names:
+        served = config.provider(name) if name else None
+        if served is not None and CHEAP in served.models:
+            return ModelChoice(model=served.models[CHEAP], provider=name, rule=f"{CHEAP} model of {name}")
+    return None
+
+
 def default_provider(config: Config) -> Decided:
     """``providers.default``, else the only provider that is configured."""
     if config.providers.default:

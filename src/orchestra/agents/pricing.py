@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from orchestra.config.model import Config
 from orchestra.run.conversation import Usage
 
 DATE = "2026-11-28"
@@ -59,6 +60,16 @@ TABLE: Mapping[str, Price] = {
     "gemini-2.5-flash": Price(input=0.3, output=2.5, cache_read=0.075),
 }
 """Prices by the beginning of a model's name; the longest that fits counts."""
+
+
+def prices_of(config: Config) -> dict[str, Price]:
+    """The prices that the settings name, by model."""
+    return {
+        name: Price(
+            input=price.input, output=price.output, cache_read=price.cache_read, cache_write=price.cache_write
+        )
+        for name, price in config.prices.items()
+    }
 
 
 def price_of(model: str, own: Mapping[str, Price], provider: str = "") -> Price | None:

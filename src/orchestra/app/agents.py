@@ -15,7 +15,7 @@ from orchestra.agents.choosing import DIRECT, LANGGRAPH, SIMULATION, Chosen
 from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Places, places_for
 from orchestra.agents.models import CLI, node_limit, resolve, run_limit
-from orchestra.agents.pricing import Price, price_of
+from orchestra.agents.pricing import Price, price_of, prices_of
 from orchestra.agents.prompts import compose, doc_folders, needed
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.agents.talk import Rules
@@ -218,12 +218,7 @@ class Agents:
 
     @cached_property
     def _prices(self) -> dict[str, Price]:
-        return {
-            name: Price(
-                input=price.input, output=price.output, cache_read=price.cache_read, cache_write=price.cache_write
-            )
-            for name, price in self.settings.config.prices.items()
-        }
+        return prices_of(self.settings.config)
 
     # --- the settings -----------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ async def replay(
     meta = Meta(session=wiring.clock.display_id(), epoch=loaded.state.epoch + 1, sequence=1, at=now)
     state = evolve(loaded.state, Recorded(meta, forked))
     pipeline, plan = await recorded_plan(state, wiring, settings, secrets, future.changes, more)
-    wiring = wiring.on(await workspaces_of(settings, state.workspace))
+    wiring = wiring.on(await workspaces_of(settings, state.workspace, simulated=bool(plan.simulation)))
     runnable(pipeline, plan, settings)
     unowned((*future.variables, *future.values), plan)
     await check_inherited(store, plan, state)

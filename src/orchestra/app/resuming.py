@@ -98,7 +98,7 @@ async def resume(
         if not done:
             runnable(pipeline, plan, settings)
             await check_decided(wiring, plan, state)
-            wiring = wiring.on(await workspaces_of(settings, state.workspace))
+            wiring = wiring.on(await workspaces_of(settings, state.workspace, simulated=bool(plan.simulation)))
             await store.publish_types(*bundle())
         pipelines.append(pipeline)
         return wiring, plan

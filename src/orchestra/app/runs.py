@@ -180,7 +180,7 @@ async def start(
         clock,
         max_cost_micros=max_cost_of(settings),
         at_once=settings.config.limits.run.parallel,
-    ).on(await workspaces_of(settings))
+    ).on(await workspaces_of(settings, simulated=bool(plan.simulation)))
     await store.publish_types(*bundle())
     like = RunState(
         label=label or graph.text("label"), variables=given, backend=settings.backend, secrets=settings.declared

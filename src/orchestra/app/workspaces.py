@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestra.agents.answers import Model
+from orchestra.agents.backends.models import ChatModel
+from orchestra.agents.commit_messages import Writer
+from orchestra.agents.models import cheap_model
+from orchestra.agents.pricing import prices_of
 from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
@@ -23,10 +29,13 @@ def own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in PROVIDER_KEYS}
 
 
-async def workspaces_of(settings: Settings, known: Mapping[str, RepoRecord] | None = None) -> Workspaces | None:
+async def workspaces_of(
+    settings: Settings, known: Mapping[str, RepoRecord] | None = None, *, simulated: bool = False
+) -> Workspaces | None:
     """What makes the workspaces of this process's sessions; None where no repository is configured.
 
-    ``known`` is what the session knows of its repositories, where it goes on. Raises ``ConfigError`` and
+    ``known`` is what the session knows of its repositories, where it goes on; no model is asked for the commit
+    messages of a ``simulated`` one. Raises ``ConfigError`` and
     ``WorkspaceError``.
     """
     configured = {repo.name for repo in settings.workspace.repos} if settings.workspace is not None else set()
@@ -38,7 +47,29 @@ async def workspaces_of(settings: Settings, known: Mapping[str, RepoRecord] | No
         )
     if settings.workspace is None or not settings.workspace.repos:
         return None
-    return await prepared(settings.workspace, own_environment(), run_setup, fresh=not known)
+    writer = None
+    if settings.workspace.commit_messages == "auto" and not simulated:
+        writer = message_writer(settings)
+    return await prepared(settings.workspace, own_environment(), run_setup, fresh=not known, writer=writer)
+
+
+def message_writer(settings: Settings) -> Writer:
+    """Who writes the commit messages of ``commit_messages: auto``: the `cheap` model (W3)."""
+    config = settings.config
+    choice = cheap_model(config)
+    provider = config.provider(choice.provider) if choice is not None else None
+
+    async def connect() -> Model:
+        assert provider is not None
+        assert choice is not None
+        return await asyncio.to_thread(ChatModel, provider, choice, {})
+
+    problem = ""
+    if provider is None:
+        problem = "no provider has a model named `cheap`; add it under providers.NAME.models"
+    elif not (provider.keyless or any(os.environ.get(name) for name in provider.key_names)):
+        problem = f"{' or '.join(provider.key_names)} is not set"
+    return Writer(connect=connect, prices=prices_of(config), problem=problem)
 
 
 async def run_setup(command: str, folder: Path) -> tuple[int, str]:

@@ -275,7 +275,9 @@ class Workspace:
     tools: Mapping[str, Mapping[str, ToolEntry]] = key(
         MapOf(MapOf(Section(ToolEntry, named=True))), "shell tools by repository", factory=dict
     )
-    commit_messages: str = key(choice("template"), "how they are written", default="template")
+    commit_messages: str = key(
+        choice("template", "auto"), "how they are written; auto asks the `cheap` model", default="template"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,12 +55,6 @@ def workspace_of(section: Workspace, document: Document, folder: Path) -> Worksp
     Paths are relative to it. Raises ``ConfigError`` with the place of the fault.
     """
     folder = folder.absolute()
-    if section.commit_messages != "template":
-        raise ConfigError(
-            "workspace.commit_messages: auto is not in this version",
-            span=document.span(("workspace", "commit_messages")),
-            fix="leave it out, or write `template`",
-        )
     repos = tuple(_repo(document, name, repo, folder) for name, repo in section.repos.items())
     return WorkspaceSettings(home=folder / ".orchestra", repos=repos, commit_messages=section.commit_messages)
 

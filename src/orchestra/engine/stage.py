@@ -13,6 +13,7 @@ from msgspec.structs import astuple, replace
 from orchestra.engine.asking import Waiting, unanswered
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
+from orchestra.engine.messages import message_for
 from orchestra.engine.metering import more_of
 from orchestra.engine.places import Places
 from orchestra.engine.recording import Recording
@@ -26,6 +27,7 @@ from orchestra.run.conversation import AgentTurn, Conversation, Response, Talkin
 from orchestra.run.events import (
     AgentResponded,
     AgentTurnCompleted,
+    CommitMessageWritten,
     ContextValue,
     Event,
     SteeringTaken,
@@ -185,7 +187,7 @@ class Stage:
     async def on_response(self, response: Response) -> None:
         """Record a model's answer with the instructions that it had, durably."""
         self.record_steered()
-        self._paid(self._recording.responded(response))
+        self.paid(self._recording.responded(response))
         await self.journal.flush()
 
     async def on_tool(self, ended: ToolEnded) -> None:
@@ -200,10 +202,10 @@ class Stage:
         ended = self._recording.turn_ended(
             turn, git_sha=made[0].commit if made else "", commit_message=made[0].subject if made else ""
         )
-        self._paid(ended)
+        self.paid(ended)
         await self.journal.flush()
 
-    def _paid(self, event: AgentResponded | AgentTurnCompleted) -> None:
+    def paid(self, event: AgentResponded | AgentTurnCompleted | CommitMessageWritten) -> None:
         """Record what a model was paid for, and count it for the whole run (A5)."""
         before = self.journal.state.spent
         self.control.meter.began(before)
@@ -347,7 +349,15 @@ class Stage:
         """Commit what the node changed so far (W3, W4)."""
         if self.workspace is None:
             return ()
-        redactor = self.journal.redactor
+        redactor, writer = self.journal.redactor, self.workspace.writer
+
+        async def write(repo: str, diff: str) -> str:
+            if writer is None:
+                return ""
+            why = redactor.text(intent)
+            return await message_for(
+                self.journal, writer, self.paid, node=self.step.node, repo=repo, intent=why, diff=diff
+            )
 
         def secret(text: str) -> tuple[str, int]:
             found = next(iter(redactor.find(text)), None)
@@ -365,6 +375,7 @@ class Stage:
                 provider=provider,
                 by=by,
                 secret=secret,
+                write=None if writer is None else write,
             )
         )
 

@@ -612,6 +612,24 @@ class AgentCommitCreated:
 
 
 @event("WorkspaceSnapshot")
+class CommitMessageWritten:
+    """A model has written a commit message (``commit_messages: auto``): recorded before the commit is made, so that
+    a repeat makes the same one and pays for none (W3)."""
+
+    repo: str = tag(10, "string", "name of the repository in the settings")
+    node: str = tag(17, "string", "node id")
+    text: str = tag(33, "string", "the message; empty where the model had none", default="")
+    change: str = tag(34, "string", "what identifies the change that it describes")
+    model: str = tag(35, "string", "the model", default="")
+    provider: str = tag(36, "string", "its provider, as configured", default="")
+    tokens_in: int = tag(37, "u64", "tokens read, cached ones counted too", default=0)
+    tokens_out: int = tag(38, "u64", "tokens written, reasoning counted too", default=0)
+    cost_micros: int = tag(39, "u64", "what that cost, in millionths of a dollar", default=0)
+    unpriced: bool = tag(40, "bool", "no price is known for the model", default=False)
+    duration_ms: int = tag(41, "u64", "in milliseconds", default=0)
+
+
+@event("WorkspaceSnapshot")
 class WorkspaceSnapshot:
     """Where the code stands, when it moved by something else than a commit of this chain (W7)."""
 
@@ -834,6 +852,7 @@ Event: TypeAlias = (
     | ParallelCompleted
     | SessionBranchCreated
     | WorktreeCreated
+    | CommitMessageWritten
     | AgentCommitCreated
     | WorkspaceSnapshot
     | WorktreeMerged

@@ -34,6 +34,7 @@ from orchestra.run.events import (
     ChildEnded,
     ChildStarted,
     CleanupCompleted,
+    CommitMessageWritten,
     ContextValue,
     ControlRequested,
     EdgeSelected,
@@ -105,7 +106,7 @@ from orchestra.run.state import (
     Spent,
     Stage,
 )
-from orchestra.run.turns import responded, turn_completed
+from orchestra.run.turns import message_written, responded, turn_completed
 from orchestra.run.whole import load, whole_reference
 from orchestra.run.workspace import code_moved
 
@@ -179,6 +180,8 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return turn_completed(state, event)
         case AgentToolEnded():
             return {}
+        case CommitMessageWritten():
+            return message_written(state, event)
         case ChildStarted():
             return child_started(state, event)
         case ChildEnded():

@@ -89,7 +89,7 @@ class Stage(Struct, frozen=True, kw_only=True):
     attempt's part of that, ``open_turn`` that of a turn that has not ended (``turn_open``). ``failed_before`` and
     ``failed_class`` say how the attempt before this one ended. ``talk`` is the attempt with which the agent's
     conversation began: one that follows a failure of the moment continues it; ``talked``, that something was said
-    in it.
+    in it. ``message`` is the last commit message that a model wrote, ``message_for`` the change that it is for.
     """
 
     node: str
@@ -116,6 +116,8 @@ class Stage(Struct, frozen=True, kw_only=True):
     asked: Mapping[str, Asked] = field(default_factory=dict)
     talk: int = 1
     talked: bool = False
+    message: str = ""
+    message_for: str = ""
 
 
 class Ended(Struct, frozen=True, kw_only=True):

@@ -8,15 +8,15 @@ from typing import Any, TypeAlias, cast
 from msgspec.structs import replace
 
 from orchestra.run.conversation import Piece, read_messages
-from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted
+from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted, CommitMessageWritten
 from orchestra.run.outcome import Json
 from orchestra.run.state import RunState, Spent, Stage
 
 AgentEvent: TypeAlias = AgentResponded | AgentToolEnded | AgentTurnCompleted
 
 
-def spent_of(event: AgentResponded | AgentTurnCompleted) -> Spent:
-    """What a response, or a whole turn, cost."""
+def spent_of(event: AgentResponded | AgentTurnCompleted | CommitMessageWritten) -> Spent:
+    """What a response, a whole turn or a commit message cost."""
     return Spent(tokens_in=event.tokens_in, tokens_out=event.tokens_out, cost_micros=event.cost_micros)
 
 
@@ -32,6 +32,22 @@ def turn_completed(state: RunState, event: AgentTurnCompleted) -> dict[str, Any]
     more = spent_of(event).minus(known)
     first = 0 if stage is not None and stage.turn_open else 1
     return _counted(state, event.node, more, turns=first, calls=len(event.tool_calls), ended=True)
+
+
+def message_written(state: RunState, event: CommitMessageWritten) -> dict[str, Any]:
+    """A commit message was paid for: it counts as its node's, and is known for a repeat."""
+    spent = spent_of(event)
+    changes: dict[str, Any] = {"spent": _more(state.spent, spent, 0, 0)}
+    stage = _stage(state, event.node)
+    if stage is not None:
+        changes["stage"] = replace(
+            stage,
+            message=event.text,
+            message_for=event.change,
+            visit_spent=_more(stage.visit_spent, spent, 0, 0),
+            counted=_more(stage.counted, spent, 0, 0),
+        )
+    return changes
 
 
 def _stage(state: RunState, node: str) -> Stage | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orchestra.run.events import AgentResponded, AgentTurnCompleted, Event
+from orchestra.run.events import AgentResponded, AgentTurnCompleted, CommitMessageWritten, Event
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -55,25 +55,41 @@ def usage_of(events: Iterable[Event]) -> Totals:
                 )
             else:
                 _add(event, nodes, models)
+        elif isinstance(event, CommitMessageWritten):
+            _add(event, nodes, models)
     for answer in waiting.values():
         _add(answer, nodes, models)
     return Totals(nodes=nodes, models=models)
 
 
-def _add(event: AgentResponded | AgentTurnCompleted, nodes: dict[str, Usage], models: dict[str, Usage]) -> None:
+def _add(
+    event: AgentResponded | AgentTurnCompleted | CommitMessageWritten,
+    nodes: dict[str, Usage],
+    models: dict[str, Usage],
+) -> None:
     for key, found in ((event.node, nodes), (event.model, models)):
         known = found.get(key, NOTHING)
-        calls = len(event.tool_calls) if isinstance(event, AgentTurnCompleted) else 0
+        more = NOTHING if isinstance(event, CommitMessageWritten) else _of_turn(event)
         found[key] = Usage(
-            turns=known.turns + 1,
-            tool_calls=known.tool_calls + calls,
+            turns=known.turns + more.turns,
+            tool_calls=known.tool_calls + more.tool_calls,
             tokens_in=known.tokens_in + event.tokens_in,
             tokens_out=known.tokens_out + event.tokens_out,
-            cache_read=known.cache_read + event.cache_read,
-            cache_write=known.cache_write + event.cache_write,
-            reasoning=known.reasoning + event.reasoning,
+            cache_read=known.cache_read + more.cache_read,
+            cache_write=known.cache_write + more.cache_write,
+            reasoning=known.reasoning + more.reasoning,
             cost_micros=known.cost_micros + event.cost_micros,
             unpriced=known.unpriced or event.unpriced,
             time_ms=known.time_ms + event.duration_ms,
             models=tuple(dict.fromkeys((*known.models, event.model))),
         )
+
+
+def _of_turn(event: AgentResponded | AgentTurnCompleted) -> Usage:
+    return Usage(
+        turns=1,
+        tool_calls=len(event.tool_calls) if isinstance(event, AgentTurnCompleted) else 0,
+        cache_read=event.cache_read,
+        cache_write=event.cache_write,
+        reasoning=event.reasoning,
+    )

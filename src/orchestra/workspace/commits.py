@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.errors import WorkspaceError
@@ -44,7 +44,8 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
         left_out = await _staged_files(tree, files)
     else:
         await add_all(tree)
-    staged = await _staged(tree)
+    write = None if wanted.message else wanted.write
+    staged, patch = await _staged(tree, patch=write is not None)
     if files is None:
         staged = await _without_repositories(tree, staged)
         changed = [name for name, _mode in staged]
@@ -54,6 +55,8 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
     if not changed:
         return None
     await _without_secret(tree, changed, wanted)
+    if write is not None:
+        wanted = replace(wanted, message=await write(tree.name, patch_of(patch, changed)))
     message = message_of(wanted, by, changed)
     more = {**_author(wanted), "GIT_COMMITTER_NAME": "Orchestra", "GIT_COMMITTER_EMAIL": "orchestra@local"}
     options = ("commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-m", message)
@@ -129,14 +132,27 @@ async def _ignored(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
     return tuple(item.removeprefix("./") for item in done.items)
 
 
-async def _staged(tree: Tree) -> list[tuple[str, str]]:
-    """Paths that differ between the index and the current commit; the mode of those that are new, else empty."""
-    done = await tree.git.run("diff-index", "--cached", "--raw", "-z", "--no-renames", "HEAD")
-    items = done.items
-    return [
+async def _staged(tree: Tree, *, patch: bool) -> tuple[list[tuple[str, str]], str]:
+    """Paths that differ between the index and the current commit, with the mode of those that are new, else empty.
+
+    And the difference as text where ``patch`` is set, from the same call.
+    """
+    more = ("-p", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/") if patch else ()
+    done = await tree.git.run("diff-index", "--cached", "--raw", *more, "-z", "--no-renames", "HEAD")
+    listed, _, text = done.out.partition(b"\0\0") if patch else (done.out, b"", b"")
+    items = [os.fsdecode(item) for item in listed.split(b"\0") if item]
+    found = [
         (path, head.split(" ")[1] if head.startswith(":000000") else "")
         for head, path in zip(items[::2], items[1::2], strict=True)
     ]
+    return found, text.decode("utf-8", "replace")
+
+
+def patch_of(text: str, names: Sequence[str]) -> str:
+    """The parts of a patch that are about these files."""
+    parts = re.split(r"^(?=diff --git )", text, flags=re.MULTILINE)
+    wanted = {f"diff --git a/{name} b/{name}" for name in names}
+    return "".join(part for part in parts if part.partition("\n")[0] in wanted)
 
 
 async def _without_repositories(tree: Tree, staged: list[tuple[str, str]]) -> list[tuple[str, str]]:

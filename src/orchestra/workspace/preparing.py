@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from orchestra.config.workspace import RepoSettings, WorkspaceSettings
 from orchestra.errors import WorkspaceError
+from orchestra.ports import MessageWriter
 from orchestra.run.events import Event, RepoCloned, RepoFetched
 from orchestra.workspace import git, remote, repos
 from orchestra.workspace.repos import Repo
@@ -17,7 +18,12 @@ FETCH_PATIENCE = 60.0
 
 
 async def prepared(
-    settings: WorkspaceSettings, environment: Mapping[str, str], shell: Shell, *, fresh: bool
+    settings: WorkspaceSettings,
+    environment: Mapping[str, str],
+    shell: Shell,
+    *,
+    fresh: bool,
+    writer: MessageWriter | None = None,
 ) -> GitWorkspaces:
     """Find and check everything before anything is written; ``fresh`` for a session that begins.
 
@@ -35,7 +41,7 @@ async def prepared(
             facts.append(RepoCloned(repo=each.name, path=str(each.path), url=url, commit=repo.commit))
         elif each.remote:
             facts.append(await _fetched(repo))
-    return GitWorkspaces(settings=settings, repos=tuple(found), shell=shell, facts=tuple(facts))
+    return GitWorkspaces(settings=settings, repos=tuple(found), shell=shell, facts=tuple(facts), writer=writer)
 
 
 async def _cloned(repo: RepoSettings, environment: Mapping[str, str]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestra.config.workspace import WorkspaceSettings
 from orchestra.errors import WorkspaceError
-from orchestra.ports import Committed, Merged, NewCommit
+from orchestra.ports import Committed, Merged, MessageWriter, NewCommit
 from orchestra.run.events import (
     AgentCommitCreated,
     Event,
@@ -53,6 +53,7 @@ class GitWorkspaces:
     """What was cloned and fetched before the session existed."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     pusher: Pusher = field(default_factory=Pusher)
+    writer: MessageWriter | None = None
 
     async def open(
         self,
@@ -153,6 +154,11 @@ class GitWorkspace:
     def repos(self) -> tuple[str, ...]:
         """The names of the repositories."""
         return tuple(self.trees)
+
+    @property
+    def writer(self) -> MessageWriter | None:
+        """Who writes the messages of its commits."""
+        return self.maker.writer
 
     def folder(self, repo: str = "") -> Path:
         """The worktree of a repository; of the first without a name."""

@@ -9,6 +9,7 @@ from orchestra.graph.report import counted
 from orchestra.run.events import (
     AgentCommitCreated,
     CleanupCompleted,
+    CommitMessageWritten,
     RepoCloned,
     RepoFetched,
     SessionBranchCreated,
@@ -24,6 +25,7 @@ from orchestra.run.state import RunState
 Code: TypeAlias = (
     SessionBranchCreated
     | WorktreeCreated
+    | CommitMessageWritten
     | AgentCommitCreated
     | WorkspaceSnapshot
     | WorktreeMerged
@@ -58,6 +60,8 @@ def code_described(event: Code) -> tuple[str, str]:  # noqa: C901  one closed ma
             return event.repo, f"{event.branch} from {base_of(event)}"
         case WorktreeCreated():
             return event.repo, f"{event.branch} in {event.folder}"
+        case CommitMessageWritten():
+            return event.node, event.text.partition("\n")[0] or "no message"
         case AgentCommitCreated():
             own = " (made by the agent)" if event.own else ""
             left = f", ignored by git: {', '.join(event.left_out)}" if event.left_out else ""

@@ -21,6 +21,7 @@ from orchestra.run.events import (
     ChildEnded,
     ChildStarted,
     CleanupCompleted,
+    CommitMessageWritten,
     ControlRequested,
     EdgeSelected,
     Event,
@@ -416,6 +417,7 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case (
             SessionBranchCreated()
             | WorktreeCreated()
+            | CommitMessageWritten()
             | AgentCommitCreated()
             | WorkspaceSnapshot()
             | WorktreeMerged()
