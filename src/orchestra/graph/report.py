@@ -101,8 +101,10 @@ def _escape(character: str) -> str:
 def wrap(lead: str, value: str, width: int, indent: str) -> list[str]:
     """``lead`` and the text after it in lines of at most ``width`` columns, broken at spaces.
 
-    A word wider than a line is broken where it must be.
+    A word wider than a line is broken where it must be; a width too small for the indent has none.
     """
+    width = max(width, 1)
+    indent = indent if len(indent) < width else ""
     lines: list[str] = []
     line, used, fresh = lead, columns(lead), True
     for word in value.split(" "):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -31,6 +31,7 @@ from orchestra.cli.options import (
     one_amount,
     one_json,
 )
+from orchestra.cli.outlet import drained, outlets
 from orchestra.cli.people import console, terminal
 from orchestra.cli.screen.ended import Shown, say_ended
 from orchestra.cli.screen.views import View, view_for
@@ -89,13 +90,20 @@ def attach_to(session: str, shown: Shown) -> int:
 
     async def watch(store: Store) -> int:
         row = await find(store, session)
-        watched = await _watched(store, row, shown, colour, settings)
-        if watched is None:
-            return _left(settings, shown, row)
-        last, state = watched
-        return say_ended(shown, settings, last.session, last.context_id, state, colour, last.mirror_of)
+        left = asyncio.Event()
+        try:
+            watched = await _watched(store, row, shown, colour, settings)
+            if watched is None:
+                left.set()
+                return _left(settings, shown, row)
+            last, state = watched
+            return say_ended(shown, settings, last.session, last.context_id, state, colour, last.mirror_of)
+        finally:
+            with _leaving(left.set):
+                await drained(streams, left)
 
-    return asyncio.run(reading(settings, watch, session, flag=shown.store))
+    with outlets() as streams:
+        return asyncio.run(reading(settings, watch, session, flag=shown.store))
 
 
 async def _watched(
@@ -110,7 +118,7 @@ async def _watched(
     task = asyncio.current_task()
     assert task is not None
     try:
-        with _leaving(task):
+        with _leaving(task.cancel):
             if shown.people.no_input or row.mirror_of or not terminal():
                 return await follow(store, row, view.tell, SystemClock())
             async with Prompts(settings, view) as prompts:
@@ -123,13 +131,13 @@ async def _watched(
 
 
 @contextmanager
-def _leaving(task: asyncio.Task[object]) -> Iterator[None]:
+def _leaving(leave: Callable[[], object]) -> Iterator[None]:
     """Let Ctrl-C, SIGTERM and a closed terminal stop watching, and nothing else."""
     loop = asyncio.get_running_loop()
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     before = {number: old for number, old in ours.items() if old is not signal.SIG_IGN}
     for number in before:
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, leave)
     try:
         yield
     finally:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -44,6 +42,7 @@ from orchestra.cli.options import (
     one_json,
     people,
 )
+from orchestra.cli.outlet import Outlet, at_once, drained, outlets
 from orchestra.cli.people import interviews_for, listeners_for
 from orchestra.cli.screen.ended import Shown, as_object, say_ended
 from orchestra.cli.screen.views import View, view_for
@@ -190,9 +189,9 @@ def walk_shown(
         before()
         if detach:
             return detached(
-                shown, settings, lambda view: asyncio.run(_run(shown, settings, opening, view, colour, always=True))
+                shown, settings, lambda view: _walk(shown, settings, opening, lambda: view, always=True)
             )
-        return asyncio.run(_run(shown, settings, opening, _view(shown, colour), colour))
+        return _walk(shown, settings, opening, lambda: _view(shown, colour))
     except InvalidPipeline as error:
         if shown.json == "object":
             say_json(
@@ -218,28 +217,45 @@ def _view(shown: Shown, colour: bool) -> View:
     return view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
 
 
-async def _run(
-    shown: Shown, settings: Settings, opening: Opening, view: View, colour: bool, *, always: bool = False
+def _walk(
+    shown: Shown, settings: Settings, opening: Opening, view: Callable[[], View], *, always: bool = False
 ) -> int:
-    """Run and say how it ended. ``always``: answers from elsewhere are waited for (H5)."""
+    """Run, with output that never makes the run wait. ``always``: answers from elsewhere are waited for (H5)."""
+    with outlets() as streams:
+        return asyncio.run(_run(shown, settings, opening, view(), streams, always=always))
+
+
+async def _run(
+    shown: Shown, settings: Settings, opening: Opening, view: View, streams: tuple[Outlet, ...], *, always: bool
+) -> int:
+    """Run and say how it ended."""
     control = Control(interviews=interviews_for(shown.people, view, settings, always=always))
     begun: list[str] = []
+    done = asyncio.Event()
+
+    def note(text: str) -> None:
+        if not done.is_set():
+            view.note(text)
 
     def leave() -> None:
         view.abandoned()
         again = f"orchestra resume{hint(settings, shown.store)} {begun[0]}" if begun else ""
         line = f"stopped before its pause was recorded; resume: {again}\n" if again else "stopped\n"
-        with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), line.encode())
+        at_once(sys.stderr, line.encode())
 
     async def noted(store: Store, listeners: tuple[Listener, ...], own: Control) -> tuple[Run, Pipeline]:
         run, pipeline = await opening(store, listeners, own)
         begun.append(run.session)
         return run, pipeline
 
-    with heeded(control, view.note, leave):
-        run = await _walked(shown, settings, noted, view, control)
-        return say_ended(shown, settings, run.session, run.context_id, run.state, colour)
+    with heeded(control, note, leave) as signalled:
+        try:
+            run = await _walked(shown, settings, noted, view, control)
+            colour = coloured(shown.color, sys.stdout)
+            return say_ended(shown, settings, run.session, run.context_id, run.state, colour)
+        finally:
+            done.set()
+            await drained(streams, signalled)
 
 
 async def _walked(shown: Shown, settings: Settings, opening: Opening, view: View, control: Control) -> Run:

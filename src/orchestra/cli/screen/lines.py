@@ -221,8 +221,10 @@ class Ends:
         if self.verbose and isinstance(event, ToolOutput):
             self.settle(place_of(recorded))
             branch = f"{recorded.meta.branch}: " if recorded.meta.branch else ""
-            for line in event.text.splitlines():
-                self.write(paint(f"  | {branch}{one_line(line, 400)}", GREY, self.colour))
+            lines = event.text.splitlines()
+            if lines:
+                said = (paint(f"  | {branch}{one_line(line, 400)}", GREY, self.colour) for line in lines)
+                self.write("\n".join(said))
 
     def settle(self, place: Place, edge: EdgeSelected | None = None) -> None:
         """Write the line of the node that ended, with the edge taken where there was a choice."""

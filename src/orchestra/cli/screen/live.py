@@ -18,7 +18,9 @@ from rich.console import Console
 from rich.live import Live as Below
 from rich.text import Text
 
+from orchestra.cli.outlet import at_once, behind, count_lost, waiting
 from orchestra.cli.screen.lines import Ends, Place, headline, place_of
+from orchestra.cli.screen.views import missing
 from orchestra.cli.terminal import Lines, in_foreground, laid_out, lasted, mute, one_line, width, writable
 from orchestra.run import events
 from orchestra.run.events import Recorded, StageRetrying, StageStarted, ToolOutput
@@ -35,30 +37,38 @@ class _Screen:
     """The terminal as Rich writes to it, also from its own thread; when it is gone, the run goes on unread."""
 
     def __init__(self, out: TextIO) -> None:
-        self._out = out
+        self.out = out
         self.encoding = out.encoding
 
     def write(self, text: str) -> int:
         with self._heard():
-            self._out.write(text)
+            self.out.write(text)
         return len(text)
 
     def flush(self) -> None:
         with self._heard():
-            self._out.flush()
+            self.out.flush()
 
     def isatty(self) -> bool:
-        return self._out.isatty()
+        return self.out.isatty()
 
     def fileno(self) -> int:
-        return self._out.fileno()
+        return self.out.fileno()
 
     @contextlib.contextmanager
     def _heard(self) -> Iterator[None]:
         try:
             yield
         except OSError:
-            mute(self._out)
+            mute(self.out)
+
+
+class _Below(Below):
+    """A live region that draws nothing while its terminal is stopped: no frame piles up there."""
+
+    def refresh(self) -> None:
+        if not waiting(self.console.file.out):  # type: ignore[attr-defined]
+            super().refresh()
 
 
 class Live:
@@ -81,7 +91,7 @@ class Live:
 
     def _fresh(self) -> Below:
         """A live region that has drawn nothing: one that was stopped would erase as many lines as it had before."""
-        return Below(console=self._console, get_renderable=self._below, refresh_per_second=8, transient=True)
+        return _Below(console=self._console, get_renderable=self._below, refresh_per_second=8, transient=True)
 
     def opened(self, session: str, title: str) -> None:
         """Name the session and put the view up."""
@@ -136,8 +146,7 @@ class Live:
     def abandoned(self) -> None:
         """Put the terminal right without Rich, which may be in the middle of something."""
         self._give_keys_back()
-        with contextlib.suppress(OSError):
-            os.write(self._out.fileno(), b"\r\x1b[?25h\n")
+        at_once(self._out, b"\r\x1b[?25h\n")
 
     def _suspend(self) -> None:
         """Ctrl-Z: leave the shell a terminal with a cursor; draw again only if we come back to the foreground."""
@@ -157,16 +166,21 @@ class Live:
             self._keys = termios.tcgetattr(sys.stdin)
             changed = termios.tcgetattr(sys.stdin)
             changed[3] &= ~termios.ECHOCTL
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, changed)
 
     def _give_keys_back(self) -> None:
         """Only in the foreground: elsewhere the kernel would stop us, and the shell has put them right."""
         keys, self._keys = self._keys, None
         if keys is not None and in_foreground(sys.stdin):
             with contextlib.suppress(termios.error):
-                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, keys)
+                termios.tcsetattr(sys.stdin, termios.TCSANOW, keys)
 
     def _print(self, text: str) -> None:
+        if behind(self._out):
+            count_lost(self._out, text.count("\n") + 1)
+            return
+        if gap := missing(self._out):
+            self._console.print(Text(writable(gap, self._out)), overflow="ellipsis", no_wrap=True)
         self._console.print(Text.from_ansi(writable(text, self._out)), overflow="ellipsis", no_wrap=True)
 
     def _below(self) -> Text:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TextIO
 
+from orchestra.cli.outlet import lost
 from orchestra.cli.screen.lines import Ends, headline
 from orchestra.cli.terminal import (
     SCHEMA,
@@ -20,6 +21,7 @@ from orchestra.cli.terminal import (
     say,
     width,
 )
+from orchestra.graph.report import counted
 from orchestra.run.codec import plain, plain_live
 from orchestra.run.events import Live, Recorded
 
@@ -76,6 +78,12 @@ def go_on_unread(error: Unread | Unwritable) -> None:
         complain(f"{error}; the run continues without output")
 
 
+def missing(stream: TextIO) -> str:
+    """What to say of lines that a stream has lost since this was asked; nothing where it lost none."""
+    count = lost(stream)
+    return f"… {counted(count, 'line')} not shown: the terminal was stopped" if count else ""
+
+
 class Plain:
     """Plain lines with UTC times."""
 
@@ -95,6 +103,7 @@ class Plain:
     def tell(self, told: Recorded | Live) -> None:
         """A line where a node ended."""
         if not self._quiet:
+            self._say_missing()
             self._ends.tell(told)
 
     def note(self, text: str) -> None:
@@ -114,9 +123,14 @@ class Plain:
         """The last node's line."""
         self._lines.release()
         self._ends.settle_all()
+        self._say_missing()
 
     def abandoned(self) -> None:
         """Nothing: lines leave nothing behind."""
+
+    def _say_missing(self) -> None:
+        if text := missing(sys.stdout):
+            self._lines.write(text)
 
 
 class JsonLines:
@@ -154,8 +168,12 @@ class JsonLines:
         self._lines.release()
 
     def closed(self) -> None:
-        """What was kept."""
+        """What was kept; what the disk had no room for."""
         self._lines.release()
+        if count := lost(sys.stdout):
+            complain(
+                f"{counted(count, 'event')} lost: the reader is slow and the disk full; see orchestra log --json"
+            )
 
     def abandoned(self) -> None:
         """Nothing."""
