@@ -118,19 +118,25 @@ def test_status_names_the_command_that_goes_on_with_each_session(tmp_path: Path)
 
 
 def test_a_watched_session_is_shown_until_it_ends(tmp_path: Path) -> None:
-    session = detach(tmp_path)
+    session = detach(tmp_path, delay="60s")
     watching = orchestra(tmp_path, "status", session, "--watch", "--detail")
-    out, _err = watching.communicate(timeout=20)
+    assert watching.stdout is not None
+    shown = ""
+    while "running" not in shown:
+        shown += watching.stdout.readline()
+    assert call(tmp_path, "cancel", session).returncode == 0
+    rest, _err = watching.communicate(timeout=20)
     assert watching.returncode == 0
-    assert out.index("running") < out.index("completed")
+    assert "canceled" in rest
 
 
 @pytest.mark.parametrize("columns", [40, 140])
 def test_the_list_is_watched_until_one_leaves(columns: int, tmp_path: Path) -> None:
-    detach(tmp_path)
+    session = detach(tmp_path, delay="60s")
     terminal = Terminal(tmp_path, columns, "status", "--watch")
     terminal.until("running")
-    terminal.until("completed")
+    assert call(tmp_path, "cancel", session).returncode == 0
+    terminal.until("canceled")
     terminal.press("\x03")
     assert terminal.ended() == 130
     assert "Traceback" not in terminal.shown
