@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, TextIO, cast
 
 from orchestra.cli.terminal import mute
+from orchestra.graph.report import counted
 
 ROOM = 256 * 1024
 """Bytes that wait in memory for a reader; then a terminal loses lines, and a pipe's go to a file."""
@@ -251,6 +252,12 @@ def lost(stream: object) -> int:
         return 0
     found, stream.pump.lost = stream.pump.lost, 0
     return found
+
+
+def missing(stream: object) -> str:
+    """What to say of lines that a stream has lost since this was asked; nothing where it lost none."""
+    count = lost(stream)
+    return f"… {counted(count, 'line')} not shown: the terminal was stopped" if count else ""
 
 
 def count_lost(stream: object, lines: int) -> None:

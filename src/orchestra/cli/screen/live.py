@@ -18,9 +18,8 @@ from rich.console import Console
 from rich.live import Live as Below
 from rich.text import Text
 
-from orchestra.cli.outlet import at_once, behind, count_lost, waiting
+from orchestra.cli.outlet import at_once, behind, count_lost, missing, waiting
 from orchestra.cli.screen.lines import Ends, Place, headline, place_of
-from orchestra.cli.screen.views import missing
 from orchestra.cli.terminal import Lines, in_foreground, laid_out, lasted, mute, one_line, width, writable
 from orchestra.run import events
 from orchestra.run.events import Recorded, StageRetrying, StageStarted, ToolOutput

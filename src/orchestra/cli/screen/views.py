@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Protocol, TextIO
+from typing import Protocol
 
-from orchestra.cli.outlet import lost
+from orchestra.cli.outlet import lost, missing
 from orchestra.cli.screen.lines import Ends, headline
 from orchestra.cli.terminal import (
     SCHEMA,
@@ -76,12 +76,6 @@ def go_on_unread(error: Unread | Unwritable) -> None:
     mute()
     if isinstance(error, Unwritable):
         complain(f"{error}; the run continues without output")
-
-
-def missing(stream: TextIO) -> str:
-    """What to say of lines that a stream has lost since this was asked; nothing where it lost none."""
-    count = lost(stream)
-    return f"… {counted(count, 'line')} not shown: the terminal was stopped" if count else ""
 
 
 class Plain:
