@@ -588,6 +588,9 @@ class Scope(Turns, Protocol):
     async def keep(self, data: bytes) -> BlobRef:
         """Store bytes that are too many for an event, secrets removed (S18)."""
 
+    async def kept(self, ref: BlobRef) -> bytes:
+        """The bytes that a reference stands for."""
+
     @property
     def workspace(self) -> Workspace | None:
         """The worktrees of this walk; None where no repository is configured."""

@@ -40,7 +40,12 @@ def test_tools_lists_what_each_agent_has_and_where_it_comes_from(folder: Path) -
     assert had["fix", "run-tests"]["origin"].endswith("orchestra.yaml")
     assert had["fix", "db:query"]["origin"] == "MCP server db"
     assert had["fix", "shell"]["origin"] == "built in"
-    assert {name for node, name in had if node == "look"} == {"read-file", "search-code", "report_outcome"}
+    assert {name for node, name in had if node == "look"} == {
+        "read-file",
+        "search-code",
+        "read-output",
+        "report_outcome",
+    }
     assert had["look", "read-file"]["read_only"]
     assert "run-tests" in call(folder, "tools", "p.dot", "fix").stdout
     assert call(folder, "tools", "p.dot", "nobody").returncode == 2

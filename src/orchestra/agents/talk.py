@@ -24,6 +24,7 @@ from orchestra.agents.tools.reporting import NAME
 from orchestra.agents.verdicts import reported
 from orchestra.errors import BackendError, Terminal, Transient
 from orchestra.ports import AgentTask, Turns
+from orchestra.run.blobs import from_map, output_name
 from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, Response, ToolCall, ToolEnded
 from orchestra.run.events import ToolOutput, WarningRaised
 from orchestra.run.limits import NO_LIMITS, Circles, Limits, crossed, nearing
@@ -109,6 +110,7 @@ class Talk:
             known = await self._turns.conversation(self.task.thread)
         self.messages = [message for message in known.messages if message.role != "system"]
         self._ids = {call.id for message in self.messages for call in message.tool_calls}
+        self._know_outputs(known)
         self._number, self._fresh = known.turns, known.turns == 0
         self._tell_of_another_model()
         if known.open or known.pending:
@@ -116,6 +118,15 @@ class Talk:
         if not self.task.begun or not self.messages:
             name = self.task.scope.talk.name
             self._unsent.append(Message(role="user", text=self.task.prompt, name=name, parts=self.task.parts))
+
+    def _know_outputs(self, known: Conversation) -> None:
+        """The whole outputs behind the results that were cut can be read again (A32)."""
+        if self._context is None:
+            return
+        for message in known.messages:
+            if message.whole:
+                parts = tuple(from_map(part) for part in message.whole)
+                self._context.outputs[output_name(parts)] = parts
 
     def _tell_of_another_model(self) -> None:
         """Say that another model's own blocks (thinking, signatures) are left out of the conversation (E40)."""
@@ -371,7 +382,13 @@ class Talk:
     def _ended(self, call: ToolCall, result: ToolResult | None) -> ToolEnded:
         result = result or ToolResult(text="")
         message = Message(
-            role="tool", tool_call_id=call.id, name=call.name, text=result.text, is_error=result.is_error
+            role="tool",
+            tool_call_id=call.id,
+            name=call.name,
+            text=result.text,
+            is_error=result.is_error,
+            whole=tuple(part.as_map() for part in result.parts),
+            whole_bytes=result.size if result.parts else 0,
         )
         return ToolEnded(
             thread=self.task.thread,

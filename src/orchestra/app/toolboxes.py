@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestra.agents.tools import Tool
 from orchestra.agents.tools.mcp_client import specs_of
+from orchestra.agents.tools.output import NAME as READ_OUTPUT
 from orchestra.agents.tools.reporting import NAME as REPORT
 from orchestra.agents.tools.selection import chosen, tools_of
 from orchestra.agents.tools.settings import ShellToolSpec, ToolSettings
@@ -76,6 +77,7 @@ def _plain(server: McpServer, base: Path) -> dict[str, object]:
         "timeout": server.timeout,
         "cwd": str(base / Path(server.cwd).expanduser()) if server.cwd else "",
         "tools": server.tools,
+        "sandbox": server.sandbox,
     }
 
 
@@ -175,6 +177,7 @@ def node_tools(graph: Graph, settings: Settings, folder: Path, redactor: Redacto
             found += [NodeTool(node.id, f"{server}:{name}", where, False) for name in names]
         if skills:
             found.append(NodeTool(node.id, SKILLS, f"skills: {', '.join(one.name for one in skills)}", True))
+        found.append(NodeTool(node.id, READ_OUTPUT, "built in", True))
         found.append(NodeTool(node.id, REPORT, "built in", False))
     return found
 

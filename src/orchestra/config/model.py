@@ -196,6 +196,7 @@ class McpServer:
     timeout: float | None = key(length, "how long a call may take", default=None)
     approve: Approval = key(approval, "which calls need a person's approval", factory=Approval)
     tools: tuple[str, ...] | None = key(list_of(word), "the tools to offer; all where it is not set", default=None)
+    sandbox: bool = key(flag, "whether its program runs in the sandbox, where there is one", default=True)
     disabled: bool = key(flag, "whether it is left out", default=False)
 
 

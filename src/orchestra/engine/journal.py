@@ -138,6 +138,13 @@ class Journal:
         cleaned = self.redactor.data(data)
         return BlobRef((await self._store.put_blob(cleaned)).hex(), len(cleaned), "")
 
+    async def kept(self, ref: BlobRef) -> bytes:
+        """The bytes that a reference stands for: in the next batch, else in the store."""
+        for data in (*self._blobs, *self._storing):
+            if len(data) == ref.size and blake3(data).hexdigest() == ref.hash:
+                return data
+        return await self._store.get_blob(bytes.fromhex(ref.hash))
+
     async def past(self, until: tuple[str, int]) -> list[Recorded]:
         """The newest events before a node's visit (E41)."""
         return await past(self._store, self.context_id, until)
@@ -154,10 +161,7 @@ class Journal:
         """What a context value stands for: a reference is read from the next batch, else from the store."""
         if not isinstance(value, BlobRef):
             return value  # type: ignore[return-value]
-        for data in (*self._blobs, *self._storing):
-            if len(data) == value.size and blake3(data).hexdigest() == value.hash:
-                return blob_value(value, data)  # type: ignore[no-any-return]
-        return blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))  # type: ignore[no-any-return]
+        return blob_value(value, await self.kept(value))  # type: ignore[no-any-return]
 
     def _whole(self, event: CheckpointSaved) -> tuple[CheckpointSaved, tuple[bytes, ...]]:
         """The checkpoint with the whole state, which goes to a blob of its own where it is large (S11, S17)."""

@@ -335,6 +335,10 @@ class Stage:
         """Store bytes, secrets removed."""
         return await self.journal.keep(data)
 
+    async def kept(self, ref: BlobRef) -> bytes:
+        """The bytes that a reference stands for."""
+        return await self.journal.kept(ref)
+
     async def commit(
         self,
         *,

@@ -87,11 +87,14 @@ def sandboxed(argv: Sequence[str], sandbox: Sandbox, folder: Path) -> tuple[str,
 
 def _hidden() -> Iterator[str]:
     """Empty folders over what is nobody's business; where links lead there, their ends are hidden."""
-    homes = [os.environ.get("HOME", ""), str(Path("~").expanduser())]
-    places = dict.fromkeys(os.path.realpath(place) for place in (*HIDDEN, *homes) if place and place != "/")
-    for place in sorted(places):
+    for place in _hidden_places():
         if Path(place).is_dir():
             yield from ("--tmpfs", place)
+
+
+def _hidden_places() -> list[str]:
+    homes = [os.environ.get("HOME", ""), str(Path("~").expanduser())]
+    return sorted({os.path.realpath(place) for place in (*HIDDEN, *homes) if place and place != "/"})
 
 
 def _shown(sandbox: Sandbox) -> Iterator[str]:
@@ -148,6 +151,21 @@ def _git_folders(folder: Path) -> list[Path]:
         common = own
     # a .git file that an agent wrote could name any folder: only what is a repository is shown, and read-only
     return [place for place in dict.fromkeys((common, own)) if (place / "HEAD").is_file()]
+
+
+def program_files(command: str, path: str | None) -> Iterator[Path]:
+    """What a sandbox has to show for a program to be run, where that is in a hidden folder: its own folder, the
+    virtual environment or the package that it is in, the libraries beside it."""
+    found = shutil.which(command, path=path)
+    if found is None:
+        return
+    for place in dict.fromkeys((Path(found), Path(found).resolve())):
+        yield place if str(place.parent.resolve()) in _hidden_places() else place.parent
+        yield from (parent for parent in place.parents if parent.name == "node_modules")
+        if (place.parent.parent / "pyvenv.cfg").is_file():
+            yield place.parent.parent
+        elif place.parent.name == "bin" and (place.parent.parent / "lib").is_dir():
+            yield place.parent.parent / "lib"
 
 
 @cache

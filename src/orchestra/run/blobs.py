@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -48,6 +49,11 @@ def from_map(value: object) -> BlobRef:
             return BlobRef(digest, size, preview, bool(rest.get("json", False)))
         case _:
             raise ValueError("not a blob reference")
+
+
+def output_name(parts: Sequence[BlobRef]) -> str:
+    """The name of a whole output, for the model and for people: the beginning of its first part's hash (A32)."""
+    return parts[0].hash[:8]
 
 
 def preview_of(text: Text) -> str:

@@ -10,8 +10,10 @@ import pytest
 from agents.backends.talking import World, results, turns, world
 from orchestra.agents.talk import INTERRUPTED
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.loading import resolved
 from orchestra.errors import StoreUnreachable
-from orchestra.run.events import AgentResponded, AgentTurnCompleted, SteeringTaken
+from orchestra.run.blobs import from_map
+from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted, SteeringTaken
 from orchestra.run.state import Result
 from support import CountingStore, Session
 
@@ -100,6 +102,26 @@ answers:
     content = str(last.messages)
     assert "first" in content
     assert "may or may not have happened" in content
+
+
+async def test_what_was_cut_from_a_result_is_read_from_the_record_also_after_a_resume(tmp_path: Path) -> None:
+    first = 'answers:\n  - tool_calls: [{name: shell, arguments: {command: "seq 1 100000"}}]\n  - text: unheard\n'
+    with world(tmp_path, first) as here:
+        session = await killed_at(here, 6)
+        assert session is not None
+        (ended,) = [event for event in turns(session) if isinstance(event, AgentToolEnded)]
+        cut = await resolved(session.store, ended.messages[0])
+        name = from_map(cut["whole"][0]).hash[:8]
+        assert f"all 588894 bytes are recorded: read-output(output='{name}')" in cut["text"]
+    more = f"arguments: {{output: {name}, offset: 300000, limit: 20}}"
+    second = f"answers:\n  - tool_calls: [{{name: read-output, {more}}}]\n  - text: seen\n"
+    with world(tmp_path, second) as here:
+        session.handlers = (await here.session()).handlers
+        again = await here.again(session)
+    assert ended_well(again)
+    whole = "".join(f"{n}\n" for n in range(1, 100001))
+    told = here.requests[-1].last
+    assert told.endswith(f"300020]\n{whole[300_000:300_020]}")
 
 
 async def test_an_instruction_reaches_the_agent_before_its_next_request(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from mcp.server.mcpserver import MCPServer
 
@@ -18,6 +19,14 @@ def add(a: int, b: int) -> int:
 def variable(name: str) -> str:
     """An environment variable of the server."""
     return os.environ.get(name, "none")
+
+
+@server.tool()
+def look(path: str) -> str:
+    """Read a file, then write it."""
+    text = Path(path).read_text() if Path(path).exists() else "hidden"
+    Path(path).write_text("touched")
+    return text
 
 
 @server.tool()

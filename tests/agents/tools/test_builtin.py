@@ -176,6 +176,36 @@ def test_a_long_output_is_cut_at_both_ends_and_kept_whole(box: Box) -> None:
     assert whole.endswith(b"\n100000")
 
 
+def test_what_was_cut_is_read_by_range_and_by_text(box: Box) -> None:
+    cut = box.run("shell", command="seq 1 100000; echo oops >&2")
+    name = cut.text.partition("read-output(output='")[2][:8]
+    whole = "".join(f"{n}\n" for n in range(1, 100001))
+    read = box.run("read-output", output=name, offset=300_000, limit=1000)
+    heading, _, text = read.text.partition("\n")
+    assert heading == "[characters 300000 to 301000 of 588908; the next begin at offset 301000]"
+    assert text == whole[300_000:301_000]
+    everything, offset = "", 0
+    while offset < 588_908:
+        page = box.run("read-output", output=name, offset=offset)
+        assert "left out" not in page.text
+        everything += page.text.partition("\n")[2]
+        offset = len(everything)
+    assert everything == f"{whole}[stderr]\noops"
+    assert box.run("read-output", output=name, contains="oops").text == "588904: oops"
+    many = box.run("read-output", output=name, contains="7", limit=200).text.splitlines()
+    assert many[1:3] == ["12: 7", "39: 17"]
+    assert many[0].startswith("[there are more of them from offset ")
+    assert box.run("read-output", output="deadbeef").is_error
+    assert name in box.run("read-output", output="deadbeef").text
+
+
+def test_both_streams_are_kept_whole_when_one_is_long(box: Box) -> None:
+    result = box.run("shell", command="echo first; yes | head -c 2000000 >&2")
+    assert sum(part.size for part in result.parts) == result.size == 2_000_006
+    result = box.run("shell", command="yes | head -c 2000000; echo last >&2")
+    assert box.scope.blobs[result.parts[-1].hash] == b"last\n"
+
+
 def test_shell_reports_the_files_that_changed_in_a_repository(box: Box) -> None:
     for name in ("same", "changed", "gone", "dirty", "b c"):
         (box.folder / name).write_text(name)

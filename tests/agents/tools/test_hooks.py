@@ -6,6 +6,7 @@ import pytest
 from toolbox import Box
 
 from orchestra.agents.tools import Hooks
+from orchestra.processes.sandbox import Sandbox, unavailable
 
 
 def test_a_hook_gets_the_call_as_json_and_in_the_environment(tmp_path: Path) -> None:
@@ -30,6 +31,21 @@ def test_a_hook_that_fails_or_does_not_answer_denies_the_call(tmp_path: Path, co
     assert words in result.text
     assert not (tmp_path / "a").exists()
     assert any(getattr(event, "rule", "") == "tool_denied" for event in box.scope.events)
+
+
+@pytest.mark.skipif(bool(unavailable()), reason="bwrap does not work here")
+def test_hooks_run_in_the_sandbox_of_the_tools(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "secret").write_text("x")
+    sandbox = Sandbox(mode="bwrap", write=(work,))
+    reads = Box(work, hooks=Hooks(pre=f"cat '{tmp_path}/secret'"), sandbox=sandbox).run("list-files", pattern="*")
+    assert reads.is_error
+    assert "No such file" in reads.text
+    box = Box(work, hooks=Hooks(pre="cat > seen", post="touch ../after"), sandbox=sandbox)
+    assert not box.run("list-files", pattern="*").is_error
+    assert '"tool":"list-files"' in (work / "seen").read_text()
+    assert not (tmp_path / "after").exists()
 
 
 def test_a_hook_after_a_call_gets_its_result(tmp_path: Path) -> None:

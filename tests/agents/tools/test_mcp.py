@@ -23,10 +23,10 @@ from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.tools.trust import Trust, wanted_by
 from orchestra.errors import ConfigError
 from orchestra.processes import tree
+from orchestra.processes.sandbox import Sandbox, unavailable
 
-EXAMPLE = ServerSpec(
-    name="ex", command=sys.executable, arguments=(str(Path(__file__).parent / "mcp_example.py"),), timeout=30
-)
+EXAMPLE_FILE = Path(__file__).parent / "mcp_example.py"
+EXAMPLE = ServerSpec(name="ex", command=sys.executable, arguments=(str(EXAMPLE_FILE),), timeout=30)
 
 
 def test_tools_of_a_server_are_called_by_server_and_name(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_tools_of_a_server_are_called_by_server_and_name(tmp_path: Path) -> None
     async def scenario() -> None:
         async with served({"ex": ["*"]}, {"ex": EXAMPLE}, box.context) as tools:
             named = by_name(tools)
-            assert set(named) == {"ex:add", "ex:variable", "ex:die", "ex:fail"}
+            assert set(named) == {"ex:add", "ex:variable", "ex:look", "ex:die", "ex:fail"}
             assert (await perform(named, "ex:add", {"a": 2, "b": 3}, box.context)).text == "5"
             failed = await perform(named, "ex:fail", {"word": "oh no"}, box.context)
             assert failed.is_error
@@ -46,6 +46,29 @@ def test_tools_of_a_server_are_called_by_server_and_name(tmp_path: Path) -> None
         assert not tree.members(box.context.marker)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.skipif(bool(unavailable()), reason="bwrap does not work here")
+def test_a_server_runs_in_the_sandbox_of_its_nodes_tools(tmp_path: Path) -> None:
+    work, outside, home = tmp_path / "work", tmp_path / "outside.txt", tmp_path / "work" / "home"
+    home.mkdir(parents=True)
+    outside.write_text("secret")
+    inside = work / "inside.txt"
+    box = Box(work, sandbox=Sandbox(mode="bwrap", write=(work,), read=(EXAMPLE_FILE.parent,)))
+
+    async def seen(spec: ServerSpec, file: Path) -> str:
+        async with served({"ex": ["look"]}, {"ex": spec}, box.context) as tools:
+            return (await perform(by_name(tools), "ex:look", {"path": str(file)}, box.context)).text
+
+    assert asyncio.run(seen(EXAMPLE, inside)) == "hidden"
+    assert inside.read_text() == "touched"
+    assert asyncio.run(seen(EXAMPLE, outside)) == "hidden"
+    assert outside.read_text() == "secret"
+    own = specs_of({"ex": {"command": EXAMPLE.command, "args": [str(EXAMPLE_FILE)], "sandbox": False}}, "o.yaml")
+    assert asyncio.run(seen(own["ex"], outside)) == "secret"
+    theirs = specs_of({"ex": {"command": "x", "sandbox": False}}, ".mcp.json", repository=str(work))
+    assert theirs["ex"].confined
+    assert not tree.members(box.context.marker)
 
 
 def test_a_server_that_cannot_start_is_an_error_with_what_it_wrote(tmp_path: Path) -> None:

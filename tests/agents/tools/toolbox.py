@@ -12,6 +12,7 @@ from typing import Any
 from orchestra.agents.tools import Hooks, Tool, ToolContext, ToolResult
 from orchestra.agents.tools.builtin import by_name, repository_tools
 from orchestra.agents.tools.calling import perform
+from orchestra.agents.tools.output import output_tool
 from orchestra.agents.tools.tracking import WriteTracker
 from orchestra.processes.sandbox import NO_SANDBOX, Sandbox
 from orchestra.run.blobs import BlobRef, refer
@@ -40,6 +41,9 @@ class MemoryScope:
         ref = refer(clean, clean[:200].decode("utf-8", "replace"))
         self.blobs[ref.hash] = clean
         return ref
+
+    async def kept(self, ref: BlobRef) -> bytes:
+        return self.blobs[ref.hash]
 
     def seam(self, data: bytes, at: int) -> int:
         return self.redactor.seam(data, at)
@@ -77,7 +81,7 @@ class Box:
             sandbox=sandbox,
             show=self.show,
         )
-        self.tools = by_name([*repository_tools(folders), *more])
+        self.tools = by_name([*repository_tools(folders), output_tool(), *more])
 
     def show(self, _tool: str, text: str) -> None:
         self.shown += len(text)

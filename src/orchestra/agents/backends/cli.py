@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -43,7 +41,7 @@ from orchestra.errors import BackendError, Terminal
 from orchestra.ports import AgentTask, Turns
 from orchestra.processes import process, tree
 from orchestra.processes.output import Output, Shown
-from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, sandboxed
+from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, program_files, sandboxed
 from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, Usage
 from orchestra.run.events import ToolOutput, ToolStarted, WarningRaised
 from orchestra.run.limits import crossed, nearing
@@ -131,6 +129,7 @@ class _Attempt:
             shown=self._show,
             after=self._between,
             now_ms=task.scope.now_ms,
+            keep=task.scope.keep,
         )
 
     async def used(self, _name: str, _arguments: Mapping[str, Json], result: ToolResult) -> None:
@@ -303,7 +302,7 @@ class _Attempt:
         home = Path(self._backend.environment.get("HOME") or "~").expanduser()
         own = [home / name for name in self._cli.homes if (home / name).is_dir()]
         door = self.door.read if self.door is not None else ()
-        program = tuple(_program(self._cli.command, self._backend))
+        program = tuple(program_files(self._cli.command, self._backend.environment.get("PATH")))
         return sandbox.also(write=(*own, self._private), read=(*program, *door))
 
     # --- what it came to --------------------------------------------------------------------------
@@ -478,15 +477,3 @@ def _transcribed(known: Conversation) -> str:
         return ""
     text = "\n\n".join(said)
     return f"The conversation so far:\n\n{text[-TRANSCRIPT:]}\n\nYour task now:"
-
-
-def _program(command: str, backend: CliAgents) -> Iterator[Path]:
-    """What a sandbox has to show for a program to be run: itself, and the package that it is in."""
-    found = shutil.which(command, path=backend.environment.get("PATH"))
-    if found is None:
-        return
-    with contextlib.suppress(OSError):
-        place = Path(found).resolve()
-        yield Path(found).parent
-        packages = [parent for parent in place.parents if parent.name == "node_modules"]
-        yield packages[-1] if packages else place.parent

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from orchestra.agents.cli.events import (
     NO_USAGE,
     Begun,
@@ -17,12 +19,15 @@ from orchestra.agents.cli.events import (
     Said,
 )
 from orchestra.agents.pricing import Price, price_of
+from orchestra.agents.tools.output import cut
 from orchestra.ports import Turns
+from orchestra.processes.output import Keep
+from orchestra.run.blobs import utf8
 from orchestra.run.conversation import AgentTurn, Message, ToolCall, ToolEnded, Usage
 from orchestra.run.outcome import Json
 
 LONGEST_RESULT = 100_000
-"""Characters of a tool's result that are recorded."""
+"""Characters of a tool's result that its turn holds; a longer one is whole in a blob."""
 
 NO_RESULT = "no result was reported"
 
@@ -88,6 +93,7 @@ class Transcript:
     _cost: int = 0
     _since: int = 0
     now_ms: Callable[[], int]
+    keep: Keep
 
     def ask(self, prompt: str, name: str = "") -> None:
         """A run of the program begins with this prompt."""
@@ -177,7 +183,7 @@ class Transcript:
             provider=self.provider,
             model=self.model,
         )
-        ended = tuple(self._ended(call, turn) for call in calls)
+        ended = tuple([await self._ended(call, turn) for call in calls])
         now = self.now_ms()
         duration, self._since = max(0, now - self._since), now
         messages = (*self.unsent, answer, *(one.message for one in ended))
@@ -205,11 +211,15 @@ class Transcript:
         counted = {name: getattr(self.counted, name) for name in Usage.__struct_fields__}
         return {"cli": self.cli, "session": self.session, "counted": dict(counted)}
 
-    def _ended(self, call: ToolCall, turn: _Open) -> ToolEnded:
+    async def _ended(self, call: ToolCall, turn: _Open) -> ToolEnded:
         result = turn.results.get(call.id)
-        text = NO_RESULT if result is None else result.text[:LONGEST_RESULT]
+        text = NO_RESULT if result is None else result.text
         failed = result is None or result.is_error
         message = Message(role="tool", text=text, tool_call_id=call.id, name=call.name, is_error=failed)
+        if len(text) > LONGEST_RESULT:
+            data = utf8(text)
+            whole = (await self.keep(data)).as_map()
+            message = replace(message, text=cut(text, LONGEST_RESULT, ""), whole=(whole,), whole_bytes=len(data))
         named = (self._named(file) for file in (() if failed else turn.files.get(call.id, ())))
         files = tuple(file for file in named if file)
         return ToolEnded(thread=self.thread, turn=self.number, call=call, message=message, files_written=files)

@@ -32,7 +32,7 @@ class ToolResult:
     """What a call came to.
 
     ``text`` is what the model gets. ``files_written`` are the files that changed, as ``path`` or ``repo:path``.
-    ``parts`` hold the whole output where ``text`` was cut, in order, and ``size`` is its size in bytes.
+    ``parts`` hold the whole output where ``text`` does not, in order, and ``size`` is its size in bytes.
     ``outcome`` is what ``report_outcome`` was given.
     """
 
@@ -65,7 +65,8 @@ class ToolContext:
     ``folders`` are the working folders by repository; the only one without a workspace is called ``""``.
     ``environment`` holds no provider's key. ``marker`` stands in the environment of every process that a tool
     starts, so that what a dead runner left is found (E4). ``read`` remembers what the agent has seen of a file,
-    for the guard against overwriting what it has not seen.
+    for the guard against overwriting what it has not seen; ``outputs`` are the whole outputs of results that were
+    cut, by the name that the agent reads them by.
     """
 
     node: str
@@ -82,6 +83,7 @@ class ToolContext:
     show: Callable[[str, str], None] = lambda _tool, _text: None
     marker: str = field(default_factory=tree.new_marker)
     read: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    outputs: dict[str, tuple[BlobRef, ...]] = field(default_factory=dict)
     announced: bool = False
     """Whether the marker is recorded."""
 

@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 from jsonschema import Draft202012Validator
 
-from orchestra.agents.tools import CUT, Tool, ToolContext, ToolError, ToolResult
+from orchestra.agents.tools import Tool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.hooks import after, before
-from orchestra.agents.tools.output import cut, stored, stored_note
+from orchestra.agents.tools.output import cut, limit_of, stored, stored_note
 from orchestra.errors import OrchestraError
 from orchestra.ports import Suspended
+from orchestra.run.blobs import output_name
 from orchestra.run.outcome import Json
 
 
@@ -87,10 +88,12 @@ def _validator(schema: bytes) -> Any:
 async def _shortened(result: ToolResult, name: str, context: ToolContext) -> ToolResult:
     """The result without secrets, cut to what the model gets; what is cut is stored before."""
     text = context.redactor.text(result.text.encode("utf-8", "replace").decode())
-    plain = name.rpartition(":")[2]
-    limit = context.cut.get(name, context.cut.get(plain, CUT))
+    limit = limit_of(name, context)
+    if result.parts:
+        context.outputs[output_name(result.parts)] = result.parts
     if len(text) <= limit:
         return replace(result, text=text)
     parts = result.parts or await stored(text, context)
     size = result.size if result.parts else len(text.encode())
+    context.outputs[output_name(parts)] = parts
     return replace(result, text=cut(text, limit, stored_note(parts, size)), parts=parts, size=size)

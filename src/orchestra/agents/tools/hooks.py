@@ -10,7 +10,6 @@ import msgspec
 from orchestra.agents.tools import ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.shell import Ran, run
 from orchestra.graph.model import Graph, Node
-from orchestra.processes.sandbox import NO_SANDBOX
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import Json
 
@@ -71,7 +70,7 @@ async def _ran(
             context,
             tool=f"{when} hook",
             seconds=context.hooks.timeout,
-            sandbox=NO_SANDBOX,
+            sandbox=context.sandbox,
             environment={name: value.replace("\0", "") for name, value in environment.items()},
             given=msgspec.json.encode(message),
         )

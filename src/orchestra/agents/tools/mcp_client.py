@@ -21,6 +21,7 @@ from orchestra.agents.tools import FunctionTool, Tool, ToolContext, ToolError, T
 from orchestra.agents.tools.settings import ServerSpec
 from orchestra.errors import ConfigError
 from orchestra.processes import tree
+from orchestra.processes.sandbox import program_files, sandboxed
 from orchestra.run.outcome import Json
 
 EVERYTHING = "*"
@@ -33,7 +34,7 @@ class _Server:
     """A server that runs: its connection, and the tools that it has."""
 
     spec: ServerSpec
-    environment: Mapping[str, str]
+    context: ToolContext
     log: IO[str]
     client: Any = None
     tools: list[Any] = field(default_factory=list)
@@ -43,7 +44,7 @@ class _Server:
     async def live(self, ready: asyncio.Future[None]) -> None:
         """Start, say that it is ready, and stay until it is to stop. A failure at the start is the future's."""
         try:
-            async with _connected(self.spec, self.environment, self.log) as client:
+            async with _connected(self.spec, self.context, self.log) as client:
                 self.client = client
                 self.tools = await _listed(client)
                 ready.set_result(None)
@@ -91,7 +92,7 @@ def shown(spec: ServerSpec) -> str:
 
 
 @asynccontextmanager
-async def _connected(spec: ServerSpec, environment: Mapping[str, str], log: IO[str]) -> AsyncIterator[Any]:
+async def _connected(spec: ServerSpec, context: ToolContext, log: IO[str]) -> AsyncIterator[Any]:
     from mcp import Client, StdioServerParameters, stdio_client
 
     if spec.url:
@@ -105,14 +106,30 @@ async def _connected(spec: ServerSpec, environment: Mapping[str, str], log: IO[s
         ):
             yield client
         return
+    command, *arguments = _command(spec, context)
     parameters = StdioServerParameters(
-        command=spec.command,
-        args=list(spec.arguments),
-        env=dict(environment),
-        cwd=spec.folder or None,
+        command=command,
+        args=arguments,
+        env={**tree.marked_environment(dict(context.environment), context.marker), **spec.environment},
+        cwd=_folder(spec, context),
     )
     async with Client(stdio_client(parameters, errlog=log), read_timeout_seconds=spec.timeout) as client:  # type: ignore[arg-type]
         yield client
+
+
+def _folder(spec: ServerSpec, context: ToolContext) -> Path:
+    return Path(spec.folder) if spec.folder else next(iter(context.folders.values()))
+
+
+def _command(spec: ServerSpec, context: ToolContext) -> tuple[str, ...]:
+    """The command line, in the sandbox of the node's tools unless the operator's settings say otherwise (A36)."""
+    argv = (spec.command, *spec.arguments)
+    if not spec.confined or context.sandbox.mode == "none":
+        return argv
+    folder = _folder(spec, context)
+    own = (folder,) if spec.folder else ()
+    shown = (*own, *program_files(spec.command, context.environment.get("PATH")))
+    return sandboxed(argv, context.sandbox.also(read=shown), folder)
 
 
 async def _listed(client: Any) -> list[Any]:
@@ -191,9 +208,8 @@ async def served(
 
 
 async def _started(spec: ServerSpec, context: ToolContext) -> tuple[_Server, asyncio.Task[None]]:
-    environment = {**tree.marked_environment(dict(context.environment), context.marker), **spec.environment}
     log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  closed by _ended
-    server = _Server(spec, environment, log)
+    server = _Server(spec, context, log)
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(server.live(ready), name=f"mcp {spec.name}")
     try:
@@ -265,6 +281,7 @@ def specs_of(
             timeout=float(given.get("timeout") or 60.0),
             folder=str(given.get("cwd") or "") or repository,
             offered=None if given.get("tools") is None else tuple(given["tools"]),
+            confined=bool(repository) or given.get("sandbox", True) is not False,
             repository=repository,
             origin=origin,
         )

@@ -1,12 +1,23 @@
-"""What a model gets of an output, and what is kept of it (A32)."""
+"""What a model gets of an output, what is kept of it, and how it reads the rest (A32)."""
 
 from __future__ import annotations
 
-from orchestra.agents.tools import KEPT, ToolContext
+from collections.abc import Mapping, Sequence
+
+from orchestra.agents.tools import CUT, KEPT, FunctionTool, ToolContext, ToolError, ToolResult
+from orchestra.agents.tools.schemas import count, number, schema, string, text
 from orchestra.processes.output import Output
-from orchestra.run.blobs import BlobRef, utf8
+from orchestra.run.blobs import BlobRef, output_name, utf8
+from orchestra.run.outcome import Json
+
+NAME = "read-output"
 
 _END = 256 * 1024
+_LINE = 1000
+"""Characters of one found line that are shown."""
+
+_HEADING = 200
+"""Characters of a result that are left for its heading."""
 
 
 def cut(text: str, limit: int, where: str) -> str:
@@ -17,6 +28,11 @@ def cut(text: str, limit: int, where: str) -> str:
     tail = limit - head
     left_out = len(text) - head - tail
     return f"{text[:head]}\n[… {left_out} characters left out{where} …]\n{text[len(text) - tail :]}"
+
+
+def limit_of(tool: str, context: ToolContext) -> int:
+    """The characters of a tool's result that the model gets."""
+    return context.cut.get(tool, context.cut.get(tool.rpartition(":")[2], CUT))
 
 
 class Gathered:
@@ -55,13 +71,13 @@ class Gathered:
         return text, whole.parts
 
 
-def stored_note(parts: tuple[BlobRef, ...], size: int) -> str:
+def stored_note(parts: Sequence[BlobRef], size: int) -> str:
     """Words for where the whole of a cut output is."""
     if not parts:
         return ""
     kept = sum(part.size for part in parts)
     what = f"all {size} bytes are" if kept >= size else f"the first {kept} of {size} bytes are"
-    return f"; {what} recorded"
+    return f"; {what} recorded: {NAME}(output={output_name(parts)!r})"
 
 
 async def stored(text: str, context: ToolContext) -> tuple[BlobRef, ...]:
@@ -71,3 +87,60 @@ async def stored(text: str, context: ToolContext) -> tuple[BlobRef, ...]:
     await gathered.feed(data[:KEPT])
     whole = await gathered.written()
     return whole.parts or (await context.scope.keep(data[:KEPT]),)
+
+
+# --- reading the rest ------------------------------------------------------------------------------
+
+
+async def _read(arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
+    name = string(arguments, "output")
+    parts = context.outputs.get(name)
+    if parts is None:
+        known = ", ".join(context.outputs) or "none was cut so far"
+        raise ToolError(f"there is no recorded output {name!r}; there are: {known}")
+    whole = b"".join([await context.scope.kept(part) for part in parts]).decode("utf-8", "replace")
+    most = max(1, min(number(arguments, "limit", CUT), limit_of(NAME, context) - _HEADING))
+    begin = min(number(arguments, "offset", 0), len(whole))
+    wanted = string(arguments, "contains")
+    return ToolResult(text=_found(whole, wanted, begin, most) if wanted else _range(whole, begin, most))
+
+
+def _range(whole: str, begin: int, most: int) -> str:
+    end = min(begin + most, len(whole))
+    more = f"; the next begin at offset {end}" if end < len(whole) else ", to the end"
+    return f"[characters {begin} to {end} of {len(whole)}{more}]\n{whole[begin:end]}"
+
+
+def _found(whole: str, wanted: str, begin: int, most: int) -> str:
+    """The lines that contain a text, each with its offset, as many as there is room for."""
+    lines: list[str] = []
+    room, place = most, begin
+    while (at := whole.find(wanted, place)) >= 0:
+        first = max(whole.rfind("\n", 0, at) + 1, begin)
+        last = whole.find("\n", at)
+        last = len(whole) if last < 0 else last
+        line = f"{first}: {whole[first:last][:_LINE]}"
+        room -= len(line) + 1
+        if room < 0:
+            return "\n".join((f"[there are more of them from offset {first} on]", *lines))
+        lines.append(line)
+        place = last + 1
+    return "\n".join(lines) or f"[no line from offset {begin} on contains it]"
+
+
+def output_tool() -> FunctionTool:
+    """The tool by which an agent reads what was left out of a result."""
+    return FunctionTool(
+        name=NAME,
+        description="Read what was left out of a tool result that was cut: a range of the whole output, or the "
+        "lines of it that contain a text.",
+        parameters=schema(
+            "output",
+            output=text("The output's name, as the cut result gives it."),
+            offset=count("Character at which to begin; 0 without it.", least=0),
+            limit=count("Characters to read."),
+            contains=text("Only lines that contain this text, each with its offset."),
+        ),
+        function=_read,
+        read_only=True,
+    )

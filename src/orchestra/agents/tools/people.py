@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from orchestra.agents.tools import FunctionTool, ToolContext, ToolError, ToolResult
+from orchestra.agents.tools.output import NAME as READ_OUTPUT
 from orchestra.agents.tools.reporting import NAME as REPORT
 from orchestra.agents.tools.schemas import schema, text
 from orchestra.ports import Scope
@@ -79,7 +80,7 @@ def ask_tool() -> FunctionTool:
 Guard: TypeAlias = Callable[[str, Mapping[str, Any]], str]
 """What makes a call need a person's approval, by its tool and arguments: a tool, or a pattern; else empty."""
 
-EXEMPT = frozenset({NAME, REPORT})
+EXEMPT = frozenset({NAME, REPORT, READ_OUTPUT})
 """Tools that touch nothing but the run."""
 
 

@@ -17,11 +17,12 @@ from orchestra.agents.tools import Tool
 from orchestra.agents.tools.builtin import repository_tools
 from orchestra.agents.tools.configured import configured_tool
 from orchestra.agents.tools.custom import PythonTool
+from orchestra.agents.tools.output import NAME as READ_OUTPUT
 from orchestra.agents.tools.reporting import NAME as REPORT
 from orchestra.agents.tools.settings import ServerSpec, ToolSettings
 from orchestra.errors import ConfigError
 
-ALWAYS = (REPORT, "ask-human")
+ALWAYS = (REPORT, READ_OUTPUT, "ask-human")
 """Tools that are not in an inventory because they belong to a node; they may be named all the same."""
 
 

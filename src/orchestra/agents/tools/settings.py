@@ -26,7 +26,8 @@ class ShellToolSpec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpec:
     """An MCP server: a ``command`` that speaks over its standard streams, or a ``url``. ``timeout`` is in seconds;
-    ``offered`` are the only tools of it that are used, None for all.
+    ``offered`` are the only tools of it that are used, None for all. Its program runs in the sandbox of the node's
+    tools where it is ``confined``.
 
     ``repository`` is the folder whose own file names it; empty for one that the operator's settings name. The first
     is started only when the operator has said so (``orchestra trust``).
@@ -41,6 +42,7 @@ class ServerSpec:
     timeout: float = 60.0
     folder: str = ""
     offered: tuple[str, ...] | None = None
+    confined: bool = True
     repository: str = ""
     origin: str = "orchestra.yaml"
 

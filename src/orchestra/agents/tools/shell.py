@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestra.agents.tools import FunctionTool, ToolContext, ToolError, ToolResult
-from orchestra.agents.tools.output import Gathered
+from orchestra.agents.tools.output import Gathered, stored
 from orchestra.agents.tools.schemas import number, schema, string, text
 from orchestra.processes import process, tree
 from orchestra.processes.output import Shown
@@ -101,6 +101,10 @@ async def run(
                 one.feed(b"", final=True)
     stdout, parts = await streams["stdout"].written()
     stderr, error_parts = await streams["stderr"].written()
+    if parts and stderr and not error_parts:
+        error_parts = await stored(stderr, context)
+    elif error_parts and stdout and not parts:
+        parts = await stored(stdout, context)
     return Ran(
         code=None if ended is None else ended.code,
         stdout=stdout,

@@ -12,6 +12,7 @@ from orchestra.agents.tools.builtin import by_name, wire_names
 from orchestra.agents.tools.calling import perform
 from orchestra.agents.tools.hooks import hook_commands
 from orchestra.agents.tools.mcp_client import repository_servers, served
+from orchestra.agents.tools.output import output_tool
 from orchestra.agents.tools.reporting import report_tool
 from orchestra.agents.tools.selection import Chosen, Inventory, chosen, inventory
 from orchestra.agents.tools.settings import ServerSpec, ToolSettings
@@ -148,7 +149,7 @@ class Toolbox:
         )
         tools = [stock[name] for name in found.tools]
         tools += [skill_tool(skills)] if skills else []
-        tools += [*own, report_tool(graph, node.id)]
+        tools += [*own, output_tool(), report_tool(graph, node.id)]
         try:
             async with served(found.servers, servers, context) as more:
                 named = by_name([*tools, *more])

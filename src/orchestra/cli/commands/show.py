@@ -29,12 +29,12 @@ from orchestra.cli.terminal import (
 )
 from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Gap, Legible, context_of_branch, legible, with_branches
-from orchestra.engine.loading import backwards, event_of
+from orchestra.engine.loading import backwards, event_of, resolved
 from orchestra.engine.sessions import find
 from orchestra.errors import ConfigError, Damaged, SessionNotFound, WorkspaceError
 from orchestra.graph.report import counted, wrap
 from orchestra.ports import Store, Turn
-from orchestra.run.blobs import BlobRef, from_map, utf8
+from orchestra.run.blobs import BlobRef, from_map, output_name, utf8
 from orchestra.run.codec import blob_value, plain
 from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import Event, Recorded
@@ -114,8 +114,12 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
         say_json(data, indent=2)
         return 0
     say(f"turn {turn.turn_id} at depth {turn.depth}, {turn.type_id} v{turn.type_version}")
+    exact = f"{name}:{turn.depth}"
     for key, value in data.items():
-        _field(key, _shortened(key, value, f"{name}:{turn.depth}") if key in _WRITTEN else value)
+        if key == "messages" and isinstance(value, list):
+            _conversation(value, exact)
+        else:
+            _field(key, _shortened(key, value, exact) if key in _WRITTEN else value)
     return 0
 
 
@@ -176,20 +180,35 @@ def write_whole(place: str, field: str, *, store: str | None, config: Path | Non
         found = event_of(await _turn(opened, await _chain(opened, name), depth, name))
         if not isinstance(found, Recorded):
             raise ConfigError(f"the turn cannot be read: {found.reason}")
-        for ref in _parts(found.event, field):
+        for ref in await _parts(opened, found.event, field):
             deliver(ref if isinstance(ref, bytes) else await opened.get_blob(bytes.fromhex(ref.hash)))
 
     asyncio.run(reading(settings, look, name, flag=store))
     return 0
 
 
-def _parts(event: Event, field: str) -> list[bytes | BlobRef]:
-    """The pieces of a field: what it holds itself, or the blobs that hold it."""
+async def _outputs(store: Store, event: Event) -> dict[str, list[BlobRef]]:
+    """The whole outputs behind an agent's tool results that were cut, by their names in the results (A32)."""
+    found: dict[str, list[BlobRef]] = {}
+    for message in getattr(event, "messages", ()):
+        known = await resolved(store, message)
+        whole = [from_map(part) for part in known.get("whole", ())] if isinstance(known, dict) else []
+        if whole:
+            found[output_name(whole)] = whole
+    return found
+
+
+async def _parts(store: Store, event: Event, field: str) -> Sequence[bytes | BlobRef]:
+    """The pieces of a field or an output: what the turn holds itself, or the blobs that hold it."""
+    outputs = await _outputs(store, event)
+    if field in outputs:
+        return outputs[field]
     known = [one.name for one in BY_CLASS[type(event)].fields if one.type == "text"]
     if field not in known:
+        names = (*known, *outputs)
         raise ConfigError(
-            f"a {BY_CLASS[type(event)].event} event has no text field {field!r}",
-            fix=f"its text fields: {', '.join(known)}" if known else "name another turn",
+            f"the turn ({BY_CLASS[type(event)].event}) has no text field {field!r}",
+            fix=f"it has: {', '.join(names)}" if names else "name another turn",
         )
     parts = getattr(event, f"{field}_parts", ())
     value = getattr(event, field)
@@ -244,7 +263,7 @@ async def _resolved(store: Store, ref: BlobRef) -> Any:
     return blob_value(ref, await store.get_blob(bytes.fromhex(ref.hash)))
 
 
-def _conversation(messages: Sequence[Any]) -> None:
+def _conversation(messages: Sequence[Any], place: str) -> None:
     """Messages as people read them: who says what, which tools are called, what those come to."""
     for message in messages:
         if not isinstance(message, dict):
@@ -259,12 +278,12 @@ def _conversation(messages: Sequence[Any]) -> None:
             say(f"    → {one_line(str(call.get('name')), 80)} {one_line(given, 2000)}")
         if message.get("parts"):
             say(f"    ({counted(len(message['parts']), 'attached file')})")
+        if message.get("whole"):
+            name = output_name([from_map(message["whole"][0])])
+            say(f"    (whole output, {message.get('whole_bytes')} bytes: orchestra show {place} --whole {name})")
 
 
 def _field(key: str, value: Any) -> None:
-    if key == "messages" and isinstance(value, list):
-        _conversation(value)
-        return
     if isinstance(value, str) and "\n" in value:
         say(f"{key}:")
         for line in many_lines(value).splitlines():
