@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from zlib import crc32
 
 from orchestra.cxdb.contexts import Standing
 from orchestra.cxdb.layout import (
     BLOB_EXTRA,
     CHECKS,
+    HEAD_SIZE,
     HEADS,
     INDEX,
+    INDEX_ENTRY,
     LOG,
     META,
     PACK,
+    ROOT_SIZE,
     ROOTS,
     TURN_INDEX,
     TURN_INDEX_ENTRY,
@@ -35,6 +38,17 @@ Find = Callable[[bytes], int | None]
 """The pack offset of a blob that is stored already."""
 
 
+TURN_ABOUT = 400
+"""Bytes that a turn adds to the files, its payload apart."""
+
+
+def check_sizes(blobs: Iterable[bytes]) -> None:
+    """Raise ``StoreError`` where the format cannot hold one of the blobs."""
+    for data in blobs:
+        if len(data) > LARGEST:
+            raise StoreError(f"a blob of {len(data)} bytes is larger than CXDB allows")
+
+
 class Batch:
     """What is to be added to the files behind ``state``."""
 
@@ -42,15 +56,21 @@ class Batch:
         self.now_ms = now_ms
         self.next_turn = state.next_turn
         self.next_context = state.next_context
-        self.turns: list[Turn] = []
         self.heads: dict[int, tuple[int, int]] = {}
         """Where each context stands after the batch: its newest turn and that turn's depth."""
         self.blobs: dict[bytes, int] = {}
         """New blobs and their pack offsets."""
-        self._lengths = state.lengths
+        self.roots: dict[int, int] = {}
+        """The first turn of the chain of each turn at which a context stands after the batch."""
+        self.begun: list[Turn] = []
+        """First turns of chains."""
+        self.size = 0
+        """About how many bytes it adds; 0 for none."""
         self._pack = pack
         self._parts: list[list[bytes]] = [[] for _ in range(FILES)]
         self._pack_end = state.lengths[PACK]
+        self._log_end = state.lengths[LOG]
+        self._meta_end = state.lengths[META]
 
     def parts(self) -> list[bytes]:
         """The bytes to add, one string per file."""
@@ -62,6 +82,7 @@ class Batch:
         self.next_context += 1
         self._parts[HEADS].append(head_record(context_id, base_turn, depth, self.now_ms))
         self.heads[context_id] = base_turn, depth
+        self.size += HEAD_SIZE
         return Head(context_id, base_turn, depth)
 
     def blob(self, data: bytes, find: Find) -> bytes:
@@ -70,12 +91,13 @@ class Batch:
         self._store(data, digest, find)
         return digest
 
-    def append(self, standing: Standing, root: int, turns: Sequence[NewTurn], find: Find) -> None:
-        """Turns at the end of a context's chain."""
+    def append(self, standing: Standing, root: int, turns: Sequence[NewTurn], find: Find) -> tuple[Turn, ...]:
+        """Turns at the end of a context's chain, whose first turn is ``root``, 0 where it has none yet."""
         context_id, parent, depth = standing.context_id, standing.turn_id, standing.depth
         depth = depth + 1 if parent else 0
         now_ms, turn_id = self.now_ms, self.next_turn
-        log_end, meta_end = self._lengths[LOG], self._lengths[META]
+        log_end, meta_end = self._log_end, self._meta_end
+        added: list[Turn] = []
         records, places, metas, checks, heads = [
             self._parts[number].append for number in (LOG, TURN_INDEX, META, CHECKS, HEADS)
         ]
@@ -90,7 +112,7 @@ class Batch:
             metas(meta)
             checks(check_record(turn_id, root, meta_end, place, len(meta), crc32(meta)))
             heads(head_record(context_id, turn_id, depth, now_ms))
-            self.turns.append(
+            added.append(
                 Turn(
                     turn_id=turn_id,
                     parent=parent,
@@ -106,12 +128,18 @@ class Batch:
             parent = turn_id
             depth += 1
             turn_id += 1
-        self.next_turn = turn_id
+        if not standing.turn_id:
+            self.begun.append(added[0])
+        self.next_turn, self._log_end, self._meta_end = turn_id, log_end, meta_end
         self.heads[context_id] = parent, depth - 1
+        self.roots[parent] = root
+        self.size += len(added) * TURN_ABOUT
+        return tuple(added)
 
     def attach(self, turn_id: int, root: bytes) -> None:
         """A file tree at a turn."""
         self._parts[ROOTS].append(root_record(turn_id, root))
+        self.size += ROOT_SIZE
 
     def _store(self, data: bytes, digest: bytes, find: Find) -> int:
         place = self.blobs.get(digest)
@@ -119,12 +147,11 @@ class Batch:
             place = find(digest)
         if place is not None:
             return place
-        if len(data) > LARGEST:
-            raise StoreError(f"a blob of {len(data)} bytes is larger than CXDB allows")
         codec, stored = self._pack(data)
         place = self._pack_end
         self._parts[PACK].append(blob_record(digest, len(data), codec, stored))
         self._parts[INDEX].append(index_entry(digest, place, len(data), len(stored), codec))
         self._pack_end += BLOB_EXTRA + len(stored)
+        self.size += BLOB_EXTRA + len(stored) + INDEX_ENTRY.size
         self.blobs[digest] = place
         return place

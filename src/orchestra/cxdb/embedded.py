@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from os import PathLike
 
 from orchestra.cxdb.adopt import Progress, quiet
+from orchestra.cxdb.batch import Batch, check_sizes
 from orchestra.cxdb.check import Finding, deep_check
 from orchestra.cxdb.contexts import Standing
 from orchestra.cxdb.directory import LOST, Directory
@@ -76,21 +77,14 @@ class EmbeddedStore(Handle):
     # --- the port --------------------------------------------------------------------------------
 
     async def create(self, base_turn: int = 0) -> Head:
-        """Make a context; one batch."""
-        with self._writing():
-            depth = self._depth(base_turn) if base_turn else 0
-            batch = self._batch()
-            head = batch.create(base_turn, depth)
-            self._commit(batch)
-            return head
+        """Make a context."""
+        return await self._together(
+            lambda batch: batch.create(base_turn, self._depth(base_turn) if base_turn else 0)
+        )
 
     async def fork(self, turn: int) -> Head:
         """Make a context that continues from a turn."""
-        with self._writing():
-            batch = self._batch()
-            head = batch.create(turn, self._depth(turn))
-            self._commit(batch)
-            return head
+        return await self._together(lambda batch: batch.create(turn, self._depth(turn)))
 
     async def head(self, context_id: int) -> Head:
         """Where a context stands."""
@@ -102,21 +96,17 @@ class EmbeddedStore(Handle):
         self, context_id: int, turns: Sequence[NewTurn], *, blobs: Sequence[bytes] = ()
     ) -> tuple[Turn, ...]:
         """Append turns and store blobs as one batch."""
-        with self._writing():
-            standing = self._standing(context_id)
-            batch, root = self._batch(), 0
+
+        def add(batch: Batch) -> tuple[Turn, ...]:
+            standing = self._standing_in(batch, context_id)
+            check_sizes(blobs)
+            check_sizes(new.payload for new in turns)
+            root = self._root_in(batch, standing.turn_id) if turns else 0
             for data in blobs:
                 batch.blob(data, self._hashes.find)
-            if turns:
-                root = self._root(standing.turn_id) if standing.turn_id else 0
-                batch.append(standing, root, turns, self._hashes.recent)
-            if batch.blobs or turns:
-                self._commit(batch)
-            if turns:
-                self._newest_root = batch.turns[-1].turn_id, root or batch.turns[0].turn_id
-            if turns and not standing.turn_id:
-                self._titles.add(batch.turns[0].turn_id, metadata_of(turns[0].payload))
-            return tuple(batch.turns)
+            return batch.append(standing, root, turns, self._hashes.recent) if turns else ()
+
+        return await self._together(add)
 
     async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
         """A page of a chain."""
@@ -150,12 +140,12 @@ class EmbeddedStore(Handle):
 
     async def put_blob(self, data: bytes) -> bytes:
         """Store a blob unless it is there."""
-        with self._writing():
-            batch = self._batch()
-            digest = batch.blob(data, self._hashes.find)
-            if batch.blobs:
-                self._commit(batch)
-            return digest
+
+        def add(batch: Batch) -> bytes:
+            check_sizes((data,))
+            return batch.blob(data, self._hashes.find)
+
+        return await self._together(add)
 
     async def get_blob(self, digest: bytes) -> bytes:
         """A blob by its hash."""
@@ -164,12 +154,13 @@ class EmbeddedStore(Handle):
 
     async def attach_fs(self, turn_id: int, root: bytes) -> None:
         """Attach a file tree to a turn."""
-        with self._writing():
+
+        def add(batch: Batch) -> None:
             self._depth(turn_id)
             self._blob_place(root)
-            batch = self._batch()
             batch.attach(turn_id, root)
-            self._commit(batch)
+
+        await self._together(add)
 
     async def fs_root(self, turn_id: int) -> bytes | None:
         """The file tree of a turn or of its nearest ancestor that has one, or None."""
@@ -269,6 +260,8 @@ class EmbeddedStore(Handle):
         """Let go."""
         if self._closed:
             return
+        with self._mutex:
+            self._store_waiting()
         try:
             if self._wrote and self._refusal is None:
                 await self.settle()
@@ -328,7 +321,19 @@ class EmbeddedStore(Handle):
         return self._reader(1).record(turn_id)[1].depth
 
     def _root(self, turn_id: int) -> int:
-        return self._newest_root[1] if turn_id == self._newest_root[0] else self._reader(1).root(turn_id)
+        known = self._roots.get(turn_id)
+        if known is None:
+            known = self._roots[turn_id] = self._reader(1).root(turn_id)
+        return known
+
+    def _standing_in(self, batch: Batch, context_id: int) -> Standing:
+        """Where a context stands behind what is in a batch already."""
+        at = batch.heads.get(context_id)
+        return self._standing(context_id) if at is None else Standing(context_id, *at, 0, 0)
+
+    def _root_in(self, batch: Batch, turn_id: int) -> int:
+        """The first turn of a turn's chain, 0 for no turn."""
+        return batch.roots.get(turn_id) or (self._root(turn_id) if turn_id else 0)
 
     def _blob_place(self, digest: bytes) -> int:
         offset = self._hashes.find_surely(digest)

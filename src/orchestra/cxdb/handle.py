@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from os import getpid
 from threading import RLock
+from typing import Any, TypeVar
 
 from orchestra.cxdb import recovery
 from orchestra.cxdb.adopt import Progress
@@ -15,6 +19,7 @@ from orchestra.cxdb.directory import Directory
 from orchestra.cxdb.files import trouble
 from orchestra.cxdb.hashes import Hashes
 from orchestra.cxdb.layout import HEAD_SIZE, HEADS
+from orchestra.cxdb.metadata import metadata_of
 from orchestra.cxdb.packing import packer
 from orchestra.cxdb.reader import Places
 from orchestra.cxdb.titles import Titles
@@ -22,8 +27,58 @@ from orchestra.cxdb.trees import Trees
 from orchestra.cxdb.wal import CUTTING, RECORD_HEAD, State, follows, record_of
 from orchestra.errors import Damaged, StoreError, StoreFull, StoreUnreachable
 
+T = TypeVar("T")
+
 MANY_BEHIND = 4096 * HEAD_SIZE
 """How many bytes of heads.tbl may not be in the table of contexts yet when a folder has been opened."""
+
+SHARED = 1 << 20
+"""Bytes of a batch above which no further change joins it."""
+
+MANY_ROOTS = 8192
+"""How many turns are remembered with the first turn of their chain."""
+
+
+class _Change:
+    """A change that waits for a sync, and then what came of it."""
+
+    __slots__ = ("add", "answer", "done", "error")
+
+    def __init__(self, add: Callable[[Batch], Any]) -> None:
+        self.add = add
+        self.answer: Any = None
+        self.error: BaseException | None = None
+        self.done = False
+
+    def failed(self, error: BaseException) -> None:
+        """It is not stored."""
+        self.error, self.done = error, True
+
+
+@types.coroutine
+def _one_turn() -> Generator[None, None, None]:
+    """Let the other tasks of the running event loop that are ready go first."""
+    yield
+
+
+def _filled(batch: Batch, changes: deque[_Change]) -> list[_Change]:
+    """Put changes into a batch, the first ones first, as many as go together; those that are in it."""
+    taken = []
+    while changes and batch.size < SHARED:
+        change = changes.popleft()
+        try:
+            change.answer = change.add(batch)
+        except StoreError as error:
+            change.failed(error)
+        else:
+            taken.append(change)
+    return taken
+
+
+def _looping() -> bool:
+    """Whether an event loop runs on this thread."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 class Handle:
@@ -40,8 +95,9 @@ class Handle:
         self._places = Places(directory)
         self._titles = Titles(directory)
         self._pack = packer()
-        self._newest_root = (0, 0)
-        """The turn that this handle appended last, and the first turn of its chain."""
+        self._roots: dict[int, int] = {}
+        """The first turns of the chains of turns that were appended or forked lately."""
+        self._waiting: list[_Change] = []
         self._suspect = False
         self._refusal: StoreError | None = None
         self._behind: State | None = None
@@ -174,8 +230,49 @@ class Handle:
 
     # --- writing ---------------------------------------------------------------------------------
 
-    def _batch(self) -> Batch:
-        return Batch(self._directory.state, self._now_ms(), self._pack)
+    async def _together(self, add: Callable[[Batch], T]) -> T:
+        """Make durable what ``add`` puts into a batch, and return what it returns.
+
+        Changes of tasks of one event loop that are ready together share a batch and its sync (S6): the first one
+        that comes back after the others had their turn stores all of them. ``add`` raises before it puts anything
+        into the batch, or not at all: each change is all or nothing. What is canceled while it waits is not
+        stored.
+        """
+        change = _Change(add)
+        self._waiting.append(change)
+        if _looping():
+            try:
+                await _one_turn()
+            except BaseException:
+                with self._mutex:
+                    if not change.done:
+                        self._waiting.remove(change)
+                raise
+        with self._mutex:
+            if not change.done:
+                self._store_waiting()
+        if change.error is not None:
+            raise change.error
+        answer: T = change.answer
+        return answer
+
+    def _store_waiting(self) -> None:
+        """Store what waits in as few batches as it fits into; where one fails, so do all that come after it."""
+        changes, self._waiting = self._waiting, []
+        left = deque(changes)
+        try:
+            with self._writing():
+                while left:
+                    batch = Batch(self._directory.state, self._now_ms(), self._pack)
+                    taken = _filled(batch, left)
+                    if batch.size:
+                        self._commit(batch)
+                    for change in taken:
+                        change.done = True
+        except BaseException as error:  # noqa: BLE001  each of them raises it where it waits
+            for change in changes:
+                if not change.done:
+                    change.failed(error)
 
     def _commit(self, batch: Batch) -> None:
         """Make a batch durable with one sync, then visible; or leave no trace of it."""
@@ -216,6 +313,11 @@ class Handle:
             self._contexts.move(context_id, turn_id, depth, batch.now_ms)
         for digest, offset in batch.blobs.items():
             self._hashes.add(digest, offset)
+        if len(self._roots) > MANY_ROOTS:
+            self._roots.clear()
+        self._roots.update(batch.roots)
+        for turn in batch.begun:
+            self._titles.add(turn.turn_id, metadata_of(turn.payload))
 
     def _withdraw(self, state: State) -> None:
         """Undo a batch that could not be written whole; where that fails too, the next one looks again.

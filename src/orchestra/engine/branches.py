@@ -8,6 +8,7 @@ has no result yet (E34).
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from orchestra.engine.code import in_a_turn, may_write
 from orchestra.engine.control import Control
 from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
-from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load
+from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load, load_fork
 from orchestra.engine.metering import more_of
 from orchestra.engine.opening import Plan, branch_context, open_branch, reopen_branch
 from orchestra.engine.stage import Stage
@@ -123,7 +124,13 @@ class FanOut:
             )
         )
         await self.journal.flush()
-        self.base = Loaded(head=self.journal.turn_id, state=self.journal.state, bytes_since_whole=0, whole_size=0)
+        self.base = Loaded(
+            head=self.journal.turn_id,
+            state=self.journal.state,
+            bytes_since_whole=0,
+            whole_size=0,
+            depth=self.journal.depth,
+        )
 
     async def _base(self, fan: Fan) -> Loaded:
         """The chain as it stood when the fan-out was announced, as branches that have not begun find it."""
@@ -137,7 +144,7 @@ class FanOut:
         meter.began(self.journal.state.spent)
         for plan in self.fan.unfinished:
             if plan.id in self.fan.opened and self.fan.owned(plan.id):
-                loaded = await load(self.wiring.store, self.fan.opened[plan.id])
+                loaded = await load_fork(self.wiring.store, self.fan.opened[plan.id], self.base)
                 meter.add(more_of(loaded.state.spent, self.base.state.spent))
                 if loaded.state.branch is not None:
                     self.stage.control.had(loaded.state.branch.steered)
@@ -145,27 +152,33 @@ class FanOut:
                     self.journal.record(warning)
 
     async def _walk_all(self, group: asyncio.TaskGroup) -> None:
-        waiting = list(self.fan.unfinished)
-        running: dict[asyncio.Task[None], str] = {}
-        total = len(self.fan.branches)
+        waiting = deque(self.fan.unfinished)
+        total, running, ended = len(self.fan.branches), 0, asyncio.Event()
+
+        async def walk(plan: BranchPlan) -> None:
+            nonlocal running
+            try:
+                await self._walk(plan)
+            finally:
+                running -= 1
+                ended.set()
+
         while True:
             over = self.decided(self.fan.results(), total)
             if over:
-                waiting = []
+                waiting.clear()
                 for control in self.controls.values():
                     control.cancel(DECIDED)
-            while waiting and len(running) < self.limit and not self.stage.control.pausing:
-                plan = waiting.pop(0)
-                running[group.create_task(self._walk(plan))] = plan.id
+            while waiting and running < self.limit and not self.stage.control.pausing:
+                running += 1
+                group.create_task(walk(waiting.popleft()))
             if not running:
                 self.unstarted = len(waiting)
                 if over and not self.stage.control.pausing:
                     await self._drop_stopped()
                 return
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                running.pop(task)
-                task.result()
+            ended.clear()
+            await ended.wait()
 
     async def _walk(self, plan: BranchPlan) -> None:
         """Walk one branch, and record what it came to."""
@@ -256,12 +269,12 @@ class FanOut:
         context_id = self.fan.opened.get(plan.id, 0)
         path = self._path(plan)
         if not context_id:
-            context_id = await self._fork(plan, self.base.head)
-        elif not self.fan.owned(plan.id):
+            return self._opened(plan, await self._fork(plan, self.base.head), path)
+        if not self.fan.owned(plan.id):
             return await self._inherited(plan, context_id, path)
-        loaded = await load(self.wiring.store, context_id)
+        loaded = await load_fork(self.wiring.store, context_id, self.base)
         if not _in_branch(loaded.state, path):
-            return await self._opened(plan, context_id, path)
+            return self._opened(plan, context_id, path)
         return await self._reopened(context_id, path, loaded)
 
     async def _fork(self, plan: BranchPlan, turn_id: int) -> int:
@@ -284,9 +297,9 @@ class FanOut:
         spot = await as_of(store, context_id, fan.seen)
         turn_id = spot.turn.turn_id if spot is not None else self.base.head
         mine = await self._fork(plan, turn_id)
-        loaded = await load(store, mine)
+        loaded = await load_fork(store, mine, self.base)
         if not _in_branch(loaded.state, path):
-            return await self._opened(plan, mine, path)
+            return self._opened(plan, mine, path)
         state = self.journal.state
         forked = PipelineForked(
             mailbox=state.mailbox,
@@ -297,7 +310,8 @@ class FanOut:
         )
         return await self._reopened(mine, path, loaded, forked)
 
-    async def _opened(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
+    def _opened(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
+        """A journal of which the first event is in its first batch, with the start of the first node."""
         journal = open_branch(self.wiring, self.journal, context_id, path, self.base)
         values: dict[str, Json] = {}
         if plan.id.endswith("]"):
@@ -315,7 +329,6 @@ class FanOut:
                 values=values,
             )
         )
-        await journal.flush()
         return journal
 
     async def _reopened(

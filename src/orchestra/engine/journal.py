@@ -75,8 +75,10 @@ class Journal:
         self._kept: list[Recorded] = []
         self._turns: list[NewTurn] = []
         self._blobs: list[bytes] = []
-        self._storing: list[bytes] = []
-        self._writing = asyncio.Lock()
+        self._leaving: list[bytes] = []
+        self._durable = self._sequence
+        self._storing = False
+        self._stored = asyncio.Event()
 
     def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
         """Fold an event, secrets removed, and keep it for the next batch."""
@@ -102,23 +104,37 @@ class Journal:
         Before that the runner's right to the session is made sure of (S16); ``SessionTaken`` where it is gone. Of
         several who flush at once each returns when what it recorded is durable.
         """
-        async with self._writing:
-            await self.owner.check()
-            if not self._kept:
+        wanted = self._sequence
+        while self._storing:
+            await self._stored.wait()
+            if self._durable >= wanted:
                 return
-            kept, new, blobs = self._kept, self._turns, self._blobs
-            self._kept, self._turns, self._blobs = [], [], []
-            self._storing = blobs
-            try:
-                turns = await self._store.append(self.context_id, new, blobs=tuple(blobs))
-            except BaseException:
-                self._kept[:0], self._turns[:0], self._blobs[:0] = kept, new, blobs
-                raise
-            finally:
-                self._storing = []
-            self.turn_id, self.depth = turns[-1].turn_id, turns[-1].depth
-            for recorded, turn in zip(kept, turns, strict=True):
-                self._tell(Recorded(recorded.meta, recorded.event, turn.turn_id, turn.depth, turn.parent))
+        self._storing = True
+        self._stored.clear()
+        try:
+            await self.owner.check()
+            await self._store_batch()
+        finally:
+            self._storing = False
+            self._stored.set()
+
+    async def _store_batch(self) -> None:
+        if not self._kept:
+            return
+        kept, new, blobs = self._kept, self._turns, self._blobs
+        self._kept, self._turns, self._blobs = [], [], []
+        self._leaving = blobs
+        try:
+            turns = await self._store.append(self.context_id, new, blobs=tuple(blobs))
+        except BaseException:
+            self._kept[:0], self._turns[:0], self._blobs[:0] = kept, new, blobs
+            raise
+        finally:
+            self._leaving = []
+        self.turn_id, self.depth = turns[-1].turn_id, turns[-1].depth
+        self._durable = kept[-1].meta.sequence
+        for recorded, turn in zip(kept, turns, strict=True):
+            self._tell(Recorded(recorded.meta, recorded.event, turn.turn_id, turn.depth, turn.parent))
 
     def show(self, output: ToolOutput) -> None:
         """Tell the listeners what is not recorded, secrets removed (E3)."""
@@ -140,7 +156,7 @@ class Journal:
 
     async def kept(self, ref: BlobRef) -> bytes:
         """The bytes that a reference stands for: in the next batch, else in the store."""
-        for data in (*self._blobs, *self._storing):
+        for data in (*self._blobs, *self._leaving):
             if len(data) == ref.size and blake3(data).hexdigest() == ref.hash:
                 return data
         return await self._store.get_blob(bytes.fromhex(ref.hash))

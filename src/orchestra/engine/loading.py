@@ -62,13 +62,14 @@ async def backwards(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A session as it was read up to the turn ``head``: its state, the bytes since its last whole checkpoint, and
-    that one's size."""
+    """A session as it was read up to the turn ``head`` at ``depth``: its state, the bytes since its last whole
+    checkpoint, and that one's size."""
 
     head: int
     state: RunState
     bytes_since_whole: int
     whole_size: int
+    depth: int = -1
 
 
 NOTHING = Loaded(head=0, state=NEW, bytes_since_whole=0, whole_size=0)
@@ -91,10 +92,11 @@ async def load(store: Store, context_id: int, before: int | None = None, until: 
     """
     found: list[Recorded] = []
     sizes: list[int] = []
-    begin = head = 0
+    begin, head, depth = 0, 0, -1
     async for whole_page in backwards(store, context_id, PAGE, before):
         page = whole_page if until is None else [turn for turn in whole_page if turn.turn_id <= until]
-        head = head or (page[-1].turn_id if page else 0)
+        if page and not head:
+            head, depth = page[-1].turn_id, page[-1].depth
         found[:0] = [_known(turn) for turn in page]
         sizes[:0] = [len(turn.payload) + _blob_size(one) for turn, one in zip(page, found, strict=False)]
         whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)
@@ -111,16 +113,30 @@ async def load(store: Store, context_id: int, before: int | None = None, until: 
         ) from error
     last = max((place for place, recorded in enumerate(found) if _holds_state(recorded)), default=-1)
     size = 0 if last < 0 else sizes[last]
-    return Loaded(head=head, state=state, bytes_since_whole=sum(sizes[last + 1 :]), whole_size=size)
+    return Loaded(head=head, state=state, bytes_since_whole=sum(sizes[last + 1 :]), whole_size=size, depth=depth)
 
 
-async def caught_up(store: Store, context_id: int, loaded: Loaded) -> Loaded:
-    """A session that was read before, with what was appended since. Raises ``UnknownEvent``."""
+async def load_fork(store: Store, context_id: int, base: Loaded) -> Loaded:
+    """A chain that continues another one from ``base`` on, of which no more is read than its own turns.
+
+    Raises ``UnknownEvent``.
+    """
+    own = (await store.head(context_id)).depth - base.depth
+    if own > PAGE:
+        return await load(store, context_id)
+    return await caught_up(store, context_id, base, own) if own else base
+
+
+async def caught_up(store: Store, context_id: int, loaded: Loaded, limit: int = CATCH_UP) -> Loaded:
+    """A session that was read before, with what was appended since, in pages of ``limit`` turns at first.
+
+    Raises ``UnknownEvent``.
+    """
     since: list[Turn] = []
-    async for page in backwards(store, context_id, CATCH_UP):
+    async for page in backwards(store, context_id, limit):
         behind = [turn for turn in page if turn.turn_id > loaded.head]
         since[:0] = behind
-        if len(behind) < len(page):
+        if len(behind) < len(page) or page[0].parent == loaded.head:
             break
     state, size, whole = loaded.state, loaded.bytes_since_whole, loaded.whole_size
     for turn in since:
@@ -128,8 +144,8 @@ async def caught_up(store: Store, context_id: int, loaded: Loaded) -> Loaded:
         state, size = evolve(state, recorded), size + len(turn.payload)
         if _holds_state(recorded):
             size, whole = 0, len(turn.payload) + _blob_size(recorded)
-    head = since[-1].turn_id if since else loaded.head
-    return Loaded(head=head, state=state, bytes_since_whole=size, whole_size=whole)
+    head, depth = (since[-1].turn_id, since[-1].depth) if since else (loaded.head, loaded.depth)
+    return Loaded(head=head, state=state, bytes_since_whole=size, whole_size=whole, depth=depth)
 
 
 def _blob_size(recorded: Recorded) -> int:

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from orchestra.cxdb.batch import Batch, check_sizes
 from orchestra.cxdb.contexts import Standing
 from orchestra.cxdb.embedded import EmbeddedStore
 from orchestra.cxdb.layout import (
@@ -189,24 +190,26 @@ class ServedEmbedded(EmbeddedStore):
         roots: Mapping[int, bytes] = NO_ROOTS,
     ) -> tuple[Turn, ...]:
         """Append behind a turn."""
-        with self._writing():
-            standing = self._standing(context_id)
+
+        def add(batch: Batch) -> tuple[Turn, ...]:
+            standing = self._standing_in(batch, context_id)
             if parent:
                 standing = Standing(context_id, parent, self._depth(parent), 0, 0)
-            batch = self._batch()
+            check_sizes(blobs)
+            check_sizes(new.payload for new in turns)
+            first = self._root_in(batch, standing.turn_id) if turns else 0
+            known = {digest_of(data) for data in blobs} if roots else set()
+            for root in roots.values():
+                if root not in known:
+                    self._blob_place(root)
             for data in blobs:
                 batch.blob(data, self._hashes.find)
-            for root in roots.values():
-                if root not in batch.blobs:
-                    self._blob_place(root)
-            if turns:
-                first = self._root(standing.turn_id) if standing.turn_id else 0
-                batch.append(standing, first, turns, self._hashes.recent)
+            added = batch.append(standing, first, turns, self._hashes.recent) if turns else ()
             for number, root in roots.items():
-                batch.attach(batch.turns[number].turn_id, root)
-            if batch.blobs or turns:
-                self._commit(batch)
-            return tuple(batch.turns)
+                batch.attach(added[number].turn_id, root)
+            return added
+
+        return await self._together(add)
 
     def attached(self, since: int) -> tuple[list[bytes], int]:
         """The file trees that were attached: what was added to roots.idx."""
