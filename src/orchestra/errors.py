@@ -102,6 +102,13 @@ class Span(NamedTuple):
         return self.source.text[self.start : self.end]
 
 
+class Edit(NamedTuple):
+    """A change to a source: the characters of ``span`` become ``text``; an empty span is an insertion."""
+
+    span: Span
+    text: str
+
+
 class Severity(StrEnum):
     """How bad a diagnostic is; an ERROR refuses the run."""
 
@@ -115,7 +122,8 @@ class Diagnostic:
     """One finding about a pipeline (diagnostics.md).
 
     ``node`` is a node id; ``edge`` is a (source id, target id) pair; ``fix`` is one sentence or a
-    piece of text that would fix it, empty if none is known.
+    piece of text that would fix it, empty if none is known. ``edits`` are that fix as changes to the text, all
+    of which belong together; empty where the author has to decide.
     """
 
     rule: str
@@ -125,6 +133,7 @@ class Diagnostic:
     node: str | None = None
     edge: tuple[str, str] | None = None
     fix: str = ""
+    edits: tuple[Edit, ...] = ()
 
 
 class OrchestraError(Exception):
@@ -132,14 +141,20 @@ class OrchestraError(Exception):
 
 
 class SourceError(OrchestraError):
-    """The author's text is wrong at ``start``..``end`` (character offsets in that text)."""
+    """The author's text is wrong at ``start``..``end`` (character offsets in that text).
 
-    def __init__(self, message: str, *, start: int = 0, end: int | None = None, fix: str = "") -> None:
+    ``put`` is what to write there instead; None where that is not known.
+    """
+
+    def __init__(
+        self, message: str, *, start: int = 0, end: int | None = None, fix: str = "", put: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.start = start
         self.end = start + 1 if end is None else end
         self.fix = fix
+        self.put = put
 
 
 class DotError(SourceError):

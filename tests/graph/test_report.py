@@ -146,6 +146,7 @@ def test_the_data_names_everything() -> None:
         "edge": None,
         "span": {"file": "flow.dot", "line": 2, "column": 22, "end_line": 2, "end_column": 26, "length": 4},
         "fix": "type",
+        "edits": [],
     }
     assert report.data(at(TEXT, "work", edge=("a", "b")))["edge"] == ["a", "b"]
     nowhere = report.data(Diagnostic(rule="r", severity=Severity.ERROR, message="m"))

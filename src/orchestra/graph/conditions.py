@@ -251,7 +251,9 @@ class _Parser:
         if self.kind == "quote":
             raise self.error("this quote is never closed", fix='end the text with \\"', end=self.start + 1)
         if self.kind == "op" and self.value in _MEANT:
-            raise self.error(f"{self.value!r} is not an operator", fix=f"write {_MEANT[self.value]}")
+            raise self.error(
+                f"{self.value!r} is not an operator", fix=f"write {_MEANT[self.value]}", put=_MEANT[self.value]
+            )
 
     def is_op(self, op: str) -> bool:
         return self.kind == "op" and self.value == op
@@ -261,9 +263,11 @@ class _Parser:
             return "the end"
         return repr(self.value if len(self.value) <= 30 else self.value[:29] + "…")
 
-    def error(self, message: str, *, fix: str = "", end: int | None = None) -> ConditionError:
+    def error(
+        self, message: str, *, fix: str = "", end: int | None = None, put: str | None = None
+    ) -> ConditionError:
         stop = max(self.end, self.start + 1) if end is None else end
-        return ConditionError(message, start=self.start, end=stop, fix=fix)
+        return ConditionError(message, start=self.start, end=stop, fix=fix, put=put)
 
     def disjunction(self, depth: int) -> Expr:
         parts = [self.conjunction(depth)]
@@ -300,7 +304,9 @@ class _Parser:
         return inner
 
     def clause(self) -> Expr:
+        begin = self.start
         key = self.key()
+        self.negated(key, begin)
         if self.kind == "word" and self.value in ("contains", "matches"):
             pass
         elif (self.kind, self.value) not in _OPERATORS:
@@ -309,13 +315,28 @@ class _Parser:
         self.advance()
         return self.literal(key, op)
 
+    def negated(self, key: str, begin: int) -> None:
+        """Refuse ``key !contains value`` and ``key not contains value``: a negation stands before the clause."""
+        if not (self.is_op("!") or (self.kind == "word" and self.value == "not")):
+            return
+        match = re.compile(r"\s*(contains|matches)\b").match(self.text, self.end)
+        if match is not None:
+            put = f"!{key}"
+            raise ConditionError(
+                f"{self.value!r} cannot stand before {match[1]!r}: it stands before the whole clause",
+                start=begin,
+                end=self.end,
+                fix=f"write {put} {match[1]} …",
+                put=put,
+            )
+
     def key(self) -> str:
         key = self.value
         if self.kind == "word" and _KEY.fullmatch(key):
             start, end = self.start, self.end
             self.advance()
             if key == "not" and self.kind == "word":
-                raise ConditionError("'not' is not an operator", start=start, end=end, fix="write !")
+                raise ConditionError("'not' is not an operator", start=start, end=end, fix="write !", put="!")
             return key
         if self.kind == "word":
             raise self.error(
@@ -336,7 +357,9 @@ class _Parser:
     def literal(self, key: str, op: str) -> Expr:
         if self.kind == "odd":
             inner = self.value.strip("'")
-            raise self.error(f"{self.shown()} must be quoted", fix=f'write \\"{inner[:40]}\\"')
+            whole = inner if self.value == f"'{inner}'" or "'" not in self.value else None
+            put = None if whole is None else f'"{whole}"'
+            raise self.error(f"{self.shown()} must be quoted", fix=f'write \\"{inner[:40]}\\"', put=put)
         if self.kind not in ("string", "number", "word"):
             fix = (
                 f"write {op} once"
@@ -375,13 +398,16 @@ class _Parser:
     def unexpected(self) -> ConditionError:
         """The error for what stands where an operator or the end should."""
         if self.is_op(")"):
-            return self.error("unmatched ')'", fix="remove it")
+            return self.error("unmatched ')'", fix="remove it", put="")
         if self.kind in ("odd", "op") and self.value in ("&", "|"):
-            return self.error(f"a single {self.value!r} is not an operator", fix=f"write {self.value * 2}")
+            put = self.value * 2
+            return self.error(f"a single {self.value!r} is not an operator", fix=f"write {put}", put=put)
         if self.kind == "word" and self.value.lower() in _WORDS:
-            return self.error(f"{self.value!r} is not an operator", fix=f"write {_WORDS[self.value.lower()]}")
+            put = _WORDS[self.value.lower()]
+            return self.error(f"{self.value!r} is not an operator", fix=f"write {put}", put=put)
         if self.kind == "odd" and self.value in (",", ";"):
-            return self.error(f"{self.value!r} does not join clauses", fix="write && for and, || for or")
+            message = f"{self.value!r} does not join clauses"
+            return self.error(message, fix="write && for and, || for or", put=" &&")
         if self.kind == "word":
             return self.error(
                 f"{self.shown()} is unexpected here",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from orchestra.errors import Diagnostic, Severity, Source, Span, StylesheetError
 from orchestra.graph.collector import collector_paused
 from orchestra.graph.model import Graph
-from orchestra.graph.places import inside
+from orchestra.graph.places import inside, replaced
 from orchestra.graph.reader import MAX_ERRORS
 from orchestra.graph.statements import Parser
 from orchestra.graph.stylesheet import parse_stylesheet
@@ -69,4 +69,5 @@ def _stylesheet(graph: Graph) -> Iterator[Diagnostic]:
             message=error.message,
             span=inside(attribute.span, error.start, error.end),
             fix=error.fix,
+            edits=replaced(attribute.span, error),
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from orchestra.errors import ConditionError, Diagnostic, Severity, Span
 from orchestra.graph.conditions import UNCONDITIONAL, Condition, parse_condition
 from orchestra.graph.model import Attribute, Edge, Graph, Node, Subgraph
-from orchestra.graph.places import inside
+from orchestra.graph.places import inside, replaced
 
 _CLASS_OUT = re.compile(r"[^a-z0-9-]")
 
@@ -186,6 +186,7 @@ class _Conditions:
                         node=node,
                         edge=edge,
                         fix=error.fix,
+                        edits=replaced(attribute.span, error),
                     )
                 )
             return UNCONDITIONAL

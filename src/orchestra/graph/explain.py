@@ -44,6 +44,10 @@ A diagnostic shows the source line with a caret, and a `help:` line if a fix is 
 `--format json`, `github` and `sarif` print the same as data, as annotations of a pull request, and for code
 scanning.
 
+In JSON a diagnostic whose fix is certain has `edits`: replace the `length` characters at `offset` (counted
+from 0; `line` and `column` say the same, from 1) with `text`. The edits of one diagnostic belong together. Make
+the last one first, and check the file again afterwards. SARIF has them as `fixes`.
+
 Add your own rules as functions `(graph) -> Iterable[Diagnostic]`, registered by the entry point `orchestra.lint`.
 """
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from orchestra.errors import Span
+from orchestra.errors import Diagnostic, Edit, Severity, Span
 from orchestra.graph.attributes import Scope as Table
 from orchestra.graph.draft import Attributes
 from orchestra.graph.model import Attribute
 from orchestra.graph.reader import Resync, quoted
 from orchestra.graph.texts import ValueReader
-from orchestra.graph.tokens import ATTRIBUTE, KEY, KEYWORDS, TRIVIA, unescape
+from orchestra.graph.tokens import ATTRIBUTE, KEY, KEYWORDS, TRIVIA, in_quotes, unescape
 from orchestra.graph.values import legal_id
 
 
@@ -27,6 +27,7 @@ class ListReader(ValueReader):
     def block(self, table: Table | None, found: Attributes) -> None:
         """One list: in its everyday form attribute by attribute, else word by word."""
         opened, at, text = self.start, self.end, self.text
+        self.listing = True
         fresh = True
         while True:
             trivia = TRIVIA.match(text, at)
@@ -55,11 +56,10 @@ class ListReader(ValueReader):
     def rest(self, table: Table | None, found: Attributes, opened: int, fresh: bool) -> None:
         """What the quick way could not read, word by word, up to the closing bracket; ``fresh`` where no attribute
         stands before."""
-        self.listing = True
         while not self.is_mark("]"):
             if self.is_mark(",;"):
                 if fresh:
-                    self.error("nothing before this separator", fix="remove it")
+                    self.error("nothing before this separator", fix="remove it", put="")
                 fresh = True
                 self.advance()
             elif self.kind in ("id", "string") and not self.begins_statement():
@@ -91,16 +91,19 @@ class ListReader(ValueReader):
     def mended(self, opened: int) -> bool:
         """Say what is wrong inside a list; true when the list goes on at the word at hand."""
         if self.kind in ("end", "id", "arrow") or (self.is_mark("}") and self.closes_more(opened)):
-            self.error("this bracket is never closed", fix="end it with ]", start=opened, end=opened + 1)
+            edits = [(self.before, self.before, "]")]
+            self.error(
+                "this bracket is never closed", fix="end it with ]", start=opened, end=opened + 1, edits=edits
+            )
             return False
         if self.is_mark("}") or self.word == ")":
-            self.error(f"']' is wanted here, not {self.shown()}", fix="write ]")
+            self.error(f"']' is wanted here, not {self.shown()}", fix="write ]", put="]")
             self.word, self.kind = "]", "mark"
         elif self.is_mark("="):
             self.error("expected a key before '='", fix="write key=value")
             self.value("", None)
         elif self.is_mark("["):
-            self.error("'[' inside a list", fix="remove it")
+            self.error("'[' inside a list", fix="remove it", put="")
             self.advance()
         elif self.no_quote():
             if self.is_mark("="):
@@ -138,11 +141,12 @@ class ListReader(ValueReader):
     def attribute(self, table: Table | None, found: Attributes) -> None:
         """Take one ``key=value``."""
         start, bare = self.start, self.kind == "id"
-        key = self.key()
+        key = self.hyphened(table) or self.key()
         key_span = Span(self.source, start, self.before)
         if self.kind == "point" and self.word == ":":
-            self.error(f"':' after {quoted(key)}", fix=f"write {key}=")
-            if self.peek() == "=":
+            doubled = self.peek() == "="
+            self.error(f"':' after {quoted(key)}", fix=f"write {key}=", put="" if doubled else "=")
+            if doubled:
                 self.advance()
         elif not self.is_mark("="):
             self.no_equals(key, key_span, bare)
@@ -152,11 +156,25 @@ class ListReader(ValueReader):
         if taken is not None:
             self.take(found, key, key_span, *taken, table)
 
+    def hyphened(self, table: Table | None) -> str:
+        """Note a key with hyphens, and read it as the key that was meant; empty where none stands here."""
+        match = re.compile(r"\w[\w.]*(?:-[\w.]+)+(?=[ \t]*=)").match(self.text, self.start)
+        if match is None or self.kind != "id":
+            return ""
+        plain = match[0].replace("-", "_")
+        dotted = plain.replace("_", ".", 1)
+        key = dotted if table is not None and not table.known(plain) and table.known(dotted) else plain
+        message = f"a key may have only letters, digits, _ and dots, not {quoted(match[0])}"
+        self.error(message, fix=f"write {key}", end=match.end(), put=key)
+        self.go(match.end())
+        return key
+
     def legal_key(self, key: str, span: Span) -> None:
         """Note a quoted key that is none (L4)."""
         if not KEY.fullmatch(key):
             message = f"a key is a name, or names separated by dots, not {quoted(span.text)}"
-            self.error(message, fix=f"write {legal_id(key)}", start=span.start, end=span.end)
+            legal = legal_id(key)
+            self.error(message, fix=f"write {legal}", start=span.start, end=span.end, put=legal)
 
     def no_equals(self, key: str, key_span: Span, bare: bool) -> None:
         """A key without ``=``: a text that its own quote ended, words without quotes, or a key alone."""
@@ -167,6 +185,12 @@ class ListReader(ValueReader):
         if begin and self.text[begin - 1] == '"':
             fix = 'write \\" for a quote inside a text' if bare else 'use a single " at each end'
             self.error("the text ends at this quote", fix=fix, start=begin - 1, end=begin)
+        elif self.kind in ("string", "number"):
+            fix = f"write {key[:40]}={self.word if len(self.word) <= 40 else '…'}"
+            edits = [(key_span.end, self.start, "=")]
+            self.error(f"missing '=' after {quoted(key)}", fix=fix, edits=edits)
+            self.advance()
+            return
         elif self.is_mark(",;]") or self.kind == "id":
             self.error(
                 f"{quoted(key)} has no value",
@@ -182,9 +206,6 @@ class ListReader(ValueReader):
             self.error(
                 f"expected '=' after {quoted(key)}, not {self.shown()}", fix=f"write {key[:40]}=…; {several}"
             )
-            if self.kind in ("string", "number"):
-                self.advance()
-                return
         if not self.skip_list():
             raise Resync
 
@@ -201,8 +222,9 @@ class ListReader(ValueReader):
             "a text of several words must be quoted",
             fix=f'write "{shown}"',
             start=first.start,
-            end=end,
+            end=first.start + len(text),
             astray=not self.ends_value(end),
+            put=in_quotes(text),
         )
         self.go(max(end, begin))
         return True
@@ -216,7 +238,8 @@ class ListReader(ValueReader):
             return key
         key = self.word
         if key.lower() in KEYWORDS:
-            self.error(f"{key!r} is a keyword and cannot be a key", fix=f'write "{key}" in quotes')
+            message = f"{key!r} is a keyword and cannot be a key"
+            self.error(message, fix=f'write "{key}" in quotes', put=f'"{key}"')
         self.advance()
         ends_well = True
         while self.kind == "point" and self.word == ".":
@@ -229,10 +252,27 @@ class ListReader(ValueReader):
             else:
                 ends_well = False
         if not ends_well:
-            self.error("a dot in a key must be between two names", fix=f"write {key}", start=start, end=self.before)
+            message = "a dot in a key must be between two names"
+            self.error(message, fix=f"write {key}", start=start, end=self.before, put=key)
         return key
 
     # --- attributes -------------------------------------------------------------------------------
+
+    def twice(self, earlier: Attribute, key_span: Span) -> None:
+        """Note that a list gives an attribute once more: the later value counts."""
+        line = self.source.position(earlier.key_span.start)[0]
+        after = re.compile(r"[ \t]*[,;]?\s*").match(self.text, earlier.span.end)
+        end = earlier.span.end if after is None else after.end()
+        self.found.append(
+            Diagnostic(
+                rule="duplicate_attribute",
+                severity=Severity.WARNING,
+                message=f"{quoted(earlier.key)} is given twice: the value in line {line} is ignored",
+                span=key_span,
+                fix="remove one of them",
+                edits=(Edit(Span(self.source, earlier.key_span.start, end), ""),),
+            )
+        )
 
     def take(
         self,
@@ -254,14 +294,17 @@ class ListReader(ValueReader):
             name = table.canonical(key)
             entry = table.entries.get(name)
             if key in table.old_words:
-                self.remark(
-                    "old_attribute", f"{key!r} is deprecated; its name is {name!r}", key_span, f"write {name}"
-                )
+                message = f"{key!r} is deprecated; its name is {name!r}"
+                self.remark("old_attribute", message, key_span, f"write {name}", name)
         fitting = self.fitting(entry, key, text, quotes, span)
         if fitting is None:
             return
         value, remark, fix = fitting
         if remark:
-            self.remark("duration_unit", remark, span, fix)
+            put = fix.split()[1]
+            self.remark("duration_unit", remark, span, fix, in_quotes(put) if quotes else put)
         name = name if entry is None else entry.key
+        earlier = found.get(name)
+        if earlier is not None and self.listing:
+            self.twice(earlier, key_span)
         found[name] = Attribute(key=name, value=value, key_span=key_span, span=span)

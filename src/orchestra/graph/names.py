@@ -10,7 +10,7 @@ from orchestra.graph.reader import quoted
 from orchestra.graph.tokens import IDENTIFIER, KEYWORDS, glued, unescape
 from orchestra.graph.values import legal_id
 
-_ARROWISH = r"--+>?|-[ \t]?>+|-(?=[ \t])|->>+|=+[ \t]?>|>|[–—−]>?|[→⟶⇒➔➜]|~>"
+_ARROWISH = r"<-+>|--+>?|-[ \t]?>+|-(?=[ \t])|->>+|=+[ \t]?>|>|[–—−]>?|[→⟶⇒➔➜]|~>"
 _APART = frozenset(" \t\r\n;[{}")
 """What may follow an id without being taken for a part of it."""
 
@@ -41,7 +41,7 @@ class NameReader(ListReader):
             return False
         if not (self.undirected and match[0] == "--"):
             what = "is an undirected edge; pipelines are directed" if match[0] == "--" else "is not an arrow"
-            self.error(f"{match[0]!r} {what}", fix="write ->", end=match.end(), astray="=" in match[0])
+            self.error(f"{match[0]!r} {what}", fix="write ->", end=match.end(), astray="=" in match[0], put="->")
         self.kind, self.word, self.end = "arrow", "->", match.end()
         return True
 
@@ -69,12 +69,13 @@ class NameReader(ListReader):
         name = self.text[self.start : end]
         if not IDENTIFIER.fullmatch(name):
             legal = legal_id(name)
-            self.error(
-                f"{what} may have only letters, digits and _, not {quoted(name)}", fix=f"write {legal}", end=end
-            )
+            message = f"{what} may have only letters, digits and _, not {quoted(name)}"
+            self.error(message, fix=f"write {legal}", end=end, put=legal)
             self.illegal_end, name = end, legal
         elif name.lower() in KEYWORDS:
-            self.error(f"{name!r} is a keyword and cannot be {what}", fix=f'write "{name}" in quotes')
+            self.error(
+                f"{name!r} is a keyword and cannot be {what}", fix=f'write "{name}" in quotes', put=f'"{name}"'
+            )
         self.go(end)
         return name
 
@@ -84,7 +85,7 @@ class NameReader(ListReader):
         fix = f"write {legal} [label={label}]"
         if what != "a node's id":
             fix = f"write {legal}, with label={label} inside the braces"
-        self.error(f"{what} may have only letters, digits and _, not {quoted(name)}", fix=fix)
+        self.error(f"{what} may have only letters, digits and _, not {quoted(name)}", fix=fix, put=legal)
 
     def port(self, name: str) -> None:
         """Note a port (L1) and skip it."""
@@ -93,4 +94,11 @@ class NameReader(ListReader):
             self.advance()
             if self.kind in ("id", "string", "number"):
                 self.advance()
-        self.error("ports are not supported", fix=f"write {name} alone", start=start, end=self.before, astray=True)
+        self.error(
+            "ports are not supported",
+            fix=f"write {name} alone",
+            start=start,
+            end=self.before,
+            astray=True,
+            put="",
+        )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestra.errors import Span
-from orchestra.graph.tokens import TRIVIA, WORD, offsets
+from orchestra.errors import Edit, SourceError, Span
+from orchestra.graph.tokens import TRIVIA, WORD, in_quotes, offsets
 
 
 def places(span: Span) -> Sequence[int]:
@@ -38,3 +38,18 @@ def within(span: Span, known: Sequence[int], start: int, end: int) -> Span:
 def inside(span: Span, start: int, end: int) -> Span:
     """The same for one piece of a value."""
     return within(span, places(span), start, end)
+
+
+def replaced(span: Span, error: SourceError) -> tuple[Edit, ...]:
+    """The edit of an error inside a value, of which ``span`` is the place; none where it has none."""
+    return () if error.put is None else (rewritten(span, error.start, error.end, error.put),)
+
+
+def rewritten(span: Span, start: int, end: int, text: str) -> Edit:
+    """An edit that puts ``text`` in place of characters ``start`` to ``end`` of a value's text."""
+    raw = in_quotes(text)[1:-1] if span.text.startswith('"') else text
+    known = places(span)
+    if start == end:
+        at = known[min(start, len(known) - 1)]
+        return Edit(Span(span.source, at, at), raw)
+    return Edit(within(span, known, start, end), raw)

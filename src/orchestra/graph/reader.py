@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
-from orchestra.errors import Diagnostic, Severity, Source, Span
+from orchestra.errors import Diagnostic, Edit, Severity, Source, Span
 from orchestra.graph.layout import statement_at
-from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, glued
+from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, glued, in_quotes
 
 MAX_ERRORS = 50
 """Errors after which the parser stops (L11)."""
@@ -73,6 +75,7 @@ class Reader:
             self.error(
                 f"the invisible character U+{ord(self.word):04X} is not whitespace in DOT",
                 fix="use a plain space, here and wherever else it occurs",
+                edits=[(m.start(), m.end(), " ") for m in re.finditer(re.escape(self.word), self.text)],
             )
 
     def go(self, at: int) -> None:
@@ -110,10 +113,16 @@ class Reader:
             if "\n" in self.word:
                 self.long_string = self.start
             return
-        self.error("this quote is never closed", fix='end the text with "', end=self.start + 1)
         inner = self.word[1:-1]
         match = re.search(r"\][ \t;]*\n|[,;\s]+[\w.]+[ \t]*=[ \t]*$|=[ \t]*$", inner)
         assert match is not None
+        closing = self.start + 1 + match.start()
+        self.error(
+            "this quote is never closed",
+            fix='end the text with "',
+            end=self.start + 1,
+            edits=[(closing, closing, '"')],
+        )
         line = inner.rfind("\n") + 1
         if line and (match[0][0] == "=" or not self.listing):
             self.go(min(self.start + 1 + line, statement_at(self.text, self.start)[1]))
@@ -147,9 +156,12 @@ class Reader:
         end: int | None = None,
         rule: str = "syntax",
         astray: bool = False,
+        put: str | None = None,
+        edits: Sequence[tuple[int, int, str]] = (),
     ) -> None:
         """Note an error; ``astray`` where what follows in the statement is read in a wrong way from here on: no
-        more is told of that statement (L11).
+        more is told of that statement (L11). ``put`` is what to write in its place; ``edits`` are other changes
+        that fix it, as offsets and texts.
 
         Raises ``Stop`` when there are too many, and after the first at the end of the file.
         """
@@ -169,7 +181,12 @@ class Reader:
             if self.untold > MAX_ERRORS:
                 raise Stop
             return
-        self.found.append(Diagnostic(rule=rule, severity=Severity.ERROR, message=message, span=span, fix=fix))
+        if put is not None:
+            edits = [(self.start if start is None else start, self.end if end is None else end, put), *edits]
+        changes = tuple(Edit(Span(self.source, first, last), text) for first, last, text in edits)
+        self.found.append(
+            Diagnostic(rule=rule, severity=Severity.ERROR, message=message, span=span, fix=fix, edits=changes)
+        )
         self.errors += 1
         if self.errors > MAX_ERRORS:
             raise Stop
@@ -183,9 +200,18 @@ class Reader:
         """Whether the statement around an offset is read in a wrong way."""
         return self.lost[0] <= at < self.lost[1]
 
-    def remark(self, rule: str, message: str, span: Span, fix: str) -> None:
-        """Note something that is understood, but should be written otherwise."""
-        self.found.append(Diagnostic(rule=rule, severity=Severity.INFO, message=message, span=span, fix=fix))
+    def remark(self, rule: str, message: str, span: Span, fix: str, put: str) -> None:
+        """Note something that is understood, but should be written otherwise: as ``put``."""
+        self.found.append(
+            Diagnostic(
+                rule=rule,
+                severity=Severity.INFO,
+                message=message,
+                span=span,
+                fix=fix,
+                edits=(Edit(span, put),),
+            )
+        )
 
     def shown(self) -> str:
         """The word at hand as a message shows it."""
@@ -201,6 +227,7 @@ class Reader:
         if self.kind != "bad" or self.word not in QUOTES:
             return False
         start, closed = self.start, True
+        noted = len(self.found)
         self.error(f"{self.word} is not a quote in DOT", fix='use the plain "')
         line, at = self.line_end(self.start), self.start
         while self.text[at : at + 1] in QUOTES:
@@ -211,6 +238,10 @@ class Reader:
                 break
         if not closed or not self.ends_value(at):
             self.stray(start)
+        elif len(self.found) > noted:
+            whole = self.text[start:at]
+            inner = whole.strip("".join(QUOTES) + whole[-1])
+            self.found[noted] = replace(self.found[noted], edits=(Edit(self.span(start, at), in_quotes(inner)),))
         self.go(at)
         return True
 

@@ -245,7 +245,11 @@ def _displayed(raw: str, column: int) -> str:
 
 
 def data(diagnostic: Diagnostic) -> dict[str, Json]:
-    """One diagnostic as JSON; lines and columns count from 1, the end column is not included."""
+    """One diagnostic as JSON; lines and columns count from 1, the end column is not included.
+
+    Each of the ``edits`` says which characters become ``text``, by lines and columns and by ``offset`` and
+    ``length``; to make them all, begin with the last.
+    """
     span = diagnostic.span
     return {
         "rule": diagnostic.rule,
@@ -255,6 +259,7 @@ def data(diagnostic: Diagnostic) -> dict[str, Json]:
         "edge": None if diagnostic.edge is None else list(diagnostic.edge),
         "span": None if span is None else _place(span),
         "fix": diagnostic.fix or None,
+        "edits": [{**_place(edit.span), "offset": edit.span.start, "text": edit.text} for edit in diagnostic.edits],
     }
 
 
@@ -367,6 +372,14 @@ def _result(diagnostic: Diagnostic, index: int) -> dict[str, Json]:
         location["logicalLocations"] = [{"name": logical, "kind": "element"}]
     if location:
         result["locations"] = [location]
+    if diagnostic.edits:
+        replaced: list[Json] = [
+            {"deletedRegion": _physical(edit.span)["region"], "insertedContent": {"text": edit.text}}
+            for edit in diagnostic.edits
+        ]
+        uri = _uri(diagnostic.edits[0].span.source.name)
+        change: dict[str, Json] = {"artifactLocation": {"uri": uri}, "replacements": replaced}
+        result["fixes"] = [{"description": {"text": diagnostic.fix}, "artifactChanges": [change]}]
     return result
 
 

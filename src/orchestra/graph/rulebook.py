@@ -89,6 +89,15 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", timeout=900s]\nstart -> work -> exit',
         ),
         Entry(
+            "duplicate_attribute",
+            (_W,),
+            "A list gives the same attribute twice.",
+            "The last value counts, and the first is ignored without a trace. Aliases count as one attribute:"
+            " `retry_policy` and `backoff_policy`.",
+            f'{_ENDS}\nwork [prompt="Plan it", max_retries=2, prompt="Do it"]\nstart -> work -> exit',
+            f'{_ENDS}\nwork [prompt="Do it", max_retries=2]\nstart -> work -> exit',
+        ),
+        Entry(
             "start_node",
             (_E,),
             "The pipeline does not have exactly one start node.",

@@ -7,17 +7,16 @@ inside the statement where it is plain what was meant, else at the next one (L11
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from dataclasses import replace
 
-from orchestra.errors import Source, Span
+from orchestra.errors import Edit, Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE
 from orchestra.graph.braces import unclosed_brace
-from orchestra.graph.draft import Attributes, EdgeDraft, Ends, NodeDraft, Scope, as_defaults, finish
-from orchestra.graph.frame import FrameReader
+from orchestra.graph.draft import Attributes, Ends, Scope, as_defaults, finish
 from orchestra.graph.layout import ATTRIBUTES, FAR, statement_at
 from orchestra.graph.model import Graph
 from orchestra.graph.reader import Resync, Stop
-from orchestra.graph.tokens import KEY, TRIVIA
+from orchestra.graph.slips import SlipReader
 
 MAX_DEPTH = 200
 """Subgraphs inside one another."""
@@ -25,19 +24,9 @@ MAX_DEPTH = 200
 MAX_DEFAULTS = 100
 """Keys in one scope's defaults; each of its nodes gets them all."""
 
-MAX_SET_EDGES = 100_000
-"""Edges that sets and subgraphs as endpoints may make in one file."""
 
-
-class Parser(FrameReader):
+class Parser(SlipReader):
     """Reads one text. ``found`` holds what is wrong with it."""
-
-    def __init__(self, source: Source) -> None:
-        super().__init__(source)
-        self.nodes: dict[str, NodeDraft] = {}
-        self.edges: list[EdgeDraft] = []
-        self.set_edges = 0
-        self.scope = self.root
 
     # --- the graph --------------------------------------------------------------------------------
 
@@ -52,6 +41,8 @@ class Parser(FrameReader):
         except (Stop, Resync):
             if not name:
                 return None
+        if not self.errors:
+            self.missing_arrows()
         return finish(
             name=name,
             span=Span(self.source, 0, len(self.text)),
@@ -77,7 +68,10 @@ class Parser(FrameReader):
                 elif self.kind == "end":
                     brace = unclosed_brace(self.text, self.root.opened)
                     brace = self.scope.opened if brace is None else brace
-                    self.error("this brace is never closed", fix="end it with }", start=brace, end=brace + 1)
+                    edits = [(len(self.text), len(self.text), "}\n")]
+                    self.error(
+                        "this brace is never closed", fix="end it with }", start=brace, end=brace + 1, edits=edits
+                    )
                     raise Stop
                 else:
                     self.statement()
@@ -91,11 +85,11 @@ class Parser(FrameReader):
             return False
         same_line = scope.parent is not None and self.text.find("\n", opened, self.start) < 0
         if scope.plain and same_line and "=" in self.text[opened : self.start]:
-            self.error("expected '[', not '{'", fix="write [ … ]", start=opened, end=opened + 1)
+            self.error("expected '[', not '{'", fix="write [ … ]", start=opened, end=opened + 1, put="[")
             if self.is_mark(","):
                 self.skip_to("]}")
         elif self.is_mark("]") and (same_line or (self.on_new_line() and (scope.parent or not self.peek()))):
-            self.error("expected '}', not ']'", fix="write }")
+            self.error("expected '}', not ']'", fix="write }", put="}")
         else:
             return False
         self.word = "}"
@@ -108,7 +102,7 @@ class Parser(FrameReader):
         closing = ATTRIBUTES.match(self.text, self.end, self.end + FAR)
         if closing is None or closing.end() > statement_at(self.text, self.start)[1]:
             return False
-        self.error("expected '[', not '{'", fix="write [ … ]")
+        self.error("expected '[', not '{'", fix="write [ … ]", put="[")
         self.go(closing.end())
         return True
 
@@ -160,9 +154,12 @@ class Parser(FrameReader):
             self.advance()
             if self.brace_for_bracket():
                 return
+            opened, noted = self.start, len(self.found)
             self.error("expected '[', not '{'", fix="write [ … ]")
             self.go(self.end)
-            self.skip_to("]}")
+            if self.skip_to("]}") and len(self.found) > noted:
+                edits = tuple(Edit(self.span(at, at + 1), put) for at, put in ((opened, "["), (self.start, "]")))
+                self.found[noted] = replace(self.found[noted], edits=edits)
             self.advance()
             return
         if self.peek() != "[":
@@ -199,25 +196,47 @@ class Parser(FrameReader):
             self.assignment()
             self.separator()
             return
+        glued = re.compile(r"[\w.]+(?:-[\w.]+)+[ \t]*=(?!>)").match(self.text, start)
+        if glued is not None and self.kind == "id":
+            self.attribute(GRAPH if self.scope.parent is None else None, self.scope.attributes)
+            self.separator()
+            return
+        known = self.word.strip('"') in self.nodes
         name = self.identifier("a node's id")
         span = Span(self.source, start, self.before)
         if self.at_arrow():
             self.mention(name, span)
             self.chain([((name, span),)])
             return
+        turned = self.backwards(name, span)
+        if turned:
+            self.finish_chain(turned)
+            return
+        if self.text_after(name, span):
+            self.ends_here(name, span)
+            return
         attributes: Attributes = {}
         try:
             if self.is_mark("["):
                 attributes = self.blocks(NODE)
+            self.unbracketed(NODE, attributes)
         finally:
             self.declare(name, span, attributes)
-        self.ends_here(name)
+        if not attributes:
+            self.pair(name, span, known)
+        self.last = None if self.is_mark(";") else (name, span)
+        self.ends_here(name, span)
 
-    def ends_here(self, name: str) -> None:
-        """The end of a node or an edge, or what an author put there by mistake."""
+    def ends_here(self, name: str, span: Span) -> None:
+        """The end of a node or an edge, or what an author put there by mistake; ``span`` is of its last node."""
         if self.kind == "arrow" and not self.on_new_line():
-            self.error("an edge continues after its attributes", fix="write the attributes at the end of the edge")
-            raise Resync
+            self.error(
+                "an edge continues after its attributes",
+                fix="write the attributes at the end of the edge, or two edges",
+                edits=[(self.before, self.start, f"; {span.text} ")],
+            )
+            self.chain([((name, span),)])
+            return
         if self.is_mark("="):
             if self.illegal_end != self.before:
                 self.error("'=' sets a key, not a node or an edge", fix="write [key=value]")
@@ -226,25 +245,14 @@ class Parser(FrameReader):
 
     # --- assignments and subgraphs ----------------------------------------------------------------
 
-    def assigns(self) -> bool:
-        """Whether ``key =`` stands here, or what looks much like it."""
-        if self.kind not in ("id", "string"):
-            return False
-        match = None if self.kind != "id" else KEY.match(self.text, self.start)
-        end = self.end if match is None else match.end()
-        trivia = TRIVIA.match(self.text, end)
-        at = end if trivia is None else trivia.end()
-        if self.text.startswith(":", at):
-            return self.kind == "id" and re.compile(r':[ \t]*(?:"|[ \t]\S)').match(self.text, at) is not None
-        return self.text.startswith("=", at) and re.compile(r"=+[ \t]?>").match(self.text, at) is None
-
     def assignment(self) -> None:
         """``key = value``, an attribute of the graph or the subgraph."""
         start = self.start
         key = self.key()
         key_span = Span(self.source, start, self.before)
         if self.kind == "point":
-            self.error(f"':' after {key!r}", fix=f"write {key} =")
+            put = "" if self.peek() == "=" else " ="
+            self.error(f"':' after {key!r}", fix=f"write {key} =", put=put)
         elif re.compile(r"[ \t]*\n\s*[A-Za-z_]\w*\s*(?:->|[\[={])").match(self.text, self.end):
             self.error(f"{key!r} has no value", fix=f"write {key} = …", start=start, end=key_span.end)
             self.advance()
@@ -307,29 +315,12 @@ class Parser(FrameReader):
 
     # --- nodes and edges --------------------------------------------------------------------------
 
-    def declare(self, name: str, span: Span, attributes: Attributes) -> None:
-        """A node statement (L8)."""
-        node = self.mention(name, span)
-        if not node.declared:
-            node.declared, node.span = True, span
-        if attributes:
-            node.add(attributes)
-
-    def mention(self, name: str, span: Span) -> NodeDraft:
-        """A node is named; where it is new, it gets the defaults of its scope (L8)."""
-        scope = self.scope
-        scope.members.setdefault(name, span)
-        node = self.nodes.get(name)
-        if node is None:
-            node = self.nodes[name] = NodeDraft(name, scope, span, scope.node_defaults, False, False, True)
-        return node
-
     def chain(self, ends: list[Ends]) -> None:
         """The rest of an edge chain; ``ends`` are the endpoints read so far."""
         while self.at_arrow():
             self.advance()
             if self.kind == "arrow":
-                self.error("an arrow after an arrow", fix="remove it")
+                self.error("an arrow after an arrow", fix="remove it", put="")
                 self.advance()
             if self.is_mark("{"):
                 self.open("", plain=True, chain=ends)
@@ -337,6 +328,7 @@ class Parser(FrameReader):
             if self.kind == "id" and self.word == "subgraph":
                 self.subgraph(ends)
                 return
+            early = self.early_list()
             if self.kind != "string" and not self.names():
                 self.connect(ends, self.scope.edge_defaults)
                 self.no_target()
@@ -345,30 +337,20 @@ class Parser(FrameReader):
             span = Span(self.source, start, self.before)
             self.mention(name, span)
             ends.append(((name, span),))
+            if early is not None:
+                self.moved(*early, span)
+        self.finish_chain(ends)
+
+    def finish_chain(self, ends: list[Ends]) -> None:
+        """The attributes of a chain, and its end."""
         attributes: Attributes = {}
         try:
             if self.is_mark("["):
                 attributes = self.blocks(EDGE)
+            self.unbracketed(EDGE, attributes)
+            self.text_after_edge()
         finally:
             self.connect(ends, self.scope.edge_defaults | attributes if attributes else self.scope.edge_defaults)
-        self.ends_here(ends[-1][0][0] if ends[-1] else "")
-
-    def connect(self, ends: list[Ends], attributes: Attributes) -> None:
-        """One edge per pair of neighbours, or of their members (L2)."""
-        for sources, targets in pairwise(ends):
-            made = len(sources) * len(targets)
-            self.set_edges += made if made > 1 else 0
-            if self.set_edges > MAX_SET_EDGES:
-                first, last = sources[0][1], targets[-1][1]
-                self.set_edges -= made
-                self.error(
-                    f"these sets make {made} edges; at most {MAX_SET_EDGES} per pipeline are allowed",
-                    fix="put a node between the sets",
-                    start=min(first.start, last.start),
-                    end=max(first.end, last.end),
-                )
-                continue
-            for source, there in sources:
-                for target, here in targets:
-                    span = Span(self.source, min(there.start, here.start), max(there.end, here.end))
-                    self.edges.append(EdgeDraft(source, target, attributes, span, here))
+        name, span = ends[-1][-1] if ends[-1] else ("", self.span())
+        self.last = None if attributes or self.is_mark(";") else (name, span)
+        self.ends_here(name, span)

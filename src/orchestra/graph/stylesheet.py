@@ -150,7 +150,7 @@ def _rule(text: str, at: int) -> tuple[Rule, int]:
 def _no_shape(selector: str, at: int) -> StylesheetError:
     near = nearest(selector, SHAPES)
     fix = f"did you mean {near!r}?" if near else f"write .{selector} for a class, #{selector} for a node"
-    return StylesheetError(f"{selector!r} is not a shape", start=at, end=at + len(selector), fix=fix)
+    return StylesheetError(f"{selector!r} is not a shape", start=at, end=at + len(selector), fix=fix, put=near)
 
 
 def _no_brace(text: str, at: int, selector: str) -> StylesheetError:
@@ -161,21 +161,26 @@ def _no_brace(text: str, at: int, selector: str) -> StylesheetError:
 def _declaration(text: str, at: int) -> tuple[Declaration, int]:
     match = _PROPERTY.match(text, at)
     if match is None:
-        fix = "remove it" if text[at] == ";" else f"properties are {', '.join(PROPERTIES)}"
-        raise StylesheetError(f"expected a property, not {text[at]!r}", start=at, fix=fix)
+        stray = text[at] == ";"
+        fix = "remove it" if stray else f"properties are {', '.join(PROPERTIES)}"
+        raise StylesheetError(
+            f"expected a property, not {text[at]!r}", start=at, fix=fix, put="" if stray else None
+        )
     name = match[0]
     if name not in PROPERTIES:
         near = _meant(name)
         fix = f"did you mean {near!r}?" if near else f"properties are {', '.join(PROPERTIES)}"
-        raise StylesheetError(f"{name!r} is not a stylesheet property", start=at, end=match.end(), fix=fix)
+        message = f"{name!r} is not a stylesheet property"
+        raise StylesheetError(message, start=at, end=match.end(), fix=fix, put=near)
     colon = _skip(text, match.end())
     if text[colon : colon + 1] != ":":
-        raise StylesheetError(f"expected ':' after {name}", start=colon, fix=f"write {name}: …;")
+        put = ":" if text[colon : colon + 1] == "=" else None
+        raise StylesheetError(f"expected ':' after {name}", start=colon, fix=f"write {name}: …;", put=put)
     value, start, end = _value(text, _skip(text, colon + 1), name)
     if name == "reasoning_effort" and value not in EFFORTS:
-        raise StylesheetError(
-            f"{value!r} is not a reasoning effort", start=start, end=end, fix=f"write one of {', '.join(EFFORTS)}"
-        )
+        near = nearest(value.lower(), EFFORTS, within=1 if len(value) < 5 else 2)
+        fix = f"did you mean {near!r}?" if near else f"write one of {', '.join(EFFORTS)}"
+        raise StylesheetError(f"{value!r} is not a reasoning effort", start=start, end=end, fix=fix, put=near)
     return Declaration(name, value, start, end), _separated(text, end)
 
 
@@ -202,7 +207,8 @@ def _value(text: str, at: int, name: str) -> tuple[str, int, int]:
         missed = _MISSED.search(value)
         if missed is not None:
             place = at + len(value[: missed.start()].rstrip())
-            raise StylesheetError(f"expected ';' after the value of {name}", start=place, fix="write ;")
+            message = f"expected ';' after the value of {name}"
+            raise StylesheetError(message, start=place, fix="write ;", put=f";{text[place]}")
     if not value.strip():
         raise StylesheetError(f"{name} has no value", start=at, end=max(end, at + 1), fix=f"write {name}: …;")
     return value, at, end
@@ -213,5 +219,5 @@ def _separated(text: str, at: int) -> int:
     if text[at : at + 1] == ";":
         return _skip(text, at + 1)
     if text[at : at + 1] not in ("}", ""):
-        raise StylesheetError("expected ';' between declarations", start=at, fix="write ;")
+        raise StylesheetError("expected ';' between declarations", start=at, fix="write ;", put=f";{text[at]}")
     return at

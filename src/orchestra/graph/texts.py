@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TypeAlias
 
-from orchestra.errors import Source, Span
+from orchestra.errors import Edit, Source, Span
 from orchestra.graph.attributes import Entry, Value
 from orchestra.graph.attributes import Scope as Table
 from orchestra.graph.reader import Reader, Resync, Stop, quoted
-from orchestra.graph.tokens import BARE, KEYWORDS, NUMBER, touching, unescape
+from orchestra.graph.tokens import BARE, KEYWORDS, NUMBER, in_quotes, touching, unescape
 from orchestra.graph.values import Misfit, typed
 
 Taken: TypeAlias = tuple[str, bool, Span]
@@ -30,7 +31,7 @@ class ValueReader(Reader):
         """The value after ``=`` (or after what stood for it); None where there is none that can be used."""
         self.advance()
         if self.is_mark("=") or (self.word == ">" and self.touches()):
-            self.error(f"'={self.word}' is not an assignment", fix="write =")
+            self.error(f"'={self.word}' is not an assignment", fix="write =", put="")
             self.advance()
         start = self.start
         if self.kind == "string":
@@ -51,7 +52,8 @@ class ValueReader(Reader):
         if match is None:
             return False
         text = match[0] if len(match[0]) <= 40 else match[0][:39] + '…"'
-        self.error("missing quote before this text", fix=f'write "{text}', end=match.end())
+        insertion = (self.start, self.start, '"')
+        self.error("missing quote before this text", fix=f'write "{text}', end=match.end(), edits=[insertion])
         self.go(match.end())
         return True
 
@@ -73,7 +75,9 @@ class ValueReader(Reader):
         while self.kind == "point" and self.word == "+":
             self.advance()
             if self.kind != "string":
-                self.error(f"expected a quoted text after '+', not {self.shown()}", fix='write it in "quotes"')
+                put = f'"{self.word}"' if self.kind == "id" else None
+                message = f"expected a quoted text after '+', not {self.shown()}"
+                self.error(message, fix='write it in "quotes"', put=put)
                 if self.kind == "id":
                     self.advance()
                 break
@@ -110,19 +114,32 @@ class ValueReader(Reader):
         shown = quoted(text) if text and text.isprintable() else self.shown()
         what = "is a keyword" if text.lower() in KEYWORDS else "must be quoted"
         fix = f'write {key}="{text if len(text) <= 40 else "…"}"' if key else ""
-        self.error(f"{shown} {what}", fix=fix, start=span.start, end=span.end, astray=not self.ends_value(span.end))
+        astray = not self.ends_value(span.end)
+        put = in_quotes(text) if text and not astray else None
+        self.error(f"{shown} {what}", fix=fix, start=span.start, end=span.end, astray=astray, put=put)
 
     def no_value(self, key: str) -> None:
         """Something that is no value stands after ``=``."""
         if self.kind == "html":
+            start = self.start
+            at = len(self.found)
             self.error("HTML labels are not supported", fix='write the text in quotes: label="…"', astray=True)
             self.skip_html()
+            if len(self.found) > at:
+                self.found[at] = replace(self.found[at], edits=(self.without_tags(start, self.before),))
             return
         if self.kind == "end" or (not key and self.is_mark(",;]")):
             return
         self.error(f"{quoted(key)} has no value, but {self.shown()}", fix=f"write {key}=…")
         if not self.is_mark(",;]"):
             raise Resync
+
+    def without_tags(self, start: int, end: int) -> Edit:
+        """Write an HTML text as a quoted one."""
+        text = re.sub(r"<br\s*/?>", " ", self.text[start:end], flags=re.IGNORECASE)
+        return Edit(
+            Span(self.source, start, end), in_quotes(re.sub("[<>]", "", re.sub("<[^<>]*>", "", text)).strip())
+        )
 
     def skip_html(self) -> None:
         """Go on after an HTML text: after the bracket that closes it, and what touches that."""
@@ -156,5 +173,6 @@ class ValueReader(Reader):
                 start=span.start,
                 end=span.end,
                 rule="attribute_type",
+                put=None if misfit.put is None else in_quotes(misfit.put) if quotes else misfit.put,
             )
             return None

@@ -97,6 +97,11 @@ def unescape(raw: str) -> str:
     return _ESCAPE.sub(lambda match: _PLAIN[match[1]] if match[1] else "", raw)
 
 
+def in_quotes(text: str) -> str:
+    """A text as it is written in quotes; the opposite of ``unescape``."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def offsets(raw: str, base: int) -> list[int]:
     """For every character of ``unescape(raw)``, and for its end, its offset; ``raw`` begins at ``base``."""
     found: list[int] = []

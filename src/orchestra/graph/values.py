@@ -10,17 +10,21 @@ from orchestra.graph.tokens import DURATION, FLOAT, IDENTIFIER, INTEGER, KEYWORD
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _BOOLEANS = {"true": True, "false": False}
+_WORDS = dict(
+    zip("none one two three four five six seven eight nine ten".split(), map(str, range(11)), strict=True)
+)
 _LARGEST = 2**63 - 1
 _TEXTS = frozenset({Kind.STRING, Kind.NODE, Kind.FIDELITY})
 
 
 class Misfit(Exception):
-    """A value that does not fit its attribute: what is wanted, and a fix where one is plain."""
+    """A value that does not fit its attribute: what is wanted, a fix where one is plain, and what to write then."""
 
-    def __init__(self, wanted: str, fix: str = "") -> None:
+    def __init__(self, wanted: str, fix: str = "", put: str | None = None) -> None:
         super().__init__(wanted)
         self.wanted = wanted
         self.fix = fix
+        self.put = put
 
 
 def typed(entry: Entry | None, text: str, quoted: bool) -> tuple[Value, str, str]:
@@ -53,9 +57,11 @@ def natural(text: str) -> Value:
 
 
 def _integer(entry: Entry, text: str) -> int:
-    if not INTEGER.fullmatch(text):
-        fix = f"{entry.key}={text[:-2]}" if text.endswith(".0") and INTEGER.fullmatch(text[:-2]) else ""
-        raise Misfit("a whole number such as 3", fix)
+    whole = re.sub(r"\.0*$", "", text)
+    if not INTEGER.fullmatch(whole):
+        word = _WORDS.get(text.lower())
+        raise Misfit("a whole number such as 3", f"write {entry.key}={word}" if word else "", word)
+    text = whole
     if len(text) > 19 or abs(int(text)) > _LARGEST:
         raise Misfit("a whole number of at most 18 digits")
     value = int(text)
@@ -80,10 +86,11 @@ def _boolean(_entry: Entry, text: str) -> bool:
         return _BOOLEANS[text]
     lowered = text.lower()
     if lowered in ("true", "yes", "on", "1"):
-        raise Misfit("true or false", "write true")
+        raise Misfit("true or false", "write true", "true")
     if lowered in ("false", "no", "off", "0"):
-        raise Misfit("true or false", "write false")
-    raise Misfit("true or false")
+        raise Misfit("true or false", "write false", "false")
+    near = nearest(lowered, _BOOLEANS)
+    raise Misfit("true or false", f"write {near}" if near else "", near)
 
 
 def _choice(entry: Entry, text: str) -> str:
@@ -91,7 +98,7 @@ def _choice(entry: Entry, text: str) -> str:
         return text
     near = nearest(text, entry.choices)
     words = ", ".join(word for word in entry.choices if word)
-    raise Misfit(f"one of {words}", f"did you mean {near!r}?" if near else "")
+    raise Misfit(f"one of {words}", f"did you mean {near!r}?" if near else "", near)
 
 
 _READERS: Mapping[Kind, Callable[[Entry, str], Value]] = {
@@ -107,8 +114,17 @@ def _duration(text: str) -> tuple[Duration, str, str]:
     if match is not None and len(match[1]) < 12 and int(match[1]) >= 0:
         return Duration(int(match[1]) * _MILLISECONDS[match[2]]), "", ""
     if INTEGER.fullmatch(text) and len(text) < 12 and int(text) >= 0:
-        return Duration(int(text) * 1000), f"{text} is read as {text} seconds", f"write {text}s"
-    raise Misfit("a duration such as 900s, 15m, 2h, 250ms or 1d", _duration_fix(text))
+        number = int(text)
+        if number >= 10_000 and number % 500 == 0 and number % 3600:  # no whole hours, but round as milliseconds
+            remark = f"{text} is read as {text} seconds, which is {number / 3600:.3g} hours"
+            return (
+                Duration(number * 1000),
+                remark,
+                f"write {Duration(number)} if milliseconds are meant, else {text}s",
+            )
+        return Duration(number * 1000), f"{text} is read as {text} seconds", f"write {text}s"
+    fix = _duration_fix(text)
+    raise Misfit("a duration such as 900s, 15m, 2h, 250ms or 1d", fix, fix.removeprefix("write ") or None)
 
 
 _UNITS = {
