@@ -106,3 +106,59 @@ def test_a_password_in_an_address_is_not_recorded(tmp_path: Path) -> None:
     assert run(tmp_path)["status"] == "success"
     assert "hunter2" not in call(tmp_path, "log", "last", "--json").stdout
     assert environment(tmp_path)["HOME"]
+
+
+def commits(folder: Path, there: Path, count: int) -> None:
+    """More commits on the remote's main."""
+    for number in range(count):
+        git(folder / "first", "commit", "-q", "--allow-empty", "-m", f"c{number}")
+    git(folder / "first", "push", "-q", str(there), "main")
+
+
+def test_a_merge_into_a_branch_that_moved_on_deepens_a_shallow_clone(tmp_path: Path) -> None:
+    there = remote(tmp_path)
+    commits(tmp_path, there, 3)
+    project(tmp_path, WRITES, settings(there, "      clone_depth: 1\n"))
+    session = run(tmp_path)["session"]
+    commits(tmp_path, there, 3)
+    code = tmp_path / "code"
+    git(code, "fetch", "-q", "--depth=1", "origin", "main")
+    git(code, "reset", "-q", "--hard", "FETCH_HEAD")
+    assert git(code, "merge-base", "HEAD", f"orchestra/p/{session}", check=False) == ""
+    done = call(tmp_path, "merge", session)
+    assert done.returncode == 0, done.stderr
+    assert git(code, "show", "HEAD:c.txt") == "new"
+    assert git(code, "log", "--format=%s", "HEAD^1").split("\n")[:4] == ["c2", "c1", "c0", "c2"]
+
+
+def test_a_shallow_clone_whose_remote_is_gone_is_left_as_it_is_and_says_why(tmp_path: Path) -> None:
+    there = remote(tmp_path)
+    commits(tmp_path, there, 1)
+    project(tmp_path, WRITES, settings(there, "      clone_depth: 1\n"))
+    session = run(tmp_path)["session"]
+    commits(tmp_path, there, 1)
+    code = tmp_path / "code"
+    git(code, "fetch", "-q", "--depth=1", "origin", "main")
+    git(code, "reset", "-q", "--hard", "FETCH_HEAD")
+    there.rename(tmp_path / "gone.git")
+    before = git(code, "rev-parse", "HEAD")
+    done = call(tmp_path, "merge", session)
+    assert done.returncode != 0
+    assert "getting more of its history failed" in done.stderr
+    assert git(code, "rev-parse", "HEAD") == before
+
+
+def test_a_shallow_clone_elsewhere_gets_the_history_back_to_where_the_session_began(tmp_path: Path) -> None:
+    there = remote(tmp_path)
+    nodes = row(("one", "echo 1 > c.txt"), ("two", "echo 2 > c.txt"), ("last", f"test -e {tmp_path}/go"))
+    more = "      push: on_checkpoint\n      clone_depth: 1\n"
+    project(tmp_path / "one", nodes, settings(there, more))
+    ended = run(tmp_path / "one")
+    assert ended["status"] == "fail"
+    (tmp_path / "go").touch()
+    subprocess.run(["rm", "-rf", str(tmp_path / "one" / "code"), str(tmp_path / "one" / ".orchestra")], check=True)
+    project(tmp_path / "two", nodes, settings(there, more))
+    done = call(tmp_path / "two", "resume", "last", "--json", "--store", str(tmp_path / "one" / "store"))
+    assert json.loads(done.stdout)["status"] == "success", done.stderr
+    log = git(tmp_path / "two" / "code", "log", "--format=%s", f"orchestra/p/{ended['session']}").split("\n")
+    assert log == ["two: echo 2 > c.txt", "one: echo 1 > c.txt", "first"]

@@ -66,6 +66,7 @@ async def branches_of(state: RunState, settings: Settings) -> tuple[SessionBranc
                 base=known.base,
                 base_branch=known.base_branch,
                 tips=await ending.tips_of(git, branch),
+                remote=configured[name].remote,
             )
         )
     return tuple(found)

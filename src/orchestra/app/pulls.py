@@ -46,7 +46,7 @@ async def pulls(store: Store, settings: Settings, name: str, *, push: bool) -> l
             continue
         body = redactor.text(await _body(code.state, repo))
         title = redactor.text(_title(code.state))
-        url = await _remote_of(settings, repo)
+        url = await _remote_of(repo)
         into = repo.base_branch or "main"
         pull = Pull(repo=repo.repo, branch=repo.own, into=into, remote=url, title=title, body=body)
         found.append(await _made(repo, pull) if push else pull)
@@ -55,12 +55,8 @@ async def pulls(store: Store, settings: Settings, name: str, *, push: bool) -> l
     return found
 
 
-async def _remote_of(settings: Settings, repo: SessionBranches) -> str:
-    configured = next(
-        (one.remote for one in (settings.workspace.repos if settings.workspace else ()) if one.name == repo.repo),
-        "",
-    )
-    url = configured or (await repo.git.run("config", "--get", "remote.origin.url", check=False)).text
+async def _remote_of(repo: SessionBranches) -> str:
+    url = repo.remote or (await repo.git.run("config", "--get", "remote.origin.url", check=False)).text
     if not url:
         raise ConfigError(
             f"{repo.repo} has no remote to push to", fix=f"add `remote: URL` to workspace.repos.{repo.repo}"

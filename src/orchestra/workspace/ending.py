@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.workspace.git import Git
+from orchestra.workspace.remote import related
 from orchestra.workspace.repos import admin_of
 from orchestra.workspace.worktrees import IDENTITY, TRASH
 
@@ -22,7 +23,8 @@ TRASH_DAYS = 14
 class SessionBranches:
     """The branches of a session in one repository: its own, and those of its parallel branches beside it.
 
-    ``path`` is the repository; ``tips`` are the commits by branch, its own first; empty where it is gone.
+    ``path`` is the repository, ``remote`` its address in the settings; ``tips`` are the commits by branch, its own
+    first; empty where it is gone.
     """
 
     repo: str
@@ -33,6 +35,7 @@ class SessionBranches:
     base: str
     base_branch: str
     tips: dict[str, str]
+    remote: str = ""
 
     @property
     def tip(self) -> str:
@@ -105,6 +108,7 @@ async def merge(found: SessionBranches, message: str) -> Done:
     if dirty.items:
         raise WorkspaceError(f"{place} has uncommitted changes: commit or stash them, then merge again")
     old = (await git.run("rev-parse", "HEAD")).text
+    await related(git, found.remote, old, found.tip)
     if await git.ok("merge-base", "--is-ancestor", found.tip, old):
         return Done(repo=found.repo, text=f"{found.own} is in {into} already", branch=found.own, commit=found.tip)
     tried = await git.run("merge-tree", "--write-tree", "--name-only", "-z", old, found.tip, check=False)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from orchestra.errors import WorkspaceError
 from orchestra.ports import Conflict
 from orchestra.workspace.git import Git
+from orchestra.workspace.remote import related
 from orchestra.workspace.worktrees import IDENTITY, Tree
 
 FILES = 20
@@ -51,6 +52,7 @@ async def merged(tree: Tree, branches: Sequence[str], folders: Mapping[str, str]
             raise WorkspaceError(
                 f"{tree.name}: the branch {branch} does not exist any more, so it cannot be merged"
             )
+        await related(git, tree.repo.settings.remote, current, theirs)
         if await git.ok("merge-base", "--is-ancestor", theirs, current):
             done.unchanged.append(branch)
             continue

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from orchestra.errors import WorkspaceError
 from orchestra.workspace.git import SETTINGS, Git, call, failure, surroundings
+
+BRANCHES = "+refs/heads/*:refs/orchestra/remote/*"
+"""All branches of a remote, kept apart from the user's own."""
 
 _PASSWORD = re.compile(r"(://)[^/@\s]+@")
 
@@ -36,7 +39,7 @@ def _address(url: str, *, whole: bool) -> str:
 
 async def fetch(git: Git, url: str, refs: tuple[str, ...] = ()) -> None:
     """Fetch what a remote has, all branches where no ``refs`` are named. Raises ``WorkspaceError``."""
-    wanted = refs or ("+refs/heads/*:refs/orchestra/remote/*",)
+    wanted = refs or (BRANCHES,)
     await _network(git, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", url, *wanted)
 
 
@@ -47,9 +50,41 @@ async def push(git: Git, url: str, branch: str, commit: str = "") -> None:
     )
 
 
-async def deepen(git: Git, url: str) -> None:
-    """Get the history that a shallow clone lacks. Raises ``WorkspaceError``."""
-    await _network(git, "fetch", "--quiet", "--unshallow", "--no-write-fetch-head", url)
+DEEPER = ("--deepen=50", "--deepen=500", "--unshallow")
+"""How a shallow clone gets more of its history, step by step."""
+
+
+async def deepened(git: Git, url: str, enough: Callable[[], Awaitable[bool]]) -> bool:
+    """Get the history that a shallow clone lacks until it is ``enough``; False where it cannot be.
+
+    Without ``url`` the clone's own remote is asked. Raises ``WorkspaceError`` where the remote fails.
+    """
+    if await enough():
+        return True
+    for step in DEEPER:
+        if (await git.run("rev-parse", "--is-shallow-repository")).text != "true":
+            return False
+        url = url or (await git.run("config", "--get", "remote.origin.url", check=False)).text
+        if not url:
+            return False
+        await _network(git, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", step, url, BRANCHES)
+        if await enough():
+            return True
+    return False
+
+
+async def related(git: Git, url: str, one: str, other: str) -> None:
+    """Deepen a shallow clone until two commits have a common one, so that they can be merged (W9).
+
+    Raises ``WorkspaceError`` where that needs the remote and it fails; histories that are truly apart are left so.
+    """
+    try:
+        await deepened(git, url, lambda: git.ok("merge-base", one, other))
+    except WorkspaceError as error:
+        raise WorkspaceError(
+            f"{one[:12]} and {other[:12]} have no common commit in this shallow clone, and getting more of its"
+            f" history failed: {error}"
+        ) from error
 
 
 async def _network(git: Git, *arguments: str) -> None:

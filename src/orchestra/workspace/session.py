@@ -174,10 +174,7 @@ class GitWorkspace:
         folder = Path(known.folder) if known.folder and known.owner == self.session else self._folder(repo)
         if not folder.parent.is_relative_to(self.maker.settings.home) and not repo.settings.in_place:
             folder = self._folder(repo)  # the project has moved
-        if repo.settings.remote and not await repo.git.ok("cat-file", "-e", f"{known.commit}^{{commit}}"):
-            await remote.fetch(
-                repo.git, repo.settings.remote, (f"+refs/heads/{known.branch}:{HIDDEN}{known.branch}",)
-            )
+        await self._fetched(repo, known)
         async with self.maker.lock:
             tree, made = await worktrees.placed(
                 repo, folder=folder, branch=known.branch, commit=known.commit, home=self.maker.settings.home
@@ -193,6 +190,21 @@ class GitWorkspace:
                 WorktreeCreated(repo=repo.name, branch=tree.branch, folder=str(tree.folder), commit=tree.tip)
             )
         await self._usable(tree, made)
+
+    async def _fetched(self, repo: Repo, known: RepoRecord) -> None:
+        """Fetch the recorded commit where it is missing, and the history back to where the session began."""
+        url = repo.settings.remote
+        if not url:
+            return
+        if not await repo.git.ok("cat-file", "-e", f"{known.commit}^{{commit}}"):
+            await remote.fetch(repo.git, url, (f"+refs/heads/{known.branch}:{HIDDEN}{known.branch}",))
+        if known.base and known.base != known.commit:
+            try:
+                await remote.deepened(
+                    repo.git, url, lambda: repo.git.ok("merge-base", "--is-ancestor", known.base, known.commit)
+                )
+            except WorkspaceError as error:
+                self.record(warning(f"{repo.name}: the history of the session is not all here: {error}"))
 
     def _folder(self, repo: Repo) -> Path:
         if repo.settings.in_place and not self.path and repo.checkout is not None:
