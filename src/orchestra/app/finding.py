@@ -67,7 +67,7 @@ async def _noted(git: Git, commit: str) -> str:
 
 async def place_of(store: Store, origin: Origin) -> str:
     """The turn that made a commit, as ``show`` takes it. Raises ``SessionNotFound``."""
-    events = await _events(store, origin.session)
+    events = await events_of(store, origin.session)
     for number, (path, recorded) in enumerate(events):
         event = recorded.event
         if isinstance(event, AgentCommitCreated | WorktreeMerged) and event.commit == origin.commit:
@@ -82,7 +82,7 @@ async def commits_of(store: Store, session: str, branch: str, depth: int | None)
 
     Raises ``ConfigError`` where it made none.
     """
-    events = [one for path, one in await _events(store, session) if path == branch]
+    events = [one for path, one in await events_of(store, session) if path == branch]
     at = [one for one in events if depth is None or one.depth <= depth]
     if not at:
         raise SessionNotFound(f"session {session} has no turn at depth {depth}")
@@ -103,7 +103,7 @@ async def commits_of(store: Store, session: str, branch: str, depth: int | None)
     return found
 
 
-async def _events(store: Store, session: str) -> list[tuple[str, Recorded]]:
+async def events_of(store: Store, session: str) -> list[tuple[str, Recorded]]:
     """All events of a session with the path of their branch."""
     row = own(await find(store, session))
     turns = await with_branches(store, row.context_id)

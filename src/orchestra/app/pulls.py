@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.app.code import code_of
 from orchestra.app.comparing import side_of
+from orchestra.app.finding import events_of
 from orchestra.app.workspaces import own_environment
 from orchestra.config.settings import Settings
-from orchestra.errors import ConfigError, WorkspaceError
+from orchestra.errors import ConfigError
 from orchestra.ports import Store
+from orchestra.run.events import (
+    Event,
+    Recorded,
+    StageCompleted,
+    StageFailed,
+    ToolExecuted,
+    ToolStarted,
+)
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunState
 from orchestra.workspace import remote
 from orchestra.workspace.ending import SessionBranches, diffstat
 
 TITLE = 72
+SAID = 160
+"""Characters of a verdict or a command in the table of nodes."""
+
+PATIENCE = 120.0
+"""Seconds that gh is waited for."""
+
+_PLACE = re.compile(r"(?:\w[\w+.-]*://)?(?:[^@/\s]+@)?([^/:\s]+)(?::\d+)?[:/]+([^/\s]+/[^/\s]+?)(?:\.git)?/*")
+_ADDRESS = re.compile(r"https?://\S+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pull:
-    """A pull request: pushed or not, created (its address) or to be created by hand."""
+    """A pull request: pushed or not, created (its address) or to be created by hand, where ``hint`` leads.
+
+    ``into`` is empty where the session did not begin on a branch.
+    """
 
     repo: str
     branch: str
@@ -34,64 +57,91 @@ class Pull:
     pushed: bool = False
     created: str = ""
     note: str = ""
+    hint: str = ""
 
 
 async def pulls(store: Store, settings: Settings, name: str, *, push: bool) -> list[Pull]:
     """One pull request per repository that the session changed. Raises ``ConfigError`` and ``WorkspaceError``."""
     code = await code_of(store, settings, name)
     redactor = Redactor(settings.secrets)
+    events = [one for _path, one in await events_of(store, code.row.session)]
     found = []
     for repo in code.repos:
         if not repo.tip or repo.tip == repo.base:
             continue
-        body = redactor.text(await _body(code.state, repo))
-        title = redactor.text(_title(code.state))
         url = await _remote_of(repo)
-        into = repo.base_branch or "main"
-        pull = Pull(repo=repo.repo, branch=repo.own, into=into, remote=url, title=title, body=body)
-        found.append(await _made(repo, pull) if push else pull)
+        if push and not url:
+            raise ConfigError(
+                f"{repo.repo} has no remote to push to", fix=f"add `remote: URL` to workspace.repos.{repo.repo}"
+            )
+        pull = Pull(
+            repo=repo.repo,
+            branch=repo.own,
+            into=repo.base_branch,
+            remote=remote.shown(url),
+            title=redactor.text(_title(code.state)),
+            body=redactor.text(await _body(code.state, repo, events)),
+        )
+        found.append(await _made(repo, pull, url) if push else pull)
     if not found:
         raise ConfigError(f"session {code.row.session} changed nothing that could be pulled")
     return found
 
 
 async def _remote_of(repo: SessionBranches) -> str:
-    url = repo.remote or (await repo.git.run("config", "--get", "remote.origin.url", check=False)).text
-    if not url:
-        raise ConfigError(
-            f"{repo.repo} has no remote to push to", fix=f"add `remote: URL` to workspace.repos.{repo.repo}"
-        )
-    return url
+    return repo.remote or (await repo.git.run("config", "--get", "remote.origin.url", check=False)).text
 
 
-async def _made(repo: SessionBranches, pull: Pull) -> Pull:
-    await remote.push(repo.git, pull.remote, pull.branch)
-    fields = {"repo": pull.repo, "branch": pull.branch, "into": pull.into, "remote": pull.remote}
-    made = Pull(**fields, title=pull.title, body=pull.body, pushed=True)
-    if shutil.which("gh") is None:
-        return made
-    code, out = await _gh(repo.path, pull)
-    if code:
-        return Pull(**fields, title=pull.title, body=pull.body, pushed=True, note=f"gh could not create it: {out}")
-    return Pull(**fields, title=pull.title, body=pull.body, pushed=True, created=out)
+# --- GitHub -------------------------------------------------------------------------------------
 
 
-async def _gh(folder: Path, pull: Pull) -> tuple[int, str]:
+async def _made(repo: SessionBranches, pull: Pull, url: str) -> Pull:
+    said = await remote.push(repo.git, url, pull.branch)
+    pull = replace(pull, pushed=True, hint=next(iter(_ADDRESS.findall(said)), ""))
+    place = on_github(url)
+    if not place or shutil.which("gh") is None:
+        return pull
+    code, out = await _gh(repo.path, pull, place)
+    address = next(iter(_ADDRESS.findall(out)), "")
+    if not code:
+        return replace(pull, created=address or out)
+    if "already exists" in out and address:
+        return replace(pull, created=address, note="it existed already and has the new commits")
+    return replace(pull, note=f"gh could not create it: {out or f'exit code {code}'}")
+
+
+def on_github(url: str) -> str:
+    """A remote as gh names it, HOST/OWNER/REPO; empty where it is neither GitHub's nor that of ``GH_HOST``."""
+    match = _PLACE.fullmatch(url)
+    host = match[1].lower().removeprefix("ssh.") if match is not None else ""
+    if match is None or host not in ("github.com", os.environ.get("GH_HOST", "").lower()):
+        return ""
+    return f"{host}/{match[2]}"
+
+
+async def _gh(folder: Path, pull: Pull, place: str) -> tuple[int, str]:
+    base = ("--base", pull.into) if pull.into else ()  # without it gh takes the default branch
     process = await asyncio.create_subprocess_exec(
-        *("gh", "pr", "create", "--head", pull.branch, "--base", pull.into, "--title", pull.title),
-        *("--body-file", "-"),
+        *("gh", "pr", "create", "--repo", place, "--head", pull.branch, *base),
+        *("--title", pull.title, "--body-file", "-"),
         cwd=folder,
-        env=own_environment() | {"GH_PROMPT_DISABLED": "1"},
+        env=own_environment() | {"GH_PROMPT_DISABLED": "1", "GH_NO_UPDATE_NOTIFIER": "1", "NO_COLOR": "1"},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate(pull.body.encode())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate(pull.body.encode())
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return 1, f"no answer in {PATIENCE:g} s"
     code = process.returncode or 0
-    said = (err if code else out).decode("utf-8", "replace").strip()
-    if code and not said:
-        raise WorkspaceError(f"gh failed with exit code {code}")
-    return code, said.splitlines()[-1] if said else ""
+    return code, (err if code else out).decode("utf-8", "replace").strip()
+
+
+# --- the text -----------------------------------------------------------------------------------
 
 
 def _title(state: RunState) -> str:
@@ -99,16 +149,56 @@ def _title(state: RunState) -> str:
     return title if len(title) <= TITLE else title[: TITLE - 1].rstrip() + "…"
 
 
-async def _body(state: RunState, repo: SessionBranches) -> str:
-    """The text: goal, what was changed, each node with its verdict, cost."""
+async def _body(state: RunState, repo: SessionBranches, events: Sequence[Recorded]) -> str:
+    """The text: goal, what was changed, each node with its verdict or the command it ran, cost."""
     side = side_of(state)
     stat = await diffstat(repo.git, repo.base, repo.tip)
     log = await repo.git.run("log", "--reverse", "--no-merges", "--format=- %s", f"{repo.base}..{repo.tip}", "--")
-    nodes = "\n".join(f"| {name} | {status} |" for name, status in side.nodes.items())
+    rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in _nodes(one.event for one in events))
     goal = f"{state.goal}\n\n" if state.goal else ""
     cost = f", ${side.cost_micros / 1_000_000:.4f}, {side.tokens} tokens" if side.tokens else ""
     return (
         f"{goal}Made by the pipeline `{state.pipeline}` in session `{state.session}`: {side.outcome},"
         f" {side.steps} steps{cost}.\n\n{stat}\n\n### Commits\n\n{log.text}\n\n"
-        f"### Nodes\n\n| node | outcome |\n|---|---|\n{nodes}\n"
+        f"### Nodes\n\n| node | outcome | verdict or command |\n|---|---|---|\n{rows}\n"
     )
+
+
+def _nodes(events: Iterable[Event]) -> list[tuple[str, str, str]]:
+    """Each node that did something, as it ended last: name, outcome, and its verdict or its command."""
+    commands: dict[str, str] = {}
+    codes: dict[str, int] = {}
+    found: dict[str, tuple[str, str]] = {}
+    visits: dict[str, int] = {}
+    for event in events:
+        match event:
+            case ToolStarted():
+                commands[event.node] = event.command if isinstance(event.command, str) else event.command.preview
+            case ToolExecuted():
+                codes[event.node] = event.exit_code
+            case StageCompleted() | StageFailed() if event.handler not in ("start", "exit", "conditional"):
+                visits[event.node] = event.visit
+                found[event.node] = _ended(event, commands, codes)
+            case _:
+                continue
+    return [
+        (node, outcome + (f" ({visits[node]} visits)" if visits[node] > 1 else ""), said)
+        for node, (outcome, said) in found.items()
+    ]
+
+
+def _ended(event: StageCompleted | StageFailed, commands: dict[str, str], codes: dict[str, int]) -> tuple[str, str]:
+    if event.handler == "tool" and event.node in codes:
+        outcome = "fail" if isinstance(event, StageFailed) else event.status
+        return outcome, f"`{commands.get(event.node, '')}`: exit code {codes[event.node]}"
+    if isinstance(event, StageFailed):
+        return "fail", event.failure_reason
+    response = event.response if isinstance(event.response, str) else event.response.preview
+    return event.word or event.status, event.preferred_label or event.notes or response
+
+
+def _cell(text: str) -> str:
+    """Text in one cell of a Markdown table."""
+    line = " ".join(text.split())
+    line = line if len(line) <= SAID else line[: SAID - 1].rstrip() + "…"
+    return line.replace("\\", "\\\\").replace("|", "\\|")

@@ -43,11 +43,10 @@ async def fetch(git: Git, url: str, refs: tuple[str, ...] = ()) -> None:
     await _network(git, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", url, *wanted)
 
 
-async def push(git: Git, url: str, branch: str, commit: str = "") -> None:
-    """Push a session branch to its own name on a remote. Raises ``WorkspaceError``."""
-    await _network(
-        git, "push", "--quiet", "--no-verify", url, f"+{commit or f'refs/heads/{branch}'}:refs/heads/{branch}"
-    )
+async def push(git: Git, url: str, branch: str, commit: str = "") -> str:
+    """Push a session branch to its own name on a remote; what the remote said. Raises ``WorkspaceError``."""
+    refs = f"+{commit or f'refs/heads/{branch}'}:refs/heads/{branch}"
+    return await _network(git, "push", "--quiet", "--no-verify", url, refs)
 
 
 DEEPER = ("--deepen=50", "--deepen=500", "--unshallow")
@@ -87,7 +86,8 @@ async def related(git: Git, url: str, one: str, other: str) -> None:
         ) from error
 
 
-async def _network(git: Git, *arguments: str) -> None:
+async def _network(git: Git, *arguments: str) -> str:
     done = await git.run(*arguments, check=False, network=True)
     if done.code:
         raise WorkspaceError(shown(failure(arguments, done)))
+    return "\n".join(line for line in done.err.splitlines() if line.startswith("remote:"))

@@ -267,13 +267,15 @@ async def _pulls(settings: Settings, session: str, dry_run: bool) -> list[Pull]:
 
 
 def _pr_lines(pull: Pull) -> list[str]:
+    note = [f"  {line}" for line in many_lines(pull.note).splitlines()]
     if pull.created:
-        return [f"{pull.repo}: {pull.branch} pushed, pull request: {pull.created}"]
+        return [f"{pull.repo}: {pull.branch} pushed, pull request: {one_line(pull.created, 400)}", *note]
     did = f"pushed to {pull.remote}" if pull.pushed else "not pushed"
-    note = [f"  {pull.note}"] if pull.note else []
+    into = f" into {pull.into}" if pull.into else ""
     return [
-        f"{pull.repo}: {pull.branch} {did}; open a pull request into {pull.into} with this text:",
+        f"{pull.repo}: {pull.branch} {did}; open a pull request{into} with this text:",
         *note,
+        *([f"  open: {one_line(pull.hint, 400)}"] if pull.hint else []),
         "",
         pull.title,
         "",
