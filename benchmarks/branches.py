@@ -32,8 +32,8 @@ from durable_step import response
 from orchestra.app.pipelines import compile_pipeline
 from orchestra.app.runs import start
 from orchestra.config.settings import settle
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.files import Files
+from orchestra.cxdb.embedded.files import Files
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.errors import Source
 
 WIDE, SLEEP = 1000, 0.5

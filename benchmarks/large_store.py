@@ -22,8 +22,8 @@ from orchestra.app.pipelines import compile_pipeline
 from orchestra.app.runs import start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.files import Files
+from orchestra.cxdb.embedded.files import Files
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import history
 from orchestra.engine.opening import begin, new_place

@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.remote.asking import Place
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.ports import NewTurn, Store

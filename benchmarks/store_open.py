@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.files import Files
+from orchestra.cxdb.embedded.files import Files
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.ports import NewTurn
 
 CONTEXTS = 1000
@@ -28,7 +28,7 @@ BATCH = 100
 PROGRAM = """
 import asyncio, resource, sys, time
 begun = time.perf_counter()
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 imported = time.perf_counter()
 async def main():
     store = EmbeddedStore.open(sys.argv[1], read_only=sys.argv[2] == "read")

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.ports import NewTurn
 
 RECORD = 2200

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from calls import Terminal, begin, call, only_session, shell
 
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.engine.loading import history
 from orchestra.engine.sessions import find
 

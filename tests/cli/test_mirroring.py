@@ -15,7 +15,7 @@ import pytest
 from calls import ORCHESTRA, PLAN, begin, call, environment
 from test_serve import again, serving
 
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.remote.asking import Place
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.engine.loading import history

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from calls import PLAN, Terminal, begin, call, only_session
 
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.engine.loading import history
 
 LINE = """digraph line {

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from calls import PLAN, begin, call
 
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.remote.asking import Place
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.serve import Addresses

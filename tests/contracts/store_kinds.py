@@ -10,7 +10,7 @@ from pathlib import Path
 
 from store_shifted import Shifted
 
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.asking import Place
 from orchestra.cxdb.remote.store import RemoteStore

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.packing import digest_of
 from orchestra.errors import SessionNotFound
 from orchestra.ports import NewTurn, Store, Turn
 

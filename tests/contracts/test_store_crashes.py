@@ -14,11 +14,11 @@ from typing import TypeAlias
 import pytest
 from store_script import BLOBS, PICTURES, SCRIPT, TIME, Call, Picture, append, new, picture, run
 
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.faults import CountingFiles, KilledFiles, LossyFiles, PowerCut, RefusedFiles
-from orchestra.cxdb.files import Files
+from faults import CountingFiles, KilledFiles, LossyFiles, PowerCut, RefusedFiles
+from orchestra.cxdb.embedded.files import Files
+from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.packing import digest_of
 from orchestra.errors import SessionNotFound, StoreError, StoreFull, StoreUnreachable
 
 SMALL_LOG = 8192 + 4000

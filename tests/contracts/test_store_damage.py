@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from store_script import BLOBS, PICTURES, SCRIPT, TIME, new, picture, run
 
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.faults import CountingFiles
-from orchestra.cxdb.layout import CHECKS, META, PATHS, STRIDES
-from orchestra.cxdb.packing import digest_of
+from faults import CountingFiles
+from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.format.layout import CHECKS, META, PATHS, STRIDES
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.errors import Damaged, SessionNotFound, StoreError
 from orchestra.ports import NewTurn, Turn
 

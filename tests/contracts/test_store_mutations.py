@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from test_store_crashes import Lossy, deaths, lose_power, random_power_cuts
 
-from orchestra.cxdb.faults import LossyFiles
+from faults import LossyFiles
 from orchestra.errors import StoreError
 
 Sweep = Callable[[Path, range, Lossy], None]

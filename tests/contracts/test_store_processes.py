@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from store_script import run
 
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.faults import CountingFiles
+from faults import CountingFiles
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.errors import Damaged, SessionTaken, StoreError, StoreUnreachable
 from orchestra.ports import NewTurn, Turn
 
@@ -288,7 +288,7 @@ def test_a_folder_that_nobody_may_write_to_can_be_read(quick_path: Path) -> None
     run(store.close())
     program = (
         "import asyncio, os, sys\n"
-        "from orchestra.cxdb.embedded import EmbeddedStore\n"
+        "from orchestra.cxdb.embedded.store import EmbeddedStore\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "print(asyncio.run(EmbeddedStore.open(sys.argv[1], read_only=True).head(1)))\n"
     )

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from store_script import TIME, new
 
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.faults import CountingFiles, KilledFiles, LossyFiles, PowerCut, RefusedFiles
-from orchestra.cxdb.files import Files
-from orchestra.cxdb.packing import digest_of
+from faults import CountingFiles, KilledFiles, LossyFiles, PowerCut, RefusedFiles
+from orchestra.cxdb.embedded.files import Files
+from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.errors import SessionNotFound, StoreError, StoreFull
 
 TASKS, ROUNDS = 4, 2

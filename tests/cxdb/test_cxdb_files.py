@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.cxdb import layout
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.packing import digest_of, packer, unpack
+from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.format import layout
+from orchestra.cxdb.format.packing import digest_of, packer, unpack
 from orchestra.ports import NewTurn
 
 TIME = 1_700_000_000_000

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.frames import Append, Malformed
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.frames import Append, Malformed
+from orchestra.cxdb.format.packing import digest_of
 
 TYPE = "cxdb.ConversationItem"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from orchestra.cxdb.frames import Malformed
-from orchestra.cxdb.fstree import DIRECTORY, FILE, Entry, read_tree, tree
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format.frames import Malformed
+from orchestra.cxdb.format.fstree import DIRECTORY, FILE, Entry, read_tree, tree
+from orchestra.cxdb.format.packing import digest_of
 
 ROOT = "a33f6fccb99e5e80583440fe62e70ffe0eea6e7f1c28eef7cecff33512fdb662"
 ROOT_BYTES = (

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.files import Files
-from orchestra.cxdb.layout import LOG, TURN_SIZE, read_turn
-from orchestra.cxdb.lineage import parent_by_heads
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.embedded.files import Files
+from orchestra.cxdb.embedded.lineage import parent_by_heads
+from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.format.layout import LOG, TURN_SIZE, read_turn
 from orchestra.errors import Damaged
 from orchestra.ports import NewTurn
 

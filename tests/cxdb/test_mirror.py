@@ -19,9 +19,9 @@ from orchestra.app.runs import start
 from orchestra.app.stores import open_store
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.fstree import DIRECTORY, FILE, Entry, tree
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.format.fstree import DIRECTORY, FILE, Entry, tree
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.backing import ServedEmbedded, ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving

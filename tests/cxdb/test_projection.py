@@ -7,8 +7,8 @@ import math
 import msgspec
 import pytest
 
-from orchestra.cxdb.frames import Malformed
-from orchestra.cxdb.registry import bundle
+from orchestra.cxdb.format.frames import Malformed
+from orchestra.cxdb.format.registry import bundle
 from orchestra.cxdb.server.msgpack import read_value
 from orchestra.cxdb.server.projection import Rendering, project
 from orchestra.cxdb.server.types import Types

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchestra.cxdb.registry import bundle
+from orchestra.cxdb.format.registry import bundle
 from orchestra.run.codec import REFS
 from orchestra.run.declare import BY_CLASS
 

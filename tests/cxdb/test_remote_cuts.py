@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from wire_proxy import DOWN, UP, Proxy, through
 
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.asking import Place
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedMemory

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from wire_client import Client, served
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.packing import digest_of, packer
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.packing import digest_of, packer
 from orchestra.cxdb.server.backing import ServedEmbedded
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from wire_client import Client, served
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.format import frames
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.ports import NewTurn
 

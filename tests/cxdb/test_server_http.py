@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from wire_client import Client, served
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.fstree import DIRECTORY, FILE, SYMLINK, Entry, tree
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.fstree import DIRECTORY, FILE, SYMLINK, Entry, tree
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 

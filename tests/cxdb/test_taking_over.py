@@ -11,8 +11,8 @@ from zlib import crc32
 import pytest
 from blake3 import blake3
 
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.layout import CHECKS, INDEX, PATHS, TURN_INDEX
+from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.format.layout import CHECKS, INDEX, PATHS, TURN_INDEX
 from orchestra.errors import Damaged
 from orchestra.ports import NewTurn, Turn
 
@@ -239,7 +239,7 @@ async def test_our_caches_can_all_be_deleted(tmp_path: Path) -> None:
 async def test_many_blobs_are_found_by_their_hashes_in_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestra.cxdb.hashes.NEWEST", 16)
+    monkeypatch.setattr("orchestra.cxdb.embedded.hashes.NEWEST", 16)
     store = EmbeddedStore.open(tmp_path, capacity=8192 + 6000)
     hashes = [await store.put_blob(b"blob %d" % n) for n in range(1000)]
     names = [p.name for p in (tmp_path / "orchestra").iterdir() if p.name.startswith("hashes.")]

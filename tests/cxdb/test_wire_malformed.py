@@ -9,8 +9,8 @@ import resource
 import pytest
 from wire_client import Client, served
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.packing import digest_of
 
 ROUTES = [
     b"/v1/contexts", b"/v1/contexts/1/turns", b"/v1/contexts/search?q=id%20=%201", b"/v1/turns/1/fs", b"/healthz",

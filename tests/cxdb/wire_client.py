@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.frames import Frame
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.frames import Frame
 from orchestra.cxdb.remote.web import Reply, Web
 from orchestra.cxdb.server.backing import Backing, ServedMemory
 from orchestra.cxdb.server.http import Guard

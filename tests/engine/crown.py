@@ -18,6 +18,7 @@ from pathlib import Path
 
 from crown_story import Key, Story, story_of, told
 
+from faults import CountingFiles
 from orchestra.agents.scripts import parse_script
 from orchestra.agents.simulation import Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
@@ -26,9 +27,8 @@ from orchestra.app.resuming import resume
 from orchestra.app.runs import cast_of, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.faults import CountingFiles
-from orchestra.cxdb.files import Files
+from orchestra.cxdb.embedded.files import Files
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.forking import Wanted
 from orchestra.engine.loading import history

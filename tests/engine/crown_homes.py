@@ -21,7 +21,7 @@ from typing import Protocol
 from crown import LOG, Case, Points, begun, go_on, kills, play, story
 from crown_story import Story, told
 
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.asking import Place
 from orchestra.cxdb.remote.store import RemoteStore

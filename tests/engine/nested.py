@@ -17,7 +17,7 @@ from orchestra.app.resuming import resume
 from orchestra.app.runs import start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from crown import Case, Points, begun, killed, play, story
 
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.engine.loading import load_state
 from orchestra.engine.sessions import rows
 from orchestra.run.state import RunState

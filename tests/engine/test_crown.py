@@ -18,7 +18,7 @@ from crown import CASES, LOG, Case, Points, begun, play, replays, story
 from crown_homes import HOMES, Home, InFolder, in_folder
 from crown_story import Key, Story
 
-from orchestra.cxdb.faults import LossyFiles, PowerCut
+from faults import LossyFiles, PowerCut
 from orchestra.errors import StoreError
 
 KILLS_AGAIN = 2
@@ -208,9 +208,9 @@ def test_a_run_whose_power_is_cut_at_every_change_comes_to_the_same_end(
         ("deaf", "handle._commit"),
         ("deaf", "directory.sync"),
         ("deaf", "directory.sync_folders"),
-        ("deaf", "embedded._write_whole"),
+        ("deaf", "store._write_whole"),
         ("late", "handle._commit"),
-        ("late", "embedded._write_whole"),
+        ("late", "store._write_whole"),
     ],
 )
 def test_a_store_that_leaves_out_a_sync_or_writes_too_late_is_found(kind: str, site: str, quick_path: Path) -> None:

@@ -27,7 +27,7 @@ from nested import (
     walked,
 )
 
-from orchestra.cxdb.embedded import EmbeddedStore
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.sessions import rows
 from orchestra.errors import StoreError

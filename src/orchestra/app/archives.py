@@ -17,7 +17,7 @@ import msgspec
 
 from orchestra.app.runs import this_process
 from orchestra.clock import SystemClock
-from orchestra.cxdb.registry import bundle
+from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.archives import Taken, blobs_of, put_in, take_out
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row

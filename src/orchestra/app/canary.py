@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from orchestra.config.server import Server
 from orchestra.config.settings import state_directory
-from orchestra.cxdb.registry import bundle
+from orchestra.cxdb.format.registry import bundle
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.errors import SessionNotFound, StoreError
 from orchestra.ports import Clock, NewTurn

@@ -28,9 +28,9 @@ from orchestra.app.stores import on_server
 from orchestra.clock import SystemClock
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
-from orchestra.cxdb.files import translated
-from orchestra.cxdb.fstree import DIRECTORY, read_tree
-from orchestra.cxdb.registry import bundle
+from orchestra.cxdb.embedded.files import translated
+from orchestra.cxdb.format.fstree import DIRECTORY, read_tree
+from orchestra.cxdb.format.registry import bundle
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.engine.mirroring import Master, Mirror
 from orchestra.engine.sessions import Row, find, own, row_of_context

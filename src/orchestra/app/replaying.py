@@ -12,7 +12,7 @@ from orchestra.app.resuming import AS_RECORDED, Changes, recorded_plan, secrets_
 from orchestra.app.runs import NONE_MORE, check_variables, runnable, unowned, wiring_of
 from orchestra.app.workspaces import workspaces_of
 from orchestra.config.settings import Settings
-from orchestra.cxdb.registry import bundle
+from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted, locate
 from orchestra.engine.inherited import check_inherited

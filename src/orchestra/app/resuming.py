@@ -18,7 +18,7 @@ from orchestra.app.stopped import forget, remembered
 from orchestra.app.workspaces import workspaces_of
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
-from orchestra.cxdb.registry import bundle
+from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.holding import taken
 from orchestra.engine.inherited import check_decided

@@ -24,7 +24,7 @@ from orchestra.app.toolboxes import sandbox_of, tool_environment, tool_problems
 from orchestra.app.workspaces import workspaces_of
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
-from orchestra.cxdb.registry import bundle
+from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.holding import machine
 from orchestra.engine.journal import Listener

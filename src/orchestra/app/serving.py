@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from orchestra.cxdb.layout import LOG, PATHS
+from orchestra.cxdb.format.layout import LOG, PATHS
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
-from orchestra.cxdb.adopt import Progress, quiet
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.losses import losses
+from orchestra.cxdb.embedded.adopt import Progress, quiet
+from orchestra.cxdb.embedded.losses import losses
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.sessions import rows
 from orchestra.errors import Damaged

@@ -15,7 +15,7 @@ from orchestra.app.stores import open_store
 from orchestra.cli.terminal import one_line, progress
 from orchestra.config.environment import folders_of
 from orchestra.config.settings import Overrides, Settings, settle
-from orchestra.cxdb.files import trouble
+from orchestra.cxdb.embedded.files import trouble
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, OrchestraError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import Store

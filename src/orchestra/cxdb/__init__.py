@@ -1,1 +1,1 @@
-"""CXDB: the stores, its files, its type registry."""
+"""CXDB: its formats, and the stores that speak them: in a folder, in memory, on a server."""

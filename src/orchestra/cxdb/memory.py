@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from orchestra.cxdb.metadata import NO_METADATA, ChainMetadata, metadata_of
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.errors import SessionNotFound, SessionTaken, StoreError
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
 

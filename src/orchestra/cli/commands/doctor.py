@@ -23,11 +23,11 @@ from orchestra.cli.terminal import one_line, progress, room, say
 from orchestra.clock import SystemClock
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings, state_directory
-from orchestra.cxdb.adopt import Progress
-from orchestra.cxdb.check import Finding as Damage
-from orchestra.cxdb.directory import LOST
-from orchestra.cxdb.embedded import REMOTE, EmbeddedStore
-from orchestra.cxdb.files import Files
+from orchestra.cxdb.embedded.adopt import Progress
+from orchestra.cxdb.embedded.check import Finding as Damage
+from orchestra.cxdb.embedded.directory import LOST
+from orchestra.cxdb.embedded.files import Files
+from orchestra.cxdb.embedded.store import REMOTE, EmbeddedStore
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, Damaged, StoreError, StoreUnreachable
 from orchestra.graph.report import counted, wrap

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.frames import Malformed, WireTurn
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.frames import Malformed, WireTurn
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.asking import refusal
 from orchestra.cxdb.remote.web import Reply
 from orchestra.errors import StoreError

@@ -12,9 +12,9 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.frames import Cursor, Frame, WireTurn
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.frames import Cursor, Frame, WireTurn
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.answers import read
 from orchestra.cxdb.remote.asking import Asking
 from orchestra.cxdb.remote.link import Ask, Lost

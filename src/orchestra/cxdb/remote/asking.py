@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.frames import Frame, Malformed
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.frames import Frame, Malformed
 from orchestra.cxdb.remote.link import Ask, Lost, Pool
 from orchestra.cxdb.remote.web import NoHttp, Reply, Web
 from orchestra.errors import Damaged, OrchestraError, SessionNotFound, StoreError, StoreFull, StoreUnreachable

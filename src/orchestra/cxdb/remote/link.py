@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.frames import Frame, Malformed
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.frames import Frame, Malformed
 
 ANSWER_LIMIT = 256 * 1024 * 1024
 """Bytes of the largest answer that is taken; CXDB itself knows no limit."""

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.metadata import NO_METADATA, ChainMetadata, metadata_of
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.answers import (
     json_of,
     member_list,

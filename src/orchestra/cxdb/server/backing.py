@@ -7,10 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from orchestra.cxdb.batch import Batch, check_sizes
-from orchestra.cxdb.contexts import Standing
-from orchestra.cxdb.embedded import EmbeddedStore
-from orchestra.cxdb.layout import (
+from orchestra.cxdb.embedded.batch import Batch, check_sizes
+from orchestra.cxdb.embedded.contexts import Standing
+from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.format.layout import (
     HEAD_SIZE,
     HEADS,
     INDEX,
@@ -23,8 +23,8 @@ from orchestra.cxdb.layout import (
     read_head,
     strides,
 )
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.packing import digest_of
 from orchestra.ports import ContextRow, Head, NewTurn, Store, Turn
 
 NO_ROOTS: Mapping[int, bytes] = {}

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import msgspec
 
-from orchestra.cxdb import frames
-from orchestra.cxdb.frames import Append, Appended, Frame, Malformed
-from orchestra.cxdb.layout import ZSTD
-from orchestra.cxdb.packing import digest_of, unpack
+from orchestra.cxdb.format import frames
+from orchestra.cxdb.format.frames import Append, Appended, Frame, Malformed
+from orchestra.cxdb.format.layout import ZSTD
+from orchestra.cxdb.format.packing import digest_of, unpack
 from orchestra.cxdb.server.core import Core, refusal
 from orchestra.cxdb.server.hub import Session
 from orchestra.errors import StoreError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from orchestra.cxdb.frames import Appended, Malformed
-from orchestra.cxdb.metadata import metadata_of
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format.frames import Appended, Malformed
+from orchestra.cxdb.format.metadata import metadata_of
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.backing import NO_ROOTS, Backing
 from orchestra.cxdb.server.hub import Events, Session, Sessions
 from orchestra.cxdb.server.keys import Keys, Known

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from orchestra.cxdb.frames import Malformed
+from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.server.msgpack import unsigned
 
 HEAD_LIMIT = 64 * 1024

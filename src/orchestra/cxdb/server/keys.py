@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestra.cxdb.layout import intact, sealed
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format.layout import intact, sealed
+from orchestra.cxdb.format.packing import digest_of
 
 MOST = 100_000
 """Keys that are remembered; the oldest are forgotten first."""

@@ -10,7 +10,7 @@ import re
 import struct
 from typing import NamedTuple, TypeAlias
 
-from orchestra.cxdb.frames import Malformed
+from orchestra.cxdb.format.frames import Malformed
 
 DEEPEST = 100
 """How deeply values may be nested."""

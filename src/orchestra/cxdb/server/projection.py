@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import TypeAlias
 
-from orchestra.cxdb.frames import Malformed
+from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.server.msgpack import Pairs, Value, read_value, unsigned
 from orchestra.cxdb.server.types import FieldSpec, Types, TypeVersion
 

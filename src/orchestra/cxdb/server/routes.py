@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 import msgspec
 from blake3 import blake3
 
-from orchestra.cxdb.frames import LARGEST, Malformed
+from orchestra.cxdb.format.frames import LARGEST, Malformed
 from orchestra.cxdb.server import trees, writes
 from orchestra.cxdb.server.core import Core, refusal
 from orchestra.cxdb.server.cql import CqlError, parse, search

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from orchestra.cxdb.frames import Malformed
+from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.server import binary, http, routes
 from orchestra.cxdb.server.backing import Backing
 from orchestra.cxdb.server.core import Core

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestra.cxdb.frames import Malformed
-from orchestra.cxdb.fstree import DIRECTORY, read_tree
+from orchestra.cxdb.format.frames import Malformed
+from orchestra.cxdb.format.fstree import DIRECTORY, read_tree
 from orchestra.cxdb.server.backing import Backing
 from orchestra.errors import StoreError
 

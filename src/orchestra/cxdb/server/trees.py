@@ -5,8 +5,8 @@ from __future__ import annotations
 from base64 import b64encode
 from urllib.parse import unquote
 
-from orchestra.cxdb.frames import Malformed
-from orchestra.cxdb.fstree import DIRECTORY, KINDS, Entry, read_tree
+from orchestra.cxdb.format.frames import Malformed
+from orchestra.cxdb.format.fstree import DIRECTORY, KINDS, Entry, read_tree
 from orchestra.cxdb.server.core import Core, refusal
 from orchestra.cxdb.server.http import Answer, Request, json_answer
 from orchestra.cxdb.server.msgpack import unsigned

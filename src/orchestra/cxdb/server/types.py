@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from orchestra.cxdb.frames import Malformed
+from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.server.msgpack import unsigned
 
 LARGEST_TAG = (1 << 64) - 1

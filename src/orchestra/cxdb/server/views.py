@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestra.cxdb.frames import Malformed
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format.frames import Malformed
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.core import Core
 from orchestra.cxdb.server.http import Request
 from orchestra.cxdb.server.hub import Session

@@ -7,8 +7,8 @@ from base64 import b64decode
 
 import msgspec
 
-from orchestra.cxdb.frames import HASH_SIZE, Malformed
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format.frames import HASH_SIZE, Malformed
+from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.core import NO_SESSION, Core, refusal
 from orchestra.cxdb.server.http import Answer, Request, json_answer
 from orchestra.cxdb.server.msgpack import unsigned

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from orchestra.cxdb.frames import Malformed
+from orchestra.cxdb.format.frames import Malformed
 
 FILE, DIRECTORY, SYMLINK = range(3)
 

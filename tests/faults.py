@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Container
 from pathlib import Path
 
-from orchestra.cxdb.files import Files
+from orchestra.cxdb.embedded.files import Files
 
 SECTOR = 512
 """Bytes that a disk writes whole or not at all."""
@@ -54,12 +54,12 @@ class CountingFiles(Files):
     def rename(self, old: str, new: str) -> None:
         """Rename."""
         self.before("rename")
-        os.replace(old, new)  # noqa: PTH105
+        os.replace(old, new)
 
     def unlink(self, path: str) -> None:
         """Remove."""
         self.before("unlink")
-        os.unlink(path)  # noqa: PTH108
+        os.unlink(path)
 
     def open(self, path: str, *, write: bool, create: bool = False) -> int:
         """Open, and perhaps make."""
@@ -291,7 +291,7 @@ class LossyFiles(CountingFiles):
     def open(self, path: str, *, write: bool, create: bool = False) -> int:
         """Open, and perhaps make."""
         path = os.path.normpath(path)
-        new = create and not os.path.exists(path)  # noqa: PTH110
+        new = create and not os.path.exists(path)
         fd = super().open(path, write=write, create=create)
         if new:
             self.disk.add(path)

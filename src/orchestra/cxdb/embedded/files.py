@@ -2,7 +2,7 @@
 
 ``Files`` is the operating system, with no more than what the store needs of it. Tests and crash
 sweeps put a layer in its place that kills the process, fails a call, or forgets what was not synced
-(``orchestra.cxdb.faults``); so nothing else in the store may touch a file.
+(``tests/faults.py``); so nothing else in the store may touch a file.
 """
 
 from __future__ import annotations

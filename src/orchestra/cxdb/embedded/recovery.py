@@ -5,11 +5,10 @@ All of it runs under the store's lock, except ``look``, which changes nothing.
 
 from __future__ import annotations
 
-from orchestra.cxdb.adopt import Progress, adopt
-from orchestra.cxdb.directory import EMPTY, Directory
-from orchestra.cxdb.layout import HEADS, LOG, PATHS, STRIDES, intact
-from orchestra.cxdb.reader import damaged
-from orchestra.cxdb.wal import (
+from orchestra.cxdb.embedded.adopt import Progress, adopt
+from orchestra.cxdb.embedded.directory import EMPTY, Directory
+from orchestra.cxdb.embedded.reader import damaged
+from orchestra.cxdb.embedded.wal import (
     CUTTING,
     HEADER_SIZE,
     NOTHING,
@@ -25,6 +24,7 @@ from orchestra.cxdb.wal import (
     read_header,
     read_log,
 )
+from orchestra.cxdb.format.layout import HEADS, LOG, PATHS, STRIDES, intact
 from orchestra.errors import StoreUnreachable
 
 _PIECE = 16 * 1024

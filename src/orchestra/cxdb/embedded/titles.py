@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.layout import CRC, intact, sealed
-from orchestra.cxdb.metadata import ChainMetadata
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.format.layout import CRC, intact, sealed
+from orchestra.cxdb.format.metadata import ChainMetadata
 
 PATH = "orchestra/titles"
 

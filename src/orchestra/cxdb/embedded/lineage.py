@@ -6,8 +6,8 @@ another tell which turns were written between them, and where those go on from.
 
 from __future__ import annotations
 
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.layout import HEAD_SIZE, HEADS, read_head, strides
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.format.layout import HEAD_SIZE, HEADS, read_head, strides
 
 _CHUNK = HEAD_SIZE * 16384
 

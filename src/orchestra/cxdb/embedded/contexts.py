@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from orchestra.cxdb.directory import MISSING, Directory
-from orchestra.cxdb.layout import CRC, HEAD_SIZE, HEADS, intact, read_head, sealed, strides
+from orchestra.cxdb.embedded.directory import MISSING, Directory
+from orchestra.cxdb.format.layout import CRC, HEAD_SIZE, HEADS, intact, read_head, sealed, strides
 
 PATH = "orchestra/contexts"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from orchestra.cxdb.files import Files
+from orchestra.cxdb.embedded.files import Files
 from orchestra.errors import SessionTaken
 
 _NOTE = 4096

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestra.cxdb import recovery
-from orchestra.cxdb.adopt import Progress
-from orchestra.cxdb.contexts import Contexts, Standing
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.files import Files, translated
-from orchestra.cxdb.layout import CHECK_SIZE, CHECKS, PACK, read_check, strides
-from orchestra.cxdb.reader import Places, Reader
+from orchestra.cxdb.embedded import recovery
+from orchestra.cxdb.embedded.adopt import Progress
+from orchestra.cxdb.embedded.contexts import Contexts, Standing
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.embedded.files import Files, translated
+from orchestra.cxdb.embedded.reader import Places, Reader
+from orchestra.cxdb.format.layout import CHECK_SIZE, CHECKS, PACK, read_check, strides
 from orchestra.errors import Damaged, SessionNotFound
 
 _CHUNK = CHECK_SIZE * 16384

@@ -12,10 +12,12 @@ from array import array
 from collections.abc import Callable, Iterator
 from zlib import crc32
 
-from orchestra.cxdb.derive import derived_meta
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.hashes import Hashes
-from orchestra.cxdb.layout import (
+from orchestra.cxdb.embedded.derive import derived_meta
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.embedded.hashes import Hashes
+from orchestra.cxdb.embedded.reader import Places, Reader
+from orchestra.cxdb.embedded.wal import State
+from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
     BLOB_HEADER,
     CHECK_SIZE,
@@ -47,8 +49,6 @@ from orchestra.cxdb.layout import (
     read_meta,
     strides,
 )
-from orchestra.cxdb.reader import Places, Reader
-from orchestra.cxdb.wal import State
 from orchestra.errors import Damaged
 
 Progress = Callable[[str, int, int], None]

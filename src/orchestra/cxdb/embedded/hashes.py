@@ -15,8 +15,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from zlib import crc32
 
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.layout import (
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.format.layout import (
     BLOB_HEADER,
     CRC,
     INDEX,

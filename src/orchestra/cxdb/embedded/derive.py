@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from orchestra.cxdb.layout import meta_record
+from orchestra.cxdb.format.layout import meta_record
 from orchestra.run.declare import EVENTS
 
 _decode = msgspec.msgpack.Decoder().decode

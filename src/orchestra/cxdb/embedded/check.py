@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from zlib import crc32
 
-from orchestra.cxdb.adopt import Progress
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.layout import (
+from orchestra.cxdb.embedded.adopt import Progress
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
     BLOB_HEADER,
     CHECK_SIZE,
@@ -38,7 +38,7 @@ from orchestra.cxdb.layout import (
     read_meta,
     read_turn,
 )
-from orchestra.cxdb.packing import digest_of, unpack
+from orchestra.cxdb.format.packing import digest_of, unpack
 
 _MANY = 4096
 

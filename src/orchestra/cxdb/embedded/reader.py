@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from zlib import crc32
 
-from orchestra.cxdb.derive import derived_meta
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.layout import (
+from orchestra.cxdb.embedded.derive import derived_meta
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
     BLOB_HEADER,
     CHECK_SIZE,
@@ -31,7 +31,7 @@ from orchestra.cxdb.layout import (
     read_turn,
     strides,
 )
-from orchestra.cxdb.packing import digest_of, unpack
+from orchestra.cxdb.format.packing import digest_of, unpack
 from orchestra.errors import Damaged, SessionNotFound
 from orchestra.ports import Turn
 

@@ -11,20 +11,20 @@ from os import getpid
 from threading import RLock
 from typing import Any, TypeVar
 
-from orchestra.cxdb import recovery
-from orchestra.cxdb.adopt import Progress
-from orchestra.cxdb.batch import Batch
-from orchestra.cxdb.contexts import Contexts
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.files import trouble
-from orchestra.cxdb.hashes import Hashes
-from orchestra.cxdb.layout import HEAD_SIZE, HEADS
-from orchestra.cxdb.metadata import metadata_of
-from orchestra.cxdb.packing import packer
-from orchestra.cxdb.reader import Places
-from orchestra.cxdb.titles import Titles
-from orchestra.cxdb.trees import Trees
-from orchestra.cxdb.wal import CUTTING, RECORD_HEAD, State, follows, record_of
+from orchestra.cxdb.embedded import recovery
+from orchestra.cxdb.embedded.adopt import Progress
+from orchestra.cxdb.embedded.batch import Batch
+from orchestra.cxdb.embedded.contexts import Contexts
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.embedded.files import trouble
+from orchestra.cxdb.embedded.hashes import Hashes
+from orchestra.cxdb.embedded.reader import Places
+from orchestra.cxdb.embedded.titles import Titles
+from orchestra.cxdb.embedded.trees import Trees
+from orchestra.cxdb.embedded.wal import CUTTING, RECORD_HEAD, State, follows, record_of
+from orchestra.cxdb.format.layout import HEAD_SIZE, HEADS
+from orchestra.cxdb.format.metadata import metadata_of
+from orchestra.cxdb.format.packing import packer
 from orchestra.errors import Damaged, StoreError, StoreFull, StoreUnreachable
 
 T = TypeVar("T")

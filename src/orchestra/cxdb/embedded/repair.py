@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from zlib import crc32
 
-from orchestra.cxdb.check import Finding, deep_check
-from orchestra.cxdb.derive import derived_meta
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.layout import (
+from orchestra.cxdb.embedded.check import Finding, deep_check
+from orchestra.cxdb.embedded.derive import derived_meta
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.embedded.reader import Reader
+from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
     BLOB_HEADER,
     CHECK_SIZE,
@@ -34,7 +35,6 @@ from orchestra.cxdb.layout import (
     read_index_entry,
     read_turn,
 )
-from orchestra.cxdb.reader import Reader
 from orchestra.errors import StoreError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from blake3 import blake3
 
-from orchestra.cxdb.layout import RAW, ZSTD
+from orchestra.cxdb.format.layout import RAW, ZSTD
 
 if sys.version_info >= (3, 14):
     from compression import zstd

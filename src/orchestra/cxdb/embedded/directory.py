@@ -9,9 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from orchestra.cxdb.files import Files
-from orchestra.cxdb.layout import FOLDERS, HEADS, PACK, PATHS, ROOTS
-from orchestra.cxdb.wal import CAPACITY, FILES, NOTHING, PATH, SETTLED, STATE_SIZE, Lengths, State, read_state
+from orchestra.cxdb.embedded.files import Files
+from orchestra.cxdb.embedded.wal import (
+    CAPACITY,
+    FILES,
+    NOTHING,
+    PATH,
+    SETTLED,
+    STATE_SIZE,
+    Lengths,
+    State,
+    read_state,
+)
+from orchestra.cxdb.format.layout import FOLDERS, HEADS, PACK, PATHS, ROOTS
 from orchestra.errors import StoreUnreachable
 
 LOCK = "orchestra/lock"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestra.cxdb.directory import Directory
-from orchestra.cxdb.layout import PATHS, ROOT, ROOT_SIZE, ROOTS, intact, strides
+from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.format.layout import PATHS, ROOT, ROOT_SIZE, ROOTS, intact, strides
 from orchestra.errors import Damaged
 
 

@@ -12,20 +12,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from os import PathLike
 
-from orchestra.cxdb.adopt import Progress, quiet
-from orchestra.cxdb.batch import Batch, check_sizes
-from orchestra.cxdb.check import Finding, deep_check
-from orchestra.cxdb.contexts import Standing
-from orchestra.cxdb.directory import LOST, Directory
-from orchestra.cxdb.files import Files, translated
-from orchestra.cxdb.handle import Handle
-from orchestra.cxdb.holds import FileHold, holder_of
-from orchestra.cxdb.layout import HEADS, PATHS
-from orchestra.cxdb.lineage import parent_by_heads
-from orchestra.cxdb.metadata import NO_METADATA, ChainMetadata, metadata_of
-from orchestra.cxdb.reader import Reader
-from orchestra.cxdb.repair import repair
-from orchestra.cxdb.wal import CAPACITY, SETTLED, State
+from orchestra.cxdb.embedded.adopt import Progress, quiet
+from orchestra.cxdb.embedded.batch import Batch, check_sizes
+from orchestra.cxdb.embedded.check import Finding, deep_check
+from orchestra.cxdb.embedded.contexts import Standing
+from orchestra.cxdb.embedded.directory import LOST, Directory
+from orchestra.cxdb.embedded.files import Files, translated
+from orchestra.cxdb.embedded.handle import Handle
+from orchestra.cxdb.embedded.holds import FileHold, holder_of
+from orchestra.cxdb.embedded.lineage import parent_by_heads
+from orchestra.cxdb.embedded.reader import Reader
+from orchestra.cxdb.embedded.repair import repair
+from orchestra.cxdb.embedded.wal import CAPACITY, SETTLED, State
+from orchestra.cxdb.format.layout import HEADS, PATHS
+from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
 from orchestra.errors import Damaged, SessionNotFound, StoreError
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from zlib import crc32
 
-from orchestra.cxdb.contexts import Standing
-from orchestra.cxdb.layout import (
+from orchestra.cxdb.embedded.contexts import Standing
+from orchestra.cxdb.embedded.wal import FILES, State
+from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
     CHECKS,
     HEAD_SIZE,
@@ -29,8 +30,7 @@ from orchestra.cxdb.layout import (
     root_record,
     turn_record,
 )
-from orchestra.cxdb.packing import LARGEST, digest_of
-from orchestra.cxdb.wal import FILES, State
+from orchestra.cxdb.format.packing import LARGEST, digest_of
 from orchestra.errors import StoreError
 from orchestra.ports import Head, NewTurn, Turn
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from orchestra.cxdb.packing import digest_of
+from orchestra.cxdb.format.packing import digest_of
 
 HELLO, CREATE, FORK, GET_HEAD, APPEND, GET_LAST, GET_BEFORE, GET_RANGE, GET_BLOB, ATTACH_FS, PUT_BLOB = range(1, 12)
 """Message numbers. Nobody implements ``GET_BEFORE`` and ``GET_RANGE``."""

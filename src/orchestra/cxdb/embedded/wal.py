@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from zlib import crc32
 
-from orchestra.cxdb.layout import CRC, sealed
+from orchestra.cxdb.format.layout import CRC, sealed
 
 PATH = "orchestra/wal"
 CAPACITY = 4 << 20
