@@ -10,6 +10,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from orchestra.cli.options import spread
+
 COMMANDS = {
     "run": ("run:run", "Check a pipeline and run it. Every step is recorded."),
     "compile": (
@@ -110,7 +112,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     wanted = next((word for word in arguments if not word.startswith("-")), "")
     if wanted in COMMANDS:
         module, _, function = COMMANDS[wanted][0].partition(":")
-        app.command(wanted)(getattr(import_module(f"orchestra.cli.commands.{module}"), function))
+        app.command(wanted)(spread(getattr(import_module(f"orchestra.cli.commands.{module}"), function)))
     else:  # loading every command would make `--help` slow
         for name, (_place, text) in COMMANDS.items():
             app.command(name, help=text)(_listed)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from orchestra.cli.errors import exit_code
-from orchestra.cli.screen.ended import Shown
+from orchestra.cli.options import Shown
 from orchestra.cli.stores import hint
 from orchestra.cli.terminal import say, say_json
 from orchestra.config.settings import Settings

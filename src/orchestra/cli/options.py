@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
-
-if TYPE_CHECKING:
-    from orchestra.cli.screen.ended import People
 
 
 def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -102,13 +102,43 @@ Session = Annotated[
 ]
 
 
-def people(auto_approve: bool, answers: Path | None, no_input: bool, approve_tools: bool) -> People:
-    """Return who answers the questions of a run. Raises a usage error for options that exclude each other."""
-    from orchestra.cli.screen.ended import People
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Which store a session is in, and how it is shown. Options that exclude each other are a usage error."""
 
-    if auto_approve and answers is not None:
-        raise typer.BadParameter("--auto-approve and --answers exclude each other; use one")
-    return People(auto_approve=auto_approve, answers=answers, no_input=no_input, approve_tools=approve_tools)
+    no_input: NoInput = False
+    store: StoreOption = None
+    config: Config = None
+    as_json: AsJson = False
+    json_stream: JsonStream = False
+    plain: Plain = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+    color: Colour = "auto"
+
+    def __post_init__(self) -> None:
+        one_json(self.as_json, self.json_stream)
+        if self.quiet and self.verbose:
+            raise typer.BadParameter("-q and -v exclude each other; use one")
+
+    @property
+    def json(self) -> str:
+        """The JSON form: ``object``, ``stream`` or empty."""
+        return one_json(self.as_json, self.json_stream)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walked(Shown):
+    """How a run is shown, and who answers its questions besides whoever sits at the terminal (H1)."""
+
+    auto_approve: AutoApprove = False
+    answers: Answers = None
+    approve_tools: ApproveTools = False
+
+    def __post_init__(self) -> None:
+        Shown.__post_init__(self)
+        if self.auto_approve and self.answers is not None:
+            raise typer.BadParameter("--auto-approve and --answers exclude each other; use one")
 
 
 def one_json(as_object: bool, as_stream: bool) -> str:
@@ -118,7 +148,32 @@ def one_json(as_object: bool, as_stream: bool) -> str:
     return "object" if as_object else "stream" if as_stream else ""
 
 
-def one_amount(quiet: bool, verbose: bool) -> None:
-    """Raise a usage error if both ``-q`` and ``-v`` are given."""
-    if quiet and verbose:
-        raise typer.BadParameter("-q and -v exclude each other; use one")
+def spread(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command for Typer: parameters that are dataclasses become the options that their fields declare."""
+    parameters: list[inspect.Parameter] = []
+    parts: dict[str, tuple[type[Any], list[str]]] = {}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        kind = parameter.annotation
+        if not (isinstance(kind, type) and is_dataclass(kind)):
+            parameters.append(parameter)
+            continue
+        hints = get_type_hints(kind, include_extras=True)
+        for field in fields(kind):
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            option = inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
+            )
+            parameters.append(option)
+        parts[parameter.name] = (kind, [field.name for field in fields(kind)])
+
+    def command(**given: Any) -> None:
+        for name, (kind, names) in parts.items():
+            given[name] = kind(**{option: given.pop(option) for option in names})
+        function(**given)
+
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    command.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    return command

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from orchestra.app.asking import asker
-from orchestra.cli.screen.ended import People
+from orchestra.cli.options import Walked
 from orchestra.cli.screen.views import View
 from orchestra.cli.terminal import coloured, in_foreground, width
 from orchestra.config.answers import Answers, Written, read_answers
@@ -22,7 +22,7 @@ from orchestra.interview.sequence import InTurn
 from orchestra.ports import Interviewer
 
 
-def interviews_for(people: People, view: View, settings: Settings, *, always: bool = False) -> Interviews:
+def interviews_for(shown: Walked, view: View, settings: Settings, *, always: bool = False) -> Interviews:
     """Who is asked, as the flags and settings say: a file of answers, then the terminal where there is one.
 
     Raises ``ConfigError`` for a file of answers that cannot be used.
@@ -30,12 +30,12 @@ def interviews_for(people: People, view: View, settings: Settings, *, always: bo
     wanted = settings.config.humans.interviewer
     always = always or wanted == "mailbox"
     asked: list[Interviewer] = []
-    approves = people.auto_approve or (wanted == "auto-approve" and people.answers is None)
-    if approves or people.approve_tools:
-        asked.append(AutoApprove(tools=people.approve_tools, others=approves))
-    if people.answers is not None:
-        asked.append(queue_of(read_answers(people.answers)))
-    if not people.no_input and not always and terminal():
+    approves = shown.auto_approve or (wanted == "auto-approve" and shown.answers is None)
+    if approves or shown.approve_tools:
+        asked.append(AutoApprove(tools=shown.approve_tools, others=approves))
+    if shown.answers is not None:
+        asked.append(queue_of(read_answers(shown.answers)))
+    if not shown.no_input and not always and terminal():
         asked.append(console(view))
     return Interviews(InTurn(asked) if asked else None, always=always)
 

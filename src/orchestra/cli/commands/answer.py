@@ -48,6 +48,7 @@ def answer(
         typer.Option("--text", metavar="TEXT", help="Words to go with the answer, or alone.", show_default=False),
     ] = "",
     skip: Annotated[bool, typer.Option("--skip", help="Skip the question: its node fails.")] = False,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Do not ask for a value that is missing.")] = False,
     store: StoreOption = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -64,7 +65,11 @@ def answer(
         raise typer.BadParameter("put the answer in quotes: it is one argument")
     raise typer.Exit(
         answer_session(
-            session, Given(words=tuple(given), text=text, skip=skip), store=store, config=config, as_json=as_json
+            session,
+            Given(words=tuple(given), text=text, skip=skip, no_input=no_input),
+            store=store,
+            config=config,
+            as_json=as_json,
         )
     )
 
@@ -90,6 +95,7 @@ class Given:
     words: tuple[str, ...]
     text: str
     skip: bool
+    no_input: bool = False
 
 
 def answer_session(session: str, given: Given, *, store: str | None, config: Path | None, as_json: bool) -> int:
@@ -141,7 +147,7 @@ async def _answer(one: Open, value: str, given: Given) -> Answer | None:
     """The answer that was given, or typed now; None where it was not."""
     if value or given.text or given.skip:
         return answer_to(one.question, value, given.text, skip=given.skip)
-    if not terminal():
+    if given.no_input or not terminal():
         raise ConfigError(
             f"{short_id(one.question.id)} needs a value",
             fix="give it one: orchestra answer SESSION VALUE; orchestra status SESSION shows the choices",

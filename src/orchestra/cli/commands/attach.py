@@ -18,22 +18,12 @@ from orchestra.app.asking import asker
 from orchestra.app.stores import open_store
 from orchestra.cli.errors import INTERRUPTED
 from orchestra.cli.options import (
-    AsJson,
-    Colour,
-    Config,
-    JsonStream,
-    NoInput,
-    Plain,
-    Quiet,
     Session,
-    StoreOption,
-    Verbose,
-    one_amount,
-    one_json,
+    Shown,
 )
 from orchestra.cli.outlet import drained, outlets
 from orchestra.cli.people import console, terminal
-from orchestra.cli.screen.ended import Shown, say_ended
+from orchestra.cli.screen.ended import say_ended
 from orchestra.cli.screen.views import View, view_for
 from orchestra.cli.stores import hint, reading, settings_for
 from orchestra.cli.terminal import coloured, complain
@@ -49,15 +39,8 @@ from orchestra.run.state import RunState
 
 def attach(
     session: Session,
-    no_input: NoInput = False,
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
-    json_stream: JsonStream = False,
-    plain: Plain = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    color: Colour = "auto",
+    *,
+    shown: Shown,
 ) -> None:
     """Watch a session from its start until it ends. Ctrl-C stops watching; the session keeps running.
 
@@ -67,19 +50,6 @@ def attach(
     Exit codes: 0: it succeeded; 1: it failed; 9: no such session; 130: it is paused, its runner is gone, or you
     stopped watching.
     """
-    from orchestra.cli.screen.ended import People, Shown
-
-    one_amount(quiet, verbose)
-    shown = Shown(
-        store=store,
-        config=config,
-        json=one_json(as_json, json_stream),
-        plain=plain,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-        people=People(no_input=no_input),
-    )
     raise typer.Exit(attach_to(session, shown))
 
 
@@ -119,7 +89,7 @@ async def _watched(
     assert task is not None
     try:
         with _leaving(task.cancel):
-            if shown.people.no_input or row.mirror_of or not terminal():
+            if shown.no_input or row.mirror_of or not terminal():
                 return await follow(store, row, view.tell, SystemClock())
             async with Prompts(settings, view) as prompts:
                 return await follow(store, row, prompts.tell, SystemClock())

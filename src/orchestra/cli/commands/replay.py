@@ -21,25 +21,10 @@ from orchestra.app.rewalking import Another, Report, Text, rewalk
 from orchestra.cli.commands.run import key_values, walk_shown
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import (
-    Answers,
-    ApproveTools,
-    AsJson,
-    AutoApprove,
-    Colour,
-    Config,
     Detach,
-    JsonStream,
-    NoInput,
-    Plain,
-    Quiet,
     Session,
-    StoreOption,
-    Verbose,
-    one_amount,
-    one_json,
-    people,
+    Walked,
 )
-from orchestra.cli.screen.ended import Shown
 from orchestra.cli.screen.why import lines, seen_of
 from orchestra.cli.stores import aimed, hint, reading, settings_for, there
 from orchestra.cli.terminal import one_line, say, say_json
@@ -53,8 +38,10 @@ from orchestra.ports import Store
 from orchestra.run.rewalk import Decision, Parting
 
 
-def replay(
-    session: Session,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """From where a session is replayed, and with what."""
+
     checkpoint: Annotated[
         str,
         typer.Option(
@@ -63,7 +50,7 @@ def replay(
             help="Start from this checkpoint: a depth, #ID or 'last'.",
             show_default=False,
         ),
-    ] = "",
+    ] = ""
     turn: Annotated[
         str,
         typer.Option(
@@ -72,31 +59,38 @@ def replay(
             help="Start from this turn: a depth as shown by `log`, or #ID (also of a child's turn).",
             show_default=False,
         ),
-    ] = "",
+    ] = ""
     node: Annotated[
         str, typer.Option("--node", metavar="NODE", help="Start from this node.", show_default=False)
-    ] = "",
+    ] = ""
     visit: Annotated[
         int | None,
         typer.Option(
             "--visit", metavar="N", min=1, help="With --node: start from its N-th visit (default: the newest)."
         ),
-    ] = None,
+    ] = None
     variables: Annotated[
         list[str] | None,
         typer.Option("--var", metavar="KEY=VALUE", help="Set a variable of the new session (repeatable)."),
-    ] = None,
+    ] = None
     values: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a context value of the new session (repeatable)."),
-    ] = None,
-    graph: Annotated[
-        Path | None, typer.Option("--graph", metavar="FILE", help="Continue with this pipeline.")
-    ] = None,
+    ] = None
+    graph: Annotated[Path | None, typer.Option("--graph", metavar="FILE", help="Continue with this pipeline.")] = (
+        None
+    )
     simulate: Annotated[
         Path | None, typer.Option("--simulate", metavar="FILE", help="Continue with these scripted results.")
-    ] = None,
-    label: Annotated[str, typer.Option("--label", help="Name of the new session.", show_default=False)] = "",
+    ] = None
+    label: Annotated[str, typer.Option("--label", help="Name of the new session.", show_default=False)] = ""
+    detach: Detach = False
+
+
+def replay(
+    session: Session,
+    *,
+    asked: Asked,
     recorded: Annotated[
         bool,
         typer.Option("--recorded", help="Run nothing: repeat the recorded decisions and report any that differ."),
@@ -107,19 +101,7 @@ def replay(
             "--against", metavar="FILE", help="Like --recorded, with this pipeline: report where it diverges."
         ),
     ] = None,
-    auto_approve: AutoApprove = False,
-    answers: Answers = None,
-    approve_tools: ApproveTools = False,
-    no_input: NoInput = False,
-    detach: Detach = False,
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
-    json_stream: JsonStream = False,
-    plain: Plain = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    color: Colour = "auto",
+    shown: Walked,
 ) -> None:
     """Start a new session from a point in the history of another session, which is not changed.
 
@@ -128,61 +110,21 @@ def replay(
     With --recorded or --against nothing is run or written: the recorded results of agents and commands are used.
     Exit codes: 0: the same nodes, edges and prompts; 1: something differs.
     """
-    from orchestra.cli.screen.ended import Shown
-
-    one_amount(quiet, verbose)
-    if sum(map(bool, (checkpoint, turn, node))) > 1:
+    if sum(map(bool, (asked.checkpoint, asked.turn, asked.node))) > 1:
         raise typer.BadParameter("--checkpoint, --turn and --node exclude each other; use one")
-    if visit is not None and not node:
+    if asked.visit is not None and not asked.node:
         raise typer.BadParameter("--visit needs --node")
     if recorded or against is not None:
-        begins = (checkpoint, turn, node, variables, values, graph, simulate, label, detach, json_stream)
-        if any(begins) or (recorded and against is not None):
+        if asked != Asked() or shown.json_stream or (recorded and against is not None):
             wrong = "--recorded and --against start no session: combine them only with --store, --config and --json"
             raise typer.BadParameter(wrong)
-        raise typer.Exit(walk_again(session, against, store=store, config=config, as_json=as_json))
-    asked = Asked(
-        checkpoint=checkpoint,
-        turn=turn,
-        node=node,
-        visit=visit,
-        variables=tuple(variables or ()),
-        values=tuple(values or ()),
-        graph=graph,
-        simulate=simulate,
-        label=label,
-        detach=detach,
-    )
-    shown = Shown(
-        store=store,
-        config=config,
-        json=one_json(as_json, json_stream),
-        plain=plain,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-        people=people(auto_approve, answers, no_input, approve_tools),
-    )
+        raise typer.Exit(
+            walk_again(session, against, store=shown.store, config=shown.config, as_json=shown.as_json)
+        )
     raise typer.Exit(replay_session(session, asked, shown))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What was asked for on the command line."""
-
-    checkpoint: str
-    turn: str
-    node: str
-    visit: int | None
-    variables: tuple[str, ...]
-    values: tuple[str, ...]
-    graph: Path | None
-    simulate: Path | None
-    label: str
-    detach: bool
-
-
-def replay_session(session: str, asked: Asked, shown: Shown) -> int:
+def replay_session(session: str, asked: Asked, shown: Walked) -> int:
     """Fork, go on, and say how it ended; the exit code (C2)."""
     settings = settings_for(shown.store, shown.config, str(asked.graph) if asked.graph is not None else "-")
     try:
@@ -194,8 +136,8 @@ def replay_session(session: str, asked: Asked, shown: Shown) -> int:
     source, found = read(asked.graph) if asked.graph is not None else (None, ())
     script = read_script(asked.simulate) if asked.simulate is not None else None
     future = Future(
-        variables=key_values(asked.variables, "variable"),
-        values=key_values(asked.values, "value"),
+        variables=key_values(tuple(asked.variables or ()), "variable"),
+        values=key_values(tuple(asked.values or ()), "value"),
         changes=Changes(graph=source, found=found, simulation=script),
         label=asked.label,
     )

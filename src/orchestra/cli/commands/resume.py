@@ -16,27 +16,12 @@ from orchestra.app.resuming import resume as resumed_run
 from orchestra.app.runs import Run
 from orchestra.cli.commands.run import walk_shown
 from orchestra.cli.options import (
-    Answers,
-    ApproveTools,
-    AsJson,
-    AutoApprove,
-    Colour,
-    Config,
     Detach,
     EnvFile,
-    JsonStream,
     MaxCost,
-    NoInput,
-    Plain,
-    Quiet,
     Session,
-    StoreOption,
-    Verbose,
-    one_amount,
-    one_json,
-    people,
+    Walked,
 )
-from orchestra.cli.screen.ended import Shown
 from orchestra.cli.screen.views import tell_reader
 from orchestra.cli.stores import aimed, hint, settings_for, there
 from orchestra.cli.terminal import complain, lasted, one_line
@@ -69,21 +54,11 @@ def resume(
             show_default=False,
         ),
     ] = "",
-    auto_approve: AutoApprove = False,
-    answers: Answers = None,
-    approve_tools: ApproveTools = False,
-    no_input: NoInput = False,
     max_cost: MaxCost = None,
     detach: Detach = False,
-    store: StoreOption = None,
-    config: Config = None,
     env_file: EnvFile = None,
-    as_json: AsJson = False,
-    json_stream: JsonStream = False,
-    plain: Plain = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    color: Colour = "auto",
+    *,
+    shown: Walked,
 ) -> None:
     """Resume a paused, crashed, canceled or failed session.
 
@@ -91,21 +66,8 @@ def resume(
     missing; 5: an interrupted node needs a decision (--interrupted); 7: stopped by a limit; 8: another process runs
     the session; 9: no such session; 130: paused by an interrupt.
     """
-    from orchestra.cli.screen.ended import Shown
-
-    one_amount(quiet, verbose)
     if interrupted not in ("", "rerun", "fail"):
         raise typer.BadParameter(f"--interrupted must be rerun or fail, not {interrupted!r}")
-    shown = Shown(
-        store=store,
-        config=config,
-        json=one_json(as_json, json_stream),
-        plain=plain,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-        people=people(auto_approve, answers, no_input, approve_tools),
-    )
     raise typer.Exit(
         resume_session(
             session,
@@ -127,7 +89,7 @@ def resume_session(
     interrupted: str,
     max_cost: float | None,
     detach: bool,
-    shown: Shown,
+    shown: Walked,
 ) -> int:
     """Resume, show the run, and print the result. Return the exit code (C2)."""
     settings = settings_for(shown.store, shown.config, str(graph) if graph is not None else "-", max_cost)
@@ -142,13 +104,13 @@ def resume_session(
     try:
         return _walk(session, changes, settings, shown, detach=detach)
     except Undecided as error:
-        if shown.people.no_input or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if shown.no_input or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
         decided = Changes(graph=source, found=found, simulation=script, interrupted=_asked(error))
     return _walk(session, decided, settings, shown, detach=detach)
 
 
-def _walk(session: str, changes: Changes, settings: Settings, shown: Shown, *, detach: bool) -> int:
+def _walk(session: str, changes: Changes, settings: Settings, shown: Walked, *, detach: bool) -> int:
     async def go_on(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
         try:
             run, pipeline = await resumed_run(

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -23,28 +22,14 @@ from orchestra.app.stores import open_store
 from orchestra.cli.detach import detached
 from orchestra.cli.errors import INVALID, show_diagnostics, store_code
 from orchestra.cli.options import (
-    Answers,
-    ApproveTools,
-    AsJson,
-    AutoApprove,
-    Colour,
-    Config,
     Detach,
     EnvFile,
-    JsonStream,
     MaxCost,
-    NoInput,
-    Plain,
-    Quiet,
-    StoreOption,
-    Verbose,
-    one_amount,
-    one_json,
-    people,
+    Walked,
 )
 from orchestra.cli.outlet import Outlet, at_once, drained, outlets
 from orchestra.cli.people import interviews_for, listeners_for
-from orchestra.cli.screen.ended import Shown, as_object, say_ended
+from orchestra.cli.screen.ended import as_object, say_ended
 from orchestra.cli.screen.views import View, view_for
 from orchestra.cli.signals import heeded
 from orchestra.cli.stores import aimed, hint, settings_for
@@ -70,21 +55,11 @@ def run(
         typer.Option("--simulate", metavar="FILE", help="Scripted results (YAML)."),
     ] = None,
     label: Annotated[str, typer.Option("--label", help="Name of this run.", show_default=False)] = "",
-    auto_approve: AutoApprove = False,
-    answers: Answers = None,
-    approve_tools: ApproveTools = False,
-    no_input: NoInput = False,
     max_cost: MaxCost = None,
     detach: Detach = False,
-    store: StoreOption = None,
-    config: Config = None,
     env_file: EnvFile = None,
-    as_json: AsJson = False,
-    json_stream: JsonStream = False,
-    plain: Plain = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    color: Colour = "auto",
+    *,
+    shown: Walked,
 ) -> None:
     """Check a pipeline and run it. Every step is recorded.
 
@@ -92,65 +67,43 @@ def run(
     missing; 5: waiting for an answer; 6: the store cannot be used; 7: stopped by a limit or a full disk; 130:
     paused by an interrupt.
     """
-    from orchestra.cli.screen.ended import Shown
-
-    one_amount(quiet, verbose)
-    options = Options(
-        pipeline=pipeline,
-        variables=tuple(variables or ()),
-        simulate=simulate,
-        label=label,
-        detach=detach,
-        max_cost=max_cost,
-        shown=Shown(
-            store=store,
-            config=config,
-            json=one_json(as_json, json_stream),
-            plain=plain,
-            quiet=quiet,
-            verbose=verbose,
-            color=color,
-            people=people(auto_approve, answers, no_input, approve_tools),
-        ),
+    raise typer.Exit(
+        run_pipeline(
+            pipeline, tuple(variables or ()), simulate, label, detach=detach, max_cost=max_cost, shown=shown
+        )
     )
-    raise typer.Exit(run_pipeline(options))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What was asked for on the command line."""
-
-    pipeline: str
-    variables: tuple[str, ...]
-    simulate: Path | None
-    label: str
-    detach: bool
-    shown: Shown
-    max_cost: float | None = None
-
-
-def run_pipeline(options: Options) -> int:
+def run_pipeline(
+    file: str,
+    given: tuple[str, ...],
+    simulate: Path | None,
+    label: str,
+    *,
+    detach: bool,
+    max_cost: float | None,
+    shown: Walked,
+) -> int:
     """Check and run a pipeline, and print the result. Return the exit code (C2)."""
-    variables = key_values(options.variables)
-    shown = options.shown
-    settings = settings_for(shown.store, shown.config, options.pipeline, options.max_cost)
-    source, found = read(options.pipeline)
+    variables = key_values(given)
+    settings = settings_for(shown.store, shown.config, file, max_cost)
+    source, found = read(file)
     pipeline = with_agents(
         compile_pipeline(source, found, variables=variables, secrets=settings.secrets),
         settings,
-        options.pipeline,
-        simulated=options.simulate is not None,
+        file,
+        simulated=simulate is not None,
     )
 
     async def begin(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
-        script = read_script(options.simulate) if options.simulate is not None else None
+        script = read_script(simulate) if simulate is not None else None
         run = await start(
             pipeline,
             store=store,
             settings=settings,
             variables=variables,
             simulation=script,
-            label=options.label,
+            label=label,
             listeners=listeners,
             control=control,
         )
@@ -158,11 +111,11 @@ def run_pipeline(options: Options) -> int:
 
     def checked() -> None:
         graph = pipeline.checked()
-        if shown.people.answers is not None:
+        if shown.answers is not None:
             gates = [node for node in graph.nodes if graph.type_of(node) == "wait.human"]
-            check_answers(read_answers(shown.people.answers), gates)
+            check_answers(read_answers(shown.answers), gates)
 
-    return walk_shown(shown, settings, begin, checked, detach=options.detach)
+    return walk_shown(shown, settings, begin, checked, detach=detach)
 
 
 Opening: TypeAlias = Callable[[Store, tuple[Listener, ...], Control], Awaitable[tuple[Run, Pipeline]]]
@@ -170,7 +123,7 @@ Opening: TypeAlias = Callable[[Store, tuple[Listener, ...], Control], Awaitable[
 
 
 def walk_shown(
-    shown: Shown,
+    shown: Walked,
     settings: Settings,
     opening: Opening,
     before: Callable[[], None] = lambda: None,
@@ -213,12 +166,12 @@ def key_values(given: tuple[str, ...], what: str = "variable") -> dict[str, str]
     return found
 
 
-def _view(shown: Shown, colour: bool) -> View:
+def _view(shown: Walked, colour: bool) -> View:
     return view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
 
 
 def _walk(
-    shown: Shown, settings: Settings, opening: Opening, view: Callable[[], View], *, always: bool = False
+    shown: Walked, settings: Settings, opening: Opening, view: Callable[[], View], *, always: bool = False
 ) -> int:
     """Run, with output that never makes the run wait. ``always``: answers from elsewhere are waited for (H5)."""
     with outlets() as streams:
@@ -226,10 +179,10 @@ def _walk(
 
 
 async def _run(
-    shown: Shown, settings: Settings, opening: Opening, view: View, streams: tuple[Outlet, ...], *, always: bool
+    shown: Walked, settings: Settings, opening: Opening, view: View, streams: tuple[Outlet, ...], *, always: bool
 ) -> int:
     """Run and say how it ended."""
-    control = Control(interviews=interviews_for(shown.people, view, settings, always=always))
+    control = Control(interviews=interviews_for(shown, view, settings, always=always))
     begun: list[str] = []
     done = asyncio.Event()
 
@@ -258,7 +211,7 @@ async def _run(
             await drained(streams, signalled)
 
 
-async def _walked(shown: Shown, settings: Settings, opening: Opening, view: View, control: Control) -> Run:
+async def _walked(shown: Walked, settings: Settings, opening: Opening, view: View, control: Control) -> Run:
     run: Run | None = None
     store: Store | None = None
     try:
@@ -292,7 +245,7 @@ def _mirrored(settings: Settings) -> AbstractContextManager[None]:
     return sending(settings)
 
 
-def _announce(run: Run, pipeline: Pipeline, shown: Shown, view: View) -> None:
+def _announce(run: Run, pipeline: Pipeline, shown: Walked, view: View) -> None:
     if not shown.quiet:
         show_diagnostics(pipeline.diagnostics)
     graph = pipeline.checked()
@@ -300,7 +253,7 @@ def _announce(run: Run, pipeline: Pipeline, shown: Shown, view: View) -> None:
     view.opened(run.session, origin + (f"{graph.label}: {graph.goal}" if graph.goal else graph.label))
 
 
-def _stopped(shown: Shown, settings: Settings, run: Run | None, error: StoreError, view: View) -> None:
+def _stopped(shown: Walked, settings: Settings, run: Run | None, error: StoreError, view: View) -> None:
     """Report that the store failed or another runner took the session, before or during the run."""
     if run is not None and isinstance(error, SessionTaken):
         view.note(f"another runner took over session {run.session}; stopping")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from orchestra.cli.errors import FAILED, FULL, INTERRUPTED, WAITS
+from orchestra.cli.options import Shown
 from orchestra.cli.screen.code import code_lines
 from orchestra.cli.screen.lines import GREEN, RED, YELLOW
 from orchestra.cli.screen.views import tell_reader
@@ -16,33 +15,6 @@ from orchestra.config.settings import Settings
 from orchestra.graph.report import counted, paint, wrap
 from orchestra.run.questions import choices_in_words
 from orchestra.run.state import RunState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class People:
-    """Who answers the questions of a run, where that is not whoever sits at the terminal (H1)."""
-
-    auto_approve: bool = False
-    answers: Path | None = None
-    no_input: bool = False
-    approve_tools: bool = False
-
-
-ANYBODY = People()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """Which store a session is in, and how it is shown."""
-
-    store: str | None
-    config: Path | None
-    json: str
-    plain: bool
-    quiet: bool
-    verbose: bool
-    color: str
-    people: People = ANYBODY
 
 
 def say_ended(
