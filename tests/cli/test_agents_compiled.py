@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from calls import call as in_process
 
 SETTINGS = """
 backend: langgraph
@@ -174,3 +175,18 @@ def test_a_starter_uses_the_provider_whose_key_is_set(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert word in done.stderr
         assert not (tmp_path / "c").exists()
+
+
+CHILD = 'digraph p { start [shape=Mdiamond] exit [shape=Msquare] w [prompt="Do", ATTRIBUTE] start -> w -> exit }'
+
+
+@pytest.mark.parametrize("attribute", ['agent.tools="nothing"', "backend=nothing", "agent=nobody"])
+def test_compile_refuses_what_run_refuses_in_a_child(attribute: str, tmp_path: Path) -> None:
+    (tmp_path / "orchestra.yaml").write_text("agents: {}\n")
+    (tmp_path / "child.dot").write_text(CHILD.replace("ATTRIBUTE", attribute))
+    (tmp_path / "parent.dot").write_text(
+        CHILD.replace("ATTRIBUTE", 'type=pipeline, stack.child_dotfile="child.dot"')
+    )
+    compiled, run = (in_process(tmp_path, command, "parent.dot") for command in ("compile", "run"))
+    assert (compiled.returncode, run.returncode) == (3, 3)
+    assert "child.dot:1:" in compiled.stdout

@@ -18,6 +18,7 @@ import pytest
 from calls import ORCHESTRA, PLAN, begin, call, environment, on_terminal, only_session, shell, slow
 
 from orchestra.cli import COMMANDS
+from orchestra.cli.options import spread
 
 # --- running -------------------------------------------------------------------------------------
 
@@ -365,3 +366,10 @@ def test_the_list_of_commands_says_of_each_what_its_own_help_says() -> None:
         module, _, function = place.partition(":")
         declared = getattr(import_module(f"orchestra.cli.commands.{module}"), function)
         assert " ".join((inspect.getdoc(declared) or "").split("\n\n")[0].split()) == text, name
+
+
+@pytest.mark.parametrize("name", ["run", "resume", "replay", "attach", "answer", "inbox", "trust"])
+def test_every_command_that_could_ask_can_be_told_not_to(name: str) -> None:
+    module, _, function = COMMANDS[name][0].partition(":")
+    command = spread(getattr(import_module(f"orchestra.cli.commands.{module}"), function))
+    assert "no_input" in inspect.signature(command).parameters

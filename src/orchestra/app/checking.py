@@ -109,10 +109,12 @@ def agent_diagnostics(brief: Brief, *, simulated: bool = False) -> tuple[Diagnos
 
 
 def with_agents(pipeline: Pipeline, settings: Settings, file: str, *, simulated: bool = False) -> Pipeline:
-    """The pipeline with the findings about its agents."""
-    if pipeline.graph is None:
-        return pipeline
-    found = agent_diagnostics(Brief(graph=pipeline.graph, settings=settings, file=file), simulated=simulated)
+    """The pipeline with the findings about its agents and those of its children."""
+    found: list[Diagnostic] = []
+    for each in pipeline.whole():
+        if each.graph is not None:
+            name = file if each is pipeline else each.source.name
+            found += agent_diagnostics(Brief(graph=each.graph, settings=settings, file=name), simulated=simulated)
     return replace(pipeline, diagnostics=in_order((*pipeline.diagnostics, *found))) if found else pipeline
 
 

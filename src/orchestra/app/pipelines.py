@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,20 @@ from orchestra.run.secrets import Redactor
 MAX_BYTES = 64 * 1024 * 1024
 """A pipeline file larger than this is refused before it is read into memory."""
 
-BUILT_IN_TYPES = frozenset({"start", "exit", "conditional", "codergen", "tool", "pipeline", "stack.manager_loop"})
+BUILT_IN_TYPES = frozenset(
+    {
+        "start",
+        "exit",
+        "conditional",
+        "codergen",
+        "tool",
+        "pipeline",
+        "stack.manager_loop",
+        "parallel",
+        "parallel.fan_in",
+        "wait.human",
+    }
+)
 """Handler types that this version runs."""
 
 
@@ -47,6 +60,12 @@ class Pipeline:
     def secret(self) -> bool:
         """Whether its text holds a secret, so that it may be shown in no form (S18)."""
         return any(d.rule == SECRET for d in self.diagnostics)
+
+    def whole(self) -> Iterator[Pipeline]:
+        """Itself, its children, and theirs."""
+        yield self
+        for child in self.children.values():
+            yield from child.whole()
 
     def checked(self) -> Graph:
         """The graph. Raises ``InvalidPipeline`` when it may not be run."""

@@ -251,7 +251,7 @@ def plan_of(
         children={
             node: tuple(
                 plan_of(
-                    child, each, settings, more, _workdir(graph, node, folder), given=given, simulated=simulated
+                    child, each, settings, more, workdir_of(graph, node, folder), given=given, simulated=simulated
                 )
                 for each in scenario.children.get(node, (Scenario(),))
             )
@@ -260,7 +260,7 @@ def plan_of(
     )
 
 
-def _workdir(graph: Graph, node: str, folder: Path) -> str:
+def workdir_of(graph: Graph, node: str, folder: Path) -> str:
     """Where a node's child works: named relative to where its parent does; empty for the folder of its file."""
     named = graph.nodes[node].text("stack.child_workdir") or graph.text("stack.child_workdir")
     return str(folder / named) if named else ""

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,9 +112,8 @@ def _settings(name: str, wanted: Wanted) -> Settings | None:
 
 
 def _with_agents(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
-    """The pipeline with findings about its agents' models, prompts and backends."""
-    graph = pipeline.graph
-    if graph is None or (settings is None and not any(_names_agent(node) for node in graph.nodes.values())):
+    """The pipeline with findings about its agents' models, prompts and backends, and those of its children."""
+    if settings is None and not any(_names_agent(node) for node in _nodes(pipeline)):
         return pipeline
     from orchestra.app.checking import with_agents
     from orchestra.cli.stores import settings_for
@@ -142,19 +142,33 @@ def _agents(name: str, format_: str, wanted: Wanted) -> int:
     return 0 if _passes(pipeline, wanted.strict) else INVALID
 
 
+def _nodes(pipeline: Pipeline) -> Iterator[Node]:
+    """The nodes of a pipeline and of its children."""
+    return (node for each in pipeline.whole() if each.graph is not None for node in each.graph.nodes.values())
+
+
 def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
-    """The pipeline with findings for the tools that it names and that do not exist (A30)."""
-    graph = pipeline.graph
-    if graph is None or not any(node.has("agent.tools") or node.has("agent") for node in graph.nodes.values()):
+    """The pipeline with findings for the tools that it or a child names and that do not exist (A30)."""
+    if not any(node.has("agent.tools") or node.has("agent") for node in _nodes(pipeline)):
         return pipeline
     from orchestra.app.runs import folder_of, whereabouts  # only pipelines that name tools pay for knowing them
-    from orchestra.app.toolboxes import tool_problems
     from orchestra.cli.stores import settings_for
 
-    found = tool_problems(
-        graph, settings or settings_for(None, None, name), folder_of(whereabouts(pipeline.source))
-    )
+    folder = folder_of(whereabouts(pipeline.source))
+    found = tuple(_tool_problems(pipeline, settings or settings_for(None, None, name), folder))
     return replace(pipeline, diagnostics=(*pipeline.diagnostics, *found)) if found else pipeline
+
+
+def _tool_problems(pipeline: Pipeline, settings: Settings, folder: Path) -> Iterator[Diagnostic]:
+    from orchestra.app.runs import folder_of, whereabouts, workdir_of
+    from orchestra.app.toolboxes import tool_problems
+
+    if pipeline.graph is None:
+        return
+    yield from tool_problems(pipeline.graph, settings, folder)
+    for node, child in pipeline.children.items():
+        named = workdir_of(pipeline.graph, node, folder)
+        yield from _tool_problems(child, settings, Path(named) if named else folder_of(whereabouts(child.source)))
 
 
 def _passes(pipeline: Pipeline, strict: bool) -> bool:
