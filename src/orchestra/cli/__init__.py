@@ -74,6 +74,10 @@ COMMANDS = {
         "Write a starter: a pipeline, orchestra.yaml and prompts. No existing file is overwritten.",
     ),
     "demo": ("demo:demo", "Show a team of simulated agents at work on a scratch repository."),
+    "selftest": (
+        "selftest:selftest",
+        "Run the shipped examples on scratch data and say what works on this machine.",
+    ),
     "cxdb": ("cxdb:cxdb", "Run a CXDB server on a store, or send a store to its mirror."),
     "tools": ("tools:tools", "List the tools that each agent of a pipeline has, and where each comes from."),
     "trust": ("tools:trust", "Allow a repository's own MCP servers (.mcp.json) and skills (.agents/skills)."),

@@ -1,0 +1,409 @@
+"""``orchestra selftest``: the shipped examples as commands, each check in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestra.cli.commands.demo import IDENTITY
+from orchestra.cli.errors import FAILED
+from orchestra.cli.options import AsJson
+from orchestra.cli.terminal import laid_out, lasted, one_line, room, say, say_json
+from orchestra.errors import ConfigError
+from orchestra.graph.attributes import nearest
+from orchestra.graph.report import counted
+from orchestra.processes.sandbox import unavailable
+
+
+def selftest(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these checks.", show_default=False)
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep", metavar="DIR", help="Work in this new folder and leave everything there.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the shipped examples on scratch data and say what works on this machine.
+
+    Every check runs a few commands in its own folder, store and repository. No key and no network are needed.
+    A check that needs something missing is skipped, and the report says how to install it.
+    Exit code 1 if a check fails.
+    """
+    raise typer.Exit(examine(names or [], keep, as_json=as_json))
+
+
+LONGEST = 120.0
+"""Seconds after which a command of a check counts as stuck."""
+
+LAST_LINES = 6
+"""Lines of a failed command's output that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command of a check, and the exit code that it has to end with."""
+
+    words: tuple[str, ...]
+    code: int = 0
+    folder: str = "."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of the report: a name, what works if it passes, what it needs, its commands."""
+
+    name: str
+    shows: str
+    steps: tuple[Step, ...]
+    needs: tuple[str, ...] = ()
+
+
+class Result(StrEnum):
+    """How a check ended."""
+
+    WORKS = "works"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A check's result: why and at which command it failed, or what is missing and how to install it."""
+
+    name: str
+    shows: str
+    result: Result
+    why: str = ""
+    again: str = ""
+    fix: str = ""
+    duration_ms: int = 0
+
+
+def _orchestra(words: str, code: int = 0, folder: str = ".") -> Step:
+    return Step(("orchestra", *words.split()), code, folder)
+
+
+def _example(name: str, answers: bool = False) -> Step:
+    answered = f" --answers {name}.answers.yaml" if answers else ""
+    return _orchestra(f"run {name}.dot --simulate {name}.yaml{answered}")
+
+
+def _shell(text: str, folder: str = ".") -> Step:
+    return Step(("sh", "-euc", text), folder=folder)
+
+
+_AGENTS = ("langgraph", "langchain_anthropic")
+_CHANGE = """git init -q -b main
+printf 'def find(db, name):\\n    return None\\n' > app.py
+git add -A
+git commit -qm 'A shop that finds nobody'
+git checkout -qb change
+printf 'def find(db, name):\\n    return db.execute(name).fetchone()[0]\\n' > app.py
+git commit -qam 'Look users up'"""
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        name="checker",
+        shows="pipelines are checked before they run",
+        steps=(_shell('"$ORCHESTRA" -m orchestra compile --strict *.dot'),),
+    ),
+    Check(
+        name="record",
+        shows="a run is recorded, and can be read and resumed from",
+        steps=(
+            _example("hello"),
+            *(_orchestra(f"{command} last") for command in ("status", "log", "show")),
+            _orchestra("replay last --node greet"),
+            _orchestra("doctor --deep"),
+        ),
+    ),
+    Check(
+        name="retries",
+        shows="nodes are retried, failures take their own path",
+        steps=(_example("plan-build-review"),),
+    ),
+    Check(
+        name="commands",
+        shows="shell commands run as nodes",
+        steps=(_orchestra("run build-and-test.dot"),),
+        needs=("python3",),
+    ),
+    Check(
+        name="loops",
+        shows="loops are bounded, goal gates send a run back",
+        steps=(_example("review-loop"), _example("release-checklist")),
+    ),
+    Check(
+        name="branches",
+        shows="branches run in parallel and join",
+        steps=(_example("three-reviewers"), _example("best-of-three"), _example("each-file")),
+    ),
+    Check(
+        name="people",
+        shows="people are asked, and answer later from another process",
+        steps=(
+            _example("release-gate", answers=True),
+            _orchestra("run interview.dot --simulate interview.yaml --no-input", 5),
+            _orchestra("inbox --json"),
+            _orchestra("resume last --answers interview.answers.yaml"),
+        ),
+    ),
+    Check(
+        name="children",
+        shows="a manager steers a child pipeline",
+        steps=(_example("supervised"),),
+    ),
+    Check(
+        name="agents",
+        shows="agents, prompts and models come from orchestra.yaml",
+        steps=(
+            _orchestra("compile pipeline.dot --models --strict", folder="first-agent"),
+            _orchestra("run pipeline.dot --simulate simulation.yaml", folder="first-agent"),
+        ),
+    ),
+    Check(
+        name="git",
+        shows="agents work in worktrees of their own, which are merged; the checkout is not touched",
+        steps=(
+            _shell("sh two-agents/scratch.sh"),
+            _orchestra("run two-agents/two-agents.dot --simulate two-agents/two-agents.yaml"),
+            _shell('test -z "$(git -C calculator status --short)"'),
+            _orchestra("merge last"),
+            _shell("cd calculator && grep -q subtract calc.py"),
+        ),
+        needs=("git", "python3"),
+    ),
+    Check(
+        name="crash",
+        shows="a killed run is resumed, and nothing runs twice",
+        steps=(_orchestra("demo crashed"),),
+        needs=("git", "python3"),
+    ),
+    Check(
+        name="pr-review",
+        shows="a change is reviewed, the findings are checked against its diff",
+        steps=(
+            _shell(_CHANGE, folder="pr-review"),
+            _orchestra("run pr-review.dot --simulate simulation.yaml --answers answers.yaml", folder="pr-review"),
+            _shell("test -s review.md && test -s review.json && test -s review.sarif", folder="pr-review"),
+        ),
+        needs=("git", "python3"),
+    ),
+    Check(
+        name="archive",
+        shows="a run moves to another store",
+        steps=(
+            _example("three-reviewers"),
+            _orchestra("export last -o run.orchestra"),
+            _orchestra("import run.orchestra --store another"),
+        ),
+    ),
+    Check(
+        name="drawing",
+        shows="pipelines are drawn",
+        steps=(_orchestra("compile hello.dot --format svg"),),
+        needs=("dot",),
+    ),
+    Check(
+        name="sandbox",
+        shows="commands run in a sandbox",
+        steps=(
+            Step(
+                (
+                    "env",
+                    "ORCHESTRA_SANDBOX=bwrap",
+                    "orchestra",
+                    "run",
+                    "each-file.dot",
+                    "--simulate",
+                    "each-file.yaml",
+                )
+            ),
+        ),
+        needs=("bwrap",),
+    ),
+    Check(
+        name="models",
+        shows="real agents and tools work with a provider's client, against a local server",
+        steps=(
+            _orchestra("model-server --quiet testing/models.yaml -- orchestra run testing/summary.dot"),
+            _orchestra("model-server --quiet model.yaml -- orchestra run fix.dot", folder="fix-test"),
+        ),
+        needs=(*_AGENTS, "python3"),
+    ),
+)
+
+_PACKAGES = {
+    "git": "apt install git",
+    "python3": "apt install python3",
+    "dot": "apt install graphviz",
+    "bwrap": "apt install bubblewrap",
+    **dict.fromkeys(_AGENTS, "pip install 'orchestra-dot[anthropic]'"),
+}
+"""What checks may need, programs and modules, and the command that installs it."""
+
+
+def examine(names: Sequence[str], keep: Path | None, *, as_json: bool) -> int:
+    """Run the checks and report each; 1 if one failed. Raises ``ConfigError``."""
+    chosen = _chosen(names)
+    place = _place(keep)
+    began = time.monotonic()
+    if not as_json:
+        say(f"Orchestra {version('orchestra-dot')}, Python {sys.version.split()[0]}, in {place}")
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        reports = []
+        for report in pool.map(lambda check: _reported(check, place / check.name), chosen):
+            reports.append(report)
+            if not as_json:
+                _say(report)
+    failed = sum(report.result is Result.FAILED for report in reports)
+    if as_json:
+        say_json({"folder": str(place), "failed": failed, "checks": [asdict(one) for one in reports]}, indent=2)
+    else:
+        _say_sum(reports, time.monotonic() - began)
+    if keep is None and not failed:
+        shutil.rmtree(place, ignore_errors=True)
+    elif not as_json:
+        say(f"  everything is in {place}")
+    return FAILED if failed else 0
+
+
+def _chosen(names: Sequence[str]) -> list[Check]:
+    known = {check.name: check for check in CHECKS}
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            fix = f"did you mean {near!r}?" if near else f"there are: {', '.join(known)}"
+            raise ConfigError(f"no check {name!r}", fix=fix)
+    return [check for check in CHECKS if not names or check.name in names]
+
+
+def _place(keep: Path | None) -> Path:
+    if keep is None:
+        return Path(tempfile.mkdtemp(prefix="orchestra-selftest-"))
+    if keep.exists() and any(keep.iterdir()):
+        raise ConfigError(f"{keep} is not empty", fix="name a new folder")
+    return keep.absolute()
+
+
+def _reported(check: Check, folder: Path) -> Report:
+    missing = next(_missing(check), None)
+    if missing is not None:
+        return Report(
+            name=check.name,
+            shows=check.shows,
+            result=Result.SKIPPED,
+            why=f"needs {missing.replace('_', '-')}",
+            fix=_PACKAGES[missing],
+        )
+    began = time.monotonic()
+    with as_file(files("orchestra") / "examples") as examples:
+        shutil.copytree(examples, folder, ignore=shutil.ignore_patterns("__pycache__", ".orchestra"))
+    why, again = next((trouble for step in check.steps if (trouble := _trouble(step, folder))), ("", ""))
+    return Report(
+        name=check.name,
+        shows=check.shows,
+        result=Result.FAILED if why else Result.WORKS,
+        why=why,
+        again=again,
+        duration_ms=round((time.monotonic() - began) * 1000),
+    )
+
+
+def _missing(check: Check) -> Iterator[str]:
+    """What the check needs and is not there, or does not work."""
+    for need in check.needs:
+        if need in _AGENTS:
+            if find_spec(need) is None:
+                yield need
+        elif need == "bwrap":
+            if unavailable():
+                yield need
+        elif shutil.which(need) is None:
+            yield need
+
+
+def _trouble(step: Step, folder: Path) -> tuple[str, str] | None:
+    """What went wrong with a command, and how to see it again; None where it ended as it has to."""
+    program = ["-m", "orchestra"]
+    words = [
+        part for word in step.words for part in ([sys.executable, *program] if word == "orchestra" else [word])
+    ]
+    shown = " ".join(step.words if step.words[0] != "sh" else step.words[2].splitlines())
+    again = f"cd {folder / step.folder} && {shown}"
+    try:
+        done = subprocess.run(
+            words,
+            cwd=folder / step.folder,
+            env=_environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            timeout=LONGEST,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"{shown}: not finished after {LONGEST:.0f} s", again
+    if done.returncode == step.code:
+        return None
+    wanted = f", not {step.code}" if step.code else ""
+    last = "\n".join(done.stdout.strip().splitlines()[-LAST_LINES:])
+    return f"{shown}: exit code {done.returncode}{wanted}\n{last}", again
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The user's environment without settings of Orchestra's and git's; the store is the check's own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "ORCHESTRA_"))}
+    own = {
+        "XDG_STATE_HOME": str(folder / "state"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "ORCHESTRA": sys.executable,
+        "NO_COLOR": "1",
+    }
+    return {**kept, **own, **IDENTITY}
+
+
+_SIGNS = {Result.WORKS: "✓", Result.FAILED: "✗", Result.SKIPPED: "·"}
+
+
+def _say(report: Report) -> None:
+    name = f"{report.name:9}"
+    first, *more = report.why.splitlines() or [""]
+    skipped = f"{report.shows}: {report.why}" if report.result is Result.SKIPPED else report.shows
+    words = skipped if report.result is Result.SKIPPED else f"{skipped}  {lasted(report.duration_ms)}"
+    say("\n".join(laid_out(_SIGNS[report.result], name, words, room())))
+    if report.result is Result.FAILED:
+        for line in (first, *more):
+            say(f"    {one_line(line, 400)}")
+        say(f"    again: {one_line(report.again, 1000)}")
+    elif report.fix:
+        say(f"    fix: {report.fix}")
+
+
+def _say_sum(reports: Sequence[Report], seconds: float) -> None:
+    count = {result: sum(report.result is result for report in reports) for result in Result}
+    told = [f"{count[Result.WORKS]} of {counted(len(reports), 'check')} passed"]
+    told += [f"{count[Result.FAILED]} failed"] if count[Result.FAILED] else []
+    told += [f"{count[Result.SKIPPED]} skipped"] if count[Result.SKIPPED] else []
+    say(f"{', '.join(told)}  in {lasted(seconds * 1000)}")
