@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +17,23 @@ import typer
 
 from orchestra.app.archives import Exported, export_session, import_sessions
 from orchestra.app.rundirs import write_run_directory
+from orchestra.app.stopped import remembered
 from orchestra.app.stores import open_store
+from orchestra.cli.commands.show import commit_text, whole
 from orchestra.cli.options import AsJson, Config, Session, StoreOption
+from orchestra.cli.screen.detail import summary_of
+from orchestra.cli.screen.page import Chapter, Told, chapter, page
 from orchestra.cli.stores import aimed, hint, reading, settings_for
 from orchestra.cli.terminal import complain, deliver, one_line, progress, say, say_json
+from orchestra.config.settings import Settings
+from orchestra.engine.gaps import legible, with_branches
+from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, find
-from orchestra.errors import ConfigError, StoreError
-from orchestra.ports import Store
+from orchestra.engine.sessions import rows as all_rows
+from orchestra.errors import ConfigError, OrchestraError, StoreError
+from orchestra.ports import Store, Turn
+from orchestra.run.events import AgentCommitCreated, Recorded
+from orchestra.run.secrets import Redactor
 
 
 def export(
@@ -40,15 +51,25 @@ def export(
         Path | None,
         typer.Option("--logs", metavar="DIR", help="Write an Attractor run directory to this new folder instead."),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write one HTML page instead: graph, timeline, conversations, changes, cost.",
+        ),
+    ] = None,
     store: StoreOption = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a session and its complete history to one file, for an archive or a bug report."""
+    if sum(file is not None for file in (to, logs, html)) > 1:
+        raise typer.BadParameter("--to, --logs and --html exclude each other; use one")
     if logs is not None:
-        if to is not None:
-            raise typer.BadParameter("--to and --logs exclude each other; use one")
         raise typer.Exit(export_logs(session, logs, store=store, config=config, as_json=as_json))
+    if html is not None:
+        raise typer.Exit(export_html(session, html, store=store, config=config, as_json=as_json))
     if as_json and to == Path("-"):
         raise typer.BadParameter("--json and --to - both write to standard output; use one")
     raise typer.Exit(export_to(session, to, store=store, config=config, as_json=as_json))
@@ -138,6 +159,65 @@ def export_logs(session: str, folder: Path, *, store: str | None, config: Path |
         return 0
     say(f"wrote session {row.session} to {one_line(str(folder), 1000)}")
     return 0
+
+
+def export_html(session: str, file: Path, *, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Write a session and the sessions that it started as an HTML page; the exit code."""
+    settings = settings_for(store, config)
+
+    async def write(opened: Store) -> list[Row]:
+        rows = await _family(opened, await find(opened, session))
+        chapters = [await _chapter(opened, settings, row) for row in rows]
+        _create(_new(file), page(chapters, version("orchestra-dot")))
+        return rows
+
+    rows = asyncio.run(reading(settings, write, session, flag=store))
+    if as_json:
+        say_json({"file": str(file), "bytes": file.stat().st_size, "sessions": _as_json(rows)}, indent=2)
+        return 0
+    say(f"wrote {_named(rows)} to {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
+    return 0
+
+
+async def _family(store: Store, row: Row) -> list[Row]:
+    """A session and, below each, the children and restarts that it started."""
+    known = await all_rows(store)
+    found, todo = [], [row]
+    while todo:
+        found.append(todo.pop())
+        todo += [one for one in known if one.parent == found[-1].context_id and one.why in ("child", "restart")]
+    return found
+
+
+async def _chapter(store: Store, settings: Settings, row: Row) -> Chapter:
+    events = []
+    if row.mirror_of:  # it names contexts of its original's store
+        turns = [("", turn) for turn in await legible(store, row.context_id)]
+    else:
+        turns = await with_branches(store, row.context_id)
+    for path, turn in turns:
+        recorded = event_of(turn) if isinstance(turn, Turn) else None
+        if isinstance(turn, Turn) and isinstance(recorded, Recorded):
+            events.append(Told(path, recorded, await whole(store, turn)))
+    commits = [told.recorded.event for told in events if isinstance(told.recorded.event, AgentCommitCreated)]
+    changes = {one.commit: await _change(settings, one.repo, one.commit) for one in commits}
+    return chapter(await summary_of(store, row, remembered(settings)), events, changes)
+
+
+async def _change(settings: Settings, repo: str, commit: str) -> str:
+    try:
+        text = (await commit_text(settings, repo, commit)).decode("utf-8", "replace")
+        return Redactor(settings.secrets).text(text)
+    except OrchestraError as error:
+        return f"not shown: {error}"
+
+
+def _create(file: Path, text: str) -> None:
+    try:
+        with file.open("x", encoding="utf-8", errors="replace") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error.strerror or error}") from error
 
 
 def import_from(file: Path, *, store: str | None, config: Path | None, as_json: bool) -> int:

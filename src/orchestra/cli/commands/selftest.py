@@ -210,11 +210,12 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         name="archive",
-        shows="a run moves to another store",
+        shows="a run moves to another store, and becomes a page",
         steps=(
             _example("three-reviewers"),
             _orchestra("export last -o run.orchestra"),
             _orchestra("import run.orchestra --store another"),
+            _orchestra("export last --html run.html"),
         ),
     ),
     Check(

@@ -107,7 +107,7 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
 
     async def look(opened: Store) -> tuple[Turn, dict[str, Any]]:
         turn = await _turn(opened, await _chain(opened, name), depth, name)
-        return turn, await _whole(opened, turn)
+        return turn, await whole(opened, turn)
 
     turn, data = asyncio.run(reading(settings, look, name, flag=store))
     if as_json:
@@ -238,7 +238,7 @@ async def _at_depth(store: Store, context_id: int, depth: int | None) -> Legible
     return None
 
 
-async def _whole(store: Store, turn: Turn) -> dict[str, Any]:
+async def whole(store: Store, turn: Turn) -> dict[str, Any]:
     """The turn's event with every reference to a text resolved."""
     found = event_of(turn)
     if not isinstance(found, Recorded):
@@ -385,11 +385,15 @@ def show_diff(place: str, *, store: str | None, config: Path | None) -> int:
         return await commits_of(opened, session, branch, depth)
 
     for repo, commit in asyncio.run(reading(settings, look, session, flag=store)):
-        deliver(asyncio.run(_shown(settings, repo, commit)))
+        deliver(asyncio.run(commit_text(settings, repo, commit)))
     return 0
 
 
-async def _shown(settings: Settings, repo: str, commit: str) -> bytes:
+async def commit_text(settings: Settings, repo: str, commit: str) -> bytes:
+    """Return what ``git show`` says of a commit of a repository in the settings.
+
+    Raises ``ConfigError`` and ``WorkspaceError`` if there is no such repository or commit.
+    """
     configured = settings.workspace.repos if settings.workspace is not None else ()
     found = next((one for one in configured if one.name == repo), None)
     if found is None:

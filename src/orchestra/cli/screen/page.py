@@ -1,0 +1,360 @@
+"""A session as one HTML page: graph with states, timeline, conversations, changes and cost; it fetches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+from orchestra.cli.terminal import lasted, many_lines
+from orchestra.errors import Source
+from orchestra.graph.dot import parse
+from orchestra.graph.drawing import Box, Drawing, Line, drawn
+from orchestra.run.events import (
+    AgentCommitCreated,
+    AgentResponded,
+    AgentToolEnded,
+    AgentTurnCompleted,
+    EdgeSelected,
+    InterviewCompleted,
+    InterviewStarted,
+    ParallelStarted,
+    Recorded,
+    StageCompleted,
+    StageFailed,
+    StageRetrying,
+    StageStarted,
+    ToolExecuted,
+    ToolStarted,
+    WarningRaised,
+)
+from orchestra.run.usage import Usage, usage_of
+from orchestra.run.views import Summary
+
+LONGEST = 20_000
+"""Characters of one text on the page; it says how many more there are, and the command that shows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event with the path of its branch, and as plain data with every reference to a text resolved."""
+
+    path: str
+    recorded: Recorded
+    data: Mapping[str, Any]
+
+    @property
+    def place(self) -> str:
+        """The turn as ``orchestra show`` takes it."""
+        return f"{self.recorded.meta.session}{'/' if self.path else ''}{self.path}:{self.recorded.depth}"
+
+
+Changes: TypeAlias = Mapping[str, str]
+"""The text of each commit by its hash."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Message:
+    """Something that was said: by whom, what, the tools called, and where more of it is."""
+
+    who: str
+    text: str
+    calls: list[str] = field(default_factory=list)
+    more: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Talk:
+    """One attempt of a node: what it was told and what came back."""
+
+    title: str
+    path: str
+    status: str = "running"
+    begin: int = 0
+    end: int = 0
+    messages: list[Message] = field(default_factory=list)
+    commits: list[Message] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeStory:
+    """What the page tells of one node."""
+
+    label: str
+    status: str = ""
+    visits: int = 0
+    duration_ms: int = 0
+    reason: str = ""
+    usage: Usage | None = None
+    talks: list[Talk] = field(default_factory=list)
+
+    @property
+    def told(self) -> bool:
+        """Whether something was said or changed at the node."""
+        return any(talk.messages or talk.commits for talk in self.talks)
+
+    @property
+    def facts(self) -> str:
+        """Visits and time, in the box of the node."""
+        return f"{self.visits}×, {lasted(self.duration_ms)}" if self.visits > 1 else lasted(self.duration_ms)
+
+
+@dataclass(slots=True, kw_only=True)
+class Chapter:
+    """A session on the page: the run itself, or one that it started. ``taken`` counts how often an edge was."""
+
+    summary: Summary
+    pipeline: str = ""
+    drawing: Drawing | None = None
+    shapes: Mapping[str, str] = field(default_factory=dict)
+    nodes: dict[str, NodeStory] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=dict)
+    models: Mapping[str, Usage] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def lanes(self) -> dict[str, list[tuple[str, Talk]]]:
+        """The timeline: per branch what ran in it, in order."""
+        found: dict[str, list[tuple[str, Talk]]] = {"": []}
+        talks = [(node, talk) for node, story in self.nodes.items() for talk in story.talks]
+        for node, talk in sorted(talks, key=lambda pair: pair[1].begin):
+            found.setdefault(talk.path, []).append((node, talk))
+        return found
+
+
+def chapter(summary: Summary, events: Sequence[Told], changes: Changes) -> Chapter:
+    """What the page tells of a session."""
+    found = Chapter(summary=summary)
+    _draw(found, events)
+    usage = usage_of(told.recorded.event for told in events)
+    found.models = usage.models
+    for told in events:
+        _add(found, told, changes)
+    for node, used in usage.nodes.items():
+        found.nodes.setdefault(node, NodeStory(label=node)).usage = used
+    last = max((told.recorded.meta.at for told in events), default=0)
+    for _node, talk in (pair for lane in found.lanes.values() for pair in lane):
+        talk.end = talk.end or last
+    first = {node: story.talks[0].begin if story.talks else last for node, story in found.nodes.items()}
+    found.nodes = {node: found.nodes[node] for node in sorted(found.nodes, key=lambda node: first[node])}
+    return found
+
+
+def _draw(found: Chapter, events: Sequence[Told]) -> None:
+    found.pipeline = next((told.data["dot"] for told in reversed(events) if told.data.get("dot")), "")
+    graph, _diagnostics = parse(Source("pipeline", found.pipeline))
+    if graph is None:
+        return
+    found.drawing = drawn(graph)
+    found.shapes = {node.id: node.shape for node in graph.nodes.values()}
+    found.nodes = {node.id: NodeStory(label=node.label) for node in graph.nodes.values()}
+
+
+# --- the events ----------------------------------------------------------------------------------
+
+
+def _add(found: Chapter, told: Told, changes: Changes) -> None:  # noqa: C901  one match
+    match told.recorded.event:
+        case StageStarted() as event:
+            _begin(found, told, event)
+        case StageCompleted() | StageFailed() | StageRetrying() as event:
+            _end(found, told, event)
+        case AgentResponded() | AgentToolEnded() | AgentTurnCompleted() as event:
+            talk = _talk(found, told, event.node)
+            talk.messages += [_said(told, message) for message in told.data.get("messages", ())]
+        case ToolStarted(node=node):
+            _talk(found, told, node).messages.append(_text(told, "command", "command"))
+        case ToolExecuted(node=node) as event:
+            _talk(found, told, node).messages += _output(told, event)
+        case InterviewStarted(node=node) as event:
+            options = [f"{option.get('key')}: {option.get('label')}" for option in event.options]
+            _talk(found, told, node).messages.append(Message(who="question", text=event.text, calls=options))
+        case InterviewCompleted(node=node) as event:
+            text = "\n".join(part for part in (event.label or event.value, str(told.data.get("said", ""))) if part)
+            _talk(found, told, node).messages.append(Message(who=f"answer by {event.who or 'nobody'}", text=text))
+        case AgentCommitCreated(node=node) as event:
+            name = f"{event.repo} {event.commit[:10]}: {event.message}"
+            text = changes.get(event.commit, "this commit is not in the repository any more")
+            _talk(found, told, node).commits.append(_cut(name, text, f"git show {event.commit}"))
+        case EdgeSelected() as event:
+            _count(found.taken, event.edge)
+        case ParallelStarted() as event:
+            for branch in event.branches:
+                _count(found.taken, str(branch.get("edge", "")))
+        case WarningRaised() as event:
+            found.warnings.append(f"{event.node}: {event.message}" if event.node else event.message)
+        case _:
+            pass
+
+
+def _count(counts: dict[str, int], key: str) -> None:
+    counts[key] = counts.get(key, 0) + 1
+
+
+def _begin(found: Chapter, told: Told, event: StageStarted) -> None:
+    story = found.nodes.setdefault(event.node, NodeStory(label=event.node))
+    story.status = "running"
+    story.visits += event.attempt == 1
+    attempt = f", attempt {event.attempt} of {event.of}" if event.attempt > 1 else ""
+    branch = f", {told.path}" if told.path else ""
+    story.talks.append(
+        Talk(title=f"visit {event.visit}{attempt}{branch}", path=told.path, begin=told.recorded.meta.at)
+    )
+
+
+def _talk(found: Chapter, told: Told, node: str) -> Talk:
+    """The newest attempt of a node in a branch."""
+    story = found.nodes.setdefault(node, NodeStory(label=node))
+    for talk in reversed(story.talks):
+        if talk.path == told.path:
+            return talk
+    story.talks.append(Talk(title=told.path or node, path=told.path, begin=told.recorded.meta.at))
+    return story.talks[-1]
+
+
+def _end(found: Chapter, told: Told, event: StageCompleted | StageFailed | StageRetrying) -> None:
+    talk = _talk(found, told, event.node)
+    story = found.nodes[event.node]
+    talk.end = told.recorded.meta.at
+    talk.status = story.status = "retry" if isinstance(event, StageRetrying) else event.status
+    if not isinstance(event, StageRetrying):
+        story.duration_ms += event.duration_ms
+    story.reason = "" if isinstance(event, StageCompleted) else event.failure_reason
+    if not any(message.who in ("assistant", "output") for message in talk.messages):
+        talk.messages += [
+            _text(told, name, who)
+            for name, who in (("prompt", "user"), ("response", "assistant"))
+            if told.data.get(name)
+        ]
+    if story.reason:
+        talk.messages.append(Message(who="failed", text=story.reason))
+
+
+def _said(told: Told, message: Any) -> Message:
+    """A message of a conversation."""
+    if not isinstance(message, dict):
+        return Message(who="", text=str(message))
+    who = str(message.get("role", ""))
+    if who == "tool":
+        who = f"{message.get('name', 'tool')} {'failed' if message.get('is_error') else 'returned'}"
+    calls = [
+        f"{call.get('name')} {call.get('invalid') or call.get('arguments', {})}"
+        for call in message.get("tool_calls", ())
+    ]
+    cut = _cut(who, str(message.get("text", "")), f"orchestra show {told.place}")
+    cut.calls = calls
+    return cut
+
+
+def _output(told: Told, event: ToolExecuted) -> Iterator[Message]:
+    yield _text(told, "output", "output")
+    if told.data.get("stderr"):
+        yield _text(told, "stderr", "standard error")
+    if event.exit_code:
+        yield Message(who="exit code", text=str(event.exit_code))
+
+
+def _text(told: Told, name: str, who: str) -> Message:
+    return _cut(who, str(told.data.get(name, "")), f"orchestra show {told.place} --whole {name}")
+
+
+def _cut(who: str, text: str, command: str) -> Message:
+    left_out = len(text) - LONGEST
+    more = f"{left_out} more characters: {command}" if left_out > 0 else ""
+    return Message(who=who, text=many_lines(text[:LONGEST]), more=more)
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+SIGNS = {"success": "✓", "partial_success": "✓", "fail": "✗", "retry": "↻", "running": "▶", "skipped": "·", "": "·"}
+
+_OUTLINES: Mapping[str, Sequence[tuple[float, float]]] = {
+    "Mdiamond": ((0.12, 0), (0.88, 0), (1, 0.5), (0.88, 1), (0.12, 1), (0, 0.5)),
+    "diamond": ((0.5, -0.25), (1.1, 0.5), (0.5, 1.25), (-0.1, 0.5)),
+    "hexagon": ((0.1, 0), (0.9, 0), (1.03, 0.5), (0.9, 1), (0.1, 1), (-0.03, 0.5)),
+    "parallelogram": ((0.08, 0), (1.05, 0), (0.92, 1), (-0.05, 1)),
+    "component": ((0, 0), (1, 0), (0.93, 1), (0.07, 1)),
+    "tripleoctagon": ((0.07, 0), (0.93, 0), (1, 1), (0, 1)),
+}
+"""Corners of a node's shape, as shares of its box; other shapes are boxes."""
+
+
+def outline(shape: str, box: Box) -> str:
+    """The points of a node's shape; empty for a box."""
+    left, top = box.x - box.width / 2, box.y - box.height / 2
+    corners = _OUTLINES.get(shape, ())
+    return " ".join(f"{left + x * box.width:.1f},{top + y * box.height:.1f}" for x, y in corners)
+
+
+def path_of(line: Line) -> str:
+    """A line's path: straight down where it starts and ends, curved between."""
+    (x, y), *rest = line.points
+    if line.edge.source == line.edge.target:
+        return f"M{x:.1f},{y:.1f} C" + " ".join(f"{px:.1f},{py:.1f}" for px, py in rest)
+    parts = [f"M{x:.1f},{y:.1f}"]
+    for px, py in rest:
+        half = (py - y) / 2
+        parts.append(f"C{x:.1f},{y + half:.1f} {px:.1f},{py - half:.1f} {px:.1f},{py:.1f}")
+        x, y = px, py
+    return " ".join(parts)
+
+
+def edge_key(line: Line, lines: Sequence[Line]) -> str:
+    """The edge as events name it: source->target, with #n for the n-th of a pair."""
+    same = [
+        other for other in lines if (other.edge.source, other.edge.target) == (line.edge.source, line.edge.target)
+    ]
+    number = next(place for place, other in enumerate(same, 1) if other is line)
+    return f"{line.edge.source}->{line.edge.target}" + (f"#{number}" if number > 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Milliseconds to shares of the timeline's width: time in which nothing ran takes little room."""
+
+    pieces: tuple[tuple[int, int, float], ...]
+    whole: float
+
+    def at(self, time: int) -> float:
+        """The place of a moment, from 0 to 100."""
+        for begin, end, before in self.pieces:
+            if time <= end:
+                return (before + max(time - begin, 0)) / self.whole * 100
+        return 100.0
+
+    @property
+    def breaks(self) -> list[tuple[float, str]]:
+        """Where time was left out, and how much."""
+        pairs = zip(self.pieces, self.pieces[1:], strict=False)
+        return [(self.at(right[0]), lasted(right[0] - left[1])) for left, right in pairs]
+
+
+def scale(lanes: Mapping[str, Sequence[tuple[str, Talk]]]) -> Scale:
+    """The scale of a timeline."""
+    busy: list[list[int]] = []
+    for begin, end in sorted((talk.begin, talk.end) for lane in lanes.values() for _node, talk in lane):
+        if busy and begin <= busy[-1][1] + max(2000, busy[-1][1] - busy[0][0]) // 5:
+            busy[-1][1] = max(busy[-1][1], end)
+        else:
+            busy.append([begin, end])
+    total = sum(end - begin for begin, end in busy) or 1
+    pieces, before = [], 0.0
+    for begin, end in busy:
+        pieces.append((begin, end, before))
+        before += end - begin + total / 50
+    return Scale(tuple(pieces), before - total / 50 if pieces else 1.0)
+
+
+def page(chapters: Sequence[Chapter], version: str) -> str:
+    """The page. Every text on it is escaped; it holds no script, and its policy allows none."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals.update(
+        signs=SIGNS, outline=outline, path_of=path_of, edge_key=edge_key, lasted=lasted, scale=scale
+    )
+    template = environment.from_string(
+        (files("orchestra.cli") / "screen" / "page.html").read_text(encoding="utf-8")
+    )
+    return template.render(chapters=chapters, version=version)

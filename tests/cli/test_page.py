@@ -1,0 +1,140 @@
+"""``export --html``: one page that holds everything, loads nothing, and shows every text as text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from calls import ROOT, call
+
+VOID = {"meta", "path", "rect", "polygon", "br"}
+
+
+class Page(HTMLParser):
+    """What a browser would find: elements, attributes, texts; it fails where tags do not match."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.elements: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words = ""
+        self._open: list[str] = []
+        self.feed(file.read_text(encoding="utf-8"))
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def loads_nothing(page: Page) -> None:
+    assert not {"script", "link", "img", "iframe", "object", "image", "use", "form"} & set(page.elements)
+    for _tag, name, value in page.attributes:
+        assert not name.startswith("on")
+        assert name not in ("src", "srcset", "action")
+        if name.endswith("href"):
+            assert value.startswith("#")
+            assert ("id", value[1:]) in {(n, v) for _t, n, v in page.attributes}
+
+
+def written(folder: Path, *run: str, code: int = 0) -> Page:
+    done = call(folder, "run", *run, "-q")
+    assert done.returncode == code, done.stdout + done.stderr
+    made = call(folder, "export", "last", "--html", "run.html")
+    assert made.returncode == 0, made.stderr
+    page = Page(folder / "run.html")
+    loads_nothing(page)
+    return page
+
+
+def test_a_page_shows_nodes_states_questions_and_the_sessions_that_a_run_started(tmp_path: Path) -> None:
+    example = ROOT / "examples" / "supervised"
+    page = written(tmp_path, f"{example}.dot", "--simulate", f"{example}.yaml")
+    drawings = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "role")]
+    assert len(drawings) > 2
+    assert "Child:" in page.words
+    assert "manage" in page.words
+
+
+def test_a_failure_and_what_never_ran_are_named_not_only_colored(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        'digraph g { start [shape=Mdiamond] exit [shape=Msquare] build [shape=parallelogram, tool_command="'
+        'echo half; echo broken >&2; exit 3"] ship [prompt="Ship"] start -> build -> ship -> exit }'
+    )
+    page = written(tmp_path, "p.dot", code=1)
+    for words in ("failed", "✗ build", "exit code 3", "half", "broken", "not run"):
+        assert words in page.words
+
+
+HOSTILE = '</pre><script>alert(1)</script><img src=x onerror=alert(1)> & "quoted" \x1b[31m \x00 {{ 7 * 7 }}'
+
+
+def test_every_text_is_shown_as_text(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        'digraph g { graph [goal="<b>goal</b>"] start [shape=Mdiamond] exit [shape=Msquare]\n'
+        'work [prompt="<i>do</i>", label="<u>label</u>"] start -> work\n'
+        'work -> exit [label="<script>x</script>"] work -> exit [label="\'><svg onload=x>"] }'
+    )
+    script = {"nodes": {"work": [{"text": HOSTILE}]}}
+    (tmp_path / "s.yaml").write_text(json.dumps(script))
+    page = written(tmp_path, "p.dot", "--simulate", "s.yaml")
+    assert '</pre><script>alert(1)</script><img src=x onerror=alert(1)> & "quoted"' in page.words
+    assert "{{ 7 * 7 }}" in page.words
+    assert "\x1b" not in page.words
+    assert "\x00" not in page.words
+    assert "<u>label</u>" in page.words
+
+
+def test_a_long_text_is_cut_and_the_page_says_how_to_read_it_all(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        'digraph g { start [shape=Mdiamond] exit [shape=Msquare] many [shape=parallelogram, tool_command="'
+        'seq 20000"] start -> many -> exit }'
+    )
+    page = written(tmp_path, "p.dot")
+    assert "more characters: orchestra show" in page.words
+    assert "--whole output" in page.words
+
+
+def test_a_page_overwrites_nothing_and_excludes_other_formats(tmp_path: Path) -> None:
+    call(tmp_path, "run", str(ROOT / "examples" / "hello.dot"), "-q")
+    (tmp_path / "mine.html").write_text("mine")
+    done = call(tmp_path, "export", "last", "--html", "mine.html")
+    assert done.returncode == 2
+    assert (tmp_path / "mine.html").read_text() == "mine"
+    assert call(tmp_path, "export", "last", "--html", "x.html", "--to", "y").returncode == 2
+
+
+@pytest.mark.long
+def test_a_browser_shows_the_page_and_runs_nothing_in_it(tmp_path: Path) -> None:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no browser")
+    test_every_text_is_shown_as_text(tmp_path)
+    shown = subprocess.run(
+        [program, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", (tmp_path / "run.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert "<script" not in shown
+    assert "<img" not in shown
+    assert shown.count("<svg") == 1
