@@ -78,6 +78,10 @@ COMMANDS = {
         "selftest:selftest",
         "Run the shipped examples on scratch data and say what works on this machine.",
     ),
+    "skill": (
+        "skill:skill",
+        "Print a skill with which coding agents write, check, run and debug pipelines, or install it.",
+    ),
     "cxdb": ("cxdb:cxdb", "Run a CXDB server on a store, or send a store to its mirror."),
     "tools": ("tools:tools", "List the tools that each agent of a pipeline has, and where each comes from."),
     "trust": ("tools:trust", "Allow a repository's own MCP servers (.mcp.json) and skills (.agents/skills)."),
