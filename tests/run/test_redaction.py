@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from orchestra.agents.simulation import Scripted
 from orchestra.engine.loading import history
+from orchestra.run.codec import redacted
 from orchestra.run.events import EdgeSelected, PipelineFailed, StageCompleted, StageFailed, WarningRaised
-from orchestra.run.redaction import redacted
 from orchestra.run.secrets import Redactor
 from support import ran
 

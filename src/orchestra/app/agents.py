@@ -16,7 +16,7 @@ from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Places, places_for
 from orchestra.agents.models import CLI, node_limit, resolve, run_limit
 from orchestra.agents.pricing import Price, price_of, prices_of
-from orchestra.agents.prompts import compose, doc_folders, needed
+from orchestra.agents.prompts import agent_of, compose, doc_folders, needed
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.agents.talk import Rules
 from orchestra.agents.tools.people import NAME as ASK
@@ -25,7 +25,7 @@ from orchestra.agents.tools.toolset import Toolset
 from orchestra.app.cli_agents import cli_agents
 from orchestra.app.guards import guard_of
 from orchestra.app.plugins import BACKENDS, loaded, offered
-from orchestra.app.toolboxes import agent_of, tool_names, toolbox_of
+from orchestra.app.toolboxes import tool_names, toolbox_of
 from orchestra.config.model import Bounds
 from orchestra.config.settings import Settings
 from orchestra.errors import CredentialsMissing
@@ -123,7 +123,7 @@ class Agents:
             preamble=earlier.preamble if earlier is not None else "",
             docs=self._docs(scope) if backend == LANGGRAPH else (),
         )
-        attached, texts = attachments(node, self.bases(scope))
+        attached, texts = attachments(node, self.bases(scope)) if node.has("attach") else ((), [])
         parts = [composed.user, *texts]
         if not talk.begun:
             parts += [INSTRUCTED + text for text in scope.steering()]
@@ -147,8 +147,7 @@ class Agents:
 
     def interactive(self, node: Node) -> bool:
         """Whether a person talks with a node's agent (H9)."""
-        agent = agent_of(node, self.settings)
-        return (node.text("agent.mode") or (agent.mode if agent is not None else "")) == "interactive"
+        return (node.text("agent.mode") or agent_of(node, self.settings.config).mode) == "interactive"
 
     async def _known(self, node: Node, context: Context, scope: Scope) -> Mapping[str, Any]:
         """The values that the node's prompt may name, references resolved."""
@@ -187,7 +186,7 @@ class Agents:
         """The tools of a node's agent, while it is at work (A30)."""
         scope, node = task.scope, task.node
         toolbox = toolbox_of(self.settings, Redactor(self.settings.secrets))
-        agent = agent_of(node, self.settings)
+        agent = agent_of(node, self.settings.config)
         wanted = tool_names(node, agent)
         asks = any(name.removeprefix("+").strip() == ASK for name in wanted)
         async with toolbox.opened(
@@ -197,7 +196,7 @@ class Agents:
             folders=self.folders(task),
             wanted=wanted,
             own=(ask_tool(),) if task.interactive or asks else (),
-            only_skills=agent.skills if agent is not None else None,
+            only_skills=agent.skills,
         ) as toolset:
             yield toolset
 

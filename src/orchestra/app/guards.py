@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestra.agents.prompts import agent_of
 from orchestra.agents.tools.people import Guard, matching
-from orchestra.app.toolboxes import agent_of, tool_names
+from orchestra.app.toolboxes import tool_names
 from orchestra.config.model import Approval
 from orchestra.config.settings import Settings
 from orchestra.graph.model import Node
@@ -14,10 +15,10 @@ from orchestra.graph.model import Node
 
 def guard_of(node: Node, settings: Settings) -> Guard:
     """The guard of a node's agent: the agent's own rules come first, then those of the tool, then its server's."""
-    agent = agent_of(node, settings)
+    agent = agent_of(node, settings.config)
 
     def guard(tool: str, arguments: Mapping[str, Any]) -> str:
-        for rule in _rules(agent.approve if agent is not None else Approval(), tool, settings):
+        for rule in _rules(agent.approve, tool, settings):
             if rule.rule == "always":
                 return tool
             if rule.rule == "never":
@@ -32,7 +33,7 @@ def guard_of(node: Node, settings: Settings) -> Guard:
 def guarded_tools(settings: Settings, node: Node) -> tuple[str, ...]:
     """The tools and servers of a node's agent that have rules of their own for approval."""
     config = settings.config
-    named = tool_names(node, agent_of(node, settings))
+    named = tool_names(node, agent_of(node, settings.config))
     used = {name.removeprefix("+").strip().rpartition(":")[2] for name in named}
     servers = {name.removeprefix("+").strip().partition(":")[0] for name in named}
     entries = {**config.tools, **{n: e for tools in config.workspace.tools.values() for n, e in tools.items()}}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestra.agents.prompts import agent_of
 from orchestra.agents.tools import Tool
 from orchestra.agents.tools.mcp_client import specs_of
 from orchestra.agents.tools.output import NAME as READ_OUTPUT
@@ -145,19 +146,14 @@ def folders_for(settings: Settings, folder: Path) -> dict[str, Path]:
     return {repo.name: repo.path for repo in settings.workspace.repos}
 
 
-def agent_of(node: Node, settings: Settings) -> Agent | None:
-    """The agent of the settings that a node names."""
-    return settings.config.agents.get(node.text("agent"))
-
-
-def tool_names(node: Node, agent: Agent | None) -> tuple[str, ...]:
+def tool_names(node: Node, agent: Agent) -> tuple[str, ...]:
     """The list of tools that counts for a node: its own, else its agent's; empty for the base set (A30).
 
     The servers that the agent names are in it with all their tools.
     """
     own = tuple(word.strip() for word in node.text("agent.tools").split(",") if word.strip())
-    named = own or (agent.tools if agent is not None and agent.tools is not None else ())
-    servers = agent.mcp if agent is not None and agent.mcp is not None else ()
+    named = own or (agent.tools or ())
+    servers = agent.mcp or ()
     plus = "" if any(not name.startswith("+") for name in named) else "+"
     return (*named, *(f"{plus}{server}:*" for server in servers))
 
@@ -170,7 +166,7 @@ def node_tools(graph: Graph, settings: Settings, folder: Path, redactor: Redacto
     for node in graph.nodes.values():
         if graph.type_of(node.id) != "codergen":
             continue
-        tools, had = toolbox.choose(folders, tool_names(node, agent_of(node, settings)))
+        tools, had = toolbox.choose(folders, tool_names(node, agent_of(node, settings.config)))
         found += [NodeTool(node.id, name, tools[name].origin, tools[name].read_only) for name in had.tools]
         for server, names in had.servers.items():
             where = f"MCP server {server}"
@@ -188,7 +184,7 @@ def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagno
     wanting = [
         (node, names)
         for node in graph.nodes.values()
-        if (names := tool_names(node, agent_of(node, settings))) and graph.type_of(node.id) == "codergen"
+        if (names := tool_names(node, agent_of(node, settings.config))) and graph.type_of(node.id) == "codergen"
     ]
     if not wanting:
         return []

@@ -22,13 +22,12 @@ from orchestra.engine.wiring import Listener as Listener
 from orchestra.engine.wiring import Wiring
 from orchestra.ports import NewTurn
 from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
-from orchestra.run.codec import blob_value, encode, externalize
+from orchestra.run.codec import blob_value, encode, externalize, redacted
 from orchestra.run.conversation import Conversation
 from orchestra.run.declare import BY_CLASS, changed
 from orchestra.run.events import CheckpointSaved, Event, Live, Meta, Recorded, ToolOutput
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Json
-from orchestra.run.redaction import redacted
 from orchestra.run.whole import WHOLE, dump
 
 _json = msgspec.json.Encoder().encode

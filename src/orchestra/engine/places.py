@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from orchestra.engine.control import Control
-from orchestra.engine.journal import Journal
 from orchestra.engine.wiring import AT_ONCE
 
 WAITING = frozenset({"parallel", "pipeline", "stack.manager_loop", "wait.human"})
@@ -21,9 +20,9 @@ class Places:
         self._free = asyncio.Semaphore(at_once)
 
     @asynccontextmanager
-    async def place(self, kind: str, journal: Journal, control: Control) -> AsyncIterator[bool]:
-        """A place for a node of a type; false where a pause was requested while it waited for one."""
-        if journal.state.branch is None or kind in WAITING:
+    async def place(self, kind: str, control: Control) -> AsyncIterator[bool]:
+        """A place for a branch's node of a type; false where a pause was requested while it waited for one."""
+        if kind in WAITING:
             yield True
             return
         if self._free.locked() and await control.pausing_during(self._acquired()):

@@ -112,7 +112,7 @@ class Stage:
         self.prompted = ""
         self.responded = ""
         self.spent = Spent()
-        self._recording = Recording(step)
+        self._recording: Recording | None = None
 
     @property
     def session(self) -> str:
@@ -184,22 +184,29 @@ class Stage:
         """A conversation as it is recorded."""
         return await self.journal.conversation(thread)
 
+    @property
+    def _recorded(self) -> Recording:
+        """The turns of the node's agent, from its first one on."""
+        if self._recording is None:
+            self._recording = Recording(self.step)
+        return self._recording
+
     async def on_response(self, response: Response) -> None:
         """Record a model's answer with the instructions that it had, durably."""
         self.record_steered()
-        self.paid(self._recording.responded(response))
+        self.paid(self._recorded.responded(response))
         await self.journal.flush()
 
     async def on_tool(self, ended: ToolEnded) -> None:
         """Record a tool's result durably."""
-        self.journal.record(self._recording.tool_ended(ended))
+        self.journal.record(self._recorded.tool_ended(ended))
         await self.journal.flush()
 
     async def on_turn(self, turn: AgentTurn) -> None:
         """Commit what the turn wrote, and record its end durably (W3)."""
         made = await self._commit_turn(turn) if turn.files_written else ()
         self.record_steered()
-        ended = self._recording.turn_ended(
+        ended = self._recorded.turn_ended(
             turn, git_sha=made[0].commit if made else "", commit_message=made[0].subject if made else ""
         )
         self.paid(ended)

@@ -151,7 +151,10 @@ class Walk:
     async def _execute(self, step: Execute) -> None:
         node = self._graph.nodes[step.node]
         kind, handler = self._handlers.resolve(self._graph, step.node)
-        async with self._spawning.places.place(kind, self._journal, self._control) as granted:
+        if self._journal.state.branch is None:
+            await self._run(step, node, kind, handler)
+            return
+        async with self._spawning.places.place(kind, self._control) as granted:
             if granted:
                 await self._run(step, node, kind, handler)
 
@@ -169,7 +172,8 @@ class Walk:
         else:
             outcome = await self._interruptible(handler, step, stage)
         if outcome is not None:
-            outcome = await commit_node(stage, node, kind, outcome)
+            if self._workspace is not None:
+                outcome = await commit_node(stage, node, kind, outcome)
             self._ended(step, kind, stage, outcome)
         self._control.give_back(stage.steered)
 
@@ -328,7 +332,7 @@ class Walk:
             changes=ended.changes,
             mailbox=state.mailbox,
             started_ms=state.started_ms,
-            workspace=code_shown(state.workspace),
+            workspace=code_shown(state.workspace) if state.workspace else {},
             cost_micros=state.spent.cost_micros,
         )
 

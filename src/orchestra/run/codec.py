@@ -25,7 +25,8 @@ from orchestra.run.blobs import (
     utf8,
 )
 from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration, changed, values
-from orchestra.run.events import ContextValue, Event, Live, Meta, Recorded, UnreadableEvent
+from orchestra.run.events import CheckpointSaved, ContextValue, Event, Live, Meta, Recorded, UnreadableEvent
+from orchestra.run.secrets import Redactor
 
 ENVELOPE: tuple[tuple[int, str, str], ...] = (
     (1, "event", "string"),
@@ -275,3 +276,35 @@ def _plain_value(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain_value(item) for item in value]
     return value
+
+
+# --- secrets ----------------------------------------------------------------------------------------
+
+OURS = frozenset(
+    "node handler status source target edge gate graph_hash config_hash backend version pipeline "
+    "current_node next_node kind failure_class rule".split()
+)
+"""String fields that hold names and ids of ours or of the pipeline's text, which was searched before the run
+(S18); every other string may hold a person's or a model's words."""
+
+
+# a checkpoint renders the state, which is folded from events that went through here
+_SEARCHED: dict[type, tuple[str, ...]] = {
+    cls: tuple(
+        field.name
+        for field in declared.fields
+        if cls is not CheckpointSaved
+        and (field.type in {"text", "json", "array"} or (field.type == "string" and field.name not in OURS))
+    )
+    for cls, declared in BY_CLASS.items()
+}
+
+
+def redacted(event: Event, redactor: Redactor) -> Event:
+    """The event without secrets; names and ids of ours are left as they are."""
+    cleaned: dict[str, Any] = {}
+    for name in _SEARCHED[type(event)]:
+        value = getattr(event, name)
+        if value and (new := redactor.value(value)) is not value:
+            cleaned[name] = new
+    return changed(event, **cleaned) if cleaned else event

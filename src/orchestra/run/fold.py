@@ -267,7 +267,7 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
         "nodes": {**state.nodes, event.node: record},
         "current_node": event.node,
         "next_node": "",
-        **touched(state, event.node, old),
+        **(touched(state, event.node, old) if state.branch is not None else {}),
     }
 
 
@@ -359,8 +359,10 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         "context": {**state.context, **changed},
         "spent": _with_the_rest(state, event),
     }
-    changes |= contributed(state, event, changed)
-    changes |= fan_left(state, event.node)
+    if state.branch is not None:
+        changes |= contributed(state, event, changed)
+    if event.node in state.fans:
+        changes |= fan_left(state, event.node)
     if not passing:
         changes["passed"] = Passed(
             status=event.status,
@@ -412,7 +414,7 @@ def _selected(state: RunState, event: EdgeSelected) -> dict[str, Any]:
         "next_node": event.target,
         "arrived_by": event.edge,
         "arrived_from": event.source,
-        "joining": joining(state, event.source, event.target),
+        "joining": joining(state, event.source, event.target) if state.fans else "",
     }
     if event.restart:
         changes["restarting"] = event.source
