@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from orchestra.agents.simulation import Scripted, Simulation
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.control import Control
+from orchestra.engine.control import Control, Places
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
 from orchestra.engine.loading import Loaded, load
 from orchestra.engine.opening import Opened, begin, new_place, take
-from orchestra.engine.places import Places
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Handlers, Walk
 from orchestra.engine.wiring import Origin, Place, Wiring

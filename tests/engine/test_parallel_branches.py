@@ -23,9 +23,8 @@ from orchestra.engine.forking import Wanted
 from orchestra.engine.gaps import with_branches
 from orchestra.engine.loading import event_of, history
 from orchestra.engine.mailbox import STEER, send
-from orchestra.engine.places import AT_ONCE
 from orchestra.engine.running import Run
-from orchestra.engine.wiring import Origin
+from orchestra.engine.wiring import AT_ONCE, Origin
 from orchestra.errors import Source
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.fan_in import FanIn

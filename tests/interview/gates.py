@@ -15,9 +15,9 @@ from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
-from orchestra.engine.interviews import Interviews
 from orchestra.engine.loading import event_of, history
 from orchestra.engine.running import Run
+from orchestra.engine.shared import Interviews
 from orchestra.graph.model import Graph, Node
 from orchestra.interview.callback import Callback
 from orchestra.ports import Interviewer, Scope, Store

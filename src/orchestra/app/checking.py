@@ -102,7 +102,8 @@ def agent_diagnostics(brief: Brief, *, simulated: bool = False) -> tuple[Diagnos
     for node in brief.asking():
         found += _agent(brief, node)
         found += _layers(brief, node)
-        found += _inputs(brief, node)
+        if node.has("attach") or node.has("output_schema"):
+            found += _inputs(brief, node)
         if not simulated:
             found += _backend(brief, node)
     return tuple(_merged(found))

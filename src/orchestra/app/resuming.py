@@ -97,8 +97,10 @@ async def resume(
         pipeline, plan = await recorded_plan(state, wiring, in_force, secrets, changes, more)
         if not done:
             runnable(pipeline, plan, settings)
-            await check_decided(wiring, plan, state)
-            wiring = wiring.on(await workspaces_of(settings, state.workspace, simulated=bool(plan.simulation)))
+            if state.stage is not None and (state.children or state.fans):
+                await check_decided(wiring, plan, state)
+            if settings.workspace is not None or state.workspace:
+                wiring = wiring.on(await workspaces_of(settings, state.workspace, simulated=bool(plan.simulation)))
             await store.publish_types(*bundle())
         pipelines.append(pipeline)
         return wiring, plan

@@ -13,8 +13,8 @@ from orchestra.cli.screen.views import View
 from orchestra.cli.terminal import coloured, in_foreground, width
 from orchestra.config.answers import Answers, Written, read_answers
 from orchestra.config.settings import Settings
-from orchestra.engine.interviews import Interviews
 from orchestra.engine.journal import Listener
+from orchestra.engine.shared import Interviews
 from orchestra.interview.auto_approve import AutoApprove
 from orchestra.interview.notify import Notifier
 from orchestra.interview.queue import Prepared, Queue

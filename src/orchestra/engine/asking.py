@@ -13,11 +13,10 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
-from orchestra.engine.answers import Answers
 from orchestra.engine.control import Control
-from orchestra.engine.interviews import Interviews
 from orchestra.engine.journal import Journal
 from orchestra.engine.mailbox import ANSWER, send
+from orchestra.engine.shared import Answers, Interviews
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Store, Suspended, Unanswered
 from orchestra.run.events import InterviewTimeout

@@ -21,8 +21,8 @@ from orchestra.engine.control import Control
 from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
 from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load, load_fork
-from orchestra.engine.metering import more_of
 from orchestra.engine.opening import Plan, branch_context, open_branch, reopen_branch
+from orchestra.engine.shared import more_of
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
 from orchestra.engine.wiring import Wiring

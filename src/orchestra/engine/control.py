@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
-from orchestra.engine.answers import Answers
-from orchestra.engine.interviews import Interviews
 from orchestra.engine.journal import Journal
-from orchestra.engine.metering import Meter
+from orchestra.engine.shared import Answers, Interviews, Meter
+from orchestra.engine.wiring import AT_ONCE
 from orchestra.run.questions import Answer, Question
 from orchestra.run.steps import Execute
 
@@ -209,3 +209,31 @@ class Control:
             for task in either:
                 task.cancel()
         return self.pausing
+
+
+WAITING = frozenset({"parallel", "pipeline", "stack.manager_loop", "wait.human"})
+"""Types of nodes that wait for others rather than work: they take no place, so that none waits for one it holds."""
+
+
+class Places:
+    """The places for nodes of branches that work at once."""
+
+    def __init__(self, at_once: int = AT_ONCE) -> None:
+        self._free = asyncio.Semaphore(at_once)
+
+    @asynccontextmanager
+    async def place(self, kind: str, control: Control) -> AsyncIterator[bool]:
+        """A place for a branch's node of a type; false where a pause was requested while it waited for one."""
+        if kind in WAITING:
+            yield True
+            return
+        if self._free.locked() and await control.pausing_during(self._acquired()):
+            yield False
+            return
+        async with self._free:
+            yield True
+
+    async def _acquired(self) -> None:
+        """Wait until a place is free; the caller takes it."""
+        async with self._free:
+            return

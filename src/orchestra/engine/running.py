@@ -8,11 +8,10 @@ from orchestra.engine.asking import Asking, sender
 from orchestra.engine.branches import FanOut
 from orchestra.engine.children import raised
 from orchestra.engine.code import not_opened, open_workspace, share_workspace, working_in
-from orchestra.engine.control import Control
+from orchestra.engine.control import Control, Places
 from orchestra.engine.journal import Journal
 from orchestra.engine.mailbox import Mailbox
 from orchestra.engine.opening import Opened, Plan, next_session
-from orchestra.engine.places import Places
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
 from orchestra.engine.wiring import Wiring

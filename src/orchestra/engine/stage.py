@@ -11,12 +11,11 @@ from typing import Any, NoReturn, Protocol
 from msgspec.structs import astuple, replace
 
 from orchestra.engine.asking import Waiting, unanswered
-from orchestra.engine.control import Control, Instruction
+from orchestra.engine.control import Control, Instruction, Places
 from orchestra.engine.journal import Journal
 from orchestra.engine.messages import message_for
-from orchestra.engine.metering import more_of
-from orchestra.engine.places import Places
 from orchestra.engine.recording import Recording
+from orchestra.engine.shared import more_of
 from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node

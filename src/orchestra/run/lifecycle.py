@@ -46,7 +46,7 @@ def opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
         "dotfiles": event.dotfiles,
         "workdir": event.workdir,
         "max_cost_micros": event.max_cost_micros,
-        "workspace": code_carried(event.workspace),
+        "workspace": code_carried(event.workspace) if event.workspace else {},
         **_carried(event.ledger),
     }
 

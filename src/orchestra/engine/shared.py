@@ -1,0 +1,140 @@
+"""What all walks of a session share: who is asked, the answers, what is spent (H1, H5, H7, A5, E35)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec.structs import replace
+
+from orchestra.ports import Interviewer, Unanswered
+from orchestra.run.questions import Answer, Question, Sent, winner
+from orchestra.run.state import Spent
+
+GATHER_SECONDS = 0.1
+"""How long other questions are waited for before one is shown, so that their number is right."""
+
+
+class Interviews:
+    """Who is asked in the sessions that this process runs.
+
+    ``always`` says that answers from elsewhere are waited for also where nobody can be asked here (H5).
+    """
+
+    def __init__(self, interviewer: Interviewer | None = None, *, always: bool = False) -> None:
+        self.interviewer = interviewer
+        self.always = always
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    async def ask(self, question: Question, shown: asyncio.Event) -> Answer:
+        """Ask here, one question at a time unless the interviewer takes several. Raises ``Unanswered``."""
+        interviewer = self.interviewer
+        if interviewer is None:
+            raise Unanswered
+        if interviewer.several:
+            shown.set()
+            return await interviewer.ask(question)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                await asyncio.sleep(GATHER_SECONDS)
+                if others := self._waiting - 1:
+                    waits = "1 more question waits" if others == 1 else f"{others} more questions wait"
+                    await interviewer.inform(waits, "")
+                shown.set()
+                return await interviewer.ask(question)
+        finally:
+            self._waiting -= 1
+
+    async def inform(self, message: str, stage: str) -> None:
+        """Tell whoever is asked here."""
+        if self.interviewer is not None:
+            await self.interviewer.inform(message, stage)
+
+
+class Answers:
+    """Filled by the session's listener, in the order of the mailbox; asked by its walks."""
+
+    def __init__(self) -> None:
+        self._sent: dict[str, list[Sent]] = {}
+        self._stirred: dict[str, asyncio.Event] = {}
+        self._complete = asyncio.Event()
+
+    def put(self, sent: Sent) -> None:
+        """One more message of the mailbox."""
+        self._sent.setdefault(sent.question, []).append(sent)
+        if sent.question in self._stirred:
+            self._stirred[sent.question].set()
+
+    def read(self) -> None:
+        """Everything that was in the mailbox when the listener started is here now."""
+        self._complete.set()
+
+    async def complete(self) -> bool:
+        """Wait until that is so; true."""
+        return await self._complete.wait()
+
+    def newest(self, question: str) -> int:
+        """The turn of the newest message about a question; 0 without one."""
+        return max((sent.turn_id for sent in self._sent.get(question, ())), default=0)
+
+    def first(self, question: Question) -> Answer | None:
+        """The answer to a question that came first, where there is one."""
+        return winner(question, self._sent.get(question.id, ()))
+
+    async def wait(self, question: Question) -> Answer:
+        """The same, once it is there."""
+        stirred = self._stirred.setdefault(question.id, asyncio.Event())
+        while (found := self.first(question)) is None:
+            stirred.clear()
+            await stirred.wait()
+        return found
+
+
+NOTHING = Spent()
+
+
+class Meter:
+    """The spending of a session since this process has it, in all its branches; and of its children in theirs.
+
+    ``outer`` is the meter of the session that runs this one: what is used here is used there too.
+    """
+
+    def __init__(self, outer: Meter | None = None) -> None:
+        self._outer = outer
+        self._base: Spent | None = None
+        self._added = NOTHING
+
+    def began(self, spent: Spent) -> None:
+        """Note what the session had spent when this process began to run it; a second call changes nothing."""
+        if self._base is None:
+            self._base = spent
+
+    def add(self, more: Spent) -> None:
+        """Count what a turn cost."""
+        self._added = plus(self._added, more)
+        if self._outer is not None:
+            self._outer.add(more)
+
+    @property
+    def total(self) -> Spent:
+        """What the whole tree of sessions has used, as far as this process knows."""
+        around = self._added if self._outer is None else self._outer.total
+        return plus(self._base or NOTHING, around)
+
+
+def plus(one: Spent, other: Spent) -> Spent:
+    """Both together."""
+    total = one.plus(other.tokens_in, other.tokens_out, other.cost_micros)
+    return replace(total, turns=one.turns + other.turns, tool_calls=one.tool_calls + other.tool_calls)
+
+
+def more_of(after: Spent, before: Spent) -> Spent:
+    """What was added from one to the other."""
+    return Spent(
+        tokens_in=after.tokens_in - before.tokens_in,
+        tokens_out=after.tokens_out - before.tokens_out,
+        cost_micros=after.cost_micros - before.cost_micros,
+        turns=after.turns - before.turns,
+        tool_calls=after.tool_calls - before.tool_calls,
+    )
