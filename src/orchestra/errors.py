@@ -222,6 +222,10 @@ class StoreUnreachable(StoreError):
     """The store does not answer, or refuses to be opened."""
 
 
+class StoreAbandoned(StoreUnreachable):
+    """The store does not answer, and a signal ended the wait for it."""
+
+
 class StoreFull(StoreError):
     """The store cannot take more: no room, read-only, or too many open files (S20)."""
 

@@ -336,3 +336,28 @@ async def publish(place: Place, bundle: bytes) -> None:
     store = RemoteStore(place, patience=5)
     await store.publish_types("other", bundle)
     await store.close()
+
+
+@pytest.mark.parametrize(("struck", "code"), [(None, 6), (signal.SIGTERM, 130)])
+def test_a_server_that_stops_in_mid_run_ends_the_run_within_patience_or_at_a_signal(
+    struck: signal.Signals | None, code: int, tmp_path: Path
+) -> None:
+    patience = "1s" if struck is None else "60s"
+    with serving(tmp_path / "served") as (place, server):
+        config = tmp_path / "server.yaml"
+        config.write_text(
+            f"cxdb: {{url: 'http://{place.http_host}:{place.http_port}', address: '{place.host}:{place.port}',"
+            f" patience: {patience}}}"
+        )
+        run = begin(tmp_path, "--config", str(config), delay="500ms", ORCHESTRA_CXDB_PATH="")
+        server.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        if struck is not None:
+            run.send_signal(struck)
+        _out, err = run.communicate(timeout=30)
+        assert run.returncode == code, err
+        assert time.monotonic() - began < 10
+        assert "safe up to its last recorded event" in err
+        listed = call(tmp_path, "status", "--config", str(config), ORCHESTRA_CXDB_PATH="")
+        assert listed.returncode == 6
+        assert "stopped (store)" in listed.stderr + listed.stdout

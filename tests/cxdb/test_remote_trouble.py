@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import Backing, ServedEmbedded, ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
-from orchestra.errors import SessionNotFound, StoreError, StoreFull, StoreUnreachable
+from orchestra.errors import SessionNotFound, StoreAbandoned, StoreError, StoreFull, StoreUnreachable
 from orchestra.ports import NewTurn, Turn
 
 
@@ -72,6 +73,87 @@ async def test_patience_is_kept() -> None:
     with pytest.raises(StoreUnreachable):
         await RemoteStore(place_of(at), patience=1.0).create()
     assert 0.5 < time.monotonic() - began < 5
+
+
+async def test_a_server_that_accepts_and_never_answers_is_given_up_soon() -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            pass
+        writer.close()
+
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        place = Place(host="127.0.0.1", port=port, http_host="127.0.0.1", http_port=port)
+        calls = [
+            lambda store: store.create(),
+            lambda store: store.contexts(),
+            lambda store: store.append(1, [new(b"a")]),
+            lambda store: store.publish_types("x", b"{}"),
+            lambda store: store.answers(),
+        ]
+
+        async def gives_up(asked: Callable[[RemoteStore], Awaitable[object]]) -> float:
+            store, began = RemoteStore(place, patience=60), time.monotonic()
+            with pytest.raises(StoreUnreachable, match="no answer in time"):
+                await asked(store)
+            await store.close()
+            return time.monotonic() - began
+
+        assert max(await asyncio.gather(*map(gives_up, calls))) < 3.5
+
+
+async def silenced(patience: float) -> AsyncIterator[tuple[RemoteStore, int, Callable[[], None]]]:
+    """A store whose server has answered, one of its contexts, and what makes the server silent."""
+    async with serving(ServedMemory(), guard=Guard()) as at:
+        doors = Proxy(at.host, at.port), Proxy(at.http_host, at.http_port)
+        async with through(doors[0]) as binary, through(doors[1]) as web:
+            place = Place(host=binary[0], port=binary[1], http_host=web[0], http_port=web[1])
+            store = RemoteStore(place, patience=patience)
+            context = (await store.create()).context_id
+            await store.append(context, [new(b"a")])
+            await store.contexts()
+
+            def stop() -> None:
+                for door in doors:
+                    door.silent = True
+
+            yield store, context, stop
+            await store.close()
+
+
+async def test_a_server_that_falls_silent_is_waited_for_as_long_as_patience_says() -> None:
+    async for store, context, stop in silenced(0.4):
+        stop()
+        for asked in (store.append(context, [new(b"b")]), store.head(context), store.contexts()):
+            began = time.monotonic()
+            with pytest.raises(StoreUnreachable):
+                await asked
+            assert 0.35 < time.monotonic() - began < 3
+
+
+async def test_a_hurry_ends_the_waits_that_have_begun_and_those_that_follow() -> None:
+    async for store, context, stop in silenced(60):
+        stop()
+        waits = [
+            asyncio.ensure_future(wait)
+            for wait in (store.append(context, [new(b"b")]), store.head(context), store.contexts())
+        ]
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        store.hurry(0.2)
+        found = await asyncio.gather(*waits, store.head(context), return_exceptions=True)
+        assert [type(error) for error in found] == [StoreAbandoned] * 4
+        assert time.monotonic() - began < 3
+
+
+async def test_a_wait_for_a_silent_server_can_be_canceled() -> None:
+    async for store, context, stop in silenced(60):
+        stop()
+        waits = asyncio.ensure_future(store.append(context, [new(b"b")]))
+        await asyncio.sleep(0.05)
+        waits.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(waits, 1)
 
 
 async def test_a_run_waits_for_a_server_that_is_started_again(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ UP, DOWN = 0, 1
 
 
 class Proxy:
-    """Passes bytes on; after ``cut`` bytes in one direction, over all connections, it ends that connection once."""
+    """Passes bytes on; after ``cut`` bytes in one direction, over all connections, it ends that connection once.
+
+    While it is ``silent`` it takes everything and passes nothing on, as a stopped server seems to.
+    """
 
     def __init__(
         self, host: str, port: int, *, direction: int = UP, cut: int | None = None, delay: float = 0
@@ -23,6 +26,7 @@ class Proxy:
         self.round_trips = 0
         self._last = DOWN
         self.was_cut = False
+        self.silent = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -57,6 +61,8 @@ class Proxy:
             if direction == UP and self._last == DOWN:
                 self.round_trips += 1
             self._last = direction
+            if self.silent:
+                continue
             if self._delay:
                 await asyncio.sleep(self._delay)
             room = self._room(direction)

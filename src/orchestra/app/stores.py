@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
@@ -46,6 +46,14 @@ def on_server(server: Server, patience: float) -> RemoteStore:
         token=server.token,
     )
     return RemoteStore(place, patience=patience)
+
+
+@runtime_checkable
+class Hurried(Protocol):
+    """A store that may keep its callers waiting for a server."""
+
+    def hurry(self, seconds: float) -> None:
+        """From now on wait for a silent server at most so many seconds, also where it is being waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

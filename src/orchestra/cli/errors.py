@@ -20,6 +20,7 @@ from orchestra.errors import (
     SessionNotFound,
     SessionTaken,
     Severity,
+    StoreAbandoned,
     StoreError,
     StoreFull,
     Undecided,
@@ -111,6 +112,8 @@ def store_code(error: StoreError) -> int:
         return UNKNOWN
     if isinstance(error, SessionTaken):
         return TAKEN
+    if isinstance(error, StoreAbandoned):
+        return INTERRUPTED
     return FULL if isinstance(error, StoreFull) else STORE
 
 

@@ -21,17 +21,18 @@ _AT_ONCE = {signal.SIGTERM: "received SIGTERM", signal.SIGHUP: "received SIGHUP"
 
 
 @contextmanager
-def heeded(control: Control, note: Callable[[str], None], leave: Callable[[], None]) -> Iterator[asyncio.Event]:
+def heeded(
+    control: Control, note: Callable[[str], None], leave: Callable[[], None], first: Callable[[], None]
+) -> Iterator[None]:
     """Handle signals during a run: SIGINT pauses, then interrupts, then exits; SIGTERM and SIGHUP interrupt.
 
     A signal that was ignored when the program started (``nohup``) stays ignored. ``note`` shows a message to the
     user; ``leave`` restores the terminal and prints the last line, without waiting for anything. The third SIGINT
     kills the running commands and gives the pause a moment to be recorded, also while a handler blocks the loop.
-    The event yielded is set by the first signal.
+    ``first`` is called by the event loop at each of them, before it takes effect.
     """
     loop = asyncio.get_running_loop()
     count = 0
-    signalled = asyncio.Event()
 
     def interrupted(_number: int, _frame: FrameType | None) -> None:
         nonlocal count
@@ -41,13 +42,13 @@ def heeded(control: Control, note: Callable[[str], None], leave: Callable[[], No
         elif count > 3:
             _exit(leave)
         control.wish("interrupt")
-        loop.call_soon_threadsafe(signalled.set)
+        loop.call_soon_threadsafe(first)
         loop.call_soon_threadsafe(_pause if count == 1 else _interrupt, control, note)
 
     def ended(number: int, _frame: FrameType | None) -> None:
         reason = _AT_ONCE[signal.Signals(number)]
         control.wish(reason)
-        loop.call_soon_threadsafe(signalled.set)
+        loop.call_soon_threadsafe(first)
         loop.call_soon_threadsafe(control.interrupt, reason)
 
     wanted = {signal.SIGINT: interrupted, **dict.fromkeys(_AT_ONCE, ended)}
@@ -56,7 +57,7 @@ def heeded(control: Control, note: Callable[[str], None], leave: Callable[[], No
         loop.add_signal_handler(number, _woken)
         signal.signal(number, wanted[number])
     try:
-        yield signalled
+        yield
     finally:
         for number, old in before.items():
             loop.remove_signal_handler(number)

@@ -306,6 +306,11 @@ class Holding:
         finally:
             lock.release()
 
+    def drop(self) -> None:
+        """Release the lock without saying so in the store, which was waited for in vain."""
+        lock, self._lock = self._lock, _FREE
+        lock.release()
+
     def _turn(self, event: Event, epoch: int | None = None) -> NewTurn:
         self._sequence += 1
         number = self.epoch if epoch is None else epoch

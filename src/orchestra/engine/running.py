@@ -15,7 +15,7 @@ from orchestra.engine.opening import Opened, Plan, next_session
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
 from orchestra.engine.wiring import Wiring
-from orchestra.errors import ConfigError, WorkspaceError
+from orchestra.errors import ConfigError, StoreUnreachable, WorkspaceError
 from orchestra.ports import Child, Decided, FanPlan, Workspace
 from orchestra.run.parallel import Fan
 from orchestra.run.state import Result, RunState
@@ -71,6 +71,9 @@ class Run:
                 if self.state.following is None:
                     return result
                 self.opened = await next_session(self._wiring, self._plan, opened)
+        except StoreUnreachable:
+            self.opened.hold.drop()
+            raise
         finally:
             await self.opened.hold.release()
 

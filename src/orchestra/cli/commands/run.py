@@ -18,7 +18,7 @@ from orchestra.app.checking import with_agents
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stopped import remember
-from orchestra.app.stores import open_store
+from orchestra.app.stores import Hurried, open_store
 from orchestra.cli.detach import detached
 from orchestra.cli.errors import INVALID, show_diagnostics, store_code
 from orchestra.cli.options import (
@@ -27,7 +27,7 @@ from orchestra.cli.options import (
     MaxCost,
     Walked,
 )
-from orchestra.cli.outlet import Outlet, at_once, drained, outlets
+from orchestra.cli.outlet import LAST_SECONDS, Outlet, at_once, drained, outlets
 from orchestra.cli.people import interviews_for, listeners_for
 from orchestra.cli.screen.ended import as_object, say_ended
 from orchestra.cli.screen.views import View, view_for
@@ -184,7 +184,14 @@ async def _run(
     """Run and say how it ended."""
     control = Control(interviews=interviews_for(shown, view, settings, always=always))
     begun: list[str] = []
-    done = asyncio.Event()
+    opened: list[Store] = []
+    done, signalled = asyncio.Event(), asyncio.Event()
+
+    def hurry() -> None:
+        signalled.set()
+        for store in opened:
+            if isinstance(store, Hurried):
+                store.hurry(LAST_SECONDS)
 
     def note(text: str) -> None:
         if not done.is_set():
@@ -197,11 +204,14 @@ async def _run(
         at_once(sys.stderr, line.encode())
 
     async def noted(store: Store, listeners: tuple[Listener, ...], own: Control) -> tuple[Run, Pipeline]:
+        opened.append(store)
+        if signalled.is_set():
+            hurry()
         run, pipeline = await opening(store, listeners, own)
         begun.append(run.session)
         return run, pipeline
 
-    with heeded(control, note, leave) as signalled:
+    with heeded(control, note, leave, hurry):
         try:
             run = await _walked(shown, settings, noted, view, control)
             colour = coloured(shown.color, sys.stdout)

@@ -16,7 +16,7 @@ from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Cursor, Frame, WireTurn
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.answers import read
-from orchestra.cxdb.remote.asking import Asking
+from orchestra.cxdb.remote.asking import Asking, Patience
 from orchestra.cxdb.remote.link import Ask, Lost
 from orchestra.errors import SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import NewTurn, Turn
@@ -80,25 +80,28 @@ class Pen:
         ``keys`` tell the turns from others where another process may have sent them too; else each gets a new one.
         """
         keys = keys or [os.urandom(16) for _ in turns]
-        async with self._lock:
+        await self._asking.greet()
+        async with self._lock, self._asking.patient() as patience:
             items = [_Item(new, digest_of(new.payload), key) for new, key in zip(turns, keys, strict=True)]
-            stand = await self._look()
-            landed = await self._write(stand, items, blobs) if turns or blobs else []
+            stand = await self._look(patience)
+            landed = await self._write(stand, items, blobs, patience) if turns or blobs else []
         return tuple(_turn(new, at) for new, at in zip(turns, landed, strict=True))
 
-    async def _write(self, stand: Stand, items: list[_Item], blobs: Sequence[bytes]) -> list[Landed]:
+    async def _write(
+        self, stand: Stand, items: list[_Item], blobs: Sequence[bytes], patience: Patience
+    ) -> list[Landed]:
         landed: list[Landed] = []
-        patience, refused = self._asking.patient(), 0
+        refused = 0
         while True:
             try:
-                return landed + await self._send(stand, items[len(landed) :], blobs)
+                return landed + await self._send(stand, items[len(landed) :], blobs, patience)
             except Lost as lost:
                 refused = refused + 1 if lost.connected else 0
                 if refused > REFUSALS:
                     what = f"the CXDB server closes the connection on a batch for context {self._context_id}"
                     raise StoreError(what, fix="see the server's log") from lost
                 await patience.wait(lost)
-            since = await self._since(stand)
+            since = await self._since(stand, patience)
             found = _ours(since, items[len(landed) :])
             if found:
                 landed += found
@@ -109,17 +112,19 @@ class Pen:
 
     # --- sending -------------------------------------------------------------------------------------
 
-    async def _send(self, stand: Stand, items: Sequence[_Item], blobs: Sequence[bytes]) -> list[Landed]:
+    async def _send(
+        self, stand: Stand, items: Sequence[_Item], blobs: Sequence[bytes], patience: Patience
+    ) -> list[Landed]:
         asks = self._asks(items, blobs)
         session = 0
         try:
-            async with self._asking.pool.link() as link:
+            async with self._asking.pool.link(patience.left) as link:
                 session = link.session_id
-                answers = await link.exchange(asks)
+                answers = await link.exchange(asks, patience.left)
         except Lost:
             self._asking.lost()
             if session:
-                await self._asking.gone(session, GONE_SECONDS)
+                await self._asking.gone(session, min(GONE_SECONDS, patience.left))
             raise
         self._losses = self._asking.losses
         for answer in answers:
@@ -128,7 +133,7 @@ class Pen:
         if landed and landed[0].turn_id <= stand.turn_id:
             raise self._lost_data(f"it assigned turn {landed[0].turn_id} after turn {stand.turn_id}")
         if any(at.parent < 0 for at in landed):
-            landed = await self._parents(stand, landed)
+            landed = await self._parents(stand, landed, patience)
         if landed:
             self._stand = Stand(landed[-1].turn_id, landed[-1].depth, items[-1].digest)
         return landed
@@ -145,9 +150,9 @@ class Pen:
             asks[-1] = asks[-1]._replace(flags=0)
         return asks
 
-    async def _parents(self, stand: Stand, landed: list[Landed]) -> list[Landed]:
+    async def _parents(self, stand: Stand, landed: list[Landed], patience: Patience) -> list[Landed]:
         """Others wrote meanwhile: what each turn of ours stands behind has to be read."""
-        parents = {turn.turn_id: turn.parent for turn in await self._since(stand)}
+        parents = {turn.turn_id: turn.parent for turn in await self._since(stand, patience)}
         try:
             return [at._replace(parent=parents[at.turn_id]) for at in landed]
         except KeyError as error:
@@ -155,27 +160,27 @@ class Pen:
 
     # --- looking -------------------------------------------------------------------------------------
 
-    async def _look(self) -> Stand:
+    async def _look(self, patience: Patience) -> Stand:
         """Where the context stands; looked up again after a connection was lost."""
         if self._stand is None:
-            newest = await self._newest(1)
+            newest = await self._newest(1, patience)
             self._stand = _stand(newest[-1]) if newest else Stand(0, 0, b"")
         elif self._losses != self._asking.losses:
-            since = await self._since(self._stand)
+            since = await self._since(self._stand, patience)
             if since:
                 self._stand = _stand(since[-1])
         self._losses = self._asking.losses
         return self._stand
 
-    async def _since(self, stand: Stand) -> list[WireTurn]:
+    async def _since(self, stand: Stand, patience: Patience) -> list[WireTurn]:
         """The turns behind ``stand``, oldest first. Raises where ``stand`` is not what it was (S21)."""
-        newest = await self._known(1)
+        newest = await self._known(1, patience)
         head = newest[-1] if newest else None
         if head is None or head.turn_id <= stand.turn_id:
             if (head.turn_id, head.digest) != (stand.turn_id, stand.digest) if head else stand.turn_id:
                 raise self._lost_data(f"turn {stand.turn_id} does not exist")
             return []
-        chain = await self._known(max(1, head.depth - stand.depth) + MARGIN)
+        chain = await self._known(max(1, head.depth - stand.depth) + MARGIN, patience)
         places = [number for number, turn in enumerate(chain) if turn.turn_id == stand.turn_id]
         if not stand.turn_id:
             return chain
@@ -183,16 +188,16 @@ class Pen:
             raise self._lost_data(f"turn {stand.turn_id} does not exist")
         return chain[places[0] + 1 :]
 
-    async def _known(self, limit: int) -> list[WireTurn]:
+    async def _known(self, limit: int, patience: Patience) -> list[WireTurn]:
         try:
-            return await self._newest(limit)
+            return await self._newest(limit, patience)
         except SessionNotFound:
             raise self._lost_data("it does not exist") from None
 
-    async def _newest(self, limit: int) -> list[WireTurn]:
+    async def _newest(self, limit: int, patience: Patience) -> list[WireTurn]:
         what = f"context {self._context_id}"
         request = frames.get_last(self._context_id, limit, payloads=False)
-        answer = await self._asking.ask(frames.GET_LAST, request, what)
+        answer = await self._asking.asked(patience, frames.GET_LAST, request, what)
         return read(lambda payload: frames.read_page(payload, payloads=False), answer)
 
     def _lost_data(self, what: str) -> StoreUnreachable:

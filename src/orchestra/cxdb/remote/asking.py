@@ -6,17 +6,33 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Frame, Malformed
-from orchestra.cxdb.remote.link import Ask, Lost, Pool
+from orchestra.cxdb.remote.link import ANSWER_SECONDS, Ask, Lost, Pool
 from orchestra.cxdb.remote.web import NoHttp, Reply, Web
-from orchestra.errors import Damaged, OrchestraError, SessionNotFound, StoreError, StoreFull, StoreUnreachable
+from orchestra.errors import (
+    Damaged,
+    OrchestraError,
+    SessionNotFound,
+    StoreAbandoned,
+    StoreError,
+    StoreFull,
+    StoreUnreachable,
+)
 
-FIRST_CONTACT = 2.0
+FIRST_CONTACT = 1.5
 """Seconds that a server is waited for that has not answered yet."""
+
+PROBE_SECONDS = 0.4
+"""How long the HTTP door may take to show that only the binary one is shut."""
+
+LEAST_SECONDS = 0.05
+"""What an attempt has at the end of patience."""
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
@@ -43,23 +59,59 @@ class Place:
 
 
 class Patience:
-    """How long one call goes on trying: each failure is waited out longer than the one before."""
+    """How long one call goes on trying: each failure is waited out longer than the one before.
 
-    def __init__(self, seconds: float, trouble: Callable[[Lost], Awaitable[StoreUnreachable]]) -> None:
+    What is spent on waiting for an answer that never comes counts, so that a call ends ``seconds`` after the server
+    was heard of last. The block in which it is used ends early, with ``StoreUnreachable``, when it is ``cut``.
+    """
+
+    def __init__(
+        self, seconds: float, trouble: Callable[[Lost], Awaitable[StoreUnreachable]], active: set[Patience]
+    ) -> None:
         self._trouble = trouble
         self._seconds = seconds
-        self._until: float | None = None
+        self._until = _now() + seconds
         self._wait = FIRST_WAIT
+        self._active = active
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        self._active.add(self)
+        await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._active.discard(self)
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise await self._trouble(Lost("no answer in time", connected=True)) from None
+
+    @property
+    def left(self) -> float:
+        """Seconds for which the next attempt may wait for a silent server."""
+        return min(max(self._until - _now(), LEAST_SECONDS), ANSWER_SECONDS)
+
+    def cut(self, seconds: float) -> None:
+        """Allow at most so many seconds from now on."""
+        self._seconds = 0.0
+        self._until = min(self._until, _now() + seconds)
+        self._limit.reschedule(self._until)
 
     async def wait(self, lost: Lost) -> None:
         """Wait for the next attempt. Raises ``StoreUnreachable`` where there is to be none."""
-        now = asyncio.get_running_loop().time()
-        if self._until is None:
-            self._until = now + self._seconds
-        if now + self._wait > self._until:
+        if lost.heard is not None:
+            self._until = max(self._until, lost.heard + self._seconds)
+        if _now() + self._wait > self._until:
             raise await self._trouble(lost) from lost
         await asyncio.sleep(self._wait)
         self._wait = min(2 * self._wait, LONGEST_WAIT)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def unreachable(place: Place, reason: str) -> StoreUnreachable:
@@ -136,21 +188,60 @@ class Asking:
         self.patience = patience
         self.pool = Pool(place.host, place.port, greeting(place.token), connect_seconds=connect_seconds)
         self.web = Web(place.http_host, place.http_port, token=place.token, connect_seconds=connect_seconds)
-        self.reached = False
-        """Whether the server ever answered: one that never did is not waited for long (S3)."""
+        self._reached: set[str] = set()
+        """The doors that ever answered: one that never did is not waited for long (S3)."""
+        self._active: set[Patience] = set()
+        self._hurried = False
         self.losses = 0
         """How often a connection was lost; after each, the server may be another one."""
 
+    def hurry(self, seconds: float) -> None:
+        """Wait for a silent server at most so many seconds, in calls that are being made and in later ones."""
+        self.patience, self._hurried = min(self.patience, seconds), True
+        for patience in self._active:
+            patience.cut(seconds)
+
+    async def greet(self) -> None:
+        """Make sure that the binary protocol answers at all. Raises ``StoreUnreachable``."""
+        await self._first("binary", self.pool.probe, self.trouble)
+
+    async def _first(
+        self,
+        door: str,
+        knock: Callable[[float], Awaitable[object]],
+        trouble: Callable[[Lost], Awaitable[StoreUnreachable]],
+    ) -> None:
+        """Wait until a door answers that never did in this process."""
+        if door in self._reached:
+            return
+        seconds = min(self.patience, FIRST_CONTACT)
+        async with Patience(seconds, trouble, self._active) as patience:
+            while door not in self._reached:
+                try:
+                    await knock(patience.left)
+                    self._reached.add(door)
+                except Lost as lost:
+                    await patience.wait(lost)
+
+    async def _knock(self, seconds: float) -> None:
+        with contextlib.suppress(NoHttp):  # told by the request that follows
+            await self.web.request("GET", "/healthz", seconds=seconds)
+
     async def ask(self, kind: int, payload: bytes, what: str) -> bytes:
         """The answer to a request that may be repeated; ``what`` names what is not there if it is refused."""
-        patience, refused = self.patient(), 0
+        await self.greet()
+        async with self.patient() as patience:
+            return await self.asked(patience, kind, payload, what)
+
+    async def asked(self, patience: Patience, kind: int, payload: bytes, what: str) -> bytes:
+        """The same as a part of a larger call, whose patience it shares."""
+        refused = 0
         while True:
             used = True
             try:
-                async with self.pool.link(fresh=refused > 0) as link:
+                async with self.pool.link(patience.left, fresh=refused > 0) as link:
                     used = not link.fresh
-                    (answer,) = await link.exchange([Ask(kind, payload)])
-                    self.reached = True
+                    (answer,) = await link.exchange([Ask(kind, payload)], patience.left)
                     return self.payload(answer, what)
             except Lost as lost:
                 self.lost()
@@ -162,25 +253,23 @@ class Asking:
 
     def patient(self) -> Patience:
         """How long the next call goes on trying."""
-        return self._patient(self.trouble)
-
-    def _patient(self, trouble: Callable[[Lost], Awaitable[StoreUnreachable]]) -> Patience:
-        return Patience(self.patience if self.reached else min(self.patience, FIRST_CONTACT), trouble)
+        return Patience(self.patience, self.trouble, self._active)
 
     async def trouble(self, lost: Lost) -> StoreUnreachable:
         """What is to be said where the binary protocol did not answer: no server, one that refuses us, or one
         whose binary protocol is elsewhere."""
-        if not lost.connected:
+        if not lost.connected and not self._hurried:
             with contextlib.suppress(Lost, TimeoutError):
-                async with asyncio.timeout(FIRST_CONTACT):
+                async with asyncio.timeout(PROBE_SECONDS):
                     reply = await self.web.request("GET", "/v1/contexts?limit=0")
                 if reply.status in (401, 403):
                     return refused_us(f"HTTP {reply.status}")
                 return half_open(self.place, str(lost))
-        return unreachable(self.place, str(lost))
+        return await self._shut(lost)
 
     async def _shut(self, lost: Lost) -> StoreUnreachable:
-        return unreachable(self.place, str(lost))
+        error = unreachable(self.place, str(lost))
+        return StoreAbandoned(error.message, fix=error.fix) if self._hurried else error
 
     def lost(self) -> None:
         """A connection was lost: the others of the time are not to be trusted either."""
@@ -203,29 +292,29 @@ class Asking:
 
     async def http(self, method: str, target: str, body: bytes = b"") -> Reply:
         """The answer to an HTTP request that may be repeated."""
-        patience = self._patient(self._shut)
-        while True:
-            try:
-                reply = await self.web.request(method, target, body)
-            except NoHttp as other:
-                raise stranger(self.place, str(other)) from other
-            except Lost as lost:
-                await patience.wait(lost)
-            else:
-                if reply.status >= 400 and not in_our_form(reply):
-                    raise stranger(self.place, f"status {reply.status} without a CXDB error")
-                self.reached = True
-                return reply
+        await self._first("http", self._knock, self._shut)
+        async with Patience(self.patience, self._shut, self._active) as patience:
+            while True:
+                try:
+                    reply = await self.web.request(method, target, body, seconds=patience.left)
+                except NoHttp as other:
+                    raise stranger(self.place, str(other)) from other
+                except Lost as lost:
+                    await patience.wait(lost)
+                else:
+                    if reply.status >= 400 and not in_our_form(reply):
+                        raise stranger(self.place, f"status {reply.status} without a CXDB error")
+                    return reply
 
     async def gone(self, session_id: int, seconds: float) -> None:
         """Wait until the server has noticed the end of a connection, so that nothing of it arrives any more.
 
         A server that never says so is waited for ``seconds`` only.
         """
-        until = asyncio.get_running_loop().time() + seconds
-        while asyncio.get_running_loop().time() < until:
+        until = _now() + seconds
+        while _now() < until:
             try:
-                reply = await self.web.request("GET", "/v1/contexts?limit=0")
+                reply = await self.web.request("GET", "/v1/contexts?limit=0", seconds=until - _now())
             except Lost:
                 return
             if session_id not in _sessions(reply):

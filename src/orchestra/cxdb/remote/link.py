@@ -7,11 +7,14 @@ read to acknowledge at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Frame, Malformed
@@ -20,10 +23,7 @@ ANSWER_LIMIT = 256 * 1024 * 1024
 """Bytes of the largest answer that is taken; CXDB itself knows no limit."""
 
 ANSWER_SECONDS = 30.0
-HELLO_SECONDS = 5.0
-"""How long the greeting may take: what listens there may speak another protocol, and wait for us."""
-
-"""How long an answer may take."""
+"""How long a server may be silent while it owes us an answer, or takes nothing of what we send."""
 
 WINDOW = 256
 """Requests that may wait for their answers, so that neither side stops reading because the other does."""
@@ -31,7 +31,7 @@ WINDOW = 256
 IDLE = 8
 """Connections that are kept while nobody uses them."""
 
-_READ = 256 * 1024
+_PIECE = 256 * 1024
 _ACKNOWLEDGE = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -46,10 +46,38 @@ class Ask(NamedTuple):
 class Lost(Exception):
     """The connection ended, or could not be made; ``answers`` are those that came before."""
 
-    def __init__(self, reason: str, *, connected: bool, answers: Sequence[Frame] = ()) -> None:
+    def __init__(
+        self, reason: str, *, connected: bool, answers: Sequence[Frame] = (), heard: float | None = None
+    ) -> None:
+        """``heard`` is when the server sent something last, by the loop's clock."""
         super().__init__(reason)
         self.connected = connected
         self.answers = tuple(answers)
+        self.heard = heard
+
+
+class Silence:
+    """The deadline of a wait for a server that may send and take a little at a time: each piece renews it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.heard: float | None = None
+        self._limit = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> Self:
+        await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._limit.__aexit__(kind, error, trace)
+
+    def broken(self, *, heard: bool = True) -> None:
+        """The server took something, or was ``heard``: wait as long again."""
+        now = asyncio.get_running_loop().time()
+        self.heard = now if heard else self.heard
+        self._limit.reschedule(now + self._seconds)
 
 
 class Link:
@@ -65,14 +93,15 @@ class Link:
     @classmethod
     async def connect(cls, host: str, port: int, greeting: bytes, seconds: float) -> Link:
         """Connect and say hello. Raises ``Lost``."""
+        until = asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout(seconds):
-                sock = await _connected(host, port)
+            async with asyncio.timeout_at(until):
+                sock = await connected(host, port)
         except (OSError, TimeoutError) as error:
             raise Lost(reason(error), connected=False) from error
         link = cls(sock)
         try:
-            async with asyncio.timeout(HELLO_SECONDS):
+            async with asyncio.timeout_at(until):
                 (answer,) = await link.exchange([Ask(frames.HELLO, greeting)])
             link.session_id = _session_id(answer)
         except (Lost, Malformed, TimeoutError) as error:
@@ -83,44 +112,51 @@ class Link:
             raise
         return link
 
-    async def exchange(self, asks: Sequence[Ask]) -> list[Frame]:
-        """Send requests together and read their answers. Raises ``Lost``; then the connection is of no more use."""
+    async def exchange(self, asks: Sequence[Ask], seconds: float = ANSWER_SECONDS) -> list[Frame]:
+        """Send requests together and read their answers. Raises ``Lost``; then the connection is of no more use.
+
+        The server may be silent for so many seconds.
+        """
         answers: list[Frame] = []
+        silence = Silence(seconds)
         try:
-            for some in _windows(asks):
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    await self._send(some)
-                for number in range(self._number - len(some) + 1, self._number + 1):
-                    async with asyncio.timeout(ANSWER_SECONDS):
-                        answers.append(await self._answer(number))
+            async with silence:
+                for some in _windows(asks):
+                    await self._send(some, silence)
+                    for number in range(self._number - len(some) + 1, self._number + 1):
+                        answers.append(await self._answer(number, silence))  # noqa: PERF401  kept if one fails
         except (OSError, TimeoutError) as error:
-            raise Lost(reason(error), connected=True, answers=answers) from error
+            raise Lost(reason(error), connected=True, answers=answers, heard=silence.heard) from error
         return answers
 
-    async def _send(self, asks: Sequence[Ask]) -> None:
+    async def _send(self, asks: Sequence[Ask], silence: Silence) -> None:
         parts = []
         for ask in asks:
             self._number += 1
             parts.append(frames.frame(ask.kind, ask.payload, self._number, ask.flags))
-        await asyncio.get_running_loop().sock_sendall(self._sock, b"".join(parts))
+        data = memoryview(b"".join(parts))
+        for at in range(0, len(data), _PIECE):
+            await asyncio.get_running_loop().sock_sendall(self._sock, data[at : at + _PIECE])
+            silence.broken(heard=False)
 
-    async def _answer(self, number: int) -> Frame:
-        header = frames.read_header(await self._read(frames.HEADER.size))
+    async def _answer(self, number: int, silence: Silence) -> Frame:
+        header = frames.read_header(await self._read(frames.HEADER.size, silence))
         if header.request != number:
             raise ConnectionAbortedError(f"an answer to request {header.request}, not to {number}")
         if header.length > ANSWER_LIMIT:
             raise ConnectionAbortedError(f"an answer of {header.length} bytes")
-        return Frame(header.kind, header.flags, header.request, await self._read(header.length))
+        return Frame(header.kind, header.flags, header.request, await self._read(header.length, silence))
 
-    async def _read(self, size: int) -> bytes:
+    async def _read(self, size: int, silence: Silence) -> bytes:
         receive, buffer = asyncio.get_running_loop().sock_recv, self._buffer
         while len(buffer) < size:
             if _ACKNOWLEDGE is not None:
                 self._sock.setsockopt(socket.IPPROTO_TCP, _ACKNOWLEDGE, 1)
-            piece = await receive(self._sock, _READ)
+            piece = await receive(self._sock, _PIECE)
             if not piece:
                 raise ConnectionResetError("the server closed the connection")
             buffer += piece
+            silence.broken()
         found = bytes(buffer[:size])
         del buffer[:size]
         return found
@@ -146,15 +182,38 @@ def _windows(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
             start = end
 
 
-async def _connected(host: str, port: int) -> socket.socket:
-    loop = asyncio.get_running_loop()
+async def connected(host: str, port: int) -> socket.socket:
+    """A socket that is connected. Raises ``OSError``."""
     trouble: OSError = OSError("no address")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in await _addresses(host, port):
         try:
             return await _connected_to(socket.socket(family, kind, protocol), address)
         except OSError as error:
             trouble = error
     raise trouble
+
+
+async def _addresses(host: str, port: int) -> Sequence[tuple[Any, ...]]:
+    """What a name stands for; a resolver that takes long is left alone, also at the end of the process."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[Sequence[tuple[Any, ...]]] = loop.create_future()
+
+    def settle(answer: Sequence[tuple[Any, ...]], error: OSError | None) -> None:
+        if not found.done():
+            found.set_result(answer) if error is None else found.set_exception(error)
+
+    def resolve() -> None:
+        answer: Sequence[tuple[Any, ...]] = ()
+        trouble: OSError | None = None
+        try:
+            answer = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            trouble = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, answer, trouble)
+
+    threading.Thread(target=resolve, name="resolver", daemon=True).start()
+    return await found
 
 
 async def _connected_to(sock: socket.socket, address: Any) -> socket.socket:
@@ -194,9 +253,10 @@ class Pool:
         self.newest_session = 0
 
     @asynccontextmanager
-    async def link(self, *, fresh: bool = False) -> AsyncIterator[Link]:
-        """A connection; ``fresh`` for one that nobody has used. It is kept unless the block raises."""
-        link = self._idle.pop() if self._idle and not fresh else await self._connect()
+    async def link(self, seconds: float, *, fresh: bool = False) -> AsyncIterator[Link]:
+        """A connection, made within so many seconds; ``fresh`` for one that nobody has used. It is kept unless the
+        block raises."""
+        link = self._idle.pop() if self._idle and not fresh else await self._connect(seconds)
         try:
             yield link
         except BaseException:
@@ -208,14 +268,15 @@ class Pool:
         else:
             link.close()
 
-    async def _connect(self) -> Link:
-        link = await Link.connect(self._host, self._port, self._greeting, self._connect_seconds)
+    async def _connect(self, seconds: float) -> Link:
+        seconds = min(seconds, self._connect_seconds)
+        link = await Link.connect(self._host, self._port, self._greeting, seconds)
         self.newest_session = link.session_id
         return link
 
-    async def probe(self) -> None:
+    async def probe(self, seconds: float) -> None:
         """Connect and say hello. Raises ``Lost``."""
-        async with self.link(fresh=True):
+        async with self.link(seconds, fresh=True):
             return
 
     def drop(self) -> None:

@@ -27,7 +27,7 @@ from orchestra.cxdb.remote.answers import (
     unpublished,
 )
 from orchestra.cxdb.remote.appending import Pen
-from orchestra.cxdb.remote.asking import TAG, Asking, Place, refusal
+from orchestra.cxdb.remote.asking import FIRST_CONTACT, TAG, Asking, Place, refusal
 from orchestra.cxdb.remote.link import Lost
 from orchestra.errors import SessionNotFound, SessionTaken
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
@@ -264,7 +264,7 @@ class RemoteStore:
     async def answers(self) -> None:
         """Ask both doors something that costs nothing. Raises ``StoreUnreachable`` where one does not answer."""
         try:
-            await self._asking.pool.probe()
+            await self._asking.pool.probe(FIRST_CONTACT)
         except Lost as lost:
             raise await self._asking.trouble(lost) from lost
         json_of(await self._asking.get("/v1/contexts?limit=1"), "list of contexts")
@@ -280,8 +280,8 @@ class RemoteStore:
         place = self._asking.place
         try:
             began = time.monotonic()
-            reply = await self._asking.web.request("GET", "/healthz")
-            await self._asking.pool.probe()
+            reply = await self._asking.web.request("GET", "/healthz", seconds=FIRST_CONTACT)
+            await self._asking.pool.probe(FIRST_CONTACT)
             took = time.monotonic() - began
             if reply.status != 200:
                 findings.append((f"/healthz answers {reply.status}", "see the server's log"))
@@ -291,6 +291,10 @@ class RemoteStore:
             trouble = await self._asking.trouble(lost)
             findings.append((trouble.message, trouble.fix))
         return Health(kind="remote", place=str(place), findings=tuple(findings))
+
+    def hurry(self, seconds: float) -> None:
+        """From now on wait for a silent server at most so many seconds, also where it is being waited for."""
+        self._asking.hurry(seconds)
 
     async def close(self) -> None:
         """Let go of all connections."""

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from orchestra.cxdb.remote.link import Lost, reason
+from orchestra.cxdb.remote.link import ANSWER_SECONDS, Lost, Silence, connected, reason
 
 BODY_LIMIT = 512 * 1024 * 1024
 HEAD_LIMIT = 64 * 1024
-ANSWER_SECONDS = 60.0
 IDLE = 4
+
+IDLE_SECONDS = 20.0
+"""How long an event stream may be silent before it counts as lost: a stopped server looks like a quiet one."""
 
 
 class Reply(NamedTuple):
@@ -28,6 +30,10 @@ class NoHttp(Lost):
 
     def __init__(self) -> None:
         super().__init__("the answer is no HTTP", connected=True)
+
+
+class Silent(Lost):
+    """The server did not answer in time."""
 
 
 class _Wire:
@@ -58,7 +64,8 @@ class _Wire:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The pieces of a chunked body."""
         while True:
-            line = (await self.reader.readuntil(b"\r\n"))[:-2].partition(b";")[0]
+            async with asyncio.timeout(IDLE_SECONDS):
+                line = (await self.reader.readuntil(b"\r\n"))[:-2].partition(b";")[0]
             try:
                 size = int(line, 16)
             except ValueError:
@@ -71,7 +78,7 @@ class _Wire:
                 return
             yield piece
 
-    async def body(self, status: int, headers: Mapping[str, str]) -> bytes:
+    async def body(self, status: int, headers: Mapping[str, str], silence: Silence) -> bytes:
         """A whole body."""
         if status in (204, 304):
             return b""
@@ -79,13 +86,19 @@ class _Wire:
             found = bytearray()
             async for piece in self.chunks():
                 found += piece
+                silence.broken()
                 if len(found) > BODY_LIMIT:
                     raise ConnectionAbortedError("the answer is too large")
             return bytes(found)
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > BODY_LIMIT:
             raise ConnectionAbortedError(f"an answer of {length} bytes")
-        return await self.reader.readexactly(int(length))
+        left, pieces = int(length), []
+        while left:
+            pieces.append(await self.reader.readexactly(min(left, HEAD_LIMIT)))
+            left -= len(pieces[-1])
+            silence.broken()
+        return b"".join(pieces)
 
 
 class Web:
@@ -98,20 +111,27 @@ class Web:
         self._more = f"Authorization: Bearer {token}\r\n" if token else ""
         self._idle: list[_Wire] = []
 
-    async def request(self, method: str, target: str, body: bytes = b"") -> Reply:
-        """One request and its whole answer; a kept connection that turns out dead is replaced once."""
+    async def request(
+        self, method: str, target: str, body: bytes = b"", *, seconds: float = ANSWER_SECONDS
+    ) -> Reply:
+        """One request and its whole answer; a kept connection that turns out dead is replaced once.
+
+        The server may be silent for so many seconds.
+        """
         while self._idle and method == "GET":
             wire = self._idle.pop()
             try:
-                return await self._exchange(wire, method, target, body)
+                return await self._exchange(wire, method, target, body, seconds)
+            except Silent:
+                raise
             except Lost:
                 continue
-        return await self._exchange(await self._connect(), method, target, body)
+        return await self._exchange(await self._connect(seconds), method, target, body, seconds)
 
     @asynccontextmanager
     async def stream(self, target: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """The pieces of an answer that goes on."""
-        wire = await self._connect()
+        wire = await self._connect(self._connect_seconds)
         try:
             wire.writer.write(self._head("GET", target, b""))
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -124,10 +144,11 @@ class Web:
         finally:
             wire.writer.close()
 
-    async def _connect(self) -> _Wire:
+    async def _connect(self, seconds: float) -> _Wire:
         try:
-            async with asyncio.timeout(self._connect_seconds):
-                opened = await asyncio.open_connection(self._host, self._port, limit=HEAD_LIMIT)
+            async with asyncio.timeout(min(seconds, self._connect_seconds)):
+                sock = await connected(self._host, self._port)
+                opened = await asyncio.open_connection(sock=sock, limit=HEAD_LIMIT)
         except (OSError, TimeoutError) as error:
             raise Lost(reason(error), connected=False) from error
         return _Wire(*opened)
@@ -137,15 +158,20 @@ class Web:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{method} {target} HTTP/1.1\r\nHost: {host}:{self._port}\r\n{self._more}{length}\r\n".encode()
 
-    async def _exchange(self, wire: _Wire, method: str, target: str, body: bytes) -> Reply:
+    async def _exchange(self, wire: _Wire, method: str, target: str, body: bytes, seconds: float) -> Reply:
+        silence = Silence(seconds)
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with silence:
                 wire.writer.write(self._head(method, target, body) + body)
                 status, headers = await wire.head()
-                reply = Reply(status, headers, await wire.body(status, headers))
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+                silence.broken()
+                reply = Reply(status, headers, await wire.body(status, headers, silence))
+        except TimeoutError as error:
             wire.writer.close()
-            raise Lost(reason(error), connected=True) from error
+            raise Silent(reason(error), connected=True, heard=silence.heard) from error
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            wire.writer.close()
+            raise Lost(reason(error), connected=True, heard=silence.heard) from error
         except BaseException:
             wire.writer.close()
             raise
