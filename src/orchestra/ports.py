@@ -546,6 +546,9 @@ class Scope(Turns, Protocol):
     def unanswered(self, part: str) -> bool:
         """Whether this execution has asked the question of this part before, and no answer is recorded."""
 
+    def answered(self, part: str) -> bool:
+        """Whether this execution has asked the question of this part before, and its answer is recorded."""
+
     def approved(self, alike: str) -> bool:
         """Whether a person has approved all calls of this kind for the run (H11)."""
 

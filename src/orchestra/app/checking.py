@@ -210,7 +210,7 @@ def _cli(brief: Brief, node: Node) -> Iterator[Diagnostic]:
     from orchestra.app.cli_agents import check_cli  # a backend, which most pipelines do without
 
     try:
-        check_cli(brief.settings, node)
+        check_cli(brief.settings, node, brief.graph)
     except ConfigError as error:
         span = error.span or node.span_of("cli", node.span_of("backend", node.span))
         yield _finding("cli_agent", error.message, span, node, error.fix)

@@ -12,13 +12,14 @@ from pathlib import Path
 from orchestra.agents.backends.cli import CliAgents
 from orchestra.agents.cli.presets import KEYS, PRESETS, Cli, filled
 from orchestra.agents.talk import Rules
+from orchestra.agents.tools.hooks import hook_commands
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.app.guards import guarded_tools
 from orchestra.app.toolboxes import sandbox_of
 from orchestra.config.model import Config
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
-from orchestra.graph.model import Node
+from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask
 
 
@@ -58,7 +59,7 @@ def cli_of(config: Config, node: Node) -> Cli:
     )
 
 
-def check_cli(settings: Settings, node: Node, environment: Mapping[str, str] = os.environ) -> None:
+def check_cli(settings: Settings, node: Node, graph: Graph, environment: Mapping[str, str] = os.environ) -> None:
     """Raise ``ConfigError`` where a node's command-line agent cannot run as it is configured."""
     config = settings.config
     cli = cli_of(config, node)
@@ -66,23 +67,42 @@ def check_cli(settings: Settings, node: Node, environment: Mapping[str, str] = o
         raise ConfigError(
             f"{cli.command} is not installed: no such command", fix=cli.install or "install it, or put it on PATH"
         )
-    agent = config.agents.get(node.text("agent"))
-    if agent is not None and agent.approve.rule not in ("", "never"):
-        raise ConfigError(
-            f"agent {agent.name!r} asks for approval of tool calls, which {cli.name} cannot ask for (H11)",
-            fix="use backend=langgraph, or take `approve` away",
-        )
-    if guarded := guarded_tools(settings, node):
-        raise ConfigError(
-            f"{cli.name} cannot ask for approval of {', '.join(guarded)} (H11)",
-            fix="use backend=langgraph, or take `approve` away",
-        )
+    _check_asking(settings, cli, node, graph)
     sandbox = config.sandbox
     if cli.provider and sandbox.network == "none" and sandbox_of(settings)(()).mode != "none":
         raise ConfigError(
             f"{cli.name} needs the network, which the sandbox does not give (A6)",
             fix="set sandbox: {mode: bwrap, network: full}",
         )
+
+
+SWITCHES = ("--settings", "--bare", "--safe-mode", "--setting-sources")
+"""Options of Claude Code that keep it from running our hooks."""
+
+
+def _check_asking(settings: Settings, cli: Cli, node: Node, graph: Graph) -> None:
+    """Raise ``ConfigError`` where calls are to be asked for, and the program cannot ask (A35, H11)."""
+    agent = settings.config.agents.get(node.text("agent"))
+    guarded = guarded_tools(settings, node)
+    if agent is not None and agent.approve.rule not in ("", "never"):
+        wanted = f"agent {agent.name!r} asks for approval of tool calls"
+    elif guarded:
+        wanted = f"calls of {', '.join(guarded)} need approval"
+    elif hook_commands(graph, node)[0]:
+        wanted = f"node {node.id!r} has tool_hooks.pre"
+    else:
+        return
+    if not cli.asks:
+        raise ConfigError(
+            f"{wanted}, which {cli.name} cannot ask for (H11)",
+            fix="use backend=langgraph, or cli=claude or codex; or take `approve` or the hook away",
+        )
+    for word in cli.args:
+        if word.partition("=")[0] in SWITCHES:
+            raise ConfigError(
+                f"{wanted}, and {word} in cli.{cli.name}.args keeps {cli.command} from asking (H11)",
+                fix=f"take {word} away",
+            )
 
 
 def cli_agents(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestra.agents.prompts import agent_of
-from orchestra.agents.tools.people import Guard, matching
+from orchestra.agents.tools.people import Guard, matching, unguarded
 from orchestra.app.toolboxes import tool_names
 from orchestra.config.model import Approval
 from orchestra.config.settings import Settings
@@ -14,8 +14,13 @@ from orchestra.graph.model import Node
 
 
 def guard_of(node: Node, settings: Settings) -> Guard:
-    """The guard of a node's agent: the agent's own rules come first, then those of the tool, then its server's."""
+    """The guard of a node's agent: the agent's own rules come first, then those of the tool, then its server's.
+
+    It is ``unguarded`` where there are no rules at all.
+    """
     agent = agent_of(node, settings.config)
+    if not _asks(agent.approve) and not guarded_tools(settings, node):
+        return unguarded
 
     def guard(tool: str, arguments: Mapping[str, Any]) -> str:
         for rule in _rules(agent.approve, tool, settings):

@@ -25,6 +25,7 @@ from orchestra.run.questions import (
     SKIPPED,
     TIMEOUT,
     Answer,
+    Asked,
     Question,
     Sent,
     choices_in_words,
@@ -237,9 +238,19 @@ async def _end(*tasks: asyncio.Future[Any]) -> None:
 
 def unanswered(journal: Journal, step: Execute, part: str) -> bool:
     """Whether a question of the running node was asked and has no recorded answer."""
-    stage = journal.state.stage
-    asked = stage.asked.get(_id(journal, step, part)) if stage is not None else None
+    asked = _asked(journal, step, part)
     return asked is not None and asked.answer is None
+
+
+def answered(journal: Journal, step: Execute, part: str) -> bool:
+    """Whether a question of the running node was asked and its answer is recorded."""
+    asked = _asked(journal, step, part)
+    return asked is not None and asked.answer is not None
+
+
+def _asked(journal: Journal, step: Execute, part: str) -> Asked | None:
+    stage = journal.state.stage
+    return stage.asked.get(_id(journal, step, part)) if stage is not None else None
 
 
 def _named(journal: Journal, step: Execute, question: Question) -> Question:

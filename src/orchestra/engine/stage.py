@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Protocol
 
 from msgspec.structs import astuple, replace
 
-from orchestra.engine.asking import Waiting, unanswered
+from orchestra.engine.asking import Waiting, answered, unanswered
 from orchestra.engine.control import Control, Instruction, Places
 from orchestra.engine.journal import Journal
 from orchestra.engine.messages import message_for
@@ -290,6 +290,10 @@ class Stage:
     def unanswered(self, part: str) -> bool:
         """Whether the question of this part was asked before, and no answer is recorded."""
         return unanswered(self.journal, self.step, part)
+
+    def answered(self, part: str) -> bool:
+        """Whether the question of this part was asked before, and its answer is recorded."""
+        return answered(self.journal, self.step, part)
 
     def approved(self, alike: str) -> bool:
         """Whether a person has approved all calls of this kind for the run."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -92,7 +91,7 @@ def test_a_cli_agent_uses_the_nodes_own_tools_and_its_files_are_known(tmp_path: 
     assert done.returncode == 0, done.stdout + done.stderr
     recorded = json.dumps(events(tmp_path, done.stdout.split()[1]))
     assert '"files_written": ["by-itself.txt"]' in recorded
-    assert "count-lines report_outcome" in recorded
+    assert "count-lines read-output report_outcome" in recorded
     assert "lines: 2" in recorded
     assert '"other"' not in json.dumps(
         [one for one in events(tmp_path, done.stdout.split()[1]) if "StageStarted" in str(one)]
@@ -107,7 +106,6 @@ def test_the_real_program_reports_by_our_tool(tmp_path: Path, name: str) -> None
     project(tmp_path)
     (tmp_path / "p.dot").write_text(PIPELINE.replace("cli=stub", f"cli={name}"))
     (tmp_path / "orchestra.yaml").write_text(SETTINGS)
-    (tmp_path / "home" / ".codex").mkdir(parents=True)
     tool = "mcp__orchestra__report_outcome"
     offered = {"claude": tool, "codex": "mcp__orchestra"}[name]
     script = f"""
@@ -119,19 +117,63 @@ def test_the_real_program_reports_by_our_tool(tmp_path: Path, name: str) -> None
     answers: [ok]
     """
     with ModelServer(parse(script)) as server:
-        (tmp_path / "home" / ".codex" / "config.toml").write_text(
-            f'model = "gpt-5"\nmodel_provider = "fake"\n[model_providers.fake]\nname = "fake"\n'
-            f'base_url = "{server.url}/v1"\nwire_api = "responses"\nenv_key = "CODEX_API_KEY"\n'
-        )
-        done = call(
-            tmp_path,
-            "run",
-            "p.dot",
-            ANTHROPIC_BASE_URL=server.url,
-            ANTHROPIC_API_KEY="k",
-            CODEX_API_KEY="k",
-            CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
-        )
+        done = call(tmp_path, "run", "p.dot", **asking(server, tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "by tool" in json.dumps(events(tmp_path, done.stdout.split()[1]))
-    assert isinstance(done, subprocess.CompletedProcess)
+
+
+def asking(server: ModelServer, folder: Path) -> dict[str, str]:
+    """What makes both programs ask the server."""
+    (folder / "home" / ".codex").mkdir(parents=True, exist_ok=True)
+    (folder / "home" / ".codex" / "config.toml").write_text(
+        f'model = "gpt-5"\nmodel_provider = "fake"\n[model_providers.fake]\nname = "fake"\n'
+        f'base_url = "{server.url}/v1"\nwire_api = "responses"\nenv_key = "CODEX_API_KEY"\n'
+    )
+    return {
+        "ANTHROPIC_BASE_URL": server.url,
+        "ANTHROPIC_API_KEY": "k",
+        "CODEX_API_KEY": "k",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    }
+
+
+@pytest.mark.live_cli
+@pytest.mark.parametrize("name", ["claude", "codex"])
+def test_the_real_program_asks_before_its_call_and_makes_it_once_after_the_answer(
+    tmp_path: Path, name: str
+) -> None:
+    if shutil.which(PRESETS[name].command) is None:
+        pytest.skip(f"{name} is not installed")
+    project(tmp_path)
+    (tmp_path / "p.dot").write_text(PIPELINE.replace("cli=stub", f"cli={name}"))
+    open_ = "" if unavailable() else "sandbox: {mode: bwrap, network: full}\n"
+    (tmp_path / "orchestra.yaml").write_text(f'agents: {{fixer: {{approve: {{shell: ["echo *"]}}}}}}\n{open_}')
+    tool, argument = {"claude": ("Bash", "command"), "codex": ("exec_command", "cmd")}[name]
+    good, bad = (f"{{name: {tool}, arguments: {{{argument}: '{c}'}}}}" for c in ("echo x >> a", "echo y >> b"))
+    report = "{name: mcp__orchestra__report_outcome, arguments: {status: success, preferred_label: ship}}"
+    script = f"""
+    rules:
+      - when: {{tool: {tool}}}
+        answers:
+          - tool_calls: [{good}]
+          - tool_calls: [{good}]
+          - tool_calls: [{bad}]
+          - tool_calls: [{bad}]
+          - tool_calls: [{report}]
+          - text: "done"
+    answers: [ok]
+    """
+    with ModelServer(parse(script)) as server:
+        variables = asking(server, tmp_path)
+        done = call(tmp_path, "run", "p.dot", "--no-input", **variables)
+        assert done.returncode == 5, done.stdout + done.stderr
+        session = done.stdout.split()[1]
+        assert not (tmp_path / "a").exists()
+        assert call(tmp_path, "answer", session, "A").returncode == 0
+        assert call(tmp_path, "resume", session, "--no-input", **variables).returncode == 5
+        assert (tmp_path / "a").read_text() == "x\n"
+        assert call(tmp_path, "answer", session, "never").returncode == 0
+        done = call(tmp_path, "resume", session, "--no-input", **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "a").read_text() == "x\n"
+    assert not (tmp_path / "b").exists()

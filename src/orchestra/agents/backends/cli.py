@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from orchestra.agents.answers import OutOfQuota
 from orchestra.agents.cli import presets
-from orchestra.agents.cli.events import LONGEST, READERS, Lines, Reader, parsed
+from orchestra.agents.cli.asking import Approvals, codex_problem, hook_options
+from orchestra.agents.cli.events import LONGEST, READERS, Lines, Reader, Resulted, parsed
 from orchestra.agents.cli.failures import ended as ended_failure
 from orchestra.agents.cli.failures import failure
 from orchestra.agents.cli.presets import Cli
@@ -38,11 +39,11 @@ from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.tools.tracking import WriteTracker
 from orchestra.agents.verdicts import answer_problem, object_in
 from orchestra.errors import BackendError, Terminal
-from orchestra.ports import AgentTask, Turns
+from orchestra.ports import AgentTask, Suspended, Turns
 from orchestra.processes import process, tree
 from orchestra.processes.output import Output, Shown
 from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, program_files, sandboxed
-from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, Usage
+from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, ToolCall, Usage
 from orchestra.run.events import ToolOutput, ToolStarted, WarningRaised
 from orchestra.run.limits import crossed, nearing
 from orchestra.run.outcome import GOOD, Json, Outcome, Status, failed
@@ -61,6 +62,8 @@ LONGEST_ARGUMENT = 120_000
 """Bytes of a prompt that is given as an argument; the system takes no more."""
 
 CONTINUE = "You were interrupted. Look at what is done already, then finish the task."
+
+WAITED = "A tool call that waited for a person's answer was not made: make it again where you still need it."
 
 TOLD_TOOL = (
     f"When you are done, or cannot do it, report the outcome by the tool report_outcome of the MCP server {NAME}."
@@ -90,14 +93,24 @@ class CliAgents:
         cli = self.named(task)
         with tempfile.TemporaryDirectory(prefix="orchestra-agent-", ignore_cleanup_errors=True) as name:
             attempt = _Attempt(self, task, turns, cli, Path(name))
-            if self.tools is None or not cli.mcp or find_spec("mcp") is None:
+            if self.tools is None or not (cli.mcp or cli.asks):
                 return await attempt.run()
-            async with (
-                self.tools(task) as toolset,
-                opened_door(for_cli(toolset), attempt.used) as door,
-            ):
-                attempt.door = door
-                return await attempt.run()
+            async with self.tools(task) as toolset:
+                approvals = Approvals(attempt.rules.guard, toolset.context)
+                if not approvals.wanted and find_spec("mcp") is None:
+                    return await attempt.run()
+                async with opened_door(for_cli(toolset), attempt.used, approvals) as door:
+                    attempt.door, attempt.approvals = door, approvals if approvals.wanted else None
+                    return await self._waited(attempt, door)
+
+    async def _waited(self, attempt: _Attempt, door: Door) -> str | Outcome:
+        """The attempt's outcome. Where a person has to be waited for, what was heard so far is recorded first, so
+        that the program's own session is continued."""
+        try:
+            return await door.guarding(attempt.run())
+        except Suspended:
+            await attempt.cut_off()
+            raise
 
 
 class _Attempt:
@@ -114,9 +127,11 @@ class _Attempt:
         self._context_file = private / "context.json"
         self._private = private
         self._marker = tree.new_marker()
-        self._rules = backend.rules(task)
+        self.rules = backend.rules(task)
         self._told: set[tuple[str, str]] = set()
         self.door: Door | None = None
+        self.approvals: Approvals | None = None
+        """Decides about the calls of the program's own tools; None where none is asked for."""
         self._tracker = WriteTracker(self._folders)
         self._transcript = Transcript(
             cli=cli.name,
@@ -124,12 +139,13 @@ class _Attempt:
             model=task.model.model,
             thread=task.thread,
             turns=turns,
-            prices=self._rules.prices,
+            prices=self.rules.prices,
             folders=self._folders,
             shown=self._show,
             after=self._between,
             now_ms=task.scope.now_ms,
             keep=task.scope.keep,
+            check=self.check,
         )
 
     async def used(self, _name: str, _arguments: Mapping[str, Json], result: ToolResult) -> None:
@@ -137,11 +153,16 @@ class _Attempt:
         if result.outcome is not None:
             self._status_file.write_text(json.dumps(result.outcome), encoding="utf-8")
 
+    async def cut_off(self) -> None:
+        """Record what was heard of a turn that was ended from outside."""
+        await self._transcript.cut_off()
+
     async def run(self) -> str | Outcome:
         """Ask until there is an outcome."""
         await self._between()
         prompt, anew = await self._opened()
         await self._announce()
+        await self._asks()
         self._transcript.changed = (await self._tracker.watch()).changed
         corrections, asked = 0, False
         while True:
@@ -174,7 +195,8 @@ class _Attempt:
         whole = self._whole(known) + steered
         if not transcript.session:
             return whole, ""
-        prompt = CONTINUE if task.begun else task.prompt
+        waited = f" {WAITED}" if self.approvals is not None else ""
+        prompt = f"{CONTINUE}{waited}" if task.begun else task.prompt
         return f"{prompt}{steered}{self._reporting()}", whole
 
     def _whole(self, known: Conversation) -> str:
@@ -188,13 +210,32 @@ class _Attempt:
         task = self._task
         if not wants_report(task.graph, task.node):
             return ""
-        if self.door is not None:
+        if self.door is not None and find_spec("mcp") is not None:
             return f"\n\n{TOLD_TOOL}"
         return f"\n\n{told_how(task.graph, task.node, self._status_file)}"
 
     @property
     def _resumable(self) -> bool:
         return bool(self._cli.resume and self._transcript.session)
+
+    async def _asks(self) -> None:
+        """Raise ``Terminal`` where the program would not ask before its calls, although it has to."""
+        if self.approvals is None or self._cli.asks != "codex":
+            return
+        folder, sandbox = next(iter(self._folders.values())), self._sandbox()
+        argv = sandboxed((self._cli.command, "app-server", *hook_options("codex")), sandbox, folder)
+        environment = presets.environment(self._cli, self._backend.environment, self._backend.keys)
+        if problem := await codex_problem(argv, folder, environment):
+            raise Terminal(f"{self._cli.name} cannot ask for approval of its tool calls: {problem}")
+
+    def check(self, call: ToolCall, result: Resulted) -> None:
+        """Raise ``Terminal`` where a call was made that had to be asked for, and was not."""
+        approvals = self.approvals
+        if approvals is None or self._cli.asks != "claude" or result.is_error or call.id in approvals.asked:
+            return
+        if call.name.startswith(f"mcp__{NAME}__"):
+            return
+        raise Terminal(f"{self._cli.name} called {call.name} without asking: it does not run its hooks")
 
     # --- one run of the program -------------------------------------------------------------------
 
@@ -276,6 +317,7 @@ class _Attempt:
             private=self._private,
             confined=sandbox.mode != "none",
             door=self.door,
+            asking=self.approvals is not None,
         )
         folder = next(iter(self._folders.values()))
         environment = presets.environment(cli, self._backend.environment, self._backend.keys)
@@ -343,7 +385,7 @@ class _Attempt:
     async def _between(self) -> None:
         """Before the program is run, and after each turn: a pause ends the work here, so does a limit (A5, A12)."""
         self._turns.proceed()
-        standing, rules = self._turns.standing(), self._rules
+        standing, rules = self._turns.standing(), self.rules
         for whose, limits, near, used in (
             (f"node {self._task.node.id}", rules.node, rules.near_node, standing.node),
             ("the run", rules.run, rules.near_run, standing.run),
@@ -369,6 +411,8 @@ class _Attempt:
 
     async def silent(self) -> None:
         """Say that nothing was heard of the program for long."""
+        if self.approvals is not None and self.approvals.waiting:
+            return
         self._warn(
             f"{self._cli.name} has written nothing for {QUIET / 60:g} minutes; it is running", "silent_agent"
         )

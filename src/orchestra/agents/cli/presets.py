@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
+from orchestra.agents.cli.asking import PATIENCE, hook_options
 from orchestra.agents.tools.door import NAME, Door
 
 PROMPT = "{prompt}"
@@ -15,12 +17,17 @@ PROMPT = "{prompt}"
 SESSION = "{session}"
 """Stands for the session's id in ``resume``."""
 
+STARTING = 60
+"""Seconds within which the server of the node's tools has to be connected; the program waits for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cli:
     """How a command-line agent is run.
 
-    ``args`` follow the command; ``resume`` stand for them where a session is continued. ``open`` are added where
+    ``args`` follow the command; ``resume`` stand for them where a session is continued. ``free`` are added where no
+    call of its tools is asked for, ``asks`` is how it asks where they are: ``claude``, ``codex`` or not at all.
+    ``open`` are added where
     Orchestra's own sandbox confines the program, whose own would not work in it. ``input`` is ``stdin`` or ``arg``;
     ``events`` says what it writes. ``keys`` are the variables of its own provider, ``env`` more of them, None for
     the value that Orchestra has itself. ``homes`` are its own folders below the home folder. ``mcp`` is how it is
@@ -31,6 +38,8 @@ class Cli:
     command: str
     args: tuple[str, ...] = ()
     resume: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
+    asks: str = ""
     confined: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
     input: str = "stdin"
@@ -52,10 +61,9 @@ PRESETS: Mapping[str, Cli] = {
     "claude": Cli(
         name="claude",
         command="claude",
-        args=(
-            *("-p", "--output-format", "stream-json", "--verbose", "--permission-mode", "acceptEdits"),
-            *("--allowedTools", "Bash,Edit,Write,Read,Glob,Grep"),
-        ),
+        args=("-p", "--output-format", "stream-json", "--verbose"),
+        free=("--permission-mode", "acceptEdits", "--allowedTools", "Bash,Edit,Write,Read,Glob,Grep"),
+        asks="claude",
         resume=("--resume", SESSION),
         events="claude-stream-json",
         model_arg="--model",
@@ -64,7 +72,14 @@ PRESETS: Mapping[str, Cli] = {
         folder_arg="--add-dir",
         provider="anthropic",
         keys=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
-        settings={"DISABLE_AUTOUPDATER": "1"},
+        settings={
+            "DISABLE_AUTOUPDATER": "1",
+            "MCP_CONNECTION_NONBLOCKING": "0",
+            "MCP_TIMEOUT": str(STARTING * 1000),
+            "MCP_CONNECT_TIMEOUT_MS": str(STARTING * 1000),
+            "MCP_TOOL_TIMEOUT": str(PATIENCE * 1000),
+            "CLAUDE_CODE_MCP_TOOL_IDLE_TIMEOUT": str(PATIENCE * 1000),
+        },
         homes=(".claude",),
         mcp="claude",
         install="npm install -g @anthropic-ai/claude-code",
@@ -73,6 +88,7 @@ PRESETS: Mapping[str, Cli] = {
         name="codex",
         command="codex",
         args=("exec", "--json", "--skip-git-repo-check", "-"),
+        asks="codex",
         resume=("exec", "resume", SESSION, "--json", "--skip-git-repo-check", "-"),
         confined=("-c", 'sandbox_mode="workspace-write"'),
         open=("--dangerously-bypass-approvals-and-sandbox",),
@@ -100,7 +116,7 @@ PRESETS: Mapping[str, Cli] = {
         install="npm install -g @google/gemini-cli",
     ),
 }
-"""Whose options were tried with claude 2.1.197, codex 0.169.0 and gemini 0.61.0."""
+"""Whose options were tried with claude 2.1.197, codex 0.171.0 and gemini 0.61.0."""
 
 KEYS = frozenset(key for preset in PRESETS.values() for key in preset.keys)
 """Every variable that holds a key of one of them: no other program gets it."""
@@ -121,7 +137,7 @@ def filled(
     base = PRESETS.get(preset or name) or Cli(name=name, command=command)
     changes: dict[str, object] = {"name": name, "env": {**base.env, **(env or {})}}
     if args is not None:
-        changes |= {"args": args, "confined": (), "open": ()}
+        changes |= {"args": args, "free": (), "confined": (), "open": ()}
         if base.resume[:1] == ("exec",) and args[:1] == ("exec",):
             changes["resume"] = ("exec", "resume", SESSION, *args[1:])
     for key, value in {"command": command, "input": input, "events": events, "model_arg": model_arg}.items():
@@ -141,12 +157,14 @@ def arguments(
     system: str = "",
     confined: bool = False,
     door: Door | None = None,
+    asking: bool = False,
 ) -> tuple[str, ...]:
     """The command line. ``private`` is the folder of the status file, which the program may write to;
     ``confined``: Orchestra's sandbox holds the program, so that it needs none of its own. ``door`` leads to the
-    node's own tools."""
-    options = cli.open if confined else cli.confined
-    if door is not None:
+    node's own tools. Where ``asking``, the program asks before each call of its own tools."""
+    options = hook_options(cli.asks) if asking else cli.free
+    options += cli.open if confined else cli.confined
+    if door is not None and find_spec("mcp") is not None:
         options += _mcp(cli, door, private)
     if model and cli.model_arg:
         options += (cli.model_arg, model)
@@ -182,6 +200,8 @@ def _mcp(cli: Cli, door: Door, private: Path) -> tuple[str, ...]:
             *("-c", f"{server}.command={json.dumps(command)}", "-c", f"{server}.args={json.dumps(arguments)}"),
             *("-c", f"{server}.env_vars={json.dumps(sorted(door.environment))}"),
             *("-c", f'{server}.default_tools_approval_mode="approve"'),
+            *("-c", f"{server}.required=true", "-c", f"{server}.startup_timeout_sec={STARTING}"),
+            *("-c", f"{server}.tool_timeout_sec={PATIENCE}"),
         )
     return ()
 

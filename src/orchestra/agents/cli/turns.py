@@ -94,6 +94,8 @@ class Transcript:
     _since: int = 0
     now_ms: Callable[[], int]
     keep: Keep
+    check: Callable[[ToolCall, Resulted], None] = lambda _call, _result: None
+    """Is told each result; raises where its call was not to be made."""
 
     def ask(self, prompt: str, name: str = "") -> None:
         """A run of the program begins with this prompt."""
@@ -159,6 +161,7 @@ class Transcript:
     def _result(self, result: Resulted) -> None:
         turn = self._turn
         if result.call_id in turn.calls:
+            self.check(turn.calls[result.call_id], result)
             turn.results[result.call_id] = result
             if result.files:
                 turn.files[result.call_id] = result.files

@@ -14,18 +14,23 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from orchestra.agents.tools import ToolResult
 from orchestra.agents.tools.builtin import wire_names
+from orchestra.agents.tools.output import NAME as READ_OUTPUT
+from orchestra.agents.tools.people import NAME as ASK
+from orchestra.agents.tools.people import PART, part_of
 from orchestra.agents.tools.reporting import NAME as REPORT
 from orchestra.agents.tools.toolset import Toolset
+from orchestra.errors import OrchestraError
+from orchestra.ports import Suspended
 from orchestra.run.outcome import Json
 
 SOCKET = "ORCHESTRA_MCP_SOCKET"
@@ -35,6 +40,18 @@ NAME = "orchestra"
 
 LINE = 64 * 1024 * 1024
 """Bytes of one request or answer."""
+Done = TypeVar("Done")
+
+
+class Deciding(Protocol):
+    """Says which calls of an attempt may be made (A35, H11)."""
+
+    async def allowed(self, tool: str, arguments: Mapping[str, Json], call: str) -> str:
+        """Why a call of the program's own tools is denied, empty where it may be made. Raises ``Suspended``."""
+
+    async def approved(self, tool: str, arguments: Mapping[str, Json]) -> str:
+        """The same for a call of one of the node's tools."""
+
 
 Ended = Callable[[str, Mapping[str, Json], ToolResult], Awaitable[None]]
 """Is told each call that has ended, before its answer is sent: our name of the tool, its arguments, its result."""
@@ -42,10 +59,27 @@ Ended = Callable[[str, Mapping[str, Json], ToolResult], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How a CLI agent comes to the tools. ``read`` are files and folders that its sandbox has to show."""
+    """How a CLI agent comes to the tools. ``read`` are files and folders that its sandbox has to show. ``failed``
+    raises what ends the attempt."""
 
     socket: Path
     token: str
+    failed: asyncio.Future[None]
+
+    async def guarding(self, work: Coroutine[Any, Any, Done]) -> Done:
+        """What a piece of work comes to while the tools are offered. It is canceled where a tool ends the attempt,
+        and that is raised: ``Suspended`` where somebody has to be waited for, a lost store."""
+        task = asyncio.ensure_future(work)
+        try:
+            both: set[asyncio.Future[Any]] = {task, self.failed}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        if self.failed.done():
+            self.failed.result()
+        return task.result()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,17 +108,25 @@ def for_cli(toolset: Toolset) -> Toolset:
     named = {
         name: tool
         for name, tool in toolset.tools.items()
-        if tool.origin != "built in" or name == REPORT or (":" in name and not tool.read_only)
+        if tool.origin != "built in" or name in (REPORT, ASK) or (":" in name and not tool.read_only)
     }
+    if any(name not in (REPORT, ASK) for name in named) and READ_OUTPUT in toolset.tools:
+        named[READ_OUTPUT] = toolset.tools[READ_OUTPUT]
     return Toolset(named, wire_names(named), toolset.context)
 
 
 @asynccontextmanager
-async def opened_door(toolset: Toolset, ended: Ended | None = None) -> AsyncIterator[Door]:
-    """Offer an attempt's tools on a socket, while this is open. A caller without the token gets nothing."""
+async def opened_door(
+    toolset: Toolset, ended: Ended | None = None, deciding: Deciding | None = None
+) -> AsyncIterator[Door]:
+    """Offer an attempt's tools on a socket, while this is open. A caller without the token gets nothing.
+
+    ``deciding`` says which calls may be made, of these tools and of the program's own; without it all may.
+    """
     folder = Path(tempfile.mkdtemp(prefix="orchestra-mcp-"))
-    door = Door(folder / "tools.sock", secrets.token_urlsafe(32))
-    attendant = _Attendant(toolset, door.token, ended)
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    door = Door(folder / "tools.sock", secrets.token_urlsafe(32), failed)
+    attendant = _Attendant(toolset, door, ended, deciding)
     try:
         server = await asyncio.start_unix_server(attendant.visited, path=str(door.socket), limit=LINE)
         door.socket.chmod(0o600)
@@ -93,16 +135,18 @@ async def opened_door(toolset: Toolset, ended: Ended | None = None) -> AsyncIter
             server.close()
             await attendant.close()
     finally:
+        failed.cancel()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Attendant:
     """Answers callers: read-only calls beside each other, others one after the other."""
 
-    def __init__(self, toolset: Toolset, token: str, ended: Ended | None) -> None:
+    def __init__(self, toolset: Toolset, door: Door, ended: Ended | None, deciding: Deciding | None) -> None:
         self._toolset = toolset
-        self._token = token
+        self._door = door
         self._ended = ended
+        self._deciding = deciding
         self._one = asyncio.Lock()
         self._visits: set[asyncio.Task[Any]] = set()
 
@@ -114,7 +158,8 @@ class _Attendant:
         try:
             async with asyncio.timeout(10):
                 first = await _read(reader)
-            if not isinstance(first, dict) or not hmac.compare_digest(str(first.get("token", "")), self._token):
+            given = str(first.get("token", "")) if isinstance(first, dict) else ""
+            if not hmac.compare_digest(given.encode(), self._door.token.encode()):
                 return
             async with asyncio.TaskGroup() as group:
                 while (request := await _read(reader)) is not None:
@@ -135,13 +180,20 @@ class _Attendant:
             await asyncio.wait(set(self._visits), timeout=10)
 
     async def _answer(self, request: Any, writer: asyncio.StreamWriter) -> None:
-        answer = {"id": request.get("id"), **await self._done(request)}
+        try:
+            answer = {"id": request.get("id"), **await self._done(request)}
+        except (OrchestraError, Suspended) as error:  # the attempt's own end, told by who runs the program
+            if not self._door.failed.done():
+                self._door.failed.set_exception(error)
+            return
         writer.write(msgspec.json.encode(answer) + b"\n")
         await writer.drain()
 
     async def _done(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if request.get("do") == "list":
             return {"tools": self._listed()}
+        if request.get("do") == "allow":
+            return {"denied": await self._allowed(request)}
         name, arguments = str(request.get("name")), request.get("arguments") or {}
         ours = self._toolset.wire.get(name, name)
         if self._toolset.read_only(ours):
@@ -151,8 +203,21 @@ class _Attendant:
                 result = await self._called(ours, arguments)
         return {"text": result.text, "is_error": result.is_error}
 
+    async def _allowed(self, request: Mapping[str, Any]) -> str:
+        if self._deciding is None:
+            return "the run takes no such question"
+        tool, arguments = str(request.get("tool_name")), request.get("tool_input")
+        if not isinstance(arguments, dict):
+            return "the call cannot be read"
+        return await self._deciding.allowed(tool, arguments, str(request.get("call")))
+
     async def _called(self, name: str, arguments: Mapping[str, Json]) -> ToolResult:
-        result = await self._toolset.call(name, arguments)
+        denied = await self._deciding.approved(name, arguments) if self._deciding is not None else ""
+        if denied:
+            result = ToolResult(text=denied, is_error=True)
+        else:
+            PART.set(part_of(self._toolset.context.scope, name, arguments) if name == ASK else "")
+            result = await self._toolset.call(name, arguments)
         if self._ended is not None:
             await self._ended(name, arguments, result)
         return result

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from typing import Any, TypeAlias
 
 from orchestra.agents.tools import FunctionTool, ToolContext, ToolError, ToolResult
@@ -103,6 +104,19 @@ def denied(words: str) -> ToolResult:
     """What the agent gets where a person said no."""
     reason = f": {words}" if words else ""
     return ToolResult(text=f"error: a person denied this call{reason}", is_error=True)
+
+
+def part_of(scope: Scope, tool: str, arguments: Mapping[str, Any]) -> str:
+    """How the question about a call is named where a program makes it that has its own turns.
+
+    One that was ended while it waited makes its call again: that is the same question for as long as it has no
+    recorded answer, and another one afterwards.
+    """
+    digest = sha256(json.dumps([tool, arguments], sort_keys=True, default=str).encode()).hexdigest()[:8]
+    number = 1
+    while scope.answered(f"{digest}-{number}"):
+        number += 1
+    return f"{digest}-{number}"
 
 
 async def approval(
