@@ -83,6 +83,25 @@ def test_a_worktree_and_a_branch_that_were_deleted_are_made_again(tmp_path: Path
     assert git(code, "show", f"{branch}:one.txt") == "1"
 
 
+def test_a_repository_cloned_afresh_gets_the_worktree_again_and_what_was_in_its_place_is_kept(
+    tmp_path: Path,
+) -> None:
+    fails = f"echo x > x.txt; test -e {tmp_path}/go && cat one.txt"
+    code = repository(project(tmp_path, row(("first", "echo 1 > one.txt"), ("second", fails))) / "code")
+    session = run(tmp_path)["session"]
+    git(tmp_path, "clone", "-q", "--mirror", str(code), "copy.git")
+    subprocess.run(["rm", "-rf", str(code)], check=True)
+    git(tmp_path, "clone", "-q", "copy.git", "code")
+    git(code, "fetch", "-q", "origin", "+refs/heads/orchestra/*:refs/heads/orchestra/*")
+    (tmp_path / "go").touch()
+    done = call(tmp_path, "resume", "last")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / ".orchestra" / "worktrees" / session / "code"
+    assert git(folder, "status", "--porcelain") == ""
+    assert (folder.with_name("code.kept-1") / "one.txt").read_text() == "1\n"
+    assert f"kept as {folder}.kept-1" in done.stdout + done.stderr
+
+
 def test_commits_that_somebody_put_on_the_branch_are_rescued(tmp_path: Path) -> None:
     fails = f"test -e {tmp_path}/go && test ! -e alien.txt"
     code = repository(project(tmp_path, row(("first", "echo 1 > one.txt"), ("second", fails))) / "code")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestra.errors import WorkspaceError
 from orchestra.ports import Committed, NewCommit
+from orchestra.workspace.durable import names_synced, now_ns
 from orchestra.workspace.git import failure
 from orchestra.workspace.worktrees import Tree
 
@@ -40,6 +41,7 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
     Raises ``WorkspaceError``, also for a secret in a file: the file stays as it is, and nothing is committed.
     """
     left_out: tuple[str, ...] = ()
+    began = now_ns()
     if files is not None:
         left_out = await _staged_files(tree, files)
     else:
@@ -67,6 +69,7 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
         )
     else:
         await tree.git.run(*options, more=more)
+    await names_synced(tree.git, (f"refs/heads/{tree.branch}",), began)
     tree.tip = await tip_of(tree)
     return Committed(
         repo=tree.name,

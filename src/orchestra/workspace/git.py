@@ -32,7 +32,7 @@ SETTINGS: Mapping[str, str] = {
     "sequence.editor": ":",
     "core.alternateRefsCommand": "",
     "core.quotePath": "false",
-    "core.fsync": "committed,reference",
+    "core.fsync": "committed,pack-metadata,reference",
     "commit.gpgSign": "false",
     "tag.gpgSign": "false",
     "push.gpgSign": "false",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from orchestra.errors import WorkspaceError
 from orchestra.ports import Conflict
+from orchestra.workspace.durable import names_synced, now_ns
 from orchestra.workspace.git import Git
 from orchestra.workspace.remote import related
 from orchestra.workspace.worktrees import IDENTITY, Tree
@@ -43,7 +44,7 @@ async def merged(tree: Tree, branches: Sequence[str], folders: Mapping[str, str]
     Nothing but objects is written before all are decided; then the branch and the worktree move once, to one commit
     whose parents are the tip and every branch merged. Raises ``WorkspaceError``.
     """
-    git, tip = tree.git, tree.tip
+    git, tip, began = tree.git, tree.tip, now_ns()
     done = Merging(tip=tip)
     current = tip
     for branch in branches:
@@ -70,6 +71,7 @@ async def merged(tree: Tree, branches: Sequence[str], folders: Mapping[str, str]
         done.merged.append((branch, theirs))
     if done.merged:
         done.commit = await _applied(tree, current, done, trailers)
+        await names_synced(git, (f"refs/heads/{tree.branch}",), began)
     return done
 
 

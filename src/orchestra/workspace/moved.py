@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from orchestra.errors import WorkspaceError
 from orchestra.ports import Committed, NewCommit
 from orchestra.workspace.commits import By, tip_of, trailers_for
+from orchestra.workspace.durable import commits_synced
 from orchestra.workspace.worktrees import IDENTITY, Tree, rescue
 
 NOTES = "refs/notes/orchestra"
@@ -39,6 +40,7 @@ async def settled(tree: Tree, wanted: NewCommit, by: By) -> Moved:
     tip = tip or await tip_of(tree)
     if branch == tree.branch and await tree.git.ok("merge-base", "--is-ancestor", tree.tip, tip):
         await _commits(tree, tip, wanted, by, found)
+        await commits_synced(tree.git, tree.tip, tip, f"refs/heads/{tree.branch}")
         tree.tip = tip
         return found
     await _put_back(tree, branch, tip, by, found)

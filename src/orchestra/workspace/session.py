@@ -177,7 +177,12 @@ class GitWorkspace:
         await self._fetched(repo, known)
         async with self.maker.lock:
             tree, made = await worktrees.placed(
-                repo, folder=folder, branch=known.branch, commit=known.commit, home=self.maker.settings.home
+                repo,
+                folder=folder,
+                branch=known.branch,
+                commit=known.commit,
+                home=self.maker.settings.home,
+                tell=lambda words: self.record(warning(f"{repo.name}: {words}")),
             )
         for words in await worktrees.put_back(tree, known.commit, self.session, keep=keep and not made):
             self.record(warning(f"{repo.name}: {words}"))

@@ -8,11 +8,12 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.errors import WorkspaceError
+from orchestra.workspace.durable import names_synced, now_ns
 from orchestra.workspace.git import Git, failure
 from orchestra.workspace.repos import Repo, admin_of, no_symlink, read_tip
 
@@ -56,10 +57,13 @@ class Tree:
         return read_tip(self.repo.git.common, self.git.git_dir)
 
 
-async def placed(repo: Repo, *, folder: Path, branch: str, commit: str, home: Path) -> tuple[Tree, bool]:
+async def placed(
+    repo: Repo, *, folder: Path, branch: str, commit: str, home: Path, tell: Callable[[str], None]
+) -> tuple[Tree, bool]:
     """The worktree of a branch at a folder, made where it is missing; and whether it was made.
 
-    It stands at ``commit`` where it was made, else wherever it was left.
+    A folder in its place that git does not know is kept under another name, and ``tell`` is told. It stands at
+    ``commit`` where it was made, else wherever it was left.
     """
     if repo.settings.in_place and folder == repo.checkout:
         return await _in_place(repo, branch, commit)
@@ -72,7 +76,8 @@ async def placed(repo: Repo, *, folder: Path, branch: str, commit: str, home: Pa
     if admin is not None:  # deleted by hand
         await repo.git.run("worktree", "remove", "--force", "--force", folder)
     if _is_folder(folder, filled=True):
-        raise WorkspaceError(f"{folder} is in the way of a worktree: it is not empty, and git does not know it")
+        tell(f"{folder} was not known to git; what was in it is kept as {_out_of_the_way(folder)}")
+    _no_torn_entries(repo.git.common, branch)
     await _free_branch(repo, branch)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if await repo.git.ok("rev-parse", "-q", "--verify", f"refs/heads/{branch}"):
@@ -89,6 +94,29 @@ async def placed(repo: Repo, *, folder: Path, branch: str, commit: str, home: Pa
 def _is_folder(place: Path, *, filled: bool = False) -> bool:
     """Whether a folder is there, and with ``filled`` whether anything is in it."""
     return place.is_dir() and (not filled or any(place.iterdir()))
+
+
+def _out_of_the_way(folder: Path) -> Path:
+    """Rename a folder in our place that git does not know, such as a worktree whose entry a power loss took."""
+    number = 1
+    while os.path.lexists(kept := folder.with_name(f"{folder.name}.kept-{number}")):
+        number += 1
+    return folder.rename(kept)
+
+
+def _no_torn_entries(common: Path, branch: str) -> None:
+    """Forget worktrees of a branch whose entry in the repository a power loss left without a place."""
+    try:
+        entries = sorted((common / "worktrees").iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        if text_of(entry / "gitdir").strip() or (entry / "locked").exists():
+            continue
+        head = text_of(entry / "HEAD").strip()
+        with contextlib.suppress(OSError):
+            if head in ("", f"ref: refs/heads/{branch}") and time.time() - entry.stat().st_mtime > STALE:
+                shutil.rmtree(entry)
 
 
 async def _in_place(repo: Repo, branch: str, commit: str) -> tuple[Tree, bool]:
@@ -183,8 +211,10 @@ async def _head(tree: Tree) -> tuple[str, str]:
 
 async def rescue(tree: Tree, session: str, commit: str) -> str:
     """Keep a commit under the session's next free rescue ref; the ref."""
+    began = now_ns()
     for _ in range(TRIES):
         if ref := await _rescued(tree, session, commit):
+            await names_synced(tree.git, (ref,), began)
             return ref
     raise WorkspaceError(f"no rescue ref of session {session} can be written: {RESCUE}/{session} is locked")
 
