@@ -9,7 +9,7 @@ from orchestra.graph.collector import collector_paused
 from orchestra.graph.model import Graph
 from orchestra.graph.places import inside, replaced
 from orchestra.graph.reader import MAX_ERRORS
-from orchestra.graph.statements import Parser
+from orchestra.graph.statements import parse_graph
 from orchestra.graph.stylesheet import parse_stylesheet
 
 
@@ -43,11 +43,10 @@ def parse(source: Source) -> tuple[Graph | None, tuple[Diagnostic, ...]]:
 
     The graph is None where not even ``digraph NAME {`` could be read.
     """
-    parser = Parser(source)
     with collector_paused():
-        graph = parser.parse()
+        graph, noted = parse_graph(source)
     styled = () if graph is None else _stylesheet(graph)
-    found = sorted((*parser.found, *styled), key=lambda d: d.span.start if d.span is not None else 0)
+    found = sorted((*noted, *styled), key=lambda d: d.span.start if d.span is not None else 0)
     errors = [d for d in found if d.severity is Severity.ERROR]
     if len(errors) > MAX_ERRORS:
         keep = set(map(id, errors[:MAX_ERRORS]))

@@ -4,211 +4,232 @@ from __future__ import annotations
 
 import re
 
-from orchestra.errors import Source
 from orchestra.graph.attributes import nearest
-from orchestra.graph.draft import Scope
 from orchestra.graph.layout import ATTRIBUTES, FAR, statement_at
-from orchestra.graph.names import NameReader
-from orchestra.graph.reader import Resync, Stop
+from orchestra.graph.lists import read_blocks, skip_to
+from orchestra.graph.names import read_id
+from orchestra.graph.reader import (
+    Cursor,
+    Resync,
+    Stop,
+    advance,
+    error,
+    is_mark,
+    line_end,
+    move_to,
+    next_start,
+    shown_word,
+    skip_wrong_quote,
+)
 
 
-class FrameReader(NameReader):
-    """Reads the frame of a pipeline; ``root`` is the scope of the graph's own braces."""
-
-    def __init__(self, source: Source) -> None:
-        super().__init__(source)
-        self.root = Scope(parent=None, opened=0)
-        self.fenced = False
-
-    def header(self) -> str:
-        """``digraph NAME {`` and the graph's name."""
-        self.fenced = self.fence()
-        if self.kind == "id" and self.word == "strict":
-            edits = [(self.start, self.next_at(), "")]
-            self.error("'strict' is not supported", fix="remove it: digraph NAME { … }", edits=edits)
-            self.advance()
-        if self.kind == "id" and self.word == "graph":
-            self.error(
-                "this graph is undirected; a pipeline is directed",
-                fix="write digraph, and -> for its edges",
-                put="digraph",
-                edits=[(match.start(), match.end(), "->") for match in self.undirected_edges()],
-            )
-            self.undirected = True
-        elif not (self.kind == "id" and self.word == "digraph"):
-            self.no_digraph()
-        self.advance()
-        name = "pipeline"
-        if self.is_mark("{") or self.kind == "end":
-            insertion = (self.start, self.start, f"{name} ")
-            self.error("the graph has no name", fix=f"write digraph {name} {{", edits=[insertion])
-        else:
-            name = self.identifier("the graph's name") or name
-        self.root.opened = self.start
-        if self.is_mark("{"):
-            self.advance()
-            return name
-        insertion = (self.before, self.before, " {")
-        message = f"expected '{{' after the graph's name, not {self.shown()}"
-        self.error(message, fix=f"write digraph {name} {{", edits=[insertion] if self.kind == "id" else [])
-        if self.kind != "id":
-            raise Stop
+def read_header(here: Cursor) -> str:
+    """``digraph NAME {`` and the graph's name."""
+    here.fenced = skip_fence(here)
+    if here.kind == "id" and here.word == "strict":
+        edits = [(here.start, next_start(here), "")]
+        error(here, "'strict' is not supported", fix="remove it: digraph NAME { … }", edits=edits)
+        advance(here)
+    if here.kind == "id" and here.word == "graph":
+        error(
+            here,
+            "this graph is undirected; a pipeline is directed",
+            fix="write digraph, and -> for its edges",
+            put="digraph",
+            edits=[(match.start(), match.end(), "->") for match in undirected_edges(here)],
+        )
+        here.undirected = True
+    elif not (here.kind == "id" and here.word == "digraph"):
+        find_digraph(here)
+    advance(here)
+    name = "pipeline"
+    if is_mark(here, "{") or here.kind == "end":
+        insertion = (here.start, here.start, f"{name} ")
+        error(here, "the graph has no name", fix=f"write digraph {name} {{", edits=[insertion])
+    else:
+        name = read_id(here, "the graph's name") or name
+    here.root.opened = here.start
+    if is_mark(here, "{"):
+        advance(here)
         return name
+    insertion = (here.before, here.before, " {")
+    message = f"expected '{{' after the graph's name, not {shown_word(here)}"
+    error(here, message, fix=f"write digraph {name} {{", edits=[insertion] if here.kind == "id" else [])
+    if here.kind != "id":
+        raise Stop
+    return name
 
-    def undirected_edges(self) -> list[re.Match[str]]:
-        """The ``--`` of a text, outside of quoted texts and comments."""
-        pieces = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/|(?P<edge>--)', re.DOTALL)
-        return [match for match in pieces.finditer(self.text) if match["edge"]]
 
-    def fence(self) -> bool:
-        """Note a Markdown fence around the pipeline, and skip the opening one."""
-        if not self.text.startswith("```", self.start):
-            return False
-        line = min(self.line_end(self.start) + 1, len(self.text))
-        closing = self.text.rfind("\n```")
-        edits = [(self.start, line, ""), *([(closing + 1, len(self.text), "")] if closing >= line - 1 else [])]
-        message = "a Markdown fence around the pipeline"
-        self.error(message, fix="remove the lines with ```", end=self.start + 3, edits=edits)
-        self.go(line)
-        return True
+def undirected_edges(here: Cursor) -> list[re.Match[str]]:
+    """The ``--`` of a text, outside of quoted texts and comments."""
+    pieces = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/|(?P<edge>--)', re.DOTALL)
+    return [match for match in pieces.finditer(here.text) if match["edge"]]
 
-    def no_digraph(self) -> None:
-        """Something else stands where the graph should begin; go on at the graph where there is one."""
-        near = self.kind == "id" and (nearest(self.word.lower(), ["digraph"]) or self.word.lower() == "digraph")
-        fix = "write digraph pipeline { … }"
-        self.error(
-            f"a pipeline starts with digraph NAME {{, not {self.shown()}",
-            fix="write digraph" if near else fix,
-            put="digraph" if near else None,
-        )
-        if near:
-            return
-        match = re.compile(r"\bdigraph\b").search(self.text, self.end)
-        if match is None:
-            raise Stop
-        self.go(match.start())
-        if self.word != "digraph":
-            raise Stop
 
-    def ends(self) -> bool:
-        """The graph's closing brace is at hand: whether it ends the graph, or rather is one too many."""
-        start, end = self.start, self.end
-        self.advance()
-        if self.kind == "end" or not self.text.rstrip().endswith("}"):
-            return True
-        if self.is_mark("}"):
-            self.error("unmatched '}': the graph has already ended", fix="remove it", put="")
-            while self.is_mark("}"):
-                self.advance()
-            return self.kind == "end"
-        if self.word in ("digraph", "graph", "strict"):
-            return True
-        self.error("this '}' ends the graph, but more follows", fix="remove it", start=start, end=end, put="")
-        if self.kind in ("arrow", "dash") or self.is_mark("["):
-            raise Resync
-        self.separator()
+def skip_fence(here: Cursor) -> bool:
+    """Note a Markdown fence around the pipeline, and skip the opening one."""
+    if not here.text.startswith("```", here.start):
         return False
+    line = min(line_end(here, here.start) + 1, len(here.text))
+    closing = here.text.rfind("\n```")
+    edits = [(here.start, line, ""), *([(closing + 1, len(here.text), "")] if closing >= line - 1 else [])]
+    message = "a Markdown fence around the pipeline"
+    error(here, message, fix="remove the lines with ```", end=here.start + 3, edits=edits)
+    move_to(here, line)
+    return True
 
-    def after(self) -> None:
-        """What stands behind the graph."""
-        if self.kind == "end" or (self.fenced and self.text.startswith("```", self.start)):
-            return
-        if self.text.startswith("```", self.start):
-            edits = [(self.start, len(self.text), "")]
-            self.error("a Markdown fence after the pipeline", fix="remove it", end=self.start + 3, edits=edits)
-        elif self.kind == "id" and self.word in ("digraph", "graph", "strict", "subgraph"):
-            self.error("a second graph; a file has one pipeline", fix="move it to another file")
-        else:
-            self.error(f"unexpected {self.shown()} after the end of the graph", fix="move it inside the braces")
 
-    # --- what begins no statement -----------------------------------------------------------------
+def find_digraph(here: Cursor) -> None:
+    """Something else stands where the graph should begin; go on at the graph where there is one."""
+    near = here.kind == "id" and (nearest(here.word.lower(), ["digraph"]) or here.word.lower() == "digraph")
+    fix = "write digraph pipeline { … }"
+    error(
+        here,
+        f"a pipeline starts with digraph NAME {{, not {shown_word(here)}",
+        fix="write digraph" if near else fix,
+        put="digraph" if near else None,
+    )
+    if near:
+        return
+    match = re.compile(r"\bdigraph\b").search(here.text, here.end)
+    if match is None:
+        raise Stop
+    move_to(here, match.start())
+    if here.word != "digraph":
+        raise Stop
 
-    def separator(self) -> None:
-        """A statement may end with ``;``."""
-        if self.is_mark(";"):
-            self.advance()
 
-    def misplaced(self) -> None:
-        """No statement begins like this; go on where it is plain what was meant."""
-        if self.is_mark("["):
-            self.error("attributes without a node or an edge", fix="write the id before the bracket")
-            self.blocks(None)
-        elif self.is_mark("]"):
-            self.error("unmatched ']'", fix="remove it, or add the missing [ before it", put="")
-            self.advance()
-            self.blocks(None)
-        elif self.is_mark(","):
-            self.comma()
-        elif self.is_mark(";"):
-            self.error("unexpected ';'", fix="remove it", put="")
-            self.advance()
-        elif self.round_list():
-            return
-        elif self.word in ("&", "+", "|"):
-            self.error(f"{self.word!r} does not connect nodes", fix="write a set as {a b}")
-            self.advance()
-        else:
-            self.hopeless()
-            raise Resync
-        self.separator()
-
-    def round_list(self) -> bool:
-        """Note a list of attributes in round brackets, and skip it."""
-        match = None
-        if self.word == "(":
-            match = re.compile(r'\((?:\s*[\w.]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[\w.]+)[,;]?)+\s*\)').match(
-                self.text, self.start
-            )
-        if match is None:
-            return False
-        start, end = match.span()
-        self.error(
-            "attributes stand in square brackets",
-            fix="write [ … ]",
-            edits=[(start, start + 1, "["), (end - 1, end, "]")],
-        )
-        self.go(end)
+def read_end(here: Cursor) -> bool:
+    """The graph's closing brace is at hand: whether it ends the graph, or rather is one too many."""
+    start, end = here.start, here.end
+    advance(here)
+    if here.kind == "end" or not here.text.rstrip().endswith("}"):
         return True
-
-    def comma(self) -> None:
-        """A comma between statements, or between attributes whose bracket is missing."""
-        last = min(statement_at(self.text, self.start)[1], self.end + FAR)
-        closing = ATTRIBUTES.match(self.text, self.end, last)
-        if closing is None:
-            self.error(
-                "a comma between statements",
-                fix="write a set as {a b}, or end each statement with ;",
-                astray=True,
-            )
-            self.advance()
-        else:
-            self.error("a list of attributes without its '['", fix="write NODE [key=value, …]")
-            self.go(closing.end())
-
-    def hopeless(self) -> None:
-        """Something begins no statement, and it is not plain what was meant."""
-        if self.kind in ("arrow", "dash"):
-            self.error("an edge without a source", fix="write the id before the arrow")
-        elif self.word == "#":
-            self.error("'#' starts a comment only at the start of a line", fix="write //", put="//")
-            self.end = self.line_end(self.start)
-            self.advance()
-        elif not self.no_quote():
-            wanted = "write a node, an edge a -> b, or key = value"
-            self.error(
-                f"{self.shown()} is not the start of a statement", fix="write [ … ]" if self.word == "(" else wanted
-            )
-
-    def no_target(self) -> None:
-        """An edge leads nowhere; go on where its target follows a list of attributes."""
-        if self.is_mark("["):
-            self.error("an edge needs a target, not a list", fix="write a set as {a b}")
-            if re.compile(r"\[\s*[\w.]+\s*=").match(self.text, self.start):
-                self.blocks(None)
-            else:
-                self.skip_to("]}")
-                self.advance()
-        elif not self.no_quote():
-            fix = "write a set as {a b}" if self.word == "(" else "write a node's id after the arrow"
-            self.error(f"an edge needs a target, not {self.shown()}", fix=fix)
+    if is_mark(here, "}"):
+        error(here, "unmatched '}': the graph has already ended", fix="remove it", put="")
+        while is_mark(here, "}"):
+            advance(here)
+        return here.kind == "end"
+    if here.word in ("digraph", "graph", "strict"):
+        return True
+    error(here, "this '}' ends the graph, but more follows", fix="remove it", start=start, end=end, put="")
+    if here.kind in ("arrow", "dash") or is_mark(here, "["):
         raise Resync
+    skip_separator(here)
+    return False
+
+
+def check_after(here: Cursor) -> None:
+    """What stands behind the graph."""
+    if here.kind == "end" or (here.fenced and here.text.startswith("```", here.start)):
+        return
+    if here.text.startswith("```", here.start):
+        edits = [(here.start, len(here.text), "")]
+        error(here, "a Markdown fence after the pipeline", fix="remove it", end=here.start + 3, edits=edits)
+    elif here.kind == "id" and here.word in ("digraph", "graph", "strict", "subgraph"):
+        error(here, "a second graph; a file has one pipeline", fix="move it to another file")
+    else:
+        error(here, f"unexpected {shown_word(here)} after the end of the graph", fix="move it inside the braces")
+
+
+# --- what begins no statement -----------------------------------------------------------------
+
+
+def skip_separator(here: Cursor) -> None:
+    """A statement may end with ``;``."""
+    if is_mark(here, ";"):
+        advance(here)
+
+
+def read_misplaced(here: Cursor) -> None:
+    """No statement begins like this; go on where it is plain what was meant."""
+    if is_mark(here, "["):
+        error(here, "attributes without a node or an edge", fix="write the id before the bracket")
+        read_blocks(here, None)
+    elif is_mark(here, "]"):
+        error(here, "unmatched ']'", fix="remove it, or add the missing [ before it", put="")
+        advance(here)
+        read_blocks(here, None)
+    elif is_mark(here, ","):
+        skip_comma(here)
+    elif is_mark(here, ";"):
+        error(here, "unexpected ';'", fix="remove it", put="")
+        advance(here)
+    elif skip_round_list(here):
+        return
+    elif here.word in ("&", "+", "|"):
+        error(here, f"{here.word!r} does not connect nodes", fix="write a set as {a b}")
+        advance(here)
+    else:
+        note_hopeless(here)
+        raise Resync
+    skip_separator(here)
+
+
+def skip_round_list(here: Cursor) -> bool:
+    """Note a list of attributes in round brackets, and skip it."""
+    match = None
+    if here.word == "(":
+        match = re.compile(r'\((?:\s*[\w.]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[\w.]+)[,;]?)+\s*\)').match(
+            here.text, here.start
+        )
+    if match is None:
+        return False
+    start, end = match.span()
+    error(
+        here,
+        "attributes stand in square brackets",
+        fix="write [ … ]",
+        edits=[(start, start + 1, "["), (end - 1, end, "]")],
+    )
+    move_to(here, end)
+    return True
+
+
+def skip_comma(here: Cursor) -> None:
+    """A comma between statements, or between attributes whose bracket is missing."""
+    last = min(statement_at(here.text, here.start)[1], here.end + FAR)
+    closing = ATTRIBUTES.match(here.text, here.end, last)
+    if closing is None:
+        error(
+            here,
+            "a comma between statements",
+            fix="write a set as {a b}, or end each statement with ;",
+            astray=True,
+        )
+        advance(here)
+    else:
+        error(here, "a list of attributes without its '['", fix="write NODE [key=value, …]")
+        move_to(here, closing.end())
+
+
+def note_hopeless(here: Cursor) -> None:
+    """Something begins no statement, and it is not plain what was meant."""
+    if here.kind in ("arrow", "dash"):
+        error(here, "an edge without a source", fix="write the id before the arrow")
+    elif here.word == "#":
+        error(here, "'#' starts a comment only at the start of a line", fix="write //", put="//")
+        here.end = line_end(here, here.start)
+        advance(here)
+    elif not skip_wrong_quote(here):
+        wanted = "write a node, an edge a -> b, or key = value"
+        error(
+            here,
+            f"{shown_word(here)} is not the start of a statement",
+            fix="write [ … ]" if here.word == "(" else wanted,
+        )
+
+
+def note_no_target(here: Cursor) -> None:
+    """An edge leads nowhere; go on where its target follows a list of attributes."""
+    if is_mark(here, "["):
+        error(here, "an edge needs a target, not a list", fix="write a set as {a b}")
+        if re.compile(r"\[\s*[\w.]+\s*=").match(here.text, here.start):
+            read_blocks(here, None)
+        else:
+            skip_to(here, "]}")
+            advance(here)
+    elif not skip_wrong_quote(here):
+        fix = "write a set as {a b}" if here.word == "(" else "write a node's id after the arrow"
+        error(here, f"an edge needs a target, not {shown_word(here)}", fix=fix)
+    raise Resync

@@ -6,202 +6,207 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 
-from orchestra.errors import Edit, Source, Span
+from orchestra.errors import Edit, Span
 from orchestra.graph.attributes import GRAPH
 from orchestra.graph.attributes import Scope as Table
 from orchestra.graph.draft import Attributes, EdgeDraft, Ends, NodeDraft
-from orchestra.graph.frame import FrameReader
 from orchestra.graph.layout import ATTRIBUTES, FAR, statement_at
+from orchestra.graph.lists import read_attribute, read_rest, take_attribute
+from orchestra.graph.reader import Cursor, advance, error, is_mark, line_end, move_to, on_new_line, span_at
 from orchestra.graph.tokens import KEY, TRIVIA, unescape
 
 MAX_SET_EDGES = 100_000
 """Edges that sets and subgraphs as endpoints may make in one file."""
 
 
-class SlipReader(FrameReader):
-    """Keeps the nodes and edges so far. ``last`` is the name that the statement before ended with, ``pairs`` are
-    names side by side, with where the first ends and where the second stands."""
+def declare(here: Cursor, name: str, span: Span, attributes: Attributes) -> None:
+    """A node statement (L8)."""
+    node = mention(here, name, span)
+    if not node.declared:
+        node.declared, node.span = True, span
+    if attributes:
+        node.add(attributes)
 
-    def __init__(self, source: Source) -> None:
-        super().__init__(source)
-        self.nodes: dict[str, NodeDraft] = {}
-        self.edges: list[EdgeDraft] = []
-        self.set_edges = 0
-        self.scope = self.root
-        self.last: tuple[str, Span] | None = None
-        self.pairs: list[tuple[str, str, int, Span]] = []
 
-    def declare(self, name: str, span: Span, attributes: Attributes) -> None:
-        """A node statement (L8)."""
-        node = self.mention(name, span)
-        if not node.declared:
-            node.declared, node.span = True, span
-        if attributes:
-            node.add(attributes)
+def mention(here: Cursor, name: str, span: Span) -> NodeDraft:
+    """A node is named; where it is new, it gets the defaults of its scope (L8)."""
+    scope = here.scope
+    scope.members.setdefault(name, span)
+    node = here.nodes.get(name)
+    if node is None:
+        node = here.nodes[name] = NodeDraft(name, scope, span, scope.node_defaults, False, False, True)
+    return node
 
-    def mention(self, name: str, span: Span) -> NodeDraft:
-        """A node is named; where it is new, it gets the defaults of its scope (L8)."""
-        scope = self.scope
-        scope.members.setdefault(name, span)
-        node = self.nodes.get(name)
-        if node is None:
-            node = self.nodes[name] = NodeDraft(name, scope, span, scope.node_defaults, False, False, True)
-        return node
 
-    def connect(self, ends: list[Ends], attributes: Attributes) -> None:
-        """One edge per pair of neighbours, or of their members (L2)."""
-        for sources, targets in pairwise(ends):
-            made = len(sources) * len(targets)
-            self.set_edges += made if made > 1 else 0
-            if self.set_edges > MAX_SET_EDGES:
-                first, last = sources[0][1], targets[-1][1]
-                self.set_edges -= made
-                self.error(
-                    f"these sets make {made} edges; at most {MAX_SET_EDGES} per pipeline are allowed",
-                    fix="put a node between the sets",
-                    start=min(first.start, last.start),
-                    end=max(first.end, last.end),
-                )
-                continue
-            for source, there in sources:
-                for target, here in targets:
-                    span = Span(self.source, min(there.start, here.start), max(there.end, here.end))
-                    self.edges.append(EdgeDraft(source, target, attributes, span, here))
-
-    # --- slips ------------------------------------------------------------------------------------
-
-    def assigns(self) -> bool:
-        """Whether ``key =`` stands here, or what looks much like it."""
-        if self.kind not in ("id", "string"):
-            return False
-        match = None if self.kind != "id" else KEY.match(self.text, self.start)
-        end = self.end if match is None else match.end()
-        trivia = TRIVIA.match(self.text, end)
-        at = end if trivia is None else trivia.end()
-        if self.text.startswith(":", at):
-            return self.kind == "id" and re.compile(r':[ \t]*(?:"|[ \t]\S)').match(self.text, at) is not None
-        return self.text.startswith("=", at) and re.compile(r"=+[ \t]?>").match(self.text, at) is None
-
-    def pair(self, name: str, span: Span, known: bool) -> None:
-        """Remember two names side by side: an arrow may be missing between them."""
-        last = self.last
-        if last is None or not last[0] or self.scope.parent is not None or not known:
-            return
-        if self.text[last[1].end : span.start].strip(" \t") == "":
-            self.pairs.append((last[0], name, last[1].end, span))
-
-    def missing_arrows(self) -> None:
-        """Note names side by side of which the first leads nowhere, or nothing leads to the second."""
-        sources = {edge.source for edge in self.edges}
-        targets = {edge.target for edge in self.edges}
-        for source, target, after, span in self.pairs:
-            if source == target or (source in sources and target in targets):
-                continue
-            self.ended = False
-            self.error(
-                f"missing arrow between {source!r} and {target!r}",
-                fix=f"write {source} -> {target}",
-                start=span.start,
-                end=span.end,
-                edits=[(after, span.start, " -> ")],
+def connect(here: Cursor, ends: list[Ends], attributes: Attributes) -> None:
+    """One edge per pair of neighbours, or of their members (L2)."""
+    for sources, targets in pairwise(ends):
+        made = len(sources) * len(targets)
+        here.set_edges += made if made > 1 else 0
+        if here.set_edges > MAX_SET_EDGES:
+            first, last = sources[0][1], targets[-1][1]
+            here.set_edges -= made
+            error(
+                here,
+                f"these sets make {made} edges; at most {MAX_SET_EDGES} per pipeline are allowed",
+                fix="put a node between the sets",
+                start=min(first.start, last.start),
+                end=max(first.end, last.end),
             )
+            continue
+        for source, there in sources:
+            for target, named in targets:
+                span = Span(here.source, min(there.start, named.start), max(there.end, named.end))
+                here.edges.append(EdgeDraft(source, target, attributes, span, named))
 
-    def backwards(self, name: str, span: Span) -> list[Ends]:
-        """Note ``a <- b``, and read it as ``b -> a``: its ends, none where nothing of the kind stands here."""
-        match = re.compile(r"<-+[ \t]*([A-Za-z_]\w*)").match(self.text, self.start)
-        if match is None or self.kind != "html":
-            return []
-        other = Span(self.source, *match.span(1))
-        self.error(
-            "'<-' is not an arrow",
-            fix=f"write {match[1]} -> {name}",
-            end=self.start + match[0].rindex("-") + 1,
-            edits=[(span.start, match.end(), f"{match[1]} -> {span.text}")],
+
+# --- slips ------------------------------------------------------------------------------------
+
+
+def is_assignment(here: Cursor) -> bool:
+    """Whether ``key =`` stands here, or what looks much like it."""
+    if here.kind not in ("id", "string"):
+        return False
+    match = None if here.kind != "id" else KEY.match(here.text, here.start)
+    end = here.end if match is None else match.end()
+    trivia = TRIVIA.match(here.text, end)
+    at = end if trivia is None else trivia.end()
+    if here.text.startswith(":", at):
+        return here.kind == "id" and re.compile(r':[ \t]*(?:"|[ \t]\S)').match(here.text, at) is not None
+    return here.text.startswith("=", at) and re.compile(r"=+[ \t]?>").match(here.text, at) is None
+
+
+def note_pair(here: Cursor, name: str, span: Span, known: bool) -> None:
+    """Remember two names side by side: an arrow may be missing between them."""
+    last = here.last
+    if last is None or not last[0] or here.scope.parent is not None or not known:
+        return
+    if here.text[last[1].end : span.start].strip(" \t") == "":
+        here.pairs.append((last[0], name, last[1].end, span))
+
+
+def note_missing_arrows(here: Cursor) -> None:
+    """Note names side by side of which the first leads nowhere, or nothing leads to the second."""
+    sources = {edge.source for edge in here.edges}
+    targets = {edge.target for edge in here.edges}
+    for source, target, after, span in here.pairs:
+        if source == target or (source in sources and target in targets):
+            continue
+        here.ended = False
+        error(
+            here,
+            f"missing arrow between {source!r} and {target!r}",
+            fix=f"write {source} -> {target}",
+            start=span.start,
+            end=span.end,
+            edits=[(after, span.start, " -> ")],
         )
-        self.mention(name, span)
-        self.mention(match[1], other)
-        self.go(match.end())
-        return [((match[1], other),), ((name, span),)]
 
-    def text_after(self, name: str, span: Span) -> bool:
-        """Note ``goal "Ship it"``: a text after a name, with nothing between them."""
-        if self.kind != "string" or self.on_new_line() or self.word[1:-1].isidentifier():
-            return False
-        setting = self.scope.parent is not None or GRAPH.known(name) or name not in self.nodes
-        shown = self.word if len(self.word) <= 40 else '"…"'
-        if setting and (GRAPH.known(name) or GRAPH.nearest(name)):
-            self.error(
-                f"missing '=' between {name!r} and its text",
-                fix=f"write {name} = {shown}",
-                edits=[(span.end, self.start, " = ")],
-            )
-            text, place = unescape(self.word[1:-1]), self.span()
-            self.take(self.scope.attributes, name, span, text, True, place, GRAPH)
-        else:
-            self.error("a text after a node's id", fix=f"write {name} [label={shown}]", put=f"[label={self.word}]")
-            self.declare(name, span, {})
-        self.advance()
-        return True
 
-    def unbracketed(self, table: Table, found: Attributes) -> None:
-        """Note attributes that stand behind a node or an edge without brackets, and take them."""
-        start, noted = self.start, len(self.found)
-        if self.kind == "id" and not self.on_new_line() and self.assigns() and self.is_listed():
-            self.error("a list of attributes without its '['", fix="write [ … ]", edits=[(start, start, "[")])
-            self.rest(table, found, start, False)
-            return
-        while self.kind == "id" and not self.on_new_line() and self.assigns():
-            match = KEY.match(self.text, self.start)
-            if match is None or table.entry(table.canonical(match[0])) is None:
-                break
-            if self.start == start:
-                self.error("attributes must be in brackets", fix=f"write [{match[0]}=…]", end=match.end())
-            self.attribute(table, found)
-            end = self.before
-            if len(self.found) > noted:
-                edits = (Edit(Span(self.source, start, start), "["), Edit(Span(self.source, end, end), "]"))
-                self.found[noted] = replace(self.found[noted], edits=edits)
-            if self.is_mark(","):
-                self.advance()
+def read_backwards(here: Cursor, name: str, span: Span) -> list[Ends]:
+    """Note ``a <- b``, and read it as ``b -> a``: its ends, none where nothing of the kind stands here."""
+    match = re.compile(r"<-+[ \t]*([A-Za-z_]\w*)").match(here.text, here.start)
+    if match is None or here.kind != "html":
+        return []
+    other = Span(here.source, *match.span(1))
+    error(
+        here,
+        "'<-' is not an arrow",
+        fix=f"write {match[1]} -> {name}",
+        end=here.start + match[0].rindex("-") + 1,
+        edits=[(span.start, match.end(), f"{match[1]} -> {span.text}")],
+    )
+    mention(here, name, span)
+    mention(here, match[1], other)
+    move_to(here, match.end())
+    return [((match[1], other),), ((name, span),)]
 
-    def is_listed(self) -> bool:
-        """Whether the bracket that would close a list follows in the same statement."""
-        closing = ATTRIBUTES.match(self.text, self.start, self.end + FAR)
-        return closing is not None and closing.end() <= statement_at(self.text, self.start)[1]
 
-    def early_list(self) -> tuple[int, int, int] | None:
-        """Note the attributes of ``a -> [label=x] b``, which come too early, and skip them; where they stand, and
-        how many findings there were."""
-        if not self.is_mark("["):
-            return None
-        closing = ATTRIBUTES.match(self.text, self.end, self.line_end(self.end))
-        if closing is None or not re.compile(r"[ \t]*[A-Za-z_]").match(self.text, closing.end()):
-            return None
-        if not re.compile(r"\[\s*[\w.]+\s*=").match(self.text, self.start):
-            return None
-        start, noted = self.start, len(self.found)
-        self.error("the attributes of an edge come after its target", fix="write a -> b [ … ]", end=closing.end())
-        self.go(closing.end())
-        return start, closing.end(), noted
-
-    def moved(self, start: int, end: int, noted: int, target: Span) -> None:
-        """Give the finding about an early list its edit: the list stands behind the target."""
-        if len(self.found) == noted:
-            return
-        more = f"; {target.text}" if self.kind == "arrow" else ""
-        put = f" {self.text[start:end]}{more}"
-        edits = (
-            Edit(Span(self.source, start, target.start), ""),
-            Edit(Span(self.source, target.end, target.end), put),
+def read_text_after(here: Cursor, name: str, span: Span) -> bool:
+    """Note ``goal "Ship it"``: a text after a name, with nothing between them."""
+    if here.kind != "string" or on_new_line(here) or here.word[1:-1].isidentifier():
+        return False
+    setting = here.scope.parent is not None or GRAPH.known(name) or name not in here.nodes
+    shown = here.word if len(here.word) <= 40 else '"…"'
+    if setting and (GRAPH.known(name) or GRAPH.nearest(name)):
+        error(
+            here,
+            f"missing '=' between {name!r} and its text",
+            fix=f"write {name} = {shown}",
+            edits=[(span.end, here.start, " = ")],
         )
-        fix = f"write -> {target.text} {self.text[start:end]}"
-        self.found[noted] = replace(self.found[noted], fix=fix, edits=edits)
+        text, place = unescape(here.word[1:-1]), span_at(here)
+        take_attribute(here, here.scope.attributes, name, span, text, True, place, GRAPH)
+    else:
+        error(here, "a text after a node's id", fix=f"write {name} [label={shown}]", put=f"[label={here.word}]")
+        declare(here, name, span, {})
+    advance(here)
+    return True
 
-    def text_after_edge(self) -> None:
-        """Note ``a -> b "yes"``: a text behind an edge, which is its condition or its label."""
-        if self.kind != "string" or self.on_new_line() or self.word[1:-1].isidentifier():
-            return
-        key = "condition" if re.search("[=<>]", self.word) else "label"
-        fix = f"write [{key}={self.word if len(self.word) <= 40 else '…'}]"
-        self.error("a text after an edge", fix=fix, put=f"[{key}={self.word}]")
-        self.advance()
+
+def read_unbracketed(here: Cursor, table: Table, found: Attributes) -> None:
+    """Note attributes that stand behind a node or an edge without brackets, and take them."""
+    start, noted = here.start, len(here.found)
+    if here.kind == "id" and not on_new_line(here) and is_assignment(here) and is_listed(here):
+        error(here, "a list of attributes without its '['", fix="write [ … ]", edits=[(start, start, "[")])
+        read_rest(here, table, found, start, False)
+        return
+    while here.kind == "id" and not on_new_line(here) and is_assignment(here):
+        match = KEY.match(here.text, here.start)
+        if match is None or table.entry(table.canonical(match[0])) is None:
+            break
+        if here.start == start:
+            error(here, "attributes must be in brackets", fix=f"write [{match[0]}=…]", end=match.end())
+        read_attribute(here, table, found)
+        end = here.before
+        if len(here.found) > noted:
+            edits = (Edit(Span(here.source, start, start), "["), Edit(Span(here.source, end, end), "]"))
+            here.found[noted] = replace(here.found[noted], edits=edits)
+        if is_mark(here, ","):
+            advance(here)
+
+
+def is_listed(here: Cursor) -> bool:
+    """Whether the bracket that would close a list follows in the same statement."""
+    closing = ATTRIBUTES.match(here.text, here.start, here.end + FAR)
+    return closing is not None and closing.end() <= statement_at(here.text, here.start)[1]
+
+
+def skip_early_list(here: Cursor) -> tuple[int, int, int] | None:
+    """Note the attributes of ``a -> [label=x] b``, which come too early, and skip them; where they stand, and
+    how many findings there were."""
+    if not is_mark(here, "["):
+        return None
+    closing = ATTRIBUTES.match(here.text, here.end, line_end(here, here.end))
+    if closing is None or not re.compile(r"[ \t]*[A-Za-z_]").match(here.text, closing.end()):
+        return None
+    if not re.compile(r"\[\s*[\w.]+\s*=").match(here.text, here.start):
+        return None
+    start, noted = here.start, len(here.found)
+    error(here, "the attributes of an edge come after its target", fix="write a -> b [ … ]", end=closing.end())
+    move_to(here, closing.end())
+    return start, closing.end(), noted
+
+
+def move_list(here: Cursor, start: int, end: int, noted: int, target: Span) -> None:
+    """Give the finding about an early list its edit: the list stands behind the target."""
+    if len(here.found) == noted:
+        return
+    more = f"; {target.text}" if here.kind == "arrow" else ""
+    put = f" {here.text[start:end]}{more}"
+    edits = (
+        Edit(Span(here.source, start, target.start), ""),
+        Edit(Span(here.source, target.end, target.end), put),
+    )
+    fix = f"write -> {target.text} {here.text[start:end]}"
+    here.found[noted] = replace(here.found[noted], fix=fix, edits=edits)
+
+
+def skip_text_after_edge(here: Cursor) -> None:
+    """Note ``a -> b "yes"``: a text behind an edge, which is its condition or its label."""
+    if here.kind != "string" or on_new_line(here) or here.word[1:-1].isidentifier():
+        return
+    key = "condition" if re.search("[=<>]", here.word) else "label"
+    fix = f"write [{key}={here.word if len(here.word) <= 40 else '…'}]"
+    error(here, "a text after an edge", fix=fix, put=f"[{key}={here.word}]")
+    advance(here)

@@ -9,14 +9,46 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from orchestra.errors import Edit, Span
+from orchestra.errors import Diagnostic, Edit, Source, Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE
 from orchestra.graph.braces import unclosed_brace
 from orchestra.graph.draft import Attributes, Ends, Scope, as_defaults, finish
+from orchestra.graph.frame import check_after, note_no_target, read_end, read_header, read_misplaced, skip_separator
 from orchestra.graph.layout import ATTRIBUTES, FAR, statement_at
+from orchestra.graph.lists import check_key, read_attribute, read_blocks, read_key, skip_to, take_attribute
 from orchestra.graph.model import Graph
-from orchestra.graph.reader import Resync, Stop
-from orchestra.graph.slips import SlipReader
+from orchestra.graph.names import at_arrow, is_name, read_id
+from orchestra.graph.reader import (
+    Cursor,
+    Resync,
+    Stop,
+    advance,
+    at_start,
+    error,
+    is_mark,
+    line_end,
+    mark_lost,
+    move_to,
+    on_new_line,
+    peek,
+    shown_word,
+    span_at,
+)
+from orchestra.graph.slips import (
+    connect,
+    declare,
+    is_assignment,
+    mention,
+    move_list,
+    note_missing_arrows,
+    note_pair,
+    read_backwards,
+    read_text_after,
+    read_unbracketed,
+    skip_early_list,
+    skip_text_after_edge,
+)
+from orchestra.graph.texts import read_value
 
 MAX_DEPTH = 200
 """Subgraphs inside one another."""
@@ -25,332 +57,352 @@ MAX_DEFAULTS = 100
 """Keys in one scope's defaults; each of its nodes gets them all."""
 
 
-class Parser(SlipReader):
-    """Reads one text. ``found`` holds what is wrong with it."""
+# --- the graph --------------------------------------------------------------------------------
 
-    # --- the graph --------------------------------------------------------------------------------
 
-    def parse(self) -> Graph | None:
-        """The graph, as far as it can be read; None where not even its beginning can."""
-        name = ""
+def parse_graph(source: Source) -> tuple[Graph | None, list[Diagnostic]]:
+    """Return the graph, as far as it can be read (None where not even its beginning can), and all diagnostics."""
+    here, name = at_start(source), ""
+    try:
+        advance(here)
+        name = read_header(here)
+        read_body(here)
+        check_after(here)
+    except (Stop, Resync):
+        if not name:
+            return None, here.found
+    if not here.errors:
+        note_missing_arrows(here)
+    graph = finish(
+        name=name,
+        span=Span(here.source, 0, len(here.text)),
+        attributes=here.root.attributes,
+        nodes=here.nodes.values(),
+        edges=here.edges,
+        report=here.found,
+    )
+    return graph, here.found
+
+
+def read_body(here: Cursor) -> None:
+    """Statements until the graph's own brace closes. Every turn reads at least one word."""
+    at = -1
+    while True:
         try:
-            self.advance()
-            name = self.header()
-            self.body()
-            self.after()
-        except (Stop, Resync):
-            if not name:
-                return None
-        if not self.errors:
-            self.missing_arrows()
-        return finish(
-            name=name,
-            span=Span(self.source, 0, len(self.text)),
-            attributes=self.root.attributes,
-            nodes=self.nodes.values(),
-            edges=self.edges,
-            report=self.found,
+            if here.start == at:
+                advance(here)
+            at = here.start
+            if is_mark(here, "}") or bracket_for_brace(here):
+                if here.scope.parent is not None:
+                    close_scope(here)
+                elif read_end(here):
+                    return
+            elif here.kind == "end":
+                brace = unclosed_brace(here.text, here.root.opened)
+                brace = here.scope.opened if brace is None else brace
+                edits = [(len(here.text), len(here.text), "}\n")]
+                error(
+                    here, "this brace is never closed", fix="end it with }", start=brace, end=brace + 1, edits=edits
+                )
+                raise Stop
+            else:
+                read_statement(here)
+        except Resync:
+            resync(here)
+
+
+def bracket_for_brace(here: Cursor) -> bool:
+    """Note a bracket where a brace is wanted, or the other way round: ``a {x=1, y=2]``."""
+    scope, opened = here.scope, here.scope.opened
+    if not is_mark(here, ",]") or here.text.startswith("]", here.start - 1):
+        return False
+    same_line = scope.parent is not None and here.text.find("\n", opened, here.start) < 0
+    if scope.plain and same_line and "=" in here.text[opened : here.start]:
+        error(here, "expected '[', not '{'", fix="write [ … ]", start=opened, end=opened + 1, put="[")
+        if is_mark(here, ","):
+            skip_to(here, "]}")
+    elif is_mark(here, "]") and (same_line or (on_new_line(here) and (scope.parent or not peek(here)))):
+        error(here, "expected '}', not ']'", fix="write }", put="}")
+    else:
+        return False
+    here.word = "}"
+    return True
+
+
+def brace_for_bracket(here: Cursor) -> bool:
+    """Note a brace that begins a list of attributes, which its bracket shows, and skip the list."""
+    if on_new_line(here):
+        return False
+    closing = ATTRIBUTES.match(here.text, here.end, here.end + FAR)
+    if closing is None or closing.end() > statement_at(here.text, here.start)[1]:
+        return False
+    error(here, "expected '[', not '{'", fix="write [ … ]", put="[")
+    move_to(here, closing.end())
+    return True
+
+
+def resync(here: Cursor) -> None:
+    """Go on at the next statement: after a ``;``, at a brace, or at a line that begins with a name."""
+    here.listing = False
+    mark_lost(here, here.start)
+    while True:
+        try:
+            if here.kind == "end" or is_mark(here, "{}"):
+                return
+            if is_mark(here, ";"):
+                if here.text.find("\n", *here.lost) < 0:
+                    here.lost = 0, 0
+                advance(here)
+                return
+            if on_new_line(here) and here.kind in ("id", "string") and not in_list(here):
+                return
+            advance(here)
+        except Resync:
+            continue
+
+
+def in_list(here: Cursor) -> bool:
+    """Whether the line at hand is the rest of a broken attribute list rather than a statement."""
+    following = peek(here)
+    line = here.text[here.start : line_end(here, here.start)]
+    return following == "," or (following == "=" and "]" in line and "[" not in line)
+
+
+# --- statements -------------------------------------------------------------------------------
+
+
+def read_statement(here: Cursor) -> None:
+    """One statement (L2)."""
+    if is_mark(here, "{"):
+        if not brace_for_bracket(here):
+            open_scope(here, "", plain=True, chain=None)
+    elif here.kind == "id" and here.word == "subgraph":
+        read_subgraph(here, None)
+    elif here.kind == "id" and here.word in ("graph", "node", "edge"):
+        read_defaults(here, here.word)
+        skip_separator(here)
+    elif here.kind in ("id", "string") or is_name(here):
+        read_named(here)
+    else:
+        read_misplaced(here)
+
+
+def read_defaults(here: Cursor, word: str) -> None:
+    """``graph [ … ]``, ``node [ … ]`` or ``edge [ … ]``."""
+    if peek(here) == "{":
+        advance(here)
+        if brace_for_bracket(here):
+            return
+        opened, noted = here.start, len(here.found)
+        error(here, "expected '[', not '{'", fix="write [ … ]")
+        move_to(here, here.end)
+        if skip_to(here, "]}") and len(here.found) > noted:
+            edits = tuple(Edit(span_at(here, at, at + 1), put) for at, put in ((opened, "["), (here.start, "]")))
+            here.found[noted] = replace(here.found[noted], edits=edits)
+        advance(here)
+        return
+    if peek(here) != "[":
+        error(
+            here,
+            f"{word!r} is a keyword",
+            fix=f'write {word} [ … ] for defaults, or "{word}" for a node of that name',
         )
+        advance(here)
+        raise Resync
+    start, end = here.start, here.end
+    advance(here)
+    scope = here.scope
+    if word == "graph":
+        scope.attributes.update(read_blocks(here, GRAPH if scope.parent is None else None))
+        return
+    old = scope.node_defaults if word == "node" else scope.edge_defaults
+    new = old | as_defaults(read_blocks(here, NODE if word == "node" else EDGE))
+    if len(new) > MAX_DEFAULTS:
+        error(
+            here, f"more than {MAX_DEFAULTS} defaults", fix="set each only where it is used", start=start, end=end
+        )
+    elif word == "node":
+        scope.node_defaults = new
+    else:
+        scope.edge_defaults = new
 
-    def body(self) -> None:
-        """Statements until the graph's own brace closes. Every turn reads at least one word."""
-        at = -1
-        while True:
-            try:
-                if self.start == at:
-                    self.advance()
-                at = self.start
-                if self.is_mark("}") or self.bracket_for_brace():
-                    if self.scope.parent is not None:
-                        self.close()
-                    elif self.ends():
-                        return
-                elif self.kind == "end":
-                    brace = unclosed_brace(self.text, self.root.opened)
-                    brace = self.scope.opened if brace is None else brace
-                    edits = [(len(self.text), len(self.text), "}\n")]
-                    self.error(
-                        "this brace is never closed", fix="end it with }", start=brace, end=brace + 1, edits=edits
-                    )
-                    raise Stop
-                else:
-                    self.statement()
-            except Resync:
-                self.resync()
 
-    def bracket_for_brace(self) -> bool:
-        """Note a bracket where a brace is wanted, or the other way round: ``a {x=1, y=2]``."""
-        scope, opened = self.scope, self.scope.opened
-        if not self.is_mark(",]") or self.text.startswith("]", self.start - 1):
-            return False
-        same_line = scope.parent is not None and self.text.find("\n", opened, self.start) < 0
-        if scope.plain and same_line and "=" in self.text[opened : self.start]:
-            self.error("expected '[', not '{'", fix="write [ … ]", start=opened, end=opened + 1, put="[")
-            if self.is_mark(","):
-                self.skip_to("]}")
-        elif self.is_mark("]") and (same_line or (self.on_new_line() and (scope.parent or not self.peek()))):
-            self.error("expected '}', not ']'", fix="write }", put="}")
-        else:
-            return False
-        self.word = "}"
-        return True
+def read_named(here: Cursor) -> None:
+    """A statement that begins with a name: ``key = value``, an edge, or a node."""
+    start = here.start
+    if here.kind == "id" and here.word in ("digraph", "strict"):
+        error(here, "a graph inside the graph; a file has one pipeline", fix="check for a missing } before it")
+        raise Stop
+    if is_assignment(here):
+        read_assignment(here)
+        skip_separator(here)
+        return
+    glued = re.compile(r"[\w.]+(?:-[\w.]+)+[ \t]*=(?!>)").match(here.text, start)
+    if glued is not None and here.kind == "id":
+        read_attribute(here, GRAPH if here.scope.parent is None else None, here.scope.attributes)
+        skip_separator(here)
+        return
+    known = here.word.strip('"') in here.nodes
+    name = read_id(here, "a node's id")
+    span = Span(here.source, start, here.before)
+    if at_arrow(here):
+        mention(here, name, span)
+        read_chain(here, [((name, span),)])
+        return
+    turned = read_backwards(here, name, span)
+    if turned:
+        finish_chain(here, turned)
+        return
+    if read_text_after(here, name, span):
+        end_statement(here, name, span)
+        return
+    attributes: Attributes = {}
+    try:
+        if is_mark(here, "["):
+            attributes = read_blocks(here, NODE)
+        read_unbracketed(here, NODE, attributes)
+    finally:
+        declare(here, name, span, attributes)
+    if not attributes:
+        note_pair(here, name, span, known)
+    here.last = None if is_mark(here, ";") else (name, span)
+    end_statement(here, name, span)
 
-    def brace_for_bracket(self) -> bool:
-        """Note a brace that begins a list of attributes, which its bracket shows, and skip the list."""
-        if self.on_new_line():
-            return False
-        closing = ATTRIBUTES.match(self.text, self.end, self.end + FAR)
-        if closing is None or closing.end() > statement_at(self.text, self.start)[1]:
-            return False
-        self.error("expected '[', not '{'", fix="write [ … ]", put="[")
-        self.go(closing.end())
-        return True
 
-    def resync(self) -> None:
-        """Go on at the next statement: after a ``;``, at a brace, or at a line that begins with a name."""
-        self.listing = False
-        self.stray(self.start)
-        while True:
-            try:
-                if self.kind == "end" or self.is_mark("{}"):
-                    return
-                if self.is_mark(";"):
-                    if self.text.find("\n", *self.lost) < 0:
-                        self.lost = 0, 0
-                    self.advance()
-                    return
-                if self.on_new_line() and self.kind in ("id", "string") and not self.in_list():
-                    return
-                self.advance()
-            except Resync:
-                continue
+def end_statement(here: Cursor, name: str, span: Span) -> None:
+    """The end of a node or an edge, or what an author put there by mistake; ``span`` is of its last node."""
+    if here.kind == "arrow" and not on_new_line(here):
+        error(
+            here,
+            "an edge continues after its attributes",
+            fix="write the attributes at the end of the edge, or two edges",
+            edits=[(here.before, here.start, f"; {span.text} ")],
+        )
+        read_chain(here, [((name, span),)])
+        return
+    if is_mark(here, "="):
+        if here.illegal_end != here.before:
+            error(here, "'=' sets a key, not a node or an edge", fix="write [key=value]")
+        read_value(here, name, None)
+    skip_separator(here)
 
-    def in_list(self) -> bool:
-        """Whether the line at hand is the rest of a broken attribute list rather than a statement."""
-        following = self.peek()
-        line = self.text[self.start : self.line_end(self.start)]
-        return following == "," or (following == "=" and "]" in line and "[" not in line)
 
-    # --- statements -------------------------------------------------------------------------------
+# --- assignments and subgraphs ----------------------------------------------------------------
 
-    def statement(self) -> None:
-        """One statement (L2)."""
-        if self.is_mark("{"):
-            if not self.brace_for_bracket():
-                self.open("", plain=True, chain=None)
-        elif self.kind == "id" and self.word == "subgraph":
-            self.subgraph(None)
-        elif self.kind == "id" and self.word in ("graph", "node", "edge"):
-            self.defaults(self.word)
-            self.separator()
-        elif self.kind in ("id", "string") or self.names():
-            self.named()
-        else:
-            self.misplaced()
 
-    def defaults(self, word: str) -> None:
-        """``graph [ … ]``, ``node [ … ]`` or ``edge [ … ]``."""
-        if self.peek() == "{":
-            self.advance()
-            if self.brace_for_bracket():
-                return
-            opened, noted = self.start, len(self.found)
-            self.error("expected '[', not '{'", fix="write [ … ]")
-            self.go(self.end)
-            if self.skip_to("]}") and len(self.found) > noted:
-                edits = tuple(Edit(self.span(at, at + 1), put) for at, put in ((opened, "["), (self.start, "]")))
-                self.found[noted] = replace(self.found[noted], edits=edits)
-            self.advance()
+def read_assignment(here: Cursor) -> None:
+    """``key = value``, an attribute of the graph or the subgraph."""
+    start = here.start
+    key = read_key(here)
+    key_span = Span(here.source, start, here.before)
+    if here.kind == "point":
+        put = "" if peek(here) == "=" else " ="
+        error(here, f"':' after {key!r}", fix=f"write {key} =", put=put)
+    elif re.compile(r"[ \t]*\n\s*[A-Za-z_]\w*\s*(?:->|[\[={])").match(here.text, here.end):
+        error(here, f"{key!r} has no value", fix=f"write {key} = …", start=start, end=key_span.end)
+        advance(here)
+        return
+    check_key(here, key, key_span)
+    table = GRAPH if here.scope.parent is None else None
+    taken = read_value(here, key, table)
+    if taken is not None:
+        take_attribute(here, here.scope.attributes, key, key_span, *taken, table)
+
+
+def read_subgraph(here: Cursor, chain: list[Ends] | None) -> None:
+    """``subgraph NAME? {``."""
+    advance(here)
+    name = ""
+    if here.kind == "string" or is_name(here):
+        name = read_id(here, "a subgraph's name")
+    if not is_mark(here, "{"):
+        error(here, f"expected '{{' after subgraph, not {shown_word(here)}", fix="write subgraph NAME { … }")
+        brace = here.text.find("{", here.start, line_end(here, here.start))
+        meant = here.word in ("[", "(") and not here.text[here.end : line_end(here, here.end)].strip()
+        if brace >= 0:
+            move_to(here, brace)
+        elif not meant:
+            if here.text.count("}", here.start) - here.text.count("{", here.start) <= here.scope.depth + 1:
+                raise Resync
+            here.end = here.before
+    open_scope(here, name, plain=False, chain=chain)
+
+
+def open_scope(here: Cursor, name: str, *, plain: bool, chain: list[Ends] | None) -> None:
+    """A brace opens a scope; ``chain`` holds the ends of the edge that it is an end of."""
+    if here.scope.depth >= MAX_DEPTH:
+        error(here, f"subgraphs are nested more than {MAX_DEPTH} levels deep", fix="flatten them")
+        raise Stop
+    here.scope = here.scope.inner(here.start, name, plain, chain)
+    advance(here)
+
+
+def close_scope(here: Cursor) -> None:
+    """A subgraph ends; it may be an end of an edge."""
+    scope = here.scope
+    assert scope.parent is not None
+    here.scope = scope.parent
+    here.scope.members.update(scope.members)
+    advance(here)
+    if scope.chain is None and not at_arrow(here):
+        skip_separator(here)
+        return
+    if scope.plain:
+        mention_only(here, scope)
+    read_chain(here, [*(scope.chain or ()), tuple(scope.members.items())])
+
+
+def mention_only(here: Cursor, scope: Scope) -> None:
+    """In a set ``{a b}`` at an end of an edge nodes are mentioned, not declared (L8)."""
+    for name in scope.members:
+        node = here.nodes[name]
+        around: Scope | None = node.scope
+        while around is not scope and around is not None and around.plain:
+            around = around.parent
+        if around is scope and node.bare:
+            node.declared = False
+
+
+# --- nodes and edges --------------------------------------------------------------------------
+
+
+def read_chain(here: Cursor, ends: list[Ends]) -> None:
+    """The rest of an edge chain; ``ends`` are the endpoints read so far."""
+    while at_arrow(here):
+        advance(here)
+        if here.kind == "arrow":
+            error(here, "an arrow after an arrow", fix="remove it", put="")
+            advance(here)
+        if is_mark(here, "{"):
+            open_scope(here, "", plain=True, chain=ends)
             return
-        if self.peek() != "[":
-            self.error(
-                f"{word!r} is a keyword",
-                fix=f'write {word} [ … ] for defaults, or "{word}" for a node of that name',
-            )
-            self.advance()
-            raise Resync
-        start, end = self.start, self.end
-        self.advance()
-        scope = self.scope
-        if word == "graph":
-            scope.attributes.update(self.blocks(GRAPH if scope.parent is None else None))
+        if here.kind == "id" and here.word == "subgraph":
+            read_subgraph(here, ends)
             return
-        old = scope.node_defaults if word == "node" else scope.edge_defaults
-        new = old | as_defaults(self.blocks(NODE if word == "node" else EDGE))
-        if len(new) > MAX_DEFAULTS:
-            self.error(
-                f"more than {MAX_DEFAULTS} defaults", fix="set each only where it is used", start=start, end=end
-            )
-        elif word == "node":
-            scope.node_defaults = new
-        else:
-            scope.edge_defaults = new
+        early = skip_early_list(here)
+        if here.kind != "string" and not is_name(here):
+            connect(here, ends, here.scope.edge_defaults)
+            note_no_target(here)
+        start = here.start
+        name = read_id(here, "a node's id")
+        span = Span(here.source, start, here.before)
+        mention(here, name, span)
+        ends.append(((name, span),))
+        if early is not None:
+            move_list(here, *early, span)
+    finish_chain(here, ends)
 
-    def named(self) -> None:
-        """A statement that begins with a name: ``key = value``, an edge, or a node."""
-        start = self.start
-        if self.kind == "id" and self.word in ("digraph", "strict"):
-            self.error("a graph inside the graph; a file has one pipeline", fix="check for a missing } before it")
-            raise Stop
-        if self.assigns():
-            self.assignment()
-            self.separator()
-            return
-        glued = re.compile(r"[\w.]+(?:-[\w.]+)+[ \t]*=(?!>)").match(self.text, start)
-        if glued is not None and self.kind == "id":
-            self.attribute(GRAPH if self.scope.parent is None else None, self.scope.attributes)
-            self.separator()
-            return
-        known = self.word.strip('"') in self.nodes
-        name = self.identifier("a node's id")
-        span = Span(self.source, start, self.before)
-        if self.at_arrow():
-            self.mention(name, span)
-            self.chain([((name, span),)])
-            return
-        turned = self.backwards(name, span)
-        if turned:
-            self.finish_chain(turned)
-            return
-        if self.text_after(name, span):
-            self.ends_here(name, span)
-            return
-        attributes: Attributes = {}
-        try:
-            if self.is_mark("["):
-                attributes = self.blocks(NODE)
-            self.unbracketed(NODE, attributes)
-        finally:
-            self.declare(name, span, attributes)
-        if not attributes:
-            self.pair(name, span, known)
-        self.last = None if self.is_mark(";") else (name, span)
-        self.ends_here(name, span)
 
-    def ends_here(self, name: str, span: Span) -> None:
-        """The end of a node or an edge, or what an author put there by mistake; ``span`` is of its last node."""
-        if self.kind == "arrow" and not self.on_new_line():
-            self.error(
-                "an edge continues after its attributes",
-                fix="write the attributes at the end of the edge, or two edges",
-                edits=[(self.before, self.start, f"; {span.text} ")],
-            )
-            self.chain([((name, span),)])
-            return
-        if self.is_mark("="):
-            if self.illegal_end != self.before:
-                self.error("'=' sets a key, not a node or an edge", fix="write [key=value]")
-            self.value(name, None)
-        self.separator()
-
-    # --- assignments and subgraphs ----------------------------------------------------------------
-
-    def assignment(self) -> None:
-        """``key = value``, an attribute of the graph or the subgraph."""
-        start = self.start
-        key = self.key()
-        key_span = Span(self.source, start, self.before)
-        if self.kind == "point":
-            put = "" if self.peek() == "=" else " ="
-            self.error(f"':' after {key!r}", fix=f"write {key} =", put=put)
-        elif re.compile(r"[ \t]*\n\s*[A-Za-z_]\w*\s*(?:->|[\[={])").match(self.text, self.end):
-            self.error(f"{key!r} has no value", fix=f"write {key} = …", start=start, end=key_span.end)
-            self.advance()
-            return
-        self.legal_key(key, key_span)
-        table = GRAPH if self.scope.parent is None else None
-        taken = self.value(key, table)
-        if taken is not None:
-            self.take(self.scope.attributes, key, key_span, *taken, table)
-
-    def subgraph(self, chain: list[Ends] | None) -> None:
-        """``subgraph NAME? {``."""
-        self.advance()
-        name = ""
-        if self.kind == "string" or self.names():
-            name = self.identifier("a subgraph's name")
-        if not self.is_mark("{"):
-            self.error(f"expected '{{' after subgraph, not {self.shown()}", fix="write subgraph NAME { … }")
-            brace = self.text.find("{", self.start, self.line_end(self.start))
-            meant = self.word in ("[", "(") and not self.text[self.end : self.line_end(self.end)].strip()
-            if brace >= 0:
-                self.go(brace)
-            elif not meant:
-                if self.text.count("}", self.start) - self.text.count("{", self.start) <= self.scope.depth + 1:
-                    raise Resync
-                self.end = self.before
-        self.open(name, plain=False, chain=chain)
-
-    def open(self, name: str, *, plain: bool, chain: list[Ends] | None) -> None:
-        """A brace opens a scope; ``chain`` holds the ends of the edge that it is an end of."""
-        if self.scope.depth >= MAX_DEPTH:
-            self.error(f"subgraphs are nested more than {MAX_DEPTH} levels deep", fix="flatten them")
-            raise Stop
-        self.scope = self.scope.inner(self.start, name, plain, chain)
-        self.advance()
-
-    def close(self) -> None:
-        """A subgraph ends; it may be an end of an edge."""
-        scope = self.scope
-        assert scope.parent is not None
-        self.scope = scope.parent
-        self.scope.members.update(scope.members)
-        self.advance()
-        if scope.chain is None and not self.at_arrow():
-            self.separator()
-            return
-        if scope.plain:
-            self.only_named(scope)
-        self.chain([*(scope.chain or ()), tuple(scope.members.items())])
-
-    def only_named(self, scope: Scope) -> None:
-        """In a set ``{a b}`` at an end of an edge nodes are mentioned, not declared (L8)."""
-        for name in scope.members:
-            node = self.nodes[name]
-            around: Scope | None = node.scope
-            while around is not scope and around is not None and around.plain:
-                around = around.parent
-            if around is scope and node.bare:
-                node.declared = False
-
-    # --- nodes and edges --------------------------------------------------------------------------
-
-    def chain(self, ends: list[Ends]) -> None:
-        """The rest of an edge chain; ``ends`` are the endpoints read so far."""
-        while self.at_arrow():
-            self.advance()
-            if self.kind == "arrow":
-                self.error("an arrow after an arrow", fix="remove it", put="")
-                self.advance()
-            if self.is_mark("{"):
-                self.open("", plain=True, chain=ends)
-                return
-            if self.kind == "id" and self.word == "subgraph":
-                self.subgraph(ends)
-                return
-            early = self.early_list()
-            if self.kind != "string" and not self.names():
-                self.connect(ends, self.scope.edge_defaults)
-                self.no_target()
-            start = self.start
-            name = self.identifier("a node's id")
-            span = Span(self.source, start, self.before)
-            self.mention(name, span)
-            ends.append(((name, span),))
-            if early is not None:
-                self.moved(*early, span)
-        self.finish_chain(ends)
-
-    def finish_chain(self, ends: list[Ends]) -> None:
-        """The attributes of a chain, and its end."""
-        attributes: Attributes = {}
-        try:
-            if self.is_mark("["):
-                attributes = self.blocks(EDGE)
-            self.unbracketed(EDGE, attributes)
-            self.text_after_edge()
-        finally:
-            self.connect(ends, self.scope.edge_defaults | attributes if attributes else self.scope.edge_defaults)
-        name, span = ends[-1][-1] if ends[-1] else ("", self.span())
-        self.last = None if attributes or self.is_mark(";") else (name, span)
-        self.ends_here(name, span)
+def finish_chain(here: Cursor, ends: list[Ends]) -> None:
+    """The attributes of a chain, and its end."""
+    attributes: Attributes = {}
+    try:
+        if is_mark(here, "["):
+            attributes = read_blocks(here, EDGE)
+        read_unbracketed(here, EDGE, attributes)
+        skip_text_after_edge(here)
+    finally:
+        connect(here, ends, here.scope.edge_defaults | attributes if attributes else here.scope.edge_defaults)
+    name, span = ends[-1][-1] if ends[-1] else ("", span_at(here))
+    here.last = None if attributes or is_mark(here, ";") else (name, span)
+    end_statement(here, name, span)
