@@ -90,10 +90,20 @@ def test_the_critic_sends_the_reviewers_back_and_the_review_holds_what_fits_the_
 def test_without_a_terminal_the_review_waits_for_a_person_and_continues_with_the_answer(repository: Path) -> None:
     done = orchestra(repository, "run", "pr-review.dot", "--simulate", "simulation.yaml")
     assert done.returncode == 5, done.stdout + done.stderr
-    assert not (repository / "review.md").exists()
+    for words in ("Name the worst first.", "/approve"):
+        assert orchestra(repository, "answer", "last", words).returncode == 0
+        assert not (repository / "review.md").exists()
+        assert orchestra(repository, "resume", "last").returncode == 5
     done = orchestra(repository, "resume", "last", "--answers", "answers.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (repository / "review.md").exists()
+    assert (repository / "review.md").read_text().startswith("Do not merge yet")
+
+
+def test_a_review_that_the_person_rejects_is_not_written(repository: Path) -> None:
+    (repository / "no.yaml").write_text("answers: {synthesis: /approve, approve: N}")
+    done = orchestra(repository, "run", "pr-review.dot", "--simulate", "simulation.yaml", "--answers", "no.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (repository / "review.md").exists()
 
 
 def test_a_branch_without_changes_fails_by_name(repository: Path) -> None:
@@ -194,6 +204,8 @@ rules:
           {"findings": [{"file": "app.py", "line": 2, "severity": "critical",
           "title": "SQL from input", "why": "so"}]}
   - when: {contains: "for its design"}
+    answers: [{tool_calls: [{name: "notes__add", arguments: {a: 40, b: 2}}]}]
+  - when: {contains: "42"}
     answers: [{text: '{"findings": []}'}]
   - when: {contains: "for correctness"}
     answers: [{text: '{"findings": []}'}]
@@ -201,22 +213,43 @@ rules:
     answers:
       - tool_calls: [{name: report_outcome, arguments: {status: success, context_updates: {"review.rejected": ""}}}]
   - when: {contains: "opening of the review"}
+    answers: [{text: "There is one finding."}]
+  - when: {contains: "before a merge"}
     answers: [{text: "Do not merge yet."}]
 """
 
+WORKSPACE = """
+workspace: {repos: {project: {path: .}}}
+mcp: {notes: {command: "PYTHON", args: ["SERVER"]}}
+"""
 
-def test_the_review_runs_with_real_agents_and_tools_on_a_model_server(repository: Path) -> None:
+
+def test_the_review_runs_with_real_agents_tools_mcp_and_git_on_a_model_server(repository: Path) -> None:
+    """Agents are LangGraph's, the diff is made in a worktree, the review is a commit of the session's branch."""
+    server = ROOT / "tests" / "agents" / "tools" / "mcp_example.py"
     settings = (repository / "orchestra.yaml").read_text()
-    (repository / "orchestra.yaml").write_text(settings.replace("backend: simulation", "backend: langgraph"))
+    settings = settings.replace("backend: simulation", "backend: langgraph")
+    settings = settings.replace(
+        "    task: prompts/architecture.yaml\n", "    task: prompts/architecture.yaml\n    mcp: [notes]\n"
+    )
+    settings += WORKSPACE.replace("PYTHON", sys.executable).replace("SERVER", str(server))
+    (repository / "orchestra.yaml").write_text(settings)
     (repository.parent / "models.yaml").write_text(MODELS)
+    before = git(repository, "status", "--short", "--branch")
     done = orchestra(
         repository,
         *("model-server", "../models.yaml", "-q", "--"),
         *(sys.executable, "-m", "orchestra", "run", "pr-review.dot", "--answers", "answers.yaml"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    review = written(repository)
+    assert git(repository, "status", "--short", "--branch") == before
+    branch, *_ = git(repository, "for-each-ref", "--format=%(refname:short)", "refs/heads/orchestra").splitlines()
+    review = json.loads(git(repository, "show", f"{branch}:review.json"))
     assert [(f["title"], f["found_by"], f["upheld"]) for f in review["findings"]] == [
         ("SQL from input", ["security"], True)
     ]
-    assert review["missing"] == []
+    assert (review["missing"], review["dropped"], review["summary"]) == ([], [], "Do not merge yet.")
+    files = git(repository, "ls-tree", "-r", "--name-only", branch).splitlines()
+    assert {"review.md", "review.json", "review.sarif"} <= set(files)
+    assert not [file for file in files if file.startswith(".review/")]
+    assert "notes" in orchestra(repository, "log", "last").stdout

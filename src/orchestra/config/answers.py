@@ -68,15 +68,15 @@ def parse_answers(source: Source) -> Answers:
     return Answers(by_node={node: _answers(document, ("answers", node), each) for node, each in written.items()})
 
 
-def check_answers(answers: Answers, gates: Collection[str]) -> None:
-    """Raise ``ConfigError`` for answers to nodes that ask nobody."""
+def check_answers(answers: Answers, gates: Collection[str], agents: Collection[str] = ()) -> None:
+    """Raise ``ConfigError`` for answers to nodes that ask nobody; agents may ask, and their tools need approval."""
     for node, mine in answers.by_node.items():
-        if node in gates:
+        if node in gates or node in agents:
             continue
-        near = get_close_matches(node, list(gates), n=1)
+        near = get_close_matches(node, [*gates, *agents], n=1)
         known = f"human nodes: {', '.join(sorted(gates))}" if gates else "the pipeline has none"
         raise ConfigError(
-            f"the pipeline has no human node {node!r}",
+            f"the pipeline has no human node and no agent {node!r}",
             span=mine[0].span,
             fix=f"did you mean {near[0]!r}?" if near else known,
         )

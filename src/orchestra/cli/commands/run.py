@@ -14,7 +14,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from orchestra.agents.scripts import read_script
-from orchestra.app.checking import with_agents
+from orchestra.app.checking import asks, with_agents
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stopped import remember
@@ -110,10 +110,12 @@ def run_pipeline(
         return run, pipeline
 
     def checked() -> None:
-        graph = pipeline.checked()
+        pipeline.checked()
         if shown.answers is not None:
-            gates = [node for node in graph.nodes if graph.type_of(node) == "wait.human"]
-            check_answers(read_answers(shown.answers), gates)
+            graphs = [graph for one in pipeline.whole() if (graph := one.graph) is not None]
+            gates = {node for graph in graphs for node in graph.nodes if graph.type_of(node) == "wait.human"}
+            agents = {node.id for graph in graphs for node in graph.nodes.values() if asks(graph, node)}
+            check_answers(read_answers(shown.answers), gates, agents)
 
     return walk_shown(shown, settings, begin, checked, detach=detach)
 

@@ -13,6 +13,7 @@ import argparse
 import fnmatch
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,8 @@ def get_diff(given: argparse.Namespace) -> int:
         print(f"no change between {given.base} and {given.head}", file=sys.stderr)
         return 1
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / ".gitignore").write_text("*\n")
+    if not in_worktree():
+        (FOLDER / ".gitignore").write_text("*\n")
     for old in FOLDER.glob("part-*.patch"):
         old.unlink()
     files = [described(piece) for piece in split_by_file(text)]
@@ -62,6 +64,11 @@ def get_diff(given: argparse.Namespace) -> int:
     (FOLDER / "files.json").write_text(json.dumps(known, indent=1))
     print(summary(files, parts))
     return 0
+
+
+def in_worktree() -> bool:
+    """Whether Orchestra made this worktree: .review/ is committed in it, and so is in those of the reviewers."""
+    return {".orchestra", "worktrees"} <= set(Path.cwd().parts)
 
 
 def diff_text(given: argparse.Namespace) -> str:
@@ -233,6 +240,8 @@ def deliver(given: argparse.Namespace) -> int:
     )
     Path("review.sarif").write_text(json.dumps(sarif(upheld), indent=2) + "\n")
     print(f"review.md, review.json, review.sarif: {len(upheld)} findings, {len(findings) - len(upheld)} rejected")
+    if in_worktree():
+        shutil.rmtree(FOLDER)
     if given.post == "true":
         post(given.pr, opening, upheld)
         print(f"posted to pull request {given.pr}")
