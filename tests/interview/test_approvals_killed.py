@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import ENDS, Story, answered, begun, continued
+from gates import ENDS, Quick, Story, answered, begun, continued
 
 from agents.backends.talking import world
 from orchestra.agents.backends.cli import CliAgents
@@ -23,9 +23,12 @@ from orchestra.agents.tools.people import ask_tool, matching
 from orchestra.agents.tools.settings import ToolSettings
 from orchestra.agents.tools.toolset import Toolbox, Toolset
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.control import Control
+from orchestra.engine.shared import Interviews
 from orchestra.errors import StoreUnreachable
 from orchestra.handlers.codergen import Codergen
 from orchestra.interview.callback import Callback
+from orchestra.interview.mailbox import Mailbox
 from orchestra.ports import AgentTask
 from orchestra.run.events import InterviewCompleted, InterviewStarted
 from orchestra.run.questions import Question
@@ -197,6 +200,15 @@ async def test_a_denied_call_of_a_cli_agent_is_never_made_and_the_agent_gets_the
     last = await continued(story)
     assert not (tmp_path / "bad.txt").exists()
     assert "ask the others first" in str(await last.events())
+
+
+async def test_a_call_that_nobody_approves_in_time_is_not_made(tmp_path: Path) -> None:
+    control = Control(interviews=Interviews(Mailbox(), timeout_ms=3000))
+    work = cli_agents(tmp_path, stub_agent(tmp_path, BAD), "echo *")
+    story = await begun(tmp_path, AGENT, work=work, control=control, clock=Quick())  # type: ignore[arg-type]
+    assert story.run.state.result is not None
+    assert not (tmp_path / "bad.txt").exists()
+    assert "nobody approved it in time" in str(await story.events())
 
 
 async def test_calls_of_a_cli_agent_that_no_pattern_fits_are_made(tmp_path: Path) -> None:

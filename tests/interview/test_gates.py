@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ from orchestra.app.resuming import Changes, resume
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted
 from orchestra.engine.mailbox import ANSWER, CANCEL, INTERRUPT, PAUSE, requests, send
 from orchestra.engine.sessions import find, summarize
+from orchestra.engine.shared import Interviews
 from orchestra.errors import ConfigError, Source, StoreUnreachable
 from orchestra.interview.auto_approve import AutoApprove
 from orchestra.interview.callback import Callback
@@ -199,6 +202,25 @@ async def test_without_a_default_time_that_is_up_is_a_retry(tmp_path: Path, attr
     (retried,) = await story.of(StageRetrying)
     assert isinstance(retried, StageRetrying)
     assert "nobody answered in time" in retried.failure_reason
+
+
+async def test_the_settings_give_a_time_to_questions_that_set_none(tmp_path: Path) -> None:
+    def slow(text: str, name: str) -> Awaitable[Story]:
+        (tmp_path / name).mkdir()
+        control = Control(interviews=Interviews(Mailbox(), timeout_ms=3000))
+        return begun(tmp_path / name, text, control=control, clock=Quick())
+
+    default = GATE.replace('"Ship it?"', '"Ship it?", human.default_choice=ship')
+    assert await (await slow(default, "a")).answers() == ["Ship"]
+    (timed,) = await (await slow(default, "b")).of(InterviewTimeout)
+    assert isinstance(timed, InterviewTimeout)
+    assert timed.timeout_ms == 3000
+    without = await slow(GATE.replace('"Ship it?"', '"Ship it?", max_retries=0'), "c")
+    assert without.run.state.failed
+    own = await slow(default.replace("human.default", "human.timeout=7s, human.default"), "d")
+    (timed,) = await own.of(InterviewTimeout)
+    assert isinstance(timed, InterviewTimeout)
+    assert timed.timeout_ms == 7000
 
 
 async def test_without_a_default_nobody_is_waited_for(tmp_path: Path) -> None:

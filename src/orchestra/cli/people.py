@@ -37,7 +37,8 @@ def interviews_for(shown: Walked, view: View, settings: Settings, *, always: boo
         asked.append(queue_of(read_answers(shown.answers)))
     if not shown.no_input and not always and terminal():
         asked.append(console(view))
-    return Interviews(InTurn(asked) if asked else None, always=always)
+    limit = round((settings.config.humans.timeout or 0) * 1000)
+    return Interviews(InTurn(asked) if asked else None, always=always, timeout_ms=limit)
 
 
 def listeners_for(settings: Settings) -> tuple[Listener, ...]:

@@ -289,6 +289,9 @@ class Humans:
         choice("console", "auto-approve", "mailbox"), "who answers: console, auto-approve or mailbox", default=""
     )
     notify: str = key(word, "command that gets each question as JSON", default="")
+    timeout: float | None = key(
+        length, "how long a person has for a question that sets no time itself", default=None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,7 +86,7 @@ class Asking:
 
     async def ask(self, journal: Journal, step: Execute, question: Question, control: Control) -> Answer:
         """The answer to a question of a node, recorded (H7). Raises ``Waiting``."""
-        question = _named(journal, step, question)
+        question = self._interviews.bounded(_named(journal, step, question))
         known = journal.state.stage.asked.get(question.id) if journal.state.stage is not None else None
         if known is not None and known.answer is not None:
             return replace(known.answer, text=str(await journal.resolve(known.said)))

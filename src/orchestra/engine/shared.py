@@ -7,7 +7,7 @@ import asyncio
 from msgspec.structs import replace
 
 from orchestra.ports import Interviewer, Unanswered
-from orchestra.run.questions import Answer, Question, Sent, winner
+from orchestra.run.questions import Answer, Question, Sent, commanded, winner
 from orchestra.run.state import Spent
 
 GATHER_SECONDS = 0.1
@@ -17,14 +17,24 @@ GATHER_SECONDS = 0.1
 class Interviews:
     """Who is asked in the sessions that this process runs.
 
-    ``always`` says that answers from elsewhere are waited for also where nobody can be asked here (H5).
+    ``always`` says that answers from elsewhere are waited for where nobody can be asked here; ``timeout_ms`` is
+    how long a person has where a question does not say so itself, 0 for as long as it takes (H5).
     """
 
-    def __init__(self, interviewer: Interviewer | None = None, *, always: bool = False) -> None:
+    def __init__(
+        self, interviewer: Interviewer | None = None, *, always: bool = False, timeout_ms: int = 0
+    ) -> None:
         self.interviewer = interviewer
         self.always = always
+        self._timeout_ms = timeout_ms
         self._turn = asyncio.Lock()
         self._waiting = 0
+
+    def bounded(self, question: Question) -> Question:
+        """The question with the time that a person has for it; a conversation with an agent has no bound."""
+        if question.timeout_ms or not self._timeout_ms or commanded(question):
+            return question
+        return replace(question, timeout_ms=self._timeout_ms)
 
     async def ask(self, question: Question, shown: asyncio.Event) -> Answer:
         """Ask here, one question at a time unless the interviewer takes several. Raises ``Unanswered``."""

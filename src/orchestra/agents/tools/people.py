@@ -22,6 +22,7 @@ from orchestra.run.questions import (
     APPROVE,
     DENY,
     SKIPPED,
+    TIMEOUT,
     Option,
     Question,
     QuestionType,
@@ -35,6 +36,10 @@ PART: ContextVar[str] = ContextVar("PART", default="")
 
 SHOWN = 4000
 """Characters of one argument that a person sees."""
+
+
+_UNANSWERED = {SKIPPED: "the person skipped the question", TIMEOUT: "nobody answered in time"}
+"""What the agent gets in the place of an answer."""
 
 
 async def _ask(arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
@@ -51,8 +56,8 @@ async def _ask(arguments: Mapping[str, Json], context: ToolContext) -> ToolResul
         part=PART.get(),
     )
     answer = await context.scope.ask(question)
-    if answer.value == SKIPPED and answer.option is None:
-        return ToolResult(text="the person skipped the question", is_error=True)
+    if answer.value in _UNANSWERED and answer.option is None:
+        return ToolResult(text=_UNANSWERED[answer.value], is_error=True)
     words = answer.option.label if answer.option is not None else answer.text
     return ToolResult(text=words if answer.option is None or not answer.text else f"{words}: {answer.text}")
 
@@ -145,6 +150,8 @@ async def approval(
         },
     )
     answer = await scope.ask(question)
+    if answer.value == TIMEOUT and answer.option is None:
+        return ToolResult(text="error: the call was not made: nobody approved it in time", is_error=True)
     return None if answer.value in (APPROVE, ALL_ALIKE) else denied(answer.text)
 
 
