@@ -22,7 +22,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import StructuredTool
 
-from orchestra.agents.backends import models
+from orchestra.agents.backends import clients
 from orchestra.app.agents import Agents
 from orchestra.config.settings import settle
 from orchestra.handlers.codergen import Codergen
@@ -71,7 +71,7 @@ async def bare(turns: int, folder: Path) -> None:
 
 
 async def ours(turns: int, folder: Path) -> int:
-    models._BUILD["openai"] = lambda _provider, _choice, _given: Scripted(turns=turns)  # type: ignore[index]
+    clients._BUILD["openai"] = lambda _provider, _choice, _given: Scripted(turns=turns)  # type: ignore[index]
     file = folder / "orchestra.yaml"
     file.write_text(
         "backend: langgraph\nproviders: {openai: {base_url: 'http://localhost', models: {worker: gpt-5}}}\n"

@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from orchestra.agents.backends.langgraph import drive
+from orchestra.agents.backends.clients import load
+from orchestra.agents.backends.langgraph import LOOP, drive
 from orchestra.agents.backends.models import ChatModel
 from orchestra.agents.concluding import converse
 from orchestra.agents.talk import Rules, Talk
@@ -40,7 +41,7 @@ class Direct:
     async def run(self, task: AgentTask, turns: Turns) -> str | Outcome:
         """The model's answer."""
         provider = _provider(self.finding, task)
-        model = await _model(provider, task, {})
+        model = await asyncio.to_thread(ChatModel, provider, task.model, {})
         talk = Talk(task, turns, model, _rules(self.ruling, provider, task), {}, None)
 
         async def once(talk: Talk) -> None:
@@ -61,7 +62,7 @@ class LangGraph:
         """What the agent reported, or its last words."""
         provider = _provider(self.finding, task)
         async with self.equipping(task) as toolset:
-            model = await _model(provider, task, toolset.tools)
+            model = await asyncio.to_thread(_equipped, provider, task, toolset.tools)
             rules = _rules(self.ruling, provider, task)
             talk = Talk(task, turns, model, rules, toolset.tools, toolset.context)
             talk.system = "\n\n".join(part for part in (task.system, told_how(task.graph, task.node)) if part)
@@ -79,6 +80,8 @@ def _rules(ruling: Ruling, provider: Provider, task: AgentTask) -> Rules:
     return replace(ruling(task), repeats=provider.retries)
 
 
-async def _model(provider: Provider, task: AgentTask, tools: Mapping[str, Tool]) -> ChatModel:
-    """The model; what its package imports is imported beside the event loop (A1)."""
-    return await asyncio.to_thread(ChatModel, provider, task.model, tools)
+def _equipped(provider: Provider, task: AgentTask, tools: Mapping[str, Tool]) -> ChatModel:
+    """The model of an agent, its loop imported too; in a thread, because importing takes a second (A1)."""
+    model = ChatModel(provider, task.model, tools)
+    load(LOOP)
+    return model

@@ -14,6 +14,9 @@ from orchestra.agents.talk import Talk
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+LOOP = "langchain.agents"
+"""The module that holds the loop."""
+
 STEPS = 1_000_000
 """LangGraph's own bound; ours are the limits of A5."""
 

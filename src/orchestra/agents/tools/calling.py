@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from jsonschema import Draft202012Validator
 
 from orchestra.agents.tools import Tool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.hooks import after, before
@@ -82,6 +81,8 @@ def invalid(tool: Tool, arguments: Mapping[str, Json]) -> str:
 
 @lru_cache(maxsize=256)
 def _validator(schema: bytes) -> Any:
+    from jsonschema import Draft202012Validator  # only a run whose agent calls a tool pays for it
+
     return Draft202012Validator(msgspec.json.decode(schema))
 
 

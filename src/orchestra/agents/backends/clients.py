@@ -1,0 +1,172 @@
+"""The providers' clients: LangChain's chat models, built from a provider's settings (A8, A11)."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestra.config.providers import KINDS, Provider
+from orchestra.ports import ModelChoice
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from pydantic import SecretStr
+
+SILENCE = 300.0
+"""Seconds without a byte of an answer after which a call has failed, by default."""
+
+_ADDRESSES: Mapping[str, str] = {"openrouter": "https://openrouter.ai/api/v1"}
+
+_LOADING = threading.Lock()
+
+
+def load(*modules: str) -> None:
+    """Import modules of many classes. The garbage collector rests meanwhile: nothing of them is garbage, and
+    looking through it all again and again costs a fifth of the import."""
+    with _LOADING:
+        resting = gc.isenabled()
+        gc.disable()
+        try:
+            for module in modules:
+                importlib.import_module(module)
+        finally:
+            if resting:
+                gc.enable()
+
+
+def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
+    """The chat model of a provider (A11); it does not repeat on its own (A3)."""
+    build = _BUILD[provider.kind]
+    load(KINDS[provider.kind].module)
+    common: dict[str, Any] = {"max_retries": 0, **_given(provider, choice)}
+    made: BaseChatModel = build(provider, choice, {**common, **provider.options})
+    return made
+
+
+def _given(provider: Provider, choice: ModelChoice) -> dict[str, Any]:
+    temperature = choice.temperature if choice.temperature is not None else provider.temperature
+    wanted = {
+        "max_tokens": choice.max_tokens or provider.max_tokens or None,
+        "temperature": temperature,
+        "reasoning_effort": choice.reasoning_effort or None,
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def _key(provider: Provider) -> str:
+    """The provider's key; empty where none is set."""
+    return next((os.environ[name] for name in provider.key_names if os.environ.get(name)), "")
+
+
+def _secret(key: str) -> SecretStr:
+    from pydantic import SecretStr
+
+    return SecretStr(key)
+
+
+def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    from langchain_anthropic import ChatAnthropic
+
+    effort = given.pop("reasoning_effort", None)
+    if effort:
+        given["effort"] = effort
+    given.setdefault("max_tokens", 8192)
+    if provider.base_url:
+        given["base_url"] = provider.base_url
+    return ChatAnthropic(
+        model=choice.model,  # type: ignore[call-arg]
+        api_key=_secret(_key(provider) or "none"),
+        timeout=provider.timeout or SILENCE,
+        stream_usage=True,
+        **given,
+    )
+
+
+def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    from langchain_openai import ChatOpenAI
+
+    base = provider.base_url or _ADDRESSES.get(provider.kind, "")
+    if base:
+        given["base_url"] = base
+    if provider.api:
+        given["use_responses_api"] = provider.api == "responses"
+    elif base:
+        given["use_responses_api"] = False
+
+    class WithRefusals(ChatOpenAI):
+        """Keeps the refusal of a streamed answer, which LangChain drops."""
+
+        def _convert_chunk_to_generation_chunk(self, chunk: dict[str, Any], *others: Any) -> Any:
+            made = super()._convert_chunk_to_generation_chunk(chunk, *others)
+            said = next(
+                (each["delta"].get("refusal") for each in chunk.get("choices") or () if each["delta"]), None
+            )
+            if made is not None and said:
+                made.message.additional_kwargs["refusal"] = said
+            return made
+
+    return WithRefusals(
+        model=choice.model,
+        api_key=_secret(_key(provider) or "none"),
+        timeout=provider.timeout or SILENCE,
+        stream_usage=True,
+        stream_chunk_timeout=None,
+        **given,
+    )
+
+
+def _azure(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    from langchain_openai import AzureChatOpenAI
+
+    if provider.base_url:
+        given["azure_endpoint"] = provider.base_url
+    return AzureChatOpenAI(
+        azure_deployment=choice.model,
+        api_key=_secret(_key(provider)),
+        timeout=provider.timeout or SILENCE,
+        stream_usage=True,
+        **given,
+    )
+
+
+def _google(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    from langchain_google_genai import ChatGoogleGenerativeAI
+
+    effort = given.pop("reasoning_effort", None)
+    if effort:
+        given["thinking_level"] = effort
+    if provider.base_url:
+        given["base_url"] = provider.base_url
+    if provider.kind == "vertex":
+        given["vertexai"] = True
+    else:
+        given["api_key"] = _key(provider) or "none"
+    return ChatGoogleGenerativeAI(model=choice.model, timeout=provider.timeout or SILENCE, **given)
+
+
+def _bedrock(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    from langchain_aws import ChatBedrockConverse
+
+    given.pop("max_retries", None)
+    given.pop("reasoning_effort", None)
+    if provider.base_url:
+        given["base_url"] = provider.base_url
+    from botocore.config import Config  # type: ignore[import-untyped]
+
+    once = Config(retries={"total_max_attempts": 1}, read_timeout=provider.timeout or SILENCE)
+    return ChatBedrockConverse(model=choice.model, config=once, **given)
+
+
+_BUILD: Mapping[str, Any] = {
+    "anthropic": _anthropic,
+    "openai": _openai,
+    "openrouter": _openai,
+    "azure": _azure,
+    "google": _google,
+    "vertex": _google,
+    "bedrock": _bedrock,
+}
