@@ -1,8 +1,8 @@
 """When the first model request of ``orchestra run`` is sent, against a bare script that imports the same and asks.
 
 Run: ``python benchmarks/first_request.py [--rounds N]``. A model server on this machine notes the arrival. Both
-programs run in turns; the smallest CPU time up to the request counts, because it does not change with the machine's
-load, and the smallest wall time is printed beside it. The bare script of an agent builds ``create_agent`` with a tool.
+programs run in turns; the smallest CPU time up to the request counts, because the machine's load changes it least,
+and the smallest wall time is printed beside it. The bare script of an agent builds ``create_agent`` with a tool.
 """
 
 from __future__ import annotations
@@ -67,15 +67,16 @@ def measure(kind: str, backend: str, rounds: int) -> None:
         address = server.url + ("/v1" if kind == "openai" else "")
         (folder / "p.dot").write_text(DOT)
         (folder / "orchestra.yaml").write_text(
-            f"backend: {backend}\nproviders: {{{kind}: {{base_url: '{address}', models: {{worker: {MODELS[kind]}}}}}}}\n"
+            f"backend: {backend}\nproviders:\n"
+            f"  {kind}: {{base_url: '{address}', models: {{worker: {MODELS[kind]}}}}}\n"
         )
         bare = [sys.executable, "-c", script(kind, backend, address)]
         own = [sys.executable, "-m", "orchestra", "run", "p.dot", "-q"]
         pairs = [(first(server, bare, folder), first(server, own, folder)) for _ in range(rounds)]
     theirs, ours = ([min(values) for values in zip(*each, strict=True)] for each in zip(*pairs, strict=True))
     print(
-        f"{kind} {backend}: {ours[0] / theirs[0]:.2f} times (at most 1.15): {ours[0]:.2f} against {theirs[0]:.2f} s "
-        f"of CPU; {ours[1]:.2f} against {theirs[1]:.2f} s on the clock"
+        f"{kind} {backend}: {ours[0] / theirs[0]:.2f} times (at most 1.15): CPU {ours[0]:.2f} against "
+        f"{theirs[0]:.2f} s, clock {ours[1]:.2f} against {theirs[1]:.2f} s"
     )
 
 

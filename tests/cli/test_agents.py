@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from calls import ORCHESTRA, call, environment
 
 from orchestra.modelserver import ModelServer, parse
 
@@ -34,23 +35,6 @@ answers:
 """
 
 
-def environment(folder: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    return {**kept, "XDG_STATE_HOME": str(folder / "state"), "LANGSMITH_TRACING": "false"}
-
-
-def orchestra(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "orchestra", *arguments],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @contextmanager
 def served(folder: Path, script: str, more: str = "") -> Iterator[ModelServer]:
     (folder / "p.dot").write_text(DOT)
@@ -64,24 +48,24 @@ def served(folder: Path, script: str, more: str = "") -> Iterator[ModelServer]:
 
 def test_a_run_asks_its_models_and_says_what_they_used(tmp_path: Path) -> None:
     with served(tmp_path, WORKS) as server:
-        done = orchestra(tmp_path, "run", "p.dot", "--plain")
+        done = call(tmp_path, "run", "p.dot", "--plain")
         assert done.returncode == 0, done.stdout + done.stderr
         assert len(server.requests) == 4
-    told = json.loads(orchestra(tmp_path, "status", "last", "--detail", "--json").stdout)
+    told = json.loads(call(tmp_path, "status", "last", "--detail", "--json").stdout)
     work = next(node for node in told["nodes"] if node["node"] == "work")
     assert (work["agent"]["turns"], work["agent"]["tool_calls"]) == (3, 3)
     assert told["models"]["gpt-5"]["turns"] == 4
     assert told["models"]["gpt-5"]["tokens_in"] == told["spent"]["tokens_in"]
-    shown = orchestra(tmp_path, "status", "last", "--detail").stdout
+    shown = call(tmp_path, "status", "last", "--detail").stdout
     assert "3 agent turns" in " ".join(shown.split())
-    log = orchestra(tmp_path, "log", "last").stdout
+    log = call(tmp_path, "log", "last").stdout
     assert log.count("AgentTurnCompleted") == 4
 
 
 def test_a_killed_run_pays_for_no_recorded_answer_again(tmp_path: Path) -> None:
     with served(tmp_path, WORKS) as server:
         run = subprocess.Popen(
-            [sys.executable, "-m", "orchestra", "run", "p.dot", "-q"],
+            [*ORCHESTRA, "run", "p.dot", "-q"],
             cwd=tmp_path,
             env=environment(tmp_path),
             stdout=subprocess.DEVNULL,
@@ -96,7 +80,7 @@ def test_a_killed_run_pays_for_no_recorded_answer_again(tmp_path: Path) -> None:
         run.wait()
         asked = len(server.requests)
         assert asked == 2
-        done = orchestra(tmp_path, "resume", "last", "--plain")
+        done = call(tmp_path, "resume", "last", "--plain")
         assert done.returncode == 0, done.stdout + done.stderr
         assert len(server.requests) == asked + 2
         assert "may or may not have happened" in str(server.requests[2].messages)
@@ -106,18 +90,18 @@ def test_a_killed_run_pays_for_no_recorded_answer_again(tmp_path: Path) -> None:
 def test_a_limit_is_exit_code_7_and_a_higher_one_continues(tmp_path: Path) -> None:
     section = "pipelines: {p.dot: {limits: {run: {cost: 100}}}}\n"
     with served(tmp_path, WORKS, section) as server:
-        stopped = orchestra(tmp_path, "run", "p.dot", "--plain", "--max-cost", "0.001")
+        stopped = call(tmp_path, "run", "p.dot", "--plain", "--max-cost", "0.001")
         assert stopped.returncode == 7, stopped.stdout + stopped.stderr
         assert "--max-cost" in stopped.stdout
         assert len(server.requests) == 1
-        assert orchestra(tmp_path, "resume", "last", "-q").returncode == 7
+        assert call(tmp_path, "resume", "last", "-q").returncode == 7
         assert len(server.requests) == 1
-        assert orchestra(tmp_path, "resume", "last", "-q", "--max-cost", "1").returncode == 0
+        assert call(tmp_path, "resume", "last", "-q", "--max-cost", "1").returncode == 0
 
 
 def test_no_quota_is_exit_code_7(tmp_path: Path) -> None:
     with served(tmp_path, "answers: [{error: insufficient_quota}]") as server:
-        assert orchestra(tmp_path, "run", "p.dot", "-q").returncode == 7
+        assert call(tmp_path, "run", "p.dot", "-q").returncode == 7
         assert len(server.requests) == 1
 
 
@@ -126,7 +110,7 @@ def test_a_missing_key_is_said_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "orchestra.yaml").write_text(
         "backend: langgraph\nproviders: {anthropic: {models: {worker: claude-sonnet-4-5}}}\n"
     )
-    done = orchestra(tmp_path, "run", "p.dot")
+    done = call(tmp_path, "run", "p.dot")
     assert done.returncode == 4, done.stderr
     assert "ANTHROPIC_API_KEY" in done.stderr
     assert "session" not in done.stdout
@@ -136,7 +120,7 @@ def test_a_model_without_a_price_is_named(tmp_path: Path) -> None:
     with served(tmp_path, "answers: [{text: fine}]"):
         file = tmp_path / "orchestra.yaml"
         file.write_text(file.read_text().replace("gpt-5", "own-model"))
-        done = orchestra(tmp_path, "run", "p.dot", "--plain")
+        done = call(tmp_path, "run", "p.dot", "--plain")
     assert "no price is known for the model own-model" in done.stdout
 
 
@@ -181,10 +165,10 @@ def test_a_cost_limit_stops_the_whole_tree_and_the_same_limit_asks_nothing_more(
                 "start -> fan fan -> a fan -> b fan -> c a -> join b -> join c -> join join -> exit"
             )
         (tmp_path / "p.dot").write_text(f"digraph p {{ start [shape=Mdiamond] exit [shape=Msquare] {graph} }}")
-        stopped = orchestra(tmp_path, "run", "p.dot", "--plain", "--max-cost", "0.60")
+        stopped = call(tmp_path, "run", "p.dot", "--plain", "--max-cost", "0.60")
         assert stopped.returncode == 7, stopped.stdout + stopped.stderr
         asked = len(server.requests)
         assert 5 <= asked <= 7, asked  # 0.135 dollars each
-        again = orchestra(tmp_path, "resume", "last", "--plain")
+        again = call(tmp_path, "resume", "last", "--plain")
         assert again.returncode == 7, again.stdout + again.stderr
         assert len(server.requests) == asked, again.stdout

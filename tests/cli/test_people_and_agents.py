@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calls import ORCHESTRA, environment
+from calls import call
 
 from orchestra.modelserver import ModelServer, read
 
@@ -27,7 +27,7 @@ agents:
 
 
 class Bench:
-    """A folder, a model that answers by a script, and the program."""
+    """A folder, a model that answers by a script, and the commands."""
 
     def __init__(self, folder: Path, script: str, *, mode: str = "", approve: str = "never") -> None:
         self.folder = folder
@@ -44,16 +44,7 @@ class Bench:
         self.server.__exit__(*error)
 
     def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
-        variables = environment(self.folder, ANTHROPIC_BASE_URL=self.server.url, ANTHROPIC_API_KEY="model-server")
-        return subprocess.run(
-            [*ORCHESTRA, *args],
-            cwd=self.folder,
-            env=variables,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-        )
+        return call(self.folder, *args, ANTHROPIC_BASE_URL=self.server.url, ANTHROPIC_API_KEY="model-server")
 
     def said(self) -> str:
         return self("log", "last", "--json").stdout

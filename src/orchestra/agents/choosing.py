@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -24,6 +24,9 @@ Resolving: TypeAlias = Callable[[Node, Graph], ModelChoice]
 """The model of a node (A10)."""
 
 
+Making: TypeAlias = Callable[[str], CodergenBackend]
+"""The backend of a name."""
+
 Falling: TypeAlias = Callable[[Node, Graph], tuple[ModelChoice, ...]]
 """The models that are used instead, in order, when an attempt failed for a moment or out of quota (A15)."""
 
@@ -32,7 +35,7 @@ Falling: TypeAlias = Callable[[Node, Graph], tuple[ModelChoice, ...]]
 class Chosen:
     """Hands each node's task to its own backend, the model resolved."""
 
-    backends: Mapping[str, CodergenBackend]
+    making: Making
     choosing: Choosing
     resolving: Resolving
     falling: Falling
@@ -44,7 +47,7 @@ class Chosen:
             task = self._with_model(task)
         if not task.thread:
             task = replace(task, thread=f"{task.scope.talk.name}/{task.before}")
-        return await self.backends[name].run(task, turns)
+        return await self.making(name).run(task, turns)
 
     def _with_model(self, task: AgentTask) -> AgentTask:
         """The task with its model: another one where the attempt before this failed for a moment (A15)."""

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestra.agents.backends.asking import Direct, LangGraph
 from orchestra.agents.choosing import DIRECT, LANGGRAPH, SIMULATION, Chosen
 from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Places, places_for
-from orchestra.agents.models import CLI, node_limit, resolve, run_limit
+from orchestra.agents.models import resolve
 from orchestra.agents.pricing import Price, price_of, prices_of
 from orchestra.agents.prompts import agent_of, compose, doc_folders, needed
 from orchestra.agents.simulation import Script, Simulation
-from orchestra.agents.talk import Rules
-from orchestra.agents.tools.people import NAME as ASK
-from orchestra.agents.tools.people import ask_tool
-from orchestra.agents.tools.toolset import Toolset
-from orchestra.app.cli_agents import cli_agents
-from orchestra.app.guards import guard_of
 from orchestra.app.plugins import BACKENDS, loaded, offered
-from orchestra.app.toolboxes import tool_names, toolbox_of
-from orchestra.config.model import Bounds
 from orchestra.config.settings import Settings
 from orchestra.errors import CredentialsMissing
 from orchestra.graph.model import Graph, Node
@@ -34,31 +24,8 @@ from orchestra.ports import AgentTask, CodergenBackend, ModelChoice, Scope
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.fidelity import FULL
-from orchestra.run.limits import Limits
 from orchestra.run.outcome import Json
 from orchestra.run.prompts import FAILED_BEFORE, INSTRUCTED
-from orchestra.run.secrets import Redactor
-
-FLAG = "--max-cost"
-RECORDED = "--max-cost, as it was given before"
-_COST = ("limits", "run", "cost")
-
-
-def max_cost_of(settings: Settings) -> int:
-    """The bound that the command line sets, in millionths of a dollar; 0 where it sets none (A5)."""
-    if settings.given.get(_COST) != FLAG:
-        return 0
-    return round((settings.config.limits.run.cost or 0) * 1_000_000)
-
-
-def with_max_cost(settings: Settings, recorded: int) -> Settings:
-    """The settings with the bound that a session was given before, unless the command line sets one (A5)."""
-    if not recorded or max_cost_of(settings):
-        return settings
-    config = settings.config
-    run = replace(config.limits.run, cost=recorded / 1_000_000)
-    given = {**settings.given, _COST: RECORDED}
-    return replace(settings, given=given, config=replace(config, limits=replace(config.limits, run=run)))
 
 
 @dataclass(frozen=True)
@@ -76,17 +43,20 @@ class Agents:
 
     @cached_property
     def backend(self) -> CodergenBackend:
-        """Runs each node on its own backend."""
-        backends: dict[str, CodergenBackend] = {
-            SIMULATION: Simulation(self.script),
-            DIRECT: Direct(self.settings.config.provider, self.rules),
-            LANGGRAPH: LangGraph(self.settings.config.provider, self.rules, self.tools),
-            **dict.fromkeys(CLI, cli_agents(self.settings, self.folders, self.rules, self.tools)),
-        }
+        """Runs each node on its own backend, which is made when the first node needs it (A1)."""
+        made: dict[str, CodergenBackend] = {SIMULATION: Simulation(self.script)}
         for point in offered()[BACKENDS]:
-            made = loaded(point)
-            backends[point.name] = made() if isinstance(made, type) else made
-        return Chosen(backends, self.choose, self.model, self.fallbacks)
+            found = loaded(point)
+            made[point.name] = found() if isinstance(found, type) else found
+
+        def backend(name: str) -> CodergenBackend:
+            if name not in made:
+                from orchestra.app.backends import Joined
+
+                made[name] = Joined(self.settings, self.folder, self.name, self.prices).backend(name)
+            return made[name]
+
+        return Chosen(backend, self.choose, self.model, self.fallbacks)
 
     # --- what a node gets -------------------------------------------------------------------------
 
@@ -174,49 +144,9 @@ class Agents:
     def _docs(self, scope: Scope) -> tuple[Path, ...]:
         return doc_folders(scope.workspace.folder() if scope.workspace is not None else self.folder)
 
-    def folders(self, task: AgentTask) -> dict[str, Path]:
-        """Where a node's agent works, by repository."""
-        workspace = task.scope.workspace
-        if workspace is None:
-            return {"": self.folder}
-        return {repo: workspace.folder(repo) for repo in workspace.repos}
-
-    @asynccontextmanager
-    async def tools(self, task: AgentTask) -> AsyncIterator[Toolset]:
-        """The tools of a node's agent, while it is at work (A30)."""
-        scope, node = task.scope, task.node
-        toolbox = toolbox_of(self.settings, Redactor(self.settings.secrets))
-        agent = agent_of(node, self.settings.config)
-        wanted = tool_names(node, agent)
-        asks = any(name.removeprefix("+").strip() == ASK for name in wanted)
-        async with toolbox.opened(
-            node=node,
-            graph=task.graph,
-            scope=scope,
-            folders=self.folders(task),
-            wanted=wanted,
-            own=(ask_tool(),) if task.interactive or asks else (),
-            only_skills=agent.skills,
-        ) as toolset:
-            yield toolset
-
-    def rules(self, task: AgentTask) -> Rules:
-        """What bounds a node's conversation, and what it costs (A5, A14)."""
-        config = self.settings.config
-        node, run = node_limit(task.node, config, self.name), run_limit(config, self.name)
-        if self.settings.given.get(_COST) in (FLAG, RECORDED):  # before the pipeline's own section
-            run = replace(run, cost=config.limits.run.cost)
-        return Rules(
-            node=_limits(node),
-            run=_limits(run),
-            near_node=_limits(node.soft),
-            near_run=_limits(run.soft),
-            guard=guard_of(task.node, self.settings),
-            prices=self._prices,
-        )
-
     @cached_property
-    def _prices(self) -> dict[str, Price]:
+    def prices(self) -> dict[str, Price]:
+        """The prices that the settings name."""
         return prices_of(self.settings.config)
 
     # --- the settings -----------------------------------------------------------------------------
@@ -242,7 +172,7 @@ class Agents:
         found: dict[str, None] = {}
         for node in self._asking(graph):
             choice = self.model(node, graph)
-            if price_of(choice.model, self._prices, choice.provider) is None:
+            if price_of(choice.model, self.prices, choice.provider) is None:
                 found[choice.model] = None
         return list(found)
 
@@ -263,13 +193,3 @@ class Agents:
                 f"{' or '.join(provider.key_names)} is not set",
                 fix=f"export {provider.key_names[0]}=…, or run with --simulate FILE",
             )
-
-
-def _limits(bounds: Bounds) -> Limits:
-    return Limits(
-        turns=bounds.turns or 0,
-        tool_calls=bounds.tool_calls or 0,
-        tokens=bounds.tokens or 0,
-        cost_micros=round((bounds.cost or 0) * 1_000_000),
-        seconds=bounds.time or 0,
-    )

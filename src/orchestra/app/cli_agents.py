@@ -14,8 +14,8 @@ from orchestra.agents.cli.presets import KEYS, PRESETS, Cli, filled
 from orchestra.agents.talk import Rules
 from orchestra.agents.tools.hooks import hook_commands
 from orchestra.agents.tools.toolset import Toolset
+from orchestra.app.allowed import sandbox_of
 from orchestra.app.guards import guarded_tools
-from orchestra.app.toolboxes import sandbox_of
 from orchestra.config.model import Config
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestra.agents.prompts import agent_of
 from orchestra.agents.tools.people import Guard, matching, unguarded
-from orchestra.app.toolboxes import tool_names
+from orchestra.app.allowed import tool_names
 from orchestra.config.model import Approval
 from orchestra.config.settings import Settings
 from orchestra.graph.model import Node

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario
-from orchestra.app.agents import max_cost_of, with_max_cost
 from orchestra.app.children import recorded
+from orchestra.app.costs import max_cost_of, with_max_cost
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.runs import NONE_MORE, cast_of, no_secret, plan_of, runnable, text_hash, wiring_of
 from orchestra.app.stopped import forget, remembered

@@ -12,15 +12,17 @@ from types import MappingProxyType
 
 from blake3 import blake3
 
+from orchestra.agents.prompts import agent_of
 from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario, SimulatedTools
-from orchestra.app.agents import Agents, max_cost_of
+from orchestra.app.agents import Agents
+from orchestra.app.allowed import sandbox_of, tool_environment, tool_names
 from orchestra.app.checking import Brief, agent_diagnostics
 from orchestra.app.children import texts
+from orchestra.app.costs import max_cost_of
 from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import HANDLERS, loaded, offered, origin
-from orchestra.app.toolboxes import sandbox_of, tool_environment, tool_problems
 from orchestra.app.workspaces import workspaces_of
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
@@ -340,7 +342,7 @@ def _not_runnable(plan: Plan, settings: Settings, *, simulated: bool) -> list[Di
     brief = Brief(graph=graph, settings=settings, file=plan.file)
     found = agent_diagnostics(brief, simulated=simulated)
     problems += [one for one in found if one.severity is Severity.ERROR]
-    problems += tool_problems(graph, settings, Path(plan.workdir) if plan.workdir else folder_of(plan.file))
+    problems += _tool_problems(graph, settings, Path(plan.workdir) if plan.workdir else folder_of(plan.file))
     for node in graph.nodes.values():
         kind, handler = registry.resolve(graph, node.id)
         if handler is None:
@@ -356,3 +358,11 @@ def _not_runnable(plan: Plan, settings: Settings, *, simulated: bool) -> list[Di
                 )
             )
     return problems
+
+
+def _tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
+    if not any(tool_names(node, agent_of(node, settings.config)) for node in graph.nodes.values()):
+        return []
+    from orchestra.app.toolboxes import tool_problems  # only a run whose nodes name tools pays for what it imports
+
+    return tool_problems(graph, settings, folder)

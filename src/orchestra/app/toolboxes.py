@@ -4,7 +4,7 @@ A36)."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from orchestra.agents.tools.selection import chosen, tools_of
 from orchestra.agents.tools.settings import ShellToolSpec, ToolSettings
 from orchestra.agents.tools.skills import NAME as SKILLS
 from orchestra.agents.tools.toolset import Toolbox
+from orchestra.app.allowed import readable, tool_environment, tool_names
 from orchestra.app.plugins import TOOLS, loaded, offered, origin
-from orchestra.config.model import Agent, McpServer, ToolEntry
+from orchestra.config.model import McpServer, ToolEntry
 from orchestra.config.settings import Settings, state_directory
 from orchestra.errors import Diagnostic, Severity
-from orchestra.graph.model import Graph, Node
-from orchestra.processes.sandbox import Policy, Sandbox, policy
+from orchestra.graph.model import Graph
 from orchestra.run.secrets import Redactor
 
 TIMEOUT = 300.0
@@ -47,7 +47,7 @@ def tool_settings(settings: Settings, environment: Mapping[str, str] = os.enviro
         skills=tuple(base / Path(folder).expanduser() for folder in config.skills),
         sandbox=config.sandbox.mode,
         network=config.sandbox.network,
-        readable=_readable(settings),
+        readable=readable(settings),
         seconds={
             name: entry.timeout for name, entry in config.tools.items() if entry.timeout and not entry.command
         },
@@ -80,32 +80,6 @@ def _plain(server: McpServer, base: Path) -> dict[str, object]:
         "tools": server.tools,
         "sandbox": server.sandbox,
     }
-
-
-def _readable(settings: Settings) -> tuple[Path, ...]:
-    base = settings.file.parent.absolute() if settings.file is not None else Path.cwd()
-    return tuple(base / Path(folder).expanduser() for folder in settings.config.sandbox.read)
-
-
-def sandbox_of(settings: Settings) -> Policy:
-    """What commands may touch, for the folders that they work in.
-
-    Raises ``ConfigError`` where the settings ask for a sandbox that does not work here.
-    """
-    chosen = settings.config.sandbox
-    policy(chosen.mode, chosen.network, ())
-    readable = _readable(settings)
-
-    def of(folders: Sequence[Path]) -> Sandbox:
-        return policy(chosen.mode, chosen.network, folders, readable)
-
-    return of
-
-
-def tool_environment(settings: Settings, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of commands: ours without the providers' keys (A36)."""
-    hidden = {*settings.key_names}
-    return {name: value for name, value in environment.items() if name not in hidden}
 
 
 def toolbox_of(settings: Settings, redactor: Redactor) -> Toolbox:
@@ -144,18 +118,6 @@ def folders_for(settings: Settings, folder: Path) -> dict[str, Path]:
     if settings.workspace is None or not settings.workspace.repos:
         return {"": folder}
     return {repo.name: repo.path for repo in settings.workspace.repos}
-
-
-def tool_names(node: Node, agent: Agent) -> tuple[str, ...]:
-    """The list of tools that counts for a node: its own, else its agent's; empty for the base set (A30).
-
-    The servers that the agent names are in it with all their tools.
-    """
-    own = tuple(word.strip() for word in node.text("agent.tools").split(",") if word.strip())
-    named = own or (agent.tools or ())
-    servers = agent.mcp or ()
-    plus = "" if any(not name.startswith("+") for name in named) else "+"
-    return (*named, *(f"{plus}{server}:*" for server in servers))
 
 
 def node_tools(graph: Graph, settings: Settings, folder: Path, redactor: Redactor) -> list[NodeTool]:

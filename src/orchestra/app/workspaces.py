@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestra.agents.answers import Model
-from orchestra.agents.backends.models import ChatModel
-from orchestra.agents.commit_messages import Writer
-from orchestra.agents.models import cheap_model
-from orchestra.agents.pricing import prices_of
 from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
 from orchestra.ports import Workspaces
 from orchestra.processes import process, tree
 from orchestra.run.state import RepoRecord
-from orchestra.workspace.preparing import prepared
 
 KEPT = 4000
 """Bytes of a setup's output that a message may need."""
@@ -47,29 +40,14 @@ async def workspaces_of(
         )
     if settings.workspace is None or not settings.workspace.repos:
         return None
+    from orchestra.workspace.preparing import prepared  # a run without repositories does without git
+
     writer = None
     if settings.workspace.commit_messages == "auto" and not simulated:
+        from orchestra.app.backends import message_writer  # asks a model
+
         writer = message_writer(settings)
     return await prepared(settings.workspace, own_environment(), run_setup, fresh=not known, writer=writer)
-
-
-def message_writer(settings: Settings) -> Writer:
-    """Who writes the commit messages of ``commit_messages: auto``: the `cheap` model (W3)."""
-    config = settings.config
-    choice = cheap_model(config)
-    provider = config.provider(choice.provider) if choice is not None else None
-
-    async def connect() -> Model:
-        assert provider is not None
-        assert choice is not None
-        return await asyncio.to_thread(ChatModel, provider, choice, {})
-
-    problem = ""
-    if provider is None:
-        problem = "no provider has a model named `cheap`; add it under providers.NAME.models"
-    elif not (provider.keyless or any(os.environ.get(name) for name in provider.key_names)):
-        problem = f"{' or '.join(provider.key_names)} is not set"
-    return Writer(connect=connect, prices=prices_of(config), problem=problem)
 
 
 async def run_setup(command: str, folder: Path) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnComple
 from support import Session, opened, resumed
 
 GRAPH = 'work [prompt="do it"] start -> work -> exit'
-MODELS = {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-pro"}
+MODELS = {"openai": "gpt-5", "anthropic": "claude-haiku-4-5-test", "google": "gemini-2.5-pro"}
 PATHS = {"openai": "/v1", "responses": "/v1"}
 
 

@@ -89,7 +89,7 @@ async def test_nodes_of_another_thread_do_not_see_it(tmp_path: Path) -> None:
 
 async def test_another_model_gets_the_words_of_a_thread_and_a_warning_says_so(tmp_path: Path) -> None:
     with world(tmp_path, "answers: [{text: one, thinking: secret thoughts}, {text: two}]", "anthropic") as here:
-        graph = chain("", 'llm_model="claude-opus-4-5"', graph='default_fidelity=full thread_id="t"')
+        graph = chain("", 'llm_model="claude-opus-4-5-test"', graph='default_fidelity=full thread_id="t"')
         session = await here.ran(graph)
         assert good(session)
         assert "one" in asked(here, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -42,12 +42,9 @@ class Direct:
         """The model's answer."""
         provider = _provider(self.finding, task)
         model = await asyncio.to_thread(ChatModel, provider, task.model, {})
-        talk = Talk(task, turns, model, _rules(self.ruling, provider, task), {}, None)
-
-        async def once(talk: Talk) -> None:
-            await talk.ask()
-
-        return await converse(talk, once)
+        async with aclosing(model):
+            talk = Talk(task, turns, model, _rules(self.ruling, provider, task), {}, None)
+            return await converse(talk, _once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +61,14 @@ class LangGraph:
         async with self.equipping(task) as toolset:
             model = await asyncio.to_thread(_equipped, provider, task, toolset.tools)
             rules = _rules(self.ruling, provider, task)
-            talk = Talk(task, turns, model, rules, toolset.tools, toolset.context)
-            talk.system = "\n\n".join(part for part in (task.system, told_how(task.graph, task.node)) if part)
-            return await converse(talk, lambda talk: drive(talk, model.client))
+            async with aclosing(model):
+                talk = Talk(task, turns, model, rules, toolset.tools, toolset.context)
+                talk.system = "\n\n".join(part for part in (task.system, told_how(task.graph, task.node)) if part)
+                return await converse(talk, lambda talk: drive(talk, model.client))
+
+
+async def _once(talk: Talk) -> None:
+    await talk.ask()
 
 
 def _provider(finding: Finding, task: AgentTask) -> Provider:

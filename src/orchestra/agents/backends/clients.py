@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import ssl
 import threading
 from collections.abc import Mapping
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestra.config.providers import KINDS, Provider
@@ -47,6 +49,27 @@ def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
     return made
 
 
+async def close(model: BaseChatModel) -> None:
+    """Close the connections of a client that ``client`` made."""
+    made: Any = model
+    if hasattr(made, "http_async_client"):  # OpenAI's kinds
+        await made.http_async_client.aclose()
+        made.http_client.close()
+    elif "_async_client" in made.__dict__:  # Anthropic's, made at its first call
+        await made.__dict__["_async_client"].close()
+    elif hasattr(getattr(made, "client", None), "aio"):  # Google's
+        await made.client.aio.aclose()
+        made.client.close()
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that clients trust; loading them takes longer than all else that a client needs."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
 def _given(provider: Provider, choice: ModelChoice) -> dict[str, Any]:
     temperature = choice.temperature if choice.temperature is not None else provider.temperature
     wanted = {
@@ -69,6 +92,7 @@ def _secret(key: str) -> SecretStr:
 
 
 def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+    import anthropic
     from langchain_anthropic import ChatAnthropic
 
     effort = given.pop("reasoning_effort", None)
@@ -77,7 +101,16 @@ def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -
     given.setdefault("max_tokens", 8192)
     if provider.base_url:
         given["base_url"] = provider.base_url
-    return ChatAnthropic(
+
+    class OwnConnections(ChatAnthropic):
+        """Shares no connections with other clients: LangChain's shared ones end with the first event loop."""
+
+        @cached_property
+        def _async_client(self) -> anthropic.AsyncClient:
+            http = anthropic.DefaultAsyncHttpxClient(verify=_trusted())
+            return anthropic.AsyncClient(**self._client_params, http_client=http)
+
+    return OwnConnections(
         model=choice.model,  # type: ignore[call-arg]
         api_key=_secret(_key(provider) or "none"),
         timeout=provider.timeout or SILENCE,
@@ -111,12 +144,23 @@ def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
 
     return WithRefusals(
         model=choice.model,
+        **_own_connections(),
         api_key=_secret(_key(provider) or "none"),
         timeout=provider.timeout or SILENCE,
         stream_usage=True,
         stream_chunk_timeout=None,
         **given,
     )
+
+
+def _own_connections() -> dict[str, Any]:
+    """HTTP clients that no other model shares: LangChain's shared ones end with the first event loop."""
+    import openai
+
+    return {
+        "http_client": openai.DefaultHttpxClient(verify=_trusted()),
+        "http_async_client": openai.DefaultAsyncHttpxClient(verify=_trusted()),
+    }
 
 
 def _azure(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
@@ -126,6 +170,7 @@ def _azure(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> An
         given["azure_endpoint"] = provider.base_url
     return AzureChatOpenAI(
         azure_deployment=choice.model,
+        **_own_connections(),
         api_key=_secret(_key(provider)),
         timeout=provider.timeout or SILENCE,
         stream_usage=True,
@@ -141,6 +186,7 @@ def _google(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
         given["thinking_level"] = effort
     if provider.base_url:
         given["base_url"] = provider.base_url
+    given["client_args"] = {"verify": _trusted(), **given.get("client_args", {})}
     if provider.kind == "vertex":
         given["vertexai"] = True
     else:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestra.agents.answers import STOP, TOOLS, Answer, Heard
-from orchestra.agents.backends.clients import SILENCE, client
+from orchestra.agents.backends.clients import SILENCE, client, close
 from orchestra.agents.backends.failures import translated
 from orchestra.agents.backends.messages import from_langchain, stop_of, to_langchain, usage_of
 from orchestra.agents.tools import Tool
@@ -50,6 +50,10 @@ class ChatModel:
     def provider(self) -> str:
         """The provider's name in the configuration."""
         return self._provider.name
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await close(self.client)
 
     async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> Answer:
         """One call, streamed. Raises ``Transient``, ``OutOfQuota`` and ``Terminal``."""

@@ -1,0 +1,124 @@
+"""The backends that ask models or run agents, joined with tools and limits; imported when a node needs one (A1)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.agents.answers import Model
+from orchestra.agents.backends.asking import Direct, LangGraph
+from orchestra.agents.backends.models import ChatModel
+from orchestra.agents.choosing import DIRECT, LANGGRAPH
+from orchestra.agents.commit_messages import Writer
+from orchestra.agents.models import CLI, cheap_model, node_limit
+from orchestra.agents.pricing import Price, prices_of
+from orchestra.agents.prompts import agent_of
+from orchestra.agents.talk import Rules
+from orchestra.agents.tools.people import NAME as ASK
+from orchestra.agents.tools.people import ask_tool
+from orchestra.agents.tools.toolset import Toolset
+from orchestra.app.allowed import tool_names
+from orchestra.app.costs import run_limit_of
+from orchestra.app.guards import guard_of
+from orchestra.app.toolboxes import toolbox_of
+from orchestra.config.model import Bounds
+from orchestra.config.settings import Settings
+from orchestra.errors import ConfigError
+from orchestra.ports import AgentTask, CodergenBackend
+from orchestra.run.limits import Limits
+from orchestra.run.secrets import Redactor
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Makes the backends of a pipeline, whose nodes work in ``folder``; ``pipeline`` names its section."""
+
+    settings: Settings
+    folder: Path
+    pipeline: str
+    prices: Mapping[str, Price]
+
+    def backend(self, name: str) -> CodergenBackend:
+        """The backend of that name."""
+        finding = self.settings.config.provider
+        if name == DIRECT:
+            return Direct(finding, self.rules)
+        if name == LANGGRAPH:
+            return LangGraph(finding, self.rules, self.tools)
+        if name in CLI:
+            from orchestra.app.cli_agents import cli_agents  # most runs do without
+
+            return cli_agents(self.settings, self.folders, self.rules, self.tools)
+        raise ConfigError(f"there is no backend {name!r}")
+
+    def folders(self, task: AgentTask) -> dict[str, Path]:
+        """Where a node's agent works, by repository."""
+        workspace = task.scope.workspace
+        if workspace is None:
+            return {"": self.folder}
+        return {repo: workspace.folder(repo) for repo in workspace.repos}
+
+    @asynccontextmanager
+    async def tools(self, task: AgentTask) -> AsyncIterator[Toolset]:
+        """The tools of a node's agent, while it is at work (A30)."""
+        scope, node = task.scope, task.node
+        toolbox = toolbox_of(self.settings, Redactor(self.settings.secrets))
+        agent = agent_of(node, self.settings.config)
+        wanted = tool_names(node, agent)
+        asks = any(name.removeprefix("+").strip() == ASK for name in wanted)
+        async with toolbox.opened(
+            node=node,
+            graph=task.graph,
+            scope=scope,
+            folders=self.folders(task),
+            wanted=wanted,
+            own=(ask_tool(),) if task.interactive or asks else (),
+            only_skills=agent.skills,
+        ) as toolset:
+            yield toolset
+
+    def rules(self, task: AgentTask) -> Rules:
+        """What bounds a node's conversation, and what it costs (A5, A14)."""
+        config = self.settings.config
+        node, run = node_limit(task.node, config, self.pipeline), run_limit_of(self.settings, self.pipeline)
+        return Rules(
+            node=_limits(node),
+            run=_limits(run),
+            near_node=_limits(node.soft),
+            near_run=_limits(run.soft),
+            guard=guard_of(task.node, self.settings),
+            prices=self.prices,
+        )
+
+
+def message_writer(settings: Settings) -> Writer:
+    """Who writes the commit messages of ``commit_messages: auto``: the `cheap` model (W3)."""
+    config = settings.config
+    choice = cheap_model(config)
+    provider = config.provider(choice.provider) if choice is not None else None
+
+    async def connect() -> Model:
+        assert provider is not None
+        assert choice is not None
+        return await asyncio.to_thread(ChatModel, provider, choice, {})
+
+    problem = ""
+    if provider is None:
+        problem = "no provider has a model named `cheap`; add it under providers.NAME.models"
+    elif not (provider.keyless or any(os.environ.get(name) for name in provider.key_names)):
+        problem = f"{' or '.join(provider.key_names)} is not set"
+    return Writer(connect=connect, prices=prices_of(config), problem=problem)
+
+
+def _limits(bounds: Bounds) -> Limits:
+    return Limits(
+        turns=bounds.turns or 0,
+        tool_calls=bounds.tool_calls or 0,
+        tokens=bounds.tokens or 0,
+        cost_micros=round((bounds.cost or 0) * 1_000_000),
+        seconds=bounds.time or 0,
+    )
