@@ -26,6 +26,7 @@ from orchestra.cxdb.server.backing import ServedEmbedded, ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.engine.forking import Wanted
+from orchestra.engine.gaps import with_branches
 from orchestra.engine.loading import history
 from orchestra.engine.sessions import Row, rows
 from orchestra.errors import ConfigError, Source, StoreUnreachable
@@ -268,6 +269,82 @@ async def test_a_server_that_is_away_is_told_and_nothing_is_lost(tmp_path: Path)
         pass
     with pytest.raises(StoreUnreachable):
         await send(tmp_path, replace(at.server, patience=0.1))
+
+
+# --- parallel branches -------------------------------------------------------------------------------
+
+FAN = """digraph fan {
+  start [shape=Mdiamond] exit [shape=Msquare]
+  outer [shape=component] inner [shape=component] m1 [shape=tripleoctagon] m2 [shape=tripleoctagon]
+  a x y
+  start -> outer outer -> a -> m2 outer -> inner inner -> x -> m1 inner -> y -> m1 m1 -> m2 m2 -> exit
+}"""
+ANSWERS = "nodes: {a: [{text: one}], x: [{text: two}], y: [{text: three}]}"
+
+
+async def told(store: Store, row: Row) -> dict[str, list[bytes]]:
+    """The payloads of a session by the path of their branch."""
+    found: dict[str, list[bytes]] = {}
+    for path, turn in await with_branches(store, row):
+        assert isinstance(turn, Turn)
+        found.setdefault(path, []).append(turn.payload)
+    return found
+
+
+async def assert_branches_there(folder: Path, kept: Store, *, sessions: int = 1) -> None:
+    """Every branch is there once, as a fork of the chain around it at the same turn."""
+    store = EmbeddedStore.open(folder / "store", read_only=True)
+    ours = await rows(store)
+    by_source = {row.source: row for row in await rows(kept)}
+    assert len(by_source) == sessions
+    for row in ours:
+        theirs = await told(kept, by_source[row.context_id])
+        assert theirs == await told(store, row)
+        assert {"outer/a", "outer/inner", "outer/inner/inner/x", "outer/inner/inner/y"} < theirs.keys()
+    assert len(await kept.contexts()) == len(await store.contexts())
+    await store.close()
+
+
+async def test_branches_are_there_as_forks_also_those_of_a_session_forked_within(tmp_path: Path) -> None:
+    session = await run(tmp_path, FAN, ANSWERS)
+    async with mirrored() as at:
+        await send(tmp_path, at.server)
+        await assert_branches_there(tmp_path, at.kept)
+        assert not sum(one.sent for one in await send(tmp_path, at.server))
+        assert await behind(tmp_path / "store", at.server) == []
+        await fork(tmp_path, session, Wanted(depth=12))
+        assert [count for _row, count in await behind(tmp_path / "store", at.server)] > [5]
+        await send(tmp_path, at.server)
+        await assert_branches_there(tmp_path, at.kept, sessions=2)
+        assert await behind(tmp_path / "store", at.server) == []
+
+
+async def test_a_follower_sends_branches_as_they_come(tmp_path: Path) -> None:
+    ended = asyncio.Event()
+    EmbeddedStore.open(tmp_path / "store")
+    async with mirrored() as at:
+        following = asyncio.get_running_loop().create_task(follow(tmp_path / "store", at.server, ended.is_set))
+        await run(tmp_path, FAN, ANSWERS)
+        ended.set()
+        await asyncio.wait_for(following, 10)
+        await assert_branches_there(tmp_path, at.kept)
+
+
+@pytest.mark.parametrize("direction", [UP, DOWN], ids=["request", "answer"])
+async def test_a_connection_cut_anywhere_doubles_no_branch(tmp_path: Path, direction: int) -> None:
+    await run(tmp_path, FAN, ANSWERS)
+    async with cut_at(direction, None) as (at, proxy):
+        await send(tmp_path, at.server)
+        size = proxy.passed[direction]
+    store = EmbeddedStore.open(tmp_path / "store", read_only=True)
+    (ours,) = await rows(store)
+    for cut in places(size, 12):
+        async with cut_at(direction, cut) as (at, proxy):
+            await send(tmp_path, at.server)
+            assert proxy.was_cut
+            (theirs,) = await rows(at.kept)
+            assert await told(at.kept, theirs) == await told(store, ours)
+    await store.close()
 
 
 # --- connections and processes that end at any place ------------------------------------------------

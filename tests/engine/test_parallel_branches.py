@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -17,18 +17,19 @@ from orchestra.app.runs import start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.archives import blobs_of, put_in, take_out
+from orchestra.engine.archives import all_turns, blobs_of, put_in, take_out
 from orchestra.engine.control import Control
 from orchestra.engine.forking import Wanted
-from orchestra.engine.gaps import with_branches
+from orchestra.engine.gaps import context_of_branch, with_branches
 from orchestra.engine.loading import event_of, history
 from orchestra.engine.mailbox import STEER, send
 from orchestra.engine.running import Run
+from orchestra.engine.sessions import Row, find
 from orchestra.engine.wiring import AT_ONCE, Origin
 from orchestra.errors import Source
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.fan_in import FanIn
-from orchestra.ports import Scope, Store
+from orchestra.ports import Scope, Store, Turn
 from orchestra.run.context import Context
 from orchestra.run.events import (
     Event,
@@ -645,22 +646,90 @@ async def test_a_fan_out_that_is_decided_does_not_wait_for_an_answer() -> None:
 # --- another store ---------------------------------------------------------------------------------
 
 
-async def test_an_imported_session_keeps_results_and_appends_to_no_foreign_context() -> None:
-    control, store, other = Control(), MemoryStore(), MemoryStore()
+async def imported(store: Store, session: str, other: MemoryStore, *, branches: bool = True) -> Row:
+    """Put a session into another store, in which the contexts that its record names belong to other sessions."""
+    for _ in range(4):
+        await ran("a start -> a -> exit", store=other)
+    taken = await take_out(store, session)
+    async for data in blobs_of(store, all_turns(taken)):
+        await other.put_blob(data)
+    if not branches:  # as an archive of a version that left them out
+        taken = [replace(one, branches=()) for one in taken]
+    (row,) = await put_in(other, taken, SystemClock(), Origin(host="there", pid=1, version="0"))
+    return row
+
+
+async def told(store: Store, row: Row) -> list[tuple[str, str]]:
+    """The branch and the event of each turn, as they were recorded; but for those that an import adds."""
+    read = [(path, event_of(turn)) for path, turn in await with_branches(store, row) if isinstance(turn, Turn)]
+    names = [(path, type(one.event).__name__) for path, one in read if isinstance(one, Recorded)]
+    return [name for name in names if name[1] != "PipelineImported"]
+
+
+NEST = """outer [shape=component] inner [shape=component] m1 [shape=tripleoctagon] m2 [shape=tripleoctagon] after
+    start -> outer outer -> a -> m2 outer -> inner inner -> x -> m1 inner -> y -> z -> m1 m1 -> after -> m2
+    m2 -> exit"""
+
+
+async def interrupted(body: str, node: str, store: Store) -> Run:
+    control = Control()
 
     async def stopping(_scope: Scope, _context: Context) -> None:
+        await asyncio.sleep(0.02)
         control.interrupt("by a test")
         await asyncio.sleep(30)
 
-    run = await ran(fan("max_parallel=1"), Work({"b": stopping}), store=store, control=control)
-    for _ in range(4):  # their contexts have the numbers that the record names
-        await ran("a start -> a -> exit", store=other)
-    before = {row.context_id: row.head_turn for row in await other.contexts()}
-    taken = await take_out(store, run.session)
-    async for data in blobs_of(store, [turn for one in taken for turn in one.turns]):
-        await other.put_blob(data)
-    (row,) = await put_in(other, taken, SystemClock(), Origin(host="there", pid=1, version="0"))
-    assert [path for path, _turn in await with_branches(other, row.context_id) if path] == []
+    return await ran(body, Work({node: stopping}), store=store, control=control)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_imported_session_continues_its_branches_where_they_were(times: int) -> None:
+    store: Store = MemoryStore()
+    run = await interrupted(NEST, "z", store)
+    before = await told(store, await find(store, run.session))
+    for _ in range(times):
+        other = MemoryStore()
+        row = await imported(store, run.session, other)
+        store = other
+    assert await told(store, row) == before
+    foreign = {one.context_id: one.head_turn for one in await other.contexts() if one.context_id < row.mailbox}
+    work = Work()
+    again = await resumed(run, other, work)
+    assert outcome(again)[0] == "success"
+    assert work.seen == ["z", "after"]
+    assert {one.context_id: one.head_turn for one in await other.contexts() if one.context_id in foreign} == foreign
+    inner = await context_of_branch(other, row, "outer/inner/inner/y")
+    chain = [event_of(turn) for turn in await history(other, inner or 0)]
+    ends = [one.event.node for one in chain if isinstance(one, Recorded) and isinstance(one.event, StageCompleted)]
+    assert ends == ["start", "y", "z"]
+
+
+async def test_a_session_forked_within_a_fan_out_is_imported_with_its_branches() -> None:
+    store, other = MemoryStore(), MemoryStore()
+    run = await interrupted(NEST, "z", store)
+    parallel = [turn.depth for turn in await history(store, run.context_id)][-1]
+    forked, _ = await replay(
+        run.session,
+        at=Wanted(depth=parallel),
+        future=Future(),
+        store=store,
+        settings=SETTINGS,
+        clock=SystemClock(),
+        more={"codergen": Work()},
+    )
+    await forked.walk()
+    assert outcome(forked)[0] == "success"
+    before = await told(store, await find(store, forked.session))
+    row = await imported(store, forked.session, other)
+    assert await told(other, row) == before
+
+
+async def test_an_imported_session_without_its_branches_keeps_results_and_appends_to_no_foreign_context() -> None:
+    store, other = MemoryStore(), MemoryStore()
+    run = await interrupted(fan("max_parallel=1"), "b", store)
+    row = await imported(store, run.session, other, branches=False)
+    before = {one.context_id: one.head_turn for one in await other.contexts() if one.context_id < row.mailbox}
+    assert [path for path, _turn in await with_branches(other, row) if path] == []
     work = Work()
     assert outcome(await resumed(run, other, work))[0] == "success"
     assert work.seen == ["b", "c", "after"]

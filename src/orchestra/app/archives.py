@@ -1,7 +1,8 @@
 """Sessions as one file: a zip archive with their turns, their mailboxes and all blobs (S28).
 
-``manifest.json`` says what is in it; ``N.turns`` and ``N.mailbox`` hold a session's turns, ``blobs`` the blobs: one
-record after another, each a msgpack array behind its length as four bytes, big-endian.
+``manifest.json`` says what is in it; ``N.turns`` and ``N.mailbox`` hold a session's turns, ``N.branch.K`` those of
+a parallel branch, ``blobs`` the blobs: one record after another, each a msgpack array behind its length as four
+bytes, big-endian.
 """
 
 from __future__ import annotations
@@ -9,21 +10,19 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import msgspec
 
 from orchestra.app.runs import this_process
 from orchestra.clock import SystemClock
 from orchestra.cxdb.format.registry import bundle
-from orchestra.engine.archives import Taken, blobs_of, put_in, take_out
-from orchestra.engine.loading import event_of
+from orchestra.engine.archives import Taken, TakenBranch, all_turns, blobs_of, put_in, take_out
 from orchestra.engine.sessions import Row
 from orchestra.errors import ConfigError
 from orchestra.ports import Store, Turn
-from orchestra.run.events import ParallelBranchStarted, Recorded
 
 FORMAT = "orchestra.sessions.v1"
 MOST = 256 * 1024 * 1024
@@ -45,14 +44,7 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[int, int, int, str, int, int, bytes]).decode
 
 
-class Exported(NamedTuple):
-    """The sessions that a file holds, and how many parallel branches they had, whose own records stay behind."""
-
-    rows: list[Row]
-    branches: int
-
-
-async def export_session(store: Store, name: str, file: Path) -> Exported:
+async def export_session(store: Store, name: str, file: Path) -> list[Row]:
     """Write a session, with those that belong to it, to a new file. Raises ``ConfigError``."""
     taken = await take_out(store, name, SystemClock().now_ms())
     part = file.with_name(f"{file.name}.part")
@@ -62,20 +54,17 @@ async def export_session(store: Store, name: str, file: Path) -> Exported:
             for number, one in enumerate(taken):
                 _write(archive, f"{number}.turns", map(_record, one.turns))
                 _write(archive, f"{number}.mailbox", map(_record, one.mailbox))
+                for place, branch in enumerate(one.branches):
+                    _write(archive, f"{number}.branch.{place}", map(_record, branch.turns))
             with archive.open("blobs", "w", force_zip64=True) as out:
-                async for data in blobs_of(store, [turn for one in taken for turn in one.turns]):
+                async for data in blobs_of(store, all_turns(taken)):
                     _put(out, _pack(data))
         part.replace(file)
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
-    return Exported([one.row for one in taken], sum(_is_branch(turn) for one in taken for turn in one.turns))
-
-
-def _is_branch(turn: Turn) -> bool:
-    found = event_of(turn)
-    return isinstance(found, Recorded) and isinstance(found.event, ParallelBranchStarted)
+    return [one.row for one in taken]
 
 
 async def import_sessions(store: Store, file: Path) -> list[Row]:
@@ -109,6 +98,15 @@ def _manifest(taken: list[Taken]) -> dict[str, Any]:
                 "why": one.row.why,
                 "turns": len(one.turns),
                 "holder": one.holder,
+                "branches": [
+                    {
+                        "context": branch.context_id,
+                        "parent": branch.parent,
+                        "depth": branch.depth,
+                        "turns": len(branch.turns),
+                    }
+                    for branch in one.branches
+                ],
             }
             for one in taken
         ],
@@ -125,9 +123,7 @@ def _taken(archive: zipfile.ZipFile, file: Path) -> list[Taken]:
         raise zipfile.BadZipFile(f"{damaged} has a wrong checksum")
     found = []
     for number, one in enumerate(manifest["sessions"]):
-        turns, mailbox = _turns(archive, f"{number}.turns"), _turns(archive, f"{number}.mailbox")
-        if len(turns) != one["turns"]:
-            raise ValueError(f"it has only {len(turns)} of {one['turns']} turns")
+        turns, mailbox = _turns(archive, f"{number}.turns", one), _turns(archive, f"{number}.mailbox")
         row = Row(
             session=str(one["session"]),
             context_id=int(one["context"]),
@@ -138,13 +134,41 @@ def _taken(archive: zipfile.ZipFile, file: Path) -> list[Taken]:
             parent=int(one["parent"]),
             why=str(one["why"]),
         )
-        found.append(Taken(row=row, turns=turns, mailbox=mailbox, holder=str(one.get("holder", ""))))
+        found.append(
+            Taken(
+                row=row,
+                turns=turns,
+                mailbox=mailbox,
+                holder=str(one.get("holder", "")),
+                branches=_branches(archive, number, one),
+            )
+        )
     return found
 
 
-def _turns(archive: zipfile.ZipFile, name: str) -> tuple[Turn, ...]:
+def _branches(archive: zipfile.ZipFile, number: int, one: Mapping[str, Any]) -> tuple[TakenBranch, ...]:
+    found = []
+    for place, branch in enumerate(one.get("branches", ())):
+        parent = int(branch["parent"])
+        if not -1 <= parent < place:
+            raise ValueError("a branch goes on from one that comes later")
+        found.append(
+            TakenBranch(
+                context_id=int(branch["context"]),
+                parent=parent,
+                depth=int(branch["depth"]),
+                turns=_turns(archive, f"{number}.branch.{place}", branch),
+            )
+        )
+    return tuple(found)
+
+
+def _turns(archive: zipfile.ZipFile, name: str, said: Mapping[str, Any] | None = None) -> tuple[Turn, ...]:
     with archive.open(name) as records:
-        return tuple(_turn(data) for data in _records(records))
+        turns = tuple(_turn(data) for data in _records(records))
+    if said is not None and len(turns) != said["turns"]:
+        raise ValueError(f"it has only {len(turns)} of {said['turns']} turns")
+    return turns
 
 
 # --- records -------------------------------------------------------------------------------------

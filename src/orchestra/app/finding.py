@@ -106,6 +106,6 @@ async def commits_of(store: Store, session: str, branch: str, depth: int | None)
 async def events_of(store: Store, session: str) -> list[tuple[str, Recorded]]:
     """All events of a session with the path of their branch."""
     row = own(await find(store, session))
-    turns = await with_branches(store, row.context_id)
+    turns = await with_branches(store, row)
     read = [(path, event_of(turn)) for path, turn in turns if not isinstance(turn, Gap)]
     return [(path, one) for path, one in read if isinstance(one, Recorded)]

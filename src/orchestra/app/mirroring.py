@@ -350,8 +350,9 @@ class _Following:
         moved = [
             row
             for context in dict.fromkeys(head.context_id for head in heads)
-            async for row in self._row(store, context)
+            async for row in self._row(store, mirror, context)
         ]
+        moved = list({row.context_id: row for row in moved}.values())
         mirror.learn(moved)
         if not moved and self._todo:
             moved = [self._todo.pop()]
@@ -362,12 +363,14 @@ class _Following:
         if mirror.shaken():
             self._todo = sorted(self._rows.values(), key=lambda row: row.context_id)
 
-    async def _row(self, store: ServedEmbedded, context: int) -> AsyncIterator[Row]:
-        """The session that a context is, or that it lists: a mailbox that was begun."""
+    async def _row(self, store: ServedEmbedded, mirror: Mirror, context: int) -> AsyncIterator[Row]:
+        """The session that a context is, of which it is a branch, or that it lists: a mailbox that was begun."""
         known = self._rows.get(context)
         if known is None:
             for listed in await store.contexts(before=context + 1, limit=1):
                 known = row_of_context(listed) if listed.context_id == context else None
+        if known is None:
+            known = await mirror.branch_of(context)
         if known is not None and not known.mirror_of:
             self._rows[known.context_id] = known
             yield known

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import msgspec
 
+from orchestra.engine.gaps import Gap, chains
 from orchestra.engine.holding import heard_of
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.sessions import Row, find, mailbox_turn, rows, turn_of
 from orchestra.engine.wiring import Origin, Place
-from orchestra.errors import ConfigError, SessionNotFound
+from orchestra.errors import ConfigError, Damaged, SessionNotFound
 from orchestra.ports import Clock, NewTurn, Store, Turn
 from orchestra.run.blobs import BlobRef, carried, from_map
 from orchestra.run.events import Meta, PipelineImported, Recorded
@@ -33,14 +34,33 @@ TURNS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakenBranch:
+    """A parallel branch: its context there, its own turns, and the turn from which they go on.
+
+    That is the one at ``depth`` in the branch number ``parent`` of the session, in the session's chain for -1.
+    """
+
+    context_id: int
+    parent: int
+    depth: int
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """One session out of a store: its row there, its chain, its mailbox."""
+    """One session out of a store: its row there, its chain, its branches, its mailbox."""
 
     row: Row
     turns: tuple[Turn, ...]
     mailbox: tuple[Turn, ...]
+    branches: tuple[TakenBranch, ...] = ()
     holder: str = ""
     """Who was running it when it was taken out; empty if nobody."""
+
+    @property
+    def chains(self) -> list[tuple[Turn, ...]]:
+        """The turns of its chain, then those of each branch."""
+        return [self.turns, *(branch.turns for branch in self.branches)]
 
 
 async def take_out(store: Store, name: str, now_ms: int = 0) -> list[Taken]:
@@ -58,27 +78,63 @@ async def take_out(store: Store, name: str, now_ms: int = 0) -> list[Taken]:
             live = await heard_of(store, row.context_id, row.mailbox, now_ms)
         holder = live.note if live is not None else ""
         mailbox = tuple(await history(store, row.mailbox))
-        found.append(Taken(row=named, turns=chain, mailbox=mailbox, holder=holder))
+        branches = await _branches(store, row)
+        found.append(Taken(row=named, turns=chain, mailbox=mailbox, holder=holder, branches=branches))
     return _as_recorded(found) if any(row.mirror_of for row in linked) else found
+
+
+async def _branches(store: Store, row: Row) -> tuple[TakenBranch, ...]:
+    """The branches of a session, each behind the one that it goes on from. Raises ``Damaged``."""
+    found = []
+    for chain in (await chains(store, row))[1:]:
+        for gap in chain.turns:
+            if isinstance(gap, Gap):
+                raise Damaged(f"branch {chain.path}: {gap.reason}")
+        turns = tuple(turn for turn in chain.turns if isinstance(turn, Turn))
+        found.append(
+            TakenBranch(context_id=chain.known_as, parent=chain.parent - 1, depth=chain.depth, turns=turns)
+        )
+    return tuple(found)
+
+
+def all_turns(taken: Sequence[Taken]) -> list[Turn]:
+    """The turns of sessions and of their branches."""
+    return [turn for one in taken for chain in one.chains for turn in chain]
 
 
 def _as_recorded(taken: Sequence[Taken]) -> list[Taken]:
     """Sessions out of a mirror, which gets one behind the other: turns numbered by when they were recorded."""
-    every = sorted(each for number, one in enumerate(taken) for each in _moments(number, one.turns))
-    numbers = {(chain, depth): place for place, (_at, chain, depth) in enumerate(every, 1)}
+    every = sorted(
+        (at, number, chain, depth)
+        for number, one in enumerate(taken)
+        for chain, each in enumerate(one.chains)
+        for at, depth in _moments(each)
+    )
+    numbers = {(number, chain, depth): place for place, (_at, number, chain, depth) in enumerate(every, 1)}
+
+    def numbered(number: int, chain: int, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+        return tuple(replace(turn, turn_id=numbers[number, chain, turn.depth]) for turn in turns)
+
     return [
-        replace(one, turns=tuple(replace(turn, turn_id=numbers[chain, turn.depth]) for turn in one.turns))
-        for chain, one in enumerate(taken)
+        replace(
+            one,
+            turns=numbered(number, 0, one.turns),
+            branches=tuple(
+                replace(branch, turns=numbered(number, chain, branch.turns))
+                for chain, branch in enumerate(one.branches, 1)
+            ),
+        )
+        for number, one in enumerate(taken)
     ]
 
 
-def _moments(chain: int, turns: Sequence[Turn]) -> Iterator[tuple[int, int, int]]:
-    """When each turn of a chain was recorded, UTC ms; never before the one in front of it."""
+def _moments(turns: Sequence[Turn]) -> Iterator[tuple[int, int]]:
+    """When each turn of a chain was recorded, UTC ms, and its depth; never before the one in front of it."""
     at = 0
     for turn in turns:
         recorded = event_of(turn)
         at = max(at, recorded.meta.at) if isinstance(recorded, Recorded) else at
-        yield at, chain, turn.depth
+        yield at, turn.depth
 
 
 def _as_named(row: Row, linked: Sequence[Row]) -> Row:
@@ -157,8 +213,12 @@ async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Ori
     for one in taken:
         mailbox, context = (await store.create()).context_id, (await store.create()).context_id
         places[one.row.context_id] = Place(session=one.row.session, context_id=context, mailbox=mailbox)
-    await _put_turns(store, taken, places)
-    states = [await _placed(store, one, places, clock) for one in taken]
+    every = [_PutIn.of(one, places[one.row.context_id]) for one in taken]
+    await _put_turns(store, [chain for one in every for chain in one])
+    states = []
+    for one, walks in zip(taken, every, strict=True):
+        await _branches_placed(store, one, walks, places[one.row.context_id], clock)
+        states.append(await _placed(store, one, walks, places, clock))
     for one, state in zip(taken, states, strict=True):
         place = places[one.row.context_id]
         await store.append(place.mailbox, [mailbox_turn(state, place.context_id, origin, clock.now_ms())])
@@ -166,20 +226,78 @@ async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Ori
     return sorted((row for row in await rows(store) if row.context_id in contexts), key=lambda row: row.context_id)
 
 
-async def _put_turns(store: Store, taken: Sequence[Taken], places: Mapping[int, Place]) -> None:
+@dataclass(slots=True, kw_only=True)
+class _PutIn:
+    """A chain that is put in: its context here once there is one, and where its turns are here by their depth."""
+
+    known_as: int
+    turns: tuple[Turn, ...]
+    context: int = 0
+    parent: _PutIn | None = None
+    depth: int = -1
+    here: dict[int, int] = field(default_factory=dict)
+
+    @staticmethod
+    def of(one: Taken, place: Place) -> list[_PutIn]:
+        """A session's chain, and those of its branches."""
+        found = [_PutIn(known_as=one.row.context_id, turns=one.turns, context=place.context_id)]
+        for branch in one.branches:
+            above = found[branch.parent + 1]
+            found.append(_PutIn(known_as=branch.context_id, turns=branch.turns, parent=above, depth=branch.depth))
+        return found
+
+    async def opened(self, store: Store) -> int:
+        """The context here; a branch's is made when the turn from which it goes on is there."""
+        if not self.context and self.parent is not None:
+            await self.parent.opened(store)
+            self.context = (await store.fork(self.parent.turn_at(self.depth))).context_id
+        return self.context
+
+    def turn_at(self, depth: int) -> int:
+        """The turn here at a depth of the chain. Raises ``ConfigError``."""
+        if depth in self.here:
+            return self.here[depth]
+        if self.parent is None or depth > self.depth:
+            raise ConfigError("the file is damaged: a branch begins at a turn that is not in it")
+        return self.parent.turn_at(depth)
+
+
+async def _put_turns(store: Store, every: Sequence[_PutIn]) -> None:
     """Put the chains in, turn behind turn as they were recorded: what was later there is later here."""
-    recorded = ((turn, one.row.context_id) for one in taken for turn in one.turns)
+    recorded = ((turn, number) for number, chain in enumerate(every) for turn in chain.turns)
     ordered = sorted(recorded, key=lambda each: each[0].turn_id)
-    for context_id, several in groupby(ordered, key=lambda each: each[1]):
-        turns = [
-            NewTurn(type_id=turn.type_id, type_version=turn.type_version, payload=turn.payload)
-            for turn, _context in several
-        ]
+    for number, several in groupby(ordered, key=lambda each: each[1]):
+        turns = [turn for turn, _number in several]
+        context = await every[number].opened(store)
         for start in range(0, len(turns), TURNS_AT_ONCE):
-            await store.append(places[context_id].context_id, turns[start : start + TURNS_AT_ONCE])
+            some = turns[start : start + TURNS_AT_ONCE]
+            new = [NewTurn(type_id=t.type_id, type_version=t.type_version, payload=t.payload) for t in some]
+            put = await store.append(context, new)
+            every[number].here.update({old.depth: turn.turn_id for old, turn in zip(some, put, strict=True)})
+    for chain in every:
+        await chain.opened(store)
 
 
-async def _placed(store: Store, one: Taken, places: Mapping[int, Place], clock: Clock) -> RunState:
+async def _branches_placed(store: Store, one: Taken, every: Sequence[_PutIn], place: Place, clock: Clock) -> None:
+    """Say behind the chain of a branch what the ids of its own branches are here; not of one that ended without."""
+    for chain in every[1:]:
+        state = await load_state(store, chain.context)
+        if state.result is not None and not state.fans:
+            continue
+        path = state.branch.path if state.branch is not None else ""
+        event = PipelineImported(mailbox=place.mailbox, branches=_below(every, chain))
+        meta = Meta(session=one.row.session, epoch=state.epoch + 1, sequence=1, at=clock.now_ms(), branch=path)
+        await store.append(chain.context, [turn_of(meta, event)])
+
+
+def _below(every: Sequence[_PutIn], chain: _PutIn) -> dict[str, int]:
+    """The contexts here of the branches that a chain names, all of its session's, by those there."""
+    return {str(other.known_as): other.context for other in every[1:] if other is not chain}
+
+
+async def _placed(
+    store: Store, one: Taken, every: Sequence[_PutIn], places: Mapping[int, Place], clock: Clock
+) -> RunState:
     """Say behind a chain what the ids of contexts are here; its state then."""
     place = places[one.row.context_id]
     state = await load_state(store, place.context_id)
@@ -196,6 +314,7 @@ async def _placed(store: Store, one: Taken, places: Mapping[int, Place], clock: 
             for child in state.children.values()
             if (here := places.get(child.context_id)) is not None
         },
+        branches=_below(every, every[0]),
     )
     meta = Meta(session=one.row.session, epoch=state.epoch + 1, sequence=1, at=clock.now_ms())
     await store.append(place.context_id, [turn_of(meta, event)])

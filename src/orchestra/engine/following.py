@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
+from orchestra.engine.gaps import Named, mirrored_branches, named_branches
 from orchestra.engine.holding import heard_of
 from orchestra.engine.loading import PAGE, event_of
 from orchestra.engine.sessions import Row, begun, row_of, rows
@@ -16,7 +17,7 @@ from orchestra.run.events import (
     ChildStarted,
     Event,
     ParallelBranchCompleted,
-    ParallelBranchStarted,
+    ParallelStarted,
     PipelineForked,
     PipelineImported,
     PipelineRestarted,
@@ -35,15 +36,25 @@ PATIENCE = 6
 Tell: TypeAlias = Callable[[Recorded], None]
 
 
+class Above(NamedTuple):
+    """A turn above which a chain is followed."""
+
+    turn_id: int
+    depth: int
+
+
+FIRST = Above(0, -1)
+"""Above every turn."""
+
+
 class Following:
     """Reads a chain forward from its beginning, or from above a turn, and folds it, each event once."""
 
-    def __init__(self, store: Store, context_id: int, above: Turn | None = None) -> None:
+    def __init__(self, store: Store, context_id: int, above: Above = FIRST) -> None:
         self.state = RunState()
         self._store = store
         self._context_id = context_id
-        self._newest = above.turn_id if above is not None else 0
-        self._depth = above.depth if above is not None else -1
+        self._newest, self._depth = above
         self._last: Recorded | None = None
 
     async def news(self) -> list[Recorded]:
@@ -85,8 +96,8 @@ class Followed:
     ``node`` is the parent's node that runs it. ``bound`` is the newest turn that counts, 0 without: of a child that
     a fork's history names, what happened after the session was forked belongs to the old story. ``own`` is the
     session whose events are told, empty for all: a fork of a child shares the history of the child that it is of,
-    which is told as that one's. ``alone`` leaves the children out: the contexts that a mirror names are not of this
-    store (S22).
+    which is told as that one's. ``mirror`` is a mirrored session: the contexts that it names are not of this store;
+    its children are left out, its branches are followed once they are there (S22).
     """
 
     def __init__(
@@ -97,8 +108,8 @@ class Followed:
         node: str = "",
         own: str = "",
         bound: int = 0,
-        alone: bool = False,
-        above: Turn | None = None,
+        mirror: Row | None = None,
+        above: Above = FIRST,
     ) -> None:
         self.chain = Following(store, context_id, above)
         self.context_id = context_id
@@ -109,7 +120,12 @@ class Followed:
         self._children: dict[str, Followed] = {}
         self._open = True
         self._ended = False
-        self._alone = alone
+        self._mirror = mirror
+        self._announced: list[tuple[int, object]] = []
+        self._places: dict[int, int] = {}
+        self._coming: list[Named] = []
+        self._known_as = 0
+        self._completed: set[int] = set()
 
     @property
     def live(self) -> list[int]:
@@ -122,11 +138,9 @@ class Followed:
 
     async def _gathered(self, *, root: bool = False) -> list[Recorded]:
         told = [recorded for recorded in await self.chain.news() if self._tells(recorded)]
-        elsewhere = max((n for n, one in enumerate(told) if isinstance(one.event, PipelineImported)), default=-1)
-        for number, recorded in enumerate(told if not self._alone else ()):
+        for recorded in told if self._mirror is None else ():
             self._note(recorded.event, root=root)
-            if number > elsewhere:  # of what was recorded in another store the branches stayed there
-                await self._branch(recorded.event)
+        await self._branches(told)
         for child in self._children.values():
             if child._open:
                 child._open = not (child._ended or child._bound)
@@ -157,20 +171,36 @@ class Followed:
             case _:
                 pass
 
-    async def _branch(self, event: Event) -> None:
-        """A branch that begins is followed from the turn at which it leaves this chain, until it has a result."""
-        match event:
-            case ParallelBranchStarted():
-                above = await self._store.turn(event.from_turn)
-                name = f"{event.node}/{event.branch_id}"
-                self._children[f"{name}#{event.branch_context}"] = Followed(
-                    self._store, event.branch_context, node=name, bound=self._bound, above=above
-                )
-            case ParallelBranchCompleted():
-                for child in self._children.values():
-                    child._ended = child._ended or child.context_id == event.branch_context
-            case _:
-                pass
+    async def _branches(self, told: Sequence[Recorded]) -> None:
+        """Follow branches that begin from the turns at which they leave this chain, until they have results."""
+        before = tuple(self._announced)
+        for one in told:
+            if isinstance(one.event, ParallelStarted):
+                self._announced.append((one.depth, one.event))
+                self._places[one.depth] = one.turn_id
+            elif isinstance(one.event, ParallelBranchCompleted):
+                self._completed.add(one.event.branch_context)
+        self._coming += named_branches((*before, *((one.depth, one.event) for one in told)))
+        if self._coming:
+            mirrored = await mirrored_branches(self._store, self._mirror) if self._mirror is not None else None
+            self._coming = [named for named in self._coming if not self._begins(named, mirrored)]
+        for child in self._children.values():
+            child._ended = child._ended or child._known_as in self._completed
+
+    def _begins(self, named: Named, mirrored: Mapping[int, int] | None) -> bool:
+        """Follow a branch, if its context is here; false where a mirror does not have it yet."""
+        context = named.context if mirrored is None else mirrored.get(named.context, 0)
+        name = f"{named.event.node}/{named.event.branch_id}"
+        if not context:
+            return mirrored is None
+        if f"{name}#{context}" not in self._children:
+            above = Above(self._places.get(named.fork, 0), named.fork)
+            bound = named.bound or self._bound
+            branch = Followed(self._store, context, node=name, bound=bound, above=above, mirror=self._mirror)
+            branch._known_as = named.known_as
+            branch._ended = named.event.branch_context in self._completed
+            self._children[f"{name}#{context}"] = branch
+        return True
 
     def _child(self, session: str, context_id: int, node: str, own: str) -> Followed:
         if session not in self._children:
@@ -220,7 +250,7 @@ async def _next(store: Store, row: Row, state: RunState) -> Row | None:
 
 
 async def _followed(store: Store, row: Row, tell: Tell, clock: Clock) -> RunState:
-    followed = Followed(store, row.context_id, alone=bool(row.mirror_of))
+    followed = Followed(store, row.context_id, mirror=row if row.mirror_of else None)
     stirred = asyncio.Event()
 
     async def held() -> bool:

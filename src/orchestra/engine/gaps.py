@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from orchestra.engine.loading import PAGE, event_of
+from orchestra.engine.loading import PAGE, event_of, history
+from orchestra.engine.sessions import Row, rows
 from orchestra.errors import Damaged
 from orchestra.ports import Store, Turn
-from orchestra.run.events import ParallelBranchStarted, PipelineImported, Recorded
+from orchestra.run.events import (
+    BranchMirrored,
+    ParallelBranchCompleted,
+    ParallelBranchStarted,
+    ParallelStarted,
+    PipelineForked,
+    PipelineImported,
+    Recorded,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,57 +48,178 @@ async def legible(store: Store, context_id: int, above: int = -1) -> list[Legibl
     return found[::-1]
 
 
-async def with_branches(store: Store, context_id: int) -> list[tuple[str, Legible]]:
-    """A session's chain and those of its branches, each turn with its branch's path, in the order of their ids.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A branch as a chain names it: by which event, and at which depth it left the chain.
 
-    A branch that was continued in a fork stands for what it had before, too. Branches that another store has the
-    records of, as the chain was imported from there, are left out.
+    ``known_as`` is its context by the newest ids of the chain, and ``context`` that in this store; 0 for none. Of
+    one that belongs to the session that this one is forked from no turn after ``bound`` counts.
     """
-    found: list[tuple[str, Legible]] = []
-    todo = [("", context_id, -1)]
-    seen: set[int] = set()
-    for path, chain, above in todo:  # grows while it is read
-        turns = await legible(store, chain, above)
-        own = _own_from(turns)
-        for turn in turns:
-            if turn.turn_id in seen:
-                continue
-            seen.add(turn.turn_id)
-            found.append((path, turn))
-            event = _branch(turn)
-            if event is not None and turn.depth > own:
-                below = f"{path}/" if path else ""
-                depth = (await store.turn(event.from_turn)).depth
-                todo.append((f"{below}{event.node}/{event.branch_id}", event.branch_context, depth))
+
+    event: ParallelBranchStarted
+    fork: int
+    known_as: int
+    context: int
+    bound: int = 0
+
+
+def named_branches(events: Iterable[tuple[int, object]], mirrored: Mapping[int, int] | None = None) -> list[Named]:
+    """The branches that a chain names, oldest first; ``events`` are the depths and events of its turns.
+
+    After an import the ids in older turns are another store's; the turn that says so tells which are which here.
+    ``mirrored`` says the same for a whole mirror. There no turn ids can be compared: of a branch that had not ended
+    when the session was forked only that counts which the fork continues.
+    """
+    announced: dict[str, int] = {}
+    completed: set[int] = set()
+    found: list[Named] = []
+    for depth, event in events:
+        match event:
+            case ParallelStarted(node=node):
+                announced[node] = depth
+            case ParallelBranchStarted(node=node, branch_context=context):
+                fork = announced.get(node, depth - 1)
+                found.append(Named(event=event, fork=fork, known_as=context, context=context))
+            case PipelineImported(branches=here):
+                found = [_here(one, here.get(str(one.context))) for one in found]
+            case ParallelBranchCompleted(branch_context=context):
+                completed.add(context)
+            case PipelineForked() if mirrored is not None:
+                found = [one for one in found if one.context in completed]
+            case PipelineForked():
+                bound = event.until or event.from_turn
+                found = [replace(one, bound=one.bound or bound) for one in found]
+            case _:
+                pass
+    if mirrored is not None:
+        found = [replace(one, context=mirrored.get(one.context, 0)) for one in found]
+    return found
+
+
+def _told(turns: Iterable[Legible]) -> Iterator[tuple[int, object]]:
+    """The depths and events of the turns that can be read."""
+    for turn in turns:
+        recorded = event_of(turn) if isinstance(turn, Turn) else None
+        if isinstance(recorded, Recorded):
+            yield turn.depth, recorded.event
+
+
+def _here(named: Named, context: object) -> Named:
+    here = context if isinstance(context, int) else 0
+    return replace(named, known_as=here, context=here, bound=0)
+
+
+async def mirrored_branches(store: Store, row: Row) -> Mapping[int, int] | None:
+    """The contexts here of the branches that a mirrored session names, by those in its original.
+
+    None for no mirror. They are its own, and those of the session that it is forked from (S22).
+    """
+    if not row.mirror_of:
+        return None
+    found = await listed_branches(store, row.mailbox)
+    known = {one.context_id: one for one in await rows(store)} if row.why == "fork" else {}
+    while row.why == "fork" and row.parent in known:
+        row = known[row.parent]
+        found = {**await listed_branches(store, row.mailbox), **found}
+    return found
+
+
+async def listed_branches(store: Store, mailbox: int) -> dict[int, int]:
+    """The contexts of a mirrored session's own branches, by those in its original."""
+    events = [event_of(turn) for turn in await history(store, mailbox)]
+    recorded = [one.event for one in events if isinstance(one, Recorded)]
+    return {event.branch_context: event.context for event in recorded if isinstance(event, BranchMirrored)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A walk's own turns, oldest first. ``known_as`` is its context as the chain above it names it, which is chain
+    number ``parent``, -1 for the main walk; ``depth`` is that of the turn of it from which this one goes on."""
+
+    path: str
+    known_as: int
+    parent: int
+    depth: int
+    turns: tuple[Legible, ...]
+
+
+async def chains(store: Store, row: Row) -> list[Chain]:
+    """A session's chain and those of its branches, each behind the one that it goes on from.
+
+    A turn that several share is in the first. Branches that this store does not have are left out.
+    """
+    mirrored = await mirrored_branches(store, row)
+    found: list[Chain] = []
+    owners: dict[int, tuple[int, int]] = {}
+    """The number of the chain that has a turn, and the turn's depth."""
+    todo = [_Todo(path="", known_as=row.context_id, context=row.context_id)]
+    for one in todo:  # grows while it is read
+        turns = [turn for turn in await legible(store, one.context, one.above) if one.counts(turn)]
+        fresh = [turn for turn in turns if turn.turn_id not in owners]
+        parent, depth = owners.get(_turn_before(turns, fresh), (one.named_by, one.above))
+        owners.update({turn.turn_id: (len(found), turn.depth) for turn in fresh})
+        known = {other.context for other in todo}
+        todo += [
+            one.below(named, len(found))
+            for named in named_branches(_told(turns), mirrored)
+            if named.context and named.context not in known
+        ]
+        found.append(Chain(path=one.path, known_as=one.known_as, parent=parent, depth=depth, turns=tuple(fresh)))
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Todo:
+    """A chain that is to be read above a depth, and the number of the one that names it."""
+
+    path: str
+    known_as: int
+    context: int
+    above: int = -1
+    bound: int = 0
+    named_by: int = -1
+
+    def counts(self, turn: Legible) -> bool:
+        """Whether a turn belongs to the session's story."""
+        return not self.bound or turn.turn_id <= self.bound
+
+    def below(self, named: Named, number: int) -> _Todo:
+        """A branch that this chain, which has a number now, names."""
+        return _Todo(
+            path=f"{self.path}/{named.event.node}/{named.event.branch_id}".removeprefix("/"),
+            known_as=named.known_as,
+            context=named.context,
+            above=named.fork,
+            bound=named.bound or self.bound,
+            named_by=number,
+        )
+
+
+def _turn_before(turns: Sequence[Legible], fresh: Sequence[Legible]) -> int:
+    """The turn from which a chain goes on by itself; 0 where that is not known."""
+    if fresh and isinstance(fresh[0], Turn):
+        return fresh[0].parent
+    return turns[-1].turn_id if turns and not fresh else 0
+
+
+async def with_branches(store: Store, row: Row) -> list[tuple[str, Legible]]:
+    """A session's chain and those of its branches, each turn with its branch's path, in the order of their ids."""
+    found = [(chain.path, turn) for chain in await chains(store, row) for turn in chain.turns]
     return sorted(found, key=lambda pair: pair[1].turn_id)
 
 
-async def context_of_branch(store: Store, context_id: int, path: str) -> int | None:
+async def context_of_branch(store: Store, row: Row, path: str) -> int | None:
     """The context of a branch by its path, such as ``fan/security``: the newest of that name; None for none."""
     parts = path.split("/")
-    found = context_id
+    mirrored = await mirrored_branches(store, row)
+    found = row.context_id
     for node, branch in zip(parts[::2], parts[1::2], strict=False):
-        turns = await legible(store, found)
-        own = _own_from(turns)
-        events = [event for turn in turns if turn.depth > own and (event := _branch(turn)) is not None]
-        named = [event for event in events if (event.node, event.branch_id) == (node, branch)]
-        if not named:
+        known = named_branches(_told(await legible(store, found)), mirrored)
+        contexts = [one.context for one in known if (one.event.node, one.event.branch_id) == (node, branch)]
+        if not contexts or not contexts[-1]:
             return None
-        found = named[-1].branch_context
+        found = contexts[-1]
     return found if len(parts) % 2 == 0 else None
-
-
-def _own_from(turns: list[Legible]) -> int:
-    """The depth up to which a chain was recorded in another store, whose contexts its turns name; -1 for none."""
-    events = [(turn.depth, event_of(turn)) for turn in turns if isinstance(turn, Turn)]
-    depths = [d for d, found in events if isinstance(found, Recorded) and isinstance(found.event, PipelineImported)]
-    return max(depths, default=-1)
-
-
-def _branch(turn: Legible) -> ParallelBranchStarted | None:
-    recorded = event_of(turn) if isinstance(turn, Turn) else None
-    event = recorded.event if isinstance(recorded, Recorded) else None
-    return event if isinstance(event, ParallelBranchStarted) else None
 
 
 async def _backwards(store: Store, context_id: int) -> AsyncIterator[Legible]:

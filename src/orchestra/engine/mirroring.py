@@ -15,12 +15,14 @@ from typing import Protocol
 from blake3 import blake3
 
 from orchestra.engine.archives import blobs_of
+from orchestra.engine.branch_contexts import BranchContexts
+from orchestra.engine.gaps import listed_branches
 from orchestra.engine.loading import PAGE, backwards, event_of
-from orchestra.engine.sessions import Row, listing_turn, row_of_context, rows
+from orchestra.engine.sessions import Row, listing_turn, row_of_context, rows, turn_of
 from orchestra.engine.wiring import Origin
-from orchestra.errors import ConfigError, SessionNotFound, StoreUnreachable
+from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import Clock, NewTurn, Store, Turn
-from orchestra.run.events import PipelineForked, Recorded
+from orchestra.run.events import BranchMirrored, Meta, PipelineForked, Recorded
 
 BLOB_LIMIT = 63 * 1024 * 1024
 """Bytes of the largest blob that is sent: a frame of CXDB's protocol holds no more."""
@@ -84,6 +86,9 @@ class Mirror:
         self._known: dict[int, Row] = {}
         self._sent: set[bytes] = set()
         self._attached: set[int] = set()
+        self._branches = BranchContexts(master.store)
+        self._sent_to: dict[int, int] = {}
+        self._listings: dict[int, dict[int, int]] = {}
         self._losses = server.losses
         self._forgot = False
         self.too_large = 0
@@ -109,18 +114,33 @@ class Mirror:
     def _forget(self) -> None:
         self._losses, self._listed = self._server.losses, None
         self._places.clear()
+        self._sent_to.clear()
+        self._listings.clear()
         self._attached.clear()
         self._sent.clear()
 
     async def behind(self, row: Row) -> int:
         """How many turns of a session are not on the server; nothing is written there."""
+        await self._branches.look(self._known)
         head = await self._store.head(row.context_id)
         count = head.depth + 1 if head.turn_id else 0
         found = await self._found(row)
         if found is not None:
-            return count - found[1]
-        fork = await self._fork(row)
-        return count - fork.depth if fork is not None else count
+            count -= found[1]
+        elif (fork := await self._fork(row)) is not None:
+            count -= fork.depth
+        for context, path in self._branches.of(row.session):
+            count += await self._branch_behind(found[0] if found is not None else None, context, path)
+        return count
+
+    async def _branch_behind(self, place: Row | None, context: int, path: str) -> int:
+        head = await self._store.head(context)
+        listed = await self._listing(place) if place is not None else {}
+        there = await self._there(context, listed[context]) if context in listed else None
+        if there is None:
+            fork = await self._branches.fork_of(context, path)
+            there = fork.depth + 1 if fork is not None else 0
+        return head.depth + 1 - there
 
     async def send(self, row: Row) -> int:
         """Send what is missing of a session, and first what it comes from; how many turns of it were sent."""
@@ -144,15 +164,73 @@ class Mirror:
     async def _send(self, row: Row) -> int:
         found = await self._found(row)
         place, there = found if found is not None else await self._begun(row)
-        if there and row.context_id not in self._attached and await self.master.trees.any():
-            await self._attach_missed(row.context_id, place, there)
-        self._attached.add(row.context_id)
+        sent = await self._send_chain(row.context_id, place.context_id, there)
+        await self._branches.look(self._known)
+        for context, path in self._branches.of(row.session):
+            head = await self._store.head(context)
+            if self._sent_to.get(context) != head.turn_id:
+                sent += await self._send_branch(row, place, context, path)
+                self._sent_to[context] = head.turn_id
+        return sent
+
+    async def _send_chain(self, source: int, target: int, there: int) -> int:
+        """Send what is behind the first ``there`` turns of a chain."""
+        if there and source not in self._attached and await self.master.trees.any():
+            await self._attach_missed(source, target, there)
+        self._attached.add(source)
         sent = 0
-        async for batch in self._missing(row.context_id, there):
+        async for batch in self._missing(source, there):
             await self._put_blobs(batch)
-            await self._append(row.context_id, place, batch)
+            await self._append(source, target, batch)
             sent += len(batch)
         return sent
+
+    # --- branches ---------------------------------------------------------------------------------
+
+    async def branch_of(self, context: int) -> Row | None:
+        """The session of which a context is a parallel branch, of those that are known."""
+        session = await self._branches.session_of(context)
+        return next((row for row in self._known.values() if row.session == session), None) if session else None
+
+    async def _listing(self, place: Row) -> dict[int, int]:
+        """The contexts there of a session's branches, by those here."""
+        if place.mailbox not in self._listings:
+            self._listings[place.mailbox] = await listed_branches(self._server, place.mailbox)
+        return self._listings[place.mailbox]
+
+    async def _send_branch(self, row: Row, place: Row, context: int, path: str) -> int:
+        listed = await self._listing(place)
+        there = await self._there(context, listed[context]) if context in listed else None
+        if there is None:
+            there = await self._begin_branch(row, place, context, path)
+        return await self._send_chain(context, listed[context], there)
+
+    async def _begin_branch(self, row: Row, place: Row, context: int, path: str) -> int:
+        """Fork a new context for a branch, and say in the context that lists the session which one it is; how many
+        turns it has."""
+        listed = await self._listing(place)
+        fork = await self._branches.fork_of(context, path)
+        base = await self._branch_base(row, place, context, path, fork) if fork is not None else None
+        if fork is None or base is None:
+            raise StoreError(f"the turn at which branch {path} begins is not on the mirror")
+        there = (await self._server.fork(base.turn_id)).context_id
+        if self._losses != self._server.losses:
+            raise _AnotherServer
+        meta = Meta(session=row.session, epoch=1, sequence=len(listed) + 2, at=self._clock.now_ms())
+        turn = turn_of(meta, BranchMirrored(branch_context=context, context=there))
+        await self._server.append_keyed(place.mailbox, [turn], [blake3(turn.payload).digest()])
+        listed[context] = there
+        return base.depth + 1
+
+    async def _branch_base(self, row: Row, place: Row, context: int, path: str, fork: Turn) -> Turn | None:
+        """The server's turn from which a branch goes on: in the branch around it, or in the session's chain."""
+        listed = await self._listing(place)
+        around = [listed[one] for one in self._branches.around(row.session, context, path) if one in listed]
+        for above in (*around, place.context_id):
+            theirs = await self._at(self._server, above, fork.depth)
+            if theirs is not None and _same(fork, theirs):
+                return theirs
+        return None
 
     # --- what is there ----------------------------------------------------------------------------
 
@@ -304,12 +382,12 @@ class Mirror:
             await self._server.put_blob(data)
         self._sent.add(digest)
 
-    async def _append(self, source: int, place: Row, batch: Sequence[Turn]) -> None:
+    async def _append(self, source: int, target: int, batch: Sequence[Turn]) -> None:
         turns = [NewTurn(type_id=t.type_id, type_version=t.type_version, payload=t.payload) for t in batch]
         keys = [self._key(source, turn) for turn in batch]
-        landed = await self._server.append_keyed(place.context_id, turns, keys)
+        landed = await self._server.append_keyed(target, turns, keys)
         if [turn.depth for turn in landed] != [turn.depth for turn in batch]:
-            raise StoreUnreachable(f"another process writes to context {place.context_id} of the mirror")
+            raise StoreUnreachable(f"another process writes to context {target} of the mirror")
         for ours, theirs in zip(batch, landed, strict=True):
             await self._attach(ours, theirs.turn_id)
 
@@ -321,13 +399,13 @@ class Mirror:
                 await self._put_blob(data)
             await self._server.attach_fs(theirs, root)
 
-    async def _attach_missed(self, source: int, place: Row, there: int) -> None:
+    async def _attach_missed(self, source: int, target: int, there: int) -> None:
         """Attach the trees of the newest batch that is there, whose sender may have been killed before it did."""
         last = await self._at(self._store, source, there - 1)
         assert last is not None
         for ours in (*await self._store.turns(source, before=last.turn_id, limit=PAGE - 1), last):
             if await self.master.trees.root_of(ours.turn_id) is not None:
-                theirs = await self._at(self._server, place.context_id, ours.depth)
+                theirs = await self._at(self._server, target, ours.depth)
                 if theirs is not None:
                     await self._attach(ours, theirs.turn_id)
 

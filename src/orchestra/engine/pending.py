@@ -6,13 +6,14 @@ answered once there is an answer in the mailbox, although no runner may have rec
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from orchestra.engine.loading import PAGE, backwards, event_of
 from orchestra.engine.mailbox import ANSWER, requests
 from orchestra.ports import Store
+from orchestra.run.declare import changed
 from orchestra.run.events import (
     ChildEnded,
     ChildStarted,
@@ -21,6 +22,7 @@ from orchestra.run.events import (
     ParallelBranchCompleted,
     ParallelBranchStarted,
     PipelineForked,
+    PipelineImported,
     Recorded,
 )
 from orchestra.run.interviews import answer_of, question_of
@@ -104,9 +106,25 @@ def _below(events: Sequence[Recorded]) -> tuple[list[int], list[ChildStarted]]:
                 children.pop(node, None)
             case PipelineForked():
                 branches, children = {}, {}
+            case PipelineImported(branches=here) as event:
+                places = {branch: here.get(str(context)) for branch, context in branches.items()}
+                branches = {branch: context for branch, context in places.items() if isinstance(context, int)}
+                children = _here(children, event)
             case _:
                 pass
     return list(branches.values()), list(children.values())
+
+
+def _here(children: Mapping[str, ChildStarted], event: PipelineImported) -> dict[str, ChildStarted]:
+    """The children of an imported session that came along, with their contexts here."""
+    found = {}
+    for node, child in children.items():
+        match event.children.get(child.child_session):
+            case [int(context), int(mailbox)]:
+                found[node] = changed(child, child_context=context, child_mailbox=mailbox)
+            case _:
+                pass
+    return found
 
 
 async def _of_child(store: Store, child: ChildStarted) -> AsyncIterator[Open]:
@@ -133,7 +151,7 @@ class Given(Struct, frozen=True, kw_only=True):
 
 async def given_answers(store: Store, context_id: int) -> list[Given]:
     """The questions that a session, its branches and its children have answered, newest first."""
-    contexts, seen = [context_id], set[int]()
+    contexts, seen = [context_id], {0}
     asked: dict[str, Question] = {}
     completed: dict[str, InterviewCompleted] = {}
     while contexts:
@@ -141,6 +159,7 @@ async def given_answers(store: Store, context_id: int) -> list[Given]:
         if chain in seen:
             continue
         seen.add(chain)
+        imports: list[PipelineImported] = []
         async for page in backwards(store, chain, PAGE):
             for turn in reversed(page):
                 known = event_of(turn)
@@ -149,8 +168,10 @@ async def given_answers(store: Store, context_id: int) -> list[Given]:
                         completed.setdefault(event.question, event)
                     case InterviewStarted() as event:
                         asked.setdefault(event.question, question_of(event))
-                    case ParallelBranchStarted(branch_context=below) | ChildStarted(child_context=below):
-                        contexts.append(below)
+                    case ParallelBranchStarted() | ChildStarted() as event:
+                        contexts.append(_context_here(event, imports))
+                    case PipelineImported() as event:
+                        imports.append(event)
                     case _:
                         pass
     found = []
@@ -158,3 +179,15 @@ async def given_answers(store: Store, context_id: int) -> list[Given]:
         question = asked.get(event.question) or Question(id=event.question, stage=event.node, text="")
         found.append(Given(question=question, answer=answer_of(event, question)))
     return sorted(found, key=lambda one: -one.answer.at)
+
+
+def _context_here(event: ParallelBranchStarted | ChildStarted, imports: Sequence[PipelineImported]) -> int:
+    """The context of a branch or child in this store, after the imports since, newest first; 0 for none."""
+    context: object = event.branch_context if isinstance(event, ParallelBranchStarted) else event.child_context
+    for one in reversed(imports):
+        if isinstance(event, ParallelBranchStarted):
+            context = one.branches.get(str(context))
+        else:
+            place = one.children.get(event.child_session)
+            context = place[0] if isinstance(place, list) else None
+    return context if isinstance(context, int) else 0

@@ -186,6 +186,7 @@ class PipelineImported:
     children: Mapping[str, Json] = tag(
         63, "json", "context and mailbox here of each child session, by its id", default={}
     )
+    branches: Mapping[str, Json] = tag(75, "json", "context here of each branch, by its context there", default={})
 
 
 @event("PipelineLifecycle")
@@ -782,6 +783,14 @@ class SessionOpened:
 
 
 @event("SessionControl")
+class BranchMirrored:
+    """A parallel branch of a mirrored session has a context here; in the context that lists the session (S22)."""
+
+    branch_context: int = tag(24, "u64", "context id of the branch in the original store")
+    context: int = tag(25, "u64", "context id of the branch here")
+
+
+@event("SessionControl")
 class ControlRequested:
     """Somebody wants something of the session's runner (S15); what takes effect is in the session's own chain."""
 
@@ -870,6 +879,7 @@ Event: TypeAlias = (
     | PipelineImported
     | PipelineTaken
     | SessionOpened
+    | BranchMirrored
     | ControlRequested
     | RunnerClaimed
     | RunnerReleased

@@ -29,6 +29,7 @@ from orchestra.run.events import (
     AgentResponded,
     AgentToolEnded,
     AgentTurnCompleted,
+    BranchMirrored,
     CanaryPlanted,
     CheckpointSaved,
     ChildEnded,
@@ -223,6 +224,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return {"paused": state.paused, "waiting": state.waiting, **unattended(state, meta)}
         case (
             SessionOpened()
+            | BranchMirrored()
             | ControlRequested()
             | RunnerClaimed()
             | RunnerReleased()

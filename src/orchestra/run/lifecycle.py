@@ -18,6 +18,7 @@ from orchestra.run.events import (
     PipelineResumed,
     PipelineStarted,
 )
+from orchestra.run.parallel import Fan
 from orchestra.run.state import ChildRecord, Following, Ledger, Result, RunState, Spent
 from orchestra.run.workspace import code_carried
 
@@ -157,7 +158,7 @@ COPIED = "a copy: when it was exported, it was still being run"
 def imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
     """The session continues in another store, whose turns count from elsewhere: what was requested there is done.
 
-    Branches stay behind: one without a result starts again here.
+    A branch without a result that did not come along starts again here.
     """
     following = state.following
     if following is not None and event.next_context:
@@ -169,7 +170,8 @@ def imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, 
         "parent_context": event.parent_context,
         "following": following if event.next_context else None,
         "children": _children_here(state, event),
-        "fans": {node: replace(fan, opened={}, from_turn=0, seen=0, mine=()) for node, fan in state.fans.items()},
+        "fans": {node: _fan_here(fan, event) for node, fan in state.fans.items()},
+        "branch": replace(state.branch, steered=()) if state.branch is not None else None,
         "heard": 0,
         "steered": 0,
         "steered_apart": (),
@@ -189,6 +191,13 @@ def _children_here(state: RunState, event: PipelineImported) -> dict[str, ChildR
             case _:
                 pass
     return found
+
+
+def _fan_here(fan: Fan, event: PipelineImported) -> Fan:
+    """A fan-out whose branches are those that came along, all of them this session's own now."""
+    here = {branch: event.branches.get(str(context)) for branch, context in fan.opened.items()}
+    opened = {branch: context for branch, context in here.items() if isinstance(context, int)}
+    return replace(fan, opened=opened, from_turn=0, seen=0, mine=())
 
 
 def unattended(state: RunState, meta: Meta) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from orchestra.app.archives import Exported, export_session, import_sessions
+from orchestra.app.archives import export_session, import_sessions
 from orchestra.app.rundirs import write_run_directory
 from orchestra.app.stopped import remembered
 from orchestra.app.stores import open_store
@@ -26,7 +26,7 @@ from orchestra.cli.screen.page import Chapter, Told, chapter, page
 from orchestra.cli.stores import aimed, hint, reading, settings_for
 from orchestra.cli.terminal import complain, deliver, one_line, progress, say, say_json
 from orchestra.config.settings import Settings
-from orchestra.engine.gaps import legible, with_branches
+from orchestra.engine.gaps import with_branches
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, find
 from orchestra.engine.sessions import rows as all_rows
@@ -98,14 +98,12 @@ def export_to(session: str, to: Path | None, *, store: str | None, config: Path 
         return _export_to_stream(session, store=store, config=config)
     settings = settings_for(store, config)
 
-    async def write(opened: Store) -> tuple[Path, Exported]:
+    async def write(opened: Store) -> tuple[Path, list[Row]]:
         row = await find(opened, session)
         file = _new(to or Path(f"{row.session}.orchestra"))
         return file, await export_session(opened, row.session, file)
 
-    file, exported = asyncio.run(reading(settings, write, session, flag=store))
-    rows = exported.rows
-    _stay_behind(exported)
+    file, rows = asyncio.run(reading(settings, write, session, flag=store))
     if as_json:
         say_json({"file": str(file), "bytes": file.stat().st_size, "sessions": _as_json(rows)}, indent=2)
         return 0
@@ -122,7 +120,7 @@ def _export_to_stream(session: str, *, store: str | None, config: Path | None) -
         )
     settings = settings_for(store, config)
 
-    async def write(opened: Store) -> Exported:
+    async def write(opened: Store) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "export"
             exported = await export_session(opened, session, file)
@@ -132,18 +130,8 @@ def _export_to_stream(session: str, *, store: str | None, config: Path | None) -
             return exported
 
     exported = asyncio.run(reading(settings, write, session, flag=store))
-    complain(f"exported {_named(exported.rows)}")
-    _stay_behind(exported)
+    complain(f"exported {_named(exported)}")
     return 0
-
-
-def _stay_behind(exported: Exported) -> None:
-    if exported.branches:
-        count = exported.branches
-        complain(
-            f"{count} parallel {'branch' if count == 1 else 'branches'}: results are exported, the branches' own"
-            " records are not; an unfinished branch starts again after the import"
-        )
 
 
 def export_logs(session: str, folder: Path, *, store: str | None, config: Path | None, as_json: bool) -> int:
@@ -191,11 +179,7 @@ async def _family(store: Store, row: Row) -> list[Row]:
 
 async def _chapter(store: Store, settings: Settings, row: Row) -> Chapter:
     events = []
-    if row.mirror_of:  # it names contexts of its original's store
-        turns = [("", turn) for turn in await legible(store, row.context_id)]
-    else:
-        turns = await with_branches(store, row.context_id)
-    for path, turn in turns:
+    for path, turn in await with_branches(store, row):
         recorded = event_of(turn) if isinstance(turn, Turn) else None
         if isinstance(turn, Turn) and isinstance(recorded, Recorded):
             events.append(Told(path, recorded, await whole(store, turn)))

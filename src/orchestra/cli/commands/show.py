@@ -165,7 +165,7 @@ async def _chain(store: Store, name: str) -> int:
     """The context of a session, or of the branch whose path stands behind it."""
     session, _, path = name.partition("/")
     row = await find(store, session)
-    found = await context_of_branch(store, row.context_id, path) if path else row.context_id
+    found = await context_of_branch(store, row, path) if path else row.context_id
     if found is None:
         raise SessionNotFound(f"session {session} has no branch {path!r}", fix=f"see: orchestra log {session}")
     return found
@@ -307,10 +307,7 @@ def show_log(session: str, *, store: str | None, config: Path | None, json: str)
 
     async def look(opened: Store) -> tuple[str, list[tuple[str, Legible]]]:
         row = await find(opened, session)
-        if row.mirror_of:  # it names contexts of its master's store
-            found = [("", turn) for turn in await legible(opened, row.context_id)]
-        else:
-            found = await with_branches(opened, row.context_id)
+        found = await with_branches(opened, row)
         if depth is None:
             return row.session, found
         first = await _turn(opened, row.context_id, depth, session)

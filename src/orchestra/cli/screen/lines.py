@@ -16,6 +16,7 @@ from orchestra.run.events import (
     AgentResponded,
     AgentToolEnded,
     AgentTurnCompleted,
+    BranchMirrored,
     CanaryPlanted,
     CheckpointSaved,
     ChildEnded,
@@ -472,6 +473,8 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.node, one_line(event.text, 200)
         case ControlRequested():
             return "", one_line(f"{event.action} by {event.who} {event.text}", 200)
+        case BranchMirrored():
+            return "", f"branch of context {event.branch_context} is context {event.context} here"
         case SessionOpened():
             return "", f"mailbox of context {event.context}"
         case RunnerClaimed():

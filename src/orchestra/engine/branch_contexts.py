@@ -1,0 +1,55 @@
+"""The contexts of a store that hold parallel branches, and the session of each: a mirror sends them too (S22)."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from orchestra.engine.loading import PAGE, backwards, event_of
+from orchestra.ports import Store, Turn
+from orchestra.run.events import Recorded
+
+
+class BranchContexts:
+    """The branches of a store's sessions, as far as they were looked up."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._paths: dict[str, dict[int, str]] = {}
+        self._looked = False
+
+    async def look(self, sessions: Container[int]) -> None:
+        """Look once through all contexts that are not those of ``sessions``."""
+        if self._looked:
+            return
+        self._looked = True
+        for row in await self._store.contexts(label="kind:run"):
+            if row.head_turn and row.context_id not in sessions:
+                await self.session_of(row.context_id)
+
+    async def session_of(self, context_id: int) -> str:
+        """The session to whose branch a context belongs; empty for none."""
+        turns = await self._store.turns(context_id, limit=1)
+        recorded = event_of(turns[0]) if turns else None
+        if not isinstance(recorded, Recorded) or not recorded.meta.branch:
+            return ""
+        self._paths.setdefault(recorded.meta.session, {})[context_id] = recorded.meta.branch
+        return recorded.meta.session
+
+    def of(self, session: str) -> list[tuple[int, str]]:
+        """The contexts and paths of a session's branches, each behind the one that it lies in."""
+        return sorted(self._paths.get(session, {}).items())
+
+    def around(self, session: str, context_id: int, path: str) -> list[int]:
+        """The contexts in which a nested branch may begin, the likeliest first; none where it begins in the main
+        walk."""
+        above = path.rsplit("/", 2)[0] if path.count("/") > 1 else ""
+        return [context for context, other in self.of(session)[::-1] if other == above and context < context_id]
+
+    async def fork_of(self, context_id: int, path: str) -> Turn | None:
+        """The newest turn of a branch's chain that is not the branch's own."""
+        async for page in backwards(self._store, context_id, PAGE):
+            for turn in reversed(page):
+                recorded = event_of(turn)
+                if isinstance(recorded, Recorded) and recorded.meta.branch != path:
+                    return turn
+        return None
