@@ -22,9 +22,13 @@ _FD = re.compile(r"\d+<([^>]*)>")
 
 
 class Disk:
-    """Which files' contents and names a disk holds for sure, from the system calls of a run."""
+    """Which files' contents and names a disk holds for sure, from the system calls of a run.
 
-    def __init__(self, below: tuple[Path, ...]) -> None:
+    ``ordered``: what is synced takes all names with it that were made before, as in a journal.
+    """
+
+    def __init__(self, below: tuple[Path, ...], *, ordered: bool) -> None:
+        self.ordered = ordered
         self.below = tuple(map(str, below))
         self.contents: dict[str, bool] = {}
         self.names: dict[str, bool] = {}
@@ -74,7 +78,7 @@ class Disk:
         if path in self.contents:
             self.contents[path] = True
         for name in self.names:
-            if os.path.dirname(name) == path:
+            if self.ordered or os.path.dirname(name) == path:
                 self.names[name] = True
 
     def lose(self, *, names: bool) -> list[str]:
@@ -93,22 +97,34 @@ class Disk:
         return lost
 
 
-FAN = "fan [shape=component] join [shape=tripleoctagon]\n"
 NODES = (
-    FAN
-    + tool("one", "echo 1 > one.txt")
+    tool("one", "echo 1 > one.txt")
     + tool("own", "echo o > own.txt && git add own.txt && git commit -qm 'made by the command'")
+    + tool("last", "test -e {folder}/again || {{ touch {folder}/again; kill -9 $(cat {folder}/pid); sleep 5; }}")
+    + "start -> one -> own -> "
+)
+STRAIGHT = "last -> exit"
+FAN = (
+    "fan -> left -> join; fan -> right -> join -> last -> exit\n"
+    "fan [shape=component] join [shape=tripleoctagon]\n"
     + tool("left", "echo l > l.txt")
     + tool("right", "echo r > r.txt")
-    + tool("last", "test -e {folder}/again || {{ touch {folder}/again; kill -9 $(cat {folder}/pid); sleep 5; }}")
-    + "start -> one -> own -> fan -> left -> join; fan -> right -> join -> last -> exit"
 )
-RUN = 'echo $$ > "$1/pid"; exec "$2" -m orchestra run "$1/p.dot"'
+RUN = 'echo $$ > "$1/pid"; exec "$2" -c "$3" run "$1/p.dot"'
+PLAIN = "from orchestra.cli import main; main()"
+STRICT = f"from orchestra.workspace import durable; durable.ORDERED = frozenset(); {PLAIN}"
 
 
 @pytest.mark.skipif(STRACE is None, reason="needs strace")
-def test_a_recorded_commit_survives_the_loss_of_everything_that_was_not_synced(tmp_path: Path) -> None:
-    code = repository(project(tmp_path, NODES.format(folder=tmp_path)) / "code")
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_recorded_commit_survives_the_loss_of_everything_that_was_not_synced(
+    tmp_path: Path, ordered: bool, request: pytest.FixtureRequest
+) -> None:
+    long = bool(request.config.getoption("--long"))
+    if ordered and not long:
+        pytest.skip("run by --long")
+    nodes = NODES.format(folder=tmp_path) + (FAN if long else STRAIGHT)
+    code = repository(project(tmp_path, nodes) / "code")
     around = environment(tmp_path, ORCHESTRA_CXDB_PATH=str(tmp_path / "store"))
     around |= {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     log = tmp_path / "calls.log"
@@ -126,7 +142,7 @@ def test_a_recorded_commit_survives_the_loss_of_everything_that_was_not_synced(t
         str(log),
     ]
     traced = subprocess.run(
-        [*command, "sh", "-c", RUN, "sh", str(tmp_path), sys.executable],
+        [*command, "sh", "-c", RUN, "sh", str(tmp_path), sys.executable, PLAIN if ordered else STRICT],
         cwd=tmp_path,
         env=around,
         capture_output=True,
@@ -134,7 +150,7 @@ def test_a_recorded_commit_survives_the_loss_of_everything_that_was_not_synced(t
     if b"ptrace" in traced.stderr:
         pytest.skip("no process may be traced here")
     assert (tmp_path / "again").exists(), traced.stderr
-    disk = Disk((code / ".git", tmp_path / ".orchestra"))
+    disk = Disk((code / ".git", tmp_path / ".orchestra"), ordered=ordered)
     disk.read(log)
     kept = [code, tmp_path / ".orchestra", tmp_path / "store"]
     for folder in kept:
@@ -143,22 +159,21 @@ def test_a_recorded_commit_survives_the_loss_of_everything_that_was_not_synced(t
         lost = disk.lose(names=names)
         assert any("/worktrees/" in path for path in lost), "what can be made again is not synced"
         assert not [path for path in lost if "/objects/" in path and "tmp_obj" not in path], lost
-        check(tmp_path, code)
+        check(tmp_path, code, ("l.txt", "r.txt") if long else ())
         for folder in kept:
             shutil.rmtree(folder)
             shutil.copytree(tmp_path / "kept" / folder.name, folder, symlinks=True)
 
 
-def check(folder: Path, code: Path) -> None:
+def check(folder: Path, code: Path, more: tuple[str, ...]) -> None:
     done = call(folder, "resume", "last", "--json")
     assert done.returncode == 0, done.stderr
     ended = json.loads(done.stdout)
     assert ended["status"] == "success", done.stderr
     branch = f"orchestra/p/{ended['session']}"
-    assert git(code, "ls-tree", "--name-only", branch).split() == [
-        *("a.txt", "b.txt", "l.txt", "one.txt", "own.txt", "r.txt")
-    ]
+    files = sorted(("a.txt", "b.txt", "one.txt", "own.txt", *more))
+    assert git(code, "ls-tree", "--name-only", branch).split() == files
     commits = git(code, "log", "--no-merges", "--format=%s", f"main..{branch}").split("\n")
-    assert len(commits) == len(set(commits)) == 4, commits
+    assert len(commits) == len(set(commits)) == 2 + len(more), commits
     assert git(code, "fsck", "--strict", "--no-dangling") == ""
     assert git(folder / ".orchestra" / "worktrees" / ended["session"] / "code", "status", "--porcelain") == ""

@@ -1,7 +1,8 @@
 """Make durable what git leaves to chance, before a commit is recorded (W13).
 
-Our git syncs the contents of objects and refs (``core.fsync``). Their names are made by links and renames, which
-count after a power loss once their folder is synced. What an agent's own git commits may not be synced at all.
+Our git syncs the contents of objects and refs (``core.fsync``), the ref last. Their names are made by links and
+renames, which count after a power loss once their folder is synced; or, where the file system keeps a journal in
+order, once anything is synced after them. What an agent's own git commits may not be synced at all.
 """
 
 from __future__ import annotations
@@ -11,17 +12,39 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from orchestra.workspace.git import Git
 
-SLACK_NS = 2_000_000_000
-"""By how much a file system's times may be coarse."""
+ORDERED = frozenset({"ext3", "ext4", "xfs"})
+"""File systems on which a sync makes the names durable that were made before it.
+
+The ref's own name is the last one: where it is lost, a resume moves the branch to the recorded commit (W7).
+"""
+
+SLACK_NS = 20_000_000
+COARSE_NS = 2_000_000_000
+"""By how much a folder's time may be behind the clock, and by how much where it is in whole seconds."""
 
 
 def now_ns() -> int:
     """The moment from which changes of folders are looked for."""
-    return time.time_ns() - SLACK_NS
+    return time.time_ns()
+
+
+@cache
+def file_system(device: int) -> str:
+    """What kind of file system a device has, in the system's word; empty where it does not say."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    for fields in (line.split() for line in mounts):
+        if len(fields) > 6 and fields[2] == wanted and "-" in fields[6:]:
+            return fields[fields.index("-", 6) + 1]
+    return ""
 
 
 async def names_synced(git: Git, refs: Iterable[str], since: int) -> None:
@@ -30,9 +53,12 @@ async def names_synced(git: Git, refs: Iterable[str], since: int) -> None:
 
 
 def _sync_names(common: Path, refs: tuple[str, ...], since: int) -> None:
+    if file_system(os.stat(common).st_dev) in ORDERED:  # noqa: PTH116  one call
+        return
     for folder in (*_object_folders(common / "objects"), *_ref_folders(common, refs)):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if os.stat(folder).st_mtime_ns >= since:  # noqa: PTH116  one call, and paths are strings here
+            changed = os.stat(folder).st_mtime_ns  # noqa: PTH116  paths are strings here
+            if changed + (SLACK_NS if changed % 1_000_000_000 else COARSE_NS) >= since:
                 _sync(folder)
 
 
