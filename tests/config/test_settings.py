@@ -67,6 +67,51 @@ def test_secrets_are_the_providers_keys_and_the_variables_named(tmp_path: Path) 
     assert known_secrets(environment) == {"OPENAI_API_KEY": "key-of-openai"}
 
 
+LIKE_SECRETS = {
+    "DEPLOY_KEY": "deploy-it-all",
+    "deploy_key": "deploy-in-small",
+    "NPM_TOKEN": "npm-token-1",
+    "GH_PAT": "a-pat-of-mine",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI",
+    "CLIENT_SECRET": "client-secret",
+    "SECRET_SAUCE": "tomato-and-oil",
+    "PGPASSWORD": "horse-battery",
+    "DB_PASSWORD_OLD": "horse-battery-1",
+}
+ORDINARY = {
+    "HOME": "/home/somebody",
+    "MONKEY": "a-monkey-in-a-tree",
+    "KEYBOARD_LAYOUT": "qwertz-german",
+    "TOKENS_PER_MINUTE": "100000000",
+    "COMPAT": "all-of-the-old-ways",
+    "SECRETARY": "Mrs-Miller-of-Ohio",
+    "SHORT_KEY": "1234567",
+    "SSH_KEY": "/etc/passwd",
+    "HOMEPAGE_URL": "https://example.org/@somebody/page",
+    "PIP_INDEX_URL": "https://user@example.org/simple",
+}
+
+
+def test_variables_whose_names_look_like_secrets_count_as_secrets_but_need_not_be_set_again(tmp_path: Path) -> None:
+    found = settled(tmp_path, "", environment={**LIKE_SECRETS, **ORDINARY})
+    assert found.secrets == LIKE_SECRETS
+    assert found.declared == ()
+
+
+def test_the_password_in_an_address_is_a_secret() -> None:
+    address = "postgres://app:p%40ssw0rd%2Fx@db.example.org:5432/app"
+    assert known_secrets({"DATABASE_URL": address}) == {"DATABASE_URL": "p@ssw0rd/x"}
+    assert known_secrets({"DATABASE": address, "A_URL": "redis://:short@h/0"}) == {}
+
+
+def test_a_name_that_is_allowed_is_no_secret_unless_it_is_listed(tmp_path: Path) -> None:
+    environment = {"SORT_KEY": "created_at", "NPM_TOKEN": "npm-token-1"}
+    found = settled(
+        tmp_path, "secrets: {allow: [SORT_KEY, NPM_TOKEN], names: [NPM_TOKEN]}", environment=environment
+    )
+    assert found.secrets == {"NPM_TOKEN": "npm-token-1"}
+
+
 @pytest.mark.parametrize(
     ("text", "place", "word"),
     [

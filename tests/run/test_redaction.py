@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from itertools import islice
 from random import Random
+from urllib.parse import quote, quote_plus
 from uuid import UUID
 
 import pytest
@@ -60,6 +62,21 @@ def test_short_values_are_left_alone_and_named() -> None:
     redactor = Redactor({"PIN": "1234", "EMPTY": "", "LONG": "12345678"})
     assert redactor.text("1234 and 12345678") == "1234 and [redacted:LONG]"
     assert redactor.short == ("PIN",)
+
+
+@pytest.mark.parametrize(
+    "secret", ["p@ss/w rd+x", "12345678", "höchst geheim & so", 'a"b\\c\nd-and-more', "~" * 41]
+)
+def test_a_secret_is_found_in_every_form_in_which_it_travels(secret: str) -> None:
+    redactor, hidden = Redactor({"IT": secret}), "[redacted:IT]"
+    for form in (quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]):
+        assert redactor.text(f"a={form}&b=c") == f"a={hidden}&b=c"
+    for lead in range(7):
+        for tail in range(4):
+            data = b64encode(b"u" * lead + secret.encode() + b"x" * tail).decode()
+            assert hidden in redactor.text(f"Authorization: Basic {data}")
+            assert hidden in redactor.text(data.replace("+", "-").replace("/", "_"))
+            assert hidden.encode() in redactor.data(data.encode())
 
 
 LOOK_ALIKES = [

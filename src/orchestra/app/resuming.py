@@ -132,7 +132,7 @@ def changed_file(state: RunState) -> str:
 
 def secrets_of(state: RunState, settings: Settings) -> dict[str, str]:
     """Return the secrets in force and those that the session had. Raises ``CredentialsMissing`` (S18)."""
-    recorded = known_secrets(os.environ, state.secrets)
+    recorded = known_secrets(os.environ, state.secrets, settings.config.secrets.allow)
     missing = [name for name in state.secrets if name not in recorded]
     if missing:
         raise CredentialsMissing(

@@ -158,7 +158,10 @@ class _Walk:
         """The graph in force, compiled anew where the text or the variables have changed."""
         of = (state.dot, state.variables, state.dotfiles)
         if self._graph is None or any(one is not other for one, other in zip(of, self._of, strict=True)):
-            secrets = {**known_secrets(os.environ, state.secrets), **self._settings.secrets}
+            secrets = {
+                **known_secrets(os.environ, state.secrets, self._settings.config.secrets.allow),
+                **self._settings.secrets,
+            }
             self._redactor = Redactor(secrets)
             if self._another is None:
                 pipeline = await pipeline_of(state, self._store, secrets, AS_RECORDED)

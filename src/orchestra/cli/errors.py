@@ -137,12 +137,10 @@ def _internal(error: BaseException) -> int:
 
 def _secrets() -> dict[str, str]:
     """Whatever may be one: provider keys, what the settings name, and what is called like one."""
-    found = {
-        name: value
-        for name, value in os.environ.items()
-        if name.upper().endswith(("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSPHRASE", "CREDENTIALS"))
-    }
+    from orchestra.config.environment import known_secrets
     from orchestra.config.settings import settle  # a YAML reader, which an ordinary message does without
+
+    found = known_secrets()
 
     with contextlib.suppress(OrchestraError, OSError):
         found.update(settle(folders=(Path.cwd(),), environment=os.environ).secrets)

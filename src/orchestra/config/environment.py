@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 from orchestra.errors import ConfigError
+from orchestra.run.secrets import SHORTEST
 
 FILE = "orchestra.yaml"
 
@@ -47,6 +50,38 @@ def find(folders: tuple[Path, ...]) -> Path | None:
     return None
 
 
-def known_secrets(environment: Mapping[str, str] = os.environ, named: tuple[str, ...] = ()) -> dict[str, str]:
-    """The values of provider keys and of the variables named, by name."""
-    return {name: environment[name] for name in (*PROVIDER_KEYS, *named) if environment.get(name)}
+LIKE_SECRETS = re.compile(r"(?:^|_)(?:KEY|TOKEN|PAT|PASSPHRASE)$|(?:^|_)SECRETS?(?:$|_)|PASSWORD|PASSWD")
+"""Names of variables whose values are taken for secrets, in capitals."""
+
+LIKE_ADDRESSES = re.compile("(?:^|_)(?:URL|URI|DSN)$")
+"""Names of variables whose values may hold a password."""
+
+
+def known_secrets(
+    environment: Mapping[str, str] = os.environ, named: tuple[str, ...] = (), allowed: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """The values of provider keys, of the variables named, and of those whose names look like secrets, by name.
+
+    Of the last kind those that are ``allowed``, shorter than ``SHORTEST``, or the path of something that exists are
+    left out (S18).
+    """
+    found = {
+        name: value for name in environment if name not in allowed and (value := _like_secret(name, environment))
+    }
+    return found | {name: environment[name] for name in (*PROVIDER_KEYS, *named) if environment.get(name)}
+
+
+def _like_secret(name: str, environment: Mapping[str, str]) -> str:
+    """What a variable holds that its name makes a secret; empty where it holds none."""
+    upper, value = name.upper(), environment[name]
+    if LIKE_ADDRESSES.search(upper) and "@" in value:
+        value = _password(value)
+    elif not LIKE_SECRETS.search(upper):
+        return ""
+    return value if len(value) >= SHORTEST and not (value.startswith("/") and os.path.lexists(value)) else ""
+
+
+def _password(address: str) -> str:
+    """The password in a URL."""
+    before = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    return unquote(before.partition(":")[2])

@@ -316,6 +316,9 @@ class Secrets:
     """What is never recorded."""
 
     names: tuple[str, ...] = key(list_of(word), "names of environment variables", default=())
+    allow: tuple[str, ...] = key(
+        list_of(word), "variables that are recorded although their names look like secrets", default=()
+    )
 
 
 def secrets(value: Any, place: Place) -> Secrets:

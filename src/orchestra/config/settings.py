@@ -89,7 +89,7 @@ def settle(
         server=server,
         mirror=mirror,
         backend=found.backend,
-        secrets=known_secrets(environment, (*named, *keys)),
+        secrets=known_secrets(environment, (*named, *keys), found.secrets.allow),
         declared=tuple(name for name in named if environment.get(name)),
         key_names=tuple(dict.fromkeys((*PROVIDER_KEYS, *keys))),
         file=file,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus
 
 SHORTEST = 8
 """Characters below which a value is left alone: replacing it would garble ordinary text."""
@@ -140,14 +143,37 @@ def _found(text: str, values: Iterable[tuple[str, str]]) -> list[tuple[int, int,
     return sorted(found)
 
 
+def forms(value: str) -> set[str]:
+    """A secret as it is, URL-encoded, escaped as in JSON, and as a part of a text in base64.
+
+    What a base64 text shows of it depends on where in the text it begins: there are three places. The characters
+    that depend on its neighbours are left out.
+    """
+    encoded = quote(value, safe="")
+    found = {value, encoded, quote_plus(value), re.sub("%..", lambda code: code[0].lower(), encoded)}
+    found.add(json.dumps(value)[1:-1])
+    data = value.encode("utf-8", "surrogatepass")
+    for before in range(3):
+        text = b64encode(bytes(before) + data).decode()
+        whole = text[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
+        found |= {whole, whole.translate(_URL_SAFE)}
+    return {form for form in found if len(form) >= SHORTEST}
+
+
+_URL_SAFE = str.maketrans("+/", "-_")
+
+
 class Redactor:
-    """Replaces known secret values and the usual key formats by ``[redacted:NAME]``."""
+    """Replaces known secret values, in any of their forms, and the usual key formats by ``[redacted:NAME]``."""
 
     __slots__ = ("_bytewise", "_values", "short")
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
-        usable = [(value, name) for name, value in secrets.items() if len(value) >= SHORTEST]
-        self._values = sorted(usable, key=lambda pair: -len(pair[0]))
+        usable = [
+            (form, name) for name, value in secrets.items() if len(value) >= SHORTEST for form in forms(value)
+        ]
+        usable.sort(key=lambda pair: -len(pair[0]))
+        self._values = usable
         self._bytewise = [
             (value.encode("utf-8", "surrogatepass").decode("latin-1"), name) for value, name in usable
         ]
