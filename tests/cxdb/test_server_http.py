@@ -310,3 +310,34 @@ async def test_metrics_count_each_content_of_the_file_trees_once(embedded: bool,
         second = first + len(other) + 1
         assert sizes == [first, second, second, second + len(gone)]
         await client.store.close()
+
+
+HEAD = b"POST /v1/contexts HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"nonsense\r\n\r\n", b"400"),
+        (HEAD + b"no header\r\n\r\n", b"400"),
+        (HEAD + b"X: " + b"x" * 70_000, b"431"),
+        (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", b"501"),
+        (HEAD + b"Content-Length: x\r\n\r\n", b"400"),
+        (HEAD + b"Content-Length: 1099511627776\r\n\r\n", b"413"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n", b"400"),
+        (b"GET /v1/contexts?" + b"a=1&" * 101 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
+    ],
+)
+async def test_a_malformed_request_is_refused_with_the_status_that_says_why(
+    client: Client, request_: bytes, status: bytes
+) -> None:
+    assert status in await raw(client, request_)
+    assert (await client.get("/healthz")).status == 200
+
+
+async def test_a_client_that_sends_no_more_gets_its_answer(client: Client) -> None:
+    reader, writer = await asyncio.open_connection(client.at.http_host, client.at.http_port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    writer.write_eof()
+    assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"ok")
+    writer.close()

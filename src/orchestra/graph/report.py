@@ -145,12 +145,9 @@ def columns(value: str) -> int:
 def _cells(character: str) -> int:
     if character < "\u0300":
         return 1
-    # only texts that need it pay for loading the table
-    from unicodedata import category, east_asian_width
+    from wcwidth import wcwidth  # only texts that need it pay for loading the table
 
-    if category(character) in {"Mn", "Me"}:
-        return 0
-    return 2 if east_asian_width(character) in "WF" else 1
+    return max(wcwidth(character), 0)
 
 
 # --- the source line -------------------------------------------------------------------------------

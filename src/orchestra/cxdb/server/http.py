@@ -1,4 +1,4 @@
-"""The server's HTTP/1.1 door: requests with raw paths in, whole answers or streams out.
+"""The server's HTTP door: routes of Starlette on connections of uvicorn, guarded and bounded.
 
 Paths are not percent-decoded, as CXDB does not decode them; queries are. Every length and every wait is bounded.
 """
@@ -8,37 +8,50 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from http import HTTPStatus
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
 from urllib.parse import parse_qsl
 
+import h11
 import msgspec
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as Received
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.server.msgpack import unsigned
 
+CONNECTIONS = 512
+"""Open connections; further ones are closed at once."""
+
 HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 64 * 1024 * 1024
-CHUNK_LINE = 256
+FIELDS = 100
 
 IDLE_SECONDS = 300.0
-"""How long a connection may stay open between requests."""
+"""How long a connection may stay open between requests, and the head of a request may take to arrive."""
 
 STALLED_SECONDS = 60.0
-"""How long a request may take to arrive, and an answer to be read."""
+"""How long the body of a request may take to arrive, and an answer to be read."""
 
-_TARGET = re.compile(r"[!-~]+")
 _LOCAL = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.ASCII)
 _ENCODED = str.maketrans({char: f"%{ord(char):02X}" for char in ' "<>`{}'} | {"\\": "/"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request; ``path`` is raw, ``query`` decoded, header names in small letters."""
+    """One request, read whole; ``path`` is raw, ``query`` decoded, header names in any letters."""
 
-    method: str
     path: tuple[str, ...]
     query: Mapping[str, str]
     headers: Mapping[str, str]
@@ -50,27 +63,6 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A whole answer."""
-
-    status: int = 200
-    body: bytes = b""
-    kind: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
-    """An answer that goes on; each piece is sent as it comes."""
-
-    pieces: AsyncGenerator[bytes, None]
-    kind: str
-
-
-Handler = Callable[[Request], Awaitable[Answer | Stream]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
     """Who is let in: hosts and origins by name beside the loopback ones; who knows the token where there is one."""
 
@@ -78,107 +70,82 @@ class Guard:
     origins: frozenset[str] = frozenset()
     token: str | None = None
 
-    def check(self, request: Request) -> None:
+    def check(self, method: str, headers: Mapping[str, str]) -> None:
         """Raises ``Malformed`` for a request that is not to be served."""
-        host, origin = request.headers.get("host", ""), request.headers.get("origin")
+        host, origin = headers.get("host", ""), headers.get("origin")
         if host and not _LOCAL.fullmatch(host) and host not in self.hosts:
             raise Malformed(403, "host")
-        if origin is not None and request.method != "GET" and not self._trusts(origin, host):
+        if origin is not None and method != "GET" and not self._trusts(origin, host):
             raise Malformed(403, "origin")
         if self.token is not None:
-            given = request.headers.get("authorization", "")
+            given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
                 raise Malformed(401, "token")
 
     def _trusts(self, origin: str, host: str) -> bool:
         return origin in self.origins or origin == f"http://{host}"
 
-    def headers(self, request: Request) -> Mapping[str, str]:
+    def headers(self, origin: str | None) -> list[tuple[bytes, bytes]]:
         """What lets a page of an allowed origin read the answer."""
-        origin = request.headers.get("origin")
-        return (
-            {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} if origin in self.origins and origin else {}
-        )
+        if not origin or origin not in self.origins:
+            return []
+        return [(b"Access-Control-Allow-Origin", origin.encode("latin-1")), (b"Vary", b"Origin")]
 
 
-def json_answer(value: object, status: int = 200) -> Answer:
+def answer(
+    body: bytes = b"", *, status: int = 200, kind: str = "", headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer of any kind."""
+    return Response(body, status, {**({"content-type": kind} if kind else {}), **(headers or {})})
+
+
+def json_answer(value: object, status: int = 200) -> Response:
     """An answer in JSON, keys in alphabetical order."""
-    return Answer(status=status, body=msgspec.json.encode(value, order="sorted"))
+    return answer(msgspec.json.encode(value, order="sorted"), status=status, kind="application/json")
 
 
-def error_answer(error: Malformed) -> Answer:
+def error_answer(error: Malformed) -> Response:
     """An error in CXDB's shape."""
     return json_answer({"error": {"code": error.code, "message": error.text}}, error.code)
 
 
-async def converse(
-    handler: Handler, guard: Guard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    """Serve one connection until it ends."""
+class Stream(StreamingResponse):
+    """An answer that goes on until there are no more pieces or nobody listens."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], kind: str) -> None:
+        super().__init__(pieces, headers={"content-type": kind, "cache-control": "no-cache"})
+        self._pieces = pieces
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the pieces; what they hold is given back also where the reader leaves."""
+        async with aclosing(self._pieces):
+            await super().stream_response(send)
+
+
+# --- requests --------------------------------------------------------------------------------------
+
+
+async def whole(received: Received) -> Request:
+    """A request with its body. Raises ``Malformed`` for one that is too large or too slow."""
+    query = received.scope["query_string"].partition(b"#")[0].decode("latin-1")
     try:
-        while await _exchange(handler, guard, reader, writer):
-            pass
-    except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-        return
-
-
-async def _exchange(
-    handler: Handler, guard: Guard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> bool:
-    """One request and its answer; false where the connection has to end."""
-    try:
-        async with asyncio.timeout(IDLE_SECONDS):
-            head = await reader.readuntil(b"\r\n\r\n")
-        async with asyncio.timeout(STALLED_SECONDS):
-            request, stay = await _request(head, reader, writer)
-    except asyncio.LimitOverrunError:
-        await _send(writer, error_answer(Malformed(431, "header too large")), {}, stay=False)
-        return False
-    except Malformed as error:
-        await _send(writer, error_answer(error), {}, stay=False)
-        return False
-    try:
-        guard.check(request)
-        answer = await handler(request)
-    except Malformed as error:
-        answer = error_answer(error)
-    if isinstance(answer, Stream):
-        await _stream(answer, guard.headers(request), reader, writer)
-        return False
-    await _send(writer, answer, guard.headers(request), stay=stay, bare=request.method == "HEAD")
-    return stay
-
-
-# --- reading ---------------------------------------------------------------------------------------
-
-
-async def _request(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[Request, bool]:
-    line, *rest = head[:-4].decode("latin-1").split("\r\n")
-    words = line.split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1.") or not _TARGET.fullmatch(words[1]):
-        raise Malformed(400, "bad request")
-    headers = dict(map(_header, rest))
-    if headers.get("expect", "").lower() == "100-continue":
-        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    body = await _body(headers, reader)
-    wish = headers.get("connection", "").lower()
-    stay = "close" not in wish if words[2] != "HTTP/1.0" else "keep-alive" in wish
-    path, _, query = words[1].partition("#")[0].partition("?")
-    return Request(method=words[0], path=segments(path), query=_query(query), headers=headers, body=body), stay
-
-
-def _header(line: str) -> tuple[str, str]:
-    name, colon, value = line.partition(":")
-    if not colon or not name or name != name.strip():
-        raise Malformed(400, "bad header")
-    return name.lower(), value.strip()
-
-
-def _query(text: str) -> Mapping[str, str]:
-    try:
-        return dict(parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=100))
+        fields = dict(parse_qsl(query, keep_blank_values=True, errors="replace", max_num_fields=FIELDS))
     except ValueError:
         raise Malformed(400, "bad query") from None
+    length = unsigned(received.headers.get("content-length", "0"))
+    if length is not None and length > BODY_LIMIT:
+        raise Malformed(413, "body too large")
+    pieces, room = list[bytes](), BODY_LIMIT
+    try:
+        async with asyncio.timeout(STALLED_SECONDS):
+            async for piece in received.stream():
+                pieces.append(piece)
+                room -= len(piece)
+                if room < 0:
+                    raise Malformed(413, "body too large")
+    except TimeoutError:
+        raise Malformed(408, "the request did not arrive") from None
+    return Request(path=received.scope["segments"], query=fields, headers=received.headers, body=b"".join(pieces))
 
 
 def segments(path: str) -> tuple[str, ...]:
@@ -198,80 +165,146 @@ def segments(path: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-async def _body(headers: Mapping[str, str], reader: asyncio.StreamReader) -> bytes:
-    if "transfer-encoding" in headers:
-        if headers["transfer-encoding"].lower() != "chunked":
-            raise Malformed(501, "transfer encoding")
-        return await _chunks(reader)
-    length = unsigned(headers.get("content-length", "0"))
-    if length is None:
-        raise Malformed(400, "bad content length")
-    if length > BODY_LIMIT:
-        raise Malformed(413, "body too large")
-    return await reader.readexactly(length)
+def application(routes: Sequence[BaseRoute], guard: Guard, errors: Mapping[type[Exception], object]) -> ASGIApp:
+    """The routes behind a guard. What a route raises is answered by ``errors``."""
+    app = Starlette(routes=routes, exception_handlers={**errors, ClientDisconnect: _left})  # type: ignore[dict-item]
+    app.router.redirect_slashes = False
+    return _Guarded(app, guard)
 
 
-async def _chunks(reader: asyncio.StreamReader) -> bytes:
-    pieces: list[bytes] = []
-    room = BODY_LIMIT
-    while True:
-        line = await reader.readuntil(b"\r\n")
-        text = line[:-2].partition(b";")[0].strip()
-        if len(line) > CHUNK_LINE or not re.fullmatch(rb"[0-9a-fA-F]{1,8}", text):
-            raise Malformed(400, "bad chunk")
-        size = int(text, 16)
-        room -= size
-        if room < 0:
-            raise Malformed(413, "body too large")
-        if size == 0:
-            while (await reader.readuntil(b"\r\n")) != b"\r\n":
-                pass
-            return b"".join(pieces)
-        pieces.append(await reader.readexactly(size))
-        if await reader.readexactly(2) != b"\r\n":
-            raise Malformed(400, "bad chunk")
+async def _left(_received: Received, _error: Exception) -> Response:
+    """The client is gone: nobody reads this."""
+    return Response(status_code=400)
 
 
-# --- writing ---------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    """Lets in who may be, and gives routes the raw path."""
+
+    app: ASGIApp
+    guard: Guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        more = self.guard.headers(headers.get("origin"))
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        found = segments(scope["raw_path"].partition(b"#")[0].decode("latin-1"))
+        scope = {**scope, "segments": found, "path": "/" + "/".join(found) if found else ""}
+        try:
+            self.guard.check(scope["method"], headers)
+        except Malformed as error:
+            await error_answer(error)(scope, receive, sending)
+            return
+        await self.app(scope, receive, sending)
 
 
-def _head(status: int, headers: Mapping[str, str]) -> bytes:
-    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+# --- connections -----------------------------------------------------------------------------------
 
 
-async def _send(
-    writer: asyncio.StreamWriter, answer: Answer, more: Mapping[str, str], *, stay: bool, bare: bool = False
-) -> None:
-    headers: dict[str, str] = {}
-    if answer.body or answer.status not in (204, 304):
-        headers = {"Content-Type": answer.kind, "Content-Length": str(len(answer.body))}
-    headers |= {**answer.headers, **more}
-    if not stay:
-        headers["Connection"] = "close"
-    async with asyncio.timeout(STALLED_SECONDS):
-        writer.write(_head(answer.status, headers) + (b"" if bare else answer.body))
-        await writer.drain()
+class Connection(H11Protocol):
+    """A connection of uvicorn whose waits are bounded, and which refuses malformed requests in CXDB's shape."""
+
+    _stalled: asyncio.TimerHandle | None = None
+
+    @property
+    def _open(self) -> RequestResponseCycle | None:
+        """The request that is not answered yet."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        return None if cycle is None or cycle.response_complete else cycle
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Close a connection too many at once."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+        self._wait()
+
+    def _wait(self) -> None:
+        """From now on a request is waited for."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; where no request is complete yet, that may not take forever."""
+        super().data_received(data)
+        if self._open is None:
+            self._wait()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer a request whose client will send no other; anything else ends with the client's half."""
+        cycle = self._open
+        if cycle is None or cycle.more_body or cycle.response_started:
+            return False
+        cycle.keep_alive = False
+        return True
+
+    def pause_writing(self) -> None:
+        """An answer that nobody reads ends the connection after a while."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It is read."""
+        super().resume_writing()
+        self._read()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any longer."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._read()
+
+    def _read(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, with the status that says why."""
+        error = sys.exc_info()[1]
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
+        cycle = self._open
+        if cycle is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            refused = error_answer(Malformed(status, "header too large" if status == 431 else "bad request"))
+            headers = [*refused.raw_headers, (b"connection", b"close")]
+            for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=bytes(refused.body))):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
-async def _stream(
-    stream: Stream, more: Mapping[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    """Send pieces until there are no more or nobody listens; an empty one only looks whether somebody does."""
-    headers = {
-        "Content-Type": stream.kind,
-        "Cache-Control": "no-cache",
-        "Connection": "keep-alive",
-        **more,
-        "Transfer-Encoding": "chunked",
-    }
-    writer.write(_head(200, headers))
-    async with aclosing(stream.pieces) as pieces:
-        async for piece in pieces:
-            if reader.at_eof() or writer.is_closing():
-                return
-            if piece:
-                async with asyncio.timeout(STALLED_SECONDS):
-                    writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                    await writer.drain()
+@asynccontextmanager
+async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
+    """Serve an application as long as the block lasts; its address. Raises ``OSError`` where nobody can listen."""
+    config = Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        h11_max_incomplete_event_size=HEAD_LIMIT,
+        timeout_keep_alive=round(IDLE_SECONDS),
+    )
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(config, state, {}), host, port)
+    try:
+        yield server.sockets[0].getsockname()[:2]
+    finally:
+        server.close()
+        for connection in tuple(state.connections):
+            connection.transport.abort()
+        for task in tuple(state.tasks):
+            task.cancel()
+        await asyncio.gather(*state.tasks, return_exceptions=True)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import msgspec
 from blake3 import blake3
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as Received
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from orchestra.cxdb.format.frames import LARGEST, Malformed
 from orchestra.cxdb.server import trees, writes
 from orchestra.cxdb.server.core import Core, refusal
 from orchestra.cxdb.server.cql import CqlError, parse, search
-from orchestra.cxdb.server.http import Answer, Request, Stream, json_answer
+from orchestra.cxdb.server.http import Guard, Request, Stream, answer, error_answer, json_answer, whole
+from orchestra.cxdb.server.http import application as guarded
 from orchestra.cxdb.server.hub import Reader
 from orchestra.cxdb.server.metrics import snapshot
 from orchestra.cxdb.server.msgpack import unsigned
@@ -27,47 +35,58 @@ HEARTBEAT_SECONDS = 20.0
 POLL_SECONDS = 0.1
 """How often a stream looks for what other processes did."""
 
-Route = Callable[[Core, Request], Awaitable[Answer | Stream]]
+Handler = Callable[[Core, Request], Awaitable[Response]]
 
 
-async def answer(core: Core, request: Request) -> Answer | Stream:
-    """The answer to a request. Raises ``Malformed``."""
-    route = _route(request)
-    if route is None:
-        raise Malformed(404, "route")
-    try:
-        return await route(core, request)
-    except StoreError as error:
-        raise refusal(error, "context") from error
+class _AnyText(StringConvertor):
+    """A part of a path, also an empty one: CXDB says of that what is wrong with it."""
+
+    regex = "[^/]*"
 
 
-def _route(request: Request) -> Route | None:
-    fixed = _FIXED.get((request.method, request.path))
-    if fixed is not None:
-        return fixed
-    match request.method, request.path:
-        case "GET", ("v1", "turns", _, "fs"):
-            return trees.listing
-        case "GET", ("v1", "turns", _, "fs", *_):
-            return trees.file
-        case method, ("v1", first, second, third):
-            return _LAST.get((method, first, third)) or _BY_ID.get((method, first, second))
-        case method, ("v1", first, name) if name:
-            return _ONE.get((method, first))
-        case "GET", ("v1", "registry", "types", _, "versions", _):
-            return _type_version
-        case _:
-            return None
+register_url_convertor("any", _AnyText())
+
+
+def application(core: Core, guard: Guard) -> ASGIApp:
+    """The HTTP API over a store."""
+
+    def route(path: str, handler: Handler, method: str = "GET") -> Route:
+        async def endpoint(received: Received) -> Response:
+            try:
+                request = await whole(received)
+            except Malformed as error:  # the rest of it would be taken for the next request
+                left = error_answer(error)
+                left.headers["Connection"] = "close"
+                return left
+            began = time.monotonic()
+            try:
+                return await handler(core, request)
+            except StoreError as error:
+                raise refusal(error, "context") from error
+            finally:
+                core.meters.http_req.add((time.monotonic() - began) * 1000)
+
+        made = Route(path, endpoint, methods=[method])
+        made.methods = {method}  # HEAD is no route of CXDB's
+        return made
+
+    async def refused(_received: Received, error: Exception) -> Response:
+        core.meters.http_errors.add(0)
+        core.meters.error("http")
+        return error_answer(error if isinstance(error, Malformed) else Malformed(404, "route"))
+
+    routes = [route(path, handler, method) for method, path, handler in ROUTES]
+    return guarded(routes, guard, {Malformed: refused, HTTPException: refused})
 
 
 # --- contexts --------------------------------------------------------------------------------------
 
 
-async def _healthy(_core: Core, _request: Request) -> Answer:
-    return Answer(body=b"ok", kind="text/plain")
+async def _healthy(_core: Core, _request: Request) -> Response:
+    return answer(b"ok", kind="text/plain")
 
 
-async def _contexts(core: Core, request: Request) -> Answer:
+async def _contexts(core: Core, request: Request) -> Response:
     limit = request.number("limit", LARGEST_U32)
     rows = await core.store.contexts()
     rows.sort(key=lambda row: (row.appended_ms, row.context_id), reverse=True)
@@ -94,7 +113,7 @@ async def _contexts(core: Core, request: Request) -> Answer:
     )
 
 
-async def _search(core: Core, request: Request) -> Answer:
+async def _search(core: Core, request: Request) -> Response:
     text = request.query.get("q", "")
     if not text:
         return json_answer({"error": "Missing required 'q' parameter"}, 400)
@@ -131,7 +150,7 @@ def _found_row(core: Core, row: ContextRow) -> dict[str, object]:
     return out
 
 
-async def _provenance(core: Core, request: Request) -> Answer:
+async def _provenance(core: Core, request: Request) -> Response:
     context_id = _context_id(request)
     try:
         head = await core.store.head(context_id)
@@ -148,7 +167,7 @@ def _context_id(request: Request) -> int:
     return found
 
 
-async def _turns(core: Core, request: Request) -> Answer:
+async def _turns(core: Core, request: Request) -> Response:
     context_id = _context_id(request)
     limit = request.number("limit", LARGEST_U32)
     before = request.number("before_turn_id", (1 << 64) - 1) or 0
@@ -194,22 +213,22 @@ async def _page(core: Core, context_id: int, before: int, limit: int) -> list[Tu
 # --- the registry ----------------------------------------------------------------------------------
 
 
-async def _put_bundle(core: Core, request: Request) -> Answer:
+async def _put_bundle(core: Core, request: Request) -> Response:
     bundle_id, new = await core.put_bundle(request.body)
-    return json_answer({"bundle_id": bundle_id}, 201) if new else Answer(status=204)
+    return json_answer({"bundle_id": bundle_id}, 201) if new else answer(status=204)
 
 
-async def _get_bundle(core: Core, request: Request) -> Answer:
+async def _get_bundle(core: Core, request: Request) -> Response:
     raw = core.types().bundles.get(request.path[3])
     if raw is None:
         raise Malformed(404, "bundle")
     tag = f'"{blake3(raw).hexdigest()}"'
     if request.headers.get("if-none-match") == tag:
-        return Answer(status=304)
-    return Answer(body=raw, headers={"ETag": tag})
+        return answer(status=304)
+    return answer(raw, kind="application/json", headers={"ETag": tag})
 
 
-async def _type_version(core: Core, request: Request) -> Answer:
+async def _type_version(core: Core, request: Request) -> Response:
     number = unsigned(request.path[5], LARGEST_U32)
     if number is None:
         raise Malformed(422, "invalid version")
@@ -219,11 +238,11 @@ async def _type_version(core: Core, request: Request) -> Answer:
     return json_answer(describe(found))
 
 
-async def _renderers(core: Core, _request: Request) -> Answer:
+async def _renderers(core: Core, _request: Request) -> Response:
     return json_answer({"renderers": core.types().renderers()})
 
 
-async def _metrics(core: Core, _request: Request) -> Answer:
+async def _metrics(core: Core, _request: Request) -> Response:
     return json_answer(snapshot(core, await core.trees.total()))
 
 
@@ -231,7 +250,7 @@ async def _metrics(core: Core, _request: Request) -> Answer:
 
 
 async def _events(core: Core, _request: Request) -> Stream:
-    return Stream(pieces=_told(core), kind="text/event-stream")
+    return Stream(_told(core), "text/event-stream")
 
 
 async def _told(core: Core) -> AsyncGenerator[bytes, None]:
@@ -250,7 +269,8 @@ async def _told(core: Core) -> AsyncGenerator[bytes, None]:
             quiet += POLL_SECONDS
             beat = quiet >= HEARTBEAT_SECONDS
             quiet = 0.0 if beat else quiet
-            yield b":heartbeat\n\n" if beat else b""
+            if beat:
+                yield b":heartbeat\n\n"
     finally:
         core.events.readers.discard(reader)
 
@@ -261,29 +281,27 @@ def _json(value: object) -> bytes:
 
 # --- the table -------------------------------------------------------------------------------------
 
-_FIXED: Mapping[tuple[str, tuple[str, ...]], Route] = {
-    ("GET", ("healthz",)): _healthy,
-    ("GET", ("v1", "contexts")): _contexts,
-    ("GET", ("v1", "contexts", "search")): _search,
-    ("GET", ("v1", "registry", "renderers")): _renderers,
-    ("GET", ("v1", "metrics")): _metrics,
-    ("GET", ("v1", "events")): _events,
-    ("POST", ("v1", "contexts")): writes.create,
-    ("POST", ("v1", "contexts", "create")): writes.create,
-    ("POST", ("v1", "contexts", "fork")): writes.fork,
-}
-_LAST: Mapping[tuple[str, str, str], Route] = {
-    ("GET", "contexts", "provenance"): _provenance,
-    ("GET", "contexts", "turns"): _turns,
-    ("POST", "contexts", "append"): writes.append,
-    ("POST", "contexts", "turns"): writes.append,
-}
-_BY_ID: Mapping[tuple[str, str, str], Route] = {
-    ("GET", "registry", "bundles"): _get_bundle,
-    ("PUT", "registry", "bundles"): _put_bundle,
-}
-_ONE: Mapping[tuple[str, str], Route] = {
-    ("GET", "contexts"): writes.one,
-    ("GET", "turns"): writes.turn,
-    ("GET", "blobs"): writes.blob,
-}
+ROUTES: Sequence[tuple[str, str, Handler]] = (
+    ("GET", "/healthz", _healthy),
+    ("GET", "/v1/contexts", _contexts),
+    ("GET", "/v1/contexts/search", _search),
+    ("GET", "/v1/registry/renderers", _renderers),
+    ("GET", "/v1/metrics", _metrics),
+    ("GET", "/v1/events", _events),
+    ("POST", "/v1/contexts", writes.create),
+    ("POST", "/v1/contexts/create", writes.create),
+    ("POST", "/v1/contexts/fork", writes.fork),
+    ("GET", "/v1/turns/{turn:any}/fs", trees.listing),
+    ("GET", "/v1/turns/{turn:any}/fs/{path:path}", trees.file),
+    ("GET", "/v1/contexts/{context:any}/provenance", _provenance),
+    ("GET", "/v1/contexts/{context:any}/turns", _turns),
+    ("POST", "/v1/contexts/{context:any}/append", writes.append),
+    ("POST", "/v1/contexts/{context:any}/turns", writes.append),
+    ("GET", "/v1/registry/bundles/{bundle:any}", _get_bundle),
+    ("PUT", "/v1/registry/bundles/{bundle:any}", _put_bundle),
+    ("GET", "/v1/registry/types/{type:any}/versions/{version:any}", _type_version),
+    ("GET", "/v1/contexts/{context}", writes.one),
+    ("GET", "/v1/turns/{turn}", writes.turn),
+    ("GET", "/v1/blobs/{blob}", writes.blob),
+)
+"""Every route by its method; those that name more of the path come first."""

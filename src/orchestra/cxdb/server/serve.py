@@ -7,19 +7,17 @@ import contextlib
 import errno
 import os
 import socket
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.server import binary, http, routes
 from orchestra.cxdb.server.backing import Backing
 from orchestra.cxdb.server.core import Core
 from orchestra.errors import StoreError
 
 CONNECTIONS = 512
-"""Open connections of each door; further ones are closed at once."""
+"""Open connections of the binary door; further ones are closed at once."""
 
 Door = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -83,19 +81,22 @@ async def serving(
 ) -> AsyncIterator[Addresses]:
     """Serve a store as long as the block lasts; port 0 is any free one. Raises ``StoreError`` if one is taken."""
     core = Core(store, token=guard.token)
-    opened = [_Open(_binary(core)), _Open(_http(core, guard))]
+    opened = _Open(_binary(core))
     async with contextlib.AsyncExitStack() as stack:
-        servers = []
-        for each, (host, port) in zip(opened, (bind, http_bind), strict=True):
-            server = await _listen(each, host, port)
-            stack.push_async_callback(_stop, server, each)
-            servers.append(server.sockets[0].getsockname())
-        yield Addresses(host=servers[0][0], port=servers[0][1], http_host=servers[1][0], http_port=servers[1][1])
+        with _explained(*bind):
+            server = await asyncio.start_server(opened.serve, *bind)
+        stack.push_async_callback(_stop, server, opened)
+        with _explained(*http_bind):
+            at = await stack.enter_async_context(http.listening(routes.application(core, guard), *http_bind))
+        host, port = server.sockets[0].getsockname()[:2]
+        yield Addresses(host=host, port=port, http_host=at[0], http_port=at[1])
 
 
-async def _listen(each: _Open, host: str, port: int) -> asyncio.Server:
+@contextlib.contextmanager
+def _explained(host: str, port: int) -> Iterator[None]:
+    """Say why nobody can listen at an address. Raises ``StoreError``."""
     try:
-        return await asyncio.start_server(each.serve, host, port, limit=http.HEAD_LIMIT)
+        yield
     except OSError as error:
         why, fix = _why_not(error)
         raise StoreError(f"cannot listen at {shown(host, port)}: {why}", fix=fix) from error
@@ -126,23 +127,5 @@ async def _stop(server: asyncio.Server, opened: _Open) -> None:
 def _binary(core: Core) -> Door:
     async def door(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await binary.converse(core, reader, writer)
-
-    return door
-
-
-def _http(core: Core, guard: http.Guard) -> Door:
-    async def handle(request: http.Request) -> http.Answer | http.Stream:
-        began = time.monotonic()
-        try:
-            return await routes.answer(core, request)
-        except Malformed:
-            core.meters.http_errors.add(0)
-            core.meters.error("http")
-            raise
-        finally:
-            core.meters.http_req.add((time.monotonic() - began) * 1000)
-
-    async def door(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await http.converse(handle, guard, reader, writer)
 
     return door

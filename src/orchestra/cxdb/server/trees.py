@@ -5,10 +5,12 @@ from __future__ import annotations
 from base64 import b64encode
 from urllib.parse import unquote
 
+from starlette.responses import Response
+
 from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.format.fstree import DIRECTORY, KINDS, Entry, read_tree
 from orchestra.cxdb.server.core import Core, refusal
-from orchestra.cxdb.server.http import Answer, Request, json_answer
+from orchestra.cxdb.server.http import Request, answer, json_answer
 from orchestra.cxdb.server.msgpack import unsigned
 from orchestra.errors import StoreError
 
@@ -45,7 +47,7 @@ _TYPES = {
 }
 
 
-async def listing(core: Core, request: Request) -> Answer:
+async def listing(core: Core, request: Request) -> Response:
     """A directory, named in the query."""
     turn_id = _turn_id(request)
     path = request.query.get("path", "")
@@ -53,7 +55,7 @@ async def listing(core: Core, request: Request) -> Answer:
     return await _listed(core, turn_id, root, path)
 
 
-async def file(core: Core, request: Request) -> Answer:
+async def file(core: Core, request: Request) -> Response:
     """A file, or a directory where the path is one."""
     turn_id = _turn_id(request)
     path = "/".join(request.path[4:])
@@ -74,7 +76,7 @@ async def file(core: Core, request: Request) -> Answer:
         return json_answer({**shown, "content_base64": b64encode(content).decode()})
     kind = _TYPES.get(path.rsplit(".", 1)[-1].lower(), "application/octet-stream")
     headers = {"X-Fs-Hash": entry.digest.hex(), "X-Fs-Mode": f"{entry.mode:o}"}
-    return Answer(body=content, kind=kind, headers={**headers, "X-Content-Type-Options": "nosniff"})
+    return answer(content, kind=kind, headers={**headers, "X-Content-Type-Options": "nosniff"})
 
 
 def _turn_id(request: Request) -> int:
@@ -135,7 +137,7 @@ async def _find(core: Core, root: bytes, parts: list[str]) -> Entry:
     raise Malformed(422, "empty file path")
 
 
-async def _listed(core: Core, turn_id: int, root: bytes, path: str) -> Answer:
+async def _listed(core: Core, turn_id: int, root: bytes, path: str) -> Response:
     digest, parts = root, _parts(path)
     if parts:
         entry = await _find(core, root, parts)

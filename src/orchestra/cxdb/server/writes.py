@@ -6,11 +6,12 @@ import binascii
 from base64 import b64decode
 
 import msgspec
+from starlette.responses import Response
 
 from orchestra.cxdb.format.frames import HASH_SIZE, Malformed
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.core import NO_SESSION, Core, refusal
-from orchestra.cxdb.server.http import Answer, Request, json_answer
+from orchestra.cxdb.server.http import Request, answer, json_answer
 from orchestra.cxdb.server.msgpack import unsigned
 from orchestra.cxdb.server.types import TypeVersion
 from orchestra.cxdb.server.views import LARGEST_U32, context_row, turn_rows
@@ -41,7 +42,7 @@ def _id(body: dict[str, object], name: str) -> int | None:
     return found
 
 
-def _made(head: Head) -> Answer:
+def _made(head: Head) -> Response:
     return json_answer(
         {
             "context_id": str(head.context_id),
@@ -52,12 +53,12 @@ def _made(head: Head) -> Answer:
     )
 
 
-async def create(core: Core, request: Request) -> Answer:
+async def create(core: Core, request: Request) -> Response:
     """A new context."""
     return _made(await core.create(NO_SESSION, _id(_body(request), "base_turn_id") or 0))
 
 
-async def fork(core: Core, request: Request) -> Answer:
+async def fork(core: Core, request: Request) -> Response:
     """A new context that goes on from a turn."""
     base = _id(_body(request), "base_turn_id")
     if not base:
@@ -65,7 +66,7 @@ async def fork(core: Core, request: Request) -> Answer:
     return _made(await core.create(NO_SESSION, base))
 
 
-async def append(core: Core, request: Request) -> Answer:
+async def append(core: Core, request: Request) -> Response:
     """A turn: its payload as base64 of msgpack, or its data as JSON."""
     context_id = unsigned(request.path[2])
     if context_id is None:
@@ -79,17 +80,17 @@ async def append(core: Core, request: Request) -> Answer:
     payload = _payload(body, core.types().version(type_id, number))
     key = body.get("idempotency_key")
     mark = key.encode("utf-8", "replace") if isinstance(key, str) else b""
-    answer = await core.answered(context_id, mark, digest_of(payload))
-    if answer is None:
+    done = await core.answered(context_id, mark, digest_of(payload))
+    if done is None:
         new = NewTurn(type_id=type_id, type_version=number, payload=payload)
         (turn,) = await core.append(context_id, [new], parent=_id(body, "parent_turn_id") or 0)
-        answer = core.answer(context_id, mark, turn)
+        done = core.answer(context_id, mark, turn)
     return json_answer(
         {
             "context_id": str(context_id),
-            "turn_id": str(answer.turn_id),
-            "depth": answer.depth,
-            "content_hash": answer.digest.hex(),
+            "turn_id": str(done.turn_id),
+            "depth": done.depth,
+            "content_hash": done.digest.hex(),
         },
         201,
     )
@@ -118,7 +119,7 @@ def _tagged(data: dict[str, object], tags: dict[str, int]) -> dict[int | str, ob
     return dict(sorted(out.items(), key=lambda item: (isinstance(item[0], str), item[0])))
 
 
-async def one(core: Core, request: Request) -> Answer:
+async def one(core: Core, request: Request) -> Response:
     """One context."""
     context_id = unsigned(request.path[2])
     if context_id is None:
@@ -129,7 +130,7 @@ async def one(core: Core, request: Request) -> Answer:
     return json_answer(context_row(rows[0], core.sessions.of(context_id)))
 
 
-async def turn(core: Core, request: Request) -> Answer:
+async def turn(core: Core, request: Request) -> Response:
     """One turn, in the view that is asked for."""
     turn_id = unsigned(request.path[2])
     if turn_id is None:
@@ -141,7 +142,7 @@ async def turn(core: Core, request: Request) -> Answer:
     return json_answer(turn_rows([found], request, core.types())[0])
 
 
-async def blob(core: Core, request: Request) -> Answer:
+async def blob(core: Core, request: Request) -> Response:
     """A blob's bytes."""
     try:
         digest = bytes.fromhex(request.path[2])
@@ -153,4 +154,4 @@ async def blob(core: Core, request: Request) -> Answer:
         content = await core.store.get_blob(digest)
     except StoreError as error:
         raise refusal(error, "blob") from error
-    return Answer(body=content, kind="application/octet-stream")
+    return answer(content, kind="application/octet-stream")
