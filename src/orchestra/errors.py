@@ -123,7 +123,8 @@ class Diagnostic:
 
     ``node`` is a node id; ``edge`` is a (source id, target id) pair; ``fix`` is one sentence or a
     piece of text that would fix it, empty if none is known. ``edits`` are that fix as changes to the text, all
-    of which belong together; empty where the author has to decide.
+    of which belong together; empty where the author has to decide. ``nodes`` are all the nodes that it is about,
+    where several have the same problem.
     """
 
     rule: str
@@ -134,6 +135,7 @@ class Diagnostic:
     edge: tuple[str, str] | None = None
     fix: str = ""
     edits: tuple[Edit, ...] = ()
+    nodes: tuple[str, ...] = ()
 
 
 class OrchestraError(Exception):

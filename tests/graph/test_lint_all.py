@@ -18,7 +18,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.dot"))
 
 
 def test_findings_come_in_source_order_then_by_severity() -> None:
-    diagnostics = found(ENDS + "b [shape=Hexagon]\na [promt=x]\nstart -> b -> a -> start\norphan")
+    diagnostics = found(ENDS + "b [shape=cloud]\na [goal_gate=true]\nstart -> b -> a -> start\norphan")
     starts = [d.span.start for d in diagnostics if d.span is not None]
     assert len(starts) == len(diagnostics) > 4
     assert starts == sorted(starts)

@@ -65,9 +65,9 @@ def test_a_tool_node_with_a_command_is_fine(key: str) -> None:
 GATE = "ask [shape=hexagon, label=Ship]\nwork\nstart -> ask\nwork -> exit\n"
 
 
-def test_a_human_gate_without_edges_is_an_error_and_no_dead_end() -> None:
+def test_a_human_gate_without_edges_is_a_warning_and_no_dead_end() -> None:
     diagnostics = flow('a\nask [shape=hexagon]\nstart -> a -> exit\na -> ask [condition="outcome=fail"]')
-    assert [(d.rule, d.severity) for d in diagnostics] == [("human_choices", Severity.ERROR)]
+    assert [(d.rule, d.severity) for d in diagnostics] == [("human_choices", Severity.WARNING)]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_a_pipeline_without_a_start_is_refused_once() -> None:
     assert [d.rule for d in diagnostics] == ["start_node"]
     assert severities(diagnostics) == [Severity.ERROR]
     assert marked(diagnostics) == ["digraph case"]
-    assert "'a'" in diagnostics[0].fix
+    assert "start -> a" in diagnostics[0].fix
 
 
 def test_every_start_beyond_the_first_is_reported_at_its_shape() -> None:

@@ -144,6 +144,7 @@ def test_the_data_names_everything() -> None:
         "message": "something is odd",
         "node": "work",
         "edge": None,
+        "nodes": ["work"],
         "span": {"file": "flow.dot", "line": 2, "column": 22, "end_line": 2, "end_column": 26, "length": 4},
         "fix": "type",
         "edits": [],

@@ -12,30 +12,13 @@ from orchestra.app.plugins import HANDLERS, offered, rules, transforms
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.inputs import defaults
-from orchestra.graph.lint import lint
+from orchestra.graph.lint import BUILT_IN_TYPES, lint
 from orchestra.graph.model import Graph
 from orchestra.graph.transforms import transform
 from orchestra.run.secrets import Redactor
 
 MAX_BYTES = 64 * 1024 * 1024
 """A pipeline file larger than this is refused before it is read into memory."""
-
-BUILT_IN_TYPES = frozenset(
-    {
-        "start",
-        "exit",
-        "conditional",
-        "codergen",
-        "tool",
-        "pipeline",
-        "stack.manager_loop",
-        "parallel",
-        "parallel.fan_in",
-        "wait.human",
-    }
-)
-"""Handler types that this version runs."""
-
 
 SECRET = "secret_in_pipeline"
 
@@ -171,6 +154,7 @@ def _compiled(
         known_types=BUILT_IN_TYPES | frozenset(handler_points()),
         strict=strict,
         variables={name.partition(".")[0] for name in variables},
+        broken=any(each.rule == "syntax" for each in (*found, *parsed)),
     )
     runs = transform(graph, variables, transforms())
     theirs, below = children.of(runs)

@@ -253,6 +253,7 @@ def data(diagnostic: Diagnostic) -> dict[str, Json]:
         "severity": diagnostic.severity.value,
         "message": diagnostic.message,
         "node": diagnostic.node,
+        "nodes": list(diagnostic.nodes or (() if diagnostic.node is None else (diagnostic.node,))),
         "edge": None if diagnostic.edge is None else list(diagnostic.edge),
         "span": None if span is None else _place(span),
         "fix": diagnostic.fix or None,

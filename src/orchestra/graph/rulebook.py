@@ -242,6 +242,35 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", max_retries=2]\nstart -> work -> exit',
         ),
         Entry(
+            "unused_attribute",
+            (_W,),
+            "A node has an attribute that nodes of its type never read.",
+            "The start, the exit and diamonds ask nobody, so a prompt there is never seen; only tool nodes run a"
+            " `tool_command`; the question of a human gate is its label.",
+            f'{_WORK}\ncheck [tool_command="make test", label="Check"]\nstart -> work -> check -> exit',
+            f'{_WORK}\ncheck [shape=parallelogram, tool_command="make test"]\nstart -> work -> check -> exit',
+        ),
+        Entry(
+            "selector_matches",
+            (_W,),
+            "A selector of the stylesheet matches no node, or a class is written so that no selector matches it.",
+            '`.fast` is the selector of `class="fast"`: the dot belongs in the stylesheet only. A selector that'
+            " matches nothing leaves its nodes with another model than intended.",
+            f'model_stylesheet = ".fast {{ llm_model: haiku }}"\n{_ENDS}\nwork [prompt="Do it", class=".fast"]\n'
+            "start -> work -> exit",
+            f'model_stylesheet = ".fast {{ llm_model: haiku }}"\n{_ENDS}\nwork [prompt="Do it", class="fast"]\n'
+            "start -> work -> exit",
+        ),
+        Entry(
+            "value_known",
+            (_W,),
+            "A value is nearly one of those that are known.",
+            "`reasoning_effort` is `low`, `medium` or `high`, for some models also `none`, `minimal` or `xhigh`."
+            " Other words are passed on, and the provider may refuse them in mid-run.",
+            f'{_ENDS}\nwork [prompt="Do it", reasoning_effort=hgih]\nstart -> work -> exit',
+            f'{_ENDS}\nwork [prompt="Do it", reasoning_effort=high]\nstart -> work -> exit',
+        ),
+        Entry(
             "unbounded_loop",
             (_W,),
             "Nothing ends a loop.",
@@ -267,7 +296,8 @@ ENTRIES: dict[str, Entry] = {
             (_W,),
             "An edge can never be taken, or its condition repeats itself.",
             "Its clauses may exclude each other, or the node may never have the outcome:"
-            " a diamond has no outcome of its own; it passes on the previous one.",
+            " a diamond has no outcome of its own; it passes on the previous one. `success` and `status=success`"
+            " read context keys of these names, where `outcome=success` is meant.",
             f'{_WORK}\nstart -> work -> exit\nwork -> work [condition="outcome=fail && outcome=retry"]',
             f'{_WORK}\nstart -> work -> exit\nwork -> work [condition="outcome=fail || outcome=retry"]',
         ),
@@ -308,7 +338,7 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry(
             "human_choices",
-            (_E, _W),
+            (_W,),
             "A human gate has no choices, two choices with the same key, or an unknown default.",
             "The choices of a gate are its outgoing edges. Their keys come from labels such as `[A] Approve`, or"
             " from the first letter; if two are the same, the later one gets another letter.",

@@ -38,11 +38,12 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: its selector, the selector's specificity (0 to 3), what it declares."""
+    """One rule: its selector, the selector's specificity (0 to 3), what it declares, and where it starts."""
 
     selector: str
     specificity: int
     declarations: tuple[Declaration, ...]
+    start: int = 0
 
 
 def parse_stylesheet(text: str) -> tuple[Rule, ...]:
@@ -128,7 +129,7 @@ def _rule(text: str, at: int) -> tuple[Rule, int]:
         raise StylesheetError(
             f"expected a selector, not {text[at]!r}", start=at, fix="write *, a shape, .class or #id"
         )
-    selector = match[0]
+    selector, start = match[0], at
     specificity = {"*": 0, ".": 2, "#": 3}.get(selector[0], 1)
     if specificity == 1 and selector not in SHAPES and selector not in DRAWN_SHAPES:
         raise _no_shape(selector, at)
@@ -144,7 +145,7 @@ def _rule(text: str, at: int) -> tuple[Rule, int]:
         declarations.append(declaration)
     if not declarations:
         raise StylesheetError(f"the rule for {selector} sets nothing", start=opened, end=at + 1, fix="remove it")
-    return Rule(selector, specificity, tuple(declarations)), at + 1
+    return Rule(selector, specificity, tuple(declarations), start), at + 1
 
 
 def _no_shape(selector: str, at: int) -> StylesheetError:

@@ -7,6 +7,7 @@ the size of the graph, and none recurses along it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TypeAlias
 
 from orchestra.errors import Diagnostic, Severity
@@ -14,6 +15,7 @@ from orchestra.graph.collector import collector_paused
 from orchestra.graph.lint.branches import branch_escape, parallel_join
 from orchestra.graph.lint.commands import prompt_variable, untrusted_shell
 from orchestra.graph.lint.conditions import ambiguous_edges, dead_edge
+from orchestra.graph.lint.keys import unknown_attribute, unused_attribute
 from orchestra.graph.lint.loops import unbounded_loop
 from orchestra.graph.lint.stages import (
     child_dotfile,
@@ -33,14 +35,14 @@ from orchestra.graph.lint.structure import (
     start_node,
     terminal_node,
 )
-from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey
+from orchestra.graph.lint.styles import selector_matches, value_known
+from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, listed, quoted
 from orchestra.graph.lint.values import value_of_node
 from orchestra.graph.lint.words import (
     fidelity_valid,
     outcome_known,
     retry_target_exists,
     type_known,
-    unknown_attribute,
 )
 from orchestra.graph.model import Graph
 
@@ -69,6 +71,9 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
         prompt_variable,
         value_of_node,
         unknown_attribute,
+        unused_attribute,
+        selector_matches,
+        value_known,
         unbounded_loop,
         ambiguous_edges,
         dead_edge,
@@ -85,6 +90,52 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
 
 _RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
+_SURE = frozenset(
+    {
+        "fidelity_valid",
+        "manager_actions",
+        "outcome_known",
+        "prompt_variable",
+        "type_known",
+        "unknown_attribute",
+        "untrusted_shell",
+        "value_known",
+    }
+)
+"""Rules whose findings hold whatever a broken statement would have said."""
+
+_CAUSES = frozenset({"edge_target_exists", "retry_target_exists", "type_known", "unknown_attribute"})
+_FOLLOWS = frozenset(
+    {
+        "branch_escape",
+        "child_dotfile",
+        "dead_edge",
+        "dead_end",
+        "exit_reachable",
+        "goal_gate_has_retry",
+        "human_choices",
+        "parallel_join",
+        "prompt_on_llm_nodes",
+        "reachability",
+        "start_node",
+        "terminal_node",
+        "tool_command_on_tool_nodes",
+        "unbounded_loop",
+    }
+)
+"""What a misspelt word leads to comes after the finding that names the word."""
+
+_WITHOUT = {
+    "prompt": "prompt_on_llm_nodes",
+    "tool_command": "tool_command_on_tool_nodes",
+    "retry_target": "goal_gate_has_retry",
+    "stack.child_dotfile": "child_dotfile",
+}
+"""What is said of a node without an attribute, and not said where it has the attribute under a misspelt name."""
+
+MANY = 3
+"""Nodes with the same problem, from which on they are one finding."""
+
 
 def lint(
     graph: Graph,
@@ -93,26 +144,75 @@ def lint(
     known_types: Iterable[str] = BUILT_IN_TYPES,
     strict: bool = False,
     variables: Iterable[str] = (),
+    broken: bool = False,
 ) -> tuple[Diagnostic, ...]:
-    """What our rules and custom ``rules`` find in a graph, in source order, then by severity.
+    """What our rules and custom ``rules`` find in a graph: causes first, in source order, then by severity.
 
     ``known_types`` are the registered handler types; ``strict`` makes undeclared nodes errors;
-    ``variables`` are the names of the run's variables, which tool commands may use. What a custom rule
-    raises passes through.
+    ``variables`` are the names of the run's variables, which tool commands may use; ``broken`` says that the text
+    has syntax errors, so that nothing is said that may depend on what was lost. What a custom rule raises passes
+    through.
     """
     found: list[Diagnostic] = []
     with collector_paused():
         survey = Survey(graph, frozenset(known_types), strict=strict, variables=frozenset(variables))
-        for own in RULES.values():
-            found.extend(own(survey))
-    for custom in rules:
-        found.extend(custom(graph))
+        for name, own in RULES.items():
+            if not broken or name in _SURE:
+                found.extend(own(survey))
+    found = _together(_explained(found))
+    if not broken:
+        for custom in rules:
+            found.extend(custom(graph))
     return in_order(found)
 
 
+def _explained(found: list[Diagnostic]) -> list[Diagnostic]:
+    """The findings without those that another one explains: a missing prompt where ``promt`` is unknown."""
+    named = {(d.node, d.edits[0].text.strip('"')) for d in found if d.rule == "unknown_attribute" and d.edits}
+    known = {(node, _WITHOUT[key]) for node, key in named if key in _WITHOUT}
+    return [d for d in found if (d.node, d.rule) not in known]
+
+
+def _together(found: list[Diagnostic]) -> list[Diagnostic]:
+    """The findings, where many nodes with the same problem are one finding that lists them."""
+    alike: dict[tuple[str, Severity, str, str], list[Diagnostic]] = {}
+    for number, each in enumerate(found):
+        mark = str(number) if each.node is None else ""
+        form = each.rule + mark, each.severity, _form(each, each.message), _form(each, each.fix)
+        alike.setdefault(form, []).append(each)
+    joined: list[Diagnostic] = []
+    for group in alike.values():
+        names = tuple(dict.fromkeys(each.node for each in group if each.node is not None))
+        joined += group if len(names) < MANY else [_joined(group, names)]
+    return joined
+
+
+def _form(diagnostic: Diagnostic, text: str) -> str:
+    return text if diagnostic.node is None else text.replace(quoted(diagnostic.node), "\0")
+
+
+def _joined(group: list[Diagnostic], names: tuple[str, ...]) -> Diagnostic:
+    first = in_order(group)[0]
+    others = [name for name in names if name != first.node]
+    return replace(
+        first,
+        message=f"{first.message} (the same is true of {listed(others)})",
+        nodes=(first.node or "", *others),
+        edits=tuple(edit for each in group for edit in each.edits),
+    )
+
+
 def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Diagnostics in source order, then by severity; those without a place come first."""
-    return tuple(sorted(diagnostics, key=_key))
+    """Diagnostics in source order, then by severity; those without a place come first.
+
+    What follows from a misspelt word comes after the finding that names the word, and offers no edit of its own.
+    """
+    found = list(diagnostics)
+    if any(d.rule in _CAUSES and d.edits for d in found):
+        causes = sorted((d for d in found if d.rule not in _FOLLOWS), key=_key)
+        follows = sorted((d for d in found if d.rule in _FOLLOWS), key=_key)
+        return (*causes, *(replace(d, edits=()) for d in follows))
+    return tuple(sorted(found, key=_key))
 
 
 def _key(diagnostic: Diagnostic) -> tuple[str, int, int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from orchestra.errors import Diagnostic, Span
+from orchestra.errors import Diagnostic, Edit, Span
 from orchestra.graph.lint.survey import Survey, error, quoted, warning
 from orchestra.graph.model import Attribute, Node
-from orchestra.graph.places import inside
+from orchestra.graph.places import inside, rewritten
 from orchestra.graph.shell import Expression, expressions
 
 _TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", "workspace"})
@@ -51,6 +51,7 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
             span,
             node=node.id,
             fix=f"remove `| raw`: {name} is then passed as data",
+            edits=(Edit(span, name),) if span.text.startswith("{{") else (),
         )
     if expression.hazard:
         return error(
@@ -96,6 +97,7 @@ def prompt_variable(survey: Survey) -> Iterator[Diagnostic]:
                 inside(attribute.span, start, end),
                 node=node.id,
                 fix=f"write {{{{ {value} }}}}",
+                edits=(rewritten(attribute.span, start, end, f"{{{{ {value} }}}}"),),
             )
 
 

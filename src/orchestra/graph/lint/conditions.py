@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
-from orchestra.errors import Diagnostic
+from orchestra.errors import Diagnostic, Edit
 from orchestra.graph.conditions import Compare, Expr, Truth
-from orchestra.graph.lint.holds import contradiction, repeated
+from orchestra.graph.lint.holds import contradiction, leaves, repeated
+from orchestra.graph.lint.nearest import is_near
 from orchestra.graph.lint.outcomes import arriving, exact
 from orchestra.graph.lint.survey import Survey, has_condition, info, listed, quoted, warning
+from orchestra.graph.lint.words import STATUSES, status_meant, word_in
 from orchestra.graph.model import Edge, Node
+from orchestra.graph.places import inside, rewritten
 
 _CHOOSING = frozenset({"parallel", "wait.human"})
 """Handlers that do not leave the choice among their edges to routing."""
@@ -59,9 +63,45 @@ def _ambiguity(node: Node, tied: Sequence[Edge]) -> Diagnostic:
 
 def dead_edge(survey: Survey) -> Iterator[Diagnostic]:
     """Every condition can hold, says nothing twice, and is not always beaten by a twin."""
+    yield from _misnamed(survey)
     yield from _self_refuting(survey)
     yield from _beaten(survey)
     yield from _never_arriving(survey)
+
+
+_OUTCOMES = frozenset({"outcome", "status", "result", "state", "outcome.status", "status.outcome"})
+
+
+def _misnamed(survey: Survey) -> Iterator[Diagnostic]:
+    """Conditions on a context key that nobody sets, where the outcome is meant: ``success``, ``status=success``."""
+    for edge, attribute in survey.written_on_edges("condition"):
+        text = edge.condition.text
+        for clause in leaves(edge.condition.expr):
+            meant = _meant(clause, survey)
+            match = meant and re.search(rf"(?<![\w.]){re.escape(clause.key)}(?![\w.])", text)
+            if not match:
+                continue
+            yield warning(
+                "dead_edge",
+                f"condition {quoted(text)} reads the context key {quoted(clause.key)}, which is not the outcome",
+                inside(attribute.span, match.start(), match.end()),
+                edge=(edge.source, edge.target),
+                fix=f"did you mean {quoted(text[: match.start()] + meant + text[match.end() :])}?",
+                edits=(rewritten(attribute.span, match.start(), match.end(), meant),),
+            )
+
+
+def _meant(clause: Compare | Truth, survey: Survey) -> str:
+    """What to write for a clause's key; empty where the key may be what is meant."""
+    key = clause.key
+    if key in ("outcome", "preferred_label") or key in survey.variables or key.startswith("context."):
+        return ""
+    if isinstance(clause, Truth):
+        word = key if key in STATUSES else status_meant(key)
+        return f"outcome={word}" if word else ""
+    if clause.literal in STATUSES or status_meant(clause.literal):
+        return "outcome" if key.lower() in _OUTCOMES or is_near(key, "outcome") else ""
+    return "preferred_label" if is_near(key, "preferred_label") else ""
 
 
 def _self_refuting(survey: Survey) -> Iterator[Diagnostic]:
@@ -132,12 +172,17 @@ def _never_arriving(survey: Survey) -> Iterator[Diagnostic]:
                 if passes
                 else f"the outcome of {quoted(node.id)} is {possible}"
             )
+            fix = "route that outcome there, or delete the edge"
+            if not passes:
+                fix = "compare with an outcome that it can have, or delete the edge"
+            word = next((word for word in edge.condition.outcome_words if status_meant(word)), "")
+            written = edge.attributes["condition"]
+            span = word_in(written, word) if word else written.span
             yield warning(
                 "dead_edge",
                 f"condition {quoted(edge.condition.text)} is never true: {what}",
-                edge.span_of("condition", edge.target_span),
+                span,
                 edge=(edge.source, edge.target),
-                fix="route that outcome there, or delete the edge"
-                if passes
-                else "compare with an outcome that it can have, or delete the edge",
+                fix=f"did you mean {quoted(status_meant(word))}?" if word else fix,
+                edits=(Edit(span, status_meant(word)),) if word else (),
             )

@@ -41,6 +41,20 @@ def repeated(expr: Expr) -> str:
     return next((found for part in expr.parts if (found := repeated(part))), "")
 
 
+def leaves(expr: Expr | None) -> Iterator[Compare | Truth]:
+    """The clauses of a condition."""
+    match expr:
+        case Compare() | Truth():
+            yield expr
+        case Not(inner):
+            yield from leaves(inner)
+        case All(parts) | Some(parts):
+            for part in parts:
+                yield from leaves(part)
+        case None:
+            return
+
+
 def written(expr: Expr) -> str:
     """An expression as one would write it."""
     match expr:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from orchestra.errors import Diagnostic
 from orchestra.graph.choices import Choice, choices
-from orchestra.graph.lint.survey import Survey, error, listed, quoted, warning
+from orchestra.graph.lint.nearest import nearest
+from orchestra.graph.lint.survey import Survey, error, listed, quoted, swapped, warning
 from orchestra.graph.model import Node
 
 _WITH_CHILD = ("pipeline", "stack.manager_loop")
@@ -99,12 +100,18 @@ def manager_actions(survey: Survey) -> Iterator[Diagnostic]:
         words = [word.strip() for word in str(attribute.value).split(",")]
         strange = [word for word in words if word not in _ACTIONS]
         if strange:
+            near = nearest(strange[0], _ACTIONS)
             yield error(
                 "manager_actions",
                 f"{quoted(node.id)} cannot {quoted(strange[0])}: a manager can observe, steer and wait",
                 attribute.span,
                 node=node.id,
-                fix='write `manager.actions="observe,steer,wait"`, or a part of it',
+                fix=f"did you mean {quoted(near)}?"
+                if near
+                else 'write `manager.actions="observe,steer,wait"`, or a part of it',
+                edits=swapped(attribute.span, ",".join(near if word == strange[0] else word for word in words))
+                if near
+                else (),
             )
 
 
@@ -114,9 +121,10 @@ def human_choices(survey: Survey) -> Iterator[Diagnostic]:
         if survey.types[number] != "wait.human":
             continue
         if not survey.graph.outgoing(node.id):
-            yield error(
+            yield warning(
                 "human_choices",
-                f"human gate {quoted(node.id)} has no outgoing edge, so there is nothing to choose",
+                f"human gate {quoted(node.id)} has no outgoing edge, so there is nothing to choose: it fails when a"
+                " run gets there",
                 node.span,
                 node=node.id,
                 fix='add an edge for each choice: `-> next [label="[A] Approve"]`',
@@ -146,6 +154,9 @@ def _shared_keys(survey: Survey, node: Node) -> Iterator[Diagnostic]:
             node=node.id,
             edge=(edge.source, edge.target),
             fix=f"choose another key in the label: `[{choice.key.upper()}] {choice.label}`",
+            edits=swapped(edge.attributes["label"].span, f"[{choice.key.upper()}] {choice.label}")
+            if "label" in edge.attributes
+            else (),
         )
 
 
@@ -157,11 +168,15 @@ def _default_choice(survey: Survey, node: Node) -> Iterator[Diagnostic]:
     offered = choices(survey.graph.outgoing(node.id))
     if any(wanted in {c.key.lower(), c.label.lower(), c.edge.target.lower()} for c in offered):
         return
+    near = nearest(wanted, [word for c in offered for word in (c.edge.target, c.label.lower())])
     yield warning(
         "human_choices",
         f"the default of {quoted(node.id)}, {quoted(str(attribute.value))}, is not one of its choices:"
         " if nobody answers in time, the node is retried",
         attribute.span,
         node=node.id,
-        fix=f"use a key, label or target: {listed([c.edge.target for c in offered])}",
+        fix=f"did you mean {quoted(near)}?"
+        if near
+        else f"use a key, label or target: {listed([c.edge.target for c in offered])}",
+        edits=swapped(attribute.span, near) if near else (),
     )

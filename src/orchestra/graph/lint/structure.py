@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from orchestra.errors import Diagnostic, Span
+from orchestra.errors import Diagnostic, Edit, Span
 from orchestra.graph.flow import components, reversed_edges
-from orchestra.graph.lint.survey import Survey, error, listed, quoted, warning
-from orchestra.graph.model import Graph, Node
+from orchestra.graph.lint.survey import Survey, added, error, listed, quoted, swapped, warning
+from orchestra.graph.model import Edge, Graph, Node
 
 _TERMINAL_NAMES = {"start": "start", "Start": "start"} | dict.fromkeys(("exit", "Exit", "end", "End"), "exit")
 
@@ -18,12 +18,8 @@ def start_node(survey: Survey) -> Iterator[Diagnostic]:
     graph = survey.graph
     if not graph.starts:
         root = next((name for name in survey.ids if not graph.incoming(name) and graph.outgoing(name)), "")
-        yield error(
-            "start_node",
-            "the pipeline has no start node",
-            _header(graph),
-            fix=f"give {quoted(root)} `shape=Mdiamond`" if root else "add `start [shape=Mdiamond]`",
-        )
+        fix, edits = _terminal(survey, "start", [root] if root else [])
+        yield error("start_node", "the pipeline has no start node", _header(graph), fix=fix, edits=edits)
     for name in graph.starts[1:]:
         node = graph.nodes[name]
         yield error(
@@ -34,6 +30,40 @@ def start_node(survey: Survey) -> Iterator[Diagnostic]:
             node=name,
             fix="give it another shape, or connect the start node to both paths",
         )
+
+
+def _terminal(survey: Survey, kind: str, ends: list[str]) -> tuple[str, tuple[Edit, ...]]:
+    """How to add the start or the exit: a node of its own before or after ``ends``, or the shape for a node there
+    that has nothing else to do."""
+    shape = "Mdiamond" if kind == "start" else "Msquare"
+    graph = survey.graph
+    idle = next((name for name in ends if _does_nothing(survey, name)), "")
+    if idle and len(ends) == 1:
+        return f"give {quoted(idle)} `shape={shape}`", _reshaped(graph.nodes[idle], shape)
+    edges = [f"start -> {name}" if kind == "start" else f"{name} -> exit" for name in ends]
+    if not edges:
+        return f"add `{kind} [shape={shape}]`", ()
+    statements = (f"{kind} [shape={shape}]", *edges)
+    return f"add `{'; '.join(statements)}`", added(graph, *statements)
+
+
+def _does_nothing(survey: Survey, name: str) -> bool:
+    """Whether a node has no work of its own, so that it may be meant as the start or the exit."""
+    node = survey.graph.nodes[name]
+    return survey.types[survey.index[name]] == "codergen" and not {"prompt", "agent", "type", "tool_command"} & set(
+        node.attributes
+    )
+
+
+def _reshaped(node: Node, shape: str) -> tuple[Edit, ...]:
+    """The edit that gives a node a shape; none where the node has only a default's."""
+    written = node.attributes.get("shape")
+    if written is not None and written.origin == "explicit":
+        return swapped(written.span, shape)
+    at = node.span.end
+    if written is not None or re.compile(r"\s*\[").match(node.span.source.text, at):
+        return ()
+    return (Edit(Span(node.span.source, at, at), f" [shape={shape}]"),) if node.declared else ()
 
 
 def _header(graph: Graph) -> Span:
@@ -47,11 +77,14 @@ def terminal_node(survey: Survey) -> Iterator[Diagnostic]:
     """Exactly one node is the exit (language.md#shapes-and-handlers)."""
     graph = survey.graph
     if not graph.exits:
+        last = [name for name in survey.ids if graph.incoming(name) and not graph.outgoing(name)]
+        fix, edits = _terminal(survey, "exit", last)
         yield error(
             "terminal_node",
             "the pipeline has no exit node, so no run could finish and no goal gate would be checked",
             _header(graph),
-            fix="add `exit [shape=Msquare]` and connect the last nodes to it",
+            fix=fix,
+            edits=edits,
         )
     for name in graph.exits[1:]:
         node = graph.nodes[name]
@@ -77,6 +110,7 @@ def start_no_incoming(survey: Survey) -> Iterator[Diagnostic]:
                 edge.target_span,
                 edge=(edge.source, edge.target),
                 fix=f"connect it to {quoted(following)} instead" if following else "connect it to another node",
+                edits=(Edit(edge.target_span, following),) if following else (),
             )
 
 
@@ -91,7 +125,20 @@ def exit_no_outgoing(survey: Survey) -> Iterator[Diagnostic]:
                 edge.span,
                 edge=(edge.source, edge.target),
                 fix="delete the edge; to go back after an unmet goal gate, set `retry_target`",
+                edits=_deleted(edge),
             )
+
+
+def _deleted(edge: Edge) -> tuple[Edit, ...]:
+    """The edit that deletes the statement of an edge; none where that is not the edge alone."""
+    text, span = edge.span.source.text, edge.span
+    statement = r"\w+\s*->\s*\w+[ \t]*(?:\[[^\[\]\"]*\])?[ \t]*;?"
+    alone = re.compile(statement + r"(?=\s*(?:\w+\s*(?:->|\[|=)|[\w\"]+\s*\n|\}|//))")
+    match = alone.match(text, span.start)
+    before = text[: span.start].rstrip()
+    if match is None or before.endswith("->"):
+        return ()
+    return (Edit(Span(span.source, span.start, match.end()), ""),)
 
 
 def reachability(survey: Survey) -> Iterator[Diagnostic]:
@@ -143,12 +190,14 @@ def exit_reachable(survey: Survey) -> Iterator[Diagnostic]:
     if not graph.starts or not graph.exits or any(survey.reached[survey.index[e]] for e in graph.exits):
         return
     name = graph.exits[0]
+    last = [node for number, node in enumerate(survey.ids) if survey.reached[number] and not graph.outgoing(node)]
     yield error(
         "exit_reachable",
         f"no path from {quoted(graph.starts[0])} to the exit node {quoted(name)}: no run could reach it",
         graph.nodes[name].span,
         node=name,
-        fix=f"connect the last node to it: `... -> {name}`",
+        fix=f"connect the last node to it: `{', '.join(last) if len(last) == 1 else '...'} -> {name}`",
+        edits=added(graph, f"{last[0]} -> {name}") if len(last) == 1 and not graph.incoming(name) else (),
     )
 
 
@@ -171,7 +220,13 @@ def dead_end(survey: Survey) -> Iterator[Diagnostic]:
             node.span,
             node=node.id,
             fix=f"add {target}",
+            edits=added(graph, f"{node.id} -> {graph.exits[0]}") if _leads_on(survey) else (),
         )
+
+
+def _leads_on(survey: Survey) -> bool:
+    """Whether some node leads to the exit, so that ``exit_reachable`` does not propose the same edge."""
+    return bool(survey.graph.exits) and bool(survey.graph.incoming(survey.graph.exits[0]))
 
 
 def _isolated(survey: Survey, number: int) -> bool:
@@ -208,7 +263,19 @@ def _undeclared(survey: Survey, number: int, node: Node) -> Diagnostic:
         node=node.id,
         edge=None if edge is None else (edge.source, edge.target),
         fix=f"did you mean {quoted(meant)}?" if meant else f"declare it: `{node.id} {_DECLARED[kind]}`",
+        edits=_renamed(survey, node.id, meant) if meant else (),
     )
+
+
+def _renamed(survey: Survey, old: str, new: str) -> tuple[Edit, ...]:
+    """The edits that write another node wherever an edge names one."""
+    graph = survey.graph
+    spans = [edge.target_span for edge in graph.incoming(old)]
+    for edge in graph.outgoing(old):
+        written = re.compile(rf'"?{old}"?').match(edge.span.source.text, edge.span.start)
+        if written is not None:
+            spans.append(Span(edge.span.source, *written.span()))
+    return tuple(Edit(span, new) for span in dict.fromkeys(spans))
 
 
 class _Declared(dict[str, str]):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 
-from orchestra.errors import Diagnostic, Severity, Span
+from orchestra.errors import Diagnostic, Edit, Severity, Span
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.flow import reached
 from orchestra.graph.joins import Meetings, meetings
 from orchestra.graph.lint.nearest import Vocabulary
 from orchestra.graph.model import Attribute, Edge, Graph, Node
+from orchestra.graph.tokens import in_quotes
 
 BUILT_IN_TYPES = frozenset(SHAPES.values()) | {"pipeline"}
 """The handler types that come with the program (language.md#shapes-and-handlers)."""
@@ -148,8 +149,35 @@ def _found(
     node: str | None = None,
     edge: tuple[str, str] | None = None,
     fix: str = "",
+    edits: Iterable[Edit] = (),
 ) -> Diagnostic:
-    return Diagnostic(rule=rule, severity=severity, message=message, span=span, node=node, edge=edge, fix=fix)
+    return Diagnostic(
+        rule=rule,
+        severity=severity,
+        message=message,
+        span=span,
+        node=node,
+        edge=edge,
+        fix=fix,
+        edits=tuple(edits),
+    )
+
+
+def swapped(span: Span, text: str) -> tuple[Edit]:
+    """The edit that puts another word in place of a value or a key, in quotes where it stands in quotes now."""
+    bare = not span.text.startswith('"') and text.isidentifier()
+    return (Edit(span, text if bare else in_quotes(text)),)
+
+
+def added(graph: Graph, *statements: str) -> tuple[Edit, ...]:
+    """The edit that adds statements at the end of a graph, each on a line of its own."""
+    source = graph.span.source
+    at = source.text.rfind("}")
+    if at < 0:
+        return ()
+    line = source.text[source.text.rfind("\n", 0, at) + 1 : at]
+    lines = "".join(f"    {statement}\n" for statement in statements)
+    return (Edit(Span(source, at, at), lines if not line.strip() else f"\n{lines}"),)
 
 
 error = partial(_found, Severity.ERROR)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from orchestra.errors import Diagnostic
 from orchestra.graph.attributes import nearest
 from orchestra.graph.lint.survey import Survey, quoted, warning
-from orchestra.graph.places import inside
+from orchestra.graph.places import inside, rewritten
 
 _OF_NODE = re.compile(
     r"\{\{\s*(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}\}", re.ASCII
@@ -30,4 +30,5 @@ def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
                     inside(attribute.span, match.start(2), match.end(2)),
                     node=node.id,
                     fix=f"did you mean {near!r}?" if near else "name a node of this pipeline",
+                    edits=(rewritten(attribute.span, match.start(2), match.end(2), near),) if near else (),
                 )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 
-from orchestra.errors import Diagnostic, Span
-from orchestra.graph.attributes import EDGE, FIDELITIES, GRAPH, NODE, SHAPES, Scope, edit_distance
-from orchestra.graph.lint.nearest import Vocabulary, nearest
+from orchestra.errors import Diagnostic, Edit, Span
+from orchestra.graph.attributes import FIDELITIES, SHAPES, edit_distance
+from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.outcomes import arriving, exact
-from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, error, quoted, warning
+from orchestra.graph.lint.survey import Survey, error, quoted, swapped, warning
 from orchestra.graph.model import Attribute, Edge
 from orchestra.graph.places import inside
 
@@ -30,6 +29,7 @@ def type_known(survey: Survey) -> Iterator[Diagnostic]:
             attribute.span,
             node=node.id,
             fix=f"did you mean {quoted(meant)}?" if meant else f"use one of {', '.join(known)}",
+            edits=swapped(attribute.span, meant) if meant else (),
         )
     yield from _shapes(survey)
 
@@ -48,6 +48,7 @@ def _shapes(survey: Survey) -> Iterator[Diagnostic]:
             attribute.span,
             node=node.id,
             fix=f"did you mean {quoted(meant)}?" if meant else f"use one of {', '.join(SHAPES)}; or set `type`",
+            edits=swapped(attribute.span, meant) if meant else (),
         )
 
 
@@ -75,10 +76,11 @@ def _mode(
         node=node,
         edge=edge,
         fix=f"did you mean {quoted(meant)}?" if meant else f"use one of {', '.join(FIDELITIES)}",
+        edits=swapped(span, meant) if meant else (),
     )
 
 
-_STATUSES = ("success", "partial_success", "retry", "fail", "skipped")
+STATUSES = ("success", "partial_success", "retry", "fail", "skipped")
 _SAID_SO = {
     "failed": "fail",
     "fails": "fail",
@@ -98,29 +100,30 @@ def outcome_known(survey: Survey) -> Iterator[Diagnostic]:
     """No condition asks for an outcome that is nearly a status (L31)."""
     for edge, attribute in survey.written_on_edges("condition"):
         for word in edge.condition.outcome_words:
-            meant = _status_meant(word)
+            meant = status_meant(word)
             if not meant or _never_comes(survey, edge):
                 continue
             yield warning(
                 "outcome_known",
                 f"{quoted(word)} is not the status {quoted(meant)}:"
                 " the condition is true only if an agent reports exactly that word",
-                _word_in(attribute, word),
+                word_in(attribute, word),
                 edge=(edge.source, edge.target),
                 fix=f"did you mean {quoted(meant)}?",
+                edits=(Edit(word_in(attribute, word), meant),),
             )
 
 
-def _status_meant(word: str) -> str:
+def status_meant(word: str) -> str:
     """The status that a word is written for; empty where it is one, or a word of its own."""
     lowered = word.lower()
-    if word in _STATUSES:
+    if word in STATUSES:
         return ""
-    if lowered in _STATUSES:
+    if lowered in STATUSES:
         return lowered
     if lowered in _SAID_SO:
         return _SAID_SO[lowered]
-    near = (status for status in _STATUSES if len(status) > 4 and edit_distance(lowered, status, 2) <= 1)
+    near = (status for status in STATUSES if len(status) > 4 and edit_distance(lowered, status, 2) <= 1)
     return next(near, "")
 
 
@@ -131,7 +134,7 @@ def _never_comes(survey: Survey, edge: Edge) -> bool:
     return possible is not None and wanted is not None and not wanted.meets(possible)
 
 
-def _word_in(attribute: Attribute, word: str) -> Span:
+def word_in(attribute: Attribute, word: str) -> Span:
     """Where a condition compares the outcome with a word; the whole condition where that is not found."""
     text = str(attribute.value)
     for match in _OUTCOME.finditer(text):
@@ -170,55 +173,5 @@ def _target(survey: Survey, key: str, target: str, span: Span, node: str | None)
         span,
         node=node,
         fix=f"did you mean {quoted(meant)}?" if meant else "name a node of this pipeline",
+        edits=swapped(span, meant) if meant else (),
     )
-
-
-def unknown_attribute(survey: Survey) -> Iterator[Diagnostic]:
-    """A key without meaning is neither a known one misspelt nor one that belongs elsewhere (section 2)."""
-    for attribute in survey.graph.attributes.values():
-        if not _means_something(GRAPH, attribute.key):
-            yield from _key(GRAPH, attribute)
-    for key in survey.on_nodes:
-        if not _means_something(NODE, key):
-            for node, attribute in survey.written_on_nodes(key):
-                custom = survey.types[survey.index[node.id]] not in BUILT_IN_TYPES
-                yield from _key(NODE, attribute, node=node.id, custom=custom)
-    for key in survey.on_edges:
-        if not _means_something(EDGE, key):
-            for edge, attribute in survey.written_on_edges(key):
-                yield from _key(EDGE, attribute, edge=(edge.source, edge.target))
-
-
-def _means_something(scope: Scope, key: str) -> bool:
-    return key in scope.entries or key in scope.aliases or key in scope.old_words or key in scope.drawing
-
-
-def _key(
-    scope: Scope,
-    attribute: Attribute,
-    *,
-    node: str | None = None,
-    edge: tuple[str, str] | None = None,
-    custom: bool = False,
-) -> Iterator[Diagnostic]:
-    key = attribute.key
-    meant = _vocabulary(scope.name).nearest(key)
-    owner = next((other for other in (GRAPH, NODE, EDGE) if key in other.entries), None)
-    if meant and (owner is None or edit_distance(key, meant, 2) < 2):
-        message = f"{quoted(key)} is unknown on {_ON[scope.name]}, so it would be ignored"
-        fix = f"did you mean {quoted(meant)}?"
-    elif owner is not None and not custom:
-        message = f"{quoted(key)} belongs on {_ON[owner.name]}; on {_ON[scope.name]} it would be ignored"
-        fix = f"write it on {_ON[owner.name]}"
-    else:
-        return
-    yield warning("unknown_attribute", message, attribute.key_span, node=node, edge=edge, fix=fix)
-
-
-_ON = {"graph": "the graph", "node": "a node", "edge": "an edge"}
-
-
-@cache
-def _vocabulary(scope: str) -> Vocabulary:
-    entries = {"graph": GRAPH, "node": NODE, "edge": EDGE}[scope]
-    return Vocabulary((*entries.entries, *entries.aliases), budget=None)

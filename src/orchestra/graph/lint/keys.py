@@ -1,0 +1,256 @@
+"""Rules about the names of attributes: unknown ones, and those that a node's type never reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from orchestra.errors import Diagnostic, Edit, Span
+from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, Scope, edit_distance
+from orchestra.graph.lint.nearest import Vocabulary
+from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quoted, swapped, warning
+from orchestra.graph.model import Attribute, Node
+
+_MODEL = {
+    "model": "llm_model",
+    "model_name": "llm_model",
+    "model_id": "llm_model",
+    "llm": "llm_model",
+    "provider": "llm_provider",
+    "model_provider": "llm_provider",
+    "effort": "reasoning_effort",
+    "reasoning": "reasoning_effort",
+    "thinking": "reasoning_effort",
+}
+_ELSEWHERE = {
+    "graph": _MODEL
+    | {
+        "retries": "default_max_retries",
+        "max_retries": "default_max_retries",
+        "max_retry": "default_max_retries",
+        "max_visits": "default_max_visits",
+        "max_iterations": "max_steps",
+        "recursion_limit": "max_steps",
+        "fidelity": "default_fidelity",
+        "context_fidelity": "default_fidelity",
+        "thread": "thread_id",
+        "objective": "goal",
+        "styles": "model_stylesheet",
+        "llm_stylesheet": "model_stylesheet",
+        "variables": "inputs",
+        "vars": "inputs",
+        "params": "inputs",
+        "parameters": "inputs",
+    },
+    "node": _MODEL
+    | {
+        "retries": "max_retries",
+        "retry": "max_retries",
+        "max_retry": "max_retries",
+        "retry_count": "max_retries",
+        "num_retries": "max_retries",
+        "retry_limit": "max_retries",
+        "backoff": "retry_policy",
+        "on_failure": "retry_target",
+        "on_fail": "retry_target",
+        "retry_to": "retry_target",
+        "max_loops": "max_visits",
+        "max_iterations": "max_visits",
+        "command": "tool_command",
+        "cmd": "tool_command",
+        "run": "tool_command",
+        "exec": "tool_command",
+        "shell_command": "tool_command",
+        "bash": "tool_command",
+        "instruction": "prompt",
+        "instructions": "prompt",
+        "system_prompt": "prompt",
+        "user_prompt": "prompt",
+        "message": "prompt",
+        "handler": "type",
+        "kind": "type",
+        "handler_type": "type",
+        "classes": "class",
+        "css_class": "class",
+        "time_limit": "timeout",
+        "timeout_seconds": "timeout",
+        "timeout_sec": "timeout",
+        "timeout_s": "timeout",
+        "max_duration": "timeout",
+        "context_fidelity": "fidelity",
+        "thread": "thread_id",
+        "gate": "goal_gate",
+        "is_gate": "goal_gate",
+        "tools": "agent.tools",
+        "allowed_tools": "agent.tools",
+        "role": "agent.role",
+        "persona": "agent.persona",
+        "default_choice": "human.default_choice",
+        "human_timeout": "human.timeout",
+        "concurrency": "max_parallel",
+        "max_concurrency": "max_parallel",
+        "join": "join_policy",
+        "dotfile": "stack.child_dotfile",
+        "subgraph_file": "stack.child_dotfile",
+        "schema": "output_schema",
+        "attachments": "attach",
+    },
+    "edge": {
+        "when": "condition",
+        "if": "condition",
+        "cond": "condition",
+        "guard": "condition",
+        "on": "condition",
+        "expr": "condition",
+        "priority": "weight",
+        "restart": "loop_restart",
+        "max_loops": "max_visits",
+        "max_iterations": "max_visits",
+        "freeform": "human.freeform",
+    },
+}
+"""What other tools call our attributes, by where it stands."""
+
+_LAYOUTS = frozenset({"circuit", "subset", "mds", "shortpath"})
+"""Values of Graphviz' own graph attribute ``model``."""
+
+
+def unknown_attribute(survey: Survey) -> Iterator[Diagnostic]:
+    """A key without meaning is neither a known one misspelt, nor what another tool calls a known one, nor one that
+    belongs elsewhere (language.md#attributes)."""
+    for attribute in survey.graph.attributes.values():
+        if not _means_something(GRAPH, attribute):
+            yield from _key(GRAPH, attribute)
+    for key, nodes in survey.on_nodes.items():
+        if not _means_something(NODE, nodes[0][1]):
+            for node, attribute in survey.written_on_nodes(key):
+                custom = survey.types[survey.index[node.id]] not in BUILT_IN_TYPES
+                yield from _key(NODE, attribute, node=node.id, custom=custom)
+    for key, edges in survey.on_edges.items():
+        if not _means_something(EDGE, edges[0][1]):
+            for edge, attribute in survey.written_on_edges(key):
+                yield from _key(EDGE, attribute, edge=(edge.source, edge.target))
+
+
+def _means_something(scope: Scope, attribute: Attribute) -> bool:
+    key = attribute.key
+    if key == "model":  # Graphviz' own on a graph, a common slip everywhere
+        return scope is GRAPH and attribute.value in _LAYOUTS
+    return key in scope.entries or key in scope.aliases or key in scope.old_words or key in scope.drawing
+
+
+def _key(
+    scope: Scope,
+    attribute: Attribute,
+    *,
+    node: str | None = None,
+    edge: tuple[str, str] | None = None,
+    custom: bool = False,
+) -> Iterator[Diagnostic]:
+    key = attribute.key
+    meant = _vocabulary(scope.name).nearest(key)
+    owner = next((other for other in (GRAPH, NODE, EDGE) if key in other.entries), None)
+    elsewhere = "" if custom else _ELSEWHERE[scope.name].get(key.lower().replace("-", "_"), "")
+    edits: tuple[Edit, ...] = ()
+    if elsewhere or (meant and (owner is None or edit_distance(key, meant, 2) < 2)):
+        word = elsewhere or meant
+        message = f"{quoted(key)} is unknown on {_ON[scope.name]}, so it would be ignored"
+        fix = f"did you mean {quoted(word)}?"
+        edits = renamed(attribute, word)
+    elif owner is not None and not custom:
+        message = f"{quoted(key)} belongs on {_ON[owner.name]}; on {_ON[scope.name]} it would be ignored"
+        fix = f"write it on {_ON[owner.name]}"
+    else:
+        return
+    yield warning("unknown_attribute", message, attribute.key_span, node=node, edge=edge, fix=fix, edits=edits)
+
+
+def renamed(attribute: Attribute, key: str) -> tuple[Edit, ...]:
+    """The edit that gives an attribute another key, in quotes where it stands in quotes now."""
+    span = attribute.key_span
+    return swapped(span, key) if span.text.startswith('"') else (Edit(span, key),)
+
+
+_ON = {"graph": "the graph", "node": "a node", "edge": "an edge"}
+
+
+@cache
+def _vocabulary(scope: str) -> Vocabulary:
+    entries = {"graph": GRAPH, "node": NODE, "edge": EDGE}[scope]
+    return Vocabulary((*entries.entries, *entries.aliases), budget=None)
+
+
+_READERS = {
+    "prompt": frozenset({"codergen", "parallel.fan_in", "stack.manager_loop"}),
+    "tool_command": frozenset({"tool"}),
+    "join_policy": frozenset({"parallel"}),
+    "error_policy": frozenset({"parallel"}),
+    "max_parallel": frozenset({"parallel"}),
+    "for_each": frozenset({"parallel"}),
+    "max_items": frozenset({"parallel"}),
+}
+"""The handler types that read an attribute; no others do."""
+
+_NAMES = {
+    "start": "the start node",
+    "exit": "the exit node",
+    "conditional": "a diamond",
+    "codergen": "an LLM node",
+    "wait.human": "a human gate",
+    "tool": "a tool node",
+    "parallel": "a parallel node",
+    "parallel.fan_in": "a fan-in",
+    "stack.manager_loop": "a manager",
+    "pipeline": "a child pipeline's node",
+}
+
+
+def unused_attribute(survey: Survey) -> Iterator[Diagnostic]:
+    """What a node's type never reads does not stand on the node: a prompt on a diamond, a command on a box."""
+    for key, readers in _READERS.items():
+        for node, attribute in survey.on_nodes.get(key, ()):
+            kind = survey.types[survey.index[node.id]]
+            own = attribute.origin == "explicit" and kind in BUILT_IN_TYPES and kind not in readers
+            if own and str(attribute.value).strip() and not _has_own_finding(survey, node):
+                fix, edits = _instead(key, kind, node, attribute)
+                yield warning(
+                    "unused_attribute",
+                    f"{quoted(node.id)} is {_NAMES[kind]}, which never reads {quoted(key)}",
+                    attribute.key_span,
+                    node=node.id,
+                    fix=fix,
+                    edits=edits,
+                )
+
+
+def _has_own_finding(survey: Survey, node: Node) -> bool:
+    """Whether ``type_known`` says already that the node is not what its author thinks."""
+    kind, shape = node.text("type"), node.text("shape")
+    return (bool(kind) and kind not in survey.known_types) or (not kind and shape not in SHAPES)
+
+
+def _instead(key: str, kind: str, node: Node, attribute: Attribute) -> tuple[str, tuple[Edit, ...]]:
+    """What to do about an attribute that is never read."""
+    if key == "tool_command" and kind == "codergen":
+        return "add `shape=parallelogram`, which makes it a tool node", _shaped(node, attribute, "parallelogram")
+    if key == "prompt" and kind == "tool" and not node.has("tool_command"):
+        return "did you mean 'tool_command'?", renamed(attribute, "tool_command")
+    if key == "prompt" and kind == "wait.human":
+        if not node.has("label"):
+            return "write it as the `label`: that is the question", renamed(attribute, "label")
+        return "remove it, or say it in the `label`: that is the question", ()
+    if key == "prompt":
+        return "move it to an LLM node (`shape=box`) before or after this one", ()
+    if key == "tool_command":
+        return "move it to a tool node (`shape=parallelogram`)", ()
+    return "move it to the parallel node (`shape=component`)", ()
+
+
+def _shaped(node: Node, attribute: Attribute, shape: str) -> tuple[Edit, ...]:
+    written = node.attributes.get("shape")
+    if node.has("type") or (written is not None and written.origin != "explicit"):
+        return ()
+    if written is not None:
+        return swapped(written.span, shape)
+    at = attribute.key_span.start
+    return (Edit(Span(attribute.key_span.source, at, at), f"shape={shape}, "),)

@@ -1,0 +1,101 @@
+"""Rules about the model stylesheet, classes, and values that are nearly right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestra.errors import Diagnostic, Edit, StylesheetError
+from orchestra.graph.lint.nearest import nearest
+from orchestra.graph.lint.survey import Survey, quoted, swapped, warning
+from orchestra.graph.model import Attribute
+from orchestra.graph.places import inside, rewritten
+from orchestra.graph.stylesheet import EFFORTS, Rule, parse_stylesheet
+
+
+def selector_matches(survey: Survey) -> Iterator[Diagnostic]:
+    """Every selector of the stylesheet matches a node, and every class is written as the stylesheet reads it."""
+    rules, attribute = _rules(survey)
+    selectors = {rule.selector for rule in rules}
+    for node, written in survey.written_on_nodes("class"):
+        yield from _classes(str(written.value), written, node.id, selectors)
+    if attribute is None:
+        return
+    classes = {f".{name}" for node in survey.nodes for name in node.classes}
+    known = classes | {f"#{name}" for name in survey.ids} | {node.shape for node in survey.nodes} | {"*"}
+    dotted = {f".{name.lstrip('.')}" for name in classes}
+    for rule in rules:
+        if rule.selector not in known and rule.selector not in dotted:
+            yield _unmatched(rule, attribute, known)
+
+
+def _rules(survey: Survey) -> tuple[tuple[Rule, ...], Attribute | None]:
+    attribute = survey.graph.attributes.get("model_stylesheet")
+    if attribute is None:
+        return (), None
+    try:
+        return parse_stylesheet(str(attribute.value)), attribute
+    except StylesheetError:  # has its own diagnostic
+        return (), None
+
+
+def _classes(text: str, written: Attribute, node: str, selectors: set[str]) -> Iterator[Diagnostic]:
+    names = text.replace(",", " ").split()
+    wrong = [name for name in names if name.startswith(".")]
+    if wrong:
+        yield warning(
+            "selector_matches",
+            f"class {quoted(wrong[0])} is written with the dot of its selector, so no selector matches it",
+            written.span,
+            node=node,
+            fix=f"write {wrong[0].lstrip('.')}",
+            edits=swapped(written.span, " ".join(name.lstrip(".") for name in names)),
+        )
+    wanted = [selector[1:] for selector in selectors if selector.startswith(".")]
+    for name in names:
+        near = "" if f".{name}" in selectors or name in wrong else nearest(name, wanted)
+        if near:
+            at = text.find(name)
+            yield warning(
+                "selector_matches",
+                f"no selector of the stylesheet matches class {quoted(name)}",
+                inside(written.span, at, at + len(name)),
+                node=node,
+                fix=f"did you mean {quoted(near)}?",
+                edits=(rewritten(written.span, at, at + len(name), near),),
+            )
+
+
+def _unmatched(rule: Rule, attribute: Attribute, known: set[str]) -> Diagnostic:
+    selector = rule.selector
+    near = nearest(selector, sorted(name for name in known if name[0] == selector[0]))
+    if not near and selector[0] in ".#":
+        other = ("#" if selector[0] == "." else ".") + selector[1:]
+        near = other if other in known else ""
+    what = {".": "no node has this class", "#": "no node has this id"}.get(selector[0], "no node has this shape")
+    end = rule.start + len(selector)
+    edits: tuple[Edit, ...] = (rewritten(attribute.span, rule.start, end, near),) if near else ()
+    return warning(
+        "selector_matches",
+        f"selector {quoted(selector)} matches nothing: {what}",
+        inside(attribute.span, rule.start, end),
+        fix=f"did you mean {quoted(near)}?" if near else "remove the rule, or correct its selector",
+        edits=edits,
+    )
+
+
+def value_known(survey: Survey) -> Iterator[Diagnostic]:
+    """No reasoning effort is nearly one of those that models know."""
+    written = [(node.id, attribute) for node, attribute in survey.written_on_nodes("reasoning_effort")]
+    whole = survey.graph.attributes.get("reasoning_effort")
+    for node, attribute in [*written, *([(None, whole)] if whole is not None else [])]:
+        effort = str(attribute.value)
+        near = "" if effort in EFFORTS else nearest(effort, EFFORTS)
+        if near:
+            yield warning(
+                "value_known",
+                f"{quoted(effort)} is not a reasoning effort that models know",
+                attribute.span,
+                node=node,
+                fix=f"did you mean {quoted(near)}?",
+                edits=swapped(attribute.span, near),
+            )
