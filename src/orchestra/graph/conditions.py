@@ -321,12 +321,12 @@ class _Parser:
             return
         match = re.compile(r"\s*(contains|matches)\b").match(self.text, self.end)
         if match is not None:
-            put = f"!{key}"
+            put = f"!{key}" if match[0][0].isspace() else f"!{key} "
             raise ConditionError(
                 f"{self.value!r} cannot stand before {match[1]!r}: it stands before the whole clause",
                 start=begin,
                 end=self.end,
-                fix=f"write {put} {match[1]} …",
+                fix=f"write !{key} {match[1]} …",
                 put=put,
             )
 

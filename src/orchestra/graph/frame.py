@@ -167,10 +167,10 @@ def read_misplaced(here: Cursor) -> None:
 
 
 def skip_round_list(here: Cursor) -> bool:
-    """Note a list of attributes in round brackets, and skip it."""
+    """Note a list of attributes in round brackets or braces, and skip it."""
     match = None
-    if here.word == "(":
-        match = re.compile(r'\((?:\s*[\w.]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[\w.]+)[,;]?)+\s*\)').match(
+    if here.word in ("(", "{"):
+        match = re.compile(r'[({](?:\s*[\w.]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[\w.]+)[,;]?)+\s*[)}]').match(
             here.text, here.start
         )
     if match is None:

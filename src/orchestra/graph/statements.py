@@ -13,7 +13,15 @@ from orchestra.errors import Diagnostic, Edit, Source, Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE
 from orchestra.graph.braces import unclosed_brace
 from orchestra.graph.draft import Attributes, Ends, Scope, as_defaults, finish
-from orchestra.graph.frame import check_after, note_no_target, read_end, read_header, read_misplaced, skip_separator
+from orchestra.graph.frame import (
+    check_after,
+    note_no_target,
+    read_end,
+    read_header,
+    read_misplaced,
+    skip_round_list,
+    skip_separator,
+)
 from orchestra.graph.layout import ATTRIBUTES, FAR, statement_at
 from orchestra.graph.lists import check_key, read_attribute, read_blocks, read_key, skip_to, take_attribute
 from orchestra.graph.model import Graph
@@ -258,6 +266,8 @@ def read_named(here: Cursor) -> None:
         return
     attributes: Attributes = {}
     try:
+        if is_mark(here, "{") and not on_new_line(here):
+            skip_round_list(here)
         if is_mark(here, "["):
             attributes = read_blocks(here, NODE)
         read_unbracketed(here, NODE, attributes)

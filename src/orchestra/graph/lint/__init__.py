@@ -104,7 +104,9 @@ _SURE = frozenset(
 )
 """Rules whose findings hold whatever a broken statement would have said."""
 
-_CAUSES = frozenset({"edge_target_exists", "retry_target_exists", "type_known", "unknown_attribute"})
+_CAUSES = frozenset(
+    {"edge_target_exists", "retry_target_exists", "type_known", "unknown_attribute", "unused_attribute"}
+)
 _FOLLOWS = frozenset(
     {
         "branch_escape",
@@ -168,8 +170,9 @@ def lint(
 
 def _explained(found: list[Diagnostic]) -> list[Diagnostic]:
     """The findings without those that another one explains: a missing prompt where ``promt`` is unknown."""
-    named = {(d.node, d.edits[0].text.strip('"')) for d in found if d.rule == "unknown_attribute" and d.edits}
-    known = {(node, _WITHOUT[key]) for node, key in named if key in _WITHOUT}
+    causes = [d for d in found if d.rule in ("unknown_attribute", "unused_attribute") and d.edits]
+    known = {(d.node, _WITHOUT.get(d.edits[0].text.strip('"'), "")) for d in causes}
+    known |= {(d.node, "prompt_on_llm_nodes") for d in causes if "parallelogram" in d.edits[0].text}
     return [d for d in found if (d.node, d.rule) not in known]
 
 

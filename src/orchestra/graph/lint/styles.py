@@ -16,15 +16,17 @@ def selector_matches(survey: Survey) -> Iterator[Diagnostic]:
     """Every selector of the stylesheet matches a node, and every class is written as the stylesheet reads it."""
     rules, attribute = _rules(survey)
     selectors = {rule.selector for rule in rules}
+    named: set[str] = set()
     for node, written in survey.written_on_nodes("class"):
-        yield from _classes(str(written.value), written, node.id, selectors)
+        for found, meant in _classes(str(written.value), written, node.id, selectors):
+            named.add(f".{meant}")
+            yield found
     if attribute is None:
         return
     classes = {f".{name}" for node in survey.nodes for name in node.classes}
     known = classes | {f"#{name}" for name in survey.ids} | {node.shape for node in survey.nodes} | {"*"}
-    dotted = {f".{name.lstrip('.')}" for name in classes}
     for rule in rules:
-        if rule.selector not in known and rule.selector not in dotted:
+        if rule.selector not in known | named:
             yield _unmatched(rule, attribute, known)
 
 
@@ -38,24 +40,25 @@ def _rules(survey: Survey) -> tuple[tuple[Rule, ...], Attribute | None]:
         return (), None
 
 
-def _classes(text: str, written: Attribute, node: str, selectors: set[str]) -> Iterator[Diagnostic]:
+def _classes(text: str, written: Attribute, node: str, selectors: set[str]) -> Iterator[tuple[Diagnostic, str]]:
+    """What is wrong with a list of classes, each with the class that is meant."""
     names = text.replace(",", " ").split()
-    wrong = [name for name in names if name.startswith(".")]
-    if wrong:
-        yield warning(
+    for name in (name for name in names if name.startswith(".")):
+        found = warning(
             "selector_matches",
-            f"class {quoted(wrong[0])} is written with the dot of its selector, so no selector matches it",
+            f"class {quoted(name)} is written with the dot of its selector, so no selector matches it",
             written.span,
             node=node,
-            fix=f"write {wrong[0].lstrip('.')}",
+            fix=f"write {name.lstrip('.')}",
             edits=swapped(written.span, " ".join(name.lstrip(".") for name in names)),
         )
+        yield found, name.lstrip(".")
     wanted = [selector[1:] for selector in selectors if selector.startswith(".")]
     for name in names:
-        near = "" if f".{name}" in selectors or name in wrong else nearest(name, wanted)
+        near = "" if name in wanted or name.startswith(".") else nearest(name, wanted)
         if near:
             at = text.find(name)
-            yield warning(
+            found = warning(
                 "selector_matches",
                 f"no selector of the stylesheet matches class {quoted(name)}",
                 inside(written.span, at, at + len(name)),
@@ -63,6 +66,7 @@ def _classes(text: str, written: Attribute, node: str, selectors: set[str]) -> I
                 fix=f"did you mean {quoted(near)}?",
                 edits=(rewritten(written.span, at, at + len(name), near),),
             )
+            yield found, near
 
 
 def _unmatched(rule: Rule, attribute: Attribute, known: set[str]) -> Diagnostic:

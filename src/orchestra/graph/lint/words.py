@@ -37,14 +37,16 @@ def type_known(survey: Survey) -> Iterator[Diagnostic]:
 def _shapes(survey: Survey) -> Iterator[Diagnostic]:
     for node, attribute in survey.written_on_nodes("shape"):
         shape = str(attribute.value)
-        if shape in SHAPES or node.id in survey.starts or node.id in survey.exits:
+        terminal = node.id in survey.starts or node.id in survey.exits
+        meant = nearest(shape, SHAPES)
+        if shape in SHAPES or (terminal and not meant):
             continue
         if node.text("type") in survey.known_types and node.text("type"):
             continue
-        meant = nearest(shape, SHAPES)
         yield warning(
             "type_known",
-            f"shape {quoted(shape)} has no handler: {quoted(node.id)} would run as an LLM node",
+            f"shape {quoted(shape)} has no handler: {quoted(node.id)} "
+            + ("is a terminal node only because of its name" if terminal else "would run as an LLM node"),
             attribute.span,
             node=node.id,
             fix=f"did you mean {quoted(meant)}?" if meant else f"use one of {', '.join(SHAPES)}; or set `type`",

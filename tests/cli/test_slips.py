@@ -1,0 +1,110 @@
+"""Slips of the pen, compiled as a user does: the first finding names the slip, and edits repair the file."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from calls import call
+from slip_table import PIPELINE, SLIPS, Slip
+
+from orchestra.errors import Source
+from orchestra.graph.dot import parse
+from orchestra.graph.edits import applied
+
+ROUNDS = 4
+"""How often a file is compiled and its edits are made: some findings hide others."""
+
+
+def compiled(folder: Path, texts: list[str]) -> list[list[dict[str, Any]]]:
+    """The findings about each text, from one call of the command."""
+    names = [f"p{number}.dot" for number in range(len(texts))]
+    for name, text in zip(names, texts, strict=True):
+        (folder / name).write_text(text, encoding="utf-8")
+    done = call(folder, "compile", "--format", "json", *names)
+    assert done.stderr == ""
+    return [file["diagnostics"] for file in json.loads(done.stdout)["files"]]
+
+
+@cache
+def slipped() -> list[str]:
+    """The pipeline with each of the slips."""
+    assert all(PIPELINE.count(slip.meant) == 1 for slip in SLIPS)
+    return [PIPELINE.replace(slip.meant, slip.wrote) for slip in SLIPS]
+
+
+def marked(text: str, finding: dict[str, Any]) -> str:
+    span = finding["span"]
+    lines = text.split("\n")
+    start = sum(len(line) + 1 for line in lines[: span["line"] - 1]) + span["column"] - 1
+    return text[start : start + span["length"]]
+
+
+def edited(text: str, findings: list[dict[str, Any]]) -> str:
+    """The text with the edits made as the reference tells: by offset and length, the last one first."""
+    taken: list[dict[str, Any]] = []
+    for finding in findings:
+        new = finding["edits"]
+        if not any(_overlap(one, other) for one in new for other in taken):
+            taken += new
+    for edit in sorted(taken, key=lambda edit: (edit["offset"], edit["length"]), reverse=True):
+        text = text[: edit["offset"]] + edit["text"] + text[edit["offset"] + edit["length"] :]
+    return text
+
+
+def _overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    ends = one["offset"] + one["length"], other["offset"] + other["length"]
+    same = (one["offset"], one["length"]) == (other["offset"], other["length"])
+    return same or (one["offset"] < ends[1] and other["offset"] < ends[0])
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]]:
+    return compiled(tmp_path_factory.mktemp("slips"), slipped())
+
+
+def test_nothing_is_found_in_the_pipeline_without_slips(tmp_path: Path) -> None:
+    assert compiled(tmp_path, [PIPELINE, PIPELINE]) == [[], []]
+
+
+def test_the_first_finding_marks_the_slip(findings: list[list[dict[str, Any]]]) -> None:
+    firsts = [marked(text, found[0]) if found else "" for text, found in zip(slipped(), findings, strict=True)]
+    wrong = [(slip, first) for slip, first in zip(SLIPS, firsts, strict=True) if first != slip.marked]
+    assert len(SLIPS) >= 150
+    assert not wrong
+
+
+def test_the_help_of_the_first_finding_says_what_was_meant(findings: list[list[dict[str, Any]]]) -> None:
+    helps = [found[0]["fix"] or "" if found else "" for found in findings]
+    assert not [(slip, said) for slip, said in zip(SLIPS, helps, strict=True) if slip.help not in said]
+
+
+def test_edits_alone_repair_every_slip_whose_fix_is_certain(tmp_path: Path) -> None:
+    texts = list(slipped())
+    left: dict[int, list[dict[str, Any]]] = {number: [] for number in range(len(texts))}
+    for _ in range(ROUNDS):
+        found = compiled(tmp_path, [texts[number] for number in left])
+        left = {number: each for number, each in zip(left, found, strict=True) if each}
+        for number, each in left.items():
+            texts[number] = edited(texts[number], each)
+    repaired = [slip for number, slip in enumerate(SLIPS) if number not in left]
+    assert [slip for slip in SLIPS if slip.repaired and slip not in repaired] == []
+    assert len(repaired) >= 140
+    assert len(same_graph(texts)) >= 120
+
+
+def same_graph(texts: list[str]) -> list[Slip]:
+    """The slips whose repaired text is the very pipeline that was meant."""
+    meant, _ = parse(Source("p.dot", PIPELINE))
+    return [slip for slip, text in zip(SLIPS, texts, strict=True) if parse(Source("p.dot", text))[0] == meant]
+
+
+def test_edits_are_made_together_or_not_at_all() -> None:
+    text = "digraph g { start -> work; exit <- work }"
+    source = Source("p.dot", text)
+    _, found = parse(source)
+    assert applied(source, found) == "digraph g { start -> work; work -> exit }"
+    assert applied(source, [*found, *found]) == applied(source, found)
