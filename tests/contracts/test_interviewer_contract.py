@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from orchestra.engine.asking import fits
 from orchestra.errors import ConfigError
@@ -172,6 +173,20 @@ async def test_the_console_shows_the_choices_and_what_is_to_be_decided(capsys: p
     shown = capsys.readouterr().err
     for part in ("Plan", "Ship it?", "[Y] Ship", "[N] Fix", "Ctrl-D"):
         assert part in shown
+
+
+async def test_the_console_shows_which_files_are_changed_and_the_diff_when_it_is_asked_for(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGER", "cat")
+    changes = " a.py | 2 +-\n\ndiff --git a/a.py b/a.py\n-old words\n+new words"
+    question = replace(GATE, about=f"Changes in app:\n\n```diff\n{changes}\n```")
+    await console(["y"]).ask(question)
+    shown = capfd.readouterr().err
+    assert "a.py | 2" in shown
+    assert "new words" not in shown
+    await console(["d", "y"]).ask(question)
+    assert "+new words" in capfd.readouterr().err
 
 
 async def test_a_written_answer_that_does_not_fit_is_an_error_with_its_place() -> None:

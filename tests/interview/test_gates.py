@@ -23,9 +23,13 @@ from orchestra.engine.mailbox import ANSWER, CANCEL, INTERRUPT, PAUSE, requests,
 from orchestra.engine.sessions import find, summarize
 from orchestra.engine.shared import Interviews
 from orchestra.errors import ConfigError, Source, StoreUnreachable
+from orchestra.graph.model import Graph, Node
 from orchestra.interview.auto_approve import AutoApprove
 from orchestra.interview.callback import Callback
+from orchestra.interview.console import shown
 from orchestra.interview.mailbox import Mailbox
+from orchestra.ports import Scope
+from orchestra.run.context import Context
 from orchestra.run.events import (
     ControlRequested,
     InterviewCompleted,
@@ -36,6 +40,8 @@ from orchestra.run.events import (
     StageFailed,
     StageRetrying,
 )
+from orchestra.run.outcome import Outcome, Status
+from orchestra.run.questions import DONE, Answer, Question, exchange
 from orchestra.run.views import Phase
 from support import CountingStore
 
@@ -146,14 +152,19 @@ async def test_the_answer_of_the_runners_own_interviewer_is_in_the_mailbox_first
 
 async def test_an_answer_from_elsewhere_ends_the_prompt(tmp_path: Path) -> None:
     told: list[str] = []
+    asked: list[str] = []
 
     class Terminal(Mailbox):
+        async def ask(self, question: Question) -> Answer:
+            asked.append(question.id)
+            return await super().ask(question)
+
         async def inform(self, message: str, stage: str) -> None:
             told.append(message)
 
     story = await begun(tmp_path, control=control_of(Terminal()), walk=False)
     task = asyncio.create_task(story.run.walk())
-    await until(lambda: bool(story.run.state.pending))
+    await until(lambda: bool(asked))
     await answered(story, "y", who="bob")
     async with asyncio.timeout(3):
         await task
@@ -322,6 +333,34 @@ async def test_an_answer_is_acted_on_once_wherever_the_runner_dies(tmp_path: Pat
         assert work.done.count("plan") <= 2
         sent = [one for one in await requests(inner, last.run.state.mailbox, 0) if one.action == ANSWER]
         assert len({(one.question, one.value) for one in sent}) == 2, point
+
+
+async def test_whoever_continues_a_conversation_elsewhere_is_shown_what_was_said(tmp_path: Path) -> None:
+    class Talker(Work):
+        async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
+            number = 1
+            while (await scope.ask(exchange("Interview", f"words {number}", number))).value != DONE:
+                number += 1
+            return Outcome(status=Status.SUCCESS)
+
+    text = f"digraph talk {{ {ENDS} talk start -> talk -> exit }}"
+    story = await begun(tmp_path, text, work=Talker(), interviewer=says("one", "two"))
+    assert story.run.state.waiting
+    seen: list[Question] = []
+    replies = ["three", DONE]
+
+    def reply(question: Question) -> str:
+        seen.append(question)
+        return replies.pop(0)
+
+    last = await continued(story, Callback(reply, who="anna"))
+    assert last.run.state.result is not None
+    assert last.run.state.result.good
+    assert [one.about for one in seen] == ["words 3", "words 4"]
+    assert seen[0].earlier == (("words 1", "one"), ("words 2", "two"))
+    assert seen[1].earlier == ()
+    lines = "\n".join(shown(seen[0], 80, False))
+    assert lines.index("words 1") < lines.index("> one") < lines.index("> two") < lines.index("words 3")
 
 
 # --- conditions, free text, branches, children -----------------------------------------------------

@@ -29,6 +29,7 @@ from orchestra.run.questions import (
     Question,
     Sent,
     choices_in_words,
+    commanded,
     question_id,
     short_id,
     taken,
@@ -83,6 +84,8 @@ class Asking:
         self._clock = clock
         self._send = send
         self._who = who
+        self._talks: set[str] = set()
+        """The conversations of which this process has shown something."""
 
     async def ask(self, journal: Journal, step: Execute, question: Question, control: Control) -> Answer:
         """The answer to a question of a node, recorded (H7). Raises ``Waiting``."""
@@ -101,6 +104,8 @@ class Asking:
             journal.record(started(question))
         await journal.flush()
         began = self._clock.now_ms()
+        if commanded(question):
+            question = replace(question, earlier=await self._earlier(journal, question))
         answer = await self._answer(question, control)
         if answer.automatic and answer.who == DEADLINE:
             journal.record(
@@ -115,6 +120,21 @@ class Asking:
         journal.record(completed(question, answer, answer.at - asked))
         await journal.flush()
         return answer
+
+    async def _earlier(self, journal: Journal, question: Question) -> tuple[tuple[str, str], ...]:
+        """What was said in a conversation that another process began, for whoever continues it here (H9)."""
+        talk = question.id.removesuffix(f".{question.part}")
+        known = journal.state.stage.asked if journal.state.stage is not None else {}
+        if talk in self._talks:
+            return ()
+        self._talks.add(talk)
+        return tuple(
+            [
+                (str(await journal.resolve(one.question.about)), str(await journal.resolve(one.said)))
+                for one in known.values()
+                if one.answer is not None and commanded(one.question)
+            ]
+        )
 
     async def _answer(self, question: Question, control: Control) -> Answer:
         """The first answer in the mailbox; meanwhile whoever is here is asked, and the time runs."""

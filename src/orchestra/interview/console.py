@@ -95,7 +95,7 @@ class Console:
             answer = None if ours else read(question, typed)
             if answer is not None:
                 return answer
-            self._reply(question, typed.strip())
+            await self._reply(question, typed.strip())
 
     async def _typed(self, question: Question, prompt: str) -> str:
         """A line; the end of input ends a conversation after a question back (H9)."""
@@ -107,10 +107,12 @@ class Console:
         sure = await self._reader.line("end the conversation? (y/n) ")
         return DONE if sure.strip().lower() in ("y", "yes") else ""
 
-    def _reply(self, question: Question, typed: str) -> None:
+    async def _reply(self, question: Question, typed: str) -> None:
         """Say why it is asked again."""
         if typed in ("/view", "v") and question.about:
-            page(str(question.about))
+            await page(str(question.about))
+        elif typed in ("/diff", "d") and _DIFF.search(_text(question)):
+            await page("\n".join(found[1] for found in _DIFF.finditer(_text(question))))
         elif typed in ("/help", "?", "h"):
             for line in _help(question, self._width()):
                 _say(line)
@@ -157,7 +159,13 @@ def shown(question: Question, width: int, colour: bool) -> Iterator[str]:
 
 
 def _exchange(question: Question, width: int, colour: bool) -> Iterator[str]:
-    """An agent's words whole, and how the conversation is ended."""
+    """An agent's words whole, and how the conversation is ended; before them what was said in another process."""
+    for words, reply in question.earlier:
+        yield from rendered(words, width, colour)
+        yield ""
+        for line in reply.splitlines():
+            yield from wrap("> ", safe(line), width, "  ")
+        yield ""
     yield from rendered(str(question.about), width, colour)
     yield ""
     words = (
@@ -186,8 +194,22 @@ def _lasts(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+_DIFF = re.compile(r"^```diff\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+"""A diff in what is to be decided."""
+
+
+def _text(question: Question) -> str:
+    return preview_of(question.about) if not isinstance(question.about, str) else question.about
+
+
+def _summary(found: re.Match[str]) -> str:
+    """What is shown of the diff of a repository: which files are changed, and by how much."""
+    summary, patch, _rest = found[1].partition("diff --git ")
+    return f"```\n{summary.strip()}\n```\n\n`d` shows the diff\n" if patch and summary.strip() else found[0]
+
+
 def _about(question: Question, width: int, colour: bool) -> Iterator[str]:
-    text = preview_of(question.about) if not isinstance(question.about, str) else question.about
+    text = _DIFF.sub(_summary, _text(question))
     if not text.strip():
         return
     lines = rendered(text, max(width - 4, 20), colour)
@@ -227,9 +249,12 @@ def _help(question: Question, width: int) -> Iterator[str]:
         yield from wrap("  ", "type a key, a label, the beginning of one label, or a number", width, "  ")
     if question.about:
         yield from wrap("  ", "/view shows all of what is to be decided", width, "  ")
+    if _DIFF.search(_text(question)):
+        yield from wrap("  ", "/diff shows the changes, d too where it is no choice", width, "  ")
     if question.freeform:
         yield from wrap("  ", "/edit opens $EDITOR; Alt-Enter begins a new line", width, "  ")
-    yield from wrap("  ", "Ctrl-C pauses the run, Ctrl-D leaves the question open for later", width, "  ")
+    left = "ends the conversation" if commanded(question) else "leaves the question open for later"
+    yield from wrap("  ", f"Ctrl-C pauses the run, Ctrl-D {left}", width, "  ")
 
 
 def _say(line: str) -> None:
@@ -247,11 +272,10 @@ def _say_wrapped(lead: str, text: str, width: int) -> None:
         _say(line)
 
 
-def page(text: str) -> None:
-    """Show a text in the pager (``$PAGER``, else less), and wait until it is left."""
+async def page(text: str) -> None:
+    """Show a text in the pager (``$PAGER``, else less), and wait until it is left; the run goes on meanwhile."""
     import shlex
     import shutil
-    import subprocess
 
     pager = shlex.split(os.environ.get("PAGER", "")) or (["less", "-R"] if shutil.which("less") else [])
     plain = "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
@@ -259,10 +283,18 @@ def page(text: str) -> None:
         _say(plain)
         return
     try:
-        subprocess.run(pager, input=plain.encode(), stdout=sys.stderr.fileno(), check=False)
+        shown = await asyncio.create_subprocess_exec(
+            *pager, stdin=asyncio.subprocess.PIPE, stdout=sys.stderr.fileno()
+        )
     except OSError as error:
         _say(f"  {pager[0]}: {error.strerror}")
         _say(plain)
+        return
+    try:
+        await shown.communicate(f"{plain}\n".encode())
+    finally:
+        if shown.returncode is None:
+            shown.kill()
 
 
 async def edited() -> str:

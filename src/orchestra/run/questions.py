@@ -59,7 +59,8 @@ class Question(Struct, frozen=True, kw_only=True):
     question. ``about`` is what is to be decided, as Markdown. ``freeform`` says that words of the person's own are
     an answer, too. ``default`` is the key of the option that is taken when ``timeout_ms`` are over; 0 means that
     there is no limit. ``after`` is the newest turn of the mailbox that is no answer to it: an answer to what was
-    asked under the same id before.
+    asked under the same id before. ``earlier`` are the exchanges of the conversation so far, an agent's words and
+    the person's: they are shown to whoever continues it, and are not recorded with the question.
     """
 
     text: str
@@ -74,6 +75,7 @@ class Question(Struct, frozen=True, kw_only=True):
     id: str = ""
     after: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    earlier: tuple[tuple[str, str], ...] = ()
 
     @property
     def waits(self) -> bool:
