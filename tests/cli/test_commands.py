@@ -372,3 +372,16 @@ def test_every_command_that_could_ask_can_be_told_not_to(name: str) -> None:
     module, _, function = COMMANDS[name][0].partition(":")
     command = spread(getattr(import_module(f"orchestra.cli.commands.{module}"), function))
     assert "no_input" in inspect.signature(command).parameters
+
+
+def test_a_run_whose_agents_are_all_simulated_says_so(tmp_path: Path) -> None:
+    ends = "start [shape=Mdiamond] exit [shape=Msquare]"
+    (tmp_path / "agent.dot").write_text(f'digraph g {{ {ends} work [prompt="x"] start -> work -> exit }}')
+    (tmp_path / "tool.dot").write_text(
+        f'digraph g {{ {ends} work [shape=parallelogram, tool_command="true"] start -> work -> exit }}'
+    )
+    for name, words in (("agent", "simulation"), ("tool", "")):
+        done = call(tmp_path, "run", f"{name}.dot")
+        assert ("no model was asked" in done.stdout) == bool(words)
+        assert ("agents: simulation" in call(tmp_path, "status", "last", "--detail").stdout) == bool(words)
+        assert json.loads(call(tmp_path, "run", f"{name}.dot", "--json").stdout)["backend"] == words

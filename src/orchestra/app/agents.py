@@ -176,11 +176,13 @@ class Agents:
                 found[choice.model] = None
         return list(found)
 
+    def used(self, graph: Graph) -> list[str]:
+        """The backends of a pipeline's own nodes, sorted; none where no node is an agent."""
+        return sorted({self.choose(node, graph) for node in _of_agents(graph)})
+
     def _asking(self, graph: Graph) -> Iterator[Node]:
         """The nodes that ask a provider's model."""
-        for node in graph.nodes.values():
-            if graph.type_of(node.id) == "codergen" and self.choose(node, graph) in (DIRECT, LANGGRAPH):
-                yield node
+        return (node for node in _of_agents(graph) if self.choose(node, graph) in (DIRECT, LANGGRAPH))
 
     def keyed(self, graph: Graph) -> None:
         """Raise ``CredentialsMissing`` where a node's model needs a key that has no value (A8)."""
@@ -193,3 +195,7 @@ class Agents:
                 f"{' or '.join(provider.key_names)} is not set",
                 fix=f"export {provider.key_names[0]}=…, or run with --simulate FILE",
             )
+
+
+def _of_agents(graph: Graph) -> Iterator[Node]:
+    return (node for node in graph.nodes.values() if graph.type_of(node.id) == "codergen")

@@ -184,8 +184,12 @@ async def start(
         at_once=settings.config.limits.run.parallel,
     ).on(await workspaces_of(settings, simulated=bool(plan.simulation)))
     await store.publish_types(*bundle())
+    agents = Agents(settings=settings, folder=Path(), file=plan.file, script={}, simulated=bool(plan.simulation))
     like = RunState(
-        label=label or graph.text("label"), variables=given, backend=settings.backend, secrets=settings.declared
+        label=label or graph.text("label"),
+        variables=given,
+        backend=", ".join(agents.used(plan.graph)),
+        secrets=settings.declared,
     )
     opened = await begin(wiring, await new_place(wiring), started(wiring, plan, like=like))
     for name in redactor.short:
@@ -195,15 +199,14 @@ async def start(
                 rule="short_secret",
             )
         )
-    for message in _unpriced(plan, settings, simulated=bool(plan.simulation)):
+    for message in _unpriced(agents, plan.graph, settings):
         opened.journal.record(WarningRaised(message=message, rule="unpriced"))
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control())
 
 
-def _unpriced(plan: Plan, settings: Settings, *, simulated: bool) -> list[str]:
+def _unpriced(agents: Agents, graph: Graph, settings: Settings) -> list[str]:
     """What is said before a run of models without a price (A14)."""
-    agents = Agents(settings=settings, folder=Path(), file=plan.file, script={}, simulated=simulated)
-    names = agents.unpriced(plan.graph)
+    names = agents.unpriced(graph)
     bound = settings.config.limits.run.cost is not None
     more = ", and the cost limit does not count it" if bound else ""
     return [f"no price is known for the model {name}{more}; add it under `prices:`" for name in names]

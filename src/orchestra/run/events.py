@@ -51,7 +51,7 @@ class PipelineStarted:
     variables: Mapping[str, ContextValue] = tag(17, "json", "variables given on the command line", default={})
     mailbox: int = tag(18, "u64", "context id of the session's mailbox")
     simulation: Text = tag(19, "text", "the simulation script, empty without one", default="")
-    backend: str = tag(20, "string", "backend of the agents", default="")
+    backend: str = tag(20, "string", "backends of the agents, empty where no node is one", default="")
     version: str = tag(21, "string", "version of Orchestra", default="")
     secrets: tuple[str, ...] = tag(22, "array", "names of the declared secrets whose values were there", default=())
     begins: str = tag(23, "string", "the node it begins at, where that is not the graph's start", default="")

@@ -316,6 +316,11 @@ class RunState(Struct, frozen=True, kw_only=True):
         return self.stage.node if self.stage is not None else self.next_node or self.current_node
 
     @property
+    def simulated(self) -> bool:
+        """Whether all its agents are simulated, so that no model was asked."""
+        return self.backend == "simulation"
+
+    @property
     def failed(self) -> bool:
         """Whether the run ended in failure; a canceled one only stopped."""
         return self.result is not None and self.result.status == "fail"

@@ -124,7 +124,7 @@ async def show_one(
         links = {"parent_session": parent, "children": [as_json_of(child) for child in made]}
         say_json({**as_json_of(summary), **links, **more}, indent=2)
         return 0
-    _say_summary(summary, colour)
+    _say_summary(summary, colour, state.backend)
     _say_relatives(summary, parent, made, colour)
     for question in summary.questions:
         for line in question_lines(question, aim):
@@ -215,7 +215,7 @@ def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
     ]
 
 
-def _say_summary(summary: Summary, colour: bool) -> None:
+def _say_summary(summary: Summary, colour: bool, backends: str = "") -> None:
     sign, tone = SIGNS[summary.phase]
     why = f": {one_line(summary.detail, 400)}" if summary.detail else ""
     first = wrap(f"{summary.session}  ", f"{sign} {summary.phase.value}{why}", room(), "  ")
@@ -228,6 +228,8 @@ def _say_summary(summary: Summary, colour: bool) -> None:
     ]
     if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.MIRRORED, Phase.WAITING, *ALIVE) and summary.node:
         facts.append(f"current node: {one_line(summary.node, 60)}")
+    if backends:
+        facts.append(f"agents: {one_line(backends, 100)}")
     if summary.mirror_of:
         facts.append(f"mirror of {one_line(summary.mirror_of, 200)}")
     for text in (one_line(summary.title, 300), ", ".join(facts)):

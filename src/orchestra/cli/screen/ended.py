@@ -61,6 +61,7 @@ def as_object(session: str, context_id: int, state: RunState) -> dict[str, Any]:
         "node": _at(state) if result is None else result.node,
         "steps": state.steps,
         "duration_ms": _took(state),
+        "backend": state.backend,
         "nodes": {
             node: {
                 "status": record.status,
@@ -97,7 +98,7 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
         text = f"{text} ({state.paused or 'its runner is gone'})"
     elif result.good:
         word, tone = "completed", GREEN
-        text, more = took + ("" if result.text == "success" else f"  {result.text}"), []
+        text, more = took + _simulated(state) + ("" if result.text == "success" else f"  {result.text}"), []
     elif result.status == "canceled":
         word, tone = "canceled", YELLOW
         text, more = f"at {result.node}, {one_line(result.text, 600)}", [f"  {took}"]
@@ -106,6 +107,11 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
         text, more = f"at {result.node}: {one_line(result.text, 600)}", [f"  {took}"]
     first = "\n".join(wrap(f"{word}  ", text, room(), "  "))
     return [first.replace(word, paint(word, tone, colour), 1), *more]
+
+
+def _simulated(state: RunState) -> str:
+    """Words for a session whose agents are all simulated: nothing they report was done by a model."""
+    return ", simulated: no model was asked" if state.simulated else ""
 
 
 def _asks(state: RunState, aim: str, session: str) -> list[str]:
