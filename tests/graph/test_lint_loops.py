@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from lint_cases import edges, flow, found, marked
 
+from orchestra.errors import Severity
+
 RULE = "unbounded_loop"
 LOOP = "work\nreview\nstart -> work -> review\n"
 
@@ -80,3 +82,49 @@ def test_a_loop_of_ten_thousand_nodes_is_named_in_one_line() -> None:
     diagnostics = found(f"start [shape=Mdiamond]\nstart -> {ring} -> n0", RULE)
     assert edges(diagnostics) == [("n9999", "n0")]
     assert len(diagnostics[0].message) < 200
+
+
+# --- retry targets -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["retry_target", "fallback_retry_target"])
+def test_a_retry_target_closes_a_loop(key: str) -> None:
+    diagnostics = flow(f"work\nreview [{key}=work]\nstart -> work -> review -> exit", RULE)
+    assert [(d.severity, d.node) for d in diagnostics] == [(Severity.WARNING, "review")]
+    assert marked(diagnostics) == ["work"]
+    assert "50 times" in diagnostics[0].message
+    assert "max_visits" in diagnostics[0].fix
+
+
+def test_a_node_that_is_its_own_retry_target_is_a_loop() -> None:
+    body = 'work [shape=parallelogram, tool_command="exit 1", retry_target=work]\nstart -> work -> exit'
+    assert [d.node for d in flow(body, RULE)] == ["work"]
+
+
+def test_a_goal_gate_that_sends_back_without_a_bound_of_its_own_is_worth_knowing() -> None:
+    gate = 'verify [shape=parallelogram, goal_gate=true, retry_target=build, tool_command="exit 1"]'
+    diagnostics = flow(f"build\n{gate}\nstart -> build -> verify -> exit", RULE)
+    assert [(d.severity, d.node) for d in diagnostics] == [(Severity.INFO, "verify")]
+
+
+CHECK = "check [shape=parallelogram]\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "work [max_visits=3]\nreview [retry_target=work]\nstart -> work -> review -> exit",
+        "work\nreview [retry_target=work, max_visits=2]\nstart -> work -> review -> exit",
+        CHECK + "work [max_visits=3]\ncheck [goal_gate=true, retry_target=work]\nstart -> work -> check -> exit",
+        "work\nreview [goal_gate=true, retry_target=work]\nstart -> work -> review -> exit",
+        CHECK + "work\ncheck [goal_gate=true, retry_target=work, max_visits=2]\nstart -> work -> check -> exit",
+        "default_max_visits=4\nwork\nreview [retry_target=work]\nstart -> work -> review -> exit",
+        "work\nask [shape=hexagon]\nreview [retry_target=ask]\nstart -> work -> ask -> review -> exit\nask -> exit",
+        "work\nlate\nreview [retry_target=late]\nstart -> work -> review -> exit\nlate -> exit",
+        CHECK
+        + "work\nlate\ncheck [goal_gate=true, retry_target=late]\nstart -> work -> check -> exit\nlate -> exit",
+    ],
+    ids=["target", "node", "gate's target", "agent", "gate", "graph", "human", "elsewhere", "gate elsewhere"],
+)
+def test_a_retry_target_that_is_bounded_or_leads_elsewhere_is_fine(body: str) -> None:
+    assert not flow(body, RULE)

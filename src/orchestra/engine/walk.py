@@ -11,6 +11,7 @@ from orchestra.engine.asking import Waiting
 from orchestra.engine.code import commit_node
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
+from orchestra.engine.repeats import Repeats
 from orchestra.engine.stage import Spawning, Stage, admitted, attempt, spoken
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph, Node
@@ -96,6 +97,7 @@ class Walk:
         self._spawning = spawning
         self._workspace = workspace
         self._waits = ""
+        self._repeats = Repeats()
 
     async def walk(self) -> Result | None:
         """Run to the end and return the result, or None when the run was paused.
@@ -213,7 +215,11 @@ class Walk:
                 return
             outcome = too_long or exhausted(node, outcome, step.of)
         stage.record_steered()
-        self._journal.record(self._end_event(step, kind, stage, outcome, updates))
+        ended = self._end_event(step, kind, stage, outcome, updates)
+        repeated = self._repeats.warning(ended, self._clock.now_ms())
+        if repeated is not None:
+            self._journal.record(repeated)
+        self._journal.record(ended)
 
     def _retry(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         backoff = backoff_of(self._graph.nodes[step.node])

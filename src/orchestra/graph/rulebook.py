@@ -194,7 +194,7 @@ ENTRIES: dict[str, Entry] = {
             "If the node fails, or a goal gate is not met, the run fails because the target does not exist. The"
             " exit as a target is an error: the failure would end the run as a success.",
             f'{_ENDS}\nwork [prompt="Do it", retry_target=plan]\nstart -> work -> exit',
-            f'{_ENDS}\nplan [prompt="Plan it"]\nwork [prompt="Do it", retry_target=plan]\n'
+            f'{_ENDS}\nplan [prompt="Plan it", max_visits=3]\nwork [prompt="Do it", retry_target=plan]\n'
             "start -> plan -> work -> exit",
         ),
         Entry(
@@ -272,10 +272,12 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry(
             "unbounded_loop",
-            (_W,),
+            (_W, _I),
             "Nothing ends a loop.",
             "It has no condition, `max_visits`, human gate or goal gate, so a run repeats it until"
-            " `max_steps`, at a cost for every round.",
+            " `max_steps`, at a cost for every round. Retry targets count as edges: a node that always fails goes"
+            " back to its target 50 times (E15). A goal gate of a command that sends back so often is an"
+            " INFO.",
             f'{_WORK}\nreview [prompt="Review it"]\nstart -> work -> review\n'
             "review -> work [weight=1]\nreview -> exit",
             f'{_WORK}\nreview [prompt="Review it"]\nstart -> work -> review\n'
@@ -358,6 +360,17 @@ ENTRIES: dict[str, Entry] = {
             "start -> say -> exit",
             f'{_ENDS}\nsay [shape=parallelogram, tool_command="echo {{{{ last_response }}}}"]\n'
             "start -> say -> exit",
+        ),
+        Entry(
+            "masked_failure",
+            (_W,),
+            "A failing command in a tool node would go unnoticed.",
+            "A shell reports the last command of a pipe and of several lines. With `shell` set to"
+            " `bash -eo pipefail` it stops at the first failure; a goal gate has it where bash is installed."
+            " Commands whose failure says nothing (`echo`, `grep`, `rm`) and those before `||` are not meant.",
+            f'{_ENDS}\ntest [shape=parallelogram, tool_command="pytest | tee report.txt"]\nstart -> test -> exit',
+            f'{_ENDS}\nshell="bash -eo pipefail"\ntest [shape=parallelogram, tool_command="pytest | tee log"]\n'
+            "start -> test -> exit",
         ),
         Entry(
             "child_dotfile",

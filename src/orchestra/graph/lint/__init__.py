@@ -17,6 +17,7 @@ from orchestra.graph.lint.commands import prompt_variable, untrusted_shell
 from orchestra.graph.lint.conditions import ambiguous_edges, dead_edge
 from orchestra.graph.lint.keys import unknown_attribute, unused_attribute
 from orchestra.graph.lint.loops import unbounded_loop
+from orchestra.graph.lint.masking import masked_failure
 from orchestra.graph.lint.stages import (
     child_dotfile,
     goal_gate_has_retry,
@@ -84,6 +85,7 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
         child_dotfile,
         manager_actions,
         untrusted_shell,
+        masked_failure,
     )
 }
 """Our own rules by name."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orchestra.errors import Diagnostic
-from orchestra.graph.flow import components
-from orchestra.graph.lint.survey import Survey, has_condition, quoted, warning
-from orchestra.graph.model import Edge
+from orchestra.graph.flow import components, reached
+from orchestra.graph.lint.survey import RETRIES, Survey, has_condition, info, quoted, warning
+from orchestra.graph.model import Edge, Node
 
 _SHOWN = 4
+
+LONGEST = 50
+"""Jumps from one node to a retry target where no `max_visits` says otherwise (E15)."""
 
 
 def unbounded_loop(survey: Survey) -> Iterator[Diagnostic]:
     """Something on every cycle can end it: a condition, ``max_visits``, a human gate or a goal gate.
 
     A node that one conditional edge leaves decides, whichever way that edge goes; restarts are counted
-    (E14). Reported once for each knot of cycles, on an edge that closes one.
+    (E14). Retry targets count as edges. Reported once for each knot of cycles, on an edge that closes one. A goal
+    gate that sends a run back as often as E15 allows is worth knowing.
     """
     ways = _free_ways(survey)
     for part in components(ways):
@@ -26,11 +30,12 @@ def unbounded_loop(survey: Survey) -> Iterator[Diagnostic]:
         if _leaves_a_branch(survey, cycle):
             continue
         yield _found(survey, cycle)
+    yield from _gates(survey)
 
 
 def _free_ways(survey: Survey) -> list[list[int]]:
     """The targets of the edges on which nothing bounds a run."""
-    index = survey.index
+    index, jumps = survey.index, survey.jumps
     bounded = [not survey.reached[n] or _bounds(survey, n) for n in range(len(survey.nodes))]
     return [
         []
@@ -40,20 +45,26 @@ def _free_ways(survey: Survey) -> list[list[int]]:
             for edge in survey.graph.outgoing(node.id)
             if not bounded[index[edge.target]] and _is_free(edge)
         ]
+        + [target for target in jumps[number] if not bounded[target]]
         for number, node in enumerate(survey.nodes)
     ]
 
 
 def _bounds(survey: Survey, number: int) -> bool:
-    if survey.types[number] == "wait.human":
-        return True
     node = survey.nodes[number]
-    attributes = node.attributes
-    owner = node if "max_visits" in attributes else survey.graph
-    bound = owner.integer("max_visits" if owner is node else "default_max_visits")
-    if bound > 0 or ("goal_gate" in attributes and node.flag("goal_gate")):
+    if _counts(survey, number) or ("goal_gate" in node.attributes and node.flag("goal_gate")):
         return True
     return any(has_condition(edge) for edge in survey.graph.outgoing(node.id))
+
+
+def _counts(survey: Survey, number: int) -> bool:
+    """Whether a person or ``max_visits`` ends the loops through a node."""
+    node = survey.nodes[number]
+    owner = node if "max_visits" in node.attributes else survey.graph
+    return (
+        survey.types[number] == "wait.human"
+        or owner.integer("max_visits" if owner is node else "default_max_visits") > 0
+    )
 
 
 def _is_free(edge: Edge) -> bool:
@@ -91,14 +102,59 @@ def _leaves_a_branch(survey: Survey, cycle: Sequence[int]) -> bool:
 
 def _found(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
     names = [survey.ids[node] for node in cycle]
+    for source, target in zip(cycle, [*cycle[1:], cycle[0]], strict=True):
+        leaving = survey.graph.outgoing(survey.ids[source])
+        if not any(edge.target == survey.ids[target] and _is_free(edge) for edge in leaving):
+            return _returning(survey, names, survey.nodes[source])
     closing = next(edge for edge in survey.graph.outgoing(names[-1]) if edge.target == names[0] and _is_free(edge))
     steps = survey.graph.integer("max_steps")
     end = f"until it fails after {steps} nodes" if steps else "forever"
-    shown = names if len(names) <= _SHOWN else [*names[: _SHOWN - 1], "...", names[-1]]
     return warning(
         "unbounded_loop",
-        f"nothing ends the loop {' -> '.join([*shown, names[0]])}: the run would repeat it {end}",
+        f"nothing ends the loop {_shown(names)}: the run would repeat it {end}",
         closing.target_span,
         edge=(closing.source, closing.target),
         fix=f"add a condition to an edge that leaves it, or set `max_visits` on {quoted(names[0])} or on this edge",
     )
+
+
+def _shown(names: Sequence[str]) -> str:
+    """A cycle in words."""
+    shown = names if len(names) <= _SHOWN else [*names[: _SHOWN - 1], "...", names[-1]]
+    return " -> ".join([*shown, names[0]])
+
+
+def _returning(survey: Survey, names: Sequence[str], node: Node) -> Diagnostic:
+    """A loop that goes back to a node's retry target whenever that node fails (E15)."""
+    attribute = node.attributes.get("retry_target") or node.attributes["fallback_retry_target"]
+    target = quoted(str(attribute.value))
+    return warning(
+        "unbounded_loop",
+        f"while {quoted(node.id)} fails the run repeats the loop {_shown(names)}, {LONGEST} times in all",
+        attribute.span,
+        node=node.id,
+        fix=f"set `max_visits` on {target}, or use `max_retries` on {quoted(node.id)} to try it again",
+    )
+
+
+def _gates(survey: Survey) -> Iterator[Diagnostic]:
+    """Goal gates of commands whose retry target leads back to them, counted by nothing that the author chose.
+
+    A command that no agent can make succeed fails every time.
+    """
+    for node, attribute in survey.on_nodes.get("goal_gate", ()):
+        written = next((found for key in RETRIES if (found := node.attributes.get(key))), None)
+        number = survey.index[node.id]
+        target = survey.index.get(str(written.value)) if written is not None else None
+        if attribute.value is not True or survey.types[number] != "tool" or written is None or target is None:
+            continue
+        if _counts(survey, target) or _counts(survey, number) or not reached(survey.ways, [target])[number]:
+            continue
+        yield info(
+            "unbounded_loop",
+            f"while the goal gate {quoted(node.id)} fails the run goes back to {quoted(survey.ids[target])},"
+            f" up to {LONGEST} times",
+            written.span,
+            node=node.id,
+            fix=f"set `max_visits` on {quoted(survey.ids[target])} to allow fewer rounds",
+        )

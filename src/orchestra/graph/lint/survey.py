@@ -16,6 +16,9 @@ from orchestra.graph.tokens import in_quotes
 BUILT_IN_TYPES = frozenset(SHAPES.values()) | {"pipeline"}
 """The handler types that come with the program (language.md#shapes-and-handlers)."""
 
+RETRIES = ("retry_target", "fallback_retry_target")
+"""Attributes that name where a run goes back to, the first that names a node first."""
+
 LONGEST = 60
 """Characters of a value that a message quotes."""
 
@@ -59,16 +62,20 @@ class Survey:
         return successors
 
     @cached_property
-    def ways(self) -> list[list[int]]:
-        """Where a run can go from every node: along its edges, or to its retry targets."""
-        ways = [*self.successors]
-        for key in ("retry_target", "fallback_retry_target"):
+    def jumps(self) -> list[list[int]]:
+        """The retry targets of every node."""
+        jumps: list[list[int]] = [[] for _ in self.ids]
+        for key in RETRIES:
             for node, attribute in self.on_nodes.get(key, ()):
                 target = self.index.get(str(attribute.value))
                 if target is not None:
-                    number = self.index[node.id]
-                    ways[number] = [*ways[number], target]
-        return ways
+                    jumps[self.index[node.id]].append(target)
+        return jumps
+
+    @cached_property
+    def ways(self) -> list[list[int]]:
+        """Where a run can go from every node: along its edges, or to its retry targets."""
+        return [[*edges, *jumps] for edges, jumps in zip(self.successors, self.jumps, strict=True)]
 
     @cached_property
     def reached(self) -> Sequence[int]:
@@ -76,7 +83,7 @@ class Survey:
         if not self.starts:
             return bytearray(b"\x01") * len(self.ids)
         roots = [self.index[name] for name in self.graph.starts]
-        for key in ("retry_target", "fallback_retry_target"):
+        for key in RETRIES:
             target = self.index.get(self.graph.text(key))
             if target is not None:
                 roots.append(target)

@@ -1,0 +1,34 @@
+"""Nodes that fail again and again in the same way, faster than anything could have changed (E15)."""
+
+from __future__ import annotations
+
+from orchestra.run.events import StageCompleted, StageFailed, WarningRaised
+
+OFTEN = 20
+"""Failures in a row after which a warning is raised, and again after as many more."""
+
+WITHIN_MS = 1000
+"""Milliseconds between two failures that count as one after the other."""
+
+
+class Repeats:
+    """Counts, for each node of a walk, its visits in a row that failed with one reason."""
+
+    def __init__(self) -> None:
+        self._failed: dict[str, tuple[str, int, int]] = {}
+
+    def warning(self, ended: StageCompleted | StageFailed, now_ms: int) -> WarningRaised | None:
+        """Take the end of a visit; return a warning where it is time for one."""
+        if not isinstance(ended, StageFailed):
+            self._failed.pop(ended.node, None)
+            return None
+        reason, at, count = self._failed.get(ended.node, ("", 0, 0))
+        count = count + 1 if reason == ended.failure_reason and now_ms - at < WITHIN_MS else 1
+        self._failed[ended.node] = ended.failure_reason, now_ms, count
+        if count % OFTEN:
+            return None
+        return WarningRaised(
+            node=ended.node,
+            message=f"{ended.node!r} has failed {count} times in a row with one reason, less than a second apart;"
+            " max_visits allows fewer visits, and orchestra pause --now stops the run",
+        )
