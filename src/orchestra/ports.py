@@ -15,7 +15,7 @@ from typing import NoReturn, Protocol, TypeAlias
 from orchestra.graph.model import Graph, Node
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
-from orchestra.run.conversation import AgentTurn, Conversation, Response, Talking, ToolEnded
+from orchestra.run.conversation import AgentTurn, Compacted, Conversation, Response, Talking, ToolEnded
 from orchestra.run.events import ContextValue, Event, ToolOutput
 from orchestra.run.fidelity import Earlier
 from orchestra.run.limits import Standing
@@ -444,6 +444,9 @@ class Turns(Protocol):
 
     async def on_tool(self, ended: ToolEnded) -> None:
         """Record the result of a tool that may have changed something; durable when this returns (A9)."""
+
+    async def on_compacted(self, compacted: Compacted) -> None:
+        """Record a conversation that was made shorter; durable when this returns (E40)."""
 
     async def on_turn(self, turn: AgentTurn) -> None:
         """Record the end of a turn; durable, and committed where there is a workspace, when this returns."""

@@ -106,12 +106,15 @@ async def test_a_cancellation_ends_the_call_at_once(counted: str, tmp_path: Path
 
 async def test_a_timeout_is_a_transient_failure(counted: str, tmp_path: Path) -> None:
     await run(counted, [(SAY, "warm")], tmp_path)  # what a backend imports at first is none of the node's time
-    (tmp_path / "asked").unlink(missing_ok=True)
-    folder = tmp_path / "again"
-    folder.mkdir()
-    session, asked = await run(counted, [(HANG, "")], folder, "timeout=1s")
-    (failed,) = session.of(StageFailed)
-    assert (failed.failure_class, failed.failure_reason) == ("transient", "timeout after 1s")
+    for seconds in (1, 5, 25):  # a busy machine may need longer until it asks
+        (tmp_path / "asked").unlink(missing_ok=True)
+        folder = tmp_path / f"again{seconds}"
+        folder.mkdir()
+        session, asked = await run(counted, [(HANG, "")], folder, f"timeout={seconds}s")
+        (failed,) = session.of(StageFailed)
+        assert (failed.failure_class, failed.failure_reason) == ("transient", f"timeout after {seconds}s")
+        if asked:
+            break
     assert asked == 1
 
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from orchestra.errors import Transient
+from orchestra.errors import Terminal, Transient
 from orchestra.run.conversation import Message, Usage
 
 STOP, TOOLS, LENGTH, REFUSAL = "stop", "tools", "length", "refusal"
@@ -30,6 +30,10 @@ class OutOfQuota(Transient):
     """The account has no money or quota left: no repeat helps, a person does; the run pauses (A3)."""
 
 
+class TooLong(Terminal):
+    """The conversation is longer than the model's window."""
+
+
 Heard: TypeAlias = Callable[[str], None]
 """Is told the text of an answer, piece by piece."""
 
@@ -44,6 +48,10 @@ class Model(Protocol):
     @property
     def provider(self) -> str:
         """The provider's name in the configuration."""
+
+    @property
+    def window(self) -> int:
+        """Tokens that a request and its answer may have; 0 where that is not known (E40)."""
 
     async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> Answer:
         """One call. Raises ``Transient`` for what a repeat may not meet, ``OutOfQuota``, else ``Terminal``."""

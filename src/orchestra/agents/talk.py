@@ -15,7 +15,20 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestra.agents.answers import LENGTH, REFUSAL, Answer, Model, OutOfQuota
+from orchestra.agents.answers import LENGTH, REFUSAL, Answer, Model, OutOfQuota, TooLong
+from orchestra.agents.compaction import (
+    AIM,
+    FULL,
+    KEPT,
+    LETTERS,
+    WORTH,
+    Summarising,
+    Summary,
+    boundary,
+    summarised,
+    tokens,
+    without_results,
+)
 from orchestra.agents.pricing import Price, price_of
 from orchestra.agents.tools import Tool, ToolContext, ToolResult
 from orchestra.agents.tools.calling import error, perform
@@ -25,7 +38,16 @@ from orchestra.agents.verdicts import reported
 from orchestra.errors import BackendError, Terminal, Transient
 from orchestra.ports import AgentTask, Turns
 from orchestra.run.blobs import from_map, output_name
-from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, Response, ToolCall, ToolEnded
+from orchestra.run.conversation import (
+    EMPTY,
+    AgentTurn,
+    Compacted,
+    Conversation,
+    Message,
+    Response,
+    ToolCall,
+    ToolEnded,
+)
 from orchestra.run.events import ToolOutput, WarningRaised
 from orchestra.run.limits import NO_LIMITS, Circles, Limits, crossed, nearing
 from orchestra.run.prompts import INSTRUCTED
@@ -63,6 +85,8 @@ class Rules:
     near_run: Limits = NO_LIMITS
     """Soft limits, from which the agent is told; where one is not set, it is a share of the hard one."""
     prices: Mapping[str, Price] = field(default_factory=dict)
+    summarise: Summarising | None = None
+    """Asks the ``cheap`` model for a summary of a long conversation; None where there is none (E40)."""
     guard: Guard = unguarded
     """Which tool calls a person has to approve (H11)."""
 
@@ -100,6 +124,8 @@ class Talk:
         self._circles = Circles()
         self._warned = False
         self._line = ""
+        self._known = (0, 0)
+        """Tokens that the provider counted, and how many messages they were."""
 
     # --- before the first request -----------------------------------------------------------------
 
@@ -112,6 +138,9 @@ class Talk:
         self._ids = {call.id for message in self.messages for call in message.tool_calls}
         self._know_outputs(known)
         self._number, self._fresh = known.turns, known.turns == 0
+        answered = [place for place, one in enumerate(self.messages) if one.role == "assistant"]
+        if known.input_tokens and answered:
+            self._known = known.input_tokens, answered[-1]
         self._tell_of_another_model()
         if known.open or known.pending:
             await self._close(known)
@@ -192,6 +221,9 @@ class Talk:
         self._bounded()
         for text in self._turns.steering():
             self.say(INSTRUCTED + text)
+        window = self.model.window
+        if window and self._expected() > FULL * window:
+            await self._shorten(window)
         answer = await self._answered()
         message = self._identified(answer)
         self._number += 1
@@ -203,6 +235,7 @@ class Talk:
         self._fresh = False
         self.messages += [one for one in self._sent if one.role != "system"]
         self.messages.append(message)
+        self._known = answer.usage.total, len(self.messages)
         self.calls, self.stop = message.tool_calls, answer.stop
         if not self.calls:
             await self._end([])
@@ -278,12 +311,61 @@ class Talk:
                 if self.task.more_models:
                     raise
                 self._turns.halt(str(failure))
+            except TooLong:
+                if not await self._shorten(self._expected()):
+                    raise
+                continue
             except Transient as failure:
                 repeats += 1
                 if repeats > self._rules.repeats or empty > MOST_EMPTY or failure.retry_after > LONGEST_WAIT:
                     raise
                 problem = failure
             await self._wait(problem, repeats, empty)
+
+    # --- room in the model's window (E40) ---------------------------------------------------------
+
+    def _expected(self) -> int:
+        """About how many tokens the next request has."""
+        counted, place = self._known
+        if not counted:
+            return len(self.system) // LETTERS + tokens(self.messages) + tokens(self._unsent)
+        return counted + tokens(self.messages[place:]) + tokens(self._unsent)
+
+    async def _shorten(self, window: int) -> bool:
+        """Replace the older part of the conversation by a summary, else remove old results; whether that helped."""
+        before, summary = self._expected(), None
+        kept = boundary(self.messages, round(window * KEPT))
+        shorter = self.messages
+        if tokens(self.messages[:kept]) > WORTH * window and not self.task.interactive:
+            summary = await self._summary(self.messages[:kept])
+        if summary is not None:
+            shorter = summarised(self.messages, kept, summary.text, self.task.scope.talk.name)
+        if summary is None or tokens(shorter) > FULL * window:
+            shorter = without_results(shorter, round(window * AIM))
+        if tokens(shorter) >= tokens(self.messages):
+            return False
+        await self._turns.on_compacted(
+            Compacted(
+                thread=self.task.thread,
+                turn=self._number,
+                messages=tuple(shorter),
+                removed=sum(one not in shorter for one in self.messages),
+                before=before,
+                **({} if summary is None else _paid(summary)),
+            )
+        )
+        self.messages, self._known, self._fresh = list(shorter), (0, 0), False
+        return True
+
+    async def _summary(self, messages: Sequence[Message]) -> Summary | None:
+        if self._rules.summarise is None:
+            return None
+        try:
+            return await self._rules.summarise(messages)
+        except BackendError as failure:
+            message = f"no summary of the conversation: {failure}; old results of tools are removed instead"
+            self.task.scope.record(WarningRaised(message=message, rule="no_summary", node=self.task.node.id))
+            return None
 
     def _lost(self, answer: Answer) -> None:
         """Count what an answer cost that no turn holds."""
@@ -463,6 +545,16 @@ class Talk:
 def reported_in(talk: Talk) -> Mapping[str, Any] | None:
     """What the agent reported in its newest answer."""
     return reported(tuple(talk.messages))
+
+
+def _paid(summary: Summary) -> dict[str, Any]:
+    return {
+        "model": summary.model,
+        "provider": summary.provider,
+        "usage": summary.usage,
+        "cost_micros": summary.cost_micros,
+        "duration_ms": summary.duration_ms,
+    }
 
 
 def _brief(arguments: Mapping[str, Any]) -> str:

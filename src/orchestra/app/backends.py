@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from orchestra.agents.answers import Model
 from orchestra.agents.backends.asking import Direct, LangGraph
 from orchestra.agents.backends.models import ChatModel
 from orchestra.agents.choosing import DIRECT, LANGGRAPH
 from orchestra.agents.commit_messages import Writer
+from orchestra.agents.compaction import Summarising, Summary, summary_of
 from orchestra.agents.models import CLI, cheap_model, node_limit
-from orchestra.agents.pricing import Price, prices_of
+from orchestra.agents.pricing import Price, price_of, prices_of
 from orchestra.agents.prompts import agent_of
 from orchestra.agents.talk import Rules
 from orchestra.agents.tools.people import NAME as ASK
@@ -26,9 +29,11 @@ from orchestra.app.costs import run_limit_of
 from orchestra.app.guards import guard_of
 from orchestra.app.toolboxes import toolbox_of
 from orchestra.config.model import Bounds
+from orchestra.config.providers import Provider
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
-from orchestra.ports import AgentTask, CodergenBackend
+from orchestra.ports import AgentTask, CodergenBackend, ModelChoice
+from orchestra.run.conversation import Message
 from orchestra.run.limits import Limits
 from orchestra.run.secrets import Redactor
 
@@ -92,26 +97,45 @@ class Joined:
             near_run=_limits(run.soft),
             guard=guard_of(task.node, self.settings),
             prices=self.prices,
+            summarise=summariser(self.settings),
         )
 
 
 def message_writer(settings: Settings) -> Writer:
     """Who writes the commit messages of ``commit_messages: auto``: the `cheap` model (W3)."""
-    config = settings.config
-    choice = cheap_model(config)
-    provider = config.provider(choice.provider) if choice is not None else None
+    choice, provider, problem = _cheap(settings)
 
     async def connect() -> Model:
         assert provider is not None
-        assert choice is not None
         return await asyncio.to_thread(ChatModel, provider, choice, {})
 
-    problem = ""
-    if provider is None:
-        problem = "no provider has a model named `cheap`; add it under providers.NAME.models"
-    elif not (provider.keyless or any(os.environ.get(name) for name in provider.key_names)):
-        problem = f"{' or '.join(provider.key_names)} is not set"
-    return Writer(connect=connect, prices=prices_of(config), problem=problem)
+    return Writer(connect=connect, prices=prices_of(settings.config), problem=problem)
+
+
+def summariser(settings: Settings) -> Summarising | None:
+    """Who writes the summaries of long conversations: the `cheap` model; None where it cannot be asked (E40)."""
+    choice, provider, problem = _cheap(settings)
+    if provider is None or problem:
+        return None
+
+    async def summarise(messages: Sequence[Message]) -> Summary:
+        async with aclosing(await asyncio.to_thread(ChatModel, provider, choice, {})) as model:
+            found = await summary_of(model, messages)
+        price = price_of(found.model, prices_of(settings.config), found.provider)
+        return replace(found, cost_micros=None if price is None else price.cost_micros(found.usage))
+
+    return summarise
+
+
+def _cheap(settings: Settings) -> tuple[ModelChoice, Provider | None, str]:
+    """The `cheap` model, its provider, and why it cannot be asked."""
+    choice = cheap_model(settings.config)
+    provider = settings.config.provider(choice.provider) if choice is not None else None
+    if choice is None or provider is None:
+        return ModelChoice(), None, "no provider has a model named `cheap`; add it under providers.NAME.models"
+    if not (provider.keyless or any(os.environ.get(name) for name in provider.key_names)):
+        return choice, provider, f"{' or '.join(provider.key_names)} is not set"
+    return choice, provider, ""
 
 
 def _limits(bounds: Bounds) -> Limits:

@@ -58,6 +58,9 @@ class Provider:
     kind: str = key(choice(*KINDS), "how it is spoken to, where its name is no kind", default="")
     models: Mapping[str, str] = key(MapOf(word), "aliases: smart, worker, cheap or any name", factory=dict)
     max_tokens: int | None = key(whole(1), "most tokens of one answer", default=None)
+    context_window: int | None = key(
+        whole(1000), "tokens that its models take, where that is not known (E40)", default=None
+    )
     temperature: float | None = key(number(0, 2), "sampling temperature", default=None)
     reasoning_effort: str = key(
         choice("none", "minimal", "low", "medium", "high", "xhigh"), "reasoning effort", default=""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from orchestra.run.conversation import AgentTurn, Message, Response, ToolEnded, Usage, plain_messages
-from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted
+from orchestra.run.conversation import AgentTurn, Compacted, Message, Response, ToolEnded, Usage, plain_messages
+from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted, ConversationCompacted
 from orchestra.run.plain import plain_json
 from orchestra.run.steps import Execute
 
@@ -45,6 +45,25 @@ class Recording:
             call=ended.call.id,
             files_written=ended.files_written,
             is_error=ended.message.is_error,
+        )
+
+    def compacted(self, compacted: Compacted) -> ConversationCompacted:
+        """The event of a conversation that was made shorter."""
+        self._known.clear()
+        return ConversationCompacted(
+            **self._where,
+            thread=compacted.thread,
+            number=compacted.turn,
+            model=compacted.model,
+            provider=compacted.provider,
+            messages=tuple(plain_json(message) for message in plain_messages(compacted.messages)),
+            tokens_in=compacted.usage.input,
+            tokens_out=compacted.usage.output,
+            cost_micros=compacted.cost_micros or 0,
+            unpriced=compacted.cost_micros is None,
+            duration_ms=compacted.duration_ms,
+            removed=compacted.removed,
+            before=compacted.before,
         )
 
     def turn_ended(self, turn: AgentTurn, *, git_sha: str = "", commit_message: str = "") -> AgentTurnCompleted:

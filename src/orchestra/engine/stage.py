@@ -22,11 +22,8 @@ from orchestra.graph.model import Graph, Node
 from orchestra.ports import Child, Clock, Committed, Decided, FanPlan, Handler, NewCommit, Suspended, Workspace
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
-from orchestra.run.conversation import AgentTurn, Conversation, Response, Talking, ToolEnded
+from orchestra.run.conversation import AgentTurn, Compacted, Conversation, Response, Talking, ToolEnded
 from orchestra.run.events import (
-    AgentResponded,
-    AgentTurnCompleted,
-    CommitMessageWritten,
     ContextValue,
     Event,
     SteeringTaken,
@@ -42,6 +39,7 @@ from orchestra.run.questions import Answer, Question
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import Spent
 from orchestra.run.steps import Execute
+from orchestra.run.turns import Paid
 
 _TERMINAL = (
     FileNotFoundError,
@@ -211,7 +209,12 @@ class Stage:
         self.paid(ended)
         await self.journal.flush()
 
-    def paid(self, event: AgentResponded | AgentTurnCompleted | CommitMessageWritten) -> None:
+    async def on_compacted(self, compacted: Compacted) -> None:
+        """Record a conversation that was made shorter, durably (E40)."""
+        self.paid(self._recorded.compacted(compacted))
+        await self.journal.flush()
+
+    def paid(self, event: Paid) -> None:
         """Record what a model was paid for, and count it for the whole run (A5)."""
         before = self.journal.state.spent
         self.control.meter.began(before)

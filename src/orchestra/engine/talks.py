@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestra.engine.loading import backwards, event_of, resolved
 from orchestra.ports import Store
 from orchestra.run.conversation import Conversation, Piece, rebuild
-from orchestra.run.events import AgentResponded, AgentTurnCompleted, Recorded, StageStarted
+from orchestra.run.events import AgentResponded, AgentTurnCompleted, ConversationCompacted, Recorded, StageStarted
 from orchestra.run.turns import AgentEvent, piece_of
 from orchestra.run.views import counting
 
@@ -32,7 +32,9 @@ async def conversation(store: Store, context_id: int, thread: str) -> Conversati
 
 def _begins(recorded: Recorded, thread: str) -> bool:
     event = recorded.event
-    return isinstance(event, AgentResponded | AgentTurnCompleted) and event.fresh and event.thread == thread
+    if isinstance(event, AgentResponded | AgentTurnCompleted):
+        return event.fresh and event.thread == thread
+    return isinstance(event, ConversationCompacted) and event.thread == thread
 
 
 async def past(store: Store, context_id: int, until: tuple[str, int], most: int = PAST) -> list[Recorded]:

@@ -129,6 +129,25 @@ class AgentTurn(Struct, frozen=True, kw_only=True):
     duration_ms: int = 0
 
 
+class Compacted(Struct, frozen=True, kw_only=True):
+    """A conversation that was made shorter: ``messages`` stand for all that was said in it before (E40).
+
+    ``removed`` counts the messages that they do not repeat, ``before`` the tokens that it had. ``model`` wrote the
+    summary in it; where it is empty, results of tools were removed instead.
+    """
+
+    thread: str
+    turn: int
+    messages: tuple[Message, ...]
+    removed: int
+    before: int
+    model: str = ""
+    provider: str = ""
+    usage: Usage = Usage()
+    cost_micros: int | None = 0
+    duration_ms: int = 0
+
+
 class Talking(Struct, frozen=True, kw_only=True):
     """The conversation of a node's agent: its name; ``begun`` that this attempt's prompt is said already;
     ``failed_before`` why the attempt before this one failed, where that began anew; ``transient`` that it failed
@@ -181,7 +200,7 @@ def rebuild(pieces: Iterable[Piece]) -> Conversation:
     for piece in pieces:
         turns = piece.turn
         if piece.fresh:
-            messages, results, waiting, state = [], {}, (), {}
+            messages, results, waiting, state, tokens = [], {}, (), {}, 0
         for message in piece.messages:
             if message.role == "tool":
                 results[message.tool_call_id] = message

@@ -478,6 +478,28 @@ class AgentTurnCompleted:
     commit_message: str = tag(38, "string", "its subject", default="")
 
 
+@event("AgentTurn")
+class ConversationCompacted:
+    """A conversation was about to fill its model's window and was made shorter: ``messages`` stand for all that was
+    said in it before (E40). ``model`` wrote the summary in them; where it is empty, old results were removed."""
+
+    node: str = tag(10, "string", "node id")
+    visit: int = tag(11, "u32", "at which visit of the node")
+    attempt: int = tag(12, "u32", "at which attempt of the visit")
+    thread: str = tag(13, "string", "the conversation")
+    number: int = tag(14, "u32", "number of the last turn in its conversation")
+    model: str = tag(15, "string", "the model that wrote the summary", default="")
+    provider: str = tag(16, "string", "its provider, as configured", default="")
+    messages: tuple[ContextValue, ...] = tag(17, "json", "the conversation as it is now, oldest first", default=())
+    tokens_in: int = tag(19, "u64", "tokens read for the summary", default=0)
+    tokens_out: int = tag(20, "u64", "tokens written for it", default=0)
+    cost_micros: int = tag(24, "u64", "what that cost, in millionths of a dollar", default=0)
+    unpriced: bool = tag(25, "bool", "no price is known for the model", default=False)
+    duration_ms: int = tag(27, "u64", "in milliseconds", default=0)
+    removed: int = tag(45, "u32", "messages that are not repeated", default=0)
+    before: int = tag(46, "u64", "tokens that the conversation had, about", default=0)
+
+
 # --- branches: dev.orchestra.ParallelExecution ---------------------------------------------------
 
 
@@ -853,6 +875,7 @@ Event: TypeAlias = (
     | AgentResponded
     | AgentToolEnded
     | AgentTurnCompleted
+    | ConversationCompacted
     | ParallelStarted
     | ParallelBranchStarted
     | ParallelBranchOpened

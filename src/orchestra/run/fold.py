@@ -38,6 +38,7 @@ from orchestra.run.events import (
     CommitMessageWritten,
     ContextValue,
     ControlRequested,
+    ConversationCompacted,
     EdgeSelected,
     Event,
     InterviewCompleted,
@@ -107,7 +108,7 @@ from orchestra.run.state import (
     Spent,
     Stage,
 )
-from orchestra.run.turns import message_written, responded, turn_completed
+from orchestra.run.turns import message_written, paid_besides, responded, turn_completed
 from orchestra.run.whole import load, whole_reference
 from orchestra.run.workspace import code_moved
 
@@ -183,6 +184,8 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return {}
         case CommitMessageWritten():
             return message_written(state, event)
+        case ConversationCompacted():
+            return paid_besides(state, event)
         case ChildStarted():
             return child_started(state, event)
         case ChildEnded():

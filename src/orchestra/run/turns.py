@@ -8,15 +8,25 @@ from typing import Any, TypeAlias, cast
 from msgspec.structs import replace
 
 from orchestra.run.conversation import Piece, read_messages
-from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted, CommitMessageWritten
+from orchestra.run.events import (
+    AgentResponded,
+    AgentToolEnded,
+    AgentTurnCompleted,
+    CommitMessageWritten,
+    ConversationCompacted,
+)
 from orchestra.run.outcome import Json
 from orchestra.run.state import RunState, Spent, Stage
 
-AgentEvent: TypeAlias = AgentResponded | AgentToolEnded | AgentTurnCompleted
+AgentEvent: TypeAlias = AgentResponded | AgentToolEnded | AgentTurnCompleted | ConversationCompacted
+"""What a conversation is rebuilt from."""
+
+Paid: TypeAlias = AgentResponded | AgentTurnCompleted | CommitMessageWritten | ConversationCompacted
+"""What a model was paid for."""
 
 
-def spent_of(event: AgentResponded | AgentTurnCompleted | CommitMessageWritten) -> Spent:
-    """What a response, a whole turn or a commit message cost."""
+def spent_of(event: Paid) -> Spent:
+    """What a response, a whole turn, a commit message or a summary cost."""
     return Spent(tokens_in=event.tokens_in, tokens_out=event.tokens_out, cost_micros=event.cost_micros)
 
 
@@ -36,14 +46,20 @@ def turn_completed(state: RunState, event: AgentTurnCompleted) -> dict[str, Any]
 
 def message_written(state: RunState, event: CommitMessageWritten) -> dict[str, Any]:
     """A commit message was paid for: it counts as its node's, and is known for a repeat."""
+    changes = paid_besides(state, event)
+    if "stage" in changes:
+        changes["stage"] = replace(changes["stage"], message=event.text, message_for=event.change)
+    return changes
+
+
+def paid_besides(state: RunState, event: CommitMessageWritten | ConversationCompacted) -> dict[str, Any]:
+    """A model was paid for something besides the agent's turns: it counts as the node's."""
     spent = spent_of(event)
     changes: dict[str, Any] = {"spent": _more(state.spent, spent, 0, 0)}
     stage = _stage(state, event.node)
     if stage is not None:
         changes["stage"] = replace(
             stage,
-            message=event.text,
-            message_for=event.change,
             visit_spent=_more(stage.visit_spent, spent, 0, 0),
             counted=_more(stage.counted, spent, 0, 0),
         )
@@ -89,6 +105,8 @@ def piece_of(event: AgentEvent, messages: Iterable[Any]) -> Piece:
             )
         case AgentToolEnded():
             return Piece(turn=event.number, messages=read)
+        case ConversationCompacted():
+            return Piece(turn=event.number, messages=read, fresh=True)
         case AgentTurnCompleted():
             return Piece(
                 turn=event.number,

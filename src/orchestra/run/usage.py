@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orchestra.run.events import AgentResponded, AgentTurnCompleted, CommitMessageWritten, Event
+from orchestra.run.events import (
+    AgentResponded,
+    AgentTurnCompleted,
+    CommitMessageWritten,
+    ConversationCompacted,
+    Event,
+)
+from orchestra.run.turns import Paid
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -55,7 +62,7 @@ def usage_of(events: Iterable[Event]) -> Totals:
                 )
             else:
                 _add(event, nodes, models)
-        elif isinstance(event, CommitMessageWritten):
+        elif isinstance(event, CommitMessageWritten) or (isinstance(event, ConversationCompacted) and event.model):
             _add(event, nodes, models)
     for answer in waiting.values():
         _add(answer, nodes, models)
@@ -63,13 +70,13 @@ def usage_of(events: Iterable[Event]) -> Totals:
 
 
 def _add(
-    event: AgentResponded | AgentTurnCompleted | CommitMessageWritten,
+    event: Paid,
     nodes: dict[str, Usage],
     models: dict[str, Usage],
 ) -> None:
     for key, found in ((event.node, nodes), (event.model, models)):
         known = found.get(key, NOTHING)
-        more = NOTHING if isinstance(event, CommitMessageWritten) else _of_turn(event)
+        more = _of_turn(event) if isinstance(event, AgentResponded | AgentTurnCompleted) else NOTHING
         found[key] = Usage(
             turns=known.turns + more.turns,
             tool_calls=known.tool_calls + more.tool_calls,

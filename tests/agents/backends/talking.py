@@ -10,25 +10,28 @@ from typing import Any
 
 from orchestra.app.agents import Agents
 from orchestra.config.settings import settle
+from orchestra.cxdb.memory import MemoryStore
+from orchestra.errors import StoreUnreachable
 from orchestra.handlers.codergen import Codergen
 from orchestra.modelserver import Asked, ModelServer, parse
 from orchestra.ports import Store
 from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted
-from support import Session, opened, resumed
+from support import CountingStore, Session, opened, resumed
 
 GRAPH = 'work [prompt="do it"] start -> work -> exit'
 MODELS = {"openai": "gpt-5", "anthropic": "claude-haiku-4-5-test", "google": "gemini-2.5-pro"}
 PATHS = {"openai": "/v1", "responses": "/v1"}
 
 
-def settings_text(url: str, provider: str, more: str = "") -> str:
+def settings_text(url: str, provider: str, more: str = "", own: str = "", cheap: str = "") -> str:
     kind = "openai" if provider == "responses" else provider
     api = ", api: responses" if provider == "responses" else ""
     address = url + PATHS.get(provider, "")
-    model = MODELS[kind]
+    model, cheap = MODELS[kind], f", cheap: {cheap}" if cheap else ""
     return (
         f"backend: langgraph\nproviders:\n  default: {kind}\n"
-        f'  {kind}: {{base_url: "{address}", models: {{worker: {model}}}, retries: 2, timeout: 1s{api}}}\n{more}'
+        f'  {kind}: {{base_url: "{address}", models: {{worker: {model}{cheap}}}, retries: 2, '
+        f"timeout: 1s{api}{own}}}\n{more}"
     )
 
 
@@ -40,6 +43,10 @@ class World:
     folder: Path
     provider: str
     more: str
+    own: str = ""
+    """Further settings of the provider."""
+    cheap: str = ""
+    """The provider's cheap model; empty for none."""
 
     @property
     def requests(self) -> list[Asked]:
@@ -47,7 +54,7 @@ class World:
 
     def handlers(self) -> dict[str, Any]:
         file = self.folder / "orchestra.yaml"
-        file.write_text(settings_text(self.server.url, self.provider, self.more))
+        file.write_text(settings_text(self.server.url, self.provider, self.more, self.own, self.cheap))
         settings = settle(folders=(self.folder,), environment={}, config=file)
         pipeline = str(self.folder / "p.dot")
         agents = Agents(settings=settings, folder=self.folder, file=pipeline, script={}, simulated=False)
@@ -77,3 +84,16 @@ def turns(session: Session) -> list[Any]:
 def results(session: Session) -> list[dict[str, Any]]:
     """The results of tools, as the model got them."""
     return [message for event in turns(session) for message in event.messages if message.get("role") == "tool"]
+
+
+async def killed_at(here: World, append: int, graph: str = GRAPH) -> Session | None:
+    """A run whose store fails from one append on, as a kill leaves it; None where it ended before."""
+    store = CountingStore(MemoryStore())
+    session = await here.session(graph, store)
+    store.fail_from = store.appends + append
+    try:
+        await session.walk()
+    except StoreUnreachable:
+        store.fail_from = 0
+        return session
+    return None

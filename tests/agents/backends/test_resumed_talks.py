@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from agents.backends.talking import World, results, turns, world
+from agents.backends.talking import killed_at, results, turns, world
 from orchestra.agents.talk import INTERRUPTED
-from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import resolved
-from orchestra.errors import StoreUnreachable
 from orchestra.run.blobs import from_map
 from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted, SteeringTaken
 from orchestra.run.state import Result
-from support import CountingStore, Session
+from support import Session
 
 COUNT = "echo x >> runs.txt"
 SCRIPT = f"""
@@ -39,19 +37,6 @@ def runs(folder: Path) -> int:
 
 def ended_well(session: Session) -> bool:
     return isinstance(session.result, Result) and session.result.good
-
-
-async def killed_at(here: World, append: int) -> Session | None:
-    """A run whose store fails from one append on, as a kill leaves it; None where it ended before."""
-    store = CountingStore(MemoryStore())
-    session = await here.session(store=store)
-    store.fail_from = store.appends + append
-    try:
-        await session.walk()
-    except StoreUnreachable:
-        store.fail_from = 0
-        return session
-    return None
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])

@@ -10,7 +10,7 @@ import email.utils
 import time
 from typing import Any
 
-from orchestra.agents.answers import OutOfQuota
+from orchestra.agents.answers import OutOfQuota, TooLong
 from orchestra.config.providers import Provider
 from orchestra.errors import BackendError, Terminal, Transient
 
@@ -28,7 +28,7 @@ def translated(error: Exception, provider: Provider) -> BackendError:
     if any(word in told.lower() or word == _code(error) for word in _QUOTA) or status == 402:
         return OutOfQuota(f"{where}out of quota: {told}")
     if isinstance(error, known.ContextOverflowError) or _code(error) == "context_length_exceeded":
-        return Terminal(f"{where}the conversation is longer than the model's window: {told}")
+        return TooLong(f"{where}the conversation is longer than the model's window: {told}")
     if isinstance(error, known.ModelAuthenticationError | known.ModelPermissionDeniedError) or status in (401, 403):
         names = " or ".join(provider.key_names) or "its credentials"
         return Terminal(f"{where}the key is not accepted (HTTP {status or 401}); it comes from {names}")

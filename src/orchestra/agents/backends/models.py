@@ -51,6 +51,12 @@ class ChatModel:
         """The provider's name in the configuration."""
         return self._provider.name
 
+    @property
+    def window(self) -> int:
+        """Its window in tokens: the configuration's, else what LangChain knows of the model, else 0."""
+        profile: Any = getattr(self.client, "profile", None) or {}
+        return self._provider.context_window or int(profile.get("max_input_tokens") or 0)
+
     async def aclose(self) -> None:
         """Close its connections."""
         await close(self.client)

@@ -24,6 +24,7 @@ from orchestra.run.events import (
     CleanupCompleted,
     CommitMessageWritten,
     ControlRequested,
+    ConversationCompacted,
     EdgeSelected,
     Event,
     InterviewCompleted,
@@ -340,11 +341,18 @@ def _executed(event: ToolExecuted) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def used(event: AgentResponded | AgentTurnCompleted) -> str:
-    """The tokens and the cost of a model's answer, or of a whole turn."""
-    cached = f" ({event.cache_read} cached)" if event.cache_read else ""
+def used(event: AgentResponded | AgentTurnCompleted | ConversationCompacted) -> str:
+    """The tokens and the cost of a model's answer, of a whole turn, or of a summary."""
+    read = 0 if isinstance(event, ConversationCompacted) else event.cache_read
+    cached = f" ({read} cached)" if read else ""
     cost = ", unpriced" if event.unpriced else f", ${event.cost_micros / 1e6:.4f}" if event.cost_micros else ""
     return f"{event.tokens_in} tokens in{cached}, {event.tokens_out} out{cost}"
+
+
+def _shortened(event: ConversationCompacted) -> str:
+    if not event.model:
+        return "old results of tools were removed"
+    return f"{event.model} wrote a summary, {used(event)}"
 
 
 def turn_line(event: AgentTurnCompleted) -> str:
@@ -417,6 +425,8 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.node, f"turn {event.number}: {event.tool}{' failed' if event.is_error else ''}"
         case AgentTurnCompleted():
             return event.node, turn_line(event)
+        case ConversationCompacted():
+            return event.node, f"conversation shortened from {counted(event.before, 'token')}: {_shortened(event)}"
         case (
             SessionBranchCreated()
             | WorktreeCreated()

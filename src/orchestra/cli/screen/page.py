@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, TypeAlias
 
+from orchestra.cli.screen.lines import described
 from orchestra.cli.terminal import lasted, many_lines
 from orchestra.errors import Source
 from orchestra.graph.dot import parse
@@ -16,6 +17,7 @@ from orchestra.run.events import (
     AgentResponded,
     AgentToolEnded,
     AgentTurnCompleted,
+    ConversationCompacted,
     EdgeSelected,
     InterviewCompleted,
     InterviewStarted,
@@ -163,6 +165,8 @@ def _add(found: Chapter, told: Told, changes: Changes) -> None:  # noqa: C901  o
         case AgentResponded() | AgentToolEnded() | AgentTurnCompleted() as event:
             talk = _talk(found, told, event.node)
             talk.messages += [_said(told, message) for message in told.data.get("messages", ())]
+        case ConversationCompacted(node=node):
+            _talk(found, told, node).messages.append(Message(who="", text=described(told.recorded.event)[1]))
         case ToolStarted(node=node):
             _talk(found, told, node).messages.append(_text(told, "command", "command"))
         case ToolExecuted(node=node) as event:
