@@ -64,10 +64,11 @@ async def _kept(store: Store, row: Row | None, older_ms: int) -> str:
     if found.phase not in ENDED | {Phase.RESTARTED}:
         return f"the session is {found.phase}"
     age = now - found.last_ms
-    return f"it ended {_days(age)} ago" if age < older_ms else ""
+    return f"it ended {days(age)} ago" if age < older_ms else ""
 
 
-def _days(milliseconds: int) -> str:
+def days(milliseconds: int) -> str:
+    """A length of time in days or hours."""
     hours = milliseconds / 3_600_000
     return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.0f} hours" if hours >= 2 else "less than 2 hours"
 

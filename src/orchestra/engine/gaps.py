@@ -251,3 +251,15 @@ async def _page(store: Store, context_id: int, before: int | None) -> list[Turn]
             if limit == 1:
                 return error
             limit = limit // 4 or 1
+
+
+async def own_branches(store: Store, context_id: int) -> set[int]:
+    """The contexts of all branches that a session made in this store, nested ones too."""
+    found: set[int] = set()
+    todo = [context_id]
+    for chain in todo:  # grows while it is read
+        for one in named_branches(_told(await legible(store, chain))):
+            if one.context and not one.bound and one.context not in found:
+                found.add(one.context)
+                todo.append(one.context)
+    return found

@@ -12,9 +12,10 @@ from typing import Annotated, TypeAlias
 import typer
 
 from orchestra.app import code
-from orchestra.app.cleaning import Item, clean
+from orchestra.app.cleaning import Item, clean, days
 from orchestra.app.comparing import Compared, Side, compared
 from orchestra.app.pulls import Pull, pulls
+from orchestra.app.records import Removal, clean_records
 from orchestra.app.stores import open_store
 from orchestra.cli.options import AsJson, Config, Session, StoreOption
 from orchestra.cli.stores import aimed, exists, hint, reading, settings_for, there
@@ -23,7 +24,7 @@ from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError, StoreError
 from orchestra.graph.report import counted
 from orchestra.ports import Store
-from orchestra.workspace.ending import Done
+from orchestra.workspace.ending import Done, quoted
 
 
 def merge(
@@ -51,12 +52,18 @@ def discard(
 
 def cleanup(
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="TIME", help="Only sessions that ended so long ago: 7d, 12h, 0.")
-    ] = "7d",
+        str | None,
+        typer.Option(
+            "--older-than", metavar="TIME", help="Only sessions that ended so long ago: 7d (default), 12h, 0."
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove; without it, only list what would be removed.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Also remove branches that are merged nowhere.")] = False,
+    sessions: Annotated[
+        bool, typer.Option("--sessions", help="Records of ended sessions instead (default: older than 90d).")
+    ] = False,
     store: StoreOption = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -64,8 +71,13 @@ def cleanup(
     """List the branches and worktrees of ended sessions, and remove them with --yes.
 
     What is running, paused, waiting, unmerged or uncommitted stays, each with its reason. What was removed can be
-    brought back for 14 days.
+    brought back for 14 days. With --sessions the records themselves go, from a store in a folder.
     """
+    if sessions:
+        raise typer.Exit(
+            clean_sessions(older_than or "90d", yes=yes, force=force, store=store, config=config, as_json=as_json)
+        )
+    older_than = older_than or "7d"
     raise typer.Exit(clean_up(older_than, yes=yes, force=force, store=store, config=config, as_json=as_json))
 
 
@@ -143,11 +155,9 @@ def clean_up(
     older_than: str, *, yes: bool, force: bool, store: str | None, config: Path | None, as_json: bool
 ) -> int:
     """List what runs left, and remove what may go where that is wanted."""
-    match = _AGE.fullmatch(older_than)
-    if match is None:
-        raise ConfigError(f"{older_than!r} is not a length of time", fix="write it as 7d, 12h or 30m")
+    older_ms = _age(older_than)
     settings = settings_for(store, config)
-    items, expired = asyncio.run(_cleaned(settings, round(float(match[1]) * _MS[match[2]]), yes, force))
+    items, expired = asyncio.run(_cleaned(settings, older_ms, yes, force))
     if as_json:
         say_json({"removed": yes, "items": [_plain(item) for item in items], "expired": expired}, indent=2)
         return 0
@@ -163,6 +173,63 @@ def clean_up(
             again = f" --older-than {older_than}" if older_than != "7d" else ""
             say(f"  remove: orchestra cleanup{again}{' --force' if force else ''} --yes")
     return 0
+
+
+def _age(older_than: str) -> int:
+    match = _AGE.fullmatch(older_than)
+    if match is None:
+        raise ConfigError(f"{older_than!r} is not a length of time", fix="write it as 7d, 12h or 30m")
+    return round(float(match[1]) * _MS[match[2]])
+
+
+def clean_sessions(
+    older_than: str, *, yes: bool, force: bool, store: str | None, config: Path | None, as_json: bool
+) -> int:
+    """List the records of ended sessions, and take out what may go where that is wanted."""
+    if force:
+        raise ConfigError("--force is for branches; no record is removed that something needs")
+    settings = settings_for(store, config)
+    done = asyncio.run(clean_records(settings, older_ms=_age(older_than), remove=yes))
+    if as_json:
+        say_json(_records_plain(done), indent=2)
+        return 0
+    for record in done.records:
+        more = f" and {counted(len(record.rows) - 1, 'session')} of it" if len(record.rows) > 1 else ""
+        name = f"{record.session}  {record.pipeline}{more}"
+        if record.kept:
+            say(f"keep    {name}: {record.kept}")
+        else:
+            say(f"{'removed' if yes else 'remove '} {name}: ended {days(record.age_ms)} ago")
+        if record.file is not None:
+            say(f"          undo: orchestra import{hint(settings, store)} {quoted(record.file)}")
+    going = sum(not record.kept for record in done.records)
+    if not yes:
+        say(f"{counted(going, 'session')} to remove, {len(done.records) - going} kept")
+        if going:
+            again = f" --older-than {older_than}" if older_than != "90d" else ""
+            say(f"  remove: orchestra cleanup --sessions{hint(settings, store)}{again} --yes")
+        return 0
+    freed = f", {done.pruned.freed / 1_048_576:.1f} MiB freed" if done.pruned is not None else ""
+    say(f"{counted(going, 'session')} removed, {len(done.records) - going} kept{freed}")
+    return 0
+
+
+def _records_plain(done: Removal) -> dict[str, object]:
+    return {
+        "records": [
+            {
+                "session": record.session,
+                "sessions": [row.session for row in record.rows],
+                "pipeline": record.pipeline,
+                "age_ms": record.age_ms,
+                "kept": record.kept,
+                "file": str(record.file) if record.file is not None else "",
+            }
+            for record in done.records
+        ],
+        "pruned": asdict(done.pruned) if done.pruned is not None else None,
+        "expired": [str(file) for file in done.expired],
+    }
 
 
 async def _cleaned(settings: Settings, older_ms: int, yes: bool, force: bool) -> tuple[list[Item], list[str]]:

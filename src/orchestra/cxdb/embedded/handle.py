@@ -15,7 +15,7 @@ from orchestra.cxdb.embedded import recovery
 from orchestra.cxdb.embedded.adopt import Progress
 from orchestra.cxdb.embedded.batch import Batch
 from orchestra.cxdb.embedded.contexts import Contexts
-from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.embedded.directory import LOCK, Directory
 from orchestra.cxdb.embedded.files import trouble
 from orchestra.cxdb.embedded.hashes import Hashes
 from orchestra.cxdb.embedded.reader import Places
@@ -117,6 +117,8 @@ class Handle:
         else:
             self._files.lock(self._directory.lock_fd)
             try:
+                if not self._files.same_file(self._directory.lock_fd, self._directory.at(LOCK)):
+                    raise self._begun_anew()
                 recovery.recover(self._directory, self._progress, salvage=salvage)
                 self._contexts.load()
                 self._hashes.load(keep=True)

@@ -9,7 +9,7 @@ since a hop to another one costs as much as the append itself.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from os import PathLike
 
 from orchestra.cxdb.embedded.adopt import Progress, quiet
@@ -21,12 +21,13 @@ from orchestra.cxdb.embedded.files import Files, translated
 from orchestra.cxdb.embedded.handle import Handle
 from orchestra.cxdb.embedded.holds import FileHold, holder_of
 from orchestra.cxdb.embedded.lineage import parent_by_heads
+from orchestra.cxdb.embedded.pruning import PRUNING, Pruned, finish_pruning, prune
 from orchestra.cxdb.embedded.reader import Reader
 from orchestra.cxdb.embedded.repair import repair
 from orchestra.cxdb.embedded.wal import CAPACITY, SETTLED, State
 from orchestra.cxdb.format.layout import HEADS, PATHS
 from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
-from orchestra.errors import Damaged, SessionNotFound, StoreError
+from orchestra.errors import Damaged, SessionNotFound, SessionTaken, StoreError, StoreUnreachable
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
 
 WATCH_SECONDS = 0.1
@@ -65,6 +66,13 @@ class EmbeddedStore(Handle):
         layer = files if files is not None else Files()
         place = layer.absolute(str(path))
         with translated(place):
+            if layer.exists(f"{place}/{PRUNING}"):
+                if read_only:
+                    raise StoreUnreachable(
+                        f"{place} was being rewritten when that was interrupted",
+                        fix="let any command that writes finish it: orchestra doctor --settle",
+                    )
+                finish_pruning(place, layer)
             directory = Directory(place, layer, read_only=read_only, capacity=capacity)
             store = cls(directory, now_ms=now_ms, progress=progress)
             try:
@@ -287,6 +295,26 @@ class EmbeddedStore(Handle):
                 self._hashes.load(keep=True)
                 repaired.append(Finding("orchestra/hashes", 0, "has a wrong checksum"))
             return repaired
+
+    async def prune(self, contexts: Collection[int]) -> Pruned:
+        """Take contexts out of the folder, with the turns and blobs that nothing else needs; then it is closed.
+
+        Raises ``SessionTaken`` where a session is running anywhere in the folder, before anything is changed.
+        """
+        await self.settle()
+        with self._writing():
+            for name in self._files.listdir(self._directory.at("orchestra/locks")):
+                note = holder_of(self._files, self._directory.at(f"orchestra/locks/{name}"))
+                if note is not None:
+                    raise SessionTaken(
+                        f"a session of this store is running ({note})",
+                        fix="wait for its end, or stop it, then try again",
+                    )
+            done = prune(
+                self._directory, contexts, lambda digest: self._reader(1).blob(self._blob_place(digest), digest)
+            )
+            self._refusal = StoreError(f"{self._directory.path} was rewritten; open it again")
+            return done
 
     # --- looking things up -------------------------------------------------------------------------
 
