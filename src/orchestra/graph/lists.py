@@ -42,11 +42,12 @@ def read_blocks(here: Cursor, table: Table | None) -> Attributes:
 def read_block(here: Cursor, table: Table | None, found: Attributes) -> None:
     """One list: in its everyday form attribute by attribute, else word by word."""
     opened, at, text = here.start, here.end, here.text
+    trivia_at, attribute_at = TRIVIA.match, ATTRIBUTE.match
     here.listing = True
     fresh = True
     while True:
-        trivia = TRIVIA.match(text, at)
-        match = ATTRIBUTE.match(text, at if trivia is None else trivia.end())
+        trivia = trivia_at(text, at)
+        match = attribute_at(text, at if trivia is None else trivia.end())
         if match is None or match["key"].lower() in KEYWORDS or (match["word"] or "").lower() in KEYWORDS:
             break
         take_everyday(here, match, table, found)
@@ -59,15 +60,13 @@ def read_block(here: Cursor, table: Table | None, found: Attributes) -> None:
 
 def take_everyday(here: Cursor, match: re.Match[str], table: Table | None, found: Attributes) -> None:
     """Take an attribute that the quick expression read."""
-    kind = str(match.lastgroup)
+    kind, source = str(match.lastgroup), here.source
     (start, end), text = match.span(kind), match[kind]
-    key_span = Span(here.source, *match.span("key"))
-    if kind == "string":
-        take_attribute(
-            here, found, match["key"], key_span, unescape(text), True, Span(here.source, start - 1, end + 1), table
-        )
-    else:
-        take_attribute(here, found, match["key"], key_span, text, False, Span(here.source, start, end), table)
+    quotes = kind == "string"
+    if quotes:
+        start, end, text = start - 1, end + 1, unescape(text)
+    key_span = Span(source, *match.span("key"))
+    take_attribute(here, found, match["key"], key_span, text, quotes, Span(source, start, end), table)
 
 
 def read_rest(here: Cursor, table: Table | None, found: Attributes, opened: int, fresh: bool) -> None:

@@ -92,10 +92,11 @@ def advance(here: Cursor) -> None:
 
 def next_word(here: Cursor) -> None:
     """The next word as it stands."""
-    trivia = TRIVIA.match(here.text, here.end)
-    match = WORD.match(here.text, here.end if trivia is None else trivia.end())
+    text, at = here.text, here.end
+    trivia = TRIVIA.match(text, at)
+    match = WORD.match(text, at if trivia is None else trivia.end())
     assert match is not None
-    here.kind, here.word = str(match.lastgroup), match[0]
+    here.kind, here.word = match.lastgroup or "", match[0]
     here.start, here.end = match.span()
 
 

@@ -65,7 +65,7 @@ def connect(here: Cursor, ends: list[Ends], attributes: Attributes) -> None:
 
 def is_assignment(here: Cursor) -> bool:
     """Whether ``key =`` stands here, or what looks much like it."""
-    if here.kind not in ("id", "string"):
+    if here.kind not in ("id", "string") or here.text[here.end : here.end + 2] in (" [", " -"):
         return False
     match = None if here.kind != "id" else KEY.match(here.text, here.start)
     end = here.end if match is None else match.end()
@@ -105,8 +105,10 @@ def note_missing_arrows(here: Cursor) -> None:
 
 def read_backwards(here: Cursor, name: str, span: Span) -> list[Ends]:
     """Note ``a <- b``, and read it as ``b -> a``: its ends, none where nothing of the kind stands here."""
+    if here.kind != "html":
+        return []
     match = re.compile(r"<-+[ \t]*([A-Za-z_]\w*)").match(here.text, here.start)
-    if match is None or here.kind != "html":
+    if match is None:
         return []
     other = Span(here.source, *match.span(1))
     error(
@@ -146,8 +148,10 @@ def read_text_after(here: Cursor, name: str, span: Span) -> bool:
 
 def read_unbracketed(here: Cursor, table: Table, found: Attributes) -> None:
     """Note attributes that stand behind a node or an edge without brackets, and take them."""
+    if here.kind != "id" or on_new_line(here):
+        return
     start, noted = here.start, len(here.found)
-    if here.kind == "id" and not on_new_line(here) and is_assignment(here) and is_listed(here):
+    if is_assignment(here) and is_listed(here):
         error(here, "a list of attributes without its '['", fix="write [ … ]", edits=[(start, start, "[")])
         read_rest(here, table, found, start, False)
         return

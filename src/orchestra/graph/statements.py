@@ -61,6 +61,9 @@ from orchestra.graph.texts import read_value
 MAX_DEPTH = 200
 """Subgraphs inside one another."""
 
+_AFTER_NAME = frozenset(" \t\r\n[;}")
+"""What follows a name that has nothing more to it."""
+
 MAX_DEFAULTS = 100
 """Keys in one scope's defaults; each of its nodes gets them all."""
 
@@ -245,24 +248,14 @@ def read_named(here: Cursor) -> None:
         read_assignment(here)
         skip_separator(here)
         return
-    glued = re.compile(r"[\w.]+(?:-[\w.]+)+[ \t]*=(?!>)").match(here.text, start)
-    if glued is not None and here.kind == "id":
+    if here.text[here.end : here.end + 1] not in _AFTER_NAME and is_hyphened(here):
         read_attribute(here, GRAPH if here.scope.parent is None else None, here.scope.attributes)
         skip_separator(here)
         return
     known = here.word.strip('"') in here.nodes
     name = read_id(here, "a node's id")
     span = Span(here.source, start, here.before)
-    if at_arrow(here):
-        mention(here, name, span)
-        read_chain(here, [((name, span),)])
-        return
-    turned = read_backwards(here, name, span)
-    if turned:
-        finish_chain(here, turned)
-        return
-    if read_text_after(here, name, span):
-        end_statement(here, name, span)
+    if not is_mark(here, "[;}") and read_after_name(here, name, span):
         return
     attributes: Attributes = {}
     try:
@@ -277,6 +270,26 @@ def read_named(here: Cursor) -> None:
         note_pair(here, name, span, known)
     here.last = None if is_mark(here, ";") else (name, span)
     end_statement(here, name, span)
+
+
+def is_hyphened(here: Cursor) -> bool:
+    """Whether a key with hyphens stands here: ``my-key = value``."""
+    glued = re.compile(r"[\w.]+(?:-[\w.]+)+[ \t]*=(?!>)").match(here.text, here.start)
+    return glued is not None and here.kind == "id"
+
+
+def read_after_name(here: Cursor, name: str, span: Span) -> bool:
+    """The rest of an edge, or of a slip, after a statement's first name; false where neither follows."""
+    if at_arrow(here):
+        mention(here, name, span)
+        read_chain(here, [((name, span),)])
+    elif turned := read_backwards(here, name, span):
+        finish_chain(here, turned)
+    elif read_text_after(here, name, span):
+        end_statement(here, name, span)
+    else:
+        return False
+    return True
 
 
 def end_statement(here: Cursor, name: str, span: Span) -> None:
