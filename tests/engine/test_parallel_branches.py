@@ -13,20 +13,24 @@ from orchestra.agents.simulation import Scripted, Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.replaying import Future, replay
 from orchestra.app.resuming import resume
+from orchestra.app.rewalking import Another, rewalk
 from orchestra.app.runs import start
 from orchestra.clock import SystemClock
+from orchestra.config.model import Config, Limits, RunLimit
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.archives import all_turns, blobs_of, put_in, take_out
 from orchestra.engine.control import Control
+from orchestra.engine.following import Followed
 from orchestra.engine.forking import Wanted
 from orchestra.engine.gaps import context_of_branch, with_branches
 from orchestra.engine.loading import event_of, history
 from orchestra.engine.mailbox import STEER, send
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import Row, find
+from orchestra.engine.shared import Interviews
 from orchestra.engine.wiring import AT_ONCE, Origin
-from orchestra.errors import Source
+from orchestra.errors import SessionNotFound, Source
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.fan_in import FanIn
 from orchestra.ports import Scope, Store, Turn
@@ -43,6 +47,7 @@ from orchestra.run.events import (
     WarningRaised,
 )
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.questions import Answer, Question, QuestionType
 
 SETTINGS = Settings(store=None)
 ENDS = "start [shape=Mdiamond] exit [shape=Msquare]"
@@ -543,6 +548,20 @@ async def test_a_fan_in_with_a_prompt_asks_for_the_best(answers: list[str], best
 # --- replays ---------------------------------------------------------------------------------------
 
 
+async def replayed(store: Store, session: str, at: Wanted, work: Work) -> Run:
+    again, _pipeline = await replay(
+        session,
+        at=at,
+        future=Future(),
+        store=store,
+        settings=SETTINGS,
+        clock=SystemClock(),
+        more={"codergen": work},
+    )
+    await again.walk()
+    return again
+
+
 async def test_a_replay_from_within_a_fan_out_keeps_finished_branches_and_forks_the_others() -> None:
     store = MemoryStore()
     run = await ran(fan("max_parallel=1"), store=store)
@@ -554,16 +573,7 @@ async def test_a_replay_from_within_a_fan_out_keeps_finished_branches_and_forks_
         if isinstance(found := event_of(turn), Recorded) and isinstance(found.event, ParallelBranchCompleted)
     )
     work = Work()
-    again, _pipeline = await replay(
-        run.session,
-        at=Wanted(turn_id=spot.turn_id),
-        future=Future(),
-        store=store,
-        settings=SETTINGS,
-        clock=SystemClock(),
-        more={"codergen": work},
-    )
-    await again.walk()
+    again = await replayed(store, run.session, Wanted(turn_id=spot.turn_id), work)
     assert outcome(again)[0] == "success"
     assert work.seen == ["b", "c", "after"]
     assert {branch: len(chain) for branch, chain in (await by_branch(store, run)).items()} == before
@@ -577,6 +587,110 @@ async def test_each_branch_records_its_own_nodes_and_the_main_chain_none_of_them
     chains = await by_branch(store, run)
     own = {b: [e.node for e in chain if isinstance(e, StageCompleted)][-1] for b, chain in chains.items()}
     assert own == {"a": "a", "b": "b", "c": "c"}
+
+
+async def test_a_replay_begins_at_a_turn_of_a_branch_and_keeps_what_others_had_done_by_then() -> None:
+    store = MemoryStore()
+    run = await ran(NEST, Work({"a": sleeping(0.05)}), store=store)
+    before = {row.context_id: row.head_turn for row in await store.contexts()}
+    work = Work()
+    again = await replayed(store, f"{run.session}/outer/inner", Wanted(node="after"), work)
+    assert outcome(again)[0] == "success"
+    assert sorted(work.seen) == ["a", "after"], "a had not ended when after began"
+    work = Work()
+    again = await replayed(store, f"{run.session}/outer/inner/inner/y", Wanted(node="z"), work)
+    assert outcome(again)[0] == "success"
+    assert "y" not in work.seen
+    assert "z" in work.seen
+    after = {row.context_id: row.head_turn for row in await store.contexts()}
+    assert {context: after[context] for context in before} == before
+    followed = Followed(store, again.context_id)
+    turns = [one.turn_id for one in await followed.news()]
+    assert len(turns) == len(set(turns))
+
+
+async def test_a_replay_at_a_branch_that_does_not_exist_names_it() -> None:
+    store = MemoryStore()
+    run = await ran(fan(), store=store)
+    with pytest.raises(SessionNotFound, match="no branch 'split/nobody'"):
+        await replayed(store, f"{run.session}/split/nobody", Wanted(depth=3), Work())
+
+
+async def test_a_recorded_walk_goes_through_branches_and_says_in_which_one_it_parts() -> None:
+    store = MemoryStore()
+    run = await interrupted(NEST, "z", store)
+    again = await resumed(run, store, Work({"z": failing}))
+    same = await rewalk(again.session, store=store, settings=SETTINGS)
+    assert same.same
+    assert same.nodes == len(["start", "outer", "a", "inner", "x", "y", "z", "m1", "after", "m2", "exit"])
+    text = f"digraph fan {{ {ENDS} w {NEST.replace('y -> z -> m1', 'y -> w -> z -> m1')} }}"
+    other = Another(source=Source("other.dot", text))
+    report = await rewalk(again.session, store=store, settings=SETTINGS, another=other)
+    assert report.parting is not None
+    assert (report.parting.branch, report.parting.node) == ("outer/inner/inner/y", "y")
+
+
+async def test_max_steps_counts_the_steps_of_all_branches_at_once_and_after_a_resume() -> None:
+    control, store = Control(), MemoryStore()
+    lanes = " ".join(f"split -> a{n} -> b{n} -> c{n} -> d{n} -> meet" for n in range(4))
+    body = f"""graph [max_steps=11] split [shape=component] meet [shape=tripleoctagon]
+        start -> split {lanes} meet -> exit"""
+    slow = {f"{name}{n}": sleeping(0.005) for n in range(4) for name in "abcd"}
+
+    async def stopping(_scope: Scope, _context: Context) -> None:
+        await asyncio.sleep(0.005)
+        control.interrupt("by a test")
+        await asyncio.sleep(30)
+
+    work = Work(slow)
+    run = await ran(body, work, store=MemoryStore())
+    assert outcome(run) == ("fail", "max_steps exceeded: 11 nodes executed")
+    assert len(work.seen) <= 13, "three may be at work when the eleventh ends"
+    first = Work({**slow, "b0": stopping})
+    run = await ran(body, first, store=store, control=control)
+    assert run.state.result is None
+    later = Work(slow)
+    again = await resumed(run, store, later)
+    assert outcome(again) == ("fail", "max_steps exceeded: 11 nodes executed")
+    assert len(first.ended) + len(later.seen) <= 13
+
+
+async def test_an_agent_that_asks_a_person_gives_its_place_back_meanwhile() -> None:
+    asking, free = asyncio.Event(), asyncio.Event()
+    said: list[str] = []
+
+    class Person:
+        several = True
+
+        async def ask(self, question: Question) -> Answer:
+            asking.set()
+            await free.wait()
+            return Answer(value="", text="tabs")
+
+        async def inform(self, message: str, stage: str) -> None:
+            pass
+
+    async def asks(scope: Scope, _context: Context) -> None:
+        answer = await scope.ask(Question(text="tabs or spaces?", type=QuestionType.FREEFORM, freeform=True))
+        said.append(answer.text)
+
+    async def works(_scope: Scope, _context: Context) -> None:
+        await asking.wait()
+        free.set()
+
+    work = Work({"a": asks, "b": works})
+    run = await start(
+        pipeline_of(fan()),
+        store=MemoryStore(),
+        settings=replace(SETTINGS, config=Config(limits=Limits(run=RunLimit(parallel=1)))),
+        variables={},
+        clock=SystemClock(),
+        control=Control(interviews=Interviews(Person())),
+        more={"codergen": work},
+    )
+    await asyncio.wait_for(run.walk(), 5)
+    assert outcome(run)[0] == "success"
+    assert said == ["tabs"]
 
 
 # --- steering --------------------------------------------------------------------------------------
@@ -708,16 +822,7 @@ async def test_a_session_forked_within_a_fan_out_is_imported_with_its_branches()
     store, other = MemoryStore(), MemoryStore()
     run = await interrupted(NEST, "z", store)
     parallel = [turn.depth for turn in await history(store, run.context_id)][-1]
-    forked, _ = await replay(
-        run.session,
-        at=Wanted(depth=parallel),
-        future=Future(),
-        store=store,
-        settings=SETTINGS,
-        clock=SystemClock(),
-        more={"codergen": Work()},
-    )
-    await forked.walk()
+    forked = await replayed(store, run.session, Wanted(depth=parallel), Work())
     assert outcome(forked)[0] == "success"
     before = await told(store, await find(store, forked.session))
     row = await imported(store, forked.session, other)

@@ -52,7 +52,7 @@ def compose(
     if task is not None:
         parts.append(_task(task, known, placeholders=placeholders))
     if task is None or node.text("prompt"):
-        parts.append(_prompt(node, known, placeholders=placeholders))
+        parts.append(prompt_of(node, known, placeholders=placeholders))
     written, texts = project_docs(docs) if wants_docs(node, config) else ((), ())
     system = [layer.content for layer in layers if layer.kind != "task"]
     return Composed(
@@ -99,7 +99,8 @@ def _task(layer: Layer, context: Mapping[str, Any], *, placeholders: bool) -> st
         raise ConfigError(f"{where}: {error.message}", span=error.span, fix=error.fix) from error
 
 
-def _prompt(node: Node, context: Mapping[str, Any], *, placeholders: bool) -> str:
+def prompt_of(node: Node, context: Mapping[str, Any], *, placeholders: bool = False) -> str:
+    """The prompt of a node with the values that it names; its label without one. Raises ``ConfigError``."""
     attribute = node.attributes.get("prompt")
     text = node.text("prompt")
     if attribute is None or not text:

@@ -14,7 +14,7 @@ from orchestra.app.workspaces import workspaces_of
 from orchestra.config.settings import Settings
 from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.control import Control
-from orchestra.engine.forking import Wanted, locate
+from orchestra.engine.forking import Wanted, locate, locate_in
 from orchestra.engine.inherited import check_inherited
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import load
@@ -54,10 +54,13 @@ async def replay(
 ) -> tuple[Run, Pipeline]:
     """Fork a session at a turn, and make the new one ready to walk; the old one stays as it is.
 
+    Of ``SESSION/fan/x`` the turn is one of that branch: the other branches are then as they stood at that time.
     Nothing is written before every check has passed. Raises what ``resume`` raises.
     """
+    session, _, branch = session.partition("/")
     row = own(await find(store, session))
-    spot = await locate(store, row.context_id, row.session, at)
+    found = locate_in(store, row, branch, at) if branch else locate(store, row.context_id, row.session, at)
+    spot = await found
     loaded = await load(store, row.context_id, spot.following, spot.turn.turn_id)
     _goes_on(loaded.state, row.session)
     secrets = secrets_of(loaded.state, settings)

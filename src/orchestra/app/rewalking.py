@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from orchestra.agents.prompts import prompt_of, with_goal
 from orchestra.app.pipelines import compile_pipeline
 from orchestra.app.resuming import AS_RECORDED, pipeline_of
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
-from orchestra.engine.loading import event_of, history
+from orchestra.engine.gaps import Chain, chains
+from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, begun, find, row_of
-from orchestra.errors import Diagnostic, Source, UnknownEvent
+from orchestra.errors import ConfigError, Diagnostic, Source, UnknownEvent
 from orchestra.graph.model import Graph
 from orchestra.graph.shell import expressions
 from orchestra.graph.substitution import substituted
-from orchestra.ports import Store
+from orchestra.ports import Store, Turn
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value
 from orchestra.run.context import Context
@@ -32,22 +35,22 @@ from orchestra.run.events import (
     StageStarted,
     ToolStarted,
 )
-from orchestra.run.fold import evolve
+from orchestra.run.fold import current, evolve
 from orchestra.run.prompts import asked_so, own_prompt
 from orchestra.run.rewalk import Parting, parting
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, RunState
-from orchestra.run.views import counting
 
 
 class Text(Struct, frozen=True, kw_only=True):
-    """A prompt or a command that would be another one now: at which turn, of which node and visit."""
+    """A prompt or a command that would be another one now: of which turn, branch, node and visit."""
 
     depth: int
     node: str
     visit: int
     recorded: str
     now: str
+    branch: str = ""
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -100,6 +103,18 @@ async def rewalk(session: str, *, store: Store, settings: Settings, another: Ano
     )
 
 
+def _recorded(walk: Chain, session: str) -> Iterator[Recorded]:
+    """The events of a walk. Raises ``UnknownEvent``."""
+    for turn in walk.turns:
+        recorded = event_of(turn) if isinstance(turn, Turn) else None
+        if not isinstance(recorded, Recorded):
+            raise UnknownEvent(
+                f"session {session} has unreadable turns, so their decisions are unknown",
+                fix=f"list them: orchestra log {session}",
+            )
+        yield recorded
+
+
 class _Walk:
     """The state of a walk over one session after the other."""
 
@@ -114,22 +129,25 @@ class _Walk:
         self.nodes = self.edges = self.texts = 0
         self.others: list[Text] = []
         self.parting: Parting | None = None
+        self._branch = ""
 
     async def over(self, row: Row) -> Row | None:
         """Walk one session; the one in which it went on, where there is one."""
-        self.state = NEW
-        events = [event_of(turn) for turn in await history(self._store, row.context_id)]
-        unread = next((event for event in events if not isinstance(event, Recorded)), None)
-        if unread is not None:
-            raise UnknownEvent(
-                f"session {row.session} has unreadable turns, so their decisions are unknown",
-                fix=f"list them: orchestra log {row.session}",
-            )
-        for recorded in counting([event for event in events if isinstance(event, Recorded)]):
-            await self._hold_against(recorded)
-            if self.parting is not None:
-                return None
-            self.state = evolve(self.state, recorded)
+        walks = await chains(self._store, row)
+        forks = {(walk.parent, walk.depth) for walk in walks}
+        stood: dict[tuple[int, int], RunState] = {}
+        for number, walk in enumerate(walks):
+            self.state, self._branch = stood.get((walk.parent, walk.depth), NEW), walk.path
+            for recorded in _recorded(walk, row.session):
+                await self._hold_against(recorded)
+                if self.parting is not None:
+                    return None
+                self.state = evolve(self.state, recorded)
+                if (number, recorded.depth) in forks:
+                    stood[number, recorded.depth] = self.state
+            if not number:
+                main = self.state
+        self.state = main
         following = self.state.following
         if following is None or not await begun(self._store, following.mailbox):
             return None
@@ -137,7 +155,7 @@ class _Walk:
 
     async def _hold_against(self, recorded: Recorded) -> None:
         event, state = recorded.event, self.state
-        if not state.dot:
+        if not state.dot or not current(recorded.meta, state):
             return
         graph = await self._pipeline(state)
         self.parting = parting(
@@ -149,7 +167,9 @@ class _Walk:
             strict=self._another is None,
             redactor=self._redactor,
         )
-        if self.parting is None:
+        if self.parting is not None:
+            self.parting = replace(self.parting, branch=self._branch)
+        else:
             self.nodes += isinstance(event, StageStarted) and event.attempt == 1
             self.edges += isinstance(event, EdgeSelected)
             await self._text(graph, event, recorded.depth)
@@ -188,7 +208,7 @@ class _Walk:
         match event:
             case StageCompleted() | StageFailed() | StageRetrying() if event.handler == "codergen" and event.prompt:
                 recorded, visit = await self._resolved(event.prompt), event.visit
-                now = asked_so(self._redactor.text(own_prompt(graph.nodes[event.node])), recorded)
+                now = asked_so(self._redactor.text(await self._own_prompt(graph, event.node)), recorded)
             case ToolStarted():
                 command = graph.nodes[event.node].text("tool_command")
                 found = expressions(command)
@@ -203,7 +223,20 @@ class _Walk:
                 return
         self.texts += 1
         if recorded != now:
-            self.others.append(Text(depth=depth, node=event.node, visit=visit, recorded=recorded, now=now))
+            text = Text(depth=depth, node=event.node, visit=visit, recorded=recorded, now=now, branch=self._branch)
+            self.others.append(text)
+
+    async def _own_prompt(self, graph: Graph, node_id: str) -> str:
+        """A node's prompt with the values that its context had."""
+        node = graph.nodes[node_id]
+        if "{{" not in own_prompt(node):
+            return own_prompt(node)
+        context = Context(graph, self.state)
+        values = {key: await self._resolved(context[key]) for key in context}
+        try:
+            return prompt_of(node, with_goal(values, graph))
+        except ConfigError:  # it names a value that the recorded run did not have
+            return own_prompt(node)
 
     async def _resolved(self, value: Any) -> Any:
         if not isinstance(value, BlobRef):

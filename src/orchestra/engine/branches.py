@@ -147,6 +147,7 @@ class FanOut:
                 loaded = await load_fork(self.wiring.store, self.fan.opened[plan.id], self.base)
                 meter.add(more_of(loaded.state.spent, self.base.state.spent))
                 if loaded.state.branch is not None:
+                    meter.steps += loaded.state.steps - loaded.state.branch.steps
                     self.stage.control.had(loaded.state.branch.steered)
                 for warning in await self.wiring.sweep(loaded.state):
                     self.journal.record(warning)

@@ -220,6 +220,7 @@ class Places:
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._free = asyncio.Semaphore(at_once)
+        self._holders: set[Control] = set()
 
     @asynccontextmanager
     async def place(self, kind: str, control: Control) -> AsyncIterator[bool]:
@@ -230,8 +231,31 @@ class Places:
         if self._free.locked() and await control.pausing_during(self._acquired()):
             yield False
             return
-        async with self._free:
+        await self._take(control)
+        try:
             yield True
+        finally:
+            self._leave(control)
+
+    @asynccontextmanager
+    async def left(self, control: Control) -> AsyncIterator[None]:
+        """The place of a branch's node is free while its agent waits for a person (E31)."""
+        held = self._leave(control)
+        yield
+        if held:
+            await self._take(control)
+
+    async def _take(self, control: Control) -> None:
+        await self._free.acquire()
+        self._holders.add(control)
+
+    def _leave(self, control: Control) -> bool:
+        """Give a place back, if the branch has one."""
+        held = control in self._holders
+        if held:
+            self._holders.remove(control)
+            self._free.release()
+        return held
 
     async def _acquired(self) -> None:
         """Wait until a place is free; the caller takes it."""

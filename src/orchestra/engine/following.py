@@ -118,6 +118,7 @@ class Followed:
         self._own = own
         self._bound = bound
         self._children: dict[str, Followed] = {}
+        self._told: set[int] = set()
         self._open = True
         self._ended = False
         self._mirror = mirror
@@ -134,7 +135,9 @@ class Followed:
 
     async def news(self) -> list[Recorded]:
         """The events recorded since the last call, in the order of their turns."""
-        return sorted(await self._gathered(root=True), key=lambda recorded: recorded.turn_id)
+        found = {one.turn_id: one for one in await self._gathered(root=True) if one.turn_id not in self._told}
+        self._told |= found.keys()
+        return sorted(found.values(), key=lambda recorded: recorded.turn_id)
 
     async def _gathered(self, *, root: bool = False) -> list[Recorded]:
         told = [recorded for recorded in await self.chain.news() if self._tells(recorded)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
+from orchestra.engine.gaps import context_of_branch
 from orchestra.engine.loading import PAGE, backwards, event_of
-from orchestra.engine.sessions import rows
+from orchestra.engine.sessions import Row, rows
 from orchestra.errors import SessionNotFound
 from orchestra.ports import Store, Turn
 from orchestra.run.events import CheckpointSaved, Recorded, StageStarted
@@ -39,6 +40,24 @@ class Wanted:
     checkpoint: bool = False
     node: str = ""
     visit: int | None = None
+
+
+async def locate_in(store: Store, row: Row, branch: str, wanted: Wanted) -> Spot:
+    """Return the session's last turn up to the wanted one of a branch's chain, which counts besides.
+
+    Raises ``SessionNotFound``.
+    """
+    context_id = await context_of_branch(store, row, branch)
+    if context_id is None:
+        raise SessionNotFound(
+            f"session {row.session} has no branch {branch!r}", fix=f"see: orchestra log {row.session}"
+        )
+    spot = await locate(store, context_id, f"{row.session}/{branch}", wanted)
+    turn_id = spot.turn.turn_id
+    main = await as_of(store, row.context_id, turn_id)
+    if main is None:
+        raise SessionNotFound(f"session {row.session} has no turn before #{turn_id}")
+    return main if main.turn.turn_id == turn_id else replace(main, until=turn_id)
 
 
 async def locate(store: Store, context_id: int, session: str, wanted: Wanted) -> Spot:

@@ -19,6 +19,7 @@ from orchestra.errors import ConfigError, StoreUnreachable, WorkspaceError
 from orchestra.ports import Child, Decided, FanPlan, Workspace
 from orchestra.run.parallel import Fan
 from orchestra.run.state import Result, RunState
+from orchestra.run.steps import steps_counted
 
 
 class Run:
@@ -61,6 +62,7 @@ class Run:
 
         Requests in its mailbox take effect meanwhile (S15).
         """
+        self.control.meter.steps = steps_counted(self.state)
         try:
             while True:
                 opened = self.opened

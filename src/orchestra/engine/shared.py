@@ -114,6 +114,8 @@ class Meter:
         self._outer = outer
         self._base: Spent | None = None
         self._added = NOTHING
+        self.steps = 0
+        """Nodes that the session's walks have executed, as ``max_steps`` counts them."""
 
     def began(self, spent: Spent) -> None:
         """Note what the session had spent when this process began to run it; a second call changes nothing."""

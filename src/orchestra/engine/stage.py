@@ -288,7 +288,8 @@ class Stage:
         """The answer to a question. Raises ``Waiting``."""
         if self.control.asking is None:
             raise Waiting(question.text)
-        return await self.control.asking.ask(self.journal, self.step, question, self.control)
+        async with self._spawning.places.left(self.control):
+            return await self.control.asking.ask(self.journal, self.step, question, self.control)
 
     def unanswered(self, part: str) -> bool:
         """Whether the question of this part was asked before, and no answer is recorded."""

@@ -113,7 +113,7 @@ class Walk:
         return self._journal.state.result
 
     async def _step(self) -> None:
-        step = next_step(self._graph, self._journal.state, await self._context())
+        step = next_step(self._graph, self._journal.state, await self._context(), self._control.meter.steps)
         match step:
             case Execute():
                 await self._execute(step)
@@ -220,6 +220,7 @@ class Walk:
         if repeated is not None:
             self._journal.record(repeated)
         self._journal.record(ended)
+        self._control.meter.steps += 1
 
     def _retry(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         backoff = backoff_of(self._graph.nodes[step.node])
@@ -273,6 +274,7 @@ class Walk:
                 failure_class="terminal",
             )
         )
+        self._control.meter.steps += 1
 
     async def _wait(self, step: Retry) -> None:
         await self._journal.flush()

@@ -7,7 +7,7 @@ from orchestra.run.events import PipelineResumed
 from orchestra.run.outcome import GOOD
 from orchestra.run.routing import End, route
 from orchestra.run.state import RunState, Stage
-from orchestra.run.steps import gate_target, unmet_gate
+from orchestra.run.steps import gate_target, steps_counted, unmet_gate
 
 MOST_RECOVERIES = 3
 """How often one attempt of a node may end its runner and be begun again (E4)."""
@@ -67,7 +67,7 @@ def _after_failure(graph: Graph, state: RunState) -> tuple[str, str]:
     """
     ended = state.ended
     bound = graph.integer("max_steps")
-    if ended is None and bound and state.steps_carried + state.steps - state.steps_before >= bound:
+    if ended is None and bound and steps_counted(state) >= bound:
         return _next(graph, state), "steps"
     fan = state.fans.get(state.joining)
     if ended is not None and fan is not None and fan.fan_in == ended.node and fan.status == "fail":

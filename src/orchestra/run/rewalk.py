@@ -16,6 +16,7 @@ from orchestra.graph.model import Graph
 from orchestra.run.events import (
     EdgeSelected,
     Event,
+    ParallelBranchEnded,
     PipelineCompleted,
     PipelineFailed,
     PipelineRestarted,
@@ -29,12 +30,15 @@ from orchestra.run.plain import clean
 from orchestra.run.retry import ACCEPTED, attempts_of
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunState
-from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, Step, next_step
+from orchestra.run.steps import MAX_STEPS, Advance, Execute, Finish, Refuse, Restart, Retry, Step, next_step
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """What comes next, as a record or a graph says it. ``kind`` is enter, go, refuse, restart, complete or fail;
-    ``why`` the reason in words, ``candidates`` the edges considered, as ``EdgeSelected`` has them."""
+    """What comes next, as a record or a graph says it.
+
+    ``kind`` is enter, go, refuse, restart, complete, fail or, for a branch, end; ``why`` the reason in words,
+    ``candidates`` the edges considered, as ``EdgeSelected`` has them.
+    """
 
     kind: str
     node: str
@@ -59,13 +63,15 @@ class Decision(Struct, frozen=True, kw_only=True):
 
 
 class Parting(Struct, frozen=True, kw_only=True):
-    """Where the walks part: at which turn of the record, after or at which node, and what each says."""
+    """Where the walks part: at which turn of the record or of a branch's, after or at which node, and what each
+    says."""
 
     depth: int
     node: str
     recorded: Decision | None
     now: Decision | None
     why: str = ""
+    branch: str = ""
 
 
 def decided(state: RunState, event: Event) -> Decision | None:
@@ -91,6 +97,8 @@ def decided(state: RunState, event: Event) -> Decision | None:
             return Decision(kind="complete", node=event.node)
         case PipelineFailed():
             return Decision(kind="fail", node=event.node, why=event.error, candidates=_routed(event.routing))
+        case ParallelBranchEnded() if not event.failure_reason.startswith(MAX_STEPS):
+            return Decision(kind="end", node=event.node, why=event.failure_reason)
         case StageFailed() if state.stage is None or state.stage.refused:
             return Decision(kind="refuse", node=event.node, visit=event.visit, why=event.failure_reason)
         case _:
@@ -102,8 +110,8 @@ def _routed(routing: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
     return tuple(found)
 
 
-def meant(step: Step) -> Decision:
-    """The decision that a step is."""
+def meant(step: Step, *, branch: bool = False) -> Decision:
+    """The decision that a step of the main walk or of a branch is."""
     match step:
         case Execute() | Retry():
             return Decision(kind="enter", node=step.node, visit=step.visit, attempt=step.attempt, of=step.of)
@@ -117,8 +125,9 @@ def meant(step: Step) -> Decision:
             return Decision(kind="restart", node=step.source, target=step.target)
         case Finish():
             shown = tuple(candidate.as_map() for candidate in step.candidates)
-            kind = "fail" if step.error else "complete"
-            return Decision(kind=kind, node=step.node, why=clean(step.error), candidates=shown)
+            kind = "end" if branch else "fail" if step.error else "complete"
+            why = clean(step.error or step.reason) if branch else clean(step.error)
+            return Decision(kind=kind, node=step.node, why=why, candidates=shown)
 
 
 def _went(step: Advance, *, restart: bool) -> Decision:
@@ -157,9 +166,9 @@ def parting(
     at = _stands(state)
     if at and at not in graph.nodes:
         return Parting(depth=depth, node=at, recorded=recorded, now=None, why=f"the pipeline has no node {at!r}")
-    now = meant(next_step(graph, state, context))
+    now = meant(next_step(graph, state, context), branch=state.branch is not None)
     same = recorded.whole() == now.whole() if strict else recorded.leads() == now.leads()
-    if same and strict and recorded.kind in ("fail", "refuse"):
+    if same and strict and recorded.kind in ("fail", "refuse", "end"):
         same = recorded.why == redactor.text(now.why)
     if not same:
         return Parting(depth=depth, node=recorded.node, recorded=recorded, now=now)

@@ -93,10 +93,20 @@ class Finish(Struct, frozen=True, kw_only=True):
 Step: TypeAlias = Execute | Refuse | Retry | Advance | Restart | Finish
 
 
-def next_step(graph: Graph, state: RunState, context: Mapping[str, object]) -> Step:
+MAX_STEPS = "max_steps exceeded"
+"""How the reason begins of a walk that ended because all walks together had executed so many nodes."""
+
+
+def steps_counted(state: RunState) -> int:
+    """How many nodes a walk knows to have been executed, as ``max_steps`` counts them."""
+    return state.steps_carried + state.steps - state.steps_before
+
+
+def next_step(graph: Graph, state: RunState, context: Mapping[str, object], steps: int = 0) -> Step:
     """The next step of a run that has not ended.
 
-    ``context`` is the run's, in which the values that the outgoing conditions read are resolved.
+    ``context`` is the run's, in which the values that the outgoing conditions read are resolved. ``steps`` are the
+    nodes that all walks of the session have executed by now, where that is more than this one knows of (E35).
     """
     stage = state.stage
     if stage is not None and stage.due:
@@ -116,13 +126,13 @@ def next_step(graph: Graph, state: RunState, context: Mapping[str, object]) -> S
         return _after(graph, state, state.ended, context)
     if state.restarting:
         return Restart(source=state.restarting, target=state.next_node)
-    return _enter(graph, state, state.next_node or graph.start)
+    return _enter(graph, state, state.next_node or graph.start, steps)
 
 
-def _enter(graph: Graph, state: RunState, node_id: str) -> Step:
+def _enter(graph: Graph, state: RunState, node_id: str, steps: int) -> Step:
     bound = graph.integer("max_steps")
-    if bound and state.steps_carried + state.steps - state.steps_before >= bound:
-        return Finish(node=node_id, error=f"max_steps exceeded: {bound} nodes executed")
+    if bound and max(steps_counted(state), steps) >= bound:
+        return Finish(node=node_id, error=f"{MAX_STEPS}: {bound} nodes executed")
     if state.branch is not None and node_id in (state.branch.fan_in, graph.exit):
         return Finish(node=node_id, status=state.passed.status, reason=state.passed.failure_reason)
     if node_id == graph.exit and (back := _gates(graph, state, node_id)) is not None:

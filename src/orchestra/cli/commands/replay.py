@@ -56,7 +56,7 @@ class Asked:
         typer.Option(
             "--turn",
             metavar="T",
-            help="Start from this turn: a depth as shown by `log`, or #ID (also of a child's turn).",
+            help="Start from this turn: a depth as shown by `log`, or #ID (also of a child's or a branch's turn).",
             show_default=False,
         ),
     ] = ""
@@ -105,7 +105,8 @@ def replay(
 ) -> None:
     """Start a new session from a point in the history of another session, which is not changed.
 
-    Without --checkpoint, --turn or --node it starts from the beginning. Exit codes are those of run and resume.
+    Without --checkpoint, --turn or --node it starts from the beginning. SESSION/FAN/BRANCH names a parallel
+    branch: depths and nodes are then those of the branch. Exit codes are those of run and resume.
 
     With --recorded or --against nothing is run or written: the recorded results of agents and commands are used.
     Exit codes: 0: the same nodes, edges and prompts; 1: something differs.
@@ -225,8 +226,13 @@ def _say(report: Report, file: str) -> None:
         say(f"same  {compared}, of {report.session}{chain}{far}")
 
 
+def _at(branch: str, node: str) -> str:
+    """A node, with the branch in which it is."""
+    return one_line("/".join(part for part in (branch, node) if part), 120)
+
+
 def _say_text(text: Text) -> None:
-    say(f"prompt differs  {one_line(text.node, 80)}, visit {text.visit}  (turn {text.depth})")
+    say(f"prompt differs  {_at(text.branch, text.node)}, visit {text.visit}  (turn {text.depth})")
     diff = list(unified_diff(_folded(text.recorded), _folded(text.now), "recorded", "now", lineterm=""))
     for line in diff[:DIFF_SHOWN]:
         say(f"  {one_line(line, 500)}")
@@ -243,7 +249,8 @@ def _folded(text: str) -> list[str]:
 
 
 def _say_parting(parting: Parting, file: str) -> None:
-    place = f"{one_line(parting.node, 80)}  (turn {parting.depth})" if parting.node else f"turn {parting.depth}"
+    at = _at(parting.branch, parting.node)
+    place = f"{at}  (turn {parting.depth})" if at else f"turn {parting.depth}"
     say(f"diverges  at {place}")
     if parting.why:
         lines("  ", one_line(parting.why, 400), "    ")
