@@ -297,6 +297,9 @@ def _field(key: str, value: Any) -> None:
         say(f"{key}: {text}" if key != "at" else f"at: {clock_time(value)} UTC ({value})")
 
 
+WIDE = 100
+"""Columns from which on the names of branches' events, which are long, get a column as wide."""
+
 # --- log -----------------------------------------------------------------------------------------
 
 
@@ -320,7 +323,9 @@ def show_log(session: str, *, store: str | None, config: Path | None, json: str)
         return _readable(turns)
     longest = max((len(str(turn.depth)) for turn in turns), default=1)
     fit, indent = room(), " " * (longest + 2)
-    say("\n".join(line for path, turn in found for line in wrap("", _line(turn, longest, path), fit, indent)))
+    names = len("ParallelBranchCompleted") if fit >= WIDE and any(path for path, _turn in found) else 17
+    lines = (_line(turn, longest, names, path) for path, turn in found)
+    say("\n".join(part for line in lines for part in wrap("", line, fit, indent)))
     return _readable(turns)
 
 
@@ -357,7 +362,7 @@ def _data(turn: Legible) -> dict[str, Any]:
     }
 
 
-def _line(turn: Legible, longest: int, path: str = "") -> str:
+def _line(turn: Legible, longest: int, names: int, path: str) -> str:
     if isinstance(turn, Gap):
         lost = "" if turn.older else "; older turns cannot be reached"
         return f"{turn.depth:>{longest}}  --:--:--  cannot be read: {one_line(turn.reason, 200)}{lost}"
@@ -369,7 +374,8 @@ def _line(turn: Legible, longest: int, path: str = "") -> str:
     if path:
         subject = path if subject in ("", path, path.rpartition("/")[2]) else f"{path}/{subject}"
     shown = f"{one_line(subject, 60 if path else 40)}  " if subject else ""
-    return f"{turn.depth:>{longest}}  {clock_time(found.meta.at)}  {name:17}  {shown}{one_line(text, 300)}".rstrip()
+    lead = f"{turn.depth:>{longest}}  {clock_time(found.meta.at)}  {name:{names}}"
+    return f"{lead}  {shown}{one_line(text, 300)}".rstrip()
 
 
 def show_diff(place: str, *, store: str | None, config: Path | None) -> int:

@@ -15,7 +15,7 @@ from orchestra.app.stopped import Stopped
 from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli.stores import aimed
 from orchestra.cli.terminal import complain, fit, lasted, many_lines, one_line, padded, room, say, say_json
-from orchestra.engine.gaps import Gap, Legible, legible
+from orchestra.engine.gaps import Gap, Legible, legible, with_branches
 from orchestra.engine.holding import newest_claim
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, find, rows, summarize
@@ -112,9 +112,13 @@ async def show_one(
     """Print a session; ``aim`` is what a suggested command needs to find the store."""
     row = await find(store, name)
     summary = await summary_of(store, row, stops)
-    turns = await legible(store, row.context_id) if detail else []
-    events, gaps = _events(turns), [turn.depth for turn in turns if isinstance(turn, Gap)]
-    state = fold(events)
+    turns = await _whole(store, row) if detail else []
+    own, gaps = (
+        [turn for path, turn in turns if not path],
+        [turn.depth for _p, turn in turns if isinstance(turn, Gap)],
+    )
+    state = fold(_events(own))
+    events = _events([turn for _path, turn in sorted(turns, key=lambda pair: pair[0])])
     nodes = _nodes(state, events)
     parent, made = await _relatives(store, row, stops)
     if as_json:
@@ -138,6 +142,13 @@ async def show_one(
     if following:
         say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aimed(following, aim)}")
     return 0
+
+
+async def _whole(store: Store, row: Row) -> list[tuple[str, Legible]]:
+    """A session's turns and those of its branches, with their paths."""
+    if row.mirror_of:  # it names contexts of its original's store
+        return [("", turn) for turn in await legible(store, row.context_id)]
+    return await with_branches(store, row.context_id)
 
 
 async def _relatives(store: Store, row: Row, stops: Mapping[str, Stopped]) -> tuple[str, list[Summary]]:
@@ -208,6 +219,7 @@ def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
             "next": edges[node].target if node in edges else None,
             "edge": edges[node].edge if node in edges else None,
             "why": edges[node].reason if node in edges else None,
+            "choices": len(edges[node].candidates) if node in edges else None,
             **({"agent": to_builtins(used[node])} if node in used else {}),
         }
         for node, record in state.nodes.items()
@@ -317,7 +329,8 @@ def _told(item: Mapping[str, Any]) -> str:
     if item["reason"]:
         words.append(item["reason"])
     if item["next"]:
-        words.append(f"→ {item['next']} ({item['why']})")
+        only = not item["choices"] and item["edge"]  # there was nothing to choose
+        words.append(f"→ {item['next']}" + ("" if only else f" ({item['why']})"))
     return ", ".join(words)
 
 

@@ -129,7 +129,8 @@ def chapter(summary: Summary, events: Sequence[Told], changes: Changes) -> Chapt
     """What the page tells of a session."""
     found = Chapter(summary=summary)
     _draw(found, events)
-    usage = usage_of(told.recorded.event for told in events)
+    by_branch = sorted(events, key=lambda told: told.path)  # branches may share the name of a conversation
+    usage = usage_of(told.recorded.event for told in by_branch)
     found.models = usage.models
     for told in events:
         _add(found, told, changes)
