@@ -1,6 +1,7 @@
 # Two commands set everything up on a machine that has git, Python 3.11 to 3.13 and pip:
 #   make demo   runs an example pipeline in simulation on the embedded store
 #   make test   format check, lint, types, imports, tests
+#   make docs   the documents as a site, in .site
 # Everything is installed into this folder: .tools holds uv, .venv holds the project.
 
 SHELL := /bin/sh
@@ -19,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 unexport CONDA_PREFIX
 
-.PHONY: demo test check format lock bench clean
+.PHONY: demo test docs format lock clean
 
 demo: .venv/ready
 	@sh tools/demo.sh
@@ -35,12 +36,17 @@ format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: .docs/ready
+	@NO_MKDOCS_2_WARNING=1 .docs/bin/mkdocs build -q --strict
+	@echo "the site is in .site: open .site/index.html"
+
 lock: .tools/ready
 	.tools/bin/uv lock
 	.tools/bin/uv export -q --all-extras --format requirements-txt --no-emit-project --no-header --no-annotate -o requirements.lock
+	.tools/bin/uv export -q --only-group docs --format requirements-txt --no-header --no-annotate -o docs.lock
 
 clean:
-	rm -rf .venv .tools .demo .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .tools .docs .site .demo .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 .tools/ready: Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -55,4 +61,9 @@ clean:
 	@.tools/bin/uv pip sync -q --python $(BIN)/python --require-hashes requirements.lock
 	@.tools/bin/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q src
+	@touch $@
+
+.docs/ready: .tools/ready docs.lock
+	@.tools/bin/uv venv -q --clear --python $(BASE) .docs
+	@.tools/bin/uv pip sync -q --python .docs/bin/python --require-hashes docs.lock
 	@touch $@

@@ -105,7 +105,7 @@ def test_the_pipeline_in_the_readme_is_the_example() -> None:
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.dot")), ids=lambda path: path.stem)
-def test_an_example_runs_as_the_readme_says(example: Path, tmp_path: Path) -> None:
+def test_an_example_runs_as_the_documents_say(example: Path, tmp_path: Path) -> None:
     script = example.with_suffix(".yaml")
     before = everything_in(ROOT / "examples")
     answers = example.with_suffix(".answers.yaml")
@@ -114,7 +114,7 @@ def test_an_example_runs_as_the_readme_says(example: Path, tmp_path: Path) -> No
     done = orchestra(tmp_path, "run", str(example), *more)
     assert done.returncode == 0, done.stdout + done.stderr
     told = " ".join(word.replace(str(ROOT / "examples"), "examples") for word in (str(example), *more))
-    pages = [ROOT / "README.md", ROOT / "docs" / "humans.md"]
+    pages = [ROOT / "docs" / "examples.md", ROOT / "docs" / "humans.md"]
     assert any(f"orchestra run {told}\n" in page.read_text() for page in pages)
     assert everything_in(ROOT / "examples") == before
 

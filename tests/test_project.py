@@ -28,8 +28,9 @@ def test_no_file_names_a_package_host() -> None:
     assert found == []
 
 
-def test_every_pin_of_the_lock_has_a_hash_and_no_address() -> None:
-    text = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize("lock", ["requirements.lock", "docs.lock"])
+def test_every_pin_of_a_lock_has_a_hash_and_no_address(lock: str) -> None:
+    text = (ROOT / lock).read_text()
     assert "://" not in text
     for requirement in text.replace("\\\n", " ").strip().splitlines():
         assert "==" in requirement, requirement
@@ -41,3 +42,8 @@ def test_links_between_documents_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_the_site_has_every_page_in_its_navigation() -> None:
+    named = set(re.findall(r"([\w/-]+\.md)", (ROOT / "mkdocs.yml").read_text()))
+    assert named == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
