@@ -148,7 +148,7 @@ async def _whole(store: Store, row: Row) -> list[tuple[str, Legible]]:
     """A session's turns and those of its branches, with their paths."""
     if row.mirror_of:  # it names contexts of its original's store
         return [("", turn) for turn in await legible(store, row.context_id)]
-    return await with_branches(store, row.context_id)
+    return await with_branches(store, row)
 
 
 async def _relatives(store: Store, row: Row, stops: Mapping[str, Stopped]) -> tuple[str, list[Summary]]:
