@@ -106,6 +106,21 @@ def test_a_review_that_the_person_rejects_is_not_written(repository: Path) -> No
     assert not (repository / "review.md").exists()
 
 
+def test_a_critic_who_is_never_satisfied_sends_back_three_times_then_a_person_decides(
+    repository: Path,
+) -> None:
+    script = (repository / "simulation.yaml").read_text().replace('- text: "Both hold."', "- status: fail")
+    (repository / "simulation.yaml").write_text(script)
+    done = orchestra(repository, "run", "pr-review.dot", "--simulate", "simulation.yaml", "--no-input")
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert done.stdout.count("reviewers/security") == 4
+    assert orchestra(repository, "answer", "last", "S").returncode == 0
+    done = orchestra(repository, "resume", "last")
+    assert done.returncode == 1
+    assert "the critic did not uphold the review" in done.stdout
+    assert not (repository / "review.md").exists()
+
+
 def test_a_branch_without_changes_fails_by_name(repository: Path) -> None:
     done = orchestra(repository, "run", "pr-review.dot", "base=HEAD", "--simulate", "simulation.yaml")
     assert done.returncode == 1
