@@ -17,6 +17,9 @@ settings.load_profile("whole suite")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run soaks, fuzzes and crash sweeps in their long form")
+    parser.addoption(
+        "--live", action="store_true", help="run with models of the providers whose keys are set; costs money"
+    )
     parser.addoption("--live-cli", action="store_true", help="run the real claude, codex and gemini, found on PATH")
 
 
@@ -25,6 +28,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "live_cli" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="real programs: run with --live-cli"))
+    if not config.getoption("--live"):
+        for item in items:
+            if "live" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="real models: run with --live"))
     if config.getoption("--long"):
         return
     skip = pytest.mark.skip(reason="long form: run with --long")

@@ -208,6 +208,53 @@ def test_posting_sends_one_review_by_gh(repository: Path) -> None:
     assert [(c["path"], c["line"]) for c in sent["comments"]] == [("app.py", 2)]
 
 
+CHEAP = {
+    "ANTHROPIC_API_KEY": ("anthropic", "claude-haiku-4-5"),
+    "OPENAI_API_KEY": ("openai", "gpt-5-mini"),
+    "GOOGLE_API_KEY": ("google", "gemini-2.5-flash"),
+}
+"""A cheap model of each provider, by the variable that holds its key."""
+
+FLAW = """import sqlite3
+
+
+def find(db: sqlite3.Connection, name: str) -> str:
+    return db.execute("select email from users where name = '" + name + "'").fetchone()[0]
+"""
+
+
+@pytest.mark.live
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("key", CHEAP)
+def test_real_models_find_a_flaw_in_a_change(key: str, repository: Path) -> None:
+    """A query made of its input: at least one reviewer says so, on its line. Costs a few cents."""
+    if key not in os.environ:
+        pytest.skip(f"{key} is not set")
+    provider, model = CHEAP[key]
+    (repository / "app.py").write_text(FLAW)
+    git(repository, "commit", "-qam", "look e-mail addresses up")
+    settings = (repository / "orchestra.yaml").read_text().replace("backend: simulation", "backend: langgraph")
+    head, _, agents = settings.partition("providers:")
+    _, _, agents = agents.partition("limits:")
+    providers = (
+        f"providers:\n  default: {provider}\n  {provider}:\n    models: {{smart: {model}, worker: {model}}}\n\n"
+    )
+    (repository / "orchestra.yaml").write_text(f"{head}{providers}limits:{agents}")
+    (repository / "yes.yaml").write_text("answers: {synthesis: /approve, approve: D, undecided: S}")
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestra", "run", "pr-review.dot", "--answers", "yes.yaml", "--max-cost", "1"],
+        cwd=repository,
+        env={**os.environ, "HOME": str(repository.parent)},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    review = written(repository)
+    assert [finding for finding in review["findings"] if (finding["file"], finding["line"]) == ("app.py", 5)]
+    assert review["missing"] == []
+
+
 MODELS = """
 rules:
   - when: {contains: "for security"}

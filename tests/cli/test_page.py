@@ -84,6 +84,16 @@ def test_a_failure_and_what_never_ran_are_named_not_only_colored(tmp_path: Path)
         assert words in page.words
 
 
+def test_the_way_to_a_retry_target_is_drawn_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        'digraph g { start [shape=Mdiamond] exit [shape=Msquare] work [prompt="Work", max_visits=3]'
+        ' check [prompt="Check", goal_gate=true, retry_target=work] start -> work -> check -> exit }'
+    )
+    (tmp_path / "s.yaml").write_text("nodes: {check: [{status: fail, reason: no}, {text: yes}]}")
+    page = written(tmp_path, "p.dot", "--simulate", "s.yaml")
+    assert "check → work (retry target), taken 1×" in page.words
+
+
 HOSTILE = '</pre><script>alert(1)</script><img src=x onerror=alert(1)> & "quoted" \x1b[31m \x00 {{ 7 * 7 }}'
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from orchestra.cli.terminal import lasted, many_lines
 from orchestra.errors import Source
 from orchestra.graph.dot import parse
 from orchestra.graph.drawing import Box, Drawing, Line, drawn
+from orchestra.graph.model import Edge, Graph
 from orchestra.run.events import (
     AgentCommitCreated,
     AgentResponded,
@@ -149,9 +150,19 @@ def _draw(found: Chapter, events: Sequence[Told]) -> None:
     graph, _diagnostics = parse(Source("pipeline", found.pipeline))
     if graph is None:
         return
-    found.drawing = drawn(graph)
+    found.drawing = drawn(replace(graph, edges=(*graph.edges, *_jumps(graph))))
     found.shapes = {node.id: node.shape for node in graph.nodes.values()}
     found.nodes = {node.id: NodeStory(label=node.label) for node in graph.nodes.values()}
+
+
+def _jumps(graph: Graph) -> Iterator[Edge]:
+    """The ways to retry targets, which no edge of the file shows."""
+    for node in graph.nodes.values():
+        target = node.text("retry_target")
+        if target in graph.nodes:
+            yield Edge(
+                source=node.id, target=target, index=-1, attributes={}, span=node.span, target_span=node.span
+            )
 
 
 # --- the events ----------------------------------------------------------------------------------
@@ -183,7 +194,7 @@ def _add(found: Chapter, told: Told, changes: Changes) -> None:  # noqa: C901  o
             text = changes.get(event.commit, "this commit is not in the repository any more")
             _talk(found, told, node).commits.append(_cut(name, text, f"git show {event.commit}"))
         case EdgeSelected() as event:
-            _count(found.taken, event.edge)
+            _count(found.taken, event.edge or f"jump {event.source}->{event.target}")
         case ParallelStarted() as event:
             for branch in event.branches:
                 _count(found.taken, str(branch.get("edge", "")))
@@ -306,12 +317,18 @@ def path_of(line: Line) -> str:
 
 
 def edge_key(line: Line, lines: Sequence[Line]) -> str:
-    """The edge as events name it: source->target, with #n for the n-th of a pair."""
-    same = [
-        other for other in lines if (other.edge.source, other.edge.target) == (line.edge.source, line.edge.target)
-    ]
+    """The edge as events name it: source->target, with #n for the n-th of a pair; ``jump`` before one of no edge."""
+    ends = (line.edge.source, line.edge.target)
+    if is_jump(line):
+        return f"jump {ends[0]}->{ends[1]}"
+    same = [other for other in lines if (other.edge.source, other.edge.target) == ends and not is_jump(other)]
     number = next(place for place, other in enumerate(same, 1) if other is line)
-    return f"{line.edge.source}->{line.edge.target}" + (f"#{number}" if number > 1 else "")
+    return f"{ends[0]}->{ends[1]}" + (f"#{number}" if number > 1 else "")
+
+
+def is_jump(line: Line) -> bool:
+    """Whether a line leads to a retry target."""
+    return line.edge.index < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +374,13 @@ def page(chapters: Sequence[Chapter], version: str) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals.update(
-        signs=SIGNS, outline=outline, path_of=path_of, edge_key=edge_key, lasted=lasted, scale=scale
+        signs=SIGNS,
+        outline=outline,
+        path_of=path_of,
+        edge_key=edge_key,
+        is_jump=is_jump,
+        lasted=lasted,
+        scale=scale,
     )
     template = environment.from_string(
         (files("orchestra.cli") / "screen" / "page.html").read_text(encoding="utf-8")
