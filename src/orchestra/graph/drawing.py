@@ -7,6 +7,7 @@ neighbors, then moved as close to that mean as their distances allow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -230,6 +231,8 @@ def _lines(
 ) -> list[Line]:
     leaving = _ports(chains, boxes, xs, first=True)
     arriving = _ports(chains, boxes, xs, first=False)
+    below, above = Counter(chain[0] for chain in chains), Counter(chain[-1] for chain in chains)
+    crowds = {node: (below[node], above[node]) for node in boxes}
     lines = []
     for number, (edge, chain) in enumerate(zip(graph.edges, chains, strict=True)):
         if edge.source == edge.target:
@@ -240,8 +243,9 @@ def _lines(
             y = ranks[passed] * RANK + RANK / 2
             points += [(xs[passed], y - HEIGHT / 2), (xs[passed], y + HEIGHT / 2)]
         points.append((arriving[number], boxes[chain[-1]].y - HEIGHT / 2))
-        first, second = points[-2:] if chain[0] == edge.source else points[:2]
-        share = 0.6 if chain[0] == edge.source else 0.4
+        lower = crowds[chain[-1]][1] <= crowds[chain[0]][0]  # the label stands where fewer lines meet
+        first, second = points[-2:] if lower else points[:2]
+        share = 0.6 if lower else 0.4
         label = (first[0] + (second[0] - first[0]) * share, first[1] + (second[1] - first[1]) * share)
         ordered = points if chain[0] == edge.source else points[::-1]
         lines.append(Line(edge, tuple(ordered), label))

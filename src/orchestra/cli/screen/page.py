@@ -317,7 +317,7 @@ def path_of(line: Line) -> str:
 
 
 def edge_key(line: Line, lines: Sequence[Line]) -> str:
-    """The edge as events name it: source->target, with #n for the n-th of a pair; ``jump`` before one of no edge."""
+    """The edge as events name it: source->target, with #n for the n-th of a pair; ``jump`` before no edge."""
     ends = (line.edge.source, line.edge.target)
     if is_jump(line):
         return f"jump {ends[0]}->{ends[1]}"
