@@ -178,6 +178,35 @@ def test_a_reviewer_that_did_not_finish_is_named_in_the_review(repository: Path)
     assert (repository / "review.md").read_text().startswith("**Not reviewed:** security")
 
 
+def test_reviewers_are_told_when_the_files_are_not_those_of_the_change(repository: Path) -> None:
+    assert "NOTE" not in findings(repository, "diff", "--base", "main").stdout
+    git(repository, "checkout", "-q", "main")
+    done = findings(repository, "diff", "--base", "main", "--head", "change")
+    assert done.returncode == 0, done.stderr
+    assert "To review with its code: git checkout change" in done.stdout
+
+
+def test_a_pull_request_is_read_by_gh(repository: Path) -> None:
+    change = git(repository, "diff", "main...change")
+    program = repository.parent / "bin" / "gh"
+    program.parent.mkdir()
+    (repository.parent / "change").write_text(change)
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in "pr diff 7") cat ../change;; "pr view 7"*) echo 0123456789abcdef;; esac\n'
+    )
+    program.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), "diff", "--pr", "7"],
+        cwd=repository,
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "app.py" in done.stdout
+    assert "gh pr checkout 7" in done.stdout
+
+
 def test_posting_needs_the_number_of_the_pull_request(repository: Path) -> None:
     findings(repository, "diff", "--base", "main")
     findings(repository, "check", given="[]")

@@ -25,6 +25,7 @@ cat <<'END'
 
 Try next (. .venv/bin/activate puts orchestra on your PATH):
   cd .demo/team; orchestra status last --detail        every node, and why each edge was taken
+  cd .demo/review; orchestra export last --html run.html   the review as a page: graph, timeline, conversations
   orchestra compile examples/plan-build-review.dot     what the checker says about a pipeline
   orchestra explain unbounded_loop                     what a diagnostic means
 END

@@ -63,6 +63,7 @@ def get_diff(given: argparse.Namespace) -> int:
     known = {file["path"]: {"lines": file["lines"], "kind": file["kind"]} for file in files}
     (FOLDER / "files.json").write_text(json.dumps(known, indent=1))
     print(summary(files, parts))
+    print(other_code(given), end="")
     return 0
 
 
@@ -86,6 +87,20 @@ def diff_text(given: argparse.Namespace) -> str:
         f"{given.base}...{given.head}",
         "--",
     )
+
+
+def other_code(given: argparse.Namespace) -> str:
+    """A note where the files here are not those of the change's new version, which reviewers would read."""
+    if given.pr:
+        there = run("gh", "pr", "view", given.pr, "--json", "headRefOid", "--jq", ".headRefOid").strip()
+        fix = f"gh pr checkout {given.pr}"
+    else:
+        there, fix = run("git", "rev-parse", f"{given.head}^{{commit}}").strip(), f"git checkout {given.head}"
+    here = run("git", "rev-parse", "HEAD").strip()
+    if here == there:
+        return ""
+    places = f"the files here are of {here[:10]}, the change ends at {there[:10]}"
+    return f"NOTE: {places}. To review with its code: {fix}\n"
 
 
 def run(*command: str, data: str | None = None) -> str:
