@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calls import call
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "examples" / "pr-review"
@@ -47,16 +48,8 @@ def repository(tmp_path: Path) -> Path:
 
 
 def orchestra(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder.parent), "COLUMNS": "100"}
-    return subprocess.run(
-        [sys.executable, "-m", "orchestra", *args],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-    )
+    home = folder.parent
+    return call(folder, *args, COLUMNS="100", HOME=str(home), ORCHESTRA_CXDB_PATH=str(home / "store"))
 
 
 def findings(folder: Path, *args: str, given: str = "") -> subprocess.CompletedProcess[str]:
