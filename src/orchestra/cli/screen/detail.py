@@ -219,6 +219,7 @@ def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
             "next": edges[node].target if node in edges else None,
             "edge": edges[node].edge if node in edges else None,
             "why": edges[node].reason if node in edges else None,
+            "rule": edges[node].rule if node in edges else None,
             "choices": len(edges[node].candidates) if node in edges else None,
             **({"agent": to_builtins(used[node])} if node in used else {}),
         }
@@ -316,6 +317,10 @@ def _spent(state: RunState) -> list[str]:
     return [f"{spent.tokens_in} tokens in, {spent.tokens_out} out", f"${spent.cost_micros / 1e6:.2f}{since}"]
 
 
+ONLY_EDGE = 5
+"""The routing rule that takes an edge without a condition; it needs no words where there was no other edge."""
+
+
 def _told(item: Mapping[str, Any]) -> str:
     words = [item["status"] or "not finished", counted(item["visits"], "visit")]
     if item["executions"] != item["visits"]:
@@ -329,7 +334,7 @@ def _told(item: Mapping[str, Any]) -> str:
     if item["reason"]:
         words.append(item["reason"])
     if item["next"]:
-        only = not item["choices"] and item["edge"]  # there was nothing to choose
+        only = item["rule"] == ONLY_EDGE and not item["choices"]
         words.append(f"→ {item['next']}" + ("" if only else f" ({item['why']})"))
     return ", ".join(words)
 
