@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.ports import NewTurn, Store
 
@@ -60,7 +60,7 @@ async def measure(name: str, store: Store) -> None:
 
 
 @asynccontextmanager
-async def delayed(place: Place) -> AsyncIterator[Place]:
+async def delayed(place: ServerPlace) -> AsyncIterator[ServerPlace]:
     """The same server's binary door at the far end of a slow link."""
     server = await asyncio.start_server(lambda *ends: _link(place, *ends), "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()[:2]
@@ -70,7 +70,7 @@ async def delayed(place: Place) -> AsyncIterator[Place]:
         server.close()
 
 
-async def _link(place: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _link(place: ServerPlace, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     there = await asyncio.open_connection(place.host, place.port)
     with contextlib.suppress(asyncio.CancelledError):  # the measurement is over
         await asyncio.gather(_carry(reader, there[1]), _carry(there[0], writer))
@@ -94,7 +94,7 @@ async def remote(folder: Path) -> None:
         server.stdout.readline()
         words = server.stdout.readline().split()
         (host, port), (http, http_port) = words[1].split(":"), words[3].removeprefix("http://").split(":")
-        place = Place(host=host, port=int(port), http_host=http, http_port=int(http_port))
+        place = ServerPlace(host=host, port=int(port), http_host=http, http_port=int(http_port))
         await measure("remote", RemoteStore(place))
         async with delayed(place) as far:
             store = RemoteStore(far)

@@ -16,27 +16,27 @@ from calls import ORCHESTRA, PLAN, begin, call, environment
 from test_serve import again, serving
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.engine.loading import history
 from orchestra.engine.sessions import rows
 from orchestra.ports import Store
 
 
-def url_of(place: Place) -> str:
+def url_of(place: ServerPlace) -> str:
     return f"http://{place.http_host}:{place.http_port}"
 
 
-def settings(folder: Path, place: Place) -> None:
+def settings(folder: Path, place: ServerPlace) -> None:
     more = f"address: '{place.host}:{place.port}', patience: 5s"
     (folder / "orchestra.yaml").write_text(f"cxdb: {{mirror: '{url_of(place)}', {more}}}\n")
 
 
-def nowhere() -> Place:
+def nowhere() -> ServerPlace:
     with socket.socket() as one, socket.socket() as other:
         for taken in (one, other):
             taken.bind(("127.0.0.1", 0))
-        return Place(
+        return ServerPlace(
             host="127.0.0.1",
             port=one.getsockname()[1],
             http_host="127.0.0.1",
@@ -64,7 +64,7 @@ def here(folder: Path) -> dict[str, list[bytes]]:
     return asyncio.run(read())
 
 
-def there(place: Place) -> dict[str, list[bytes]]:
+def there(place: ServerPlace) -> dict[str, list[bytes]]:
     async def read() -> dict[str, list[bytes]]:
         store = RemoteStore(place, patience=5)
         try:

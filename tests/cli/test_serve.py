@@ -17,7 +17,7 @@ import pytest
 from calls import PLAN, begin, call
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.serve import Addresses
 from orchestra.ports import NewTurn
@@ -38,20 +38,20 @@ def start_serving(folder: Path, bind: str, http: str, *more: str) -> subprocess.
 @contextmanager
 def serving(
     folder: Path, bind: str = "127.0.0.1:0", http: str = "127.0.0.1:0", *more: str
-) -> Iterator[tuple[Place, subprocess.Popen[str]]]:
+) -> Iterator[tuple[ServerPlace, subprocess.Popen[str]]]:
     process = start_serving(folder, bind, http, *more)
     try:
         assert process.stdout is not None
         process.stdout.readline()
         words = process.stdout.readline().split()
         (host, port), (http, http_port) = words[1].split(":"), words[3].removeprefix("http://").split(":")
-        yield Place(host=host, port=int(port), http_host=http, http_port=int(http_port)), process
+        yield ServerPlace(host=host, port=int(port), http_host=http, http_port=int(http_port)), process
     finally:
         process.kill()
         process.communicate()
 
 
-async def write(place: Place) -> int:
+async def write(place: ServerPlace) -> int:
     store = RemoteStore(place, patience=5)
     context = (await store.create()).context_id
     await store.append(context, [TURN, TURN])
@@ -71,7 +71,7 @@ def test_what_was_written_is_there_after_the_server_ends(tmp_path: Path, how: si
 
 
 def test_other_processes_use_the_folder_at_the_same_time(tmp_path: Path) -> None:
-    async def both(place: Place) -> None:
+    async def both(place: ServerPlace) -> None:
         here = EmbeddedStore.open(tmp_path / "store")
         there = RemoteStore(place, patience=5)
         context = (await here.create()).context_id
@@ -217,7 +217,7 @@ def test_a_server_whose_binary_protocol_is_elsewhere_is_not_called_absent(tmp_pa
 # --- a server that is lost in the middle of a run -----------------------------------------------------
 
 
-def on(place: Place, patience: str = "30s") -> str:
+def on(place: ServerPlace, patience: str = "30s") -> str:
     """Settings for runs on a server."""
     url, address = f"http://{place.http_host}:{place.http_port}", f"{place.host}:{place.port}"
     return f"cxdb: {{url: '{url}', address: '{address}', patience: {patience}}}\n"
@@ -230,7 +230,7 @@ def at_work(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
-def again(folder: Path, place: Place) -> AbstractContextManager[tuple[Place, subprocess.Popen[str]]]:
+def again(folder: Path, place: ServerPlace) -> AbstractContextManager[tuple[ServerPlace, subprocess.Popen[str]]]:
     """Another server where one was."""
     return serving(folder, bind=f"{place.host}:{place.port}", http=f"{place.http_host}:{place.http_port}")
 
@@ -332,7 +332,7 @@ def test_the_doctor_names_types_that_somebody_else_gave_other_fields(tmp_path: P
         assert json.loads(call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH="").stdout)["sessions"] == []
 
 
-async def publish(place: Place, bundle: bytes) -> None:
+async def publish(place: ServerPlace, bundle: bytes) -> None:
     store = RemoteStore(place, patience=5)
     await store.publish_types("other", bundle)
     await store.close()

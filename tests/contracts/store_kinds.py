@@ -12,7 +12,7 @@ from store_shifted import Shifted
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedEmbedded, ServedMemory
 from orchestra.cxdb.server.http import Guard
@@ -120,14 +120,14 @@ NAMED_SERVER = "remote, the server of ORCHESTRA_TEST_CXDB"
 async def remote_named(_folder: Path) -> AsyncIterator[Store]:
     """A server that is there already, as ``host:9009,host:9010``; others must not write to it meanwhile."""
     binary, http = (address.rsplit(":", 1) for address in os.environ["ORCHESTRA_TEST_CXDB"].split(","))
-    place = Place(host=binary[0], port=int(binary[1]), http_host=http[0], http_port=int(http[1]))
+    place = ServerPlace(host=binary[0], port=int(binary[1]), http_host=http[0], http_port=int(http[1]))
     store = await Shifted.after_what_is_there(RemoteStore(place, patience=5))
     yield store
     await store.close()
 
 
-def place_of(at: Addresses) -> Place:
-    return Place(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
+def place_of(at: Addresses) -> ServerPlace:
+    return ServerPlace(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
 
 
 Kind = Callable[[Path], AbstractAsyncContextManager[Store]]

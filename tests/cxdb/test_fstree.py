@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from orchestra.cxdb.format.frames import Malformed
-from orchestra.cxdb.format.fstree import DIRECTORY, FILE, Entry, read_tree, tree
+from orchestra.cxdb.format.fstree import DIRECTORY, FILE, TreeEntry, read_tree, tree
 from orchestra.cxdb.format.packing import digest_of
 
 ROOT = "a33f6fccb99e5e80583440fe62e70ffe0eea6e7f1c28eef7cecff33512fdb662"
@@ -19,8 +19,8 @@ ROOT_BYTES = (
 SRC = "3e24ab8ba3e38df5ac21591f09278f9d876d0ad0d3a7f4ff5853486bcdbe505b"
 
 
-def file(name: str, mode: int, data: bytes) -> Entry:
-    return Entry(name, FILE, mode, len(data), digest_of(data))
+def file(name: str, mode: int, data: bytes) -> TreeEntry:
+    return TreeEntry(name, FILE, mode, len(data), digest_of(data))
 
 
 def fixture() -> tuple[bytes, bytes]:
@@ -32,7 +32,7 @@ def fixture() -> tuple[bytes, bytes]:
     )
     root = tree(
         [
-            Entry("src", DIRECTORY, 0o755, 0, digest_of(src)),
+            TreeEntry("src", DIRECTORY, 0o755, 0, digest_of(src)),
             file("README.md", 0o644, b"# Test"),
             file("script.sh", 0o755, b"#!/bin/bash\necho hi"),
         ]
@@ -61,9 +61,9 @@ def test_what_is_written_is_read() -> None:
 def test_keys_may_be_integers_and_members_may_be_missing() -> None:
     data = msgspec.msgpack.encode([{1: "a", 2: 1, 3: 0o755, 4: 0, 5: b"h" * 32}, {"1": "b", "2": 9}, {}])
     assert read_tree(data) == [
-        Entry("a", DIRECTORY, 0o755, 0, b"h" * 32),
-        Entry("b", FILE, 0, 0, b""),
-        Entry("", FILE, 0, 0, b""),
+        TreeEntry("a", DIRECTORY, 0o755, 0, b"h" * 32),
+        TreeEntry("b", FILE, 0, 0, b""),
+        TreeEntry("", FILE, 0, 0, b""),
     ]
 
 

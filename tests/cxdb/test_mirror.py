@@ -20,7 +20,7 @@ from orchestra.app.stores import open_store
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.cxdb.format.fstree import DIRECTORY, FILE, Entry, tree
+from orchestra.cxdb.format.fstree import DIRECTORY, FILE, TreeEntry, tree
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.backing import ServedEmbedded, ServedMemory
 from orchestra.cxdb.server.http import Guard
@@ -153,8 +153,8 @@ async def test_file_trees_are_there_at_their_turns(tmp_path: Path) -> None:
     session = await run(tmp_path)
     store = EmbeddedStore.open(tmp_path / "store")
     file = await store.put_blob(b"a file")
-    folder = await store.put_blob(tree([Entry("f", FILE, 0o644, 6, file)]))
-    root = await store.put_blob(tree([Entry("d", DIRECTORY, 0o755, 0, folder)]))
+    folder = await store.put_blob(tree([TreeEntry("f", FILE, 0o644, 6, file)]))
+    root = await store.put_blob(tree([TreeEntry("d", DIRECTORY, 0o755, 0, folder)]))
     (row,) = [row for row in await rows(store) if row.session == session]
     chain = await history(store, row.context_id)
     await store.attach_fs(chain[5].turn_id, root)
@@ -168,7 +168,7 @@ async def test_file_trees_are_there_at_their_turns(tmp_path: Path) -> None:
             assert await at.kept.fs_root(theirs[depth].turn_id) == root
             assert [await at.kept.get_blob(digest) for digest in (file, folder)]
             store = EmbeddedStore.open(tmp_path / "store")
-            root = await store.put_blob(tree([Entry("other", FILE, 0o644, 6, file)]))
+            root = await store.put_blob(tree([TreeEntry("other", FILE, 0o644, 6, file)]))
             await store.attach_fs(chain[7].turn_id, root)
             await store.close()
 

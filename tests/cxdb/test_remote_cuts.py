@@ -10,7 +10,7 @@ import pytest
 from wire_proxy import DOWN, UP, Proxy, through
 
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
@@ -32,8 +32,8 @@ def new(payload: bytes) -> NewTurn:
     return NewTurn(type_id="com.x.Y", type_version=1, payload=payload)
 
 
-def place_of(at: Addresses) -> Place:
-    return Place(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
+def place_of(at: Addresses) -> ServerPlace:
+    return ServerPlace(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
 
 
 async def session(store: Store) -> int:

@@ -13,7 +13,7 @@ from test_remote_cuts import BATCHES, EXPECTED, new, place_of, session
 from wire_client import served
 from wire_proxy import Proxy, through
 
-from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import Backing, ServedEmbedded, ServedMemory
 from orchestra.cxdb.server.http import Guard
@@ -83,7 +83,7 @@ async def test_a_server_that_accepts_and_never_answers_is_given_up_soon() -> Non
 
     async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        place = Place(host="127.0.0.1", port=port, http_host="127.0.0.1", http_port=port)
+        place = ServerPlace(host="127.0.0.1", port=port, http_host="127.0.0.1", http_port=port)
         calls = [
             lambda store: store.create(),
             lambda store: store.contexts(),
@@ -107,7 +107,7 @@ async def silenced(patience: float) -> AsyncIterator[tuple[RemoteStore, int, Cal
     async with serving(ServedMemory(), guard=Guard()) as at:
         doors = Proxy(at.host, at.port), Proxy(at.http_host, at.http_port)
         async with through(doors[0]) as binary, through(doors[1]) as web:
-            place = Place(host=binary[0], port=binary[1], http_host=web[0], http_port=web[1])
+            place = ServerPlace(host=binary[0], port=binary[1], http_host=web[0], http_port=web[1])
             store = RemoteStore(place, patience=patience)
             context = (await store.create()).context_id
             await store.append(context, [new(b"a")])
@@ -241,7 +241,7 @@ async def test_two_writers_of_one_context_get_their_own_turns() -> None:
 async def test_a_token_lets_us_in() -> None:
     async with serving(ServedMemory(), guard=Guard(token="secret")) as at:
         place = place_of(at)
-        named = Place(
+        named = ServerPlace(
             host=place.host, port=place.port, http_host=place.http_host, http_port=place.http_port, token="secret"
         )
         store = RemoteStore(named, patience=2)
@@ -275,7 +275,7 @@ async def test_a_batch_costs_one_round_trip_however_many_turns_it_has(count: int
         async with through(proxy) as (host, port):
             place = place_of(at)
             store = RemoteStore(
-                Place(host=host, port=port, http_host=place.http_host, http_port=place.http_port), patience=5
+                ServerPlace(host=host, port=port, http_host=place.http_host, http_port=place.http_port), patience=5
             )
             context = (await store.create()).context_id
             await store.append(context, [new(b"warm")])

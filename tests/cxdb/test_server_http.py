@@ -12,7 +12,7 @@ import pytest
 from wire_client import Client, served
 
 from orchestra.cxdb.format import frames
-from orchestra.cxdb.format.fstree import DIRECTORY, FILE, SYMLINK, Entry, tree
+from orchestra.cxdb.format.fstree import DIRECTORY, FILE, SYMLINK, TreeEntry, tree
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
@@ -139,11 +139,11 @@ async def test_a_bundle_may_not_change_what_is_there_and_leaves_nothing_when_it_
 
 
 async def test_a_file_is_found_by_its_raw_name_and_as_a_browser_writes_it(client: Client) -> None:
-    sub = tree([Entry("ü.go", FILE, 0o644, 3, digest_of(b"goo"))])
+    sub = tree([TreeEntry("ü.go", FILE, 0o644, 3, digest_of(b"goo"))])
     names = {"a b.md": b"space", "50%.txt": b"half", "%41": b"raw", "A": b"letter", "a#b?c": b"marks"}
     root = tree(
-        [Entry(name, FILE, 0o644, len(data), digest_of(data)) for name, data in names.items()]
-        + [Entry("my dir", DIRECTORY, 0o755, 0, digest_of(sub))]
+        [TreeEntry(name, FILE, 0o644, len(data), digest_of(data)) for name, data in names.items()]
+        + [TreeEntry("my dir", DIRECTORY, 0o755, 0, digest_of(sub))]
     )
     for data in (b"goo", sub, root, *names.values()):
         await client.store.put_blob(data)
@@ -179,12 +179,12 @@ async def test_of_a_bundle_in_the_folder_that_does_not_fit_the_other_types_are_s
 
 
 async def test_file_trees_are_listed_and_files_read(client: Client) -> None:
-    sub = tree([Entry("in.go", FILE, 0o644, 3, digest_of(b"goo"))])
+    sub = tree([TreeEntry("in.go", FILE, 0o644, 3, digest_of(b"goo"))])
     root = tree(
         [
-            Entry("README.md", FILE, 0o644, 3, digest_of(b"# T")),
-            Entry("sub", DIRECTORY, 0o755, 0, digest_of(sub)),
-            Entry("link", SYMLINK, 0o777, 6, digest_of(b"target")),
+            TreeEntry("README.md", FILE, 0o644, 3, digest_of(b"# T")),
+            TreeEntry("sub", DIRECTORY, 0o755, 0, digest_of(sub)),
+            TreeEntry("link", SYMLINK, 0o777, 6, digest_of(b"target")),
         ]
     )
     for data in (b"goo", b"# T", b"target", sub, root):
@@ -290,13 +290,18 @@ async def test_metrics_have_cxdbs_members(client: Client) -> None:
 @pytest.mark.parametrize("embedded", [False, True])
 async def test_metrics_count_each_content_of_the_file_trees_once(embedded: bool, tmp_path: Path) -> None:
     sub = tree(
-        [Entry("again", FILE, 0o644, 3, digest_of(b"one")), Entry("two", FILE, 0o644, 5, digest_of(b"twoxx"))]
+        [
+            TreeEntry("again", FILE, 0o644, 3, digest_of(b"one")),
+            TreeEntry("two", FILE, 0o644, 5, digest_of(b"twoxx")),
+        ]
     )
-    one = tree([Entry("one", FILE, 0o644, 3, digest_of(b"one")), Entry("sub", DIRECTORY, 0o755, 0, digest_of(sub))])
+    one = tree(
+        [TreeEntry("one", FILE, 0o644, 3, digest_of(b"one")), TreeEntry("sub", DIRECTORY, 0o755, 0, digest_of(sub))]
+    )
     other = tree(
-        [Entry("sub", DIRECTORY, 0o755, 0, digest_of(sub)), Entry("s", SYMLINK, 0o777, 1, digest_of(b"x"))]
+        [TreeEntry("sub", DIRECTORY, 0o755, 0, digest_of(sub)), TreeEntry("s", SYMLINK, 0o777, 1, digest_of(b"x"))]
     )
-    gone = tree([Entry("sub", DIRECTORY, 0o755, 0, digest_of(b"nowhere"))])
+    gone = tree([TreeEntry("sub", DIRECTORY, 0o755, 0, digest_of(b"nowhere"))])
     async with served(ServedEmbedded.serve(tmp_path) if embedded else None) as client:
         await client.ask(frames.CREATE, frames.number(0))
         for data in (sub, one, other, gone):

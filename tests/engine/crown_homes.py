@@ -23,7 +23,7 @@ from crown_story import Story, told
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import Backing, ServedEmbedded, ServedMemory
 from orchestra.cxdb.server.http import Guard
@@ -183,7 +183,7 @@ def in_memory(case: Case, folder: Path) -> Iterator[Home]:
 class AtServer:
     """A server in a process of its own, which lives on; what is asked of it to write are points."""
 
-    def __init__(self, case: Case, folder: Path, place: Place, clock: mmap.mmap) -> None:
+    def __init__(self, case: Case, folder: Path, place: ServerPlace, clock: mmap.mmap) -> None:
         self._case = case
         self._place = place
         self._clock = clock
@@ -243,7 +243,7 @@ def _server(case: Case, folder: Path, backing: Callable[[Callable[[], int]], Bac
     try:
         with os.fdopen(told_at) as told_here:
             host, port, http_host, http_port = json.loads(told_here.read())
-        place = Place(host=host, port=port, http_host=http_host, http_port=http_port)
+        place = ServerPlace(host=host, port=port, http_host=http_host, http_port=http_port)
         yield AtServer(case, folder, place, clock)
     finally:
         os.kill(child, signal.SIGKILL)

@@ -30,7 +30,7 @@ from orchestra.app.pipelines import read
 from orchestra.app.replaying import Future
 from orchestra.app.resuming import Changes
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
@@ -81,7 +81,7 @@ async def test_children_that_had_not_ended_are_forked_and_nothing_of_theirs_is_r
 @asynccontextmanager
 async def remote(_folder: Path) -> AsyncIterator[Store]:
     async with serving(ServedMemory(), guard=Guard()) as at:
-        place = Place(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
+        place = ServerPlace(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
         store = RemoteStore(place, patience=5)
         yield store
         await store.close()

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
@@ -269,7 +269,7 @@ async def test_of_many_that_race_for_a_session_one_wins() -> None:
 async def races(count: int) -> None:
     async with AsyncExitStack() as stack:
         at = await stack.enter_async_context(serving(ServedMemory(), guard=Guard()))
-        place = Place(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
+        place = ServerPlace(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
         stores = [RemoteStore(place, patience=5) for _ in range(4)]
         clock = FixedClock()
         session = await opened(CHAIN, store=stores[0], clock=clock)

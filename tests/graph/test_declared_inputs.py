@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestra.errors import ConfigError
-from orchestra.graph.inputs import completed, inputs
+from orchestra.graph.inputs import inputs, with_defaults
 from support import graph_of
 
 DECLARED = 'inputs="version, env=staging, note="\na start -> a -> exit'
@@ -16,7 +16,7 @@ def test_inputs_are_names_with_defaults_or_without() -> None:
 
 
 def test_given_values_win_over_defaults() -> None:
-    assert completed(graph_of(DECLARED), {"version": "1", "env": "live"}) == {
+    assert with_defaults(graph_of(DECLARED), {"version": "1", "env": "live"}) == {
         "version": "1",
         "env": "live",
         "note": "",
@@ -34,11 +34,11 @@ def test_a_missing_and_an_undeclared_variable_are_named_with_the_place_of_the_de
     given: dict[str, str], words: str, fix: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        completed(graph_of(DECLARED), given)
+        with_defaults(graph_of(DECLARED), given)
     assert words in caught.value.message
     assert fix in caught.value.fix
     assert caught.value.span is not None
 
 
 def test_without_a_declaration_any_variable_may_be_given() -> None:
-    assert completed(graph_of("a start -> a -> exit"), {"x": "1"}) == {"x": "1"}
+    assert with_defaults(graph_of("a start -> a -> exit"), {"x": "1"}) == {"x": "1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestra.graph.flow import Tree, components, dominators, reached
+from orchestra.graph.flow import DominatorTree, components, dominators, reached
 from orchestra.graph.joins import meetings
 
 
@@ -53,7 +53,7 @@ def test_a_component_is_what_leads_to_one_another(successors: list[list[int]]) -
 @given(st.lists(st.integers(-1, 30), min_size=1, max_size=30))
 def test_the_common_ancestor_is_the_first_on_both_ways_up(raw: list[int]) -> None:
     parent = [min(above, node - 1) for node, above in enumerate(raw)]
-    tree = Tree(parent, range(len(parent)))
+    tree = DominatorTree(parent, range(len(parent)))
 
     def ways_up(node: int) -> list[int]:
         way = []
@@ -99,4 +99,4 @@ def test_nothing_of_it_recurses() -> None:
     assert dominators(chain, 0)[-1] == size - 2
     ring = [[(node + 1) % size] for node in range(size)]
     assert len(components(ring)) == 1
-    assert Tree(dominators(chain, 0), range(size)).common(size - 1, 17) == 17
+    assert DominatorTree(dominators(chain, 0), range(size)).common(size - 1, 17) == 17

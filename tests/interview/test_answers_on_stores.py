@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from orchestra.app.answering import Answered, answer_to, give, look
 from orchestra.clock import SystemClock
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.cxdb.remote.asking import Place
+from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
@@ -45,7 +45,7 @@ async def two_stores(kind: str, folder: Path) -> AsyncIterator[tuple[Store, Stor
         return
     served = ServedEmbedded.open(folder / "store")
     async with serving(served, guard=Guard()) as at:
-        place = Place(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
+        place = ServerPlace(host=at.host, port=at.port, http_host=at.http_host, http_port=at.http_port)
         stores = [RemoteStore(place, patience=5), RemoteStore(place, patience=5)]
         yield stores[0], stores[1]
         for store in stores:
@@ -146,7 +146,7 @@ class Server:
         """A client of its own."""
         binary, http = self.doors
         return RemoteStore(
-            Place(host="127.0.0.1", port=binary, http_host="127.0.0.1", http_port=http), patience=120
+            ServerPlace(host="127.0.0.1", port=binary, http_host="127.0.0.1", http_port=http), patience=120
         )
 
 

@@ -28,7 +28,7 @@ from orchestra.app.stores import on_server
 from orchestra.clock import SystemClock
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
-from orchestra.cxdb.embedded.files import translated
+from orchestra.cxdb.embedded.files import store_errors
 from orchestra.cxdb.format.fstree import DIRECTORY, read_tree
 from orchestra.cxdb.format.registry import bundle
 from orchestra.cxdb.server.backing import ServedEmbedded
@@ -100,7 +100,7 @@ def _files(folder: Path, server: Server, suffix: str) -> Path:
 def _locks(folder: Path, server: Server, *suffixes: str) -> Iterator[list[Lock]]:
     """Locks of this store and this mirror. Raises ``StoreError``."""
     with contextlib.ExitStack() as stack:
-        with translated(str(folder)):
+        with store_errors(str(folder)):
             (folder / "orchestra" / "mirrors").mkdir(exist_ok=True)
             found = [Lock(_files(folder, server, suffix)) for suffix in suffixes]
         for lock in found:
@@ -117,7 +117,7 @@ def _name(folder: Path) -> str:
             return name
     name = os.urandom(8).hex()
     fresh = file.with_name("name.new")
-    with translated(str(file)):
+    with store_errors(str(file)):
         with fresh.open("w", encoding="ascii") as out:
             out.write(f"{name} {os.fstat(out.fileno()).st_ino}\n")
             out.flush()

@@ -20,7 +20,7 @@ from orchestra.engine.sessions import Row, begun, find, row_of
 from orchestra.errors import ConfigError, Diagnostic, Source, UnknownEvent
 from orchestra.graph.model import Graph
 from orchestra.graph.shell import expressions
-from orchestra.graph.substitution import substituted
+from orchestra.graph.substitution import substitute
 from orchestra.ports import Store, Turn
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value
@@ -216,7 +216,7 @@ class _Walk:
                     return  # its text holds values, and those are outcomes
                 recorded, now = (
                     await self._resolved(event.command),
-                    self._redactor.text(substituted(command, found, {})),
+                    self._redactor.text(substitute(command, found, {})),
                 )
                 visit = self.state.nodes[event.node].visits
             case _:

@@ -35,7 +35,7 @@ from orchestra.engine.running import Run as Run
 from orchestra.engine.walk import Handlers
 from orchestra.engine.wiring import AT_ONCE, Origin, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
-from orchestra.graph.inputs import completed
+from orchestra.graph.inputs import with_defaults
 from orchestra.graph.model import Graph
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_
@@ -167,7 +167,7 @@ async def start(
     """
     graph = pipeline.checked()
     redactor = Redactor(settings.secrets)
-    given = check_variables(completed(graph, variables), redactor)
+    given = check_variables(with_defaults(graph, variables), redactor)
     scenario = Scenario()
     if simulation is not None:
         scenario = parse_script(simulation, cast_of(pipeline))

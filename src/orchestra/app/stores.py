@@ -35,10 +35,10 @@ def open_store(settings: Settings, *, read_only: bool = False, progress: Progres
 
 def on_server(server: Server, patience: float) -> RemoteStore:
     """The store on a server; a lost one is waited for ``patience`` seconds."""
-    from orchestra.cxdb.remote.asking import Place  # only runs on a server pay for it
+    from orchestra.cxdb.remote.asking import ServerPlace  # only runs on a server pay for it
     from orchestra.cxdb.remote.store import RemoteStore
 
-    place = Place(
+    place = ServerPlace(
         host=server.host,
         port=server.port,
         http_host=server.http_host,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestra.graph.rulebook import ENTRIES, Entry
+from orchestra.graph.rulebook import ENTRIES, RuleEntry
 
 
 def summaries() -> dict[str, str]:
@@ -16,7 +16,7 @@ def pipeline(body: str) -> str:
     return f"digraph example {{\n{indented}}}\n"
 
 
-def explain(entry: Entry) -> str:
+def explain(entry: RuleEntry) -> str:
     """What ``orchestra explain RULE`` prints."""
     severity = " or ".join(severity.value for severity in entry.severities)
     needs = f"\nRequires {entry.needs}.\n" if entry.needs else ""
@@ -52,11 +52,11 @@ Add your own rules as functions `(graph) -> Iterable[Diagnostic]`, registered by
 """
 
 
-def _severities(entry: Entry) -> str:
+def _severities(entry: RuleEntry) -> str:
     return " / ".join(severity.name for severity in entry.severities)
 
 
-def _section(entry: Entry) -> str:
+def _section(entry: RuleEntry) -> str:
     needs = f"\nRequires {entry.needs}.\n" if entry.needs else ""
     wrong, right = (f"```dot\n{pipeline(body)}```\n" for body in (entry.wrong, entry.right))
     examples = f"\nWrong:\n\n{wrong}\nRight:\n\n{right}" if entry.wrong else ""

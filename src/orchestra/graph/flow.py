@@ -158,7 +158,7 @@ def _lowest(v: int, ancestor: list[int], best: list[int], semi: list[int]) -> in
     return best[v]
 
 
-class Tree:
+class DominatorTree:
     """A forest given by each node's parent (-1 for a root) that answers for the nearest common ancestor."""
 
     __slots__ = ("_depth", "_jump", "_parent")

@@ -24,7 +24,7 @@ def defaults(graph: Graph) -> dict[str, str]:
     return {name: default for name, default in inputs(graph).items() if default is not None}
 
 
-def completed(graph: Graph, given: Mapping[str, str]) -> dict[str, str]:
+def with_defaults(graph: Graph, given: Mapping[str, str]) -> dict[str, str]:
     """The variables of a run: those given, and the defaults of the others.
 
     Raises ``ConfigError`` for a required one that is missing and for one that is not declared; without ``inputs``

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from orchestra.graph.flow import Successors, Tree, components, dominators, reached, reversed_edges
+from orchestra.graph.flow import DominatorTree, Successors, components, dominators, reached, reversed_edges
 from orchestra.graph.model import Graph
 
 
@@ -42,7 +42,7 @@ def meetings(successors: Successors, types: Sequence[str]) -> Meetings:
             nearest[node] = node
         elif above[node] >= 0:
             nearest[node] = nearest[above[node]]
-    tree = Tree(above, order)
+    tree = DominatorTree(above, order)
     asking = {node: [t for t in successors[node] if t not in endless] for node in parallels}
     return Meetings({node: _meeting(asking[node], tree, nearest) for node in parallels}, nearest)
 
@@ -132,7 +132,7 @@ def _numbered(graph: Graph) -> tuple[list[str], list[list[int]], list[str], dict
     return ids, successors, [graph.type_of(node) for node in ids], index
 
 
-def _meeting(targets: Sequence[int], tree: Tree, nearest: Sequence[int]) -> int:
+def _meeting(targets: Sequence[int], tree: DominatorTree, nearest: Sequence[int]) -> int:
     if not targets:
         return -1
     common = targets[0]

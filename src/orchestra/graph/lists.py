@@ -21,7 +21,7 @@ from orchestra.graph.reader import (
     note_remark,
     on_new_line,
     peek,
-    quoted,
+    quote_piece,
     shown_word,
     skip_wrong_quote,
     touches,
@@ -166,7 +166,7 @@ def read_attribute(here: Cursor, table: Table | None, found: Attributes) -> None
     key_span = Span(here.source, start, here.before)
     if here.kind == "point" and here.word == ":":
         doubled = peek(here) == "="
-        error(here, f"':' after {quoted(key)}", fix=f"write {key}=", put="" if doubled else "=")
+        error(here, f"':' after {quote_piece(key)}", fix=f"write {key}=", put="" if doubled else "=")
         if doubled:
             advance(here)
     elif not is_mark(here, "="):
@@ -186,7 +186,7 @@ def read_hyphened(here: Cursor, table: Table | None) -> str:
     plain = match[0].replace("-", "_")
     dotted = plain.replace("_", ".", 1)
     key = dotted if table is not None and not table.known(plain) and table.known(dotted) else plain
-    message = f"a key may have only letters, digits, _ and dots, not {quoted(match[0])}"
+    message = f"a key may have only letters, digits, _ and dots, not {quote_piece(match[0])}"
     error(here, message, fix=f"write {key}", end=match.end(), put=key)
     move_to(here, match.end())
     return key
@@ -195,7 +195,7 @@ def read_hyphened(here: Cursor, table: Table | None) -> str:
 def check_key(here: Cursor, key: str, span: Span) -> None:
     """Note a quoted key that is none (L4)."""
     if not KEY.fullmatch(key):
-        message = f"a key is a name, or names separated by dots, not {quoted(span.text)}"
+        message = f"a key is a name, or names separated by dots, not {quote_piece(span.text)}"
         legal = legal_id(key)
         error(here, message, fix=f"write {legal}", start=span.start, end=span.end, put=legal)
 
@@ -212,13 +212,13 @@ def note_no_equals(here: Cursor, key: str, key_span: Span, bare: bool) -> None:
     elif here.kind in ("string", "number"):
         fix = f"write {key[:40]}={here.word if len(here.word) <= 40 else '…'}"
         edits = [(key_span.end, here.start, "=")]
-        error(here, f"missing '=' after {quoted(key)}", fix=fix, edits=edits)
+        error(here, f"missing '=' after {quote_piece(key)}", fix=fix, edits=edits)
         advance(here)
         return
     elif is_mark(here, ",;]") or here.kind == "id":
         error(
             here,
-            f"{quoted(key)} has no value",
+            f"{quote_piece(key)} has no value",
             fix=f"write {key[:40]}=…; {several}",
             start=begin,
             end=key_span.end,
@@ -229,7 +229,9 @@ def note_no_equals(here: Cursor, key: str, key_span: Span, bare: bool) -> None:
         return
     else:
         error(
-            here, f"expected '=' after {quoted(key)}, not {shown_word(here)}", fix=f"write {key[:40]}=…; {several}"
+            here,
+            f"expected '=' after {quote_piece(key)}, not {shown_word(here)}",
+            fix=f"write {key[:40]}=…; {several}",
         )
     if not skip_list(here):
         raise Resync
@@ -297,7 +299,7 @@ def note_twice(here: Cursor, earlier: Attribute, key_span: Span) -> None:
         Diagnostic(
             rule="duplicate_attribute",
             severity=Severity.WARNING,
-            message=f"{quoted(earlier.key)} is given twice: the value in line {line} is ignored",
+            message=f"{quote_piece(earlier.key)} is given twice: the value in line {line} is ignored",
             span=key_span,
             fix="remove one of them",
             edits=(Edit(Span(here.source, earlier.key_span.start, end), ""),),

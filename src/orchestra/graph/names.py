@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from orchestra.graph.reader import Cursor, advance, error, move_to, quoted
-from orchestra.graph.tokens import IDENTIFIER, KEYWORDS, glued, unescape
+from orchestra.graph.reader import Cursor, advance, error, move_to, quote_piece
+from orchestra.graph.tokens import IDENTIFIER, KEYWORDS, glued_end, unescape
 from orchestra.graph.values import legal_id
 
 _ARROWISH = r"<-+>|--+>?|-[ \t]?>+|-(?=[ \t])|->>+|=+[ \t]?>|>|[–—−]>?|[→⟶⇒➔➜]|~>"
@@ -17,7 +17,7 @@ def is_name(here: Cursor) -> bool:
     """Whether something stands here that was meant as a name: also ``2nd``, ``naïve``, ``@work``."""
     if here.kind == "id":
         return True
-    end = glued(here.text, here.start)
+    end = glued_end(here.text, here.start)
     return any(c.isalnum() for c in here.text[here.start : end])
 
 
@@ -58,11 +58,11 @@ def read_bare_id(here: Cursor, what: str) -> str:
     if here.kind == "id" and name.lower() not in KEYWORDS and here.text[here.end : here.end + 1] in _APART:
         advance(here)
         return name
-    end = max(glued(here.text, here.start), here.end)
+    end = max(glued_end(here.text, here.start), here.end)
     name = here.text[here.start : end]
     if not IDENTIFIER.fullmatch(name):
         legal = legal_id(name)
-        message = f"{what} may have only letters, digits and _, not {quoted(name)}"
+        message = f"{what} may have only letters, digits and _, not {quote_piece(name)}"
         error(here, message, fix=f"write {legal}", end=end, put=legal)
         here.illegal_end, name = end, legal
     elif name.lower() in KEYWORDS:
@@ -77,7 +77,7 @@ def note_illegal(here: Cursor, name: str, what: str) -> None:
     fix = f"write {legal} [label={label}]"
     if what != "a node's id":
         fix = f"write {legal}, with label={label} inside the braces"
-    error(here, f"{what} may have only letters, digits and _, not {quoted(name)}", fix=fix, put=legal)
+    error(here, f"{what} may have only letters, digits and _, not {quote_piece(name)}", fix=fix, put=legal)
 
 
 def skip_port(here: Cursor, name: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from orchestra.errors import Diagnostic, Edit, Severity, Source, Span
 from orchestra.graph.draft import EdgeDraft, NodeDraft, Scope
 from orchestra.graph.layout import statement_at
-from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, glued, in_quotes
+from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, glued_end, in_quotes
 
 MAX_ERRORS = 50
 """Errors after which the parser stops (L11)."""
@@ -266,8 +266,10 @@ def shown_word(here: Cursor) -> str:
     """The word at hand as a message shows it."""
     if here.kind == "end":
         return "the end of the file"
-    text = here.word if here.kind != "bad" else here.text[here.start : glued(here.text, here.start)] or here.word
-    return quoted(text)
+    text = (
+        here.word if here.kind != "bad" else here.text[here.start : glued_end(here.text, here.start)] or here.word
+    )
+    return quote_piece(text)
 
 
 def skip_wrong_quote(here: Cursor) -> bool:
@@ -311,7 +313,7 @@ def line_end(here: Cursor, at: int) -> int:
     return found if found >= 0 else len(here.text)
 
 
-def quoted(text: str) -> str:
+def quote_piece(text: str) -> str:
     """A piece of the author's text, short and on one line."""
     flat = " ".join(text.split())
     return repr(flat if len(flat) <= 30 else flat[:29] + "…")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from orchestra.errors import Severity
 
 
-class Entry(NamedTuple):
+class RuleEntry(NamedTuple):
     """One rule. ``wrong`` and ``right`` are what stands between the braces: the first fires it, the other does not.
     Both are empty for a rule about another file.
 
@@ -30,10 +30,10 @@ _ENDS = "start [shape=Mdiamond]\nexit [shape=Msquare]"
 _WORK = f'{_ENDS}\nwork [prompt="Do it"]'
 _PLAIN = f"{_WORK}\nstart -> work -> exit"
 
-ENTRIES: dict[str, Entry] = {
+ENTRIES: dict[str, RuleEntry] = {
     entry.rule: entry
     for entry in (
-        Entry(
+        RuleEntry(
             "syntax",
             (_E,),
             "The file is not a valid pipeline.",
@@ -42,7 +42,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_WORK}\nstart -> work -- exit",
             _PLAIN,
         ),
-        Entry(
+        RuleEntry(
             "attribute_type",
             (_E,),
             "A value has the wrong type for its attribute.",
@@ -51,7 +51,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", timeout="15 min"]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", timeout=15m]\nstart -> work -> exit',
         ),
-        Entry(
+        RuleEntry(
             "condition_syntax",
             (_E,),
             "An edge's condition is invalid.",
@@ -60,7 +60,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_WORK}\nstart -> work\nwork -> exit [condition="outcome == success"]',
             f'{_WORK}\nstart -> work\nwork -> exit [condition="outcome=success"]',
         ),
-        Entry(
+        RuleEntry(
             "stylesheet_syntax",
             (_E,),
             "The model stylesheet is invalid.",
@@ -69,7 +69,7 @@ ENTRIES: dict[str, Entry] = {
             f'model_stylesheet = "* {{ llm_model: smart"\n{_PLAIN}',
             f'model_stylesheet = "* {{ llm_model: smart; }}"\n{_PLAIN}',
         ),
-        Entry(
+        RuleEntry(
             "old_attribute",
             (_I,),
             "A deprecated attribute name is used.",
@@ -79,7 +79,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [llm_prompt="Do it"]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it"]\nstart -> work -> exit',
         ),
-        Entry(
+        RuleEntry(
             "duration_unit",
             (_I,),
             "A duration has no unit.",
@@ -88,7 +88,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", timeout=900]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", timeout=900s]\nstart -> work -> exit',
         ),
-        Entry(
+        RuleEntry(
             "duplicate_attribute",
             (_W,),
             "A list gives the same attribute twice.",
@@ -97,7 +97,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Plan it", max_retries=2, prompt="Do it"]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", max_retries=2]\nstart -> work -> exit',
         ),
-        Entry(
+        RuleEntry(
             "start_node",
             (_E,),
             "The pipeline does not have exactly one start node.",
@@ -106,7 +106,7 @@ ENTRIES: dict[str, Entry] = {
             'exit [shape=Msquare]\nwork [prompt="Do it"]\nwork -> exit',
             _PLAIN,
         ),
-        Entry(
+        RuleEntry(
             "terminal_node",
             (_E,),
             "The pipeline does not have exactly one exit node.",
@@ -115,7 +115,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_WORK}\nother [shape=Msquare]\nstart -> work -> exit\nwork -> other [condition="outcome=fail"]',
             f'{_WORK}\nstart -> work -> exit\nwork -> exit [condition="outcome=fail"]',
         ),
-        Entry(
+        RuleEntry(
             "start_no_incoming",
             (_E,),
             "An edge goes to the start node.",
@@ -123,7 +123,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_WORK}\nstart -> work\nwork -> exit [condition="outcome=success"]\nwork -> start',
             f'{_WORK}\nstart -> work\nwork -> exit [condition="outcome=success"]\nwork -> work',
         ),
-        Entry(
+        RuleEntry(
             "exit_no_outgoing",
             (_E,),
             "The exit node has an outgoing edge.",
@@ -132,7 +132,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", max_visits=3]\nstart -> work -> exit -> work',
             f'{_ENDS}\nwork [prompt="Do it", goal_gate=true, retry_target=work]\nstart -> work -> exit',
         ),
-        Entry(
+        RuleEntry(
             "reachability",
             (_E,),
             "A node cannot be reached from the start.",
@@ -141,7 +141,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_PLAIN}\nreview [prompt="Review it"]\nreview -> exit',
             f'{_WORK}\nreview [prompt="Review it"]\nstart -> work -> review -> exit',
         ),
-        Entry(
+        RuleEntry(
             "exit_reachable",
             (_E,),
             "The exit cannot be reached from the start.",
@@ -151,7 +151,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it"]\nstart -> work\nwork -> exit [condition="outcome=success"]\n'
             "work -> work",
         ),
-        Entry(
+        RuleEntry(
             "edge_target_exists",
             (_W, _E),
             "An edge uses a node that is never declared.",
@@ -160,7 +160,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_WORK}\nstart -> work -> polish -> exit",
             f'{_WORK}\npolish [prompt="Polish it"]\nstart -> work -> polish -> exit',
         ),
-        Entry(
+        RuleEntry(
             "dead_end",
             (_W,),
             "A node other than the exit has no outgoing edge.",
@@ -169,7 +169,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_WORK}\nreport [prompt="Say why"]\nstart -> work -> exit\n'
             'work -> report [condition="outcome=fail"]\nreport -> exit',
         ),
-        Entry(
+        RuleEntry(
             "type_known",
             (_W,),
             "A `type` or a `shape` has no handler.",
@@ -178,7 +178,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nask [type="wait.humans", label="Go on?"]\nstart -> ask -> exit',
             f'{_ENDS}\nask [type="wait.human", label="Go on?"]\nstart -> ask -> exit',
         ),
-        Entry(
+        RuleEntry(
             "fidelity_valid",
             (_W,),
             "A fidelity is not a known mode.",
@@ -187,7 +187,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", fidelity=brief]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", fidelity="summary:low"]\nstart -> work -> exit',
         ),
-        Entry(
+        RuleEntry(
             "retry_target_exists",
             (_E, _W),
             "A retry target does not exist, or is the exit.",
@@ -197,7 +197,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nplan [prompt="Plan it", max_visits=3]\nwork [prompt="Do it", retry_target=plan]\n'
             "start -> plan -> work -> exit",
         ),
-        Entry(
+        RuleEntry(
             "goal_gate_has_retry",
             (_W,),
             "A goal gate has no retry target.",
@@ -206,7 +206,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", goal_gate=true]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", goal_gate=true, retry_target=work]\nstart -> work -> exit',
         ),
-        Entry(
+        RuleEntry(
             "prompt_on_llm_nodes",
             (_W,),
             "An LLM node has no prompt.",
@@ -214,7 +214,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_ENDS}\nwork [max_retries=1]\nstart -> work -> exit",
             _PLAIN,
         ),
-        Entry(
+        RuleEntry(
             "tool_command_on_tool_nodes",
             (_W,),
             "A tool node has no command.",
@@ -222,7 +222,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_ENDS}\ntest [shape=parallelogram]\nstart -> test -> exit",
             f'{_ENDS}\ntest [shape=parallelogram, tool_command="make test"]\nstart -> test -> exit',
         ),
-        Entry(
+        RuleEntry(
             "prompt_variable",
             (_W,),
             "A command uses a variable that exists only in prompts.",
@@ -232,7 +232,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\ntest [shape=parallelogram, tool_command="echo $goal"]\nstart -> test -> exit',
             f'{_ENDS}\ntest [shape=parallelogram, tool_command="echo {{{{ graph.goal }}}}"]\nstart -> test -> exit',
         ),
-        Entry(
+        RuleEntry(
             "unknown_attribute",
             (_W,),
             "An attribute is probably misspelled or misplaced.",
@@ -241,7 +241,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", max_retrys=2]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", max_retries=2]\nstart -> work -> exit',
         ),
-        Entry(
+        RuleEntry(
             "unused_attribute",
             (_W,),
             "A node has an attribute that nodes of its type never read.",
@@ -250,7 +250,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_WORK}\ncheck [tool_command="make test", label="Check"]\nstart -> work -> check -> exit',
             f'{_WORK}\ncheck [shape=parallelogram, tool_command="make test"]\nstart -> work -> check -> exit',
         ),
-        Entry(
+        RuleEntry(
             "selector_matches",
             (_W,),
             "A selector of the stylesheet matches no node, or a class is written so that no selector matches it.",
@@ -261,7 +261,7 @@ ENTRIES: dict[str, Entry] = {
             f'model_stylesheet = ".fast {{ llm_model: haiku }}"\n{_ENDS}\nwork [prompt="Do it", class="fast"]\n'
             "start -> work -> exit",
         ),
-        Entry(
+        RuleEntry(
             "value_known",
             (_W,),
             "A value is nearly one of those that are known.",
@@ -270,7 +270,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", reasoning_effort=hgih]\nstart -> work -> exit',
             f'{_ENDS}\nwork [prompt="Do it", reasoning_effort=high]\nstart -> work -> exit',
         ),
-        Entry(
+        RuleEntry(
             "unbounded_loop",
             (_W, _I),
             "Nothing ends a loop.",
@@ -283,7 +283,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_WORK}\nreview [prompt="Review it"]\nstart -> work -> review\n'
             'review -> work [condition="outcome=fail"]\nreview -> exit',
         ),
-        Entry(
+        RuleEntry(
             "ambiguous_edges",
             (_I,),
             "Two edges have no condition and the same weight.",
@@ -293,7 +293,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_WORK}\nskip [prompt="Say why not"]\nstart -> work -> exit\n'
             'work -> skip [condition="outcome=fail"]\nskip -> exit',
         ),
-        Entry(
+        RuleEntry(
             "dead_edge",
             (_W,),
             "An edge can never be taken, or its condition repeats itself.",
@@ -303,7 +303,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_WORK}\nstart -> work -> exit\nwork -> work [condition="outcome=fail && outcome=retry"]',
             f'{_WORK}\nstart -> work -> exit\nwork -> work [condition="outcome=fail || outcome=retry"]',
         ),
-        Entry(
+        RuleEntry(
             "outcome_known",
             (_W,),
             "A condition compares with a misspelled status.",
@@ -314,7 +314,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_WORK}\nreport [prompt="Say why"]\nstart -> work -> exit\n'
             'work -> report [condition="outcome=fail"]\nreport -> exit',
         ),
-        Entry(
+        RuleEntry(
             "parallel_join",
             (_W,),
             "The branches of a parallel node do not meet in one fan-in, or a fan-in has no parallel node.",
@@ -325,7 +325,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nfan [shape=component]\njoin [shape=tripleoctagon]\na [prompt="A"]\nb [prompt="B"]\n'
             "start -> fan -> {a b} -> join -> exit",
         ),
-        Entry(
+        RuleEntry(
             "branch_escape",
             (_W,),
             "A branch goes back to its parallel node, or before it, or restarts the session.",
@@ -338,7 +338,7 @@ ENTRIES: dict[str, Entry] = {
             'a [prompt="A"]\nb [prompt="B"]\nstart -> plan -> fan -> {a b} -> join -> exit\n'
             'join -> plan [condition="outcome=fail"]',
         ),
-        Entry(
+        RuleEntry(
             "human_choices",
             (_W,),
             "A human gate has no choices, two choices with the same key, or an unknown default.",
@@ -349,7 +349,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nask [shape=hexagon, label="Ship it?"]\nwork [prompt="Do it"]\nstart -> ask\n'
             'ask -> exit [label="[A] Approve"]\nask -> work [label="[M] Amend"]\nwork -> ask',
         ),
-        Entry(
+        RuleEntry(
             "untrusted_shell",
             (_E, _W),
             "A command inserts a value where a shell or another program would run it as code.",
@@ -361,7 +361,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nsay [shape=parallelogram, tool_command="echo {{{{ last_response }}}}"]\n'
             "start -> say -> exit",
         ),
-        Entry(
+        RuleEntry(
             "masked_failure",
             (_W,),
             "A failing command in a tool node would go unnoticed.",
@@ -372,7 +372,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nshell="bash -eo pipefail"\ntest [shape=parallelogram, tool_command="pytest | tee log"]\n'
             "start -> test -> exit",
         ),
-        Entry(
+        RuleEntry(
             "child_dotfile",
             (_E,),
             "The child pipeline of a node does not exist.",
@@ -382,7 +382,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_ENDS}\nship [type=pipeline]\nstart -> ship -> exit",
             f'{_ENDS}\nship [type=pipeline, stack.child_dotfile="ship.dot"]\nstart -> ship -> exit',
         ),
-        Entry(
+        RuleEntry(
             "child_cycle",
             (_E,),
             "A pipeline runs itself, or children are nested too deep.",
@@ -392,7 +392,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nship [type=pipeline, stack.child_dotfile="ship.dot"]\nstart -> ship -> exit',
             "the file to be `this.dot` itself",
         ),
-        Entry(
+        RuleEntry(
             "manager_actions",
             (_E,),
             "A manager has an unknown action.",
@@ -402,7 +402,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nlead [shape=house, stack.child_dotfile="ship.dot", manager.actions="observe,steer"]\n'
             "start -> lead -> exit",
         ),
-        Entry(
+        RuleEntry(
             "agent_known",
             (_E,),
             "A node names an agent that is not in the configuration.",
@@ -412,7 +412,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_ENDS}\nwork [agent=reviewer]\nstart -> work -> exit",
             "a configuration with `reviewer` under `agents:`",
         ),
-        Entry(
+        RuleEntry(
             "model_known",
             (_W, _E),
             "A model or its provider is unknown.",
@@ -421,7 +421,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", llm_provider=anthropic]\nstart -> work -> exit',
             "a configuration with a provider `anthropic`",
         ),
-        Entry(
+        RuleEntry(
             "value_of_node",
             (_W,),
             "A prompt or a command names the output of a node that does not exist.",
@@ -432,7 +432,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it"]\ncheck [prompt="Check {{{{ responses.work }}}}"]\n'
             "start -> work -> check -> exit",
         ),
-        Entry(
+        RuleEntry(
             "backend_known",
             (_E,),
             "A node's backend does not exist.",
@@ -441,7 +441,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", backend=simulation]\nstart -> work -> exit',
             "the command line",
         ),
-        Entry(
+        RuleEntry(
             "cli_agent",
             (_E,),
             "A node's command-line agent cannot run.",
@@ -452,7 +452,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", backend=cli, cli=claude]\nstart -> work -> exit',
             "the command line, and the program `claude`",
         ),
-        Entry(
+        RuleEntry(
             "prompt_file",
             (_E,),
             "A role, persona, personality or task cannot be used.",
@@ -462,7 +462,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", "agent.role"="You review code."]\nstart -> work -> exit',
             "the command line",
         ),
-        Entry(
+        RuleEntry(
             "extra_missing",
             (_E,),
             "A provider's package is not installed.",
@@ -472,7 +472,7 @@ ENTRIES: dict[str, Entry] = {
             _PLAIN,
             "the backend `langgraph` or `direct`",
         ),
-        Entry(
+        RuleEntry(
             "credentials_missing",
             (_I,),
             "A provider's key is not set.",
@@ -482,7 +482,7 @@ ENTRIES: dict[str, Entry] = {
             _PLAIN,
             "the backend `langgraph` or `direct`",
         ),
-        Entry(
+        RuleEntry(
             "tool_known",
             (_E,),
             "A node, or the agent that it names, has a tool in its list that does not exist.",
@@ -494,7 +494,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Do it", agent.tools="read-file, search-code"]\nstart -> work -> exit',
             "the settings, which say what tools there are",
         ),
-        Entry(
+        RuleEntry(
             "attach_missing",
             (_E,),
             "A file that a node attaches does not exist.",
@@ -504,7 +504,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="Review it", attach="design.md"]\nstart -> work -> exit',
             "the command line, and a file `design.md`",
         ),
-        Entry(
+        RuleEntry(
             "output_schema",
             (_E,),
             "The schema of a node's answer cannot be read.",
@@ -513,7 +513,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nwork [prompt="List them", output_schema="findings.json"]\nstart -> work -> exit',
             "the command line, and a file `findings.json`",
         ),
-        Entry(
+        RuleEntry(
             "secret_in_pipeline",
             (_E,),
             "The file contains a secret, or what looks like one.",
@@ -526,7 +526,7 @@ ENTRIES: dict[str, Entry] = {
             "start -> call -> exit",
             "the command line, which knows the values of declared secrets",
         ),
-        Entry(
+        RuleEntry(
             "handler_missing",
             (_E,),
             "A node has a type that this installation cannot run.",
@@ -536,7 +536,7 @@ ENTRIES: dict[str, Entry] = {
             f'{_ENDS}\nship [prompt="Deploy it"]\nstart -> ship -> exit',
             "a run, and no package that runs `my.deploy`",
         ),
-        Entry(
+        RuleEntry(
             "settings",
             (_E,),
             "A settings file cannot be used as it is.",

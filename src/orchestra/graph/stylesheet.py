@@ -27,7 +27,7 @@ _MISSED = re.compile(r"(?:\s(?:llm_model|llm_provider|reasoning_effort)|\n\s*[A-
 
 
 @dataclass(frozen=True, slots=True)
-class Declaration:
+class StyleDeclaration:
     """One property that a rule sets, and where its value stands in the stylesheet."""
 
     key: str
@@ -37,16 +37,16 @@ class Declaration:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class StyleRule:
     """One rule: its selector, the selector's specificity (0 to 3), what it declares, and where it starts."""
 
     selector: str
     specificity: int
-    declarations: tuple[Declaration, ...]
+    declarations: tuple[StyleDeclaration, ...]
     start: int = 0
 
 
-def parse_stylesheet(text: str) -> tuple[Rule, ...]:
+def parse_stylesheet(text: str) -> tuple[StyleRule, ...]:
     """The rules in order. Raises ``StylesheetError`` with offsets into the text."""
     rules = []
     at = _skip(text, 0)
@@ -83,7 +83,7 @@ _Order = tuple[int, int]
 """Specificity, then place: the greatest wins."""
 
 
-def _by_selector(rules: Iterable[Rule], span: Span) -> dict[str, list[tuple[_Order, Attribute]]]:
+def _by_selector(rules: Iterable[StyleRule], span: Span) -> dict[str, list[tuple[_Order, Attribute]]]:
     """What each selector sets, as attributes that say where in the file they come from."""
     known = places(span)
     found: dict[str, list[tuple[_Order, Attribute]]] = {}
@@ -123,7 +123,7 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _rule(text: str, at: int) -> tuple[Rule, int]:
+def _rule(text: str, at: int) -> tuple[StyleRule, int]:
     match = _SELECTOR.match(text, at)
     if match is None:
         raise StylesheetError(
@@ -136,7 +136,7 @@ def _rule(text: str, at: int) -> tuple[Rule, int]:
     opened = _skip(text, match.end())
     if text[opened : opened + 1] != "{":
         raise _no_brace(text, opened, selector)
-    declarations: list[Declaration] = []
+    declarations: list[StyleDeclaration] = []
     at = _skip(text, opened + 1)
     while text[at : at + 1] != "}":
         if at >= len(text):
@@ -145,7 +145,7 @@ def _rule(text: str, at: int) -> tuple[Rule, int]:
         declarations.append(declaration)
     if not declarations:
         raise StylesheetError(f"the rule for {selector} sets nothing", start=opened, end=at + 1, fix="remove it")
-    return Rule(selector, specificity, tuple(declarations), start), at + 1
+    return StyleRule(selector, specificity, tuple(declarations), start), at + 1
 
 
 def _no_shape(selector: str, at: int) -> StylesheetError:
@@ -159,7 +159,7 @@ def _no_brace(text: str, at: int, selector: str) -> StylesheetError:
     return StylesheetError(f"expected '{{' after {selector}", start=at, fix=fix)
 
 
-def _declaration(text: str, at: int) -> tuple[Declaration, int]:
+def _declaration(text: str, at: int) -> tuple[StyleDeclaration, int]:
     match = _PROPERTY.match(text, at)
     if match is None:
         stray = text[at] == ";"
@@ -182,7 +182,7 @@ def _declaration(text: str, at: int) -> tuple[Declaration, int]:
         near = nearest(value.lower(), EFFORTS, within=1 if len(value) < 5 else 2)
         fix = f"did you mean {near!r}?" if near else f"write one of {', '.join(EFFORTS)}"
         raise StylesheetError(f"{value!r} is not a reasoning effort", start=start, end=end, fix=fix, put=near)
-    return Declaration(name, value, start, end), _separated(text, end)
+    return StyleDeclaration(name, value, start, end), _separated(text, end)
 
 
 def _meant(name: str) -> str | None:

@@ -20,7 +20,7 @@ def variables(found: Sequence[Expression]) -> dict[str, str]:
     return {name: f"{PREFIX}{number}" for number, name in enumerate(names, 1)}
 
 
-def substituted(command: str, found: Sequence[Expression], raw: Mapping[str, str]) -> str:
+def substitute(command: str, found: Sequence[Expression], raw: Mapping[str, str]) -> str:
     """The command with each expression replaced by its variable, or by its value where it is ``| raw``.
 
     ``found`` are the command's expressions in order; none of those that are not raw may have a hazard.

@@ -21,12 +21,12 @@ from orchestra.graph.reader import (
     move_to,
     on_new_line,
     peek,
-    quoted,
+    quote_piece,
     shown_word,
     skip_wrong_quote,
     touches,
 )
-from orchestra.graph.tokens import BARE, KEYWORDS, NUMBER, in_quotes, touching, unescape
+from orchestra.graph.tokens import BARE, KEYWORDS, NUMBER, in_quotes, touching_end, unescape
 from orchestra.graph.values import Misfit, typed
 
 Taken: TypeAlias = tuple[str, bool, Span]
@@ -103,7 +103,7 @@ def read_bare(here: Cursor, key: str, table: Table | None) -> Taken | None:
     begin = here.start
     match = (BARE if here.kind == "id" else NUMBER).match(here.text, begin)
     stop = begin if match is None else match.end()
-    whole = max(touching(here.text, begin), stop)
+    whole = max(touching_end(here.text, begin), stop)
     ends = [at for mark in ("->", "//", "/*") if (at := here.text.find(mark, stop, whole)) >= 0]
     whole = min(ends, default=whole)
     text = here.text[begin:whole]
@@ -123,7 +123,7 @@ def note_unquoted(here: Cursor, key: str, text: str, span: Span, table: Table | 
     entry = None if table is None else table.entry(table.canonical(key))
     if fit(here, entry, key, text, False, span) is None:
         return
-    shown = quoted(text) if text and text.isprintable() else shown_word(here)
+    shown = quote_piece(text) if text and text.isprintable() else shown_word(here)
     what = "is a keyword" if text.lower() in KEYWORDS else "must be quoted"
     fix = f'write {key}="{text if len(text) <= 40 else "…"}"' if key else ""
     astray = not ends_value(here, span.end)
@@ -143,7 +143,7 @@ def note_no_value(here: Cursor, key: str) -> None:
         return
     if here.kind == "end" or (not key and is_mark(here, ",;]")):
         return
-    error(here, f"{quoted(key)} has no value, but {shown_word(here)}", fix=f"write {key}=…")
+    error(here, f"{quote_piece(key)} has no value, but {shown_word(here)}", fix=f"write {key}=…")
     if not is_mark(here, ",;]"):
         raise Resync
 
@@ -183,7 +183,7 @@ def fit(
     except Misfit as misfit:
         error(
             here,
-            f"{key} must be {misfit.wanted}, not {quoted(text)}",
+            f"{key} must be {misfit.wanted}, not {quote_piece(text)}",
             fix=misfit.fix,
             start=span.start,
             end=span.end,

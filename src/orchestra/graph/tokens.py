@@ -75,13 +75,13 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.VERBOSE)
 
 
-def glued(text: str, at: int) -> int:
+def glued_end(text: str, at: int) -> int:
     """Where a name ends that an author meant as one, though it is none: ``my-work``, ``2nd``, ``naïve``."""
     match = _compiled(_GLUED).match(text, at)
     return at if match is None else match.end()
 
 
-def touching(text: str, at: int) -> int:
+def touching_end(text: str, at: int) -> int:
     """Where that ends which touches a bare value, though it cannot be one: ``a/b``, ``5%``, ``$x``."""
     match = _compiled(_TOUCHING).match(text, at)
     return at if match is None else match.end()

@@ -17,7 +17,7 @@ from pathlib import Path
 from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.shell import Expression
-from orchestra.graph.substitution import substituted, variables
+from orchestra.graph.substitution import substitute, variables
 from orchestra.handlers.values import LONGEST, looked_up, parted, reading, wanted
 from orchestra.ports import Scope
 from orchestra.processes import process, tree
@@ -230,7 +230,7 @@ class _Call:
 async def _prepared(command: str, found: tuple[Expression, ...], values: Mapping[str, str]) -> AsyncIterator[_Call]:
     """The call of a command; what is too large for an argument or a variable lies in files for as long."""
     named = {variable: values[name] for name, variable in variables(found).items()}
-    text = substituted(command, found, values)
+    text = substitute(command, found, values)
     small, large = parted(named)
     with contextlib.ExitStack() as stack:
         folder = ""

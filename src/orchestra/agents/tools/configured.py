@@ -11,7 +11,7 @@ from orchestra.agents.tools.shell import run, told
 from orchestra.errors import ConfigError
 from orchestra.graph.conditions import text_of
 from orchestra.graph.shell import Expression, expressions
-from orchestra.graph.substitution import substituted, variables
+from orchestra.graph.substitution import substitute, variables
 from orchestra.run.outcome import Json
 
 MOST = 100_000
@@ -25,7 +25,7 @@ def configured_tool(spec: ShellToolSpec, repo: str, prefix: str) -> FunctionTool
         if one.raw or one.hazard:
             why = "| raw puts it into the text" if one.raw else f"it stands in {one.hazard}, where it would be run"
             raise ConfigError(f"{spec.origin}: the argument {one.name!r} of the tool {spec.name!r}: {why}")
-    text = substituted(spec.command, found, {})
+    text = substitute(spec.command, found, {})
 
     defaults = {name: given["default"] for name, given in spec.arguments.items() if "default" in given}
 

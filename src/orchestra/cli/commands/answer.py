@@ -66,7 +66,7 @@ def answer(
     raise typer.Exit(
         answer_session(
             session,
-            Given(words=tuple(given), text=text, skip=skip, no_input=no_input),
+            GivenAnswer(words=tuple(given), text=text, skip=skip, no_input=no_input),
             store=store,
             config=config,
             as_json=as_json,
@@ -89,7 +89,7 @@ def inbox(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class GivenAnswer:
     """What was said on the command line: a question, a value, or both."""
 
     words: tuple[str, ...]
@@ -98,7 +98,9 @@ class Given:
     no_input: bool = False
 
 
-def answer_session(session: str, given: Given, *, store: str | None, config: Path | None, as_json: bool) -> int:
+def answer_session(
+    session: str, given: GivenAnswer, *, store: str | None, config: Path | None, as_json: bool
+) -> int:
     """Answer, and say which answer counts; the exit code."""
     settings = settings_for(store, config)
     there(settings, session)
@@ -109,7 +111,7 @@ def answer_session(session: str, given: Given, *, store: str | None, config: Pat
         raise
 
 
-async def _answered(settings: Settings, session: str, given: Given, aim: str, as_json: bool) -> int:
+async def _answered(settings: Settings, session: str, given: GivenAnswer, aim: str, as_json: bool) -> int:
     store, clock = open_store(settings), SystemClock()
     try:
         found = await look(store, session, clock)
@@ -127,7 +129,7 @@ async def _answered(settings: Settings, session: str, given: Given, aim: str, as
     return 0 if done.won else FAILED
 
 
-def _parted(found: Found, given: Given) -> tuple[str, str]:
+def _parted(found: Found, given: GivenAnswer) -> tuple[str, str]:
     """The question and the value that were given. One word alone is the value, unless it only names a question."""
     if len(given.words) == 2:
         return given.words[0], given.words[1]
@@ -143,7 +145,7 @@ def _parted(found: Found, given: Given) -> tuple[str, str]:
     return (word, "") if exact or "#" in word else ("", word)
 
 
-async def _answer(one: Open, value: str, given: Given) -> Answer | None:
+async def _answer(one: Open, value: str, given: GivenAnswer) -> Answer | None:
     """The answer that was given, or typed now; None where it was not."""
     if value or given.text or given.skip:
         return answer_to(one.question, value, given.text, skip=given.skip)

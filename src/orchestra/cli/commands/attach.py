@@ -91,7 +91,7 @@ async def _watched(
         with _leaving(task.cancel):
             if shown.no_input or row.mirror_of or not terminal():
                 return await follow(store, row, view.tell, SystemClock())
-            async with Prompts(settings, view) as prompts:
+            async with TerminalPrompts(settings, view) as prompts:
                 return await follow(store, row, prompts.tell, SystemClock())
     except asyncio.CancelledError:
         task.uncancel()
@@ -128,7 +128,7 @@ SETTLE_SECONDS = 0.3
 """How long a question has to be open before it is asked: what is told at first may be long answered."""
 
 
-class Prompts:
+class TerminalPrompts:
     """Asks the questions that are open, one at a time, and takes a prompt away when it is answered elsewhere."""
 
     def __init__(self, settings: Settings, view: View) -> None:

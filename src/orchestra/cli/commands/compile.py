@@ -53,7 +53,7 @@ def compile_(
         raise typer.BadParameter("--models and --prompt take one pipeline, and no other --format than json")
     if models and prompt:
         raise typer.BadParameter("--models and --prompt exclude each other; use one")
-    wanted = Wanted(strict=strict, models=models, prompt=prompt, config=config)
+    wanted = CompileOptions(strict=strict, models=models, prompt=prompt, config=config)
     raise typer.Exit(compile_files(pipelines, "json" if as_json else format_, wanted, color=color))
 
 
@@ -61,7 +61,7 @@ FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class CompileOptions:
     """What is asked for besides the findings: each node's model, or the prompt of one."""
 
     strict: bool = False
@@ -70,7 +70,7 @@ class Wanted:
     config: Path | None = None
 
 
-def compile_files(names: list[str], format_: str, wanted: Wanted, *, color: str) -> int:
+def compile_files(names: list[str], format_: str, wanted: CompileOptions, *, color: str) -> int:
     """Check the files and print them in a format; the exit code says whether all may be run."""
     if format_ not in FORMATS:
         raise ConfigError(f"--format must be one of {', '.join(FORMATS)}, not {format_!r}")
@@ -88,7 +88,7 @@ def compile_files(names: list[str], format_: str, wanted: Wanted, *, color: str)
     return 0 if all(_passes(pipeline, wanted.strict) for pipeline in checked) else INVALID
 
 
-def _checked(name: str, wanted: Wanted) -> Pipeline:
+def _checked(name: str, wanted: CompileOptions) -> Pipeline:
     source, found = read(name)
     settings = _settings(name, wanted)
     secrets = known_secrets() if settings is None else settings.secrets
@@ -100,7 +100,7 @@ _STORE = ("ORCHESTRA_CXDB_", "ORCHESTRA_TEST_")
 """Variables that say nothing of agents."""
 
 
-def _settings(name: str, wanted: Wanted) -> Settings | None:
+def _settings(name: str, wanted: CompileOptions) -> Settings | None:
     """The settings in force; None where nothing says anything."""
     folders = folders_of(name)
     named = any(each.startswith("ORCHESTRA_") and not each.startswith(_STORE) for each in os.environ)
@@ -125,7 +125,7 @@ def _names_agent(node: Node) -> bool:
     return any(key.partition(".")[0] in ("agent", "backend") for key in node.attributes)
 
 
-def _agents(name: str, format_: str, wanted: Wanted) -> int:
+def _agents(name: str, format_: str, wanted: CompileOptions) -> int:
     """The models of a pipeline's nodes, or the prompt of one; findings go to standard error."""
     from orchestra.app.checking import Brief
     from orchestra.cli.screen.briefs import say_models, say_prompt

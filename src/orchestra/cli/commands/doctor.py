@@ -24,7 +24,7 @@ from orchestra.clock import SystemClock
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings, state_directory
 from orchestra.cxdb.embedded.adopt import Progress
-from orchestra.cxdb.embedded.check import Finding as Damage
+from orchestra.cxdb.embedded.check import Damage as Damage
 from orchestra.cxdb.embedded.directory import LOST
 from orchestra.cxdb.embedded.files import Files
 from orchestra.cxdb.embedded.store import REMOTE, EmbeddedStore
@@ -56,7 +56,7 @@ def doctor(
     """
     if drop_lost and not repair:
         raise typer.BadParameter("--drop-lost needs --repair")
-    wanted = Wanted(deep=deep, repair=repair, drop_lost=drop_lost, settle=settle)
+    wanted = Examination(deep=deep, repair=repair, drop_lost=drop_lost, settle=settle)
     raise typer.Exit(examine(wanted, store=store, config=config))
 
 
@@ -72,7 +72,7 @@ MANY = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Checked:
     """One line: whether it is well (None: for information), what was found, and one command that fixes it."""
 
     well: bool | None
@@ -81,7 +81,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Examination:
     """What to do besides the quick checks."""
 
     deep: bool
@@ -90,7 +90,7 @@ class Wanted:
     settle: bool
 
 
-def examine(wanted: Wanted, *, store: str | None, config: Path | None) -> int:
+def examine(wanted: Examination, *, store: str | None, config: Path | None) -> int:
     """Print the findings. Return 0 only if a run would work, 6 if repair would lose data."""
     settings = settings_for(store, config)
     if (wanted.deep or wanted.repair or wanted.settle) and not exists(settings):
@@ -107,7 +107,7 @@ def examine(wanted: Wanted, *, store: str | None, config: Path | None) -> int:
     return FAILED if bad else 0
 
 
-def _shown(finding: Finding) -> bool:
+def _shown(finding: Checked) -> bool:
     sign = {True: "✓", False: "✗", None: "·"}[finding.well]
     say("\n".join(wrap(f"{sign} ", one_line(finding.what, 1000), room(), "  ")))
     if finding.fix:
@@ -118,48 +118,48 @@ def _shown(finding: Finding) -> bool:
 # --- the machine ---------------------------------------------------------------------------------
 
 
-def _machine(settings: Settings) -> Iterator[Finding]:
-    yield Finding(True, f"Python {sys.version.split()[0]} at {sys.executable}")
-    yield Finding(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml; using defaults")
-    yield Finding(True, f"backend {settings.backend}: needs no API key")
+def _machine(settings: Settings) -> Iterator[Checked]:
+    yield Checked(True, f"Python {sys.version.split()[0]} at {sys.executable}")
+    yield Checked(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml; using defaults")
+    yield Checked(True, f"backend {settings.backend}: needs no API key")
     yield from _sandbox(settings)
     program = shutil.which("dot")
     if program:
-        yield Finding(True, f"Graphviz at {program}: compile --format svg works")
+        yield Checked(True, f"Graphviz at {program}: compile --format svg works")
     else:
-        yield Finding(
+        yield Checked(
             None, "no Graphviz found: `compile --format svg` needs it, nothing else does", "apt install graphviz"
         )
 
 
-def _sandbox(settings: Settings) -> Iterator[Finding]:
+def _sandbox(settings: Settings) -> Iterator[Checked]:
     """What commands may touch, tried and not only read from the settings (A36)."""
     wanted, network = settings.config.sandbox.mode, settings.config.sandbox.network
     problem = unavailable()
     if wanted == "none":
         fix = "" if problem else "add `sandbox: auto` to orchestra.yaml"
-        yield Finding(None, "no sandbox: commands of agents and tool nodes run with your own rights", fix)
+        yield Checked(None, "no sandbox: commands of agents and tool nodes run with your own rights", fix)
     elif problem:
         well = None if wanted == "auto" else False
-        yield Finding(well, f"sandbox: {wanted}, but bwrap does not work: {problem}", "apt install bubblewrap")
+        yield Checked(well, f"sandbox: {wanted}, but bwrap does not work: {problem}", "apt install bubblewrap")
     else:
         failed = [proof.what for proof in prove(network) if not proof.held]
         reach = "no network" if network == "none" else "full network access"
         if failed:
-            yield Finding(False, f"sandbox: bwrap works, but a trial failed: {'; '.join(failed)}")
+            yield Checked(False, f"sandbox: bwrap works, but a trial failed: {'; '.join(failed)}")
         else:
-            yield Finding(
+            yield Checked(
                 True,
                 f"sandbox: bwrap, tried: only the working folder is writable, .git is not, home is hidden, {reach}",
             )
 
 
-def _place(settings: Settings) -> Iterator[Finding]:
+def _place(settings: Settings) -> Iterator[Checked]:
     folder = settings.store
     if settings.server is not None:
         return
     if folder is None:
-        yield Finding(None, "the store is in memory: nothing is saved")
+        yield Checked(None, "the store is in memory: nothing is saved")
         return
     there = folder
     while not os.path.exists(there) and there != there.parent:  # noqa: PTH110  false where it may not be seen
@@ -167,18 +167,18 @@ def _place(settings: Settings) -> Iterator[Finding]:
     named, elsewhere = shlex.quote(str(there)), state_directory(os.environ) / "cxdb"
     another = f"orchestra doctor --store {shlex.quote(str(elsewhere))}"
     if not there.is_dir():
-        yield Finding(False, f"the path of the store, {there}, is not a folder", another)
+        yield Checked(False, f"the path of the store, {there}, is not a folder", another)
     elif os.statvfs(there).f_flag & os.ST_RDONLY:
-        yield Finding(False, f"{there} is on a read-only disk", another)
+        yield Checked(False, f"{there} is on a read-only disk", another)
     elif not os.access(there, os.W_OK | os.X_OK):
-        yield Finding(False, f"{there} is not writable by this user", f"chmod u+wx {named}")
+        yield Checked(False, f"{there} is not writable by this user", f"chmod u+wx {named}")
     else:
         kind = Files().file_system(str(there))
         if kind in REMOTE:
-            yield Finding(False, f"{there} is on {kind}, where file locks are unreliable", another)
+            yield Checked(False, f"{there} is on {kind}, where file locks are unreliable", another)
         free = shutil.disk_usage(there).free
         well = True if free > LITTLE_ROOM else None if free > NO_ROOM else False
-        yield Finding(
+        yield Checked(
             well, f"{free // 2**20} MiB free in {there}", "" if well else f"du -xh {named} | sort -h | tail"
         )
 
@@ -186,21 +186,21 @@ def _place(settings: Settings) -> Iterator[Finding]:
 # --- the store -----------------------------------------------------------------------------------
 
 
-async def _examined(settings: Settings, wanted: Wanted, aim: str) -> int:
+async def _examined(settings: Settings, wanted: Examination, aim: str) -> int:
     """Print the findings about the store and return how many would keep a run from working."""
     with progress() as tell:
         found = [finding async for finding in _store(settings, wanted, aim, tell)]
     return sum(not _shown(finding) for finding in found)
 
 
-async def _store(settings: Settings, wanted: Wanted, aim: str, tell: Progress) -> AsyncIterator[Finding]:
+async def _store(settings: Settings, wanted: Examination, aim: str, tell: Progress) -> AsyncIterator[Checked]:
     try:
         if settings.store is not None and not exists(settings):
-            yield Finding(True, f"no store in {settings.store} yet; the first run creates it")
+            yield Checked(True, f"no store in {settings.store} yet; the first run creates it")
             return
         if wanted.repair:
             for repaired in await repair_store(settings, drop_lost=wanted.drop_lost, progress=tell):
-                yield Finding(True, f"repaired: {repaired}")
+                yield Checked(True, f"repaired: {repaired}")
         store = open_store(settings, progress=tell)
         try:
             async for finding in _opened(store, settings, wanted, aim):
@@ -210,9 +210,9 @@ async def _store(settings: Settings, wanted: Wanted, aim: str, tell: Progress) -
     except RepairLosesTurns:
         raise
     except Damaged as error:
-        yield Finding(False, error.message, f"orchestra doctor --repair{aim}")
+        yield Checked(False, error.message, f"orchestra doctor --repair{aim}")
     except StoreError as error:
-        yield Finding(False, error.message, aimed(error.fix, aim))
+        yield Checked(False, error.message, aimed(error.fix, aim))
 
 
 def _say_losses(error: RepairLosesTurns, aim: str) -> None:
@@ -228,11 +228,11 @@ def _say_losses(error: RepairLosesTurns, aim: str) -> None:
     say(f"    fix: orchestra doctor --repair --drop-lost{aim}")
 
 
-async def _opened(store: Store, settings: Settings, wanted: Wanted, aim: str) -> AsyncIterator[Finding]:
+async def _opened(store: Store, settings: Settings, wanted: Examination, aim: str) -> AsyncIterator[Checked]:
     if settings.server is not None:
         async for checked in _server(store, settings.server, aim):
             yield checked
-    yield Finding(True, f"store {settings.place}: {counted(len(await rows(store)), 'session')}")
+    yield Checked(True, f"store {settings.place}: {counted(len(await rows(store)), 'session')}")
     for what, fix in (await store.health()).findings:
         yield _of_health(settings, what, aimed(fix, aim))
     if isinstance(store, EmbeddedStore):
@@ -242,16 +242,16 @@ async def _opened(store: Store, settings: Settings, wanted: Wanted, aim: str) ->
             yield finding
 
 
-async def _server(store: Store, server: Server, aim: str) -> AsyncIterator[Finding]:
+async def _server(store: Store, server: Server, aim: str) -> AsyncIterator[Checked]:
     from orchestra.app.canary import examine as examine_server  # only a server needs what it imports
     from orchestra.cxdb.remote.store import RemoteStore
 
     assert isinstance(store, RemoteStore)
     async for well, what, fix in examine_server(store, server, SystemClock()):
-        yield Finding(well, what, aimed(fix, aim))
+        yield Checked(well, what, aimed(fix, aim))
 
 
-async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Finding]:
+async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Checked]:
     """Check whether the mirror has everything (S22); a run works without it."""
     if settings.mirror is None or settings.store is None:
         return
@@ -261,44 +261,44 @@ async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Finding]:
     try:
         missing = await behind(settings.store, server)
     except StoreUnreachable as error:
-        yield Finding(
+        yield Checked(
             None, f"the mirror cannot be used; runs work without it: {error.message}", mirror_fix(error.fix)
         )
         return
     except (StoreError, ConfigError) as error:
-        yield Finding(False, f"the mirror {server}: {error.message}", error.fix)
+        yield Checked(False, f"the mirror {server}: {error.message}", error.fix)
         return
     if missing:
         turns = counted(sum(count for _row, count in missing), "turn")
         sessions = counted(len(missing), "session")
-        yield Finding(None, f"the mirror {server} is behind by {turns} of {sessions}", send)
+        yield Checked(None, f"the mirror {server} is behind by {turns} of {sessions}", send)
     else:
-        yield Finding(True, f"the mirror {server} is up to date")
+        yield Checked(True, f"the mirror {server} is up to date")
 
 
-def _of_health(settings: Settings, what: str, fix: str) -> Finding:
+def _of_health(settings: Settings, what: str, fix: str) -> Checked:
     """Turn a store's finding into a line; quarantined pieces do not keep a run from working."""
     lost = f"{settings.store}/{LOST}"
     if what.startswith(lost):
-        return Finding(None, what, f"ls -l {shlex.quote(lost)}")
-    return Finding(False, what, fix)
+        return Checked(None, what, f"ls -l {shlex.quote(lost)}")
+    return Checked(False, what, fix)
 
 
-async def _embedded(store: EmbeddedStore, wanted: Wanted, aim: str) -> AsyncIterator[Finding]:
+async def _embedded(store: EmbeddedStore, wanted: Examination, aim: str) -> AsyncIterator[Checked]:
     if wanted.deep or wanted.repair:
         damage = await store.deep_check()
         if not damage:
-            yield Finding(True, "every record is intact")
+            yield Checked(True, "every record is intact")
         for what in _by_file(damage):
             if wanted.repair:
-                yield Finding(
+                yield Checked(
                     False, f"cannot be repaired: {what}", "restore the folder from a backup; the rest is readable"
                 )
             else:
-                yield Finding(False, f"damaged: {what}", f"orchestra doctor --repair{aim}")
+                yield Checked(False, f"damaged: {what}", f"orchestra doctor --repair{aim}")
     if wanted.settle:
         await store.settle()
-        yield Finding(True, "settled: a CXDB server can open the folder now")
+        yield Checked(True, "settled: a CXDB server can open the folder now")
 
 
 def _by_file(damage: list[Damage]) -> Iterator[str]:

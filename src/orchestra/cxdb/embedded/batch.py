@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from zlib import crc32
 
-from orchestra.cxdb.embedded.contexts import Standing
+from orchestra.cxdb.embedded.contexts import ContextHead
 from orchestra.cxdb.embedded.wal import FILES, State
 from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
@@ -91,7 +91,7 @@ class Batch:
         self._store(data, digest, find)
         return digest
 
-    def append(self, standing: Standing, root: int, turns: Sequence[NewTurn], find: Find) -> tuple[Turn, ...]:
+    def append(self, standing: ContextHead, root: int, turns: Sequence[NewTurn], find: Find) -> tuple[Turn, ...]:
         """Turns at the end of a context's chain, whose first turn is ``root``, 0 where it has none yet."""
         context_id, parent, depth = standing.context_id, standing.turn_id, standing.depth
         depth = depth + 1 if parent else 0

@@ -43,7 +43,7 @@ from orchestra.cxdb.format.packing import digest_of, unpack
 _MANY = 4096
 
 
-class Finding(NamedTuple):
+class Damage(NamedTuple):
     """Something that is not as it was written."""
 
     file: str
@@ -54,7 +54,7 @@ class Finding(NamedTuple):
         return f"{self.file} at byte {self.offset}: {self.what}"
 
 
-def deep_check(directory: Directory, progress: Progress) -> Iterator[Finding]:
+def deep_check(directory: Directory, progress: Progress) -> Iterator[Damage]:
     """Go through all files of a store up to where it stands."""
     yield from _lengths(directory)
     yield from _blobs(directory, progress)
@@ -64,11 +64,11 @@ def deep_check(directory: Directory, progress: Progress) -> Iterator[Finding]:
     yield from _roots(directory)
 
 
-def _found(number: int, offset: int, what: str) -> Finding:
-    return Finding(PATHS[number], offset, what)
+def _found(number: int, offset: int, what: str) -> Damage:
+    return Damage(PATHS[number], offset, what)
 
 
-def _lengths(directory: Directory) -> Iterator[Finding]:
+def _lengths(directory: Directory) -> Iterator[Damage]:
     for number, (size, length) in enumerate(zip(directory.sizes(), directory.state.lengths, strict=True)):
         if number not in directory.overlay and size < length:
             yield _found(number, size, f"{length - size} bytes are missing")
@@ -85,7 +85,7 @@ def _records(directory: Directory, number: int) -> Iterator[tuple[int, bytes]]:
 # --- blobs ---------------------------------------------------------------------------------------
 
 
-def _blobs(directory: Directory, progress: Progress) -> Iterator[Finding]:
+def _blobs(directory: Directory, progress: Progress) -> Iterator[Damage]:
     """The pack from its beginning; behind a damaged record it goes on where blobs.idx has the next."""
     offset, end = 0, directory.state.lengths[PACK]
     while offset < end:
@@ -123,7 +123,7 @@ def _whole_entries(directory: Directory) -> Iterator[tuple[int, bytes]]:
     return ((at, entry) for at, entry in _records(directory, INDEX) if len(entry) == INDEX_ENTRY.size)
 
 
-def _index(directory: Directory) -> Iterator[Finding]:
+def _index(directory: Directory) -> Iterator[Damage]:
     for at, data in _whole_entries(directory):
         entry = read_index_entry(data)
         header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, entry.offset))
@@ -138,7 +138,7 @@ def _same(entry: IndexEntry, header: tuple[int, int, int, bytes]) -> bool:
 # --- turns ---------------------------------------------------------------------------------------
 
 
-def _turns(directory: Directory, progress: Progress) -> Iterator[Finding]:
+def _turns(directory: Directory, progress: Progress) -> Iterator[Damage]:
     checks = _records(directory, CHECKS)
     places = _records(directory, TURN_INDEX)
     end = directory.state.lengths[LOG]
@@ -170,7 +170,7 @@ def _points_at_a_turn(directory: Directory, entry: bytes) -> bool:
     return record is not None and record.turn_id == turn_id
 
 
-def _lineage(directory: Directory, at: int, record: TurnRecord) -> Iterator[Finding]:
+def _lineage(directory: Directory, at: int, record: TurnRecord) -> Iterator[Damage]:
     if not record.parent:
         if record.depth:
             yield _found(LOG, at, f"turn {record.turn_id} has no parent but depth {record.depth}")
@@ -182,7 +182,7 @@ def _lineage(directory: Directory, at: int, record: TurnRecord) -> Iterator[Find
         yield _found(LOG, at, f"turn {record.turn_id} has depth {record.depth}, its parent {parent.depth}")
 
 
-def _checked(directory: Directory, at: int, data: bytes, record: TurnRecord) -> Iterator[Finding]:
+def _checked(directory: Directory, at: int, data: bytes, record: TurnRecord) -> Iterator[Damage]:
     check = read_check(data)
     if check is None or check.turn_id != record.turn_id:
         yield _found(CHECKS, at, f"the check record of turn {record.turn_id} is wrong")
@@ -199,9 +199,9 @@ def _checked(directory: Directory, at: int, data: bytes, record: TurnRecord) -> 
 # --- contexts and file trees ---------------------------------------------------------------------
 
 
-def _heads(directory: Directory) -> Iterator[Finding]:
+def _heads(directory: Directory) -> Iterator[Damage]:
     """The newest record of a context counts; older ones may name turns that were given up."""
-    astray: dict[int, Finding] = {}
+    astray: dict[int, Damage] = {}
     for at, data in _records(directory, HEADS):
         head = read_head(data) if len(data) == HEAD_SIZE else None
         if head is None:
@@ -214,7 +214,7 @@ def _heads(directory: Directory) -> Iterator[Finding]:
     yield from astray.values()
 
 
-def _roots(directory: Directory) -> Iterator[Finding]:
+def _roots(directory: Directory) -> Iterator[Damage]:
     for at, data in _records(directory, ROOTS):
         if len(data) != ROOT_SIZE or not intact(data):
             yield _found(ROOTS, at, "a record has a wrong checksum")

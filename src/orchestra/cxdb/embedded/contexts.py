@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from orchestra.cxdb.embedded.directory import MISSING, Directory
-from orchestra.cxdb.format.layout import CRC, HEAD_SIZE, HEADS, intact, read_head, sealed, strides
+from orchestra.cxdb.format.layout import CRC, HEAD_SIZE, HEADS, intact, read_head, strides, with_checksum
 
 PATH = "orchestra/contexts"
 
@@ -25,7 +25,7 @@ MOST = 1 << 26
 """The largest context id that the table has room for; larger ones are read from heads.tbl at each opening."""
 
 
-class Standing(NamedTuple):
+class ContextHead(NamedTuple):
     """Where a context stands, when it was made and when it was last appended to (UTC ms)."""
 
     context_id: int
@@ -44,7 +44,7 @@ class Contexts:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._moved: dict[int, Standing] = {}
+        self._moved: dict[int, ContextHead] = {}
         self._fd = MISSING
         self._spoiled = False
         self.behind = 0
@@ -52,7 +52,7 @@ class Contexts:
         self.bad_heads: list[int] = []
         """Offsets in heads.tbl of records that fail their check sum, among those that were read."""
 
-    def find(self, context_id: int) -> Standing | None:
+    def find(self, context_id: int) -> ContextHead | None:
         """Where a context stands, or None where there is none."""
         moved = self._moved.get(context_id)
         if moved is not None:
@@ -67,9 +67,9 @@ class Contexts:
         """A context was made, or its head has moved."""
         before = self.find(context_id)
         created = at_ms if before is None else before.created_ms
-        self._moved[context_id] = Standing(context_id, turn_id, depth, created, at_ms)
+        self._moved[context_id] = ContextHead(context_id, turn_id, depth, created, at_ms)
 
-    def descending(self, below: int) -> Iterator[Standing]:
+    def descending(self, below: int) -> Iterator[ContextHead]:
         """All contexts with ids smaller than ``below``, largest first."""
         try:
             for standing in self._both(below):
@@ -79,7 +79,7 @@ class Contexts:
             self.rebuild()
             yield from self._both(below)
 
-    def _both(self, below: int) -> Iterator[Standing]:
+    def _both(self, below: int) -> Iterator[ContextHead]:
         known = sorted(key for key in self._moved if key < below)
         for stored in self._stored_descending(below):
             while known and known[-1] >= stored.context_id:
@@ -133,7 +133,7 @@ class Contexts:
             elif head.turn_id < self._directory.state.next_turn:
                 self.move(head.context_id, head.turn_id, head.depth, head.created_ms)
 
-    def _stored(self, context_id: int) -> Standing | None:
+    def _stored(self, context_id: int) -> ContextHead | None:
         if self._fd == MISSING or self._spoiled or not 0 < context_id <= MOST:
             return None
         for _ in range(_LOOKS):
@@ -144,21 +144,21 @@ class Contexts:
                 continue
         raise _BadTable
 
-    def _entry_or_again(self, data: bytes, context_id: int) -> Standing | None:
+    def _entry_or_again(self, data: bytes, context_id: int) -> ContextHead | None:
         try:
             return self._entry(data, context_id)
         except _BadTable:
             return self._stored(context_id)
 
-    def _entry(self, data: bytes, context_id: int) -> Standing | None:
+    def _entry(self, data: bytes, context_id: int) -> ContextHead | None:
         if len(data) < _SIZE or not any(data):
             return None
         key, turn_id, depth, _, created, appended = _ENTRY.unpack_from(data)
         if key != context_id or not intact(data):
             raise _BadTable
-        return Standing(key, turn_id, depth, created, appended)
+        return ContextHead(key, turn_id, depth, created, appended)
 
-    def _stored_descending(self, below: int) -> Iterator[Standing]:
+    def _stored_descending(self, below: int) -> Iterator[ContextHead]:
         if self._fd == MISSING or self._spoiled:
             return
         files = self._directory.files
@@ -194,10 +194,10 @@ class Contexts:
         for key, turn_id, depth, created, appended in self._moved.values():
             if key <= MOST:
                 body = _ENTRY.pack(key, turn_id, depth, 0, created, appended)
-                files.pwrite(self._fd, sealed(body), key * _SIZE)
+                files.pwrite(self._fd, with_checksum(body), key * _SIZE)
         files.fdatasync(self._fd)
         covered = _ENTRY.pack(0, self._directory.state.lengths[HEADS], 0, 0, files.size(self._fd), 0)
-        files.pwrite(self._fd, sealed(covered), 0)
+        files.pwrite(self._fd, with_checksum(covered), 0)
         if spoiled:
             files.fdatasync(self._fd)
             files.rename(path + ".new", path)

@@ -156,7 +156,7 @@ def trouble(error: OSError, place: str) -> StoreError:
 
 
 @contextmanager
-def translated(place: str) -> Iterator[None]:
+def store_errors(place: str) -> Iterator[None]:
     """Turn the system's refusals into ``StoreError``."""
     try:
         yield

@@ -18,9 +18,9 @@ from orchestra.cxdb.embedded.contexts import Contexts
 from orchestra.cxdb.embedded.directory import LOCK, Directory
 from orchestra.cxdb.embedded.files import trouble
 from orchestra.cxdb.embedded.hashes import Hashes
-from orchestra.cxdb.embedded.reader import Places
+from orchestra.cxdb.embedded.reader import BlobPlaces
 from orchestra.cxdb.embedded.titles import Titles
-from orchestra.cxdb.embedded.trees import Trees
+from orchestra.cxdb.embedded.trees import FileTrees
 from orchestra.cxdb.embedded.wal import CUTTING, RECORD_HEAD, State, follows, record_of
 from orchestra.cxdb.format.layout import HEAD_SIZE, HEADS
 from orchestra.cxdb.format.metadata import metadata_of
@@ -61,7 +61,7 @@ def _one_turn() -> Generator[None, None, None]:
     yield
 
 
-def _filled(batch: Batch, changes: deque[_Change]) -> list[_Change]:
+def _fill(batch: Batch, changes: deque[_Change]) -> list[_Change]:
     """Put changes into a batch, the first ones first, as many as go together; those that are in it."""
     taken = []
     while changes and batch.size < SHARED:
@@ -91,8 +91,8 @@ class Handle:
         self._progress = progress
         self._contexts = Contexts(directory)
         self._hashes = Hashes(directory)
-        self._trees = Trees(directory)
-        self._places = Places(directory)
+        self._trees = FileTrees(directory)
+        self._places = BlobPlaces(directory)
         self._titles = Titles(directory)
         self._pack = packer()
         self._roots: dict[int, int] = {}
@@ -266,7 +266,7 @@ class Handle:
             with self._writing():
                 while left:
                     batch = Batch(self._directory.state, self._now_ms(), self._pack)
-                    taken = _filled(batch, left)
+                    taken = _fill(batch, left)
                     if batch.size:
                         self._commit(batch)
                     for change in taken:
@@ -344,7 +344,7 @@ class Handle:
         self._contexts.save()
         self._hashes.save()
         self._titles.save()
-        recovery.cut(self._directory, self._directory.state)
+        recovery.start_generation(self._directory, self._directory.state)
 
     def _let_go(self) -> None:
         self._closed = True

@@ -43,7 +43,7 @@ def _key(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "big") >> _PLACE_BITS << _PLACE_BITS
 
 
-class Run:
+class SortedRun:
     """A sorted stretch of entries, from ``start`` to ``end``; in its file, or in memory where none may be made."""
 
     __slots__ = ("_map", "_numbers", "end", "name", "start")
@@ -87,7 +87,7 @@ class Hashes:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._runs: list[Run] = []
+        self._runs: list[SortedRun] = []
         self._newest: dict[bytes, int] = {}
         self._covered = 0
         self._keep = False
@@ -193,7 +193,7 @@ class Hashes:
                 found.append((int(start), int(end), name))
         return found
 
-    def _open(self, name: str, start: int, end: int) -> Run | None:
+    def _open(self, name: str, start: int, end: int) -> SortedRun | None:
         files = self._directory.files
         try:
             fd = files.open(self._directory.at(f"{FOLDER}/{name}"), write=False)
@@ -204,7 +204,7 @@ class Hashes:
             if files.size(fd) != size + CRC.size:
                 return None
             mapped = files.map(fd, size + CRC.size)
-            return Run(name, start, end, memoryview(mapped)[:size].cast("Q"), mapped)
+            return SortedRun(name, start, end, memoryview(mapped)[:size].cast("Q"), mapped)
         finally:
             files.close(fd)
 
@@ -236,13 +236,13 @@ class Hashes:
             if self._keep and directory.files.exists(path):
                 directory.files.unlink(path)
 
-    def _made(self, name: str, start: int, end: int, numbers: array[int]) -> Run:
+    def _made(self, name: str, start: int, end: int, numbers: array[int]) -> SortedRun:
         if self._keep:
             self._write(name, numbers.tobytes())
             run = self._open(name, start, end)
             if run is not None:
                 return run
-        return Run(name, start, end, memoryview(numbers), None)
+        return SortedRun(name, start, end, memoryview(numbers), None)
 
     def _write(self, name: str, data: bytes) -> None:
         directory = self._directory

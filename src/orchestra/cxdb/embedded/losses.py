@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from orchestra.cxdb.embedded import recovery
 from orchestra.cxdb.embedded.adopt import Progress
-from orchestra.cxdb.embedded.contexts import Contexts, Standing
+from orchestra.cxdb.embedded.contexts import ContextHead, Contexts
 from orchestra.cxdb.embedded.directory import Directory
-from orchestra.cxdb.embedded.files import Files, translated
-from orchestra.cxdb.embedded.reader import Places, Reader
+from orchestra.cxdb.embedded.files import Files, store_errors
+from orchestra.cxdb.embedded.reader import BlobPlaces, Reader
 from orchestra.cxdb.format.layout import CHECK_SIZE, CHECKS, PACK, read_check, strides
 from orchestra.errors import Damaged, SessionNotFound
 
@@ -32,7 +32,7 @@ class Loss:
 def losses(path: str, progress: Progress) -> list[Loss]:
     """What goes, by context; empty where all that is lost can be made anew. Raises ``StoreError``."""
     place = Files().absolute(path)
-    with translated(place):
+    with store_errors(place):
         before, after = _View(place, Files(), progress), _View(place, _Theirs(place), progress)
         try:
             return _compared(before, after)
@@ -62,7 +62,7 @@ class _View:
         recovery.look(self.directory, progress)
         self.contexts = Contexts(self.directory)
         self.contexts.load()
-        self.reader = Reader(self.directory, Places(self.directory), lambda _digest: None, width=64)
+        self.reader = Reader(self.directory, BlobPlaces(self.directory), lambda _digest: None, width=64)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -98,7 +98,7 @@ def _unreadable(view: _View) -> frozenset[int]:
     return frozenset(found)
 
 
-def _among(view: _View, standing: Standing, wanted: frozenset[int]) -> list[int]:
+def _among(view: _View, standing: ContextHead, wanted: frozenset[int]) -> list[int]:
     """The depths of those of the turns that a context holds, ascending; ids only fall on the way back."""
     first, turn_id = min(wanted), standing.turn_id
     depths = []

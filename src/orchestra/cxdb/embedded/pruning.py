@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from orchestra.cxdb.embedded.directory import LOCK, UNSETTLED, Directory
 from orchestra.cxdb.embedded.files import Files
-from orchestra.cxdb.embedded.reader import damaged
+from orchestra.cxdb.embedded.reader import damage_at
 from orchestra.cxdb.embedded.wal import PATH as WAL
 from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
@@ -145,7 +145,7 @@ def _heads(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
     for at, data in _records(directory, HEADS, HEAD_SIZE):
         head = read_head(data)
         if head is None:
-            raise damaged(HEADS, at, "a record has a wrong checksum")
+            raise damage_at(HEADS, at, "a record has a wrong checksum")
         yield head.context_id, head.turn_id, data
 
 
@@ -155,7 +155,7 @@ def _turns_kept(directory: Directory, contexts: Collection[int]) -> bytearray:
     for at, data in _records(directory, LOG, TURN_SIZE):
         record = read_turn(data)
         if record is None or record.turn_id != len(parents):
-            raise damaged(LOG, at, "a turn's record has a wrong checksum or is out of order")
+            raise damage_at(LOG, at, "a turn's record has a wrong checksum or is out of order")
         parents.append(record.parent)
     newest = {context: turn for context, turn, _data in _heads(directory)}
     kept = bytearray(len(parents))
@@ -261,7 +261,7 @@ class _NewFiles:
             if kept[record.turn_id]:
                 check = read_check(self._directory.read(CHECKS, CHECK_SIZE, place * CHECK_SIZE))
                 if check is None or not check.meta_size:
-                    raise damaged(CHECKS, place * CHECK_SIZE, f"the location of turn {record.turn_id} is lost")
+                    raise damage_at(CHECKS, place * CHECK_SIZE, f"the location of turn {record.turn_id} is lost")
                 self.add(META, self._directory.read(META, check.meta_size, check.meta_offset))
             else:
                 data = turn_record(record.turn_id, record.parent, record.depth, self._tombstone, record.created_ms)

@@ -21,7 +21,7 @@ from orchestra.cxdb.format.layout import (
     PATHS,
     TURN,
     TURN_SIZE,
-    Check,
+    CheckRecord,
     MetaRecord,
     TurnRecord,
     intact,
@@ -41,7 +41,7 @@ Find = Callable[[bytes], int | None]
 _FIX = "find all damage: orchestra doctor --deep"
 
 
-def damaged(file: int, offset: int, what: str) -> Damaged:
+def damage_at(file: int, offset: int, what: str) -> Damaged:
     """The exception for bytes that are not what was written."""
     name = PATHS[file]
     return Damaged(f"{name} at byte {offset}: {what}", file=name, offset=offset, fix=_FIX)
@@ -72,7 +72,7 @@ class Window:
 class Reader:
     """Reads one page: it remembers what it read, so it is for one call only."""
 
-    def __init__(self, directory: Directory, places: Places, find: Find, *, width: int) -> None:
+    def __init__(self, directory: Directory, places: BlobPlaces, find: Find, *, width: int) -> None:
         self._places = places
         self._find = find
         self._log = Window(directory, LOG, TURN_SIZE * width)
@@ -88,17 +88,17 @@ class Reader:
             place = self._places.of(turn_id)
             record = read_turn(self._log.read(TURN_SIZE, place * TURN_SIZE))
             if record is None or record.turn_id != turn_id:
-                raise damaged(LOG, place * TURN_SIZE, "a turn's record has a wrong checksum")
+                raise damage_at(LOG, place * TURN_SIZE, "a turn's record has a wrong checksum")
         return place, record
 
-    def check(self, place: int, record: TurnRecord) -> Check:
+    def check(self, place: int, record: TurnRecord) -> CheckRecord:
         """Our own record of a turn; found anew where it is damaged."""
         found = read_check(self._checks.read(CHECK_SIZE, place * CHECK_SIZE))
         if found is not None and found.turn_id == record.turn_id:
             return found
         return self._check_anew(place, record)
 
-    def _check_anew(self, place: int, record: TurnRecord) -> Check:
+    def _check_anew(self, place: int, record: TurnRecord) -> CheckRecord:
         offset = self._meta_behind(place)
         root = record.turn_id if not record.parent else self.root(record.parent)
         blob = self._find(record.payload_hash)
@@ -107,10 +107,10 @@ class Reader:
             data = self._meta.read(size, offset)
             meta = read_meta(data) if len(data) == size else None
             if meta is None:
-                raise damaged(CHECKS, place * CHECK_SIZE, f"the location of turn {record.turn_id} is lost")
+                raise damage_at(CHECKS, place * CHECK_SIZE, f"the location of turn {record.turn_id} is lost")
             if meta.turn_id == record.turn_id:
                 where = NOWHERE if blob is None else blob
-                return Check(record.turn_id, root, offset, where, size, crc32(data))
+                return CheckRecord(record.turn_id, root, offset, where, size, crc32(data))
             offset += size
 
     def _meta_behind(self, place: int) -> int:
@@ -140,31 +140,31 @@ class Reader:
                 return turn_id
             turn_id = record.parent
 
-    def meta(self, check: Check, payload: bytes) -> MetaRecord:
+    def meta(self, check: CheckRecord, payload: bytes) -> MetaRecord:
         """A turn's record in turns.meta, compared with our check sum; made anew for our own types."""
         data = self._meta.read(check.meta_size, check.meta_offset)
         if len(data) != check.meta_size or crc32(data) != check.meta_crc:
             data = derived_meta(check.turn_id, payload) or b""
             if crc32(data) != check.meta_crc:
-                raise damaged(META, check.meta_offset, f"the record of turn {check.turn_id} has a wrong checksum")
+                raise damage_at(META, check.meta_offset, f"the record of turn {check.turn_id} has a wrong checksum")
         found = read_meta(data)
         if found is None or found.turn_id != check.turn_id:
-            raise damaged(META, check.meta_offset, f"turn {check.turn_id} has no record")
+            raise damage_at(META, check.meta_offset, f"turn {check.turn_id} has no record")
         return found
 
     def blob(self, offset: int, digest: bytes) -> bytes:
         """The blob at ``offset`` of the pack."""
         if offset == NOWHERE:
-            raise damaged(PACK, 0, f"no blob {digest.hex()}")
+            raise damage_at(PACK, 0, f"no blob {digest.hex()}")
         header = read_blob_header(self._pack.read(BLOB_HEADER.size, offset))
         if header is None or header.digest != digest:
-            raise damaged(PACK, offset, f"blob {digest.hex()} does not exist")
+            raise damage_at(PACK, offset, f"blob {digest.hex()} does not exist")
         data = self._pack.read(BLOB_EXTRA + header.stored_size, offset)
         if len(data) != BLOB_EXTRA + header.stored_size or not intact(data):
-            raise damaged(PACK, offset, "a blob has a wrong checksum")
+            raise damage_at(PACK, offset, "a blob has a wrong checksum")
         raw = unpack(header.codec, data[BLOB_HEADER.size : -4], header.raw_size)
         if raw is None or digest_of(raw) != digest:
-            raise damaged(PACK, offset, "a blob does not match its hash")
+            raise damage_at(PACK, offset, "a blob does not match its hash")
         return raw
 
     def turn(self, turn_id: int) -> Turn:
@@ -201,7 +201,7 @@ class Reader:
         return found
 
 
-class Places:
+class BlobPlaces:
     """Which record of turns.log a turn has.
 
     Ids are dense from 1 in what we write, so a turn's place is its id less one. A folder that two
@@ -226,7 +226,7 @@ class Places:
         try:
             return self._known[turn_id]
         except KeyError:
-            raise damaged(LOG, (turn_id - 1) * TURN_SIZE, f"turn {turn_id} does not exist") from None
+            raise damage_at(LOG, (turn_id - 1) * TURN_SIZE, f"turn {turn_id} does not exist") from None
 
     def _look_through(self, end: int) -> None:
         while self._seen < end:

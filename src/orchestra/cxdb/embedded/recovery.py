@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from orchestra.cxdb.embedded.adopt import Progress, adopt
 from orchestra.cxdb.embedded.directory import EMPTY, Directory
-from orchestra.cxdb.embedded.reader import damaged
+from orchestra.cxdb.embedded.reader import damage_at
 from orchestra.cxdb.embedded.wal import (
     CUTTING,
     HEADER_SIZE,
@@ -16,7 +16,7 @@ from orchestra.cxdb.embedded.wal import (
     SETTLED,
     SLOT,
     START,
-    Header,
+    LogHeader,
     Record,
     State,
     generation_at,
@@ -56,7 +56,7 @@ def recover(directory: Directory, progress: Progress, *, salvage: bool = False) 
         return
     if lost:
         gone = header.base[lost[0]] - sizes[lost[0]]
-        raise damaged(lost[0], sizes[lost[0]], f"{gone} bytes that were synced are missing")
+        raise damage_at(lost[0], sizes[lost[0]], f"{gone} bytes that were synced are missing")
     if records:
         _refuse_foreign(directory, header, state, records)
         _dirty_again(directory, data, records[-1], state)
@@ -67,7 +67,7 @@ def recover(directory: Directory, progress: Progress, *, salvage: bool = False) 
     _dirty_again(directory, data, None, state)
     if sizes != header.base:
         directory.state = state
-        cut(directory, adopt(directory, state, progress))
+        start_generation(directory, adopt(directory, state, progress))
         return
     settled = not directory.files.exists(directory.at("orchestra/UNSETTLED"))
     directory.publish(state._replace(flags=SETTLED if settled else 0))
@@ -98,10 +98,10 @@ def _go_on_without(directory: Directory, known: State) -> None:
             fix="run: orchestra doctor --deep",
         )
     directory.state = known._replace(base=NOTHING)
-    cut(directory, known)
+    start_generation(directory, known)
 
 
-def _refuse_foreign(directory: Directory, header: Header, state: State, records: list[Record]) -> None:
+def _refuse_foreign(directory: Directory, header: LogHeader, state: State, records: list[Record]) -> None:
     """S6: redo is refused where lengths or records show that somebody else wrote."""
     foreign = any(size > after for size, after in zip(directory.sizes(), state.lengths, strict=True))
     if not foreign:
@@ -115,7 +115,7 @@ def _refuse_foreign(directory: Directory, header: Header, state: State, records:
         )
 
 
-def _foreign_records(directory: Directory, number: int, header: Header, records: list[Record]) -> bool:
+def _foreign_records(directory: Directory, number: int, header: LogHeader, records: list[Record]) -> bool:
     stride = STRIDES[number]
     start = header.base[number]
     wanted = b"".join(record.parts[number] for record in records)
@@ -128,7 +128,7 @@ def _foreign_records(directory: Directory, number: int, header: Header, records:
     )
 
 
-def redo(directory: Directory, header: Header, records: list[Record], *, force: bool = False) -> None:
+def redo(directory: Directory, header: LogHeader, records: list[Record], *, force: bool = False) -> None:
     """Write what the log holds, which is synced, into the files wherever they differ; everywhere when forced."""
     for number in range(len(PATHS)):
         wanted = b"".join(record.parts[number] for record in records)
@@ -161,7 +161,7 @@ def start_log(directory: Directory, progress: Progress) -> None:
     _begin(directory, state, flags=SETTLED)
 
 
-def cut(directory: Directory, state: State) -> None:
+def start_generation(directory: Directory, state: State) -> None:
     """Start the next generation of the log at ``state``, whose files are synced here first (S6)."""
     base = directory.state.base
     changed = [number for number in range(len(PATHS)) if state.lengths[number] != base[number]]
@@ -244,7 +244,7 @@ def _look_beyond(directory: Directory, state: State, progress: Progress) -> Stat
     return adopt(directory, state, progress)
 
 
-def _lay_over(directory: Directory, header: Header, records: list[Record]) -> None:
+def _lay_over(directory: Directory, header: LogHeader, records: list[Record]) -> None:
     for number in range(len(PATHS)):
         wanted = b"".join(record.parts[number] for record in records)
         start = header.base[number]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from zlib import crc32
 
-from orchestra.cxdb.embedded.check import Finding, deep_check
+from orchestra.cxdb.embedded.check import Damage, deep_check
 from orchestra.cxdb.embedded.derive import derived_meta
 from orchestra.cxdb.embedded.directory import Directory
 from orchestra.cxdb.embedded.reader import Reader
@@ -38,7 +38,7 @@ from orchestra.cxdb.format.layout import (
 from orchestra.errors import StoreError
 
 
-def repair(directory: Directory, reader: Reader) -> list[Finding]:
+def repair(directory: Directory, reader: Reader) -> list[Damage]:
     """Repair what can be repaired; return the faults that are gone."""
     wrong = list(deep_check(directory, lambda _what, _done, _all: None))
     if not wrong:

@@ -14,10 +14,10 @@ from os import PathLike
 
 from orchestra.cxdb.embedded.adopt import Progress, quiet
 from orchestra.cxdb.embedded.batch import Batch, check_sizes
-from orchestra.cxdb.embedded.check import Finding, deep_check
-from orchestra.cxdb.embedded.contexts import Standing
+from orchestra.cxdb.embedded.check import Damage, deep_check
+from orchestra.cxdb.embedded.contexts import ContextHead
 from orchestra.cxdb.embedded.directory import LOST, Directory
-from orchestra.cxdb.embedded.files import Files, translated
+from orchestra.cxdb.embedded.files import Files, store_errors
 from orchestra.cxdb.embedded.handle import Handle
 from orchestra.cxdb.embedded.holds import FileHold, holder_of
 from orchestra.cxdb.embedded.lineage import parent_by_heads
@@ -65,7 +65,7 @@ class EmbeddedStore(Handle):
         """
         layer = files if files is not None else Files()
         place = layer.absolute(str(path))
-        with translated(place):
+        with store_errors(place):
             if layer.exists(f"{place}/{PRUNING}"):
                 if read_only:
                     raise StoreUnreachable(
@@ -230,12 +230,12 @@ class EmbeddedStore(Handle):
 
     def hold(self, context_id: int, note: str) -> Hold:
         """Take the right to run a session."""
-        with translated(self._directory.path):
+        with store_errors(self._directory.path):
             return FileHold.take(self._files, self._directory.at(f"orchestra/locks/{context_id}"), note)
 
     def holder(self, context_id: int) -> str | None:
         """Who has it."""
-        with translated(self._directory.path):
+        with store_errors(self._directory.path):
             return holder_of(self._files, self._directory.at(f"orchestra/locks/{context_id}"))
 
     async def health(self) -> Health:
@@ -256,12 +256,12 @@ class EmbeddedStore(Handle):
             pieces = "1 quarantined piece" if count == 1 else f"{count} quarantined pieces"
             yield f"{lost} has {pieces} of damaged files", "inspect them, then delete them"
 
-    async def deep_check(self) -> list[Finding]:
+    async def deep_check(self) -> list[Damage]:
         """Look at every record (S8); empty where all is well. Takes about a minute for a million turns."""
         with self._reading():
             found = list(deep_check(self._directory, self._progress))
             if not self._hashes.whole():
-                found.append(Finding("orchestra/hashes", 0, "has a wrong checksum"))
+                found.append(Damage("orchestra/hashes", 0, "has a wrong checksum"))
             return found
 
     async def close(self) -> None:
@@ -285,7 +285,7 @@ class EmbeddedStore(Handle):
                 self._directory.mark_settled()
             self._wrote = False
 
-    async def repair(self) -> list[Finding]:
+    async def repair(self) -> list[Damage]:
         """Rebuild damaged files from the others; return the faults that were repaired (S8)."""
         with self._writing():
             self._cut()
@@ -293,7 +293,7 @@ class EmbeddedStore(Handle):
             if not self._hashes.whole():
                 self._hashes.discard()
                 self._hashes.load(keep=True)
-                repaired.append(Finding("orchestra/hashes", 0, "has a wrong checksum"))
+                repaired.append(Damage("orchestra/hashes", 0, "has a wrong checksum"))
             return repaired
 
     async def prune(self, contexts: Collection[int]) -> Pruned:
@@ -321,7 +321,7 @@ class EmbeddedStore(Handle):
     def _reader(self, limit: int) -> Reader:
         return Reader(self._directory, self._places, self._hashes.find, width=min(max(limit, 1), 64))
 
-    def _standing(self, context_id: int) -> Standing:
+    def _standing(self, context_id: int) -> ContextHead:
         standing = self._contexts.find(context_id)
         if standing is None:
             raise SessionNotFound(f"no context {context_id}")
@@ -354,10 +354,10 @@ class EmbeddedStore(Handle):
             known = self._roots[turn_id] = self._reader(1).root(turn_id)
         return known
 
-    def _standing_in(self, batch: Batch, context_id: int) -> Standing:
+    def _standing_in(self, batch: Batch, context_id: int) -> ContextHead:
         """Where a context stands behind what is in a batch already."""
         at = batch.heads.get(context_id)
-        return self._standing(context_id) if at is None else Standing(context_id, *at, 0, 0)
+        return self._standing(context_id) if at is None else ContextHead(context_id, *at, 0, 0)
 
     def _root_in(self, batch: Batch, turn_id: int) -> int:
         """The first turn of a turn's chain, 0 for no turn."""
@@ -369,7 +369,7 @@ class EmbeddedStore(Handle):
             raise SessionNotFound(f"no blob {digest.hex()}")
         return offset
 
-    def _heads(self, context_id: int | None) -> list[Standing]:
+    def _heads(self, context_id: int | None) -> list[ContextHead]:
         if context_id is not None:
             return [self._standing(context_id)]
         return list(self._contexts.descending(self._directory.state.next_context))[::-1]
@@ -404,7 +404,7 @@ class EmbeddedStore(Handle):
         self._files.sync_folder(self._directory.at("registry"))
 
 
-def _row(standing: Standing, known: ChainMetadata) -> ContextRow:
+def _row(standing: ContextHead, known: ChainMetadata) -> ContextRow:
     return ContextRow(
         context_id=standing.context_id,
         head_turn=standing.turn_id,

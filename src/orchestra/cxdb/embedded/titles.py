@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from orchestra.cxdb.embedded.directory import Directory
-from orchestra.cxdb.format.layout import CRC, intact, sealed
+from orchestra.cxdb.format.layout import CRC, intact, with_checksum
 from orchestra.cxdb.format.metadata import ChainMetadata
 
 PATH = "orchestra/titles"
@@ -80,7 +80,7 @@ class Titles:
             records = []
             for root, metadata in self._new.items():
                 body = _pack(metadata)
-                records.append(sealed(_HEAD.pack(root, len(body)) + body))
+                records.append(with_checksum(_HEAD.pack(root, len(body)) + body))
             data = b"".join(records)
             files.truncate(fd, self._end)
             files.pwrite(fd, data, self._end)

@@ -7,7 +7,7 @@ from orchestra.cxdb.format.layout import PATHS, ROOT, ROOT_SIZE, ROOTS, intact, 
 from orchestra.errors import Damaged
 
 
-class Trees:
+class FileTrees:
     """The attachments of one store, read in when they are first asked for."""
 
     def __init__(self, directory: Directory) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from zlib import crc32
 
-from orchestra.cxdb.format.layout import CRC, sealed
+from orchestra.cxdb.format.layout import CRC, with_checksum
 
 PATH = "orchestra/wal"
 CAPACITY = 4 << 20
@@ -77,7 +77,7 @@ class State(NamedTuple):
 
     def pack(self) -> bytes:
         """The state's bytes in the lock file."""
-        return sealed(_STATE.pack(_STATE_MAGIC, *self[:7], *self.lengths, *self.base))
+        return with_checksum(_STATE.pack(_STATE_MAGIC, *self[:7], *self.lengths, *self.base))
 
 
 def read_state(data: bytes) -> State | None:
@@ -90,7 +90,7 @@ def read_state(data: bytes) -> State | None:
     return State._make((*fields[:7], tuple(fields[7:15]), tuple(fields[15:23])))
 
 
-class Header(NamedTuple):
+class LogHeader(NamedTuple):
     """How a generation of the log begins."""
 
     generation: int
@@ -118,12 +118,12 @@ class Header(NamedTuple):
 def header_of(state: State, generation: int) -> bytes:
     """The header of the generation that begins at ``state``."""
     lengths = state.lengths
-    return sealed(
+    return with_checksum(
         _HEADER.pack(_HEADER_MAGIC, generation, state.sequence, state.next_turn, state.next_context, *lengths)
     )
 
 
-def read_header(data: bytes) -> Header | None:
+def read_header(data: bytes) -> LogHeader | None:
     """The newest whole header among a log's two copies, or None."""
     found = [header for slot in (0, SLOT) if (header := _header(data[slot : slot + HEADER_SIZE]))]
     return max(found, key=lambda header: header.generation, default=None)
@@ -135,13 +135,13 @@ def generation_at(data: bytes, slot: int) -> int:
     return 0 if header is None else header.generation
 
 
-def _header(data: bytes) -> Header | None:
+def _header(data: bytes) -> LogHeader | None:
     if len(data) < HEADER_SIZE or CRC.pack(crc32(data[:-4])) != data[-4:]:
         return None
     magic, generation, sequence, next_turn, next_context, *base = _HEADER.unpack_from(data)
     if magic != _HEADER_MAGIC:
         return None
-    return Header(generation, sequence, next_turn, next_context, tuple(base), crc32(data))
+    return LogHeader(generation, sequence, next_turn, next_context, tuple(base), crc32(data))
 
 
 class Record(NamedTuple):
@@ -232,7 +232,7 @@ def after(state: State, record: Record) -> State:
     )
 
 
-def read_log(data: bytes, header: Header) -> tuple[State, list[Record]]:
+def read_log(data: bytes, header: LogHeader) -> tuple[State, list[Record]]:
     """All whole records of a log, and where the store stands after the last."""
     state = header.state()
     records: list[Record] = []

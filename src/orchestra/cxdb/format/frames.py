@@ -148,7 +148,7 @@ class WireTurn(NamedTuple):
     payload: bytes | None
 
 
-class Cursor:
+class PayloadReader:
     """Reads one field after another; a field that is not all there is ``Malformed``."""
 
     __slots__ = ("_at", "_data", "_short")
@@ -229,7 +229,7 @@ def error(code: int, text: str) -> bytes:
 
 def read_error(payload: bytes) -> tuple[int, str]:
     """An error's code and text."""
-    cursor = Cursor(payload)
+    cursor = PayloadReader(payload)
     return cursor.u32(), str(cursor.sized(), "utf-8", "replace")
 
 
@@ -248,7 +248,7 @@ def read_hello(payload: bytes) -> Hello:
         return Hello(0, "")
     if len(payload) < 4:
         raise Malformed(422, "hello payload too short")
-    cursor = Cursor(payload, Malformed(422, "hello payload truncated"))
+    cursor = PayloadReader(payload, Malformed(422, "hello payload truncated"))
     version = cursor.u16()
     tag = utf8(cursor.take(cursor.u16()), "client_tag")
     return Hello(version, tag, utf8(cursor.sized(), "client_meta_json"))
@@ -261,7 +261,7 @@ def number(value: int) -> bytes:
 
 def read_number(payload: bytes) -> int:
     """A request that is one id."""
-    return Cursor(payload).u64()
+    return PayloadReader(payload).u64()
 
 
 def append(request: Append) -> bytes:
@@ -291,7 +291,7 @@ def plain_append(context_id: int, parent: int, type_id: str, type_version: int, 
 
 def read_append(payload: bytes, flags: int) -> Append:
     """An append."""
-    cursor = Cursor(payload)
+    cursor = PayloadReader(payload)
     context_id, parent = _IDS.unpack(cursor.take(_IDS.size))
     type_id = cursor.text("declared_type_id")
     version, encoding, compression, raw_size = _DECLARED.unpack(cursor.take(_DECLARED.size))
@@ -308,7 +308,7 @@ def get_last(context_id: int, limit: int, payloads: bool = True) -> bytes:
 
 def read_get_last(payload: bytes) -> GetLast:
     """A request for the newest turns of a context."""
-    context_id, limit, payloads = _GET_LAST.unpack(Cursor(payload).take(_GET_LAST.size))
+    context_id, limit, payloads = _GET_LAST.unpack(PayloadReader(payload).take(_GET_LAST.size))
     return GetLast(context_id, limit, payloads != 0)
 
 
@@ -326,7 +326,7 @@ def attach_fs(turn_id: int, root: bytes) -> bytes:
 
 def read_attach_fs(payload: bytes) -> tuple[int, bytes]:
     """A turn and the root of its file tree."""
-    cursor = Cursor(payload, Malformed(422, "attach_fs payload too short"))
+    cursor = PayloadReader(payload, Malformed(422, "attach_fs payload too short"))
     return cursor.u64(), cursor.take(HASH_SIZE)
 
 
@@ -339,7 +339,7 @@ def read_put_blob(payload: bytes) -> tuple[bytes, bytes]:
     """A blob's hash and its bytes; the hash is verified."""
     if len(payload) < HASH_SIZE + 4:
         raise Malformed(422, "put_blob payload too short")
-    cursor = Cursor(payload)
+    cursor = PayloadReader(payload)
     digest, data = cursor.take(HASH_SIZE), cursor.sized()
     if digest_of(data) != digest:
         raise Malformed(422, "blob hash mismatch")
@@ -356,7 +356,7 @@ def hello_answer(session_id: int) -> bytes:
 
 def read_hello_answer(payload: bytes) -> tuple[int, int]:
     """The session's id and the protocol's version."""
-    session_id, version = _HELLO_ANSWER.unpack(Cursor(payload).take(_HELLO_ANSWER.size))
+    session_id, version = _HELLO_ANSWER.unpack(PayloadReader(payload).take(_HELLO_ANSWER.size))
     return session_id, version
 
 
@@ -367,17 +367,17 @@ def head(value: WireHead) -> bytes:
 
 def read_head(payload: bytes) -> WireHead:
     """Where a context stands."""
-    return WireHead(*_HEAD.unpack(Cursor(payload).take(_HEAD.size)))
+    return WireHead(*_HEAD.unpack(PayloadReader(payload).take(_HEAD.size)))
 
 
-def appended(value: Appended) -> bytes:
+def appended_answer(value: Appended) -> bytes:
     """The answer to an append."""
     return _APPENDED.pack(*value)
 
 
 def read_appended(payload: bytes) -> Appended:
     """The answer to an append."""
-    return Appended(*_APPENDED.unpack(Cursor(payload).take(_APPENDED.size)))
+    return Appended(*_APPENDED.unpack(PayloadReader(payload).take(_APPENDED.size)))
 
 
 def page(turns: list[WireTurn]) -> bytes:
@@ -399,16 +399,16 @@ def page(turns: list[WireTurn]) -> bytes:
 
 def read_page(payload: bytes, payloads: bool) -> list[WireTurn]:
     """The turns in the answer to a get-last."""
-    return _turns(Cursor(payload), payloads)
+    return _turns(PayloadReader(payload), payloads)
 
 
 def read_page_and_rest(payload: bytes) -> tuple[list[WireTurn], bytes]:
     """The turns with payloads in the answer to a get-last, and what is behind them."""
-    cursor = Cursor(payload)
+    cursor = PayloadReader(payload)
     return _turns(cursor, True), cursor.take(cursor.left())
 
 
-def _turns(cursor: Cursor, payloads: bool) -> list[WireTurn]:
+def _turns(cursor: PayloadReader, payloads: bool) -> list[WireTurn]:
     found: list[WireTurn] = []
     for _ in range(cursor.u32()):
         turn_id, parent, depth = _LINKS.unpack(cursor.take(_LINKS.size))
@@ -429,9 +429,9 @@ def blob(data: bytes) -> bytes:
 
 def read_blob(payload: bytes) -> bytes:
     """The bytes of a blob."""
-    return Cursor(payload).sized()
+    return PayloadReader(payload).sized()
 
 
-def stored(digest: bytes, new: bool) -> bytes:
+def stored_answer(digest: bytes, new: bool) -> bytes:
     """The answer to a put-blob."""
     return digest + bytes((new,))

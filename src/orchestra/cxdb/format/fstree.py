@@ -19,7 +19,7 @@ _FIELDS = struct.Struct(">2scB2scI2scQ2s2s32s")
 _decode = msgspec.msgpack.Decoder().decode
 
 
-class Entry(NamedTuple):
+class TreeEntry(NamedTuple):
     """One name in a directory; ``mode`` is the permission bits, a directory's ``size`` is 0."""
 
     name: str
@@ -29,13 +29,13 @@ class Entry(NamedTuple):
     digest: bytes
 
 
-def tree(entries: Iterable[Entry]) -> bytes:
+def tree(entries: Iterable[TreeEntry]) -> bytes:
     """The blob of a directory; the order in which the entries are given does not matter."""
     ordered = sorted(entries, key=lambda entry: entry.name.encode())
     return _array(len(ordered)) + b"".join(_packed(entry) for entry in ordered)
 
 
-def read_tree(data: bytes) -> list[Entry]:
+def read_tree(data: bytes) -> list[TreeEntry]:
     """The entries of a directory's blob, in its order; keys may be integers or digit strings."""
     try:
         plain = _decode(data)
@@ -52,7 +52,7 @@ def _array(count: int) -> bytes:
     return struct.pack(">BH", 0xDC, count) if count < 1 << 16 else struct.pack(">BI", 0xDD, count)
 
 
-def _packed(entry: Entry) -> bytes:
+def _packed(entry: TreeEntry) -> bytes:
     fields = _FIELDS.pack(
         b"\xa12", b"\xcc", entry.kind, b"\xa13", b"\xce", entry.mode, b"\xa14", b"\xcf", entry.size,
         b"\xa15", b"\xc4\x20", entry.digest,
@@ -60,14 +60,14 @@ def _packed(entry: Entry) -> bytes:
     return b"\x85\xa11" + msgspec.msgpack.encode(entry.name) + fields
 
 
-def _entry(item: object) -> Entry:
+def _entry(item: object) -> TreeEntry:
     if not isinstance(item, dict):
         raise Malformed(500, "tree entry is not a map")
     name, kind, mode, size, digest = (item.get(tag, item.get(str(tag))) for tag in range(1, 6))
     if isinstance(digest, bytes) and len(digest) not in (0, 32):
         raise Malformed(500, f"invalid hash length: {len(digest)}")
     known = _whole(kind)
-    return Entry(
+    return TreeEntry(
         name if isinstance(name, str) else "",
         known if known in (DIRECTORY, SYMLINK) else FILE,
         _whole(mode),

@@ -125,7 +125,7 @@ class IndexEntry(NamedTuple):
     codec: int
 
 
-class Check(NamedTuple):
+class CheckRecord(NamedTuple):
     """Our record beside each turn: where its parts are, and what CXDB's format does not check (S8).
 
     ``root`` is the first turn of its chain; size and check sum are those of its record in turns.meta.
@@ -140,7 +140,7 @@ class Check(NamedTuple):
     meta_crc: int
 
 
-def sealed(record: bytes) -> bytes:
+def with_checksum(record: bytes) -> bytes:
     """A record with its check sum behind it."""
     return record + _crc(crc32(record))
 
@@ -226,7 +226,7 @@ def read_head(data: bytes) -> HeadRecord | None:
 
 def root_record(turn_id: int, root: bytes) -> bytes:
     """A record of fs/roots.idx."""
-    return sealed(ROOT.pack(turn_id, root))
+    return with_checksum(ROOT.pack(turn_id, root))
 
 
 def check_record(
@@ -237,11 +237,11 @@ def check_record(
     return body + _crc(crc32(body))
 
 
-def read_check(data: bytes) -> Check | None:
+def read_check(data: bytes) -> CheckRecord | None:
     """A record of orchestra/meta.crc, or None where its check sum is wrong."""
     if len(data) != CHECK_SIZE or not intact(data):
         return None
-    return Check(*CHECK.unpack_from(data))
+    return CheckRecord(*CHECK.unpack_from(data))
 
 
 def strides(data: bytes, size: int) -> Iterator[tuple[int, bytes]]:

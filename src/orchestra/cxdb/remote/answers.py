@@ -19,7 +19,7 @@ from orchestra.ports import Turn
 T = TypeVar("T")
 
 
-def read(reader: Callable[[bytes], T], payload: bytes) -> T:
+def read_answer(reader: Callable[[bytes], T], payload: bytes) -> T:
     """An answer of the binary protocol. Raises ``StoreError`` where it is none."""
     try:
         return reader(payload)
@@ -112,7 +112,7 @@ def _wire_turn(turn: WireTurn, created_ms: int) -> Turn:
     )
 
 
-def unpublished(bundle_id: str, bundle: bytes, message: str) -> StoreError:
+def bundle_refusal(bundle_id: str, bundle: bytes, message: str) -> StoreError:
     """Why a bundle was refused; a registry may be spoiled by somebody else's bundle."""
     named = message.partition("for type ")[2].partition(" ")[0]
     if message.startswith("missing enum") and f'"{named}"'.encode() not in bundle:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from orchestra.cxdb.format import frames
-from orchestra.cxdb.format.frames import Cursor, Frame, WireTurn
+from orchestra.cxdb.format.frames import Frame, PayloadReader, WireTurn
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.remote.answers import read
+from orchestra.cxdb.remote.answers import read_answer
 from orchestra.cxdb.remote.asking import Asking, Patience
 from orchestra.cxdb.remote.link import Ask, Lost
 from orchestra.errors import SessionNotFound, StoreError, StoreUnreachable
@@ -129,7 +129,7 @@ class Pen:
         self._losses = self._asking.losses
         for answer in answers:
             self._asking.payload(answer, f"context {self._context_id}")
-        landed = _chained(stand, [answer for answer in answers if answer.kind == frames.APPEND])
+        landed = _chain_places(stand, [answer for answer in answers if answer.kind == frames.APPEND])
         if landed and landed[0].turn_id <= stand.turn_id:
             raise self._lost_data(f"it assigned turn {landed[0].turn_id} after turn {stand.turn_id}")
         if any(at.parent < 0 for at in landed):
@@ -198,7 +198,7 @@ class Pen:
         what = f"context {self._context_id}"
         request = frames.get_last(self._context_id, limit, payloads=False)
         answer = await self._asking.asked(patience, frames.GET_LAST, request, what)
-        return read(lambda payload: frames.read_page(payload, payloads=False), answer)
+        return read_answer(lambda payload: frames.read_page(payload, payloads=False), answer)
 
     def _lost_data(self, what: str) -> StoreUnreachable:
         return StoreUnreachable(
@@ -224,13 +224,13 @@ def _ours(since: Sequence[WireTurn], items: Sequence[_Item]) -> list[Landed]:
     return found
 
 
-def _chained(stand: Stand, answers: Sequence[Frame]) -> list[Landed]:
+def _chain_places(stand: Stand, answers: Sequence[Frame]) -> list[Landed]:
     """Where turns have landed; a parent of -1 is one that the answers do not tell."""
     found: list[Landed] = []
     parent, depth = stand.turn_id, stand.next_depth
     for answer in answers:
-        at = read(frames.read_appended, answer.payload)
-        cursor = Cursor(answer.payload[frames.APPENDED_SIZE :])
+        at = read_answer(frames.read_appended, answer.payload)
+        cursor = PayloadReader(answer.payload[frames.APPENDED_SIZE :])
         created = cursor.u64() if cursor.left() >= 8 else 0
         found.append(Landed(at.turn_id, parent if at.depth == depth else -1, at.depth, created))
         parent, depth = at.turn_id, at.depth + 1

@@ -45,7 +45,7 @@ TAG = "orchestra-link"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ServerPlace:
     """Where a server is: its binary and its HTTP address."""
 
     host: str
@@ -114,7 +114,7 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def unreachable(place: Place, reason: str) -> StoreUnreachable:
+def unreachable(place: ServerPlace, reason: str) -> StoreUnreachable:
     """A server that is configured but does not answer (S3)."""
     return StoreUnreachable(
         f"the CXDB server at {place} does not answer: {reason}",
@@ -122,7 +122,7 @@ def unreachable(place: Place, reason: str) -> StoreUnreachable:
     )
 
 
-def half_open(place: Place, reason: str) -> StoreUnreachable:
+def half_open(place: ServerPlace, reason: str) -> StoreUnreachable:
     """A server of which only the HTTP door was found (S3)."""
     return StoreUnreachable(
         f"the CXDB server at http://{place.http_host}:{place.http_port} answers, but its binary protocol does not"
@@ -140,7 +140,7 @@ def refused_us(reason: str) -> StoreUnreachable:
     )
 
 
-def stranger(place: Place, why: str) -> StoreUnreachable:
+def stranger(place: ServerPlace, why: str) -> StoreUnreachable:
     """Something else that listens where the HTTP door should be, CXDB's other door among them."""
     return StoreUnreachable(
         f"http://{place.http_host}:{place.http_port} does not answer like a CXDB server: {why}",
@@ -183,7 +183,7 @@ def greeting(token: str | None) -> bytes:
 class Asking:
     """One server, asked until it answers or patience ends."""
 
-    def __init__(self, place: Place, *, patience: float, connect_seconds: float) -> None:
+    def __init__(self, place: ServerPlace, *, patience: float, connect_seconds: float) -> None:
         self.place = place
         self.patience = patience
         self.pool = Pool(place.host, place.port, greeting(place.token), connect_seconds=connect_seconds)

@@ -16,6 +16,7 @@ from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.answers import (
+    bundle_refusal,
     json_of,
     member_list,
     message_of,
@@ -23,11 +24,10 @@ from orchestra.cxdb.remote.answers import (
     number,
     page_of,
     raw_turn,
-    read,
-    unpublished,
+    read_answer,
 )
 from orchestra.cxdb.remote.appending import Pen
-from orchestra.cxdb.remote.asking import FIRST_CONTACT, TAG, Asking, Place, refusal
+from orchestra.cxdb.remote.asking import FIRST_CONTACT, TAG, Asking, ServerPlace, refusal
 from orchestra.cxdb.remote.link import Lost
 from orchestra.errors import SessionNotFound, SessionTaken
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
@@ -47,7 +47,7 @@ class RemoteStore:
     a session is a claim in its mailbox (S16).
     """
 
-    def __init__(self, place: Place, *, patience: float = 60.0, connect_seconds: float = 5.0) -> None:
+    def __init__(self, place: ServerPlace, *, patience: float = 60.0, connect_seconds: float = 5.0) -> None:
         self._asking = Asking(place, patience=patience, connect_seconds=connect_seconds)
         self._pens: dict[int, Pen] = {}
         self._metadata: dict[int, ChainMetadata] = {}
@@ -62,7 +62,7 @@ class RemoteStore:
             raise SessionNotFound(f"no turn {base_turn}")
         request = frames.number(base_turn)
         answer = await self._asking.ask(frames.CREATE, request, f"turn {base_turn}")
-        return Head(*read(frames.read_head, answer))
+        return Head(*read_answer(frames.read_head, answer))
 
     async def fork(self, turn: int) -> Head:
         """Make a context that continues from a turn."""
@@ -102,14 +102,14 @@ class RemoteStore:
         if reply.status in NOT_OF_THE_BUNDLE:
             raise refusal(reply.status, message_of(reply), f"the types of {bundle_id}")
         if reply.status not in (201, 204):
-            raise unpublished(bundle_id, bundle, message_of(reply))
+            raise bundle_refusal(bundle_id, bundle, message_of(reply))
 
     # --- reading -------------------------------------------------------------------------------------
 
     async def head(self, context_id: int) -> Head:
         """Where a context stands."""
         answer = await self._asking.ask(frames.GET_HEAD, frames.number(context_id), f"context {context_id}")
-        return Head(*read(frames.read_head, answer))
+        return Head(*read_answer(frames.read_head, answer))
 
     async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
         """A page of a chain."""
@@ -153,7 +153,7 @@ class RemoteStore:
     async def get_blob(self, digest: bytes) -> bytes:
         """A blob by its hash; its bytes are verified."""
         what = f"blob {digest.hex()}"
-        data = read(frames.read_blob, await self._asking.ask(frames.GET_BLOB, digest, what))
+        data = read_answer(frames.read_blob, await self._asking.ask(frames.GET_BLOB, digest, what))
         if digest_of(data) != digest:
             raise refusal(500, "it does not match its hash", what)
         return data

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from orchestra.cxdb.embedded.batch import Batch, check_sizes
-from orchestra.cxdb.embedded.contexts import Standing
+from orchestra.cxdb.embedded.contexts import ContextHead
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format.layout import (
     HEAD_SIZE,
@@ -194,7 +194,7 @@ class ServedEmbedded(EmbeddedStore):
         def add(batch: Batch) -> tuple[Turn, ...]:
             standing = self._standing_in(batch, context_id)
             if parent:
-                standing = Standing(context_id, parent, self._depth(parent), 0, 0)
+                standing = ContextHead(context_id, parent, self._depth(parent), 0, 0)
             check_sizes(blobs)
             check_sizes(new.payload for new in turns)
             first = self._root_in(batch, standing.turn_id) if turns else 0

@@ -206,16 +206,18 @@ class Connection:
             await store.put_blob(data)
         except StoreError as error:
             raise refusal(error, "blob") from error
-        return frames.stored(digest, store.counts().blobs > before)
+        return frames.stored_answer(digest, store.counts().blobs > before)
 
     async def _append(self, frame: Frame) -> bytes:
         request, new = turn_of(frame)
         known = await self._core.answered(request.context_id, request.key, request.digest)
         if known is not None:
-            return frames.appended(known)
+            return frames.appended_answer(known)
         roots = {0: request.root} if request.root is not None else {}
         (turn,) = await self._core.append(request.context_id, [new], parent=request.parent, roots=roots)
-        return frames.appended(self._core.answer(request.context_id, request.key, turn)) + self._created([turn])
+        return frames.appended_answer(self._core.answer(request.context_id, request.key, turn)) + self._created(
+            [turn]
+        )
 
     # --- batches ---------------------------------------------------------------------------------------
 
@@ -239,7 +241,7 @@ class Connection:
         appended = iter(
             [self._answer(request, answer, turns) for (request, _), answer in zip(read, known, strict=True)]
         )
-        stored = iter([frames.stored(digest, True) for digest, _ in blobs])
+        stored = iter([frames.stored_answer(digest, True) for digest, _ in blobs])
         return [next(stored if frame.kind == frames.PUT_BLOB else appended) for frame in batch]
 
     async def _append_all(self, read: list[tuple[Append, NewTurn]], blobs: list[bytes]) -> tuple[Turn, ...]:
@@ -252,9 +254,11 @@ class Connection:
 
     def _answer(self, request: Append, known: Appended | None, turns: Iterator[Turn]) -> bytes:
         if known is not None:
-            return frames.appended(known) + (frames.number(0) if self._times else b"")
+            return frames.appended_answer(known) + (frames.number(0) if self._times else b"")
         turn = next(turns)
-        return frames.appended(self._core.answer(request.context_id, request.key, turn)) + self._created([turn])
+        return frames.appended_answer(self._core.answer(request.context_id, request.key, turn)) + self._created(
+            [turn]
+        )
 
 
 def _check_chain(requests: list[Append]) -> None:

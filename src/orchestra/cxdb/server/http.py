@@ -167,12 +167,12 @@ def segments(path: str) -> tuple[str, ...]:
 
 def application(routes: Sequence[BaseRoute], guard: Guard, errors: Mapping[type[Exception], object]) -> ASGIApp:
     """The routes behind a guard. What a route raises is answered by ``errors``."""
-    app = Starlette(routes=routes, exception_handlers={**errors, ClientDisconnect: _left})  # type: ignore[dict-item]
+    app = Starlette(routes=routes, exception_handlers={**errors, ClientDisconnect: _no_reader})  # type: ignore[dict-item]
     app.router.redirect_slashes = False
     return _Guarded(app, guard)
 
 
-async def _left(_received: Received, _error: Exception) -> Response:
+async def _no_reader(_received: Received, _error: Exception) -> Response:
     """The client is gone: nobody reads this."""
     return Response(status_code=400)
 
@@ -206,7 +206,7 @@ class _Guarded:
 # --- connections -----------------------------------------------------------------------------------
 
 
-class Connection(H11Protocol):
+class HttpConnection(H11Protocol):
     """A connection of uvicorn whose waits are bounded, and which refuses malformed requests in CXDB's shape."""
 
     _stalled: asyncio.TimerHandle | None = None
@@ -285,7 +285,7 @@ async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[tuple[s
     """Serve an application as long as the block lasts; its address. Raises ``OSError`` where nobody can listen."""
     config = Config(
         app,
-        http=Connection,
+        http=HttpConnection,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -298,7 +298,7 @@ async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[tuple[s
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(config, state, {}), host, port)
+    server = await loop.create_server(lambda: HttpConnection(config, state, {}), host, port)
     try:
         yield server.sockets[0].getsockname()[:2]
     finally:

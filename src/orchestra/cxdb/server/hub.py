@@ -93,7 +93,7 @@ class Sessions:
         return list(self._active.values())
 
 
-class Reader:
+class EventReader:
     """One listener's queue.
 
     CXDB's page looks only at the last event of those that reach it together: a session that it shows stays as it
@@ -144,7 +144,7 @@ class Events:
     """Tells all readers what happens."""
 
     def __init__(self) -> None:
-        self.readers: set[Reader] = set()
+        self.readers: set[EventReader] = set()
 
     def publish(self, name: str, **data: object) -> None:
         """Tell everybody."""

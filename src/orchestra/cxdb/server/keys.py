@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestra.cxdb.format.layout import intact, sealed
+from orchestra.cxdb.format.layout import intact, with_checksum
 from orchestra.cxdb.format.packing import digest_of
 
 MOST = 100_000
@@ -50,7 +50,7 @@ class Keys:
         """Remember a key."""
         self._put(context_id, _short(key), known)
         if self._path is not None:
-            record = sealed(_RECORD.pack(context_id, _short(key), *known))
+            record = with_checksum(_RECORD.pack(context_id, _short(key), *known))
             with suppress(OSError):  # the turn is stored; only the next server would not know its key
                 fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
                 try:
@@ -90,7 +90,9 @@ class Keys:
         if size % _SIZE == 0 and size <= 2 * MOST * _SIZE:
             return
         fresh = self._path.with_name("keys.new")
-        fresh.write_bytes(b"".join(sealed(_RECORD.pack(*name, *known)) for name, known in self._known.items()))
+        fresh.write_bytes(
+            b"".join(with_checksum(_RECORD.pack(*name, *known)) for name, known in self._known.items())
+        )
         fresh.replace(self._path)
         self._seen = self._path.stat().st_size
 

@@ -13,7 +13,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Meter:
+class LatencyMeter:
     """How often something happens, and how long it takes (ms)."""
 
     def __init__(self) -> None:
@@ -52,12 +52,12 @@ class Meters:
     """What is measured."""
 
     def __init__(self) -> None:
-        self.append = Meter()
-        self.get_last = Meter()
-        self.get_blob = Meter()
-        self.registry_ingest = Meter()
-        self.http_req = Meter()
-        self.http_errors = Meter()
+        self.append = LatencyMeter()
+        self.get_last = LatencyMeter()
+        self.get_blob = LatencyMeter()
+        self.registry_ingest = LatencyMeter()
+        self.http_req = LatencyMeter()
+        self.http_errors = LatencyMeter()
         self.errors: dict[str, int] = {}
 
     def error(self, kind: str) -> None:
@@ -68,7 +68,7 @@ class Meters:
         """All of it under CXDB's names."""
         out: dict[str, object] = {}
         for name in ("append", "get_last", "get_blob", "registry_ingest", "http_req", "http_errors"):
-            meter: Meter = getattr(self, name)
+            meter: LatencyMeter = getattr(self, name)
             out |= {f"{name}_tps_1m": meter.rate(60), f"{name}_tps_5m": meter.rate(300)}
             if name not in ("registry_ingest", "http_errors"):
                 out[f"{name}_tps_history"] = meter.history()

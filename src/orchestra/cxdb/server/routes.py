@@ -20,7 +20,7 @@ from orchestra.cxdb.server.core import Core, refusal
 from orchestra.cxdb.server.cql import CqlError, parse, search
 from orchestra.cxdb.server.http import Guard, Request, Stream, answer, error_answer, json_answer, whole
 from orchestra.cxdb.server.http import application as guarded
-from orchestra.cxdb.server.hub import Reader
+from orchestra.cxdb.server.hub import EventReader
 from orchestra.cxdb.server.metrics import snapshot
 from orchestra.cxdb.server.msgpack import unsigned
 from orchestra.cxdb.server.types import describe
@@ -255,7 +255,7 @@ async def _events(core: Core, _request: Request) -> Stream:
 
 async def _told(core: Core) -> AsyncGenerator[bytes, None]:
     core.listen()
-    reader = Reader()
+    reader = EventReader()
     core.events.readers.add(reader)
     try:
         yield b"event: connected\ndata: {}\n\n"

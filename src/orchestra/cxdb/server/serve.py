@@ -34,15 +34,15 @@ class Addresses:
     @property
     def binary(self) -> str:
         """The binary protocol's address, as it is written."""
-        return shown(self.host, self.port)
+        return address_text(self.host, self.port)
 
     @property
     def http(self) -> str:
         """The HTTP address, as it is written."""
-        return f"http://{shown(self.http_host, self.http_port)}"
+        return f"http://{address_text(self.http_host, self.http_port)}"
 
 
-def shown(host: str, port: int) -> str:
+def address_text(host: str, port: int) -> str:
     """An address as it is written."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -83,23 +83,23 @@ async def serving(
     core = Core(store, token=guard.token)
     opened = _Open(_binary(core))
     async with contextlib.AsyncExitStack() as stack:
-        with _explained(*bind):
+        with listening_errors(*bind):
             server = await asyncio.start_server(opened.serve, *bind)
         stack.push_async_callback(_stop, server, opened)
-        with _explained(*http_bind):
+        with listening_errors(*http_bind):
             at = await stack.enter_async_context(http.listening(routes.application(core, guard), *http_bind))
         host, port = server.sockets[0].getsockname()[:2]
         yield Addresses(host=host, port=port, http_host=at[0], http_port=at[1])
 
 
 @contextlib.contextmanager
-def _explained(host: str, port: int) -> Iterator[None]:
+def listening_errors(host: str, port: int) -> Iterator[None]:
     """Say why nobody can listen at an address. Raises ``StoreError``."""
     try:
         yield
     except OSError as error:
         why, fix = _why_not(error)
-        raise StoreError(f"cannot listen at {shown(host, port)}: {why}", fix=fix) from error
+        raise StoreError(f"cannot listen at {address_text(host, port)}: {why}", fix=fix) from error
 
 
 def _why_not(error: OSError) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from starlette.responses import Response
 
 from orchestra.cxdb.format.frames import Malformed
-from orchestra.cxdb.format.fstree import DIRECTORY, KINDS, Entry, read_tree
+from orchestra.cxdb.format.fstree import DIRECTORY, KINDS, TreeEntry, read_tree
 from orchestra.cxdb.server.core import Core, refusal
 from orchestra.cxdb.server.http import Request, answer, json_answer
 from orchestra.cxdb.server.msgpack import unsigned
@@ -107,7 +107,7 @@ async def _blob(core: Core, digest: bytes) -> bytes:
         raise refusal(error, "blob") from error
 
 
-async def _find_as_meant(core: Core, root: bytes, parts: list[str]) -> tuple[Entry, list[str]]:
+async def _find_as_meant(core: Core, root: bytes, parts: list[str]) -> tuple[TreeEntry, list[str]]:
     """What a path's names lead to, and those names as they are in the tree.
 
     They are taken raw, as CXDB takes them. A browser writes spaces and letters beyond ASCII as ``%`` and two
@@ -122,7 +122,7 @@ async def _find_as_meant(core: Core, root: bytes, parts: list[str]) -> tuple[Ent
         return await _find(core, root, meant), meant
 
 
-async def _find(core: Core, root: bytes, parts: list[str]) -> Entry:
+async def _find(core: Core, root: bytes, parts: list[str]) -> TreeEntry:
     digest = root
     for number, part in enumerate(parts):
         entries = read_tree(await _blob(core, digest))
@@ -155,7 +155,7 @@ async def _listed(core: Core, turn_id: int, root: bytes, path: str) -> Response:
     )
 
 
-def _shown(entry: Entry) -> dict[str, object]:
+def _shown(entry: TreeEntry) -> dict[str, object]:
     return {
         "name": entry.name,
         "kind": KINDS[entry.kind],

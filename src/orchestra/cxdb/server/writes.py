@@ -107,10 +107,10 @@ def _payload(body: dict[str, object], version: TypeVersion | None) -> bytes:
     if not isinstance(data, dict):
         raise Malformed(422, "data required")
     tags = {spec.name: tag for tag, spec in version.fields.items()} if version is not None else {}
-    return msgspec.msgpack.encode(_tagged(data, tags))
+    return msgspec.msgpack.encode(_by_tag(data, tags))
 
 
-def _tagged(data: dict[str, object], tags: dict[str, int]) -> dict[int | str, object]:
+def _by_tag(data: dict[str, object], tags: dict[str, int]) -> dict[int | str, object]:
     """Fields by their tags, where the type names them or the key is a number."""
     out: dict[int | str, object] = {}
     for name, value in data.items():

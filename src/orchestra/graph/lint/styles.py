@@ -9,7 +9,7 @@ from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.survey import Survey, quoted, swapped, warning
 from orchestra.graph.model import Attribute
 from orchestra.graph.places import inside, rewritten
-from orchestra.graph.stylesheet import EFFORTS, Rule, parse_stylesheet
+from orchestra.graph.stylesheet import EFFORTS, StyleRule, parse_stylesheet
 
 
 def selector_matches(survey: Survey) -> Iterator[Diagnostic]:
@@ -30,7 +30,7 @@ def selector_matches(survey: Survey) -> Iterator[Diagnostic]:
             yield _unmatched(rule, attribute, known)
 
 
-def _rules(survey: Survey) -> tuple[tuple[Rule, ...], Attribute | None]:
+def _rules(survey: Survey) -> tuple[tuple[StyleRule, ...], Attribute | None]:
     attribute = survey.graph.attributes.get("model_stylesheet")
     if attribute is None:
         return (), None
@@ -69,7 +69,7 @@ def _classes(text: str, written: Attribute, node: str, selectors: set[str]) -> I
             yield found, near
 
 
-def _unmatched(rule: Rule, attribute: Attribute, known: set[str]) -> Diagnostic:
+def _unmatched(rule: StyleRule, attribute: Attribute, known: set[str]) -> Diagnostic:
     selector = rule.selector
     near = nearest(selector, sorted(name for name in known if name[0] == selector[0]))
     if not near and selector[0] in ".#":
