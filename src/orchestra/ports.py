@@ -29,11 +29,15 @@ from orchestra.run.state import RepoRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTurn:
-    """What is to be appended: a declared type and its payload (msgpack bytes, uncompressed)."""
+    """What is to be appended: a declared type and its payload (msgpack bytes, uncompressed).
+
+    ``compression`` is how a client of the server sent it: 0 plain, 1 zstd; it says nothing of how it is stored.
+    """
 
     type_id: str
     type_version: int
     payload: bytes
+    compression: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,8 @@ class Turn:
     payload: bytes
     created_ms: int = 0
     """When it was appended, UTC milliseconds; 0 where the store does not tell."""
+    compression: int = 0
+    """The compression that its writer declared; 0 where the store does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

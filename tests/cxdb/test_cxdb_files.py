@@ -9,6 +9,9 @@ import pytest
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format import layout
 from orchestra.cxdb.format.packing import digest_of, packer, unpack
+from orchestra.cxdb.server.backing import ServedEmbedded
+from orchestra.cxdb.server.types import faults
+from orchestra.errors import StoreError
 from orchestra.ports import NewTurn
 
 TIME = 1_700_000_000_000
@@ -97,6 +100,35 @@ async def test_cxdb_sees_nothing_of_ours_outside_our_folder(tmp_path: Path) -> N
     theirs = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     theirs = {name for name in theirs if not name.startswith("orchestra/")}
     assert theirs == {*FILES, "fs/roots.idx", "registry/bundle_a_b_1.json"}
+
+
+async def test_bundles_whose_ids_give_the_same_file_name_both_stay(tmp_path: Path) -> None:
+    def bundle(name: str) -> bytes:
+        return b'{"registry_version":1,"bundle_id":"%s"}' % name.encode()
+
+    for _ in range(2):
+        store = ServedEmbedded.open(tmp_path)
+        for name in ("a:b", "a_b", "a#b"):
+            await store.publish_types(name, bundle(name))
+        assert {*store.bundles()} == {bundle("a:b"), bundle("a_b"), bundle("a#b")}
+        with pytest.raises(StoreError, match="other content"):
+            await store.publish_types("a_b", bundle("a_b") + b" ")
+        await store.close()
+    assert (tmp_path / "registry/bundle_a_b.json").read_bytes() == bundle("a:b")
+
+
+async def test_a_file_of_the_registry_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    store = ServedEmbedded.open(tmp_path)
+    await store.publish_types("good", b'{"registry_version":1,"bundle_id":"good"}')
+    (tmp_path / "registry/bundle_bad.json").write_bytes(b"no bundle")
+    (tmp_path / "registry/bundle_gone.json").symlink_to("nowhere")
+    found = sorted(faults((path.name, raw) for path, raw in store.bundle_files()))
+    assert [fault[:35] for fault in found] == [
+        "bundle_bad.json is not used: invali",
+        "bundle_gone.json cannot be read: No",
+    ]
+    assert len(store.bundles()) == 2
+    await store.close()
 
 
 async def test_a_notice_stands_while_the_log_is_live(tmp_path: Path) -> None:

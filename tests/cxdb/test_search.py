@@ -101,6 +101,8 @@ async def test_a_query_finds_contexts_by_descending_id(core: Core, query: str, c
         ('id = "1"', "InvalidValue", None),
         ("tag = 5", "InvalidValue", None),
         ('created > "nope"', "InvalidValue", None),
+        (f'created > "-{"9" * 30}d"', "InvalidValue", None),
+        ('created > "-213503982335d"', "InvalidValue", None),
         ("is_live = 1", "InvalidValue", None),
     ],
 )

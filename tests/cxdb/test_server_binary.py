@@ -57,6 +57,33 @@ async def test_compressed_payloads_are_stored_raw(client: Client) -> None:
     assert (turn.payload, turn.compression) == (raw, 0)
 
 
+async def test_the_compression_that_a_writer_declared_comes_back(tmp_path: Path) -> None:
+    raw = b"again and again " * 100
+    request = frames.plain_append(1, 0, "t", 1, raw)._replace(compression=1, payload=packer()(raw)[1])
+    for again in (False, True):
+        store = ServedEmbedded.open(tmp_path)
+        async with served(store) as client:
+            if not again:
+                await client.ask(frames.CREATE, frames.number(0))
+                await client.ask(frames.APPEND, frames.append(request))
+                await client.append(1, b"plain")
+            turns = frames.read_page(await client.ask(frames.GET_LAST, frames.get_last(1, 2, False)), False)
+            assert [turn.compression for turn in turns] == [1, 0]
+            shown = await client.json("/v1/contexts/1/turns?view=raw")
+            assert [turn["compression"] for turn in shown["turns"]] == [1, 0]
+        await store.close()
+
+
+async def test_what_is_no_zstd_is_refused_as_that(client: Client) -> None:
+    await client.ask(frames.CREATE, frames.number(0))
+    whole = packer()(b"again and again " * 100)[1]
+    for sent in (b"garbage, not zstd", whole[:-5], b""):
+        plain = frames.plain_append(1, 0, "t", 1, b"again and again " * 100)
+        await client.send(frames.APPEND, frames.append(plain._replace(compression=1, payload=sent)))
+        code, text = frames.read_error((await client.answer()).payload)
+        assert (code, text[:21]) == (422, "zstd decode failed: " + text[20:21])
+
+
 async def test_a_payload_that_grows_beyond_what_it_says_is_refused(client: Client) -> None:
     await client.ask(frames.CREATE, frames.number(0))
     bomb = packer()(bytes(60_000_000))[1]
@@ -151,7 +178,21 @@ async def test_a_key_is_known_to_the_next_server_over_the_folder(tmp_path: Path)
     assert len(set(answers)) == 1
 
 
+GREETING = frames.hello("x", "{" + frames.BATCHES + ":true}")
+"""What a client says that sends batches."""
+
+
+async def test_an_append_of_a_client_that_sends_no_batches_is_answered_whatever_its_flags_are(
+    client: Client,
+) -> None:
+    await client.ask(frames.HELLO, frames.hello("x", '{"other": true}'))
+    await client.ask(frames.CREATE, frames.number(0))
+    await client.send(frames.APPEND, frames.append(frames.plain_append(1, 0, "t", 1, b"x")), frames.MORE)
+    assert (await client.answer()).kind == frames.APPEND
+
+
 async def test_a_batch_is_stored_whole_or_not_at_all(client: Client) -> None:
+    await client.ask(frames.HELLO, GREETING)
     await client.ask(frames.CREATE, frames.number(0))
     plain = frames.plain_append(1, 0, "t", 1, b"x")
     for last, count in ((plain._replace(digest=bytes(32)), 0), (plain, 3)):
@@ -166,6 +207,7 @@ async def test_a_batch_is_stored_whole_or_not_at_all(client: Client) -> None:
 
 
 async def test_a_batch_that_is_not_ended_is_forgotten(client: Client) -> None:
+    await client.ask(frames.HELLO, GREETING)
     await client.ask(frames.CREATE, frames.number(0))
     await client.send(frames.APPEND, frames.append(frames.plain_append(1, 0, "t", 1, b"x")), frames.MORE)
     await client.send(frames.GET_HEAD, frames.number(1))

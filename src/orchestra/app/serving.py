@@ -13,6 +13,7 @@ from orchestra.cxdb.format.layout import LOG, PATHS
 from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
+from orchestra.cxdb.server.types import faults
 from orchestra.errors import ConfigError
 
 
@@ -68,8 +69,11 @@ def token_in(file: Path | None) -> str | None:
     return token
 
 
-async def serve(what: Served, tell: Callable[[Addresses], None]) -> None:
-    """Serve until the process is told to stop. Raises ``ConfigError`` and ``StoreError``."""
+async def serve(what: Served, tell: Callable[[Addresses], None], warn: Callable[[str], None]) -> None:
+    """Serve until the process is told to stop; ``warn`` is given what of the folder cannot be served.
+
+    Raises ``ConfigError`` and ``StoreError``.
+    """
     bind, http_bind, token = address(what.bind), address(what.http), token_in(what.token_file)
     for host, _ in (bind, http_bind):
         if token is None and not is_local(host):
@@ -84,6 +88,8 @@ async def serve(what: Served, tell: Callable[[Addresses], None]) -> None:
     guard = Guard(hosts=frozenset(what.hosts), origins=frozenset(what.origins), token=token)
     store = ServedEmbedded.serve(what.folder)
     try:
+        for fault in faults((f"{path.parent.name}/{path.name}", raw) for path, raw in store.bundle_files()):
+            warn(fault)
         async with serving(store, bind=bind, http_bind=http_bind, guard=guard) as addresses:
             tell(addresses)
             await _told_to_stop()

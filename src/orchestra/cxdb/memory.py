@@ -85,6 +85,7 @@ class MemoryStore:
                 type_version=new.type_version,
                 payload=new.payload,
                 created_ms=now,
+                compression=new.compression,
             )
             self._turns.append(turn)
             self._roots.append(self._roots[parent - 1] if parent else turn.turn_id)

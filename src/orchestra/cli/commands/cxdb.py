@@ -17,7 +17,7 @@ from orchestra.app.serving import serve as serve_store
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import AsJson, Config, StoreOption, complete_session
 from orchestra.cli.stores import aimed, exists, hint, settings_for, there
-from orchestra.cli.terminal import one_line, say, say_json
+from orchestra.cli.terminal import complain, one_line, say, say_json
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
 from orchestra.cxdb.server.serve import Addresses
@@ -113,7 +113,7 @@ def serve(
         say(f"serving {folder}{new}")
         say(f"binary {at.binary}   http {at.http}   (Ctrl-C to stop)")
 
-    asyncio.run(serve_store(what, tell))
+    asyncio.run(serve_store(what, tell, lambda fault: complain(f"warning: {fault}")))
 
 
 NICE = 19

@@ -105,7 +105,7 @@ class Batch:
             payload, type_id, version = new.payload, new.type_id, new.type_version
             digest = digest_of(payload)
             place = self._store(payload, digest, find)
-            meta = meta_record(turn_id, type_id.encode(), version, len(payload))
+            meta = meta_record(turn_id, type_id.encode(), version, len(payload), new.compression)
             root = root or turn_id
             records(turn_record(turn_id, parent, depth, digest, now_ms))
             places(TURN_INDEX_ENTRY.pack(turn_id, log_end))
@@ -121,6 +121,7 @@ class Batch:
                     type_version=version,
                     payload=payload,
                     created_ms=now_ms,
+                    compression=new.compression,
                 )
             )
             log_end += TURN_SIZE

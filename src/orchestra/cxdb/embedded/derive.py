@@ -10,7 +10,7 @@ from orchestra.run.declare import EVENTS
 _decode = msgspec.msgpack.Decoder().decode
 
 
-def derived_meta(turn_id: int, payload: bytes) -> bytes | None:
+def derived_meta(turn_id: int, payload: bytes, compression: int = 0) -> bytes | None:
     """The record of turns.meta for one of our events, or None where the payload is not one of ours."""
     try:
         plain = _decode(payload)
@@ -22,4 +22,4 @@ def derived_meta(turn_id: int, payload: bytes) -> bytes | None:
     declared = EVENTS.get(name) if isinstance(name, str) else None
     if declared is None or not isinstance(version, int) or not 0 <= version < 1 << 32:
         return None
-    return meta_record(turn_id, declared.type_id.encode(), version, len(payload))
+    return meta_record(turn_id, declared.type_id.encode(), version, len(payload), compression)

@@ -19,8 +19,10 @@ from orchestra.cxdb.format.layout import (
     NOWHERE,
     PACK,
     PATHS,
+    RAW,
     TURN,
     TURN_SIZE,
+    ZSTD,
     CheckRecord,
     MetaRecord,
     TurnRecord,
@@ -144,8 +146,9 @@ class Reader:
         """A turn's record in turns.meta, compared with our check sum; made anew for our own types."""
         data = self._meta.read(check.meta_size, check.meta_offset)
         if len(data) != check.meta_size or crc32(data) != check.meta_crc:
-            data = derived_meta(check.turn_id, payload) or b""
-            if crc32(data) != check.meta_crc:
+            made = (derived_meta(check.turn_id, payload, compression) or b"" for compression in (RAW, ZSTD))
+            data = next((each for each in made if crc32(each) == check.meta_crc), b"")
+            if not data:
                 raise damage_at(META, check.meta_offset, f"the record of turn {check.turn_id} has a wrong checksum")
         found = read_meta(data)
         if found is None or found.turn_id != check.turn_id:
@@ -188,6 +191,7 @@ class Reader:
             type_version=meta.type_version,
             payload=payload,
             created_ms=record.created_ms,
+            compression=meta.compression,
         )
 
     def chain(self, turn_id: int, limit: int) -> list[Turn]:

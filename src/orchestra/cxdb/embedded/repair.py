@@ -24,9 +24,11 @@ from orchestra.cxdb.format.layout import (
     META,
     PACK,
     PATHS,
+    RAW,
     TURN_INDEX,
     TURN_INDEX_ENTRY,
     TURN_SIZE,
+    ZSTD,
     check_record,
     index_entry,
     intact,
@@ -115,8 +117,10 @@ def _meta_records(directory: Directory, reader: Reader) -> Iterator[tuple[int, i
         if crc32(directory.read(META, check.meta_size, check.meta_offset)) == check.meta_crc:
             continue
         try:
-            made = derived_meta(check.turn_id, reader.blob(check.pack_offset, record.payload_hash))
+            payload = reader.blob(check.pack_offset, record.payload_hash)
         except StoreError:
             continue
-        if made is not None and crc32(made) == check.meta_crc:
-            yield META, check.meta_offset, made
+        for compression in (RAW, ZSTD):
+            made = derived_meta(check.turn_id, payload, compression)
+            if made is not None and crc32(made) == check.meta_crc:
+                yield META, check.meta_offset, made

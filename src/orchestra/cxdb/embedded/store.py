@@ -27,6 +27,8 @@ from orchestra.cxdb.embedded.repair import repair
 from orchestra.cxdb.embedded.wal import CAPACITY, SETTLED, State
 from orchestra.cxdb.format.layout import HEADS, PATHS
 from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
+from orchestra.cxdb.format.packing import digest_of
+from orchestra.cxdb.format.registry import bundle_of
 from orchestra.errors import Damaged, SessionNotFound, SessionTaken, StoreError, StoreUnreachable
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
 
@@ -211,10 +213,16 @@ class EmbeddedStore(Handle):
             await sleep(WATCH_SECONDS)
 
     async def publish_types(self, bundle_id: str, bundle: bytes) -> None:
-        """Keep a registry bundle."""
+        """Keep a registry bundle, in CXDB's file for its id.
+
+        CXDB writes ``a:b`` and ``a_b`` to one file; of ours, the second gets a name of its own.
+        """
         name = bundle_id.translate({ord(c): "_" for c in "/:#"})
-        path = self._directory.at(f"registry/bundle_{name}.json")
+        own = f"{name}-{digest_of(bundle_id.encode()).hex()[:16]}"
         with self._writing():
+            path = self._directory.at(f"registry/bundle_{name}.json")
+            if self._files.exists(path) and bundle_of(self._bytes_of(path)) not in (bundle_id, None):
+                path = self._directory.at(f"registry/bundle_{own}.json")
             if self._files.exists(path):
                 if self._bytes_of(path) != bundle:
                     raise StoreError(

@@ -22,8 +22,12 @@ WITH_ROOT = 1
 MORE = 2
 """Our own flag of an append or a blob: it belongs to one batch with the frame after it.
 
-CXDB looks at no flag but the first, so it takes such frames one by one; our server keeps the batch whole.
+CXDB looks at no flag but the first, so it takes such frames one by one. Our server keeps the batch whole for
+clients that greet it with ``BATCHES``, and ignores the flag of others.
 """
+
+BATCHES = '"orchestra.batches"'
+"""A client whose greeting has this in its JSON may use ``MORE``."""
 
 TOKEN = "orchestra.token"
 """The key in a greeting's JSON under which a client names the token of a server that wants one."""

@@ -189,10 +189,10 @@ def read_turn(data: bytes) -> TurnRecord | None:
     return TurnRecord(*TURN.unpack_from(data))
 
 
-def meta_record(turn_id: int, type_id: bytes, type_version: int, raw_size: int) -> bytes:
-    """A record of turns.meta."""
+def meta_record(turn_id: int, type_id: bytes, type_version: int, raw_size: int, compression: int = 0) -> bytes:
+    """A record of turns.meta; ``compression`` is what the writer declared."""
     head = META_HEAD.pack(turn_id, len(type_id))
-    return head + type_id + META_TAIL.pack(type_version, MSGPACK, 0, raw_size)
+    return head + type_id + META_TAIL.pack(type_version, MSGPACK, compression, raw_size)
 
 
 def read_meta(data: bytes, offset: int = 0) -> MetaRecord | None:

@@ -64,3 +64,20 @@ def unpack(codec: int, stored: bytes, raw_size: int) -> bytes | None:
         out.append(piece)
         rest = frame.unused_data
     return b"".join(out) if left == 0 and codec == ZSTD else None
+
+
+def zstd_fault(stored: bytes, most: int) -> str:
+    """Why bytes are no whole zstd frames; empty where they are, or where they give more than ``most`` bytes."""
+    left, rest = most, stored
+    while rest:
+        frame = zstd.ZstdDecompressor()
+        try:
+            left -= len(frame.decompress(rest, max_length=left + 1))
+        except zstd.ZstdError as error:
+            return str(error)
+        if left < 0:
+            return ""
+        if not frame.eof:
+            return "incomplete frame"
+        rest = frame.unused_data
+    return "" if stored else "no frame"

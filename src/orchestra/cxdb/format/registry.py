@@ -77,3 +77,13 @@ def _ref(name: str, target: str) -> dict[str, object]:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode()
+
+
+def bundle_of(raw: bytes) -> str | None:
+    """The id that a bundle's bytes give it; None where they are no bundle."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    name = found.get("bundle_id") if isinstance(found, dict) else None
+    return name if isinstance(name, str) else None

@@ -176,7 +176,8 @@ def in_our_form(reply: Reply) -> bool:
 
 def greeting(token: str | None) -> bytes:
     """What we say of ourselves."""
-    meta = {frames.TIMES.strip('"'): True} | ({frames.TOKEN: token} if token else {})
+    asked = {name.strip('"'): True for name in (frames.TIMES, frames.BATCHES)}
+    meta = asked | ({frames.TOKEN: token} if token else {})
     return frames.hello(TAG, msgspec.json.encode(meta).decode())
 
 

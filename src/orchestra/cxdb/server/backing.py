@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -241,8 +241,16 @@ class ServedEmbedded(EmbeddedStore):
     def bundles(self) -> list[bytes]:
         """The bundles in the order in which they were written."""
         with self._reading():
-            paths = [path for path in self._registry().iterdir() if path.suffix == ".json"]
-            return [path.read_bytes() for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path))]
+            return [raw for _, raw in self.bundle_files() if isinstance(raw, bytes)]
+
+    def bundle_files(self) -> Iterator[tuple[Path, bytes | OSError]]:
+        """The registry's files in the order in which they were written, or why one cannot be read."""
+        paths = [path for path in self._registry().iterdir() if path.suffix == ".json"]
+        for path in sorted(paths, key=lambda path: (path.lstat().st_mtime_ns, path)):
+            try:
+                yield path, path.read_bytes()
+            except OSError as error:
+                yield path, error
 
     def bundles_changed(self) -> int:
         """When the folder was last changed."""

@@ -1,7 +1,8 @@
 """The server's binary door: one frame after another, each answered in turn.
 
-Errors are answered with ERROR frames and the connection stays; only a frame that is too large ends it. Appends
-and blobs that carry ``MORE`` wait for the rest of their batch and are stored with it, all or nothing.
+Errors are answered with ERROR frames and the connection stays; only a frame that is too large ends it. If the
+client's greeting asked for it, appends and blobs that carry ``MORE`` wait for the rest of their batch and are
+stored with it, all or nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Append, Appended, Frame, Malformed
 from orchestra.cxdb.format.layout import ZSTD
-from orchestra.cxdb.format.packing import digest_of, unpack
+from orchestra.cxdb.format.packing import digest_of, unpack, zstd_fault
 from orchestra.cxdb.server.core import Core, refusal
 from orchestra.cxdb.server.hub import Session
 from orchestra.errors import StoreError
@@ -88,7 +89,7 @@ class Connection:
         self._session = session
         self._batch: list[Frame] = []
         self._held = 0
-        self._times = False
+        self._times = self._batches = False
         self._locked = core.token is not None
         self._acts: dict[int, Callable[[Frame], Awaitable[bytes]]] = {
             frames.HELLO: self._hello,
@@ -107,7 +108,7 @@ class Connection:
         if self._locked:
             return await self._unlock(frame)
         batched = frame.kind in (frames.APPEND, frames.PUT_BLOB)
-        if batched and frame.flags & frames.MORE:
+        if batched and self._batches and frame.flags & frames.MORE:
             return self._hold(frame)
         if not self._batch:
             return await self._one(frame)
@@ -148,6 +149,7 @@ class Connection:
         greeting = frames.read_hello(frame.payload)
         self._core.greet(self._session, greeting.tag)
         self._times = frames.TIMES in greeting.meta
+        self._batches = frames.BATCHES in greeting.meta
         return frames.hello_answer(self._session.session_id)
 
     async def _create(self, frame: Frame) -> bytes:
@@ -303,7 +305,13 @@ def turn_of(frame: Frame) -> tuple[Append, NewTurn]:
     """An append's request and its turn, decompressed and verified."""
     request = frames.read_append(frame.payload, frame.flags)
     payload = raw_payload(request)
-    return request, NewTurn(type_id=request.type_id, type_version=request.type_version, payload=payload)
+    new = NewTurn(
+        type_id=request.type_id,
+        type_version=request.type_version,
+        payload=payload,
+        compression=request.compression,
+    )
+    return request, new
 
 
 def raw_payload(request: Append) -> bytes:
@@ -315,6 +323,8 @@ def raw_payload(request: Append) -> bytes:
     if request.raw_size > frames.LARGEST:
         raise Malformed(422, f"uncompressed length {request.raw_size} exceeds maximum {frames.LARGEST}")
     payload = unpack(request.compression, request.payload, request.raw_size)
+    if payload is None and request.compression == ZSTD and (why := zstd_fault(request.payload, request.raw_size)):
+        raise Malformed(422, f"zstd decode failed: {why}")
     if payload is None:
         raise Malformed(422, "uncompressed length mismatch")
     if digest_of(payload) != request.digest:
@@ -330,7 +340,7 @@ def _wire(turn: Turn, payloads: bool) -> frames.WireTurn:
         turn.type_id,
         turn.type_version,
         1,
-        0,
+        0 if payloads else turn.compression,
         len(turn.payload),
         digest_of(turn.payload),
         turn.payload if payloads else None,

@@ -388,7 +388,10 @@ def _moment(value: Value) -> int:
         raise CqlError("InvalidValue", "Expected date value")
     relative = _RELATIVE.fullmatch(value)
     if relative:
-        return max(0, now_ms() - int(relative[1][:18]) * _UNITS[relative[2]])
+        span = int(relative[1]) * _UNITS[relative[2]] if len(relative[1]) <= 20 else 1 << 64
+        if span >= 1 << 64:  # more milliseconds than a u64 holds
+            raise CqlError("InvalidValue", f"Invalid number in relative date: {value}")
+        return max(0, now_ms() - span)
     try:
         at = datetime.fromisoformat(value)
     except ValueError:

@@ -5,7 +5,7 @@ The rules and their order are CXDB's, but a bundle that is refused leaves nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -255,3 +255,17 @@ def _described(spec: FieldSpec) -> dict[str, object]:
     if spec.optional:
         out["optional"] = True
     return out
+
+
+def faults(files: Iterable[tuple[str, bytes | OSError]]) -> Iterator[str]:
+    """What is wrong with the registry's files, which are given oldest first, in a sentence each."""
+    known = Types()
+    for name, raw in files:
+        if isinstance(raw, OSError):
+            yield f"{name} cannot be read: {raw.strerror or raw}"
+            continue
+        try:
+            known = known.put(raw)[1] or known
+        except Malformed as error:
+            yield f"{name} is not used: {error.text}"
+            known = known.with_what_fits(raw)

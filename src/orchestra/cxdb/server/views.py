@@ -128,7 +128,7 @@ def _raw(turn: Turn, how: Rendering) -> dict[str, object]:
     return {
         "content_hash_b3": digest_of(turn.payload).hex(),
         "encoding": 1,
-        "compression": 0,
+        "compression": turn.compression,
         "uncompressed_len": len(turn.payload),
         name: bytes_as(turn.payload, how.bytes_as),
     }
