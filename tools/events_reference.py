@@ -98,6 +98,7 @@ _ENVELOPE = {
     "sequence": "which event of that runner, from 1",
     "at": "when it happened",
     "branch": "path of the parallel branch; absent outside of one",
+    "description": "the event in one line, for pages that show a turn by one field; not read back",
 }
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from wire_client import served
 
+from orchestra.cxdb.format.registry import bundle
 from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.core import Core
 from orchestra.cxdb.server.cql import CqlError, parse, search
 from orchestra.ports import NewTurn
+from support import ran
 
 
 def turn(metadata: object) -> NewTurn:
@@ -122,3 +125,19 @@ def test_nesting_is_bounded_and_length_is_not() -> None:
     with pytest.raises(CqlError):
         parse("(" * 100_000)
     parse(" or ".join(["id = 1"] * 10_000))
+
+
+async def test_a_session_is_found_in_cxdbs_page_by_its_id_and_shown_with_descriptions() -> None:
+    store = ServedMemory()
+    session = await ran("start -> a -> exit  a", store=store)
+    name = session.state.session
+    await store.publish_types(*bundle())
+    fields = ("tag", "title", "user", "service", "host")  # what the page asks for a word that is no query
+    query = " OR ".join([*(f'{field} ^~= "{name}"' for field in fields), f'label = "{name}"'])
+    assert await found(Core(store, token=None), query) == [session.context_id]
+    async with served(store) as client:
+        page = await client.json(f"/v1/contexts/{session.context_id}/turns?limit=100")
+    shown = [turn["data"]["description"] for turn in page["turns"]]
+    assert "stage started: a" in shown
+    assert "edge selected: start -> a" in " ".join(shown)
+    assert all(shown)

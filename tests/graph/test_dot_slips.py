@@ -123,3 +123,27 @@ def test_after_a_broken_statement_the_next_ones_are_read() -> None:
 """
     _, found = parse(Source("p.dot", text))
     assert [d.span.line for d in found if d.span is not None and d.severity is Severity.ERROR] == [3, 6, 7, 8, 9]
+
+
+FRAME = "digraph g {{ start [shape=Mdiamond] exit [shape=Msquare] a b\n{}\n}}"
+
+
+@pytest.mark.parametrize(
+    ("body", "fix"),
+    [
+        ("start -> a b", "write a -> b"),
+        ("start -> a\nb -> exit\na b", "write a -> b"),
+        ("start -> b -> exit\na exit", "write a -> exit"),
+    ],
+)
+def test_between_names_side_by_side_an_arrow_may_be_missing(body: str, fix: str) -> None:
+    _, found = parse(Source("p.dot", FRAME.format(body)))
+    assert [d.fix for d in found] == [fix]
+
+
+@pytest.mark.parametrize(
+    "body", ["start -> a -> exit a", "start -> a -> b -> exit\na b", "subgraph s { a b } start -> a b -> exit"]
+)
+def test_names_side_by_side_are_fine_where_no_arrow_can_be_missing(body: str) -> None:
+    _, found = parse(Source("p.dot", FRAME.format(body)))
+    assert not found

@@ -75,9 +75,12 @@ def turn_of(meta: Meta, event: Event, metadata: Mapping[int, object] | None = No
 def first_metadata(
     started: PipelineStarted, session: str, origin: Origin, at: int, redactor: Redactor
 ) -> Mapping[int, object]:
-    """Return the metadata of a session's first turn: title, labels and provenance (S13)."""
+    """Return the metadata of a session's first turn: title, labels and provenance (S13).
+
+    The display id alone is a label, because CXDB's page searches a word as a whole label.
+    """
     title = redactor.text(_title(started.label, started.pipeline, started.goal))
-    labels = [f"pipeline:{started.pipeline}", f"id:{session}", "kind:run"]
+    labels = [f"pipeline:{started.pipeline}", f"id:{session}", "kind:run", session]
     return _metadata(title, labels, _provenance(origin, at, started.parent_context, started.why))
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from orchestra.errors import Edit, Span
-from orchestra.graph.attributes import GRAPH
+from orchestra.graph.attributes import GRAPH, SHAPES
 from orchestra.graph.attributes import Scope as Table
 from orchestra.graph.draft import Attributes, EdgeDraft, Ends, NodeDraft
 from orchestra.graph.layout import ATTRIBUTES, FAR, statement_at
@@ -92,6 +92,8 @@ def note_missing_arrows(here: Cursor) -> None:
     for source, target, after, span in here.pairs:
         if source == target or (source in sources and target in targets):
             continue
+        if _is_terminal(here, source, "exit") or _is_terminal(here, target, "start"):
+            continue
         here.ended = False
         error(
             here,
@@ -101,6 +103,14 @@ def note_missing_arrows(here: Cursor) -> None:
             end=span.end,
             edits=[(after, span.start, " -> ")],
         )
+
+
+def _is_terminal(here: Cursor, name: str, kind: str) -> bool:
+    """Whether a node is an exit, which nothing follows, or a start, which nothing leads to."""
+    attributes = here.nodes[name].attributes
+    shape, type_ = (attributes[key].value if key in attributes else "" for key in ("shape", "type"))
+    named = name.lower() in (("exit", "end") if kind == "exit" else ("start",))
+    return named or type_ == kind or SHAPES.get(str(shape)) == kind
 
 
 def read_backwards(here: Cursor, name: str, span: Span) -> list[Ends]:

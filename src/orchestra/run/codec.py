@@ -1,6 +1,6 @@
 """Events as CXDB payloads and back (S10): msgpack maps with integer keys in ascending order.
 
-Keys 1 to 7 are the envelope, 10 and up the event's fields, 30 the metadata of a chain's first turn.
+Keys 1 to 8 are the envelope, 10 and up the event's fields, 30 the metadata of a chain's first turn.
 Fields that equal their default are left out. A ``json`` field's values that are blob references
 stand under the field's tag plus 100, so that no user value can be mistaken for a reference.
 """
@@ -25,6 +25,7 @@ from orchestra.run.blobs import (
     utf8,
 )
 from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration, changed, values
+from orchestra.run.description import description
 from orchestra.run.events import CheckpointSaved, ContextValue, Event, Live, Meta, Recorded, UnreadableEvent
 from orchestra.run.secrets import Redactor
 
@@ -36,6 +37,7 @@ ENVELOPE: tuple[tuple[int, str, str], ...] = (
     (5, "sequence", "u64"),
     (6, "at", "unix_ms"),
     (7, "branch", "string"),
+    (8, "description", "string"),
 )
 """Tag, name and CXDB type of what all events carry."""
 
@@ -87,6 +89,7 @@ def encode(meta: Meta, event: Event, metadata: Mapping[int, object] | None = Non
     }
     if meta.branch:
         out[7] = meta.branch
+    out[8] = description(event)
     ordered = metadata is None
     for (tag, _name, default, kind), value in zip(plan.fields, values(event), strict=True):
         if value == default:
