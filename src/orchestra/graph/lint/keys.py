@@ -83,6 +83,7 @@ _ELSEWHERE = {
         "is_gate": "goal_gate",
         "tools": "agent.tools",
         "allowed_tools": "agent.tools",
+        "agent_tool": "cli",
         "role": "agent.role",
         "persona": "agent.persona",
         "default_choice": "human.default_choice",
