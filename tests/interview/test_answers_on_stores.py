@@ -237,8 +237,8 @@ class Crowd:
 async def test_many_questions_answered_often_at_once_while_the_server_is_killed_have_one_answer_each(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    """In the long form 1 000 questions, 3 000 answers and 200 stale ones."""
-    sessions, gates, clients = (50, 20, 20) if pytestconfig.getoption("--long") else (2, 5, 4)
+    """In the long form 1 000 questions, 3 000 answers and 800 stale ones."""
+    sessions, gates, clients = (200, 5, 20) if pytestconfig.getoption("--long") else (2, 5, 4)
     server = Server(tmp_path / "served")
     server.start()
     crowd = Crowd(server, clients)

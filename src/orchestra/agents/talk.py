@@ -191,9 +191,14 @@ class Talk:
         )
 
     async def _again(self, call: ToolCall) -> ToolEnded:
-        if call.invalid or self._repeatable(call):
+        if call.invalid or self._repeatable(call) or self._idempotent(call):
             return await self._call(call)
         return self._ended(call, error(INTERRUPTED))
+
+    def _idempotent(self, call: ToolCall) -> bool:
+        """Whether a call does no more when it is made twice; an approval is for one call in any case (H11)."""
+        repeatable = getattr(self.tools[call.name], "idempotent", False)
+        return bool(repeatable) and not self._rules.guard(call.name, call.arguments)
 
     def _repeatable(self, call: ToolCall) -> bool:
         """Whether a call that may have been made can be made again."""
@@ -450,7 +455,7 @@ class Talk:
         PART.set(part)
         alike = "" if call.name in EXEMPT else self._rules.guard(call.name, call.arguments)
         if alike and call.name in self.tools:
-            refused = await approval(self.task.scope, call.name, call.arguments, alike, part)
+            refused = await approval(self._context, call.name, call.arguments, alike, part)
             if refused is not None:
                 return self._ended(call, refused)
         return self._ended(call, await perform(self.tools, call.name, call.arguments, self._context))

@@ -63,6 +63,7 @@ def _shell_tool(name: str, entry: ToolEntry, repo: str, where: str) -> ShellTool
         arguments=entry.args,
         timeout=TIMEOUT if entry.timeout is None else entry.timeout,
         read_only=entry.read_only,
+        idempotent=entry.idempotent,
         repo=repo,
         origin=where,
     )

@@ -158,6 +158,9 @@ class ToolEntry:
     timeout: float | None = key(length, "how long a call may take", default=None)
     approve: Approval = key(approval, "which calls need a person's approval", factory=Approval)
     read_only: bool = key(flag, "whether it changes nothing, so that it may be run again", default=False)
+    idempotent: bool = key(
+        flag, "whether running it twice does no more, so that it may be run again", default=False
+    )
     output_limit: int | None = key(whole(100), "characters of the output that the model gets (A32)", default=None)
     repo: str = key(word, "repository that it works in", default="")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.backends.talking import killed_at, results, turns, world
+from agents.backends.talking import GRAPH, killed_at, results, turns, world
 from orchestra.agents.talk import INTERRUPTED
 from orchestra.engine.loading import resolved
 from orchestra.run.blobs import from_map
@@ -87,6 +87,62 @@ answers:
     content = str(last.messages)
     assert "first" in content
     assert "may or may not have happened" in content
+
+
+KINDS = """
+answers:
+  - tool_calls:
+      - {name: by-settings, arguments: {}}
+      - {name: repeatable, arguments: {}}
+      - {name: by-python, arguments: {}}
+  - tool_calls: [{name: report_outcome, arguments: {status: success}}]
+"""
+TOOLS = """
+agents: {a: {tools: [by-settings, repeatable, by-python]}}
+tools:
+  by-settings: {command: "echo x >> settings.txt", description: d}
+  repeatable: {command: "echo x >> repeatable.txt", description: d, idempotent: true}
+tools_module: mine.py
+"""
+MINE = """
+from orchestra.agents.tools import ToolContext
+from orchestra.agents.tools.custom import tool
+
+@tool("by-python")
+def by_python(context: ToolContext) -> str:
+    with open(context.folder("") / "python.txt", "a") as file:
+        file.write("x\\n")
+    return "done"
+"""
+
+
+async def test_a_call_that_a_kill_cut_off_is_made_again_only_where_its_tool_allows_that(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    told = 0
+    for append in range(4, 30, 1 if pytestconfig.getoption("--long") else 2):
+        folder = tmp_path / str(append)
+        folder.mkdir()
+        (folder / "mine.py").write_text(MINE)
+
+        def ran(name: str, folder: Path = folder) -> int:
+            file = folder / name
+            return len(file.read_text().splitlines()) if file.exists() else 0
+
+        with world(folder, KINDS, more=TOOLS) as here:
+            session = await killed_at(here, append, GRAPH.replace("[prompt", "[agent=a, prompt"))
+            if session is None:
+                assert told > 0
+                return
+            again = await here.again(session)
+        assert ended_well(again), append
+        assert ran("settings.txt") <= 1, append
+        assert ran("python.txt") <= 1, append
+        assert ran("repeatable.txt") in (1, 2), append
+        cut_off = [one for one in results(again) if one["text"].endswith(INTERRUPTED)]
+        assert all(one["name"] != "repeatable" for one in cut_off), append
+        told += len(cut_off)
+    raise AssertionError("more durable writes than were tried")
 
 
 async def test_what_was_cut_from_a_result_is_read_from_the_record_also_after_a_resume(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Approvals:
             self.waiting = True
             try:
                 part = part_of(self._context.scope, ours, arguments)
-                refused = await approval(self._context.scope, ours, arguments, alike, part)
+                refused = await approval(self._context, ours, arguments, alike, part)
             finally:
                 self.waiting = False
         return refused.text if refused is not None else ""

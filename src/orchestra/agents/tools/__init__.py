@@ -100,7 +100,8 @@ class Tool(Protocol):
     """One thing that an agent can do.
 
     ``name`` is ours (``read-file``, ``backend:read-file``); ``parameters`` is a JSON Schema of an object. A
-    ``read_only`` tool changes nothing, so that a call whose result was lost is made again (A9). ``origin`` says
+    ``read_only`` tool changes nothing, so that a call whose result was lost is made again (A9). So is one with a
+    true attribute ``idempotent``, which may be left out: made twice, it does what it does once. ``origin`` says
     where it comes from.
     """
 
@@ -140,6 +141,7 @@ class FunctionTool:
     parameters: Mapping[str, Json]
     function: Call
     read_only: bool = False
+    idempotent: bool = False
     origin: str = "built in"
 
     async def call(self, arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:

@@ -56,6 +56,7 @@ def configured_tool(spec: ShellToolSpec, repo: str, prefix: str) -> FunctionTool
         parameters=_schema(spec),
         function=call,
         read_only=spec.read_only,
+        idempotent=spec.idempotent,
         origin=spec.origin,
     )
 

@@ -47,6 +47,7 @@ class PythonTool:
     model: Any = field(repr=False)
     context_parameter: str = ""
     read_only: bool = False
+    idempotent: bool = False
     seconds: float = SECONDS
     modifies_files: bool = False
     origin: str = ""
@@ -166,12 +167,14 @@ def tool(
     repo: str = "",
     description: str = "",
     read_only: bool = False,
+    idempotent: bool = False,
     timeout: float = SECONDS,
 ) -> Callable[[Callable[..., Any]], PythonTool]:
     """Make a function a tool for agents.
 
     ``name`` is the function's with hyphens where it is left out. ``repo`` is the repository that it works in.
-    ``read_only`` says that it changes nothing, so that it may run beside others and again after a crash (A9).
+    ``read_only`` says that it changes nothing, so that it may run beside others and again after a crash (A9);
+    ``idempotent`` that it does no more when it runs twice, so that it may run again after a crash.
     ``timeout`` is in seconds. A parameter annotated with ``ToolContext`` is given the context and is not shown to
     the model. Raises ``ConfigError`` for a function that cannot be a tool.
     """
@@ -190,6 +193,7 @@ def tool(
             model=model,
             context_parameter=context_parameter,
             read_only=read_only,
+            idempotent=idempotent,
             seconds=timeout,
             modifies_files=getattr(function, _MODIFIES, False),
             origin=f"{function.__module__}:{function.__qualname__}",

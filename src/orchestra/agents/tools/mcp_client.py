@@ -178,6 +178,7 @@ def _tool(server: _Server, found: Any) -> FunctionTool:
         parameters=schema,
         function=call,
         read_only=bool(hints is not None and getattr(hints, "read_only_hint", False)),
+        idempotent=bool(hints is not None and getattr(hints, "idempotent_hint", False)),
         origin=f"MCP server {server.spec.name}",
     )
 

@@ -6,11 +6,14 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from difflib import unified_diff
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from orchestra.agents.tools import FunctionTool, ToolContext, ToolError, ToolResult
+from orchestra.agents.tools.files import read_file_in
 from orchestra.agents.tools.output import NAME as READ_OUTPUT
 from orchestra.agents.tools.reporting import NAME as REPORT
 from orchestra.agents.tools.schemas import schema, text
@@ -36,6 +39,9 @@ PART: ContextVar[str] = ContextVar("PART", default="")
 
 SHOWN = 4000
 """Characters of one argument that a person sees."""
+
+COMPARED = 400_000
+"""Characters of a file, before and after, of which a diff is made."""
 
 
 _UNANSWERED = {SKIPPED: "the person skipped the question", TIMEOUT: "nobody answered in time"}
@@ -125,12 +131,13 @@ def part_of(scope: Scope, tool: str, arguments: Mapping[str, Any]) -> str:
 
 
 async def approval(
-    scope: Scope, tool: str, arguments: Mapping[str, Any], alike: str, part: str
+    context: ToolContext, tool: str, arguments: Mapping[str, Any], alike: str, part: str
 ) -> ToolResult | None:
     """Ask whether a call may be made; None where it may, else what the agent gets.
 
     Words of the person's own deny it, and go to the agent.
     """
+    scope = context.scope
     if scope.approved(alike):
         return None
     question = Question(
@@ -141,7 +148,7 @@ async def approval(
             Option(key=DENY, label="Deny"),
         ),
         freeform=True,
-        about=shown(tool, arguments),
+        about=shown(tool, arguments, context.folders),
         part=part,
         metadata={
             APPROVAL: alike,
@@ -155,18 +162,32 @@ async def approval(
     return None if answer.value in (APPROVE, ALL_ALIKE) else denied(answer.text)
 
 
-def shown(tool: str, arguments: Mapping[str, Any]) -> str:
+def shown(tool: str, arguments: Mapping[str, Any], folders: Mapping[str, Path]) -> str:
     """A call as a person reads it: a change of a file as a diff, else each argument as it is."""
-    plain = tool.rpartition(":")[2]
-    old, new = arguments.get("old_string"), arguments.get("new_string")
+    repo, _, plain = tool.rpartition(":")
+    path = str(arguments.get("path") or arguments.get("file_path") or "")
+    old, new, content = (arguments.get(key) for key in ("old_string", "new_string", "content"))
     if plain == "edit-file" and isinstance(old, str) and isinstance(new, str):
         lines = [f"-{line}" for line in old.splitlines()] + [f"+{line}" for line in new.splitlines()]
-        return _fenced(f"{arguments.get('path', '')}", "\n".join(lines), "diff")
+        return _fenced(path, "\n".join(lines), "diff")
+    if plain == "write-file" and isinstance(content, str):
+        before = _before(folders.get(repo) or next(iter(folders.values())), path)
+        if before is not None and len(before) + len(content) < COMPARED:
+            _old, _new, *lines = (*unified_diff(before.splitlines(), content.splitlines(), lineterm=""), "", "")
+            return _fenced(path, "\n".join(lines).rstrip("\n"), "diff")
     parts = [
         _fenced(key, value if isinstance(value, str) else json.dumps(value, default=str))
         for key, value in arguments.items()
     ]
     return "\n\n".join(parts)
+
+
+def _before(folder: Path, path: str) -> str | None:
+    """A file as it is before a call, None where there is none that can be shown."""
+    try:
+        return read_file_in(folder, path)
+    except ToolError:
+        return None
 
 
 def _fenced(name: str, value: str, kind: str = "") -> str:

@@ -19,6 +19,7 @@ class ShellToolSpec:
     arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     timeout: float = 300.0
     read_only: bool = False
+    idempotent: bool = False
     repo: str = ""
     origin: str = "orchestra.yaml"
 
