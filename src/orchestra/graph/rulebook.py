@@ -433,6 +433,17 @@ ENTRIES: dict[str, RuleEntry] = {
             "start -> work -> check -> exit",
         ),
         RuleEntry(
+            "input_declared",
+            (_W,),
+            "A prompt or a command names a variable that the pipeline does not declare.",
+            "With `inputs` on the graph a run takes those variables only (L40). Another name in braces has a value"
+            " if an agent or a person sets it; where no node could, or where it nearly is an input, it is a slip.",
+            f'{_ENDS}\ninputs="version"\nship [shape=parallelogram, tool_command="./ship {{{{ versoin }}}}"]\n'
+            "start -> ship -> exit",
+            f'{_ENDS}\ninputs="version"\nship [shape=parallelogram, tool_command="./ship {{{{ version }}}}"]\n'
+            "start -> ship -> exit",
+        ),
+        RuleEntry(
             "backend_known",
             (_E,),
             "A node's backend does not exist.",

@@ -60,7 +60,7 @@ def _integer(entry: Entry, text: str) -> int:
     whole = re.sub(r"\.0*$", "", text)
     if not INTEGER.fullmatch(whole):
         word = _WORDS.get(text.lower())
-        raise Misfit("a whole number such as 3", f"write {entry.key}={word}" if word else "", word)
+        raise Misfit("a whole number such as 3", f"write {entry.key}={word or 3}", word)
     text = whole
     if len(text) > 19 or abs(int(text)) > _LARGEST:
         raise Misfit("a whole number of at most 18 digits")

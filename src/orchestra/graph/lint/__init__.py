@@ -38,7 +38,7 @@ from orchestra.graph.lint.structure import (
 )
 from orchestra.graph.lint.styles import selector_matches, value_known
 from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, listed, quoted
-from orchestra.graph.lint.values import value_of_node
+from orchestra.graph.lint.values import input_declared, value_of_node
 from orchestra.graph.lint.words import (
     fidelity_valid,
     outcome_known,
@@ -71,6 +71,7 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
         tool_command_on_tool_nodes,
         prompt_variable,
         value_of_node,
+        input_declared,
         unknown_attribute,
         unused_attribute,
         selector_matches,

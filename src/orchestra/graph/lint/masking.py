@@ -12,9 +12,9 @@ from orchestra.graph.model import Node
 from orchestra.graph.places import inside
 
 _HARMLESS = frozenset(
-    ": [ cat command date declare echo env exit export false find grep head jq kill local ls mkdir printf pwd"
-    " read readonly return rm seq set shift sleep sort source tail test touch trap true umask unset wait"
-    " yes".split()
+    ": [ cat command cut date declare echo env exit export false find grep head jq kill local ls mkdir printf pwd"
+    " read readonly return rm seq set shift sleep sort source tail tee test touch tr trap true umask unset wait"
+    " uniq wc yes".split()
 )
 """Commands whose failure is expected, cannot be, or matters to nobody; those that start or end a script."""
 
