@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ from orchestra.graph.model import Graph, Node
 from orchestra.graph.report import counted
 
 if TYPE_CHECKING:
+    from orchestra.app.estimates import CostBounds
     from orchestra.config.settings import Settings
 
 
@@ -80,11 +81,11 @@ def compile_files(names: list[str], format_: str, wanted: CompileOptions, *, col
         return _agents(names[0], format_, wanted)
     checked = [_checked(name, wanted) for name in names]
     if format_ == "text":
-        _text(names, checked, color)
+        _text(names, checked, wanted, color)
     elif format_ in ("dot", "svg"):
         return _drawn(checked[0], format_)
     else:
-        _data(names, checked, format_)
+        _data(names, checked, wanted, format_)
     return 0 if all(_passes(pipeline, wanted.strict) for pipeline in checked) else INVALID
 
 
@@ -176,7 +177,7 @@ def _passes(pipeline: Pipeline, strict: bool) -> bool:
     return pipeline.valid and not (strict and tally[Severity.WARNING])
 
 
-def _text(names: list[str], checked: list[Pipeline], color: str) -> None:
+def _text(names: list[str], checked: list[Pipeline], wanted: Wanted, color: str) -> None:
     colour = coloured(color, sys.stdout)
     for name, pipeline in zip(names, checked, strict=True):
         found = report.text(pipeline.diagnostics, width=width(sys.stdout), colour=colour)
@@ -188,9 +189,33 @@ def _text(names: list[str], checked: list[Pipeline], color: str) -> None:
         rules = list(dict.fromkeys(d.rule for d in pipeline.diagnostics if d.severity is not Severity.INFO))
         if rules:
             say(f"  details: orchestra explain {rules[0]}")
+        if (bounds := _bounds(pipeline, name, wanted)) is not None:
+            from orchestra.cli.screen.costs import in_words
+
+            say(f"  {in_words(bounds)}")
 
 
-def _data(names: list[str], checked: list[Pipeline], format_: str) -> None:
+def _bounds(pipeline: Pipeline, name: str, wanted: Wanted) -> CostBounds | None:
+    """What a run costs at most, where its nodes ask models (A5)."""
+    settings = _settings(name, wanted) if pipeline.valid and pipeline.graph is not None else None
+    if settings is None:
+        return None
+    from orchestra.app.estimates import cost_bounds
+
+    bounds = cost_bounds(pipeline, settings, name)
+    return bounds if bounds.nodes else None
+
+
+def _costs(pipeline: Pipeline, name: str, wanted: Wanted) -> dict[str, Any]:
+    bounds = _bounds(pipeline, name, wanted)
+    if bounds is None:
+        return {}
+    from orchestra.cli.screen.costs import as_data
+
+    return {"cost": as_data(bounds)}
+
+
+def _data(names: list[str], checked: list[Pipeline], wanted: Wanted, format_: str) -> None:
 
     diagnostics = tuple(d for pipeline in checked for d in pipeline.diagnostics)
     if format_ == "github":
@@ -205,6 +230,7 @@ def _data(names: list[str], checked: list[Pipeline], format_: str) -> None:
             "file": name,
             **report.report(pipeline.diagnostics),
             "graph": None if pipeline.graph is None or pipeline.secret else render.to_json(pipeline.graph),
+            **_costs(pipeline, name, wanted),
         }
         for name, pipeline in zip(names, checked, strict=True)
     ]

@@ -56,6 +56,9 @@ def run(
     ] = None,
     label: Annotated[str, typer.Option("--label", help="Name of this run.", show_default=False)] = "",
     max_cost: MaxCost = None,
+    dry_cost: Annotated[
+        bool, typer.Option("--dry-cost", help="Print the known bounds of what a run costs, and do not run.")
+    ] = False,
     detach: Detach = False,
     env_file: EnvFile = None,
     *,
@@ -67,11 +70,28 @@ def run(
     missing; 5: waiting for an answer; 6: the store cannot be used; 7: stopped by a limit or a full disk; 130:
     paused by an interrupt.
     """
-    raise typer.Exit(
-        run_pipeline(
-            pipeline, tuple(variables or ()), simulate, label, detach=detach, max_cost=max_cost, shown=shown
-        )
-    )
+    given = tuple(variables or ())
+    if dry_cost:
+        raise typer.Exit(_dry(pipeline, given, max_cost, shown))
+    raise typer.Exit(run_pipeline(pipeline, given, simulate, label, detach=detach, max_cost=max_cost, shown=shown))
+
+
+def _dry(file: str, given: tuple[str, ...], max_cost: float | None, shown: Walked) -> int:
+    """Print what a run costs at most, as far as that is known; nothing is opened and nobody asked (A5)."""
+    from orchestra.app.estimates import cost_bounds
+    from orchestra.cli.screen.costs import as_data, say_bounds
+
+    settings = settings_for(shown.store, shown.config, file, max_cost)
+    source, found = read(file)
+    compiled = compile_pipeline(source, found, variables=key_values(given), secrets=settings.secrets)
+    pipeline = with_agents(compiled, settings, file, simulated=False)
+    bounds = cost_bounds(pipeline, settings, file)
+    show_diagnostics(pipeline.diagnostics)
+    if shown.json:
+        say_json({"file": file, **as_data(bounds)}, indent=2)
+    else:
+        say_bounds(bounds)
+    return 0
 
 
 def run_pipeline(

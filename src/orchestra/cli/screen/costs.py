@@ -1,0 +1,49 @@
+"""What ``orchestra run --dry-cost`` and ``compile`` print: the known bounds of what a run costs (A5)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from orchestra.app.estimates import CostBounds
+from orchestra.cli.terminal import one_line, say
+
+UNKNOWN = "-"
+
+
+def say_bounds(bounds: CostBounds) -> None:
+    """A row for each node that asks an agent, then the bound of the whole run."""
+    lines = [("NODE", "MODEL", "VISITS", "TURNS", "TOKENS", "COST")]
+    for each in bounds.nodes:
+        numbers = (_number(each.visits), _number(each.turns), _number(each.tokens), _dollars(each.cost))
+        lines.append((one_line(each.node), one_line(each.model), *numbers))
+    wide = [max(len(line[column]) for line in lines) for column in range(6)]
+    for line in lines if bounds.nodes else ():
+        say("  ".join(cell.ljust(room) for cell, room in zip(line, wide, strict=True)).rstrip())
+    say(in_words(bounds))
+    if bounds.unpriced:
+        say(f"no price is known for {', '.join(bounds.unpriced)}: no limit counts it; add it under `prices:`")
+
+
+def in_words(bounds: CostBounds) -> str:
+    """The bound of the whole run, in a line."""
+    if not bounds.nodes:
+        return "no node asks a model: the run costs nothing"
+    if bounds.cost is None:
+        return "no bound on the cost of a run is known: set limits.run.cost, or run with --max-cost"
+    return f"a run costs at most {_dollars(bounds.cost)} ({bounds.rule}), and the calls that are under way then"
+
+
+def as_data(bounds: CostBounds) -> dict[str, Any]:
+    """The same for a program; null where no bound is known."""
+    return {"cost_at_most": bounds.cost, "rule": bounds.rule, "unpriced": list(bounds.unpriced)} | {
+        "nodes": [asdict(each) for each in bounds.nodes]
+    }
+
+
+def _number(value: int | None) -> str:
+    return UNKNOWN if value is None else str(value)
+
+
+def _dollars(value: float | None) -> str:
+    return UNKNOWN if value is None else f"${value:.2f}"

@@ -1,0 +1,104 @@
+"""How often a run can enter a node at most, as far as the graph says so (A5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from orchestra.graph.flow import components, reached
+from orchestra.graph.joins import fan_ins
+from orchestra.graph.model import Attributed, Graph, Node
+
+RETURNS = 50
+"""Jumps to a retry target where no ``max_visits`` says otherwise (E15)."""
+
+
+def most_visits(graph: Graph) -> dict[str, int]:
+    """The most visits of every node; 0 where a cycle has nothing that bounds it.
+
+    A node is entered once by each branch that leads to it, and again after each step of its cycles that is
+    counted: a node or an edge with ``max_visits``, a jump to a retry target.
+    """
+    index = {node: number for number, node in enumerate(graph.nodes)}
+    own = [_bound(graph, node) for node in graph.nodes.values()]
+    counted = _counted(graph, index)
+    edges = [[index[edge.target] for edge in graph.outgoing(node)] for node in index]
+    jumps = {way: own[way[1]] or RETURNS for way in _jumps(graph, index)}
+    ways = [[*targets, *(target for source, target in jumps if source == n)] for n, targets in enumerate(edges)]
+    free = [
+        [] if own[n] else [target for target in targets if not own[target] and (n, target) not in counted]
+        for n, targets in enumerate(edges)
+    ]
+    endless = _cyclic(free)
+    again = _returns(ways, own, {**counted, **jumps})
+    branches = _branches(graph, index, edges)
+    return {
+        node: own[n] if n in endless or (own[n] and own[n] < branches[n] * again[n]) else branches[n] * again[n]
+        for node, n in index.items()
+    }
+
+
+def _bound(graph: Graph, node: Node) -> int:
+    return node.integer("max_visits") if node.has("max_visits") else graph.integer("default_max_visits")
+
+
+def _counted(graph: Graph, index: Mapping[str, int]) -> dict[tuple[int, int], int]:
+    """How often a run can go from one node to another, where every edge between them has ``max_visits``."""
+    found: dict[tuple[int, int], int] = {}
+    for edge in sorted(graph.edges, key=lambda edge: -edge.integer("max_visits")):
+        way, count = (index[edge.source], index[edge.target]), edge.integer("max_visits")
+        if count:
+            found[way] = found.get(way, 0) + count
+        else:
+            found.pop(way, None)
+    return found
+
+
+def _jumps(graph: Graph, index: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    """From where to which retry target a run can jump."""
+    for node in graph.nodes.values():
+        yield from ((index[node.id], target) for target in _targets(node, index))
+    gates = [node for node in graph.nodes.values() if node.flag("goal_gate")]
+    for exit_ in graph.exits if gates else ():
+        for owner in (*gates, graph):
+            yield from ((index[exit_], target) for target in _targets(owner, index))
+
+
+def _targets(owner: Attributed, index: Mapping[str, int]) -> list[int]:
+    names = (owner.text("retry_target"), owner.text("fallback_retry_target"))
+    return [index[name] for name in names if name in index]
+
+
+def _cyclic(ways: Sequence[Sequence[int]]) -> set[int]:
+    """The nodes that are on a cycle."""
+    return {node for part in components(ways) if len(part) > 1 or part[0] in ways[part[0]] for node in part}
+
+
+def _returns(
+    ways: Sequence[Sequence[int]], own: Sequence[int], counted: Mapping[tuple[int, int], int]
+) -> list[int]:
+    """How often each node is entered through its cycles: once, and after each counted step of them."""
+    found = [1] * len(ways)
+    for part in components(ways):
+        inside = set(part)
+        if len(part) == 1 and part[0] not in ways[part[0]]:
+            continue
+        steps = sum(own[node] for node in part)
+        steps += sum(count for (source, target), count in counted.items() if {source, target} <= inside)
+        for node in part:
+            found[node] += steps
+    return found
+
+
+def _branches(graph: Graph, index: Mapping[str, int], edges: Sequence[Sequence[int]]) -> list[int]:
+    """How many branches can enter each node; 1 outside of all fan-outs."""
+    found = [1] * len(edges)
+    for parallel, fan_in in fan_ins(graph).items():
+        node, join = graph.nodes[parallel], index.get(fan_in, -1)
+        closed = [() if number == join else targets for number, targets in enumerate(edges)]
+        each = node.integer("max_items") if node.text("for_each") else 1
+        inside = [reached(closed, [target]) for target in edges[index[parallel]]]
+        for number in range(len(edges)):
+            entering = each * sum(seen[number] for seen in inside)
+            if entering and number != join:
+                found[number] *= entering
+    return found
