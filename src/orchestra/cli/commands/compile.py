@@ -177,7 +177,7 @@ def _passes(pipeline: Pipeline, strict: bool) -> bool:
     return pipeline.valid and not (strict and tally[Severity.WARNING])
 
 
-def _text(names: list[str], checked: list[Pipeline], wanted: Wanted, color: str) -> None:
+def _text(names: list[str], checked: list[Pipeline], wanted: CompileOptions, color: str) -> None:
     colour = coloured(color, sys.stdout)
     for name, pipeline in zip(names, checked, strict=True):
         found = report.text(pipeline.diagnostics, width=width(sys.stdout), colour=colour)
@@ -195,7 +195,7 @@ def _text(names: list[str], checked: list[Pipeline], wanted: Wanted, color: str)
             say(f"  {in_words(bounds)}")
 
 
-def _bounds(pipeline: Pipeline, name: str, wanted: Wanted) -> CostBounds | None:
+def _bounds(pipeline: Pipeline, name: str, wanted: CompileOptions) -> CostBounds | None:
     """What a run costs at most, where its nodes ask models (A5)."""
     settings = _settings(name, wanted) if pipeline.valid and pipeline.graph is not None else None
     if settings is None:
@@ -206,7 +206,7 @@ def _bounds(pipeline: Pipeline, name: str, wanted: Wanted) -> CostBounds | None:
     return bounds if bounds.nodes else None
 
 
-def _costs(pipeline: Pipeline, name: str, wanted: Wanted) -> dict[str, Any]:
+def _costs(pipeline: Pipeline, name: str, wanted: CompileOptions) -> dict[str, Any]:
     bounds = _bounds(pipeline, name, wanted)
     if bounds is None:
         return {}
@@ -215,7 +215,7 @@ def _costs(pipeline: Pipeline, name: str, wanted: Wanted) -> dict[str, Any]:
     return {"cost": as_data(bounds)}
 
 
-def _data(names: list[str], checked: list[Pipeline], wanted: Wanted, format_: str) -> None:
+def _data(names: list[str], checked: list[Pipeline], wanted: CompileOptions, format_: str) -> None:
 
     diagnostics = tuple(d for pipeline in checked for d in pipeline.diagnostics)
     if format_ == "github":

@@ -15,9 +15,11 @@ from typing import Annotated
 
 import typer
 
+from orchestra.agents.models import WITH_MODEL, default_provider
+from orchestra.app.providers import asked, providers_of, standing
 from orchestra.app.stores import RepairLosesTurns, open_store, repair_store
 from orchestra.cli.errors import FAILED, STORE
-from orchestra.cli.options import Config, StoreOption
+from orchestra.cli.options import Config, EnvFile, StoreOption
 from orchestra.cli.stores import aimed, exists, hint, settings_for
 from orchestra.cli.terminal import one_line, progress, room, say
 from orchestra.clock import SystemClock
@@ -47,8 +49,12 @@ def doctor(
     settle: Annotated[
         bool, typer.Option("--settle", help="Prepare the store's folder for the original CXDB server.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask one model of each configured provider; costs a fraction of a cent.")
+    ] = False,
     store: StoreOption = None,
     config: Config = None,
+    env_file: EnvFile = None,
 ) -> None:
     """Check what works on this machine and in the store.
 
@@ -56,7 +62,7 @@ def doctor(
     """
     if drop_lost and not repair:
         raise typer.BadParameter("--drop-lost needs --repair")
-    wanted = Examination(deep=deep, repair=repair, drop_lost=drop_lost, settle=settle)
+    wanted = Examination(deep=deep, repair=repair, drop_lost=drop_lost, settle=settle, live=live)
     raise typer.Exit(examine(wanted, store=store, config=config))
 
 
@@ -88,6 +94,7 @@ class Examination:
     repair: bool
     drop_lost: bool
     settle: bool
+    live: bool
 
 
 def examine(wanted: Examination, *, store: str | None, config: Path | None) -> int:
@@ -104,6 +111,8 @@ def examine(wanted: Examination, *, store: str | None, config: Path | None) -> i
         except RepairLosesTurns as error:
             _say_losses(error, hint(settings, store))
             return STORE
+    if wanted.live:
+        bad += asyncio.run(_asked(settings))
     return FAILED if bad else 0
 
 
@@ -121,7 +130,9 @@ def _shown(finding: Checked) -> bool:
 def _machine(settings: Settings) -> Iterator[Checked]:
     yield Checked(True, f"Python {sys.version.split()[0]} at {sys.executable}")
     yield Checked(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml; using defaults")
-    yield Checked(True, f"backend {settings.backend}: needs no API key")
+    free = ": needs no API key" if settings.backend == "simulation" else ""
+    yield Checked(True, f"backend {settings.backend}{free}")
+    yield from _providers(settings)
     yield from _sandbox(settings)
     program = shutil.which("dot")
     if program:
@@ -130,6 +141,21 @@ def _machine(settings: Settings) -> Iterator[Checked]:
         yield Checked(
             None, "no Graphviz found: `compile --format svg` needs it, nothing else does", "apt install graphviz"
         )
+
+
+def _providers(settings: Settings) -> Iterator[Checked]:
+    """What the configured providers need; a run fails only without what the provider of most nodes needs (A8)."""
+    used = default_provider(settings.config).value if settings.backend in WITH_MODEL else ""
+    for provider in providers_of(settings):
+        for well, what, fix in standing(provider):
+            yield Checked(None if well is False and provider.name != used else well, what, fix)
+
+
+async def _asked(settings: Settings) -> int:
+    """Ask each provider and say what came of it; how many failed."""
+    if not providers_of(settings):
+        _shown(Checked(None, "no provider is configured: there is no model to ask"))
+    return sum([not _shown(Checked(*check)) async for check in asked(settings)])
 
 
 def _sandbox(settings: Settings) -> Iterator[Checked]:
