@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -316,14 +317,15 @@ def path_of(line: Line) -> str:
     return " ".join(parts)
 
 
-def edge_key(line: Line, lines: Sequence[Line]) -> str:
-    """The edge as events name it: source->target, with #n for the n-th of a pair; ``jump`` before no edge."""
-    ends = (line.edge.source, line.edge.target)
-    if is_jump(line):
-        return f"jump {ends[0]}->{ends[1]}"
-    same = [other for other in lines if (other.edge.source, other.edge.target) == ends and not is_jump(other)]
-    number = next(place for place, other in enumerate(same, 1) if other is line)
-    return f"{ends[0]}->{ends[1]}" + (f"#{number}" if number > 1 else "")
+def edge_keys(lines: Sequence[Line]) -> list[str]:
+    """The edges as events name them: source->target, with #n for the n-th of a pair; ``jump`` before no edge."""
+    keys = []
+    seen: Counter[str] = Counter()
+    for line in lines:
+        name = f"{line.edge.source}->{line.edge.target}"
+        seen[name] += not is_jump(line)
+        keys.append(f"jump {name}" if is_jump(line) else f"{name}#{seen[name]}" if seen[name] > 1 else name)
+    return keys
 
 
 def is_jump(line: Line) -> bool:
@@ -377,7 +379,7 @@ def page(chapters: Sequence[Chapter], version: str) -> str:
         signs=SIGNS,
         outline=outline,
         path_of=path_of,
-        edge_key=edge_key,
+        edge_keys=edge_keys,
         is_jump=is_jump,
         lasted=lasted,
         scale=scale,
