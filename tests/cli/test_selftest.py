@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from calls import call
 
 
@@ -40,3 +44,22 @@ def test_an_unknown_check_is_refused_with_the_nearest_name(tmp_path: Path) -> No
     done = call(tmp_path, "selftest", "branch")
     assert done.returncode == 2
     assert "did you mean 'branches'?" in done.stderr
+
+
+@pytest.mark.long
+def test_everything_works_without_a_network_and_leaves_nothing_at_home(tmp_path: Path) -> None:
+    """In a network namespace of its own, which has only 127.0.0.1."""
+    if subprocess.run(["unshare", "-rn", "true"]).returncode:
+        pytest.skip("no network namespaces here")
+    home = tmp_path / "home"
+    home.mkdir()
+    command = f"ip link set lo up; exec {sys.executable} -m orchestra selftest"
+    done = subprocess.run(
+        ["unshare", "-rn", "sh", "-c", command],
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(home.iterdir()) == []
