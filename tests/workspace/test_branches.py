@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from calls import call
 from scratch import branch_of, everything, git, project, repository, run, tool
 
@@ -69,3 +70,35 @@ def test_only_the_best_is_merged_where_one_is_chosen(tmp_path: Path) -> None:
     files = git(code, "ls-tree", "--name-only", f"orchestra/p/{ended['session']}").split()
     assert "l.txt" in files
     assert "r.txt" not in files
+
+
+REST = (
+    "fan [shape=component, error_policy=continue] join [shape=tripleoctagon MORE]\n"
+    + tool("left", "echo l > l.txt")
+    + tool("right", "echo r > r.txt")
+    + tool("bad", "echo b > b.txt; exit 1")
+    + "start -> fan -> left -> join; fan -> right -> join; fan -> bad -> join -> exit"
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "rest"),
+    [
+        ("", {"bad": "failed"}),
+        (", merge_code=best", {"bad": "failed", "right": "not chosen"}),
+        (", merge_code=none", {"bad": "failed", "left": "not chosen", "right": "not chosen"}),
+    ],
+)
+def test_the_last_lines_name_every_branch_that_is_not_merged_and_why(
+    tmp_path: Path, more: str, rest: dict[str, str]
+) -> None:
+    code = repository(project(tmp_path, REST.replace("MORE", more)) / "code")
+    said = call(tmp_path, "run", str(tmp_path / "p.dot"), "--plain").stdout
+    lines = [line for line in said.splitlines() if line.startswith("  not merged: ")]
+    session = said.split()[1]
+    own = f"orchestra/p/{session}@fan.1.1."
+    assert lines == [f"  not merged: {own}{name} ({why}; kept)" for name, why in rest.items()]
+    assert [git(code, "log", "-1", "--format=%an", f"{own}{name}") for name in rest] == [
+        f"{name} (tool)" for name in rest
+    ]
+    assert ("code: no changes" in said) == (len(rest) == 3)

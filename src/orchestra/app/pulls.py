@@ -67,7 +67,7 @@ async def pulls(store: Store, settings: Settings, name: str, *, push: bool) -> l
     events = [one for _path, one in await events_of(store, code.row.session)]
     found = []
     for repo in code.repos:
-        if not repo.tip or repo.tip == repo.base:
+        if not repo.tip or repo.tip == await _common(repo):
             continue
         url = await _remote_of(repo)
         if push and not url:
@@ -152,8 +152,9 @@ def _title(state: RunState) -> str:
 async def _body(state: RunState, repo: SessionBranches, events: Sequence[Recorded]) -> str:
     """The text: goal, what was changed, each node with its verdict or the command it ran, cost."""
     side = side_of(state)
-    stat = await diffstat(repo.git, repo.base, repo.tip)
-    log = await repo.git.run("log", "--reverse", "--no-merges", "--format=- %s", f"{repo.base}..{repo.tip}", "--")
+    base = await _common(repo)
+    stat = await diffstat(repo.git, base, repo.tip)
+    log = await repo.git.run("log", "--reverse", "--no-merges", "--format=- %s", f"{base}..{repo.tip}", "--")
     rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in _nodes(one.event for one in events))
     goal = f"{state.goal}\n\n" if state.goal else ""
     cost = f", ${side.cost_micros / 1_000_000:.4f}, {side.tokens} tokens" if side.tokens else ""
@@ -162,6 +163,13 @@ async def _body(state: RunState, repo: SessionBranches, events: Sequence[Recorde
         f" {side.steps} steps{cost}.\n\n{stat}\n\n### Commits\n\n{log.text}\n\n"
         f"### Nodes\n\n| node | outcome | verdict or command |\n|---|---|---|\n{rows}\n"
     )
+
+
+async def _common(repo: SessionBranches) -> str:
+    """The commit where the branch left the one that it goes into: a replay brings earlier commits along."""
+    into = f"refs/heads/{repo.base_branch}"
+    found = await repo.git.run("merge-base", into, repo.tip, check=False) if repo.base_branch else None
+    return found.text if found is not None and not found.code else repo.base
 
 
 def _nodes(events: Iterable[Event]) -> list[tuple[str, str, str]]:

@@ -656,7 +656,9 @@ class CommitMessageWritten:
 class WorkspaceSnapshot:
     """Where the code stands, when it moved by something else than a commit of this chain (W7)."""
 
-    repos: Mapping[str, Json] = tag(23, "json", "per repository its commit and branch", default={})
+    repos: Mapping[str, Json] = tag(
+        23, "json", "per repository its commit and branch, at the end also what is left unmerged", default={}
+    )
     reason: str = tag(24, "string", "what moved it", default="")
 
 

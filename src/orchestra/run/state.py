@@ -203,6 +203,8 @@ class RepoRecord(Struct, frozen=True, kw_only=True):
     folder: str = ""
     unmerged: tuple[str, ...] = ()
     """Parallel branches in conflict with it."""
+    left: tuple[str, ...] | None = None
+    """At its end: all branches with commits that it does not have. None before that."""
 
 
 class Result(Struct, frozen=True, kw_only=True):

@@ -57,7 +57,9 @@ def code_moved(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, Repo
         case WorkspaceSnapshot():
             for name, found in event.repos.items():
                 if isinstance(found, Mapping) and isinstance(commit := found.get("commit"), str):
-                    repos = _with(repos, name, commit=commit)
+                    names = found.get("left")
+                    rest = tuple(map(str, names)) if isinstance(names, list) else None
+                    repos = _with(repos, name, commit=commit, left=rest)
             return dict(repos)
         case _:
             assert_never(event)

@@ -147,6 +147,8 @@ class GitWorkspace:
     """Per repository the branch that was checked out when the session began."""
     starts: dict[str, str] = field(default_factory=dict)
     """Per repository the commit at which the session began."""
+    left: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Per repository the branches that were left unmerged when the session ended before."""
     lent: bool = False
     """It belongs to the session of a parent."""
 
@@ -190,6 +192,7 @@ class GitWorkspace:
         self.chain[repo.name] = tree.tip
         self.bases[repo.name] = known.base_branch
         self.starts[repo.name] = known.base
+        self.left[repo.name] = known.left or ()
         if made or str(tree.folder) != known.folder:
             self.record(
                 WorktreeCreated(repo=repo.name, branch=tree.branch, folder=str(tree.folder), commit=tree.tip)
@@ -272,12 +275,30 @@ class GitWorkspace:
         await self.maker.pusher.run()
 
     async def finish(self, *, completed: bool) -> None:
-        """Push what the remotes lack; a child's branch is its parent's."""
+        """Record what is left unmerged, and push what the remotes lack; a child's branch is its parent's."""
         if not self.lent:
+            await self._record_left()
             for tree in self.trees.values():
                 if tree.tip != tree.repo.commit:
                     self.maker.pusher.want(tree, self.record)
             await self.maker.pusher.finish(completed=completed)
+
+    async def _record_left(self) -> None:
+        """Record which parallel branches have commits that the session branch lacks: none is forgotten."""
+        found: dict[str, Json] = {}
+        for tree in self.trees.values():
+            listed = await tree.git.run(
+                "for-each-ref",
+                f"--no-merged={tree.tip}",
+                "--format=%(refname)",
+                f"refs/heads/{tree.branch}@*",
+                check=False,
+            )
+            names: list[Json] = [ref.removeprefix("refs/heads/") for ref in listed.text.split("\n") if ref]
+            if names or self.left.get(tree.name):
+                found[tree.name] = {"commit": tree.tip, "branch": tree.branch, "left": names}
+        if found:
+            self.record(WorkspaceSnapshot(repos=found, reason="branches that are not merged"))
 
     async def close(self) -> None:
         """Put checkouts that were worked in themselves back on their own branches, where nothing is uncommitted."""

@@ -20,7 +20,7 @@ from orchestra.run.events import (
     WorktreeMergeConflict,
     WorktreeMerged,
 )
-from orchestra.run.state import RunState
+from orchestra.run.state import RepoRecord, RunState
 
 Code: TypeAlias = (
     SessionBranchCreated
@@ -95,17 +95,36 @@ def code_lines(state: RunState, aim: str) -> list[str]:
     changed = {name: known for name, known in own.items() if known.commit != known.base}
     if not own:
         return []
-    if not changed:
+    if not changed and not any(known.left for known in own.values()):
         return ["  code: no changes"]
-    lines = []
+    lines = [] if changed else ["  code: no changes on the session's branch"]
     for name, known in changed.items():
         base = known.base_branch or known.base[:SHORT]
         lines.append(f"  code: {name} on {known.branch} ({known.commit[:SHORT]})")
         lines.append(f"  diff: git -C {shlex.quote(known.path)} diff {base}...{known.branch}")
-        lines += [f"  not merged: {branch} (conflict; kept with its worktree)" for branch in known.unmerged]
+    for known in own.values():
+        lines += _left_lines(known, state)
     if state.result is not None:
-        lines.append(f"  merge: orchestra merge{aim} {state.session}")
+        if changed:
+            lines.append(f"  merge: orchestra merge{aim} {state.session}")
+            lines.append(f"  pull request: orchestra pr{aim} {state.session}")
         lines.append(f"  discard: orchestra discard{aim} {state.session}")
+    return lines
+
+
+def _left_lines(known: RepoRecord, state: RunState) -> list[str]:
+    """The branches that are not merged, why, and where they are."""
+    results = state.context.get("parallel.results")
+    ends = {one.get("branch"): one.get("status") for one in results or () if isinstance(one, dict)}
+    lines = []
+    for branch in known.unmerged if known.left is None else known.left:
+        if branch in known.unmerged:
+            why = "conflict; kept with its worktree"
+        elif branch in ends:
+            why = "failed; kept" if ends[branch] == "fail" else "not chosen; kept"
+        else:
+            why = "kept"
+        lines.append(f"  not merged: {branch} ({why})")
     return lines
 
 
