@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from orchestra.app.runs import start
 from orchestra.clock import SystemClock
 from orchestra.config.model import Config, Limits, RunLimit
 from orchestra.config.settings import Settings
+from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.archives import all_turns, blobs_of, put_in, take_out
 from orchestra.engine.control import Control
@@ -39,6 +41,7 @@ from orchestra.run.events import (
     Event,
     ParallelBranchCompleted,
     ParallelBranchStarted,
+    ParallelCompleted,
     PipelineCanceled,
     PipelinePaused,
     Recorded,
@@ -242,6 +245,60 @@ async def test_the_first_success_cancels_the_others_which_leave_no_result() -> N
         if isinstance(event, ParallelBranchCompleted)
     }
     assert ends == {"a": "canceled", "b": "success", "c": "canceled"}
+
+
+async def test_of_two_winners_in_one_instant_the_join_runs_once_and_a_later_one_is_no_result() -> None:
+    go = asyncio.Event()
+
+    async def together(_scope: Scope, _context: Context) -> None:
+        await go.wait()
+
+    async def starting(_scope: Scope, _context: Context) -> None:
+        go.set()
+        await asyncio.sleep(30)
+
+    store, work = MemoryStore(), Work({"a": together, "b": together, "c": starting})
+    run = await ran(fan("join_policy=first_success"), work, store=store)
+    assert outcome(run)[0] == "success"
+    assert [
+        event.status for event in await events(store, run.context_id) if isinstance(event, ParallelCompleted)
+    ] == ["success"]
+    results = [event for event in await events(store, run.context_id) if isinstance(event, ParallelBranchCompleted)]
+    assert sorted(event.branch_id for event in results) == ["a", "b", "c"]
+    assert {event.branch_id: event.status for event in results}["c"] == "canceled"
+    assert work.seen.count("after") == 1
+
+
+async def test_a_loop_inside_a_branch_that_never_reaches_the_fan_in_ends_by_max_steps() -> None:
+    body = """graph [max_steps=40] split [shape=component] meet [shape=tripleoctagon] start -> split split -> a
+        a -> b [condition="outcome=fail"] a -> meet b -> a split -> c -> meet meet -> exit"""
+    work = Work({"a": failing})
+    run = await ran(body, work)
+    assert outcome(run) == ("fail", "max_steps exceeded: 40 nodes executed")
+    assert len(work.seen) < 40
+
+
+async def test_an_exception_while_another_branch_writes_leaves_the_store_whole(tmp_path: Path) -> None:
+    store = EmbeddedStore.open(tmp_path / "store")
+    writing = asyncio.Event()
+
+    async def writes(scope: Scope, _context: Context) -> None:
+        for number in range(10_000):
+            scope.record(WarningRaised(message=f"{number}", node="b"))
+            writing.set()
+            await asyncio.gather(scope.settle(), scope.keep(b"x" * 500 + b"%d" % number))
+
+    async def breaks(_scope: Scope, _context: Context) -> None:
+        await writing.wait()
+        raise RuntimeError("broken")
+
+    run = await ran(fan("error_policy=fail_fast"), Work({"a": breaks, "b": writes}), store=store)
+    assert outcome(run)[0] == "fail"
+    assert isinstance((await by_branch(store, run))["b"][-1], PipelineCanceled)
+    assert await store.deep_check() == []
+    again = await resumed(run, store, Work())
+    assert outcome(again)[0] == "success"
+    await store.close()
 
 
 async def test_fail_fast_cancels_the_rest_and_fails() -> None:
@@ -481,11 +538,11 @@ async def test_a_pause_between_branches_is_recorded_in_each_chain() -> None:
 # --- many, large, deep -----------------------------------------------------------------------------
 
 
-async def test_two_hundred_branches_end_and_meet_once() -> None:
-    body = "x split [shape=component, for_each=files, max_items=500, max_parallel=200] meet [shape=tripleoctagon]"
-    work = Work({"x": lambda *_: {"files": [str(n) for n in range(200)]}, "a": sleeping(0.01)})
+async def test_a_thousand_branches_end_and_meet_once() -> None:
+    body = "x split [shape=component, for_each=files, max_items=1000, max_parallel=1000] meet [shape=tripleoctagon]"
+    work = Work({"x": lambda *_: {"files": [str(n) for n in range(1000)]}, "a": sleeping(0)})
     run = await ran(f"{body} start -> x -> split -> a -> meet -> exit", work)
-    assert run.state.context["parallel.success_count"] == 200
+    assert run.state.context["parallel.success_count"] == 1000
     assert work.most == AT_ONCE
     assert run.state.nodes["meet"].visits == 1
 
