@@ -218,6 +218,34 @@ async def test_calls_of_a_cli_agent_that_no_pattern_fits_are_made(tmp_path: Path
     assert not await story.of(InterviewStarted)
 
 
+ASKING = '''"""Stands for claude with an MCP server: asks a person through the node's tools."""
+import json, os, socket, sys
+sys.stdin.read()
+print(json.dumps(dict(type="system", subtype="init", session_id="s1", model="m")), flush=True)
+door = socket.socket(socket.AF_UNIX)
+door.connect(os.environ["ORCHESTRA_MCP_SOCKET"])
+call = dict(id=1, do="call", name="ask-human", arguments=dict(question="Which colour?"))
+for line in (dict(token=os.environ["ORCHESTRA_MCP_TOKEN"]), call):
+    door.sendall(json.dumps(line).encode() + b"\\n")
+text = json.loads(door.makefile().readline())["text"]
+result = dict(type="result", subtype="success", is_error=False, result=text, session_id="s1", usage={})
+print(json.dumps(result))
+'''
+
+
+async def test_a_cli_agent_asks_a_person_through_its_tools_and_the_run_pauses_meanwhile(tmp_path: Path) -> None:
+    cli = stub_agent(tmp_path)
+    (tmp_path / "stub.py").write_text(ASKING)
+    story = await begun(tmp_path, AGENT, work=cli_agents(tmp_path, cli))  # type: ignore[arg-type]
+    assert story.run.state.waiting
+    assert (await answered(story, "green, please")).won
+    last = await continued(story)
+    assert last.run.state.result is not None
+    assert last.run.state.result.good
+    assert last.run.state.context["last_response"] == "green, please"
+    assert len(await last.of(InterviewStarted)) == 1
+
+
 async def test_a_cli_agent_that_does_not_ask_is_ended(tmp_path: Path) -> None:
     cli = stub_agent(tmp_path, GOOD)
     stub = tmp_path / "stub.py"

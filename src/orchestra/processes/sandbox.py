@@ -130,11 +130,11 @@ def _protected(folder: Path) -> Iterator[str]:
         place = folder / name
         if place.is_dir() or (place.is_file() and not place.is_symlink()):
             yield from ("--ro-bind", str(place), str(place))
-    for place in _git_folders(folder):
+    for place in git_folders(folder):
         yield from ("--ro-bind", str(place), str(place))
 
 
-def _git_folders(folder: Path) -> list[Path]:
+def git_folders(folder: Path) -> list[Path]:
     """Where the history of a worktree is: the folder that its ``.git`` file names, and the repository's own."""
     try:
         text = (folder / ".git").read_text(encoding="utf-8")

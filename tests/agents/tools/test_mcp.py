@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from toolbox import Box
+from toolbox import Box, repository
 
 from orchestra.agents.tools.builtin import by_name, wire_names
 from orchestra.agents.tools.calling import perform
@@ -147,6 +147,21 @@ def test_trust_holds_until_the_command_or_its_files_change(tmp_path: Path) -> No
     assert not trust.allows(repo, wanted_by(repo)[0])
     assert trust.revoke(repo)
     assert (tmp_path / "state" / "trust.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_worktree_has_what_its_repository_was_allowed_as_long_as_it_is_the_same(tmp_path: Path) -> None:
+    repo, tree, trust = tmp_path / "repo", tmp_path / "tree", Trust(tmp_path / "state")
+    repo.mkdir()
+    (repo / "server.py").write_text("print(1)")
+    servers = {"mcpServers": {"x": {"command": "python3", "args": ["server.py"]}}}
+    (repo / ".mcp.json").write_text(json.dumps(servers))
+    repository(repo)
+    subprocess.run(("git", "worktree", "add", "-q", str(tree)), cwd=repo, check=True, capture_output=True)
+    assert not trust.allows(tree, wanted_by(tree)[0])
+    trust.allow(repo, wanted_by(repo))
+    assert trust.allows(tree, wanted_by(tree)[0])
+    (tree / "server.py").write_text("print(2)")
+    assert not trust.allows(tree, wanted_by(tree)[0])
 
 
 def test_a_cli_agent_calls_the_tools_of_its_node_through_the_program(tmp_path: Path) -> None:

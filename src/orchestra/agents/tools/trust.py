@@ -19,6 +19,7 @@ from orchestra.agents.tools.mcp_client import repository_servers, shown
 from orchestra.agents.tools.settings import ServerSpec
 from orchestra.agents.tools.skills import REPOSITORY_FOLDER
 from orchestra.errors import ConfigError
+from orchestra.processes.sandbox import git_folders
 
 FILE = "trust.json"
 _LARGEST = 64 * 1024 * 1024
@@ -105,8 +106,11 @@ class Trust:
         return said if isinstance(said, dict) else {}
 
     def allows(self, folder: Path, wanted: Wanted) -> bool:
-        """Whether it was allowed, as it is now."""
-        return self._all().get(str(folder.resolve()), {}).get(wanted.key) == wanted.digest
+        """Whether it was allowed, as it is now; a worktree has what its repository was allowed."""
+        repository = [place.parent for place in git_folders(folder)[:1] if place.name == ".git"]
+        known = self._all()
+        allowed = (known.get(str(place), {}) for place in (folder.resolve(), *repository))
+        return any(one.get(wanted.key) == wanted.digest for one in allowed)
 
     def allow(self, folder: Path, wanted: list[Wanted]) -> None:
         """Allow exactly this of a repository, and nothing else of it."""
