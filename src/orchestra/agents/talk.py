@@ -136,7 +136,7 @@ class Talk:
             known = await self._turns.conversation(self.task.thread)
         self.messages = [message for message in known.messages if message.role != "system"]
         self._ids = {call.id for message in self.messages for call in message.tool_calls}
-        self._know_outputs(known)
+        self._remember(known)
         self._number, self._fresh = known.turns, known.turns == 0
         answered = [place for place, one in enumerate(self.messages) if one.role == "assistant"]
         if known.input_tokens and answered:
@@ -148,14 +148,18 @@ class Talk:
             name = self.task.scope.talk.name
             self._unsent.append(Message(role="user", text=self.task.prompt, name=name, parts=self.task.parts))
 
-    def _know_outputs(self, known: Conversation) -> None:
-        """The whole outputs behind the results that were cut can be read again (A32)."""
+    def _remember(self, known: Conversation) -> None:
+        """Know what the tools knew: the whole outputs behind results that were cut, the files that were read
+        (A32)."""
         if self._context is None:
             return
         for message in known.messages:
             if message.whole:
                 parts = tuple(from_map(part) for part in message.whole)
                 self._context.outputs[output_name(parts)] = parts
+            for name, facts in message.seen.items():
+                repo, _, path = name.partition(":")
+                self._context.read[repo, path] = facts
 
     def _tell_of_another_model(self) -> None:
         """Say that another model's own blocks (thinking, signatures) are left out of the conversation (E40)."""
@@ -458,7 +462,14 @@ class Talk:
             refused = await approval(self._context, call.name, call.arguments, alike, part)
             if refused is not None:
                 return self._ended(call, refused)
-        return self._ended(call, await perform(self.tools, call.name, call.arguments, self._context))
+        before = dict(self._context.read)
+        result = await perform(self.tools, call.name, call.arguments, self._context)
+        seen = {
+            f"{repo}:{path}": facts
+            for (repo, path), facts in self._context.read.items()
+            if before.get((repo, path)) != facts
+        }
+        return self._ended(call, result, seen)
 
     def _part(self, call: ToolCall) -> str:
         """How a question about a call is named: the turn, and which of its calls it is (H2)."""
@@ -466,7 +477,9 @@ class Talk:
         ids = [one.id for one in last.tool_calls] if last is not None else []
         return f"{self._number}.{ids.index(call.id) + 1 if call.id in ids else 0}"
 
-    def _ended(self, call: ToolCall, result: ToolResult | None) -> ToolEnded:
+    def _ended(
+        self, call: ToolCall, result: ToolResult | None, seen: Mapping[str, tuple[int, ...]] | None = None
+    ) -> ToolEnded:
         result = result or ToolResult(text="")
         message = Message(
             role="tool",
@@ -476,6 +489,7 @@ class Talk:
             is_error=result.is_error,
             whole=tuple(part.as_map() for part in result.parts),
             whole_bytes=result.size if result.parts else 0,
+            seen=seen or {},
         )
         return ToolEnded(
             thread=self.task.thread,

@@ -58,8 +58,9 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``native`` are the provider's own content blocks of an answer (text, thinking with its signature), which the
     same ``provider`` and ``model`` get back as they were; another model gets ``text``. A ``tool`` message answers
     ``tool_call_id`` with ``name``'s result; where ``text`` is that cut, ``whole`` are the references to the blobs
-    that hold all of it, in order, and ``whole_bytes`` is its size. ``parts`` are further content of a user's
-    message: images and files.
+    that hold all of it, in order, and ``whole_bytes`` is its size. ``seen`` are the files whose content the agent
+    knows by it, as ``repo:path``, with what tells whether one has changed since. ``parts`` are further content of a
+    user's message: images and files.
     """
 
     role: Role
@@ -74,6 +75,7 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: tuple[Any, ...] = ()
     whole: tuple[Mapping[str, Any], ...] = ()
     whole_bytes: int = 0
+    seen: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Response(Struct, frozen=True, kw_only=True):

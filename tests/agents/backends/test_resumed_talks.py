@@ -145,6 +145,28 @@ async def test_a_call_that_a_kill_cut_off_is_made_again_only_where_its_tool_allo
     raise AssertionError("more durable writes than were tried")
 
 
+async def test_a_file_that_was_read_before_a_kill_is_changed_after_it_unless_it_is_another_by_now(
+    tmp_path: Path,
+) -> None:
+    for name, changed in (("same", False), ("changed", True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "a.txt").write_text("one")
+        with world(
+            folder, "answers:\n  - tool_calls: [{name: read-file, arguments: {path: a.txt}}]\n  - text: no\n"
+        ) as here:
+            session = await killed_at(here, 5)
+            assert session is not None
+        if changed:
+            (folder / "a.txt").write_text("one by somebody else")
+        edit = "{name: edit-file, arguments: {path: a.txt, old_string: one, new_string: two}}"
+        with world(folder, f"answers:\n  - tool_calls: [{edit}]\n  - text: done\n") as here:
+            session.handlers = (await here.session()).handlers
+            again = await here.again(session)
+        assert ended_well(again)
+        assert (folder / "a.txt").read_text() == ("one by somebody else" if changed else "two")
+
+
 async def test_what_was_cut_from_a_result_is_read_from_the_record_also_after_a_resume(tmp_path: Path) -> None:
     first = 'answers:\n  - tool_calls: [{name: shell, arguments: {command: "seq 1 100000"}}]\n  - text: unheard\n'
     with world(tmp_path, first) as here:

@@ -82,7 +82,7 @@ class ToolContext:
     seconds: Mapping[str, float] = field(default_factory=dict)
     show: Callable[[str, str], None] = lambda _tool, _text: None
     marker: str = field(default_factory=tree.new_marker)
-    read: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    read: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
     outputs: dict[str, tuple[BlobRef, ...]] = field(default_factory=dict)
     announced: bool = False
     """Whether the marker is recorded."""
