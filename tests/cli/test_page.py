@@ -123,13 +123,17 @@ def test_a_long_text_is_cut_and_the_page_says_how_to_read_it_all(tmp_path: Path)
     assert "--whole output" in page.words
 
 
-def test_a_page_overwrites_nothing_and_excludes_other_formats(tmp_path: Path) -> None:
+def test_a_page_overwrites_nothing_excludes_other_formats_and_goes_to_a_pipe(tmp_path: Path) -> None:
     call(tmp_path, "run", str(ROOT / "examples" / "hello.dot"), "-q")
     (tmp_path / "mine.html").write_text("mine")
     done = call(tmp_path, "export", "last", "--html", "mine.html")
     assert done.returncode == 2
     assert (tmp_path / "mine.html").read_text() == "mine"
     assert call(tmp_path, "export", "last", "--html", "x.html", "--to", "y").returncode == 2
+    shown = call(tmp_path, "export", "last", "--html", "-")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("<!doctype html>")
+    assert call(tmp_path, "export", "last", "--html", "-", "--json").returncode == 2
 
 
 @pytest.mark.long

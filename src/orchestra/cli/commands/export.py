@@ -56,7 +56,7 @@ def export(
         typer.Option(
             "--html",
             metavar="FILE",
-            help="Write one HTML page instead: graph, timeline, conversations, changes, cost.",
+            help="Write one HTML page instead (- for standard output): graph, timeline, talks, changes, cost.",
         ),
     ] = None,
     store: StoreOption = None,
@@ -66,12 +66,12 @@ def export(
     """Write a session and its complete history to one file, for an archive or a bug report."""
     if sum(file is not None for file in (to, logs, html)) > 1:
         raise typer.BadParameter("--to, --logs and --html exclude each other; use one")
+    if as_json and STREAM in (to, html):
+        raise typer.BadParameter("--json and a file named - both write to standard output; use one")
     if logs is not None:
         raise typer.Exit(export_logs(session, logs, store=store, config=config, as_json=as_json))
     if html is not None:
         raise typer.Exit(export_html(session, html, store=store, config=config, as_json=as_json))
-    if as_json and to == Path("-"):
-        raise typer.BadParameter("--json and --to - both write to standard output; use one")
     raise typer.Exit(export_to(session, to, store=store, config=config, as_json=as_json))
 
 
@@ -153,13 +153,16 @@ def export_html(session: str, file: Path, *, store: str | None, config: Path | N
     """Write a session and the sessions that it started as an HTML page; the exit code."""
     settings = settings_for(store, config)
 
-    async def write(opened: Store) -> list[Row]:
+    async def write(opened: Store) -> tuple[list[Row], str]:
         rows = await _family(opened, await find(opened, session))
         chapters = [await _chapter(opened, settings, row) for row in rows]
-        _create(_new(file), page(chapters, version("orchestra-dot")))
-        return rows
+        return rows, page(chapters, version("orchestra-dot"))
 
-    rows = asyncio.run(reading(settings, write, session, flag=store))
+    rows, text = asyncio.run(reading(settings, write, session, flag=store))
+    if file == STREAM:
+        deliver(text)
+        return 0
+    _create(_new(file), text)
     if as_json:
         say_json({"file": str(file), "bytes": file.stat().st_size, "sessions": _as_json(rows)}, indent=2)
         return 0

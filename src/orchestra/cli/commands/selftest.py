@@ -128,8 +128,8 @@ def _chosen(names: Sequence[str]) -> list[Check]:
 def _place(keep: Path | None) -> Path:
     if keep is None:
         return Path(tempfile.mkdtemp(prefix="orchestra-selftest-"))
-    if keep.exists() and any(keep.iterdir()):
-        raise ConfigError(f"{keep} is not empty", fix="name a new folder")
+    if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise ConfigError(f"{keep} is not an empty folder", fix="name a new folder")
     return keep.absolute()
 
 

@@ -45,9 +45,9 @@ EXAMPLES = (
 
 def skill(
     folder: Annotated[
-        Path,
+        Path | None,
         typer.Argument(metavar="[DIR]", help="Project, or ~ for all projects, with --install.", show_default=False),
-    ] = Path(),
+    ] = None,
     install: Annotated[
         bool, typer.Option("--install", help="Write it where coding agents look for skills, or update it there.")
     ] = False,
@@ -57,10 +57,12 @@ def skill(
     --install writes DIR/.claude/skills and DIR/.agents/skills, which Claude Code, Codex and other agents read.
     """
     if not install:
+        if folder is not None:
+            raise typer.BadParameter("DIR is for --install")
         deliver(skill_text())
         return
     for below in FOLDERS:
-        say(f"{_write(folder.expanduser() / below / NAME / 'SKILL.md')}")
+        say(f"{_write((folder or Path()).expanduser() / below / NAME / 'SKILL.md')}")
 
 
 def skill_text() -> str:
