@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+import h11
+
 from orchestra.cxdb.remote.link import ANSWER_SECONDS, Lost, Silence, connected, reason
 
 BODY_LIMIT = 512 * 1024 * 1024
 HEAD_LIMIT = 64 * 1024
 IDLE = 4
+_PIECE = 64 * 1024
 
 IDLE_SECONDS = 20.0
 """How long an event stream may be silent before it counts as lost: a stopped server looks like a quiet one."""
@@ -37,68 +40,79 @@ class Silent(Lost):
 
 
 class _Wire:
-    """One connection."""
+    """One connection; h11 writes the requests and reads the answers."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
+        self._begin = b""
+
+    def ask(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Write a request."""
+        request = h11.Request(method=method, target=target, headers=headers)
+        for event in (request, h11.Data(data=body), h11.EndOfMessage()) if body else (request, h11.EndOfMessage()):
+            self.writer.write(self._http.send(event) or b"")
 
     async def head(self) -> tuple[int, Mapping[str, str]]:
         """Status and headers."""
-        while True:
-            try:
-                raw = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            except asyncio.IncompleteReadError as error:
-                if not b"HTTP/".startswith(error.partial[:5]):
-                    raise NoHttp from error
-                raise
-            line, *rest = raw[:-4].split("\r\n")
-            words = line.split(" ", 2)
-            if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+        while not isinstance(event := await self._event(), h11.Response):
+            if not isinstance(event, h11.InformationalResponse):
                 raise NoHttp
-            if words[1] != "100":
-                break
-        pairs = (text.partition(":") for text in rest)
-        return int(words[1]), {name.lower(): value.strip() for name, _, value in pairs}
+        return event.status_code, {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The pieces of a chunked body."""
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The pieces of a body."""
+        while isinstance(event := await self._event(), h11.Data):
+            yield bytes(event.data)
+
+    async def told(self) -> AsyncIterator[bytes]:
+        """The pieces of an answer that goes on. Raises ``TimeoutError`` where none comes for a while."""
         while True:
             async with asyncio.timeout(IDLE_SECONDS):
-                line = (await self.reader.readuntil(b"\r\n"))[:-2].partition(b";")[0]
-            try:
-                size = int(line, 16)
-            except ValueError:
-                raise ConnectionAbortedError("a bad chunk") from None
-            if not 0 <= size <= BODY_LIMIT:
-                raise ConnectionAbortedError(f"a chunk of {size} bytes")
-            piece = await self.reader.readexactly(size)
-            await self.reader.readexactly(2)
-            if not size:
+                event = await self._event()
+            if not isinstance(event, h11.Data):
                 return
-            yield piece
+            yield bytes(event.data)
 
-    async def body(self, status: int, headers: Mapping[str, str], silence: Silence) -> bytes:
+    async def body(self, headers: Mapping[str, str], silence: Silence) -> bytes:
         """A whole body."""
-        if status in (204, 304):
-            return b""
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            found = bytearray()
-            async for piece in self.chunks():
-                found += piece
-                silence.broken()
-                if len(found) > BODY_LIMIT:
-                    raise ConnectionAbortedError("the answer is too large")
-            return bytes(found)
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > BODY_LIMIT:
+        if int(length) > BODY_LIMIT:
             raise ConnectionAbortedError(f"an answer of {length} bytes")
-        left, pieces = int(length), []
-        while left:
-            pieces.append(await self.reader.readexactly(min(left, HEAD_LIMIT)))
-            left -= len(pieces[-1])
+        found = bytearray()
+        async for piece in self.pieces():
+            found += piece
             silence.broken()
-        return b"".join(pieces)
+            if len(found) > BODY_LIMIT:
+                raise ConnectionAbortedError("the answer is too large")
+        return bytes(found)
+
+    def again(self) -> bool:
+        """Make the connection ready for another request; false where the server ends it."""
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        self._begin = b""
+        return True
+
+    async def _event(self) -> object:
+        try:
+            while True:
+                event = self._http.next_event()
+                if event is not h11.NEED_DATA:
+                    return event
+                data = await self.reader.read(_PIECE)
+                self._begin += data[: 5 - len(self._begin)]
+                if not data and self._begin[:5] != b"HTTP/"[: len(self._begin)]:
+                    raise NoHttp
+                if not data and self._http.their_state is not h11.SEND_BODY:
+                    raise asyncio.IncompleteReadError(self._begin, None)
+                self._http.receive_data(data)
+        except h11.RemoteProtocolError as error:
+            if self._http.their_state is h11.SEND_BODY or self._begin == b"HTTP/":
+                raise ConnectionAbortedError(str(error)) from error
+            raise NoHttp from error
 
 
 class Web:
@@ -108,7 +122,7 @@ class Web:
         self._host = host
         self._port = port
         self._connect_seconds = connect_seconds
-        self._more = f"Authorization: Bearer {token}\r\n" if token else ""
+        self._more = [("Authorization", f"Bearer {token}")] if token else []
         self._idle: list[_Wire] = []
 
     async def request(
@@ -133,12 +147,12 @@ class Web:
         """The pieces of an answer that goes on."""
         wire = await self._connect(self._connect_seconds)
         try:
-            wire.writer.write(self._head("GET", target, b""))
+            wire.ask("GET", target, self._headers("GET", b""), b"")
             async with asyncio.timeout(ANSWER_SECONDS):
                 status, headers = await wire.head()
             if status != 200 or headers.get("transfer-encoding", "").lower() != "chunked":
                 raise Lost(f"{target} was answered with {status}", connected=True)
-            yield wire.chunks()
+            yield wire.told()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             raise Lost(reason(error), connected=True) from error
         finally:
@@ -153,19 +167,19 @@ class Web:
             raise Lost(reason(error), connected=False) from error
         return _Wire(*opened)
 
-    def _head(self, method: str, target: str, body: bytes) -> bytes:
-        length = f"Content-Length: {len(body)}\r\n" if body or method != "GET" else ""
+    def _headers(self, method: str, body: bytes) -> list[tuple[str, str]]:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{method} {target} HTTP/1.1\r\nHost: {host}:{self._port}\r\n{self._more}{length}\r\n".encode()
+        length = [("Content-Length", str(len(body)))] if body or method != "GET" else []
+        return [("Host", f"{host}:{self._port}"), *self._more, *length]
 
     async def _exchange(self, wire: _Wire, method: str, target: str, body: bytes, seconds: float) -> Reply:
         silence = Silence(seconds)
         try:
             async with silence:
-                wire.writer.write(self._head(method, target, body) + body)
+                wire.ask(method, target, self._headers(method, body), body)
                 status, headers = await wire.head()
                 silence.broken()
-                reply = Reply(status, headers, await wire.body(status, headers, silence))
+                reply = Reply(status, headers, await wire.body(headers, silence))
         except TimeoutError as error:
             wire.writer.close()
             raise Silent(reason(error), connected=True, heard=silence.heard) from error
@@ -175,7 +189,7 @@ class Web:
         except BaseException:
             wire.writer.close()
             raise
-        if headers.get("connection", "").lower() == "close" or len(self._idle) >= IDLE:
+        if len(self._idle) >= IDLE or not wire.again():
             wire.writer.close()
         else:
             self._idle.append(wire)
