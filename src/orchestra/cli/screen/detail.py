@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import convert, to_builtins
 
 from orchestra.app.stopped import Stopped
+from orchestra.cli.screen.branches import branch_rows, say_branches
 from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli.stores import aimed
 from orchestra.cli.terminal import complain, fit, lasted, many_lines, one_line, padded, room, say, say_json
@@ -99,6 +100,11 @@ def _events(turns: list[Legible]) -> list[Recorded]:
     return [event for event in found if isinstance(event, Recorded)]
 
 
+def _told_by(turns: list[tuple[str, Legible]]) -> list[tuple[str, Recorded]]:
+    found = [(path, event_of(turn)) for path, turn in turns if isinstance(turn, Turn)]
+    return [(path, event) for path, event in found if isinstance(event, Recorded)]
+
+
 async def show_one(
     store: Store,
     name: str,
@@ -112,7 +118,7 @@ async def show_one(
     """Print a session; ``aim`` is what a suggested command needs to find the store."""
     row = await find(store, name)
     summary = await summary_of(store, row, stops)
-    turns = await _whole(store, row) if detail else []
+    turns = await with_branches(store, row) if detail else []
     own, gaps = (
         [turn for path, turn in turns if not path],
         [turn.depth for _p, turn in turns if isinstance(turn, Gap)],
@@ -120,11 +126,16 @@ async def show_one(
     state = fold(_events(own))
     events = _events([turn for _path, turn in sorted(turns, key=lambda pair: pair[0])])
     nodes = _nodes(state, events)
+    branches = branch_rows(_told_by(turns))
     parent, made = await _relatives(store, row, stops)
     if as_json:
         models = to_builtins(usage_of(event.event for event in events).models)
         spent = to_builtins(state.spent)
-        more = {"nodes": nodes, "models": models, "spent": spent, "unreadable": gaps} if detail else {}
+        more = (
+            {"nodes": nodes, "models": models, "spent": spent, "branches": branches, "unreadable": gaps}
+            if detail
+            else {}
+        )
         links = {"parent_session": parent, "children": [as_json_of(child) for child in made]}
         say_json({**as_json_of(summary), **links, **more}, indent=2)
         return 0
@@ -135,6 +146,7 @@ async def show_one(
             say(line)
     if detail:
         _say_nodes(state, nodes, usage_of(event.event for event in events).models, colour)
+        say_branches(branches, colour)
     if gaps:
         complain(f"{counted(len(gaps), 'turn')} cannot be read; their events are missing here")
     say(f"  all events: orchestra log{aim} {summary.session}")
@@ -142,13 +154,6 @@ async def show_one(
     if following:
         say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aimed(following, aim)}")
     return 0
-
-
-async def _whole(store: Store, row: Row) -> list[tuple[str, Legible]]:
-    """A session's turns and those of its branches, with their paths."""
-    if row.mirror_of:  # it names contexts of its original's store
-        return [("", turn) for turn in await legible(store, row.context_id)]
-    return await with_branches(store, row)
 
 
 async def _relatives(store: Store, row: Row, stops: Mapping[str, Stopped]) -> tuple[str, list[Summary]]:
