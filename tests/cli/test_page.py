@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from calls import ROOT, call
+from scratch import project, repository, tool
 
 VOID = {"meta", "path", "rect", "polygon", "br"}
 
@@ -92,6 +93,17 @@ def test_the_way_to_a_retry_target_is_drawn_and_counted(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("nodes: {check: [{status: fail, reason: no}, {text: yes}]}")
     page = written(tmp_path, "p.dot", "--simulate", "s.yaml")
     assert "check → work (retry target), taken 1×" in page.words
+
+
+def test_the_changes_of_a_run_are_on_the_page_and_what_cannot_be_shown_is_said(tmp_path: Path) -> None:
+    folder = project(tmp_path, tool("write", "printf '<b>new</b>\\n' > new.txt") + "start -> write -> exit")
+    code = repository(folder / "code")
+    page = written(folder, "p.dot")
+    assert "code " in page.words
+    assert "+<b>new</b>" in page.words
+    code.rename(folder / "moved")
+    assert call(folder, "export", "last", "--html", "later.html").returncode == 0
+    assert "not shown:" in Page(folder / "later.html").words
 
 
 HOSTILE = '</pre><script>alert(1)</script><img src=x onerror=alert(1)> & "quoted" \x1b[31m \x00 {{ 7 * 7 }}'
