@@ -84,6 +84,7 @@ class _Demo:
         say(f"  cd {self._folder}")
         say("  orchestra status last --detail")
         say("  orchestra log last")
+        say("  orchestra export last --html run.html")
         say("  orchestra merge last")
         return 0
 
