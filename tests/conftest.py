@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,12 @@ from hypothesis import settings
 
 settings.register_profile("whole suite", deadline=None)  # how long an example takes says nothing on a busy machine
 settings.load_profile("whole suite")
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C again, which shells let a job in the background ignore, with all that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
