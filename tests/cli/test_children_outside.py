@@ -14,6 +14,14 @@ PARENT = """digraph parent {
   check [type=pipeline, stack.child_dotfile="check.dot"]
   start -> check -> exit
 }"""
+FANNED = """digraph parent {
+  start [shape=Mdiamond] exit [shape=Msquare]
+  fan [shape=component] meet [shape=tripleoctagon]
+  check [type=pipeline, stack.child_dotfile="check.dot"]
+  other [prompt="y"]
+  start -> fan -> check -> meet -> exit
+  fan -> other -> meet
+}"""
 CHECK = """digraph check {
   start [shape=Mdiamond] exit [shape=Msquare]
   deep [type=pipeline, stack.child_dotfile="deep.dot"]
@@ -23,9 +31,9 @@ DEEP = """digraph deep { start [shape=Mdiamond] exit [shape=Msquare] plan [promp
 SCRIPT = "children: {check: {children: {deep: {nodes: {plan: {delay: DELAY}}}}}}\n"
 
 
-def nested(folder: Path, delay: str = "30s") -> subprocess.Popen[str]:
+def nested(folder: Path, delay: str = "30s", parent: str = PARENT) -> subprocess.Popen[str]:
     """A run whose child's child is at its node ``plan``."""
-    for name, text in (("parent", PARENT), ("check", CHECK), ("deep", DEEP)):
+    for name, text in (("parent", parent), ("check", CHECK), ("deep", DEEP)):
         (folder / f"{name}.dot").write_text(text)
     (folder / "nested.yaml").write_text(SCRIPT.replace("DELAY", delay))
     return begin(folder, pipeline=folder / "parent.dot", script=folder / "nested.yaml")
@@ -54,6 +62,14 @@ def test_cancelling_a_run_that_nobody_has_cancels_its_children_and_theirs(killed
     (tmp_path / "quick.yaml").write_text(SCRIPT.replace("DELAY", "1ms"))
     assert call(tmp_path, "resume", "last", "--simulate", "quick.yaml").returncode == 0
     assert phases(tmp_path) == ["completed"] * 3
+
+
+def test_cancelling_a_run_whose_runner_died_cancels_the_children_of_its_branches(tmp_path: Path) -> None:
+    process = nested(tmp_path, parent=FANNED)
+    process.kill()
+    process.communicate(timeout=20)
+    assert "its children" in call(tmp_path, "cancel", "last").stdout
+    assert phases(tmp_path) == ["canceled"] * 3
 
 
 def test_cancelling_a_live_run_cancels_a_child_that_is_paused_by_itself(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_pipe_that_nobody_reads_takes_any_amount_at_once_and_gives_it_back_in_
         for number in range(3000):
             out.write(f"{number:1023}\n")
             out.flush()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60  # a blocked write would never end
         found = b""
         while len(found) < 3000 * 1024:
             found += os.read(reader, 1 << 20)

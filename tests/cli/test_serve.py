@@ -356,7 +356,7 @@ def test_a_server_that_stops_in_mid_run_ends_the_run_within_patience_or_at_a_sig
             run.send_signal(struck)
         _out, err = run.communicate(timeout=30)
         assert run.returncode == code, err
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 40
         assert "safe up to its last recorded event" in err
         listed = call(tmp_path, "status", "--config", str(config), ORCHESTRA_CXDB_PATH="")
         assert listed.returncode == 6

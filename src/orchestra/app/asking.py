@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from orchestra.app.runs import wiring_of
 from orchestra.config.settings import Settings
+from orchestra.engine.loading import load
 from orchestra.engine.mailbox import CANCEL, STEER, Request, send
 from orchestra.engine.opening import sweep_all, take
 from orchestra.engine.sessions import Row, find, own, rows, summarize
@@ -123,7 +124,7 @@ async def _left_behind(
     """
     canceled: list[str] = []
     notes: list[str] = []
-    for row in _below(await rows(store), parent.context_id):
+    for row in await _below(store, parent.context_id):
         found = await summarize(store, row, clock.now_ms())
         if found.phase in ENDED or found.phase is Phase.RESTARTED:
             continue
@@ -136,15 +137,29 @@ async def _left_behind(
     return canceled, notes
 
 
-def _below(known: list[Row], context_id: int) -> list[Row]:
-    """The children of a session and theirs, those nearest to it first; each with those as which it restarted."""
-    found: list[Row] = []
+async def _below(store: Store, context_id: int) -> list[Row]:
+    """The children of a session and of its branches, and theirs, those nearest to it first.
+
+    Each comes with those as which it restarted.
+    """
+    known, found = await rows(store), list[Row]()
     above: list[tuple[int, tuple[str, ...]]] = [(context_id, ("child",))]
     for parent, whys in above:  # grows while it is read
+        contexts = await _contexts(store, parent)
         for row in known:
-            if row.parent == parent and row.why in whys:
+            if row.parent in contexts and row.why in whys:
                 found.append(row)
                 above.append((row.context_id, ("child", "restart")))
+    return found
+
+
+async def _contexts(store: Store, context_id: int) -> set[int]:
+    """The context of a session, and those of its branches that have not ended."""
+    found = {context_id}
+    for fan in (await load(store, context_id)).state.fans.values():
+        for branch in fan.unfinished:
+            if branch.id in fan.opened and fan.owned(branch.id):
+                found |= await _contexts(store, fan.opened[branch.id])
     return found
 
 
