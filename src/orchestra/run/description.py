@@ -56,4 +56,4 @@ def _line(value: object) -> str:
     """The first line of a value, short."""
     text = value.preview if isinstance(value, BlobRef) else str(value)
     first = text[:LONGEST].strip().partition("\n")[0].strip()
-    return first.encode("utf-8", "replace").decode("utf-8")
+    return first if first.isascii() else first.encode("utf-8", "replace").decode("utf-8")

@@ -6,6 +6,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import is_
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -213,14 +214,11 @@ class Redactor:
     def value(self, value: Any) -> Any:
         """A JSON-like value without secrets; the same object when there is none."""
         if isinstance(value, str):
-            return self.text(value)
+            return value if len(value) < SHORTEST else self.text(value)
         if isinstance(value, Mapping):
-            changed = {
-                self.text(key): new
-                for key, item in value.items()
-                if (new := self.value(item)) is not item or self.text(key) is not key
-            }
-            return {**{k: v for k, v in value.items() if self.text(k) is k}, **changed} if changed else value
+            cleaned = {self.text(key): self.value(item) for key, item in value.items()}
+            same = len(cleaned) == len(value) and all(map(is_, cleaned.values(), value.values()))
+            return value if same and all(map(is_, cleaned, value)) else cleaned
         if isinstance(value, list | tuple):
             items = [self.value(item) for item in value]
             if all(new is old for new, old in zip(items, value, strict=True)):
