@@ -49,3 +49,8 @@ def test_the_site_has_every_page_in_its_navigation() -> None:
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
     assert named <= pages
     assert {page for page in pages - named if not page.startswith("decisions/")} == set()
+
+
+def test_the_engine_is_tested_without_the_parts_around_it() -> None:
+    for file in (ROOT / "tests" / "engine").glob("*.py"):
+        assert "orchestra.app" not in file.read_text(encoding="utf-8"), file

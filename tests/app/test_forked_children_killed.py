@@ -11,7 +11,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from crown import LOG, Points, WatchedFiles
+from kill_sweep import LOG, Points, WatchedFiles
 from nested import (
     Failing,
     Work,

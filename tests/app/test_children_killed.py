@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from crown import Case, Points, begun, killed, play, story
+from kill_sweep import Case, Points, begun, killed, play, story
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.engine.loading import load_state

@@ -1,4 +1,4 @@
-"""Where the runs of the crown test have their store: a folder, this process's memory, or a server.
+"""Where the runs of the kill sweep have their store: a folder, this process's memory, or a server.
 
 A run in a folder or on a server is a process that is killed at a point. A run on the memory store is a part of this
 process: from its point on, everything it asks of the store fails, whatever it tries.
@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from crown import LOG, Case, Points, begun, go_on, kills, play, story
-from crown_story import Story, told
+from kill_sweep import LOG, Case, Points, begun, go_on, kills, play, story
+from kill_sweep_story import Story, told
 
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore

@@ -1,4 +1,4 @@
-"""The crown test: killed anywhere, resumed, killed again, the end is the same; nothing finished is done twice (E4).
+"""The kill sweep: killed anywhere, resumed, killed again, the end is the same; nothing finished is done twice (E4).
 
 The oracle stands outside the program: a file to which each execution of a node is written, synced.
 """
@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from crown import CASES, LOG, Case, Points, begun, play, replays, story
-from crown_homes import HOMES, Home, InFolder, in_folder
-from crown_story import Key, Story
+from kill_sweep import CASES, LOG, Case, Points, begun, play, replays, story
+from kill_sweep_stores import HOMES, Home, InFolder, in_folder
+from kill_sweep_story import Key, Story
 
 from faults import LossyFiles, PowerCut
 from orchestra.errors import StoreError

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crown import LOG
+from kill_sweep import LOG
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.replaying import Future, replay

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from crown_story import Key, Story, story_of, told
+from kill_sweep_story import Key, Story, story_of, told
 
 from faults import CountingFiles
 from orchestra.agents.scripts import parse_script
