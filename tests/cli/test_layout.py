@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import pty
 import re
+import struct
+import termios
 from pathlib import Path
 
 import pytest
 from calls import call, on_terminal
 
+from orchestra.cli.terminal import width
 from orchestra.graph.report import columns
 
 LONG = "implement_the_whole_thing_carefully"
@@ -103,3 +108,13 @@ def test_detail_counts_retries(tmp_path: Path) -> None:
     work = next(node for node in nodes if node["node"] == "work")
     assert (work["visits"], work["executions"], work["retries"]) == (1, 3, 2)
     assert "2 retries" in call(tmp_path, "status", "last", "--detail").stdout
+
+
+def test_the_width_is_that_of_the_stream_that_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 57, 0, 0))
+    with open(ours, "w"), open(theirs, "w") as terminal:
+        assert width(terminal) == 57
+        monkeypatch.setenv("COLUMNS", "44")
+        assert width(terminal) == 44

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestra.app.answering import Answered, answer_to, give, look, wanted_question
@@ -117,14 +117,15 @@ async def begun(
     control: Control | None = None,
     clock: SystemClock | None = None,
     walk: bool = True,
+    secrets: Mapping[str, str] | None = None,
 ) -> Story:
     (folder / "p.dot").write_text(text)
     source, found = read(folder / "p.dot")
     store, work = store or MemoryStore(), work or Work()
     run = await start(
-        compile_pipeline(source, found, variables={}, secrets={}),
+        compile_pipeline(source, found, variables={}, secrets=secrets or {}),
         store=store,
-        settings=SETTINGS,
+        settings=replace(SETTINGS, secrets=secrets or {}),
         variables={},
         control=control or control_of(interviewer),
         more={"codergen": work},

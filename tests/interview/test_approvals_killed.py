@@ -194,6 +194,23 @@ async def test_a_cli_agents_call_waits_for_a_person_and_is_made_once_after_the_a
     assert json.loads(str(asked[0].details["arguments"])) == {"command": GOOD}
 
 
+async def test_whoever_is_asked_sees_no_secret(tmp_path: Path) -> None:
+    seen: list[Question] = []
+
+    def reply(question: Question) -> str:
+        seen.append(question)
+        return "deny"
+
+    secret = "canary-0123456789abcdef"
+    work = cli_agents(tmp_path, stub_agent(tmp_path, f"echo {secret}"), "echo *")
+    control = Control(interviews=Interviews(Callback(reply, who="anna")))
+    story = await begun(tmp_path, AGENT, work=work, control=control, secrets={"TOKEN": secret})  # type: ignore[arg-type]
+    assert len(seen) == 1
+    assert "echo" in str(seen[0].about)
+    assert secret not in str(seen[0])
+    assert secret not in str(await story.events())
+
+
 async def test_a_denied_call_of_a_cli_agent_is_never_made_and_the_agent_gets_the_words(tmp_path: Path) -> None:
     story = await begun(tmp_path, AGENT, work=cli_agents(tmp_path, stub_agent(tmp_path, BAD), "echo *"))  # type: ignore[arg-type]
     assert (await answered(story, "ask the others first")).won

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -65,9 +64,14 @@ def in_foreground(stream: TextIO) -> bool:
 
 def width(stream: TextIO, otherwise: int = NO_TERMINAL_WIDTH) -> int:
     """Columns of the terminal, or of ``COLUMNS``; a fixed number where neither says."""
-    if os.environ.get("COLUMNS", "").isdigit() or stream.isatty():
-        return max(20, shutil.get_terminal_size((NO_TERMINAL_WIDTH, 24)).columns)
-    return otherwise
+    if os.environ.get("COLUMNS", "").isdigit():
+        return max(20, int(os.environ["COLUMNS"]))
+    if not stream.isatty():
+        return otherwise
+    try:  # of this stream: standard output may be a pipe (H12)
+        return max(20, os.get_terminal_size(stream.fileno()).columns or NO_TERMINAL_WIDTH)
+    except OSError:
+        return NO_TERMINAL_WIDTH
 
 
 def room() -> int:

@@ -19,6 +19,7 @@ from orchestra.engine.mailbox import ANSWER, send
 from orchestra.engine.shared import Answers, Interviews
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Store, Suspended, Unanswered
+from orchestra.run.blobs import BlobRef
 from orchestra.run.events import InterviewTimeout
 from orchestra.run.interviews import completed, started
 from orchestra.run.questions import (
@@ -106,6 +107,7 @@ class Asking:
         began = self._clock.now_ms()
         if commanded(question):
             question = replace(question, earlier=await self._earlier(journal, question))
+        question = _without_secrets(question, journal.redactor)
         answer = await self._answer(question, control)
         if answer.automatic and answer.who == DEADLINE:
             journal.record(
@@ -254,6 +256,15 @@ async def _end(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()
+
+
+def _without_secrets(question: Question, redactor: Redactor) -> Question:
+    """The question as it is recorded, for whoever is asked: what an agent wrote may hold a secret (S18)."""
+    about = question.about if isinstance(question.about, BlobRef) else redactor.text(question.about)
+    details = {
+        key: redactor.text(value) if isinstance(value, str) else value for key, value in question.metadata.items()
+    }
+    return replace(question, text=redactor.text(question.text), about=about, metadata=details)
 
 
 def unanswered(journal: Journal, step: Execute, part: str) -> bool:
