@@ -5,6 +5,7 @@ A model that is neither here nor in the configuration is unpriced, never free.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from msgspec import Struct
@@ -36,6 +37,8 @@ class Price(Struct, frozen=True, kw_only=True):
 def _claude(input_: float, output: float) -> Price:
     return Price(input=input_, output=output, cache_read=input_ / 10, cache_write=input_ * 1.25)
 
+
+_VENDOR = re.compile(r"^(?:[a-z-]+\.)?anthropic\.(?=claude-)")
 
 TABLE: Mapping[str, Price] = {
     "claude-opus-4-5": _claude(5, 25),
@@ -75,9 +78,9 @@ def prices_of(config: Config) -> dict[str, Price]:
 def price_of(model: str, own: Mapping[str, Price], provider: str = "") -> Price | None:
     """The price of a model: the configuration's for exactly this name, else the table's; None where there is none.
 
-    A vendor's prefix (``anthropic/claude-…``) is passed over.
+    A vendor's prefix (``anthropic/claude-…``, Bedrock's ``us.anthropic.claude-…``) is passed over.
     """
-    plain = model.rpartition("/")[2]
+    plain = _VENDOR.sub("", model.rpartition("/")[2])
     for name in (f"{provider}:{model}", model, plain):
         if name in own:
             return own[name]

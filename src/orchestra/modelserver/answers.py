@@ -108,7 +108,7 @@ class Answer:
 class When:
     """Which requests a rule is for: all that is named has to hold. ``model`` is a glob; ``contains`` is a text in
     the last message, ``system`` one in the system message; ``tool`` is a tool that is offered; ``api`` is
-    ``anthropic``, ``chat``, ``responses`` or ``gemini``."""
+    ``anthropic``, ``chat``, ``responses``, ``gemini`` or ``bedrock``."""
 
     model: str = ""
     contains: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,9 @@ class Api:
     name: str
     read: Callable[[str, dict[str, Any]], Reading]
     whole: Callable[[Answer, Asked], Any]
-    frames: Callable[[Answer, Asked], list[str]]
+    frames: Callable[[Answer, Asked], Sequence[str | bytes]]
     failure: Callable[[Failure, str], tuple[int, Any]]
-    failed: Callable[[Any], str]
+    failed: Callable[[Any], str | bytes]
     complaint: Callable[[dict[str, Any]], str]
 
 

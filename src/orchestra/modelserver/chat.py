@@ -20,10 +20,16 @@ _CREATED = 1_790_000_000
 _SYSTEM = ("system", "developer")
 
 
+def _deployment(path: str) -> str:
+    """The model in an address of Azure's: ``/openai/deployments/MODEL/chat/completions``."""
+    _, _, rest = path.partition("/deployments/")
+    return rest.partition("/")[0]
+
+
 def _read(path: str, body: dict[str, Any]) -> Reading:
     messages, tools = body.get("messages") or [], body.get("tools") or []
     return Reading(
-        model=str(body.get("model", "")),
+        model=str(body.get("model") or _deployment(path)),
         stream=body.get("stream") is True,
         system=text_of([message for message in messages if message.get("role") in _SYSTEM]),
         messages=messages,

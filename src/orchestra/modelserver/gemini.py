@@ -1,4 +1,4 @@
-"""Gemini: ``POST /v1beta/models/MODEL:generateContent`` and ``:streamGenerateContent``."""
+"""Gemini and Vertex AI: ``POST /v1beta/models/MODEL:generateContent`` and ``:streamGenerateContent``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from orchestra.modelserver.answers import Answer, Usage, pieces
 from orchestra.modelserver.api import Api, data
 from orchestra.modelserver.asked import Asked, Reading, text_of
 
-PATH = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/([^/:]+):(generateContent|streamGenerateContent)")
+PATH = re.compile(
+    r"/v1(?:beta1?|alpha)?/(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?(?:models|tunedModels)/"
+    r"([^/:]+):(generateContent|streamGenerateContent)"
+)
+"""Gemini's own address of a model, and Vertex AI's with its project, location and publisher."""
 _STOPS = {
     "end": "STOP",
     "tool_calls": "STOP",

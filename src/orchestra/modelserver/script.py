@@ -14,7 +14,7 @@ from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, Source, Span
 from orchestra.modelserver.answers import KINDS, STOPS, Answer, Call, Failure, Rule, Script, Usage, When
 
-APIS = ("anthropic", "chat", "responses", "gemini")
+APIS = ("anthropic", "chat", "responses", "gemini", "bedrock")
 
 
 def read(file: Path) -> Script:

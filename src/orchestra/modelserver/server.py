@@ -7,7 +7,7 @@ import json
 import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestra.errors import ConfigError
-from orchestra.modelserver import anthropic, chat, gemini, responses
+from orchestra.modelserver import anthropic, bedrock, chat, gemini, responses
 from orchestra.modelserver.answers import Answer, Failure, Rule, Script, When
 from orchestra.modelserver.api import Api
 from orchestra.modelserver.asked import Asked, text_of, without_keys
@@ -264,6 +264,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind = "text/event-stream"
         if api.name == "gemini" and "alt=sse" not in self.path:
             kind, frames = "application/json", _as_array(frames)
+        elif api.name == "bedrock":
+            kind = bedrock.STREAM
         self._head(200, {"transfer-encoding": "chunked", **answer.headers}, kind=kind)
         self.wfile.flush()
         failure = answer.error
@@ -280,8 +282,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._wait(answer.pace)
         self.wfile.write(b"0\r\n\r\n")
 
-    def _chunk(self, text: str) -> None:
-        data = text.encode()
+    def _chunk(self, frame: str | bytes) -> None:
+        data = frame.encode() if isinstance(frame, str) else frame
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
@@ -358,10 +360,12 @@ def _gone(connection: socket.socket) -> bool:
 def _api_of(path: str) -> Api | None:
     if gemini.PATH.search(path):
         return gemini.API
+    if bedrock.PATH.search(path):
+        return bedrock.API
     return next((api for end, api in _ENDS if path.endswith(end)), None)
 
 
-def _as_array(frames: list[str]) -> list[str]:
+def _as_array(frames: Sequence[str | bytes]) -> list[str]:
     """Gemini's stream without server-sent events: one JSON array, piece by piece."""
-    found = [frame.removeprefix("data: ").strip() for frame in frames]
+    found = [str(frame).removeprefix("data: ").strip() for frame in frames]
     return ["[" + found[0], *["," + each for each in found[1:]], "]"]

@@ -20,17 +20,25 @@ from support import CountingStore, Session, opened, resumed
 
 GRAPH = 'work [prompt="do it"] start -> work -> exit'
 MODELS = {"openai": "gpt-5", "anthropic": "claude-haiku-4-5-test", "google": "gemini-2.5-pro"}
-PATHS = {"openai": "/v1", "responses": "/v1"}
+VENDORS = {
+    "openrouter": "anthropic/claude-haiku-4-5",
+    "azure": "my-deployment",
+    "vertex": "gemini-2.5-pro",
+    "bedrock": "anthropic.claude-haiku-4-5-v1:0",
+}
+"""Providers that serve others' models, with a model of each."""
+
+PATHS = {"openai": "/v1", "responses": "/v1", "openrouter": "/api/v1"}
 
 
 def settings_text(url: str, provider: str, more: str = "", own: str = "", cheap: str = "") -> str:
     kind = "openai" if provider == "responses" else provider
     api = ", api: responses" if provider == "responses" else ""
     address = url + PATHS.get(provider, "")
-    model, cheap = MODELS[kind], f", cheap: {cheap}" if cheap else ""
+    model, cheap = {**MODELS, **VENDORS}[kind], f", cheap: {cheap}" if cheap else ""
     return (
         f"backend: langgraph\nproviders:\n  default: {kind}\n"
-        f'  {kind}: {{base_url: "{address}", models: {{worker: {model}{cheap}}}, retries: 2, '
+        f'  {kind}: {{base_url: "{address}", models: {{worker: "{model}"{cheap}}}, retries: 2, '
         f"timeout: 1s{api}{own}}}\n{more}"
     )
 

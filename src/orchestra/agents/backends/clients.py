@@ -130,9 +130,22 @@ def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
     elif base:
         given["use_responses_api"] = False
 
-    class WithRefusals(ChatOpenAI):
-        """Keeps the refusal of a streamed answer, which LangChain drops."""
+    return _with_refusals(ChatOpenAI)(
+        model=choice.model,
+        **_own_connections(),
+        api_key=_secret(_key(provider) or "none"),
+        timeout=provider.timeout or SILENCE,
+        stream_usage=True,
+        stream_chunk_timeout=None,
+        **given,
+    )
 
+
+@cache
+def _with_refusals(base: Any) -> Any:
+    """A client that keeps the refusal of a streamed answer, which LangChain drops."""
+
+    class WithRefusals(base):  # type: ignore[misc]
         def _convert_chunk_to_generation_chunk(self, chunk: dict[str, Any], *others: Any) -> Any:
             made = super()._convert_chunk_to_generation_chunk(chunk, *others)
             said = next(
@@ -142,15 +155,7 @@ def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
                 made.message.additional_kwargs["refusal"] = said
             return made
 
-    return WithRefusals(
-        model=choice.model,
-        **_own_connections(),
-        api_key=_secret(_key(provider) or "none"),
-        timeout=provider.timeout or SILENCE,
-        stream_usage=True,
-        stream_chunk_timeout=None,
-        **given,
-    )
+    return WithRefusals
 
 
 def _own_connections() -> dict[str, Any]:
@@ -168,8 +173,9 @@ def _azure(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> An
 
     if provider.base_url:
         given["azure_endpoint"] = provider.base_url
-    return AzureChatOpenAI(
+    return _with_refusals(AzureChatOpenAI)(
         azure_deployment=choice.model,
+        model=choice.model,
         **_own_connections(),
         api_key=_secret(_key(provider)),
         timeout=provider.timeout or SILENCE,

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import email.utils
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from orchestra.agents.answers import OutOfQuota, TooLong
 from orchestra.config.providers import Provider
 from orchestra.errors import BackendError, Terminal, Transient
 
-_QUOTA = ("insufficient_quota", "billing_hard_limit", "credit balance is too low", "insufficient credits")
+_QUOTA = (
+    "insufficient_quota",
+    "billing_hard_limit",
+    "credit balance is too low",
+    "insufficient credits",
+    "servicequotaexceededexception",
+)
+_PLAN = "check your plan and billing"
+"""What Google says of quotas of a minute too: with a time to wait it is a rate limit."""
+
 _AGAIN = frozenset({408, 409, 425, 429})
 _SHOWN = 300
 
@@ -25,7 +35,8 @@ def translated(error: Exception, provider: Provider) -> BackendError:
 
     told, status = _told(error), _status(error)
     where = f"{provider.name}: "
-    if any(word in told.lower() or word == _code(error) for word in _QUOTA) or status == 402:
+    spent = _PLAN in told.lower() and not _retry_after(error)
+    if spent or status == 402 or any(word in told.lower() or word == _code(error) for word in _QUOTA):
         return OutOfQuota(f"{where}out of quota: {told}")
     if isinstance(error, known.ContextOverflowError) or _code(error) == "context_length_exceeded":
         return TooLong(f"{where}the conversation is longer than the model's window: {told}")
@@ -48,11 +59,23 @@ def _passing(error: Exception, status: int | None) -> bool:
     """Whether it is of the kind that passes: the network, the server, a stream that broke off."""
     if status is not None and (status >= 500 or status in _AGAIN):
         return True
-    if isinstance(error, OSError | TimeoutError | EOFError):
+    if isinstance(error, OSError | TimeoutError | EOFError) or _code(error) in _CODES:
         return True
     kinds = {f"{cls.__module__.partition('.')[0]}.{cls.__name__}" for cls in type(error).__mro__}
     return bool(kinds & _PASSING)
 
+
+_CODES = frozenset(
+    {
+        "throttlingexception",
+        "serviceunavailableexception",
+        "internalserverexception",
+        "modelstreamerrorexception",
+        "modeltimeoutexception",
+        "modelnotreadyexception",
+    }
+)
+"""Bedrock's failures that pass; in the middle of a stream they have no HTTP status of their own."""
 
 _PASSING = frozenset(
     {
@@ -66,6 +89,7 @@ _PASSING = frozenset(
         "aiohttp.ClientError",
         "botocore.ConnectionError",
         "botocore.HTTPClientError",
+        "urllib3.HTTPError",
         "json.JSONDecodeError",
         "openai.APIError",
     }
@@ -82,7 +106,19 @@ def _kind(error: Exception) -> str:
     return "no connection" if "Connection" in name or "Connect" in name else "the provider failed"
 
 
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that it was raised from."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__
+
+
 def _status(error: BaseException) -> int | None:
+    return next((status for each in _chain(error) if (status := _own_status(each)) is not None), None)
+
+
+def _own_status(error: BaseException) -> int | None:
     for name in ("status_code", "code", "http_status"):
         value = getattr(error, name, None)
         if isinstance(value, int) and 100 <= value < 600:
@@ -95,16 +131,21 @@ def _status(error: BaseException) -> int | None:
 
 
 def _body(error: BaseException) -> dict[str, Any]:
-    body: Any = getattr(error, "body", None) or getattr(error, "details", None)
-    if isinstance(body, dict):
-        inner = body.get("error")
-        return inner if isinstance(inner, dict) else body
+    """What the provider sent, of the exception or of the one that it was raised from."""
+    for each in _chain(error):
+        body: Any = getattr(each, "body", None) or getattr(each, "details", None)
+        if isinstance(body, dict) and body:
+            inner = body.get("error")
+            return inner if isinstance(inner, dict) else body
+        response: Any = getattr(each, "response", None)
+        if isinstance(response, dict) and isinstance(response.get("Error"), dict):  # botocore
+            return {"code": response["Error"].get("Code"), "message": response["Error"].get("Message")}
     return {}
 
 
 def _code(error: BaseException) -> str:
     body = _body(error)
-    return str(body.get("code") or body.get("type") or "")
+    return str(body.get("code") or body.get("type") or "").lower()
 
 
 def _told(error: BaseException) -> str:
@@ -114,7 +155,11 @@ def _told(error: BaseException) -> str:
 
 
 def _retry_after(error: BaseException) -> float:
-    """Seconds that the provider asks to wait; 0 where it does not."""
+    """Seconds that the provider asks to wait, in a header or (Google) in the body; 0 where it does not."""
+    for detail in _body(error).get("details") or ():
+        delay = str(detail.get("retryDelay", "")) if isinstance(detail, dict) else ""
+        if delay.removesuffix("s").replace(".", "", 1).isdigit():
+            return float(delay.removesuffix("s"))
     response: Any = getattr(error, "response", None)
     headers: Any = getattr(response, "headers", None) or {}
     try:

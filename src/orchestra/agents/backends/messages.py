@@ -32,6 +32,8 @@ _STOPS: Mapping[str, str] = {
     "recitation": REFUSAL,
     "prohibited_content": REFUSAL,
     "blocklist": REFUSAL,
+    "content_filtered": REFUSAL,
+    "guardrail_intervened": REFUSAL,
 }
 """The providers' words for why a model stopped, in lower case."""
 

@@ -37,8 +37,9 @@ def model_server(
 ) -> None:
     """Serve scripted answers as a model provider does, to test pipelines without a key or a cost.
 
-    It speaks Anthropic Messages, OpenAI Chat Completions and Responses, and Gemini, on this machine only. Its first
-    line of output is its address; GET /_requests there shows what it was asked.
+    It speaks Anthropic Messages, OpenAI Chat Completions and Responses (Azure's addresses too), Gemini (Vertex AI's
+    too) and Bedrock's Converse, on this machine only. Its first line of output is its address; GET /_requests there
+    shows what it was asked.
     """
     raise typer.Exit(serve(script, tuple(command or ()), port=port, requests=requests, quiet=quiet))
 
@@ -87,7 +88,17 @@ def _variables(url: str) -> dict[str, str]:
         "GOOGLE_GEMINI_BASE_URL": url,
         "GOOGLE_API_KEY": NO_KEY,
         "GEMINI_API_KEY": NO_KEY,
+        "GOOGLE_VERTEX_BASE_URL": url,
+        "AZURE_OPENAI_ENDPOINT": url,
+        "AZURE_OPENAI_API_KEY": NO_KEY,
+        "OPENAI_API_VERSION": os.environ.get("OPENAI_API_VERSION", "2024-10-21"),
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+        **{name: os.environ.get(name, value) for name, value in _AWS.items()},
     }
+
+
+_AWS = {"AWS_ACCESS_KEY_ID": NO_KEY, "AWS_SECRET_ACCESS_KEY": NO_KEY, "AWS_DEFAULT_REGION": "us-east-1"}
+"""Set only where they are not: a command may use more of AWS than its models."""
 
 
 def _until_stopped() -> None:
