@@ -344,6 +344,7 @@ def test_max_steps_ends_the_run_before_one_node_too_many(bound: int) -> None:
     walk, end = walked(f"max_steps={bound} n start -> n n -> n n -> exit [condition=never]")
     assert len(walk.path) == bound
     assert "max_steps exceeded" in end.error
+    assert "set max_steps on the graph" in end.error
 
 
 def test_max_steps_that_just_suffices_lets_the_run_end_well() -> None:

@@ -132,7 +132,8 @@ def next_step(graph: Graph, state: RunState, context: Mapping[str, object], step
 def _enter(graph: Graph, state: RunState, node_id: str, steps: int) -> Step:
     bound = graph.integer("max_steps")
     if bound and max(steps_counted(state), steps) >= bound:
-        return Finish(node=node_id, error=f"{MAX_STEPS}: {bound} nodes executed")
+        reason = f"{MAX_STEPS}: {bound} nodes executed; set max_steps on the graph to allow more"
+        return Finish(node=node_id, error=reason)
     if state.branch is not None and node_id in (state.branch.fan_in, graph.exit):
         return Finish(node=node_id, status=state.passed.status, reason=state.passed.failure_reason)
     if node_id == graph.exit and (back := _gates(graph, state, node_id)) is not None:
