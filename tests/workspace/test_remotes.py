@@ -7,8 +7,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from calls import call
-from scratch import environment, git, project, repository, row, run
+from scratch import environment, git, project, repository, row, run, tool
+
+from orchestra.workspace import preparing, pushing
 
 WRITES = row(("write", "echo new > c.txt"))
 
@@ -162,3 +165,56 @@ def test_a_shallow_clone_elsewhere_gets_the_history_back_to_where_the_session_be
     assert json.loads(done.stdout)["status"] == "success", done.stderr
     log = git(tmp_path / "two" / "code", "log", "--format=%s", f"orchestra/p/{ended['session']}").split("\n")
     assert log == ["two: echo 2 > c.txt", "one: echo 1 > c.txt", "first"]
+
+
+FAN = (
+    "fan [shape=component] join [shape=tripleoctagon]\n"
+    + tool("write", "echo new > c.txt")
+    + tool("left", "echo l > l.txt")
+    + tool("right", "echo r > r.txt; exit 1")
+    + "start -> write -> fan -> left -> join; fan -> right -> join -> exit"
+)
+
+
+def test_a_remote_that_never_answers_holds_a_run_up_for_a_moment_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((pushing, "PATIENCE"), (pushing, "IMPATIENCE"), (preparing, "FETCH_PATIENCE")):
+        monkeypatch.setattr(module, name, 0.5)
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 300\n")
+    silent.chmod(0o755)
+    project(tmp_path, FAN, settings("ssh://me@nowhere.example/x.git", "      push: on_checkpoint\n"))
+    code = repository(tmp_path / "code")
+    began = time.monotonic()
+    done = call(tmp_path, "run", str(tmp_path / "p.dot"), "--plain", GIT_SSH=str(silent))
+    assert time.monotonic() - began < 8
+    assert done.returncode == 0, done.stderr
+    assert "not fetched from ssh://nowhere.example/x.git: no answer" in done.stdout + done.stderr
+    assert "not pushed: the remote did not answer" in done.stdout
+    assert git(code, "for-each-ref", "refs/heads/orchestra").count("refs/heads/") == 3
+    assert list((code / ".git").rglob("*.lock")) == []
+
+
+def test_a_remote_that_refuses_is_named_with_its_reason_and_asked_again_at_the_end(tmp_path: Path) -> None:
+    there = remote(tmp_path)
+    hook = there / "hooks" / "pre-receive"
+    hook.write_text(f"#!/bin/sh\necho x >> {tmp_path}/asked\necho 'no pushes on Saturdays' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    project(tmp_path, FAN, settings(there, "      push: on_checkpoint\n"))
+    ended = run(tmp_path)
+    assert ended["status"] == "success"
+    log = call(tmp_path, "log", "last").stdout
+    assert "not pushed: git push failed: pre-receive hook declined; no pushes on Saturdays" in log
+    assert (tmp_path / "asked").read_text().count("x") >= 2
+    hook.unlink()
+    assert call(tmp_path, "resume", "last").returncode == 0
+
+
+def test_a_branch_that_is_not_merged_is_pushed_too(tmp_path: Path) -> None:
+    there = remote(tmp_path)
+    project(tmp_path, FAN, settings(there))
+    session = run(tmp_path)["session"]
+    refs = git(there, "for-each-ref", "--format=%(refname:short)", "refs/heads/orchestra").split()
+    assert refs == [f"orchestra/p/{session}", f"orchestra/p/{session}@fan.1.1.right"]
+    assert git(there, "show", f"{refs[1]}:r.txt") == "r"

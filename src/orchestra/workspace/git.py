@@ -234,6 +234,7 @@ def surroundings(
         "LC_ALL": "C",
         "LANGUAGE": "",
         "GIT_TERMINAL_PROMPT": "0",
+        "SSH_ASKPASS_REQUIRE": "never",
         "GIT_PAGER": "cat",
         "GIT_EDITOR": ":",
         "GIT_LITERAL_PATHSPECS": "1",

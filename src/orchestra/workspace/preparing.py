@@ -13,7 +13,7 @@ from orchestra.workspace import git, remote, repos
 from orchestra.workspace.repos import Repo
 from orchestra.workspace.session import GitWorkspaces, Shell, warning
 
-FETCH_PATIENCE = 60.0
+FETCH_PATIENCE = 30.0
 """Seconds that a remote is waited for at the start."""
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestra.errors import WorkspaceError
-from orchestra.workspace.git import SETTINGS, Git, call, failure, surroundings
+from orchestra.workspace.git import SETTINGS, Done, Git, call, failure, surroundings
 
 BRANCHES = "+refs/heads/*:refs/orchestra/remote/*"
 """All branches of a remote, kept apart from the user's own."""
@@ -89,5 +89,16 @@ async def related(git: Git, url: str, one: str, other: str) -> None:
 async def _network(git: Git, *arguments: str) -> str:
     done = await git.run(*arguments, check=False, network=True)
     if done.code:
-        raise WorkspaceError(shown(failure(arguments, done)))
+        raise WorkspaceError(shown(_refused(arguments, done)))
     return "\n".join(line for line in done.err.splitlines() if line.startswith("remote:"))
+
+
+def _refused(arguments: Sequence[str], done: Done) -> str:
+    """Why a remote failed: its own words and those about each ref, where it has any, else git's."""
+    lines = [line.strip() for line in done.err.splitlines()]
+    rejected = [line.rpartition("(")[2].removesuffix(")") for line in lines if "rejected]" in line]
+    if not rejected:
+        return failure(arguments, done)
+    own = [line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:")]
+    words = "; ".join(word for word in (*dict.fromkeys(rejected), *own[:3]) if word)
+    return f"git {arguments[0]} failed: {words}"

@@ -281,7 +281,7 @@ class GitWorkspace:
             for tree in self.trees.values():
                 if tree.tip != tree.repo.commit:
                     self.maker.pusher.want(tree, self.record)
-            await self.maker.pusher.finish(completed=completed)
+            await self.maker.pusher.finish(self.record, completed=completed)
 
     async def _record_left(self) -> None:
         """Record which parallel branches have commits that the session branch lacks: none is forgotten."""
@@ -448,6 +448,7 @@ class GitWorkspace:
                 unchanged[name] = None
             conflicts += done.conflicts
             for name in (*(name for name, _commit in done.merged), *done.unchanged):
+                self.maker.pusher.drop(tree.name, name)
                 await worktrees.removed(tree.repo, folders[name])
         bad = {conflict.branch for conflict in conflicts}
         return Merged(
@@ -460,6 +461,7 @@ class GitWorkspace:
         """Record what became of the branches in one repository."""
         if done.commit:
             tree.tip = self.chain[tree.name] = done.commit
+            self.maker.pusher.want(tree, self.record)
         for name, _commit in done.merged:
             self.record(WorktreeMerged(repo=tree.name, branch=tree.branch, commit=done.commit, source=name))
         for conflict in done.conflicts:
