@@ -1,4 +1,4 @@
-"""The store in the process (S1): for tests, and for runs that need not outlive their process."""
+"""The store in memory (S1): for tests, and for runs that need not outlive their process."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the author drew: pure functions and values; no clock, no files, no event loop."""
+"""The pipeline as its author wrote it: pure functions and values; no clock, no files, no event loop."""

@@ -1,4 +1,4 @@
-"""The attribute table: every key that means something, its type, default and aliases (language.md#attributes).
+"""The attribute table: every known key with its type, default and aliases (language.md#attributes).
 
 The parser types values by it, the linter checks and suggests by it, and the documentation prints it.
 """

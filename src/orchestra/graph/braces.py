@@ -1,4 +1,4 @@
-"""Which brace was forgotten, as the indentation tells."""
+"""Find the brace that was not closed, by indentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a human gate offers: one choice per outgoing edge, each under a key of its own (H3)."""
+"""The choices of a human gate: one per outgoing edge, each with a unique key (H3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector, kept away while much is made that all stays."""
+"""Pause Python's cyclic garbage collector while many lasting objects are created."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doors of the pipeline language: from bytes to a text, from a text to a graph (language.md#syntax)."""
+"""Entry points of the pipeline language: bytes to text, text to graph (language.md#syntax)."""
 
 from __future__ import annotations
 

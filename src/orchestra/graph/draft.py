@@ -1,4 +1,4 @@
-"""What the parser gathers before it is a graph: scopes with defaults, nodes and edges in the making (L8, L9)."""
+"""What the parser collects before it builds a graph: scopes with defaults, draft nodes and edges (L8, L9)."""
 
 from __future__ import annotations
 

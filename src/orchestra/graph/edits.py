@@ -1,4 +1,4 @@
-"""Applying the edits of diagnostics to a text."""
+"""Apply the edits of diagnostics to a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every diagnostic means, as it is printed and as a page."""
+"""The explanation of each diagnostic, for the terminal and for the reference page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about the shape of a graph: what is reached, what is a cycle, what lies on every way.
+"""Graph algorithms: reachability, cycles, dominators.
 
 Nodes are numbers from 0; ``successors[n]`` are the nodes that an edge leads to from ``n``. Everything is
 iterative and linear or nearly so, so a pipeline of any size and depth can be asked.

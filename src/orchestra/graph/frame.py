@@ -1,4 +1,4 @@
-"""How a graph begins and ends, and what begins no statement (L1, L11)."""
+"""Parse the start and the end of a graph, and report what cannot start a statement (L1, L11)."""
 
 from __future__ import annotations
 

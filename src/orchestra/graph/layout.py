@@ -1,4 +1,4 @@
-"""Where a statement begins and ends as its author laid it out, for texts whose marks cannot be trusted (L11).
+"""Find the extent of a statement by its layout, for texts whose brackets cannot be trusted (L11).
 
 A parser that has lost its way in a broken statement finds more errors in the rest of it; they are no mistakes of
 the author's. Lines that are indented deeper than the one before them go on with it, unless that one opens the graph

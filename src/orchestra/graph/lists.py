@@ -1,4 +1,4 @@
-"""Reading attributes: lists in brackets, and keys (L4)."""
+"""Parse attribute lists and keys (L4)."""
 
 from __future__ import annotations
 

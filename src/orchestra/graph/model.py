@@ -1,4 +1,4 @@
-"""What the author drew: a graph of nodes and edges with typed attributes and their spans.
+"""The graph: nodes and edges with typed attributes and their spans.
 
 Everything here is a value. The parser makes it, transforms replace parts of it, the linter, the
 engine and the drawing code read it. No attribute past this door is a string with a grammar: a

@@ -1,4 +1,4 @@
-"""Reading names, and the arrows between them; and what was meant as one (L1, L3)."""
+"""Parse ids and arrows, and recognize what was meant as one (L1, L3)."""
 
 from __future__ import annotations
 

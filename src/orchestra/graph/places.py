@@ -1,4 +1,4 @@
-"""Where the characters of a value stand in the file: escapes, joined lines and ``+`` counted (L10)."""
+"""Map positions inside a value to positions in the file, across escapes and joined lines (L10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading words one by one, and noting what is wrong with them (L7, L10, L11)."""
+"""The parser's cursor: read words one by one and collect diagnostics (L7, L10, L11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph written back: as a pipeline, as a drawing, as data (L12, L13)."""
+"""Write a graph as a pipeline, as a drawing, or as data (L12, L13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every rule: what it means, why it matters, a pipeline that breaks it and one that keeps it."""
+"""Every rule: what it means, why it matters, and a wrong and a right example."""
 
 from __future__ import annotations
 

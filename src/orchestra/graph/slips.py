@@ -1,4 +1,4 @@
-"""Slips of the pen around nodes and edges: what was meant is noted, read, and offered as an edit (L11)."""
+"""Recognize slips around nodes and edges: report them, read what was meant, offer an edit (L11)."""
 
 from __future__ import annotations
 

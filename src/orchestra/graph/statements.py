@@ -1,4 +1,4 @@
-"""Statements: from words to drafts of nodes, edges and subgraphs (language.md#syntax).
+"""Parse statements into draft nodes, edges and subgraphs (language.md#syntax).
 
 Braces are kept on a list of our own, so that no nesting can exhaust the stack. After an error the parser goes on:
 inside the statement where it is plain what was meant, else at the next one (L11).

@@ -1,4 +1,4 @@
-"""The model stylesheet: which models run which nodes, as rules with specificity (language.md#model-stylesheet)."""
+"""The model stylesheet: rules that select models for nodes (language.md#model-stylesheet)."""
 
 from __future__ import annotations
 

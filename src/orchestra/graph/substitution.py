@@ -1,4 +1,4 @@
-"""Values put into a shell command without becoming part of its text (engine.md#tool-nodes).
+"""Pass values to a shell command without making them part of its text (engine.md#tool-nodes).
 
 Each value travels in an environment variable; the text names the variable in the way that fits the quotes it
 stands in. Only ``| raw`` puts a value into the text itself.

@@ -1,4 +1,4 @@
-"""Reading values: quoted texts, bare words and numbers, and what stands where one should (L5, L6)."""
+"""Parse values: strings, bare words and numbers, and what was written in their place (L5, L6)."""
 
 from __future__ import annotations
 

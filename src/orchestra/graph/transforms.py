@@ -1,4 +1,4 @@
-"""What happens to a graph between parsing and running: variables, stylesheet, the user's own transforms."""
+"""Transforms between parsing and running: variables, stylesheet, the user's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raw values become typed ones by the attribute table (L5, L6)."""
+"""Convert raw values to typed ones by the attribute table (L5, L6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing nodes and attributes so that the parser, and Graphviz too, read back the same (L12, L13)."""
+"""Write nodes and attributes so that the parser and Graphviz read back the same (L12, L13)."""
 
 from __future__ import annotations
 

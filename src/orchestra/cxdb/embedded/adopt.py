@@ -1,4 +1,4 @@
-"""Reading in what CXDB wrote, in one pass, and our own records beside it (S5, S8, S9).
+"""Read files that CXDB wrote, in one pass, and rebuild our records beside them (S5, S8, S9).
 
 From where the store stood before to where the files end: torn tails are cut off (kept in
 ``orchestra/lost``), and each turn gets its check record. A record that is damaged, but followed by whole

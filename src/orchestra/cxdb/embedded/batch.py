@@ -1,4 +1,4 @@
-"""A batch in the making: what it adds to each of the store's files (S6). It only computes."""
+"""A batch being prepared: what it adds to each of the store's files (S6). Computes only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every record of a store, looked at (S8): what ``orchestra doctor --deep`` shows."""
+"""Verify every record of a store (S8): what ``orchestra doctor --deep`` shows."""
 
 from __future__ import annotations
 

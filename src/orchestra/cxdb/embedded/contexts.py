@@ -1,4 +1,4 @@
-"""Where each context stands: a table on disk as of the last cut, and what moved since (S9).
+"""The head of each context: a table on disk as of the last log cut, and the changes since (S9).
 
 The table is addressed by context id and only written at a cut, when the log is synced into CXDB's files;
 what came after the cut is read from the end of heads.tbl. It can be made again from heads.tbl at any time.

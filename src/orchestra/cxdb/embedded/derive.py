@@ -1,4 +1,4 @@
-"""What turns.meta says of a turn, from what its payload repeats (S8)."""
+"""The turns.meta fields of a turn, derived from its payload (S8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store's folder: its open files, and what of them counts (S5, S6).
+"""A store's folder: its open files, and how much of each is valid (S5, S6).
 
 A ``Directory`` knows where the store stands (``State``) and reads below that only. It writes when told
 to; when is decided in ``recovery`` and ``embedded``.

@@ -1,4 +1,4 @@
-"""One process's hand on a store's folder: the lock, what others did meanwhile, and the commit (S6, S7)."""
+"""One process's access to a store's folder: lock, changes by other processes, commit (S6, S7)."""
 
 from __future__ import annotations
 

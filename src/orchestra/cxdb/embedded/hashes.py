@@ -1,4 +1,4 @@
-"""Where a blob is, by its hash: sorted runs of numbers on disk, and the newest blobs in memory (S9).
+"""Find blobs by hash: sorted runs on disk, the newest blobs in memory (S9).
 
 blobs.idx has its entries in the order of writing. A run covers a stretch of them and holds one number per
 entry, 36 bits of the hash above 28 bits of the entry's place, sorted; a look-up bisects in each run and

@@ -1,4 +1,4 @@
-"""The right to run a session: a locked file with the holder's note in it (S16)."""
+"""The lock of a session: a locked file that names the holder (S16)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which turns go where a folder that has lost bytes is taken as it is (S8): looked at, nothing is changed.
+"""Report which turns a repair would drop from a damaged folder (S8); changes nothing.
 
 The folder is read twice: as our log and our own records tell of it, and as CXDB's files alone do, which is what
 going on with the rest of it means.

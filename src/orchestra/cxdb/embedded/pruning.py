@@ -1,4 +1,4 @@
-"""Take contexts out of a store's folder: CXDB's files written anew without them, then put in place (S5).
+"""Remove contexts from a store's folder: write its files without them, then replace the files (S5).
 
 Turns keep their ids, which others name; a removed one keeps its place with an empty payload, and no context leads
 to it. New files are written beside the old ones and synced. From the moment that ``PRUNING`` exists they are the

@@ -1,4 +1,4 @@
-"""Turns and blobs as they are stored, each verified when it is read (S8)."""
+"""Read turns and blobs, verifying each (S8)."""
 
 from __future__ import annotations
 

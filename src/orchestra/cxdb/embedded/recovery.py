@@ -1,4 +1,4 @@
-"""Bringing a folder to where its log says it stands, and taking over what others wrote (S5, S6).
+"""Bring a folder to the state that its log records, and adopt what other programs wrote (S5, S6).
 
 All of it runs under the store's lock, except ``look``, which changes nothing.
 """

@@ -1,4 +1,4 @@
-"""Titles and labels of chains, kept beside CXDB's files so that a listing need not read payloads (S9).
+"""Titles and labels of chains, cached so that a listing reads no payloads (S9).
 
 A file of records that only grows, one per first turn; whatever it lacks is read from the turn itself.
 """

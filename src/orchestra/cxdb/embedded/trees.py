@@ -1,4 +1,4 @@
-"""Which file tree belongs to which turn."""
+"""The file tree attached to each turn."""
 
 from __future__ import annotations
 

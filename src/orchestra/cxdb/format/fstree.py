@@ -1,4 +1,4 @@
-"""File trees as blobs: the bytes of the official clients, so that hashes are the same."""
+"""File trees as blobs, byte for byte as the official clients write them, so that hashes agree."""
 
 from __future__ import annotations
 

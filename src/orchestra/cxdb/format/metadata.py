@@ -1,4 +1,4 @@
-"""What a chain's first turn says of its context (S13)."""
+"""The metadata of a context, from the first turn of its chain (S13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a blob is stored: raw, or as a zstd frame where that is shorter."""
+"""How a blob is stored: raw, or compressed with zstd if that is shorter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a CXDB server's answers say, read with care: a server may be older, newer, or none of ours."""
+"""Parse answers of a CXDB server defensively: it may be older, newer, or another program."""
 
 from __future__ import annotations
 

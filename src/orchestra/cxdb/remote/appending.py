@@ -1,4 +1,4 @@
-"""Appending over a connection that may be lost: nothing is lost with it, and nothing doubled (S20, S21).
+"""Append over a connection that may fail, losing nothing and storing nothing twice (S20, S21).
 
 Every turn is sent behind the context's head, so that a batch needs one round trip. When the connection is lost,
 the turns that the context got since it was last looked at are compared with those that were sent, by their

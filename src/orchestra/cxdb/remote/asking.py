@@ -1,4 +1,4 @@
-"""Requests that may be repeated, and how long a lost server is waited for (S20)."""
+"""Repeatable requests, and how long to wait for an unreachable server (S20)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store on a CXDB server (S2): the port over the wire.
+"""The store on a CXDB server (S2).
 
 What is read is decoded by our own codec: the server's typed view is never asked for, so one foreign or damaged
 turn spoils nothing. Ids are taken as numbers and as texts, and routes of later servers only where they are.

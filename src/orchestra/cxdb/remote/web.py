@@ -1,4 +1,4 @@
-"""HTTP to a CXDB server: raw paths, bounded answers, connections that are kept, and event streams."""
+"""HTTP client for a CXDB server: raw paths, bounded answers, kept connections, event streams."""
 
 from __future__ import annotations
 

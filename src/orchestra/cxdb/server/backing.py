@@ -1,4 +1,4 @@
-"""What the server needs of a store beyond the port, for the embedded store and the one in memory."""
+"""What the server needs of a store beyond the ``Store`` port: for the embedded and the memory store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's binary door: one frame after another, each answered in turn.
+"""The binary protocol of the server: frames are answered in order.
 
 Errors are answered with ERROR frames and the connection stays; only a frame that is too large ends it. If the
 client's greeting asked for it, appends and blobs that carry ``MORE`` wait for the rest of their batch and are

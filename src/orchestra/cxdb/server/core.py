@@ -1,4 +1,4 @@
-"""What both doors of the server, binary and HTTP, do to the store; and who is told of it."""
+"""Operations that the server's binary protocol and HTTP API share, and their events."""
 
 from __future__ import annotations
 

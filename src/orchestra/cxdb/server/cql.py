@@ -1,4 +1,4 @@
-"""CXDB's query language: text to a tree, a tree to contexts. Nesting is bounded.
+"""CXDB's query language: parse a query, find its contexts. Nesting is bounded.
 
 A search sees every context that has a turn, as it stands now, forks included.
 """

@@ -1,4 +1,4 @@
-"""The server's HTTP door: routes of Starlette on connections of uvicorn, guarded and bounded.
+"""HTTP connections and requests of the server: Starlette on uvicorn, with guards and limits.
 
 Paths are not percent-decoded, as CXDB does not decode them; queries are. Every length and every wait is bounded.
 """

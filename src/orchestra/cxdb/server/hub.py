@@ -1,4 +1,4 @@
-"""Who is connected, what each made, and who is told when something happens."""
+"""Connected clients, the contexts that each created, and the subscribers to events."""
 
 from __future__ import annotations
 

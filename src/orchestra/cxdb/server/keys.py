@@ -1,4 +1,4 @@
-"""Idempotency keys that were used, so that an append that is sent twice is stored once (S30).
+"""Idempotency keys in use, so that an append sent twice is stored once (S30).
 
 They are kept in ``orchestra/keys`` beside the store's files, which CXDB does not look at: one record per keyed
 append, written before its answer is sent, not synced. A server that is killed remembers them; a power cut may

@@ -1,4 +1,4 @@
-"""How often the server does what, and how long it takes."""
+"""Counters and latencies of the server's operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server says of itself: CXDB's members."""
+"""The metrics that ``/v1/metrics`` reports, with CXDB's field names."""
 
 from __future__ import annotations
 

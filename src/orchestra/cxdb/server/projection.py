@@ -1,4 +1,4 @@
-"""Payloads as typed data: what does not fit becomes null, and only a map can be shown."""
+"""Payloads as typed data: values that do not fit become null, and only maps can be shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a context comes from, as its chain's first turn says."""
+"""The provenance of a context, from the first turn of its chain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP routes: which request is whose, and the answers."""
+"""The routes of the HTTP API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server whole: both doors on one event loop over one store (S30)."""
+"""The whole server: binary protocol and HTTP on one event loop over one store (S30)."""
 
 from __future__ import annotations
 

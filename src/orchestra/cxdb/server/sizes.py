@@ -1,4 +1,4 @@
-"""How much the attached file trees hold, counted a little at a time."""
+"""The total size of attached file trees, computed incrementally."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""File trees over HTTP."""
+"""HTTP routes for file trees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The types that a server knows, and what a bundle may change.
+"""The registered types, and what a new bundle may change.
 
 The rules and their order are CXDB's, but a bundle that is refused leaves nothing behind.
 """

@@ -1,4 +1,4 @@
-"""What the HTTP routes say of contexts and turns."""
+"""Contexts and turns as the HTTP API shows them."""
 
 from __future__ import annotations
 

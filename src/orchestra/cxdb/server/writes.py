@@ -1,4 +1,4 @@
-"""The later HTTP routes: writing, and looking at one thing."""
+"""HTTP routes that write, and those that show one context, turn or blob."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about which edge a run takes: edges that are equal, conditions that cannot hold."""
+"""Rules about which edge a run takes: equal edges, conditions that cannot hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Did you mean: the known word that a misspelt one is closest to."""
+"""Did you mean: the known word closest to a misspelled one."""
 
 from __future__ import annotations
 

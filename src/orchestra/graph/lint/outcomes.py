@@ -1,4 +1,4 @@
-"""Which outcomes can come to a node: what its handler gives, or what arrives at a diamond (E13)."""
+"""The outcomes possible at a node: those of its handler, or those that reach a diamond (E13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about the drawing as a whole: start, exit, what is reached and what ends where."""
+"""Rules about the whole graph: start, exit, reachability."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several rules ask about one graph, each answered once; and the words for what they find."""
+"""Facts about a graph that several rules need, each computed once; and wording that they share."""
 
 from __future__ import annotations
 
