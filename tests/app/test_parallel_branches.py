@@ -418,6 +418,22 @@ async def test_an_unmet_goal_gate_inside_a_branch_sends_the_run_back_to_the_oute
     assert sorted(work.seen) == ["a", "a", "b", "b", "g", "g"]
 
 
+@pytest.mark.parametrize("size", [10, 40_000], ids=["small", "by reference"])
+async def test_a_condition_behind_the_fan_in_reads_a_part_of_the_results(size: int) -> None:
+    def says(scope: Scope, _context: Context) -> None:
+        scope.response("good " * size)
+
+    first = "parallel.results[0].response"
+    body = f"""split [shape=component] meet [shape=tripleoctagon]
+        start -> split split -> a -> meet split -> b -> meet
+        meet -> yes [condition="{first} contains good && parallel.success_count=2"]
+        meet -> no [condition="{first}!=x && parallel.success_count!=2"] yes -> exit no -> exit"""
+    work = Work({"a": says})
+    run = await ran(body, work)
+    assert outcome(run)[0] == "success"
+    assert work.seen[-1] == "yes"
+
+
 async def test_a_diamond_may_be_the_first_node_of_a_branch() -> None:
     body = """x split [shape=component] meet [shape=tripleoctagon] j [shape=diamond] start -> x -> split
         split -> j j -> a [condition="outcome=success"] j -> b a -> meet b -> meet

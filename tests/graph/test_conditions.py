@@ -382,3 +382,26 @@ def test_any_text_is_a_condition_or_an_error_inside_it(text: str) -> None:
         return
     assert 0 <= found.start <= len(text)
     assert found.start < found.end <= len(text) + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("results[0].response contains good", True),
+        ("context.results[1].score>=2", True),
+        ("results[1].updates.deep[0]=x", True),
+        ("results[7].response", False),
+        ("results[0].nothing", False),
+        ("results[0].response.more", False),
+        ("whole.key=1", True),
+        ("map.key=2", True),
+    ],
+)
+def test_a_path_leads_into_lists_and_maps(text: str, holds: bool) -> None:
+    results = [
+        {"response": "very good", "score": 1},
+        {"response": "bad", "score": 2.5, "updates": {"deep": ["x"]}, "none": None},
+    ]
+    context = {"results": results, "whole.key": 1, "map": {"key": 2}, "con": {"x": 1}}
+    condition = parse_condition(text)
+    assert condition.holds(lambda key: resolve(key, "success", "", context)) is holds

@@ -22,6 +22,7 @@ from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from orchestra.errors import ConfigError, Span
+from orchestra.graph import paths
 from orchestra.graph.conditions import text_of
 
 LARGEST = 10_000_000
@@ -283,7 +284,6 @@ def undefined(name: str, known: list[str], span: Span | None = None) -> ConfigEr
 # --- a node's own prompt --------------------------------------------------------------------------
 
 EXPRESSION = re.compile(r"\{\{\s*([A-Za-z_][\w-]*(?:\.[\w-]+|\[[0-9]+\])*)\s*\}\}", re.ASCII)
-_STEP = re.compile(r"\.?([\w-]+)|\[([0-9]+)\]", re.ASCII)
 _GO = frozenset({"end", "else"})
 """Words of Go's templates, which are no names."""
 
@@ -318,25 +318,5 @@ def fill(text: str, context: Mapping[str, Any], data: Data = (), *, placeholders
 
 def look_up(name: str, context: Mapping[str, Any]) -> tuple[bool, Any]:
     """Whether the context has a value by that name, and the value: a key, or a part of one (L31)."""
-    for each in dict.fromkeys((name, name.removeprefix("context."))):
-        if each in context:
-            return True, context[each]
-    steps = [word or int(index) for word, index in _STEP.findall(name.removeprefix("context."))]
-    for length in range(len(steps), 0, -1):
-        if not all(isinstance(step, str) for step in steps[:length]):
-            continue
-        whole = ".".join(str(step) for step in steps[:length])
-        if whole in context:
-            return _descend(context[whole], steps[length:])
-    return name.removeprefix("context.") in EMPTY_AT_FIRST, ""
-
-
-def _descend(value: Any, steps: list[str | int]) -> tuple[bool, Any]:
-    for step in steps:
-        if isinstance(value, Mapping) and step in value:
-            value = value[step]
-        elif isinstance(value, list | tuple) and str(step).isdecimal() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            return False, ""
-    return True, value
+    known, value = paths.look_up(name, context)
+    return (True, value) if known else (name.removeprefix("context.") in EMPTY_AT_FIRST, "")

@@ -19,6 +19,7 @@ from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, begun, find, row_of
 from orchestra.errors import ConfigError, Diagnostic, Source, UnknownEvent
 from orchestra.graph.model import Graph
+from orchestra.graph.paths import keys_of
 from orchestra.graph.shell import expressions
 from orchestra.graph.substitution import substitute
 from orchestra.ports import Store, Turn
@@ -199,7 +200,7 @@ class _Walk:
         if state.ended is None or state.ended.node not in graph.nodes:
             return context
         names = {name for edge in graph.outgoing(state.ended.node) for name in edge.condition.keys}
-        keys = {key for name in names for key in (name, name.removeprefix("context."))}
+        keys = {key for name in names for key in keys_of(name)}
         wanted = {key: value for key in keys if isinstance(value := context.get(key), BlobRef)}
         return context.with_resolved({key: await self._resolved(value) for key, value in wanted.items()})
 

@@ -15,6 +15,7 @@ from orchestra.engine.repeats import Repeats
 from orchestra.engine.stage import Spawning, Stage, admitted, attempt, spoken
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph, Node
+from orchestra.graph.paths import keys_of
 from orchestra.ports import Clock, Handler, Suspended, Workspace
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context, reserved, root_of
@@ -387,7 +388,7 @@ class Walk:
             key: value
             for edge in self._graph.outgoing(state.ended.node)
             for name in edge.condition.keys
-            for key in (name, name.removeprefix("context."))
+            for key in keys_of(name)
             if isinstance(value := context.get(key), BlobRef)
         }
         if not wanted:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from orchestra.errors import ConditionError
+from orchestra.graph.paths import descend, parts_of
 from orchestra.graph.tokens import unescape
 
 Lookup: TypeAlias = Callable[[str], object]
@@ -25,7 +26,7 @@ _TOKEN = re.compile(
     r"""\s*(?:
       (?P<string>"[^"\\]*(?:\\[\s\S][^"\\]*)*")
     | (?P<number>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?![\w.:-]))
-    | (?P<word>[A-Za-z_][A-Za-z0-9_.:-]*)
+    | (?P<word>[A-Za-z_][A-Za-z0-9_.:-]*(?:\[[0-9]+\][A-Za-z0-9_.:-]*)*)
     | (?P<op>&&|\|\||===?|=~|=>|=<|<>|!=|>=|<=|[=><!()])
     | (?P<end>\Z)
     | (?P<quote>"[\s\S]*)
@@ -33,7 +34,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*")
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+|\[[0-9]+\])*")
 _OPERATORS = frozenset(
     {("op", op) for op in ("=", "!=", ">", ">=", "<", "<=")} | {("word", "contains"), ("word", "matches")}
 )
@@ -72,15 +73,17 @@ def normalize_label(text: str) -> str:
 
 
 def resolve(key: str, outcome: str, preferred_label: str, context: Mapping[str, object]) -> object:
-    """The value of a condition's key (L31); a missing one is ``""``."""
+    """The value of a condition's key, or of a part of one (L31); a missing one is ``""``."""
     if key == "outcome":
         return outcome
     if key == "preferred_label":
         return preferred_label
-    value = context.get(key)
-    if value is None and key.startswith("context."):
-        value = context.get(key[8:])
-    return "" if value is None else value
+    for known, rest in parts_of(key):
+        value = context.get(known)
+        if value is not None:
+            found = descend(rest, value)[1]
+            return "" if found is None else found
+    return ""
 
 
 # --- the tree ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from orchestra.graph.choices import Choice, accelerator, choices
 from orchestra.graph.conditions import resolve
 from orchestra.graph.model import Edge, Graph, Node
+from orchestra.graph.paths import keys_of
 from orchestra.ports import Scope
 from orchestra.run.blobs import BlobRef, preview_of
 from orchestra.run.context import Context
@@ -69,7 +70,7 @@ async def _holds(edge: Edge, context: Context, scope: Scope) -> bool:
     label = accelerator(edge.label or edge.target)[1]
     known: dict[str, object] = {"human.gate.label": label}
     for name in edge.condition.keys:
-        for key in (name, name.removeprefix("context.")):
+        for key in keys_of(name):
             if key not in known and key in context:
                 known[key] = await scope.resolve(context[key])
     return edge.condition.holds(lambda key: resolve(key, Status.SUCCESS.value, label, known))

@@ -10,6 +10,7 @@ import msgspec
 from orchestra.graph.conditions import resolve
 from orchestra.graph.joins import fan_ins, upstream
 from orchestra.graph.model import Graph, Node
+from orchestra.graph.paths import keys_of
 from orchestra.ports import FanPlan, Scope
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
@@ -98,7 +99,7 @@ async def _resolved(context: Context, keys: set[str], scope: Scope) -> Mapping[s
     values = {
         key: await scope.resolve(value)
         for name in keys
-        for key in (name, name.removeprefix("context."))
+        for key in keys_of(name)
         if isinstance(value := context.get(key), BlobRef)
     }
     return context.with_resolved(values)
