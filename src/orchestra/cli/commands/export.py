@@ -26,11 +26,12 @@ from orchestra.cli.screen.page import Chapter, Told, chapter, page
 from orchestra.cli.stores import aimed, hint, reading, settings_for
 from orchestra.cli.terminal import complain, deliver, one_line, progress, say, say_json
 from orchestra.config.settings import Settings
-from orchestra.engine.gaps import with_branches
+from orchestra.engine.gaps import Legible, with_branches
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, find
 from orchestra.engine.sessions import rows as all_rows
-from orchestra.errors import ConfigError, OrchestraError, StoreError
+from orchestra.errors import ConfigError, Damaged, OrchestraError, StoreError
+from orchestra.graph.report import counted
 from orchestra.ports import Store, Turn
 from orchestra.run.events import AgentCommitCreated, Recorded
 from orchestra.run.secrets import Redactor
@@ -181,14 +182,25 @@ async def _family(store: Store, row: Row) -> list[Row]:
 
 
 async def _chapter(store: Store, settings: Settings, row: Row) -> Chapter:
-    events = []
-    for path, turn in await with_branches(store, row):
-        recorded = event_of(turn) if isinstance(turn, Turn) else None
-        if isinstance(turn, Turn) and isinstance(recorded, Recorded):
-            events.append(Told(path, recorded, await whole(store, turn)))
-    commits = [told.recorded.event for told in events if isinstance(told.recorded.event, AgentCommitCreated)]
+    turns = await with_branches(store, row)
+    told = [one for path, turn in turns if (one := await _told(store, path, turn)) is not None]
+    commits = [one.recorded.event for one in told if isinstance(one.recorded.event, AgentCommitCreated)]
     changes = {one.commit: await _change(settings, one.repo, one.commit) for one in commits}
-    return chapter(await summary_of(store, row, remembered(settings)), events, changes)
+    made = chapter(await summary_of(store, row, remembered(settings)), told, changes)
+    if missing := len(turns) - len(told):
+        made.warnings.append(f"{counted(missing, 'turn')} cannot be read and are missing here")
+    return made
+
+
+async def _told(store: Store, path: str, turn: Legible) -> Told | None:
+    """A turn for the page; None if it, or a text of it, is damaged."""
+    recorded = event_of(turn) if isinstance(turn, Turn) else None
+    if not isinstance(turn, Turn) or not isinstance(recorded, Recorded):
+        return None
+    try:
+        return Told(path, recorded, await whole(store, turn))
+    except Damaged:
+        return None
 
 
 async def _change(settings: Settings, repo: str, commit: str) -> str:
