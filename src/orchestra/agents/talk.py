@@ -563,7 +563,7 @@ class Talk:
 
 def reported_in(talk: Talk) -> Mapping[str, Any] | None:
     """What the agent reported in its newest answer."""
-    return reported(tuple(talk.messages))
+    return reported(talk.messages)
 
 
 def _paid(summary: Summary) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestra.agents.tools.reporting import NAME, labels_of
@@ -25,12 +25,16 @@ ASK_AGAIN = (
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)\n```\s*\Z", re.DOTALL)
 
 
-def reported(messages: tuple[Message, ...]) -> Mapping[str, Any] | None:
+def reported(messages: Sequence[Message]) -> Mapping[str, Any] | None:
     """The arguments of the last ``report_outcome`` that the newest answer made and that was accepted."""
-    good = {message.tool_call_id for message in messages if message.role == "tool" and not message.is_error}
-    last = next((message for message in reversed(messages) if message.role == "assistant"), None)
-    calls = [call for call in (last.tool_calls if last else ()) if call.name == NAME and call.id in good]
-    return calls[-1].arguments if calls else None
+    good: set[str] = set()
+    for message in reversed(messages):
+        if message.role == "tool" and not message.is_error:
+            good.add(message.tool_call_id)
+        if message.role == "assistant":
+            calls = [call for call in message.tool_calls if call.name == NAME and call.id in good]
+            return calls[-1].arguments if calls else None
+    return None
 
 
 def outcome_of(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:

@@ -1,7 +1,8 @@
 """The ``langgraph`` backend: LangGraph's agent loop, in which our conversation does the asking and the recording.
 
 ``create_agent`` decides who speaks next; its middleware hands every model call and every tool call to a ``Talk``.
-There is no checkpointer: what is recorded in the session is all that a resume needs (A9).
+There is no checkpointer: what is recorded in the session is all that a resume needs (A9). LangGraph's own state
+holds only the newest answer and its results, so that a long conversation costs per turn what a short one does.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ async def drive(talk: Talk, client: BaseChatModel) -> None:
 def _graph(talk: Talk, client: BaseChatModel) -> Any:
     from langchain.agents import create_agent
     from langchain.agents.middleware import AgentMiddleware, ModelResponse
-    from langchain_core.messages import AIMessage, ToolMessage
+    from langchain_core.messages import AIMessage, RemoveMessage, ToolMessage
     from langchain_core.tools import StructuredTool
+    from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
     tools = [
         StructuredTool(name=wire, description=wire, args_schema={"type": "object", "properties": {}}, func=_unused)
@@ -48,7 +50,7 @@ def _graph(talk: Talk, client: BaseChatModel) -> Any:
                 return ModelResponse(result=[AIMessage("")])
             message = await talk.ask()
             calls: list[Any] = [{"name": _OFFERED[0], "args": {}, "id": call.id} for call in message.tool_calls]
-            return ModelResponse(result=[AIMessage("", tool_calls=calls)])
+            return ModelResponse(result=[RemoveMessage(REMOVE_ALL_MESSAGES), AIMessage("", tool_calls=calls)])
 
         async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
             await current.over()

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import takewhile
+from operator import is_
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestra.agents.answers import STOP, TOOLS, Answer, Heard
@@ -34,7 +36,8 @@ class ChatModel:
         self.client = client(provider, choice)
         self._bound: Any = self.client
         self._system: Message | None = None
-        self._made: dict[int, tuple[Message, BaseMessage]] = {}
+        self._said: list[Message] = []
+        self._made: list[BaseMessage] = []
         if tools:
             offered = [_schema(self._wire[name], tool, provider.kind) for name, tool in tools.items()]
             self._bound = self.client.bind_tools(offered)
@@ -67,7 +70,7 @@ class ChatModel:
         if system and (self._system is None or self._system.text != system):
             self._system = Message(role="system", text=system)
         said = [self._system, *messages] if system and self._system is not None else list(messages)
-        asked = [self._converted(message) for message in said]
+        asked = self._converted(said)
         try:
             answer = await self._streamed(asked, heard)
         except BackendError:
@@ -76,13 +79,12 @@ class ChatModel:
             raise translated(error, self._provider) from error
         return self._answer(answer, round((time.monotonic() - began) * 1000))
 
-    def _converted(self, message: Message) -> BaseMessage:
-        """A message in LangChain's form, made once: a conversation of n turns converts n messages, not n²."""
-        known = self._made.get(id(message))
-        if known is None or known[0] is not message:
-            (made,) = to_langchain([message], provider=self.provider, model=self._name, wire=self._wire)
-            known = self._made[id(message)] = (message, made)
-        return known[1]
+    def _converted(self, said: Sequence[Message]) -> list[BaseMessage]:
+        """Messages in LangChain's form; those that the last request began with too are not made again."""
+        same = sum(1 for _ in takewhile(bool, map(is_, self._said, said)))
+        new = to_langchain(said[same:], provider=self.provider, model=self._name, wire=self._wire)
+        self._said[same:], self._made[same:] = said[same:], new
+        return list(self._made)
 
     async def _streamed(self, asked: Sequence[Any], heard: Heard) -> AIMessage:
         whole: AIMessageChunk | None = None
