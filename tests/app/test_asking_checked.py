@@ -55,3 +55,11 @@ def test_options_that_keep_claude_from_asking_are_refused(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"--settings in cli\.claude\.args"):
         check(tmp_path, "claude", APPROVE + own, "agent=a")
     check(tmp_path, "claude", own, "")
+
+
+def test_a_program_without_sessions_cannot_hold_a_conversation(tmp_path: Path) -> None:
+    own = "cli: {mine: {command: claude}}\n"
+    with pytest.raises(ConfigError, match="mine cannot hold a conversation"):
+        check(tmp_path, "mine", own, '"agent.mode"=interactive')
+    check(tmp_path, "claude", "", '"agent.mode"=interactive')
+    check(tmp_path, "mine", own, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import ENDS, Quick, Story, answered, begun, continued
+from gates import ENDS, Quick, Story, answered, begun, continued, says
 
 from agents.backends.talking import world
 from orchestra.agents.backends.cli import CliAgents
@@ -26,10 +27,12 @@ from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.shared import Interviews
 from orchestra.errors import StoreUnreachable
-from orchestra.handlers.codergen import Codergen
+from orchestra.graph.model import Graph, Node
+from orchestra.handlers.codergen import Codergen, plain_briefing
 from orchestra.interview.callback import Callback
 from orchestra.interview.mailbox import Mailbox
-from orchestra.ports import AgentTask
+from orchestra.ports import AgentTask, Scope
+from orchestra.run.context import Context
 from orchestra.run.events import InterviewCompleted, InterviewStarted
 from orchestra.run.questions import Question
 from support import CountingStore
@@ -233,6 +236,41 @@ async def test_calls_of_a_cli_agent_that_no_pattern_fits_are_made(tmp_path: Path
     assert story.run.state.result is not None
     assert lines(tmp_path / "good.txt") == 1
     assert not await story.of(InterviewStarted)
+
+
+TALKING = '''"""Stands for claude: repeats what it is told, and remembers how often that was."""
+import json, pathlib, sys
+told = sys.stdin.read().strip()
+said = pathlib.Path("said.txt")
+before = said.read_text() if said.exists() else ""
+assert bool(before) == ("--resume" in sys.argv), sys.argv
+said.write_text(before + told + "|")
+print(json.dumps(dict(type="system", subtype="init", session_id="s1", model="m")), flush=True)
+final = dict(subtype="success", is_error=False, result="heard " + told, session_id="s1", usage={})
+print(json.dumps(dict(type="result", **final)))
+'''
+
+
+async def test_a_person_talks_with_a_cli_agent_over_several_runners(tmp_path: Path) -> None:
+    cli = stub_agent(tmp_path)
+    (tmp_path / "stub.py").write_text(TALKING)
+
+    async def interactive(node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
+        return dataclasses.replace(await plain_briefing(node, context, graph, scope), interactive=True)
+
+    work = Codergen(cli_agents(tmp_path, cli).backend, interactive)
+    story = await begun(tmp_path, AGENT, work=work, interviewer=says("faster", "bluer"))  # type: ignore[arg-type]
+    assert story.run.state.waiting
+    assert (tmp_path / "said.txt").read_text() == "do it|faster|bluer|"
+    again = await continued(story)
+    assert again.run.state.waiting
+    assert (tmp_path / "said.txt").read_text() == "do it|faster|bluer|", "a resume does not ask it again"
+    assert (await answered(again, "greener")).won
+    last = await continued(again, says("/done"))
+    assert (tmp_path / "said.txt").read_text() == "do it|faster|bluer|greener|"
+    assert last.run.state.result is not None
+    assert last.run.state.result.good
+    assert last.run.state.context["last_response"] == "heard greener"
 
 
 ASKING = '''"""Stands for claude with an MCP server: asks a person through the node's tools."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestra.agents.backends.cli import CliAgents
 from orchestra.agents.cli.presets import KEYS, PRESETS, Cli, filled
+from orchestra.agents.prompts import agent_of
 from orchestra.agents.talk import Rules
 from orchestra.agents.tools.hooks import hook_commands
 from orchestra.agents.tools.toolset import Toolset
@@ -68,6 +69,11 @@ def check_cli(settings: Settings, node: Node, graph: Graph, environment: Mapping
             f"{cli.command} is not installed: no such command", fix=cli.install or "install it, or put it on PATH"
         )
     _check_asking(settings, cli, node, graph)
+    if not cli.resume and (node.text("agent.mode") or agent_of(node, config).mode) == "interactive":
+        raise ConfigError(
+            f"{cli.name} cannot hold a conversation: it has no sessions to continue (H9)",
+            fix="use claude, codex, gemini or backend=langgraph, or take agent.mode away",
+        )
     sandbox = config.sandbox
     if cli.provider and sandbox.network == "none" and sandbox_of(settings)(()).mode != "none":
         raise ConfigError(

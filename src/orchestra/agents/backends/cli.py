@@ -32,6 +32,7 @@ from orchestra.agents.cli.reports import (
 )
 from orchestra.agents.cli.turns import Transcript
 from orchestra.agents.concluding import CORRECT, MOST_CORRECTIONS
+from orchestra.agents.exchanges import ending
 from orchestra.agents.talk import Rules
 from orchestra.agents.tools import ToolResult
 from orchestra.agents.tools.door import NAME, Door, for_cli, opened_door
@@ -48,6 +49,7 @@ from orchestra.run.events import ToolOutput, ToolStarted, WarningRaised
 from orchestra.run.limits import crossed, nearing
 from orchestra.run.outcome import GOOD, Json, Outcome, Status, failed
 from orchestra.run.prompts import INSTRUCTED
+from orchestra.run.questions import exchange
 
 GRACE = 10.0
 """Seconds that a program is given to exit after its final event (A6)."""
@@ -132,6 +134,10 @@ class _Attempt:
         self.door: Door | None = None
         self.approvals: Approvals | None = None
         """Decides about the calls of the program's own tools; None where none is asked for."""
+        self._exchange = 0
+        """How often the program was asked, which numbers its exchanges with a person."""
+        self._unanswered = ""
+        """Its last words, where they are recorded and a person has still to answer them."""
         self._tracker = WriteTracker(self._folders)
         self._transcript = Transcript(
             cli=cli.name,
@@ -164,6 +170,8 @@ class _Attempt:
         await self._announce()
         await self._asks()
         self._transcript.changed = (await self._tracker.watch()).changed
+        if self._task.interactive:
+            return await self._conversed(prompt, anew)
         corrections, asked = 0, False
         while True:
             text = await self._asked(prompt, anew)
@@ -178,6 +186,21 @@ class _Attempt:
             prompt, anew = correction or asked_again(task.graph, task.node, self._status_file), ""
             self._status_file.unlink(missing_ok=True)
 
+    async def _conversed(self, prompt: str, anew: str) -> Outcome:
+        """A conversation with a person: the program's words, then theirs, until they end it (H9)."""
+        scope, text = self._task.scope, self._unanswered
+        while True:
+            if not text:
+                text = await self._asked(prompt, anew)
+                self._exchange += 1
+            scope.response(text)
+            answer = await scope.ask(exchange(self._task.node.label, text, self._exchange))
+            if (ended := ending(answer, text)) is not None:
+                return ended
+            if not self._resumable:
+                return failed(f"{self._cli.name} cannot continue its session")
+            text, prompt, anew = "", answer.text, ""
+
     # --- the prompt -------------------------------------------------------------------------------
 
     async def _opened(self) -> tuple[str, str]:
@@ -191,6 +214,10 @@ class _Attempt:
         if state.get("cli") == self._cli.name and self._cli.resume:
             transcript.session = str(state.get("session") or "")
             transcript.counted = _usage(state.get("counted"))
+        self._exchange = sum(message.role == "user" for message in known.messages) if task.begun else 0
+        last = known.messages[-1] if known.messages and task.begun and not known.open else None
+        if last is not None and last.role == "assistant" and not last.tool_calls:
+            self._unanswered = last.text
         steered = "".join(f"\n\n{INSTRUCTED}{text}" for text in self._turns.steering())
         whole = self._whole(known) + steered
         if not transcript.session:
