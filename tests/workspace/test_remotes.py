@@ -208,7 +208,7 @@ def test_a_remote_that_refuses_is_named_with_its_reason_and_asked_again_at_the_e
     assert "not pushed: git push failed: pre-receive hook declined; no pushes on Saturdays" in log
     assert (tmp_path / "asked").read_text().count("x") >= 2
     hook.unlink()
-    assert call(tmp_path, "resume", "last").returncode == 0
+    assert call(tmp_path, "pr", "last").returncode == 0  # pushes it
 
 
 def test_a_branch_that_is_not_merged_is_pushed_too(tmp_path: Path) -> None:
