@@ -18,6 +18,8 @@ import pytest
 from calls import call
 from scratch import environment, everything, git, project, repository, tool
 
+pytestmark = pytest.mark.timeout(7200)  # the long form
+
 GIT = shutil.which("git")
 WRAPPER = """#!/bin/sh
 exec 9>>"$SWEEP/lock"

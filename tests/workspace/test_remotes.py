@@ -100,6 +100,9 @@ def test_another_machine_continues_from_the_store_and_the_remote(tmp_path: Path)
     done = call(tmp_path / "two", "resume", "last", "--json", "--store", str(tmp_path / "one" / "store"))
     assert json.loads(done.stdout)["status"] == "success", done.stderr
     branch = f"orchestra/p/{ended['session']}"
+    log = call(tmp_path / "two", "log", "last", "--json", "--store", str(tmp_path / "one" / "store")).stdout
+    places = [event.get("path") for event in json.loads(log)["events"] if event["event"] == "WorktreeCreated"]
+    assert places == [f"{tmp_path}/one/code", f"{tmp_path}/two/code"]
     assert git(there, "show", f"{branch}:d.txt") == "2"
     assert git(there, "show", f"{branch}:c.txt") == "new"
 

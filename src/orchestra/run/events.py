@@ -613,6 +613,7 @@ class WorktreeCreated:
     repo: str = tag(10, "string", "name of the repository in the settings")
     branch: str = tag(11, "string", "the branch checked out there")
     folder: str = tag(14, "string", "the worktree")
+    path: str = tag(15, "string", "where the repository is", default="")
     commit: str = tag(16, "string", "hash of the commit checked out")
 
 

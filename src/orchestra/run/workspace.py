@@ -44,7 +44,8 @@ def code_moved(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, Repo
         case WorktreeCreated():
             fresh = RepoRecord(branch=event.branch, commit=event.commit, base=event.commit, owner="", path="")
             known = repos.get(event.repo) or fresh  # a child is lent its parent's
-            at = replace(known, branch=event.branch, folder=event.folder, commit=event.commit)
+            path = event.path or known.path  # it may have been cloned elsewhere meanwhile
+            at = replace(known, branch=event.branch, folder=event.folder, commit=event.commit, path=path)
             return {**repos, event.repo: at}
         case AgentCommitCreated():
             return _with(repos, event.repo, commit=event.commit)

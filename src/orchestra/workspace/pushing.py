@@ -27,6 +27,8 @@ class Pusher:
     failing: bool = False
     silent: set[str] = field(default_factory=set)
     """The repositories whose remotes did not answer."""
+    pushed: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The commit of each branch that its remote got in this run."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def want(self, tree: Tree, record: Callable[[Event], None]) -> None:
@@ -69,6 +71,8 @@ class Pusher:
     ) -> None:
         """Push one branch; a remote that is silent is ``asked`` once, whatever else it is to get."""
         url, commit = tree.repo.settings.remote, tree.tip
+        if self.pushed.get(key) == commit:
+            return
         patience = IMPATIENCE if tree.name in self.silent else PATIENCE
         if tree.name in self.silent & asked:
             patience = 0
@@ -90,4 +94,5 @@ class Pusher:
             )
             return
         self.silent.discard(tree.name)
+        self.pushed[key] = commit
         record(SessionBranchPushed(repo=tree.name, branch=tree.branch, commit=commit, url=remote.shown(url)))

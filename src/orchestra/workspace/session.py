@@ -195,7 +195,13 @@ class GitWorkspace:
         self.left[repo.name] = known.left or ()
         if made or str(tree.folder) != known.folder:
             self.record(
-                WorktreeCreated(repo=repo.name, branch=tree.branch, folder=str(tree.folder), commit=tree.tip)
+                WorktreeCreated(
+                    repo=repo.name,
+                    branch=tree.branch,
+                    folder=str(tree.folder),
+                    path=str(repo.settings.path),
+                    commit=tree.tip,
+                )
             )
         await self._usable(tree, made)
 
