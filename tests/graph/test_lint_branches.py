@@ -102,3 +102,14 @@ def test_a_restart_in_a_branch_is_a_warning() -> None:
 
 def test_a_restart_after_the_fan_in_is_fine() -> None:
     assert not flow(JOINED + 'join -> a [condition="outcome=fail", loop_restart=true]', "branch_escape")
+
+
+def test_for_each_needs_one_edge_and_a_command_that_exists() -> None:
+    body = """list [shape=parallelogram, tool_command="ls"] each [shape=component, for_each="SOURCE"]
+    join [shape=tripleoctagon] a start -> list -> each -> a -> join -> exit """
+    assert not flow(body.replace("SOURCE", "tools.list.output"))
+    assert not flow(body.replace("SOURCE", "files"))
+    (found,) = flow(body.replace("SOURCE", "tools.lst.output"))
+    assert (found.rule, found.fix) == ("for_each", "did you mean `tools.list.output`?")
+    (found,) = flow(body.replace("SOURCE", "files") + "b each -> b -> join")
+    assert (found.rule, found.node) == ("for_each", "each")

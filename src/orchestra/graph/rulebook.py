@@ -30,6 +30,10 @@ _ENDS = "start [shape=Mdiamond]\nexit [shape=Msquare]"
 _WORK = f'{_ENDS}\nwork [prompt="Do it"]'
 _PLAIN = f"{_WORK}\nstart -> work -> exit"
 
+_EACH = (
+    'join [shape=tripleoctagon]\nwork [prompt="Look at {{ item }}"]\nstart -> list -> each -> work -> join -> exit'
+)
+
 ENTRIES: dict[str, RuleEntry] = {
     entry.rule: entry
     for entry in (
@@ -337,6 +341,17 @@ ENTRIES: dict[str, RuleEntry] = {
             f'{_ENDS}\nplan [prompt="Plan"]\nfan [shape=component]\njoin [shape=tripleoctagon]\n'
             'a [prompt="A"]\nb [prompt="B"]\nstart -> plan -> fan -> {a b} -> join -> exit\n'
             'join -> plan [condition="outcome=fail"]',
+        ),
+        RuleEntry(
+            "for_each",
+            (_E,),
+            "A parallel node with `for_each` has several outgoing edges, or names a node that does not exist.",
+            "Such a node starts its one outgoing edge once for every item of a list. The list is a key of the"
+            " context, such as `tools.NODE.output`, the lines that a command wrote.",
+            f'{_ENDS}\nlist [shape=parallelogram, tool_command="ls"]\n'
+            f'each [shape=component, for_each="tools.lst.output"]\n{_EACH}',
+            f'{_ENDS}\nlist [shape=parallelogram, tool_command="ls"]\n'
+            f'each [shape=component, for_each="tools.list.output"]\n{_EACH}',
         ),
         RuleEntry(
             "human_choices",

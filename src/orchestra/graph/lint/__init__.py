@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from orchestra.errors import Diagnostic, Severity
 from orchestra.graph.collector import collector_paused
-from orchestra.graph.lint.branches import branch_escape, parallel_join
+from orchestra.graph.lint.branches import branch_escape, for_each, parallel_join
 from orchestra.graph.lint.commands import prompt_variable, untrusted_shell
 from orchestra.graph.lint.conditions import ambiguous_edges, dead_edge
 from orchestra.graph.lint.keys import unknown_attribute, unused_attribute
@@ -82,6 +82,7 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
         outcome_known,
         parallel_join,
         branch_escape,
+        for_each,
         human_choices,
         child_dotfile,
         manager_actions,

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from orchestra.errors import Diagnostic
 from orchestra.graph.flow import components, reached
 from orchestra.graph.joins import Before, ways_of_the_run
-from orchestra.graph.lint.survey import Survey, listed, quoted, warning
-from orchestra.graph.model import Edge
+from orchestra.graph.lint.nearest import nearest
+from orchestra.graph.lint.survey import Survey, error, listed, quoted, warning
+from orchestra.graph.model import Attribute, Edge, Node
 
 
 def parallel_join(survey: Survey) -> Iterator[Diagnostic]:
@@ -159,6 +160,41 @@ def _closing_edges(
         queue.extend(inside - seen)
         seen |= inside
     return found, steps
+
+
+def for_each(survey: Survey) -> Iterator[Diagnostic]:
+    """A parallel node with ``for_each`` has one outgoing edge, and the node whose output it names exists (E36)."""
+    for node, attribute in survey.on_nodes.get("for_each", ()):
+        number = survey.index[node.id]
+        if survey.types[number] != "parallel" or not str(attribute.value):
+            continue
+        count = len(survey.graph.outgoing(node.id))
+        if count > 1:
+            yield error(
+                "for_each",
+                f"{quoted(node.id)} has {count} outgoing edges, but `for_each` needs exactly one",
+                attribute.span,
+                node=node.id,
+                fix="put the nodes of one branch behind one another, or remove `for_each`",
+            )
+        yield from _unknown_source(survey, node, attribute)
+
+
+def _unknown_source(survey: Survey, node: Node, attribute: Attribute) -> Iterator[Diagnostic]:
+    """The list of a command's lines is that of a node that does not exist."""
+    words = str(attribute.value).removeprefix("context.").split(".")
+    if len(words) < 3 or words[0] != "tools" or words[1] in survey.index:
+        return
+    near = nearest(words[1], survey.ids)
+    yield error(
+        "for_each",
+        f"`for_each` of {quoted(node.id)} names the output of {quoted(words[1])}, which does not exist",
+        attribute.span,
+        node=node.id,
+        fix=f"did you mean `{attribute.value}`?".replace(words[1], near)
+        if near
+        else "name a node that runs a command",
+    )
 
 
 def _restarts(survey: Survey, ways: list[list[int]], escaped: set[int]) -> Iterator[Diagnostic]:
