@@ -18,7 +18,6 @@ _DETAILS = (
     "tool",
     "number",
     "action",
-    "edge",
     "choice",
     "label",
     "failure_reason",
