@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from faults import CountingFiles, RefusedFiles
 from orchestra.agents.simulation import Scripted, Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.replaying import Future, replay
@@ -32,7 +35,7 @@ from orchestra.engine.running import Run
 from orchestra.engine.sessions import Row, find
 from orchestra.engine.shared import Interviews
 from orchestra.engine.wiring import AT_ONCE, Origin
-from orchestra.errors import SessionNotFound, Source
+from orchestra.errors import SessionNotFound, Source, StoreFull
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.fan_in import FanIn
 from orchestra.ports import Scope, Store, Turn
@@ -300,6 +303,44 @@ async def test_an_exception_while_another_branch_writes_leaves_the_store_whole(t
     again = await resumed(run, store, Work())
     assert outcome(again)[0] == "success"
     await store.close()
+
+
+async def test_a_disk_that_fills_up_with_branches_in_flight_loses_nothing(quick_path: Path) -> None:
+    lanes = " ".join(f"split -> a{n} -> b{n} -> meet" for n in range(4))
+    body = f"split [shape=component] meet [shape=tripleoctagon] start -> split {lanes} meet -> exit"
+    counted = CountingFiles()
+    store = EmbeddedStore.open(quick_path / "counted", files=counted, capacity=1 << 17)
+    before = len(counted.calls)
+    await ran(body, store=store)
+    changes = len(counted.calls)
+    await store.close()
+    for at in range(before, changes, 4):
+        folder, first, later = quick_path / f"{at}", Work(), Work()
+        store = EmbeddedStore.open(folder, files=RefusedFiles(at, errno.ENOSPC, times=10_000), capacity=1 << 17)
+        run = None
+        with contextlib.suppress(StoreFull):
+            run = await start(
+                pipeline_of(body),
+                store=store,
+                settings=SETTINGS,
+                variables={},
+                clock=SystemClock(),
+                more={"codergen": first},
+            )
+            await run.walk()
+        with contextlib.suppress(StoreFull):
+            await store.close()
+        if run is None or run.state.result is not None:
+            continue
+        store = EmbeddedStore.open(folder, capacity=1 << 17)
+        again = await resumed(run, store, later)
+        assert outcome(again)[0] == "success"
+        assert {*first.seen, *later.seen} >= {f"{name}{n}" for n in range(4) for name in "ab"}
+        main = await events(store, run.context_id)
+        assert sum(isinstance(event, ParallelCompleted) for event in main) == 1
+        assert sum(isinstance(event, ParallelBranchCompleted) for event in main) == 4
+        assert await store.deep_check() == []
+        await store.close()
 
 
 async def test_fail_fast_cancels_the_rest_and_fails() -> None:
