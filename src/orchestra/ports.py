@@ -518,8 +518,8 @@ class Scope(Turns, Protocol):
     def previous(self) -> Outcome:
         """The last outcome that a conditional node passes on (E13)."""
 
-    async def earlier(self, graph: Graph) -> Earlier:
-        """What earlier work the node's model sees (E40, E41)."""
+    async def earlier(self, graph: Graph, mode: str = "") -> Earlier:
+        """What earlier work the node's model sees (E40, E41), in the mode that the graph gives, or in ``mode``."""
 
     @property
     def talk(self) -> Talking:

@@ -105,6 +105,25 @@ def test_no_quota_is_exit_code_7(tmp_path: Path) -> None:
         assert len(server.requests) == 1
 
 
+def test_no_quota_is_exit_code_7_beside_a_branch_that_succeeds(tmp_path: Path) -> None:
+    script = """
+rules:
+  - when: {contains: "task a"}
+    answers: [{error: insufficient_quota}, {text: fine}]
+answers: [{text: fine}]
+"""
+    with served(tmp_path, script) as server:
+        (tmp_path / "p.dot").write_text(
+            "digraph p { start [shape=Mdiamond] exit [shape=Msquare] fan [shape=component] "
+            'join [shape=tripleoctagon] a [prompt="task a"] b [prompt="task b"] '
+            "start -> fan -> a -> join -> exit fan -> b -> join }"
+        )
+        assert call(tmp_path, "run", "p.dot", "-q").returncode == 7
+        assert len(server.requests) == 2
+        assert call(tmp_path, "resume", "last", "-q").returncode == 0
+        assert len(server.requests) == 3
+
+
 def test_a_missing_key_is_said_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "p.dot").write_text(DOT)
     (tmp_path / "orchestra.yaml").write_text(

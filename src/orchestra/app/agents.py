@@ -23,9 +23,16 @@ from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, CodergenBackend, ModelChoice, Scope
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
-from orchestra.run.fidelity import FULL
+from orchestra.run.events import WarningRaised
+from orchestra.run.fidelity import FULL, Earlier
 from orchestra.run.outcome import Json
 from orchestra.run.prompts import FAILED_BEFORE, INSTRUCTED
+
+THREAD = "thread "
+"""Before the name of a thread, in the name of the conversation that it is recorded as."""
+
+DEGRADED = "summary:high"
+"""What a node of a thread gets that cannot be continued (E40)."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class Agents:
     async def brief(self, node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
         """The task of a node: its prompt composed, its conversation named (A20, A3)."""
         talk, backend = scope.talk, self.choose(node, graph)
-        earlier = await scope.earlier(graph) if backend != SIMULATION else None
+        earlier = await self._earlier(node, graph, scope) if backend != SIMULATION else None
         shared = earlier is not None and earlier.mode == FULL
         composed = compose(
             node,
@@ -106,7 +113,7 @@ class Agents:
             context=context,
             scope=scope,
             system=composed.system,
-            thread=f"thread {earlier.thread}" if earlier is not None and shared else talk.name,
+            thread=THREAD + earlier.thread if earlier is not None and shared else talk.name,
             begun=talk.begun,
             shared=shared,
             parts=attached,
@@ -114,6 +121,21 @@ class Agents:
             agent=node.text("agent"),
             interactive=self.interactive(node),
         )
+
+    async def _earlier(self, node: Node, graph: Graph, scope: Scope) -> Earlier:
+        """What the node's model sees of earlier work; a summary where its thread cannot be read (E40)."""
+        earlier = await scope.earlier(graph)
+        if earlier.mode != FULL or scope.talk.begun:
+            return earlier
+        try:
+            await scope.conversation(THREAD + earlier.thread)
+        except ValueError as error:
+            message = (
+                f"the thread {earlier.thread!r} cannot be continued ({error}); {node.id} begins with a summary"
+            )
+            scope.record(WarningRaised(message=message, rule="thread_degraded", node=node.id))
+            return await scope.earlier(graph, DEGRADED)
+        return earlier
 
     def interactive(self, node: Node) -> bool:
         """Whether a person talks with a node's agent (H9)."""

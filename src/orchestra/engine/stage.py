@@ -165,11 +165,11 @@ class Stage:
         """Count what a model read, wrote and cost."""
         self.spent = self.spent.plus(tokens_in, tokens_out, cost_micros)
 
-    async def earlier(self, graph: Graph) -> Earlier:
+    async def earlier(self, graph: Graph, mode: str = "") -> Earlier:
         """What earlier work the node's model sees."""
         state, node = self.journal.state, graph.nodes[self.step.node]
         edge = incoming(graph, state)
-        mode = mode_of(graph, node, edge)
+        mode = mode or mode_of(graph, node, edge)
         past = await self.journal.past((self.step.node, self.step.visit)) if mode in BUDGET else []
         return Earlier(
             mode=mode,

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from agents.backends.talking import World, killed_at, world
-from orchestra.run.events import ConversationCompacted, WarningRaised
-from support import Session
+from orchestra.graph.model import Graph, Node
+from orchestra.ports import Scope
+from orchestra.run.context import Context
+from orchestra.run.events import AgentResponded, ConversationCompacted, WarningRaised
+from orchestra.run.outcome import Outcome, Status
+from support import Session, opened
 
 SHARED = 'default_fidelity=full thread_id="t" a [prompt="task a"] b [prompt="task b"] start -> a -> b -> exit'
 READ = "{tool_calls: [{name: read-file, arguments: {path: long.txt}}], usage: {input: %d, output: 10}}"
@@ -108,6 +112,27 @@ async def test_a_window_that_nobody_knew_is_learned_from_a_refusal(tmp_path: Pat
     assert good(session), session.result
     assert len(shortened(session)) == 1
     assert len(here.requests) == 4
+
+
+async def test_a_thread_that_cannot_be_read_is_replaced_by_a_summary(tmp_path: Path) -> None:
+    async def odd(node: Node, _context: Context, _graph: Graph, scope: Scope) -> Outcome:
+        messages = ({"role": "wizard", "text": "words that only a later version knows"},)
+        scope.record(
+            AgentResponded(
+                node=node.id, visit=1, attempt=1, thread="thread t", number=1, messages=messages, fresh=True
+            )
+        )
+        return Outcome(status=Status.SUCCESS)
+
+    graph = 'graph [thread_id="t"] a [type=odd] b [prompt="task b", fidelity=full] start -> a -> b -> exit'
+    with world(tmp_path, "answers: [{text: two}]") as here:
+        session = await (await opened(graph, more={**here.handlers(), "odd": odd})).walk()
+        asked = here.requests[0].last
+    assert good(session), session.result
+    assert "- a: success" in asked
+    assert asked.endswith("task b")
+    warned = [event.rule for event in session.events if isinstance(event, WarningRaised)]
+    assert warned == ["thread_degraded"]
 
 
 @pytest.mark.parametrize("window", [1_000_000])

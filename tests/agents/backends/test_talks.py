@@ -136,7 +136,7 @@ async def test_what_would_fail_again_is_not_repeated(provider: str, kind: str, w
     assert word in ended.failure_reason
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
 async def test_no_quota_pauses_the_run_after_one_request(provider: str, tmp_path: Path) -> None:
     with world(tmp_path, "answers: [{error: insufficient_quota}, {text: fine}]", provider) as here:
         session = await here.ran()
