@@ -56,16 +56,16 @@ def test_a_server_runs_in_the_sandbox_of_its_nodes_tools(tmp_path: Path) -> None
     inside = work / "inside.txt"
     box = Box(work, sandbox=Sandbox(mode="bwrap", write=(work,), read=(EXAMPLE_FILE.parent,)))
 
-    async def seen(spec: ServerSpec, file: Path) -> str:
+    async def seen(spec: ServerSpec, *files: Path) -> list[str]:
         async with served({"ex": ["look"]}, {"ex": spec}, box.context) as tools:
-            return (await perform(by_name(tools), "ex:look", {"path": str(file)}, box.context)).text
+            calls = [perform(by_name(tools), "ex:look", {"path": str(file)}, box.context) for file in files]
+            return [(await call).text for call in calls]
 
-    assert asyncio.run(seen(EXAMPLE, inside)) == "hidden"
+    assert asyncio.run(seen(EXAMPLE, inside, outside)) == ["hidden", "hidden"]
     assert inside.read_text() == "touched"
-    assert asyncio.run(seen(EXAMPLE, outside)) == "hidden"
     assert outside.read_text() == "secret"
     own = specs_of({"ex": {"command": EXAMPLE.command, "args": [str(EXAMPLE_FILE)], "sandbox": False}}, "o.yaml")
-    assert asyncio.run(seen(own["ex"], outside)) == "secret"
+    assert asyncio.run(seen(own["ex"], outside)) == ["secret"]
     theirs = specs_of({"ex": {"command": "x", "sandbox": False}}, ".mcp.json", repository=str(work))
     assert theirs["ex"].confined
     assert not tree.members(box.context.marker)
