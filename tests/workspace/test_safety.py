@@ -68,7 +68,8 @@ def test_what_an_agent_writes_is_never_run(tmp_path: Path, way: str) -> None:
     assert not evil.exists()
     assert ended["status"] == "success", ended
     branch = branch_of(tmp_path)
-    assert git(code, "-c", "core.fsmonitor=false", "show", f"{branch}:new.txt", "--no-textconv") == "y"
+    kept = git(code, "-c", "core.fsmonitor=false", "show", f"{branch}:new.txt", "--no-textconv")
+    assert kept == "y" or (way == "lfs" and kept.startswith("version https://git-lfs"))  # by the system's own
     call(tmp_path, "show", git(code, "rev-parse", branch), "--diff")
     call(tmp_path, "cleanup", "--older-than", "0")
     call(tmp_path, "merge", "last")

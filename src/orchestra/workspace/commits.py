@@ -82,7 +82,7 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
 
 async def add_all(tree: Tree) -> None:
     """Stage all changes that git sees; a repository inside the worktree that has no commit yet is left out."""
-    done = await tree.git.run("add", "--all", "--ignore-errors", "--", ".", check=False)
+    done = await tree.git.run("add", "--all", "--sparse", "--ignore-errors", "--", ".", check=False)
     errors = [line for line in done.err.splitlines() if line.startswith("error:")]
     if done.code and not (errors and all(_NO_COMMIT in line for line in errors)):
         raise WorkspaceError(failure(("add",), done))
@@ -115,7 +115,7 @@ async def _staged_files(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
         await tree.git.run("update-index", "-z", "--remove", "--stdin", given=_listed(gone))
     if not there:
         return ()
-    options = ("add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
+    options = ("add", "--all", "--sparse", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
     done = await tree.git.run(*options, given=_listed(there), check=False)
     if not done.code:
         return ()

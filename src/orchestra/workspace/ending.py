@@ -185,7 +185,7 @@ async def _without_worktree(found: SessionBranches, folder: Path, place: str) ->
 
 async def _saved(tree: Git) -> str:
     """What is uncommitted in a worktree as a commit; empty where nothing is."""
-    await tree.run("add", "--all", "--ignore-errors", "--", ".", check=False)
+    await tree.run("add", "--all", "--sparse", "--ignore-errors", "--", ".", check=False)
     written = await tree.run("write-tree", check=False)
     head = await tree.run("rev-parse", "HEAD^{tree}", check=False)
     if written.code or written.text == head.text:

@@ -24,6 +24,9 @@ OLDEST = (2, 38)
 NETWORK = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY", "GIT_PROXY_COMMAND")
 """The only variables of the user's environment by git's name that are kept: how a remote is reached."""
 
+KEPT = ("GIT_LFS_SKIP_SMUDGE",)
+"""The only others that are kept: whether large files stay pointers."""
+
 SETTINGS: Mapping[str, str] = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
@@ -228,7 +231,7 @@ def surroundings(
     kept = {
         name: value
         for name, value in environment.items()
-        if not name.startswith("GIT_") or (network and name in NETWORK)
+        if not name.startswith("GIT_") or name in KEPT or (network and name in NETWORK)
     }
     kept |= {
         "LC_ALL": "C",

@@ -242,7 +242,7 @@ async def _rescued(tree: Tree, session: str, commit: str) -> str:
 async def _uncommitted(tree: Tree, session: str) -> str:
     """Save what is uncommitted in a worktree, ignored files left out; the ref, empty where nothing is."""
     git = tree.git
-    await git.run("add", "--all", "--ignore-errors", "--", ".", check=False)
+    await git.run("add", "--all", "--sparse", "--ignore-errors", "--", ".", check=False)
     written = await git.run("write-tree", check=False)
     if written.code:
         return ""
