@@ -78,7 +78,7 @@ def test_a_retry_target_that_is_no_node_is_a_warning() -> None:
 
 
 def test_a_retry_target_that_is_a_node_is_fine() -> None:
-    assert not flow("retry_target=a\na [fallback_retry_target=a]\nstart -> a -> exit")
+    assert not flow("retry_target=a\na [fallback_retry_target=a]\nstart -> a -> exit", "retry_target_exists")
 
 
 @pytest.mark.parametrize(
