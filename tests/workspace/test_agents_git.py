@@ -52,7 +52,7 @@ def test_a_repository_inside_the_worktree_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_secret_in_a_file_stops_the_commit_and_the_file_stays(tmp_path: Path) -> None:
-    command = "printf 'a\\nkey = \"sk-ant-api03-%s\"\\n' AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA > k.txt"
+    command = "printf 'a\\nkey = \"sk-ant-api03-%s\"\\n' q7Zk2Lm9Xw4Rt8Vb3Nc6Yd1Fg5Hj0SaPe2Uo9TiMk3Bn7Cv1Qz > k.txt"
     code = repository(project(tmp_path, row(("work", command))) / "code")
     ended = run(tmp_path)
     assert ended["status"] == "fail"
