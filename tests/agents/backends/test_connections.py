@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agents.backends.talking import world
+from orchestra.agents.backends.models import _in_thread
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
@@ -18,3 +23,20 @@ def test_a_process_asks_its_models_in_one_event_loop_after_another(provider: str
             assert session.result is not None
             assert session.result.good, session.result
     assert len(here.requests) == 2
+
+
+def test_a_blocking_client_that_waits_for_a_silent_provider_keeps_no_event_loop_from_ending() -> None:
+    silent = threading.Event()
+
+    def pieces() -> Iterator[str]:
+        yield "first"
+        silent.wait(60)
+
+    async def first() -> str:
+        async with contextlib.aclosing(_in_thread(pieces)) as stream:
+            return str(await anext(stream))
+
+    began = time.monotonic()
+    assert asyncio.run(first()) == "first"
+    assert time.monotonic() - began < 20
+    silent.set()

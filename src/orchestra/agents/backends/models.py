@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from operator import is_
 from typing import TYPE_CHECKING, Any, cast
@@ -88,7 +89,11 @@ class ChatModel:
 
     async def _streamed(self, asked: Sequence[Any], heard: Heard) -> AIMessage:
         whole: AIMessageChunk | None = None
-        async with contextlib.aclosing(self._bound.astream(asked)) as stream:
+        bound = self._bound
+        pieces = (
+            _in_thread(lambda: bound.stream(asked)) if self._provider.kind == "bedrock" else bound.astream(asked)
+        )
+        async with contextlib.aclosing(pieces) as stream:
             async for chunk in _in_time(stream, self._provider):
                 if text := str(chunk.text):
                     heard(text)
@@ -107,6 +112,42 @@ class ChatModel:
         if message.tool_calls and stop == STOP:
             stop = TOOLS
         return Answer(message=message, usage=usage_of(answer), stop=stop, duration_ms=duration_ms)
+
+
+async def _in_thread(begin: Callable[[], Iterator[Any]]) -> AsyncGenerator[Any, None]:
+    """The pieces of a stream of a client that only blocks, as boto3 does.
+
+    It is read in a daemon thread: one that waits for a silent provider keeps no process from ending.
+    """
+    loop, left = asyncio.get_running_loop(), threading.Event()
+    queue: asyncio.Queue[tuple[Any, BaseException | None]] = asyncio.Queue()
+
+    def put(piece: Any, error: BaseException | None = None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(queue.put_nowait, (piece, error))
+
+    def run() -> None:
+        try:
+            for piece in begin():
+                if left.is_set():
+                    return
+                put(piece)
+        except BaseException as error:  # noqa: BLE001  it is raised again where the pieces are awaited
+            put(None, error)
+        else:
+            put(None)
+
+    threading.Thread(target=run, daemon=True, name="model stream").start()
+    try:
+        while True:
+            piece, error = await queue.get()
+            if error is not None:
+                raise error
+            if piece is None:
+                return
+            yield piece
+    finally:
+        left.set()
 
 
 async def _in_time(stream: AsyncIterator[Any], provider: Provider) -> AsyncIterator[Any]:
