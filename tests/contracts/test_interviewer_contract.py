@@ -34,7 +34,7 @@ SURE = Question(id="s/sure#1.1", stage="sure", text="Sure?", type=QuestionType.C
 class Typed:
     """A terminal at which these lines are typed, and then nothing more."""
 
-    above = None
+    above: Callable[[str], None] | None = None
 
     def __init__(self, lines: Sequence[str]) -> None:
         self._lines = list(lines)
@@ -134,6 +134,34 @@ async def test_an_automatic_answer_is_marked() -> None:
     assert (await AutoApprove().ask(GATE)).automatic
     assert (await queue(["n"]).ask(GATE)).automatic
     assert not (await console(["n"]).ask(GATE)).automatic
+
+
+@pytest.mark.parametrize("above", [True, False], ids=["editing", "dumb"])
+async def test_what_is_told_during_a_question_leaves_its_prompt_and_the_screen_alone(
+    above: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen, told, typed = Screen(), list[str](), asyncio.Event()
+
+    class Slow(Typed):
+        async def line(self, prompt: str) -> str:
+            await typed.wait()
+            return "n"
+
+    reader = Slow([])
+    reader.above = told.append if above else None
+    asks = Console(who="anna", screen=screen, reader=reader, width=lambda: 60, colour=False)
+    asked = asyncio.ensure_future(asks.ask(GATE))
+    await asyncio.sleep(0)
+    before = capsys.readouterr().err
+    await asks.inform("answered elsewhere: Fix", "other")
+    assert (screen.held, screen.taken) == (1, 1)
+    assert "Ship it?" in before
+    assert not capsys.readouterr().err
+    assert told == (["  other: answered elsewhere: Fix"] if above else [])
+    typed.set()
+    assert (await asked).value == "N"
+    assert ("answered elsewhere" in capsys.readouterr().err) is not above
+    assert screen.held == 0
 
 
 @pytest.mark.parametrize("wrong", ["no way!", "", "  ", "😀", "3", "fix it", "x" * 1_000_000])

@@ -70,10 +70,13 @@ class Console:
         self._reader = reader
         self._width = width
         self._colour = colour
+        self._asking = False
+        self._kept: list[str] = []
 
     async def ask(self, question: Question) -> Answer:
         """Show the question and read until there is an answer."""
         self._screen.hold(self._reader.above)
+        self._asking = True
         try:
             for line in shown(question, self._width(), self._colour):
                 _say(line)
@@ -82,6 +85,9 @@ class Console:
             _say("  input has ended; the question stays open")
             raise Unanswered from None
         finally:
+            self._asking = False
+            while self._kept:
+                _say(self._kept.pop(0))
             self._screen.release()
         return replace(answer, who=self._who)
 
@@ -128,10 +134,17 @@ class Console:
         return await one_by_one(self, questions)
 
     async def inform(self, message: str, stage: str) -> None:
-        """A line on standard error."""
+        """A line on standard error: above a prompt that is open, or after it where that cannot be done (H10)."""
+        lines = wrap("  ", safe(f"{stage}: {message}" if stage else message), self._width(), "  ")
+        if self._asking:
+            above = self._reader.above or self._kept.append
+            for line in lines:
+                above(line)
+            return
         self._screen.hold(None)
         try:
-            _say_wrapped("  ", safe(f"{stage}: {message}" if stage else message), self._width())
+            for line in lines:
+                _say(line)
         finally:
             self._screen.release()
 
@@ -204,8 +217,9 @@ def _text(question: Question) -> str:
 
 def _summary(found: re.Match[str]) -> str:
     """What is shown of the diff of a repository: which files are changed, and by how much."""
-    summary, patch, _rest = found[1].partition("diff --git ")
-    return f"```\n{summary.strip()}\n```\n\n`d` shows the diff\n" if patch and summary.strip() else found[0]
+    files, patch, _rest = found[1].partition("diff --git ")
+    summary = files.strip("\n")
+    return f"```\n{summary}\n```\n\n`d` shows the diff\n" if patch and summary else found[0]
 
 
 def _about(question: Question, width: int, colour: bool) -> Iterator[str]:
