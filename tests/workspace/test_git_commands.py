@@ -55,6 +55,28 @@ def test_merge_is_refused_for_a_dirty_checkout_and_for_conflicts(tmp_path: Path)
     assert everything(code) == before
 
 
+def test_a_session_that_waits_for_an_answer_is_not_called_running(tmp_path: Path) -> None:
+    gate = 'gate [shape=hexagon] start -> gate gate -> exit [label="Yes"] gate -> exit [label="No"]'
+    repository(project(tmp_path, gate) / "code")
+    assert call(tmp_path, "run", "p.dot", "--no-input").returncode == 5
+    for command in ("merge", "discard"):
+        done = call(tmp_path, command, "last")
+        assert done.returncode == 8
+        assert "is waiting for an answer" in done.stderr
+        assert "answer it: orchestra answer" in done.stderr
+
+
+def test_git_does_not_see_the_store_in_a_project(tmp_path: Path) -> None:
+    code = repository(tmp_path / "code")
+    (code / "orchestra.yaml").write_text("backend: simulation\n")
+    (code / "p.dot").write_text(f"digraph p {{ start [shape=Mdiamond] exit [shape=Msquare]\n{WRITES}\n}}")
+    assert call(code, "run", "p.dot", ORCHESTRA_CXDB_PATH="").returncode == 0
+    assert (code / ".orchestra" / "cxdb").is_dir()
+    seen = git(code, "status", "--porcelain")
+    assert "c.txt" in seen
+    assert ".orchestra" not in seen
+
+
 def test_discard_removes_branch_and_worktree_and_can_be_undone(tmp_path: Path) -> None:
     code = repository(project(tmp_path, WRITES) / "code")
     ended = run(tmp_path)

@@ -117,8 +117,13 @@ async def record_removal(store: Store, row: Row, done: Sequence[Done], reason: s
 
 
 def _not_live(code: SessionCode) -> None:
+    session = code.row.session
+    if code.phase is Phase.WAITING:
+        raise SessionTaken(
+            f"session {session} is waiting for an answer",
+            fix=f"answer it: orchestra answer {session}, or stop it: orchestra cancel {session}",
+        )
     if code.phase in LIVE:
         raise SessionTaken(
-            f"session {code.row.session} is running",
-            fix=f"wait for its end, or stop it: orchestra cancel {code.row.session}",
+            f"session {session} is running", fix=f"wait for its end, or stop it: orchestra cancel {session}"
         )

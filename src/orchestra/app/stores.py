@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from orchestra.config.environment import ignore_own
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.adopt import Progress, quiet
@@ -30,7 +32,11 @@ def open_store(settings: Settings, *, read_only: bool = False, progress: Progres
         return on_server(settings.server, settings.server.patience)
     if settings.store is None:
         return MemoryStore()
-    return EmbeddedStore.open(settings.store, read_only=read_only, progress=progress)
+    store = EmbeddedStore.open(settings.store, read_only=read_only, progress=progress)
+    if not read_only and settings.store.parent.name == ".orchestra":
+        with contextlib.suppress(OSError):  # the store itself says what is wrong with its disk
+            ignore_own(settings.store.parent)
+    return store
 
 
 def on_server(server: Server, patience: float) -> RemoteStore:

@@ -85,3 +85,11 @@ def _password(address: str) -> str:
     """The password in a URL."""
     before = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
     return unquote(before.partition(":")[2])
+
+
+def ignore_own(home: Path) -> None:
+    """Keep git from seeing our folder (W1)."""
+    home.mkdir(parents=True, exist_ok=True)
+    ignoring = home / ".gitignore"
+    if not ignoring.exists():
+        ignoring.write_text("*\n", encoding="utf-8")

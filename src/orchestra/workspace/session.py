@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from orchestra.config.environment import ignore_own
 from orchestra.config.workspace import WorkspaceSettings
 from orchestra.errors import WorkspaceError
 from orchestra.ports import Committed, Merged, MessageWriter, NewCommit
@@ -115,14 +116,6 @@ class GitWorkspaces:
             many = f"{repo.changes} uncommitted change{'s' * (repo.changes > 1)}"
             record(warning(f"{many} in {repo.settings.path} not included: the run starts from the last commit"))
         return made
-
-
-def ignore_own(home: Path) -> None:
-    """Keep git from seeing our folder (W1)."""
-    home.mkdir(parents=True, exist_ok=True)
-    ignoring = home / ".gitignore"
-    if not ignoring.exists():
-        ignoring.write_text("*\n", encoding="utf-8")
 
 
 def warning(message: str) -> WarningRaised:
