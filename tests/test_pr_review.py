@@ -92,6 +92,14 @@ def test_without_a_terminal_the_review_waits_for_a_person_and_continues_with_the
     assert (repository / "review.md").read_text().startswith("Do not merge yet")
 
 
+def test_a_critic_that_rejects_nothing_need_not_say_so(repository: Path) -> None:
+    script = (repository / "simulation.yaml").read_text()
+    (repository / "silent.yaml").write_text(script.replace('updates: {review.rejected: ""}', "notes: fine"))
+    done = orchestra(repository, "run", "pr-review.dot", "--simulate", "silent.yaml", "--answers", "answers.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (repository / "review.md").exists()
+
+
 def test_a_review_that_the_person_rejects_is_not_written(repository: Path) -> None:
     (repository / "no.yaml").write_text("answers: {synthesis: /approve, approve: N}")
     done = orchestra(repository, "run", "pr-review.dot", "--simulate", "simulation.yaml", "--answers", "no.yaml")
