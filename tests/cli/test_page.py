@@ -140,6 +140,7 @@ def test_a_page_overwrites_nothing_excludes_other_formats_and_goes_to_a_pipe(tmp
     (tmp_path / "mine.html").write_text("mine")
     done = call(tmp_path, "export", "last", "--html", "mine.html")
     assert done.returncode == 2
+    assert "another file with --html FILE" in done.stderr
     assert (tmp_path / "mine.html").read_text() == "mine"
     assert call(tmp_path, "export", "last", "--html", "x.html", "--to", "y").returncode == 2
     shown = call(tmp_path, "export", "last", "--html", "-")

@@ -141,7 +141,7 @@ async def shown_diff(tree: Tree, start: str) -> str:
     """The changes of a worktree's branch since a commit, as Markdown."""
     flags = ("--no-ext-diff", "--no-textconv", "--stat", "--patch", "--find-renames")
     done = await tree.git.run("diff", *flags, start, tree.tip, "--")
-    text = done.out.decode("utf-8", "replace").strip()
+    text = done.out.decode("utf-8", "replace").strip("\n")
     if len(text) > DIFF:
         command = f"git -C {shlex.quote(str(tree.repo.settings.path))} diff {start[:12]} {tree.tip[:12]}"
         text = f"{text[:DIFF]}\n[cut; all of it: {command}]"

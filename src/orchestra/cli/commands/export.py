@@ -101,7 +101,7 @@ def export_to(session: str, to: Path | None, *, store: str | None, config: Path 
 
     async def write(opened: Store) -> tuple[Path, list[Row]]:
         row = await find(opened, session)
-        file = _new(to or Path(f"{row.session}.orchestra"))
+        file = _new(to or Path(f"{row.session}.orchestra"), "--to")
         return file, await export_session(opened, row.session, file)
 
     file, rows = asyncio.run(reading(settings, write, session, flag=store))
@@ -163,7 +163,7 @@ def export_html(session: str, file: Path, *, store: str | None, config: Path | N
     if file == STREAM:
         deliver(text)
         return 0
-    _create(_new(file), text)
+    _create(_new(file, "--html"), text)
     if as_json:
         say_json({"file": str(file), "bytes": file.stat().st_size, "sessions": _as_json(rows)}, indent=2)
         return 0
@@ -266,9 +266,9 @@ def _given(file: Path) -> Iterator[Path]:
         yield whole
 
 
-def _new(file: Path) -> Path:
+def _new(file: Path, option: str) -> Path:
     if os.path.lexists(file):
-        raise ConfigError(f"{file} already exists", fix="name another file with --to FILE")
+        raise ConfigError(f"{file} already exists", fix=f"name another file with {option} FILE")
     return file
 
 
