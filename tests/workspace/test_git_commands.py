@@ -38,6 +38,15 @@ def test_merge_takes_the_work_and_can_be_undone(tmp_path: Path) -> None:
     assert not (code / "c.txt").exists()
 
 
+def test_merging_what_did_not_complete_says_so(tmp_path: Path) -> None:
+    code = repository(project(tmp_path, row(("write", "echo half > c.txt; exit 3"))) / "code")
+    assert call(tmp_path, "run", "p.dot").returncode == 1
+    done = call(tmp_path, "merge", "last")
+    assert done.returncode == 0, done.stderr
+    assert "the session did not complete: failed" in done.stdout
+    assert (code / "c.txt").exists()
+
+
 def test_merge_is_refused_for_a_dirty_checkout_and_for_conflicts(tmp_path: Path) -> None:
     code = repository(project(tmp_path, row(("write", "echo theirs > a.txt"))) / "code")
     run(tmp_path)

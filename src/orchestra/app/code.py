@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.app.asking import LIVE
@@ -78,7 +78,10 @@ async def merge(store: Store, settings: Settings, name: str) -> list[Done]:
     _not_live(code)
     title = f"{code.state.pipeline}: {code.state.goal}" if code.state.goal else code.state.pipeline
     message = f"Merge session {code.row.session}\n\n{title}\n\nOrchestra-Session: {code.row.session}"
-    return [await ending.merge(repo, message) for repo in code.repos if repo.tips]
+    done = [await ending.merge(repo, message) for repo in code.repos if repo.tips]
+    if code.phase is Phase.COMPLETED:
+        return done
+    return [replace(one, text=f"{one.text}; the session did not complete: {code.phase}") for one in done]
 
 
 async def discard(store: Store, settings: Settings, name: str) -> list[Done]:
