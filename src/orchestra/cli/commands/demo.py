@@ -65,6 +65,7 @@ class _Demo:
     def run(self) -> int:
         """Tell the story; 0 where it came to its good end."""
         say("== A repository whose test fails. Nothing here needs a key or a network.")
+        say(f"in {self._folder}")
         self._repository()
         before = self._state()
         say("\n== Two simulated agents work side by side. Their runner is killed on purpose.")
