@@ -347,7 +347,7 @@ async def test_fail_fast_cancels_the_rest_and_fails() -> None:
     work = Work({"a": sleeping(30), "b": failing, "c": sleeping(30)})
     run = await ran(fan("error_policy=fail_fast"), work)
     assert sorted(work.canceled) == ["a", "c"]
-    assert outcome(run) == ("fail", "branch b: no failed (error_policy=fail_fast)")
+    assert outcome(run) == ("fail", "a branch failed: b: no (error_policy=fail_fast)")
 
 
 async def test_an_unmet_join_policy_is_not_masked_by_an_edge_of_the_fan_in() -> None:

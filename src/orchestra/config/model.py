@@ -17,13 +17,13 @@ from orchestra.config.schema import (
     MapOf,
     Place,
     Section,
+    argument,
     choice,
     flag,
     key,
     kind_of,
     length,
     list_of,
-    mapping,
     meant,
     number,
     one_or_many,
@@ -154,7 +154,7 @@ class ToolEntry:
     name: str = ""
     command: str = key(word, "shell command; arguments as {{ name }}", default="")
     description: str = key(text, "what it does, for the model", default="")
-    args: Mapping[str, Mapping[str, Any]] = key(MapOf(mapping), "arguments, each a JSON Schema", factory=dict)
+    args: Mapping[str, Mapping[str, Any]] = key(MapOf(argument), "arguments, each a JSON Schema", factory=dict)
     timeout: float | None = key(length, "how long a call may take", default=None)
     approve: Approval = key(approval, "which calls need a person's approval", factory=Approval)
     read_only: bool = key(flag, "whether it changes nothing, so that it may be run again", default=False)
@@ -428,6 +428,7 @@ def _cross_checks(config: Config, place: Place) -> None:
     for name, entry in config.tools.items():
         if not entry.command and name not in BUILT_IN_TOOLS:
             place.at("tools", name).key_fault("command is missing", "add `command: …`")
+        _arguments_known(entry, place.at("tools", name, "command"))
     for name, cli in config.cli.items():
         if not cli.command and not cli.preset and name not in CLI_PRESETS:
             place.at("cli", name).key_fault("command is missing", "add `command: PROGRAM` or `preset: claude`")
@@ -435,6 +436,20 @@ def _cross_checks(config: Config, place: Place) -> None:
         if repo not in config.workspace.repos:
             place.at("workspace", "tools", repo).key_fault(
                 "no such repository", meant(repo, config.workspace.repos)
+            )
+
+
+def _arguments_known(entry: ToolEntry, place: Place) -> None:
+    """A shell tool's command may name its own arguments only (A34): the shell would get anything else as it is."""
+    if "{{" not in entry.command:
+        return
+    from orchestra.graph.shell import expressions  # only a command with arguments pays for it
+
+    for name in dict.fromkeys(one.name for one in expressions(entry.command)):
+        if name not in entry.args:
+            place.fault(
+                f"no argument {name!r}",
+                meant(name, entry.args) if entry.args else f"add `args: {{{name}: {{type: string}}}}`",
             )
 
 

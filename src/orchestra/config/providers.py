@@ -11,6 +11,7 @@ from orchestra.config.schema import (
     MapOf,
     Place,
     Section,
+    address,
     choice,
     flag,
     key,
@@ -65,7 +66,7 @@ class Provider:
     reasoning_effort: str = key(
         choice("none", "minimal", "low", "medium", "high", "xhigh"), "reasoning effort", default=""
     )
-    base_url: str = key(word, "address of its API", default="", aliases=("api_base",))
+    base_url: str = key(address, "address of its API", default="", aliases=("api_base",))
     api_key_env: str = key(word, "environment variable that holds its key", default="")
     api: str = key(choice("chat", "responses"), "which of OpenAI's protocols", default="")
     retries: int = key(whole(0, 100), "repeats of a call that failed for a moment (A3)", default=5)

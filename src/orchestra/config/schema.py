@@ -298,6 +298,26 @@ def mapping(value: Any, place: Place) -> dict[str, Any]:
     return value
 
 
+_TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
+
+
+def argument(value: Any, place: Place) -> dict[str, Any]:
+    """One argument of a tool: a JSON Schema, whose type is one of those that JSON has."""
+    if not isinstance(value, dict):
+        return place.fault(f"expected a JSON Schema, not {kind_of(value)}", "write it as {type: string}")  # type: ignore[no-any-return]
+    named = value.get("type", "string")
+    for each in named if isinstance(named, list) else [named]:
+        choice(*_TYPES)(each, place.at("type"))
+    return value
+
+
+def address(value: Any, place: Place) -> str:
+    """The address of a server of HTTP."""
+    if not isinstance(value, str) or not re.match(r"https?://[^/\s]", value):
+        return place.fault(f"{_shown(value)} is not an address", "write it as https://HOST or http://HOST:PORT")  # type: ignore[no-any-return]
+    return word(value, place)
+
+
 def meant(name: str, known: Any) -> str:
     """What was probably meant, else what is known here."""
     names = list(dict.fromkeys(known))

@@ -186,7 +186,7 @@ def verdict(policy: Policy, results: Sequence[BranchResult], branches: int) -> t
     counted = [result for result in results if result.status != CANCELED]
     good = sum(result.good for result in counted)
     if policy.errors == "fail_fast" and good < len(counted):
-        return "fail", f"branch {_first_bad(counted)} failed (error_policy=fail_fast)"
+        return "fail", f"a branch failed: {_first_bad(counted)} (error_policy=fail_fast)"
     if policy.errors == "ignore" and not good:
         return "fail", "join policy not met: every branch failed"
     if policy.need:
