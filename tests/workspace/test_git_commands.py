@@ -38,6 +38,17 @@ def test_merge_takes_the_work_and_can_be_undone(tmp_path: Path) -> None:
     assert not (code / "c.txt").exists()
 
 
+def test_the_commands_that_a_run_names_work_where_it_was_started(tmp_path: Path) -> None:
+    """The settings are beside the pipeline, not in the folder from which it was run."""
+    code = repository(project(tmp_path / "deep", WRITES) / "code")
+    done = call(tmp_path, "run", "deep/p.dot", ORCHESTRA_CXDB_PATH="")
+    assert done.returncode == 0, done.stderr
+    command = next(line for line in done.stdout.splitlines() if line.startswith("  merge: orchestra "))
+    merged = call(tmp_path, *command.removeprefix("  merge: orchestra ").split(), ORCHESTRA_CXDB_PATH="")
+    assert merged.returncode == 0, merged.stderr
+    assert (code / "c.txt").exists()
+
+
 def test_merging_what_did_not_complete_says_so(tmp_path: Path) -> None:
     code = repository(project(tmp_path, row(("write", "echo half > c.txt; exit 3"))) / "code")
     assert call(tmp_path, "run", "p.dot").returncode == 1

@@ -82,9 +82,10 @@ def there(settings: Settings, wanted: str) -> None:
 
 
 def hint(settings: Settings, flag: str | None) -> str:
-    """Return the options that a suggested command needs to find the same store from the working directory.
+    """Return the options that a suggested command needs to find the same store and repositories from here.
 
-    A server whose binary protocol has an unusual address needs the settings file that names it.
+    A server whose binary protocol has an unusual address needs the settings file that names it, and so
+    do repositories.
     """
     place = flag if flag is not None else settings.place
     ways: list[tuple[str | None, Path | None]] = [(place, None), (None, settings.file), (place, settings.file)]
@@ -101,10 +102,17 @@ def _leads(way: tuple[str | None, Path | None], settings: Settings) -> bool:
         found = settings_for(*way)
     except ConfigError:
         return False
+    if settings.workspace is not None and _repositories(found) != _repositories(settings):
+        return False
     here, there = settings.server, found.server
     if here is None or there is None:
         return found.place == settings.place
     return (str(here), here.address, here.token) == (str(there), there.address, there.token)
+
+
+def _repositories(settings: Settings) -> list[tuple[str, str]]:
+    repos = settings.workspace.repos if settings.workspace is not None else ()
+    return [(repo.name, os.path.realpath(repo.path)) for repo in repos]
 
 
 _COMMANDS = re.compile(
