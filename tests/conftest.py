@@ -17,9 +17,10 @@ settings.load_profile("whole suite")
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C again, which shells let a job in the background ignore, with all that it starts."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Hear Ctrl-C and Ctrl-\\ again, which shells let a job in the background ignore, with all that it starts."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -127,7 +127,7 @@ def test_a_difference_at_the_end_of_a_long_line_is_seen(tmp_path: Path) -> None:
 
 
 def test_instructions_from_outside_are_no_difference(tmp_path: Path) -> None:
-    process = begin(tmp_path)
+    process = begin(tmp_path, delay="4s")
     assert call(tmp_path, "steer", "last", "look here").returncode == 0
     process.communicate()
     walked(tmp_path, "--recorded", code=0)

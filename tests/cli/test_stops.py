@@ -138,9 +138,9 @@ def test_a_run_that_never_waits_is_paused_all_the_same(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_before_the_first_node_says_so(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, 80, "run", str(PLAN), "--simulate", str(slow(tmp_path)), NO_COLOR="1")
+    terminal = Terminal(tmp_path, 80, "run", str(PLAN), "--simulate", str(slow(tmp_path, "2s")), NO_COLOR="1")
     terminal.until("session")
-    terminal.press("\x03\x03")
+    terminal.press("\x03")
     assert terminal.ended() == 130
     assert re.search(r"paused  (before|at) \w+", terminal.shown)
 

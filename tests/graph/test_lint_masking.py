@@ -54,6 +54,7 @@ def test_a_failure_that_a_pipe_or_a_later_command_hides_is_a_warning(command: st
         'pytest | tee log; exit "${PIPESTATUS[0]}"',
         "A=1; B=$(date; id)\nmake",
         "server & make test",
+        "trap '' TERM; (server &) ; make",
         "echo 'a; b | c'; make",
         'echo "$(a; b | c)"; make',
         "if make; then echo yes; fi; make test",

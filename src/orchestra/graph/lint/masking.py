@@ -19,7 +19,7 @@ _HARMLESS = frozenset(
 """Commands whose failure is expected, cannot be, or matters to nobody; those that start or end a script."""
 
 _COMPOUND = re.compile(
-    r"(?:^|[\s;&|(])(?:if|for|while|until|case|select|function)\s|\(\)\s*\{|^\s*[({]", re.MULTILINE
+    r"(?:^|[\s;&|(])(?:if|for|while|until|case|select|function)\s|\(\)\s*\{|(?:^|[;&|])\s*[({]", re.MULTILINE
 )
 """What this reader does not take apart: its parts are judged by other rules of the shell."""
 
