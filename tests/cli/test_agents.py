@@ -93,6 +93,7 @@ def test_a_limit_is_exit_code_7_and_a_higher_one_continues(tmp_path: Path) -> No
         stopped = call(tmp_path, "run", "p.dot", "--plain", "--max-cost", "0.001")
         assert stopped.returncode == 7, stopped.stdout + stopped.stderr
         assert "--max-cost" in stopped.stdout
+        assert "--max-cost" in call(tmp_path, "status", "last", "--detail").stdout
         assert len(server.requests) == 1
         assert call(tmp_path, "resume", "last", "-q").returncode == 7
         assert len(server.requests) == 1

@@ -62,7 +62,9 @@ def test_what_has_ended_is_left_alone(tmp_path: Path) -> None:
 
 def test_an_instruction_reaches_the_next_agent_and_keeps_no_secret(tmp_path: Path) -> None:
     process = begin(tmp_path, delay="1s")
-    assert call(tmp_path, "steer", "last", "use tabs, key sk-ant-abcdefghijklmnop1234").returncode == 0
+    asked = call(tmp_path, "steer", "last", "use tabs, key sk-ant-abcdefghijklmnop1234")
+    assert asked.returncode == 0
+    assert "queued for the agent at work" in asked.stdout
     process.communicate(timeout=20)
     events = json.loads(call(tmp_path, "log", "last", "--json").stdout)["events"]
     (taken,) = [event for event in events if event["event"] == "SteeringTaken"]

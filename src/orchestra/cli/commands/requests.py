@@ -57,7 +57,9 @@ def steer(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send an instruction to the agents of a session. It is appended to the prompt of the next agent.
+    """Send an instruction to the agents of a session: to one at work, else in the prompt of the next.
+
+    A model at work gets it before its next call.
 
     Exit codes: 0: queued in the session's mailbox; 2: the session has ended.
     """
@@ -108,7 +110,7 @@ def _lines(asked: Asked, action: str, aim: str) -> list[str]:
     name, look = after.session, f"  details: orchestra status{aim} {after.session} --detail"
     if action == STEER:
         waits = (
-            "queued for the next agent"
+            "queued for the agent at work, before its next model call, or for the next one"
             if before.phase in (Phase.RUNNING, Phase.WAITING)
             else "queued for the first agent after a resume"
         )

@@ -13,6 +13,7 @@ from msgspec import convert, to_builtins
 
 from orchestra.app.stopped import Stopped
 from orchestra.cli.screen.branches import branch_rows, say_branches
+from orchestra.cli.screen.ended import higher_limit
 from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli.stores import aimed
 from orchestra.cli.terminal import complain, fit, lasted, many_lines, one_line, padded, room, say, say_json
@@ -152,7 +153,8 @@ async def show_one(
     say(f"  all events: orchestra log{aim} {summary.session}")
     following = next_command(summary)
     if following:
-        say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aimed(following, aim)}")
+        limit = higher_limit(state) if summary.phase is Phase.PAUSED else ""
+        say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aimed(following, aim)}{limit}")
     return 0
 
 

@@ -139,9 +139,13 @@ def _next(settings: Settings, flag: str | None, session: str, state: RunState, m
         return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
     back = _entered_from(state)
     again = [f"  try {back} again: orchestra replay{aim} {session} --node {back}"] if back else []
+    return [look, f"  resume: orchestra resume{aim} {session}{higher_limit(state)}", *again]
+
+
+def higher_limit(state: RunState) -> str:
+    """Return the flag without which a resume would pause at the same limit of cost; empty after any other stop."""
     higher = 2 * max(state.spent.cost_micros, state.max_cost_micros) / 1e6
-    more = f" --max-cost {higher:.2f}" if state.limit == "cost_micros" and higher else ""
-    return [look, f"  resume: orchestra resume{aim} {session}{more}", *again]
+    return f" --max-cost {higher:.2f}" if state.limit == "cost_micros" and higher else ""
 
 
 def _entered_from(state: RunState) -> str:
