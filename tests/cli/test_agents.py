@@ -192,3 +192,19 @@ def test_a_cost_limit_stops_the_whole_tree_and_the_same_limit_asks_nothing_more(
         again = call(tmp_path, "resume", "last", "--plain")
         assert again.returncode == 7, again.stdout + again.stderr
         assert len(server.requests) == asked, again.stdout
+
+
+def test_show_says_how_much_of_a_huge_result_is_recorded(tmp_path: Path) -> None:
+    script = """
+answers:
+  - tool_calls: [{name: shell, arguments: {command: "head -c 17000000 /dev/zero | tr '\\\\0' x"}}]
+  - done
+"""
+    with served(tmp_path, script):
+        done = call(tmp_path, "run", "p.dot", "--plain")
+        assert done.returncode == 0, done.stdout + done.stderr
+        events = json.loads(call(tmp_path, "log", "last", "--json").stdout)["events"]
+        depth = next(event["depth"] for event in events if event["event"] == "AgentToolEnded")
+        shown = call(tmp_path, "show", f"last:{depth}").stdout
+    assert f"recorded: the first {16 * 1024 * 1024} of 17000000 bytes" in shown
+    assert "whole output" not in shown

@@ -279,8 +279,17 @@ def _conversation(messages: Sequence[Any], place: str) -> None:
         if message.get("parts"):
             say(f"    ({counted(len(message['parts']), 'attached file')})")
         if message.get("whole"):
-            name = output_name([from_map(message["whole"][0])])
-            say(f"    (whole output, {message.get('whole_bytes')} bytes: orchestra show {place} --whole {name})")
+            say(f"    ({_whole(message)} bytes: orchestra show {place} --whole {output_name(_parts_of(message))})")
+
+
+def _parts_of(message: Mapping[str, Any]) -> list[BlobRef]:
+    return [from_map(part) for part in message["whole"]]
+
+
+def _whole(message: Mapping[str, Any]) -> str:
+    """How much of an output is recorded: more than ``KEPT`` is not (A32)."""
+    kept, size = sum(part.size for part in _parts_of(message)), int(message.get("whole_bytes") or 0)
+    return f"whole output, {size}" if kept >= size else f"recorded: the first {kept} of {size}"
 
 
 def _field(key: str, value: Any) -> None:
