@@ -49,6 +49,21 @@ def test_the_commands_that_a_run_names_work_where_it_was_started(tmp_path: Path)
     assert (code / "c.txt").exists()
 
 
+def test_the_status_of_an_ended_session_shows_its_code_as_the_end_of_its_run(tmp_path: Path) -> None:
+    repository(project(tmp_path, WRITES) / "code")
+    done = call(tmp_path, "run", "p.dot")
+    words = ("  code: ", "  diff: ", "  merge: ", "  pull request: ", "  discard: ")
+    lines = [line for line in done.stdout.splitlines() if line.startswith(words)]
+    assert len(lines) == len(words)
+    shown = call(tmp_path, "status", "last").stdout.splitlines()
+    assert [line for line in shown if line.startswith(words)] == lines
+    assert call(tmp_path, "discard", "last").returncode == 0
+    shown = call(tmp_path, "status", "last", "--detail").stdout.splitlines()
+    (code,) = [line for line in shown if line.startswith(words)]
+    assert code.startswith(lines[0])
+    assert "removed by discard" in code
+
+
 def test_merging_what_did_not_complete_says_so(tmp_path: Path) -> None:
     code = repository(project(tmp_path, row(("write", "echo half > c.txt; exit 3"))) / "code")
     assert call(tmp_path, "run", "p.dot").returncode == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Container, Sequence
 from typing import TypeAlias, assert_never
 
 from orchestra.graph.report import counted
@@ -89,35 +90,48 @@ def code_described(event: Code) -> tuple[str, str]:  # noqa: C901  one closed ma
             assert_never(event)
 
 
-def code_lines(state: RunState, aim: str) -> list[str]:
-    """Where the code of a session is, and what can be done with it: the last lines of a run (W2)."""
+def code_lines(state: RunState, aim: str, removed: Sequence[CleanupCompleted] = ()) -> list[str]:
+    """Where the code of a session is, and what can be done with it: the last lines of a run (W2).
+
+    Of branches that were ``removed`` since, only that is said, and where they are kept.
+    """
     own = {name: known for name, known in state.workspace.items() if known.owner == state.session}
-    changed = {name: known for name, known in own.items() if known.commit != known.base}
     if not own:
         return []
-    if not changed and not any(known.left for known in own.values()):
-        return ["  code: no changes"]
-    lines = [] if changed else ["  code: no changes on the session's branch"]
-    for name, known in changed.items():
+    gone = {(one.repo, one.branch) for one in removed}
+    changed = {name: known for name, known in own.items() if known.commit != known.base}
+    there = {name: known for name, known in changed.items() if (name, known.branch) not in gone}
+    left = [
+        line for name, known in own.items() for line in _left_lines(known, state, {b for r, b in gone if r == name})
+    ]
+    lines = [_removed_line(one) for one in removed]
+    if not lines and not changed:
+        lines = ["  code: no changes on the session's branch" if left else "  code: no changes"]
+    for name, known in there.items():
         base = known.base_branch or known.base[:SHORT]
         lines.append(f"  code: {name} on {known.branch} ({known.commit[:SHORT]})")
         lines.append(f"  diff: git -C {shlex.quote(known.path)} diff {base}...{known.branch}")
-    for known in own.values():
-        lines += _left_lines(known, state)
-    if state.result is not None:
-        if changed:
-            lines.append(f"  merge: orchestra merge{aim} {state.session}")
-            lines.append(f"  pull request: orchestra pr{aim} {state.session}")
-        lines.append(f"  discard: orchestra discard{aim} {state.session}")
-    return lines
+    return lines + left + (_ways(state.session, aim, merge=bool(there)) if (there or left) and state.result else [])
 
 
-def _left_lines(known: RepoRecord, state: RunState) -> list[str]:
+def _ways(session: str, aim: str, *, merge: bool) -> list[str]:
+    ways = {"merge": "merge", "pull request": "pr"} if merge else {}
+    return [f"  {word}: orchestra {name}{aim} {session}" for word, name in {**ways, "discard": "discard"}.items()]
+
+
+def _removed_line(event: CleanupCompleted) -> str:
+    kept = f", kept as {event.trash}" if event.trash else ""
+    return f"  code: {event.repo} on {event.branch} ({event.commit[:SHORT]}), removed by {event.reason}{kept}"
+
+
+def _left_lines(known: RepoRecord, state: RunState, gone: Container[str]) -> list[str]:
     """The branches that are not merged, why, and where they are."""
     results = state.context.get("parallel.results")
     ends = {one.get("branch"): one.get("status") for one in results or () if isinstance(one, dict)}
     lines = []
     for branch in known.unmerged if known.left is None else known.left:
+        if branch in gone:
+            continue
         if branch in known.unmerged:
             why = "conflict; kept with its worktree"
         elif branch in ends:

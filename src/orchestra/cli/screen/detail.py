@@ -13,6 +13,7 @@ from msgspec import convert, to_builtins
 
 from orchestra.app.stopped import Stopped
 from orchestra.cli.screen.branches import branch_rows, say_branches
+from orchestra.cli.screen.code import code_lines
 from orchestra.cli.screen.ended import higher_limit
 from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli.stores import aimed
@@ -24,7 +25,7 @@ from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import Damaged
 from orchestra.graph.report import counted, paint, wrap
 from orchestra.ports import Store, Turn
-from orchestra.run.events import EdgeSelected, Recorded, StageRetrying
+from orchestra.run.events import CleanupCompleted, EdgeSelected, Recorded, StageRetrying
 from orchestra.run.fold import fold
 from orchestra.run.lifecycle import COPIED
 from orchestra.run.questions import short_id
@@ -34,6 +35,9 @@ from orchestra.run.views import Pending, Phase, Summary
 
 ALIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
 """The session is running, or may be."""
+
+ENDED = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELED})
+"""The session has a result, and nothing runs any more."""
 
 NEXT_WORD = {
     Phase.RUNNING: "watch",
@@ -151,11 +155,24 @@ async def show_one(
     if gaps:
         complain(f"{counted(len(gaps), 'turn')} cannot be read; their events are missing here")
     say(f"  all events: orchestra log{aim} {summary.session}")
+    for line in await _code(store, row, summary, aim):
+        say(line)
     following = next_command(summary)
     if following:
         limit = higher_limit(state) if summary.phase is Phase.PAUSED else ""
         say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aimed(following, aim)}{limit}")
     return 0
+
+
+async def _code(store: Store, row: Row, summary: Summary, aim: str) -> list[str]:
+    """Where the code of an ended session is, as its run said at its end, without what was removed since."""
+    if summary.phase not in ENDED:
+        return []
+    state = fold(_events(await legible(store, row.context_id)))
+    since = [] if not state.workspace else _events(await legible(store, row.mailbox))
+    ended = 0 if state.result is None else state.result.ended_ms
+    removed = [one.event for one in since if isinstance(one.event, CleanupCompleted) and one.meta.at >= ended]
+    return code_lines(state, aim, removed)
 
 
 async def _relatives(store: Store, row: Row, stops: Mapping[str, Stopped]) -> tuple[str, list[Summary]]:
