@@ -61,8 +61,14 @@ def skill(
             raise typer.BadParameter("DIR is for --install")
         deliver(skill_text())
         return
+    project = (folder or Path()).expanduser()
+    if not project.is_dir():
+        raise ConfigError(
+            f"{one_line(str(project), 1000)} is no folder",
+            fix="name the folder of a project that exists, or make it",
+        )
     for below in FOLDERS:
-        say(f"{_write((folder or Path()).expanduser() / below / NAME / 'SKILL.md')}")
+        say(_write(project / below / NAME / "SKILL.md"))
 
 
 def skill_text() -> str:
