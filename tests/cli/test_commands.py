@@ -385,3 +385,15 @@ def test_a_run_whose_agents_are_all_simulated_says_so(tmp_path: Path) -> None:
         assert ("no model was asked" in done.stdout) == bool(words)
         assert ("agents: simulation" in call(tmp_path, "status", "last", "--detail").stdout) == bool(words)
         assert json.loads(call(tmp_path, "run", f"{name}.dot", "--json").stdout)["backend"] == words
+
+
+def test_a_written_answer_that_fits_no_choice_is_shown_with_its_place_and_no_class(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        "digraph g { start [shape=Mdiamond] exit [shape=Msquare] gate [shape=hexagon]"
+        ' start -> gate gate -> exit [label="[Y] Yes"] gate -> exit [label="[N] No"] }'
+    )
+    (tmp_path / "a.yaml").write_text("answers:\n  gate: [Maybe]\n")
+    done = call(tmp_path, "run", "p.dot", "--answers", "a.yaml")
+    assert done.returncode == 1
+    assert "a.yaml:2: 'Maybe' is no answer to gate" in done.stdout
+    assert "ConfigError" not in done.stdout + done.stderr

@@ -481,7 +481,8 @@ def _raised(error: BaseException) -> Outcome:
         words = str(error)
     except Exception:  # noqa: BLE001  an exception that cannot even be shown still fails only its node
         words = ""
-    text = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    ours = isinstance(error, ConfigError)  # its message is written for the operator
+    text = words if words and ours else f"{type(error).__name__}: {words}" if words else type(error).__name__
     if isinstance(error, _TERMINAL):
         return failed(text, FailureClass.TERMINAL)
     if isinstance(error, Transient):
