@@ -397,3 +397,10 @@ def test_a_written_answer_that_fits_no_choice_is_shown_with_its_place_and_no_cla
     assert done.returncode == 1
     assert "a.yaml:2: 'Maybe' is no answer to gate" in done.stdout
     assert "ConfigError" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["orchestra/absent", "0123456789abcdef"])
+def test_show_of_what_is_no_session_says_that_it_is_no_commit_of_one_either(name: str, ran: Path) -> None:
+    done = call(ran, "show", name)
+    assert done.returncode == 9
+    assert f"{name!r} is neither a session nor a commit of one" in done.stderr

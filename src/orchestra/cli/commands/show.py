@@ -164,7 +164,13 @@ def parted(place: str) -> tuple[str, int | None]:
 async def _chain(store: Store, name: str) -> int:
     """The context of a session, or of the branch whose path stands behind it."""
     session, _, path = name.partition("/")
-    row = await find(store, session)
+    try:
+        row = await find(store, session)
+    except SessionNotFound as error:
+        if not error.message.startswith("no session "):
+            raise
+        words = f"{one_line(name, 100)!r} is neither a session nor a commit of one"
+        raise SessionNotFound(words, fix=error.fix) from None
     found = await context_of_branch(store, row, path) if path else row.context_id
     if found is None:
         raise SessionNotFound(f"session {session} has no branch {path!r}", fix=f"see: orchestra log {session}")
