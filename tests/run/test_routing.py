@@ -287,6 +287,13 @@ def test_where_nothing_applies_the_reason_names_conditions_and_the_values_they_s
         assert part in decision.reason
 
 
+def test_the_values_in_a_reason_are_the_recorded_texts_without_pythons_escapes() -> None:
+    graph = graph_of('n start -> n -> exit [condition="context.color=red"]')
+    decision = decide(graph, Ended(node="n", status="success"), {"color": "\\u001b it's\u00a0so"})
+    assert isinstance(decision, Fail)
+    assert "saw context.color='\\u001b it's\u00a0so'" in decision.reason
+
+
 def test_a_failure_without_a_way_on_gives_the_nodes_own_reason() -> None:
     graph = graph_of("n start -> n -> exit")
     decision = decide(graph, Ended(node="n", status="fail", failure_reason="the tests are red"))

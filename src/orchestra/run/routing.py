@@ -205,7 +205,7 @@ def _labelled(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
     for candidate in plain:
         if normalize_label(candidate.edge.label) == wanted:
             return Follow(
-                edge=candidate.edge, key=candidate.key, rule=2, reason=f"preferred label {ended.preferred_label!r}"
+                edge=candidate.edge, key=candidate.key, rule=2, reason=f"preferred label '{ended.preferred_label}'"
             )
     return None
 
@@ -237,6 +237,6 @@ def _nothing_applies(ended: Ended, candidates: Sequence[Candidate]) -> str:
         if not candidate.open:
             parts.append(f"{candidate.key} reached its max_visits")
             continue
-        seen = ", ".join(f"{key}={value!r}" for key, value in candidate.values)
+        seen = ", ".join(f"{key}='{value}'" for key, value in candidate.values)
         parts.append(f"{candidate.key} wants {candidate.edge.condition.text} (saw {seen})")
     return f"no edge applies after {ended.node}: " + "; ".join(parts)

@@ -132,13 +132,13 @@ def seen_of(candidate: Mapping[str, Any]) -> str:
     if "condition" in candidate:
         values = candidate.get("values")
         pairs = values.items() if isinstance(values, Mapping) else ()
-        saw = ", ".join(f"{key} was {one_line(str(value), 200)!r}" for key, value in pairs)
+        saw = ", ".join(f"{key} was '{one_line(str(value), 200)}'" for key, value in pairs)
         verdict = "true" if candidate.get("holds") else "false"
         parts.append(f"{one_line(str(candidate['condition']), 300)}  {verdict}" + (f": {saw}" if saw else ""))
     else:
         parts.append("no condition")
     if "label" in candidate:
-        parts.append(f"label {one_line(str(candidate['label']), 100)!r}")
+        parts.append(f"label '{one_line(str(candidate['label']), 100)}'")
     if "weight" in candidate:
         parts.append(f"weight {candidate['weight']}")
     if "max_visits" in candidate:
