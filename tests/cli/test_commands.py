@@ -404,3 +404,12 @@ def test_show_of_what_is_no_session_says_that_it_is_no_commit_of_one_either(name
     done = call(ran, "show", name)
     assert done.returncode == 9
     assert f"{name!r} is neither a session nor a commit of one" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "does"), [("inbox", "List the questions only"), ("trust", "nothing is allowed")])
+def test_a_command_that_starts_no_run_says_what_it_does_where_it_may_not_ask(
+    name: str, does: str, tmp_path: Path
+) -> None:
+    words = " ".join(call(tmp_path, name, "--help", COLUMNS="200").stdout.split())
+    assert does in words
+    assert "pause until" not in words

@@ -16,7 +16,7 @@ from orchestra.app.answering import Answered, Found, answer_to, give, look, matc
 from orchestra.app.asking import asker
 from orchestra.app.stores import open_store
 from orchestra.cli.errors import FAILED
-from orchestra.cli.options import AsJson, Config, NoInput, Session, StoreOption
+from orchestra.cli.options import AsJson, Config, Session, StoreOption
 from orchestra.cli.people import console, terminal
 from orchestra.cli.screen.detail import question_lines, summary_of
 from orchestra.cli.screen.views import Plain
@@ -76,7 +76,9 @@ def answer(
 
 def inbox(
     watch: Annotated[bool, typer.Option("--watch", help="Show new questions as they are asked.")] = False,
-    no_input: NoInput = False,
+    no_input: Annotated[
+        bool, typer.Option("--no-input", help="List the questions only; ask none of them.")
+    ] = False,
     store: StoreOption = None,
     config: Config = None,
     as_json: AsJson = False,

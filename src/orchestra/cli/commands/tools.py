@@ -15,7 +15,7 @@ from orchestra.app.pipelines import compile_pipeline, read
 from orchestra.app.runs import folder_of, whereabouts
 from orchestra.app.toolboxes import NodeTool, node_tools, tool_problems
 from orchestra.cli.errors import FAILED
-from orchestra.cli.options import AsJson, Config, NoInput
+from orchestra.cli.options import AsJson, Config
 from orchestra.cli.stores import settings_for
 from orchestra.cli.terminal import one_line, say, say_json
 from orchestra.config.settings import state_directory
@@ -38,7 +38,9 @@ def trust(
     folder: Annotated[Path, typer.Argument(help="The repository's folder.")] = Path(),
     yes: Annotated[bool, typer.Option("--yes", help="Allow without asking.")] = False,
     revoke: Annotated[bool, typer.Option("--revoke", help="Revoke what was allowed.")] = False,
-    no_input: NoInput = False,
+    no_input: Annotated[
+        bool, typer.Option("--no-input", help="Do not ask; without --yes nothing is allowed.")
+    ] = False,
 ) -> None:
     """Allow a repository's own MCP servers (.mcp.json) and skills (.agents/skills).
 
