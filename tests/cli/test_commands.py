@@ -413,3 +413,14 @@ def test_a_command_that_starts_no_run_says_what_it_does_where_it_may_not_ask(
     words = " ".join(call(tmp_path, name, "--help", COLUMNS="200").stdout.split())
     assert does in words
     assert "pause until" not in words
+
+
+def test_a_variable_that_the_pipeline_uses_nowhere_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        'digraph g { start [shape=Mdiamond] exit [shape=Msquare] work [prompt="Paint it $colour"]'
+        " start -> work -> exit }"
+    )
+    done = call(tmp_path, "run", "p.dot", "color=blue")
+    assert done.returncode == 0
+    assert "warning: nothing in the pipeline uses the variable 'color'\n  help: did you mean colour?" in done.stderr
+    assert "warning: nothing" not in call(tmp_path, "run", "p.dot", "colour=blue").stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestra.errors import ConfigError
-from orchestra.graph.inputs import inputs, with_defaults
+from orchestra.graph.inputs import inputs, unused, with_defaults
 from support import graph_of
 
 DECLARED = 'inputs="version, env=staging, note="\na start -> a -> exit'
@@ -42,3 +42,20 @@ def test_a_missing_and_an_undeclared_variable_are_named_with_the_place_of_the_de
 
 def test_without_a_declaration_any_variable_may_be_given() -> None:
     assert with_defaults(graph_of("a start -> a -> exit"), {"x": "1"}) == {"x": "1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('a [prompt="Paint the color $colour"] start -> a -> exit', {"color": "colour"}),
+        ('a [prompt="Paint it"] start -> a -> exit', {"color": ""}),
+        ('a [prompt="Paint it $color"] start -> a -> exit', {}),
+        ('a [prompt="{% if x %}{{ context.color | upper }}{% endif %}"] start -> a -> exit', {}),
+        ('a [shape=parallelogram, tool_command="echo {{ color }}"] start -> a -> exit', {}),
+        ('a start -> a -> exit [condition="color=red"]', {}),
+        ("a [agent=painter] start -> a -> exit", {}),
+        ('inputs="size=1"\na start -> a -> exit', {}),
+    ],
+)
+def test_without_declared_inputs_a_variable_that_is_used_nowhere_is_found(text: str, found: dict[str, str]) -> None:
+    assert unused([graph_of(text)], {"color": "red"}) == found

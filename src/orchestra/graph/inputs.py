@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from orchestra.errors import ConfigError
+from orchestra.graph.attributes import nearest
 from orchestra.graph.model import Graph
 
 
@@ -43,3 +45,32 @@ def with_defaults(graph: Graph, given: Mapping[str, str]) -> dict[str, str]:
             f"the pipeline needs the variable {', '.join(missing)}", span=span, fix=f"add {missing[0]}=VALUE"
         )
     return {**defaults(graph), **given}
+
+
+_PROSE = frozenset({"prompt", "label", "goal", "tool_command"})
+"""Attributes whose texts name values only in braces and behind ``$``; in the others any word may be a name."""
+
+_MARKED = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\$\{?[A-Za-z_]\w*", re.ASCII | re.DOTALL)
+_WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+def unused(graphs: Sequence[Graph], given: Iterable[str]) -> dict[str, str]:
+    """The given variables that a pipeline and its children name nowhere, each with a near name that they do use.
+
+    A pipeline with ``inputs`` refuses what it does not declare; agents of the configuration have texts of their
+    own, so that of a pipeline with such agents nothing is said (L40).
+    """
+    everything = [one for graph in graphs for one in (graph, *graph.nodes.values(), *graph.edges)]
+    written = [(key, attribute.value) for one in everything for key, attribute in one.attributes.items()]
+    if any(map(inputs, graphs)) or any(key.partition(".")[0] == "agent" for key, _value in written):
+        return {}
+    marked: set[str] = set()
+    others: set[str] = set()
+    for key, value in written:
+        if key in _PROSE:
+            marked.update(_WORD.findall(" ".join(_MARKED.findall(str(value)))))
+        else:
+            others.update(_WORD.findall(str(value)))
+    roots = {name: set(_WORD.findall(name.partition(".")[0])) for name in given if name != "goal"}
+    free = sorted(marked - {"context", "goal"}.union(*roots.values()))
+    return {name: nearest(name, free) or "" for name, words in roots.items() if not words <= marked | others}

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -33,13 +33,14 @@ from orchestra.cli.screen.ended import as_object, say_ended
 from orchestra.cli.screen.views import View, view_for
 from orchestra.cli.signals import heeded
 from orchestra.cli.stores import aimed, hint, settings_for
-from orchestra.cli.terminal import coloured, progress, say_json
+from orchestra.cli.terminal import coloured, complain, one_line, progress, say_json
 from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
 from orchestra.errors import ConfigError, InvalidPipeline, SessionTaken, StoreError, StoreFull
 from orchestra.graph import report
+from orchestra.graph.inputs import unused
 from orchestra.ports import Store
 
 
@@ -114,6 +115,8 @@ def run_pipeline(
         file,
         simulated=simulate is not None,
     )
+    if not shown.quiet:
+        _say_unused(pipeline, variables)
 
     async def begin(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
         script = read_script(simulate) if simulate is not None else None
@@ -281,6 +284,14 @@ def _mirrored(settings: Settings) -> AbstractContextManager[None]:
     from orchestra.app.mirroring import sending  # imported only if there is a mirror
 
     return sending(settings)
+
+
+def _say_unused(pipeline: Pipeline, given: Mapping[str, str]) -> None:
+    """Warn of variables that change nothing, as a mistyped name does (L40)."""
+    for name, near in unused([one.written for one in pipeline.whole() if one.written is not None], given).items():
+        complain(f"warning: nothing in the pipeline uses the variable '{one_line(name, 100)}'")
+        if near:
+            complain(f"  help: did you mean {near}?")
 
 
 def _announce(run: Run, pipeline: Pipeline, shown: Walked, view: View) -> None:
