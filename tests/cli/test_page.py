@@ -13,6 +13,21 @@ import pytest
 from calls import ROOT, call
 from scratch import project, repository, tool
 
+from orchestra.cli.screen.page import Told, chapter
+from orchestra.run.events import (
+    Event,
+    Meta,
+    PipelineCompleted,
+    PipelinePaused,
+    PipelineResumed,
+    PipelineStarted,
+    PipelineTaken,
+    Recorded,
+    StageCompleted,
+    StageStarted,
+)
+from orchestra.run.views import Phase, Summary
+
 VOID = {"meta", "path", "rect", "polygon", "br"}
 
 
@@ -83,6 +98,29 @@ def test_a_failure_and_what_never_ran_are_named_not_only_colored(tmp_path: Path)
     page = written(tmp_path, "p.dot", code=1)
     for words in ("failed", "✗ build", "exit code 3", "half", "broken", "not run"):
         assert words in page.words
+
+
+def test_time_in_which_nobody_ran_the_session_is_in_no_figure_of_the_page() -> None:
+    happened: list[tuple[int, int, Event]] = [
+        (1, 1_000, PipelineStarted(pipeline="g", dot="", graph_hash="", mailbox=1)),
+        (1, 1_010, StageStarted(node="gate", handler="wait.human", visit=1)),
+        (1, 1_020, PipelinePaused(node="gate", reason="waiting", waiting=True)),
+        (2, 9_020, PipelineTaken(holder="another process")),
+        (2, 9_020, PipelineResumed(node="gate")),
+        (2, 9_030, StageCompleted(node="gate", handler="wait.human", visit=1, status="success", duration_ms=20)),
+        (2, 9_030, PipelineCompleted(status="success", node="gate", duration_ms=30, steps=1)),
+    ]
+    told = [
+        Told("", Recorded(Meta(session="s", epoch=epoch, sequence=number, at=at), event, depth=number), {})
+        for number, (epoch, at, event) in enumerate(happened, 1)
+    ]
+    summary = Summary(
+        session="s", context_id=1, pipeline="g", title="g", phase=Phase.COMPLETED, node="", detail="",
+        steps=1, turns=7, started_ms=1_000, last_ms=9_030,
+    )  # fmt: skip
+    made = chapter(summary, told, {})
+    (talk,) = made.nodes["gate"].talks
+    assert (made.took, talk.took, made.nodes["gate"].duration_ms) == (30, 20, 20)
 
 
 def test_the_way_to_a_retry_target_is_drawn_and_counted(tmp_path: Path) -> None:

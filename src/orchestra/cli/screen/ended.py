@@ -60,7 +60,7 @@ def as_object(session: str, context_id: int, state: RunState) -> dict[str, Any]:
         "pipeline": state.pipeline,
         "node": _at(state) if result is None else result.node,
         "steps": state.steps,
-        "duration_ms": _took(state),
+        "duration_ms": took_ms(state),
         "backend": state.backend,
         "nodes": {
             node: {
@@ -75,8 +75,8 @@ def as_object(session: str, context_id: int, state: RunState) -> dict[str, Any]:
     }
 
 
-def _took(state: RunState) -> int:
-    """Return the milliseconds that a runner spent on it."""
+def took_ms(state: RunState) -> int:
+    """Return the milliseconds that a runner spent on it: without the time in which nobody ran it."""
     return max(0, (state.at if state.result is None else state.result.ended_ms) - state.started_ms - state.idle_ms)
 
 
@@ -86,7 +86,7 @@ def _at(state: RunState) -> str:
 
 def _last_lines(state: RunState, colour: bool) -> list[str]:
     result = state.result
-    took = f"{counted(state.steps, 'node')} in {lasted(_took(state))}"
+    took = f"{counted(state.steps, 'node')} in {lasted(took_ms(state))}"
     if result is None:
         word, tone = ("paused", YELLOW) if state.paused else ("crashed", RED)
         text = (

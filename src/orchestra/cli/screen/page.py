@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any, TypeAlias
 
+from orchestra.cli.screen.ended import took_ms
 from orchestra.cli.screen.lines import described
 from orchestra.cli.terminal import lasted, many_lines
 from orchestra.errors import Source
@@ -33,6 +34,8 @@ from orchestra.run.events import (
     ToolStarted,
     WarningRaised,
 )
+from orchestra.run.fold import evolve
+from orchestra.run.state import NEW
 from orchestra.run.usage import Usage, usage_of
 from orchestra.run.views import Summary
 
@@ -77,8 +80,15 @@ class Talk:
     status: str = "running"
     begin: int = 0
     end: int = 0
+    idle: int = 0
+    """Milliseconds of it in which nobody ran the session."""
     messages: list[Message] = field(default_factory=list)
     commits: list[Message] = field(default_factory=list)
+
+    @property
+    def took(self) -> int:
+        """Milliseconds of work, as the node's own time counts them."""
+        return max(0, self.end - self.begin - self.idle)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,9 +116,11 @@ class NodeStory:
 
 @dataclass(slots=True, kw_only=True)
 class Chapter:
-    """A session on the page: the run itself, or one that it started. ``taken`` counts how often an edge was."""
+    """A session on the page: the run itself, or one that it started. ``taken`` counts how often an edge
+    was; ``took`` is in milliseconds, as the end of the run tells it."""
 
     summary: Summary
+    took: int = 0
     pipeline: str = ""
     drawing: Drawing | None = None
     shapes: Mapping[str, str] = field(default_factory=dict)
@@ -141,9 +153,22 @@ def chapter(summary: Summary, events: Sequence[Told], changes: Changes) -> Chapt
     last = max((told.recorded.meta.at for told in events), default=0)
     for _node, talk in (pair for lane in found.lanes.values() for pair in lane):
         talk.end = talk.end or last
+    found.took, gaps = _times(told.recorded for told in events if not told.path)
+    for talk in (talk for story in found.nodes.values() for talk in story.talks):
+        talk.idle = sum(idle for at, idle in gaps if talk.begin < at <= talk.end)
     first = {node: story.talks[0].begin if story.talks else last for node, story in found.nodes.items()}
     found.nodes = {node: found.nodes[node] for node in sorted(found.nodes, key=lambda node: first[node])}
     return found
+
+
+def _times(events: Iterable[Recorded]) -> tuple[int, list[tuple[int, int]]]:
+    """How long a session was run, and when a runner came back to it after how long, all in milliseconds."""
+    state, gaps = NEW, []
+    for recorded in events:
+        before, state = state, evolve(state, recorded)
+        if state.idle_ms > before.idle_ms:
+            gaps.append((recorded.meta.at, state.idle_ms - before.idle_ms))
+    return took_ms(state), gaps
 
 
 def _draw(found: Chapter, events: Sequence[Told]) -> None:
