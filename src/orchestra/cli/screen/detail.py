@@ -155,8 +155,10 @@ async def show_one(
     if gaps:
         complain(f"{counted(len(gaps), 'turn')} cannot be read; their events are missing here")
     say(f"  all events: orchestra log{aim} {summary.session}")
-    for line in await _code(store, row, summary, aim):
-        say(line)
+    if summary.phase in ENDED:
+        ended = state if detail else fold(_events(await legible(store, row.context_id)))
+        for line in await _code(store, row, ended, aim):
+            say(line)
     following = next_command(summary)
     if following:
         limit = higher_limit(state) if summary.phase is Phase.PAUSED else ""
@@ -164,11 +166,8 @@ async def show_one(
     return 0
 
 
-async def _code(store: Store, row: Row, summary: Summary, aim: str) -> list[str]:
+async def _code(store: Store, row: Row, state: RunState, aim: str) -> list[str]:
     """Where the code of an ended session is, as its run said at its end, without what was removed since."""
-    if summary.phase not in ENDED:
-        return []
-    state = fold(_events(await legible(store, row.context_id)))
     since = [] if not state.workspace else _events(await legible(store, row.mailbox))
     ended = 0 if state.result is None else state.result.ended_ms
     removed = [one.event for one in since if isinstance(one.event, CleanupCompleted) and one.meta.at >= ended]
