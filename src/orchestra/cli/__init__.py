@@ -37,7 +37,7 @@ COMMANDS = {
     ),
     "steer": (
         "requests:steer",
-        "Send an instruction to the agents of a session: to one at work, else in the prompt of the next.",
+        "Send an instruction to the agents of a session: to a running one, else in the prompt of the next.",
     ),
     "answer": (
         "answer:answer",

@@ -57,7 +57,7 @@ def steer(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send an instruction to the agents of a session: to one at work, else in the prompt of the next.
+    """Send an instruction to the agents of a session: to a running one, else in the prompt of the next.
 
     A model at work gets it before its next call.
 
