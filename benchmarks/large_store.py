@@ -27,7 +27,7 @@ from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import history
 from orchestra.engine.opening import begin, new_place
-from orchestra.engine.wiring import Origin, Wiring
+from orchestra.engine.wiring import RunnerProcess, Wiring
 from orchestra.errors import Source
 from orchestra.ports import NewTurn
 from orchestra.run.events import PipelineStarted
@@ -70,7 +70,7 @@ async def build(folder: Path, sessions: int) -> None:
     turns = await template()
     store = EmbeddedStore.open(folder, files=Unsynced())
     started = PipelineStarted(pipeline="loop", goal="Measure", dot=pipeline().text, graph_hash="0" * 64, mailbox=0)
-    origin = Origin(host="bench", pid=os.getpid(), version="0")
+    origin = RunnerProcess(host="bench", pid=os.getpid(), version="0")
     wiring = Wiring(store=store, clock=SystemClock(), redactor=Redactor({}), listeners=(), origin=origin)
     for _ in range(sessions):
         opened = await begin(wiring, await new_place(wiring), started)

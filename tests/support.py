@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from orchestra.agents.simulation import Scripted, Simulation
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.control import Control, Places
+from orchestra.engine.control import BranchSlots, Control
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
 from orchestra.engine.loading import Loaded, load
 from orchestra.engine.opening import Opened, begin, new_place, take
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Handlers, Walk
-from orchestra.engine.wiring import Origin, Place, Wiring
+from orchestra.engine.wiring import RunnerProcess, SessionPlace, Wiring
 from orchestra.errors import Severity, Source, StoreUnreachable
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Graph
@@ -221,7 +221,7 @@ class Childless:
     """For runs whose nodes have no children and no branches."""
 
     def __init__(self) -> None:
-        self.places = Places()
+        self.places = BranchSlots()
 
     def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
         raise AssertionError(f"{stage.step.node} has no child")
@@ -254,7 +254,7 @@ async def opened(
         clock=clock,
         redactor=Redactor(secrets or {}),
         listeners=(seen.append, *listeners),
-        origin=Origin(host="here", pid=1, version="0"),
+        origin=RunnerProcess(host="here", pid=1, version="0"),
     )
     started = PipelineStarted(
         pipeline=graph.name,
@@ -304,11 +304,11 @@ class Unlocked:
 def plain_wiring(
     store: Store, clock: Clock, *, listeners: tuple[Listener, ...] = (), host: str = "there", pid: int = 2
 ) -> Wiring:
-    origin = Origin(host=host, pid=pid, version="0")
+    origin = RunnerProcess(host=host, pid=pid, version="0")
     return Wiring(store=store, clock=clock, redactor=Redactor({}), listeners=listeners, origin=origin)
 
 
-async def reopened(store: Store, clock: Clock, place: Place, loaded: Loaded | None = None) -> Opened:
+async def reopened(store: Store, clock: Clock, place: SessionPlace, loaded: Loaded | None = None) -> Opened:
     """The session, taken by a process on another machine."""
     return await take(plain_wiring(store, clock), place, loaded)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestra.agents.layers import Places, places_for, read_layer
+from orchestra.agents.layers import LayerFolders, places_for, read_layer
 from orchestra.agents.prompts import Composed, compose, doc_folders, needed, project_docs
 from orchestra.agents.rendering import render, roots_of
 from orchestra.config.model import Config, read_config
@@ -19,12 +19,12 @@ from orchestra.graph.model import Graph
 from orchestra.graph.transforms import transform
 
 
-def write(folder: Path, files: dict[str, str]) -> Places:
+def write(folder: Path, files: dict[str, str]) -> LayerFolders:
     for name, text in files.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    return Places((folder,))
+    return LayerFolders((folder,))
 
 
 def config_of(text: str) -> Config:
@@ -47,12 +47,12 @@ def composed(
     context: dict[str, Any] | None = None,
     *,
     config: str = "",
-    places: Places | None = None,
+    places: LayerFolders | None = None,
     variables: dict[str, str] | None = None,
     **more: Any,
 ) -> Composed:
     graph = graph_of(node, variables)
-    return compose(graph.nodes["a"], graph, context or {}, config_of(config), places or Places(()), **more)
+    return compose(graph.nodes["a"], graph, context or {}, config_of(config), places or LayerFolders(()), **more)
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def test_without_layers_the_prompt_is_the_nodes_or_its_label() -> None:
 
 def test_a_layer_can_be_a_text_in_the_settings(tmp_path: Path) -> None:
     config = "agents: {r: {role: You review code.}}"
-    assert composed("agent=r", config=config, places=Places((tmp_path,))).system == "You review code."
+    assert composed("agent=r", config=config, places=LayerFolders((tmp_path,))).system == "You review code."
 
 
 def test_extends_puts_the_other_files_content_first_and_refuses_cycles(tmp_path: Path) -> None:

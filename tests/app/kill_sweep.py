@@ -30,7 +30,7 @@ from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.files import Files
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.forking import Wanted
+from orchestra.engine.forking import TurnChoice
 from orchestra.engine.loading import history
 from orchestra.engine.mailbox import PAUSE, STEER, requests, send
 from orchestra.engine.sessions import find, rows
@@ -38,7 +38,7 @@ from orchestra.engine.stage import Stage
 from orchestra.errors import Diagnostic, SessionNotFound, Source
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
-from orchestra.handlers.tool import Tool
+from orchestra.handlers.tool import ToolHandler
 from orchestra.ports import Handler, Scope, Store
 from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome
@@ -251,7 +251,7 @@ class Waiting:
 
 def witnessed(script: Simulation, file: Path, points: Points) -> dict[str, Handler]:
     """The handlers that do something, watched."""
-    tool = Tool(folder=file.parent, environment=dict(os.environ))
+    tool = ToolHandler(folder=file.parent, environment=dict(os.environ))
     return {"codergen": Witness(Codergen(script), file, points), "tool": Witness(tool, file, points)}
 
 
@@ -281,7 +281,7 @@ async def replays(case: Case, file: Path) -> AsyncIterator[tuple[int, Story, Sto
     for turn in (await history(store, first.context_id))[:-1]:
         fork, _pipeline = await replay(
             first.session,
-            at=Wanted(depth=turn.depth),
+            at=TurnChoice(depth=turn.depth),
             future=Future(),
             store=store,
             settings=settings,

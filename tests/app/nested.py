@@ -20,7 +20,7 @@ from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
-from orchestra.engine.forking import Wanted
+from orchestra.engine.forking import TurnChoice
 from orchestra.engine.loading import event_of, history
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import Row, rows
@@ -111,7 +111,7 @@ async def forked(
 ) -> Run:
     run, _pipeline = await replay(
         session,
-        at=Wanted(turn_id=turn_id),
+        at=TurnChoice(turn_id=turn_id),
         future=future or Future(),
         store=store,
         settings=SETTINGS,

@@ -8,7 +8,7 @@ import pytest
 from nested import ENDS, SETTINGS, TEXTS, Clock, Work, compiled, new_rows, recorded, walked
 
 from orchestra.app.pipelines import Pipeline
-from orchestra.app.resuming import Changes, resume
+from orchestra.app.resuming import ResumeChanges, resume
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import load_state
 from orchestra.engine.running import Run
@@ -37,7 +37,7 @@ async def cut(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Pipeline,
 
 async def resumed(store: Store, session: str, interrupted: str = "") -> tuple[Run, Work]:
     work = Work()
-    changes = Changes(interrupted=interrupted)
+    changes = ResumeChanges(interrupted=interrupted)
     run, _pipeline = await resume(
         session, store=store, settings=SETTINGS, changes=changes, clock=Clock(), more={"codergen": work}
     )

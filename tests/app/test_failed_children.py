@@ -22,7 +22,7 @@ from nested import (
 )
 
 from orchestra.app.pipelines import read
-from orchestra.app.resuming import Changes, resume
+from orchestra.app.resuming import ResumeChanges, resume
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.sessions import rows
 from orchestra.errors import StoreError
@@ -113,7 +113,7 @@ async def test_a_child_whose_file_has_lost_a_node_is_run_anew_after_its_failure(
         store=store,
         settings=SETTINGS,
         clock=Clock(),
-        changes=Changes(graph=source, found=found),
+        changes=ResumeChanges(graph=source, found=found),
         more={"codergen": work},
     )
     await run.walk()

@@ -28,7 +28,7 @@ from nested import (
 
 from orchestra.app.pipelines import read
 from orchestra.app.replaying import Future
-from orchestra.app.resuming import Changes
+from orchestra.app.resuming import ResumeChanges
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
@@ -285,7 +285,12 @@ async def test_a_childs_file_that_has_lost_a_node_refuses_the_replay_and_nothing
     before = await everything(store)
     with pytest.raises(ConfigError, match="'x'"):
         await forked(
-            store, first.session, place, Work(), Future(changes=Changes(graph=source, found=found)), walk=False
+            store,
+            first.session,
+            place,
+            Work(),
+            Future(changes=ResumeChanges(graph=source, found=found)),
+            walk=False,
         )
     assert await everything(store) == before
 

@@ -20,21 +20,21 @@ from orchestra.app.resuming import resume
 from orchestra.app.rewalking import Another, rewalk
 from orchestra.app.runs import start
 from orchestra.clock import SystemClock
-from orchestra.config.model import Config, Limits, RunLimit
+from orchestra.config.model import Config, LimitSettings, RunLimit
 from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.archives import all_turns, blobs_of, put_in, take_out
 from orchestra.engine.control import Control
 from orchestra.engine.following import Followed
-from orchestra.engine.forking import Wanted
+from orchestra.engine.forking import TurnChoice
 from orchestra.engine.gaps import context_of_branch, with_branches
 from orchestra.engine.loading import event_of, history
 from orchestra.engine.mailbox import STEER, send
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import Row, find
 from orchestra.engine.shared import Interviews
-from orchestra.engine.wiring import AT_ONCE, Origin
+from orchestra.engine.wiring import AT_ONCE, RunnerProcess
 from orchestra.errors import SessionNotFound, Source, StoreFull
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.fan_in import FanIn
@@ -663,7 +663,7 @@ async def test_a_fan_in_with_a_prompt_asks_for_the_best(answers: list[str], best
 # --- replays ---------------------------------------------------------------------------------------
 
 
-async def replayed(store: Store, session: str, at: Wanted, work: Work) -> Run:
+async def replayed(store: Store, session: str, at: TurnChoice, work: Work) -> Run:
     again, _pipeline = await replay(
         session,
         at=at,
@@ -688,7 +688,7 @@ async def test_a_replay_from_within_a_fan_out_keeps_finished_branches_and_forks_
         if isinstance(found := event_of(turn), Recorded) and isinstance(found.event, ParallelBranchCompleted)
     )
     work = Work()
-    again = await replayed(store, run.session, Wanted(turn_id=spot.turn_id), work)
+    again = await replayed(store, run.session, TurnChoice(turn_id=spot.turn_id), work)
     assert outcome(again)[0] == "success"
     assert work.seen == ["b", "c", "after"]
     assert {branch: len(chain) for branch, chain in (await by_branch(store, run)).items()} == before
@@ -709,11 +709,11 @@ async def test_a_replay_begins_at_a_turn_of_a_branch_and_keeps_what_others_had_d
     run = await ran(NEST, Work({"a": sleeping(0.05)}), store=store)
     before = {row.context_id: row.head_turn for row in await store.contexts()}
     work = Work()
-    again = await replayed(store, f"{run.session}/outer/inner", Wanted(node="after"), work)
+    again = await replayed(store, f"{run.session}/outer/inner", TurnChoice(node="after"), work)
     assert outcome(again)[0] == "success"
     assert sorted(work.seen) == ["a", "after"], "a had not ended when after began"
     work = Work()
-    again = await replayed(store, f"{run.session}/outer/inner/inner/y", Wanted(node="z"), work)
+    again = await replayed(store, f"{run.session}/outer/inner/inner/y", TurnChoice(node="z"), work)
     assert outcome(again)[0] == "success"
     assert "y" not in work.seen
     assert "z" in work.seen
@@ -728,7 +728,7 @@ async def test_a_replay_at_a_branch_that_does_not_exist_names_it() -> None:
     store = MemoryStore()
     run = await ran(fan(), store=store)
     with pytest.raises(SessionNotFound, match="no branch 'split/nobody'"):
-        await replayed(store, f"{run.session}/split/nobody", Wanted(depth=3), Work())
+        await replayed(store, f"{run.session}/split/nobody", TurnChoice(depth=3), Work())
 
 
 async def test_a_recorded_walk_goes_through_branches_and_says_in_which_one_it_parts() -> None:
@@ -798,7 +798,7 @@ async def test_an_agent_that_asks_a_person_gives_its_place_back_meanwhile() -> N
     run = await start(
         pipeline_of(fan()),
         store=MemoryStore(),
-        settings=replace(SETTINGS, config=Config(limits=Limits(run=RunLimit(parallel=1)))),
+        settings=replace(SETTINGS, config=Config(limits=LimitSettings(run=RunLimit(parallel=1)))),
         variables={},
         clock=SystemClock(),
         control=Control(interviews=Interviews(Person())),
@@ -885,7 +885,7 @@ async def imported(store: Store, session: str, other: MemoryStore, *, branches: 
         await other.put_blob(data)
     if not branches:  # as an archive of a version that left them out
         taken = [replace(one, branches=()) for one in taken]
-    (row,) = await put_in(other, taken, SystemClock(), Origin(host="there", pid=1, version="0"))
+    (row,) = await put_in(other, taken, SystemClock(), RunnerProcess(host="there", pid=1, version="0"))
     return row
 
 
@@ -938,7 +938,7 @@ async def test_a_session_forked_within_a_fan_out_is_imported_with_its_branches()
     store, other = MemoryStore(), MemoryStore()
     run = await interrupted(NEST, "z", store)
     parallel = [turn.depth for turn in await history(store, run.context_id)][-1]
-    forked = await replayed(store, run.session, Wanted(depth=parallel), Work())
+    forked = await replayed(store, run.session, TurnChoice(depth=parallel), Work())
     assert outcome(forked)[0] == "success"
     before = await told(store, await find(store, forked.session))
     row = await imported(store, forked.session, other)

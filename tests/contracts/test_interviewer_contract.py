@@ -13,9 +13,9 @@ from orchestra.errors import ConfigError
 from orchestra.interview.auto_approve import AutoApprove
 from orchestra.interview.callback import Callback
 from orchestra.interview.console import Console
-from orchestra.interview.mailbox import Mailbox
+from orchestra.interview.mailbox import MailboxInterviewer
 from orchestra.interview.queue import Prepared, Queue
-from orchestra.interview.recording import Recording
+from orchestra.interview.recording import RecordingInterviewer
 from orchestra.interview.sequence import InTurn
 from orchestra.ports import Interviewer, Unanswered
 from orchestra.run.questions import Answer, Question, QuestionType, options_of, read
@@ -74,7 +74,7 @@ def callback(lines: Sequence[str]) -> Callback:
     return Callback(lambda question: left.pop(0) if left else None, who="program")
 
 
-def mailbox(lines: Sequence[str]) -> Mailbox:
+def mailbox(lines: Sequence[str]) -> MailboxInterviewer:
     left = list(lines)
 
     async def arrival(question: Question) -> Answer:
@@ -84,7 +84,7 @@ def mailbox(lines: Sequence[str]) -> Mailbox:
         assert found is not None
         return Answer(value=found.value, option=found.option, text=found.text, who="elsewhere", request=7)
 
-    return Mailbox(arrival)
+    return MailboxInterviewer(arrival)
 
 
 KINDS: dict[str, Callable[[Sequence[str]], Interviewer]] = {
@@ -92,7 +92,7 @@ KINDS: dict[str, Callable[[Sequence[str]], Interviewer]] = {
     "queue": queue,
     "callback": callback,
     "mailbox": mailbox,
-    "recording": lambda lines: Recording(queue(lines)),
+    "recording": lambda lines: RecordingInterviewer(queue(lines)),
     "in turn": lambda lines: InTurn([Queue(), callback(lines)]),
     "auto-approve": lambda lines: AutoApprove(),
 }
@@ -238,7 +238,7 @@ async def test_a_callback_that_answers_nonsense_is_an_error() -> None:
 
 
 async def test_a_recording_keeps_every_exchange() -> None:
-    recording = Recording(queue(["Y", "why not"]))
+    recording = RecordingInterviewer(queue(["Y", "why not"]))
     await recording.ask(GATE)
     await recording.ask(WORDS)
     await recording.inform("done", "gate")

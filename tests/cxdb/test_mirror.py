@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from test_remote_cuts import DOWN, UP, Proxy, places, through
 
-from orchestra.app.mirroring import Sent, behind, follow, send_now
+from orchestra.app.mirroring import MirrorResult, behind, follow, send_now
 from orchestra.app.pipelines import compile_pipeline
 from orchestra.app.replaying import Future, replay
 from orchestra.app.runs import start
@@ -25,7 +25,7 @@ from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.backing import ServedEmbedded, ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
-from orchestra.engine.forking import Wanted
+from orchestra.engine.forking import TurnChoice
 from orchestra.engine.gaps import with_branches
 from orchestra.engine.loading import history
 from orchestra.engine.sessions import Row, rows
@@ -66,7 +66,7 @@ async def run(folder: Path, text: str = LOOP, script: str = SCRIPT) -> str:
     return walked.session
 
 
-async def fork(folder: Path, session: str, at: Wanted) -> str:
+async def fork(folder: Path, session: str, at: TurnChoice) -> str:
     settings = Settings(store=folder / "store")
     store = open_store(settings)
     walked, _ = await replay(session, at=at, future=Future(), store=store, settings=settings)
@@ -95,7 +95,7 @@ async def mirrored() -> AsyncIterator[Mirrored]:
         yield Mirrored(server_at(at), kept)
 
 
-async def send(folder: Path, server: Server, *names: str) -> list[Sent]:
+async def send(folder: Path, server: Server, *names: str) -> list[MirrorResult]:
     done, too_large = await send_now(folder / "store", server, names, lambda one: None)
     assert not too_large
     return done
@@ -132,7 +132,7 @@ async def assert_all_there(folder: Path, kept: Store, *, also: int = 0) -> list[
 
 async def test_restarts_children_and_forks_are_there_turn_by_turn(tmp_path: Path) -> None:
     first = await run(tmp_path)
-    await fork(tmp_path, first, Wanted(node="review"))
+    await fork(tmp_path, first, TurnChoice(node="review"))
     async with mirrored() as at:
         done = await send(tmp_path, at.server)
         theirs = await assert_all_there(tmp_path, at.kept)
@@ -178,7 +178,7 @@ async def test_what_comes_later_is_sent_later(tmp_path: Path) -> None:
         first = await run(tmp_path)
         await send(tmp_path, at.server)
         await run(tmp_path)
-        await fork(tmp_path, first, Wanted(node="plan"))
+        await fork(tmp_path, first, TurnChoice(node="plan"))
         before = await behind(tmp_path / "store", at.server)
         counts = {row.session: count for row, count in before}
         assert first not in counts
@@ -190,7 +190,7 @@ async def test_what_comes_later_is_sent_later(tmp_path: Path) -> None:
 
 async def test_one_session_takes_those_along_that_it_comes_from(tmp_path: Path) -> None:
     first = await run(tmp_path)
-    other = await fork(tmp_path, first, Wanted(node="review"))
+    other = await fork(tmp_path, first, TurnChoice(node="review"))
     async with mirrored() as at:
         await send(tmp_path, at.server, other)
         there = await rows(at.kept)
@@ -312,7 +312,7 @@ async def test_branches_are_there_as_forks_also_those_of_a_session_forked_within
         await assert_branches_there(tmp_path, at.kept)
         assert not sum(one.sent for one in await send(tmp_path, at.server))
         assert await behind(tmp_path / "store", at.server) == []
-        await fork(tmp_path, session, Wanted(depth=12))
+        await fork(tmp_path, session, TurnChoice(depth=12))
         assert [count for _row, count in await behind(tmp_path / "store", at.server)] > [5]
         await send(tmp_path, at.server)
         await assert_branches_there(tmp_path, at.kept, sessions=2)
@@ -361,7 +361,7 @@ async def cut_at(direction: int, cut: int | None) -> AsyncIterator[tuple[Mirrore
 async def cut_in(folder: Path, direction: int, count: int) -> None:
     """Send all of a folder's sessions with the connection cut at so many places."""
     session = await run(folder, script=SCRIPT.replace(LARGE, "short"))
-    await fork(folder, session, Wanted(node="review"))
+    await fork(folder, session, TurnChoice(node="review"))
     async with cut_at(direction, None) as (at, proxy):
         await send(folder, at.server)
         size = proxy.passed[direction]

@@ -8,7 +8,7 @@ import pytest
 
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine import following
-from orchestra.engine.following import Following, Tell, follow
+from orchestra.engine.following import Follower, Tell, follow
 from orchestra.engine.sessions import Row
 from orchestra.errors import SessionNotFound
 from orchestra.ports import Scope
@@ -110,7 +110,7 @@ async def test_what_a_replaced_runner_left_behind_is_not_told() -> None:
     stale.journal.record(PipelinePaused(reason="late"))
     await stale.journal.flush()
     await later.walk()
-    reader = Following(session.store, session.context_id)
+    reader = Follower(session.store, session.context_id)
     told = [recorded.event for recorded in await reader.news()]
     assert PipelinePaused(reason="late") not in told
     assert reader.state.result is not None
@@ -119,7 +119,7 @@ async def test_what_a_replaced_runner_left_behind_is_not_told() -> None:
 
 async def test_a_long_history_is_read_in_pages() -> None:
     session = await ran('a start -> a a -> a [max_visits=200] a -> exit [condition="internal.visits.a=201"]')
-    seen = await Following(session.store, session.context_id).news()
+    seen = await Follower(session.store, session.context_id).news()
     assert [(r.depth, type(r.event)) for r in seen] == [(r.depth, type(r.event)) for r in session.seen]
     assert len(seen) > 2 * 256
 

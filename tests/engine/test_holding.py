@@ -22,7 +22,7 @@ from orchestra.engine.holding import GONE_MS, UNSURE_MS, Holding, heard_of, mach
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.opening import take
 from orchestra.engine.sessions import Row, find, rows, summarize
-from orchestra.engine.wiring import Origin
+from orchestra.engine.wiring import RunnerProcess
 from orchestra.errors import SessionTaken
 from orchestra.ports import NewTurn, Store, Turn
 from orchestra.run.events import PipelineCompleted, PipelineTaken, StageStarted
@@ -63,7 +63,7 @@ async def far() -> tuple[Far, FixedClock, Row, Holding]:
     return store, clock, await find(store, session.name), session.hold
 
 
-class Named(Origin):
+class Named(RunnerProcess):
     """A process under a name of its own."""
 
     @property
@@ -149,7 +149,7 @@ async def test_a_runner_of_this_machine_that_was_killed_is_known_at_once(kind: s
     session = await opened(CHAIN, store=store, clock=clock)
     row = await find(store, session.name)
     await session.hold.release()
-    origin = Origin(
+    origin = RunnerProcess(
         host="here",
         pid=os.getpid() if kind == "alive" else ended_process(),
         version="0",

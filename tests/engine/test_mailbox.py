@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from orchestra.agents.simulation import Scripted, Simulation
-from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, Mailbox, Request, requests, send
+from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, Mailbox, MailboxRequest, requests, send
 from orchestra.engine.sessions import find, summarize
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
@@ -22,7 +22,7 @@ from support import START_MS, Session, opened, reopened, resumed
 CHAIN = "b [max_retries=1] start -> a -> b -> c -> exit"
 
 
-async def ask(session: Session, action: str, text: str = "") -> Request:
+async def ask(session: Session, action: str, text: str = "") -> MailboxRequest:
     return await send(
         session.store, session.state.mailbox, session.name, action, text=text, who="me", now_ms=START_MS
     )

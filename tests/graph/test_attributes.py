@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from orchestra.errors import Source
-from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, Duration, Kind, Scope, edit_distance, nearest
+from orchestra.graph.attributes import (
+    EDGE,
+    GRAPH,
+    NODE,
+    SHAPES,
+    AttributeScope,
+    Duration,
+    ValueKind,
+    edit_distance,
+    nearest,
+)
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Graph
 from orchestra.graph.values import typed
@@ -23,7 +33,7 @@ def read(text: str) -> Graph:
 
 
 @pytest.mark.parametrize(("heading", "scope"), SCOPES.items(), ids=SCOPES)
-def test_the_reference_has_every_key_and_every_choice(heading: str, scope: Scope) -> None:
+def test_the_reference_has_every_key_and_every_choice(heading: str, scope: AttributeScope) -> None:
     part = REFERENCE.partition(f"### {heading}\n")[2].partition("\n#")[0]
     words = {*scope.entries, *scope.aliases, *scope.old_words}
     words |= {choice for entry in scope.entries.values() for choice in entry.choices if choice}
@@ -35,19 +45,21 @@ def test_the_reference_has_every_shape() -> None:
 
 
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
-def test_every_default_is_a_value_of_its_type(scope: Scope) -> None:
+def test_every_default_is_a_value_of_its_type(scope: AttributeScope) -> None:
     for entry in scope.entries.values():
-        if entry.default is not None and (entry.default != "" or entry.kind is Kind.CHOICE):
+        if entry.default is not None and (entry.default != "" or entry.kind is ValueKind.CHOICE):
             assert (
                 typed(
-                    entry, str(entry.default).lower() if entry.kind is Kind.BOOLEAN else str(entry.default), True
+                    entry,
+                    str(entry.default).lower() if entry.kind is ValueKind.BOOLEAN else str(entry.default),
+                    True,
                 )[0]
                 == entry.default
             ), entry.key
 
 
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
-def test_other_names_lead_to_known_keys(scope: Scope) -> None:
+def test_other_names_lead_to_known_keys(scope: AttributeScope) -> None:
     for word, key in {**scope.aliases, **scope.old_words}.items():
         assert word not in scope.entries
         assert scope.canonical(word) == key
@@ -71,7 +83,7 @@ def test_other_names_lead_to_known_keys(scope: Scope) -> None:
         (EDGE, "nothing_known", None),
     ],
 )
-def test_a_key_that_is_not_written_has_its_default(scope: Scope, key: str, default: object) -> None:
+def test_a_key_that_is_not_written_has_its_default(scope: AttributeScope, key: str, default: object) -> None:
     assert scope.default(key) == default
 
 
@@ -90,7 +102,7 @@ def test_a_key_that_is_not_written_has_its_default(scope: Scope, key: str, defau
         (NODE, "x", None),
     ],
 )
-def test_a_misspelt_key_is_near_the_one_that_was_meant(scope: Scope, key: str, meant: str | None) -> None:
+def test_a_misspelt_key_is_near_the_one_that_was_meant(scope: AttributeScope, key: str, meant: str | None) -> None:
     assert scope.nearest(key) == meant
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestra.handlers.tool import Tool
+from orchestra.handlers.tool import ToolHandler
 from orchestra.processes.tree import members
 from orchestra.run.events import ToolExecuted, ToolStarted
 from orchestra.run.outcome import Json
@@ -17,8 +17,8 @@ from support import Session, opened
 OWN = {"tool": frozenset({"tool", "tools"})}
 
 
-def tool(folder: Path, **options: Any) -> Tool:
-    return Tool(folder=folder, environment={"PATH": os.environ["PATH"]}, **options)
+def tool(folder: Path, **options: Any) -> ToolHandler:
+    return ToolHandler(folder=folder, environment={"PATH": os.environ["PATH"]}, **options)
 
 
 def node(command: str, attributes: str = "") -> str:
@@ -28,13 +28,21 @@ def node(command: str, attributes: str = "") -> str:
 
 
 async def prepared(
-    text: str, folder: Path, variables: Mapping[str, Json] | None = None, handler: Tool | None = None, **more: Any
+    text: str,
+    folder: Path,
+    variables: Mapping[str, Json] | None = None,
+    handler: ToolHandler | None = None,
+    **more: Any,
 ) -> Session:
     return await opened(text, more={"tool": handler or tool(folder)}, own_keys=OWN, variables=variables, **more)
 
 
 async def tooled(
-    text: str, folder: Path, variables: Mapping[str, Json] | None = None, handler: Tool | None = None, **more: Any
+    text: str,
+    folder: Path,
+    variables: Mapping[str, Json] | None = None,
+    handler: ToolHandler | None = None,
+    **more: Any,
 ) -> Session:
     return await (await prepared(text, folder, variables, handler, **more)).walk()
 

@@ -28,7 +28,7 @@ from orchestra.cxdb.server.serve import serving
 from orchestra.engine.mailbox import ANSWER, send
 from orchestra.engine.pending import Open
 from orchestra.graph.model import Graph, Node
-from orchestra.interview.mailbox import Mailbox
+from orchestra.interview.mailbox import MailboxInterviewer
 from orchestra.ports import Scope, Store
 from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome
@@ -89,7 +89,7 @@ async def test_a_gate_is_answered_through_another_store_while_its_runner_waits_a
     tmp_path: Path, kind: str
 ) -> None:
     async with two_stores(kind, tmp_path) as (mine, yours):
-        story = await begun(tmp_path, store=mine, control=control_of(Mailbox()), walk=False)
+        story = await begun(tmp_path, store=mine, control=control_of(MailboxInterviewer()), walk=False)
         task = asyncio.create_task(story.run.walk())
         elsewhere = Story(run=story.run, store=yours, work=story.work)
         async with asyncio.timeout(20):

@@ -30,7 +30,7 @@ from orchestra.errors import StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen, plain_briefing
 from orchestra.interview.callback import Callback
-from orchestra.interview.mailbox import Mailbox
+from orchestra.interview.mailbox import MailboxInterviewer
 from orchestra.ports import AgentTask, Scope
 from orchestra.run.context import Context
 from orchestra.run.events import InterviewCompleted, InterviewStarted
@@ -223,7 +223,7 @@ async def test_a_denied_call_of_a_cli_agent_is_never_made_and_the_agent_gets_the
 
 
 async def test_a_call_that_nobody_approves_in_time_is_not_made(tmp_path: Path) -> None:
-    control = Control(interviews=Interviews(Mailbox(), timeout_ms=3000))
+    control = Control(interviews=Interviews(MailboxInterviewer(), timeout_ms=3000))
     work = cli_agents(tmp_path, stub_agent(tmp_path, BAD), "echo *")
     story = await begun(tmp_path, AGENT, work=work, control=control, clock=Quick())  # type: ignore[arg-type]
     assert story.run.state.result is not None

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 
 from orchestra.app.answering import look, too_late, wanted_question
 from orchestra.app.replaying import Future, replay
-from orchestra.app.resuming import Changes, resume
+from orchestra.app.resuming import ResumeChanges, resume
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
-from orchestra.engine.forking import Wanted
+from orchestra.engine.forking import TurnChoice
 from orchestra.engine.mailbox import ANSWER, CANCEL, INTERRUPT, PAUSE, requests, send
 from orchestra.engine.sessions import find, summarize
 from orchestra.engine.shared import Interviews
@@ -27,7 +27,7 @@ from orchestra.graph.model import Graph, Node
 from orchestra.interview.auto_approve import AutoApprove
 from orchestra.interview.callback import Callback
 from orchestra.interview.console import shown
-from orchestra.interview.mailbox import Mailbox
+from orchestra.interview.mailbox import MailboxInterviewer
 from orchestra.ports import Scope
 from orchestra.run.context import Context
 from orchestra.run.events import (
@@ -69,7 +69,7 @@ async def test_a_gate_in_a_loop_asks_under_another_id_at_each_visit(tmp_path: Pa
 async def test_a_question_is_durable_before_anybody_is_asked(tmp_path: Path) -> None:
     seen: list[bool] = []
 
-    class Looking(Mailbox):
+    class Looking(MailboxInterviewer):
         async def ask(self, question: object) -> object:  # type: ignore[override]
             seen.append(await story.of(InterviewStarted) != [])
             return await super().ask(question)  # type: ignore[arg-type]
@@ -154,7 +154,7 @@ async def test_an_answer_from_elsewhere_ends_the_prompt(tmp_path: Path) -> None:
     told: list[str] = []
     asked: list[str] = []
 
-    class Terminal(Mailbox):
+    class Terminal(MailboxInterviewer):
         async def ask(self, question: Question) -> Answer:
             asked.append(question.id)
             return await super().ask(question)
@@ -207,7 +207,7 @@ async def test_a_default_is_taken_when_time_is_up_and_marked_automatic(tmp_path:
 async def test_without_a_default_time_that_is_up_is_a_retry(tmp_path: Path, attribute: str) -> None:
     text = GATE.replace('label="Ship it?"', f'label="Ship it?", {attribute}, max_retries=1, retry_policy=none')
     text = text.replace("retry_policy=none", "retry_policy=standard")
-    story = await begun(tmp_path, text, control=control_of(Mailbox()), clock=Quick())
+    story = await begun(tmp_path, text, control=control_of(MailboxInterviewer()), clock=Quick())
     assert story.run.state.failed
     assert await story.asked() == ["review#1.1", "review#1.2"]
     (retried,) = await story.of(StageRetrying)
@@ -218,7 +218,7 @@ async def test_without_a_default_time_that_is_up_is_a_retry(tmp_path: Path, attr
 async def test_the_settings_give_a_time_to_questions_that_set_none(tmp_path: Path) -> None:
     def slow(text: str, name: str) -> Awaitable[Story]:
         (tmp_path / name).mkdir()
-        control = Control(interviews=Interviews(Mailbox(), timeout_ms=3000))
+        control = Control(interviews=Interviews(MailboxInterviewer(), timeout_ms=3000))
         return begun(tmp_path / name, text, control=control, clock=Quick())
 
     default = GATE.replace('"Ship it?"', '"Ship it?", human.default_choice=ship')
@@ -254,7 +254,7 @@ async def test_a_clock_that_is_set_does_not_move_the_deadline(tmp_path: Path) ->
 
 @pytest.mark.parametrize("action", [PAUSE, INTERRUPT, CANCEL])
 async def test_an_open_gate_ends_within_a_second(tmp_path: Path, action: str) -> None:
-    story = await begun(tmp_path, control=control_of(Mailbox()), walk=False)
+    story = await begun(tmp_path, control=control_of(MailboxInterviewer()), walk=False)
     task = asyncio.create_task(story.run.walk())
     await until(lambda: bool(story.run.state.pending))
     await send(story.store, story.run.state.mailbox, story.session, action, who="me", now_ms=1)
@@ -277,7 +277,7 @@ async def test_a_fork_before_an_answered_gate_asks_again_under_its_own_id(tmp_pa
     before = await story.events()
     run, _pipeline = await replay(
         story.session,
-        at=Wanted(node="review"),
+        at=TurnChoice(node="review"),
         future=Future(),
         store=story.store,
         settings=Settings(store=None),
@@ -297,7 +297,7 @@ async def test_an_answer_to_what_the_gate_offered_before_is_not_taken_for_anothe
         story.session,
         store=story.store,
         settings=Settings(store=None),
-        changes=Changes(graph=Source(str(tmp_path / "p.dot"), changed)),
+        changes=ResumeChanges(graph=Source(str(tmp_path / "p.dot"), changed)),
         control=control_of(),
         more={"codergen": story.work},
     )

@@ -11,7 +11,7 @@ from orchestra.run.questions import (
     YES,
     Question,
     QuestionType,
-    Sent,
+    SentAnswer,
     default_option,
     options_of,
     picked,
@@ -129,8 +129,8 @@ def test_an_id_names_session_branch_node_visit_and_attempt() -> None:
     assert short_id("k3n7qa/fan/security/ask#1.1") == "fan/security/ask#1.1"
 
 
-def sent(turn: int, value: str, text: str = "", question: str = "s/gate#1.1") -> Sent:
-    return Sent(turn_id=turn, question=question, value=value, text=text, who=f"p{turn}", at=turn)
+def sent(turn: int, value: str, text: str = "", question: str = "s/gate#1.1") -> SentAnswer:
+    return SentAnswer(turn_id=turn, question=question, value=value, text=text, who=f"p{turn}", at=turn)
 
 
 def test_the_first_message_that_is_an_answer_wins() -> None:

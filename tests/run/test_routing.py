@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from orchestra.graph.model import Edge, Graph
 from orchestra.run.routing import Decision, End, Fail, Follow, Jump, edge_keys, route, survey
-from orchestra.run.state import Ended
+from orchestra.run.state import NodeEnd
 from support import graph_of
 
 NODES = "a b c g judge [shape=diamond] other [shape=diamond]"
@@ -20,7 +20,7 @@ NODES = "a b c g judge [shape=diamond] other [shape=diamond]"
 
 def decide(
     graph: Graph,
-    ended: Ended,
+    ended: NodeEnd,
     context: Mapping[str, object] | None = None,
     spent: Mapping[str, int] | None = None,
 ) -> Decision:
@@ -55,7 +55,7 @@ def strip(label: str) -> str:
     return text.strip().lower()
 
 
-def holds(condition: str, ended: Ended, context: Mapping[str, object]) -> bool:
+def holds(condition: str, ended: NodeEnd, context: Mapping[str, object]) -> bool:
     """Conditions of the one form that the tables use: ``key=value`` and ``key!=value``."""
     key, _, value = condition.partition("=")
     negated = key.endswith("!")
@@ -76,7 +76,7 @@ def heaviest(edges: list[Edge], rule: int) -> tuple[str, object, int]:
 
 
 def slow(
-    graph: Graph, ended: Ended, context: Mapping[str, object], spent: Mapping[str, int]
+    graph: Graph, ended: NodeEnd, context: Mapping[str, object], spent: Mapping[str, int]
 ) -> tuple[str, object, int]:
     edges = list(graph.outgoing(ended.node))
     if ended.edge:
@@ -107,7 +107,7 @@ def slow_key(graph: Graph, edge: Edge) -> str:
 
 
 def slow_choice(
-    graph: Graph, ended: Ended, edges: list[Edge], context: Mapping[str, object], spent: Mapping[str, int]
+    graph: Graph, ended: NodeEnd, edges: list[Edge], context: Mapping[str, object], spent: Mapping[str, int]
 ) -> tuple[str, object, int]:
     for edge in edges:
         key, bound, condition = slow_key(graph, edge), edge.integer("max_visits"), edge.text("condition")
@@ -143,15 +143,15 @@ EDGES = (
 STATUSES = ("success", "partial_success", "fail", "skipped")
 
 
-def endings(node: str) -> list[Ended]:
+def endings(node: str) -> list[NodeEnd]:
     found = []
     for status, label, suggested in itertools.product(
         STATUSES, ("", "yes", " N) No "), ((), ("nowhere", "g", "c"))
     ):
-        found.append(Ended(node=node, status=status, preferred_label=label, suggested_next_ids=suggested))
-    chosen = [Ended(node=node, status="success", edge=f"{node}->{end}") for end in ("b", "g", "nowhere")]
+        found.append(NodeEnd(node=node, status=status, preferred_label=label, suggested_next_ids=suggested))
+    chosen = [NodeEnd(node=node, status="success", edge=f"{node}->{end}") for end in ("b", "g", "nowhere")]
     passing = [replace(ended, passing=True) for ended in found] if node == "judge" else []
-    return [*found, *chosen, *passing, Ended(node=node, status="success", word="has_tests")]
+    return [*found, *chosen, *passing, NodeEnd(node=node, status="success", word="has_tests")]
 
 
 def graphs() -> list[tuple[str, Graph]]:
@@ -219,7 +219,7 @@ def test_an_edge_whose_condition_is_false_or_whose_visits_are_spent_is_never_fol
     drawn: tuple[Graph, list[str]], status: str, label: str, context: dict[str, object], spent: dict[str, int]
 ) -> None:
     graph, _conditions = drawn
-    ended = Ended(node="n", status=status, preferred_label=label, suggested_next_ids=("b", "a"))
+    ended = NodeEnd(node="n", status=status, preferred_label=label, suggested_next_ids=("b", "a"))
     decision = decide(graph, ended, context, spent)
     if isinstance(decision, Follow):
         condition = decision.edge.text("condition")
@@ -234,7 +234,7 @@ def test_an_edge_whose_condition_is_false_or_whose_visits_are_spent_is_never_fol
 
 def test_the_edge_that_the_handler_chose_wins_over_a_condition_that_holds() -> None:
     graph = graph_of('a b n start -> n -> exit n -> a [condition="outcome=success"] n -> b')
-    decision = decide(graph, Ended(node="n", status="success", edge="n->b"))
+    decision = decide(graph, NodeEnd(node="n", status="success", edge="n->b"))
     assert went(decision) == ("follow", 3, 0)
 
 
@@ -245,7 +245,7 @@ def test_where_the_handlers_choice_cannot_be_taken_no_other_edge_is_taken_in_its
     edge: str, word: str
 ) -> None:
     graph = graph_of("a b n start -> n -> exit n -> a [condition=never] n -> b [max_visits=1]")
-    decision = decide(graph, Ended(node="n", status="success", edge=edge), spent={"n->b": 1})
+    decision = decide(graph, NodeEnd(node="n", status="success", edge=edge), spent={"n->b": 1})
     assert isinstance(decision, Fail)
     assert decision.rule == 0
     assert word in decision.reason
@@ -253,12 +253,12 @@ def test_where_the_handlers_choice_cannot_be_taken_no_other_edge_is_taken_in_its
 
 def test_a_handler_that_chose_an_edge_it_does_not_have_has_not_ended_the_run_well() -> None:
     graph = graph_of("n start -> n start -> exit")
-    assert went(decide(graph, Ended(node="n", status="success", edge="n->exit"))) == ("fail", "", 0)
+    assert went(decide(graph, NodeEnd(node="n", status="success", edge="n->exit"))) == ("fail", "", 0)
 
 
 def test_a_diamond_that_was_refused_does_not_take_its_else_branch() -> None:
     graph = graph_of('judge [shape=diamond] a start -> judge -> exit [condition="outcome=success"] judge -> a')
-    assert went(decide(graph, Ended(node="judge", status="fail"))) == ("fail", "", 4)
+    assert went(decide(graph, NodeEnd(node="judge", status="fail"))) == ("fail", "", 4)
 
 
 def test_parallel_edges_have_different_keys_and_keys_survive_edits_elsewhere() -> None:
@@ -271,17 +271,17 @@ def test_parallel_edges_have_different_keys_and_keys_survive_edits_elsewhere() -
 @pytest.mark.parametrize("label", ["Yes", " yes ", "[Y] Yes", "Y) YES", "y - yes"])
 def test_labels_compare_without_case_blanks_and_accelerator(label: str) -> None:
     graph = graph_of('a n start -> n -> exit [weight=9] n -> a [label="[Y] Yes"]')
-    assert went(decide(graph, Ended(node="n", status="success", preferred_label=label))) == ("follow", 2, 2)
+    assert went(decide(graph, NodeEnd(node="n", status="success", preferred_label=label))) == ("follow", 2, 2)
 
 
 def test_a_label_that_fits_no_edge_decides_nothing() -> None:
     graph = graph_of('a n start -> n -> exit [weight=9] n -> a [label="yes"]')
-    assert went(decide(graph, Ended(node="n", status="success", preferred_label="maybe"))) == ("follow", 1, 5)
+    assert went(decide(graph, NodeEnd(node="n", status="success", preferred_label="maybe"))) == ("follow", 1, 5)
 
 
 def test_where_nothing_applies_the_reason_names_conditions_and_the_values_they_saw() -> None:
     graph = graph_of('n start -> n -> exit [condition="context.color=red"]')
-    decision = decide(graph, Ended(node="n", status="success"), {"color": "blue"})
+    decision = decide(graph, NodeEnd(node="n", status="success"), {"color": "blue"})
     assert isinstance(decision, Fail)
     for part in ("no edge applies", "context.color=red", "blue"):
         assert part in decision.reason
@@ -289,21 +289,21 @@ def test_where_nothing_applies_the_reason_names_conditions_and_the_values_they_s
 
 def test_the_values_in_a_reason_are_the_recorded_texts_without_pythons_escapes() -> None:
     graph = graph_of('n start -> n -> exit [condition="context.color=red"]')
-    decision = decide(graph, Ended(node="n", status="success"), {"color": "\\u001b it's\u00a0so"})
+    decision = decide(graph, NodeEnd(node="n", status="success"), {"color": "\\u001b it's\u00a0so"})
     assert isinstance(decision, Fail)
     assert "saw context.color='\\u001b it's\u00a0so'" in decision.reason
 
 
 def test_a_failure_without_a_way_on_gives_the_nodes_own_reason() -> None:
     graph = graph_of("n start -> n -> exit")
-    decision = decide(graph, Ended(node="n", status="fail", failure_reason="the tests are red"))
+    decision = decide(graph, NodeEnd(node="n", status="fail", failure_reason="the tests are red"))
     assert isinstance(decision, Fail)
     assert "the tests are red" in decision.reason
 
 
 def test_a_failing_diamond_takes_its_else_branch() -> None:
     graph = graph_of('judge [shape=diamond] a start -> judge -> exit [condition="outcome=success"] judge -> a')
-    assert went(decide(graph, Ended(node="judge", status="fail", passing=True))) == ("follow", 2, 5)
+    assert went(decide(graph, NodeEnd(node="judge", status="fail", passing=True))) == ("follow", 2, 5)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_a_failing_diamond_takes_its_else_branch() -> None:
 )
 def test_the_reason_says_why_one_of_several_was_taken(edges: str, word: str) -> None:
     graph = graph_of(f"a b n start -> n a -> exit b -> exit {edges}")
-    decision = decide(graph, Ended(node="n", status="success"), {"x": 1})
+    decision = decide(graph, NodeEnd(node="n", status="success"), {"x": 1})
     assert isinstance(decision, Follow)
     assert decision.edge.target == "a"
     assert word in decision.reason
@@ -326,7 +326,7 @@ def test_the_reason_says_why_one_of_several_was_taken(edges: str, word: str) -> 
 
 def test_the_record_of_a_decision_shows_each_edge_as_it_was_seen() -> None:
     graph = graph_of('n start -> n -> exit [condition="outcome=fail && k=1", weight=3] n -> start [max_visits=1]')
-    seen = survey(graph, Ended(node="n", status="success"), {"k": 1}, {"n->start": 1})
+    seen = survey(graph, NodeEnd(node="n", status="success"), {"k": 1}, {"n->start": 1})
     assert [c.as_map() for c in seen] == [
         {
             "edge": "n->exit",
@@ -341,5 +341,5 @@ def test_the_record_of_a_decision_shows_each_edge_as_it_was_seen() -> None:
 
 def test_a_long_value_in_the_record_of_a_decision_is_cut() -> None:
     graph = graph_of('n start -> n -> exit [condition="k=1"]')
-    (seen,) = survey(graph, Ended(node="n", status="success"), {"k": "x" * 10_000}, {})
+    (seen,) = survey(graph, NodeEnd(node="n", status="success"), {"k": "x" * 10_000}, {})
     assert len(dict(seen.values)["k"]) < 200

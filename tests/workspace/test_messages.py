@@ -17,7 +17,7 @@ from scratch import environment, git, project, repository, row
 from test_turns import opened, turn
 
 from orchestra.agents import commit_messages
-from orchestra.agents.answers import LENGTH, STOP, Answer, Heard
+from orchestra.agents.answers import LENGTH, STOP, Heard, ModelAnswer
 from orchestra.agents.commit_messages import CUT, Writer, request, tidy
 from orchestra.errors import Terminal, Transient
 from orchestra.modelserver import ModelServer, parse
@@ -33,13 +33,13 @@ class Scripted:
     def __init__(self, *said: str | Exception, stop: str = STOP) -> None:
         self.said, self.asked, self.stop = list(said), 0, stop
 
-    async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> Answer:
+    async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> ModelAnswer:
         self.asked += 1
         found = self.said.pop(0)
         if isinstance(found, Exception):
             raise found
         usage = Usage(input=1_000_000, output=1_000_000)
-        return Answer(message=Message(role="assistant", text=found), usage=usage, stop=self.stop)
+        return ModelAnswer(message=Message(role="assistant", text=found), usage=usage, stop=self.stop)
 
 
 def writer_of(model: Scripted) -> Writer:

@@ -17,7 +17,7 @@ STOP, TOOLS, LENGTH, REFUSAL = "stop", "tools", "length", "refusal"
 """Why a model stopped."""
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class ModelAnswer(Struct, frozen=True, kw_only=True):
     """What a model answered, and what that took."""
 
     message: Message
@@ -53,5 +53,5 @@ class Model(Protocol):
     def window(self) -> int:
         """Tokens that a request and its answer may have; 0 where that is not known (E40)."""
 
-    async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> Answer:
+    async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> ModelAnswer:
         """One call. Raises ``Transient`` for what a repeat may not meet, ``OutOfQuota``, else ``Terminal``."""

@@ -32,7 +32,7 @@ Falling: TypeAlias = Callable[[Node, Graph], tuple[ModelChoice, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class BackendChooser:
     """Hands each node's task to its own backend, the model resolved."""
 
     making: Making

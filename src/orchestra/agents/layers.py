@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestra.config.schema import Place, Section, key, list_of, text, word
+from orchestra.config.schema import Section, SettingPlace, key, list_of, text, word
 from orchestra.config.yaml import load
 from orchestra.errors import ConfigError, InvalidConfig, Source, Span
 
@@ -43,7 +43,7 @@ class Layer:
     start: Span | None = field(default=None, compare=False)
 
 
-class Places:
+class LayerFolders:
     """Where layer files are looked for, in order."""
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
@@ -60,13 +60,13 @@ class Places:
 
     def find(self, kind: str, name: str, first: Path | None = None) -> Path | None:
         """The first file by that name; ``first`` is a folder to look into before all others."""
-        places = self if first is None else Places((first, *self.folders))
+        places = self if first is None else LayerFolders((first, *self.folders))
         return next((file for file in places.candidates(kind, name) if file.is_file()), None)
 
 
 def places_for(
     folder: Path, *, config_file: Path | None, paths: tuple[str, ...], environment: Mapping[str, str]
-) -> Places:
+) -> LayerFolders:
     """The places of a pipeline: its ``folder``, the configured paths, the settings' folder, the user's own."""
     found = [folder]
     if config_file is not None:
@@ -80,10 +80,10 @@ def places_for(
     base = Path(xdg) if xdg and Path(xdg).is_absolute() else Path(home) / ".config" if home else None
     if base is not None:
         found.append(base / "orchestra")
-    return Places(tuple(Path(os.path.normpath(place)) for place in found))
+    return LayerFolders(tuple(Path(os.path.normpath(place)) for place in found))
 
 
-def read_layer(kind: str, name: str, places: Places) -> Layer:
+def read_layer(kind: str, name: str, places: LayerFolders) -> Layer:
     """The layer by that name, its parents' content before its own.
 
     Raises ``ConfigError`` with every place looked at, or with the place of what is wrong in the file.
@@ -100,7 +100,7 @@ def _is_text(name: str) -> bool:
     return bool(name.strip()) and len(name.split()) > 1 and not name.endswith((".yaml", ".yml", *TEXTS))
 
 
-def _not_found(kind: str, name: str, places: Places) -> ConfigError:
+def _not_found(kind: str, name: str, places: LayerFolders) -> ConfigError:
     more = "" if name.endswith((".yaml", ".yml")) else "(.yaml|.yml)"
     looked = ", ".join(
         f"{base / name}{more}" for folder in places.folders for base in (folder, folder / FOLDERS[kind])
@@ -112,7 +112,7 @@ def _not_found(kind: str, name: str, places: Places) -> ConfigError:
     )
 
 
-def _similar(kind: str, name: str, places: Places) -> str:
+def _similar(kind: str, name: str, places: LayerFolders) -> str:
     from difflib import get_close_matches
 
     known = {
@@ -122,7 +122,7 @@ def _similar(kind: str, name: str, places: Places) -> str:
     return near[0] if near else ""
 
 
-def _extended(kind: str, name: str, file: Path, places: Places, below: tuple[Path, ...]) -> Layer:
+def _extended(kind: str, name: str, file: Path, places: LayerFolders, below: tuple[Path, ...]) -> Layer:
     file = Path(os.path.normpath(file.absolute()))
     source = _read(file)
     if file.suffix in TEXTS:
@@ -135,7 +135,7 @@ def _extended(kind: str, name: str, file: Path, places: Places, below: tuple[Pat
     span = document.span(("extends",))
     parent = places.find(kind, extends, file.parent)
     if parent is None:
-        missing = _not_found(kind, extends, Places((file.parent, *places.folders)))
+        missing = _not_found(kind, extends, LayerFolders((file.parent, *places.folders)))
         raise ConfigError(f"extends: {missing.message}", span=span, fix=missing.fix)
     parent = Path(os.path.normpath(parent.absolute()))
     if parent in (*below, file):
@@ -187,14 +187,14 @@ class _TaskKeys:
     template: str = key(text, "the task's template", default="", required=True)
 
 
-def _modifiers(value: Any, place: Place) -> tuple[str, ...]:
+def _modifiers(value: Any, place: SettingPlace) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else list_of(text)(value, place)
 
 
 def _own(cls: type[Any], attribute: str) -> Any:
     """A reader of a layer's own key: a text alone, or its name and text."""
 
-    def read(value: Any, place: Place) -> str:
+    def read(value: Any, place: SettingPlace) -> str:
         if isinstance(value, str):
             return value
         found = getattr(Section(cls)(value, place), attribute)
@@ -235,7 +235,7 @@ def _parsed(kind: str, source: Source) -> tuple[Layer, str]:
     """The layer in a file, and what it extends."""
     document = load(source)
     faults: list[ConfigError] = []
-    place = Place((), document, faults, {})
+    place = SettingPlace((), document, faults, {})
     if isinstance(document.data, str):
         return Layer(kind=kind, name="", content=document.data.strip(), file=source.name), ""
     if not isinstance(document.data, dict):

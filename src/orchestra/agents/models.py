@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from orchestra.config.model import Agent, Bounds, Config, Limit, Limits, RunLimit
+from orchestra.config.model import Agent, Bounds, Config, Limit, LimitSettings, RunLimit
 from orchestra.config.providers import KINDS, Provider
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import ModelChoice
@@ -251,7 +251,7 @@ def run_limit(config: Config, pipeline: str = "") -> RunLimit:
     return RunLimit(**_merged(layers, RunLimit))
 
 
-def _limits(config: Config, pipeline: str) -> Iterator[Limits]:
+def _limits(config: Config, pipeline: str) -> Iterator[LimitSettings]:
     section = config.pipelines.get(pipeline)
     if section is not None:
         yield section.limits

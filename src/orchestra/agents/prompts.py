@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestra.agents.layers import FOLDERS, Layer, Places, read_layer
+from orchestra.agents.layers import FOLDERS, Layer, LayerFolders, read_layer
 from orchestra.config.model import Agent, Config
 from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
@@ -34,7 +34,7 @@ def compose(
     graph: Graph,
     context: Mapping[str, Any],
     config: Config,
-    places: Places,
+    places: LayerFolders,
     *,
     preamble: str = "",
     docs: Sequence[Path] = (),
@@ -84,7 +84,7 @@ def layer_names(node: Node, config: Config) -> dict[str, str]:
     return {kind: name for kind, name in named.items() if name}
 
 
-def layers_of(node: Node, config: Config, places: Places) -> tuple[Layer, ...]:
+def layers_of(node: Node, config: Config, places: LayerFolders) -> tuple[Layer, ...]:
     """The layers of a node in their order; missing ones are skipped. Raises ``ConfigError``."""
     return tuple(read_layer(kind, name, places) for kind, name in layer_names(node, config).items())
 
@@ -117,7 +117,7 @@ def prompt_of(node: Node, context: Mapping[str, Any], *, placeholders: bool = Fa
         ) from error
 
 
-def needed(node: Node, config: Config, places: Places) -> frozenset[str]:
+def needed(node: Node, config: Config, places: LayerFolders) -> frozenset[str]:
     """The first words of all names that a node's task and prompt read; ``context`` stands for every one."""
     text, roots = node.text("prompt"), frozenset[str]()
     named = layer_names(node, config).get("task")

@@ -78,7 +78,7 @@ def nested(context: Mapping[str, Any]) -> Nested:
 _METHODS = frozenset({"get", "items", "keys", "values"})
 
 
-class Sandbox(ImmutableSandboxedEnvironment):
+class BoundedSandbox(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, with a bound on what one operation makes."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
@@ -174,8 +174,8 @@ def _finalized(value: Any) -> str:
     return text_of(value)
 
 
-def _environment(undefined: type[Undefined]) -> Sandbox:
-    made = Sandbox(
+def _environment(undefined: type[Undefined]) -> BoundedSandbox:
+    made = BoundedSandbox(
         undefined=undefined,
         autoescape=False,
         trim_blocks=True,

@@ -15,15 +15,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestra.agents.answers import LENGTH, REFUSAL, Answer, Model, OutOfQuota, TooLong
+from orchestra.agents.answers import LENGTH, REFUSAL, Model, ModelAnswer, OutOfQuota, TooLong
 from orchestra.agents.compaction import (
     AIM,
     FULL,
     KEPT,
     LETTERS,
     WORTH,
+    CompactionSummary,
     Summarising,
-    Summary,
     boundary,
     summarised,
     tokens,
@@ -117,7 +117,7 @@ class Talk:
         self._fresh = True
         self._unsent: list[Message] = []
         self._sent: list[Message] = []
-        self._answer: Answer | None = None
+        self._answer: ModelAnswer | None = None
         self._ids: set[str] = set()
         self._cuts = 0
         self._told: set[str] = set()
@@ -251,7 +251,7 @@ class Talk:
             self._after(answer)
         return message
 
-    def _after(self, answer: Answer) -> None:
+    def _after(self, answer: ModelAnswer) -> None:
         """What an answer without tool calls means for the next request."""
         if answer.stop == REFUSAL:
             raise Terminal(f"the model refused: {answer.message.text[:300] or 'without a word'}")
@@ -263,7 +263,7 @@ class Talk:
         else:
             self._cuts = 0
 
-    def _response(self, message: Message, answer: Answer) -> Response:
+    def _response(self, message: Message, answer: ModelAnswer) -> Response:
         return Response(
             thread=self.task.thread,
             turn=self._number,
@@ -278,11 +278,11 @@ class Talk:
             duration_ms=answer.duration_ms,
         )
 
-    def _cost(self, answer: Answer) -> int | None:
+    def _cost(self, answer: ModelAnswer) -> int | None:
         price = price_of(self.model.name, self._rules.prices, self.model.provider)
         return None if price is None else price.cost_micros(answer.usage)
 
-    def _identified(self, answer: Answer) -> Message:
+    def _identified(self, answer: ModelAnswer) -> Message:
         """The answer, cut off where it was, with ids that are unique in the conversation."""
         message = answer.message
         if answer.stop == LENGTH or answer.stop == REFUSAL:
@@ -300,7 +300,7 @@ class Talk:
             calls.append(replace(call, id=own))
         return replace(message, tool_calls=tuple(calls), native=())
 
-    async def _answered(self) -> Answer:
+    async def _answered(self) -> ModelAnswer:
         """The model's answer; failures of the moment are waited out and recorded, using no attempt (A3)."""
         repeats = empty = 0
         while True:
@@ -366,7 +366,7 @@ class Talk:
         self.messages, self._known, self._fresh = list(shorter), (0, 0), False
         return True
 
-    async def _summary(self, messages: Sequence[Message]) -> Summary | None:
+    async def _summary(self, messages: Sequence[Message]) -> CompactionSummary | None:
         if self._rules.summarise is None:
             return None
         try:
@@ -376,7 +376,7 @@ class Talk:
             self.task.scope.record(WarningRaised(message=message, rule="no_summary", node=self.task.node.id))
             return None
 
-    def _lost(self, answer: Answer) -> None:
+    def _lost(self, answer: ModelAnswer) -> None:
         """Count what an answer cost that no turn holds."""
         self.task.scope.spend(
             tokens_in=answer.usage.input,
@@ -566,7 +566,7 @@ def reported_in(talk: Talk) -> Mapping[str, Any] | None:
     return reported(talk.messages)
 
 
-def _paid(summary: Summary) -> dict[str, Any]:
+def _paid(summary: CompactionSummary) -> dict[str, Any]:
     return {
         "model": summary.model,
         "provider": summary.provider,

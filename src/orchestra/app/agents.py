@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestra.agents.choosing import DIRECT, LANGGRAPH, SIMULATION, Chosen
+from orchestra.agents.choosing import DIRECT, LANGGRAPH, SIMULATION, BackendChooser
 from orchestra.agents.inputs import attachments, read_schema
-from orchestra.agents.layers import Places, places_for
+from orchestra.agents.layers import LayerFolders, places_for
 from orchestra.agents.models import resolve
 from orchestra.agents.pricing import Price, price_of, prices_of
 from orchestra.agents.prompts import agent_of, compose, doc_folders, needed
@@ -63,7 +63,7 @@ class Agents:
                 made[name] = Joined(self.settings, self.folder, self.name, self.prices).backend(name)
             return made[name]
 
-        return Chosen(backend, self.choose, self.model, self.fallbacks)
+        return BackendChooser(backend, self.choose, self.model, self.fallbacks)
 
     # --- what a node gets -------------------------------------------------------------------------
 
@@ -179,7 +179,7 @@ class Agents:
         return Path(self.file).name
 
     @cached_property
-    def places(self) -> Places:
+    def places(self) -> LayerFolders:
         """Where layer files are looked for (A23)."""
         path = Path(self.file)
         return places_for(

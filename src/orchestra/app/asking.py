@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from orchestra.app.runs import wiring_of
 from orchestra.config.settings import Settings
 from orchestra.engine.loading import load
-from orchestra.engine.mailbox import CANCEL, STEER, Request, send
+from orchestra.engine.mailbox import CANCEL, STEER, MailboxRequest, send
 from orchestra.engine.opening import sweep_all, take
 from orchestra.engine.sessions import Row, find, own, rows, summarize
 from orchestra.errors import ConfigError, SessionTaken
@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class RequestResult:
     """What a request led to: the session before and after, and the request, or None where none was needed.
 
     ``children`` are those that were canceled with it because nobody ran them; ``notes`` say what became of the
@@ -38,7 +38,7 @@ class Asked:
 
     before: Summary
     after: Summary
-    request: Request | None
+    request: MailboxRequest | None
     children: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -59,7 +59,7 @@ def asker() -> str:
 
 async def ask(
     store: Store, settings: Settings, name: str, action: str, text: str, *, clock: Clock, patience: float
-) -> Asked:
+) -> RequestResult:
     """Put a request into a session's mailbox and wait up to ``patience`` seconds for the run to stop.
 
     A session that nobody runs has nothing to pause, and is canceled by this process, which also stops what its
@@ -75,14 +75,14 @@ async def ask(
 
 async def _asked(
     store: Store, settings: Settings, name: str, action: str, text: str, clock: Clock, patience: float
-) -> Asked:
+) -> RequestResult:
     row = own(await find(store, name))
     before = await summarize(store, row, clock.now_ms())
     idle = not before.alive
     if action == STEER and before.phase in ENDED - {Phase.FAILED}:
         raise ConfigError(f"session {row.session} is {before.phase}: it is too late to steer it")
     if (before.phase in ENDED and action != STEER) or (idle and action not in (CANCEL, STEER)):
-        return Asked(before=before, after=before, request=None)
+        return RequestResult(before=before, after=before, request=None)
     request = await send(
         store,
         row.mailbox,
@@ -93,12 +93,16 @@ async def _asked(
         now_ms=clock.now_ms(),
     )
     if action == STEER:
-        return Asked(before=before, after=before, request=request)
+        return RequestResult(before=before, after=before, request=request)
     notes = await _cancel(store, settings, row, request, clock) if idle else ()
-    return Asked(before=before, after=await _waited(store, row, clock, patience), request=request, notes=notes)
+    return RequestResult(
+        before=before, after=await _waited(store, row, clock, patience), request=request, notes=notes
+    )
 
 
-async def _cancel(store: Store, settings: Settings, row: Row, request: Request, clock: Clock) -> tuple[str, ...]:
+async def _cancel(
+    store: Store, settings: Settings, row: Row, request: MailboxRequest, clock: Clock
+) -> tuple[str, ...]:
     """Take a session that nobody runs, stop what its runner left running, and record its end (S15, E4)."""
     wiring = wiring_of(store, Redactor(settings.secrets), clock=clock)
     opened = await take(wiring, row)

@@ -16,7 +16,7 @@ from orchestra.agents.backends.asking import Direct, LangGraph
 from orchestra.agents.backends.models import ChatModel
 from orchestra.agents.choosing import DIRECT, LANGGRAPH
 from orchestra.agents.commit_messages import Writer
-from orchestra.agents.compaction import Summarising, Summary, summary_of
+from orchestra.agents.compaction import CompactionSummary, Summarising, summary_of
 from orchestra.agents.models import CLI, cheap_model, node_limit
 from orchestra.agents.pricing import Price, price_of, prices_of
 from orchestra.agents.prompts import agent_of
@@ -118,7 +118,7 @@ def summariser(settings: Settings) -> Summarising | None:
     if provider is None or problem:
         return None
 
-    async def summarise(messages: Sequence[Message]) -> Summary:
+    async def summarise(messages: Sequence[Message]) -> CompactionSummary:
         async with aclosing(await asyncio.to_thread(ChatModel, provider, choice, {})) as model:
             found = await summary_of(model, messages)
         price = price_of(found.model, prices_of(settings.config), found.provider)

@@ -30,7 +30,7 @@ WRONG_MS = 10_000
 """Milliseconds by which the server's clock may be off before it is worth a word."""
 
 
-class Checked(NamedTuple):
+class ServerFinding(NamedTuple):
     """One thing about a server: whether it is well (None: only to be known), what, and what mends it."""
 
     well: bool | None
@@ -47,54 +47,54 @@ class Canary(Struct, frozen=True, kw_only=True):
     at_ms: int
 
 
-async def examine(store: RemoteStore, server: Server, clock: Clock) -> AsyncIterator[Checked]:
+async def examine(store: RemoteStore, server: Server, clock: Clock) -> AsyncIterator[ServerFinding]:
     """Look at a server that answers. Raises ``StoreError`` where it does not."""
     began = time.monotonic()
     await store.answers()
-    yield Checked(True, f"the server at {server} and {server.address} answers in {_ms(began)} ms")
+    yield ServerFinding(True, f"the server at {server} and {server.address} answers in {_ms(began)} ms")
     later = (
         "with the routes of later versions"
         if await store.knows_later_routes()
         else "without the routes of later versions"
     )
-    yield Checked(True, f"the server speaks CXDB protocol 1 {later}")
+    yield ServerFinding(True, f"the server speaks CXDB protocol 1 {later}")
     yield await _types(store)
     before, lost = _last(server), False
     if before is not None:
         lost = not await _there(store, before)
         ago = _ago(clock.now_ms() - before.at_ms)
         if lost:
-            yield Checked(
+            yield ServerFinding(
                 False,
                 f"the server lost its data in the last {ago}, or it is another server: its sessions are gone "
                 "(early versions of the original CXDB server delete their data at every start)",
                 "orchestra cxdb serve, a server that keeps its data",
             )
         else:
-            yield Checked(True, f"a test turn written {ago} ago still exists")
+            yield ServerFinding(True, f"a test turn written {ago} ago still exists")
     began = time.monotonic()
     planted, theirs = await _plant(store, None if lost else before, clock)
     took = _ms(began)
     _keep(server, planted)
     slow = f"an append takes {took} ms"
-    yield Checked(None, slow, "use a closer server") if took > SLOW_MS else Checked(True, slow)
+    yield ServerFinding(None, slow, "use a closer server") if took > SLOW_MS else ServerFinding(True, slow)
     if theirs:
         off = abs(theirs - planted.at_ms)
         if off > WRONG_MS:
-            yield Checked(
+            yield ServerFinding(
                 None, f"the server's clock differs from this machine's by {_ago(off)}", "synchronize both with NTP"
             )
         else:
-            yield Checked(True, "the server's clock matches this machine's")
+            yield ServerFinding(True, "the server's clock matches this machine's")
 
 
-async def _types(store: RemoteStore) -> Checked:
+async def _types(store: RemoteStore) -> ServerFinding:
     name, content = bundle()
     try:
         await store.publish_types(name, content)
     except StoreError as error:
-        return Checked(False, error.message, error.fix)
-    return Checked(True, f"Orchestra's event types are registered ({name})")
+        return ServerFinding(False, error.message, error.fix)
+    return ServerFinding(True, f"Orchestra's event types are registered ({name})")
 
 
 async def _there(store: RemoteStore, canary: Canary) -> bool:

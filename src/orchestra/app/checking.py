@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.agents.inputs import found_in, names_of, read_schema
-from orchestra.agents.layers import Places, places_for
+from orchestra.agents.layers import LayerFolders, places_for
 from orchestra.agents.models import CLI, WITH_MODEL, Resolved, resolve
 from orchestra.agents.prompts import Composed, compose, doc_folders, layer_names
 from orchestra.app.pipelines import Pipeline
@@ -44,7 +44,7 @@ class Brief:
         return Path(self.file).name
 
     @property
-    def places(self) -> Places:
+    def places(self) -> LayerFolders:
         """Where layer files are looked for (A23)."""
         return places_for(
             self.folder,

@@ -16,7 +16,7 @@ from orchestra.ports import Store
 from orchestra.run.views import Phase
 from orchestra.workspace import cleanup, ending
 from orchestra.workspace.cleanup import Left
-from orchestra.workspace.ending import Done, SessionBranches
+from orchestra.workspace.ending import GitAction, SessionBranches
 from orchestra.workspace.git import Git
 from orchestra.workspace.repos import located
 
@@ -28,7 +28,7 @@ class Item:
     left: Left
     kept: str
     pipeline: str = ""
-    done: tuple[Done, ...] = ()
+    done: tuple[GitAction, ...] = ()
 
 
 async def clean(

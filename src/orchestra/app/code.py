@@ -18,7 +18,7 @@ from orchestra.run.events import CleanupCompleted, Meta
 from orchestra.run.state import RunState
 from orchestra.run.views import Phase
 from orchestra.workspace import ending
-from orchestra.workspace.ending import Done, SessionBranches
+from orchestra.workspace.ending import GitAction, SessionBranches
 from orchestra.workspace.repos import located
 
 
@@ -72,7 +72,7 @@ async def branches_of(state: RunState, settings: Settings) -> tuple[SessionBranc
     return tuple(found)
 
 
-async def merge(store: Store, settings: Settings, name: str) -> list[Done]:
+async def merge(store: Store, settings: Settings, name: str) -> list[GitAction]:
     """Merge a session's branches into what is checked out in its repositories."""
     code = await code_of(store, settings, name)
     _not_live(code)
@@ -84,11 +84,11 @@ async def merge(store: Store, settings: Settings, name: str) -> list[Done]:
     return [replace(one, text=f"{one.text}; the session did not complete: {code.phase}") for one in done]
 
 
-async def discard(store: Store, settings: Settings, name: str) -> list[Done]:
+async def discard(store: Store, settings: Settings, name: str) -> list[GitAction]:
     """Move all branches of a session to the trash, and remove its worktrees."""
     code = await code_of(store, settings, name)
     _not_live(code)
-    done: list[Done] = []
+    done: list[GitAction] = []
     for repo in code.repos:
         done += await ending.discard(repo, list(repo.tips), worktrees_of(settings, code.row.session, repo.repo))
     await record_removal(store, code.row, done, "discard")
@@ -103,7 +103,7 @@ def worktrees_of(settings: Settings, session: str, repo: str) -> list[Path]:
     return [folder / repo for folder in folders]
 
 
-async def record_removal(store: Store, row: Row, done: Sequence[Done], reason: str) -> None:
+async def record_removal(store: Store, row: Row, done: Sequence[GitAction], reason: str) -> None:
     """Record in a session's mailbox which of its branches were removed (W14)."""
     at = SystemClock().now_ms()
     meta = Meta(session=row.session, epoch=1, sequence=1, at=at)

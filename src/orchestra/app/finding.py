@@ -34,7 +34,7 @@ ENDS = (AgentTurnCompleted, StageCompleted, StageFailed, StageRetrying)
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class CommitOrigin:
     """Where a commit comes from: the session, and the trailers of its message or of its note."""
 
     repo: str
@@ -42,7 +42,7 @@ class Origin:
     session: str
 
 
-async def origin_of(settings: Settings, commit: str) -> Origin | None:
+async def origin_of(settings: Settings, commit: str) -> CommitOrigin | None:
     """The origin of a commit in the repositories of the settings; None where none of ours has that name."""
     repos = settings.workspace.repos if settings.workspace is not None else ()
     for repo in repos:
@@ -54,7 +54,7 @@ async def origin_of(settings: Settings, commit: str) -> Origin | None:
         name, _, session = found.text.partition("\n")
         session = session.strip() or await _noted(git, name)
         if session:
-            return Origin(repo.name, name, session)
+            return CommitOrigin(repo.name, name, session)
     return None
 
 
@@ -65,7 +65,7 @@ async def _noted(git: Git, commit: str) -> str:
     return match[1] if match is not None else ""
 
 
-async def place_of(store: Store, origin: Origin) -> str:
+async def place_of(store: Store, origin: CommitOrigin) -> str:
     """The turn that made a commit, as ``show`` takes it. Raises ``SessionNotFound``."""
     events = await events_of(store, origin.session)
     for number, (path, recorded) in enumerate(events):

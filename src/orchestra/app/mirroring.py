@@ -165,7 +165,7 @@ async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterato
 # --- by a command ----------------------------------------------------------------------------------
 
 
-class Sent(Struct, frozen=True, kw_only=True):
+class MirrorResult(Struct, frozen=True, kw_only=True):
     """What became of a session: its turns, how many of them were sent now, and why not all of them."""
 
     session: str
@@ -175,13 +175,13 @@ class Sent(Struct, frozen=True, kw_only=True):
 
 
 async def send_now(
-    folder: Path, server: Server, names: tuple[str, ...], tell: Callable[[Sent], None]
-) -> tuple[list[Sent], int]:
+    folder: Path, server: Server, names: tuple[str, ...], tell: Callable[[MirrorResult], None]
+) -> tuple[list[MirrorResult], int]:
     """Send what is missing of the sessions named, or of all; how many blobs were too large for the server.
 
     Raises ``SessionNotFound``, ``ConfigError`` and ``StoreError``.
     """
-    done: dict[str, Sent] = {}
+    done: dict[str, MirrorResult] = {}
     with _locks(folder, server, "lock") as (lock,):
         async with lock.taken(), _mirror(folder, server, server.patience) as (store, mirror):
             wanted = (await mirror.sessions())[::-1]
@@ -198,7 +198,7 @@ async def send_now(
     raise StoreUnreachable(f"the mirror {server} keeps losing the connection", fix="see the server's log")
 
 
-async def _sent(store: ServedEmbedded, mirror: Mirror, row: Row) -> Sent:
+async def _sent(store: ServedEmbedded, mirror: Mirror, row: Row) -> MirrorResult:
     """Send one session; one that is damaged here, or refused there, keeps no other from being sent."""
     sent, trouble = 0, ""
     try:
@@ -208,7 +208,9 @@ async def _sent(store: ServedEmbedded, mirror: Mirror, row: Row) -> Sent:
     except StoreError as error:
         trouble = error.message
     head = await store.head(row.context_id)
-    return Sent(session=row.session, turns=head.depth + 1 if head.turn_id else 0, sent=sent, trouble=trouble)
+    return MirrorResult(
+        session=row.session, turns=head.depth + 1 if head.turn_id else 0, sent=sent, trouble=trouble
+    )
 
 
 def mirror_fix(fix: str) -> str:

@@ -37,7 +37,7 @@ SUFFIX = ".orchestra"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class SessionRecord:
     """A session with those that belong to it; ``kept`` says why it stays, ``file`` is where it went."""
 
     session: str
@@ -52,7 +52,7 @@ class Record:
 class Removal:
     """What was found, what became free, and the files that were deleted because they were old."""
 
-    records: Sequence[Record]
+    records: Sequence[SessionRecord]
     pruned: Pruned | None = None
     expired: Sequence[Path] = ()
 
@@ -87,7 +87,7 @@ async def clean_records(settings: Settings, *, older_ms: int, remove: bool) -> R
     return Removal(records=[files.get(one.session, one) for one in found], pruned=pruned, expired=expired)
 
 
-async def _found(store: Store, settings: Settings, older_ms: int) -> list[Record]:
+async def _found(store: Store, settings: Settings, older_ms: int) -> list[SessionRecord]:
     listed = await rows(store)
     known = {row.context_id: row for row in listed}
     families: dict[int, list[Row]] = {}
@@ -100,7 +100,7 @@ async def _found(store: Store, settings: Settings, older_ms: int) -> list[Record
         ends = [await summarize(store, row, now) for row in family]
         age = now - max(one.last_ms for one in ends)
         going_on = next((one.phase for one in ends if one.phase not in ENDED | {Phase.RESTARTED}), None)
-        record = Record(
+        record = SessionRecord(
             session=known[context].session, pipeline=known[context].pipeline, rows=tuple(family), age_ms=age
         )
         if going_on is not None:
@@ -149,7 +149,7 @@ async def _left_in_git(settings: Settings) -> dict[str, str]:
     return found
 
 
-async def _exported(store: Store, place: Path, record: Record) -> Record:
+async def _exported(store: Store, place: Path, record: SessionRecord) -> SessionRecord:
     """The record in a file, durably, before anything is taken out of the store."""
     folder = place / FOLDER
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,13 +8,13 @@ import msgspec
 from msgspec import Struct, field
 
 from orchestra.app.pipelines import Pipeline
-from orchestra.app.resuming import AS_RECORDED, Changes, recorded_plan, secrets_of
+from orchestra.app.resuming import AS_RECORDED, ResumeChanges, recorded_plan, secrets_of
 from orchestra.app.runs import NONE_MORE, check_variables, runnable, unowned, wiring_of
 from orchestra.app.workspaces import workspaces_of
 from orchestra.config.settings import Settings
 from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.control import Control
-from orchestra.engine.forking import Wanted, locate, locate_in
+from orchestra.engine.forking import TurnChoice, locate, locate_in
 from orchestra.engine.inherited import check_inherited
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import load
@@ -36,14 +36,14 @@ class Future(Struct, frozen=True, kw_only=True):
 
     variables: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
-    changes: Changes = AS_RECORDED
+    changes: ResumeChanges = AS_RECORDED
     label: str = ""
 
 
 async def replay(
     session: str,
     *,
-    at: Wanted,
+    at: TurnChoice,
     future: Future,
     store: Store,
     settings: Settings,

@@ -38,7 +38,7 @@ from orchestra.run.state import RunState
 SCRIPT_NAME = "the recorded simulation script"
 
 
-class Changes(Struct, frozen=True, kw_only=True):
+class ResumeChanges(Struct, frozen=True, kw_only=True):
     """What is different from now on.
 
     ``graph`` and ``simulation`` replace the recorded texts. ``interrupted`` (``rerun`` or ``fail``) decides about
@@ -51,7 +51,7 @@ class Changes(Struct, frozen=True, kw_only=True):
     interrupted: str = ""
 
 
-AS_RECORDED = Changes()
+AS_RECORDED = ResumeChanges()
 
 
 async def resume(
@@ -59,7 +59,7 @@ async def resume(
     *,
     store: Store,
     settings: Settings,
-    changes: Changes = AS_RECORDED,
+    changes: ResumeChanges = AS_RECORDED,
     listeners: tuple[Listener, ...] = (),
     clock: Clock | None = None,
     control: Control | None = None,
@@ -150,7 +150,7 @@ async def recorded_plan(
     wiring: Wiring,
     settings: Settings,
     secrets: dict[str, str],
-    changes: Changes,
+    changes: ResumeChanges,
     more: Mapping[str, Handler],
 ) -> tuple[Pipeline, Plan]:
     """Return the pipeline with which a session continues, and its plan. Raises ``ConfigError``."""
@@ -162,7 +162,7 @@ async def recorded_plan(
     return pipeline, plan_of(pipeline, script, settings, more, state.workdir, given=given)
 
 
-async def pipeline_of(state: RunState, store: Store, secrets: dict[str, str], changes: Changes) -> Pipeline:
+async def pipeline_of(state: RunState, store: Store, secrets: dict[str, str], changes: ResumeChanges) -> Pipeline:
     """Return the recorded pipeline, or the one that replaces it (S26)."""
     variables = {name: str(await resolved(store, value)) for name, value in state.variables.items()}
     source = changes.graph or Source(state.file or "the recorded pipeline", await resolved(store, state.dot))
@@ -174,7 +174,7 @@ async def pipeline_of(state: RunState, store: Store, secrets: dict[str, str], ch
 
 
 async def _script_of(
-    state: RunState, store: Store, pipeline: Pipeline, changes: Changes, redactor: Redactor
+    state: RunState, store: Store, pipeline: Pipeline, changes: ResumeChanges, redactor: Redactor
 ) -> Scenario:
     """The script given now, else the recorded one, which may name nodes that a new graph has no longer."""
     if changes.simulation is not None:

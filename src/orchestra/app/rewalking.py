@@ -43,7 +43,7 @@ from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, RunState
 
 
-class Text(Struct, frozen=True, kw_only=True):
+class ChangedText(Struct, frozen=True, kw_only=True):
     """A prompt or a command that would be another one now: of which turn, branch, node and visit."""
 
     depth: int
@@ -54,7 +54,7 @@ class Text(Struct, frozen=True, kw_only=True):
     branch: str = ""
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class RewalkReport(Struct, frozen=True, kw_only=True):
     """What came out. ``nodes``, ``edges`` and ``texts`` were compared and are the same but for those named;
     ``session`` is where it parted or ended, ``sessions`` how many a restarted chain had."""
 
@@ -63,7 +63,7 @@ class Report(Struct, frozen=True, kw_only=True):
     nodes: int = 0
     edges: int = 0
     texts: int = 0
-    others: tuple[Text, ...] = ()
+    others: tuple[ChangedText, ...] = ()
     parting: Parting | None = None
     ended: bool = False
 
@@ -80,19 +80,19 @@ class Another(Struct, frozen=True, kw_only=True):
     found: tuple[Diagnostic, ...] = ()
 
 
-async def rewalk(session: str, *, store: Store, settings: Settings, another: Another | None = None) -> Report:
+async def rewalk(session: str, *, store: Store, settings: Settings, another: Another | None = None) -> RewalkReport:
     """Walk a session's record, and those of the sessions in which a restarted one went on, with its own text or
     with another. Nothing is run and nothing is written. It stops where the walks part.
 
     Raises ``SessionNotFound``, ``InvalidPipeline``, ``UnknownEvent`` and ``StoreError``.
     """
     row: Row | None = await find(store, session)
-    walk = _Walk(store=store, settings=settings, another=another)
+    walk = _Rewalk(store=store, settings=settings, another=another)
     sessions = 0
     while row is not None and walk.parting is None:
         sessions, name = sessions + 1, row.session
         row = await walk.over(row)
-    return Report(
+    return RewalkReport(
         session=name,
         sessions=sessions,
         nodes=walk.nodes,
@@ -116,7 +116,7 @@ def _recorded(walk: Chain, session: str) -> Iterator[Recorded]:
         yield recorded
 
 
-class _Walk:
+class _Rewalk:
     """The state of a walk over one session after the other."""
 
     def __init__(self, *, store: Store, settings: Settings, another: Another | None) -> None:
@@ -128,7 +128,7 @@ class _Walk:
         self._of: tuple[object, ...] = ()
         self.state: RunState = NEW
         self.nodes = self.edges = self.texts = 0
-        self.others: list[Text] = []
+        self.others: list[ChangedText] = []
         self.parting: Parting | None = None
         self._branch = ""
 
@@ -224,7 +224,9 @@ class _Walk:
                 return
         self.texts += 1
         if recorded != now:
-            text = Text(depth=depth, node=event.node, visit=visit, recorded=recorded, now=now, branch=self._branch)
+            text = ChangedText(
+                depth=depth, node=event.node, visit=visit, recorded=recorded, now=now, branch=self._branch
+            )
             self.others.append(text)
 
     async def _own_prompt(self, graph: Graph, node_id: str) -> str:

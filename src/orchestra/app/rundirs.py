@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestra.app.pipelines import compile_pipeline
-from orchestra.engine.following import Following
+from orchestra.engine.following import Follower
 from orchestra.engine.sessions import Row, find
 from orchestra.errors import ConfigError, Source
 from orchestra.graph.model import Graph
@@ -38,7 +38,7 @@ async def write_run_directory(store: Store, name: str, folder: Path) -> Row:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part.mkdir()
-        await _Writer(store, part).write(row)
+        await _FolderWriter(store, part).write(row)
         part.replace(target)
     except OSError as error:
         raise ConfigError(f"cannot write {folder}: {error.strerror or error}") from error
@@ -64,7 +64,7 @@ def _free(folder: Path) -> Path:
     return target
 
 
-class _Writer:
+class _FolderWriter:
     """Writes the files of one session into a folder of its own."""
 
     def __init__(self, store: Store, folder: Path) -> None:
@@ -74,7 +74,7 @@ class _Writer:
 
     async def write(self, row: Row) -> None:
         """All of them."""
-        following = Following(self._store, row.context_id)
+        following = Follower(self._store, row.context_id)
         events = await following.news()
         state = following.state
         for node, found in folders(events).items():

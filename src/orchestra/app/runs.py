@@ -33,7 +33,7 @@ from orchestra.engine.journal import Listener
 from orchestra.engine.opening import Plan, begin, new_place, started
 from orchestra.engine.running import Run as Run
 from orchestra.engine.walk import Handlers
-from orchestra.engine.wiring import AT_ONCE, Origin, Wiring
+from orchestra.engine.wiring import AT_ONCE, RunnerProcess, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
 from orchestra.graph.inputs import with_defaults
 from orchestra.graph.model import Graph
@@ -45,7 +45,7 @@ from orchestra.handlers.human import Gate
 from orchestra.handlers.manager import Manager
 from orchestra.handlers.parallel import parallel
 from orchestra.handlers.pipeline import pipeline as pipeline_
-from orchestra.handlers.tool import Tool
+from orchestra.handlers.tool import ToolHandler
 from orchestra.ports import Clock, Handler, Store
 from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS, reserved
 from orchestra.run.events import WarningRaised
@@ -73,7 +73,7 @@ def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handler
     The tool nodes that the agents' script names end as it says. Commands run in the agents' folder.
     """
     backend = agents.backend
-    tool = Tool(
+    tool = ToolHandler(
         folder=agents.folder, environment=tool_environment(agents.settings), sandbox=sandbox_of(agents.settings)
     )
     by_type: dict[str, Handler] = {
@@ -271,9 +271,11 @@ def workdir_of(graph: Graph, node: str, folder: Path) -> str:
     return str(folder / named) if named else ""
 
 
-def this_process() -> Origin:
+def this_process() -> RunnerProcess:
     """Return who creates or runs a session."""
-    return Origin(host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"), machine=machine())
+    return RunnerProcess(
+        host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"), machine=machine()
+    )
 
 
 def text_hash(text: str) -> str:

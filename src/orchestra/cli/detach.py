@@ -8,15 +8,15 @@ import sys
 from collections.abc import Callable
 
 from orchestra.cli.errors import exit_code
-from orchestra.cli.options import Shown
+from orchestra.cli.options import SessionOptions
 from orchestra.cli.stores import hint
 from orchestra.cli.terminal import say, say_json
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
-from orchestra.run.events import Live, Recorded
+from orchestra.run.events import LiveEvent, Recorded
 
 
-def detached(shown: Shown, settings: Settings, run: Callable[[Leaving], int]) -> int:
+def detached(shown: SessionOptions, settings: Settings, run: Callable[[Leaving], int]) -> int:
     """Run in a background process that detaches from this terminal once its session exists.
 
     An error before that is printed by the child to this terminal; its exit code is returned.
@@ -79,7 +79,7 @@ class Leaving:
             os.kill(os.getpid(), signal.SIGTERM)
         os.close(self._writer)
 
-    def tell(self, told: Recorded | Live) -> None:
+    def tell(self, told: Recorded | LiveEvent) -> None:
         """Nothing: it is recorded."""
 
     def note(self, text: str) -> None:

@@ -103,7 +103,7 @@ Session = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class SessionOptions:
     """Which store a session is in, and how it is shown. Options that exclude each other are a usage error."""
 
     no_input: NoInput = False
@@ -128,7 +128,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walked(Shown):
+class Walked(SessionOptions):
     """How a run is shown, and who answers its questions besides whoever sits at the terminal (H1)."""
 
     auto_approve: AutoApprove = False
@@ -136,7 +136,7 @@ class Walked(Shown):
     approve_tools: ApproveTools = False
 
     def __post_init__(self) -> None:
-        Shown.__post_init__(self)
+        SessionOptions.__post_init__(self)
         if self.auto_approve and self.answers is not None:
             raise typer.BadParameter("--auto-approve and --answers exclude each other; use one")
 

@@ -11,7 +11,7 @@ from orchestra.app.asking import asker
 from orchestra.cli.options import Walked
 from orchestra.cli.screen.views import View
 from orchestra.cli.terminal import coloured, in_foreground, width
-from orchestra.config.answers import Answers, Written, read_answers
+from orchestra.config.answers import AnswerFile, WrittenAnswer, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.journal import Listener
 from orchestra.engine.shared import Interviews
@@ -57,10 +57,10 @@ def terminal() -> bool:
 
 def console(view: View) -> Interviewer:
     """The terminal as an interviewer."""
-    from orchestra.interview.console import Console, EditingReader, PlainReader, Reader
+    from orchestra.interview.console import Console, EditingReader, LineReader, PlainReader
 
     dumb = os.environ.get("TERM", "dumb") in ("dumb", "")
-    reader: Reader = PlainReader() if dumb else EditingReader(lambda: os.kill(os.getpid(), signal.SIGINT))
+    reader: LineReader = PlainReader() if dumb else EditingReader(lambda: os.kill(os.getpid(), signal.SIGINT))
     return Console(
         who=asker(),
         screen=view,
@@ -70,12 +70,12 @@ def console(view: View) -> Interviewer:
     )
 
 
-def queue_of(answers: Answers) -> Queue:
+def queue_of(answers: AnswerFile) -> Queue:
     """Written answers as an interviewer."""
     return Queue(_prepared(answers.any), {node: _prepared(mine) for node, mine in answers.by_node.items()})
 
 
-def _prepared(written: Sequence[Written]) -> list[Prepared]:
+def _prepared(written: Sequence[WrittenAnswer]) -> list[Prepared]:
     return [
         Prepared(choice=one.choice, text=one.text, skip=one.skip, who=one.who, span=one.span) for one in written
     ]

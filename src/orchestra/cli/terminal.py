@@ -216,7 +216,7 @@ def as_line(data: Any, *, indent: int | None = None) -> str:
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-class Lines:
+class LineWriter:
     """Writes lines, or keeps them while a person is asked at the same terminal (H10)."""
 
     def __init__(self, write: Callable[[str], None]) -> None:

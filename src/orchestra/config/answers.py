@@ -14,7 +14,7 @@ from orchestra.errors import ConfigError, Source, Span
 _KEYS = ("choice", "text", "skip")
 
 
-class Written(NamedTuple):
+class WrittenAnswer(NamedTuple):
     """One answer as it is written: a choice, words or both, or that the question is skipped; and where it is."""
 
     choice: str
@@ -24,14 +24,14 @@ class Written(NamedTuple):
     span: Span | None
 
 
-class Answers(NamedTuple):
+class AnswerFile(NamedTuple):
     """The answers of a file: for any node in the order of asking, or by node."""
 
-    any: tuple[Written, ...] = ()
-    by_node: Mapping[str, tuple[Written, ...]] = {}
+    any: tuple[WrittenAnswer, ...] = ()
+    by_node: Mapping[str, tuple[WrittenAnswer, ...]] = {}
 
 
-def read_answers(path: Path) -> Answers:
+def read_answers(path: Path) -> AnswerFile:
     """The answers in a file. Raises ``ConfigError`` with the place of what cannot be used.
 
     ::
@@ -48,7 +48,7 @@ def read_answers(path: Path) -> Answers:
     return parse_answers(Source(str(path), text))
 
 
-def parse_answers(source: Source) -> Answers:
+def parse_answers(source: Source) -> AnswerFile:
     """The answers in a text. Raises ``ConfigError``."""
     document = load(source)
     data = document.data
@@ -62,13 +62,13 @@ def parse_answers(source: Source) -> Answers:
         )
     written = data["answers"]
     if isinstance(written, list):
-        return Answers(any=_answers(document, ("answers",), written))
+        return AnswerFile(any=_answers(document, ("answers",), written))
     if not isinstance(written, dict) or not written:
         raise ConfigError("expected answers by node, or a list of answers", span=document.span(("answers",)))
-    return Answers(by_node={node: _answers(document, ("answers", node), each) for node, each in written.items()})
+    return AnswerFile(by_node={node: _answers(document, ("answers", node), each) for node, each in written.items()})
 
 
-def check_answers(answers: Answers, gates: Collection[str], agents: Collection[str] = ()) -> None:
+def check_answers(answers: AnswerFile, gates: Collection[str], agents: Collection[str] = ()) -> None:
     """Raise ``ConfigError`` for answers to nodes that ask nobody; agents may ask, and their tools need approval."""
     for node, mine in answers.by_node.items():
         if node in gates or node in agents:
@@ -82,7 +82,7 @@ def check_answers(answers: Answers, gates: Collection[str], agents: Collection[s
         )
 
 
-def _answers(document: Document, path: Keys, data: Any) -> tuple[Written, ...]:
+def _answers(document: Document, path: Keys, data: Any) -> tuple[WrittenAnswer, ...]:
     if isinstance(data, list):
         if not data:
             raise ConfigError("the list of answers is empty", span=document.span(path))
@@ -90,7 +90,7 @@ def _answers(document: Document, path: Keys, data: Any) -> tuple[Written, ...]:
     return (_answer(document, path, data),)
 
 
-def _answer(document: Document, path: Keys, data: Any) -> Written:
+def _answer(document: Document, path: Keys, data: Any) -> WrittenAnswer:
     span = document.span(path)
     where = document.source.name
     if span is not None:
@@ -102,10 +102,10 @@ def _answer(document: Document, path: Keys, data: Any) -> Written:
         raise ConfigError(
             "an answer must be a choice (its key, label or number), or {text: …}", span=span, fix="such as: Approve"
         )
-    return Written(choice, "", False, where, span)
+    return WrittenAnswer(choice, "", False, where, span)
 
 
-def _parts(document: Document, path: Keys, data: dict[str, Any], where: str) -> Written:
+def _parts(document: Document, path: Keys, data: dict[str, Any], where: str) -> WrittenAnswer:
     for key, value in data.items():
         if key not in _KEYS:
             near = get_close_matches(key, _KEYS, n=1)
@@ -118,7 +118,7 @@ def _parts(document: Document, path: Keys, data: dict[str, Any], where: str) -> 
     choice, text = _words(data.get("choice", "")) or "", _words(data.get("text", "")) or ""
     if not (choice.strip() or text.strip() or data.get("skip")):
         raise ConfigError("the answer is empty", span=document.span(path), fix="add a choice or a text")
-    return Written(choice, text, bool(data.get("skip")), where, document.span(path))
+    return WrittenAnswer(choice, text, bool(data.get("skip")), where, document.span(path))
 
 
 def _words(value: Any) -> str | None:

@@ -15,8 +15,8 @@ from orchestra.config.providers import KINDS, Provider, Providers, providers
 from orchestra.config.schema import (
     WRONG,
     MapOf,
-    Place,
     Section,
+    SettingPlace,
     argument,
     choice,
     flag,
@@ -54,7 +54,7 @@ CLI_PRESETS = ("claude", "codex", "gemini")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
+class PriceSetting:
     """A model's price in dollars per million tokens (A14)."""
 
     input: float = key(number(), "dollars per million input tokens", default=0.0, required=True)
@@ -89,7 +89,7 @@ class RunLimit(Limit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class LimitSettings:
     """Bounds per run and per visit of a node."""
 
     run: RunLimit = key(Section(RunLimit), "bounds of a whole run", factory=RunLimit)
@@ -108,7 +108,7 @@ class Approval:
     tools: Mapping[str, Approval] | None = None
 
 
-def approval(value: Any, place: Place) -> Approval:
+def approval(value: Any, place: SettingPlace) -> Approval:
     """``always``, ``never``, a list of patterns, or rules by tool."""
     if isinstance(value, list):
         return Approval(rule="patterns", patterns=list_of(word)(value, place))
@@ -165,19 +165,19 @@ class ToolEntry:
     repo: str = key(word, "repository that it works in", default="")
 
 
-def strings(value: Any, place: Place) -> dict[str, str]:
+def strings(value: Any, place: SettingPlace) -> dict[str, str]:
     """Names with texts; numbers and booleans are written as texts."""
     found = MapOf(_stringlike)(value, place)
     return dict(found)
 
 
-def _stringlike(value: Any, place: Place) -> str:
+def _stringlike(value: Any, place: SettingPlace) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, int | float) else text(value, place)
 
 
-def environment(value: Any, place: Place) -> dict[str, str | None]:
+def environment(value: Any, place: SettingPlace) -> dict[str, str | None]:
     """Variables with their values, or a list of names that are passed on (None)."""
     if isinstance(value, list):
         return dict.fromkeys(list_of(word)(value, place))
@@ -203,7 +203,7 @@ class McpServer:
     disabled: bool = key(flag, "whether it is left out", default=False)
 
 
-def mcp_servers(value: Any, place: Place) -> dict[str, McpServer]:
+def mcp_servers(value: Any, place: SettingPlace) -> dict[str, McpServer]:
     """Servers by name, also below ``mcpServers`` as in ``.mcp.json``."""
     if isinstance(value, dict) and list(value) == ["mcpServers"]:
         value, place = value["mcpServers"], place.at("mcpServers")
@@ -254,7 +254,7 @@ class Cxdb:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repo:
+class RepoSection:
     """A git repository that runs work on (workspace.md)."""
 
     name: str = ""
@@ -272,10 +272,12 @@ class Repo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workspace:
+class WorkspaceSection:
     """The repositories under a run."""
 
-    repos: Mapping[str, Repo] = key(MapOf(Section(Repo, named=True)), "repositories by name", factory=dict)
+    repos: Mapping[str, RepoSection] = key(
+        MapOf(Section(RepoSection, named=True)), "repositories by name", factory=dict
+    )
     tools: Mapping[str, Mapping[str, ToolEntry]] = key(
         MapOf(MapOf(Section(ToolEntry, named=True))), "shell tools by repository", factory=dict
     )
@@ -306,7 +308,7 @@ class SandboxSetting:
     read: tuple[str, ...] = key(list_of(word), "folders that commands may read though they are hidden", default=())
 
 
-def sandbox(value: Any, place: Place) -> SandboxSetting:
+def sandbox(value: Any, place: SettingPlace) -> SandboxSetting:
     """A mode alone, or ``mode`` and ``network``."""
     if isinstance(value, dict) or value is None:
         return Section(SandboxSetting)(value, place)
@@ -324,7 +326,7 @@ class Secrets:
     )
 
 
-def secrets(value: Any, place: Place) -> Secrets:
+def secrets(value: Any, place: SettingPlace) -> Secrets:
     """A list of variables' names, or the same below ``names``."""
     if isinstance(value, list):
         return Secrets(names=list_of(word)(value, place))
@@ -337,7 +339,9 @@ class PipelineSection:
 
     name: str = ""
     backend: str = key(word, "backend of its nodes", default="")
-    limits: Limits = key(Section(Limits), "its bounds, instead of the general ones", factory=Limits)
+    limits: LimitSettings = key(
+        Section(LimitSettings), "its bounds, instead of the general ones", factory=LimitSettings
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,8 +352,10 @@ class Config:
         word, "backend of codergen nodes: simulation, direct, langgraph or cli", default="simulation"
     )
     providers: Providers = key(providers, "model providers, and which is the default", factory=Providers)
-    prices: Mapping[str, Price] = key(MapOf(Section(Price)), "prices by model or provider:model", factory=dict)
-    limits: Limits = key(Section(Limits), "bounds of runs and nodes", factory=Limits)
+    prices: Mapping[str, PriceSetting] = key(
+        MapOf(Section(PriceSetting)), "prices by model or provider:model", factory=dict
+    )
+    limits: LimitSettings = key(Section(LimitSettings), "bounds of runs and nodes", factory=LimitSettings)
     agents: Mapping[str, Agent] = key(MapOf(Section(Agent, named=True)), "agents by name", factory=dict)
     tools: Mapping[str, ToolEntry] = key(MapOf(Section(ToolEntry, named=True)), "tools by name", factory=dict)
     tools_module: tuple[str, ...] = key(one_or_many(word), "Python modules or files that define tools", default=())
@@ -359,7 +365,9 @@ class Config:
     )
     prompts: Prompts = key(Section(Prompts), "where layer files are", factory=Prompts)
     cxdb: Cxdb = key(Section(Cxdb), "where runs are kept", factory=Cxdb)
-    workspace: Workspace = key(Section(Workspace), "repositories that runs work on", factory=Workspace)
+    workspace: WorkspaceSection = key(
+        Section(WorkspaceSection), "repositories that runs work on", factory=WorkspaceSection
+    )
     humans: Humans = key(Section(Humans), "how people are asked", factory=Humans)
     sandbox: SandboxSetting = key(sandbox, "what commands may touch", factory=SandboxSetting)
     skills: tuple[str, ...] = key(list_of(word), "folders of skills, relative to this file", default=())
@@ -384,7 +392,7 @@ def read_config(
     """
     given = given or {}
     faults: list[ConfigError] = []
-    place = Place((), document, faults, {path: origin for path, (_value, origin) in given.items()})
+    place = SettingPlace((), document, faults, {path: origin for path, (_value, origin) in given.items()})
     data = document.data if document is not None else None
     if data is not None and not isinstance(data, dict):
         place.fault(f"expected settings, not {kind_of(data)}", "write each setting as `key: value`")
@@ -417,7 +425,7 @@ def from_text(written: str) -> Any:
 _FALLBACK = re.compile(r"[^:\s]+:\S+")
 
 
-def _cross_checks(config: Config, place: Place) -> None:
+def _cross_checks(config: Config, place: SettingPlace) -> None:
     """Names that have to exist elsewhere in the settings."""
     for agent in config.agents.values():
         _check_agent(config, agent, place.at("agents", agent.name))
@@ -439,7 +447,7 @@ def _cross_checks(config: Config, place: Place) -> None:
             )
 
 
-def _arguments_known(entry: ToolEntry, place: Place) -> None:
+def _arguments_known(entry: ToolEntry, place: SettingPlace) -> None:
     """A shell tool's command may name its own arguments only (A34): the shell would get anything else as it is."""
     if "{{" not in entry.command:
         return
@@ -453,7 +461,7 @@ def _arguments_known(entry: ToolEntry, place: Place) -> None:
             )
 
 
-def _check_agent(config: Config, agent: Agent, place: Place) -> None:
+def _check_agent(config: Config, agent: Agent, place: SettingPlace) -> None:
     if agent.provider:
         _known_provider(config, agent.provider, place.at("provider"))
     for index, server in enumerate(agent.mcp or ()):
@@ -465,12 +473,12 @@ def _check_agent(config: Config, agent: Agent, place: Place) -> None:
     _fallbacks(config, agent.fallbacks, place.at("fallbacks"))
 
 
-def _known_provider(config: Config, name: str, place: Place) -> None:
+def _known_provider(config: Config, name: str, place: SettingPlace) -> None:
     if config.provider(name) is None:
         place.fault(f"no provider {name!r}", meant(name, (*config.providers.named, *KINDS)))
 
 
-def _fallbacks(config: Config, named: tuple[str, ...], place: Place) -> None:
+def _fallbacks(config: Config, named: tuple[str, ...], place: SettingPlace) -> None:
     for index, item in enumerate(named):
         here = place.at(index)
         if not _FALLBACK.fullmatch(item):

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from orchestra.config.schema import (
     WRONG,
     MapOf,
-    Place,
     Section,
+    SettingPlace,
     address,
     choice,
     flag,
@@ -26,7 +26,7 @@ from orchestra.config.schema import (
 )
 
 
-class Kind(NamedTuple):
+class ProviderKind(NamedTuple):
     """A family of providers: the extra that installs it, the module that it needs, the variables that may hold its
     key (none: the vendor's own configuration counts), and what its models' names begin with."""
 
@@ -36,16 +36,18 @@ class Kind(NamedTuple):
     prefixes: tuple[str, ...] = ()
 
 
-KINDS: Mapping[str, Kind] = {
-    "anthropic": Kind("anthropic", "langchain_anthropic", ("ANTHROPIC_API_KEY",), ("claude-",)),
-    "openai": Kind(
+KINDS: Mapping[str, ProviderKind] = {
+    "anthropic": ProviderKind("anthropic", "langchain_anthropic", ("ANTHROPIC_API_KEY",), ("claude-",)),
+    "openai": ProviderKind(
         "openai", "langchain_openai", ("OPENAI_API_KEY",), ("gpt-", "o1", "o3", "o4", "chatgpt-", "codex-")
     ),
-    "google": Kind("google", "langchain_google_genai", ("GOOGLE_API_KEY", "GEMINI_API_KEY"), ("gemini-", "gemma-")),
-    "openrouter": Kind("openai", "langchain_openai", ("OPENROUTER_API_KEY",)),
-    "azure": Kind("openai", "langchain_openai", ("AZURE_OPENAI_API_KEY",)),
-    "bedrock": Kind("bedrock", "langchain_aws"),
-    "vertex": Kind("google", "langchain_google_genai"),
+    "google": ProviderKind(
+        "google", "langchain_google_genai", ("GOOGLE_API_KEY", "GEMINI_API_KEY"), ("gemini-", "gemma-")
+    ),
+    "openrouter": ProviderKind("openai", "langchain_openai", ("OPENROUTER_API_KEY",)),
+    "azure": ProviderKind("openai", "langchain_openai", ("AZURE_OPENAI_API_KEY",)),
+    "bedrock": ProviderKind("bedrock", "langchain_aws"),
+    "vertex": ProviderKind("google", "langchain_google_genai"),
 }
 """Every kind of provider by its name (A8)."""
 
@@ -94,7 +96,7 @@ class Providers:
     named: Mapping[str, Provider] = field(default_factory=dict)
 
 
-def providers(value: Any, place: Place) -> Providers:
+def providers(value: Any, place: SettingPlace) -> Providers:
     """Read the section: ``default``, and every other key a provider."""
     if value is None:
         return Providers()
@@ -109,7 +111,7 @@ def providers(value: Any, place: Place) -> Providers:
     return Providers(default="" if default is WRONG else default, named=named)
 
 
-def _provider(name: str, value: Any, place: Place) -> Provider:
+def _provider(name: str, value: Any, place: SettingPlace) -> Provider:
     before = len(place.faults)
     found = Section(Provider, named=True)(value, place)
     if found.kind:

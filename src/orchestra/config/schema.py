@@ -1,8 +1,9 @@
 """Typed reading of a YAML document: every fault with its place, all of them at once.
 
-A *reader* turns plain data into a value of one type, and reports what is wrong to the ``Place`` that it gets. A
-section is a frozen dataclass whose fields are declared with ``key``, which names the reader and what the key means;
-``section`` makes a reader of it. A value that cannot be used leaves its field at the default, and reading goes on.
+A *reader* turns plain data into a value of one type, and reports what is wrong to the ``SettingPlace`` that
+it gets. A section is a frozen dataclass whose fields are declared with ``key``, which names the reader and what
+the key means; ``section`` makes a reader of it. A value that cannot be used leaves its field at the default, and
+reading continues.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ WRONG: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SettingPlace:
     """A value in the settings: its path, the document that it may be in, and where faults go.
 
     ``given`` names the flag or the environment variable that a path's value came from instead of the document.
@@ -36,7 +37,7 @@ class Place:
     faults: list[ConfigError]
     given: Mapping[Path, str]
 
-    def at(self, *steps: str | int) -> Place:
+    def at(self, *steps: str | int) -> SettingPlace:
         """The place of a part of the value."""
         return replace(self, path=(*self.path, *steps))
 
@@ -79,7 +80,7 @@ def dotted(path: Path) -> str:
     return text
 
 
-Reader: TypeAlias = Callable[[Any, Place], _T]
+Reader: TypeAlias = Callable[[Any, SettingPlace], _T]
 """Turns plain data into a value, or reports a fault and returns ``WRONG``."""
 
 
@@ -140,7 +141,7 @@ class Section(Generic[_T]):
     cls: type[_T]
     named: bool = False
 
-    def __call__(self, value: Any, place: Place) -> _T:
+    def __call__(self, value: Any, place: SettingPlace) -> _T:
         """The section; keys that cannot be used are at their defaults."""
         if value is None:
             value = {}
@@ -164,7 +165,7 @@ class Section(Generic[_T]):
                 place.key_fault(f"{name} is missing", f"add `{name}: …`: {entry.meaning}")
         return self.cls(**found)
 
-    def _read(self, entry: Key, item: Any, place: Place, found: dict[str, Any]) -> None:
+    def _read(self, entry: Key, item: Any, place: SettingPlace, found: dict[str, Any]) -> None:
         if item is None and (entry.default is None or isinstance(entry.default, bool | int | float | str)):
             place.key_fault("has no value", f"give it one, or remove the key: {entry.meaning}")
             return
@@ -179,7 +180,7 @@ class MapOf(Generic[_T]):
 
     reader: Reader[_T]
 
-    def __call__(self, value: Any, place: Place) -> dict[str, _T]:
+    def __call__(self, value: Any, place: SettingPlace) -> dict[str, _T]:
         """The values by name, without those that cannot be used."""
         if value is None:
             return {}
@@ -193,7 +194,7 @@ class MapOf(Generic[_T]):
 def list_of(reader: Reader[_T]) -> Reader[tuple[_T, ...]]:
     """A reader of lists."""
 
-    def read(value: Any, place: Place) -> tuple[_T, ...]:
+    def read(value: Any, place: SettingPlace) -> tuple[_T, ...]:
         if not isinstance(value, list):
             return place.fault(f"expected a list, not {kind_of(value)}", "write it as [first, second]")  # type: ignore[no-any-return]
         items = [reader(item, place.at(index)) for index, item in enumerate(value)]
@@ -205,7 +206,7 @@ def list_of(reader: Reader[_T]) -> Reader[tuple[_T, ...]]:
 def one_or_many(reader: Reader[_T]) -> Reader[tuple[_T, ...]]:
     """A reader of a list, or of the only item of one."""
 
-    def read(value: Any, place: Place) -> tuple[_T, ...]:
+    def read(value: Any, place: SettingPlace) -> tuple[_T, ...]:
         if isinstance(value, list):
             return list_of(reader)(value, place)
         item = reader(value, place)
@@ -214,7 +215,7 @@ def one_or_many(reader: Reader[_T]) -> Reader[tuple[_T, ...]]:
     return read
 
 
-def text(value: Any, place: Place) -> str:
+def text(value: Any, place: SettingPlace) -> str:
     """A text; numbers and the like have to be quoted."""
     if not isinstance(value, str):
         fix = "put it in quotes" if isinstance(value, bool | int | float) else ""
@@ -222,13 +223,13 @@ def text(value: Any, place: Place) -> str:
     return value
 
 
-def word(value: Any, place: Place) -> str:
+def word(value: Any, place: SettingPlace) -> str:
     """A text that is not empty."""
     found = text(value, place)
     return place.fault("is empty") if found == "" else found
 
 
-def flag(value: Any, place: Place) -> bool:
+def flag(value: Any, place: SettingPlace) -> bool:
     """True or false."""
     if not isinstance(value, bool):
         return place.fault(f"expected true or false, not {kind_of(value)}")  # type: ignore[no-any-return]
@@ -238,7 +239,7 @@ def flag(value: Any, place: Place) -> bool:
 def whole(minimum: int = 0, maximum: int = 2**40) -> Reader[int]:
     """A reader of whole numbers in a range."""
 
-    def read(value: Any, place: Place) -> int:
+    def read(value: Any, place: SettingPlace) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             return place.fault(f"expected a whole number, not {kind_of(value)}")  # type: ignore[no-any-return]
         if not minimum <= value <= maximum:
@@ -251,7 +252,7 @@ def whole(minimum: int = 0, maximum: int = 2**40) -> Reader[int]:
 def number(minimum: float = 0.0, maximum: float = 1e9) -> Reader[float]:
     """A reader of numbers in a range."""
 
-    def read(value: Any, place: Place) -> float:
+    def read(value: Any, place: SettingPlace) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return place.fault(f"expected a number, not {kind_of(value)}")  # type: ignore[no-any-return]
         if not minimum <= value <= maximum:
@@ -265,7 +266,7 @@ def _out_of_range(value: float, minimum: float, maximum: float) -> str:
     return f"{value} is less than {minimum:g}" if value < minimum else f"{value} is more than {maximum:g}"
 
 
-def length(value: Any, place: Place) -> float:
+def length(value: Any, place: SettingPlace) -> float:
     """A length of time in seconds: 90, 30s, 5m, 2h."""
     plain = isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool))
     found = seconds(str(value)) if plain else None
@@ -277,7 +278,7 @@ def length(value: Any, place: Place) -> float:
 def choice(*words: str) -> Reader[str]:
     """A reader of one of some words."""
 
-    def read(value: Any, place: Place) -> str:
+    def read(value: Any, place: SettingPlace) -> str:
         if not isinstance(value, str) or value not in words:
             near = meant(str(value), words) if isinstance(value, str) else ""
             return place.fault(f"{_shown(value)} is not one of {', '.join(words)}", near)  # type: ignore[no-any-return]
@@ -286,12 +287,12 @@ def choice(*words: str) -> Reader[str]:
     return read
 
 
-def plain(value: Any, place: Place) -> Any:
+def plain(value: Any, place: SettingPlace) -> Any:
     """Any value as it is."""
     return value
 
 
-def mapping(value: Any, place: Place) -> dict[str, Any]:
+def mapping(value: Any, place: SettingPlace) -> dict[str, Any]:
     """Keys and values as they are."""
     if not isinstance(value, dict):
         return place.fault(f"expected keys and values, not {kind_of(value)}")  # type: ignore[no-any-return]
@@ -301,7 +302,7 @@ def mapping(value: Any, place: Place) -> dict[str, Any]:
 _TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 
 
-def argument(value: Any, place: Place) -> dict[str, Any]:
+def argument(value: Any, place: SettingPlace) -> dict[str, Any]:
     """One argument of a tool: a JSON Schema, whose type is one of those that JSON has."""
     if not isinstance(value, dict):
         return place.fault(f"expected a JSON Schema, not {kind_of(value)}", "write it as {type: string}")  # type: ignore[no-any-return]
@@ -311,7 +312,7 @@ def argument(value: Any, place: Place) -> dict[str, Any]:
     return value
 
 
-def address(value: Any, place: Place) -> str:
+def address(value: Any, place: SettingPlace) -> str:
     """The address of a server of HTTP."""
     if not isinstance(value, str) or not re.match(r"https?://[^/\s]", value):
         return place.fault(f"{_shown(value)} is not an address", "write it as https://HOST or http://HOST:PORT")  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ from orchestra.config.yaml import Path as Keys
 from orchestra.run.secrets import Redactor
 
 
-class Row(NamedTuple):
+class SettingRow(NamedTuple):
     """One setting: its path, its value as plain data, and where it came from: ``default`` where nothing says it."""
 
     path: Keys
@@ -28,17 +28,17 @@ class Row(NamedTuple):
         return dotted(self.path)
 
 
-def rows(settings: Settings) -> Iterator[Row]:
+def rows(settings: Settings) -> Iterator[SettingRow]:
     """Every setting in the order of the documentation."""
     redactor = Redactor(settings.secrets)
     for path, value in _leaves(settings.config, ()):
         if path[:1] == ("cxdb",):
             continue
-        yield Row(path, _hidden(path, redactor.value(value)), origin_of(settings, path))
+        yield SettingRow(path, _hidden(path, redactor.value(value)), origin_of(settings, path))
     place = "cxdb.url" if settings.server is not None else "cxdb.path"
-    yield Row(tuple(place.split(".")), settings.place, settings.origins[place])
+    yield SettingRow(tuple(place.split(".")), settings.place, settings.origins[place])
     if settings.mirror is not None:
-        yield Row(("cxdb", "mirror"), str(settings.mirror), settings.origins["cxdb.mirror"])
+        yield SettingRow(("cxdb", "mirror"), str(settings.mirror), settings.origins["cxdb.mirror"])
 
 
 def origin_of(settings: Settings, path: Keys) -> str:

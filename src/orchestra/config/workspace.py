@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestra.config.model import Repo, Workspace
+from orchestra.config.model import RepoSection, WorkspaceSection
 from orchestra.config.yaml import Document
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError
@@ -49,7 +49,7 @@ class WorkspaceSettings:
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-def workspace_of(section: Workspace, document: Document, folder: Path) -> WorkspaceSettings:
+def workspace_of(section: WorkspaceSection, document: Document, folder: Path) -> WorkspaceSettings:
     """The workspace that a settings file describes, checked further; ``folder`` holds the file.
 
     Paths are relative to it. Raises ``ConfigError`` with the place of the fault.
@@ -59,7 +59,7 @@ def workspace_of(section: Workspace, document: Document, folder: Path) -> Worksp
     return WorkspaceSettings(home=folder / ".orchestra", repos=repos, commit_messages=section.commit_messages)
 
 
-def _repo(document: Document, name: str, repo: Repo, folder: Path) -> RepoSettings:
+def _repo(document: Document, name: str, repo: RepoSection, folder: Path) -> RepoSettings:
     here = ("workspace", "repos", name)
     if not _NAME.fullmatch(name):
         raise ConfigError(

@@ -202,7 +202,7 @@ class MemoryStore:
         if context_id in self._held:
             raise SessionTaken(f"the session is held by {self._held[context_id]}")
         self._held[context_id] = note
-        return _Held(self._held, context_id)
+        return _MemoryHold(self._held, context_id)
 
     def holder(self, context_id: int) -> str | None:
         """Who has it."""
@@ -231,7 +231,7 @@ class MemoryStore:
             tell()
 
 
-class _Held:
+class _MemoryHold:
     def __init__(self, held: dict[int, str], context_id: int) -> None:
         self._held = held
         self._context_id: int | None = context_id

@@ -17,7 +17,7 @@ from orchestra.engine.gaps import Gap, chains
 from orchestra.engine.holding import heard_of
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.sessions import Row, find, mailbox_turn, rows, turn_of
-from orchestra.engine.wiring import Origin, Place
+from orchestra.engine.wiring import RunnerProcess, SessionPlace
 from orchestra.errors import ConfigError, Damaged, SessionNotFound
 from orchestra.ports import Clock, NewTurn, Store, Turn
 from orchestra.run.blobs import BlobRef, carried, from_map
@@ -197,7 +197,7 @@ def _refs_in(value: object) -> Iterator[BlobRef]:
             yield from _refs_in(item)
 
 
-async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Origin) -> list[Row]:
+async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: RunnerProcess) -> list[Row]:
     """Put sessions that belong together into a store in which their blobs are already; listed once all is durable.
 
     Messages in their mailboxes stay behind: those that took effect are recorded in the chains. Raises
@@ -209,10 +209,10 @@ async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Ori
             raise ConfigError(
                 f"session {one.row.session} already exists in this store", fix="import it into another: --store DIR"
             )
-    places: dict[int, Place] = {}
+    places: dict[int, SessionPlace] = {}
     for one in taken:
         mailbox, context = (await store.create()).context_id, (await store.create()).context_id
-        places[one.row.context_id] = Place(session=one.row.session, context_id=context, mailbox=mailbox)
+        places[one.row.context_id] = SessionPlace(session=one.row.session, context_id=context, mailbox=mailbox)
     every = [_PutIn.of(one, places[one.row.context_id]) for one in taken]
     await _put_turns(store, [chain for one in every for chain in one])
     states = []
@@ -238,7 +238,7 @@ class _PutIn:
     here: dict[int, int] = field(default_factory=dict)
 
     @staticmethod
-    def of(one: Taken, place: Place) -> list[_PutIn]:
+    def of(one: Taken, place: SessionPlace) -> list[_PutIn]:
         """A session's chain, and those of its branches."""
         found = [_PutIn(known_as=one.row.context_id, turns=one.turns, context=place.context_id)]
         for branch in one.branches:
@@ -278,7 +278,9 @@ async def _put_turns(store: Store, every: Sequence[_PutIn]) -> None:
         await chain.opened(store)
 
 
-async def _branches_placed(store: Store, one: Taken, every: Sequence[_PutIn], place: Place, clock: Clock) -> None:
+async def _branches_placed(
+    store: Store, one: Taken, every: Sequence[_PutIn], place: SessionPlace, clock: Clock
+) -> None:
     """Say behind the chain of a branch what the ids of its own branches are here; not of one that ended without."""
     for chain in every[1:]:
         state = await load_state(store, chain.context)
@@ -296,7 +298,7 @@ def _below(every: Sequence[_PutIn], chain: _PutIn) -> dict[str, int]:
 
 
 async def _placed(
-    store: Store, one: Taken, every: Sequence[_PutIn], places: Mapping[int, Place], clock: Clock
+    store: Store, one: Taken, every: Sequence[_PutIn], places: Mapping[int, SessionPlace], clock: Clock
 ) -> RunState:
     """Say behind a chain what the ids of contexts are here; its state then."""
     place = places[one.row.context_id]

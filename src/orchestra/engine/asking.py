@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.mailbox import ANSWER, send
-from orchestra.engine.shared import Answers, Interviews
+from orchestra.engine.shared import Inbox, Interviews
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Store, Suspended, Unanswered
 from orchestra.run.blobs import BlobRef
@@ -26,9 +26,9 @@ from orchestra.run.questions import (
     SKIPPED,
     TIMEOUT,
     Answer,
-    Asked,
+    AskedQuestion,
     Question,
-    Sent,
+    SentAnswer,
     choices_in_words,
     commanded,
     question_id,
@@ -76,10 +76,10 @@ def sender(store: Store, mailbox: int, session: str, clock: Clock, redactor: Red
     return put
 
 
-class Asking:
+class Questions:
     """The questions of one session: how its walks ask."""
 
-    def __init__(self, *, interviews: Interviews, answers: Answers, clock: Clock, send: Send, who: str) -> None:
+    def __init__(self, *, interviews: Interviews, answers: Inbox, clock: Clock, send: Send, who: str) -> None:
         self._interviews = interviews
         self._answers = answers
         self._clock = clock
@@ -144,7 +144,7 @@ class Asking:
         found = self._answers.first(question)
         if found is not None:
             return found
-        return await _Open(self, question, control).answer()
+        return await _OpenQuestion(self, question, control).answer()
 
     async def _read(self, question: Question, control: Control) -> None:
         """Wait until the mailbox was read once. Raises ``Waiting`` where a pause is requested before."""
@@ -162,10 +162,10 @@ DEADLINE = "timeout"
 """Who answers when time is up."""
 
 
-class _Open:
+class _OpenQuestion:
     """One open question: from when it is shown to its answer."""
 
-    def __init__(self, asking: Asking, question: Question, control: Control) -> None:
+    def __init__(self, asking: Questions, question: Question, control: Control) -> None:
         self._asking = asking
         self._control = control
         self._question = question
@@ -233,7 +233,7 @@ def _told(question: Question, answer: Answer) -> str:
 
 def fits(question: Question, answer: Answer) -> None:
     """Raise ``ConfigError`` where an interviewer's answer is none to the question: nothing is guessed (H4)."""
-    sent = Sent(
+    sent = SentAnswer(
         turn_id=question.after + 1,
         question=question.id,
         value=answer.value,
@@ -279,7 +279,7 @@ def answered(journal: Journal, step: Execute, part: str) -> bool:
     return asked is not None and asked.answer is not None
 
 
-def _asked(journal: Journal, step: Execute, part: str) -> Asked | None:
+def _asked(journal: Journal, step: Execute, part: str) -> AskedQuestion | None:
     stage = journal.state.stage
     return stage.asked.get(_id(journal, step, part)) if stage is not None else None
 

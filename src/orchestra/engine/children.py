@@ -29,7 +29,7 @@ from orchestra.engine.opening import (
 )
 from orchestra.engine.sessions import begun, find, own
 from orchestra.engine.stage import Stage
-from orchestra.engine.wiring import Place, Wiring
+from orchestra.engine.wiring import SessionPlace, Wiring
 from orchestra.errors import SessionTaken, Undecided
 from orchestra.ports import Suspended, Telemetry
 from orchestra.run.events import ChildEnded, ChildStarted, PipelineForked
@@ -62,7 +62,7 @@ class Raised:
     While ``task`` goes on this process runs it; else it is read from the store.
     """
 
-    def __init__(self, stage: Stage, wiring: Wiring, place: Place) -> None:
+    def __init__(self, stage: Stage, wiring: Wiring, place: SessionPlace) -> None:
         self._stage = stage
         self._wiring = wiring
         self._place = place
@@ -302,7 +302,7 @@ async def _walking(child: Raised, opened: Opened, plan: Plan, run_of: RunOf, out
         raise several.exceptions[0] from None
 
 
-async def _named(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None) -> Place:
+async def _named(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None) -> SessionPlace:
     """Where the child of this attempt is to be: as recorded where the attempt is begun again or goes on with a
     child that failed, else a new place, which is a fork's where that child belongs to another session."""
     journal, step = stage.journal, stage.step
@@ -330,7 +330,7 @@ async def _named(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None)
     return place
 
 
-async def _opened(stage: Stage, wiring: Wiring, plan: Plan, place: Place) -> Opened | None:
+async def _opened(stage: Stage, wiring: Wiring, plan: Plan, place: SessionPlace) -> Opened | None:
     """Return the child ready to walk, started or resumed; None where it has ended, or another process runs it.
 
     Raises ``Suspended`` where a person has to decide about its cut-off attempt: the parent pauses.

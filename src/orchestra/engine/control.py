@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
 from orchestra.engine.journal import Journal
-from orchestra.engine.shared import Answers, Interviews, Meter
+from orchestra.engine.shared import Inbox, Interviews, Meter
 from orchestra.engine.wiring import AT_ONCE
 from orchestra.run.questions import Answer, Question
 from orchestra.run.steps import Execute
@@ -50,7 +50,7 @@ class Control:
             parent.meter if parent is not None else Meter(outer.meter if outer is not None else None)
         )
         self.interviews: Interviews = parent.interviews if parent is not None else interviews or Interviews()
-        self.answers: Answers = parent.answers if parent is not None else Answers()
+        self.answers: Inbox = parent.answers if parent is not None else Inbox()
         self.asking: Asks | None = parent.asking if parent is not None else None
         self.reason = ""
         self.request = 0
@@ -215,7 +215,7 @@ WAITING = frozenset({"parallel", "pipeline", "stack.manager_loop", "wait.human"}
 """Types of nodes that wait for others rather than work: they take no place, so that none waits for one it holds."""
 
 
-class Places:
+class BranchSlots:
     """The places for nodes of branches that work at once."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:

@@ -47,7 +47,7 @@ FIRST = Above(0, -1)
 """Above every turn."""
 
 
-class Following:
+class Follower:
     """Reads a chain forward from its beginning, or from above a turn, and folds it, each event once."""
 
     def __init__(self, store: Store, context_id: int, above: Above = FIRST) -> None:
@@ -111,7 +111,7 @@ class Followed:
         mirror: Row | None = None,
         above: Above = FIRST,
     ) -> None:
-        self.chain = Following(store, context_id, above)
+        self.chain = Follower(store, context_id, above)
         self.context_id = context_id
         self._store = store
         self._node = node
@@ -263,7 +263,7 @@ async def _followed(store: Store, row: Row, tell: Tell, clock: Clock) -> RunStat
 
     try:
         async with asyncio.TaskGroup() as group:
-            watching = Watching(store, group, stirred)
+            watching = ContextWatch(store, group, stirred)
             await _to_the_end(followed, watching, tell, held)
             watching.over()
     except ExceptionGroup as troubles:
@@ -271,7 +271,7 @@ async def _followed(store: Store, row: Row, tell: Tell, clock: Clock) -> RunStat
     return followed.chain.state
 
 
-class Watching:
+class ContextWatch:
     """Sets ``stirred`` when something is recorded in one of the contexts that are watched."""
 
     def __init__(self, store: Store, group: asyncio.TaskGroup, stirred: asyncio.Event) -> None:
@@ -298,7 +298,7 @@ class Watching:
 
 
 async def _to_the_end(
-    followed: Followed, watching: Watching, tell: Tell, held: Callable[[], Awaitable[bool]]
+    followed: Followed, watching: ContextWatch, tell: Tell, held: Callable[[], Awaitable[bool]]
 ) -> None:
     left = 0
     while left < PATIENCE:

@@ -26,7 +26,7 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class TurnChoice:
     """Which turn of a session is wanted.
 
     Its ``depth`` or its ``turn_id``, which may have to be a checkpoint; the ``newest`` checkpoint; the one before a
@@ -42,7 +42,7 @@ class Wanted:
     visit: int | None = None
 
 
-async def locate_in(store: Store, row: Row, branch: str, wanted: Wanted) -> Spot:
+async def locate_in(store: Store, row: Row, branch: str, wanted: TurnChoice) -> Spot:
     """Return the session's last turn up to the wanted one of a branch's chain, which counts besides.
 
     Raises ``SessionNotFound``.
@@ -60,7 +60,7 @@ async def locate_in(store: Store, row: Row, branch: str, wanted: Wanted) -> Spot
     return main if main.turn.turn_id == turn_id else replace(main, until=turn_id)
 
 
-async def locate(store: Store, context_id: int, session: str, wanted: Wanted) -> Spot:
+async def locate(store: Store, context_id: int, session: str, wanted: TurnChoice) -> Spot:
     """Return the wanted turn of a chain. Raises ``SessionNotFound`` where there is none."""
     if wanted.node:
         return await _before_node(store, context_id, session, wanted)
@@ -82,7 +82,7 @@ async def locate(store: Store, context_id: int, session: str, wanted: Wanted) ->
     return spot
 
 
-async def _turn(store: Store, context_id: int, wanted: Wanted) -> Spot | None:
+async def _turn(store: Store, context_id: int, wanted: TurnChoice) -> Spot | None:
     found: Spot | None = None
     async for spot in _spots(store, context_id):
         found = spot
@@ -111,7 +111,7 @@ async def _at_a_childs(store: Store, context_id: int, turn_id: int) -> Spot | No
     return replace(spot, until=turn_id) if spot is not None else None
 
 
-async def _before_node(store: Store, context_id: int, session: str, wanted: Wanted) -> Spot:
+async def _before_node(store: Store, context_id: int, session: str, wanted: TurnChoice) -> Spot:
     entered = False
     async for spot in _spots(store, context_id):
         if entered:

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from orchestra.engine.wiring import Origin, Place, Wiring
+from orchestra.engine.wiring import RunnerProcess, SessionPlace, Wiring
 from orchestra.errors import SessionTaken, StoreError
 from orchestra.ports import Hold, NewTurn, Store, Turn
 from orchestra.run.codec import decode, encode
@@ -104,7 +104,7 @@ async def newest_claim(store: Store, mailbox: int) -> Claim | None:
 _TOKEN = re.compile(r"process (\d+) on .* in (\S+)", re.DOTALL)
 
 
-def _system(origin: Origin) -> str:
+def _system(origin: RunnerProcess) -> str:
     return f" in {origin.machine}" if origin.machine else ""
 
 
@@ -163,7 +163,7 @@ class Holding:
     ``claimed`` add the claim of a session that begins, ``win`` that of one that exists.
     """
 
-    def __init__(self, wiring: Wiring, place: Place, epoch: int) -> None:
+    def __init__(self, wiring: Wiring, place: SessionPlace, epoch: int) -> None:
         self.epoch = epoch
         self.session = place.session
         self._store = wiring.store

@@ -21,7 +21,7 @@ from orchestra.engine.wiring import Wiring
 from orchestra.errors import Undecided
 from orchestra.ports import Store
 from orchestra.run.resuming import cut_off
-from orchestra.run.state import ChildRecord, RunState, Stage
+from orchestra.run.state import ChildRecord, RunningNode, RunState
 from orchestra.run.steps import Execute
 
 
@@ -58,7 +58,7 @@ def steps_of(state: RunState) -> int:
     return state.steps_carried + state.steps
 
 
-def same_attempt(known: ChildRecord, step: Execute | Stage) -> bool:
+def same_attempt(known: ChildRecord, step: Execute | RunningNode) -> bool:
     """Whether a child was started by the attempt that is to be executed."""
     return (known.visit, known.attempt) == (step.visit, step.attempt)
 

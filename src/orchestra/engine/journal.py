@@ -25,7 +25,7 @@ from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
 from orchestra.run.codec import blob_value, encode, externalize, redacted
 from orchestra.run.conversation import Conversation
 from orchestra.run.declare import BY_CLASS, changed
-from orchestra.run.events import CheckpointSaved, Event, Live, Meta, Recorded, ToolOutput
+from orchestra.run.events import CheckpointSaved, Event, LiveEvent, Meta, Recorded, ToolOutput
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Json
 from orchestra.run.whole import WHOLE, dump
@@ -137,7 +137,7 @@ class Journal:
 
     def show(self, output: ToolOutput) -> None:
         """Tell the listeners what is not recorded, secrets removed (E3)."""
-        self._tell(Live(self._meta(0), replace(output, text=self.redactor.text(output.text))))
+        self._tell(LiveEvent(self._meta(0), replace(output, text=self.redactor.text(output.text))))
 
     def _meta(self, sequence: int) -> Meta:
         return Meta(
@@ -186,7 +186,7 @@ class Journal:
             return changed(event, state=state), ()
         return changed(event, state={WHOLE: refer(data, "", json=True)}), (data,)
 
-    def _tell(self, recorded: Recorded | Live) -> None:
+    def _tell(self, recorded: Recorded | LiveEvent) -> None:
         for listener in tuple(self._listeners):
             try:
                 listener(recorded)

@@ -19,7 +19,7 @@ from orchestra.run.codec import decode, encode
 from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import ControlRequested, Meta, Recorded, RunnerAsked
 from orchestra.run.plain import clean
-from orchestra.run.questions import Sent
+from orchestra.run.questions import SentAnswer
 from orchestra.run.state import RunState
 
 PAUSE, INTERRUPT, CANCEL, STEER, ANSWER = "pause", "interrupt", "cancel", "steer", "answer"
@@ -31,7 +31,7 @@ _AGAIN_SECONDS = 1.0
 """How long a listener waits whose store is lost."""
 
 
-class Request(NamedTuple):
+class MailboxRequest(NamedTuple):
     """A wish that stands in a mailbox, by the turn that holds it."""
 
     turn_id: int
@@ -45,9 +45,9 @@ class Request(NamedTuple):
     label: str = ""
 
     @property
-    def answer(self) -> Sent:
+    def answer(self) -> SentAnswer:
         """It as an answer to a question (H7)."""
-        return Sent(
+        return SentAnswer(
             turn_id=self.turn_id,
             question=self.question,
             value=self.value,
@@ -72,7 +72,7 @@ async def send(
     value: str = "",
     label: str = "",
     automatic: bool = False,
-) -> Request:
+) -> MailboxRequest:
     """Put a wish into a session's mailbox; durable when it returns. It takes effect when a runner hears of it."""
     event = ControlRequested(
         action=action,
@@ -90,7 +90,7 @@ async def send(
     return _read(turn.turn_id, event, now_ms)
 
 
-async def requests(store: Store, mailbox: int, after: int) -> list[Request]:
+async def requests(store: Store, mailbox: int, after: int) -> list[MailboxRequest]:
     """The wishes in a mailbox behind a turn, oldest first."""
     found: list[Turn] = []
     before: int | None = None
@@ -102,19 +102,19 @@ async def requests(store: Store, mailbox: int, after: int) -> list[Request]:
     return [request for turn in found if turn.turn_id > after and (request := _request(turn)) is not None]
 
 
-def _request(turn: Turn) -> Request | None:
+def _request(turn: Turn) -> MailboxRequest | None:
     recorded = decode(turn.type_id, turn.type_version, turn.payload, turn_id=turn.turn_id)
     event = recorded.event if isinstance(recorded, Recorded) else None
     if isinstance(event, RunnerAsked):
-        return Request(turn.turn_id, ALIVE, "", "")
+        return MailboxRequest(turn.turn_id, ALIVE, "", "")
     if not isinstance(event, ControlRequested):
         return None
     assert isinstance(recorded, Recorded)
     return _read(turn.turn_id, event, recorded.meta.at)
 
 
-def _read(turn_id: int, event: ControlRequested, at: int) -> Request:
-    return Request(
+def _read(turn_id: int, event: ControlRequested, at: int) -> MailboxRequest:
+    return MailboxRequest(
         turn_id, event.action, event.text, event.who, event.question, event.value, event.automatic, at, event.label
     )
 
@@ -164,7 +164,7 @@ class Mailbox:
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
-def act(control: Control, request: Request) -> None:
+def act(control: Control, request: MailboxRequest) -> None:
     """Let a wish take effect; an action of a newer program is passed over."""
     by = f"by {request.who}" if request.who else "from outside"
     if request.action == PAUSE:

@@ -19,7 +19,7 @@ from orchestra.engine.branch_contexts import BranchContexts
 from orchestra.engine.gaps import listed_branches
 from orchestra.engine.loading import PAGE, backwards, event_of
 from orchestra.engine.sessions import Row, listing_turn, row_of_context, rows, turn_of
-from orchestra.engine.wiring import Origin
+from orchestra.engine.wiring import RunnerProcess
 from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import Clock, NewTurn, Store, Turn
 from orchestra.run.events import BranchMirrored, Meta, PipelineForked, Recorded
@@ -75,7 +75,7 @@ class Mirror:
     begins anew with what the server says.
     """
 
-    def __init__(self, master: Master, server: Target, origin: Origin, clock: Clock) -> None:
+    def __init__(self, master: Master, server: Target, origin: RunnerProcess, clock: Clock) -> None:
         self.master = master
         self._store = master.store
         self._server = server

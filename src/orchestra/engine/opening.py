@@ -23,7 +23,7 @@ from orchestra.engine.journal import Journal, Owner
 from orchestra.engine.loading import NOTHING, Loaded, caught_up, load
 from orchestra.engine.sessions import begun, first_metadata, mailbox_turn
 from orchestra.engine.walk import Handlers
-from orchestra.engine.wiring import Place, Wiring
+from orchestra.engine.wiring import SessionPlace, Wiring
 from orchestra.errors import ConfigError, Undecided
 from orchestra.graph.model import Graph
 from orchestra.ports import Store
@@ -41,7 +41,7 @@ from orchestra.run.events import (
 from orchestra.run.ledger import ledger_of
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.resuming import cut_off, resumption
-from orchestra.run.state import ChildRecord, Following, RunState, Stage
+from orchestra.run.state import ChildRecord, RunningNode, RunState, Successor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Plan:
 class Opened:
     """A session that this process owns: where it is, its journal and its lock (S16)."""
 
-    place: Place
+    place: SessionPlace
     journal: Journal
     hold: Holding
 
@@ -98,7 +98,7 @@ Preparing: TypeAlias = Callable[[RunState], Awaitable[tuple[Wiring, Plan]]]
 # --- the three constructors -----------------------------------------------------------------------
 
 
-def _locked(wiring: Wiring, place: Place, loaded: Loaded) -> Opened:
+def _locked(wiring: Wiring, place: SessionPlace, loaded: Loaded) -> Opened:
     """Lock a session and continue what is loaded of it. Raises ``SessionTaken``."""
     hold = Holding(wiring, place, loaded.state.epoch + 1)
     return Opened(place=place, journal=_journal(wiring, hold, place.context_id, loaded), hold=hold)
@@ -152,15 +152,15 @@ def started(
 # --- establish and take ---------------------------------------------------------------------------
 
 
-async def new_place(wiring: Wiring, *, session: str = "", at: int = 0) -> Place:
+async def new_place(wiring: Wiring, *, session: str = "", at: int = 0) -> SessionPlace:
     """Create the contexts of a session: its mailbox, and its chain, which is a fork at turn ``at`` if not 0."""
     store = wiring.store
     mailbox = (await store.create()).context_id
     chain = await store.fork(at) if at else await store.create()
-    return Place(session=session or wiring.clock.display_id(), context_id=chain.context_id, mailbox=mailbox)
+    return SessionPlace(session=session or wiring.clock.display_id(), context_id=chain.context_id, mailbox=mailbox)
 
 
-async def establish(wiring: Wiring, place: Place, first: Callable[[Loaded], Identity]) -> Opened:
+async def establish(wiring: Wiring, place: SessionPlace, first: Callable[[Loaded], Identity]) -> Opened:
     """Open the session that a record names; it gets its identity by ``first`` unless a crash came after that.
 
     ``first`` gets the history that the session has already, which is that of the session it is forked from.
@@ -175,7 +175,7 @@ async def establish(wiring: Wiring, place: Place, first: Callable[[Loaded], Iden
     return await take(wiring, place, loaded)
 
 
-async def begin(wiring: Wiring, place: Place, first: Identity, loaded: Loaded = NOTHING) -> Opened:
+async def begin(wiring: Wiring, place: SessionPlace, first: Identity, loaded: Loaded = NOTHING) -> Opened:
     """Give a session its identity; it is listed once all of that is durable.
 
     No turn is copied for a fork, and nothing is appended to a context that belongs to another session.
@@ -215,7 +215,7 @@ def _recordable(event: PipelineStarted) -> PipelineStarted:
     return changed(event, **words, variables=variables)
 
 
-async def take(wiring: Wiring, place: Place, loaded: Loaded | None = None, gone: str = "") -> Opened:
+async def take(wiring: Wiring, place: SessionPlace, loaded: Loaded | None = None, gone: str = "") -> Opened:
     """Take the lock of a session that exists, and continue its chain as the next epoch (S16, S26).
 
     One that ended well is locked only: nothing is recorded. Otherwise its chain is read once more after the turn
@@ -269,12 +269,12 @@ async def next_session(wiring: Wiring, plan: Plan, before: Opened) -> Opened:
     return opened
 
 
-def place_of(named: Following | ChildRecord) -> Place:
+def place_of(named: Successor | ChildRecord) -> SessionPlace:
     """Where the session is that a record names."""
-    return Place(session=named.session, context_id=named.context_id, mailbox=named.mailbox)
+    return SessionPlace(session=named.session, context_id=named.context_id, mailbox=named.mailbox)
 
 
-async def newest_of_chain(store: Store, place: Place) -> tuple[Place, Loaded]:
+async def newest_of_chain(store: Store, place: SessionPlace) -> tuple[SessionPlace, Loaded]:
     """Follow restarts: return the last session of a chain that has begun, and what is recorded of it."""
     while True:
         loaded = await load(store, place.context_id)
@@ -288,7 +288,7 @@ async def newest_of_chain(store: Store, place: Place) -> tuple[Place, Loaded]:
 
 
 async def resume(
-    preparing: Preparing, place: Place, loaded: Loaded, *, store: str = "", gone: str = ""
+    preparing: Preparing, place: SessionPlace, loaded: Loaded, *, store: str = "", gone: str = ""
 ) -> tuple[Opened, Wiring, Plan]:
     """Take a session and record how it continues: a run's or a child's, with the first batch of its walk.
 
@@ -405,7 +405,7 @@ def _decision(wiring: Wiring, plan: Plan, state: RunState) -> tuple[str, str]:
     return ("rerun" if wanted == "rerun" else "fail"), "on_interrupt=fail"
 
 
-def work_below(state: RunState, stage: Stage) -> bool:
+def work_below(state: RunState, stage: RunningNode) -> bool:
     """Whether a child of the node, or a branch, was at work when the node was cut off."""
     child, fan = state.children.get(stage.node), state.fans.get(stage.node)
     attempt = (stage.visit, stage.attempt)

@@ -26,7 +26,7 @@ from orchestra.run.events import (
     Recorded,
 )
 from orchestra.run.interviews import answer_of, question_of
-from orchestra.run.questions import Answer, Asked, Question, winner
+from orchestra.run.questions import Answer, AskedQuestion, Question, winner
 from orchestra.run.state import NEW
 from orchestra.run.views import counting, newest
 
@@ -40,7 +40,7 @@ class Open(Struct, frozen=True, kw_only=True):
 
     session: str
     mailbox: int
-    asked: Asked
+    asked: AskedQuestion
     answer: Answer | None = None
 
     @property

@@ -11,7 +11,7 @@ from orchestra.run.plain import plain_json
 from orchestra.run.steps import Execute
 
 
-class Recording:
+class TurnRecorder:
     """The turns of one attempt as events, each message object in one of them only."""
 
     def __init__(self, step: Execute) -> None:

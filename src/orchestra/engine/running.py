@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from orchestra.engine.asking import Asking, sender
+from orchestra.engine.asking import Questions, sender
 from orchestra.engine.branches import FanOut
 from orchestra.engine.children import raised
 from orchestra.engine.code import not_opened, open_workspace, share_workspace, working_in
-from orchestra.engine.control import Control, Places
+from orchestra.engine.control import BranchSlots, Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.mailbox import Mailbox
 from orchestra.engine.opening import Opened, Plan, next_session
@@ -38,7 +38,7 @@ class Run:
         self.opened = opened
         self._shared = shared
         self.control = control
-        self.places = Places(wiring.at_once)
+        self.places = BranchSlots(wiring.at_once)
         self._plan = plan
         self._wiring = wiring
 
@@ -105,9 +105,9 @@ class Run:
             workspace=workspace,
         )
 
-    def _asking(self) -> Asking:
+    def _asking(self) -> Questions:
         opened, wiring = self.opened, self._wiring
-        return Asking(
+        return Questions(
             interviews=self.control.interviews,
             answers=self.control.answers,
             clock=wiring.clock,

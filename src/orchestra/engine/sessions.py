@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestra.engine.holding import heard_of
 from orchestra.engine.pending import Open, open_questions, since_checkpoint
-from orchestra.engine.wiring import Origin, Place
+from orchestra.engine.wiring import RunnerProcess, SessionPlace
 from orchestra.errors import SessionNotFound, SessionTaken
 from orchestra.ports import ContextRow, NewTurn, Store
 from orchestra.run.codec import encode
@@ -15,7 +15,7 @@ from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import Event, Meta, PipelineStarted, SessionOpened
 from orchestra.run.questions import offered, short_id
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import NEW, Following, RunState
+from orchestra.run.state import NEW, RunState, Successor
 from orchestra.run.views import Pending, Phase, Summary, newest, state_phase
 
 CLIENT_TAG = "orchestra"
@@ -24,7 +24,7 @@ MAILBOX = "kind:mailbox"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row(Place):
+class Row(SessionPlace):
     """A session as its mailbox's metadata describes it."""
 
     pipeline: str = ""
@@ -40,7 +40,7 @@ class Row(Place):
     """Its context there."""
 
 
-def mailbox_turn(state: RunState, context_id: int, origin: Origin, at: int, title: str = "") -> NewTurn:
+def mailbox_turn(state: RunState, context_id: int, origin: RunnerProcess, at: int, title: str = "") -> NewTurn:
     """Return the first turn of a session's mailbox, by which the session is listed (S13)."""
     title = title or _title(state.label, state.pipeline, state.goal)
     row = Row(
@@ -56,7 +56,7 @@ def mailbox_turn(state: RunState, context_id: int, origin: Origin, at: int, titl
     return listing_turn(row, origin, at)
 
 
-def listing_turn(row: Row, origin: Origin, at: int, more: Sequence[str] = ()) -> NewTurn:
+def listing_turn(row: Row, origin: RunnerProcess, at: int, more: Sequence[str] = ()) -> NewTurn:
     """Return the turn by which a session is listed; ``more`` are further labels."""
     opened = SessionOpened(context=row.context_id, pipeline=row.pipeline)
     meta = Meta(session=row.session, epoch=1, sequence=1, at=at)
@@ -73,7 +73,7 @@ def turn_of(meta: Meta, event: Event, metadata: Mapping[int, object] | None = No
 
 
 def first_metadata(
-    started: PipelineStarted, session: str, origin: Origin, at: int, redactor: Redactor
+    started: PipelineStarted, session: str, origin: RunnerProcess, at: int, redactor: Redactor
 ) -> Mapping[int, object]:
     """Return the metadata of a session's first turn: title, labels and provenance (S13).
 
@@ -89,7 +89,7 @@ def _title(label: str, pipeline: str, goal: str) -> str:
     return f"{name}: {goal}" if goal else name
 
 
-def _provenance(origin: Origin, at: int, parent: int, why: str) -> Mapping[int, object]:
+def _provenance(origin: RunnerProcess, at: int, parent: int, why: str) -> Mapping[int, object]:
     own = {40: CLIENT_TAG, 41: origin.version, 43: origin.pid, 45: origin.host, 80: at}
     return {1: parent, 2: why, **own} if parent else own
 
@@ -178,7 +178,7 @@ def _near(name: str, known: list[Row]) -> str:
     return f"{guess}list sessions: orchestra status"
 
 
-def row_of(named: Following, pipeline: str) -> Row:
+def row_of(named: Successor, pipeline: str) -> Row:
     """Return a session that a record names, as a listing would."""
     return Row(session=named.session, context_id=named.context_id, mailbox=named.mailbox, pipeline=pipeline)
 

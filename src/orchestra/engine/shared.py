@@ -7,7 +7,7 @@ import asyncio
 from msgspec.structs import replace
 
 from orchestra.ports import Interviewer, Unanswered
-from orchestra.run.questions import Answer, Question, Sent, commanded, winner
+from orchestra.run.questions import Answer, Question, SentAnswer, commanded, winner
 from orchestra.run.state import Spent
 
 GATHER_SECONDS = 0.1
@@ -62,15 +62,15 @@ class Interviews:
             await self.interviewer.inform(message, stage)
 
 
-class Answers:
+class Inbox:
     """Filled by the session's listener, in the order of the mailbox; asked by its walks."""
 
     def __init__(self) -> None:
-        self._sent: dict[str, list[Sent]] = {}
+        self._sent: dict[str, list[SentAnswer]] = {}
         self._stirred: dict[str, asyncio.Event] = {}
         self._complete = asyncio.Event()
 
-    def put(self, sent: Sent) -> None:
+    def put(self, sent: SentAnswer) -> None:
         """One more message of the mailbox."""
         self._sent.setdefault(sent.question, []).append(sent)
         if sent.question in self._stirred:

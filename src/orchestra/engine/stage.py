@@ -11,10 +11,10 @@ from typing import Any, NoReturn, Protocol
 from msgspec.structs import astuple, replace
 
 from orchestra.engine.asking import Waiting, answered, unanswered
-from orchestra.engine.control import Control, Instruction, Places
+from orchestra.engine.control import BranchSlots, Control, Instruction
 from orchestra.engine.journal import Journal
 from orchestra.engine.messages import message_for
-from orchestra.engine.recording import Recording
+from orchestra.engine.recording import TurnRecorder
 from orchestra.engine.shared import more_of
 from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
 from orchestra.graph.attributes import Duration
@@ -63,7 +63,7 @@ class Spawning(Protocol):
     """The run of a stage: the child sessions and branches that it can start, and what the session's walks share."""
 
     @property
-    def places(self) -> Places:
+    def places(self) -> BranchSlots:
         """The places for nodes of branches that work at once."""
 
     def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
@@ -109,7 +109,7 @@ class Stage:
         self.prompted = ""
         self.responded = ""
         self.spent = Spent()
-        self._recording: Recording | None = None
+        self._recording: TurnRecorder | None = None
 
     @property
     def session(self) -> str:
@@ -182,10 +182,10 @@ class Stage:
         return await self.journal.conversation(thread)
 
     @property
-    def _recorded(self) -> Recording:
+    def _recorded(self) -> TurnRecorder:
         """The turns of the node's agent, from its first one on."""
         if self._recording is None:
-            self._recording = Recording(self.step)
+            self._recording = TurnRecorder(self.step)
         return self._recording
 
     async def on_response(self, response: Response) -> None:

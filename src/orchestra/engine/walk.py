@@ -37,7 +37,7 @@ from orchestra.run.outcome import Json, Outcome, Status, failed
 from orchestra.run.plain import clean
 from orchestra.run.questions import short_id
 from orchestra.run.retry import backoff_of, exhausted, impatient, may_retry
-from orchestra.run.state import Ended, Result, Spent
+from orchestra.run.state import NodeEnd, Result, Spent
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
 from orchestra.run.workspace import code_shown
 
@@ -329,7 +329,7 @@ class Walk:
         state = self._journal.state
         return max(0, self._clock.now_ms() - state.started_ms - state.idle_ms)
 
-    def _checkpoint(self, ended: Ended, following: str) -> CheckpointSaved:
+    def _checkpoint(self, ended: NodeEnd, following: str) -> CheckpointSaved:
         state = self._journal.state
         record = state.nodes[ended.node]
         return CheckpointSaved(

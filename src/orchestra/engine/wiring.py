@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from orchestra.ports import Clock, Store, Workspaces
-from orchestra.run.events import Live, Recorded, WarningRaised
+from orchestra.run.events import LiveEvent, Recorded, WarningRaised
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunState
 
 AT_ONCE = 16
 """Nodes of branches that run at once in a session, unless ``limits.run.parallel`` says otherwise."""
 
-Listener: TypeAlias = Callable[[Recorded | Live], None]
+Listener: TypeAlias = Callable[[Recorded | LiveEvent], None]
 """Is told each event once it is durable, and what is only shown as it happens."""
 
 Sweep: TypeAlias = Callable[[RunState], Awaitable[tuple[WarningRaised, ...]]]
@@ -27,7 +27,7 @@ async def no_sweep(state: RunState) -> tuple[WarningRaised, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class RunnerProcess:
     """The process that creates or runs a session, for its provenance.
 
     ``machine`` identifies the running system in which ``pid`` means something; empty where that is not known.
@@ -57,7 +57,7 @@ class Wiring:
     clock: Clock
     redactor: Redactor
     listeners: tuple[Listener, ...]
-    origin: Origin
+    origin: RunnerProcess
     sweep: Sweep = no_sweep
     interrupted: str = ""
     secrets: tuple[str, ...] | None = None
@@ -71,7 +71,7 @@ class Wiring:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SessionPlace:
     """Where a session is in a store: its display id, the context of its chain, and its mailbox's."""
 
     session: str

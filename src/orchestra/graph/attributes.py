@@ -57,7 +57,7 @@ DRAWN_SHAPES = frozenset(
 """Graphviz' other shapes: drawn, but they pick no handler."""
 
 
-class Kind(StrEnum):
+class ValueKind(StrEnum):
     """What a value has to be (L5, L6)."""
 
     STRING = "string"
@@ -75,7 +75,7 @@ class Entry:
     """One key of the table. ``choices`` are the words of a choice; an empty default means none."""
 
     key: str
-    kind: Kind
+    kind: ValueKind
     default: Value | None
     meaning: str
     choices: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class AttributeScope:
     """The keys that mean something on a graph, a node or an edge."""
 
     name: str
@@ -150,13 +150,13 @@ def edit_distance(a: str, b: str, bound: int) -> int:
 
 
 _S, _I, _B, _D, _N, _C, _F = (
-    Kind.STRING,
-    Kind.INTEGER,
-    Kind.BOOLEAN,
-    Kind.DURATION,
-    Kind.NODE,
-    Kind.CHOICE,
-    Kind.FIDELITY,
+    ValueKind.STRING,
+    ValueKind.INTEGER,
+    ValueKind.BOOLEAN,
+    ValueKind.DURATION,
+    ValueKind.NODE,
+    ValueKind.CHOICE,
+    ValueKind.FIDELITY,
 )
 FIDELITIES = ("full", "truncate", "compact", "summary:low", "summary:medium", "summary:high")
 
@@ -230,7 +230,12 @@ _NODE = (
     Entry("max_parallel", _I, 4, "branches that run at the same time", minimum=1),
     Entry("k", _I, None, "number of successes required by `k_of_n`", minimum=1),
     Entry(
-        "quorum", Kind.FLOAT, None, "fraction of branches required by `quorum`, from 0 to 1", minimum=0, maximum=1
+        "quorum",
+        ValueKind.FLOAT,
+        None,
+        "fraction of branches required by `quorum`, from 0 to 1",
+        minimum=0,
+        maximum=1,
     ),
     Entry("for_each", _S, "", "key of a list in the context: one branch per item"),
     Entry("max_items", _I, 100, "maximum number of items of `for_each`", minimum=1),
@@ -293,8 +298,8 @@ def _scope(
     aliases: dict[str, str],
     old_words: dict[str, str],
     prefixes: tuple[str, ...],
-) -> Scope:
-    return Scope(name, {entry.key: entry for entry in entries}, aliases, old_words, prefixes, _DRAWING)
+) -> AttributeScope:
+    return AttributeScope(name, {entry.key: entry for entry in entries}, aliases, old_words, prefixes, _DRAWING)
 
 
 GRAPH = _scope(

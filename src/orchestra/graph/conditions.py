@@ -211,7 +211,7 @@ def parse_condition(text: str) -> Condition:
     """Parse a condition; empty or blank text is ``UNCONDITIONAL``. Raises ``ConditionError``."""
     if not text.strip():
         return UNCONDITIONAL
-    parser = _Parser(text)
+    parser = _ConditionParser(text)
     expr = parser.disjunction(0)
     parser.expect_end()
     keys: dict[str, None] = {}
@@ -235,7 +235,7 @@ def _collect(expr: Expr, keys: dict[str, None], words: dict[str, None]) -> None:
                 _collect(part, keys, words)
 
 
-class _Parser:
+class _ConditionParser:
     """Recursive descent, bounded by ``MAX_DEPTH``; the word at hand is ``value``, of a ``kind``."""
 
     def __init__(self, text: str) -> None:

@@ -26,14 +26,14 @@ Ends = tuple[tuple[str, Span], ...]
 
 
 @dataclass(slots=True)
-class Scope:
+class BraceScope:
     """A pair of braces: its defaults, its attributes, and the nodes named inside.
 
     The defaults are shared with what stands inside, so they are replaced, never changed. ``chain`` holds the ends
     of the edge that these braces are an end of.
     """
 
-    parent: Scope | None
+    parent: BraceScope | None
     opened: int
     name: str = ""
     plain: bool = False
@@ -44,9 +44,9 @@ class Scope:
     chain: list[Ends] | None = None
     depth: int = 0
 
-    def inner(self, opened: int, name: str, plain: bool, chain: list[Ends] | None) -> Scope:
+    def inner(self, opened: int, name: str, plain: bool, chain: list[Ends] | None) -> BraceScope:
         """A subgraph of this scope, which begins with its defaults; a plain one has braces only."""
-        return Scope(
+        return BraceScope(
             parent=self,
             opened=opened,
             name=name,
@@ -70,7 +70,7 @@ class NodeDraft:
     was never more than named."""
 
     id: str
-    scope: Scope
+    scope: BraceScope
     span: Span
     attributes: Attributes
     own: bool
@@ -148,7 +148,7 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
 
 
-def _enclosing(scope: Scope, chains: dict[int, tuple[Subgraph, ...]]) -> tuple[Subgraph, ...]:
+def _enclosing(scope: BraceScope, chains: dict[int, tuple[Subgraph, ...]]) -> tuple[Subgraph, ...]:
     """The subgraphs around a scope from the inside out; the graph's own braces are none."""
     if scope.parent is None:
         return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestra.errors import Diagnostic, Edit, Severity, Span
-from orchestra.graph.attributes import Scope as Table
+from orchestra.graph.attributes import AttributeScope as Table
 from orchestra.graph.draft import Attributes
 from orchestra.graph.model import Attribute
 from orchestra.graph.reader import (

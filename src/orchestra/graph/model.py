@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from orchestra.errors import Span
-from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, Duration, Scope, Value
+from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope, Duration, Value
 from orchestra.graph.conditions import UNCONDITIONAL, Condition
 
 _T = TypeVar("_T")
@@ -46,7 +46,7 @@ class Attributed:
 
     __slots__ = ()
     attributes: Mapping[str, Attribute]
-    scope: Scope
+    scope: AttributeScope
 
     def get(self, key: str) -> Value | None:
         """The written value or the table's default; None where neither exists."""
@@ -108,7 +108,7 @@ class Node(Attributed):
     declared: bool = True
 
     @property
-    def scope(self) -> Scope:  # type: ignore[override]
+    def scope(self) -> AttributeScope:  # type: ignore[override]
         """The attribute table of nodes."""
         return NODE
 
@@ -136,7 +136,7 @@ class Edge(Attributed):
     condition: Condition = UNCONDITIONAL
 
     @property
-    def scope(self) -> Scope:  # type: ignore[override]
+    def scope(self) -> AttributeScope:  # type: ignore[override]
         """The attribute table of edges."""
         return EDGE
 
@@ -181,7 +181,7 @@ class Graph(Attributed):
         put(self, "exits", _terminals(self.nodes, "exit", ("exit", "Exit", "end", "End")))
 
     @property
-    def scope(self) -> Scope:  # type: ignore[override]
+    def scope(self) -> AttributeScope:  # type: ignore[override]
         """The attribute table of graphs."""
         return GRAPH
 

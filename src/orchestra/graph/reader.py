@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestra.errors import Diagnostic, Edit, Severity, Source, Span
-from orchestra.graph.draft import EdgeDraft, NodeDraft, Scope
+from orchestra.graph.draft import BraceScope, EdgeDraft, NodeDraft
 from orchestra.graph.layout import statement_at
 from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, glued_end, in_quotes
 
@@ -35,8 +35,8 @@ class Cursor:
 
     source: Source
     text: str
-    scope: Scope
-    root: Scope
+    scope: BraceScope
+    root: BraceScope
     last_word: Span
     end: int = 0
     start: int = 0
@@ -63,7 +63,7 @@ class Cursor:
 
 def at_start(source: Source) -> Cursor:
     """Return the cursor before the first word of a text."""
-    match, root = FIRST_LINE.match(source.text), Scope(parent=None, opened=0)
+    match, root = FIRST_LINE.match(source.text), BraceScope(parent=None, opened=0)
     return Cursor(
         source=source,
         text=source.text,

@@ -60,7 +60,7 @@ def expressions(command: str, roots: Container[str] | None = None) -> tuple[Expr
     ]
     if not found:
         return ()
-    return _Reader(command, found).read()
+    return _ShellReader(command, found).read()
 
 
 class _HereDocument:
@@ -134,7 +134,7 @@ _TOKENS = {
 _LISTS = frozenset({"commands", "$( )", "back quotes"})
 
 
-class _Reader:
+class _ShellReader:
     """Goes through a command once, from token to token, with a stack of what is open."""
 
     def __init__(self, text: str, found: list[Expression]) -> None:
@@ -408,13 +408,13 @@ class _Reader:
             old = self.found[index]
             self.found[index] = old._replace(hazard=old.hazard or hazard, foreign=old.foreign or foreign)
 
-    _OPENING: ClassVar[dict[str, Callable[[_Reader, int], int]]] = {
+    _OPENING: ClassVar[dict[str, Callable[[_ShellReader, int], int]]] = {
         "$((": lambda self, end: self._open("arithmetic", end, 2),
         "$(": lambda self, end: self._open("$( )", end),
         "${": lambda self, end: self._open("parameter", end),
         "`": lambda self, end: self._open("back quotes", end),
     }
-    _LISTED: ClassVar[dict[str, Callable[[_Reader, _Frame, int, int], int]]] = {
+    _LISTED: ClassVar[dict[str, Callable[[_ShellReader, _Frame, int, int], int]]] = {
         "'": _single,
         "$'": _escaped_single,
         '"': _double,

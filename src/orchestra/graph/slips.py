@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from orchestra.errors import Edit, Span
 from orchestra.graph.attributes import GRAPH, SHAPES
-from orchestra.graph.attributes import Scope as Table
+from orchestra.graph.attributes import AttributeScope as Table
 from orchestra.graph.draft import Attributes, EdgeDraft, Ends, NodeDraft
 from orchestra.graph.layout import ATTRIBUTES, FAR, statement_at
 from orchestra.graph.lists import read_attribute, read_rest, take_attribute

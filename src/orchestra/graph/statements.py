@@ -12,7 +12,7 @@ from dataclasses import replace
 from orchestra.errors import Diagnostic, Edit, Source, Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE
 from orchestra.graph.braces import unclosed_brace
-from orchestra.graph.draft import Attributes, Ends, Scope, as_defaults, finish
+from orchestra.graph.draft import Attributes, BraceScope, Ends, as_defaults, finish
 from orchestra.graph.frame import (
     check_after,
     note_no_target,
@@ -375,11 +375,11 @@ def close_scope(here: Cursor) -> None:
     read_chain(here, [*(scope.chain or ()), tuple(scope.members.items())])
 
 
-def mention_only(here: Cursor, scope: Scope) -> None:
+def mention_only(here: Cursor, scope: BraceScope) -> None:
     """In a set ``{a b}`` at an end of an edge nodes are mentioned, not declared (L8)."""
     for name in scope.members:
         node = here.nodes[name]
-        around: Scope | None = node.scope
+        around: BraceScope | None = node.scope
         while around is not scope and around is not None and around.plain:
             around = around.parent
         if around is scope and node.bare:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from orchestra.errors import Edit, Span
+from orchestra.graph.attributes import AttributeScope as Table
 from orchestra.graph.attributes import Entry, Value
-from orchestra.graph.attributes import Scope as Table
 from orchestra.graph.reader import (
     Cursor,
     Resync,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from orchestra.graph.attributes import Duration, Entry, Kind, Value, nearest
+from orchestra.graph.attributes import Duration, Entry, Value, ValueKind, nearest
 from orchestra.graph.tokens import DURATION, FLOAT, IDENTIFIER, INTEGER, KEYWORDS
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -14,7 +14,7 @@ _WORDS = dict(
     zip("none one two three four five six seven eight nine ten".split(), map(str, range(11)), strict=True)
 )
 _LARGEST = 2**63 - 1
-_TEXTS = frozenset({Kind.STRING, Kind.NODE, Kind.FIDELITY})
+_TEXTS = frozenset({ValueKind.STRING, ValueKind.NODE, ValueKind.FIDELITY})
 
 
 class Misfit(Exception):
@@ -37,7 +37,7 @@ def typed(entry: Entry | None, text: str, quoted: bool) -> tuple[Value, str, str
         return text if quoted else natural(text), "", ""
     if entry.kind in _TEXTS:
         return text, "", ""
-    if entry.kind is Kind.DURATION:
+    if entry.kind is ValueKind.DURATION:
         return _duration(text.strip())
     return _READERS[entry.kind](entry, text.strip()), "", ""
 
@@ -101,11 +101,11 @@ def _choice(entry: Entry, text: str) -> str:
     raise Misfit(f"one of {words}", f"did you mean {near!r}?" if near else "", near)
 
 
-_READERS: Mapping[Kind, Callable[[Entry, str], Value]] = {
-    Kind.INTEGER: _integer,
-    Kind.FLOAT: _float,
-    Kind.BOOLEAN: _boolean,
-    Kind.CHOICE: _choice,
+_READERS: Mapping[ValueKind, Callable[[Entry, str], Value]] = {
+    ValueKind.INTEGER: _integer,
+    ValueKind.FLOAT: _float,
+    ValueKind.BOOLEAN: _boolean,
+    ValueKind.CHOICE: _choice,
 }
 
 

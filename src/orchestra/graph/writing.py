@@ -61,7 +61,7 @@ def node_lines(graph: Graph) -> list[str]:
     Defaults stand on the nodes that they applied to. Two kinds have to stay defaults: the attributes of a node that
     is only mentioned (``a -> {}`` mentions ``a`` and makes no edge), and a model that a stylesheet may overrule.
     """
-    writer = _Writer(graph)
+    writer = _DotWriter(graph)
     for node in _to_write(graph):
         writer.write(node)
     writer.leave(0)
@@ -92,7 +92,7 @@ class _Level(NamedTuple):
     defaults: Mapping[str, Value]
 
 
-class _Writer:
+class _DotWriter:
     def __init__(self, graph: Graph) -> None:
         self.nodes = list(graph.nodes.values())
         self.styled = "model_stylesheet" in graph.attributes

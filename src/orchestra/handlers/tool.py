@@ -21,7 +21,7 @@ from orchestra.graph.substitution import substitute, variables
 from orchestra.handlers.values import LONGEST, looked_up, parted, reading, wanted
 from orchestra.ports import Scope
 from orchestra.processes import process, tree
-from orchestra.processes.output import Output, Shown, Written
+from orchestra.processes.output import LineRelay, Output, WholeOutput
 from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, sandboxed
 from orchestra.run.blobs import BlobRef
 from orchestra.run.commands import command_outcome
@@ -34,7 +34,7 @@ QUIET = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
+class ToolHandler:
     """Runs a tool node's command. ``environment`` holds no provider's key; ``quiet`` is in seconds; ``sandbox``
     says what the command may touch (A36)."""
 
@@ -74,7 +74,7 @@ class Tool:
         )
         await scope.settle()
         folder = self.folder if scope.workspace is None else scope.workspace.folder()
-        running = _Running(node.id, marker, scope, self.quiet)
+        running = _RunningCommand(node.id, marker, scope, self.quiet)
         try:
             ended = await process.run(
                 process.Command(
@@ -89,7 +89,7 @@ class Tool:
                 running.silent,
             )
         except OSError as error:
-            await running.finish(process.Ended(code=127))
+            await running.finish(process.ProcessResult(code=127))
             return failed(f"cannot run {shell[0]} in {folder}: {error}", FailureClass.TERMINAL)
         except BaseException:
             await running.finish(None)
@@ -128,7 +128,7 @@ def _place(scope: Scope) -> dict[str, str]:
 
 
 @dataclass(slots=True)
-class _Running:
+class _RunningCommand:
     """What is known of a command while it runs."""
 
     node: str
@@ -137,13 +137,13 @@ class _Running:
     quiet: float
     since: int = 0
     streams: dict[str, Output] = field(default_factory=dict)
-    shown: dict[str, Shown] = field(default_factory=dict)
+    shown: dict[str, LineRelay] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.since = self.scope.now_ms()
         for name in ("stdout", "stderr"):
             self.streams[name] = Output(self.scope.keep, self.scope.seam)
-            self.shown[name] = Shown(partial(self._show, name), self.scope.seam)
+            self.shown[name] = LineRelay(partial(self._show, name), self.scope.seam)
 
     def _show(self, stream: str, text: str) -> None:
         self.scope.show(ToolOutput(node=self.node, stream=stream, text=text))
@@ -160,12 +160,12 @@ class _Running:
         self.scope.record(WarningRaised(message=message, rule="silent_tool", node=self.node))
         await self.scope.settle()
 
-    async def finish(self, ended: process.Ended | None) -> tuple[Written, Written]:
+    async def finish(self, ended: process.ProcessResult | None) -> tuple[WholeOutput, WholeOutput]:
         """Record its end; None where it was interrupted."""
         for shown in self.shown.values():
             shown.feed(b"", final=True)
         output, stderr = await self.streams["stdout"].written(), await self.streams["stderr"].written()
-        done = ended or process.Ended(code=128 + 15)
+        done = ended or process.ProcessResult(code=128 + 15)
         self.scope.record(
             ToolExecuted(
                 node=self.node,
@@ -193,7 +193,7 @@ class _Running:
         return output, stderr
 
 
-def _value(written: Written) -> str:
+def _value(written: WholeOutput) -> str:
     return written.text if written.whole is None else written.whole
 
 
@@ -201,7 +201,7 @@ def _maps(parts: tuple[BlobRef, ...]) -> tuple[dict[str, Json], ...]:
     return tuple({"hash": part.hash, "size": part.size, "preview": part.preview} for part in parts)
 
 
-def _remarks(node: str, ended: process.Ended) -> list[str]:
+def _remarks(node: str, ended: process.ProcessResult) -> list[str]:
     if ended.stubborn:
         pids = ", ".join(map(str, ended.stubborn))
         return [f"could not stop processes that the command of {node} started: {pids}"]

@@ -43,7 +43,7 @@ class Screen(Protocol):
         """It is free again."""
 
 
-class Reader(Protocol):
+class LineReader(Protocol):
     """Reads one line."""
 
     @property
@@ -64,7 +64,9 @@ class Console:
 
     several = False
 
-    def __init__(self, *, who: str, screen: Screen, reader: Reader, width: Callable[[], int], colour: bool) -> None:
+    def __init__(
+        self, *, who: str, screen: Screen, reader: LineReader, width: Callable[[], int], colour: bool
+    ) -> None:
         self._who = who
         self._screen = screen
         self._reader = reader

@@ -9,7 +9,7 @@ from orchestra.interview.several import one_by_one
 from orchestra.run.questions import Answer, Question
 
 
-class Mailbox:
+class MailboxInterviewer:
     """Waits for an answer from elsewhere.
 
     A run takes answers from its mailbox whoever its interviewer is, so for a run this one only waits. ``arrival``

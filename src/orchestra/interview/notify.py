@@ -12,7 +12,7 @@ from typing import Any
 from orchestra.run.blobs import preview_of
 from orchestra.run.events import (
     InterviewStarted,
-    Live,
+    LiveEvent,
     PipelineCanceled,
     PipelineCompleted,
     PipelineFailed,
@@ -38,7 +38,7 @@ class Notifier:
         self._environment = environment
         self._started: list[subprocess.Popen[bytes]] = []
 
-    def tell(self, recorded: Recorded | Live) -> None:
+    def tell(self, recorded: Recorded | LiveEvent) -> None:
         """A listener of the run."""
         if isinstance(recorded, Recorded) and (said := told(recorded)) is not None:
             self._start(said)

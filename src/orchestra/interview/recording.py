@@ -9,7 +9,7 @@ from orchestra.ports import Interviewer
 from orchestra.run.questions import Answer, Question
 
 
-class Recording:
+class RecordingInterviewer:
     """Passes everything on to ``inner``; ``exchanges`` are the questions with their answers, in order."""
 
     def __init__(self, inner: Interviewer) -> None:

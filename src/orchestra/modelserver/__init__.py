@@ -9,9 +9,21 @@
         assert server.requests[0].model == "gpt-5"
 """
 
-from orchestra.modelserver.answers import Answer, Call, Failure, Rule, Script, Usage, When
-from orchestra.modelserver.asked import Asked
+from orchestra.modelserver.answers import Call, Failure, Rule, Script, ScriptedReply, TokenUsage, When
+from orchestra.modelserver.asked import Exchange
 from orchestra.modelserver.script import parse, read
 from orchestra.modelserver.server import ModelServer
 
-__all__ = ["Answer", "Asked", "Call", "Failure", "ModelServer", "Rule", "Script", "Usage", "When", "parse", "read"]
+__all__ = [
+    "Call",
+    "Exchange",
+    "Failure",
+    "ModelServer",
+    "Rule",
+    "Script",
+    "ScriptedReply",
+    "TokenUsage",
+    "When",
+    "parse",
+    "read",
+]

@@ -54,7 +54,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class TokenUsage:
     """Tokens. ``input`` counts all that was read, ``cached`` and ``written`` (to the cache) included; ``output``
     counts all that was written by the model, ``reasoning`` included."""
 
@@ -79,7 +79,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ScriptedReply:
     """One answer. ``delay`` (before it) and ``pace`` (between events of a stream) are in seconds. After
     ``break_after`` events a stream is closed, after ``silent_after`` it stays open and says nothing more. ``raw``
     is sent with status 200 instead of an answer; ``empty`` is a valid answer without content."""
@@ -87,7 +87,7 @@ class Answer:
     text: str = ""
     thinking: str = ""
     tool_calls: tuple[Call, ...] = ()
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     stop: str = ""
     error: Failure | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class Rule:
     """Answers to the requests that ``when`` is for, in their order. The last repeats; without ``repeat`` the rule
     is used up after it."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[ScriptedReply, ...]
     when: When = field(default_factory=When)
     repeat: bool = True
 

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from orchestra.modelserver import failures
-from orchestra.modelserver.answers import Answer, Usage, pieces
+from orchestra.modelserver.answers import ScriptedReply, TokenUsage, pieces
 from orchestra.modelserver.api import Api, event
-from orchestra.modelserver.asked import Asked, Reading, text_of
+from orchestra.modelserver.asked import Exchange, Reading, text_of
 
 _STOPS = {
     "end": "end_turn",
@@ -32,7 +32,7 @@ def _read(path: str, body: dict[str, Any]) -> Reading:
     )
 
 
-def _blocks(answer: Answer, asked: Asked) -> list[dict[str, Any]]:
+def _blocks(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if answer.empty:
         return blocks
@@ -46,7 +46,7 @@ def _blocks(answer: Answer, asked: Asked) -> list[dict[str, Any]]:
     return blocks
 
 
-def _counted(usage: Usage, output: int) -> dict[str, int]:
+def _counted(usage: TokenUsage, output: int) -> dict[str, int]:
     return {
         "input_tokens": max(0, usage.input - usage.cached - usage.written),
         "cache_creation_input_tokens": usage.written,
@@ -55,7 +55,7 @@ def _counted(usage: Usage, output: int) -> dict[str, int]:
     }
 
 
-def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
+def _whole(answer: ScriptedReply, asked: Exchange) -> dict[str, Any]:
     usage = asked.usage(answer)
     return {
         "id": f"msg_{asked.number:04}",
@@ -69,7 +69,7 @@ def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _frames(answer: Answer, asked: Asked) -> list[str]:
+def _frames(answer: ScriptedReply, asked: Exchange) -> list[str]:
     usage, whole = asked.usage(answer), _whole(answer, asked)
     blocks, stop = whole["content"], whole["stop_reason"]
     message = {**whole, "content": [], "stop_reason": None, "usage": _counted(usage, 1)}

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestra.modelserver.answers import Answer, Failure
-from orchestra.modelserver.asked import Asked, Reading
+from orchestra.modelserver.answers import Failure, ScriptedReply
+from orchestra.modelserver.asked import Exchange, Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +22,8 @@ class Api:
 
     name: str
     read: Callable[[str, dict[str, Any]], Reading]
-    whole: Callable[[Answer, Asked], Any]
-    frames: Callable[[Answer, Asked], Sequence[str | bytes]]
+    whole: Callable[[ScriptedReply, Exchange], Any]
+    frames: Callable[[ScriptedReply, Exchange], Sequence[str | bytes]]
     failure: Callable[[Failure, str], tuple[int, Any]]
     failed: Callable[[Any], str | bytes]
     complaint: Callable[[dict[str, Any]], str]

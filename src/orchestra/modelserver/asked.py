@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestra.modelserver.answers import Answer, Usage
+from orchestra.modelserver.answers import ScriptedReply, TokenUsage
 
 KEYS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie", "proxy-authorization"})
 """Headers that hold a secret: only that they came is kept."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Asked:
+class Exchange:
     """One request and how it was answered.
 
     ``number`` counts from 1. ``messages`` and ``tools`` stand as the client sent them, ``last`` is the text of the
@@ -47,13 +47,13 @@ class Asked:
         )
         return {name: getattr(self, name) for name in names.split()}
 
-    def usage(self, answer: Answer) -> Usage:
+    def usage(self, answer: ScriptedReply) -> TokenUsage:
         """The usage that is scripted, else one by the length of the texts."""
         if answer.usage is not None:
             return answer.usage
         size = len(self.system) + sum(len(str(message)) for message in self.messages)
         output = len(answer.text) + len(answer.thinking) + sum(len(call.text) for call in answer.tool_calls)
-        return Usage(input=max(1, size // 4), output=max(1, output // 4))
+        return TokenUsage(input=max(1, size // 4), output=max(1, output // 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

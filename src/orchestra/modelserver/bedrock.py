@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from orchestra.modelserver.answers import Answer, Failure, Usage, pieces
+from orchestra.modelserver.answers import Failure, ScriptedReply, TokenUsage, pieces
 from orchestra.modelserver.api import Api
-from orchestra.modelserver.asked import Asked, Reading, text_of
+from orchestra.modelserver.asked import Exchange, Reading, text_of
 
 PATH = re.compile(r"/model/([^/]+)/converse(-stream)?$")
 STREAM = "application/vnd.amazon.eventstream"
@@ -59,14 +59,14 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
     return {"role": message.get("role"), "content": content}
 
 
-def _calls(answer: Answer, asked: Asked) -> list[dict[str, Any]]:
+def _calls(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
     return [
         {"toolUseId": call.id or f"tooluse_{asked.number:04}_{place}", "name": call.name, "input": call}
         for place, call in enumerate(answer.tool_calls)
     ]
 
 
-def _counted(usage: Usage) -> dict[str, Any]:
+def _counted(usage: TokenUsage) -> dict[str, Any]:
     return {
         "inputTokens": usage.input - usage.cached - usage.written,
         "outputTokens": usage.output,
@@ -76,7 +76,7 @@ def _counted(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
+def _whole(answer: ScriptedReply, asked: Exchange) -> dict[str, Any]:
     content: list[dict[str, Any]] = [{"text": answer.text}] if answer.text and not answer.empty else []
     content += [{"toolUse": {**call, "input": dict(call["input"].value)}} for call in _calls(answer, asked)]
     return {
@@ -87,7 +87,7 @@ def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _frames(answer: Answer, asked: Asked) -> list[bytes]:
+def _frames(answer: ScriptedReply, asked: Exchange) -> list[bytes]:
     found = [_event("messageStart", {"role": "assistant"})]
     block = 0
     if answer.text and not answer.empty:

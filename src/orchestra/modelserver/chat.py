@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from orchestra.modelserver import failures
-from orchestra.modelserver.answers import Answer, Usage, pieces
+from orchestra.modelserver.answers import ScriptedReply, TokenUsage, pieces
 from orchestra.modelserver.api import Api, data
-from orchestra.modelserver.asked import Asked, Reading, text_of
+from orchestra.modelserver.asked import Exchange, Reading, text_of
 
 _STOPS = {
     "end": "stop",
@@ -38,7 +38,7 @@ def _read(path: str, body: dict[str, Any]) -> Reading:
     )
 
 
-def _calls(answer: Answer, asked: Asked) -> list[dict[str, Any]]:
+def _calls(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
     return [
         {
             "id": call.id or f"call_{asked.number:04}_{index}",
@@ -49,7 +49,7 @@ def _calls(answer: Answer, asked: Asked) -> list[dict[str, Any]]:
     ]
 
 
-def _counted(usage: Usage) -> dict[str, Any]:
+def _counted(usage: TokenUsage) -> dict[str, Any]:
     return {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
@@ -59,7 +59,7 @@ def _counted(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
+def _whole(answer: ScriptedReply, asked: Exchange) -> dict[str, Any]:
     refused = answer.stopped == "refusal"
     message: dict[str, Any] = {
         "role": "assistant",
@@ -72,7 +72,7 @@ def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
     return {**_head(asked, "chat.completion"), "choices": [choice], "usage": _counted(asked.usage(answer))}
 
 
-def _head(asked: Asked, kind: str) -> dict[str, Any]:
+def _head(asked: Exchange, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{asked.number:04}",
         "object": kind,
@@ -82,7 +82,7 @@ def _head(asked: Asked, kind: str) -> dict[str, Any]:
     }
 
 
-def _frames(answer: Answer, asked: Asked) -> list[str]:
+def _frames(answer: ScriptedReply, asked: Exchange) -> list[str]:
     whole = _whole(answer, asked)
     head = _head(asked, "chat.completion.chunk")
     message = whole["choices"][0]["message"]

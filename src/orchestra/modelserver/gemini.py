@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from orchestra.modelserver import failures
-from orchestra.modelserver.answers import Answer, Usage, pieces
+from orchestra.modelserver.answers import ScriptedReply, TokenUsage, pieces
 from orchestra.modelserver.api import Api, data
-from orchestra.modelserver.asked import Asked, Reading, text_of
+from orchestra.modelserver.asked import Exchange, Reading, text_of
 
 PATH = re.compile(
     r"/v1(?:beta1?|alpha)?/(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?(?:models|tunedModels)/"
@@ -41,7 +41,7 @@ def _read(path: str, body: dict[str, Any]) -> Reading:
     )
 
 
-def _parts(answer: Answer, asked: Asked) -> list[dict[str, Any]]:
+def _parts(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     if answer.empty:
         return parts
@@ -57,7 +57,7 @@ def _parts(answer: Answer, asked: Asked) -> list[dict[str, Any]]:
     return parts
 
 
-def _counted(usage: Usage) -> dict[str, Any]:
+def _counted(usage: TokenUsage) -> dict[str, Any]:
     return {
         "promptTokenCount": usage.input,
         "candidatesTokenCount": max(0, usage.output - usage.reasoning),
@@ -67,7 +67,7 @@ def _counted(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
+def _whole(answer: ScriptedReply, asked: Exchange) -> dict[str, Any]:
     parts = _parts(answer, asked)
     texts = [part for part in parts if "text" in part and not part.get("thought")]
     if texts:
@@ -77,7 +77,7 @@ def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
 
 
 def _chunk(
-    asked: Asked, parts: list[dict[str, Any]], reason: str | None, usage: dict[str, Any] | None
+    asked: Exchange, parts: list[dict[str, Any]], reason: str | None, usage: dict[str, Any] | None
 ) -> dict[str, Any]:
     candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
     if not parts:
@@ -92,7 +92,7 @@ def _chunk(
     return {**found, "usageMetadata": usage} if usage else found
 
 
-def _frames(answer: Answer, asked: Asked) -> list[str]:
+def _frames(answer: ScriptedReply, asked: Exchange) -> list[str]:
     usage = _counted(asked.usage(answer))
     chunks = [_chunk(asked, [part], None, None) for part in _parts(answer, asked)]
     return [data(each) for each in (*chunks, _chunk(asked, [], _STOPS[answer.stopped], usage))]

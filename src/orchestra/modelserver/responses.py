@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from orchestra.modelserver import failures
-from orchestra.modelserver.answers import Answer, Usage, pieces
+from orchestra.modelserver.answers import ScriptedReply, TokenUsage, pieces
 from orchestra.modelserver.api import Api, event
-from orchestra.modelserver.asked import Asked, Reading, text_of
+from orchestra.modelserver.asked import Exchange, Reading, text_of
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _CREATED = 1_790_000_000
@@ -28,7 +28,7 @@ def _read(path: str, body: dict[str, Any]) -> Reading:
     )
 
 
-def _items(answer: Answer, asked: Asked) -> list[dict[str, Any]]:
+def _items(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     if answer.empty:
         return items
@@ -60,7 +60,7 @@ def _items(answer: Answer, asked: Asked) -> list[dict[str, Any]]:
     return items
 
 
-def _named(asked: Asked, name: str) -> dict[str, str]:
+def _named(asked: Exchange, name: str) -> dict[str, str]:
     """A tool's name, and its namespace where the request offers it in one: ``mcp__server__tool`` (Codex)."""
     offered = asked.body.get("tools")
     for tool in offered if isinstance(offered, list) else ():
@@ -71,13 +71,13 @@ def _named(asked: Asked, name: str) -> dict[str, str]:
     return {"name": name}
 
 
-def _part(answer: Answer) -> dict[str, Any]:
+def _part(answer: ScriptedReply) -> dict[str, Any]:
     if answer.stopped == "refusal":
         return {"type": "refusal", "refusal": answer.text or "I'm sorry, I can't help with that."}
     return {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
 
 
-def _counted(usage: Usage) -> dict[str, Any]:
+def _counted(usage: TokenUsage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input,
         "input_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.written},
@@ -87,7 +87,7 @@ def _counted(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
+def _whole(answer: ScriptedReply, asked: Exchange) -> dict[str, Any]:
     reason = _INCOMPLETE.get(answer.stopped)
     return {
         "id": f"resp_{asked.number:04}",
@@ -109,7 +109,7 @@ def _whole(answer: Answer, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _frames(answer: Answer, asked: Asked) -> list[str]:
+def _frames(answer: ScriptedReply, asked: Exchange) -> list[str]:
     whole = _whole(answer, asked)
     begun = {**whole, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
     found: list[dict[str, Any]] = [

@@ -12,7 +12,7 @@ from orchestra.config.durations import seconds
 from orchestra.config.yaml import Document, load
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, Source, Span
-from orchestra.modelserver.answers import KINDS, STOPS, Answer, Call, Failure, Rule, Script, Usage, When
+from orchestra.modelserver.answers import KINDS, STOPS, Call, Failure, Rule, Script, ScriptedReply, TokenUsage, When
 
 APIS = ("anthropic", "chat", "responses", "gemini", "bedrock")
 
@@ -127,23 +127,23 @@ def _list(inner: _Read) -> _Read:
     return listed
 
 
-def _answers(document: Document, path: Keys, value: Any) -> tuple[Answer, ...]:
+def _answers(document: Document, path: Keys, value: Any) -> tuple[ScriptedReply, ...]:
     if not value:
         raise _wrong(document, path, "at least one answer is wanted here")
-    found: tuple[Answer, ...] = _list(_answer)(document, path, value)
+    found: tuple[ScriptedReply, ...] = _list(_answer)(document, path, value)
     return found
 
 
-def _answer(document: Document, path: Keys, value: Any) -> Answer:
+def _answer(document: Document, path: Keys, value: Any) -> ScriptedReply:
     if isinstance(value, str):
-        return Answer(text=value)
+        return ScriptedReply(text=value)
     given = _keyed(document, path, value, _ANSWER)
     if "error" in given:
         stray = next((key for key in given if key not in _WITH_ERROR), None)
         if stray is not None:
             message = f"{stray!r} cannot stand beside 'error'"
             raise ConfigError(message, span=document.key_span((*path, stray)))
-    return Answer(**given)
+    return ScriptedReply(**given)
 
 
 def _arguments(document: Document, path: Keys, value: Any) -> Mapping[str, Any] | str:
@@ -159,8 +159,8 @@ def _call(document: Document, path: Keys, value: Any) -> Call:
     return Call(**given)
 
 
-def _usage(document: Document, path: Keys, value: Any) -> Usage:
-    usage = Usage(**_keyed(document, path, value, _USAGE))
+def _usage(document: Document, path: Keys, value: Any) -> TokenUsage:
+    usage = TokenUsage(**_keyed(document, path, value, _USAGE))
     if usage.cached + usage.written > usage.input:
         raise _wrong(document, path, "'input' counts cached and written tokens too, so it cannot be less than they")
     return usage

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from orchestra.errors import ConfigError
 from orchestra.modelserver import anthropic, bedrock, chat, gemini, responses
-from orchestra.modelserver.answers import Answer, Failure, Rule, Script, When
+from orchestra.modelserver.answers import Failure, Rule, Script, ScriptedReply, When
 from orchestra.modelserver.api import Api
-from orchestra.modelserver.asked import Asked, text_of, without_keys
+from orchestra.modelserver.asked import Exchange, text_of, without_keys
 
 HOST = "127.0.0.1"
 LARGEST = 64 * 1024 * 1024
@@ -43,11 +43,11 @@ class ModelServer:
     It serves from threads of its own from ``with`` (or ``start``) on, so that a test's own event loop is free.
     """
 
-    def __init__(self, script: Script, *, port: int = 0, told: Callable[[Asked], None] | None = None) -> None:
+    def __init__(self, script: Script, *, port: int = 0, told: Callable[[Exchange], None] | None = None) -> None:
         self._lock = threading.Lock()
         self._script = script
         self._used = [0] * len(script.rules)
-        self._asked: list[Asked] = []
+        self._asked: list[Exchange] = []
         self._told = told
         self.closing = threading.Event()
         try:
@@ -62,7 +62,7 @@ class ModelServer:
         return f"http://{HOST}:{self._http.server_address[1]}"
 
     @property
-    def requests(self) -> list[Asked]:
+    def requests(self) -> list[Exchange]:
         """What was asked so far, in the order in which it came."""
         with self._lock:
             return list(self._asked)
@@ -94,11 +94,13 @@ class ModelServer:
     ) -> None:
         self.close()
 
-    def take(self, api: Api, path: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[Asked, Answer]:
+    def take(
+        self, api: Api, path: str, body: dict[str, Any], headers: dict[str, str]
+    ) -> tuple[Exchange, ScriptedReply]:
         """Record a request and say how it is answered."""
         found = api.read(path, body)
         with self._lock:
-            asked = Asked(
+            asked = Exchange(
                 number=len(self._asked) + 1,
                 api=api.name,
                 path=urlsplit(path).path,
@@ -119,11 +121,11 @@ class ModelServer:
             self._told(asked)
         return asked, answer
 
-    def _answer(self, api: Api, asked: Asked) -> Answer:
+    def _answer(self, api: Api, asked: Exchange) -> ScriptedReply:
         complaint = api.complaint(asked.body) if self._script.strict else ""
         if complaint:
             asked.rule = "strict"
-            return Answer(error=Failure(kind="invalid_request", message=complaint))
+            return ScriptedReply(error=Failure(kind="invalid_request", message=complaint))
         for index, rule in enumerate(self._script.rules):
             used = self._used[index]
             if _holds(rule.when, asked) and (rule.repeat or used < len(rule.answers)):
@@ -132,14 +134,14 @@ class ModelServer:
                 return rule.answers[min(used, len(rule.answers) - 1)]
         asked.rule = "none"
         message = f"the model server's script has no answer for request {asked.number} (model {asked.model})"
-        return Answer(error=Failure(kind="invalid_request", message=message))
+        return ScriptedReply(error=Failure(kind="invalid_request", message=message))
 
 
 def _name(rule: Rule, index: int) -> str:
     return f"rule {index + 1}" if rule.when != When() else "answers"
 
 
-def _holds(when: When, asked: Asked) -> bool:
+def _holds(when: When, asked: Exchange) -> bool:
     return (
         (not when.model or fnmatchcase(asked.model, when.model))
         and when.contains in asked.last
@@ -230,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
             asked.left = not self.server.model.closing.is_set()
             self.close_connection = True
 
-    def _answer(self, api: Api, asked: Asked, answer: Answer) -> None:
+    def _answer(self, api: Api, asked: Exchange, answer: ScriptedReply) -> None:
         self._wait(answer.delay)
         failure = answer.error
         if failure is not None and not (asked.stream and failure.after is not None):
@@ -249,7 +251,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._whole(json.dumps(api.whole(answer, asked)).encode(), answer)
 
-    def _whole(self, data: bytes, answer: Answer) -> None:
+    def _whole(self, data: bytes, answer: ScriptedReply) -> None:
         if answer.silent_after is not None:
             self._wait(None)
         if answer.break_after is None:
@@ -259,7 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[: len(data) // 2])
         self._cut()
 
-    def _stream(self, api: Api, asked: Asked, answer: Answer) -> None:
+    def _stream(self, api: Api, asked: Exchange, answer: ScriptedReply) -> None:
         frames = api.frames(answer, asked)
         kind = "text/event-stream"
         if api.name == "gemini" and "alt=sse" not in self.path:

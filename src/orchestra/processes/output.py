@@ -36,7 +36,7 @@ Keep = Callable[[bytes], Awaitable[BlobRef]]
 """Stores bytes, and tells where."""
 
 
-class Written(NamedTuple):
+class WholeOutput(NamedTuple):
     """An output: as a text (long ones by their ends), its size in bytes, the parts that hold all of it, in order,
     where the text does not, and the whole of it as a text up to ``WHOLE`` bytes."""
 
@@ -70,22 +70,24 @@ class Output:
         while len(self._pending) > PART + AHEAD:
             await self._store(self._cut())
 
-    async def written(self) -> Written:
+    async def written(self) -> WholeOutput:
         """All of it, when nothing more comes."""
         if not self._parts and self._size <= PART:
             data = bytes(self._pending)
             text = _text(data)
             if text is not None:
-                return Written(text, self._size, (), text)
+                return WholeOutput(text, self._size, (), text)
             await self._store(len(data))
             text = data.decode("utf-8", "replace")
-            return Written(text, self._size, tuple(self._parts), text)
+            return WholeOutput(text, self._size, tuple(self._parts), text)
         while self._pending:
             await self._store(self._cut())
         left_out = self._size - len(self._head) - len(self._tail)
         head, tail = (end.decode("utf-8", "replace") for end in (self._head, self._tail))
         whole = self._whole.decode("utf-8", "replace") if self._size <= WHOLE else None
-        return Written(f"{head}\n[… {left_out} bytes left out …]\n{tail}", self._size, tuple(self._parts), whole)
+        return WholeOutput(
+            f"{head}\n[… {left_out} bytes left out …]\n{tail}", self._size, tuple(self._parts), whole
+        )
 
     async def _store(self, count: int) -> None:
         piece = bytes(self._pending[:count])
@@ -105,7 +107,7 @@ class Output:
         return self._seam(bytes(data[: PART + AHEAD]), at) or at
 
 
-class Shown:
+class LineRelay:
     """Hands on a stream as text, by whole lines where they are not too long: a watcher reads words, and a secret is
     found in what is whole."""
 

@@ -42,7 +42,7 @@ class Command:
 
 
 @dataclass(slots=True)
-class Ended:
+class ProcessResult:
     """How it ended: the exit code (128 + n after signal n), the processes that it had left behind, and those of
     them that could not be ended."""
 
@@ -51,7 +51,7 @@ class Ended:
     stubborn: list[int] = field(default_factory=list)
 
 
-async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]]) -> Ended:
+async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]]) -> ProcessResult:
     """Run a command to its end, or until this task is cancelled; nothing of it runs when this returns or raises.
 
     Raises ``OSError`` where it cannot be started, and what ``feed`` raises.
@@ -91,9 +91,9 @@ def _input(given: bytes) -> Iterator[int | IO[bytes]]:
 
 async def _watched(
     process: subprocess.Popen[bytes], command: Command, feed: Feed, silent: Callable[[], Awaitable[None]]
-) -> Ended:
+) -> ProcessResult:
     heard = _Heard(command.quiet, feed, silent)
-    ended = Ended()
+    ended = ProcessResult()
     async with asyncio.TaskGroup() as group:
         assert process.stdout is not None
         assert process.stderr is not None

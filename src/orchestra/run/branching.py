@@ -19,7 +19,7 @@ from orchestra.run.events import (
     StageCompleted,
     StageFailed,
 )
-from orchestra.run.parallel import CANCELED, Branch, BranchPlan, BranchResult, Counted, Fan, parted
+from orchestra.run.parallel import CANCELED, Branch, BranchPlan, BranchResult, Fan, NodeCounts, parted
 from orchestra.run.state import NodeRecord, Result, RunState
 
 ENGINE_KEYS = frozenset({"outcome", "preferred_label", "last_stage", "last_response"})
@@ -198,7 +198,7 @@ def touched(state: RunState, node: str, old: NodeRecord) -> dict[str, Any]:
     branch = state.branch
     if branch is None or node in branch.touched:
         return {}
-    before = Counted(visits=old.visits, executions=old.executions, duration_ms=old.duration_ms)
+    before = NodeCounts(visits=old.visits, executions=old.executions, duration_ms=old.duration_ms)
     return {"branch": replace(branch, touched={**branch.touched, node: before})}
 
 

@@ -26,7 +26,7 @@ from orchestra.run.blobs import (
 )
 from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration, changed, values
 from orchestra.run.description import description
-from orchestra.run.events import CheckpointSaved, ContextValue, Event, Live, Meta, Recorded, UnreadableEvent
+from orchestra.run.events import CheckpointSaved, ContextValue, Event, LiveEvent, Meta, Recorded, UnreadableEvent
 from orchestra.run.secrets import Redactor
 
 ENVELOPE: tuple[tuple[int, str, str], ...] = (
@@ -258,7 +258,7 @@ def plain(recorded: Recorded) -> dict[str, Any]:
     return out
 
 
-def plain_live(live: Live) -> dict[str, Any]:
+def plain_live(live: LiveEvent) -> dict[str, Any]:
     """What is shown and not recorded, in the same form: no turn holds it."""
     event = live.event
     return {

@@ -941,7 +941,7 @@ class ToolOutput(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Live(Struct, frozen=True):
+class LiveEvent(Struct, frozen=True):
     """Something of a run that is not recorded, with the envelope of what is; its sequence is 0."""
 
     meta: Meta

@@ -100,13 +100,13 @@ from orchestra.run.lifecycle import (
 from orchestra.run.outcome import GOOD
 from orchestra.run.state import (
     NEW,
-    Ended,
+    NodeEnd,
     NodeRecord,
     Passed,
     Result,
+    RunningNode,
     RunState,
     Spent,
-    Stage,
 )
 from orchestra.run.turns import message_written, paid_besides, responded, turn_completed
 from orchestra.run.whole import load, whole_reference
@@ -260,7 +260,7 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
     )
     entered = stage.entered_ms if stage is not None and same_visit else meta.at
     return {
-        "stage": Stage(
+        "stage": RunningNode(
             node=event.node,
             handler=event.handler,
             visit=event.visit,
@@ -276,7 +276,7 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
     }
 
 
-def _of_the_visit(stage: Stage) -> dict[str, Any]:
+def _of_the_visit(stage: RunningNode) -> dict[str, Any]:
     """What a further attempt keeps of those before it."""
     return {
         "visit_spent": stage.visit_spent,
@@ -295,7 +295,7 @@ def _retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[str, An
     record = state.nodes.get(event.node) or NodeRecord()
     entered = state.stage.entered_ms if state.stage is not None else meta.at
     return {
-        "stage": Stage(
+        "stage": RunningNode(
             node=event.node,
             handler=event.handler,
             visit=event.visit,
@@ -343,7 +343,7 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         carried=old.carried,
         carried_executions=old.carried_executions,
     )
-    ended = Ended(
+    ended = NodeEnd(
         node=event.node,
         status=event.status,
         word=word,

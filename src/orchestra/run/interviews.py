@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from orchestra.run.blobs import preview_of
 from orchestra.run.events import InterviewCompleted, InterviewStarted, Meta
-from orchestra.run.questions import ALL_ALIKE, APPROVAL, Answer, Asked, Option, Question, QuestionType
+from orchestra.run.questions import ALL_ALIKE, APPROVAL, Answer, AskedQuestion, Option, Question, QuestionType
 from orchestra.run.state import RunState
 
 
@@ -26,7 +26,7 @@ def asked(state: RunState, meta: Meta, event: InterviewStarted) -> dict[str, Any
         for key, one in stage.asked.items()
         if one.answer is None or "." not in one.question.part or _turn(one.question) == _turn(question)
     }
-    return {"stage": replace(stage, asked={**kept, question.id: Asked(question=question, at=at)})}
+    return {"stage": replace(stage, asked={**kept, question.id: AskedQuestion(question=question, at=at)})}
 
 
 def _turn(question: Question) -> str:

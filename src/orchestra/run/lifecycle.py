@@ -19,7 +19,7 @@ from orchestra.run.events import (
     PipelineStarted,
 )
 from orchestra.run.parallel import Fan
-from orchestra.run.state import ChildRecord, Following, Ledger, Result, RunState, Spent
+from orchestra.run.state import ChildRecord, Ledger, Result, RunState, Spent, Successor
 from orchestra.run.workspace import code_carried
 
 
@@ -71,7 +71,7 @@ def _carried(ledger: Mapping[str, Any]) -> dict[str, Any]:
 
 def restarted(meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
     """The run goes on in another session (E14)."""
-    following = Following(
+    following = Successor(
         session=event.next_session,
         context_id=event.next_context,
         mailbox=event.next_mailbox,

@@ -99,7 +99,7 @@ class Fan(Struct, frozen=True, kw_only=True):
         return tuple(plan for plan in self.branches if plan.id not in self.done)
 
 
-class Counted(Struct, frozen=True, kw_only=True):
+class NodeCounts(Struct, frozen=True, kw_only=True):
     """What a node's record said when its branch began."""
 
     visits: int
@@ -125,7 +125,7 @@ class Branch(Struct, frozen=True, kw_only=True):
     tokens_in: int = 0
     tokens_out: int = 0
     cost_micros: int = 0
-    touched: Mapping[str, Counted] = field(default_factory=dict)
+    touched: Mapping[str, NodeCounts] = field(default_factory=dict)
     updates: Mapping[str, Any] = field(default_factory=dict)
     refs: Mapping[str, BlobRef] = field(default_factory=dict)
     response: Text = ""

@@ -119,7 +119,7 @@ class Answer(Struct, frozen=True, kw_only=True):
         return self.value or " ".join(self.text.split())[:80]
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class AskedQuestion(Struct, frozen=True, kw_only=True):
     """A recorded question of the node that is running: when it was asked (UTC ms), and its answer once recorded;
     ``said`` is the answer's text as it is recorded, by reference when it is large."""
 
@@ -267,7 +267,7 @@ def choices_in_words(question: Question) -> str:
 # --- what stands in a mailbox (S15) ------------------------------------------------------------------
 
 
-class Sent(Struct, frozen=True, kw_only=True):
+class SentAnswer(Struct, frozen=True, kw_only=True):
     """An answer as it stands in a mailbox: whose turn it is, to which question, in whatever words.
 
     ``label`` is the choice as whoever answered saw it: under the same key there may be another one by now.
@@ -283,7 +283,7 @@ class Sent(Struct, frozen=True, kw_only=True):
     label: str = ""
 
 
-def taken(question: Question, sent: Sent) -> Answer | None:
+def taken(question: Question, sent: SentAnswer) -> Answer | None:
     """The answer that a message in the mailbox is to a question, or None where it is none."""
     if sent.question != question.id or sent.turn_id <= question.after or len(sent.text) > LONGEST_TEXT:
         return None
@@ -293,7 +293,7 @@ def taken(question: Question, sent: Sent) -> Answer | None:
     return replace(answer, text=sent.text, who=sent.who, at=sent.at, automatic=sent.automatic, request=sent.turn_id)
 
 
-def _valued(question: Question, sent: Sent) -> Answer | None:
+def _valued(question: Question, sent: SentAnswer) -> Answer | None:
     if sent.value in (SKIPPED, TIMEOUT) and question.option(sent.value) is None:
         return Answer(value=sent.value)
     if not sent.value and commanded(question) and sent.text.lstrip().startswith("/"):
@@ -307,6 +307,6 @@ def _valued(question: Question, sent: Sent) -> Answer | None:
     return chosen(question, option) if option is not None else None
 
 
-def winner(question: Question, mailbox: Iterable[Sent]) -> Answer | None:
+def winner(question: Question, mailbox: Iterable[SentAnswer]) -> Answer | None:
     """The first message of a mailbox, in its order, that is an answer to the question (H7)."""
     return next((answer for sent in mailbox if (answer := taken(question, sent)) is not None), None)

@@ -6,14 +6,14 @@ from orchestra.graph.model import Graph
 from orchestra.run.events import PipelineResumed
 from orchestra.run.outcome import GOOD
 from orchestra.run.routing import End, route
-from orchestra.run.state import RunState, Stage
+from orchestra.run.state import RunningNode, RunState
 from orchestra.run.steps import gate_target, steps_counted, unmet_gate
 
 MOST_RECOVERIES = 3
 """How often one attempt of a node may end its runner and be begun again (E4)."""
 
 
-def cut_off(state: RunState) -> Stage | None:
+def cut_off(state: RunState) -> RunningNode | None:
     """The node that was at work when its runner stopped, or None: it waited for its next attempt, or none was."""
     stage = state.stage
     return stage if stage is not None and not stage.due else None
@@ -41,7 +41,7 @@ def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun", why
     return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused)
 
 
-def _child_at_work(state: RunState, stage: Stage) -> bool:
+def _child_at_work(state: RunState, stage: RunningNode) -> bool:
     """Whether the node's child had not ended: then it is the child's own node that counts its dead runners, so that
     progress of the child is progress."""
     child = state.children.get(stage.node)

@@ -11,7 +11,7 @@ from orchestra.graph.conditions import normalize_label, resolve, text_of
 from orchestra.graph.model import Edge, Graph
 from orchestra.run.blobs import BlobRef
 from orchestra.run.outcome import Json
-from orchestra.run.state import Ended
+from orchestra.run.state import NodeEnd
 
 SHOWN_VALUE = 120
 """Characters of a value that a routing record shows."""
@@ -107,7 +107,7 @@ def edge_keys(graph: Graph, node_id: str) -> list[str]:
 
 
 def survey(
-    graph: Graph, ended: Ended, context: Mapping[str, object], edge_visits: Mapping[str, int]
+    graph: Graph, ended: NodeEnd, context: Mapping[str, object], edge_visits: Mapping[str, int]
 ) -> tuple[Candidate, ...]:
     """The outgoing edges of the node that ended, with what decides about them."""
     shown = ended.word or ended.status
@@ -139,7 +139,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= SHOWN_VALUE else text[: SHOWN_VALUE - 1] + "…"
 
 
-def route(graph: Graph, ended: Ended, candidates: Sequence[Candidate]) -> Decision:
+def route(graph: Graph, ended: NodeEnd, candidates: Sequence[Candidate]) -> Decision:
     """The first rule that decides, deterministically."""
     if ended.edge:
         return _chosen(ended, candidates)
@@ -174,7 +174,7 @@ def _over(best: Candidate, rivals: Sequence[Candidate]) -> str:
     return ", highest weight" if len(level) == 1 else ", highest weight, then alphabetical"
 
 
-def _chosen(ended: Ended, candidates: Sequence[Candidate]) -> Follow | Fail:
+def _chosen(ended: NodeEnd, candidates: Sequence[Candidate]) -> Follow | Fail:
     """The edge that the handler chose, and nothing else: neither a closed one nor another in its place."""
     chosen = f"{ended.node} chose the edge {ended.edge}"
     for candidate in candidates:
@@ -198,7 +198,7 @@ def _conditional(usable: Sequence[Candidate]) -> Follow | None:
     )
 
 
-def _labelled(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
+def _labelled(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
     wanted = normalize_label(ended.preferred_label)
     if not wanted:
         return None
@@ -210,7 +210,7 @@ def _labelled(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
     return None
 
 
-def _suggested(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
+def _suggested(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
     for wanted in ended.suggested_next_ids:
         for candidate in plain:
             if candidate.edge.target == wanted:
@@ -218,7 +218,7 @@ def _suggested(ended: Ended, plain: Sequence[Candidate]) -> Follow | None:
     return None
 
 
-def _failure(graph: Graph, ended: Ended, plain: Sequence[Candidate]) -> Decision:
+def _failure(graph: Graph, ended: NodeEnd, plain: Sequence[Candidate]) -> Decision:
     node = graph.nodes[ended.node]
     for key in ("retry_target", "fallback_retry_target"):
         target = node.text(key)
@@ -231,7 +231,7 @@ def _failure(graph: Graph, ended: Ended, plain: Sequence[Candidate]) -> Decision
     return Fail(rule=4, reason=ended.failure_reason or f"{ended.node} failed")
 
 
-def _nothing_applies(ended: Ended, candidates: Sequence[Candidate]) -> str:
+def _nothing_applies(ended: NodeEnd, candidates: Sequence[Candidate]) -> str:
     parts = []
     for candidate in candidates:
         if not candidate.open:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from orchestra.run.blobs import Text
 from orchestra.run.parallel import Branch, Fan
-from orchestra.run.questions import Asked
+from orchestra.run.questions import AskedQuestion
 
 
 class NodeRecord(Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class Spent(Struct, frozen=True, kw_only=True):
         )
 
 
-class Stage(Struct, frozen=True, kw_only=True):
+class RunningNode(Struct, frozen=True, kw_only=True):
     """The node that was entered and has not ended.
 
     While it waits for its next attempt, ``due`` (UTC ms) and ``delay_ms`` say until when and how long. ``again``
@@ -113,14 +113,14 @@ class Stage(Struct, frozen=True, kw_only=True):
     open_turn: Spent = Spent()
     failed_before: str = ""
     failed_class: str = ""
-    asked: Mapping[str, Asked] = field(default_factory=dict)
+    asked: Mapping[str, AskedQuestion] = field(default_factory=dict)
     talk: int = 1
     talked: bool = False
     message: str = ""
     message_for: str = ""
 
 
-class Ended(Struct, frozen=True, kw_only=True):
+class NodeEnd(Struct, frozen=True, kw_only=True):
     """A node's outcome, from its end until the next edge is chosen.
 
     ``passing``: a conditional node passes on what came before it (E13); one that was refused does not.
@@ -159,7 +159,7 @@ class Ledger(Struct, frozen=True, kw_only=True):
     gates: Mapping[str, int] = field(default_factory=dict)
 
 
-class Following(Struct, frozen=True, kw_only=True):
+class Successor(Struct, frozen=True, kw_only=True):
     """The session in which a restarted one goes on (E14): its display id, its context, its mailbox."""
 
     session: str
@@ -266,8 +266,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     warnings: int = 0
     current_node: str = ""
     next_node: str = ""
-    stage: Stage | None = None
-    ended: Ended | None = None
+    stage: RunningNode | None = None
+    ended: NodeEnd | None = None
     passed: Passed = Passed()
     nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
     edges: Mapping[str, int] = field(default_factory=dict)
@@ -280,7 +280,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     parent: str = ""
     parent_context: int = 0
     why: str = ""
-    following: Following | None = None
+    following: Successor | None = None
     restarting: str = ""
     children: Mapping[str, ChildRecord] = field(default_factory=dict)
     fans: Mapping[str, Fan] = field(default_factory=dict)
@@ -305,7 +305,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     result: Result | None = None
 
     @property
-    def pending(self) -> tuple[Asked, ...]:
+    def pending(self) -> tuple[AskedQuestion, ...]:
         """The questions that nobody has answered yet, oldest first; those of its own walk."""
         asked = self.stage.asked.values() if self.stage is not None and self.result is None else ()
         return tuple(one for one in asked if one.answer is None)

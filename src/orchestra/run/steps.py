@@ -14,7 +14,7 @@ from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import GOOD
 from orchestra.run.retry import attempts_of
 from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, route, survey
-from orchestra.run.state import Ended, NodeRecord, RunState
+from orchestra.run.state import NodeEnd, NodeRecord, RunState
 
 GATE_RETURNS = 50
 """How often one gate may send the run back where its target sets no ``max_visits`` (E11)."""
@@ -155,7 +155,7 @@ def _allowed(graph: Graph, node_id: str) -> int:
     return node.integer("max_visits") if node.has("max_visits") else graph.integer("default_max_visits")
 
 
-def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, object]) -> Step:
+def _after(graph: Graph, state: RunState, ended: NodeEnd, context: Mapping[str, object]) -> Step:
     if ended.node == graph.exit:
         if ended.status == "fail":
             return Finish(node=ended.node, error=ended.failure_reason or "the exit node failed")
@@ -166,7 +166,7 @@ def _after(graph: Graph, state: RunState, ended: Ended, context: Mapping[str, ob
     return _within(graph, state, _routed(graph, state, ended, candidates))
 
 
-def _routed(graph: Graph, state: RunState, ended: Ended, candidates: tuple[Candidate, ...]) -> Step:
+def _routed(graph: Graph, state: RunState, ended: NodeEnd, candidates: tuple[Candidate, ...]) -> Step:
     decision = route(graph, ended, candidates)
     match decision:
         case Follow(edge=edge, key=key, rule=rule, reason=reason):
@@ -201,7 +201,7 @@ def _routed(graph: Graph, state: RunState, ended: Ended, candidates: tuple[Candi
 
 
 def _jump(
-    graph: Graph, state: RunState, ended: Ended, jump: Jump, candidates: tuple[Candidate, ...] = ()
+    graph: Graph, state: RunState, ended: NodeEnd, jump: Jump, candidates: tuple[Candidate, ...] = ()
 ) -> Advance | Finish:
     """Go to a retry target, a bounded number of times from one node (E15)."""
     target = outermost(graph, jump.target, state.branch.node if state.branch is not None else "")
@@ -219,7 +219,7 @@ def _jump(
 # --- branches (E30) ------------------------------------------------------------------------------
 
 
-def _joined(graph: Graph, state: RunState, ended: Ended) -> Advance | Finish:
+def _joined(graph: Graph, state: RunState, ended: NodeEnd) -> Advance | Finish:
     """Where the run continues after a parallel node: its retry target after a failure, else where its branches
     meet."""
     decision = route(graph, replace(ended, edge=""), ()) if ended.status == "fail" else None

@@ -16,7 +16,7 @@ from orchestra.run.events import (
     ConversationCompacted,
 )
 from orchestra.run.outcome import Json
-from orchestra.run.state import RunState, Spent, Stage
+from orchestra.run.state import RunningNode, RunState, Spent
 
 AgentEvent: TypeAlias = AgentResponded | AgentToolEnded | AgentTurnCompleted | ConversationCompacted
 """What a conversation is rebuilt from."""
@@ -66,7 +66,7 @@ def paid_besides(state: RunState, event: CommitMessageWritten | ConversationComp
     return changes
 
 
-def _stage(state: RunState, node: str) -> Stage | None:
+def _stage(state: RunState, node: str) -> RunningNode | None:
     return state.stage if state.stage is not None and state.stage.node == node else None
 
 

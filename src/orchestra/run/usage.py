@@ -17,7 +17,7 @@ from orchestra.run.events import (
 from orchestra.run.turns import Paid
 
 
-class Usage(Struct, frozen=True, kw_only=True):
+class RunUsage(Struct, frozen=True, kw_only=True):
     """Turns, tool calls, tokens and cost of agents; ``unpriced`` says that some of it has no price."""
 
     turns: int = 0
@@ -33,20 +33,20 @@ class Usage(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
 
 
-NOTHING = Usage()
+NOTHING = RunUsage()
 
 
 class Totals(Struct, frozen=True, kw_only=True):
     """The same by node, and by model."""
 
-    nodes: dict[str, Usage]
-    models: dict[str, Usage]
+    nodes: dict[str, RunUsage]
+    models: dict[str, RunUsage]
 
 
 def usage_of(events: Iterable[Event]) -> Totals:
     """Add up the turns of agents; an answer whose turn has not ended counts too."""
-    nodes: dict[str, Usage] = {}
-    models: dict[str, Usage] = {}
+    nodes: dict[str, RunUsage] = {}
+    models: dict[str, RunUsage] = {}
     waiting: dict[str, AgentResponded] = {}
     for event in events:
         if isinstance(event, AgentResponded):
@@ -71,13 +71,13 @@ def usage_of(events: Iterable[Event]) -> Totals:
 
 def _add(
     event: Paid,
-    nodes: dict[str, Usage],
-    models: dict[str, Usage],
+    nodes: dict[str, RunUsage],
+    models: dict[str, RunUsage],
 ) -> None:
     for key, found in ((event.node, nodes), (event.model, models)):
         known = found.get(key, NOTHING)
         more = _of_turn(event) if isinstance(event, AgentResponded | AgentTurnCompleted) else NOTHING
-        found[key] = Usage(
+        found[key] = RunUsage(
             turns=known.turns + more.turns,
             tool_calls=known.tool_calls + more.tool_calls,
             tokens_in=known.tokens_in + event.tokens_in,
@@ -92,8 +92,8 @@ def _add(
         )
 
 
-def _of_turn(event: AgentResponded | AgentTurnCompleted) -> Usage:
-    return Usage(
+def _of_turn(event: AgentResponded | AgentTurnCompleted) -> RunUsage:
+    return RunUsage(
         turns=1,
         tool_calls=len(event.tool_calls) if isinstance(event, AgentTurnCompleted) else 0,
         cache_read=event.cache_read,

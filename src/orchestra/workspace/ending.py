@@ -80,7 +80,7 @@ async def diffstat(git: Git, before: str, after: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class GitAction:
     """What was done in a repository, and the commands that undo it."""
 
     repo: str
@@ -91,7 +91,7 @@ class Done:
     trash: str = ""
 
 
-async def merge(found: SessionBranches, message: str) -> Done:
+async def merge(found: SessionBranches, message: str) -> GitAction:
     """Merge a session branch into the branch that is checked out in the repository.
 
     Raises ``WorkspaceError`` before anything is changed: for a checkout with changes, a detached HEAD, conflicts.
@@ -110,7 +110,9 @@ async def merge(found: SessionBranches, message: str) -> Done:
     old = (await git.run("rev-parse", "HEAD")).text
     await related(git, found.remote, old, found.tip)
     if await git.ok("merge-base", "--is-ancestor", found.tip, old):
-        return Done(repo=found.repo, text=f"{found.own} is in {into} already", branch=found.own, commit=found.tip)
+        return GitAction(
+            repo=found.repo, text=f"{found.own} is in {into} already", branch=found.own, commit=found.tip
+        )
     tried = await git.run("merge-tree", "--write-tree", "--name-only", "-z", old, found.tip, check=False)
     if tried.code == 1:
         names = os.fsdecode(tried.out).partition("\0")[2].split("\0\0", 1)[0].split("\0")
@@ -122,7 +124,7 @@ async def merge(found: SessionBranches, message: str) -> Done:
     await git.run("merge", "--no-ff", "--quiet", "-m", message, found.own, more=None if named else IDENTITY)
     new = (await git.run("rev-parse", "HEAD")).text
     stat = await diffstat(git, old, new)
-    return Done(
+    return GitAction(
         repo=found.repo,
         text=f"merged {found.own} into {into} ({new[:10]}): {stat or 'no change'}",
         undo=(f"git -C {quoted(place)} reset --keep {old[:12]}",),
@@ -134,7 +136,7 @@ async def merge(found: SessionBranches, message: str) -> Done:
 # --- the trash -----------------------------------------------------------------------------------
 
 
-async def discard(found: SessionBranches, names: Sequence[str], worktrees: Sequence[Path]) -> list[Done]:
+async def discard(found: SessionBranches, names: Sequence[str], worktrees: Sequence[Path]) -> list[GitAction]:
     """Remove worktrees, and move branches to the trash, where they stay for ``TRASH_DAYS``.
 
     What is uncommitted in a worktree is committed to the trash first.
@@ -150,7 +152,7 @@ async def discard(found: SessionBranches, names: Sequence[str], worktrees: Seque
         moves = f"update {ref} {commit}\ndelete refs/heads/{name} {commit}\n"
         await found.git.run("update-ref", "--stdin", given=moves.encode())
         done.append(
-            Done(
+            GitAction(
                 repo=found.repo,
                 text=f"removed the branch {name} ({commit[:10]})",
                 undo=(f"git -C {quoted(found.path)} branch {name} {ref}",),
@@ -162,7 +164,7 @@ async def discard(found: SessionBranches, names: Sequence[str], worktrees: Seque
     return done
 
 
-async def _without_worktree(found: SessionBranches, folder: Path, place: str) -> list[Done]:
+async def _without_worktree(found: SessionBranches, folder: Path, place: str) -> list[GitAction]:
     admin = admin_of(found.git.common, folder)
     if admin is None:
         return []
@@ -174,7 +176,7 @@ async def _without_worktree(found: SessionBranches, folder: Path, place: str) ->
         await found.git.run("update-ref", ref, saved)
         text = f"kept what was uncommitted in {folder} as {ref}"
         undo = (f"git -C {quoted(found.path)} checkout {ref} -- .",)
-        done.append(Done(repo=found.repo, text=text, undo=undo, commit=saved, trash=ref))
+        done.append(GitAction(repo=found.repo, text=text, undo=undo, commit=saved, trash=ref))
     await found.git.run("worktree", "remove", "--force", folder)
     try:
         folder.parent.rmdir()

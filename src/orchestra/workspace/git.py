@@ -76,7 +76,7 @@ _OWN = ("local", "worktree")
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class GitResult:
     """How a call ended: exit code, standard output, standard error."""
 
     code: int
@@ -121,7 +121,7 @@ class Git:
         more: Mapping[str, str] | None = None,
         guarded: bool = True,
         network: bool = False,
-    ) -> Done:
+    ) -> GitResult:
         """Run git to its end. Raises ``WorkspaceError`` with what it said where it fails and ``check`` is set."""
         settings = dict(SETTINGS)
         if guarded:
@@ -257,7 +257,7 @@ async def call(
     folder: Path,
     given: bytes = b"",
     kill: bool = False,
-) -> Done:
+) -> GitResult:
     """Run git to its end, also where this task is cancelled meanwhile: a call cut off would leave a lock behind.
 
     With ``kill`` it ends with the task: it waits for a remote.
@@ -285,10 +285,10 @@ async def call(
         with contextlib.suppress(asyncio.CancelledError):
             await ending
         raise
-    return Done(process.returncode or 0, out, err.decode("utf-8", "replace"))
+    return GitResult(process.returncode or 0, out, err.decode("utf-8", "replace"))
 
 
-def failure(arguments: Sequence[str | Path], done: Done) -> str:
+def failure(arguments: Sequence[str | Path], done: GitResult) -> str:
     """What a failed call is reported as: the command, and what git said last."""
     lines = [line.strip() for line in done.err.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines[-1:]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestra.errors import WorkspaceError
-from orchestra.workspace.git import SETTINGS, Done, Git, call, failure, surroundings
+from orchestra.workspace.git import SETTINGS, Git, GitResult, call, failure, surroundings
 
 BRANCHES = "+refs/heads/*:refs/orchestra/remote/*"
 """All branches of a remote, kept apart from the user's own."""
@@ -93,7 +93,7 @@ async def _network(git: Git, *arguments: str) -> str:
     return "\n".join(line for line in done.err.splitlines() if line.startswith("remote:"))
 
 
-def _refused(arguments: Sequence[str], done: Done) -> str:
+def _refused(arguments: Sequence[str], done: GitResult) -> str:
     """Why a remote failed: its own words and those about each ref, where it has any, else git's."""
     lines = [line.strip() for line in done.err.splitlines()]
     rejected = [line.rpartition("(")[2].removesuffix(")") for line in lines if "rejected]" in line]

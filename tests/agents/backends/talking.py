@@ -13,7 +13,7 @@ from orchestra.config.settings import settle
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.errors import StoreUnreachable
 from orchestra.handlers.codergen import Codergen
-from orchestra.modelserver import Asked, ModelServer, parse
+from orchestra.modelserver import Exchange, ModelServer, parse
 from orchestra.ports import Store
 from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted
 from support import CountingStore, Session, opened, resumed
@@ -57,7 +57,7 @@ class World:
     """The provider's cheap model; empty for none."""
 
     @property
-    def requests(self) -> list[Asked]:
+    def requests(self) -> list[Exchange]:
         return self.server.requests
 
     def handlers(self) -> dict[str, Any]:

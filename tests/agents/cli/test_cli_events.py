@@ -11,7 +11,7 @@ from cli_stubs import agent, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestra.agents.cli.events import READERS, Counted, Finished, Lines, Reader, parsed
+from orchestra.agents.cli.events import READERS, Finished, LineSplitter, ProgramEvents, TokenCount, parsed
 from orchestra.run.events import AgentTurnCompleted, StageCompleted, StageFailed
 
 KEYS = (
@@ -44,10 +44,10 @@ EVENTS = st.builds(
 @given(events=st.lists(EVENTS, max_size=6))
 @settings(max_examples=100)
 def test_no_event_raises(name: str, events: list[dict[str, Any]]) -> None:
-    reader: Reader = READERS[name]()
+    reader: ProgramEvents = READERS[name]()
     for event in events:
         for happening in reader.read(event):
-            if isinstance(happening, Counted | Finished):
+            if isinstance(happening, TokenCount | Finished):
                 assert all(
                     isinstance(value, int) and value >= 0
                     for value in (getattr(happening.usage, key) for key in ("input", "output", "cache_read"))
@@ -58,7 +58,7 @@ def test_no_event_raises(name: str, events: list[dict[str, Any]]) -> None:
 
 @given(data=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200), max_size=5))
 def test_lines_are_the_same_however_they_come(data: bytes, cuts: list[int]) -> None:
-    lines, found, at = Lines(), list[bytes](), 0
+    lines, found, at = LineSplitter(), list[bytes](), 0
     for cut in [*sorted(cuts), len(data)]:
         found += lines.feed(data[at:cut])
         at = max(at, cut)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from orchestra.agents.answers import OutOfQuota
 from orchestra.agents.cli import presets
 from orchestra.agents.cli.asking import Approvals, codex_problem, hook_options
-from orchestra.agents.cli.events import LONGEST, READERS, Lines, Reader, Resulted, parsed
+from orchestra.agents.cli.events import LONGEST, READERS, LineSplitter, ProgramEvents, Resulted, parsed
 from orchestra.agents.cli.failures import ended as ended_failure
 from orchestra.agents.cli.failures import failure
 from orchestra.agents.cli.presets import Cli
@@ -42,7 +42,7 @@ from orchestra.agents.verdicts import answer_problem, object_in
 from orchestra.errors import BackendError, Terminal
 from orchestra.ports import AgentTask, Suspended, Turns
 from orchestra.processes import process, tree
-from orchestra.processes.output import Output, Shown
+from orchestra.processes.output import LineRelay, Output
 from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, program_files, sandboxed
 from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, ToolCall, Usage
 from orchestra.run.events import ToolOutput, ToolStarted, WarningRaised
@@ -458,11 +458,11 @@ class _Attempt:
         )
         await scope.settle()
 
-    def listening(self) -> tuple[Reader | None, Transcript, Output, Shown]:
+    def listening(self) -> tuple[ProgramEvents | None, Transcript, Output, LineRelay]:
         """What a listener hands what it hears to."""
         scope, kind = self._task.scope, self._cli.events
         reader = READERS[kind]() if kind in READERS else None
-        return reader, self._transcript, Output(scope.keep, scope.seam), Shown(self._show, scope.seam)
+        return reader, self._transcript, Output(scope.keep, scope.seam), LineRelay(self._show, scope.seam)
 
     def too_long(self, count: int) -> None:
         """Say that lines were passed over."""
@@ -484,7 +484,7 @@ class _Listener:
     def __init__(self, attempt: _Attempt) -> None:
         self._attempt = attempt
         self.reader, self._transcript, self.output, self._shown = attempt.listening()
-        self._lines = Lines()
+        self._lines = LineSplitter()
         self._timer: asyncio.Timeout | None = None
         self._grace = 0.0
         self.heard = False

@@ -41,7 +41,7 @@ def _graph(talk: Talk, client: BaseChatModel) -> Any:
     ]
     current = _Round(talk)
 
-    class Recorded(AgentMiddleware[Any, Any, Any]):
+    class ConversationMiddleware(AgentMiddleware[Any, Any, Any]):
         """Every model call and every tool call goes through the conversation."""
 
         async def awrap_model_call(self, request: Any, handler: Any) -> Any:
@@ -56,7 +56,7 @@ def _graph(talk: Talk, client: BaseChatModel) -> Any:
             await current.over()
             return ToolMessage("", tool_call_id=request.tool_call["id"], name=_OFFERED[0])
 
-    return create_agent(client, tools, middleware=[Recorded()])
+    return create_agent(client, tools, middleware=[ConversationMiddleware()])
 
 
 class _Round:

@@ -11,7 +11,7 @@ from itertools import takewhile
 from operator import is_
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestra.agents.answers import STOP, TOOLS, Answer, Heard
+from orchestra.agents.answers import STOP, TOOLS, Heard, ModelAnswer
 from orchestra.agents.backends.clients import SILENCE, client, close
 from orchestra.agents.backends.failures import translated
 from orchestra.agents.backends.messages import from_langchain, stop_of, to_langchain, usage_of
@@ -65,7 +65,7 @@ class ChatModel:
         """Close its connections."""
         await close(self.client)
 
-    async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> Answer:
+    async def ask(self, system: str, messages: Sequence[Message], heard: Heard) -> ModelAnswer:
         """One call, streamed. Raises ``Transient``, ``OutOfQuota`` and ``Terminal``."""
         began = time.monotonic()
         if system and (self._system is None or self._system.text != system):
@@ -102,7 +102,7 @@ class ChatModel:
             raise Transient(f"{self.provider}: the answer was empty")
         return whole
 
-    def _answer(self, answer: AIMessage, duration_ms: int) -> Answer:
+    def _answer(self, answer: AIMessage, duration_ms: int) -> ModelAnswer:
         stop = stop_of(answer)
         message = from_langchain(answer, provider=self.provider, model=self._name, ours=self._ours)
         if not stop:
@@ -111,7 +111,7 @@ class ChatModel:
             raise Transient(f"{self.provider}: the model's tool call was malformed")
         if message.tool_calls and stop == STOP:
             stop = TOOLS
-        return Answer(message=message, usage=usage_of(answer), stop=stop, duration_ms=duration_ms)
+        return ModelAnswer(message=message, usage=usage_of(answer), stop=stop, duration_ms=duration_ms)
 
 
 async def _in_thread(begin: Callable[[], Iterator[Any]]) -> AsyncGenerator[Any, None]:

@@ -56,7 +56,7 @@ class Resulted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
+class TokenCount:
     """Tokens of one answer, so far as they are known before the end."""
 
     answer: str
@@ -79,10 +79,10 @@ class Finished:
     cost_micros: int | None = None
 
 
-Happening: TypeAlias = Begun | Said | Called | Resulted | Counted | Finished
+Happening: TypeAlias = Begun | Said | Called | Resulted | TokenCount | Finished
 
 
-class Reader(Protocol):
+class ProgramEvents(Protocol):
     """Reads the events of one run of a program."""
 
     def read(self, event: Mapping[str, Any]) -> Iterator[Happening]:
@@ -140,7 +140,7 @@ class Claude:
 def _claude_answer(message: Mapping[str, Any]) -> Iterator[Happening]:
     answer = str(message.get("id", ""))
     if usage := _map(message.get("usage")):
-        yield Counted(answer=answer, usage=_claude_usage(usage))
+        yield TokenCount(answer=answer, usage=_claude_usage(usage))
     for block in _maps(message.get("content")):
         if block.get("type") == "text" and block.get("text"):
             yield Said(text=str(block["text"]), answer=answer)
@@ -315,7 +315,7 @@ def _gemini_end(event: Mapping[str, Any]) -> Finished:
     )
 
 
-READERS: Mapping[str, Callable[[], Reader]] = {
+READERS: Mapping[str, Callable[[], ProgramEvents]] = {
     "claude-stream-json": Claude,
     "codex-json": Codex,
     "gemini-stream-json": Gemini,
@@ -330,7 +330,7 @@ LONGEST = 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class Lines:
+class LineSplitter:
     """Cuts a stream into lines of bounded length."""
 
     pending: bytearray = field(default_factory=bytearray)

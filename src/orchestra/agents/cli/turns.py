@@ -12,11 +12,11 @@ from orchestra.agents.cli.events import (
     NO_USAGE,
     Begun,
     Called,
-    Counted,
     Finished,
     Happening,
     Resulted,
     Said,
+    TokenCount,
 )
 from orchestra.agents.pricing import Price, price_of
 from orchestra.agents.tools.output import cut
@@ -38,7 +38,7 @@ async def nothing_changed() -> tuple[str, ...]:
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenTurn:
     """The turn that is being heard."""
 
     answer: str = ""
@@ -88,7 +88,7 @@ class Transcript:
     final: Finished | None = None
     said: str = ""
     """The newest text of the agent."""
-    _turn: _Open = field(default_factory=_Open)
+    _turn: _OpenTurn = field(default_factory=_OpenTurn)
     _sum: Usage = NO_USAGE
     _cost: int = 0
     _since: int = 0
@@ -101,7 +101,7 @@ class Transcript:
         """A run of the program begins with this prompt."""
         self.unsent.append(Message(role="user", text=prompt, name=name))
         self.final, self.said = None, ""
-        self._turn, self._sum, self._cost, self._since = _Open(), Usage(), 0, self.now_ms()
+        self._turn, self._sum, self._cost, self._since = _OpenTurn(), Usage(), 0, self.now_ms()
 
     async def hear(self, happening: Happening) -> None:
         """Take what happened. Nothing counts after the final event."""
@@ -121,7 +121,7 @@ class Transcript:
                 self.shown(f"{happening.call.name}: {_brief(happening.call.arguments)}\n")
             case Resulted():
                 self._result(happening)
-            case Counted():
+            case TokenCount():
                 await self._next(happening.answer)
                 self._turn.answer, self._turn.usage = happening.answer, happening.usage
             case Finished():
@@ -175,7 +175,7 @@ class Transcript:
         self._turn.answer = answer
 
     async def _record(self, usage: Usage, cost: int | None) -> None:
-        turn, self._turn = self._turn, _Open()
+        turn, self._turn = self._turn, _OpenTurn()
         self._sum, self._cost = self._sum + usage, self._cost + (cost or 0)
         self.number += 1
         calls = tuple(turn.calls.values())
@@ -214,7 +214,7 @@ class Transcript:
         counted = {name: getattr(self.counted, name) for name in Usage.__struct_fields__}
         return {"cli": self.cli, "session": self.session, "counted": dict(counted)}
 
-    async def _ended(self, call: ToolCall, turn: _Open) -> ToolEnded:
+    async def _ended(self, call: ToolCall, turn: _OpenTurn) -> ToolEnded:
         result = turn.results.get(call.id)
         text = NO_RESULT if result is None else result.text
         failed = result is None or result.is_error

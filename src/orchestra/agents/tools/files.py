@@ -13,7 +13,7 @@ from typing import BinaryIO
 from orchestra.agents.tools import Call, FunctionTool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.paths import inside, regular
 from orchestra.agents.tools.schemas import count, flag, number, schema, string, text
-from orchestra.agents.tools.texts import Form, Text, encoded, facts_of, form_of, load, store
+from orchestra.agents.tools.texts import Form, TextFile, encoded, facts_of, form_of, load, store
 from orchestra.run.outcome import Json
 
 LINES = 2000
@@ -101,7 +101,7 @@ def write_file(repo: str, arguments: Mapping[str, Json], context: ToolContext) -
     """Make a file, or replace one that the agent has read."""
     content = string(arguments, "content")
     with inside(context.folder(repo), string(arguments, "path"), make=True) as place:
-        old: Text | None = None
+        old: TextFile | None = None
         if place.stat() is not None:
             _guard(repo, place.path, context, "overwrite it", place.stat())
             old = load(place)
@@ -167,7 +167,7 @@ def _pattern(old: str, content: str) -> re.Pattern[str]:
     return re.compile("\r?\n".join(re.escape(line) for line in old.split("\n")))
 
 
-def _as_lines_end(new: str, file: Text) -> str:
+def _as_lines_end(new: str, file: TextFile) -> str:
     if file.form.newline == "\r\n" and "\r\n" not in new:
         return new.replace("\n", "\r\n")
     return new

@@ -27,7 +27,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _INVISIBLE = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
 
 
-class Place:
+class FilePlace:
     """A file's place: ``parent`` is an open descriptor of its folder, ``name`` its name there (``.`` for the folder
     itself), ``path`` where it is from the root, with links resolved."""
 
@@ -63,7 +63,7 @@ def forbidden(name: str) -> bool:
     return plain in FORBIDDEN or plain == "git~1"
 
 
-class _Walk:
+class _PathWalk:
     """The walk: the descriptors of the folders on the way, and their names."""
 
     def __init__(self, root: Path) -> None:
@@ -98,7 +98,7 @@ class _Walk:
         os.close(self.folders.pop())
         self.names.pop()
 
-    def run(self, asked: str, *, make: bool) -> Place:
+    def run(self, asked: str, *, make: bool) -> FilePlace:
         """Walk to a path's last component, which may be missing; ``make`` makes the folders on the way."""
         left = self.parts(asked)
         while left:
@@ -118,9 +118,9 @@ class _Walk:
                 left.extend(self.parts(target))
                 continue
             if not any(one not in ("", ".") for one in left):
-                return Place(self.folders[-1], part, "/".join((*self.names, part)))
+                return FilePlace(self.folders[-1], part, "/".join((*self.names, part)))
             self._down(part, asked, make=make)
-        return Place(self.folders[-1], ".", "/".join(self.names) or ".")
+        return FilePlace(self.folders[-1], ".", "/".join(self.names) or ".")
 
     def _link(self, part: str) -> str | None:
         try:
@@ -145,7 +145,7 @@ class _Walk:
 
 
 @contextmanager
-def inside(root: Path, path: str, *, make: bool = False) -> Iterator[Place]:
+def inside(root: Path, path: str, *, make: bool = False) -> Iterator[FilePlace]:
     """The place of ``path`` inside ``root``, whose folder stays open meanwhile.
 
     ``make`` makes missing folders on the way. Raises ``ToolError`` for a path that leads outside, touches what is
@@ -154,7 +154,7 @@ def inside(root: Path, path: str, *, make: bool = False) -> Iterator[Place]:
     if not path or "\0" in path:
         raise ToolError("a path is needed, without NUL characters")
     try:
-        walk = _Walk(root)
+        walk = _PathWalk(root)
     except OSError as error:
         raise ToolError(f"the working folder {root} cannot be opened: {error.strerror}") from error
     try:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import re2
 
 from orchestra.agents.tools import FunctionTool, ToolContext, ToolError, ToolResult
-from orchestra.agents.tools.paths import FORBIDDEN, Place, forbidden, inside
+from orchestra.agents.tools.paths import FORBIDDEN, FilePlace, forbidden, inside
 from orchestra.agents.tools.schemas import schema, string, text
 from orchestra.run.outcome import Json
 
@@ -46,7 +46,7 @@ class _Found:
     cut: bool
 
 
-async def _ripgrep(place: Place, arguments: Sequence[str]) -> _Found:
+async def _ripgrep(place: FilePlace, arguments: Sequence[str]) -> _Found:
     """Run ripgrep in a folder that is open, so that it cannot be led to another. Raises ``ToolError``."""
     descriptor = place.open(os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -111,7 +111,7 @@ async def list_files(repo: str, arguments: Mapping[str, Json], context: ToolCont
     return ToolResult(text=f"{listed}\n[… {more} more files; narrow the pattern]" if more > 0 else listed)
 
 
-def _folder(place: Place) -> None:
+def _folder(place: FilePlace) -> None:
     found = place.stat()
     if found is None:
         raise ToolError(f"{place.path} does not exist")
@@ -119,12 +119,12 @@ def _folder(place: Place) -> None:
         raise ToolError(f"{place.path} is not a folder")
 
 
-def _joined(place: Place, path: str) -> str:
+def _joined(place: FilePlace, path: str) -> str:
     path = path.removeprefix("./")
     return path if place.path == "." else f"{place.path}/{path}"
 
 
-def _matches(path: str, pattern: str, place: Place) -> bool:
+def _matches(path: str, pattern: str, place: FilePlace) -> bool:
     """Whether a path matches as people mean it: from the folder searched; a pattern without a slash by the name."""
     own = path if place.path == "." else path.removeprefix(f"{place.path}/")
     pattern = pattern.removeprefix("./")
@@ -160,7 +160,7 @@ def _glob(pattern: str):  # type: ignore[no-untyped-def]
 _GLOB = {"*": "[^/]*", "?": "[^/]", "{": "(?:", "}": ")"}
 
 
-def _walked(place: Place) -> Iterator[str]:
+def _walked(place: FilePlace) -> Iterator[str]:
     """Every file below a folder, by descriptors, links not followed."""
     top = place.open(os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -184,7 +184,7 @@ async def search_code(repo: str, arguments: Mapping[str, Json], context: ToolCon
             raise ToolError(f"{place.path} does not exist")
         if stat.S_ISREG(found.st_mode):
             single = place.name
-            target = Place(place.parent, ".", place.path.rpartition("/")[0] or ".")
+            target = FilePlace(place.parent, ".", place.path.rpartition("/")[0] or ".")
         else:
             _folder(place)
             single, target = "", place
@@ -200,7 +200,7 @@ async def search_code(repo: str, arguments: Mapping[str, Json], context: ToolCon
     )
 
 
-async def _by_ripgrep(place: Place, pattern: str, glob: str, single: str) -> tuple[list[str], bool]:
+async def _by_ripgrep(place: FilePlace, pattern: str, glob: str, single: str) -> tuple[list[str], bool]:
     arguments = ["--line-number", "--no-heading", "--with-filename", "--null", "--color=never", "--hidden"]
     arguments += [f"--max-columns={_COLUMNS}", "--max-columns-preview", *_WITHOUT]
     arguments += ["--glob", glob] if glob else []
@@ -210,7 +210,7 @@ async def _by_ripgrep(place: Place, pattern: str, glob: str, single: str) -> tup
     return [f"{_joined(place, path)}:{rest}" for path, rest in rows], found.cut
 
 
-def _by_python(place: Place, pattern: str, glob: str, single: str) -> tuple[list[str], bool]:
+def _by_python(place: FilePlace, pattern: str, glob: str, single: str) -> tuple[list[str], bool]:
     try:
         wanted = re2.compile(pattern)
     except re2.error as error:
@@ -230,7 +230,7 @@ def _by_python(place: Place, pattern: str, glob: str, single: str) -> tuple[list
     return lines, False
 
 
-def _content(place: Place, path: str) -> Iterator[tuple[int, str]]:
+def _content(place: FilePlace, path: str) -> Iterator[tuple[int, str]]:
     """The lines of a text file; nothing of what is binary, too large or gone."""
     try:
         top = os.open(place.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place.parent)

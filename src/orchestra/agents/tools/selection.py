@@ -38,7 +38,7 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ToolSelection:
     """What an agent has: known tools by name, and what it wants of each server (``*``: everything). ``unknown`` are
     names that nothing answers to, each with what may be meant."""
 
@@ -135,7 +135,7 @@ def _from_file(file: Path, _changed: int) -> ModuleType:
     return module
 
 
-def chosen(stock: Inventory, wanted: Sequence[str]) -> Chosen:
+def chosen(stock: Inventory, wanted: Sequence[str]) -> ToolSelection:
     """What an agent has by its list: the base set without one; exactly what a list names; the base set and more
     where every name in it has a ``+``."""
     names = [name.strip() for name in wanted if name.strip()]
@@ -152,7 +152,7 @@ def chosen(stock: Inventory, wanted: Sequence[str]) -> Chosen:
             servers.setdefault(server, {})[rest] = None
         elif name not in ALWAYS:
             unknown[name] = _near(stock, name)
-    return Chosen(tuple(tools), {server: tuple(found) for server, found in servers.items()}, unknown)
+    return ToolSelection(tuple(tools), {server: tuple(found) for server, found in servers.items()}, unknown)
 
 
 def _known(stock: Inventory, name: str) -> list[str]:

@@ -14,7 +14,7 @@ from orchestra.agents.tools import FunctionTool, ToolContext, ToolError, ToolRes
 from orchestra.agents.tools.output import Gathered, stored
 from orchestra.agents.tools.schemas import number, schema, string, text
 from orchestra.processes import process, tree
-from orchestra.processes.output import Shown
+from orchestra.processes.output import LineRelay
 from orchestra.processes.sandbox import Sandbox, sandboxed
 from orchestra.run.blobs import BlobRef
 from orchestra.run.events import ToolStarted
@@ -69,7 +69,7 @@ async def run(
     """Run a command to its end, at most ``seconds``; nothing of it runs afterwards. Raises ``ToolError``."""
     await announce(context)
     streams = {"stdout": Gathered(context), "stderr": Gathered(context)}
-    shown = {name: Shown(partial(context.show, tool), context.scope.seam) for name in streams}
+    shown = {name: LineRelay(partial(context.show, tool), context.scope.seam) for name in streams}
 
     async def feed(name: str, data: bytes) -> None:
         shown[name].feed(data)
@@ -87,7 +87,7 @@ async def run(
         patience=PATIENCE,
         given=given,
     )
-    ended: process.Ended | None = None
+    ended: process.ProcessResult | None = None
     try:
         async with asyncio.timeout(seconds):
             ended = await process.run(command, feed, silent)

@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass
 
 from orchestra.agents.tools import ToolError
-from orchestra.agents.tools.paths import Place, regular
+from orchestra.agents.tools.paths import FilePlace, regular
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a file that is edited or overwritten as a whole."""
@@ -47,7 +47,7 @@ def form_of(data: bytes, path: str, size: int) -> Form:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextFile:
     """A whole file: its text as it is, its form, its permissions, and the facts by which a change is noticed."""
 
     text: str
@@ -61,7 +61,7 @@ def facts_of(found: os.stat_result) -> tuple[int, int]:
     return (found.st_mtime_ns, found.st_size)
 
 
-def load(place: Place) -> Text:
+def load(place: FilePlace) -> TextFile:
     """A file as a text. Raises ``ToolError`` for one that is missing, binary or too large."""
     try:
         descriptor = place.open(os.O_RDONLY)
@@ -75,7 +75,7 @@ def load(place: Place) -> Text:
     form = form_of(data, place.path, len(data))
     text = data[len(form.mark) :].decode(form.encoding, "surrogateescape" if form.encoding == "utf-8" else "strict")
     ends = {"\r\n" if "\r\n" in text and text.count("\n") == text.count("\r\n") else "\n"}
-    return Text(
+    return TextFile(
         text,
         Form(encoding=form.encoding, mark=form.mark, newline=ends.pop()),
         stat.S_IMODE(found.st_mode),
@@ -91,7 +91,7 @@ def encoded(text: str, form: Form, path: str) -> bytes:
         raise ToolError(f"{path} is kept in {form.encoding}, which has no {error.object[error.start]!r}") from error
 
 
-def store(place: Place, data: bytes, mode: int | None) -> tuple[int, int]:
+def store(place: FilePlace, data: bytes, mode: int | None) -> tuple[int, int]:
     """Replace a file as a whole, so that nobody sees half of it and no other link to it is written through.
 
     ``mode`` are the permissions to keep, None for a new file. Returns the new facts.

@@ -14,7 +14,7 @@ from orchestra.agents.tools.hooks import hook_commands
 from orchestra.agents.tools.mcp_client import repository_servers, served
 from orchestra.agents.tools.output import output_tool
 from orchestra.agents.tools.reporting import report_tool
-from orchestra.agents.tools.selection import Chosen, Inventory, chosen, inventory
+from orchestra.agents.tools.selection import Inventory, ToolSelection, chosen, inventory
 from orchestra.agents.tools.settings import ServerSpec, ToolSettings
 from orchestra.agents.tools.skills import REPOSITORY_FOLDER, Skill, skill_tool, skills_in
 from orchestra.agents.tools.tracking import WriteTracker
@@ -58,7 +58,7 @@ class Toolbox:
     redactor: Redactor = field(default_factory=lambda: Redactor({}))
     more: Sequence[Tool] = ()
 
-    def choose(self, folders: Mapping[str, Path], wanted: Sequence[str]) -> tuple[dict[str, Tool], Chosen]:
+    def choose(self, folders: Mapping[str, Path], wanted: Sequence[str]) -> tuple[dict[str, Tool], ToolSelection]:
         """Every known tool, and what an agent has by its list. Raises ``ConfigError`` for a name that is
         unknown."""
         stock = self.stock(folders)

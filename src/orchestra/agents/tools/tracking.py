@@ -37,7 +37,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Changes:
+class FileChanges:
     """The files that changed while something ran, known when it has ended."""
 
     files: tuple[str, ...] = ()
@@ -73,12 +73,12 @@ class WriteTracker:
         return taken
 
     @asynccontextmanager
-    async def around(self, repos: Iterable[str] | None = None) -> AsyncIterator[Changes]:
+    async def around(self, repos: Iterable[str] | None = None) -> AsyncIterator[FileChanges]:
         """Find out which files change meanwhile; they stand in what this yields when it has ended, however it
         ends."""
         names = list(self.folders if repos is None else repos)
         before = {repo: await self.look(repo) for repo in names}
-        changes = Changes()
+        changes = FileChanges()
         try:
             yield changes
         finally:
@@ -88,9 +88,9 @@ class WriteTracker:
                 found += self.note(repo, await self.differing(repo, before[repo], after))
             changes.files = tuple(sorted(found))
 
-    async def watch(self) -> Watching:
+    async def watch(self) -> FolderSnapshot:
         """Begin to watch all folders, for who works for long and is asked from time to time what changed."""
-        return Watching(self, {repo: await self.look(repo) for repo in self.folders})
+        return FolderSnapshot(self, {repo: await self.look(repo) for repo in self.folders})
 
     async def look(self, repo: str) -> Seen:
         """A folder as it is now."""
@@ -112,7 +112,7 @@ class WriteTracker:
 
 
 @dataclass(slots=True)
-class Watching:
+class FolderSnapshot:
     """The folders as they were looked at last."""
 
     tracker: WriteTracker

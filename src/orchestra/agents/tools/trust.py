@@ -26,7 +26,7 @@ _LARGEST = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RepositoryUse:
     """Something that a repository wants to have used: its key (``mcp:name``, ``skills``), what it would do, and the
     hash of all that says so."""
 
@@ -35,16 +35,16 @@ class Wanted:
     digest: str
 
 
-def wanted_by(folder: Path) -> list[Wanted]:
+def wanted_by(folder: Path) -> list[RepositoryUse]:
     """Everything that a repository's own files name. Raises ``ConfigError`` where they cannot be read."""
     found = [
-        Wanted(f"mcp:{spec.name}", _told(spec), _server_digest(spec, folder))
+        RepositoryUse(f"mcp:{spec.name}", _told(spec), _server_digest(spec, folder))
         for spec in repository_servers(folder).values()
     ]
     skills = folder / REPOSITORY_FOLDER
     if skills.is_dir():
         names = ", ".join(sorted(one.parent.name for one in skills.glob("*/SKILL.md"))) or "none"
-        found.append(Wanted("skills", f"{skills}: {names}", _folder_digest(skills)))
+        found.append(RepositoryUse("skills", f"{skills}: {names}", _folder_digest(skills)))
     return found
 
 
@@ -105,14 +105,14 @@ class Trust:
             raise ConfigError(f"{file} cannot be read: {error}", fix=f"rm {file}") from error
         return said if isinstance(said, dict) else {}
 
-    def allows(self, folder: Path, wanted: Wanted) -> bool:
+    def allows(self, folder: Path, wanted: RepositoryUse) -> bool:
         """Whether it was allowed, as it is now; a worktree has what its repository was allowed."""
         repository = [place.parent for place in git_folders(folder)[:1] if place.name == ".git"]
         known = self._all()
         allowed = (known.get(str(place), {}) for place in (folder.resolve(), *repository))
         return any(one.get(wanted.key) == wanted.digest for one in allowed)
 
-    def allow(self, folder: Path, wanted: list[Wanted]) -> None:
+    def allow(self, folder: Path, wanted: list[RepositoryUse]) -> None:
         """Allow exactly this of a repository, and nothing else of it."""
         everything = self._all()
         everything[str(folder.resolve())] = {one.key: one.digest for one in wanted}

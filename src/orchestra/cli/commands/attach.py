@@ -19,7 +19,7 @@ from orchestra.app.stores import open_store
 from orchestra.cli.errors import INTERRUPTED
 from orchestra.cli.options import (
     Session,
-    Shown,
+    SessionOptions,
 )
 from orchestra.cli.outlet import drained, outlets
 from orchestra.cli.people import console, terminal
@@ -33,14 +33,14 @@ from orchestra.engine.following import follow
 from orchestra.engine.sessions import Row, find
 from orchestra.errors import OrchestraError
 from orchestra.ports import Store, Unanswered
-from orchestra.run.events import InterviewCompleted, InterviewStarted, Live, PipelineForked, Recorded
+from orchestra.run.events import InterviewCompleted, InterviewStarted, LiveEvent, PipelineForked, Recorded
 from orchestra.run.state import RunState
 
 
 def attach(
     session: Session,
     *,
-    shown: Shown,
+    shown: SessionOptions,
 ) -> None:
     """Watch a session from its start until it ends. Ctrl-C stops watching; the session keeps running.
 
@@ -53,7 +53,7 @@ def attach(
     raise typer.Exit(attach_to(session, shown))
 
 
-def attach_to(session: str, shown: Shown) -> int:
+def attach_to(session: str, shown: SessionOptions) -> int:
     """Show a session from its start until it stops running or the user leaves. Return the exit code."""
     settings = settings_for(shown.store, shown.config)
     colour = coloured(shown.color, sys.stdout)
@@ -77,7 +77,7 @@ def attach_to(session: str, shown: Shown) -> int:
 
 
 async def _watched(
-    store: Store, row: Row, shown: Shown, colour: bool, settings: Settings
+    store: Store, row: Row, shown: SessionOptions, colour: bool, settings: Settings
 ) -> tuple[Row, RunState] | None:
     """Return the last session shown and its final state, or None if the user left first.
 
@@ -116,7 +116,7 @@ def _leaving(leave: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def _left(settings: Settings, shown: Shown, row: Row) -> int:
+def _left(settings: Settings, shown: SessionOptions, row: Row) -> int:
     complain(
         f"stopped watching; session {row.session} keeps running\n"
         f"  watch: orchestra attach{hint(settings, shown.store)} {row.session}"
@@ -153,7 +153,7 @@ class TerminalPrompts:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def tell(self, recorded: Recorded | Live) -> None:
+    def tell(self, recorded: Recorded | LiveEvent) -> None:
         """Show an event, and note what it asks or answers."""
         event = recorded.event
         if isinstance(event, InterviewStarted):

@@ -24,7 +24,7 @@ from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError, StoreError
 from orchestra.graph.report import counted
 from orchestra.ports import Store
-from orchestra.workspace.ending import Done, quoted
+from orchestra.workspace.ending import GitAction, quoted
 
 
 def merge(
@@ -107,7 +107,7 @@ def pr(
     raise typer.Exit(pull_request(session, dry_run=dry_run, store=store, config=config))
 
 
-Doing: TypeAlias = Callable[[Store, Settings, str], Awaitable[list[Done]]]
+Doing: TypeAlias = Callable[[Store, Settings, str], Awaitable[list[GitAction]]]
 
 
 def merge_session(session: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
@@ -139,7 +139,7 @@ def _done(doing: Doing, session: str, *, store: str | None, config: Path | None,
     return 0
 
 
-async def _with_store(settings: Settings, doing: Doing, session: str) -> list[Done]:
+async def _with_store(settings: Settings, doing: Doing, session: str) -> list[GitAction]:
     store = open_store(settings)
     try:
         return await doing(store, settings, session)

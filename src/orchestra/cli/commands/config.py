@@ -12,7 +12,7 @@ import typer
 from orchestra.cli.options import AsJson, Config, EnvFile, StoreOption
 from orchestra.cli.stores import settings_for
 from orchestra.cli.terminal import one_line, say, say_json
-from orchestra.config.showing import Row, rows
+from orchestra.config.showing import SettingRow, rows
 
 
 def config(
@@ -56,7 +56,7 @@ def show_config(pipeline: str, *, origin: bool, store: str | None, config: Path 
 _WIDE = 60
 
 
-def _line(row: Row) -> str:
+def _line(row: SettingRow) -> str:
     value = "" if row.value is None else row.value if isinstance(row.value, str) else json.dumps(row.value)
     return one_line(f"{row.name}: {value}".rstrip(), 1000)
 

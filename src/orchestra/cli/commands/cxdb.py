@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from msgspec import to_builtins
 
-from orchestra.app.mirroring import Sent, follow, mirror_fix, run_ended, send_now
+from orchestra.app.mirroring import MirrorResult, follow, mirror_fix, run_ended, send_now
 from orchestra.app.serving import Served
 from orchestra.app.serving import serve as serve_store
 from orchestra.cli.errors import FAILED
@@ -130,7 +130,7 @@ def mirror(sessions: tuple[str, ...], *, store: str | None, config: Path | None,
         say(f"no store in {folder} yet: nothing to send")
         return 0
 
-    def tell(one: Sent) -> None:
+    def tell(one: MirrorResult) -> None:
         if not as_json and (one.sent or one.trouble):
             say(_line(one))
 
@@ -168,12 +168,12 @@ def _ends(settings: Settings) -> tuple[Path, Server]:
     return settings.store, settings.mirror
 
 
-def _line(one: Sent) -> str:
+def _line(one: MirrorResult) -> str:
     told = f"{one.session}  {counted(one.sent, 'turn')} sent" + (f" of {one.turns}" if one.turns > one.sent else "")
     return told + (f"; stopped: {one_line(one.trouble, 500)}" if one.trouble else "")
 
 
-def _summary(done: list[Sent], too_large: int, server: Server) -> list[str]:
+def _summary(done: list[MirrorResult], too_large: int, server: Server) -> list[str]:
     turns = sum(one.turns for one in done)
     failed = [one for one in done if one.trouble]
     whole = f"{server} is up to date: {counted(len(done) - len(failed), 'session')}, {counted(turns, 'turn')}"

@@ -78,7 +78,7 @@ MANY = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Finding:
     """One line: whether it is well (None: for information), what was found, and one command that fixes it."""
 
     well: bool | None
@@ -116,7 +116,7 @@ def examine(wanted: Examination, *, store: str | None, config: Path | None) -> i
     return FAILED if bad else 0
 
 
-def _shown(finding: Checked) -> bool:
+def _shown(finding: Finding) -> bool:
     sign = {True: "✓", False: "✗", None: "·"}[finding.well]
     say("\n".join(wrap(f"{sign} ", one_line(finding.what, 1000), room(), "  ")))
     if finding.fix:
@@ -127,65 +127,65 @@ def _shown(finding: Checked) -> bool:
 # --- the machine ---------------------------------------------------------------------------------
 
 
-def _machine(settings: Settings) -> Iterator[Checked]:
-    yield Checked(True, f"Python {sys.version.split()[0]} at {sys.executable}")
-    yield Checked(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml; using defaults")
+def _machine(settings: Settings) -> Iterator[Finding]:
+    yield Finding(True, f"Python {sys.version.split()[0]} at {sys.executable}")
+    yield Finding(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml; using defaults")
     free = ": needs no API key" if settings.backend == "simulation" else ""
-    yield Checked(True, f"backend {settings.backend}{free}")
+    yield Finding(True, f"backend {settings.backend}{free}")
     yield from _providers(settings)
     yield from _sandbox(settings)
     program = shutil.which("dot")
     if program:
-        yield Checked(True, f"Graphviz at {program}: compile --format svg works")
+        yield Finding(True, f"Graphviz at {program}: compile --format svg works")
     else:
-        yield Checked(
+        yield Finding(
             None, "no Graphviz found: `compile --format svg` needs it, nothing else does", "apt install graphviz"
         )
 
 
-def _providers(settings: Settings) -> Iterator[Checked]:
+def _providers(settings: Settings) -> Iterator[Finding]:
     """What the configured providers need; a run fails only without what the provider of most nodes needs (A8)."""
     used = default_provider(settings.config).value if settings.backend in WITH_MODEL else ""
     for provider in providers_of(settings):
         for well, what, fix in standing(provider):
-            yield Checked(None if well is False and provider.name != used else well, what, fix)
+            yield Finding(None if well is False and provider.name != used else well, what, fix)
 
 
 async def _asked(settings: Settings) -> int:
     """Ask each provider and say what came of it; how many failed."""
     if not providers_of(settings):
-        _shown(Checked(None, "no provider is configured: there is no model to ask"))
-    return sum([not _shown(Checked(*check)) async for check in asked(settings)])
+        _shown(Finding(None, "no provider is configured: there is no model to ask"))
+    return sum([not _shown(Finding(*check)) async for check in asked(settings)])
 
 
-def _sandbox(settings: Settings) -> Iterator[Checked]:
+def _sandbox(settings: Settings) -> Iterator[Finding]:
     """What commands may touch, tried and not only read from the settings (A36)."""
     wanted, network = settings.config.sandbox.mode, settings.config.sandbox.network
     problem = unavailable()
     if wanted == "none":
         fix = "" if problem else "add `sandbox: auto` to orchestra.yaml"
-        yield Checked(None, "no sandbox: commands of agents and tool nodes run with your own rights", fix)
+        yield Finding(None, "no sandbox: commands of agents and tool nodes run with your own rights", fix)
     elif problem:
         well = None if wanted == "auto" else False
-        yield Checked(well, f"sandbox: {wanted}, but bwrap does not work: {problem}", "apt install bubblewrap")
+        yield Finding(well, f"sandbox: {wanted}, but bwrap does not work: {problem}", "apt install bubblewrap")
     else:
         failed = [proof.what for proof in prove(network) if not proof.held]
         reach = "no network" if network == "none" else "full network access"
         if failed:
-            yield Checked(False, f"sandbox: bwrap works, but a trial failed: {'; '.join(failed)}")
+            yield Finding(False, f"sandbox: bwrap works, but a trial failed: {'; '.join(failed)}")
         else:
-            yield Checked(
+            yield Finding(
                 True,
                 f"sandbox: bwrap, tried: only the working folder is writable, .git is not, home is hidden, {reach}",
             )
 
 
-def _place(settings: Settings) -> Iterator[Checked]:
+def _place(settings: Settings) -> Iterator[Finding]:
     folder = settings.store
     if settings.server is not None:
         return
     if folder is None:
-        yield Checked(None, "the store is in memory: nothing is saved")
+        yield Finding(None, "the store is in memory: nothing is saved")
         return
     there = folder
     while not os.path.exists(there) and there != there.parent:  # noqa: PTH110  false where it may not be seen
@@ -193,18 +193,18 @@ def _place(settings: Settings) -> Iterator[Checked]:
     named, elsewhere = shlex.quote(str(there)), state_directory(os.environ) / "cxdb"
     another = f"orchestra doctor --store {shlex.quote(str(elsewhere))}"
     if not there.is_dir():
-        yield Checked(False, f"the path of the store, {there}, is not a folder", another)
+        yield Finding(False, f"the path of the store, {there}, is not a folder", another)
     elif os.statvfs(there).f_flag & os.ST_RDONLY:
-        yield Checked(False, f"{there} is on a read-only disk", another)
+        yield Finding(False, f"{there} is on a read-only disk", another)
     elif not os.access(there, os.W_OK | os.X_OK):
-        yield Checked(False, f"{there} is not writable by this user", f"chmod u+wx {named}")
+        yield Finding(False, f"{there} is not writable by this user", f"chmod u+wx {named}")
     else:
         kind = Files().file_system(str(there))
         if kind in REMOTE:
-            yield Checked(False, f"{there} is on {kind}, where file locks are unreliable", another)
+            yield Finding(False, f"{there} is on {kind}, where file locks are unreliable", another)
         free = shutil.disk_usage(there).free
         well = True if free > LITTLE_ROOM else None if free > NO_ROOM else False
-        yield Checked(
+        yield Finding(
             well, f"{free // 2**20} MiB free in {there}", "" if well else f"du -xh {named} | sort -h | tail"
         )
 
@@ -219,14 +219,14 @@ async def _examined(settings: Settings, wanted: Examination, aim: str) -> int:
     return sum(not _shown(finding) for finding in found)
 
 
-async def _store(settings: Settings, wanted: Examination, aim: str, tell: Progress) -> AsyncIterator[Checked]:
+async def _store(settings: Settings, wanted: Examination, aim: str, tell: Progress) -> AsyncIterator[Finding]:
     try:
         if settings.store is not None and not exists(settings):
-            yield Checked(True, f"no store in {settings.store} yet; the first run creates it")
+            yield Finding(True, f"no store in {settings.store} yet; the first run creates it")
             return
         if wanted.repair:
             for repaired in await repair_store(settings, drop_lost=wanted.drop_lost, progress=tell):
-                yield Checked(True, f"repaired: {repaired}")
+                yield Finding(True, f"repaired: {repaired}")
         store = open_store(settings, progress=tell)
         try:
             async for finding in _opened(store, settings, wanted, aim):
@@ -236,9 +236,9 @@ async def _store(settings: Settings, wanted: Examination, aim: str, tell: Progre
     except RepairLosesTurns:
         raise
     except Damaged as error:
-        yield Checked(False, error.message, f"orchestra doctor --repair{aim}")
+        yield Finding(False, error.message, f"orchestra doctor --repair{aim}")
     except StoreError as error:
-        yield Checked(False, error.message, aimed(error.fix, aim))
+        yield Finding(False, error.message, aimed(error.fix, aim))
 
 
 def _say_losses(error: RepairLosesTurns, aim: str) -> None:
@@ -254,11 +254,11 @@ def _say_losses(error: RepairLosesTurns, aim: str) -> None:
     say(f"    fix: orchestra doctor --repair --drop-lost{aim}")
 
 
-async def _opened(store: Store, settings: Settings, wanted: Examination, aim: str) -> AsyncIterator[Checked]:
+async def _opened(store: Store, settings: Settings, wanted: Examination, aim: str) -> AsyncIterator[Finding]:
     if settings.server is not None:
         async for checked in _server(store, settings.server, aim):
             yield checked
-    yield Checked(True, f"store {settings.place}: {counted(len(await rows(store)), 'session')}")
+    yield Finding(True, f"store {settings.place}: {counted(len(await rows(store)), 'session')}")
     for what, fix in (await store.health()).findings:
         yield _of_health(settings, what, aimed(fix, aim))
     if isinstance(store, EmbeddedStore):
@@ -268,16 +268,16 @@ async def _opened(store: Store, settings: Settings, wanted: Examination, aim: st
             yield finding
 
 
-async def _server(store: Store, server: Server, aim: str) -> AsyncIterator[Checked]:
+async def _server(store: Store, server: Server, aim: str) -> AsyncIterator[Finding]:
     from orchestra.app.canary import examine as examine_server  # only a server needs what it imports
     from orchestra.cxdb.remote.store import RemoteStore
 
     assert isinstance(store, RemoteStore)
     async for well, what, fix in examine_server(store, server, SystemClock()):
-        yield Checked(well, what, aimed(fix, aim))
+        yield Finding(well, what, aimed(fix, aim))
 
 
-async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Checked]:
+async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Finding]:
     """Check whether the mirror has everything (S22); a run works without it."""
     if settings.mirror is None or settings.store is None:
         return
@@ -287,44 +287,44 @@ async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Checked]:
     try:
         missing = await behind(settings.store, server)
     except StoreUnreachable as error:
-        yield Checked(
+        yield Finding(
             None, f"the mirror cannot be used; runs work without it: {error.message}", mirror_fix(error.fix)
         )
         return
     except (StoreError, ConfigError) as error:
-        yield Checked(False, f"the mirror {server}: {error.message}", error.fix)
+        yield Finding(False, f"the mirror {server}: {error.message}", error.fix)
         return
     if missing:
         turns = counted(sum(count for _row, count in missing), "turn")
         sessions = counted(len(missing), "session")
-        yield Checked(None, f"the mirror {server} is behind by {turns} of {sessions}", send)
+        yield Finding(None, f"the mirror {server} is behind by {turns} of {sessions}", send)
     else:
-        yield Checked(True, f"the mirror {server} is up to date")
+        yield Finding(True, f"the mirror {server} is up to date")
 
 
-def _of_health(settings: Settings, what: str, fix: str) -> Checked:
+def _of_health(settings: Settings, what: str, fix: str) -> Finding:
     """Turn a store's finding into a line; quarantined pieces do not keep a run from working."""
     lost = f"{settings.store}/{LOST}"
     if what.startswith(lost):
-        return Checked(None, what, f"ls -l {shlex.quote(lost)}")
-    return Checked(False, what, fix)
+        return Finding(None, what, f"ls -l {shlex.quote(lost)}")
+    return Finding(False, what, fix)
 
 
-async def _embedded(store: EmbeddedStore, wanted: Examination, aim: str) -> AsyncIterator[Checked]:
+async def _embedded(store: EmbeddedStore, wanted: Examination, aim: str) -> AsyncIterator[Finding]:
     if wanted.deep or wanted.repair:
         damage = await store.deep_check()
         if not damage:
-            yield Checked(True, "every record is intact")
+            yield Finding(True, "every record is intact")
         for what in _by_file(damage):
             if wanted.repair:
-                yield Checked(
+                yield Finding(
                     False, f"cannot be repaired: {what}", "restore the folder from a backup; the rest is readable"
                 )
             else:
-                yield Checked(False, f"damaged: {what}", f"orchestra doctor --repair{aim}")
+                yield Finding(False, f"damaged: {what}", f"orchestra doctor --repair{aim}")
     if wanted.settle:
         await store.settle()
-        yield Checked(True, "settled: a CXDB server can open the folder now")
+        yield Finding(True, "settled: a CXDB server can open the folder now")
 
 
 def _by_file(damage: list[Damage]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import typer
 
 from orchestra.cli.terminal import complain, say
 from orchestra.errors import ConfigError
-from orchestra.modelserver import Asked, ModelServer, read
+from orchestra.modelserver import Exchange, ModelServer, read
 
 
 def model_server(
@@ -108,7 +108,7 @@ def _until_stopped() -> None:
     stop.wait()
 
 
-def _show(asked: Asked) -> None:
+def _show(asked: Exchange) -> None:
     tools = f", {len(asked.tools)} tools" if asked.tools else ""
     how = "streamed" if asked.stream else "whole"
     complain(
@@ -116,7 +116,7 @@ def _show(asked: Asked) -> None:
     )
 
 
-def _write(file: Path, requests: list[Asked]) -> None:
+def _write(file: Path, requests: list[Exchange]) -> None:
     try:
         file.write_text(json.dumps({"requests": [asked.plain() for asked in requests]}, indent=2) + "\n")
     except OSError as error:

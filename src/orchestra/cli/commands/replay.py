@@ -16,8 +16,8 @@ from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
 from orchestra.app.replaying import Future
 from orchestra.app.replaying import replay as replayed_run
-from orchestra.app.resuming import Changes
-from orchestra.app.rewalking import Another, Report, Text, rewalk
+from orchestra.app.resuming import ResumeChanges
+from orchestra.app.rewalking import Another, ChangedText, RewalkReport, rewalk
 from orchestra.cli.commands.run import key_values, walk_shown
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import (
@@ -29,7 +29,7 @@ from orchestra.cli.screen.why import lines, seen_of
 from orchestra.cli.stores import aimed, hint, reading, settings_for, there
 from orchestra.cli.terminal import one_line, say, say_json
 from orchestra.engine.control import Control
-from orchestra.engine.forking import Wanted
+from orchestra.engine.forking import TurnChoice
 from orchestra.engine.journal import Listener
 from orchestra.engine.running import Run
 from orchestra.errors import ConfigError, StoreError
@@ -39,7 +39,7 @@ from orchestra.run.rewalk import Decision, Parting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ReplayRequest:
     """From where a session is replayed, and with what."""
 
     checkpoint: Annotated[
@@ -90,7 +90,7 @@ class Asked:
 def replay(
     session: Session,
     *,
-    asked: Asked,
+    asked: ReplayRequest,
     recorded: Annotated[
         bool,
         typer.Option("--recorded", help="Run nothing: repeat the recorded decisions and report any that differ."),
@@ -116,7 +116,7 @@ def replay(
     if asked.visit is not None and not asked.node:
         raise typer.BadParameter("--visit needs --node")
     if recorded or against is not None:
-        if asked != Asked() or shown.json_stream or (recorded and against is not None):
+        if asked != ReplayRequest() or shown.json_stream or (recorded and against is not None):
             wrong = "--recorded and --against start no session: combine them only with --store, --config and --json"
             raise typer.BadParameter(wrong)
         raise typer.Exit(
@@ -125,7 +125,7 @@ def replay(
     raise typer.Exit(replay_session(session, asked, shown))
 
 
-def replay_session(session: str, asked: Asked, shown: Walked) -> int:
+def replay_session(session: str, asked: ReplayRequest, shown: Walked) -> int:
     """Fork, go on, and say how it ended; the exit code (C2)."""
     settings = settings_for(shown.store, shown.config, str(asked.graph) if asked.graph is not None else "-")
     try:
@@ -139,7 +139,7 @@ def replay_session(session: str, asked: Asked, shown: Walked) -> int:
     future = Future(
         variables=key_values(tuple(asked.variables or ()), "variable"),
         values=key_values(tuple(asked.values or ()), "value"),
-        changes=Changes(graph=source, found=found, simulation=script),
+        changes=ResumeChanges(graph=source, found=found, simulation=script),
         label=asked.label,
     )
 
@@ -157,14 +157,14 @@ def replay_session(session: str, asked: Asked, shown: Walked) -> int:
     return walk_shown(shown, settings, fork, detach=asked.detach)
 
 
-def _wanted(asked: Asked) -> Wanted:
+def _wanted(asked: ReplayRequest) -> TurnChoice:
     if asked.node:
-        return Wanted(node=asked.node, visit=asked.visit)
+        return TurnChoice(node=asked.node, visit=asked.visit)
     if asked.checkpoint == "last":
-        return Wanted(newest=True)
+        return TurnChoice(newest=True)
     text = asked.checkpoint or asked.turn
     if not text:
-        return Wanted()
+        return TurnChoice()
     number = text.removeprefix("#")
     if not (number.isascii() and number.isdigit() and len(number) < 19):
         raise ConfigError(
@@ -172,8 +172,8 @@ def _wanted(asked: Asked) -> Wanted:
             fix="use a depth, as `orchestra log SESSION` shows it, or #ID for a CXDB turn id",
         )
     if text.startswith("#"):
-        return Wanted(turn_id=int(number), checkpoint=bool(asked.checkpoint))
-    return Wanted(depth=int(number), checkpoint=bool(asked.checkpoint))
+        return TurnChoice(turn_id=int(number), checkpoint=bool(asked.checkpoint))
+    return TurnChoice(depth=int(number), checkpoint=bool(asked.checkpoint))
 
 
 SCHEMA = "orchestra.rewalk.v1"
@@ -208,7 +208,7 @@ def walk_again(session: str, against: Path | None, *, store: str | None, config:
     return 0 if report.same else FAILED
 
 
-def _say(report: Report, file: str) -> None:
+def _say(report: RewalkReport, file: str) -> None:
     for text in report.others:
         _say_text(text)
     if report.parting is not None:
@@ -231,7 +231,7 @@ def _at(branch: str, node: str) -> str:
     return one_line("/".join(part for part in (branch, node) if part), 120)
 
 
-def _say_text(text: Text) -> None:
+def _say_text(text: ChangedText) -> None:
     say(f"prompt differs  {_at(text.branch, text.node)}, visit {text.visit}  (turn {text.depth})")
     diff = list(unified_diff(_folded(text.recorded), _folded(text.now), "recorded", "now", lineterm=""))
     for line in diff[:DIFF_SHOWN]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestra.app.asking import Asked, ask
+from orchestra.app.asking import RequestResult, ask
 from orchestra.app.stores import open_store
 from orchestra.cli.options import AsJson, Config, Session, StoreOption
 from orchestra.cli.stores import aimed, hint, settings_for, there
@@ -97,7 +97,7 @@ def ask_session(
     return 1 if doubtful or (action == CANCEL and not asked.done) else 0
 
 
-async def _asked(settings: Settings, session: str, action: str, text: str) -> Asked:
+async def _asked(settings: Settings, session: str, action: str, text: str) -> RequestResult:
     store = open_store(settings)
     try:
         return await ask(store, settings, session, action, text, clock=SystemClock(), patience=PATIENCE[action])
@@ -105,7 +105,7 @@ async def _asked(settings: Settings, session: str, action: str, text: str) -> As
         await store.close()
 
 
-def _lines(asked: Asked, action: str, aim: str) -> list[str]:
+def _lines(asked: RequestResult, action: str, aim: str) -> list[str]:
     before, after = asked.before, asked.after
     name, look = after.session, f"  details: orchestra status{aim} {after.session} --detail"
     if action == STEER:

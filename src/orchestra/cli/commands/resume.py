@@ -11,7 +11,7 @@ import typer
 
 from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
-from orchestra.app.resuming import Changes, changed_file
+from orchestra.app.resuming import ResumeChanges, changed_file
 from orchestra.app.resuming import resume as resumed_run
 from orchestra.app.runs import Run
 from orchestra.cli.commands.run import walk_shown
@@ -100,17 +100,17 @@ def resume_session(
         raise
     source, found = read(graph) if graph is not None else (None, ())
     script = read_script(simulate) if simulate is not None else None
-    changes = Changes(graph=source, found=found, simulation=script, interrupted=interrupted)
+    changes = ResumeChanges(graph=source, found=found, simulation=script, interrupted=interrupted)
     try:
         return _walk(session, changes, settings, shown, detach=detach)
     except Undecided as error:
         if shown.no_input or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
-        decided = Changes(graph=source, found=found, simulation=script, interrupted=_asked(error))
+        decided = ResumeChanges(graph=source, found=found, simulation=script, interrupted=_asked(error))
     return _walk(session, decided, settings, shown, detach=detach)
 
 
-def _walk(session: str, changes: Changes, settings: Settings, shown: Walked, *, detach: bool) -> int:
+def _walk(session: str, changes: ResumeChanges, settings: Settings, shown: Walked, *, detach: bool) -> int:
     async def go_on(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
         try:
             run, pipeline = await resumed_run(
@@ -137,7 +137,7 @@ def _nothing_to_resume(run: Run) -> SessionNotFound:
     )
 
 
-def _say_of(run: Run, changes: Changes, aim: str, *, heard: bool) -> None:
+def _say_of(run: Run, changes: ResumeChanges, aim: str, *, heard: bool) -> None:
     """Print what a user should know before the session continues."""
     if run.state.result is not None:
         if heard:

@@ -59,7 +59,7 @@ LAST_LINES = 6
 """Lines of a failed command's output that are shown."""
 
 
-class Result(StrEnum):
+class CheckResult(StrEnum):
     """How a check ended."""
 
     WORKS = "works"
@@ -68,12 +68,12 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class CheckReport:
     """A check's result: why and at which command it failed, or what is missing and how to install it."""
 
     name: str
     shows: str
-    result: Result
+    result: CheckResult
     why: str = ""
     again: str = ""
     fix: str = ""
@@ -103,7 +103,7 @@ def examine(names: Sequence[str], keep: Path | None, *, as_json: bool) -> int:
             reports.append(report)
             if not as_json:
                 _say(report)
-    failed = sum(report.result is Result.FAILED for report in reports)
+    failed = sum(report.result is CheckResult.FAILED for report in reports)
     if as_json:
         say_json({"folder": str(place), "failed": failed, "checks": [asdict(one) for one in reports]}, indent=2)
     else:
@@ -133,13 +133,13 @@ def _place(keep: Path | None) -> Path:
     return keep.absolute()
 
 
-def _reported(check: Check, folder: Path) -> Report:
+def _reported(check: Check, folder: Path) -> CheckReport:
     missing = next(_missing(check), None)
     if missing is not None:
-        return Report(
+        return CheckReport(
             name=check.name,
             shows=check.shows,
-            result=Result.SKIPPED,
+            result=CheckResult.SKIPPED,
             why=f"needs {missing.replace('_', '-')}",
             fix=_PACKAGES[missing],
         )
@@ -147,10 +147,10 @@ def _reported(check: Check, folder: Path) -> Report:
     with as_file(files("orchestra") / "examples") as examples:
         shutil.copytree(examples, folder, ignore=shutil.ignore_patterns("__pycache__", ".orchestra"))
     why, again = next((trouble for step in check.steps if (trouble := _trouble(step, folder))), ("", ""))
-    return Report(
+    return CheckReport(
         name=check.name,
         shows=check.shows,
-        result=Result.FAILED if why else Result.WORKS,
+        result=CheckResult.FAILED if why else CheckResult.WORKS,
         why=why,
         again=again,
         duration_ms=round((time.monotonic() - began) * 1000),
@@ -212,16 +212,16 @@ def _environment(folder: Path) -> dict[str, str]:
     return {**kept, **own, **IDENTITY}
 
 
-_SIGNS = {Result.WORKS: "✓", Result.FAILED: "✗", Result.SKIPPED: "·"}
+_SIGNS = {CheckResult.WORKS: "✓", CheckResult.FAILED: "✗", CheckResult.SKIPPED: "·"}
 
 
-def _say(report: Report) -> None:
+def _say(report: CheckReport) -> None:
     name = f"{report.name:9}"
     first, *more = report.why.splitlines() or [""]
-    skipped = f"{report.shows}: {report.why}" if report.result is Result.SKIPPED else report.shows
-    words = skipped if report.result is Result.SKIPPED else f"{skipped}  {lasted(report.duration_ms)}"
+    skipped = f"{report.shows}: {report.why}" if report.result is CheckResult.SKIPPED else report.shows
+    words = skipped if report.result is CheckResult.SKIPPED else f"{skipped}  {lasted(report.duration_ms)}"
     say("\n".join(laid_out(_SIGNS[report.result], name, words, room())))
-    if report.result is Result.FAILED:
+    if report.result is CheckResult.FAILED:
         for line in (first, *more):
             say(f"    {one_line(line, 400)}")
         say(f"    again: {one_line(report.again, 1000)}")
@@ -229,9 +229,9 @@ def _say(report: Report) -> None:
         say(f"    fix: {report.fix}")
 
 
-def _say_sum(reports: Sequence[Report], seconds: float) -> None:
-    count = {result: sum(report.result is result for report in reports) for result in Result}
-    told = [f"{count[Result.WORKS]} of {counted(len(reports), 'check')} passed"]
-    told += [f"{count[Result.FAILED]} failed"] if count[Result.FAILED] else []
-    told += [f"{count[Result.SKIPPED]} skipped"] if count[Result.SKIPPED] else []
+def _say_sum(reports: Sequence[CheckReport], seconds: float) -> None:
+    count = {result: sum(report.result is result for report in reports) for result in CheckResult}
+    told = [f"{count[CheckResult.WORKS]} of {counted(len(reports), 'check')} passed"]
+    told += [f"{count[CheckResult.FAILED]} failed"] if count[CheckResult.FAILED] else []
+    told += [f"{count[CheckResult.SKIPPED]} skipped"] if count[CheckResult.SKIPPED] else []
     say(f"{', '.join(told)}  in {lasted(seconds * 1000)}")

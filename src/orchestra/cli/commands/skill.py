@@ -12,7 +12,7 @@ import typer
 from orchestra.cli import COMMANDS
 from orchestra.cli.terminal import deliver, one_line, say
 from orchestra.errors import ConfigError
-from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, Entry, Scope, Value
+from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope, Entry, Value
 from orchestra.graph.explain import summaries
 
 NAME = "orchestra-pipelines"
@@ -104,7 +104,7 @@ def _rows(rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)
 
 
-def _attributes(scope: Scope) -> str:
+def _attributes(scope: AttributeScope) -> str:
     return _rows(
         (f"`{entry.key}`", _type(entry), _default(entry.default), entry.meaning) for entry in scope.entries.values()
     )

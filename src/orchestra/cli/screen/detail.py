@@ -30,7 +30,7 @@ from orchestra.run.fold import fold
 from orchestra.run.lifecycle import COPIED
 from orchestra.run.questions import short_id
 from orchestra.run.state import RunState
-from orchestra.run.usage import Usage, usage_of
+from orchestra.run.usage import RunUsage, usage_of
 from orchestra.run.views import Pending, Phase, Summary
 
 ALIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
@@ -292,7 +292,7 @@ def question_lines(question: Pending, aim: str) -> list[str]:
     return [*lines, *wrap("    ", "  ".join(choices), room(), "    "), f"    answer: {command} …"]
 
 
-def used_line(used: Usage) -> str:
+def used_line(used: RunUsage) -> str:
     """What agents used, in words."""
     cached = f" ({used.cache_read} cached)" if used.cache_read else ""
     cost = "unpriced" if used.unpriced and not used.cost_micros else f"${used.cost_micros / 1e6:.4f}"
@@ -307,7 +307,7 @@ def used_line(used: Usage) -> str:
 
 
 def _say_nodes(
-    state: RunState, nodes: Sequence[Mapping[str, Any]], models: Mapping[str, Usage], colour: bool
+    state: RunState, nodes: Sequence[Mapping[str, Any]], models: Mapping[str, RunUsage], colour: bool
 ) -> None:
     if not nodes:
         return
@@ -352,7 +352,7 @@ def _told(item: Mapping[str, Any]) -> str:
         words.append(counted(item["retries"], "retry", "retries"))
     words.append(lasted(item["duration_ms"]))
     if "agent" in item:
-        used = convert(item["agent"], Usage)
+        used = convert(item["agent"], RunUsage)
         words += [used_line(used), " ".join(used.models)]
     if item["reason"]:
         words.append(item["reason"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestra.cli.errors import FAILED, FULL, INTERRUPTED, WAITS
-from orchestra.cli.options import Shown
+from orchestra.cli.options import SessionOptions
 from orchestra.cli.screen.code import code_lines
 from orchestra.cli.screen.lines import GREEN, RED, YELLOW
 from orchestra.cli.screen.views import tell_reader
@@ -18,7 +18,7 @@ from orchestra.run.state import RunState
 
 
 def say_ended(
-    shown: Shown,
+    shown: SessionOptions,
     settings: Settings,
     session: str,
     context_id: int,

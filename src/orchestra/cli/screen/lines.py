@@ -30,7 +30,7 @@ from orchestra.run.events import (
     InterviewCompleted,
     InterviewStarted,
     InterviewTimeout,
-    Live,
+    LiveEvent,
     ParallelBranchCompleted,
     ParallelBranchEnded,
     ParallelBranchOpened,
@@ -92,7 +92,7 @@ Place: TypeAlias = tuple[str, str]
 """Whose event it is: the session, and the path of the branch, empty in the main walk."""
 
 
-def place_of(recorded: Recorded | Live) -> Place:
+def place_of(recorded: Recorded | LiveEvent) -> Place:
     """Whose event it is."""
     return recorded.meta.session, recorded.meta.branch
 
@@ -119,7 +119,7 @@ class Ends:
     committed: dict[Place, list[str]] = field(default_factory=dict)
     """The commits of each walk since its last node ended, in words."""
 
-    def tell(self, recorded: Recorded | Live) -> None:  # noqa: C901  one match
+    def tell(self, recorded: Recorded | LiveEvent) -> None:  # noqa: C901  one match
         """Take one event."""
         event, place = recorded.event, place_of(recorded)
         self._belonging(recorded)
@@ -160,7 +160,7 @@ class Ends:
             case _:
                 self.output(recorded)
 
-    def _belonging(self, recorded: Recorded | Live) -> None:
+    def _belonging(self, recorded: Recorded | LiveEvent) -> None:
         """Note whose event follows, and what will stand before the nodes of a child."""
         event, place = recorded.event, place_of(recorded)
         session = place[0]
@@ -185,7 +185,7 @@ class Ends:
         return self.above.get(session, "") + (f"{branch}/" if branch else "")
 
     def people(
-        self, recorded: Recorded | Live, event: InterviewStarted | InterviewCompleted | SteeringTaken
+        self, recorded: Recorded | LiveEvent, event: InterviewStarted | InterviewCompleted | SteeringTaken
     ) -> None:
         """A line for what a person is asked, answers, or tells an agent."""
         match event:
@@ -203,7 +203,7 @@ class Ends:
             return self.above.get(place[0], "") + branch
         return self.prefix(place) + node
 
-    def _code(self, recorded: Recorded | Live, event: Code) -> None:
+    def _code(self, recorded: Recorded | LiveEvent, event: Code) -> None:
         """A commit belongs to the line of its node, which follows; a branch or a merge has a line of its own."""
         place = place_of(recorded)
         if isinstance(event, AgentCommitCreated):
@@ -215,7 +215,7 @@ class Ends:
         sign, tone = ("!", YELLOW) if trouble else ("⎇", GREY)
         self.line(recorded, sign, tone, subject, words)
 
-    def output(self, recorded: Recorded | Live) -> None:
+    def output(self, recorded: Recorded | LiveEvent) -> None:
         """What a run does with git; and what a command writes, line by line, for those who want all of it."""
         event = recorded.event
         if isinstance(event, CODE_SHOWN):
@@ -246,7 +246,7 @@ class Ends:
         for place in tuple(self.pending):
             self.settle(place)
 
-    def line(self, recorded: Recorded | Live, sign: str, tone: str, node: str, rest: str) -> None:
+    def line(self, recorded: Recorded | LiveEvent, sign: str, tone: str, node: str, rest: str) -> None:
         """A line about a node of the walk whose event it is."""
         self._write(recorded.meta.at, sign, tone, self.named(place_of(recorded), node), rest)
 

@@ -20,14 +20,14 @@ from rich.text import Text
 
 from orchestra.cli.outlet import at_once, behind, count_lost, missing, waiting
 from orchestra.cli.screen.lines import Ends, Place, headline, place_of
-from orchestra.cli.terminal import Lines, in_foreground, laid_out, lasted, mute, one_line, width, writable
+from orchestra.cli.terminal import LineWriter, in_foreground, laid_out, lasted, mute, one_line, width, writable
 from orchestra.run import events
 from orchestra.run.events import Recorded, StageRetrying, StageStarted, ToolOutput
 
 _FRAMES = "|/-\\"
 
 
-def _when(recorded: Recorded | events.Live) -> float:
+def _when(recorded: Recorded | events.LiveEvent) -> float:
     """When it happened, by the monotonic clock: what is told may have happened long ago."""
     return time.monotonic() - max(0.0, time.time() - recorded.meta.at / 1000)
 
@@ -70,20 +70,20 @@ class _Below(Below):
             super().refresh()
 
 
-class Live:
+class LiveView:
     """One line per node as it ends; the node at work, with how long it has been at it, below."""
 
     def __init__(self, *, colour: bool, verbose: bool) -> None:
         self._colour = colour
         self._out = sys.stdout  # Rich puts another in its place while the view is up
-        self._running: dict[Place, _Running] = {}
+        self._running: dict[Place, _CurrentNode] = {}
         self._note = ""
         self._keys: list[Any] | None = None
         self._console = Console(
             file=cast("TextIO", _Screen(self._out)), no_color=not colour, highlight=False, markup=False
         )
         self._screen = self._fresh()
-        self._lines = Lines(self._print)
+        self._lines = LineWriter(self._print)
         self._ends = Ends(
             write=self._lines.write, colour=colour, width=width(sys.stdout), times=False, verbose=verbose
         )
@@ -99,7 +99,7 @@ class Live:
         self._quiet_keys()
         self._screen.start()
 
-    def tell(self, recorded: Recorded | events.Live) -> None:
+    def tell(self, recorded: Recorded | events.LiveEvent) -> None:
         """Show an event."""
         self._ends.width = self._console.width
         event, place = recorded.event, place_of(recorded)
@@ -108,7 +108,7 @@ class Live:
             lines = reversed(event.text.splitlines())
             running.said = next((line for line in lines if line.strip()), running.said)
         elif isinstance(event, StageStarted):
-            self._running[place] = _Running(event, _when(recorded))
+            self._running[place] = _CurrentNode(event, _when(recorded))
         elif isinstance(event, StageRetrying) and running is not None:
             running.waiting, running.since = event, _when(recorded)
         elif isinstance(event, _OVER):
@@ -197,7 +197,7 @@ class Live:
             lines.extend(textwrap.wrap(self._note, room)[:4])
         return Text("\n".join(writable(text, self._out) for text in lines), no_wrap=True, overflow="ellipsis")
 
-    def _lines_of(self, place: Place, running: _Running, room: int, *, alone: bool) -> list[str]:
+    def _lines_of(self, place: Place, running: _CurrentNode, room: int, *, alone: bool) -> list[str]:
         """The lines of one walk; what its command wrote last stands below it where there is room."""
         gone = time.monotonic() - running.since
         frame = _FRAMES[int(gone * 6) % len(_FRAMES)]
@@ -223,7 +223,7 @@ _OVER = (
 
 
 @dataclass(slots=True)
-class _Running:
+class _CurrentNode:
     """The current node of a walk: since when, what it wrote last, and the attempt that it waits for."""
 
     event: StageStarted

@@ -36,7 +36,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.fold import evolve
 from orchestra.run.state import NEW
-from orchestra.run.usage import Usage, usage_of
+from orchestra.run.usage import RunUsage, usage_of
 from orchestra.run.views import Summary
 
 LONGEST = 20_000
@@ -62,7 +62,7 @@ Changes: TypeAlias = Mapping[str, str]
 
 
 @dataclass(slots=True, kw_only=True)
-class Message:
+class PageMessage:
     """Something that was said: by whom, what, the tools called, and where more of it is."""
 
     who: str
@@ -72,7 +72,7 @@ class Message:
 
 
 @dataclass(slots=True, kw_only=True)
-class Talk:
+class PageAttempt:
     """One attempt of a node: what it was told and what came back."""
 
     title: str
@@ -82,8 +82,8 @@ class Talk:
     end: int = 0
     idle: int = 0
     """Milliseconds of it in which nobody ran the session."""
-    messages: list[Message] = field(default_factory=list)
-    commits: list[Message] = field(default_factory=list)
+    messages: list[PageMessage] = field(default_factory=list)
+    commits: list[PageMessage] = field(default_factory=list)
 
     @property
     def took(self) -> int:
@@ -100,8 +100,8 @@ class NodeStory:
     visits: int = 0
     duration_ms: int = 0
     reason: str = ""
-    usage: Usage | None = None
-    talks: list[Talk] = field(default_factory=list)
+    usage: RunUsage | None = None
+    talks: list[PageAttempt] = field(default_factory=list)
 
     @property
     def told(self) -> bool:
@@ -126,13 +126,13 @@ class Chapter:
     shapes: Mapping[str, str] = field(default_factory=dict)
     nodes: dict[str, NodeStory] = field(default_factory=dict)
     taken: dict[str, int] = field(default_factory=dict)
-    models: Mapping[str, Usage] = field(default_factory=dict)
+    models: Mapping[str, RunUsage] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def lanes(self) -> dict[str, list[tuple[str, Talk]]]:
+    def lanes(self) -> dict[str, list[tuple[str, PageAttempt]]]:
         """The timeline: per branch what ran in it, in order."""
-        found: dict[str, list[tuple[str, Talk]]] = {"": []}
+        found: dict[str, list[tuple[str, PageAttempt]]] = {"": []}
         talks = [(node, talk) for node, story in self.nodes.items() for talk in story.talks]
         for node, talk in sorted(talks, key=lambda pair: pair[1].begin):
             found.setdefault(talk.path, []).append((node, talk))
@@ -204,17 +204,19 @@ def _add(found: Chapter, told: Told, changes: Changes) -> None:  # noqa: C901  o
             talk = _talk(found, told, event.node)
             talk.messages += [_said(told, message) for message in told.data.get("messages", ())]
         case ConversationCompacted(node=node):
-            _talk(found, told, node).messages.append(Message(who="", text=described(told.recorded.event)[1]))
+            _talk(found, told, node).messages.append(PageMessage(who="", text=described(told.recorded.event)[1]))
         case ToolStarted(node=node):
             _talk(found, told, node).messages.append(_text(told, "command", "command"))
         case ToolExecuted(node=node) as event:
             _talk(found, told, node).messages += _output(told, event)
         case InterviewStarted(node=node) as event:
             options = [f"{option.get('key')}: {option.get('label')}" for option in event.options]
-            _talk(found, told, node).messages.append(Message(who="question", text=event.text, calls=options))
+            _talk(found, told, node).messages.append(PageMessage(who="question", text=event.text, calls=options))
         case InterviewCompleted(node=node) as event:
             text = "\n".join(part for part in (event.label or event.value, str(told.data.get("said", ""))) if part)
-            _talk(found, told, node).messages.append(Message(who=f"answer by {event.who or 'nobody'}", text=text))
+            _talk(found, told, node).messages.append(
+                PageMessage(who=f"answer by {event.who or 'nobody'}", text=text)
+            )
         case AgentCommitCreated(node=node) as event:
             name = f"{event.repo} {event.commit[:10]}: {event.message}"
             text = changes.get(event.commit, "this commit is not in the repository any more")
@@ -241,17 +243,17 @@ def _begin(found: Chapter, told: Told, event: StageStarted) -> None:
     attempt = f", attempt {event.attempt} of {event.of}" if event.attempt > 1 else ""
     branch = f", {told.path}" if told.path else ""
     story.talks.append(
-        Talk(title=f"visit {event.visit}{attempt}{branch}", path=told.path, begin=told.recorded.meta.at)
+        PageAttempt(title=f"visit {event.visit}{attempt}{branch}", path=told.path, begin=told.recorded.meta.at)
     )
 
 
-def _talk(found: Chapter, told: Told, node: str) -> Talk:
+def _talk(found: Chapter, told: Told, node: str) -> PageAttempt:
     """The newest attempt of a node in a branch."""
     story = found.nodes.setdefault(node, NodeStory(label=node))
     for talk in reversed(story.talks):
         if talk.path == told.path:
             return talk
-    story.talks.append(Talk(title=told.path or node, path=told.path, begin=told.recorded.meta.at))
+    story.talks.append(PageAttempt(title=told.path or node, path=told.path, begin=told.recorded.meta.at))
     return story.talks[-1]
 
 
@@ -270,13 +272,13 @@ def _end(found: Chapter, told: Told, event: StageCompleted | StageFailed | Stage
             if told.data.get(name)
         ]
     if story.reason:
-        talk.messages.append(Message(who="failed", text=story.reason))
+        talk.messages.append(PageMessage(who="failed", text=story.reason))
 
 
-def _said(told: Told, message: Any) -> Message:
+def _said(told: Told, message: Any) -> PageMessage:
     """A message of a conversation."""
     if not isinstance(message, dict):
-        return Message(who="", text=str(message))
+        return PageMessage(who="", text=str(message))
     who = str(message.get("role", ""))
     if who == "tool":
         who = f"{message.get('name', 'tool')} {'failed' if message.get('is_error') else 'returned'}"
@@ -289,22 +291,22 @@ def _said(told: Told, message: Any) -> Message:
     return cut
 
 
-def _output(told: Told, event: ToolExecuted) -> Iterator[Message]:
+def _output(told: Told, event: ToolExecuted) -> Iterator[PageMessage]:
     yield _text(told, "output", "output")
     if told.data.get("stderr"):
         yield _text(told, "stderr", "standard error")
     if event.exit_code:
-        yield Message(who="exit code", text=str(event.exit_code))
+        yield PageMessage(who="exit code", text=str(event.exit_code))
 
 
-def _text(told: Told, name: str, who: str) -> Message:
+def _text(told: Told, name: str, who: str) -> PageMessage:
     return _cut(who, str(told.data.get(name, "")), f"orchestra show {told.place} --whole {name}")
 
 
-def _cut(who: str, text: str, command: str) -> Message:
+def _cut(who: str, text: str, command: str) -> PageMessage:
     left_out = len(text) - LONGEST
     more = f"{left_out} more characters: {command}" if left_out > 0 else ""
-    return Message(who=who, text=many_lines(text[:LONGEST]), more=more)
+    return PageMessage(who=who, text=many_lines(text[:LONGEST]), more=more)
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -379,7 +381,7 @@ class Scale:
         return [(self.at(right[0]), lasted(right[0] - left[1])) for left, right in pairs]
 
 
-def scale(lanes: Mapping[str, Sequence[tuple[str, Talk]]]) -> Scale:
+def scale(lanes: Mapping[str, Sequence[tuple[str, PageAttempt]]]) -> Scale:
     """The scale of a timeline."""
     busy: list[list[int]] = []
     for begin, end in sorted((talk.begin, talk.end) for lane in lanes.values() for _node, talk in lane):

@@ -11,7 +11,7 @@ from orchestra.cli.outlet import lost, missing
 from orchestra.cli.screen.lines import Ends, headline
 from orchestra.cli.terminal import (
     SCHEMA,
-    Lines,
+    LineWriter,
     Unread,
     Unwritable,
     as_line,
@@ -23,7 +23,7 @@ from orchestra.cli.terminal import (
 )
 from orchestra.graph.report import counted
 from orchestra.run.codec import plain, plain_live
-from orchestra.run.events import Live, Recorded
+from orchestra.run.events import LiveEvent, Recorded
 
 
 class View(Protocol):
@@ -32,7 +32,7 @@ class View(Protocol):
     def opened(self, session: str, title: str) -> None:
         """The session exists; nothing has been done yet."""
 
-    def tell(self, told: Recorded | Live) -> None:
+    def tell(self, told: Recorded | LiveEvent) -> None:
         """An event is durable, or something is shown as it happens."""
 
     def note(self, text: str) -> None:
@@ -57,9 +57,9 @@ def view_for(*, json: str, plain: bool, quiet: bool, verbose: bool, colour: bool
         return JsonLines(stream=json == "stream")
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and in_foreground(sys.stdout)
     if terminal and not plain and not quiet:
-        from orchestra.cli.screen.live import Live  # Rich, which a run without a terminal does not need
+        from orchestra.cli.screen.live import LiveView  # Rich, which a run without a terminal does not need
 
-        return Live(colour=colour, verbose=verbose)
+        return LiveView(colour=colour, verbose=verbose)
     return Plain(colour=colour, quiet=quiet, verbose=verbose)
 
 
@@ -84,7 +84,7 @@ class Plain:
     def __init__(self, *, colour: bool, quiet: bool, verbose: bool) -> None:
         self._colour = colour
         self._quiet = quiet
-        self._lines = Lines(tell_reader)
+        self._lines = LineWriter(tell_reader)
         self._ends = Ends(
             write=self._lines.write, colour=colour, width=width(sys.stdout), times=True, verbose=verbose
         )
@@ -94,7 +94,7 @@ class Plain:
         if not self._quiet:
             tell_reader(headline(session, title, self._colour))
 
-    def tell(self, told: Recorded | Live) -> None:
+    def tell(self, told: Recorded | LiveEvent) -> None:
         """A line where a node ended."""
         if not self._quiet:
             self._say_missing()
@@ -133,16 +133,16 @@ class JsonLines:
     def __init__(self, *, stream: bool) -> None:
         self._stream = stream
         self._first = True
-        self._lines = Lines(tell_reader)
+        self._lines = LineWriter(tell_reader)
 
     def opened(self, session: str, title: str) -> None:
         """Nothing: the first event has named the session."""
 
-    def tell(self, told: Recorded | Live) -> None:
+    def tell(self, told: Recorded | LiveEvent) -> None:
         """A line."""
         if not self._stream:
             return
-        line = plain_live(told) if isinstance(told, Live) else plain(told)
+        line = plain_live(told) if isinstance(told, LiveEvent) else plain(told)
         if self._first:
             line = {"schema": SCHEMA, **line}
             self._first = False

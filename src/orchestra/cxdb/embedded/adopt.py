@@ -15,7 +15,7 @@ from zlib import crc32
 from orchestra.cxdb.embedded.derive import derived_meta
 from orchestra.cxdb.embedded.directory import Directory
 from orchestra.cxdb.embedded.hashes import Hashes
-from orchestra.cxdb.embedded.reader import BlobPlaces, Reader
+from orchestra.cxdb.embedded.reader import BlobPlaces, PageReader
 from orchestra.cxdb.embedded.wal import State
 from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
@@ -250,7 +250,7 @@ class _Adoption:
     def _meta_anew(self, turn_id: int, digest: bytes, blob: int) -> tuple[int, int, int] | None:
         """Write what a payload of ours repeats behind the last record that is whole."""
         try:
-            payload = Reader(self._directory, BlobPlaces(self._directory), self._blobs.get, width=1).blob(
+            payload = PageReader(self._directory, BlobPlaces(self._directory), self._blobs.get, width=1).blob(
                 blob, digest
             )
         except Damaged:

@@ -13,7 +13,7 @@ from orchestra.cxdb.embedded.adopt import Progress
 from orchestra.cxdb.embedded.contexts import ContextHead, Contexts
 from orchestra.cxdb.embedded.directory import Directory
 from orchestra.cxdb.embedded.files import Files, store_errors
-from orchestra.cxdb.embedded.reader import BlobPlaces, Reader
+from orchestra.cxdb.embedded.reader import BlobPlaces, PageReader
 from orchestra.cxdb.format.layout import CHECK_SIZE, CHECKS, PACK, read_check, strides
 from orchestra.errors import Damaged, SessionNotFound
 
@@ -62,7 +62,7 @@ class _View:
         recovery.look(self.directory, progress)
         self.contexts = Contexts(self.directory)
         self.contexts.load()
-        self.reader = Reader(self.directory, BlobPlaces(self.directory), lambda _digest: None, width=64)
+        self.reader = PageReader(self.directory, BlobPlaces(self.directory), lambda _digest: None, width=64)
 
     def close(self) -> None:
         """Let go of the files."""

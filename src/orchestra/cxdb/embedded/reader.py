@@ -71,7 +71,7 @@ class Window:
         return self._data[at : at + size]
 
 
-class Reader:
+class PageReader:
     """Reads one page: it remembers what it read, so it is for one call only."""
 
     def __init__(self, directory: Directory, places: BlobPlaces, find: Find, *, width: int) -> None:

@@ -17,7 +17,7 @@ from orchestra.cxdb.embedded.wal import (
     SLOT,
     START,
     LogHeader,
-    Record,
+    LogRecord,
     State,
     generation_at,
     header_of,
@@ -73,7 +73,7 @@ def recover(directory: Directory, progress: Progress, *, salvage: bool = False) 
     directory.publish(state._replace(flags=SETTLED if settled else 0))
 
 
-def _dirty_again(directory: Directory, data: bytes, last: Record | None, state: State) -> None:
+def _dirty_again(directory: Directory, data: bytes, last: LogRecord | None, state: State) -> None:
     """Write the log's header and last record once more: their own sync may have failed, or not have come.
 
     The system may take such pages for clean; then no later sync would write them. Batches before the last
@@ -101,7 +101,7 @@ def _go_on_without(directory: Directory, known: State) -> None:
     start_generation(directory, known)
 
 
-def _refuse_foreign(directory: Directory, header: LogHeader, state: State, records: list[Record]) -> None:
+def _refuse_foreign(directory: Directory, header: LogHeader, state: State, records: list[LogRecord]) -> None:
     """S6: redo is refused where lengths or records show that somebody else wrote."""
     foreign = any(size > after for size, after in zip(directory.sizes(), state.lengths, strict=True))
     if not foreign:
@@ -115,7 +115,7 @@ def _refuse_foreign(directory: Directory, header: LogHeader, state: State, recor
         )
 
 
-def _foreign_records(directory: Directory, number: int, header: LogHeader, records: list[Record]) -> bool:
+def _foreign_records(directory: Directory, number: int, header: LogHeader, records: list[LogRecord]) -> bool:
     stride = STRIDES[number]
     start = header.base[number]
     wanted = b"".join(record.parts[number] for record in records)
@@ -128,7 +128,7 @@ def _foreign_records(directory: Directory, number: int, header: LogHeader, recor
     )
 
 
-def redo(directory: Directory, header: LogHeader, records: list[Record], *, force: bool = False) -> None:
+def redo(directory: Directory, header: LogHeader, records: list[LogRecord], *, force: bool = False) -> None:
     """Write what the log holds, which is synced, into the files wherever they differ; everywhere when forced."""
     for number in range(len(PATHS)):
         wanted = b"".join(record.parts[number] for record in records)
@@ -244,7 +244,7 @@ def _look_beyond(directory: Directory, state: State, progress: Progress) -> Stat
     return adopt(directory, state, progress)
 
 
-def _lay_over(directory: Directory, header: LogHeader, records: list[Record]) -> None:
+def _lay_over(directory: Directory, header: LogHeader, records: list[LogRecord]) -> None:
     for number in range(len(PATHS)):
         wanted = b"".join(record.parts[number] for record in records)
         start = header.base[number]

@@ -12,7 +12,7 @@ from zlib import crc32
 from orchestra.cxdb.embedded.check import Damage, deep_check
 from orchestra.cxdb.embedded.derive import derived_meta
 from orchestra.cxdb.embedded.directory import Directory
-from orchestra.cxdb.embedded.reader import Reader
+from orchestra.cxdb.embedded.reader import PageReader
 from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
     BLOB_HEADER,
@@ -40,7 +40,7 @@ from orchestra.cxdb.format.layout import (
 from orchestra.errors import StoreError
 
 
-def repair(directory: Directory, reader: Reader) -> list[Damage]:
+def repair(directory: Directory, reader: PageReader) -> list[Damage]:
     """Repair what can be repaired; return the faults that are gone."""
     wrong = list(deep_check(directory, lambda _what, _done, _all: None))
     if not wrong:
@@ -52,7 +52,7 @@ def repair(directory: Directory, reader: Reader) -> list[Damage]:
     return [finding for finding in wrong if finding not in left]
 
 
-def _rebuilt_records(directory: Directory, reader: Reader, names: set[str]) -> Iterator[tuple[int, int, bytes]]:
+def _rebuilt_records(directory: Directory, reader: PageReader, names: set[str]) -> Iterator[tuple[int, int, bytes]]:
     if PATHS[INDEX] in names:
         yield from _blob_entries(directory)
     if PATHS[TURN_INDEX] in names:
@@ -95,7 +95,7 @@ def _turn_entries(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
             yield TURN_INDEX, at // TURN_SIZE * TURN_INDEX_ENTRY.size, TURN_INDEX_ENTRY.pack(record.turn_id, at)
 
 
-def _check_records(directory: Directory, reader: Reader) -> Iterator[tuple[int, int, bytes]]:
+def _check_records(directory: Directory, reader: PageReader) -> Iterator[tuple[int, int, bytes]]:
     for at in range(0, directory.state.lengths[LOG], TURN_SIZE):
         place = at // TURN_SIZE
         record = read_turn(directory.read(LOG, TURN_SIZE, at))
@@ -108,7 +108,7 @@ def _check_records(directory: Directory, reader: Reader) -> Iterator[tuple[int, 
             continue
 
 
-def _meta_records(directory: Directory, reader: Reader) -> Iterator[tuple[int, int, bytes]]:
+def _meta_records(directory: Directory, reader: PageReader) -> Iterator[tuple[int, int, bytes]]:
     for at in range(0, directory.state.lengths[LOG], TURN_SIZE):
         record = read_turn(directory.read(LOG, TURN_SIZE, at))
         check = read_check(directory.read(CHECKS, CHECK_SIZE, at // TURN_SIZE * CHECK_SIZE))

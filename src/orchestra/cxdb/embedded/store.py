@@ -22,7 +22,7 @@ from orchestra.cxdb.embedded.handle import Handle
 from orchestra.cxdb.embedded.holds import FileHold, holder_of
 from orchestra.cxdb.embedded.lineage import parent_by_heads
 from orchestra.cxdb.embedded.pruning import PRUNING, Pruned, finish_pruning, prune
-from orchestra.cxdb.embedded.reader import Reader
+from orchestra.cxdb.embedded.reader import PageReader
 from orchestra.cxdb.embedded.repair import repair
 from orchestra.cxdb.embedded.wal import CAPACITY, SETTLED, State
 from orchestra.cxdb.format.layout import HEADS, PATHS
@@ -326,8 +326,8 @@ class EmbeddedStore(Handle):
 
     # --- looking things up -------------------------------------------------------------------------
 
-    def _reader(self, limit: int) -> Reader:
-        return Reader(self._directory, self._places, self._hashes.find, width=min(max(limit, 1), 64))
+    def _reader(self, limit: int) -> PageReader:
+        return PageReader(self._directory, self._places, self._hashes.find, width=min(max(limit, 1), 64))
 
     def _standing(self, context_id: int) -> ContextHead:
         standing = self._contexts.find(context_id)
@@ -335,13 +335,13 @@ class EmbeddedStore(Handle):
             raise SessionNotFound(f"no context {context_id}")
         return standing
 
-    def _record(self, reader: Reader, turn_id: int) -> int:
+    def _record(self, reader: PageReader, turn_id: int) -> int:
         """A turn's parent."""
         if not 1 <= turn_id < self._directory.state.next_turn:
             raise SessionNotFound(f"no turn {turn_id}")
         return reader.record(turn_id)[1].parent
 
-    def _before(self, reader: Reader, turn_id: int) -> int:
+    def _before(self, reader: PageReader, turn_id: int) -> int:
         """A turn's parent, also where the turn itself is damaged."""
         try:
             return self._record(reader, turn_id)

@@ -144,7 +144,7 @@ def _header(data: bytes) -> LogHeader | None:
     return LogHeader(generation, sequence, next_turn, next_context, tuple(base), crc32(data))
 
 
-class Record(NamedTuple):
+class LogRecord(NamedTuple):
     """A batch as the log holds it. ``parts`` are the bytes to add, one per file."""
 
     sequence: int
@@ -197,7 +197,7 @@ def follows(head: bytes, state: State) -> bool:
     )
 
 
-def read_record(data: bytes, offset: int, state: State) -> Record | None:
+def read_record(data: bytes, offset: int, state: State) -> LogRecord | None:
     """The record at ``offset`` if it is whole and follows ``state``, otherwise None."""
     head = data[offset : offset + _RECORD.size]
     if not follows(head, state):
@@ -214,10 +214,10 @@ def read_record(data: bytes, offset: int, state: State) -> Record | None:
         at += count
     if before != state.lengths or at != offset + size:
         return None
-    return Record(sequence, before, tuple(parts), numbers[18], numbers[19], check, size)
+    return LogRecord(sequence, before, tuple(parts), numbers[18], numbers[19], check, size)
 
 
-def after(state: State, record: Record) -> State:
+def after(state: State, record: LogRecord) -> State:
     """Where the store stands when the record's batch is whole in the files."""
     return State(
         state.generation,
@@ -232,10 +232,10 @@ def after(state: State, record: Record) -> State:
     )
 
 
-def read_log(data: bytes, header: LogHeader) -> tuple[State, list[Record]]:
+def read_log(data: bytes, header: LogHeader) -> tuple[State, list[LogRecord]]:
     """All whole records of a log, and where the store stands after the last."""
     state = header.state()
-    records: list[Record] = []
+    records: list[LogRecord] = []
     while record := read_record(data, state.position, state):
         records.append(record)
         state = after(state, record)

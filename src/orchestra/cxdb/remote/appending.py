@@ -16,7 +16,7 @@ from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Frame, PayloadReader, WireTurn
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.answers import read_answer
-from orchestra.cxdb.remote.asking import Asking, Patience
+from orchestra.cxdb.remote.asking import Patience, Requests
 from orchestra.cxdb.remote.link import Ask, Lost
 from orchestra.errors import SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import NewTurn, Turn
@@ -65,7 +65,7 @@ class _Item(NamedTuple):
 class Pen:
     """What this process writes a context with: one batch after another."""
 
-    def __init__(self, asking: Asking, context_id: int) -> None:
+    def __init__(self, asking: Requests, context_id: int) -> None:
         self._asking = asking
         self._context_id = context_id
         self._stand: Stand | None = None

@@ -181,7 +181,7 @@ def greeting(token: str | None) -> bytes:
     return frames.hello(TAG, msgspec.json.encode(meta).decode())
 
 
-class Asking:
+class Requests:
     """One server, asked until it answers or patience ends."""
 
     def __init__(self, place: ServerPlace, *, patience: float, connect_seconds: float) -> None:

@@ -27,7 +27,7 @@ from orchestra.cxdb.remote.answers import (
     read_answer,
 )
 from orchestra.cxdb.remote.appending import Pen
-from orchestra.cxdb.remote.asking import FIRST_CONTACT, TAG, Asking, ServerPlace, refusal
+from orchestra.cxdb.remote.asking import FIRST_CONTACT, TAG, Requests, ServerPlace, refusal
 from orchestra.cxdb.remote.link import Lost
 from orchestra.errors import SessionNotFound, SessionTaken
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
@@ -48,7 +48,7 @@ class RemoteStore:
     """
 
     def __init__(self, place: ServerPlace, *, patience: float = 60.0, connect_seconds: float = 5.0) -> None:
-        self._asking = Asking(place, patience=patience, connect_seconds=connect_seconds)
+        self._asking = Requests(place, patience=patience, connect_seconds=connect_seconds)
         self._pens: dict[int, Pen] = {}
         self._metadata: dict[int, ChainMetadata] = {}
         self._held: dict[int, str] = {}
@@ -250,7 +250,7 @@ class RemoteStore:
         if context_id in self._held:
             raise SessionTaken(f"the session is held by {self._held[context_id]}")
         self._held[context_id] = note
-        return _Held(self._held, context_id)
+        return _RemoteHold(self._held, context_id)
 
     def holder(self, context_id: int) -> str | None:
         """Who in this process has it."""
@@ -307,7 +307,7 @@ NOT_OF_THE_BUNDLE = (401, 403, 503, 507)
 _QUOTED = {ord('"'): '\\"', ord("\\"): "\\\\"}
 
 
-class _Held:
+class _RemoteHold:
     def __init__(self, held: dict[int, str], context_id: int) -> None:
         self._held = held
         self._context_id: int | None = context_id

@@ -145,10 +145,10 @@ def _position(text: str, at: int) -> Position:
 
 def parse(text: str) -> Query:
     """The tree of a query. Raises ``CqlError``."""
-    return _Parser(text).query()
+    return _CqlParser(text).query()
 
 
-class _Parser:
+class _CqlParser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._tokens = _tokens(text)

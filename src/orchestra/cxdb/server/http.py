@@ -49,7 +49,7 @@ _ENCODED = str.maketrans({char: f"%{ord(char):02X}" for char in ' "<>`{}'} | {"\
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class HttpRequest:
     """One request, read whole; ``path`` is raw, ``query`` decoded, header names in any letters."""
 
     path: tuple[str, ...]
@@ -125,7 +125,7 @@ class Stream(StreamingResponse):
 # --- requests --------------------------------------------------------------------------------------
 
 
-async def whole(received: Received) -> Request:
+async def whole(received: Received) -> HttpRequest:
     """A request with its body. Raises ``Malformed`` for one that is too large or too slow."""
     query = received.scope["query_string"].partition(b"#")[0].decode("latin-1")
     try:
@@ -145,7 +145,9 @@ async def whole(received: Received) -> Request:
                     raise Malformed(413, "body too large")
     except TimeoutError:
         raise Malformed(408, "the request did not arrive") from None
-    return Request(path=received.scope["segments"], query=fields, headers=received.headers, body=b"".join(pieces))
+    return HttpRequest(
+        path=received.scope["segments"], query=fields, headers=received.headers, body=b"".join(pieces)
+    )
 
 
 def segments(path: str) -> tuple[str, ...]:

@@ -64,10 +64,10 @@ def unsigned(text: str, most: int = (1 << 64) - 1) -> int | None:
 
 def read_value(data: bytes) -> Value:
     """The first value in ``data``. Raises ``Malformed``."""
-    return _Reader(data).value(0)
+    return _MsgpackReader(data).value(0)
 
 
-class _Reader:
+class _MsgpackReader:
     __slots__ = ("_at", "_data")
 
     def __init__(self, data: bytes) -> None:

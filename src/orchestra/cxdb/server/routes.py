@@ -18,7 +18,7 @@ from orchestra.cxdb.format.frames import LARGEST, Malformed
 from orchestra.cxdb.server import trees, writes
 from orchestra.cxdb.server.core import Core, refusal
 from orchestra.cxdb.server.cql import CqlError, parse, search
-from orchestra.cxdb.server.http import Guard, Request, Stream, answer, error_answer, json_answer, whole
+from orchestra.cxdb.server.http import Guard, HttpRequest, Stream, answer, error_answer, json_answer, whole
 from orchestra.cxdb.server.http import application as guarded
 from orchestra.cxdb.server.hub import EventReader
 from orchestra.cxdb.server.metrics import snapshot
@@ -35,7 +35,7 @@ HEARTBEAT_SECONDS = 20.0
 POLL_SECONDS = 0.1
 """How often a stream looks for what other processes did."""
 
-Handler = Callable[[Core, Request], Awaitable[Response]]
+Handler = Callable[[Core, HttpRequest], Awaitable[Response]]
 
 
 class _AnyText(StringConvertor):
@@ -82,11 +82,11 @@ def application(core: Core, guard: Guard) -> ASGIApp:
 # --- contexts --------------------------------------------------------------------------------------
 
 
-async def _healthy(_core: Core, _request: Request) -> Response:
+async def _healthy(_core: Core, _request: HttpRequest) -> Response:
     return answer(b"ok", kind="text/plain")
 
 
-async def _contexts(core: Core, request: Request) -> Response:
+async def _contexts(core: Core, request: HttpRequest) -> Response:
     limit = request.number("limit", LARGEST_U32)
     rows = await core.store.contexts()
     rows.sort(key=lambda row: (row.appended_ms, row.context_id), reverse=True)
@@ -113,7 +113,7 @@ async def _contexts(core: Core, request: Request) -> Response:
     )
 
 
-async def _search(core: Core, request: Request) -> Response:
+async def _search(core: Core, request: HttpRequest) -> Response:
     text = request.query.get("q", "")
     if not text:
         return json_answer({"error": "Missing required 'q' parameter"}, 400)
@@ -150,7 +150,7 @@ def _found_row(core: Core, row: ContextRow) -> dict[str, object]:
     return out
 
 
-async def _provenance(core: Core, request: Request) -> Response:
+async def _provenance(core: Core, request: HttpRequest) -> Response:
     context_id = _context_id(request)
     try:
         head = await core.store.head(context_id)
@@ -160,14 +160,14 @@ async def _provenance(core: Core, request: Request) -> Response:
     return json_answer({"context_id": str(context_id), "provenance": found})
 
 
-def _context_id(request: Request) -> int:
+def _context_id(request: HttpRequest) -> int:
     found = unsigned(request.path[2])
     if found is None:
         raise Malformed(422, "invalid context_id")
     return found
 
 
-async def _turns(core: Core, request: Request) -> Response:
+async def _turns(core: Core, request: HttpRequest) -> Response:
     context_id = _context_id(request)
     limit = request.number("limit", LARGEST_U32)
     before = request.number("before_turn_id", (1 << 64) - 1) or 0
@@ -213,12 +213,12 @@ async def _page(core: Core, context_id: int, before: int, limit: int) -> list[Tu
 # --- the registry ----------------------------------------------------------------------------------
 
 
-async def _put_bundle(core: Core, request: Request) -> Response:
+async def _put_bundle(core: Core, request: HttpRequest) -> Response:
     bundle_id, new = await core.put_bundle(request.body)
     return json_answer({"bundle_id": bundle_id}, 201) if new else answer(status=204)
 
 
-async def _get_bundle(core: Core, request: Request) -> Response:
+async def _get_bundle(core: Core, request: HttpRequest) -> Response:
     raw = core.types().bundles.get(request.path[3])
     if raw is None:
         raise Malformed(404, "bundle")
@@ -228,7 +228,7 @@ async def _get_bundle(core: Core, request: Request) -> Response:
     return answer(raw, kind="application/json", headers={"ETag": tag})
 
 
-async def _type_version(core: Core, request: Request) -> Response:
+async def _type_version(core: Core, request: HttpRequest) -> Response:
     number = unsigned(request.path[5], LARGEST_U32)
     if number is None:
         raise Malformed(422, "invalid version")
@@ -238,18 +238,18 @@ async def _type_version(core: Core, request: Request) -> Response:
     return json_answer(describe(found))
 
 
-async def _renderers(core: Core, _request: Request) -> Response:
+async def _renderers(core: Core, _request: HttpRequest) -> Response:
     return json_answer({"renderers": core.types().renderers()})
 
 
-async def _metrics(core: Core, _request: Request) -> Response:
+async def _metrics(core: Core, _request: HttpRequest) -> Response:
     return json_answer(snapshot(core, await core.trees.total()))
 
 
 # --- events ----------------------------------------------------------------------------------------
 
 
-async def _events(core: Core, _request: Request) -> Stream:
+async def _events(core: Core, _request: HttpRequest) -> Stream:
     return Stream(_told(core), "text/event-stream")
 
 

@@ -48,7 +48,7 @@ def address_text(host: str, port: int) -> str:
 
 
 @dataclass(slots=True)
-class _Open:
+class _Connections:
     """The connections of one door."""
 
     door: Door
@@ -81,7 +81,7 @@ async def serving(
 ) -> AsyncIterator[Addresses]:
     """Serve a store as long as the block lasts; port 0 is any free one. Raises ``StoreError`` if one is taken."""
     core = Core(store, token=guard.token)
-    opened = _Open(_binary(core))
+    opened = _Connections(_binary(core))
     async with contextlib.AsyncExitStack() as stack:
         with listening_errors(*bind):
             server = await asyncio.start_server(opened.serve, *bind)
@@ -117,7 +117,7 @@ def _why_not(error: OSError) -> tuple[str, str]:
             return os.strerror(number), "choose other addresses with --bind and --http"
 
 
-async def _stop(server: asyncio.Server, opened: _Open) -> None:
+async def _stop(server: asyncio.Server, opened: _Connections) -> None:
     server.close()
     for task in tuple(opened.tasks):
         task.cancel()

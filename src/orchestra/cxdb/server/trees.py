@@ -10,7 +10,7 @@ from starlette.responses import Response
 from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.format.fstree import DIRECTORY, KINDS, TreeEntry, read_tree
 from orchestra.cxdb.server.core import Core, refusal
-from orchestra.cxdb.server.http import Request, answer, json_answer
+from orchestra.cxdb.server.http import HttpRequest, answer, json_answer
 from orchestra.cxdb.server.msgpack import unsigned
 from orchestra.errors import StoreError
 
@@ -47,7 +47,7 @@ _TYPES = {
 }
 
 
-async def listing(core: Core, request: Request) -> Response:
+async def listing(core: Core, request: HttpRequest) -> Response:
     """A directory, named in the query."""
     turn_id = _turn_id(request)
     path = request.query.get("path", "")
@@ -55,7 +55,7 @@ async def listing(core: Core, request: Request) -> Response:
     return await _listed(core, turn_id, root, path)
 
 
-async def file(core: Core, request: Request) -> Response:
+async def file(core: Core, request: HttpRequest) -> Response:
     """A file, or a directory where the path is one."""
     turn_id = _turn_id(request)
     path = "/".join(request.path[4:])
@@ -79,7 +79,7 @@ async def file(core: Core, request: Request) -> Response:
     return answer(content, kind=kind, headers={**headers, "X-Content-Type-Options": "nosniff"})
 
 
-def _turn_id(request: Request) -> int:
+def _turn_id(request: HttpRequest) -> int:
     found = unsigned(request.path[2])
     if found is None:
         raise Malformed(422, "invalid turn_id")

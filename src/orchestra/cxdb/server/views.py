@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.core import Core
-from orchestra.cxdb.server.http import Request
+from orchestra.cxdb.server.http import HttpRequest
 from orchestra.cxdb.server.hub import Session
 from orchestra.cxdb.server.projection import Rendering, bytes_as, project
 from orchestra.cxdb.server.provenance import provenance_of
@@ -73,7 +73,7 @@ def session_row(session: Session) -> dict[str, object]:
 # --- turns -----------------------------------------------------------------------------------------
 
 
-def turn_rows(turns: Sequence[Turn], request: Request, types: Types) -> list[dict[str, object]]:
+def turn_rows(turns: Sequence[Turn], request: HttpRequest, types: Types) -> list[dict[str, object]]:
     """A page of turns in the view that is asked for. Raises ``Malformed`` for the whole page, as CXDB does."""
     view = request.query.get("view", "typed")
     how = Rendering.of(request.query)
@@ -95,7 +95,7 @@ def turn_rows(turns: Sequence[Turn], request: Request, types: Types) -> list[dic
     return rows
 
 
-def _decoded_as(turn: Turn, request: Request, types: Types) -> tuple[str, int]:
+def _decoded_as(turn: Turn, request: HttpRequest, types: Types) -> tuple[str, int]:
     mode = request.query.get("type_hint_mode", "inherit")
     if mode == "explicit":
         type_id, number = request.query.get("as_type_id"), request.number("as_type_version", LARGEST_U32)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from orchestra.cxdb.format.frames import HASH_SIZE, Malformed
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.core import NO_SESSION, Core, refusal
-from orchestra.cxdb.server.http import Request, answer, json_answer
+from orchestra.cxdb.server.http import HttpRequest, answer, json_answer
 from orchestra.cxdb.server.msgpack import unsigned
 from orchestra.cxdb.server.types import TypeVersion
 from orchestra.cxdb.server.views import LARGEST_U32, context_row, turn_rows
@@ -19,7 +19,7 @@ from orchestra.errors import StoreError
 from orchestra.ports import Head, NewTurn
 
 
-def _body(request: Request) -> dict[str, object]:
+def _body(request: HttpRequest) -> dict[str, object]:
     if not request.body:
         return {}
     try:
@@ -53,12 +53,12 @@ def _made(head: Head) -> Response:
     )
 
 
-async def create(core: Core, request: Request) -> Response:
+async def create(core: Core, request: HttpRequest) -> Response:
     """A new context."""
     return _made(await core.create(NO_SESSION, _id(_body(request), "base_turn_id") or 0))
 
 
-async def fork(core: Core, request: Request) -> Response:
+async def fork(core: Core, request: HttpRequest) -> Response:
     """A new context that goes on from a turn."""
     base = _id(_body(request), "base_turn_id")
     if not base:
@@ -66,7 +66,7 @@ async def fork(core: Core, request: Request) -> Response:
     return _made(await core.create(NO_SESSION, base))
 
 
-async def append(core: Core, request: Request) -> Response:
+async def append(core: Core, request: HttpRequest) -> Response:
     """A turn: its payload as base64 of msgpack, or its data as JSON."""
     context_id = unsigned(request.path[2])
     if context_id is None:
@@ -119,7 +119,7 @@ def _by_tag(data: dict[str, object], tags: dict[str, int]) -> dict[int | str, ob
     return dict(sorted(out.items(), key=lambda item: (isinstance(item[0], str), item[0])))
 
 
-async def one(core: Core, request: Request) -> Response:
+async def one(core: Core, request: HttpRequest) -> Response:
     """One context."""
     context_id = unsigned(request.path[2])
     if context_id is None:
@@ -130,7 +130,7 @@ async def one(core: Core, request: Request) -> Response:
     return json_answer(context_row(rows[0], core.sessions.of(context_id)))
 
 
-async def turn(core: Core, request: Request) -> Response:
+async def turn(core: Core, request: HttpRequest) -> Response:
     """One turn, in the view that is asked for."""
     turn_id = unsigned(request.path[2])
     if turn_id is None:
@@ -142,7 +142,7 @@ async def turn(core: Core, request: Request) -> Response:
     return json_answer(turn_rows([found], request, core.types())[0])
 
 
-async def blob(core: Core, request: Request) -> Response:
+async def blob(core: Core, request: HttpRequest) -> Response:
     """A blob's bytes."""
     try:
         digest = bytes.fromhex(request.path[2])

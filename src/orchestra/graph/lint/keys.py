@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from orchestra.errors import Diagnostic, Edit, Span
-from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, Scope, edit_distance
+from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope, edit_distance
 from orchestra.graph.lint.nearest import Vocabulary
 from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quoted, swapped, warning
 from orchestra.graph.model import Attribute, Node
@@ -133,7 +133,7 @@ def unknown_attribute(survey: Survey) -> Iterator[Diagnostic]:
                 yield from _key(EDGE, attribute, edge=(edge.source, edge.target))
 
 
-def _means_something(scope: Scope, attribute: Attribute) -> bool:
+def _means_something(scope: AttributeScope, attribute: Attribute) -> bool:
     key = attribute.key
     if key == "model":  # Graphviz' own on a graph, a common slip everywhere
         return scope is GRAPH and attribute.value in _LAYOUTS
@@ -141,7 +141,7 @@ def _means_something(scope: Scope, attribute: Attribute) -> bool:
 
 
 def _key(
-    scope: Scope,
+    scope: AttributeScope,
     attribute: Attribute,
     *,
     node: str | None = None,
