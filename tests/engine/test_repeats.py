@@ -1,17 +1,25 @@
-"""Nodes that fail again and again without a pause (E15)."""
+"""Nodes that fail again and again without a pause, and agents that run again and again (E15)."""
 
 from __future__ import annotations
 
-from orchestra.engine.repeats import OFTEN, Repeats
+from orchestra.engine.repeats import OFTEN, ROUNDS, Repeats
 from orchestra.run.events import StageCompleted, StageFailed
+from support import graph_of
+
+GRAPH = graph_of("verify other work counted [max_visits=900]")
 
 
 def failed(reason: str = "exit code 1", node: str = "verify") -> StageFailed:
     return StageFailed(node=node, handler="tool", visit=1, attempt=1, failure_reason=reason)
 
 
-def warned(repeats: Repeats, *events: StageFailed | StageCompleted, apart: int = 10) -> list[int]:
+def done(visit: int, node: str = "work", handler: str = "codergen") -> StageCompleted:
+    return StageCompleted(node=node, handler=handler, visit=visit, attempt=1, status="success")
+
+
+def warned(*events: StageFailed | StageCompleted, apart: int = 10) -> list[int]:
     """At which of the events a warning is raised, from 1."""
+    repeats = Repeats(GRAPH)
     return [
         number
         for number, event in enumerate(events, 1)
@@ -20,19 +28,28 @@ def warned(repeats: Repeats, *events: StageFailed | StageCompleted, apart: int =
 
 
 def test_twenty_quick_failures_with_one_reason_are_a_warning_and_so_are_twenty_more() -> None:
-    assert warned(Repeats(), *[failed()] * 45) == [OFTEN, 2 * OFTEN]
+    assert warned(*[failed()] * 45) == [OFTEN, 2 * OFTEN]
 
 
 def test_failures_a_second_apart_are_none() -> None:
-    assert warned(Repeats(), *[failed()] * 45, apart=1000) == []
+    assert warned(*[failed()] * 45, apart=1000) == []
 
 
 def test_another_reason_or_a_success_begins_again() -> None:
-    done = StageCompleted(node="verify", handler="tool", visit=1, attempt=1, status="success")
-    assert warned(Repeats(), *[failed()] * 19, failed("exit code 2"), *[failed()] * 19) == []
-    assert warned(Repeats(), *[failed()] * 19, done, *[failed()] * 19) == []
+    good = done(1, "verify", "tool")
+    assert warned(*[failed()] * 19, failed("exit code 2"), *[failed()] * 19) == []
+    assert warned(*[failed()] * 19, good, *[failed()] * 19) == []
 
 
 def test_each_node_counts_for_itself() -> None:
     both = [failed(), failed(node="other")] * 20
-    assert warned(Repeats(), *both) == [39, 40]
+    assert warned(*both) == [39, 40]
+
+
+def test_an_agent_that_nothing_counts_is_a_warning_after_fifty_visits_and_each_time_it_has_doubled() -> None:
+    assert warned(*[done(visit) for visit in range(1, 500)]) == [ROUNDS, 100, 200, 400]
+
+
+def test_a_command_and_an_agent_with_a_bound_of_its_own_are_none() -> None:
+    assert warned(*[done(visit, "other", "tool") for visit in range(1, 110)]) == []
+    assert warned(*[done(visit, "counted") for visit in range(1, 110)]) == []

@@ -21,19 +21,40 @@ def test_a_loop_without_any_bound_is_a_warning_on_the_edge_that_closes_it() -> N
 @pytest.mark.parametrize(
     "body",
     [
-        LOOP + 'review -> work [condition="outcome=fail"]\nreview -> exit',
-        LOOP + 'review -> exit [condition="outcome=success"]\nreview -> work',
         LOOP + "review -> work [max_visits=3, weight=1]\nreview -> exit",
         "work [max_visits=3]\nreview\nstart -> work -> review -> work [weight=1]\nreview -> exit",
         "default_max_visits=5\n" + LOOP + "review -> work [weight=1]\nreview -> exit",
         "work\nask [shape=hexagon]\nstart -> work -> ask -> work\nask -> exit",
-        "work [goal_gate=true]\nreview\nstart -> work -> review -> work [weight=1]\nreview -> exit",
         LOOP + "review -> work [loop_restart=true, weight=1]\nreview -> exit",
+        'work [max_visits=0]\nreview\nstart -> work -> review -> exit\nreview -> work [condition="outcome=fail"]',
     ],
-    ids=["condition back", "condition out", "edge bound", "node bound", "graph bound", "human", "gate", "restart"],
+    ids=["edge bound", "node bound", "graph bound", "human", "restart", "refused, with a condition"],
 )
 def test_a_loop_with_a_bound_is_fine(body: str) -> None:
     assert not flow(body, RULE)
+
+
+CONDITIONAL = [
+    LOOP + 'review -> work [condition="outcome=fail"]\nreview -> exit',
+    LOOP + 'review -> exit [condition="outcome=success"]\nreview -> work',
+    LOOP + 'review -> work [condition="outcome == fail"]\nreview -> exit',
+    "work [goal_gate=true]\nreview\nstart -> work -> review -> work [weight=1]\nreview -> exit",
+]
+IDS = ["condition back", "condition out", "condition that cannot be read", "gate"]
+
+
+@pytest.mark.parametrize("body", CONDITIONAL, ids=IDS)
+def test_a_loop_of_agents_that_a_condition_or_a_gate_ends_is_fine(body: str) -> None:
+    assert not flow(body, RULE)
+
+
+@pytest.mark.parametrize("body", CONDITIONAL, ids=IDS)
+def test_such_a_loop_over_a_command_is_worth_knowing(body: str) -> None:
+    command = 'review [shape=parallelogram, tool_command="make test"]\n'
+    diagnostics = flow(command + body, RULE)
+    assert [(d.severity, d.edge) for d in diagnostics] == [(Severity.INFO, ("work", "review"))]
+    assert "'review' has failed 50 times in a row" in diagnostics[0].message
+    assert "`max_visits` on 'review'" in diagnostics[0].fix
 
 
 def test_a_node_may_refuse_the_bound_of_the_graph() -> None:
@@ -43,10 +64,6 @@ def test_a_node_may_refuse_the_bound_of_the_graph() -> None:
 
 def test_a_node_that_leads_to_itself_is_a_loop() -> None:
     assert edges(flow("a\nstart -> a\na -> a [weight=1]\na -> exit", RULE)) == [("a", "a")]
-
-
-def test_a_condition_that_cannot_be_read_is_taken_for_one() -> None:
-    assert not flow(LOOP + 'review -> work [condition="outcome == fail"]\nreview -> exit', RULE)
 
 
 def test_each_knot_of_loops_is_one_finding() -> None:

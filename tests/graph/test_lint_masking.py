@@ -93,3 +93,53 @@ def test_a_shell_that_stops_at_the_first_failure_hides_none_of_several_lines() -
         'shell="bash -eo pipefail"\nwork [shape=parallelogram, tool_command="a; b | c"]\nstart -> work -> exit',
         RULE,
     )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pytest || true",
+        "pytest ||true",
+        "pytest || :",
+        "pytest || exit 0",
+        "pytest || echo failed",
+        "cd src && pytest || true",
+        "mkdir -p out; pytest || true",
+        "pytest || true; exit 0",
+        "pytest || exit 0; echo done",
+        "set +e; pytest; true",
+        "set +e\npytest\nexit 0",
+        "set +o errexit; pytest; echo done",
+        "pytest | tee log || true",
+    ],
+)
+def test_a_gate_of_which_every_failure_is_excused_is_a_warning(command: str) -> None:
+    gate = ", goal_gate=true, retry_target=work, max_visits=2"
+    (culprit,) = found(command, gate)
+    assert culprit == "pytest"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pytest",
+        "pytest; true",
+        "pytest || exit 1",
+        "pytest || exit",
+        "lint || true; pytest",
+        "lint || true\npytest",
+        "grep -q x f || true",
+        "pytest || make again",
+        "pytest || true && make test",
+        "set +e; pytest; exit $?",
+    ],
+)
+def test_a_gate_that_can_fail_is_fine(command: str) -> None:
+    assert not found(command, ", goal_gate=true, retry_target=work, max_visits=2")
+
+
+def test_an_excuse_matters_where_an_edge_asks_for_the_outcome() -> None:
+    node = 'work [shape=parallelogram, tool_command="pytest || true"]\nfix\nfix -> exit\n'
+    assert not flow(node + "start -> work -> exit\nstart -> fix", RULE)
+    assert flow(node + 'start -> work -> exit\nwork -> fix [condition="outcome=fail"]', RULE)
+    assert not flow(node + 'start -> work -> exit\nwork -> fix [condition="tool.output contains FAILED"]', RULE)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from orchestra.graph.model import Graph
+from orchestra.graph.visits import RETURNS
 from orchestra.run.context import Context
 from orchestra.run.events import (
     EdgeSelected,
@@ -20,7 +21,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.fold import evolve
 from orchestra.run.state import NEW, RunState
-from orchestra.run.steps import GATE_RETURNS, Advance, Execute, Finish, Refuse, Step, next_step
+from orchestra.run.steps import Advance, Execute, Finish, Refuse, Step, next_step
 from support import graph_of
 
 
@@ -231,7 +232,7 @@ def test_a_gate_whose_target_has_no_bound_sends_the_run_back_fifty_times() -> No
         'g -> exit [condition="outcome!=x"]',
         g=["skipped"],
     )
-    assert walk.path.count("other") == GATE_RETURNS == 50
+    assert walk.path.count("other") == RETURNS == 50
     assert "50 times" in end.error
 
 
@@ -325,6 +326,55 @@ def test_a_node_whose_bound_is_zero_has_none() -> None:
     walk, end = walked("max_steps=40 n [max_visits=0] start -> n n -> n n -> exit [condition=never]")
     assert walk.path.count("n") == 39
     assert "max_steps" in end.error
+
+
+LOOP = 'build{build} test{test} start -> build -> test test -> exit test -> build [condition="outcome=fail"{edge}]'
+
+
+def test_a_loop_of_plain_edges_ends_when_a_node_of_it_has_failed_fifty_times_in_a_row() -> None:
+    walk, end = walked(LOOP.format(build="", test="", edge=""), test=["fail"])
+    assert walk.path.count("build") == walk.path.count("test") == RETURNS
+    assert "50 times in a row" in end.error
+    assert "test said so" in end.error
+    assert "max_visits" in end.error
+
+
+def test_a_success_between_two_failures_begins_the_count_again() -> None:
+    text = (
+        'a b start -> a -> b a -> a [condition="outcome=fail"] b -> exit b -> a [condition="internal.visits.b<3"]'
+    )
+    walk, end = walked(text, a=[*["fail"] * 49, "success", *["fail"] * 49, "success"])
+    assert (end.error, walk.path.count("a")) == ("", 101)
+
+
+def test_a_loop_over_a_diamond_ends_like_one_of_plain_edges() -> None:
+    text = 'a ok [shape=diamond] start -> a -> ok ok -> exit [condition="outcome=success"] ok -> a'
+    walk, end = walked(text, a=["fail"])
+    assert (end.node, walk.path.count("a")) == ("a", RETURNS)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"test": " [max_visits=0]"},
+        {"test": " [max_visits=99]"},
+        {"build": " [max_visits=99]"},
+        {"edge": ", max_visits=99"},
+    ],
+    ids=["none", "node", "other node", "edge"],
+)
+def test_a_bound_that_the_author_chose_decides_how_often_a_loop_may_fail(own: dict[str, str]) -> None:
+    walk, end = walked(
+        LOOP.format(**{"build": "", "test": "", "edge": "", **own}), test=[*["fail"] * 70, "success"]
+    )
+    assert (end.error, walk.path.count("test")) == ("", 71)
+
+
+def test_a_node_that_failed_fifty_times_still_leaves_its_loop_by_another_edge() -> None:
+    text = LOOP.format(build="", test="", edge="")
+    text += ' other test -> other [condition="internal.visits.test=50", weight=2] other -> exit'
+    walk, end = walked(text, test=["fail"])
+    assert (end.error, walk.path[-2:]) == ("", ["other", "exit"])
 
 
 def test_an_edge_is_closed_after_its_last_visit_and_another_is_taken() -> None:

@@ -98,7 +98,7 @@ class Walk:
         self._spawning = spawning
         self._workspace = workspace
         self._waits = ""
-        self._repeats = Repeats()
+        self._repeats = Repeats(graph)
 
     async def walk(self) -> Result | None:
         """Run to the end and return the result, or None when the run was paused.

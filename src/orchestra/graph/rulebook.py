@@ -281,11 +281,12 @@ ENTRIES: dict[str, RuleEntry] = {
             "It has no condition, `max_visits`, human gate or goal gate, so a run repeats it until"
             " `max_steps`, at a cost for every round. Retry targets count as edges: a node that always fails goes"
             " back to its target 50 times (E15). A goal gate of a command that sends back so often is an"
-            " INFO.",
+            " INFO, and so is a loop over a command that only a condition ends: the run ends when a node of it has"
+            " failed 50 times in a row. `max_visits` says how often instead, 0 without a limit.",
             f'{_WORK}\nreview [prompt="Review it"]\nstart -> work -> review\n'
             "review -> work [weight=1]\nreview -> exit",
             f'{_WORK}\nreview [prompt="Review it"]\nstart -> work -> review\n'
-            'review -> work [condition="outcome=fail"]\nreview -> exit',
+            'review -> work [condition="outcome=fail", max_visits=3]\nreview -> exit',
         ),
         RuleEntry(
             "ambiguous_edges",
@@ -382,7 +383,8 @@ ENTRIES: dict[str, RuleEntry] = {
             "A failing command in a tool node would go unnoticed.",
             "A shell reports the last command of a pipe and of several lines. With `shell` set to"
             " `bash -eo pipefail` it stops at the first failure; a goal gate has it where bash is installed."
-            " Commands whose failure says nothing (`echo`, `grep`, `rm`) and those before `||` are not meant.",
+            " Commands whose failure says nothing (`echo`, `grep`, `rm`) and those before `||` are not meant, but"
+            " `|| true` or its like at the end of a goal gate, or of a node whose outcome an edge asks for, is.",
             f'{_ENDS}\ntest [shape=parallelogram, tool_command="pytest | tee report.txt"]\nstart -> test -> exit',
             f'{_ENDS}\nshell="bash -eo pipefail"\ntest [shape=parallelogram, tool_command="pytest | tee log"]\n'
             "start -> test -> exit",

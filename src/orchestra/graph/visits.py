@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestra.graph.flow import components, reached
 from orchestra.graph.joins import fan_ins
-from orchestra.graph.model import Attributed, Graph, Node
+from orchestra.graph.model import Attributed, Edge, Graph, Node
 
 RETURNS = 50
-"""Jumps to a retry target where no ``max_visits`` says otherwise (E15)."""
+"""Jumps to a retry target, and failures of a node in a row on a loop, where no ``max_visits`` says otherwise
+(E15)."""
 
 
 def most_visits(graph: Graph) -> dict[str, int]:
@@ -35,6 +36,27 @@ def most_visits(graph: Graph) -> dict[str, int]:
         node: own[n] if n in endless or (own[n] and own[n] < branches[n] * again[n]) else branches[n] * again[n]
         for node, n in index.items()
     }
+
+
+def has_own_bound(graph: Graph, node: Node) -> bool:
+    """Whether the author has said how often a node may be entered; ``max_visits=0`` says without bound."""
+    return node.has("max_visits") or graph.has("default_max_visits")
+
+
+def comes_back(graph: Graph, edge: Edge) -> bool:
+    """Whether a run that takes an edge can come back to its source by edges and nodes that nothing counts."""
+    seen = {edge.source}
+    stack = [edge]
+    while stack:
+        way = stack.pop()
+        if way.integer("max_visits"):
+            continue
+        if way.target == edge.source:
+            return not has_own_bound(graph, graph.nodes[way.target])
+        if way.target not in seen and not has_own_bound(graph, graph.nodes[way.target]):
+            seen.add(way.target)
+            stack += graph.outgoing(way.target)
+    return False
 
 
 def _bound(graph: Graph, node: Node) -> int:

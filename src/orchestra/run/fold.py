@@ -257,6 +257,7 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
         duration_ms=old.duration_ms,
         carried=old.carried,
         carried_executions=old.carried_executions,
+        failing=old.failing,
     )
     entered = stage.entered_ms if stage is not None and same_visit else meta.at
     return {
@@ -342,6 +343,7 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         duration_ms=old.duration_ms + event.duration_ms,
         carried=old.carried,
         carried_executions=old.carried_executions,
+        failing=old.failing + 1 if isinstance(event, StageFailed) else 0,
     )
     ended = NodeEnd(
         node=event.node,

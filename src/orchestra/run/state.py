@@ -20,7 +20,8 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
     """What is known of one node: visits, executions in all, retries of the last visit, the last outcome.
 
     Visits and executions count from the first session of a chain of restarts on; ``carried`` are the visits of the
-    sessions before this one, ``carried_executions`` their executions (E35).
+    sessions before this one, ``carried_executions`` their executions (E35). ``failing`` are the newest visits in a
+    row that failed.
     """
 
     visits: int = 0
@@ -33,6 +34,7 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
     duration_ms: int = 0
     carried: int = 0
     carried_executions: int = 0
+    failing: int = 0
 
     @property
     def here(self) -> bool:

@@ -9,15 +9,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orchestra.graph.joins import outermost
-from orchestra.graph.model import Graph
+from orchestra.graph.model import Edge, Graph
+from orchestra.graph.visits import RETURNS, comes_back
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import GOOD
 from orchestra.run.retry import attempts_of
 from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, route, survey
 from orchestra.run.state import NodeEnd, NodeRecord, RunState
-
-GATE_RETURNS = 50
-"""How often one gate may send the run back where its target sets no ``max_visits`` (E11)."""
 
 MEETING = 7
 """The routing rule by which a run continues where branches meet (E30)."""
@@ -169,6 +167,8 @@ def _after(graph: Graph, state: RunState, ended: NodeEnd, context: Mapping[str, 
 def _routed(graph: Graph, state: RunState, ended: NodeEnd, candidates: tuple[Candidate, ...]) -> Step:
     decision = route(graph, ended, candidates)
     match decision:
+        case Follow(edge=edge, rule=rule) if _fails_for_ever(graph, state, ended, edge):
+            return _worn_out(ended, rule, candidates)
         case Follow(edge=edge, key=key, rule=rule, reason=reason):
             advance = Advance(
                 source=ended.node,
@@ -200,12 +200,23 @@ def _routed(graph: Graph, state: RunState, ended: NodeEnd, candidates: tuple[Can
             )
 
 
+def _fails_for_ever(graph: Graph, state: RunState, ended: Ended, edge: Edge) -> bool:
+    """Whether a node has failed so often in a row that a run does not lead back to it uncounted (E15)."""
+    record = state.nodes.get(ended.node)
+    return record is not None and record.failing >= RETURNS and comes_back(graph, edge)
+
+
+def _worn_out(ended: Ended, rule: int, candidates: tuple[Candidate, ...]) -> Finish:
+    why = f"{ended.node} failed {RETURNS} times in a row; set max_visits on it for another bound, 0 for none"
+    return Finish(node=ended.node, error=f"{why}: {ended.failure_reason}", rule=rule, candidates=candidates)
+
+
 def _jump(
     graph: Graph, state: RunState, ended: NodeEnd, jump: Jump, candidates: tuple[Candidate, ...] = ()
 ) -> Advance | Finish:
     """Go to a retry target, a bounded number of times from one node (E15)."""
     target = outermost(graph, jump.target, state.branch.node if state.branch is not None else "")
-    bound = _allowed(graph, jump.target) or GATE_RETURNS
+    bound = _allowed(graph, jump.target) or RETURNS
     if state.jumps.get(ended.node, 0) >= bound:
         why = f"{ended.node} failed after it sent the run back to {jump.target} {bound} times"
         return Finish(
@@ -275,7 +286,7 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     if not named:
         return Finish(node=at, error=f"{why}, and neither it nor the graph has a retry_target")
     target = outermost(graph, named)
-    bound = _allowed(graph, named) or GATE_RETURNS
+    bound = _allowed(graph, named) or RETURNS
     if state.gates.get(gate, 0) >= bound:
         return Finish(node=at, error=f"{why}, after it sent the run back to {target} {bound} times")
     return Advance(source=at, target=target, edge="", rule=4, reason=why, gate=gate)

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from orchestra.errors import Diagnostic
 from orchestra.graph.flow import components, reached
 from orchestra.graph.lint.survey import RETRIES, Survey, has_condition, info, quoted, warning
 from orchestra.graph.model import Edge, Node
+from orchestra.graph.visits import RETURNS, has_own_bound
 
 _SHOWN = 4
-
-LONGEST = 50
-"""Jumps from one node to a retry target where no `max_visits` says otherwise (E15)."""
 
 
 def unbounded_loop(survey: Survey) -> Iterator[Diagnostic]:
     """Something on every cycle can end it: a condition, ``max_visits``, a human gate or a goal gate.
 
     A node that one conditional edge leaves decides, whichever way that edge goes; restarts are counted
-    (E14). Retry targets count as edges. Reported once for each knot of cycles, on an edge that closes one. A goal
-    gate that sends a run back as often as E15 allows is worth knowing.
+    (E14). Retry targets count as edges. Reported once for each knot of cycles, on an edge that closes one. A loop
+    that only conditions end, and a goal gate that sends a run back as often as E15 allows, are worth knowing.
     """
-    ways = _free_ways(survey)
-    for part in components(ways):
-        if len(part) == 1 and part[0] not in ways[part[0]]:
-            continue
-        cycle = _cycle(ways, part[0])
-        if _leaves_a_branch(survey, cycle):
-            continue
+    ways = _ways(survey, _bounds, survey.jumps)
+    free = [cycle for part in _knots(ways) if not _leaves_a_branch(survey, cycle := _cycle(ways, part[0]))]
+    for cycle in free:
         yield _found(survey, cycle)
+    yield from _uncounted(survey, {node for cycle in free for node in cycle})
     yield from _gates(survey)
 
 
-def _free_ways(survey: Survey) -> list[list[int]]:
-    """The targets of the edges on which nothing bounds a run."""
-    index, jumps = survey.index, survey.jumps
-    bounded = [not survey.reached[n] or _bounds(survey, n) for n in range(len(survey.nodes))]
+def _knots(ways: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The nodes of each knot of cycles."""
+    return [part for part in components(ways) if len(part) > 1 or part[0] in ways[part[0]]]
+
+
+def _ways(survey: Survey, bounds: Callable[[Survey, int], bool], jumps: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The targets of the edges and jumps on which nothing bounds a run."""
+    index = survey.index
+    bounded = [not survey.reached[n] or bounds(survey, n) for n in range(len(survey.nodes))]
     return [
         []
         if bounded[number]
@@ -65,6 +65,11 @@ def _counts(survey: Survey, number: int) -> bool:
         survey.types[number] == "wait.human"
         or owner.integer("max_visits" if owner is node else "default_max_visits") > 0
     )
+
+
+def _decides(survey: Survey, number: int) -> bool:
+    """Whether a person bounds the loops through a node, or the author has said how often it may be entered."""
+    return survey.types[number] == "wait.human" or has_own_bound(survey.graph, survey.nodes[number])
 
 
 def _is_free(edge: Edge) -> bool:
@@ -106,7 +111,7 @@ def _found(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
         leaving = survey.graph.outgoing(survey.ids[source])
         if not any(edge.target == survey.ids[target] and _is_free(edge) for edge in leaving):
             return _returning(survey, names, survey.nodes[source])
-    closing = next(edge for edge in survey.graph.outgoing(names[-1]) if edge.target == names[0] and _is_free(edge))
+    closing = _closing(survey, names)
     steps = survey.graph.integer("max_steps")
     end = f"until it fails after {steps} nodes" if steps else "forever"
     return warning(
@@ -116,6 +121,33 @@ def _found(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
         edge=(closing.source, closing.target),
         fix=f"add a condition to an edge that leaves it, or set `max_visits` on {quoted(names[0])} or on this edge",
     )
+
+
+def _uncounted(survey: Survey, known: Container[int]) -> Iterator[Diagnostic]:
+    """Loops over a command that only a condition ends: while the command fails every round is a paid one."""
+    ways = _ways(survey, _decides, [()] * len(survey.nodes))
+    for part in _knots(ways):
+        commands = [node for node in part if survey.types[node] == "tool"]
+        if not commands or any(node in known for node in part):
+            continue
+        judge = next((node for node in commands if _bounds(survey, node)), commands[0])
+        cycle = _cycle(ways, judge)
+        if _leaves_a_branch(survey, cycle):
+            continue
+        names = [survey.ids[node] for node in cycle]
+        closing = _closing(survey, names)
+        yield info(
+            "unbounded_loop",
+            f"nothing counts the rounds of the loop {_shown(names)}: the run ends when {quoted(names[0])} has"
+            f" failed {RETURNS} times in a row",
+            closing.target_span,
+            edge=(closing.source, closing.target),
+            fix=f"set `max_visits` on {quoted(names[0])} to say how many there may be, 0 for any number",
+        )
+
+
+def _closing(survey: Survey, names: Sequence[str]) -> Edge:
+    return next(edge for edge in survey.graph.outgoing(names[-1]) if edge.target == names[0] and _is_free(edge))
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -130,7 +162,7 @@ def _returning(survey: Survey, names: Sequence[str], node: Node) -> Diagnostic:
     target = quoted(str(attribute.value))
     return warning(
         "unbounded_loop",
-        f"while {quoted(node.id)} fails the run repeats the loop {_shown(names)}, {LONGEST} times in all",
+        f"while {quoted(node.id)} fails the run repeats the loop {_shown(names)}, {RETURNS} times in all",
         attribute.span,
         node=node.id,
         fix=f"set `max_visits` on {target}, or use `max_retries` on {quoted(node.id)} to try it again",
@@ -153,7 +185,7 @@ def _gates(survey: Survey) -> Iterator[Diagnostic]:
         yield info(
             "unbounded_loop",
             f"while the goal gate {quoted(node.id)} fails the run goes back to {quoted(survey.ids[target])},"
-            f" up to {LONGEST} times",
+            f" up to {RETURNS} times",
             written.span,
             node=node.id,
             fix=f"set `max_visits` on {quoted(survey.ids[target])} to allow fewer rounds",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from orchestra.errors import Diagnostic
+from orchestra.errors import Diagnostic, Span
 from orchestra.graph.lint.survey import Survey, quoted, warning
 from orchestra.graph.model import Node
 from orchestra.graph.places import inside
@@ -30,8 +30,17 @@ _TOKEN = re.compile(
 )
 _WORD = re.compile(r"\s*(?:[A-Za-z_]\w*=\S*\s+)*(?:time\s+|!\s+)?([^\s;&|]+)")
 _ASSIGNMENT = re.compile(r"\s*(?:[A-Za-z_]\w*=\S*\s*)+$")
-_SAFE = re.compile(r"\$\?|\bPIPESTATUS\b|\bset\s+-\w*e|\bset\s+-o\s+errexit|\|\|\s*exit|\btrap\b.*\bERR\b")
+_SAFE = re.compile(
+    r"\$\?|\bPIPESTATUS\b|\bset\s+-\w*e|\bset\s+-o\s+errexit|\|\|\s*exit\b(?!\s+0)|\btrap\b.*\bERR\b"
+)
 _PIPES_SAFE = re.compile(r"\bpipefail\b|\bPIPESTATUS\b")
+
+
+_GOES_ON = re.compile(r"\bset\s+(?:-\S+\s+)*\+(?:\w*e\b|o\s+errexit\b)")
+"""What tells a shell not to stop at the first failure."""
+
+_GOOD = re.compile(r"(?:true|:|exit\s+0|return\s+0|echo\b.*|printf\b.*)", re.DOTALL)
+"""What succeeds whatever stands before it."""
 
 
 class _Part(NamedTuple):
@@ -52,6 +61,8 @@ def masked_failure(survey: Survey) -> Iterator[Diagnostic]:
         command = str(attribute.value)
         found = None if shell is None else _hidden(command, shell)
         if found is None:
+            if shell is not None and _judged(survey, node):
+                yield from _excused(node, attribute.span, command)
             continue
         part, by_pipe = found
         what = "a pipe" if by_pipe else "a later command"
@@ -66,6 +77,35 @@ def masked_failure(survey: Survey) -> Iterator[Diagnostic]:
         )
 
 
+def _judged(survey: Survey, node: Node) -> bool:
+    """Whether it matters to a run that a node fails: it is a goal gate, or an edge asks for its outcome."""
+    asks = (edge.condition for edge in survey.graph.outgoing(node.id))
+    return node.flag("goal_gate") or any(one is not None and "outcome" in one.text for one in asks)
+
+
+def _excused(node: Node, span: Span, command: str) -> Iterator[Diagnostic]:
+    """A command after which ``|| true`` or its like makes every failure a success."""
+    if "<<" in command or _COMPOUND.search(command):
+        return
+    joined: list[_Part] = []
+    parts = list(_parts(command))
+    for number, part in enumerate(parts):
+        last = all(_GOOD.fullmatch(one.text) for one in parts[number + 1 :])
+        failing = next((one for one in reversed(joined) if _matters(one.text)), None)
+        excuses = joined and joined[-1].after == "||" and _GOOD.fullmatch(part.text)
+        if failing is not None and excuses and (last or part.text.startswith("exit")):
+            yield warning(
+                "masked_failure",
+                f"a failure of {quoted(failing.text)} is hidden by {quoted('|| ' + part.text)}: {quoted(node.id)}"
+                " succeeds all the same",
+                inside(span, failing.start, failing.end),
+                node=node.id,
+                fix=f"remove `|| {part.text}`, or let the edges ask for the command's output",
+            )
+            return
+        joined = [] if part.after in (";", "\n", "&") else [*joined, part]
+
+
 def _shell(survey: Survey, node: Node) -> str | None:
     """The shell that reads a node's command, with its options; None where it is no shell that we know."""
     named = node.text("shell") or survey.graph.text("shell")
@@ -77,7 +117,7 @@ def _shell(survey: Survey, node: Node) -> str | None:
 
 def _hidden(command: str, shell: str) -> tuple[_Part, bool] | None:
     """The first command of which a failure would be hidden, and whether a pipe hides it."""
-    stops = re.search(r"\s-\w*e", shell) is not None
+    stops = re.search(r"\s-\w*e", shell) is not None and _GOES_ON.search(command) is None
     pipes_count = "pipefail" in shell or _PIPES_SAFE.search(command) is not None
     if "<<" in command or (stops and pipes_count):
         return None
