@@ -49,7 +49,7 @@ def comes_back(graph: Graph, edge: Edge) -> bool:
     stack = [edge]
     while stack:
         way = stack.pop()
-        if way.integer("max_visits"):
+        if way.integer("max_visits") or way.flag("loop_restart"):
             continue
         if way.target == edge.source:
             return not has_own_bound(graph, graph.nodes[way.target])

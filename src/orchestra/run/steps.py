@@ -200,13 +200,13 @@ def _routed(graph: Graph, state: RunState, ended: NodeEnd, candidates: tuple[Can
             )
 
 
-def _fails_for_ever(graph: Graph, state: RunState, ended: Ended, edge: Edge) -> bool:
+def _fails_for_ever(graph: Graph, state: RunState, ended: NodeEnd, edge: Edge) -> bool:
     """Whether a node has failed so often in a row that a run does not lead back to it uncounted (E15)."""
     record = state.nodes.get(ended.node)
     return record is not None and record.failing >= RETURNS and comes_back(graph, edge)
 
 
-def _worn_out(ended: Ended, rule: int, candidates: tuple[Candidate, ...]) -> Finish:
+def _worn_out(ended: NodeEnd, rule: int, candidates: tuple[Candidate, ...]) -> Finish:
     why = f"{ended.node} failed {RETURNS} times in a row; set max_visits on it for another bound, 0 for none"
     return Finish(node=ended.node, error=f"{why}: {ended.failure_reason}", rule=rule, candidates=candidates)
 
