@@ -92,7 +92,7 @@ def _excused(node: Node, span: Span, command: str) -> Iterator[Diagnostic]:
     for number, part in enumerate(parts):
         last = all(_GOOD.fullmatch(one.text) for one in parts[number + 1 :])
         failing = next((one for one in reversed(joined) if _matters(one.text)), None)
-        excuses = joined and joined[-1].after == "||" and _GOOD.fullmatch(part.text)
+        excuses = bool(joined) and joined[-1].after == "||" and _GOOD.fullmatch(part.text) is not None
         if failing is not None and excuses and (last or part.text.startswith("exit")):
             yield warning(
                 "masked_failure",
