@@ -79,8 +79,8 @@ def masked_failure(survey: Survey) -> Iterator[Diagnostic]:
 
 def _judged(survey: Survey, node: Node) -> bool:
     """Whether it matters to a run that a node fails: it is a goal gate, or an edge asks for its outcome."""
-    asks = (edge.condition for edge in survey.graph.outgoing(node.id))
-    return node.flag("goal_gate") or any(one is not None and "outcome" in one.text for one in asks)
+    asks = (edge.condition.text for edge in survey.graph.outgoing(node.id))
+    return node.flag("goal_gate") or any("outcome" in one for one in asks)
 
 
 def _excused(node: Node, span: Span, command: str) -> Iterator[Diagnostic]:
