@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TypeAlias
 
-from orchestra.agents.backends.clients import load
+from orchestra.agents.backends.importing import importing
 from orchestra.agents.backends.langgraph import LOOP, drive
 from orchestra.agents.backends.models import ChatModel
 from orchestra.agents.concluding import converse
@@ -85,5 +86,6 @@ def _rules(ruling: Ruling, provider: Provider, task: AgentTask) -> Rules:
 def _equipped(provider: Provider, task: AgentTask, tools: Mapping[str, Tool]) -> ChatModel:
     """The model of an agent, its loop imported too; in a thread, because importing takes a second (A1)."""
     model = ChatModel(provider, task.model, tools)
-    load(LOOP)
+    with importing():
+        import_module(LOOP)
     return model

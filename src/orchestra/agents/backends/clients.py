@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
 import os
 import ssl
-import threading
 from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from orchestra.config.providers import KINDS, Provider
+from orchestra.agents.backends.importing import importing
+from orchestra.config.providers import Provider
 from orchestra.ports import ModelChoice
 
 if TYPE_CHECKING:
@@ -23,29 +21,22 @@ SILENCE = 300.0
 
 _ADDRESSES: Mapping[str, str] = {"openrouter": "https://openrouter.ai/api/v1"}
 
-_LOADING = threading.Lock()
-
-
-def load(*modules: str) -> None:
-    """Import modules of many classes. The garbage collector rests meanwhile: nothing of them is garbage, and
-    looking through it all again and again costs a fifth of the import."""
-    with _LOADING:
-        resting = gc.isenabled()
-        gc.disable()
-        try:
-            for module in modules:
-                importlib.import_module(module)
-        finally:
-            if resting:
-                gc.enable()
+_UNUSED = "langsmith.types", "langchain_openai", "langchain_openai.chat_models"
+"""Packages of which a single module is needed: the models of a tracing service, OpenAI's other clients."""
 
 
 def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
     """The chat model of a provider (A11); it does not repeat on its own (A3)."""
     build = _BUILD[provider.kind]
-    load(KINDS[provider.kind].module)
     common: dict[str, Any] = {"max_retries": 0, **_given(provider, choice)}
-    made: BaseChatModel = build(provider, choice, {**common, **provider.options})
+    given = {**common, **provider.options}
+    made: BaseChatModel
+    try:
+        with importing(*_UNUSED):
+            made = build(provider, choice, dict(given))
+    except ImportError:  # a version whose modules need the package around them
+        with importing():
+            made = build(provider, choice, dict(given))
     return made
 
 
@@ -93,7 +84,7 @@ def _secret(key: str) -> SecretStr:
 
 def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
     import anthropic
-    from langchain_anthropic import ChatAnthropic
+    from langchain_anthropic.chat_models import ChatAnthropic
 
     effort = given.pop("reasoning_effort", None)
     if effort:
@@ -120,7 +111,7 @@ def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -
 
 
 def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
-    from langchain_openai import ChatOpenAI
+    from langchain_openai.chat_models.base import ChatOpenAI
 
     base = provider.base_url or _ADDRESSES.get(provider.kind, "")
     if base:
@@ -169,7 +160,7 @@ def _own_connections() -> dict[str, Any]:
 
 
 def _azure(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
-    from langchain_openai import AzureChatOpenAI
+    from langchain_openai.chat_models.azure import AzureChatOpenAI
 
     if provider.base_url:
         given["azure_endpoint"] = provider.base_url
@@ -185,7 +176,7 @@ def _azure(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> An
 
 
 def _google(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
-    from langchain_google_genai import ChatGoogleGenerativeAI
+    from langchain_google_genai.chat_models import ChatGoogleGenerativeAI
 
     effort = given.pop("reasoning_effort", None)
     if effort:
@@ -201,7 +192,7 @@ def _google(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
 
 
 def _bedrock(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
-    from langchain_aws import ChatBedrockConverse
+    from langchain_aws.chat_models.bedrock_converse import ChatBedrockConverse
 
     given.pop("max_retries", None)
     given.pop("reasoning_effort", None)
