@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from orchestra.agents.layers import LayerFolders, places_for, read_layer
-from orchestra.agents.prompts import Composed, compose, doc_folders, needed, project_docs
+from orchestra.agents.prompts import Composed, compose, doc_folders, layers_of, needed, project_docs
 from orchestra.agents.rendering import render, roots_of
+from orchestra.app.checking import Brief
 from orchestra.config.model import Config, read_config
+from orchestra.config.settings import Settings
 from orchestra.config.yaml import load
 from orchestra.errors import ConfigError, Source
 from orchestra.graph.dot import parse
@@ -52,7 +54,8 @@ def composed(
     **more: Any,
 ) -> Composed:
     graph = graph_of(node, variables)
-    return compose(graph.nodes["a"], graph, context or {}, config_of(config), places or LayerFolders(()), **more)
+    layers = layers_of(graph.nodes["a"], config_of(config), places or LayerFolders(()))
+    return compose(graph.nodes["a"], graph, context or {}, layers, **more)
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -286,7 +289,8 @@ def test_the_names_that_a_prompt_needs_are_known_before_it_is_composed(tmp_path:
         tmp_path, {"t.yaml": "content: '{{ tools.x.output }} {% for r in parallel.results %}{% endfor %}'"}
     )
     graph = graph_of('agent=r, prompt="{{ last_response }} {{ responses[0] }}"')
-    found = needed(graph.nodes["a"], config_of("agents: {r: {task: t}}"), places)
+    layers = layers_of(graph.nodes["a"], config_of("agents: {r: {task: t}}"), places)
+    found = needed(graph.nodes["a"], layers)
     assert found == {"tools", "parallel", "last_response", "responses"}
     assert roots_of("{% if %}") == frozenset()
 
@@ -355,7 +359,15 @@ def test_project_documents_are_read_from_the_folder_up_to_the_repositorys_root(t
     assert texts[0].endswith("web rules {{ x }}")
     found = composed('prompt="p"', docs=folders)
     assert "web rules {{ x }}" in found.system
-    assert composed("agent=r", config="agents: {r: {project_docs: false}}", docs=folders).system == ""
+
+
+def test_an_agent_with_project_docs_false_gets_no_project_documents(tmp_path: Path) -> None:
+    write(tmp_path, {"AGENTS.md": "the rules"})
+    graph = graph_of('backend=langgraph, agent=r, prompt="p"')
+    for wanted in ("true", "false"):
+        settings = Settings(store="memory", config=config_of(f"agents: {{r: {{project_docs: {wanted}}}}}"))
+        brief = Brief(graph=graph, settings=settings, file=str(tmp_path / "p.dot"))
+        assert ("the rules" in brief.composed(graph.nodes["a"], {}).system) == (wanted == "true")
 
 
 def test_project_documents_are_cut_at_32_kib_and_links_that_lead_out_are_not_followed(tmp_path: Path) -> None:

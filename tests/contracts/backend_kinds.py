@@ -69,7 +69,7 @@ def backend(name: str, steps: Sequence[Step], folder: Path) -> Iterator[Kind]:
             script=script,
             simulated=name == "simulation",
         )
-        yield Kind(name=name, handler=Codergen(agents.backend, agents.brief), folder=folder, server=server)
+        yield Kind(name=name, handler=Codergen(agents, agents.brief), folder=folder, server=server)
 
 
 @contextmanager

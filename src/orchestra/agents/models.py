@@ -16,7 +16,8 @@ from orchestra.config.providers import KINDS, Provider
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import ModelChoice
 
-WITH_MODEL = ("direct", "langgraph")
+SIMULATION, DIRECT, LANGGRAPH = "simulation", "direct", "langgraph"
+WITH_MODEL = (DIRECT, LANGGRAPH)
 """The backends that ask a provider's model."""
 
 CLI = ("cli", "cli_agent")

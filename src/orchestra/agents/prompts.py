@@ -33,8 +33,7 @@ def compose(
     node: Node,
     graph: Graph,
     context: Mapping[str, Any],
-    config: Config,
-    places: LayerFolders,
+    layers: Sequence[Layer],
     *,
     preamble: str = "",
     docs: Sequence[Path] = (),
@@ -42,10 +41,9 @@ def compose(
 ) -> Composed:
     """The prompt of a node over the context, whose values are data and never rendered (A22).
 
-    ``docs`` are folders in which project documents are looked for, the nearest first. With ``placeholders`` a value
-    that is not known yet prints as its name. Raises ``ConfigError``.
+    ``layers`` are those of ``layers_of``. ``docs`` are folders in which project documents are looked for, the
+    nearest first. With ``placeholders`` a value that is not known yet prints as its name. Raises ``ConfigError``.
     """
-    layers = layers_of(node, config, places)
     known = with_goal(context, graph)
     task = next((layer for layer in layers if layer.kind == "task"), None)
     parts = [preamble]
@@ -53,12 +51,12 @@ def compose(
         parts.append(_task(task, known, placeholders=placeholders))
     if task is None or node.text("prompt"):
         parts.append(prompt_of(node, known, placeholders=placeholders))
-    written, texts = project_docs(docs) if wants_docs(node, config) else ((), ())
+    written, texts = project_docs(docs)
     system = [layer.content for layer in layers if layer.kind != "task"]
     return Composed(
         system=_joined([*system, *texts]),
         user=_joined(parts),
-        layers=layers,
+        layers=tuple(layers),
         docs=written,
     )
 
@@ -117,25 +115,20 @@ def prompt_of(node: Node, context: Mapping[str, Any], *, placeholders: bool = Fa
         ) from error
 
 
-def needed(node: Node, config: Config, places: LayerFolders) -> frozenset[str]:
+def needed(node: Node, layers: Sequence[Layer]) -> frozenset[str]:
     """The first words of all names that a node's task and prompt read; ``context`` stands for every one."""
     text, roots = node.text("prompt"), frozenset[str]()
-    named = layer_names(node, config).get("task")
-    if named is None and "{{" not in text:
+    task = next((layer for layer in layers if layer.kind == "task"), None)
+    if task is None and "{{" not in text:
         return roots
     from orchestra.agents.rendering import expressions, roots_of
 
-    if named is not None:
-        roots |= roots_of(read_layer("task", named, places).content)
+    if task is not None:
+        roots |= roots_of(task.content)
     return roots | {match[1].partition(".")[0].partition("[")[0] for match in expressions(text)}
 
 
 # --- project documents ----------------------------------------------------------------------------
-
-
-def wants_docs(node: Node, config: Config) -> bool:
-    """Whether the node's agent gets the project's documents (A24)."""
-    return agent_of(node, config).project_docs
 
 
 def doc_folders(folder: Path) -> tuple[Path, ...]:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestra.agents.choosing import DIRECT, LANGGRAPH, SIMULATION, BackendChooser
 from orchestra.agents.inputs import attachments, read_schema
-from orchestra.agents.layers import LayerFolders, places_for
-from orchestra.agents.models import resolve
+from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
+from orchestra.agents.models import CLI, LANGGRAPH, SIMULATION, WITH_MODEL, resolve
 from orchestra.agents.pricing import Price, price_of, prices_of
-from orchestra.agents.prompts import agent_of, compose, doc_folders, needed
+from orchestra.agents.prompts import agent_of, compose, doc_folders, layer_names, needed
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.app.plugins import BACKENDS, loaded, offered
 from orchestra.config.settings import Settings
 from orchestra.errors import CredentialsMissing
 from orchestra.graph.model import Graph, Node
-from orchestra.ports import AgentTask, CodergenBackend, ModelChoice, Scope
+from orchestra.ports import AgentTask, CodergenBackend, ModelChoice, Scope, Turns
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.events import WarningRaised
 from orchestra.run.fidelity import FULL, Earlier
-from orchestra.run.outcome import Json
+from orchestra.run.outcome import Json, Outcome
 from orchestra.run.prompts import FAILED_BEFORE, INSTRUCTED
+from orchestra.run.retry import attempts_of
 
 THREAD = "thread "
 """Before the name of a thread, in the name of the conversation that it is recorded as."""
@@ -35,11 +35,27 @@ DEGRADED = "summary:high"
 """What a node of a thread gets that cannot be continued (E40)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAgent:
+    """What the graph and the settings decide about a node's agent: the same for each of its executions.
+
+    ``models`` are its model and those that are used instead, in order, when an attempt failed for a moment or out
+    of quota (A10, A15). ``layers`` are the names of its prompt layers by kind.
+    """
+
+    backend: str
+    models: tuple[ModelChoice, ...]
+    interactive: bool
+    layers: Mapping[str, str]
+    project_docs: bool
+
+
 @dataclass(frozen=True)
 class Agents:
     """What the agents of one pipeline are run with; ``file`` is the pipeline's, ``folder`` where it works.
 
-    Where ``simulated``, all of them answer from the ``script``.
+    Where ``simulated``, all of them answer from the ``script``. It is the backend of all its nodes: each task goes
+    to the node's own.
     """
 
     settings: Settings
@@ -48,57 +64,83 @@ class Agents:
     script: Script
     simulated: bool
 
+    async def run(self, task: AgentTask, turns: Turns) -> str | Outcome | None:
+        """What the node's backend answers."""
+        name = self.of(task.node, task.graph).backend
+        if name in (*WITH_MODEL, *CLI) and not task.model.model:
+            task = self._with_model(task)
+        if not task.thread:
+            task = replace(task, thread=f"{task.scope.talk.name}/{task.before}")
+        return await self._backend(name).run(task, turns)
+
+    def _with_model(self, task: AgentTask) -> AgentTask:
+        """The task with its model: another one where the attempt before this failed for a moment (A15)."""
+        scope, models = task.scope, self.of(task.node, task.graph).models
+        used = min(scope.attempt - 1, len(models) - 1) if scope.talk.transient else 0
+        if used:
+            message = f"{task.node.id}: {_named(models[used - 1])} failed; using {_named(models[used])} (fallbacks)"
+            scope.record(WarningRaised(message=message, rule="fallback", node=task.node.id))
+        more = used < len(models) - 1 and scope.attempt < attempts_of(task.graph, task.node)
+        return replace(task, model=models[used], more_models=more)
+
+    def _backend(self, name: str) -> CodergenBackend:
+        """The backend of a name, which is made when the first node needs it (A1)."""
+        if name not in self._backends:
+            from orchestra.app.backends import Joined
+
+            self._backends[name] = Joined(self.settings, self.folder, self.name, self.prices).backend(name)
+        return self._backends[name]
+
     @cached_property
-    def backend(self) -> CodergenBackend:
-        """Runs each node on its own backend, which is made when the first node needs it (A1)."""
+    def _backends(self) -> dict[str, CodergenBackend]:
         made: dict[str, CodergenBackend] = {SIMULATION: Simulation(self.script)}
         for point in offered()[BACKENDS]:
             found = loaded(point)
             made[point.name] = found() if isinstance(found, type) else found
-
-        def backend(name: str) -> CodergenBackend:
-            if name not in made:
-                from orchestra.app.backends import Joined
-
-                made[name] = Joined(self.settings, self.folder, self.name, self.prices).backend(name)
-            return made[name]
-
-        return BackendChooser(backend, self.choose, self.model, self.fallbacks)
+        return made
 
     # --- what a node gets -------------------------------------------------------------------------
 
-    def choose(self, node: Node, graph: Graph) -> str:
-        """The backend of a node (A7)."""
-        if self.simulated:
-            return SIMULATION
-        return str(resolve(node, graph, self.settings.config, self.name).backend.value)
+    def of(self, node: Node, graph: Graph) -> NodeAgent:
+        """The agent of a node (A7, A10), settled when it is asked for the first time."""
+        known = self._settled.get(node.id)
+        if known is None:
+            known = self._settled[node.id] = self._settle(node, graph)
+        return known
 
-    def model(self, node: Node, graph: Graph) -> ModelChoice:
-        """The model of a node (A10)."""
-        return resolve(node, graph, self.settings.config, self.name).choice
+    @cached_property
+    def _settled(self) -> dict[str, NodeAgent]:
+        return {}
 
-    def fallbacks(self, node: Node, graph: Graph) -> tuple[ModelChoice, ...]:
-        """The models that are used instead when the node's fails (A15)."""
-        found = resolve(node, graph, self.settings.config, self.name)
+    def _settle(self, node: Node, graph: Graph) -> NodeAgent:
+        config = self.settings.config
+        found, agent = resolve(node, graph, config, self.name), agent_of(node, config)
         rule = f"fallbacks of {found.fallbacks.rule}"
-        return tuple(
+        instead = (
             replace(found.choice, provider=provider, model=model, rule=rule)
             for provider, model in found.fallbacks.value
+        )
+        return NodeAgent(
+            backend=SIMULATION if self.simulated else str(found.backend.value),
+            models=(found.choice, *instead),
+            interactive=(node.text("agent.mode") or agent.mode) == "interactive",
+            layers=layer_names(node, config),
+            project_docs=agent.project_docs,
         )
 
     async def brief(self, node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
         """The task of a node: its prompt composed, its conversation named (A20, A3)."""
-        talk, backend = scope.talk, self.choose(node, graph)
-        earlier = await self._earlier(node, graph, scope) if backend != SIMULATION else None
+        talk, agent = scope.talk, self.of(node, graph)
+        earlier = await self._earlier(node, graph, scope) if agent.backend != SIMULATION else None
         shared = earlier is not None and earlier.mode == FULL
+        layers = tuple(read_layer(kind, name, self.places) for kind, name in agent.layers.items())
         composed = compose(
             node,
             graph,
-            await self._known(node, context, scope),
-            self.settings.config,
-            self.places,
+            await _known(node, layers, context, scope),
+            layers,
             preamble=earlier.preamble if earlier is not None else "",
-            docs=self._docs(scope) if backend == LANGGRAPH else (),
+            docs=self._docs(scope) if agent.project_docs and agent.backend == LANGGRAPH else (),
         )
         attached, texts = attachments(node, self.bases(scope)) if node.has("attach") else ((), [])
         parts = [composed.user, *texts]
@@ -119,7 +161,7 @@ class Agents:
             parts=attached,
             output_schema=self._schema(node),
             agent=node.text("agent"),
-            interactive=self.interactive(node),
+            interactive=agent.interactive,
         )
 
     async def _earlier(self, node: Node, graph: Graph, scope: Scope) -> Earlier:
@@ -136,22 +178,6 @@ class Agents:
             scope.record(WarningRaised(message=message, rule="thread_degraded", node=node.id))
             return await scope.earlier(graph, DEGRADED)
         return earlier
-
-    def interactive(self, node: Node) -> bool:
-        """Whether a person talks with a node's agent (H9)."""
-        return (node.text("agent.mode") or agent_of(node, self.settings.config).mode) == "interactive"
-
-    async def _known(self, node: Node, context: Context, scope: Scope) -> Mapping[str, Any]:
-        """The values that the node's prompt may name, references resolved."""
-        roots = needed(node, self.settings.config, self.places)
-        found: dict[str, Json] = {}
-        for key in context if roots else ():
-            value = context[key]
-            if not isinstance(value, BlobRef):
-                found[key] = value
-            elif "context" in roots or key.partition(".")[0] in roots:
-                found[key] = await scope.resolve(value)
-        return found
 
     def bases(self, scope: Scope | None = None) -> tuple[Path, ...]:
         """Where files that a node names are looked for: where it works, then beside the pipeline."""
@@ -193,23 +219,23 @@ class Agents:
         """The models of a pipeline's nodes that have no price (A14)."""
         found: dict[str, None] = {}
         for node in self._asking(graph):
-            choice = self.model(node, graph)
+            choice = self.of(node, graph).models[0]
             if price_of(choice.model, self.prices, choice.provider) is None:
                 found[choice.model] = None
         return list(found)
 
     def used(self, graph: Graph) -> list[str]:
         """The backends of a pipeline's own nodes, sorted; none where no node is an agent."""
-        return sorted({self.choose(node, graph) for node in _of_agents(graph)})
+        return sorted({self.of(node, graph).backend for node in _of_agents(graph)})
 
     def _asking(self, graph: Graph) -> Iterator[Node]:
         """The nodes that ask a provider's model."""
-        return (node for node in _of_agents(graph) if self.choose(node, graph) in (DIRECT, LANGGRAPH))
+        return (node for node in _of_agents(graph) if self.of(node, graph).backend in WITH_MODEL)
 
     def keyed(self, graph: Graph) -> None:
         """Raise ``CredentialsMissing`` where a node's model needs a key that has no value (A8)."""
         for node in self._asking(graph):
-            provider = self.settings.config.provider(self.model(node, graph).provider)
+            provider = self.settings.config.provider(self.of(node, graph).models[0].provider)
             if provider is None or provider.keyless or any(os.environ.get(name) for name in provider.key_names):
                 continue
             raise CredentialsMissing(
@@ -221,3 +247,20 @@ class Agents:
 
 def _of_agents(graph: Graph) -> Iterator[Node]:
     return (node for node in graph.nodes.values() if graph.type_of(node.id) == "codergen")
+
+
+async def _known(node: Node, layers: Sequence[Layer], context: Context, scope: Scope) -> Mapping[str, Any]:
+    """The values that the node's prompt may name, references resolved."""
+    roots = needed(node, layers)
+    found: dict[str, Json] = {}
+    for key in context if roots else ():
+        value = context[key]
+        if not isinstance(value, BlobRef):
+            found[key] = value
+        elif "context" in roots or key.partition(".")[0] in roots:
+            found[key] = await scope.resolve(value)
+    return found
+
+
+def _named(choice: ModelChoice) -> str:
+    return f"{choice.provider}:{choice.model}"

@@ -14,10 +14,9 @@ from msgspec.structs import replace
 from orchestra.agents.answers import Model
 from orchestra.agents.backends.asking import Direct, LangGraph
 from orchestra.agents.backends.models import ChatModel
-from orchestra.agents.choosing import DIRECT, LANGGRAPH
 from orchestra.agents.commit_messages import Writer
 from orchestra.agents.compaction import CompactionSummary, Summarising, summary_of
-from orchestra.agents.models import CLI, cheap_model, node_limit
+from orchestra.agents.models import CLI, DIRECT, LANGGRAPH, cheap_model, node_limit
 from orchestra.agents.pricing import Price, price_of, prices_of
 from orchestra.agents.prompts import agent_of
 from orchestra.agents.talk import Rules

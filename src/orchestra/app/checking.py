@@ -12,7 +12,7 @@ from typing import Any
 from orchestra.agents.inputs import found_in, names_of, read_schema
 from orchestra.agents.layers import LayerFolders, places_for
 from orchestra.agents.models import CLI, WITH_MODEL, Resolved, resolve
-from orchestra.agents.prompts import Composed, compose, doc_folders, layer_names
+from orchestra.agents.prompts import Composed, agent_of, compose, doc_folders, layer_names, layers_of
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import offered
 from orchestra.config.providers import KINDS, Provider
@@ -63,13 +63,13 @@ class Brief:
 
     def composed(self, node: Node, context: Mapping[str, Any]) -> Composed:
         """The node's prompt; a value that is known only in a run prints as its name. Raises ``ConfigError``."""
-        with_docs = self.resolved(node).backend.value == "langgraph"
+        config = self.settings.config
+        with_docs = self.resolved(node).backend.value == "langgraph" and agent_of(node, config).project_docs
         return compose(
             node,
             self.graph,
             context,
-            self.settings.config,
-            self.places,
+            layers_of(node, config, self.places),
             docs=self.doc_folders() if with_docs else (),
             placeholders=True,
         )

@@ -72,7 +72,6 @@ def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handler
 
     The tool nodes that the agents' script names end as it says. Commands run in the agents' folder.
     """
-    backend = agents.backend
     tool = ToolHandler(
         folder=agents.folder, environment=tool_environment(agents.settings), sandbox=sandbox_of(agents.settings)
     )
@@ -81,11 +80,11 @@ def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handler
         "exit": exit_,
         "conditional": conditional,
         "pipeline": pipeline_,
-        "stack.manager_loop": Manager(backend, agents.brief),
+        "stack.manager_loop": Manager(agents, agents.brief),
         "parallel": parallel,
-        "parallel.fan_in": FanIn(backend, agents.brief),
+        "parallel.fan_in": FanIn(agents, agents.brief),
         "wait.human": Gate(),
-        "codergen": Codergen(backend, agents.brief),
+        "codergen": Codergen(agents, agents.brief),
         "tool": SimulatedTools(agents.script, tool),
     }
     own_keys = {

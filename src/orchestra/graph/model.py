@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import ClassVar, TypeAlias
 
 from orchestra.errors import Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope, Duration, Value
 from orchestra.graph.conditions import UNCONDITIONAL, Condition
-
-_T = TypeVar("_T")
 
 Origin: TypeAlias = str
 """Where an attribute's value came from: ``explicit``, ``default`` (a ``node [...]`` or ``edge [...]``
@@ -46,24 +44,31 @@ class Attributed:
 
     __slots__ = ()
     attributes: Mapping[str, Attribute]
-    scope: AttributeScope
+    scope: ClassVar[AttributeScope]
+    """The attribute table."""
 
     def get(self, key: str) -> Value | None:
         """The written value or the table's default; None where neither exists."""
         attribute = self.attributes.get(key)
-        return self.scope.default(key) if attribute is None else attribute.value
+        if attribute is not None:
+            return attribute.value
+        entry = self.scope.entries.get(key)
+        return None if entry is None else entry.default
 
     def text(self, key: str) -> str:
         """A string attribute."""
-        return self._typed(key, str, "")
+        value = self.get(key)
+        return value if isinstance(value, str) else ""
 
     def integer(self, key: str) -> int:
         """A whole number."""
-        return self._typed(key, int, 0)
+        value = self.get(key)
+        return value if isinstance(value, int) else 0
 
     def flag(self, key: str) -> bool:
         """A boolean."""
-        return self._typed(key, bool, False)
+        value = self.get(key)
+        return value if isinstance(value, bool) else False
 
     def duration(self, key: str) -> Duration | None:
         """A duration, or None where there is none."""
@@ -78,10 +83,6 @@ class Attributed:
         """The span of an attribute's value, else ``whole``."""
         attribute = self.attributes.get(key)
         return whole if attribute is None else attribute.span
-
-    def _typed(self, key: str, kind: type[_T], empty: _T) -> _T:
-        value = self.get(key)
-        return value if isinstance(value, kind) else empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +107,7 @@ class Node(Attributed):
     classes: tuple[str, ...] = ()
     subgraphs: tuple[Subgraph, ...] = ()
     declared: bool = True
-
-    @property
-    def scope(self) -> AttributeScope:  # type: ignore[override]
-        """The attribute table of nodes."""
-        return NODE
+    scope: ClassVar[AttributeScope] = NODE
 
     @property
     def label(self) -> str:
@@ -134,11 +131,7 @@ class Edge(Attributed):
     span: Span = field(compare=False)
     target_span: Span = field(compare=False)
     condition: Condition = UNCONDITIONAL
-
-    @property
-    def scope(self) -> AttributeScope:  # type: ignore[override]
-        """The attribute table of edges."""
-        return EDGE
+    scope: ClassVar[AttributeScope] = EDGE
 
     @property
     def label(self) -> str:
@@ -165,8 +158,10 @@ class Graph(Attributed):
     span: Span = field(compare=False)
     _outgoing: dict[str, tuple[Edge, ...]] = field(init=False, compare=False, repr=False)
     _incoming: dict[str, tuple[Edge, ...]] = field(init=False, compare=False, repr=False)
+    _types: dict[str, str] = field(init=False, compare=False, repr=False)
     starts: tuple[str, ...] = field(init=False, compare=False, repr=False)
     exits: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    scope: ClassVar[AttributeScope] = GRAPH
 
     def __post_init__(self) -> None:
         outgoing: dict[str, list[Edge]] = {}
@@ -177,13 +172,12 @@ class Graph(Attributed):
         put = object.__setattr__
         put(self, "_outgoing", {k: tuple(v) for k, v in outgoing.items()})
         put(self, "_incoming", {k: tuple(v) for k, v in incoming.items()})
-        put(self, "starts", _terminals(self.nodes, "start", ("start", "Start")))
-        put(self, "exits", _terminals(self.nodes, "exit", ("exit", "Exit", "end", "End")))
-
-    @property
-    def scope(self) -> AttributeScope:  # type: ignore[override]
-        """The attribute table of graphs."""
-        return GRAPH
+        types = {name: node.text("type") or SHAPES.get(node.shape, "codergen") for name, node in self.nodes.items()}
+        starts = _terminals(types, "start", ("start", "Start"))
+        exits = _terminals(types, "exit", ("exit", "Exit", "end", "End"))
+        put(self, "starts", starts)
+        put(self, "exits", exits)
+        put(self, "_types", {**types, **dict.fromkeys(exits, "exit"), **dict.fromkeys(starts, "start")})
 
     @property
     def start(self) -> str:
@@ -215,18 +209,9 @@ class Graph(Attributed):
 
     def type_of(self, node: str) -> str:
         """The handler type of a node: start or exit, else its explicit ``type``, else its shape's (E2)."""
-        if node in self.starts:
-            return "start"
-        if node in self.exits:
-            return "exit"
-        found = self.nodes[node]
-        return found.text("type") or SHAPES.get(found.shape, "codergen")
+        return self._types[node]
 
 
-def _declared_type(node: Node) -> str:
-    return node.text("type") or SHAPES.get(node.shape, "codergen")
-
-
-def _terminals(nodes: Mapping[str, Node], kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    typed = tuple(node_id for node_id, node in nodes.items() if _declared_type(node) == kind)
-    return typed or tuple(name for name in names if name in nodes)
+def _terminals(types: Mapping[str, str], kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    typed = tuple(name for name, found in types.items() if found == kind)
+    return typed or tuple(name for name in names if name in types)

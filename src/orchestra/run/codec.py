@@ -7,6 +7,7 @@ stand under the field's tag plus 100, so that no user value can be mistaken for 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -25,7 +26,6 @@ from orchestra.run.blobs import (
     utf8,
 )
 from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration, changed, values
-from orchestra.run.description import description
 from orchestra.run.events import CheckpointSaved, ContextValue, Event, LiveEvent, Meta, Recorded, UnreadableEvent
 from orchestra.run.secrets import Redactor
 
@@ -53,18 +53,40 @@ _json = msgspec.json.Encoder().encode
 class _Plan:
     """How one event class is written: per field, in ascending order, its tag, name, default and kind.
 
-    ``large`` are the names and kinds of the fields that may have to go to a blob.
+    ``large`` are the names and kinds of the fields that may have to go to a blob. ``words`` are the event's name as
+    its description says it, ``said`` the places of the fields that follow; ``way`` those of an edge's two ends.
     """
 
     declared: Declaration
     fields: tuple[tuple[int, str, object, str], ...]
     large: tuple[tuple[str, str], ...]
+    words: str
+    said: tuple[int, ...]
+    way: tuple[int, int] | None
 
 
 def _plan(declared: Declaration) -> _Plan:
     fields = tuple((f.tag, f.name, f.default, f.type) for f in declared.fields)
     large = ((f.name, f.type) for f in declared.fields if f.type in {"text", "json"})
-    return _Plan(declared, fields, tuple(item for item in large if item[0] not in _NEVER_BY_REFERENCE))
+    places = {field.name: place for place, field in enumerate(declared.fields)}
+    return _Plan(
+        declared,
+        fields,
+        tuple(item for item in large if item[0] not in _NEVER_BY_REFERENCE),
+        words=re.sub(r"(?<=[a-z])(?=[A-Z])", " ", declared.event).lower(),
+        said=tuple(places[name] for name in _SAID if name in places),
+        way=(places["source"], places["target"]) if {"source", "target"} <= places.keys() else None,
+    )
+
+
+LONGEST = 160
+"""Characters of a description."""
+
+_SAID = tuple(
+    "node current_node pipeline repo branch branch_id status tool number action choice label failure_reason error "
+    "reason message text said response command".split()
+)
+"""The fields that a description says, in this order, where an event has them and they are not empty."""
 
 
 _NEVER_BY_REFERENCE = frozenset(
@@ -89,9 +111,10 @@ def encode(meta: Meta, event: Event, metadata: Mapping[int, object] | None = Non
     }
     if meta.branch:
         out[7] = meta.branch
-    out[8] = description(event)
+    given = values(event)
+    out[8] = _described(plan, given)
     ordered = metadata is None
-    for (tag, _name, default, kind), value in zip(plan.fields, values(event), strict=True):
+    for (tag, _name, default, kind), value in zip(plan.fields, given, strict=True):
         if value == default:
             continue
         out[tag] = value
@@ -102,6 +125,27 @@ def encode(meta: Meta, event: Event, metadata: Mapping[int, object] | None = Non
     if metadata is not None:
         out[METADATA_TAG] = metadata
     return _pack(out if ordered else {tag: out[tag] for tag in sorted(out)})
+
+
+def description(event: Event) -> str:
+    """What an event says in one line of at most ``LONGEST`` characters, for pages that show a turn by one field, as
+    CXDB's own does (S13): ``stage completed: work, success, All tests pass``."""
+    return _described(_PLANS[type(event)], values(event))
+
+
+def _described(plan: _Plan, given: tuple[Any, ...]) -> str:
+    said = [_first_line(value) for place in plan.said if (value := given[place])]
+    if plan.way is not None:
+        said.insert(0, f"{given[plan.way[0]]} -> {given[plan.way[1]]}")
+    text = f"{plan.words}: {', '.join(said)}" if said else plan.words
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _first_line(value: object) -> str:
+    """The first line of a value, short."""
+    text = value if isinstance(value, str) else value.preview if isinstance(value, BlobRef) else str(value)
+    first = text[:LONGEST].strip().partition("\n")[0].strip()
+    return first if first.isascii() else first.encode("utf-8", "replace").decode("utf-8")
 
 
 def _put_map(out: dict[int, object], tag: int, value: object) -> bool:

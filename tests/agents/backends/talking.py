@@ -66,7 +66,7 @@ class World:
         settings = settle(folders=(self.folder,), environment={}, config=file)
         pipeline = str(self.folder / "p.dot")
         agents = Agents(settings=settings, folder=self.folder, file=pipeline, script={}, simulated=False)
-        return {"codergen": Codergen(agents.backend, agents.brief)}
+        return {"codergen": Codergen(agents, agents.brief)}
 
     async def session(self, graph: str = GRAPH, store: Store | None = None) -> Session:
         return await opened(graph, more=self.handlers(), store=store)
