@@ -11,9 +11,9 @@ import pytest
 from orchestra.agents.layers import LayerFolders, places_for, read_layer
 from orchestra.agents.prompts import Composed, compose, doc_folders, layers_of, needed, project_docs
 from orchestra.agents.rendering import render, roots_of
-from orchestra.app.checking import Brief
+from orchestra.app.checking import Brief, agent_diagnostics
 from orchestra.config.model import Config, read_config
-from orchestra.config.settings import Settings
+from orchestra.config.settings import Settings, settle
 from orchestra.config.yaml import load
 from orchestra.errors import ConfigError, Source
 from orchestra.graph.dot import parse
@@ -378,3 +378,25 @@ def test_project_documents_are_cut_at_32_kib_and_links_that_lead_out_are_not_fol
     assert files == (root / "AGENTS.md",)
     assert len(texts[0].encode()) < 33 * 1024
     assert texts[0].endswith("longer than 32 KiB]")
+
+
+def test_every_fault_of_a_nodes_layer_files_is_told_at_once(tmp_path: Path) -> None:
+    files = {
+        "roles/r.yaml": "content: a\ncontent: b\nfoo: 1\n",
+        "personas/p.yaml": "content: [a\n",
+        "personalities/e.md": "",
+        "tasks/empty.yaml": "",
+    }
+    write(tmp_path, files)
+    (tmp_path / "orchestra.yaml").write_text("agents: {a: {role: r, persona: p, personality: e.md, task: empty}}")
+    settings = settle(folders=(tmp_path,), environment={})
+    graph = graph_of('agent=a, prompt="{{ unknown.thing"')
+    found = agent_diagnostics(Brief(graph=graph, settings=settings, file=str(tmp_path / "p.dot")), simulated=True)
+    messages = [each.message for each in found]
+    assert [message.rpartition("/")[2] for message in messages] == [
+        "'content' is set twice",
+        "foo: unknown key",
+        "this [ is never closed",
+        "e.md has no text",
+        "empty.yaml has no text",
+    ]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from calls import call
 
+from orchestra.graph.report import dollars
+
 DOT = """digraph p {
   start [shape=Mdiamond] exit [shape=Msquare]
   work [prompt="do it", max_visits=3] judge [prompt="judge", backend=direct]
@@ -59,3 +61,16 @@ def test_a_model_without_a_price_is_named(folder: Path) -> None:
 def test_an_invalid_pipeline_has_no_bounds(folder: Path) -> None:
     (folder / "p.dot").write_text("digraph p { a -> b }")
     assert call(folder, "run", "p.dot", "--dry-cost").returncode == 3
+
+
+def test_what_has_no_bound_is_named_with_what_bounds_it(folder: Path) -> None:
+    (folder / "orchestra.yaml").write_text(SETTINGS)
+    shown = call(folder, "run", "p.dot", "--dry-cost").stdout
+    assert "no bound for TURNS of work, sub/deep: set limits.node.turns" in shown
+    assert "no bound for COST of work, judge, sub/deep: set limits.node.cost" in shown
+    assert "VISITS of" not in shown
+
+
+def test_a_small_amount_of_money_does_not_show_as_none() -> None:
+    shown = [dollars(micros) for micros in (0, 1, 420, 4_200, 1_234_567)]
+    assert shown == ["$0.00", "$0.000001", "$0.0004", "$0.0042", "$1.23"]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.app.allowed import tool_environment
 from orchestra.config.environment import find, known_secrets
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings, settle, state_directory
-from orchestra.errors import ConfigError
+from orchestra.errors import ConfigError, InvalidConfig
 
 
 def settled(
@@ -295,3 +296,50 @@ def test_a_mirror_that_cannot_be_one_is_refused_at_its_place(
 def test_a_server_and_a_mirror_in_the_environment_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="both set"):
         settled(tmp_path, environment={**URL, **MIRROR})
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("ORCHESTRA_LIMITS_RUN_COSTS", "ORCHESTRA_LIMITS_RUN_COST?"),
+        ("ORCHESTRA_LIMIT_RUN_COST", "ORCHESTRA_LIMITS_RUN_COST?"),
+        ("ORCHESTRA_HUMANS_X", "variables of humans: ORCHESTRA_HUMANS_INTERVIEWER"),
+        ("ORCHESTRA_BACKND", "ORCHESTRA_BACKEND?"),
+        ("ORCHESTRA_CXDB_PTH", "ORCHESTRA_CXDB_PATH?"),
+        ("ORCHESTRA_PROVIDERS_DEFAULT", "ORCHESTRA_PROVIDER"),
+        ("ORCHESTRA_AGENTS_REVIEWER_MODEL", "under `agents:` in orchestra.yaml"),
+    ],
+)
+def test_a_variable_that_is_written_like_a_setting_and_is_none_is_an_error_with_what_was_meant(
+    tmp_path: Path, name: str, fix: str
+) -> None:
+    with pytest.raises(ConfigError, match=name) as caught:
+        settled(tmp_path, environment={name: "1"})
+    assert fix in caught.value.fix
+    settled(tmp_path, environment={name: ""})
+
+
+def test_variables_that_commands_of_a_run_get_are_no_mistake(tmp_path: Path) -> None:
+    names = "NODE SESSION BRANCH BRANCH_INDEX TOOL TOOL_NAME HOOK EVENT TEXT QUESTION MCP_TOKEN V1 HOME TEST_CXDB"
+    settled(tmp_path, environment={f"ORCHESTRA_{name}": "x" for name in names.split()})
+
+
+def test_faults_of_yaml_of_the_settings_and_of_variables_are_told_together(tmp_path: Path) -> None:
+    text = "limits: {run: {cst: 3}}\nlimits: {run: {cost: x}}\nbackend: *b\nagents: {a: {modle: x}}\n"
+    text += "tools: [a\nmcp: {}\n"
+    with pytest.raises(InvalidConfig) as caught:
+        settled(tmp_path, text, environment={"ORCHESTRA_LIMITS_NODE_TURNS": "many"})
+    told = [(fault.span.line if fault.span else 0, fault.message) for fault in caught.value.faults]
+    assert [line for line, _message in told] == [0, 2, 2, 3, 4, 6]
+    assert "'limits' is set twice" in told[1][1]
+    assert caught.value.faults[-1].fix == "close the [ of line 5"
+
+
+def test_commands_get_no_credentials_of_the_vendors_whose_models_are_configured(tmp_path: Path) -> None:
+    environment = {"AWS_SECRET_ACCESS_KEY": "a", "AWS_BEARER_TOKEN_BEDROCK": "b", "MINE": "c", "PATH": "/bin"}
+    plain = tool_environment(settled(tmp_path, ""), environment)
+    assert plain == {"AWS_SECRET_ACCESS_KEY": "a", "MINE": "c", "PATH": "/bin"}
+    text = "providers: {claude: {kind: bedrock}, o: {kind: openai, api_key_env: MINE}}"
+    assert tool_environment(settled(tmp_path, text), environment) == {"PATH": "/bin"}
+    default = settled(tmp_path, "providers: {default: bedrock}")
+    assert tool_environment(default, environment).keys() == {"MINE", "PATH"}

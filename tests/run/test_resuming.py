@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from orchestra.agents.simulation import Scripted
 from orchestra.engine.control import Control
@@ -12,7 +13,9 @@ from orchestra.engine.loading import load, load_state
 from orchestra.ports import Scope
 from orchestra.run.events import PipelineResumed, PipelineTaken, StageFailed, StageStarted
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.parallel import Fan
 from orchestra.run.resuming import MOST_RECOVERIES, resumption
+from orchestra.run.state import ChildRecord
 from orchestra.run.whole import dump
 from orchestra.run.whole import load as loaded
 from support import Session, opened, ran, resumed
@@ -215,3 +218,19 @@ async def test_a_run_that_goes_on_knows_what_it_has_written_since_its_last_whole
     assert read.whole_size > 0
     assert read.state == await load_state(session.store, session.context_id)
     assert replace(session, control=Control()).state == read.state
+
+
+async def test_a_resume_says_what_of_the_node_continues() -> None:
+    session = await cut(LINE, "b")
+    assert resumption(session.graph, session.state).granted == ""
+    stage = session.state.stage
+    assert stage is not None
+    talked = replace_struct(session.state, stage=replace_struct(stage, talked=True))
+    assert resumption(session.graph, talked).granted == "conversation"
+    assert resumption(session.graph, talked, interrupted="fail").granted == ""
+    fan = Fan(visit=stage.visit, attempt=stage.attempt)
+    assert resumption(session.graph, replace_struct(talked, fans={"b": fan})).granted == "branches"
+    over = replace_struct(talked, fans={"b": replace_struct(fan, status="success")})
+    assert resumption(session.graph, over).granted == "conversation"
+    child = ChildRecord(session="c", context_id=9, mailbox=10, visit=stage.visit, attempt=stage.attempt)
+    assert resumption(session.graph, replace_struct(session.state, children={"b": child})).granted == "child"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from orchestra.agents.simulation import Scripted
 from orchestra.run.events import (
@@ -14,8 +15,8 @@ from orchestra.run.events import (
     StageStarted,
 )
 from orchestra.run.fold import fold
-from orchestra.run.state import RunState
-from orchestra.run.views import Phase, newest, state_phase
+from orchestra.run.state import RunState, Spent
+from orchestra.run.views import Phase, newest, raised_limit, state_phase
 from support import opened, ran, resumed
 
 LOOP = "a [max_retries=2] b [max_visits=4] start -> a -> b b -> a b -> exit [condition=never]"
@@ -78,3 +79,11 @@ async def test_each_phase_is_shown(events: list[Recorded]) -> None:
         elif state.result is None:
             assert state_phase(state, alive=True)[0] is Phase.RUNNING
             assert state_phase(state, alive=False)[0] is Phase.CRASHED
+
+
+def test_only_a_limit_of_cost_is_to_be_raised_and_to_whole_cents() -> None:
+    paused = RunState(paused="limit", limit="cost_micros", spent=Spent(cost_micros=1_234))
+    assert raised_limit(paused) == 10_000
+    assert raised_limit(replace(paused, max_cost_micros=2_000_000)) == 4_000_000
+    assert raised_limit(replace(paused, limit="turns")) == 0
+    assert raised_limit(replace(paused, paused="")) == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.config.schema import Section, SettingPlace, key, list_of, text, word
-from orchestra.config.yaml import load
+from orchestra.config.yaml import load, load_leniently
 from orchestra.errors import ConfigError, InvalidConfig, Source, Span
 
 FOLDERS: Mapping[str, str] = {
@@ -126,6 +126,8 @@ def _extended(kind: str, name: str, file: Path, places: LayerFolders, below: tup
     file = Path(os.path.normpath(file.absolute()))
     source = _read(file)
     if file.suffix in TEXTS:
+        if not source.text.strip():
+            raise _empty(file)
         return Layer(kind=kind, name=name, content=source.text.strip(), file=str(file), start=Span(source, 0, 1))
     parsed, extends = _parsed(kind, source)
     layer = replace(parsed, name=name)
@@ -145,13 +147,17 @@ def _extended(kind: str, name: str, file: Path, places: LayerFolders, below: tup
     return replace(layer, content="\n\n".join(part for part in (base.content, layer.content) if part))
 
 
+def _empty(file: Path) -> ConfigError:
+    return ConfigError(f"{file} has no text", fix="write the layer's text in it, or remove its name")
+
+
 def _read(file: Path) -> Source:
     try:
         if file.stat().st_size > LARGEST:
             raise ConfigError(f"{file} is larger than {LARGEST // 1024} KiB: that is no prompt")
         return Source(str(file), file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8 text (byte {error.start})") from error
+        raise ConfigError(f"{file} is not UTF-8 text (byte {error.start})", fix="save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
 
@@ -233,11 +239,15 @@ _FORMS: Mapping[str, type[_Common]] = {
 
 def _parsed(kind: str, source: Source) -> tuple[Layer, str]:
     """The layer in a file, and what it extends."""
-    document = load(source)
-    faults: list[ConfigError] = []
+    document = load_leniently(source)
+    faults = list(document.faults)
     place = SettingPlace((), document, faults, {})
-    if isinstance(document.data, str):
+    if not document.whole:
+        raise InvalidConfig(tuple(faults))
+    if isinstance(document.data, str) and not faults:
         return Layer(kind=kind, name="", content=document.data.strip(), file=source.name), ""
+    if document.data is None and not faults:
+        raise _empty(Path(source.name))
     if not isinstance(document.data, dict):
         place.fault(f"expected `content: …` or `{kind}: …`")
         raise InvalidConfig(tuple(faults))

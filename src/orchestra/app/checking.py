@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from orchestra.agents.inputs import found_in, names_of, read_schema
-from orchestra.agents.layers import LayerFolders, places_for
+from orchestra.agents.layers import LayerFolders, places_for, read_layer
 from orchestra.agents.models import CLI, WITH_MODEL, Resolved, resolve
-from orchestra.agents.prompts import Composed, agent_of, compose, doc_folders, layer_names, layers_of
+from orchestra.agents.prompts import (
+    Composed,
+    agent_of,
+    compose,
+    doc_folders,
+    layer_names,
+    layers_of,
+    prompt_of,
+    with_goal,
+)
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import offered
 from orchestra.config.providers import KINDS, Provider
@@ -162,16 +172,31 @@ def _agent(brief: Brief, node: Node) -> Iterator[Diagnostic]:
 
 
 def _layers(brief: Brief, node: Node) -> Iterator[Diagnostic]:
-    for kind in layer_names(node, brief.settings.config):
-        try:
+    """What is wrong with the node's layer files, else with what is composed of them and the node's prompt."""
+    faults: list[tuple[str, ConfigError]] = []
+    for kind, name in layer_names(node, brief.settings.config).items():
+        with _gathering(faults, kind):
+            read_layer(kind, name, brief.places)
+    if not faults:
+        with _gathering(faults, "task"):
             brief.composed(node, {})
-        except InvalidConfig as error:
-            for fault in error.faults:
-                yield _finding("prompt_file", fault.message, fault.span, node, fault.fix)
-        except ConfigError as error:
-            span = error.span or node.span_of(f"agent.{kind}", node.span_of("agent", node.span))
-            yield _finding("prompt_file", error.message, span, node, error.fix)
-        return
+    if faults or "task" in layer_names(node, brief.settings.config):
+        with _gathering(faults, "prompt"):
+            prompt_of(node, with_goal({}, brief.graph), placeholders=True)
+    for kind, fault in faults:
+        span = fault.span or node.span_of(f"agent.{kind}", node.span_of("agent", node.span))
+        yield _finding("prompt_file", fault.message, span, node, fault.fix)
+
+
+@contextmanager
+def _gathering(faults: list[tuple[str, ConfigError]], kind: str) -> Iterator[None]:
+    """Keep every fault that is raised, with the layer that it is of."""
+    try:
+        yield
+    except InvalidConfig as error:
+        faults.extend((kind, fault) for fault in error.faults)
+    except ConfigError as error:
+        faults.append((kind, error))
 
 
 def _inputs(brief: Brief, node: Node) -> Iterator[Diagnostic]:

@@ -14,6 +14,7 @@ from orchestra.agents.models import CHEAP
 from orchestra.config.providers import KINDS, Provider
 from orchestra.config.settings import Settings
 from orchestra.errors import BackendError
+from orchestra.graph.report import counted
 from orchestra.ports import ModelChoice
 from orchestra.run.conversation import Message
 
@@ -93,7 +94,7 @@ async def _asked(provider: Provider) -> ProviderCheck:
         return ProviderCheck(False, f"{model}: {failure}", _fix(provider, str(failure)))
     except Exception as failure:  # noqa: BLE001  whatever a client refuses before it asks
         return ProviderCheck(False, f"provider {provider.name}, {model}: {type(failure).__name__}: {failure}"[:500])
-    used = f"{answer.usage.input} tokens in, {answer.usage.output} out"
+    used = f"{counted(answer.usage.input, 'token')} in, {answer.usage.output} out"
     return ProviderCheck(
         True, f"provider {provider.name}: {model} answered in {answer.duration_ms / 1000:.1f} s, {used}"
     )

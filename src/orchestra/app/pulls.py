@@ -16,6 +16,7 @@ from orchestra.app.finding import events_of
 from orchestra.app.workspaces import own_environment
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
+from orchestra.graph.report import counted, dollars
 from orchestra.ports import Store
 from orchestra.run.events import (
     Event,
@@ -157,10 +158,10 @@ async def _body(state: RunState, repo: SessionBranches, events: Sequence[Recorde
     log = await repo.git.run("log", "--reverse", "--no-merges", "--format=- %s", f"{base}..{repo.tip}", "--")
     rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in _nodes(one.event for one in events))
     goal = f"{state.goal}\n\n" if state.goal else ""
-    cost = f", ${side.cost_micros / 1_000_000:.4f}, {side.tokens} tokens" if side.tokens else ""
+    cost = f", {dollars(side.cost_micros, 4)}, {counted(side.tokens, 'token')}" if side.tokens else ""
     return (
         f"{goal}Made by the pipeline `{state.pipeline}` in session `{state.session}`: {side.outcome},"
-        f" {side.steps} steps{cost}.\n\n{stat}\n\n### Commits\n\n{log.text}\n\n"
+        f" {counted(side.steps, 'step')}{cost}.\n\n{stat}\n\n### Commits\n\n{log.text}\n\n"
         f"### Nodes\n\n| node | outcome | verdict or command |\n|---|---|---|\n{rows}\n"
     )
 

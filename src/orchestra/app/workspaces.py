@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+from orchestra.app.allowed import tool_environment
 from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
@@ -18,7 +20,7 @@ KEPT = 4000
 
 
 def own_environment() -> dict[str, str]:
-    """This process's environment without provider keys: neither git nor a command needs them."""
+    """This process's environment without provider keys, which git does not need."""
     return {name: value for name, value in os.environ.items() if name not in PROVIDER_KEYS}
 
 
@@ -47,10 +49,11 @@ async def workspaces_of(
         from orchestra.app.backends import message_writer  # asks a model
 
         writer = message_writer(settings)
-    return await prepared(settings.workspace, own_environment(), run_setup, fresh=not known, writer=writer)
+    setup = partial(run_setup, environment=tool_environment(settings))
+    return await prepared(settings.workspace, own_environment(), setup, fresh=not known, writer=writer)
 
 
-async def run_setup(command: str, folder: Path) -> tuple[int, str]:
+async def run_setup(command: str, folder: Path, *, environment: Mapping[str, str]) -> tuple[int, str]:
     """Run a repository's setup command in a new worktree; its exit code, and the end of what it wrote."""
     said = bytearray()
 
@@ -65,7 +68,7 @@ async def run_setup(command: str, folder: Path) -> tuple[int, str]:
         process.Command(
             argv=("/bin/sh", "-c", command),
             folder=folder,
-            environment=own_environment(),
+            environment=environment,
             marker=tree.new_marker(),
             quiet=3600.0,
         ),

@@ -399,7 +399,10 @@ def read_config(
         data = None
     merged = overlaid(data or {}, {path: value for path, (value, _origin) in given.items()})
     config = Section(Config)(merged, place)
-    _cross_checks(config, place)
+    if document is None or document.whole:
+        _cross_checks(config, place)
+    if document is not None:
+        faults += document.faults
     return config, sorted(faults, key=lambda fault: -1 if fault.span is None else fault.span.start)
 
 

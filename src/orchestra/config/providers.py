@@ -28,13 +28,17 @@ from orchestra.config.schema import (
 
 class ProviderKind(NamedTuple):
     """A family of providers: the extra that installs it, the module that it needs, the variables that may hold its
-    key (none: the vendor's own configuration counts), and what its models' names begin with."""
+    key (none: the vendor's own configuration counts), and what its models' names begin with. ``hidden`` are further
+    variables of its credentials, which no command gets where a provider of this kind is configured (A36)."""
 
     extra: str
     module: str
     keys: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
+
+_AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 
 KINDS: Mapping[str, ProviderKind] = {
     "anthropic": ProviderKind("anthropic", "langchain_anthropic", ("ANTHROPIC_API_KEY",), ("claude-",)),
@@ -45,9 +49,11 @@ KINDS: Mapping[str, ProviderKind] = {
         "google", "langchain_google_genai", ("GOOGLE_API_KEY", "GEMINI_API_KEY"), ("gemini-", "gemma-")
     ),
     "openrouter": ProviderKind("openai", "langchain_openai", ("OPENROUTER_API_KEY",)),
-    "azure": ProviderKind("openai", "langchain_openai", ("AZURE_OPENAI_API_KEY",)),
-    "bedrock": ProviderKind("bedrock", "langchain_aws"),
-    "vertex": ProviderKind("google", "langchain_google_genai"),
+    "azure": ProviderKind(
+        "openai", "langchain_openai", ("AZURE_OPENAI_API_KEY",), hidden=("AZURE_OPENAI_AD_TOKEN",)
+    ),
+    "bedrock": ProviderKind("bedrock", "langchain_aws", hidden=_AWS),
+    "vertex": ProviderKind("google", "langchain_google_genai", hidden=("GOOGLE_APPLICATION_CREDENTIALS",)),
 }
 """Every kind of provider by its name (A8)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 from orchestra.config.durations import seconds
 from orchestra.config.environment import PROVIDER_KEYS, find, known_secrets
 from orchestra.config.model import Config, read_config
+from orchestra.config.providers import KINDS
 from orchestra.config.server import PATIENCE, Server, server_at
-from orchestra.config.variables import from_environment
+from orchestra.config.variables import from_environment, unknown_variables
 from orchestra.config.workspace import WorkspaceSettings, workspace_of
-from orchestra.config.yaml import Document, load
+from orchestra.config.yaml import Document, load_leniently
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, InvalidConfig, Source
 
@@ -71,6 +72,7 @@ def settle(
     document = _read(file) if file is not None else None
     given = {**from_environment(environment), **overrides}
     found, faults = read_config(document, given)
+    faults = [*unknown_variables(environment), *faults]
     if faults:
         raise InvalidConfig(tuple(faults))
     data = _given(document)
@@ -91,7 +93,7 @@ def settle(
         backend=found.backend,
         secrets=known_secrets(environment, (*named, *keys), found.secrets.allow),
         declared=tuple(name for name in named if environment.get(name)),
-        key_names=tuple(dict.fromkeys((*PROVIDER_KEYS, *keys))),
+        key_names=tuple(dict.fromkeys((*PROVIDER_KEYS, *keys, *_hidden(found)))),
         file=file,
         workspace=(
             workspace_of(found.workspace, document, file.parent)
@@ -105,14 +107,21 @@ def settle(
     )
 
 
+def _hidden(config: Config) -> Iterator[str]:
+    """The variables of the credentials of every provider in the settings, and of the one that is the default."""
+    for provider in (*config.providers.named.values(), config.provider(config.providers.default)):
+        if provider is not None:
+            yield from KINDS[provider.kind].hidden
+
+
 def _read(file: Path) -> Document:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8 text (byte {error.start})") from error
+        raise ConfigError(f"{file} is not UTF-8 text (byte {error.start})", fix="save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
-    return load(Source(str(file), text))
+    return load_leniently(Source(str(file), text))
 
 
 def _given(document: Document | None) -> dict[str, Any]:

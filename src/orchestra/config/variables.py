@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from orchestra.config.model import Config, SandboxSetting, from_text
 from orchestra.config.schema import Section, keys_of
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError
+from orchestra.graph.attributes import nearest
 
 _LISTS_AND_MAPS = frozenset(
     {
@@ -54,6 +56,43 @@ def from_environment(environment: Mapping[str, str]) -> dict[Keys, tuple[Any, st
     return {
         path: (from_text(environment[name]), name) for name, path in variables().items() if environment.get(name)
     }
+
+
+PREFIX = "ORCHESTRA_"
+_OURS = ("MCP_TOKEN", "MCP_SOCKET")
+"""Variables that a command-line agent's tools get (A6)."""
+_STORE = tuple(f"{PREFIX}CXDB_{name}" for name in ("PATH", "URL", "ADDRESS", "MIRROR", "TOKEN"))
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[ConfigError]:
+    """A fault for each variable that is written like a setting's and is none: of a section, or a letter or two off.
+
+    Other names that begin with ``ORCHESTRA_`` are somebody's own: commands of a run get some, and so may scripts.
+    """
+    known = {name.removeprefix(PREFIX): name for name in (*variables(), *_STORE)}
+    sections = tuple(f"{name.upper()}_" for name in keys_of(Config))
+    faults: list[ConfigError] = []
+    for name in sorted(environment):
+        rest = name.removeprefix(PREFIX)
+        if rest == name or rest in (*known, *_OURS) or not environment[name]:
+            continue
+        near = nearest(rest, known)
+        if near is None and not rest.startswith(sections) and rest.lower() not in keys_of(Config):
+            continue
+        if near is None:
+            near = next(iter(get_close_matches(rest, known, n=1, cutoff=0.75)), None)
+        fix = f"did you mean {known[near]}?" if near else _instead(rest)
+        faults.append(ConfigError(f"{name} is not a variable that sets something", fix=fix))
+    return faults
+
+
+def _instead(rest: str) -> str:
+    """What to do in place of a variable that does not exist."""
+    section = max((name for name in keys_of(Config) if f"{rest}_".startswith(f"{name.upper()}_")), key=len)
+    settable = [name for name, path in variables().items() if path[0] == section]
+    if not settable:
+        return f"set it under `{section}:` in orchestra.yaml, and unset the variable"
+    return f"variables of {section}: {', '.join(settable)}"
 
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import yaml
 
-from orchestra.errors import ConfigError, Source, Span
+from orchestra.errors import ConfigError, InvalidConfig, Source, Span
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and list positions from the top to a value."""
@@ -40,6 +40,9 @@ class Document:
     data: Any
     values: Mapping[Path, Span]
     keys: Mapping[Path, Span]
+    faults: tuple[ConfigError, ...] = ()
+    whole: bool = True
+    """False where the text is no YAML from some place on: ``data`` is what was complete before that."""
 
     def span(self, path: Path) -> Span | None:
         """Where the value at a path stands."""
@@ -51,14 +54,38 @@ class Document:
 
 
 def load(source: Source) -> Document:
-    """Read one YAML document. Raises ``ConfigError`` with the place of the first fault."""
+    """Read one YAML document. Raises ``ConfigError`` with its fault, ``InvalidConfig`` with several."""
+    document = load_leniently(source)
+    if len(document.faults) > 1:
+        raise InvalidConfig(document.faults)
+    if document.faults:
+        raise document.faults[0]
+    return document
+
+
+def load_leniently(source: Source) -> Document:
+    """Read one YAML document as far as it goes; what is wrong with it is in its ``faults``."""
+    builder = _Builder(source)
+    whole = False
     try:
-        return _Builder(source).document()
+        builder.read()
+        whole = True
     except yaml.MarkedYAMLError as error:
-        raise _told(source, error) from error
+        builder.faults.append(_told(source, error))
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         message = f"not YAML: {error}".partition("\n")[0]
-        raise ConfigError(message, span=Span(source, 0, 1)) from error
+        builder.faults.append(ConfigError(message, span=Span(source, 0, 1)))
+    except _Unreadable as unreadable:
+        builder.faults.append(unreadable.fault)
+    return Document(source, builder.data, builder.values, builder.keys, tuple(builder.faults), whole)
+
+
+class _Unreadable(Exception):
+    """A fault after which the rest of the text cannot be read."""
+
+    def __init__(self, fault: ConfigError) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
 
 
 _FIXES = {
@@ -81,7 +108,13 @@ def _told(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:
     if ended and source.text[begun : begun + 1] in {"[", "{", '"', "'"}:
         return ConfigError(f"this {source.text[begun]} is never closed", span=Span(source, begun, begun + 1))
     fix = next((fix for part, fix in _FIXES.items() if part in text), "")
+    if not fix and source.text[begun : begun + 1] in {"[", "{"} and "\n" in source.text[begun:at]:
+        fix = f"close the {source.text[begun]} of line {source.position(begun)[0]}"
     return ConfigError(f"invalid YAML: {text}", span=Span(source, at, at + 1), fix=fix)
+
+
+_ABSENT: Any = object()
+"""What stands for a value that cannot be known: it is left out."""
 
 
 class _Builder:
@@ -91,22 +124,28 @@ class _Builder:
         self.source = source
         self.values: dict[Path, Span] = {}
         self.keys: dict[Path, Span] = {}
-        self.next: Callable[[], Any] = _Loader(source.text).get_event
+        self.faults: list[ConfigError] = []
+        self.data: Any = None
+        self.next: Callable[[], Any]
 
-    def document(self) -> Document:
-        data = None
+    def read(self) -> None:
+        """Read the whole text. Raises what the parser does, and ``_Unreadable``."""
+        loader: Any = _Loader(self.source.text)
+        self.next = loader.get_event
         self.next()  # the stream's start
         if not isinstance(self.next(), yaml.StreamEndEvent):
-            data = self.build(self.next(), ())
+            self.data = self.build(self.next(), ())
             self.next()  # the document's end
             following = self.next()
             if not isinstance(following, yaml.StreamEndEvent):
-                raise ConfigError("a second YAML document; only one is allowed", span=self.span(following))
-        return Document(self.source, data, self.values, self.keys)
+                self.unreadable("a second YAML document; only one is allowed", following)
 
     def build(self, event: Any, path: Path) -> Any:
         if len(path) > MAX_DEPTH:
-            raise ConfigError(f"nested more than {MAX_DEPTH} levels deep", span=self.span(event))
+            self.unreadable(f"nested more than {MAX_DEPTH} levels deep", event)
+        if isinstance(event, yaml.AliasEvent):
+            self.fault("references (*name) are not supported; write the value out", event)
+            return _ABSENT
         self.refuse(event)
         end, data = event, None
         if isinstance(event, yaml.ScalarEvent):
@@ -114,7 +153,8 @@ class _Builder:
         elif isinstance(event, yaml.SequenceStartEvent):
             data = []
             while not isinstance(end := self.next(), yaml.SequenceEndEvent):
-                data.append(self.build(end, (*path, len(data))))
+                if (item := self.build(end, (*path, len(data)))) is not _ABSENT:
+                    data.append(item)
         else:
             data, end = self.mapping(path)
         self.values[path] = self.span(event, end)
@@ -122,26 +162,37 @@ class _Builder:
 
     def mapping(self, path: Path) -> tuple[dict[str, Any], Any]:
         found: dict[str, Any] = {}
+        if not path:
+            self.data = found  # what is complete when the rest cannot be read
         while not isinstance(event := self.next(), yaml.MappingEndEvent):
-            span = self.span(event)
             self.refuse(event)
             if not isinstance(event, yaml.ScalarEvent):
-                raise ConfigError("a key must be a plain word", span=span)
+                self.unreadable("a key must be a plain word", event)
             key = event.value
             if key == "<<":
-                raise ConfigError("merge keys (<<) are not supported; write the keys out", span=span)
+                self.fault("merge keys (<<) are not supported; write the keys out", event)
+                self.build(self.next(), (*path, key))
+                continue
+            known: Any = found.get(key)
             if key in found:
-                raise ConfigError(f"{key!r} is set twice", span=span)
-            self.keys[(*path, key)] = span
-            found[key] = self.build(self.next(), (*path, key))
+                self.fault(f"{key!r} is set twice", event)
+            self.keys[(*path, key)] = self.span(event)
+            value = self.build(self.next(), (*path, key))
+            if value is not _ABSENT:
+                both = isinstance(known, dict) and isinstance(value, dict)
+                found[key] = {**known, **value} if both else value  # so that what is in either is checked
         return found, event
 
     def refuse(self, event: Any) -> None:
-        """References and types of YAML's own: neither is ever needed here, and each hides what is meant."""
-        if isinstance(event, yaml.AliasEvent):
-            raise ConfigError("references (*name) are not supported; write the value out", span=self.span(event))
+        """Types of YAML's own: they are never needed here, and hide what is meant, as references do."""
         if getattr(event, "tag", None) is not None:
-            raise ConfigError("type tags (!name) are not supported", span=self.span(event))
+            self.fault("type tags (!name) are not supported", event)
+
+    def fault(self, message: str, event: Any) -> None:
+        self.faults.append(ConfigError(message, span=self.span(event)))
+
+    def unreadable(self, message: str, event: Any) -> NoReturn:
+        raise _Unreadable(ConfigError(message, span=self.span(event)))
 
     def span(self, first: Any, last: Any = None) -> Span:
         last = last or first

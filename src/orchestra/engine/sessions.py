@@ -16,7 +16,7 @@ from orchestra.run.events import Event, Meta, PipelineStarted, SessionOpened
 from orchestra.run.questions import offered, short_id
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, RunState, Successor
-from orchestra.run.views import Pending, Phase, Summary, newest, state_phase
+from orchestra.run.views import Pending, Phase, Summary, newest, raised_limit, state_phase
 
 CLIENT_TAG = "orchestra"
 MAILBOX = "kind:mailbox"
@@ -230,6 +230,7 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         why=row.why,
         mirror_of=row.mirror_of,
         cost_micros=state.spent.cost_micros,
+        raise_to_micros=raised_limit(state),
         alive=heard is not None,
         questions=questions,
     )

@@ -82,6 +82,13 @@ def counted(number: int, noun: str, many: str = "") -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {many or noun + 's'}"
 
 
+def dollars(micros: float, places: int = 2) -> str:
+    """An amount of money, given in millionths: ``$1.50``. What is more than nothing never shows as nothing."""
+    while micros and places < 6 and not round(micros / 1e6, places):
+        places += 2
+    return f"${micros / 1e6:.{places}f}"
+
+
 def paint(value: str, tone: str, colour: bool) -> str:
     """The text in a colour (an SGR code) where colours are used."""
     return f"\x1b[{tone}m{value}\x1b[0m" if colour and tone else value

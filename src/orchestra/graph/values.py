@@ -116,7 +116,7 @@ def _duration(text: str) -> tuple[Duration, str, str]:
     if INTEGER.fullmatch(text) and len(text) < 12 and int(text) >= 0:
         number = int(text)
         if number >= 10_000 and number % 500 == 0 and number % 3600:  # no whole hours, but round as milliseconds
-            remark = f"{text} is read as {text} seconds, which is {number / 3600:.3g} hours"
+            remark = f"{text} is read as {text} seconds, which is {number / 3600:.3g} h"
             return (
                 Duration(number * 1000),
                 remark,

@@ -11,6 +11,7 @@ from orchestra.graph.conditions import resolve
 from orchestra.graph.joins import fan_ins, upstream
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.paths import keys_of
+from orchestra.graph.report import counted
 from orchestra.ports import FanPlan, Scope
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
@@ -159,7 +160,9 @@ async def _judged(node: Node, policy: Policy, fan: Fan, scope: Scope) -> Outcome
     return Outcome(
         status=Status(status),
         failure_reason=reason,
-        notes=f"{good} of {total} branches succeeded" if total else f"{node.text('for_each')} is empty",
+        notes=f"{good} of {counted(total, 'branch', 'branches')} succeeded"
+        if total
+        else f"{node.text('for_each')} is empty",
         context_updates={
             "parallel.results": [await _shown(result, scope) for result in seen],
             "parallel.success_count": good,

@@ -6,6 +6,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from orchestra.graph.report import counted
 from orchestra.run.blobs import BlobRef
 
 PART = 1024 * 1024
@@ -86,7 +87,7 @@ class Output:
         head, tail = (end.decode("utf-8", "replace") for end in (self._head, self._tail))
         whole = self._whole.decode("utf-8", "replace") if self._size <= WHOLE else None
         return WholeOutput(
-            f"{head}\n[… {left_out} bytes left out …]\n{tail}", self._size, tuple(self._parts), whole
+            f"{head}\n[… {counted(left_out, 'byte')} left out …]\n{tail}", self._size, tuple(self._parts), whole
         )
 
     async def _store(self, count: int) -> None:

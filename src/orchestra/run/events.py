@@ -135,7 +135,8 @@ class PipelineResumed:
     """A runner goes on with the session, with another pipeline or script from now on where one is given.
 
     A node that was at work is begun again: a further attempt that uses up no retry (E4). After a failure the run
-    goes on at ``node``, which may be entered once more than its ``max_visits`` says.
+    goes on at ``node``, which may be entered once more than its ``max_visits`` says. ``granted`` is ``visit``,
+    ``steps`` or ``route`` after a failure; of a node that was at work it names what continues in it.
     """
 
     dot: Text = tag(13, "text", "the pipeline's text from now on, where it is another", default="")
@@ -148,7 +149,12 @@ class PipelineResumed:
     again: int = tag(37, "u32", "how often this attempt of the node has been begun again", default=0)
     recovery: int = tag(38, "u32", "how often a runner died at this attempt", default=0)
     refused: str = tag(39, "string", "why the node is failed instead of begun again", default="")
-    granted: str = tag(40, "string", "what a failed run is granted: visit, steps, route", default="")
+    granted: str = tag(
+        40,
+        "string",
+        "what a failed run is granted, or what of a node continues",
+        default="",
+    )
     void_until: int = tag(43, "u64", "pauses and cancels of the mailbox up to this turn are void", default=0)
     max_cost_micros: int = tag(74, "u64", "--max-cost, in millionths of a dollar", default=0)
 

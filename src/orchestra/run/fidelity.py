@@ -10,7 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from orchestra.graph.conditions import text_of
 from orchestra.graph.model import Edge, Graph, Node
+from orchestra.graph.report import counted
 from orchestra.run.blobs import BlobRef
 from orchestra.run.events import (
     AgentResponded,
@@ -97,7 +99,7 @@ def _values(context: Mapping[str, Any]) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = value.preview if isinstance(value, BlobRef) else value if isinstance(value, str) else repr(value)
+    text = value.preview if isinstance(value, BlobRef) else text_of(value)
     text = " ".join(text.split())
     return text if len(text) <= VALUE else text[:VALUE] + "…"
 
@@ -107,7 +109,7 @@ def _summary(mode: str, past: Sequence[Recorded], room: int) -> Iterator[str]:
     ended = [one.event for one in past if isinstance(one.event, StageCompleted | StageFailed)]
     failed = sum(isinstance(event, StageFailed) for event in ended)
     agent_turns = sum(isinstance(one.event, AgentTurnCompleted) for one in past)
-    counts = f"So far: {len(ended)} stages ended, {failed} of them failed; {agent_turns} agent turns."
+    counts = f"So far: {counted(len(ended), 'stage')} ended, {failed} failed; {counted(agent_turns, 'agent turn')}."
     yield counts
     room -= len(counts)
     if mode == "summary:low":

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from orchestra.graph.report import counted, dollars
+
 SOFT = 0.8
 """The share of a limit from which an agent is told of it."""
 
@@ -59,10 +61,11 @@ def nearing(hard: Limits, soft: Limits) -> Limits:
 
 def _words(name: str, so_far: float, bound: float) -> str:
     if name == "cost_micros":
-        return f"${so_far / 1e6:.2f} of ${bound / 1e6:.2f}"
+        places = 2 if bound >= 1e6 else 4
+        return f"{dollars(so_far, places)} of {dollars(bound, places)}"
     if name == "seconds":
         return f"{so_far:.0f} s of {bound:.0f} s"
-    return f"{so_far:.0f} of {bound:.0f} {name.replace('_', ' ')}"
+    return f"{so_far:.0f} of {counted(round(bound), name.replace('_', ' ').removesuffix('s'))}"
 
 
 class Circles:

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from orchestra.graph.report import counted
 from orchestra.run.blobs import BlobRef, Text
 
 MOST_NESTED = 5
@@ -162,7 +163,8 @@ def policy_of(join: str, errors: str, branches: int, k: int | None, quorum: floa
             if k is None:
                 return "join_policy=k_of_n needs the attribute k"
             if k > branches:
-                return f"join_policy=k_of_n needs {k} successes, but there are {branches} branches"
+                has = counted(branches, "branch", "branches")
+                return f"join_policy=k_of_n needs {counted(k, 'success', 'successes')}, but the node has {has}"
             return Policy(join=join, errors=errors, need=k)
         case "quorum":
             if quorum is None:
@@ -183,19 +185,20 @@ def decided(policy: Policy, results: Sequence[BranchResult], branches: int) -> b
 
 def verdict(policy: Policy, results: Sequence[BranchResult], branches: int) -> tuple[str, str]:
     """The status of the parallel node, and for a failure the reason (E32). Canceled branches do not count."""
-    counted = [result for result in results if result.status != CANCELED]
-    good = sum(result.good for result in counted)
-    if policy.errors == "fail_fast" and good < len(counted):
-        return "fail", f"a branch failed: {_first_bad(counted)} (error_policy=fail_fast)"
+    ended = [result for result in results if result.status != CANCELED]
+    good = sum(result.good for result in ended)
+    if policy.errors == "fail_fast" and good < len(ended):
+        return "fail", f"a branch failed: {_first_bad(ended)} (error_policy=fail_fast)"
     if policy.errors == "ignore" and not good:
         return "fail", "join policy not met: every branch failed"
     if policy.need:
         if good >= policy.need:
             return "success", ""
-        return "fail", f"join policy not met: {good} of {policy.need} needed ({policy.join}, {branches} branches)"
+        of = f"{policy.join}, {counted(branches, 'branch', 'branches')}"
+        return "fail", f"join policy not met: {good} of {policy.need} needed ({of})"
     if not good:
-        return "fail", f"join policy not met: every branch failed ({_first_bad(counted)})"
-    whole = good == len(counted) or policy.errors == "ignore"
+        return "fail", f"join policy not met: every branch failed ({_first_bad(ended)})"
+    whole = good == len(ended) or policy.errors == "ignore"
     return ("success", "") if whole else ("partial_success", "")
 
 

@@ -38,7 +38,24 @@ def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun", why
         refused = f"interrupted, and not run again ({why or 'on_interrupt=fail'})"
     elif died > MOST_RECOVERIES and not _child_at_work(state, stage):
         refused = f"its runner died {died} times while running it"
-    return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused)
+    kept = "" if refused else _kept(state, stage)
+    return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused, granted=kept)
+
+
+KEPT = ("branches", "child", "question", "conversation")
+"""What an attempt that was cut off can continue with, so that it does not begin from its start (A9, E34, H7)."""
+
+
+def _kept(state: RunState, stage: RunningNode) -> str:
+    """What of the attempt continues; empty where the node begins from its start."""
+    fan = state.fans.get(stage.node)
+    if fan is not None and (fan.visit, fan.attempt) == (stage.visit, stage.attempt) and not fan.status:
+        return "branches"
+    if _child_at_work(state, stage):
+        return "child"
+    if state.pending:
+        return "question"
+    return "conversation" if stage.talked else ""
 
 
 def _child_at_work(state: RunState, stage: RunningNode) -> bool:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from orchestra.graph.joins import outermost
 from orchestra.graph.model import Edge, Graph
+from orchestra.graph.report import counted
 from orchestra.graph.visits import RETURNS, comes_back
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import GOOD
@@ -130,7 +131,7 @@ def next_step(graph: Graph, state: RunState, context: Mapping[str, object], step
 def _enter(graph: Graph, state: RunState, node_id: str, steps: int) -> Step:
     bound = graph.integer("max_steps")
     if bound and max(steps_counted(state), steps) >= bound:
-        reason = f"{MAX_STEPS}: {bound} nodes executed; set max_steps on the graph to allow more"
+        reason = f"{MAX_STEPS}: {counted(bound, 'node')} executed; set max_steps on the graph to allow more"
         return Finish(node=node_id, error=reason)
     if state.branch is not None and node_id in (state.branch.fan_in, graph.exit):
         return Finish(node=node_id, status=state.passed.status, reason=state.passed.failure_reason)
@@ -218,7 +219,7 @@ def _jump(
     target = outermost(graph, jump.target, state.branch.node if state.branch is not None else "")
     bound = _allowed(graph, jump.target) or RETURNS
     if state.jumps.get(ended.node, 0) >= bound:
-        why = f"{ended.node} failed after it sent the run back to {jump.target} {bound} times"
+        why = f"{ended.node} failed after it sent the run back to {jump.target} {counted(bound, 'time')}"
         return Finish(
             node=ended.node, error=f"{why}: {ended.failure_reason}", rule=jump.rule, candidates=candidates
         )
@@ -268,7 +269,8 @@ def _restart(graph: Graph, state: RunState, advance: Advance) -> Restart | Finis
     if state.restarts < bound:
         return Restart(source=advance.source, target=advance.target, advance=advance)
     return Finish(
-        node=advance.source, error=f"the edge {advance.edge} would restart the run more than {bound} times"
+        node=advance.source,
+        error=f"the edge {advance.edge} would restart the run more than {counted(bound, 'time')}",
     )
 
 
@@ -288,7 +290,7 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     target = outermost(graph, named)
     bound = _allowed(graph, named) or RETURNS
     if state.gates.get(gate, 0) >= bound:
-        return Finish(node=at, error=f"{why}, after it sent the run back to {target} {bound} times")
+        return Finish(node=at, error=f"{why}, after it sent the run back to {target} {counted(bound, 'time')}")
     return Advance(source=at, target=target, edge="", rule=4, reason=why, gate=gate)
 
 

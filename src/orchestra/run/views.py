@@ -86,6 +86,7 @@ class Summary:
     that it was started from (0: none), ``why`` how: child, restart, fork. ``mirror_of`` is the original store of a
     mirror (S22). ``cost_micros`` is the cost so far in millionths of a dollar. ``alive`` says that a process runs
     it, or may; ``questions`` are those that people have still to answer, in its branches and children too.
+    ``raise_to_micros`` is a limit of cost with which a session that its limit paused continues; 0 for any other.
     """
 
     session: str
@@ -103,6 +104,7 @@ class Summary:
     why: str = ""
     mirror_of: str = ""
     cost_micros: int = 0
+    raise_to_micros: int = 0
     alive: bool = False
     questions: tuple[Pending, ...] = ()
 
@@ -144,6 +146,15 @@ def _at_checkpoint(meta: Meta, event: CheckpointSaved) -> RunState:
         started_ms=event.started_ms,
         spent=Spent(cost_micros=event.cost_micros),
     )
+
+
+def raised_limit(state: RunState) -> int:
+    """A limit of cost with which a session that its limit of cost paused continues, in millionths of a dollar; 0
+    after any other stop."""
+    if not (state.paused and state.limit == "cost_micros"):
+        return 0
+    cent = 10_000
+    return -(-2 * max(state.spent.cost_micros, state.max_cost_micros) // cent) * cent
 
 
 def counting(events: Sequence[Recorded]) -> list[Recorded]:

@@ -40,6 +40,7 @@ from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.tools.tracking import WriteTracker
 from orchestra.agents.verdicts import answer_problem, object_in
 from orchestra.errors import BackendError, Terminal
+from orchestra.graph.report import counted
 from orchestra.ports import AgentTask, Suspended, Turns
 from orchestra.processes import process, tree
 from orchestra.processes.output import LineRelay, Output
@@ -466,7 +467,7 @@ class _Attempt:
 
     def too_long(self, count: int) -> None:
         """Say that lines were passed over."""
-        self._warn(f"{count} lines of {self._cli.name} were longer than {LONGEST >> 20} MiB and were not read")
+        self._warn(f"not read: {counted(count, 'line')} of {self._cli.name} longer than {LONGEST >> 20} MiB")
 
 
 def _names_session(stderr: str) -> bool:

@@ -14,6 +14,7 @@ from orchestra.agents.tools import Call, FunctionTool, ToolContext, ToolError, T
 from orchestra.agents.tools.paths import inside, regular
 from orchestra.agents.tools.schemas import count, flag, number, schema, string, text
 from orchestra.agents.tools.texts import Form, TextFile, encoded, facts_of, form_of, load, store
+from orchestra.graph.report import counted
 from orchestra.run.outcome import Json
 
 LINES = 2000
@@ -81,7 +82,7 @@ def _numbered(path: str, shown: list[str], first: int, total: int | None) -> str
     if not shown:
         if not total:
             return f"{path} is empty"
-        raise ToolError(f"{path} has {total} lines; there is no line {first}")
+        raise ToolError(f"{path} has {counted(total, 'line')}; there is no line {first}")
     body = "\n".join(f"{first + index:6}\t{line}" for index, line in enumerate(shown))
     last = first + len(shown) - 1
     if total is None:
@@ -113,7 +114,7 @@ def write_file(repo: str, arguments: Mapping[str, Json], context: ToolContext) -
         lines = content.count("\n") + (not content.endswith("\n") and bool(content))
         verb = "replaced" if old is not None else "created"
         return ToolResult(
-            text=f"{verb} {place.path} ({lines} lines, {len(data)} bytes)",
+            text=f"{verb} {place.path} ({counted(lines, 'line')}, {counted(len(data), 'byte')})",
             files_written=context.tracker.note(repo, [place.path]),
         )
 

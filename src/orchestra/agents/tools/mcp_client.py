@@ -20,6 +20,7 @@ from typing import IO, Any
 from orchestra.agents.tools import FunctionTool, Tool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.settings import ServerSpec
 from orchestra.errors import ConfigError
+from orchestra.graph.report import counted
 from orchestra.processes import tree
 from orchestra.processes.sandbox import program_files, sandboxed
 from orchestra.run.outcome import Json
@@ -160,7 +161,7 @@ def _block(block: Any) -> str:
     if kind == "resource_link":
         return f"[resource {block.uri}]"
     size = len(getattr(block, "data", "") or "") * 3 // 4
-    return f"[{kind} {getattr(block, 'mime_type', '')}, {size} bytes]"
+    return f"[{kind} {getattr(block, 'mime_type', '')}, {counted(size, 'byte')}]"
 
 
 def _tool(server: _Server, found: Any) -> FunctionTool:

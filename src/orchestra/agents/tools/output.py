@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestra.agents.tools import CUT, KEPT, FunctionTool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.schemas import count, number, schema, string, text
+from orchestra.graph.report import counted
 from orchestra.processes.output import Output
 from orchestra.run.blobs import BlobRef, output_name, utf8
 from orchestra.run.outcome import Json
@@ -27,7 +28,7 @@ def cut(text: str, limit: int, where: str) -> str:
     head = limit * 2 // 3
     tail = limit - head
     left_out = len(text) - head - tail
-    return f"{text[:head]}\n[… {left_out} characters left out{where} …]\n{text[len(text) - tail :]}"
+    return f"{text[:head]}\n[… {counted(left_out, 'character')} left out{where} …]\n{text[len(text) - tail :]}"
 
 
 def limit_of(tool: str, context: ToolContext) -> int:
@@ -66,7 +67,7 @@ class Gathered:
         text = whole.text
         if self._end:
             end = self._end.decode("utf-8", "replace")
-            gap = f"[… {self.dropped} bytes were not kept: at most {KEPT} are …]\n" if self.dropped else ""
+            gap = f"[… {counted(self.dropped, 'byte')} not kept: at most {KEPT} are …]\n" if self.dropped else ""
             text = f"{text}\n{gap}{end}"
         return text, whole.parts
 

@@ -22,7 +22,7 @@ from orchestra.cli.stores import aimed, exists, hint, reading, settings_for, the
 from orchestra.cli.terminal import lasted, many_lines, one_line, say, say_json
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError, StoreError
-from orchestra.graph.report import counted
+from orchestra.graph.report import counted, dollars
 from orchestra.ports import Store
 from orchestra.workspace.ending import GitAction, quoted
 
@@ -307,7 +307,7 @@ def _table(found: Compared) -> list[str]:
 
 
 def _cost(side: Side) -> str:
-    return f"${side.cost_micros / 1_000_000:.4f}"
+    return dollars(side.cost_micros, 4)
 
 
 def pull_request(session: str, *, dry_run: bool, store: str | None, config: Path | None) -> int:

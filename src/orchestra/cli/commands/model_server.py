@@ -16,6 +16,7 @@ import typer
 
 from orchestra.cli.terminal import complain, say
 from orchestra.errors import ConfigError
+from orchestra.graph.report import counted
 from orchestra.modelserver import Exchange, ModelServer, read
 
 
@@ -109,11 +110,10 @@ def _until_stopped() -> None:
 
 
 def _show(asked: Exchange) -> None:
-    tools = f", {len(asked.tools)} tools" if asked.tools else ""
+    tools = f", {counted(len(asked.tools), 'tool')}" if asked.tools else ""
     how = "streamed" if asked.stream else "whole"
-    complain(
-        f"{asked.number}  {asked.api}  {asked.model}  {len(asked.messages)} messages{tools}  {how}: {asked.rule}"
-    )
+    messages = counted(len(asked.messages), "message")
+    complain(f"{asked.number}  {asked.api}  {asked.model}  {messages}{tools}  {how}: {asked.rule}")
 
 
 def _write(file: Path, requests: list[Exchange]) -> None:

@@ -146,7 +146,7 @@ def _shortened(field: str, text: str, place: str) -> str:
     left_out = len(text) - _LONGEST
     if left_out <= 0:
         return text
-    note = f"[… {left_out} characters omitted; full text: orchestra show {place} --whole {field} …]"
+    note = f"[… {counted(left_out, 'character')} omitted; full text: orchestra show {place} --whole {field} …]"
     return f"{text[: _LONGEST // 2]}\n{note}\n{text[-_LONGEST // 2 :]}"
 
 
@@ -285,7 +285,8 @@ def _conversation(messages: Sequence[Any], place: str) -> None:
         if message.get("parts"):
             say(f"    ({counted(len(message['parts']), 'attached file')})")
         if message.get("whole"):
-            say(f"    ({_whole(message)} bytes: orchestra show {place} --whole {output_name(_parts_of(message))})")
+            name = output_name(_parts_of(message))
+            say(f"    ({_whole(message)}: orchestra show {place} --whole {name})")
 
 
 def _parts_of(message: Mapping[str, Any]) -> list[BlobRef]:
@@ -295,7 +296,8 @@ def _parts_of(message: Mapping[str, Any]) -> list[BlobRef]:
 def _whole(message: Mapping[str, Any]) -> str:
     """How much of an output is recorded: more than ``KEPT`` is not (A32)."""
     kept, size = sum(part.size for part in _parts_of(message)), int(message.get("whole_bytes") or 0)
-    return f"whole output, {size}" if kept >= size else f"recorded: the first {kept} of {size}"
+    size_said = counted(size, "byte")
+    return f"whole output, {size_said}" if kept >= size else f"recorded: the first {kept} of {size_said}"
 
 
 def _field(key: str, value: Any) -> None:

@@ -21,7 +21,7 @@ from orchestra.cli.terminal import coloured, fit, lasted, one_line, padded, room
 from orchestra.config.settings import Settings
 from orchestra.engine.sessions import Row, find, rows
 from orchestra.errors import StoreUnreachable
-from orchestra.graph.report import columns, paint
+from orchestra.graph.report import columns, dollars, paint
 from orchestra.ports import Store
 from orchestra.run.views import ATTENTION, Phase, Summary
 
@@ -270,7 +270,7 @@ def _cells(depth: int, summary: Summary, aim: str, now: float) -> tuple[str, ...
         one_line(summary.node, 200),
         str(summary.steps),
         _age(now - summary.last_ms) if summary.last_ms else "",
-        f"${summary.cost_micros / 1e6:.2f}" if summary.cost_micros else "-",
+        dollars(summary.cost_micros) if summary.cost_micros else "-",
         "" if depth else aimed(next_command(summary), aim),
         one_line(summary.detail, 400),
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from orchestra.app.estimates import CostBounds
 from orchestra.cli.terminal import one_line, say
+from orchestra.graph.report import dollars
 
 UNKNOWN = "-"
+MOST_NAMES = 5
 
 
 def say_bounds(bounds: CostBounds) -> None:
@@ -20,9 +23,26 @@ def say_bounds(bounds: CostBounds) -> None:
     wide = [max(len(line[column]) for line in lines) for column in range(6)]
     for line in lines if bounds.nodes else ():
         say("  ".join(cell.ljust(room) for cell, room in zip(line, wide, strict=True)).rstrip())
+    for why in unbounded(bounds):
+        say(why)
     say(in_words(bounds))
     if bounds.unpriced:
         say(f"no price is known for {', '.join(bounds.unpriced)}: no limit counts it; add it under `prices:`")
+
+
+def unbounded(bounds: CostBounds) -> Iterator[str]:
+    """What each ``-`` of the table means: which number has no bound, of which nodes, and what gives it one."""
+    visited = [each for each in bounds.nodes if each.visits is not None]
+    for number, fix, nodes in (
+        ("VISITS", "a loop without a bound; set max_visits", [e for e in bounds.nodes if e.visits is None]),
+        ("TURNS", "set limits.node.turns", [e for e in visited if e.turns is None]),
+        ("TOKENS", "set limits.node.tokens", [e for e in visited if e.tokens is None]),
+        ("COST", "set limits.node.cost", [e for e in visited if e.cost is None]),
+    ):
+        if nodes:
+            names = ", ".join(one_line(each.node) for each in nodes[:MOST_NAMES])
+            more = f" and {len(nodes) - MOST_NAMES} more" if len(nodes) > MOST_NAMES else ""
+            yield f"no bound for {number} of {names}{more}: {fix}"
 
 
 def in_words(bounds: CostBounds) -> str:
@@ -46,4 +66,4 @@ def _number(value: int | None) -> str:
 
 
 def _dollars(value: float | None) -> str:
-    return UNKNOWN if value is None else f"${value:.2f}"
+    return UNKNOWN if value is None else dollars(value * 1e6)

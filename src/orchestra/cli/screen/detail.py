@@ -23,7 +23,7 @@ from orchestra.engine.holding import newest_claim
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import Damaged
-from orchestra.graph.report import counted, paint, wrap
+from orchestra.graph.report import counted, dollars, paint, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import CleanupCompleted, EdgeSelected, Recorded, StageRetrying
 from orchestra.run.fold import fold
@@ -161,8 +161,7 @@ async def show_one(
             say(line)
     following = next_command(summary)
     if following:
-        limit = higher_limit(state) if summary.phase is Phase.PAUSED else ""
-        say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aimed(following, aim)}{limit}")
+        say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aimed(following, aim)}")
     return 0
 
 
@@ -217,7 +216,7 @@ def next_command(summary: Summary) -> str:
         case Phase.PAUSED if summary.detail.startswith(COPIED):
             return ""
         case _:
-            return f"orchestra resume {summary.session}"
+            return f"orchestra resume {summary.session}{higher_limit(summary.raise_to_micros)}"
 
 
 def as_json_of(summary: Summary) -> dict[str, Any]:
@@ -295,11 +294,11 @@ def question_lines(question: Pending, aim: str) -> list[str]:
 def used_line(used: RunUsage) -> str:
     """What agents used, in words."""
     cached = f" ({used.cache_read} cached)" if used.cache_read else ""
-    cost = "unpriced" if used.unpriced and not used.cost_micros else f"${used.cost_micros / 1e6:.4f}"
+    cost = "unpriced" if used.unpriced and not used.cost_micros else dollars(used.cost_micros, 4)
     parts = [
         counted(used.turns, "agent turn"),
         counted(used.tool_calls, "tool call") if used.tool_calls else "",
-        f"{used.tokens_in} tokens in{cached}",
+        f"{counted(used.tokens_in, 'token')} in{cached}",
         f"{used.tokens_out} out",
         cost + (" and more, unpriced" if used.unpriced and used.cost_micros else ""),
     ]
@@ -337,7 +336,10 @@ def _spent(state: RunState) -> list[str]:
     if not (spent.tokens_in or spent.tokens_out or spent.cost_micros):
         return []
     since = " since the first session" if state.restarts else ""
-    return [f"{spent.tokens_in} tokens in, {spent.tokens_out} out", f"${spent.cost_micros / 1e6:.2f}{since}"]
+    return [
+        f"{counted(spent.tokens_in, 'token')} in, {spent.tokens_out} out",
+        f"{dollars(spent.cost_micros)}{since}",
+    ]
 
 
 ONLY_EDGE = 5

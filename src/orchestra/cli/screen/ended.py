@@ -15,6 +15,7 @@ from orchestra.config.settings import Settings
 from orchestra.graph.report import counted, paint, wrap
 from orchestra.run.questions import choices_in_words
 from orchestra.run.state import RunState
+from orchestra.run.views import raised_limit
 
 
 def say_ended(
@@ -139,13 +140,12 @@ def _next(settings: Settings, flag: str | None, session: str, state: RunState, m
         return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
     back = _entered_from(state)
     again = [f"  try {back} again: orchestra replay{aim} {session} --node {back}"] if back else []
-    return [look, f"  resume: orchestra resume{aim} {session}{higher_limit(state)}", *again]
+    return [look, f"  resume: orchestra resume{aim} {session}{higher_limit(raised_limit(state))}", *again]
 
 
-def higher_limit(state: RunState) -> str:
+def higher_limit(micros: int) -> str:
     """Return the flag without which a resume would pause at the same limit of cost; empty after any other stop."""
-    higher = 2 * max(state.spent.cost_micros, state.max_cost_micros) / 1e6
-    return f" --max-cost {higher:.2f}" if state.limit == "cost_micros" and higher else ""
+    return f" --max-cost {micros / 1e6:.2f}" if micros else ""
 
 
 def _entered_from(state: RunState) -> str:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from orchestra.cli.screen.code import CODE_SHOWN, Code, code_described, commit_of
 from orchestra.cli.terminal import clock_time, laid_out, lasted, one_line
-from orchestra.graph.report import counted, paint
+from orchestra.graph.report import counted, dollars, paint
 from orchestra.run.commands import STDERR, STDOUT
 from orchestra.run.events import (
     AgentCommitCreated,
@@ -316,13 +316,20 @@ def _because(event: PipelineResumed) -> str:
 
 
 _GRANTED = {"visit": "one more visit allowed", "steps": "max_steps doubled", "route": "its edge chosen again"}
+_KEPT = {
+    "branches": "its branches continue",
+    "child": "its child session continues",
+    "question": "waiting for an answer again",
+    "conversation": "its conversation continues",
+}
+"""What an attempt continues with, by ``KEPT``."""
 
 
 def _resumed(event: PipelineResumed) -> str:
     """Describe how the current node is resumed, and what is different from now on."""
     parts = [
         event.refused,
-        "" if event.refused or not event.again else "run again" + (f", {event.again} times" * (event.again > 1)),
+        "" if event.refused or not event.again else _again(event),
         _GRANTED.get(event.granted, ""),
         "with a new pipeline" if event.dot else "",
         "with new scripted results" if event.simulation else "",
@@ -330,12 +337,17 @@ def _resumed(event: PipelineResumed) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def _again(event: PipelineResumed) -> str:
+    """What becomes of an attempt that was cut off, and how often it was."""
+    return _KEPT.get(event.granted, "run again") + (f", {event.again} times" * (event.again > 1))
+
+
 def _executed(event: ToolExecuted) -> str:
     """How a command ended, and how much it wrote."""
     parts = [
         "interrupted" if event.interrupted else f"exit code {event.exit_code}",
         lasted(event.duration_ms),
-        f"{event.output_bytes} bytes of output",
+        f"{counted(event.output_bytes, 'byte')} of output",
         f"{event.stderr_bytes} on standard error" if event.stderr_bytes else "",
     ]
     return ", ".join(part for part in parts if part)
@@ -345,8 +357,8 @@ def used(event: AgentResponded | AgentTurnCompleted | ConversationCompacted) -> 
     """The tokens and the cost of a model's answer, of a whole turn, or of a summary."""
     read = 0 if isinstance(event, ConversationCompacted) else event.cache_read
     cached = f" ({read} cached)" if read else ""
-    cost = ", unpriced" if event.unpriced else f", ${event.cost_micros / 1e6:.4f}" if event.cost_micros else ""
-    return f"{event.tokens_in} tokens in{cached}, {event.tokens_out} out{cost}"
+    cost = ", unpriced" if event.unpriced else f", {dollars(event.cost_micros, 4)}" if event.cost_micros else ""
+    return f"{counted(event.tokens_in, 'token')} in{cached}, {event.tokens_out} out{cost}"
 
 
 def _shortened(event: ConversationCompacted) -> str:
@@ -452,7 +464,7 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.node, event.message
         case ParallelStarted():
             names = ", ".join(str(plan["id"]) for plan in event.branches[:8])
-            return event.node, f"{len(event.branches)} branches: {names}"
+            return event.node, f"{counted(len(event.branches), 'branch', 'branches')}: {names}"
         case ParallelBranchStarted():
             return event.node, f"{event.branch_id} in context {event.branch_context}"
         case ParallelBranchOpened():

@@ -143,5 +143,5 @@ def seen_of(candidate: Mapping[str, Any]) -> str:
         parts.append(f"weight {candidate['weight']}")
     if "max_visits" in candidate:
         taken, most = candidate.get("taken"), candidate["max_visits"]
-        parts.append(f"taken {taken} of {most} times" + (", closed" if taken == most else ""))
+        parts.append(f"taken {taken} of {counted(most, 'time')}" + (", closed" if taken == most else ""))
     return ", ".join(parts)

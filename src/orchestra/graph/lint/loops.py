@@ -8,6 +8,7 @@ from orchestra.errors import Diagnostic
 from orchestra.graph.flow import components, reached
 from orchestra.graph.lint.survey import RETRIES, Survey, has_condition, info, quoted, warning
 from orchestra.graph.model import Edge, Node
+from orchestra.graph.report import counted
 from orchestra.graph.visits import RETURNS, has_own_bound
 
 _SHOWN = 4
@@ -113,7 +114,7 @@ def _found(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
             return _returning(survey, names, survey.nodes[source])
     closing = _closing(survey, names)
     steps = survey.graph.integer("max_steps")
-    end = f"until it fails after {steps} nodes" if steps else "forever"
+    end = f"until it fails after {counted(steps, 'node')}" if steps else "forever"
     return warning(
         "unbounded_loop",
         f"nothing ends the loop {_shown(names)}: the run would repeat it {end}",

@@ -162,7 +162,7 @@ def summary(files: list[dict], parts: list[list[dict]]) -> str:
     added = sum(
         line.startswith("+") and not line.startswith("+++") for f in text for line in f["patch"].splitlines()
     )
-    lines = [f"{len(files)} files changed, {added} lines added in {len(text)} of them."]
+    lines = [f"files changed: {len(files)}; lines added: {added}, in {len(text)} of them."]
     for number, part in enumerate(parts, 1):
         size = sum(len(file["patch"]) for file in part) // CHARACTERS
         names = ", ".join(file["path"] for file in part)
