@@ -17,7 +17,7 @@ from pathlib import Path
 
 from orchestra.config.workspace import RepoSettings, WorkspaceSettings
 from orchestra.ports import NewCommit
-from orchestra.workspace.preparing import prepared
+from orchestra.workspace.preparing import prepare
 from orchestra.workspace.session import GitWorkspace
 
 ROUNDS = 9
@@ -61,7 +61,7 @@ async def workspace(folder: Path) -> tuple[GitWorkspace, Callable[[], Awaitable[
     async def settle() -> None:
         return None
 
-    maker = await prepared(settings, environment(folder), shell, fresh=True)
+    maker = await prepare(settings, environment(folder), shell, fresh=True)
     known: dict[str, object] = {}
 
     async def again() -> GitWorkspace:

@@ -423,10 +423,10 @@ class Telemetry:
 class Child(Protocol):
     """A child session as the node that runs it sees it."""
 
-    def seen(self) -> Telemetry:
+    def telemetry(self) -> Telemetry:
         """Where it stands."""
 
-    async def changed(self, seconds: float) -> None:
+    async def wait_for_change(self, seconds: float) -> None:
         """Wait until it pauses, goes on or ends, at most so long."""
 
     async def context(self) -> Mapping[str, Json]:
@@ -552,16 +552,16 @@ class Scope(Turns, Protocol):
         again once there is an answer, up to this call, which then returns it.
         """
 
-    def unanswered(self, part: str) -> bool:
+    def has_unanswered(self, part: str) -> bool:
         """Whether this execution has asked the question of this part before, and no answer is recorded."""
 
-    def answered(self, part: str) -> bool:
+    def has_answered(self, part: str) -> bool:
         """Whether this execution has asked the question of this part before, and its answer is recorded."""
 
-    def approved(self, alike: str) -> bool:
+    def is_approved(self, alike: str) -> bool:
         """Whether a person has approved all calls of this kind for the run (H11)."""
 
-    def taken(self, edge: str) -> int:
+    def times_taken(self, edge: str) -> int:
         """How often an edge has been taken, by its key (``run.routing.edge_keys``)."""
 
     def child(self, session: str = "") -> AbstractAsyncContextManager[Child]:
@@ -600,7 +600,7 @@ class Scope(Turns, Protocol):
     async def keep(self, data: bytes) -> BlobRef:
         """Store bytes that are too many for an event, secrets removed (S18)."""
 
-    async def kept(self, ref: BlobRef) -> bytes:
+    async def read_bytes(self, ref: BlobRef) -> bytes:
         """The bytes that a reference stands for."""
 
     @property

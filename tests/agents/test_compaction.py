@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestra.agents.compaction import boundary, summarised, tokens, transcript, without_results
+from orchestra.agents.compaction import boundary, replace_by_summary, tokens, transcript, without_results
 from orchestra.run.conversation import Message, ToolCall
 
 
@@ -32,7 +32,7 @@ def test_the_last_answer_stays_whole_however_long_its_results_are() -> None:
 
 
 def test_a_summary_stands_for_the_beginning_and_the_task_stays_in_its_own_words() -> None:
-    shorter = summarised(TALK, 5, "two files read", "a#1.1")
+    shorter = replace_by_summary(TALK, 5, "two files read", "a#1.1")
     assert [one.role for one in shorter] == ["user", "user", "assistant", "tool"]
     assert "two files read" in shorter[0].text
     assert shorter[1] is TALK[0]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestra.agents.layers import LayerFolders, places_for, read_layer
-from orchestra.agents.prompts import Composed, compose, doc_folders, layers_of, needed, project_docs
+from orchestra.agents.prompts import Composed, compose, doc_folders, layers_of, needed_names, project_docs
 from orchestra.agents.rendering import render, roots_of
 from orchestra.app.checking import Brief, agent_diagnostics
 from orchestra.config.model import Config, read_config
@@ -290,7 +290,7 @@ def test_the_names_that_a_prompt_needs_are_known_before_it_is_composed(tmp_path:
     )
     graph = graph_of('agent=r, prompt="{{ last_response }} {{ responses[0] }}"')
     layers = layers_of(graph.nodes["a"], config_of("agents: {r: {task: t}}"), places)
-    found = needed(graph.nodes["a"], layers)
+    found = needed_names(graph.nodes["a"], layers)
     assert found == {"tools", "parallel", "last_response", "responses"}
     assert roots_of("{% if %}") == frozenset()
 
@@ -367,7 +367,7 @@ def test_an_agent_with_project_docs_false_gets_no_project_documents(tmp_path: Pa
     for wanted in ("true", "false"):
         settings = Settings(store="memory", config=config_of(f"agents: {{r: {{project_docs: {wanted}}}}}"))
         brief = Brief(graph=graph, settings=settings, file=str(tmp_path / "p.dot"))
-        assert ("the rules" in brief.composed(graph.nodes["a"], {}).system) == (wanted == "true")
+        assert ("the rules" in brief.compose(graph.nodes["a"], {}).system) == (wanted == "true")
 
 
 def test_project_documents_are_cut_at_32_kib_and_links_that_lead_out_are_not_followed(tmp_path: Path) -> None:

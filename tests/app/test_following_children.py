@@ -24,7 +24,7 @@ from orchestra.engine.archives import blobs_of, put_in, take_out
 from orchestra.engine.following import follow
 from orchestra.engine.loading import history
 from orchestra.engine.running import Run
-from orchestra.engine.sessions import Origin, Row, find, rows
+from orchestra.engine.sessions import Row, RunnerProcess, find, rows
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope, Store
 from orchestra.run.context import Context
@@ -125,6 +125,6 @@ async def test_an_imported_session_is_told_with_its_children_here(tmp_path: Path
     taken = await take_out(store, first.session)
     async for blob in blobs_of(store, [turn for one in taken for turn in (*one.turns, *one.mailbox)]):
         await other.put_blob(blob)
-    made = await put_in(other, taken, Clock(), Origin(host="here", pid=1, version="0"))
+    made = await put_in(other, taken, Clock(), RunnerProcess(host="here", pid=1, version="0"))
     turns = once_in_order(await told(other, first.session))
     assert set(turns) == await all_of(other, made)

@@ -37,7 +37,7 @@ from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
 from orchestra.engine.archives import blobs_of, put_in, take_out
 from orchestra.engine.loading import load_state
-from orchestra.engine.sessions import Origin, find, rows
+from orchestra.engine.sessions import RunnerProcess, find, rows
 from orchestra.errors import ConfigError, SessionNotFound
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope, Store
@@ -213,7 +213,7 @@ async def test_children_of_an_imported_session_are_forked_where_they_stood(tmp_p
     taken = await take_out(store, first.session)
     async for blob in blobs_of(store, [turn for one in taken for turn in (*one.turns, *one.mailbox)]):
         await other.put_blob(blob)
-    await put_in(other, taken, Clock(), Origin(host="here", pid=1, version="0"))
+    await put_in(other, taken, Clock(), RunnerProcess(host="here", pid=1, version="0"))
     before = await everything(other)
     here = await find(other, first.session)
     for turn in await between(other, here.context_id):

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from calls import ORCHESTRA, Terminal, call, environment, only_session
 
-from orchestra.cli.outlet import LAST_SECONDS, ROOM, Outlet, drained, lost, outlets
+from orchestra.cli.outlet import LAST_SECONDS, ROOM, Outlet, drain, lost_lines, outlets
 
 LINE = "x" * 1023 + "\n"
 CHATTY = """digraph g {
@@ -71,7 +71,7 @@ def test_a_pipe_that_nobody_reads_takes_any_amount_at_once_and_gives_it_back_in_
         out.write("and now again\n")
         out.flush()
         assert os.read(reader, 100) == b"and now again\n"
-        assert lost(out) == 0
+        assert lost_lines(out) == 0
 
 
 def test_a_terminal_that_is_stopped_loses_lines_and_they_are_counted() -> None:
@@ -80,15 +80,15 @@ def test_a_terminal_that_is_stopped_loses_lines_and_they_are_counted() -> None:
         for _ in range(1000):
             out.write(LINE)
         assert out.pump.full
-        assert lost(out) == 0  # not while what says so would be lost too
+        assert lost_lines(out) == 0  # not while what says so would be lost too
         found = 0
         while out.pump.pending or select.select([reader], [], [], 0)[0]:
             if select.select([reader], [], [], 0.01)[0]:
                 found += len(os.read(reader, 1 << 20))
-        missed = lost(out)
+        missed = lost_lines(out)
         assert found + missed * 1024 == 1000 * 1024
         assert 0 < missed <= 1000 - ROOM // 1024
-        assert lost(out) == 0
+        assert lost_lines(out) == 0
 
 
 def test_whoever_writes_after_the_reader_has_left_is_told_once() -> None:
@@ -106,7 +106,7 @@ def test_a_reader_is_waited_for_until_a_signal_says_otherwise() -> None:
         with unread() as (_, out):
             for _ in range(100):
                 out.write(LINE)
-            waits = asyncio.ensure_future(drained((out,), leaving))
+            waits = asyncio.ensure_future(drain((out,), leaving))
             await asyncio.sleep(0.1)
             waited = not waits.done()
             leaving.set()

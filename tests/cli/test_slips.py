@@ -13,7 +13,7 @@ from slip_table import PIPELINE, SLIPS, Slip
 
 from orchestra.errors import Source
 from orchestra.graph.dot import parse
-from orchestra.graph.edits import applied
+from orchestra.graph.edits import apply
 
 ROUNDS = 4
 """How often a file is compiled and its edits are made: some findings hide others."""
@@ -106,5 +106,5 @@ def test_edits_are_made_together_or_not_at_all() -> None:
     text = "digraph g { start -> work; exit <- work }"
     source = Source("p.dot", text)
     _, found = parse(source)
-    assert applied(source, found) == "digraph g { start -> work; work -> exit }"
-    assert applied(source, [*found, *found]) == applied(source, found)
+    assert apply(source, found) == "digraph g { start -> work; work -> exit }"
+    assert apply(source, [*found, *found]) == apply(source, found)

@@ -181,10 +181,10 @@ def _plugged(folder: Path) -> Iterator[None]:
     (site / "plug-1.0.dist-info" / "entry_points.txt").write_text("[orchestra.backends]\nplug = own_plug:Plug\n")
     (site / "own_plug.py").write_text(PLUG.format(folder=str(folder)))
     sys.path.insert(0, str(site))
-    plugins.offered.cache_clear()
+    plugins.entry_points_of_ours.cache_clear()
     try:
         yield
     finally:
         sys.path.remove(str(site))
         sys.modules.pop("own_plug", None)
-        plugins.offered.cache_clear()
+        plugins.entry_points_of_ours.cache_clear()

@@ -18,7 +18,7 @@ from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
-from orchestra.engine.holding import GONE_MS, UNSURE_MS, Holding, heard_of, machine
+from orchestra.engine.holding import GONE_MS, UNSURE_MS, Holding, find_runner, machine
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.opening import take
 from orchestra.engine.sessions import Row, find, rows, summarize
@@ -209,7 +209,7 @@ async def test_a_runner_with_a_lock_is_gone_when_its_lock_is_free() -> None:
     session = await opened(CHAIN)
     (row,) = await rows(session.store)
     session.hold._lock.release()  # as its process's death would
-    assert await heard_of(session.store, row.context_id, row.mailbox, START_MS) is None
+    assert await find_runner(session.store, row.context_id, row.mailbox, START_MS) is None
     assert isinstance(session.store, MemoryStore)
     assert (await taken_by(session.store, session.clock, row, "another")).epoch == 2
 

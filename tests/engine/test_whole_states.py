@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.engine.loading import PAGE, caught_up, event_of, history, load, load_state
+from orchestra.engine.loading import PAGE, catch_up, event_of, history, load, load_state
 from orchestra.engine.sessions import find
 from orchestra.errors import StoreError
 from orchestra.graph.model import Graph, Node
@@ -111,6 +111,6 @@ async def test_what_was_read_and_what_came_since_is_what_all_gives() -> None:
     for place in range(0, len(turns), 211):
         before = await session.store.fork(turns[place].turn_id)
         loaded = await load(session.store, before.context_id)
-        assert await caught_up(session.store, session.context_id, loaded) == await load(
+        assert await catch_up(session.store, session.context_id, loaded) == await load(
             session.store, session.context_id
         )

@@ -20,7 +20,7 @@ from orchestra.graph.attributes import (
 )
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Graph
-from orchestra.graph.values import typed
+from orchestra.graph.values import read_typed
 
 REFERENCE = (Path(__file__).resolve().parents[2] / "docs/reference/language.md").read_text()
 SCOPES = {"Of the pipeline": GRAPH, "Of a node": NODE, "Of an edge": EDGE}
@@ -49,7 +49,7 @@ def test_every_default_is_a_value_of_its_type(scope: AttributeScope) -> None:
     for entry in scope.entries.values():
         if entry.default is not None and (entry.default != "" or entry.kind is ValueKind.CHOICE):
             assert (
-                typed(
+                read_typed(
                     entry,
                     str(entry.default).lower() if entry.kind is ValueKind.BOOLEAN else str(entry.default),
                     True,
@@ -64,7 +64,7 @@ def test_other_names_lead_to_known_keys(scope: AttributeScope) -> None:
         assert word not in scope.entries
         assert scope.canonical(word) == key
         assert scope.entry(key) is not None
-        assert scope.known(word)
+        assert scope.knows(word)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_misspelt_key_is_near_the_one_that_was_meant(scope: AttributeScope, ke
 
 @pytest.mark.parametrize("key", ["rankdir", "color", "fillcolor", "penwidth", "URL", "manager.own", "human.own"])
 def test_drawing_attributes_and_families_of_handlers_are_known(key: str) -> None:
-    assert NODE.known(key)
+    assert NODE.knows(key)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestra.errors import ConfigError
-from orchestra.graph.inputs import inputs, unused, with_defaults
+from orchestra.graph.inputs import inputs, unused_variables, with_defaults
 from support import graph_of
 
 DECLARED = 'inputs="version, env=staging, note="\na start -> a -> exit'
@@ -58,4 +58,4 @@ def test_without_a_declaration_any_variable_may_be_given() -> None:
     ],
 )
 def test_without_declared_inputs_a_variable_that_is_used_nowhere_is_found(text: str, found: dict[str, str]) -> None:
-    assert unused([graph_of(text)], {"color": "red"}) == found
+    assert unused_variables([graph_of(text)], {"color": "red"}) == found

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from orchestra.graph.drawing import Drawing, drawn
+from orchestra.graph.drawing import Drawing, draw
 from orchestra.graph.model import Graph
 from support import graph_of
 
@@ -43,17 +43,17 @@ def is_sound(graph: Graph, drawing: Drawing) -> None:
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_drawn_without_overlaps(file: Path) -> None:
     graph = graph_of(file.read_text())
-    is_sound(graph, drawn(graph))
+    is_sound(graph, draw(graph))
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_any_graph_is_drawn_without_overlaps(seed: int) -> None:
     graph = random_graph(seed)
-    is_sound(graph, drawn(graph))
+    is_sound(graph, draw(graph))
 
 
 def test_a_chain_goes_straight_down_and_what_leads_back_goes_up() -> None:
-    drawing = drawn(graph_of("a [prompt=x] b [prompt=x] start -> a -> b -> exit\n b -> a"))
+    drawing = draw(graph_of("a [prompt=x] b [prompt=x] start -> a -> b -> exit\n b -> a"))
     places = [drawing.boxes[node] for node in ("start", "a", "b", "exit")]
     assert [box.y for box in places] == sorted(box.y for box in places)
     assert len({round(box.x) for box in places}) == 1
@@ -66,4 +66,4 @@ def test_a_graph_of_a_thousand_nodes_is_drawn() -> None:
     graph = graph_of(
         " -> ".join(["start", *nodes, "exit"]) + "\n" + "\n".join(f"n{n} -> n{n // 2}" for n in range(0, 999, 50))
     )
-    assert len(drawn(graph).boxes) == 1002
+    assert len(draw(graph).boxes) == 1002

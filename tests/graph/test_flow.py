@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestra.graph.flow import DominatorTree, components, dominators, reached
+from orchestra.graph.flow import DominatorTree, components, dominators, reachable
 from orchestra.graph.joins import meetings
 
 
@@ -21,13 +21,13 @@ def without(successors: list[list[int]], node: int) -> list[list[int]]:
 
 
 def dominates(successors: list[list[int]], root: int, above: int, node: int) -> bool:
-    return above in (node, root) or not reached(without(successors, above), [root])[node]
+    return above in (node, root) or not reachable(without(successors, above), [root])[node]
 
 
 @given(graphs())
 def test_the_immediate_dominator_is_the_nearest_node_on_every_way(successors: list[list[int]]) -> None:
     found = dominators(successors, 0)
-    live = reached(successors, [0])
+    live = reachable(successors, [0])
     for node in range(len(successors)):
         if not live[node] or node == 0:
             assert found[node] == -1
@@ -39,7 +39,7 @@ def test_the_immediate_dominator_is_the_nearest_node_on_every_way(successors: li
 
 @given(graphs())
 def test_a_component_is_what_leads_to_one_another(successors: list[list[int]]) -> None:
-    leads = [reached(successors, [node]) for node in range(len(successors))]
+    leads = [reachable(successors, [node]) for node in range(len(successors))]
     expected = {
         tuple(m for m in range(len(successors)) if leads[n][m] and leads[m][n]) for n in range(len(successors))
     }
@@ -78,16 +78,16 @@ def test_the_fan_in_lies_on_every_way_from_every_branch_to_an_end(
     ends = [n for n, targets in enumerate(ended) if not targets]
 
     def on_every_way(join: int, target: int) -> bool:
-        return join == target or not any(reached(without(ended, join), [target])[e] for e in ends if e != join)
+        return join == target or not any(reachable(without(ended, join), [target])[e] for e in ends if e != join)
 
     for node, join in meetings(successors, types).fan_in.items():
-        targets = [t for t in successors[node] if any(reached(ended, [t])[e] for e in ends)]
+        targets = [t for t in successors[node] if any(reachable(ended, [t])[e] for e in ends)]
         common = [
             f
             for f, kind in enumerate(types)
             if kind == "parallel.fan_in" and targets and all(on_every_way(f, t) for t in targets)
         ]
-        common = [f for f in common if any(reached(ended, [t])[f] for t in targets)]
+        common = [f for f in common if any(reachable(ended, [t])[f] for t in targets)]
         nearest = [f for f in common if all(on_every_way(other, f) for other in common)]
         assert [join] == (nearest or [-1])
 

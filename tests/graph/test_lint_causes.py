@@ -8,7 +8,7 @@ from lint_cases import flow, found, graph_of, marked
 from orchestra.errors import Severity, Source
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.dot import parse
-from orchestra.graph.edits import applied
+from orchestra.graph.edits import apply
 from orchestra.graph.lint import lint
 
 
@@ -75,7 +75,7 @@ def test_a_pipeline_without_a_start_gets_one_before_its_first_node() -> None:
     source = Source("p.dot", text)
     graph, _ = parse(source)
     assert graph is not None
-    repaired, _ = parse(Source("p.dot", applied(source, lint(graph))))
+    repaired, _ = parse(Source("p.dot", apply(source, lint(graph))))
     assert repaired is not None
     assert not lint(repaired)
     assert repaired.start == "start"

@@ -43,7 +43,7 @@ def test_a_rule_that_needs_a_configuration_says_nothing_without_one(rule: str) -
     assert {d.rule for d in said(pipeline(ENTRIES[rule].wrong))} <= quiet
 
 
-FINDERS = {"Diagnostic", "error", "warning", "info", "note_remark", "_finding", "_refused"}
+FINDERS = {"Diagnostic", "error", "warning", "info", "note_remark", "_finding", "_diagnostic", "_refusal", "_error"}
 
 
 def named(call: ast.Call) -> set[str]:

@@ -23,7 +23,7 @@ def at(text: str, wanted: str, *, name: str = "flow.dot", **more: object) -> Dia
 
 
 def lines(diagnostic: Diagnostic, width: int = 100) -> list[str]:
-    return report.shown(diagnostic, width=width).split("\n")
+    return report.format_diagnostic(diagnostic, width=width).split("\n")
 
 
 def under_caret(shown: list[str]) -> str:
@@ -92,11 +92,11 @@ STEERING = "\x1b]0;title\x07\x1b[2J\u202e\x9b31m\x00\r\ud800"
 def test_nothing_that_steers_a_terminal_gets_through() -> None:
     text = f'a [prompt="{STEERING}", wrong=1]'
     diagnostic = at(text, "wrong", message=f"bad {STEERING}", fix=f"not {STEERING}", name=f"a{STEERING}.dot")
-    for shown in (report.shown(diagnostic), report.github([diagnostic])):
+    for shown in (report.format_diagnostic(diagnostic), report.github([diagnostic])):
         assert not [c for c in shown if not c.isprintable() and c != "\n"]
     assert under_caret(lines(diagnostic)) == "wrong"
-    assert "\x1b" in report.shown(diagnostic, colour=True)
-    assert "\x1b]" not in report.shown(diagnostic, colour=True)
+    assert "\x1b" in report.format_diagnostic(diagnostic, colour=True)
+    assert "\x1b]" not in report.format_diagnostic(diagnostic, colour=True)
 
 
 @given(st.text(), st.data(), st.integers(1, 120))
@@ -105,7 +105,7 @@ def test_any_text_is_shown_safely_within_the_width(text: str, data: st.DataObjec
     end = data.draw(st.integers(start, len(text)))
     span = Span(Source("f", text), start, end)
     diagnostic = Diagnostic(rule="r", severity=Severity.INFO, message=text, span=span, fix=text)
-    shown = report.shown(diagnostic, width=width)
+    shown = report.format_diagnostic(diagnostic, width=width)
     plain = shown.replace("\n", "").replace("\u3000", "")
     assert all(c.isprintable() for c in plain)
     assert all(report.columns(line) <= max(width, report.SMALLEST_WIDTH) for line in shown.split("\n"))
@@ -115,10 +115,10 @@ def test_any_text_is_shown_safely_within_the_width(text: str, data: st.DataObjec
 
 def test_colour_changes_nothing_but_colour() -> None:
     diagnostic = at(TEXT, "tpye", fix="type")
-    coloured = report.shown(diagnostic, colour=True)
+    coloured = report.format_diagnostic(diagnostic, colour=True)
     for code in ("1;33", "1;34", "1;32", "0"):
         coloured = coloured.replace(f"\x1b[{code}m", "")
-    assert coloured == report.shown(diagnostic)
+    assert coloured == report.format_diagnostic(diagnostic)
 
 
 def test_long_messages_are_broken_at_spaces() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestra.app.answering import Answered, answer_to, give, look, wanted_question
+from orchestra.app.answering import Answered, answer_to, find_question, give, look
 from orchestra.app.pipelines import compile_pipeline, read
 from orchestra.app.resuming import resume
 from orchestra.app.runs import start
@@ -156,7 +156,7 @@ async def answered(story: Story, value: str, question: str = "", who: str = "bob
     """An answer from another process."""
     clock = SystemClock()
     found = await look(story.store, story.session, clock)
-    one = wanted_question(found, question)
+    one = find_question(found, question)
     assert one is not None, found.summary
     answer = answer_to(one.question, value, text)
     return await give(story.store, SETTINGS, found, one, answer, who=who, clock=clock)

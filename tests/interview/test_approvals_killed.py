@@ -18,7 +18,7 @@ from gates import ENDS, Quick, Story, answered, begun, continued, says
 from agents.backends.talking import world
 from orchestra.agents.backends.cli import CliAgents
 from orchestra.agents.cli.asking import hook_command
-from orchestra.agents.cli.presets import Cli, filled
+from orchestra.agents.cli.presets import Cli, from_preset
 from orchestra.agents.talk import Rules
 from orchestra.agents.tools.people import ask_tool, matching
 from orchestra.agents.tools.settings import ToolSettings
@@ -134,7 +134,7 @@ def stub_agent(folder: Path, *commands: str) -> Cli:
     program = folder / "claude"
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -I -S '{folder}/stub.py' \"$@\"\n")
     program.chmod(0o755)
-    return filled("stub", preset="claude", command=str(program))
+    return from_preset("stub", preset="claude", command=str(program))
 
 
 def cli_agents(folder: Path, cli: Cli, *patterns: str) -> Codergen:
@@ -146,7 +146,7 @@ def cli_agents(folder: Path, cli: Cli, *patterns: str) -> Codergen:
     @asynccontextmanager
     async def tools(task: AgentTask) -> AsyncIterator[Toolset]:
         toolbox = Toolbox(settings=ToolSettings(), environment=dict(os.environ))
-        async with toolbox.opened(
+        async with toolbox.open(
             node=task.node, graph=task.graph, scope=task.scope, folders={"": folder}, own=(ask_tool(),)
         ) as toolset:
             yield toolset

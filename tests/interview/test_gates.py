@@ -11,7 +11,7 @@ import pytest
 from gates import ENDS, GATE, Quick, Story, Work, answered, begun, continued, control_of, says, until
 from msgspec.structs import replace
 
-from orchestra.app.answering import look, too_late, wanted_question
+from orchestra.app.answering import find_question, look, too_late
 from orchestra.app.replaying import Future, replay
 from orchestra.app.resuming import ResumeChanges, resume
 from orchestra.clock import SystemClock
@@ -26,7 +26,7 @@ from orchestra.errors import ConfigError, Source, StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.interview.auto_approve import AutoApprove
 from orchestra.interview.callback import Callback
-from orchestra.interview.console import shown
+from orchestra.interview.console import question_lines
 from orchestra.interview.mailbox import MailboxInterviewer
 from orchestra.ports import Scope
 from orchestra.run.context import Context
@@ -123,7 +123,7 @@ async def test_the_first_answer_counts_and_later_ones_are_told_who_gave_it(tmp_p
     later = await continued(story)
     assert await later.answers() == ["Fix"]
     found = await look(story.store, story.session, SystemClock())
-    assert wanted_question(found, "review#1.1") is None
+    assert find_question(found, "review#1.1") is None
     told = await too_late(story.store, found, "review#1.1")
     assert told is not None
     assert (told.answer.who, told.answer.label) == ("anna", "Fix")
@@ -263,7 +263,7 @@ async def test_an_open_gate_ends_within_a_second(tmp_path: Path, action: str) ->
     assert bool(story.run.state.pending) is (action != CANCEL)
     if action == CANCEL:
         found = await look(story.store, story.session, SystemClock())
-        assert wanted_question(found, "") is None
+        assert find_question(found, "") is None
     else:
         assert (await answered(story, "y")).won
     last = await continued(story, says("y"))
@@ -359,7 +359,7 @@ async def test_whoever_continues_a_conversation_elsewhere_is_shown_what_was_said
     assert [one.about for one in seen] == ["words 3", "words 4"]
     assert seen[0].earlier == (("words 1", "one"), ("words 2", "two"))
     assert seen[1].earlier == ()
-    lines = "\n".join(shown(seen[0], 80, False))
+    lines = "\n".join(question_lines(seen[0], 80, False))
     assert lines.index("words 1") < lines.index("> one") < lines.index("> two") < lines.index("words 3")
 
 

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.processes.sandbox import NO_SANDBOX, Sandbox, policy, prove, sandboxed, unavailable
+from orchestra.processes.sandbox import NO_SANDBOX, Sandbox, policy, prove, sandbox_command, unavailable
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "bwrap works")
 
 
 def run(script: str, folder: Path, sandbox: Sandbox | None = None) -> subprocess.CompletedProcess[str]:
     sandbox = sandbox or policy("bwrap", "none", [folder])
-    argv = sandboxed(("/bin/sh", "-c", script), sandbox, folder)
+    argv = sandbox_command(("/bin/sh", "-c", script), sandbox, folder)
     return subprocess.run(argv, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
 
 
 def test_without_a_sandbox_the_command_line_is_as_it_was(tmp_path: Path) -> None:
-    assert sandboxed(("ls",), NO_SANDBOX, tmp_path) == ("ls",)
+    assert sandbox_command(("ls",), NO_SANDBOX, tmp_path) == ("ls",)
 
 
 def test_what_it_promises_holds_when_it_is_tried() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.run.outcome import FailureClass, Outcome, Status, failed, read_status
+from orchestra.run.outcome import FailureClass, Outcome, Status, failed_outcome, read_status
 
 
 @pytest.mark.parametrize("status", list(Status))
@@ -37,7 +37,7 @@ def test_a_condition_sees_the_word_before_the_status() -> None:
 
 
 def test_a_failure_carries_its_reason_and_class() -> None:
-    outcome = failed("no key", FailureClass.TERMINAL)
+    outcome = failed_outcome("no key", FailureClass.TERMINAL)
     assert (outcome.status, outcome.failure_reason, outcome.failure_class) == ("fail", "no key", "terminal")
 
 

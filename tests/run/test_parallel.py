@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.run.parallel import BranchResult, Policy, best_of, decided, kept, policy_of, verdict
+from orchestra.run.parallel import BranchResult, Policy, best_of, is_decided, policy_of, results_to_keep, verdict
 
 
 def results(words: str) -> list[BranchResult]:
@@ -39,7 +39,7 @@ def test_a_policy_says_when_a_fan_out_is_decided_and_how(
 ) -> None:
     policy = policy_of(join, errors, total, k, quorum)
     assert isinstance(policy, Policy)
-    assert decided(policy, results(words), total) is early
+    assert is_decided(policy, results(words), total) is early
     assert verdict(policy, results(words), total)[0] == status
 
 
@@ -50,8 +50,8 @@ def test_a_policy_that_cannot_be_met_is_named(join: str, k: int | None) -> None:
 
 def test_canceled_results_are_left_out_and_ignored_failures_too() -> None:
     found = results("ok fail gone")
-    assert [r.id for r in kept(Policy(join="wait_all", errors="continue"), found)] == ["b0", "b1"]
-    assert [r.id for r in kept(Policy(join="wait_all", errors="ignore"), found)] == ["b0"]
+    assert [r.id for r in results_to_keep(Policy(join="wait_all", errors="continue"), found)] == ["b0", "b1"]
+    assert [r.id for r in results_to_keep(Policy(join="wait_all", errors="ignore"), found)] == ["b0"]
 
 
 def test_the_best_result_is_chosen_by_status_then_score_then_id() -> None:

@@ -14,11 +14,11 @@ from orchestra.run.questions import (
     SentAnswer,
     default_option,
     options_of,
-    picked,
+    pick_option,
     question_id,
     read,
     short_id,
-    taken,
+    to_answer,
     winner,
 )
 
@@ -62,7 +62,7 @@ SHIP = asked("[Y] Ship", "[N] Fix")
     ],
 )
 def test_a_key_a_label_one_beginning_or_a_number_picks_and_nothing_else_does(typed: str, label: str) -> None:
-    found = picked(SHIP, typed)
+    found = pick_option(SHIP, typed)
     assert (found.label if found else "") == label
 
 
@@ -70,25 +70,25 @@ def test_a_key_a_label_one_beginning_or_a_number_picks_and_nothing_else_does(typ
     ("typed", "label"), [("d", "Deploy"), ("e", "Delay"), ("de", ""), ("dep", "Deploy"), ("delay", "Delay")]
 )
 def test_two_labels_with_one_beginning_are_told_apart_by_key_or_by_more_letters(typed: str, label: str) -> None:
-    found = picked(asked("Deploy", "Delay"), typed)
+    found = pick_option(asked("Deploy", "Delay"), typed)
     assert (found.label if found else "") == label
 
 
 @pytest.mark.parametrize(("typed", "label"), [("ok", "OK"), ("o", "OK"), ("no", "NO"), ("n", "NO"), ("okay", "")])
 def test_a_label_that_is_only_a_key_is_picked_by_it(typed: str, label: str) -> None:
-    found = picked(asked("[OK]", "[NO]"), typed)
+    found = pick_option(asked("[OK]", "[NO]"), typed)
     assert (found.label if found else "") == label
 
 
 def test_a_number_that_also_begins_another_label_picks_nothing() -> None:
     question = asked("[A] 2 days", "[B] 1 day")
-    assert picked(question, "2") is None
-    assert picked(question, "2 days") is question.options[0]
+    assert pick_option(question, "2") is None
+    assert pick_option(question, "2 days") is question.options[0]
 
 
 def test_a_key_counts_before_a_number() -> None:
     question = asked("[2] Second", "[1] First")
-    found = picked(question, "2")
+    found = pick_option(question, "2")
     assert found is not None
     assert found.label == "Second"
 
@@ -149,12 +149,12 @@ def test_the_first_message_that_is_an_answer_wins() -> None:
 
 def test_an_answer_to_what_was_asked_before_under_the_same_id_does_not_count() -> None:
     later = Question(id=SHIP.id, text="Ship it?", options=SHIP.options, after=7)
-    assert taken(later, sent(7, "Y")) is None
-    assert taken(later, sent(8, "Y")) is not None
+    assert to_answer(later, sent(7, "Y")) is None
+    assert to_answer(later, sent(8, "Y")) is not None
 
 
 def test_time_that_is_up_and_a_skip_are_answers_without_an_option() -> None:
     for value in (TIMEOUT, SKIPPED):
-        answer = taken(SHIP, sent(5, value))
+        answer = to_answer(SHIP, sent(5, value))
         assert answer is not None
         assert (answer.value, answer.option) == (value, None)

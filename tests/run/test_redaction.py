@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from orchestra.agents.simulation import Scripted
 from orchestra.engine.loading import history
-from orchestra.run.codec import redacted
+from orchestra.run.codec import redact_event
 from orchestra.run.events import EdgeSelected, PipelineFailed, StageCompleted, StageFailed, WarningRaised
 from orchestra.run.secrets import Redactor
 from support import ran
@@ -201,15 +201,15 @@ def test_names_and_ids_of_ours_stay_and_words_of_others_do_not_keep_a_secret() -
         preferred_label=text,
         suggested_next_ids=(text,),
     )
-    assert SECRET not in repr(redacted(event, KNOWN))
+    assert SECRET not in repr(redact_event(event, KNOWN))
     done = StageCompleted(node="a", handler="h", visit=1, status="success", word=text, preferred_label=text)
-    assert SECRET not in repr(redacted(done, KNOWN))
+    assert SECRET not in repr(redact_event(done, KNOWN))
     for other in (
         PipelineFailed(node="a", duration_ms=1, steps=1, error=text),
         WarningRaised(message=text),
         EdgeSelected(source="a", target="b", rule=1, reason=text, candidates=({"values": {"k": text}},)),
     ):
-        assert SECRET not in repr(redacted(other, KNOWN))
+        assert SECRET not in repr(redact_event(other, KNOWN))
 
 
 async def test_no_byte_of_a_store_holds_a_secret_that_an_agent_spoke() -> None:

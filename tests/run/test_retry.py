@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestra.graph.model import Graph, Node
-from orchestra.run.outcome import FailureClass, Outcome, Status, failed
-from orchestra.run.retry import MAX_DELAY_MS, PRESETS, attempts_of, backoff_of, exhausted, may_retry
+from orchestra.run.outcome import FailureClass, Outcome, Status, failed_outcome
+from orchestra.run.retry import MAX_DELAY_MS, PRESETS, attempts_of, backoff_of, exhaust, may_retry
 from support import graph_of
 
 
@@ -68,10 +68,10 @@ def test_a_providers_longer_wish_wins_and_a_shorter_one_does_not() -> None:
     ("outcome", "again"),
     [
         (Outcome(status=Status.RETRY), True),
-        (failed("x"), True),
-        (failed("x", FailureClass.TRANSIENT), True),
-        (failed("x", FailureClass.TERMINAL), False),
-        (failed("x", FailureClass.CANCELED), False),
+        (failed_outcome("x"), True),
+        (failed_outcome("x", FailureClass.TRANSIENT), True),
+        (failed_outcome("x", FailureClass.TERMINAL), False),
+        (failed_outcome("x", FailureClass.CANCELED), False),
         (Outcome(status=Status.SUCCESS), False),
         (Outcome(status=Status.SKIPPED), False),
         (Outcome(status=Status.PARTIAL_SUCCESS), False),
@@ -84,7 +84,7 @@ def test_only_what_could_end_otherwise_is_tried_again(outcome: Outcome, again: b
 def test_used_up_retries_of_a_node_that_allows_it_are_a_partial_success_with_a_note() -> None:
     node = node_of("allow_partial=true")[1]
     last = Outcome(status=Status.RETRY, notes="half done", context_updates={"k": 1}, preferred_label="on")
-    ended = exhausted(node, last, 3)
+    ended = exhaust(node, last, 3)
     assert ended.status is Status.PARTIAL_SUCCESS
     assert "half done" in ended.notes
     assert "retries exhausted" in ended.notes
@@ -92,24 +92,24 @@ def test_used_up_retries_of_a_node_that_allows_it_are_a_partial_success_with_a_n
 
 
 def test_a_failure_is_no_partial_success() -> None:
-    assert exhausted(node_of("allow_partial=true")[1], failed("broken"), 3).status is Status.FAIL
+    assert exhaust(node_of("allow_partial=true")[1], failed_outcome("broken"), 3).status is Status.FAIL
 
 
-@pytest.mark.parametrize("last", [Outcome(status=Status.RETRY, failure_reason="busy"), failed("busy")])
+@pytest.mark.parametrize("last", [Outcome(status=Status.RETRY, failure_reason="busy"), failed_outcome("busy")])
 def test_used_up_retries_are_a_failure_with_the_last_reason(last: Outcome) -> None:
-    ended = exhausted(node_of("")[1], last, 3)
+    ended = exhaust(node_of("")[1], last, 3)
     assert ended.status is Status.FAIL
     assert "max retries exceeded: busy" in ended.failure_reason
 
 
 def test_a_failure_that_was_never_to_be_tried_again_does_not_speak_of_retries() -> None:
     node = node_of("")[1]
-    assert exhausted(node, failed("no key", FailureClass.TERMINAL), 3).failure_reason == "no key"
-    assert exhausted(node, failed("red"), 1).failure_reason == "red"
+    assert exhaust(node, failed_outcome("no key", FailureClass.TERMINAL), 3).failure_reason == "no key"
+    assert exhaust(node, failed_outcome("red"), 1).failure_reason == "red"
 
 
 def test_an_end_without_words_still_gets_a_reason() -> None:
-    assert "n" in exhausted(node_of("")[1], Outcome(status=Status.FAIL), 1).failure_reason
+    assert "n" in exhaust(node_of("")[1], Outcome(status=Status.FAIL), 1).failure_reason
 
 
 @pytest.mark.parametrize("failure_class", [FailureClass.TERMINAL, FailureClass.CANCELED])
@@ -118,5 +118,5 @@ def test_a_wish_to_try_again_that_may_not_be_granted_is_a_failure_and_no_partial
 ) -> None:
     node = graph_of("a [allow_partial=true] start -> a -> exit").nodes["a"]
     outcome = Outcome(status=Status.RETRY, failure_reason="no key", failure_class=failure_class)
-    ended = exhausted(node, outcome, 3)
+    ended = exhaust(node, outcome, 3)
     assert (ended.status, ended.failure_reason) == (Status.FAIL, "no key")

@@ -15,7 +15,7 @@ from orchestra.errors import WorkspaceError
 from orchestra.ports import NewCommit
 from orchestra.run.events import AgentCommitCreated, Event
 from orchestra.run.state import RepoRecord
-from orchestra.workspace.preparing import prepared
+from orchestra.workspace.preparing import prepare
 from orchestra.workspace.session import GitWorkspace
 
 
@@ -34,7 +34,7 @@ async def opened(
     settings = WorkspaceSettings(
         home=folder / ".orchestra", repos=(RepoSettings(name="code", path=folder / "code"),)
     )
-    maker = await prepared(settings, environment(folder), shell, fresh=known is None)
+    maker = await prepare(settings, environment(folder), shell, fresh=known is None)
     events: list[Event] = []
     workspace = await maker.open(
         session="s12345", pipeline="p", known=known or {}, keep=keep, record=events.append, settle=settle

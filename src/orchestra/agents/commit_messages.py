@@ -58,14 +58,14 @@ class Writer:
             return None
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self._written(intent, diff)
+                return await self._write(intent, diff)
         except TimeoutError:
             raise Transient(f"no answer for {PATIENCE:g} s") from None
         except Terminal:
             self.hopeless = True
             raise
 
-    async def _written(self, intent: str, diff: str) -> WrittenMessage:
+    async def _write(self, intent: str, diff: str) -> WrittenMessage:
         if self.problem:
             raise Terminal(self.problem)
         if self._model is None:

@@ -88,7 +88,7 @@ def boundary(messages: Sequence[Message], room: int) -> int:
     return found
 
 
-def summarised(messages: Sequence[Message], kept: int, summary: str, prompt: str) -> list[Message]:
+def replace_by_summary(messages: Sequence[Message], kept: int, summary: str, prompt: str) -> list[Message]:
     """The conversation with a summary for what stands before ``kept``.
 
     The newest message with the name ``prompt``, which asks for what the agent is doing, stays whole.

@@ -8,11 +8,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestra.agents.exchanges import ending
-from orchestra.agents.talk import Driving, Talk, reported_in
+from orchestra.agents.talk import Driving, Talk, report_in
 from orchestra.agents.tools.reporting import NAME
 from orchestra.agents.verdicts import ASK_AGAIN, answer_problem, object_in, outcome_of
 from orchestra.run.conversation import Message
-from orchestra.run.outcome import GOOD, Outcome, Status, failed
+from orchestra.run.outcome import GOOD, Outcome, Status, failed_outcome
 from orchestra.run.questions import exchange
 
 MOST_CORRECTIONS = 2
@@ -29,28 +29,28 @@ async def converse(talk: Talk, driving: Driving) -> str | Outcome:
             await driving(talk)
             if talk.due:
                 continue
-        found = await _exchanged(talk) if talk.task.interactive else _verdict(talk)
+        found = await _exchange(talk) if talk.task.interactive else _verdict(talk)
         if found is not None:
             return found
 
 
 def _verdict(talk: Talk) -> str | Outcome | None:
     """The outcome; None where the agent is told something first."""
-    task, report = talk.task, reported_in(talk)
+    task, report = talk.task, report_in(talk)
     text = _text(talk)
     task.scope.response(text or str((report or {}).get("notes") or ""))
     if report is not None:
         outcome = outcome_of(task.graph, task.node, report)
-        return _checked(talk, outcome, text) if task.output_schema and outcome.status in GOOD else outcome
+        return _check(talk, outcome, text) if task.output_schema and outcome.status in GOOD else outcome
     if task.node.flag("goal_gate") and NAME in talk.tools:
         return _gate(talk)
     if task.output_schema:
-        return _checked(talk, Outcome(status=Status.SUCCESS), text)
+        return _check(talk, Outcome(status=Status.SUCCESS), text)
     found = object_in(text)
     return text if found is None else outcome_of(task.graph, task.node, found)
 
 
-async def _exchanged(talk: Talk) -> str | Outcome | None:
+async def _exchange(talk: Talk) -> str | Outcome | None:
     """What a person says to the agent's words; the outcome where that ends the conversation (H9)."""
     text = _text(talk)
     talk.task.scope.response(text)
@@ -68,10 +68,10 @@ def _gate(talk: Talk) -> Outcome | None:
         return None
     if talk.task.node.flag("auto_status"):
         return Outcome(status=Status.SUCCESS, notes="auto_status: the agent did not report an outcome")
-    return failed("the goal gate's agent did not report an outcome, also after it was asked for it")
+    return failed_outcome("the goal gate's agent did not report an outcome, also after it was asked for it")
 
 
-def _checked(talk: Talk, outcome: Outcome, text: str) -> Outcome | None:
+def _check(talk: Talk, outcome: Outcome, text: str) -> Outcome | None:
     """The outcome with the structured answer in the context, once it fits."""
     schema: Mapping[str, Any] = talk.task.output_schema
     value, problem = answer_problem(schema, text)
@@ -80,7 +80,7 @@ def _checked(talk: Talk, outcome: Outcome, text: str) -> Outcome | None:
         return replace(outcome, context_updates=updates)
     corrections = sum(message.text.startswith(CORRECT) for message in own(talk))
     if corrections >= MOST_CORRECTIONS:
-        return failed(f"the answer does not fit output_schema: {problem}")
+        return failed_outcome(f"the answer does not fit output_schema: {problem}")
     talk.say(f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it.")
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestra.run.outcome import FailureClass, Outcome, Status, failed
+from orchestra.run.outcome import FailureClass, Outcome, Status, failed_outcome
 from orchestra.run.questions import ACCEPT, DONE, REJECT, SKIPPED, Answer
 
 
@@ -13,7 +13,7 @@ def ending(answer: Answer, text: str) -> Outcome | None:
         how = f", {answer.text}" if answer.text else ""
         return Outcome(status=Status.SUCCESS, notes=f"{word} by {answer.who}{how}: {text[:200]}")
     if answer.value == REJECT:
-        return failed(answer.text or "rejected", FailureClass.TERMINAL)
+        return failed_outcome(answer.text or "rejected", FailureClass.TERMINAL)
     if answer.value == SKIPPED:
-        return failed("the conversation was skipped", FailureClass.TERMINAL)
+        return failed_outcome("the conversation was skipped", FailureClass.TERMINAL)
     return None

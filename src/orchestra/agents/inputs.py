@@ -24,7 +24,7 @@ def names_of(node: Node) -> tuple[str, ...]:
     return tuple(word.strip() for word in node.text("attach").split(",") if word.strip())
 
 
-def found_in(name: str, folders: Sequence[Path]) -> list[Path]:
+def find_files(name: str, folders: Sequence[Path]) -> list[Path]:
     """The files of a name or pattern, in the first folder that has any, sorted. Raises ``ConfigError`` for none."""
     for folder in folders:
         found = sorted(path for path in folder.glob(name) if path.is_file()) if not Path(name).is_absolute() else []
@@ -40,7 +40,7 @@ def attachments(node: Node, folders: Sequence[Path]) -> tuple[tuple[Json, ...], 
     parts: list[Json] = []
     texts: list[str] = []
     for name in names_of(node):
-        for path in found_in(name, folders):
+        for path in find_files(name, folders):
             data = path.read_bytes()
             if len(data) > LARGEST:
                 raise ConfigError(f"attach: {path} has {len(data)} bytes; at most {LARGEST} can be attached")
@@ -77,7 +77,7 @@ def read_schema(text: str, folders: Sequence[Path]) -> Mapping[str, Any]:
 
     where = "output_schema"
     if not text.lstrip().startswith("{"):
-        path = found_in(text, folders)[0]
+        path = find_files(text, folders)[0]
         where, text = str(path), path.read_text(encoding="utf-8")
     try:
         schema = json.loads(text)

@@ -93,7 +93,7 @@ def read_layer(kind: str, name: str, places: LayerFolders) -> Layer:
         return Layer(kind=kind, name="(text)", content=name.strip())
     if file is None:
         raise _not_found(kind, name, places)
-    return _extended(kind, name, file, places, ())
+    return _extend(kind, name, file, places, ())
 
 
 def _is_text(name: str) -> bool:
@@ -122,14 +122,14 @@ def _similar(kind: str, name: str, places: LayerFolders) -> str:
     return near[0] if near else ""
 
 
-def _extended(kind: str, name: str, file: Path, places: LayerFolders, below: tuple[Path, ...]) -> Layer:
+def _extend(kind: str, name: str, file: Path, places: LayerFolders, below: tuple[Path, ...]) -> Layer:
     file = Path(os.path.normpath(file.absolute()))
     source = _read(file)
     if file.suffix in TEXTS:
         if not source.text.strip():
             raise _empty(file)
         return Layer(kind=kind, name=name, content=source.text.strip(), file=str(file), start=Span(source, 0, 1))
-    parsed, extends = _parsed(kind, source)
+    parsed, extends = _parse(kind, source)
     layer = replace(parsed, name=name)
     if not extends:
         return layer
@@ -143,7 +143,7 @@ def _extended(kind: str, name: str, file: Path, places: LayerFolders, below: tup
     if parent in (*below, file):
         chain = " -> ".join(each.name for each in (*below, file, parent))
         raise ConfigError(f"extends: the files extend one another: {chain}", span=span)
-    base = _extended(kind, extends, parent, places, (*below, file))
+    base = _extend(kind, extends, parent, places, (*below, file))
     return replace(layer, content="\n\n".join(part for part in (base.content, layer.content) if part))
 
 
@@ -237,7 +237,7 @@ _FORMS: Mapping[str, type[_Common]] = {
 }
 
 
-def _parsed(kind: str, source: Source) -> tuple[Layer, str]:
+def _parse(kind: str, source: Source) -> tuple[Layer, str]:
     """The layer in a file, and what it extends."""
     document = load_leniently(source)
     faults = list(document.faults)

@@ -179,7 +179,7 @@ def _provider(node: Node, graph: Graph, agent: Agent | None, config: Config, mod
     served = config.provider(default.value) if default.value else None
     if served is not None and model in served.models:
         return default
-    kind = guessed_kind(model)
+    kind = guess_kind(model)
     if kind and not (served is not None and served.kind in (kind, *_FAMILIES.get(kind, ()))):
         return Decided(kind, f"guessed from the name {model}")
     return default
@@ -209,7 +209,7 @@ def default_provider(config: Config) -> Decided:
     return UNSET
 
 
-def guessed_kind(model: str) -> str:
+def guess_kind(model: str) -> str:
     """The kind of provider whose models are called so; empty where the name says nothing."""
     for name, kind in KINDS.items():
         if model.startswith(kind.prefixes) and kind.prefixes:
@@ -243,13 +243,13 @@ def node_limit(node: Node, config: Config, pipeline: str = "") -> Limit:
     if agent is not None:
         layers += [agent.limits, *([Limit(turns=agent.max_turns)] if agent.max_turns is not None else [])]
     layers += [limits.node for limits in _limits(config, pipeline)]
-    return Limit(**_merged(layers, Limit))
+    return Limit(**_merge(layers, Limit))
 
 
 def run_limit(config: Config, pipeline: str = "") -> RunLimit:
     """The bounds of a whole run: the pipeline's before the general ones."""
     layers = [limits.run for limits in _limits(config, pipeline)]
-    return RunLimit(**_merged(layers, RunLimit))
+    return RunLimit(**_merge(layers, RunLimit))
 
 
 def _limits(config: Config, pipeline: str) -> Iterator[LimitSettings]:
@@ -259,12 +259,12 @@ def _limits(config: Config, pipeline: str) -> Iterator[LimitSettings]:
     yield config.limits
 
 
-def _merged(layers: list[Any], cls: type[Any]) -> dict[str, Any]:
+def _merge(layers: list[Any], cls: type[Any]) -> dict[str, Any]:
     """Each bound from the first layer that sets it."""
     found: dict[str, Any] = {}
     for each in fields(cls):
         if each.name == "soft":
-            found["soft"] = Bounds(**_merged([layer.soft for layer in layers], Bounds))
+            found["soft"] = Bounds(**_merge([layer.soft for layer in layers], Bounds))
             continue
         values = [getattr(layer, each.name) for layer in layers]
         unset = each.default

@@ -54,14 +54,14 @@ def compose(
     written, texts = project_docs(docs)
     system = [layer.content for layer in layers if layer.kind != "task"]
     return Composed(
-        system=_joined([*system, *texts]),
-        user=_joined(parts),
+        system=_join([*system, *texts]),
+        user=_join(parts),
         layers=tuple(layers),
         docs=written,
     )
 
 
-def _joined(parts: Sequence[str]) -> str:
+def _join(parts: Sequence[str]) -> str:
     return "\n\n".join(part.strip("\n") for part in parts if part.strip())
 
 
@@ -115,7 +115,7 @@ def prompt_of(node: Node, context: Mapping[str, Any], *, placeholders: bool = Fa
         ) from error
 
 
-def needed(node: Node, layers: Sequence[Layer]) -> frozenset[str]:
+def needed_names(node: Node, layers: Sequence[Layer]) -> frozenset[str]:
     """The first words of all names that a node's task and prompt read; ``context`` stands for every one."""
     text, roots = node.text("prompt"), frozenset[str]()
     task = next((layer for layer in layers if layer.kind == "task"), None)

@@ -44,14 +44,14 @@ class Nested(dict[str, Any]):
         self.own: Any = self
 
     def __str__(self) -> str:
-        return _finalized(dict(self) if self.own is self else self.own)
+        return _finalize(dict(self) if self.own is self else self.own)
 
 
 ALWAYS = ("graph", "human", "parallel", "responses", "run", "stack", "tool", "tools", "workspace")
 """Roots that are defined before anything was written below them, so that a task can ask for what is there."""
 
 
-def nested(context: Mapping[str, Any]) -> Nested:
+def nest(context: Mapping[str, Any]) -> Nested:
     """The context with its dotted keys as mappings in mappings."""
     top = Nested()
     top.update((root, Nested(root)) for root in ALWAYS)
@@ -127,13 +127,13 @@ class _Placeholder(ChainableUndefined):
     """A value that is known only when the pipeline runs: it prints as its name."""
 
     def __str__(self) -> str:
-        return f"<{self._shown()}>"
+        return f"<{self._show()}>"
 
     def __html__(self) -> str:
         return str(self)
 
     def __iter__(self) -> Iterator[_Placeholder]:
-        yield _Placeholder(name=f"{self._shown()}[0]")
+        yield _Placeholder(name=f"{self._show()}[0]")
 
     def __len__(self) -> int:
         return 1
@@ -144,11 +144,11 @@ class _Placeholder(ChainableUndefined):
     def __getattr__(self, name: str) -> _Placeholder:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _Placeholder(name=f"{self._shown()}.{name}")
+        return _Placeholder(name=f"{self._show()}.{name}")
 
     def __getitem__(self, item: Any) -> _Placeholder:  # type: ignore[override]
         step = f"[{item}]" if isinstance(item, int) else f".{item}"
-        return _Placeholder(name=f"{self._shown()}{step}")
+        return _Placeholder(name=f"{self._show()}{step}")
 
     def _anyway(self, _other: Any) -> Any:
         return True
@@ -161,13 +161,13 @@ class _Placeholder(ChainableUndefined):
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _itself
     __call__ = _itself
 
-    def _shown(self) -> str:
+    def _show(self) -> str:
         around = self._undefined_obj
         name = str(self._undefined_name)
         return f"{around.path}.{name}" if isinstance(around, Nested) and around.path else name
 
 
-def _finalized(value: Any) -> str:
+def _finalize(value: Any) -> str:
     """How a value is printed: as conditions compare it (L32), so that nothing prints as Python."""
     if isinstance(value, Undefined | Nested):
         return str(value)
@@ -180,7 +180,7 @@ def _environment(undefined: type[Undefined]) -> BoundedSandbox:
         autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_finalized,
+        finalize=_finalize,
         cache_size=0,
     )
     made.globals.pop("lipsum", None)
@@ -190,7 +190,7 @@ def _environment(undefined: type[Undefined]) -> BoundedSandbox:
 _STRICT, _OPEN = _environment(_Missing), _environment(_Placeholder)
 
 
-def compiled(text: str, start: Span | None, *, placeholders: bool = False) -> Template:
+def compile_template(text: str, start: Span | None, *, placeholders: bool = False) -> Template:
     """The template. Raises ``ConfigError`` with the line that is no Jinja2; ``start`` is where the text begins."""
     environment = _OPEN if placeholders else _STRICT
     try:
@@ -223,14 +223,14 @@ def roots_of(text: str) -> frozenset[str]:
 
 def render(text: str, context: Mapping[str, Any], start: Span | None = None, *, placeholders: bool = False) -> str:
     """A task's text with the context's values. Raises ``ConfigError`` for a name that is not defined."""
-    values = nested(context)
+    values = nest(context)
     if placeholders:
         values = _without_empty(values)
-    template = compiled(text, start, placeholders=placeholders)
+    template = compile_template(text, start, placeholders=placeholders)
     try:
         return template.render({**values, "context": values}).strip()
     except UndefinedError as error:
-        _undefined(error, values, start)
+        _raise_undefined(error, values, start)
     except (TemplateError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise ConfigError(f"the template cannot be filled in: {error}", span=start) from error
 
@@ -245,11 +245,11 @@ def _without_empty(values: Nested) -> Nested:
 _NAME = re.compile(r"'([^']*)' is not defined")
 
 
-def _undefined(error: UndefinedError, values: Nested, start: Span | None) -> NoReturn:
+def _raise_undefined(error: UndefinedError, values: Nested, start: Span | None) -> NoReturn:
     match = _NAME.search(str(error))
     if match is None:
         raise ConfigError(f"the template cannot be filled in: {error}", span=start) from error
-    raise undefined(match[1], _beside(match[1], values), start) from error
+    raise undefined_error(match[1], _beside(match[1], values), start) from error
 
 
 def _beside(name: str, values: Nested) -> list[str]:
@@ -265,7 +265,7 @@ MOST_NAMES = 20
 """Known names that an error lists."""
 
 
-def undefined(name: str, known: list[str], span: Span | None = None) -> ConfigError:
+def undefined_error(name: str, known: list[str], span: Span | None = None) -> ConfigError:
     """What is said of a name that is not defined, with the known ones: those nearest in place first."""
     from orchestra.graph.attributes import nearest
 
@@ -310,7 +310,7 @@ def fill(text: str, context: Mapping[str, Any], data: Data = (), *, placeholders
         if placeholders and (not found or value == ""):
             value = f"<{match[1]}>"
         elif not found:
-            raise undefined(match[1], sorted(context))
+            raise undefined_error(match[1], sorted(context))
         parts.append(text_of(value))
         at = match.end()
     return "".join((*parts, text[at:]))

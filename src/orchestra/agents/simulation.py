@@ -18,7 +18,16 @@ from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, Handler, Scope, Turns
 from orchestra.run.commands import command_outcome
 from orchestra.run.context import Context
-from orchestra.run.outcome import GOOD, FailureClass, Json, Outcome, Status, failed, legal_words, read_status
+from orchestra.run.outcome import (
+    GOOD,
+    FailureClass,
+    Json,
+    Outcome,
+    Status,
+    failed_outcome,
+    legal_words,
+    read_status,
+)
 from orchestra.run.questions import exchange
 
 
@@ -74,7 +83,7 @@ class Simulation:
 
     async def run(self, task: AgentTask, turns: Turns) -> str | Outcome:
         """The scripted result of this execution, else ``[Simulated] Response for stage: <id>``."""
-        spoken = await self._spoken(task, 0)
+        spoken = await self._speak(task, 0)
         if not task.interactive:
             return spoken
         number = 0
@@ -84,19 +93,19 @@ class Simulation:
             answer = await task.scope.ask(exchange(task.node.label, text, number))
             if (ended := ending(answer, text)) is not None:
                 return spoken if ended.status in GOOD and isinstance(spoken, Outcome) else ended
-            spoken = await self._spoken(task, number)
+            spoken = await self._speak(task, number)
         return spoken
 
-    async def _spoken(self, task: AgentTask, more: int) -> str | Outcome:
+    async def _speak(self, task: AgentTask, more: int) -> str | Outcome:
         """What the agent says when it is its turn."""
         results = self.script.get(task.node.id, ())
         canned = f"[Simulated] Response for stage: {task.node.id}"
         if not results:
             task.scope.response(canned)
             return canned
-        result = await _played(results, task.scope, task.before + more)
+        result = await _play(results, task.scope, task.before + more)
         task.scope.response(canned if result.text is None else result.text)
-        await _written(result, task)
+        await _write_files(result, task)
         return _outcome(task, result)
 
 
@@ -112,7 +121,7 @@ class SimulatedTools:
         results = self.script.get(node.id, ())
         if not results:
             return await self.real(node, context, graph, scope)
-        result = await _played(results, scope)
+        result = await _play(results, scope)
         code = result.exit_code
         if code is None:
             code = 0 if result.status == Status.SUCCESS else 1
@@ -125,7 +134,7 @@ class SimulatedTools:
         )
 
 
-async def _written(result: Scripted, task: AgentTask) -> None:
+async def _write_files(result: Scripted, task: AgentTask) -> None:
     """Write the files of a result, and commit them as an agent's turn would be."""
     workspace = task.scope.workspace
     if workspace is None or not result.writes:
@@ -141,7 +150,7 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-async def _played(results: tuple[Scripted, ...], scope: Scope, before: int = 0) -> Scripted:
+async def _play(results: tuple[Scripted, ...], scope: Scope, before: int = 0) -> Scripted:
     """The result of this execution, after its delay; raises what it raises."""
     result = results[min(scope.execution + before, len(results)) - 1]
     if result.delay:
@@ -150,11 +159,11 @@ async def _played(results: tuple[Scripted, ...], scope: Scope, before: int = 0) 
         tokens_in=result.tokens_in, tokens_out=result.tokens_out, cost_micros=round(result.cost * 1_000_000)
     )
     if result.error:
-        raise _raised(result)
+        raise _exception_of(result)
     return result
 
 
-def _raised(result: Scripted) -> Exception:
+def _exception_of(result: Scripted) -> Exception:
     """The exception of a result, as a backend would raise it."""
     match result.failure_class:
         case FailureClass.TERMINAL:
@@ -168,7 +177,7 @@ def _raised(result: Scripted) -> Exception:
 def _outcome(task: AgentTask, result: Scripted) -> Outcome:
     status, word, problem = read_status(result.status, legal_words(task.graph, task.node.id))
     if problem:
-        return failed(problem, FailureClass.TERMINAL)
+        return failed_outcome(problem, FailureClass.TERMINAL)
     return Outcome(
         status=status,
         word=word,

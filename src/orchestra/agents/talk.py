@@ -25,16 +25,16 @@ from orchestra.agents.compaction import (
     CompactionSummary,
     Summarising,
     boundary,
-    summarised,
+    replace_by_summary,
     tokens,
     without_results,
 )
 from orchestra.agents.pricing import Price, price_of
 from orchestra.agents.tools import Tool, ToolContext, ToolResult
 from orchestra.agents.tools.calling import error, perform
-from orchestra.agents.tools.people import EXEMPT, PART, Guard, approval, unguarded
+from orchestra.agents.tools.people import EXEMPT, PART, Guard, approval, needs_no_approval
 from orchestra.agents.tools.reporting import NAME
-from orchestra.agents.verdicts import reported
+from orchestra.agents.verdicts import newest_report
 from orchestra.errors import BackendError, Terminal, Transient
 from orchestra.ports import AgentTask, Turns
 from orchestra.run.blobs import from_map, output_name
@@ -49,7 +49,7 @@ from orchestra.run.conversation import (
     ToolEnded,
 )
 from orchestra.run.events import ToolOutput, WarningRaised
-from orchestra.run.limits import NO_LIMITS, Circles, Limits, crossed, nearing
+from orchestra.run.limits import NO_LIMITS, Circles, Limits, crossed_limits, nearing
 from orchestra.run.prompts import INSTRUCTED
 from orchestra.run.retry import PRESETS
 
@@ -87,7 +87,7 @@ class Rules:
     prices: Mapping[str, Price] = field(default_factory=dict)
     summarise: Summarising | None = None
     """Asks the ``cheap`` model for a summary of a long conversation; None where there is none (E40)."""
-    guard: Guard = unguarded
+    guard: Guard = needs_no_approval
     """Which tool calls a person has to approve (H11)."""
 
 
@@ -175,7 +175,7 @@ class Talk:
         """
         ended, waited = [], False
         for call in known.pending:
-            waited = waited or self.task.scope.unanswered(self._part(call))
+            waited = waited or self.task.scope.has_unanswered(self._part(call))
             one = await (self._call(call) if waited else self._again(call))
             if waited and not self._repeatable(call):
                 await self._turns.on_tool(one)
@@ -187,7 +187,7 @@ class Talk:
                 thread=self.task.thread,
                 turn=known.turns,
                 messages=tuple(one.message for one in ended),
-                tools=tuple(self._ended(call, None) for call in (last.tool_calls if last else ())),
+                tools=tuple(self._end_tool(call, None) for call in (last.tool_calls if last else ())),
                 model=self.model.name,
                 provider=self.model.provider,
                 cost_micros=0,
@@ -197,7 +197,7 @@ class Talk:
     async def _again(self, call: ToolCall) -> ToolEnded:
         if call.invalid or self._repeatable(call) or self._idempotent(call):
             return await self._call(call)
-        return self._ended(call, error(INTERRUPTED))
+        return self._end_tool(call, error(INTERRUPTED))
 
     def _idempotent(self, call: ToolCall) -> bool:
         """Whether a call does no more when it is made twice; an approval is for one call in any case (H11)."""
@@ -215,7 +215,7 @@ class Talk:
     def due(self) -> bool:
         """Whether it is for the model to speak."""
         last = self.messages[-1] if self.messages else None
-        return bool(self._unsent) or last is None or (last.role != "assistant" and reported_in(self) is None)
+        return bool(self._unsent) or last is None or (last.role != "assistant" and report_in(self) is None)
 
     def say(self, text: str) -> None:
         """Say something to the agent, with the next request."""
@@ -227,14 +227,14 @@ class Talk:
         Raises what ``Turns.proceed`` does, ``Transient`` and ``Terminal``.
         """
         self._turns.proceed()
-        self._bounded()
+        self._check_limits()
         for text in self._turns.steering():
             self.say(INSTRUCTED + text)
         window = self.model.window
-        if window and self._expected() > FULL * window:
+        if window and self._expected_tokens() > FULL * window:
             await self._shorten(window)
-        answer = await self._answered()
-        message = self._identified(answer)
+        answer = await self._ask_model()
+        message = self._with_ids(answer)
         self._number += 1
         self._sent, self._unsent = self._unsent, []
         if self._fresh and self.system:
@@ -282,7 +282,7 @@ class Talk:
         price = price_of(self.model.name, self._rules.prices, self.model.provider)
         return None if price is None else price.cost_micros(answer.usage)
 
-    def _identified(self, answer: ModelAnswer) -> Message:
+    def _with_ids(self, answer: ModelAnswer) -> Message:
         """The answer, cut off where it was, with ids that are unique in the conversation."""
         message = answer.message
         if answer.stop == LENGTH or answer.stop == REFUSAL:
@@ -300,18 +300,18 @@ class Talk:
             calls.append(replace(call, id=own))
         return replace(message, tool_calls=tuple(calls), native=())
 
-    async def _answered(self) -> ModelAnswer:
+    async def _ask_model(self) -> ModelAnswer:
         """The model's answer; failures of the moment are waited out and recorded, using no attempt (A3)."""
         repeats = empty = 0
         while True:
             try:
                 try:
-                    answer = await self.model.ask(self.system, [*self.messages, *self._unsent], self._heard)
+                    answer = await self.model.ask(self.system, [*self.messages, *self._unsent], self._show_text)
                 finally:
-                    self._heard_all()
+                    self._show_rest()
                 if answer.message.text.strip() or answer.message.tool_calls or answer.stop in (LENGTH, REFUSAL):
                     return answer
-                self._lost(answer)
+                self._count_lost(answer)
                 empty += 1
                 problem = Transient("the model gave an empty answer")
                 if empty > MOST_EMPTY:
@@ -321,7 +321,7 @@ class Talk:
                     raise
                 self._turns.halt(str(failure))
             except TooLong:
-                if not await self._shorten(self._expected()):
+                if not await self._shorten(self._expected_tokens()):
                     raise
                 continue
             except Transient as failure:
@@ -333,7 +333,7 @@ class Talk:
 
     # --- room in the model's window (E40) ---------------------------------------------------------
 
-    def _expected(self) -> int:
+    def _expected_tokens(self) -> int:
         """About how many tokens the next request has."""
         counted, place = self._known
         if not counted:
@@ -342,13 +342,13 @@ class Talk:
 
     async def _shorten(self, window: int) -> bool:
         """Replace the older part of the conversation by a summary, else remove old results; whether that helped."""
-        before, summary = self._expected(), None
+        before, summary = self._expected_tokens(), None
         kept = boundary(self.messages, round(window * KEPT))
         shorter = self.messages
         if tokens(self.messages[:kept]) > WORTH * window and not self.task.interactive:
             summary = await self._summary(self.messages[:kept])
         if summary is not None:
-            shorter = summarised(self.messages, kept, summary.text, self.task.scope.talk.name)
+            shorter = replace_by_summary(self.messages, kept, summary.text, self.task.scope.talk.name)
         if summary is None or tokens(shorter) > FULL * window:
             shorter = without_results(shorter, round(window * AIM))
         if tokens(shorter) >= tokens(self.messages):
@@ -360,7 +360,7 @@ class Talk:
                 messages=tuple(shorter),
                 removed=sum(one not in shorter for one in self.messages),
                 before=before,
-                **({} if summary is None else _paid(summary)),
+                **({} if summary is None else _cost_fields(summary)),
             )
         )
         self.messages, self._known, self._fresh = list(shorter), (0, 0), False
@@ -376,7 +376,7 @@ class Talk:
             self.task.scope.record(WarningRaised(message=message, rule="no_summary", node=self.task.node.id))
             return None
 
-    def _lost(self, answer: ModelAnswer) -> None:
+    def _count_lost(self, answer: ModelAnswer) -> None:
         """Count what an answer cost that no turn holds."""
         self.task.scope.spend(
             tokens_in=answer.usage.input,
@@ -401,7 +401,7 @@ class Talk:
         await self.task.scope.settle()
         await self._turns.rest(seconds)
 
-    def _heard(self, text: str) -> None:
+    def _show_text(self, text: str) -> None:
         """Show what the model writes, line by line (A13)."""
         whole, newline, self._line = (self._line + text).rpartition("\n")
         if len(self._line) > LINE:
@@ -410,9 +410,9 @@ class Talk:
         if newline:
             self._turns.show(ToolOutput(node=self.task.node.id, stream="agent", text=whole + newline))
 
-    def _heard_all(self) -> None:
+    def _show_rest(self) -> None:
         if self._line:
-            self._heard("\n")
+            self._show_text("\n")
 
     # --- tools ------------------------------------------------------------------------------------
 
@@ -453,7 +453,7 @@ class Talk:
             ToolOutput(node=self.task.node.id, stream="tool", text=f"{call.name} {_brief(call.arguments)}\n")
         )
         if call.invalid:
-            return self._ended(call, error(f"the arguments could not be read: {call.invalid}"))
+            return self._end_tool(call, error(f"the arguments could not be read: {call.invalid}"))
         assert self._context is not None
         part = self._part(call)
         PART.set(part)
@@ -461,7 +461,7 @@ class Talk:
         if alike and call.name in self.tools:
             refused = await approval(self._context, call.name, call.arguments, alike, part)
             if refused is not None:
-                return self._ended(call, refused)
+                return self._end_tool(call, refused)
         before = dict(self._context.read)
         result = await perform(self.tools, call.name, call.arguments, self._context)
         seen = {
@@ -469,7 +469,7 @@ class Talk:
             for (repo, path), facts in self._context.read.items()
             if before.get((repo, path)) != facts
         }
-        return self._ended(call, result, seen)
+        return self._end_tool(call, result, seen)
 
     def _part(self, call: ToolCall) -> str:
         """How a question about a call is named: the turn, and which of its calls it is (H2)."""
@@ -477,7 +477,7 @@ class Talk:
         ids = [one.id for one in last.tool_calls] if last is not None else []
         return f"{self._number}.{ids.index(call.id) + 1 if call.id in ids else 0}"
 
-    def _ended(
+    def _end_tool(
         self, call: ToolCall, result: ToolResult | None, seen: Mapping[str, tuple[int, ...]] | None = None
     ) -> ToolEnded:
         result = result or ToolResult(text="")
@@ -522,7 +522,7 @@ class Talk:
 
     # --- limits -----------------------------------------------------------------------------------
 
-    def _bounded(self) -> None:
+    def _check_limits(self) -> None:
         """Pause the run where a limit is reached; tell the agent where one is near (A5)."""
         standing = self._turns.standing()
         rules = self._rules
@@ -530,9 +530,9 @@ class Talk:
             (f"node {self.task.node.id}", rules.node, rules.near_node, standing.node),
             ("the run", rules.run, rules.near_run, standing.run),
         ):
-            for name, words in crossed(limits, used):
+            for name, words in crossed_limits(limits, used):
                 self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
-            for name, words in crossed(nearing(limits, near), used, limits):
+            for name, words in crossed_limits(nearing(limits, near), used, limits):
                 self._soft(f"{whose} {name}", f"{whose} has used {words}")
 
     def _soft(self, key: str, words: str) -> None:
@@ -561,12 +561,12 @@ class Talk:
             self.say(CIRCLES)
 
 
-def reported_in(talk: Talk) -> Mapping[str, Any] | None:
+def report_in(talk: Talk) -> Mapping[str, Any] | None:
     """What the agent reported in its newest answer."""
-    return reported(talk.messages)
+    return newest_report(talk.messages)
 
 
-def _paid(summary: CompactionSummary) -> dict[str, Any]:
+def _cost_fields(summary: CompactionSummary) -> dict[str, Any]:
     return {
         "model": summary.model,
         "provider": summary.provider,

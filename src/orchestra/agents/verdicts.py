@@ -13,7 +13,7 @@ from typing import Any
 from orchestra.agents.tools.reporting import NAME, labels_of
 from orchestra.graph.model import Graph, Node
 from orchestra.run.conversation import Message
-from orchestra.run.outcome import Outcome, Status, failed, legal_words, read_status
+from orchestra.run.outcome import Outcome, Status, failed_outcome, legal_words, read_status
 from orchestra.run.plain import plain_json
 
 ASK_AGAIN = (
@@ -25,7 +25,7 @@ ASK_AGAIN = (
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)\n```\s*\Z", re.DOTALL)
 
 
-def reported(messages: Sequence[Message]) -> Mapping[str, Any] | None:
+def newest_report(messages: Sequence[Message]) -> Mapping[str, Any] | None:
     """The arguments of the last ``report_outcome`` that the newest answer made and that was accepted."""
     good: set[str] = set()
     for message in reversed(messages):
@@ -42,13 +42,13 @@ def outcome_of(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
     try:
         return _outcome(graph, node, report)
     except ValueError as error:
-        return failed(f"the agent's report cannot be read: {error}")
+        return failed_outcome(f"the agent's report cannot be read: {error}")
 
 
 def _outcome(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
     status, word, problem = read_status(str(report.get("status", "")), legal_words(graph, node.id))
     if problem:
-        return failed(problem)
+        return failed_outcome(problem)
     updates = report.get("context_updates") or {}
     if not isinstance(updates, Mapping):
         raise ValueError("context_updates is not an object")
@@ -79,7 +79,7 @@ def object_in(text: str) -> Mapping[str, Any] | None:
     return None
 
 
-def told_how(graph: Graph, node: Node) -> str:
+def report_instructions(graph: Graph, node: Node) -> str:
     """What stands in the system message about reporting."""
     labels = labels_of(graph, node.id)
     ways = f" Its preferred_label chooses the way to go on: {', '.join(labels)}." if labels else ""

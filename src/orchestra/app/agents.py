@@ -13,9 +13,9 @@ from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
 from orchestra.agents.models import CLI, LANGGRAPH, SIMULATION, WITH_MODEL, resolve
 from orchestra.agents.pricing import Price, price_of, prices_of
-from orchestra.agents.prompts import agent_of, compose, doc_folders, layer_names, needed
+from orchestra.agents.prompts import agent_of, compose, doc_folders, layer_names, needed_names
 from orchestra.agents.simulation import Script, Simulation
-from orchestra.app.plugins import BACKENDS, loaded, offered
+from orchestra.app.plugins import BACKENDS, entry_points_of_ours, load_entry_point
 from orchestra.config.settings import Settings
 from orchestra.errors import CredentialsMissing
 from orchestra.graph.model import Graph, Node
@@ -94,8 +94,8 @@ class Agents:
     @cached_property
     def _backends(self) -> dict[str, CodergenBackend]:
         made: dict[str, CodergenBackend] = {SIMULATION: Simulation(self.script)}
-        for point in offered()[BACKENDS]:
-            found = loaded(point)
+        for point in entry_points_of_ours()[BACKENDS]:
+            found = load_entry_point(point)
             made[point.name] = found() if isinstance(found, type) else found
         return made
 
@@ -215,7 +215,7 @@ class Agents:
             environment=os.environ,
         )
 
-    def unpriced(self, graph: Graph) -> list[str]:
+    def unpriced_models(self, graph: Graph) -> list[str]:
         """The models of a pipeline's nodes that have no price (A14)."""
         found: dict[str, None] = {}
         for node in self._asking(graph):
@@ -224,7 +224,7 @@ class Agents:
                 found[choice.model] = None
         return list(found)
 
-    def used(self, graph: Graph) -> list[str]:
+    def used_backends(self, graph: Graph) -> list[str]:
         """The backends of a pipeline's own nodes, sorted; none where no node is an agent."""
         return sorted({self.of(node, graph).backend for node in _of_agents(graph)})
 
@@ -232,7 +232,7 @@ class Agents:
         """The nodes that ask a provider's model."""
         return (node for node in _of_agents(graph) if self.of(node, graph).backend in WITH_MODEL)
 
-    def keyed(self, graph: Graph) -> None:
+    def require_keys(self, graph: Graph) -> None:
         """Raise ``CredentialsMissing`` where a node's model needs a key that has no value (A8)."""
         for node in self._asking(graph):
             provider = self.settings.config.provider(self.of(node, graph).models[0].provider)
@@ -251,7 +251,7 @@ def _of_agents(graph: Graph) -> Iterator[Node]:
 
 async def _known(node: Node, layers: Sequence[Layer], context: Context, scope: Scope) -> Mapping[str, Any]:
     """The values that the node's prompt may name, references resolved."""
-    roots = needed(node, layers)
+    roots = needed_names(node, layers)
     found: dict[str, Json] = {}
     for key in context if roots else ():
         value = context[key]

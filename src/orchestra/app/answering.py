@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from orchestra.config.settings import Settings
 from orchestra.engine.mailbox import ANSWER, requests, send
 from orchestra.engine.opening import newest_of_chain
-from orchestra.engine.pending import Open, given_answers, open_questions, since_checkpoint
+from orchestra.engine.pending import Open, answers_of, open_questions, since_checkpoint
 from orchestra.engine.sessions import Row, find, own, summarize
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Store
@@ -16,8 +16,8 @@ from orchestra.run.questions import (
     Answer,
     Question,
     choices_in_words,
-    chosen,
-    picked,
+    choose,
+    pick_option,
     read,
     short_id,
     winner,
@@ -83,7 +83,7 @@ def _nodes(question: Question) -> tuple[str, ...]:
     return question.stage, short_id(question.id).partition("#")[0]
 
 
-def wanted_question(found: Found, wanted: str) -> Open | None:
+def find_question(found: Found, wanted: str) -> Open | None:
     """The one open question that is meant; None where it is open no more, or none ever was.
 
     Raises ``ConfigError`` where several are meant.
@@ -100,7 +100,7 @@ def wanted_question(found: Found, wanted: str) -> Open | None:
 
 async def too_late(store: Store, found: Found, wanted: str) -> Answered | None:
     """How a question that is open no more was answered; the newest where none is named; None where none was."""
-    for given in await given_answers(store, found.row.context_id):
+    for given in await answers_of(store, found.row.context_id):
         question = given.question
         if not wanted or wanted in (*_ids(question), *_nodes(question)):
             return Answered(
@@ -120,8 +120,8 @@ def answer_to(question: Question, value: str, text: str, *, skip: bool = False) 
     if not value:
         found = Answer(value="", text=text.strip()) if question.freeform and text.strip() else None
     elif text:
-        option = picked(question, value)
-        found = chosen(question, option, text) if option is not None else None
+        option = pick_option(question, value)
+        found = choose(question, option, text) if option is not None else None
     else:
         found = read(question, value)
     if found is None:

@@ -71,7 +71,7 @@ async def import_sessions(store: Store, file: Path) -> list[Row]:
     """Put the sessions of a file into a store. Raises ``ConfigError`` for a file that is none, or damaged."""
     try:
         with zipfile.ZipFile(file) as archive:
-            taken = _taken(archive, file)
+            taken = _read_sessions(archive, file)
             await store.publish_types(*bundle())
             with archive.open("blobs") as blobs:
                 for data in _records(blobs):
@@ -113,7 +113,7 @@ def _manifest(taken: list[Taken]) -> dict[str, Any]:
     }
 
 
-def _taken(archive: zipfile.ZipFile, file: Path) -> list[Taken]:
+def _read_sessions(archive: zipfile.ZipFile, file: Path) -> list[Taken]:
     """Every session in an archive; all of it is read, so that a damaged one leaves nothing behind."""
     manifest = json.loads(archive.read("manifest.json"))
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

@@ -66,14 +66,14 @@ async def ask(
     runner left running (E4); so are children that a canceled one leaves behind. Raises ``SessionNotFound``,
     ``ConfigError`` for an instruction that no agent will get, and ``StoreError``.
     """
-    asked = await _asked(store, settings, name, action, text, clock, patience)
+    asked = await _request(store, settings, name, action, text, clock, patience)
     if action != CANCEL or asked.after.phase is not Phase.CANCELED:
         return asked
-    children, notes = await _left_behind(store, settings, asked.after, clock)
+    children, notes = await _cancel_children(store, settings, asked.after, clock)
     return replace(asked, children=tuple(children), notes=(*asked.notes, *notes))
 
 
-async def _asked(
+async def _request(
     store: Store, settings: Settings, name: str, action: str, text: str, clock: Clock, patience: float
 ) -> RequestResult:
     row = own(await find(store, name))
@@ -96,7 +96,7 @@ async def _asked(
         return RequestResult(before=before, after=before, request=request)
     notes = await _cancel(store, settings, row, request, clock) if idle else ()
     return RequestResult(
-        before=before, after=await _waited(store, row, clock, patience), request=request, notes=notes
+        before=before, after=await _wait_for_end(store, row, clock, patience), request=request, notes=notes
     )
 
 
@@ -119,7 +119,7 @@ async def _cancel(
     return tuple(warning.message for warning in swept)
 
 
-async def _left_behind(
+async def _cancel_children(
     store: Store, settings: Settings, parent: Summary, clock: Clock
 ) -> tuple[list[str], list[str]]:
     """Cancel the children that a canceled session left, and theirs; one that another process runs is asked to stop.
@@ -162,12 +162,12 @@ async def _contexts(store: Store, context_id: int) -> set[int]:
     found = {context_id}
     for fan in (await load(store, context_id)).state.fans.values():
         for branch in fan.unfinished:
-            if branch.id in fan.opened and fan.owned(branch.id):
+            if branch.id in fan.opened and fan.owns(branch.id):
                 found |= await _contexts(store, fan.opened[branch.id])
     return found
 
 
-async def _waited(store: Store, row: Row, clock: Clock, patience: float) -> Summary:
+async def _wait_for_end(store: Store, row: Row, clock: Clock, patience: float) -> Summary:
     for _ in range(round(patience / LOOK_SECONDS)):
         if not (found := await summarize(store, row, clock.now_ms())).alive:
             return found

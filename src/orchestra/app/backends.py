@@ -74,7 +74,7 @@ class Joined:
         agent = agent_of(node, self.settings.config)
         wanted = tool_names(node, agent)
         asks = any(name.removeprefix("+").strip() == ASK for name in wanted)
-        async with toolbox.opened(
+        async with toolbox.open(
             node=node,
             graph=task.graph,
             scope=scope,

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from orchestra.agents.inputs import found_in, names_of, read_schema
+from orchestra.agents.inputs import find_files, names_of, read_schema
 from orchestra.agents.layers import LayerFolders, places_for, read_layer
 from orchestra.agents.models import CLI, WITH_MODEL, Resolved, resolve
 from orchestra.agents.prompts import (
@@ -24,7 +24,7 @@ from orchestra.agents.prompts import (
     with_goal,
 )
 from orchestra.app.pipelines import Pipeline
-from orchestra.app.plugins import offered
+from orchestra.app.plugins import entry_points_of_ours
 from orchestra.config.providers import KINDS, Provider
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError, Diagnostic, InvalidConfig, Severity, Span
@@ -67,14 +67,14 @@ class Brief:
         """The nodes that ask an agent, in the order of the file."""
         return (node for node in self.graph.nodes.values() if asks(self.graph, node))
 
-    def resolved(self, node: Node) -> Resolved:
+    def resolve(self, node: Node) -> Resolved:
         """The node's model, with what decided it (A10)."""
         return resolve(node, self.graph, self.settings.config, self.name)
 
-    def composed(self, node: Node, context: Mapping[str, Any]) -> Composed:
+    def compose(self, node: Node, context: Mapping[str, Any]) -> Composed:
         """The node's prompt; a value that is known only in a run prints as its name. Raises ``ConfigError``."""
         config = self.settings.config
-        with_docs = self.resolved(node).backend.value == "langgraph" and agent_of(node, config).project_docs
+        with_docs = self.resolve(node).backend.value == "langgraph" and agent_of(node, config).project_docs
         return compose(
             node,
             self.graph,
@@ -116,7 +116,7 @@ def agent_diagnostics(brief: Brief, *, simulated: bool = False) -> tuple[Diagnos
             found += _inputs(brief, node)
         if not simulated:
             found += _backend(brief, node)
-    return tuple(_merged(found))
+    return tuple(_unique(found))
 
 
 def with_agents(pipeline: Pipeline, settings: Settings, file: str, *, simulated: bool = False) -> Pipeline:
@@ -129,7 +129,7 @@ def with_agents(pipeline: Pipeline, settings: Settings, file: str, *, simulated:
     return replace(pipeline, diagnostics=in_order((*pipeline.diagnostics, *found))) if found else pipeline
 
 
-def _merged(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+def _unique(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
     """Each finding once: many nodes with one problem are one diagnostic (diagnostics.md)."""
     seen: set[tuple[str, str]] = set()
     for each in found:
@@ -179,7 +179,7 @@ def _layers(brief: Brief, node: Node) -> Iterator[Diagnostic]:
             read_layer(kind, name, brief.places)
     if not faults:
         with _gathering(faults, "task"):
-            brief.composed(node, {})
+            brief.compose(node, {})
     if faults or "task" in layer_names(node, brief.settings.config):
         with _gathering(faults, "prompt"):
             prompt_of(node, with_goal({}, brief.graph), placeholders=True)
@@ -206,7 +206,7 @@ def _inputs(brief: Brief, node: Node) -> Iterator[Diagnostic]:
     folders = (*repos, brief.folder)
     try:
         for name in names_of(node):
-            found_in(name, folders)
+            find_files(name, folders)
     except ConfigError as error:
         yield _finding("attach_missing", error.message, node.span_of("attach", node.span), node, error.fix)
     try:
@@ -217,9 +217,9 @@ def _inputs(brief: Brief, node: Node) -> Iterator[Diagnostic]:
 
 
 def _backend(brief: Brief, node: Node) -> Iterator[Diagnostic]:
-    found = brief.resolved(node)
+    found = brief.resolve(node)
     name = str(found.backend.value)
-    known = (*KNOWN_BACKENDS, *(point.name for point in offered().get("orchestra.backends", ())))
+    known = (*KNOWN_BACKENDS, *(point.name for point in entry_points_of_ours().get("orchestra.backends", ())))
     document = brief.settings.document
     written = document.span(found.backend.path) if document is not None and found.backend.path else None
     span = written or node.span_of("backend", node.span)

@@ -95,23 +95,21 @@ class Children(Generic[_P]):
         path = beside(self._above[-1], dotfile)
         if path in self._above:
             way = " -> ".join(PurePath(each).name for each in (*self._above[self._above.index(path) :], path))
-            return _refused(
-                graph, node, "child_cycle", f"the child of {node.id!r} is one of its own parents: {way}"
-            )
+            return _error(graph, node, "child_cycle", f"the child of {node.id!r} is one of its own parents: {way}")
         if path not in self._known:
             if len(self._above) > DEEPEST:
-                return _refused(graph, node, "child_cycle", f"children are nested more than {DEEPEST} levels deep")
+                return _error(graph, node, "child_cycle", f"children are nested more than {DEEPEST} levels deep")
             try:
                 source, found = self._reading(path)
             except ConfigError as error:
                 return replace(
-                    _refused(graph, node, "child_dotfile", f"the child of {node.id!r}: {error.message}"),
+                    _error(graph, node, "child_dotfile", f"the child of {node.id!r}: {error.message}"),
                     fix=error.fix or "name a readable file, relative to this one",
                 )
             self._known[path] = self._compiling(source, found, self.below(path))
         child = self._known[path]
         if len(self._above) + depth(child) > DEEPEST:
-            return _refused(graph, node, "child_cycle", f"children are nested more than {DEEPEST} levels deep")
+            return _error(graph, node, "child_cycle", f"children are nested more than {DEEPEST} levels deep")
         return child
 
 
@@ -120,7 +118,7 @@ def depth(pipeline: Compiled) -> int:
     return max((1 + depth(child) for child in pipeline.children.values()), default=0)
 
 
-def _refused(graph: Graph, node: Node, rule: str, message: str) -> Diagnostic:
+def _error(graph: Graph, node: Node, rule: str, message: str) -> Diagnostic:
     key = "stack.child_dotfile"
     span = node.span_of(key, graph.span_of(key, node.span))
     fix = "remove the child, or run another pipeline there" if rule == "child_cycle" else ""
@@ -140,7 +138,7 @@ def _texts(pipeline: Compiled, path: str) -> Iterator[tuple[str, str]]:
         yield from _texts(child, below)
 
 
-def recorded(known: Mapping[str, str], folder: str) -> Reading:
+def recorded_reader(known: Mapping[str, str], folder: str) -> Reading:
     """Reads the texts that a session recorded; they are named as files in its pipeline's folder."""
 
     def reading(path: str) -> tuple[Source, tuple[Diagnostic, ...]]:

@@ -18,7 +18,7 @@ from orchestra.workspace import cleanup, ending
 from orchestra.workspace.cleanup import Left
 from orchestra.workspace.ending import GitAction, SessionBranches
 from orchestra.workspace.git import Git
-from orchestra.workspace.repos import located
+from orchestra.workspace.repos import locate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +44,20 @@ async def clean(
     items: list[Item] = []
     expired: list[str] = []
     for repo in settings.workspace.repos:
-        git = await located(repo, own_environment())
-        for left in await cleanup.left_behind(git, repo.name, repo.branch_prefix, settings.workspace.home):
+        git = await locate(repo, own_environment())
+        for left in await cleanup.find_left(git, repo.name, repo.branch_prefix, settings.workspace.home):
             row = known.get(left.session)
-            kept = await _kept(store, row, older_ms) or await cleanup.kept_because(git, left, force=force)
+            kept = await _reason_to_keep(store, row, older_ms) or await cleanup.reason_to_keep(
+                git, left, force=force
+            )
             item = Item(left=left, kept=kept, pipeline=row.pipeline if row is not None else "")
-            items.append(await _removed(store, git, repo, item, row) if remove and not kept else item)
+            items.append(await _remove(store, git, repo, item, row) if remove and not kept else item)
         if remove:
             expired += await ending.empty_trash(git)
     return items, expired
 
 
-async def _kept(store: Store, row: Row | None, older_ms: int) -> str:
+async def _reason_to_keep(store: Store, row: Row | None, older_ms: int) -> str:
     """Why a session's own state keeps what it left; an unknown session's is an orphan's."""
     if row is None:
         return ""
@@ -73,7 +75,7 @@ def days(milliseconds: int) -> str:
     return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.0f} hours" if hours >= 2 else "less than 2 hours"
 
 
-async def _removed(store: Store, git: Git, repo: RepoSettings, item: Item, row: Row | None) -> Item:
+async def _remove(store: Store, git: Git, repo: RepoSettings, item: Item, row: Row | None) -> Item:
     left = item.left
     branches = SessionBranches(
         repo=repo.name,

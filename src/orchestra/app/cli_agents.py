@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from orchestra.agents.backends.cli import CliAgents
-from orchestra.agents.cli.presets import KEYS, PRESETS, Cli, filled
+from orchestra.agents.cli.presets import KEYS, PRESETS, Cli, from_preset
 from orchestra.agents.prompts import agent_of
 from orchestra.agents.talk import Rules
 from orchestra.agents.tools.hooks import hook_commands
@@ -48,7 +48,7 @@ def cli_of(config: Config, node: Node) -> Cli:
     own = config.cli.get(name)
     if own is None:
         return PRESETS[name]
-    return filled(
+    return from_preset(
         name,
         preset=own.preset,
         command=own.command,

@@ -19,7 +19,7 @@ from orchestra.run.state import RunState
 from orchestra.run.views import Phase
 from orchestra.workspace import ending
 from orchestra.workspace.ending import GitAction, SessionBranches
-from orchestra.workspace.repos import located
+from orchestra.workspace.repos import locate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ async def branches_of(state: RunState, settings: Settings) -> tuple[SessionBranc
                 f"session {state.session} works on the repository {name}, which is not in the settings",
                 fix="name it under workspace.repos, or the settings file that has it with --config FILE",
             )
-        git = await located(configured[name], own_environment())
+        git = await locate(configured[name], own_environment())
         branch = known.branch.partition("@")[0]
         found.append(
             SessionBranches(

@@ -14,7 +14,7 @@ from orchestra.engine.sessions import find, own
 from orchestra.ports import Store
 from orchestra.run.state import RunState
 from orchestra.workspace.ending import diffstat
-from orchestra.workspace.repos import located
+from orchestra.workspace.repos import locate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Compared:
         return asdict(self)
 
 
-async def compared(store: Store, settings: Settings, first: str, second: str) -> Compared:
+async def compare_two(store: Store, settings: Settings, first: str, second: str) -> Compared:
     """Two sessions side by side. Raises ``SessionNotFound``."""
     states = [await load_state(store, own(await find(store, name)).context_id) for name in (first, second)]
     left, right = map(side_of, states)
@@ -53,7 +53,7 @@ async def compared(store: Store, settings: Settings, first: str, second: str) ->
     for repo in settings.workspace.repos if settings.workspace is not None else ():
         before, after = left.commits.get(repo.name), right.commits.get(repo.name)
         if before and after:
-            git = await located(repo, own_environment())
+            git = await locate(repo, own_environment())
             differences[repo.name] = await diffstat(git, before, after)
             commands[repo.name] = f"git -C {shlex.quote(str(repo.path))} diff {before[:12]} {after[:12]}"
     return Compared(left=left, right=right, differences=differences, commands=commands)

@@ -49,7 +49,7 @@ class CostBounds:
 
 def cost_bounds(pipeline: Pipeline, settings: Settings, file: str) -> CostBounds:
     """The known bounds of what a run costs, its children included (A5)."""
-    nodes = tuple(_bounded(pipeline, settings, file, "", 1))
+    nodes = tuple(_node_bounds(pipeline, settings, file, "", 1))
     limit = run_limit_of(settings, Path(file).name)
     total = _sum([each.cost for each in nodes])
     flag = settings.given.get(COST) == FLAG
@@ -60,7 +60,7 @@ def cost_bounds(pipeline: Pipeline, settings: Settings, file: str) -> CostBounds
     return CostBounds(nodes=nodes, cost=cost, rule=rule, unpriced=unpriced)
 
 
-def _bounded(
+def _node_bounds(
     pipeline: Pipeline, settings: Settings, file: str, under: str, times: int | None
 ) -> Iterator[NodeBounds]:
     """The bounds of a pipeline's nodes, and of its children's; ``under`` is the path of the node that runs it."""
@@ -75,7 +75,7 @@ def _bounded(
         yield _all_visits(each, under, _times(times, visits[node.id] or None))
     for name, child in pipeline.children.items():
         more = _times(times, visits[name] or None)
-        yield from _bounded(child, settings, child.source.name, f"{under}{name}/", more)
+        yield from _node_bounds(child, settings, child.source.name, f"{under}{name}/", more)
 
 
 def _of_visit(node: Node, graph: Graph, settings: Settings, found: Resolved, limit: Limit) -> NodeBounds:

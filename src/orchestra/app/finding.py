@@ -24,7 +24,7 @@ from orchestra.run.events import (
 )
 from orchestra.workspace.git import Git
 from orchestra.workspace.moved import NOTES
-from orchestra.workspace.repos import located
+from orchestra.workspace.repos import locate
 
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
 """What may be a commit's hash, or a beginning of one; a session's id is shorter."""
@@ -46,19 +46,19 @@ async def origin_of(settings: Settings, commit: str) -> CommitOrigin | None:
     """The origin of a commit in the repositories of the settings; None where none of ours has that name."""
     repos = settings.workspace.repos if settings.workspace is not None else ()
     for repo in repos:
-        git = await located(repo, own_environment())
+        git = await locate(repo, own_environment())
         shown = "%H%n%(trailers:key=Orchestra-Session,valueonly,separator=%x2C)"
         found = await git.run("log", "-1", f"--format={shown}", f"{commit}^{{commit}}", "--", check=False)
         if found.code:
             continue
         name, _, session = found.text.partition("\n")
-        session = session.strip() or await _noted(git, name)
+        session = session.strip() or await _note_session(git, name)
         if session:
             return CommitOrigin(repo.name, name, session)
     return None
 
 
-async def _noted(git: Git, commit: str) -> str:
+async def _note_session(git: Git, commit: str) -> str:
     """The session that a commit's note names: one that an agent made itself."""
     note = await git.run("notes", f"--ref={NOTES}", "show", commit, check=False)
     match = re.search(r"^Orchestra-Session: (\S+)", note.text, re.MULTILINE)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestra.agents.prompts import agent_of
-from orchestra.agents.tools.people import Guard, matching, unguarded
+from orchestra.agents.tools.people import Guard, matching, needs_no_approval
 from orchestra.app.allowed import tool_names
 from orchestra.config.model import Approval
 from orchestra.config.settings import Settings
@@ -16,11 +16,11 @@ from orchestra.graph.model import Node
 def guard_of(node: Node, settings: Settings) -> Guard:
     """The guard of a node's agent: the agent's own rules come first, then those of the tool, then its server's.
 
-    It is ``unguarded`` where there are no rules at all.
+    It is ``needs_no_approval`` where there are no rules at all.
     """
     agent = agent_of(node, settings.config)
     if not _asks(agent.approve) and not guarded_tools(settings, node):
-        return unguarded
+        return needs_no_approval
 
     def guard(tool: str, arguments: Mapping[str, Any]) -> str:
         for rule in _rules(agent.approve, tool, settings):

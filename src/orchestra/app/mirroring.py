@@ -75,7 +75,7 @@ class Lock:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     @asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
+    async def hold(self) -> AsyncIterator[None]:
         """Wait for it, and have it for a while."""
         while True:
             if self.take():
@@ -183,13 +183,13 @@ async def send_now(
     """
     done: dict[str, MirrorResult] = {}
     with _locks(folder, server, "lock") as (lock,):
-        async with lock.taken(), _mirror(folder, server, server.patience) as (store, mirror):
+        async with lock.hold(), _mirror(folder, server, server.patience) as (store, mirror):
             wanted = (await mirror.sessions())[::-1]
             if names:
                 wanted = [own(await find(store, name)) for name in names]
             for _ in range(PASSES):
                 for row in wanted:
-                    one = await _sent(store, mirror, row)
+                    one = await _send(store, mirror, row)
                     tell(one)
                     before = done.get(one.session)
                     done[one.session] = one if before is None else replace(one, sent=one.sent + before.sent)
@@ -198,7 +198,7 @@ async def send_now(
     raise StoreUnreachable(f"the mirror {server} keeps losing the connection", fix="see the server's log")
 
 
-async def _sent(store: ServedEmbedded, mirror: Mirror, row: Row) -> MirrorResult:
+async def _send(store: ServedEmbedded, mirror: Mirror, row: Row) -> MirrorResult:
     """Send one session; one that is damaged here, or refused there, keeps no other from being sent."""
     sent, trouble = 0, ""
     try:
@@ -279,11 +279,11 @@ async def follow(folder: Path, server: Server, ended: Callable[[], bool]) -> Non
         while True:
             place = await _Following(folder, server, lock, ended).until_all_is_sent()
             lead.give()
-            if place is None or not _moved(folder, place) or not lead.take():
+            if place is None or not _move(folder, place) or not lead.take():
                 return
 
 
-def _moved(folder: Path, place: int) -> bool:
+def _move(folder: Path, place: int) -> bool:
     with contextlib.suppress(StoreError):
         store = ServedEmbedded.open(folder, read_only=True)
         assert isinstance(store, ServedEmbedded)
@@ -315,11 +315,11 @@ class _Following:
             except StoreError:
                 if time.monotonic() - began > PATIENCE:
                     wait = AGAIN_SECONDS[0]
-            if await self._waited(wait):
+            if await self._wait(wait):
                 return None
             wait = min(2 * wait, longest)
 
-    async def _waited(self, seconds: float) -> bool:
+    async def _wait(self, seconds: float) -> bool:
         """Wait for the next attempt; whether there is to be none."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -338,7 +338,7 @@ class _Following:
             ended, began = self._ended(), time.monotonic()
             place = store.place()
             if place != self._since or self._todo:
-                async with self._lock.taken():
+                async with self._lock.hold():
                     await self._send_some(store, mirror)
             elif ended:
                 return place
@@ -359,7 +359,7 @@ class _Following:
         if not moved and self._todo:
             moved = [self._todo.pop()]
         for row in moved:
-            await _sent(store, mirror, row)
+            await _send(store, mirror, row)
             self._last_sent = time.monotonic()
         self._since = since
         if mirror.shaken():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestra.app.children import Children, Reading
-from orchestra.app.plugins import HANDLERS, offered, rules, transforms
+from orchestra.app.plugins import HANDLERS, entry_points_of_ours, rules, transforms
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.inputs import defaults
@@ -116,7 +116,7 @@ def compile_pipeline(
     """
 
     def compiling(source: Source, found: tuple[Diagnostic, ...], children: Children[Pipeline]) -> Pipeline:
-        return _compiled(source, found, variables, secrets, strict, children)
+        return _compile(source, found, variables, secrets, strict, children)
 
     children = Children[Pipeline](reading or _files_beside(source), compiling, (Path(source.name).name,))
     return compiling(source, found, children)
@@ -131,7 +131,7 @@ def _files_beside(source: Source) -> Reading:
     return reading
 
 
-def _compiled(
+def _compile(
     source: Source,
     found: tuple[Diagnostic, ...],
     variables: Mapping[str, str],
@@ -145,7 +145,10 @@ def _compiled(
     diagnostics = (*found, *parsed, *_secrets(source, places))
     if graph is None:
         return Pipeline(
-            source=source, graph=None, written=None, diagnostics=_hidden(diagnostics, source, places, redactor)
+            source=source,
+            graph=None,
+            written=None,
+            diagnostics=_redact_findings(diagnostics, source, places, redactor),
         )
     variables = {**defaults(graph), **variables}
     linted = lint(
@@ -158,7 +161,7 @@ def _compiled(
     )
     runs = transform(graph, variables, transforms())
     theirs, below = children.of(runs)
-    diagnostics = (*_hidden((*diagnostics, *linted), source, places, redactor), *below)
+    diagnostics = (*_redact_findings((*diagnostics, *linted), source, places, redactor), *below)
     return Pipeline(source=source, graph=runs, written=graph, diagnostics=diagnostics, children=theirs)
 
 
@@ -174,7 +177,7 @@ def _secrets(source: Source, places: Iterable[tuple[int, int, str]]) -> Iterable
         )
 
 
-def _hidden(
+def _redact_findings(
     diagnostics: tuple[Diagnostic, ...], source: Source, places: list[tuple[int, int, str]], redactor: Redactor
 ) -> tuple[Diagnostic, ...]:
     """The findings about a text with secrets, which name their places and do not show them (S18)."""
@@ -199,4 +202,4 @@ def _hidden(
 
 def handler_points() -> tuple[str, ...]:
     """The handler types that installed packages offer under the entry point ``orchestra.handlers``."""
-    return tuple(point.name for point in offered()[HANDLERS])
+    return tuple(point.name for point in entry_points_of_ours()[HANDLERS])

@@ -21,13 +21,13 @@ GROUPS = (HANDLERS, LINT, TRANSFORMS, TOOLS, BACKENDS)
 
 
 @cache
-def offered() -> dict[str, tuple[EntryPoint, ...]]:
+def entry_points_of_ours() -> dict[str, tuple[EntryPoint, ...]]:
     """Our groups' entry points.
 
     Asking the standard library makes an object of every entry point of every installed package, several
     milliseconds at each start; so the files are searched for our groups' names first.
     """
-    if not _mentioned():
+    if not _has_plugins():
         return dict.fromkeys(GROUPS, ())
     every = entry_points()
     return {group: tuple(every.select(group=group)) for group in GROUPS}
@@ -35,17 +35,17 @@ def offered() -> dict[str, tuple[EntryPoint, ...]]:
 
 def rules() -> tuple[Callable[[Graph], Iterable[Diagnostic]], ...]:
     """The lint rules of installed packages."""
-    return tuple(_named(point, list) for point in offered()[LINT])
+    return tuple(_load_function(point, list) for point in entry_points_of_ours()[LINT])
 
 
 def transforms() -> tuple[Callable[[Graph], Graph], ...]:
     """The transforms of installed packages."""
-    return tuple(_named(point, _as_it_is) for point in offered()[TRANSFORMS])
+    return tuple(_load_function(point, _as_it_is) for point in entry_points_of_ours()[TRANSFORMS])
 
 
-def _named(point: EntryPoint, whole: Callable[[Any], Any]) -> Callable[[Graph], Any]:
+def _load_function(point: EntryPoint, whole: Callable[[Any], Any]) -> Callable[[Graph], Any]:
     """What an entry point names, as a function whose faults name its package; ``whole`` has it do all its work."""
-    offer = loaded(point)
+    offer = load_entry_point(point)
 
     def called(graph: Graph) -> Any:
         try:
@@ -67,7 +67,7 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def loaded(point: EntryPoint) -> Any:
+def load_entry_point(point: EntryPoint) -> Any:
     """What an entry point names. Raises ``ConfigError`` where it cannot be had."""
     try:
         return point.load()
@@ -86,7 +86,7 @@ def origin(point: EntryPoint) -> str:
     )
 
 
-def _mentioned() -> bool:
+def _has_plugins() -> bool:
     """Whether any installed package's entry points may be ours; a doubt counts as yes."""
     for folder in sys.path:
         try:

@@ -14,7 +14,7 @@ from orchestra.agents.models import CHEAP
 from orchestra.config.providers import KINDS, Provider
 from orchestra.config.settings import Settings
 from orchestra.errors import BackendError
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.ports import ModelChoice
 from orchestra.run.conversation import Message
 
@@ -70,14 +70,14 @@ def standing(provider: Provider) -> Iterator[ProviderCheck]:
         )
 
 
-async def asked(settings: Settings) -> AsyncIterator[ProviderCheck]:
+async def check_providers(settings: Settings) -> AsyncIterator[ProviderCheck]:
     """One cheap call for each provider that has what it needs."""
     for provider in providers_of(settings):
         if not any(needs(provider)):
-            yield await _asked(provider)
+            yield await _check_provider(provider)
 
 
-async def _asked(provider: Provider) -> ProviderCheck:
+async def _check_provider(provider: Provider) -> ProviderCheck:
     models = provider.models
     model = models.get(CHEAP) or models.get("worker") or next(iter(models.values()), "")
     if not model:
@@ -94,7 +94,7 @@ async def _asked(provider: Provider) -> ProviderCheck:
         return ProviderCheck(False, f"{model}: {failure}", _fix(provider, str(failure)))
     except Exception as failure:  # noqa: BLE001  whatever a client refuses before it asks
         return ProviderCheck(False, f"provider {provider.name}, {model}: {type(failure).__name__}: {failure}"[:500])
-    used = f"{counted(answer.usage.input, 'token')} in, {answer.usage.output} out"
+    used = f"{plural(answer.usage.input, 'token')} in, {answer.usage.output} out"
     return ProviderCheck(
         True, f"provider {provider.name}: {model} answered in {answer.duration_ms / 1000:.1f} s, {used}"
     )

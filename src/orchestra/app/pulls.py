@@ -16,7 +16,7 @@ from orchestra.app.finding import events_of
 from orchestra.app.workspaces import own_environment
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
-from orchestra.graph.report import counted, dollars
+from orchestra.graph.report import dollars, plural
 from orchestra.ports import Store
 from orchestra.run.events import (
     Event,
@@ -79,11 +79,11 @@ async def pulls(store: Store, settings: Settings, name: str, *, push: bool) -> l
             repo=repo.repo,
             branch=repo.own,
             into=repo.base_branch,
-            remote=remote.shown(url),
+            remote=remote.without_credentials(url),
             title=redactor.text(_title(code.state)),
             body=redactor.text(await _body(code.state, repo, events)),
         )
-        found.append(await _made(repo, pull, url) if push else pull)
+        found.append(await _record_pull(repo, pull, url) if push else pull)
     if not found:
         raise ConfigError(f"session {code.row.session} changed nothing that could be pulled")
     return found
@@ -96,7 +96,7 @@ async def _remote_of(repo: SessionBranches) -> str:
 # --- GitHub -------------------------------------------------------------------------------------
 
 
-async def _made(repo: SessionBranches, pull: Pull, url: str) -> Pull:
+async def _record_pull(repo: SessionBranches, pull: Pull, url: str) -> Pull:
     said = await remote.push(repo.git, url, pull.branch)
     pull = replace(pull, pushed=True, hint=next(iter(_ADDRESS.findall(said)), ""))
     place = on_github(url)
@@ -158,10 +158,10 @@ async def _body(state: RunState, repo: SessionBranches, events: Sequence[Recorde
     log = await repo.git.run("log", "--reverse", "--no-merges", "--format=- %s", f"{base}..{repo.tip}", "--")
     rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in _nodes(one.event for one in events))
     goal = f"{state.goal}\n\n" if state.goal else ""
-    cost = f", {dollars(side.cost_micros, 4)}, {counted(side.tokens, 'token')}" if side.tokens else ""
+    cost = f", {dollars(side.cost_micros, 4)}, {plural(side.tokens, 'token')}" if side.tokens else ""
     return (
         f"{goal}Made by the pipeline `{state.pipeline}` in session `{state.session}`: {side.outcome},"
-        f" {counted(side.steps, 'step')}{cost}.\n\n{stat}\n\n### Commits\n\n{log.text}\n\n"
+        f" {plural(side.steps, 'step')}{cost}.\n\n{stat}\n\n### Commits\n\n{log.text}\n\n"
         f"### Nodes\n\n| node | outcome | verdict or command |\n|---|---|---|\n{rows}\n"
     )
 
@@ -187,7 +187,7 @@ def _nodes(events: Iterable[Event]) -> list[tuple[str, str, str]]:
                 codes[event.node] = event.exit_code
             case StageCompleted() | StageFailed() if event.handler not in ("start", "exit", "conditional"):
                 visits[event.node] = event.visit
-                found[event.node] = _ended(event, commands, codes)
+                found[event.node] = _end_of(event, commands, codes)
             case _:
                 continue
     return [
@@ -196,7 +196,9 @@ def _nodes(events: Iterable[Event]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _ended(event: StageCompleted | StageFailed, commands: dict[str, str], codes: dict[str, int]) -> tuple[str, str]:
+def _end_of(
+    event: StageCompleted | StageFailed, commands: dict[str, str], codes: dict[str, int]
+) -> tuple[str, str]:
     if event.handler == "tool" and event.node in codes:
         outcome = "fail" if isinstance(event, StageFailed) else event.status
         return outcome, f"`{commands.get(event.node, '')}`: exit code {codes[event.node]}"

@@ -28,7 +28,7 @@ from orchestra.ports import Store
 from orchestra.run.views import Phase
 from orchestra.workspace import cleanup
 from orchestra.workspace.ending import TRASH_DAYS
-from orchestra.workspace.repos import located
+from orchestra.workspace.repos import locate
 
 FOLDER = Path("orchestra", "removed")
 """Where the files are, below the store's folder."""
@@ -70,11 +70,11 @@ async def clean_records(settings: Settings, *, older_ms: int, remove: bool) -> R
         return Removal(records=())
     store = EmbeddedStore.open(settings.store, read_only=not remove)
     try:
-        found = await _found(store, settings, older_ms)
+        found = await _find_records(store, settings, older_ms)
         going = [record for record in found if not record.kept]
         if not remove or not going:
-            return Removal(records=found, expired=_expired(settings.store) if remove else ())
-        gone = [await _exported(store, settings.store, record) for record in going]
+            return Removal(records=found, expired=_delete_expired(settings.store) if remove else ())
+        gone = [await _export(store, settings.store, record) for record in going]
         contexts: set[int] = set()
         for record in gone:
             for row in record.rows:
@@ -83,17 +83,17 @@ async def clean_records(settings: Settings, *, older_ms: int, remove: bool) -> R
     finally:
         await store.close()
     files = {record.session: record for record in gone}
-    expired = _expired(settings.store)
+    expired = _delete_expired(settings.store)
     return Removal(records=[files.get(one.session, one) for one in found], pruned=pruned, expired=expired)
 
 
-async def _found(store: Store, settings: Settings, older_ms: int) -> list[SessionRecord]:
+async def _find_records(store: Store, settings: Settings, older_ms: int) -> list[SessionRecord]:
     listed = await rows(store)
     known = {row.context_id: row for row in listed}
     families: dict[int, list[Row]] = {}
     for row in listed:
         families.setdefault(_first(row, known).context_id, []).append(row)
-    left = await _left_in_git(settings)
+    left = await _sessions_in_git(settings)
     now = SystemClock().now_ms()
     found = []
     for context, family in families.items():
@@ -108,7 +108,7 @@ async def _found(store: Store, settings: Settings, older_ms: int) -> list[Sessio
         elif age < older_ms:
             kept = f"it ended {days(age)} ago"
         else:
-            kept = _kept(family, listed, left)
+            kept = _reason_to_keep(family, listed, left)
         found.append(replace(record, kept=kept))
     return found
 
@@ -122,7 +122,7 @@ def _first(row: Row, known: Mapping[int, Row]) -> Row:
     return row
 
 
-def _kept(family: Sequence[Row], listed: Sequence[Row], left: Mapping[str, str]) -> str:
+def _reason_to_keep(family: Sequence[Row], listed: Sequence[Row], left: Mapping[str, str]) -> str:
     """Why the record of an ended session has to stay: something else needs it."""
     own = {row.context_id for row in family}
     if any(row.mirror_of for row in family):
@@ -133,23 +133,23 @@ def _kept(family: Sequence[Row], listed: Sequence[Row], left: Mapping[str, str])
     return next((left[row.session] for row in family if row.session in left), "")
 
 
-async def _left_in_git(settings: Settings) -> dict[str, str]:
+async def _sessions_in_git(settings: Settings) -> dict[str, str]:
     """The sessions that have branches or worktrees, with what is said of them."""
     found: dict[str, str] = {}
     for repo in settings.workspace.repos if settings.workspace is not None else ():
         try:
-            git = await located(repo, own_environment())
+            git = await locate(repo, own_environment())
         except ConfigError:
             continue
         assert settings.workspace is not None
-        for left in await cleanup.left_behind(git, repo.name, repo.branch_prefix, settings.workspace.home):
+        for left in await cleanup.find_left(git, repo.name, repo.branch_prefix, settings.workspace.home):
             found[left.session] = (
                 f"it has branches or worktrees in {repo.name}; remove them first: orchestra cleanup"
             )
     return found
 
 
-async def _exported(store: Store, place: Path, record: SessionRecord) -> SessionRecord:
+async def _export(store: Store, place: Path, record: SessionRecord) -> SessionRecord:
     """The record in a file, durably, before anything is taken out of the store."""
     folder = place / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ async def _exported(store: Store, place: Path, record: SessionRecord) -> Session
     return replace(record, file=file)
 
 
-def _expired(place: Path) -> list[Path]:
+def _delete_expired(place: Path) -> list[Path]:
     """Delete the files of what was removed long ago."""
     oldest = time.time() - TRASH_DAYS * 86400
     gone = [file for file in sorted((place / FOLDER).glob(f"*{SUFFIX}")) if file.stat().st_mtime < oldest]

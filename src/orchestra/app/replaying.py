@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.resuming import AS_RECORDED, ResumeChanges, recorded_plan, secrets_of
-from orchestra.app.runs import NONE_MORE, check_variables, runnable, unowned, wiring_of
+from orchestra.app.runs import NONE_MORE, check_variables, refuse_owned_names, runnable, wiring_of
 from orchestra.app.workspaces import workspaces_of
 from orchestra.config.settings import Settings
 from orchestra.cxdb.format.registry import bundle
@@ -18,12 +18,12 @@ from orchestra.engine.forking import TurnChoice, locate, locate_in
 from orchestra.engine.inherited import check_inherited
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import load
-from orchestra.engine.opening import begin, new_place, resumed
+from orchestra.engine.opening import begin, new_place, resume_event
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import find, own
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Handler, Store
-from orchestra.run.context import reserved
+from orchestra.run.context import is_reserved
 from orchestra.run.events import Meta, PipelineForked, Recorded
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Json
@@ -90,12 +90,12 @@ async def replay(
     pipeline, plan = await recorded_plan(state, wiring, settings, secrets, future.changes, more)
     wiring = wiring.on(await workspaces_of(settings, state.workspace, simulated=bool(plan.simulation)))
     runnable(pipeline, plan, settings)
-    unowned((*future.variables, *future.values), plan)
+    refuse_owned_names((*future.variables, *future.values), plan)
     await check_inherited(store, plan, state)
     await store.publish_types(*bundle())
     place = await new_place(wiring, session=meta.session, at=spot.turn.turn_id)
     opened = await begin(wiring, place, forked, loaded)
-    opened.journal.record(resumed(wiring, plan, opened.journal.state))
+    opened.journal.record(resume_event(wiring, plan, opened.journal.state))
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipeline
 
 
@@ -112,7 +112,7 @@ def _values(given: Mapping[str, str], redactor: Redactor) -> dict[str, Json]:
     """Context values from a command line: JSON where it is JSON, else the text. Raises ``ConfigError``."""
     found: dict[str, Json] = {}
     for key, text in given.items():
-        if reserved(key):
+        if is_reserved(key):
             raise ConfigError(f"{key!r} is reserved for the engine and cannot be set")
         secret = next(iter(redactor.find(text)), None)
         if secret is not None:

@@ -10,20 +10,20 @@ from msgspec import Struct
 
 from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario
-from orchestra.app.children import recorded
+from orchestra.app.children import recorded_reader
 from orchestra.app.costs import max_cost_of, with_max_cost
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.runs import NONE_MORE, cast_of, no_secret, plan_of, runnable, text_hash, wiring_of
-from orchestra.app.stopped import forget, remembered
+from orchestra.app.stopped import forget, read_stopped
 from orchestra.app.workspaces import workspaces_of
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
 from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.control import Control
-from orchestra.engine.holding import taken
+from orchestra.engine.holding import taken_error
 from orchestra.engine.inherited import check_decided
 from orchestra.engine.journal import Listener
-from orchestra.engine.loading import resolved
+from orchestra.engine.loading import resolve
 from orchestra.engine.opening import Plan, ended_well, newest_of_chain, no_node_lost
 from orchestra.engine.opening import resume as resume_session
 from orchestra.engine.running import Run
@@ -76,7 +76,7 @@ async def resume(
     """
     place, loaded = await newest_of_chain(store, own(await find(store, session)))
     if (holder := store.holder(place.context_id)) is not None:
-        raise taken(holder)
+        raise taken_error(holder)
     pipelines: list[Pipeline] = []
 
     async def prepared(state: RunState) -> tuple[Wiring, Plan]:
@@ -105,7 +105,7 @@ async def resume(
         pipelines.append(pipeline)
         return wiring, plan
 
-    stop = remembered(settings).get(place.session)
+    stop = read_stopped(settings).get(place.session)
     opened, wiring, plan = await resume_session(
         prepared,
         place,
@@ -164,12 +164,12 @@ async def recorded_plan(
 
 async def pipeline_of(state: RunState, store: Store, secrets: dict[str, str], changes: ResumeChanges) -> Pipeline:
     """Return the recorded pipeline, or the one that replaces it (S26)."""
-    variables = {name: str(await resolved(store, value)) for name, value in state.variables.items()}
-    source = changes.graph or Source(state.file or "the recorded pipeline", await resolved(store, state.dot))
+    variables = {name: str(await resolve(store, value)) for name, value in state.variables.items()}
+    source = changes.graph or Source(state.file or "the recorded pipeline", await resolve(store, state.dot))
     reading = None
     if changes.graph is None:
-        known = {path: await resolved(store, text) for path, text in state.dotfiles.items()}
-        reading = recorded(known, str(Path(source.name).parent))
+        known = {path: await resolve(store, text) for path, text in state.dotfiles.items()}
+        reading = recorded_reader(known, str(Path(source.name).parent))
     return compile_pipeline(source, changes.found, variables=variables, secrets=secrets, reading=reading)
 
 
@@ -180,10 +180,10 @@ async def _script_of(
     if changes.simulation is not None:
         no_secret(changes.simulation, redactor)
         return parse_script(changes.simulation, cast_of(pipeline))
-    text = await resolved(store, state.simulation)
+    text = await resolve(store, state.simulation)
     if not text:
         return Scenario()
-    before, _found = parse(Source(state.file, await resolved(store, state.dot)))
+    before, _found = parse(Source(state.file, await resolve(store, state.dot)))
     nodes = {**(before.nodes if before else {}), **pipeline.checked().nodes}
     return parse_script(
         Source(SCRIPT_NAME, text), Cast(nodes=nodes, tools=None, children=cast_of(pipeline).children)

@@ -16,7 +16,7 @@ from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Chain, chains
 from orchestra.engine.loading import event_of
-from orchestra.engine.sessions import Row, begun, find, row_of
+from orchestra.engine.sessions import Row, find, has_begun, row_of
 from orchestra.errors import ConfigError, Diagnostic, Source, UnknownEvent
 from orchestra.graph.model import Graph
 from orchestra.graph.paths import keys_of
@@ -37,7 +37,7 @@ from orchestra.run.events import (
     ToolStarted,
 )
 from orchestra.run.fold import current, evolve
-from orchestra.run.prompts import asked_so, own_prompt
+from orchestra.run.prompts import own_prompt, prompt_as_asked
 from orchestra.run.rewalk import Parting, parting
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, RunState
@@ -104,7 +104,7 @@ async def rewalk(session: str, *, store: Store, settings: Settings, another: Ano
     )
 
 
-def _recorded(walk: Chain, session: str) -> Iterator[Recorded]:
+def _events_of(walk: Chain, session: str) -> Iterator[Recorded]:
     """The events of a walk. Raises ``UnknownEvent``."""
     for turn in walk.turns:
         recorded = event_of(turn) if isinstance(turn, Turn) else None
@@ -139,7 +139,7 @@ class _Rewalk:
         stood: dict[tuple[int, int], RunState] = {}
         for number, walk in enumerate(walks):
             self.state, self._branch = stood.get((walk.parent, walk.depth), NEW), walk.path
-            for recorded in _recorded(walk, row.session):
+            for recorded in _events_of(walk, row.session):
                 await self._hold_against(recorded)
                 if self.parting is not None:
                     return None
@@ -150,7 +150,7 @@ class _Rewalk:
                 main = self.state
         self.state = main
         following = self.state.following
-        if following is None or not await begun(self._store, following.mailbox):
+        if following is None or not await has_begun(self._store, following.mailbox):
             return None
         return row_of(following, row.pipeline)
 
@@ -187,7 +187,7 @@ class _Rewalk:
             if self._another is None:
                 pipeline = await pipeline_of(state, self._store, secrets, AS_RECORDED)
             else:
-                variables = {name: str(await self._resolved(value)) for name, value in state.variables.items()}
+                variables = {name: str(await self._resolve(value)) for name, value in state.variables.items()}
                 pipeline = compile_pipeline(
                     self._another.source, self._another.found, variables=variables, secrets=secrets
                 )
@@ -202,21 +202,21 @@ class _Rewalk:
         names = {name for edge in graph.outgoing(state.ended.node) for name in edge.condition.keys}
         keys = {key for name in names for key in keys_of(name)}
         wanted = {key: value for key in keys if isinstance(value := context.get(key), BlobRef)}
-        return context.with_resolved({key: await self._resolved(value) for key, value in wanted.items()})
+        return context.with_resolved({key: await self._resolve(value) for key, value in wanted.items()})
 
     async def _text(self, graph: Graph, event: Event, depth: int) -> None:
         """Hold the prompt or the command that an event records against the one that the node has."""
         match event:
             case StageCompleted() | StageFailed() | StageRetrying() if event.handler == "codergen" and event.prompt:
-                recorded, visit = await self._resolved(event.prompt), event.visit
-                now = asked_so(self._redactor.text(await self._own_prompt(graph, event.node)), recorded)
+                recorded, visit = await self._resolve(event.prompt), event.visit
+                now = prompt_as_asked(self._redactor.text(await self._own_prompt(graph, event.node)), recorded)
             case ToolStarted():
                 command = graph.nodes[event.node].text("tool_command")
                 found = expressions(command)
                 if any(expression.raw for expression in found):
                     return  # its text holds values, and those are outcomes
                 recorded, now = (
-                    await self._resolved(event.command),
+                    await self._resolve(event.command),
                     self._redactor.text(substitute(command, found, {})),
                 )
                 visit = self.state.nodes[event.node].visits
@@ -235,13 +235,13 @@ class _Rewalk:
         if "{{" not in own_prompt(node):
             return own_prompt(node)
         context = Context(graph, self.state)
-        values = {key: await self._resolved(context[key]) for key in context}
+        values = {key: await self._resolve(context[key]) for key in context}
         try:
             return prompt_of(node, with_goal(values, graph))
         except ConfigError:  # it names a value that the recorded run did not have
             return own_prompt(node)
 
-    async def _resolved(self, value: Any) -> Any:
+    async def _resolve(self, value: Any) -> Any:
         if not isinstance(value, BlobRef):
             return value
         return blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))

@@ -90,8 +90,8 @@ class _FolderWriter:
         _json(self._folder / "manifest.json", manifest(events, state))
 
     async def _graph(self, state: RunState) -> Graph:
-        source = Source(state.file, await self._resolved(state.dot))
-        variables = {name: str(await self._resolved(value)) for name, value in state.variables.items()}
+        source = Source(state.file, await self._resolve(state.dot))
+        variables = {name: str(await self._resolve(value)) for name, value in state.variables.items()}
         graph = compile_pipeline(source, variables=variables, secrets={}).graph
         if graph is None:
             raise ConfigError(f"the recorded pipeline of {state.session} cannot be read")
@@ -99,7 +99,7 @@ class _FolderWriter:
 
     async def _text(self, file: Path, text: Text) -> None:
         if text:
-            _write(file, await self._resolved(text))
+            _write(file, await self._resolve(text))
 
     async def _plain(self, values: Any) -> dict[str, Any]:
         """Context values as they stand in a file: one over the limit by the path of its artifact."""
@@ -109,11 +109,11 @@ class _FolderWriter:
         if not isinstance(value, BlobRef):
             return value
         if value.size <= ARTIFACT_BYTES:
-            return await self._resolved(value)
+            return await self._resolve(value)
         if value.hash not in self._artifacts:
             place = self._artifact(key)
             (self._folder / place).parent.mkdir(exist_ok=True)
-            _json(self._folder / place, await self._resolved(value))
+            _json(self._folder / place, await self._resolve(value))
             self._artifacts[value.hash] = place
         return {"artifact": self._artifacts[value.hash], "size_bytes": value.size}
 
@@ -126,7 +126,7 @@ class _FolderWriter:
         place = f"artifacts/{name}.json"
         return place if place not in self._artifacts.values() else f"artifacts/{name}-{number}.json"
 
-    async def _resolved(self, value: Any) -> Any:
+    async def _resolve(self, value: Any) -> Any:
         if not isinstance(value, BlobRef):
             return value
         return blob_value(value, await self._store.get_blob(bytes.fromhex(value.hash)))

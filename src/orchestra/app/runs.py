@@ -22,7 +22,7 @@ from orchestra.app.children import texts
 from orchestra.app.costs import max_cost_of
 from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
-from orchestra.app.plugins import HANDLERS, loaded, offered, origin
+from orchestra.app.plugins import HANDLERS, entry_points_of_ours, load_entry_point, origin
 from orchestra.app.workspaces import workspaces_of
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
@@ -30,7 +30,7 @@ from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.holding import machine
 from orchestra.engine.journal import Listener
-from orchestra.engine.opening import Plan, begin, new_place, started
+from orchestra.engine.opening import Plan, begin, new_place, start_event
 from orchestra.engine.running import Run as Run
 from orchestra.engine.walk import Handlers
 from orchestra.engine.wiring import AT_ONCE, RunnerProcess, Wiring
@@ -47,7 +47,7 @@ from orchestra.handlers.parallel import parallel
 from orchestra.handlers.pipeline import pipeline as pipeline_
 from orchestra.handlers.tool import ToolHandler
 from orchestra.ports import Clock, Handler, Store
-from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS, reserved
+from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS, is_reserved
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, Redactor
@@ -94,8 +94,8 @@ def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handler
         "parallel.fan_in": frozenset({"parallel", "workspace"}),
         "wait.human": frozenset({"human"}),
     }
-    for point in offered()[HANDLERS]:
-        by_type[point.name] = loaded(point)
+    for point in entry_points_of_ours()[HANDLERS]:
+        by_type[point.name] = load_entry_point(point)
         own_keys[point.name] = _own_keys(point, by_type[point.name])
     by_type.update(more)
     return Handlers(by_type=by_type, own_keys=own_keys)
@@ -172,7 +172,7 @@ async def start(
         scenario = parse_script(simulation, cast_of(pipeline))
         no_secret(simulation, redactor)
     plan = plan_of(pipeline, scenario, settings, more)
-    unowned(given, plan)
+    refuse_owned_names(given, plan)
     runnable(pipeline, plan, settings)
     wiring = wiring_of(
         store,
@@ -187,10 +187,10 @@ async def start(
     like = RunState(
         label=label or graph.text("label"),
         variables=given,
-        backend=", ".join(agents.used(plan.graph)),
+        backend=", ".join(agents.used_backends(plan.graph)),
         secrets=settings.declared,
     )
-    opened = await begin(wiring, await new_place(wiring), started(wiring, plan, like=like))
+    opened = await begin(wiring, await new_place(wiring), start_event(wiring, plan, like=like))
     for name in redactor.short:
         opened.journal.record(
             WarningRaised(
@@ -198,14 +198,14 @@ async def start(
                 rule="short_secret",
             )
         )
-    for message in _unpriced(agents, plan.graph, settings):
+    for message in _unpriced_models(agents, plan.graph, settings):
         opened.journal.record(WarningRaised(message=message, rule="unpriced"))
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control())
 
 
-def _unpriced(agents: Agents, graph: Graph, settings: Settings) -> list[str]:
+def _unpriced_models(agents: Agents, graph: Graph, settings: Settings) -> list[str]:
     """What is said before a run of models without a price (A14)."""
-    names = agents.unpriced(graph)
+    names = agents.unpriced_models(graph)
     bound = settings.config.limits.run.cost is not None
     more = ", and the cost limit does not count it" if bound else ""
     return [f"no price is known for the model {name}{more}; add it under `prices:`" for name in names]
@@ -294,7 +294,7 @@ def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[st
             raise ConfigError(
                 f"{name!r} is not a valid name of a variable", fix="use letters, digits and _ . - after a letter"
             )
-        if reserved(name):
+        if is_reserved(name):
             raise ConfigError(f"{name!r} is reserved for the engine and cannot be a variable")
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise ConfigError(f"the value of {name} is not UTF-8 text, so it cannot be recorded")
@@ -307,10 +307,10 @@ def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[st
     return dict(variables)
 
 
-def unowned(names: Iterable[str], plan: Plan) -> None:
+def refuse_owned_names(names: Iterable[str], plan: Plan) -> None:
     """Raise ``ConfigError`` for a variable or value whose name only a handler may write."""
     for name in names:
-        if plan.handlers.owned(name):
+        if plan.handlers.owns(name):
             raise ConfigError(f"{name!r} is reserved for a handler and cannot be set")
 
 
@@ -330,13 +330,15 @@ def runnable(pipeline: Pipeline, plan: Plan, settings: Settings) -> None:
     problems = tuple(dict.fromkeys(_not_runnable(plan, settings, simulated=simulated)))
     if problems:
         raise InvalidPipeline((*pipeline.diagnostics, *problems))
-    _keyed(plan, settings, simulated=simulated)
+    _require_keys(plan, settings, simulated=simulated)
 
 
-def _keyed(plan: Plan, settings: Settings, *, simulated: bool) -> None:
-    Agents(settings=settings, folder=Path(), file=plan.file, script={}, simulated=simulated).keyed(plan.graph)
+def _require_keys(plan: Plan, settings: Settings, *, simulated: bool) -> None:
+    Agents(settings=settings, folder=Path(), file=plan.file, script={}, simulated=simulated).require_keys(
+        plan.graph
+    )
     for plans in plan.children.values():
-        _keyed(plans[0], settings, simulated=simulated)
+        _require_keys(plans[0], settings, simulated=simulated)
 
 
 def _not_runnable(plan: Plan, settings: Settings, *, simulated: bool) -> list[Diagnostic]:

@@ -92,12 +92,12 @@ async def serve(what: Served, tell: Callable[[Addresses], None], warn: Callable[
             warn(fault)
         async with serving(store, bind=bind, http_bind=http_bind, guard=guard) as addresses:
             tell(addresses)
-            await _told_to_stop()
+            await _wait_for_signal()
     finally:
         await store.close()
 
 
-async def _told_to_stop() -> None:
+async def _wait_for_signal() -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

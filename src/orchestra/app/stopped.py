@@ -56,7 +56,7 @@ def remember(settings: Settings, run: Run, reason: str, now_ms: int) -> None:
         beside.replace(folder / state.session)
 
 
-def remembered(settings: Settings) -> dict[str, Stopped]:
+def read_stopped(settings: Settings) -> dict[str, Stopped]:
     """The runs that this store stopped, by their sessions, newest first."""
     found: list[Stopped] = []
     with contextlib.suppress(OSError):

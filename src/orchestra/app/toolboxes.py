@@ -13,12 +13,12 @@ from orchestra.agents.tools import Tool
 from orchestra.agents.tools.mcp_client import specs_of
 from orchestra.agents.tools.output import NAME as READ_OUTPUT
 from orchestra.agents.tools.reporting import NAME as REPORT
-from orchestra.agents.tools.selection import chosen, tools_of
+from orchestra.agents.tools.selection import choose, tools_of
 from orchestra.agents.tools.settings import ShellToolSpec, ToolSettings
 from orchestra.agents.tools.skills import NAME as SKILLS
 from orchestra.agents.tools.toolset import Toolbox
 from orchestra.app.allowed import readable, tool_environment, tool_names
-from orchestra.app.plugins import TOOLS, loaded, offered, origin
+from orchestra.app.plugins import TOOLS, entry_points_of_ours, load_entry_point, origin
 from orchestra.config.model import McpServer, ToolEntry
 from orchestra.config.settings import Settings, state_directory
 from orchestra.errors import Diagnostic, Severity
@@ -96,8 +96,8 @@ def toolbox_of(settings: Settings, redactor: Redactor) -> Toolbox:
 def installed_tools() -> list[Tool]:
     """The tools that installed packages offer under ``orchestra.tools``. Raises ``ConfigError``."""
     found: list[Tool] = []
-    for point in offered()[TOOLS]:
-        found += tools_of(loaded(point), f"{point.value} of {origin(point)}")
+    for point in entry_points_of_ours()[TOOLS]:
+        found += tools_of(load_entry_point(point), f"{point.value} of {origin(point)}")
     return found
 
 
@@ -166,6 +166,6 @@ def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagno
                 node=node.id,
                 fix=hint,
             )
-            for name, hint in chosen(stock, names).unknown.items()
+            for name, hint in choose(stock, names).unknown.items()
         ]
     return found

@@ -42,7 +42,7 @@ async def workspaces_of(
         )
     if settings.workspace is None or not settings.workspace.repos:
         return None
-    from orchestra.workspace.preparing import prepared  # a run without repositories does without git
+    from orchestra.workspace.preparing import prepare  # a run without repositories does without git
 
     writer = None
     if settings.workspace.commit_messages == "auto" and not simulated:
@@ -50,7 +50,7 @@ async def workspaces_of(
 
         writer = message_writer(settings)
     setup = partial(run_setup, environment=tool_environment(settings))
-    return await prepared(settings.workspace, own_environment(), setup, fresh=not known, writer=writer)
+    return await prepare(settings.workspace, own_environment(), setup, fresh=not known, writer=writer)
 
 
 async def run_setup(command: str, folder: Path, *, environment: Mapping[str, str]) -> tuple[int, str]:

@@ -123,11 +123,11 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         app.command(wanted)(spread(getattr(import_module(f"orchestra.cli.commands.{module}"), function)))
     else:  # loading every command would make `--help` slow
         for name, (_place, text) in COMMANDS.items():
-            app.command(name, help=text)(_listed)
+            app.command(name, help=text)(_stand_in)
     return app
 
 
-def _listed() -> None:
+def _stand_in() -> None:
     """Stand for a command in the list of all: only its name and help are used."""
 
 

@@ -16,7 +16,7 @@ from orchestra.errors import ConfigError
 from orchestra.run.events import LiveEvent, Recorded
 
 
-def detached(shown: SessionOptions, settings: Settings, run: Callable[[Leaving], int]) -> int:
+def run_detached(shown: SessionOptions, settings: Settings, run: Callable[[Leaving], int]) -> int:
     """Run in a background process that detaches from this terminal once its session exists.
 
     An error before that is printed by the child to this terminal; its exit code is returned.
@@ -65,7 +65,7 @@ class Leaving:
     def __init__(self, writer: int) -> None:
         self._writer = writer
 
-    def opened(self, session: str, title: str) -> None:
+    def open(self, session: str, title: str) -> None:
         """Name the session; from now on nobody hears anything."""
         sys.stdout.flush()
         sys.stderr.flush()
@@ -91,8 +91,8 @@ class Leaving:
     def release(self) -> None:
         """Nothing."""
 
-    def closed(self) -> None:
+    def close(self) -> None:
         """Nothing."""
 
-    def abandoned(self) -> None:
+    def abandon(self) -> None:
         """Nothing."""

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from orchestra.cli.terminal import UNLIMITED, Unread, Unwritable, coloured, complain, mute, one_line, width
+from orchestra.cli.terminal import UNLIMITED, Unread, Unwritable, complain, mute, one_line, use_colour, width
 from orchestra.errors import (
     ConfigError,
     CredentialsMissing,
@@ -72,7 +72,7 @@ def show_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> None:
     shown = [d for d in diagnostics if d.severity is not Severity.INFO]
     if not shown:
         return
-    colour = coloured("auto", sys.stderr)
+    colour = use_colour("auto", sys.stderr)
     complain(report.text(shown, width=width(sys.stderr), colour=colour) + report.summary(shown))
 
 
@@ -80,7 +80,7 @@ def _line(word: str, message: str, fix: str = "") -> None:
     room = width(sys.stderr, otherwise=UNLIMITED)
     lead = f"{word}: "
     text = "\n".join(report.wrap(lead, one_line(message, 1000), room, "  "))
-    complain(text.replace(lead, f"{paint(lead.rstrip(), '1;31', coloured('auto', sys.stderr))} ", 1))
+    complain(text.replace(lead, f"{paint(lead.rstrip(), '1;31', use_colour('auto', sys.stderr))} ", 1))
     if fix:
         complain("\n".join(report.wrap("  help: ", one_line(fix, 1000), room, " " * 8)))
 
@@ -98,7 +98,7 @@ def _configuration(error: ConfigError) -> None:
     found = Diagnostic(
         rule="settings", severity=Severity.ERROR, message=error.message, span=error.span, fix=error.fix
     )
-    complain(report.shown(found, width=width(sys.stderr), colour=coloured("auto", sys.stderr)))
+    complain(report.format_diagnostic(found, width=width(sys.stderr), colour=use_colour("auto", sys.stderr)))
 
 
 def _store(error: StoreError) -> int:

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, TextIO, cast
 
 from orchestra.cli.terminal import mute
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 
 ROOM = 256 * 1024
 """Bytes that wait in memory for a reader; then a terminal loses lines, and a pipe's go to a file."""
@@ -194,7 +194,7 @@ class Outlet:
 def outlets() -> Iterator[tuple[Outlet, ...]]:
     """Standard output and standard error as outlets, where somebody else may keep their writers waiting.
 
-    What is still unread at the end is given up; see ``drained``.
+    What is still unread at the end is given up; see ``drain``.
     """
     before = sys.stdout, sys.stderr
     found = _outlets(*before)
@@ -224,7 +224,7 @@ def _outlets(out: TextIO, err: TextIO) -> dict[TextIO, Outlet]:
     return found
 
 
-async def drained(outlets: tuple[Outlet, ...], leaving: asyncio.Event) -> None:
+async def drain(outlets: tuple[Outlet, ...], leaving: asyncio.Event) -> None:
     """Wait until all is written. Once ``leaving``, give up a reader that takes nothing for ``LAST_SECONDS``."""
     for pump in {outlet.pump for outlet in outlets}:
         moved, since = pump.moved, time.monotonic()
@@ -246,7 +246,7 @@ def waiting(stream: object) -> bool:
     return isinstance(stream, Outlet) and stream.pump.pending
 
 
-def lost(stream: object) -> int:
+def lost_lines(stream: object) -> int:
     """How many lines a stream has lost since this was asked, once it takes lines again."""
     if not isinstance(stream, Outlet) or stream.pump.full:
         return 0
@@ -256,8 +256,8 @@ def lost(stream: object) -> int:
 
 def missing(stream: object) -> str:
     """What to say of lines that a stream has lost since this was asked; nothing where it lost none."""
-    count = lost(stream)
-    return f"… {counted(count, 'line')} not shown: the terminal was stopped" if count else ""
+    count = lost_lines(stream)
+    return f"… {plural(count, 'line')} not shown: the terminal was stopped" if count else ""
 
 
 def count_lost(stream: object, lines: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from orchestra.app.asking import asker
 from orchestra.cli.options import Walked
 from orchestra.cli.screen.views import View
-from orchestra.cli.terminal import coloured, in_foreground, width
+from orchestra.cli.terminal import in_foreground, use_colour, width
 from orchestra.config.answers import AnswerFile, WrittenAnswer, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.journal import Listener
@@ -66,16 +66,16 @@ def console(view: View) -> Interviewer:
         screen=view,
         reader=reader,
         width=lambda: width(sys.stderr),
-        colour=coloured("auto", sys.stderr),
+        colour=use_colour("auto", sys.stderr),
     )
 
 
 def queue_of(answers: AnswerFile) -> Queue:
     """Written answers as an interviewer."""
-    return Queue(_prepared(answers.any), {node: _prepared(mine) for node, mine in answers.by_node.items()})
+    return Queue(_prepare(answers.any), {node: _prepare(mine) for node, mine in answers.by_node.items()})
 
 
-def _prepared(written: Sequence[WrittenAnswer]) -> list[Prepared]:
+def _prepare(written: Sequence[WrittenAnswer]) -> list[Prepared]:
     return [
         Prepared(choice=one.choice, text=one.text, skip=one.skip, who=one.who, span=one.span) for one in written
     ]

@@ -21,7 +21,7 @@ _AT_ONCE = {signal.SIGTERM: "received SIGTERM", signal.SIGHUP: "received SIGHUP"
 
 
 @contextmanager
-def heeded(
+def handle_signals(
     control: Control, note: Callable[[str], None], leave: Callable[[], None], first: Callable[[], None]
 ) -> Iterator[None]:
     """Handle signals during a run: SIGINT pauses, then interrupts, then exits; SIGTERM and SIGHUP interrupt.

@@ -68,7 +68,7 @@ async def reading(
         finally:
             await store.close()
     except StoreError as error:
-        error.fix = aimed(error.fix, hint(settings, flag))
+        error.fix = aim_commands(error.fix, hint(settings, flag))
         raise
 
 
@@ -120,7 +120,7 @@ _COMMANDS = re.compile(
 )
 
 
-def aimed(fix: str, hint: str) -> str:
+def aim_commands(fix: str, hint: str) -> str:
     """Add the options that find the store to the commands in a suggestion."""
     return _COMMANDS.sub(lambda command: command[0] + hint, fix)
 

@@ -41,7 +41,7 @@ class Unwritable(OrchestraError):
     """Standard output cannot be written to: its disk is full, its terminal closed."""
 
 
-def coloured(when: str, stream: TextIO) -> bool:
+def use_colour(when: str, stream: TextIO) -> bool:
     """Whether to use colours on a stream (C3). Raises ``ConfigError`` for a word that is none of three."""
     if when not in ("auto", "always", "never"):
         raise ConfigError(f"--color must be auto, always or never, not {when!r}")
@@ -150,7 +150,7 @@ def fit(text: str, room: int) -> str:
     return (text[: fitting(text, room - 1)] if room > 1 else "") + "…"
 
 
-def laid_out(lead: str, name: str, words: str, room: int) -> list[str]:
+def lay_out(lead: str, name: str, words: str, room: int) -> list[str]:
     """A name and what there is to say of it: in one line where that fits; else a short word keeps its place
     beside a name that is cut, and a long one gets up to five lines of its own."""
     whole = f"{lead} {name}  {words}".rstrip()
@@ -163,7 +163,7 @@ def laid_out(lead: str, name: str, words: str, room: int) -> list[str]:
     return lines if len(lines) <= 6 else [*lines[:5], fit(f"{lines[5]} …", room)]
 
 
-def padded(text: str, room: int) -> str:
+def pad(text: str, room: int) -> str:
     """The text in exactly so many columns."""
     text = fit(text, room)
     return text + " " * (room - columns(text))
@@ -174,7 +174,7 @@ def many_lines(text: str) -> str:
     return "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
 
 
-def lasted(milliseconds: float) -> str:
+def duration_words(milliseconds: float) -> str:
     """A duration for people: ``0.2 s``, ``3 min 5 s``, ``2 h 10 min``, ``4 d 3 h``."""
     seconds = max(0.0, milliseconds / 1000)
     if seconds < 60:

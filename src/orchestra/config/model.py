@@ -24,9 +24,9 @@ from orchestra.config.schema import (
     kind_of,
     length,
     list_of,
-    meant,
     number,
     one_or_many,
+    suggestion,
     text,
     whole,
     word,
@@ -435,7 +435,7 @@ def _cross_checks(config: Config, place: SettingPlace) -> None:
     for name, provider in config.providers.named.items():
         _fallbacks(config, provider.fallbacks, place.at("providers", name, "fallbacks"))
     if config.providers.default:
-        _known_provider(config, config.providers.default, place.at("providers", "default"))
+        _check_provider(config, config.providers.default, place.at("providers", "default"))
     for name, entry in config.tools.items():
         if not entry.command and name not in BUILT_IN_TOOLS:
             place.at("tools", name).key_fault("command is missing", "add `command: …`")
@@ -446,7 +446,7 @@ def _cross_checks(config: Config, place: SettingPlace) -> None:
     for repo in config.workspace.tools:
         if repo not in config.workspace.repos:
             place.at("workspace", "tools", repo).key_fault(
-                "no such repository", meant(repo, config.workspace.repos)
+                "no such repository", suggestion(repo, config.workspace.repos)
             )
 
 
@@ -460,25 +460,25 @@ def _arguments_known(entry: ToolEntry, place: SettingPlace) -> None:
         if name not in entry.args:
             place.fault(
                 f"no argument {name!r}",
-                meant(name, entry.args) if entry.args else f"add `args: {{{name}: {{type: string}}}}`",
+                suggestion(name, entry.args) if entry.args else f"add `args: {{{name}: {{type: string}}}}`",
             )
 
 
 def _check_agent(config: Config, agent: Agent, place: SettingPlace) -> None:
     if agent.provider:
-        _known_provider(config, agent.provider, place.at("provider"))
+        _check_provider(config, agent.provider, place.at("provider"))
     for index, server in enumerate(agent.mcp or ()):
         if server not in config.mcp:
-            place.at("mcp", index).fault(f"no MCP server {server!r}", meant(server, config.mcp))
+            place.at("mcp", index).fault(f"no MCP server {server!r}", suggestion(server, config.mcp))
     known = (*config.cli, *CLI_PRESETS)
     if agent.cli and agent.cli not in known:
-        place.at("cli").fault(f"no command-line agent {agent.cli!r}", meant(agent.cli, known))
+        place.at("cli").fault(f"no command-line agent {agent.cli!r}", suggestion(agent.cli, known))
     _fallbacks(config, agent.fallbacks, place.at("fallbacks"))
 
 
-def _known_provider(config: Config, name: str, place: SettingPlace) -> None:
+def _check_provider(config: Config, name: str, place: SettingPlace) -> None:
     if config.provider(name) is None:
-        place.fault(f"no provider {name!r}", meant(name, (*config.providers.named, *KINDS)))
+        place.fault(f"no provider {name!r}", suggestion(name, (*config.providers.named, *KINDS)))
 
 
 def _fallbacks(config: Config, named: tuple[str, ...], place: SettingPlace) -> None:
@@ -487,4 +487,4 @@ def _fallbacks(config: Config, named: tuple[str, ...], place: SettingPlace) -> N
         if not _FALLBACK.fullmatch(item):
             here.fault(f"{item!r} is not provider:model", "write it as openai:gpt-5")
         else:
-            _known_provider(config, item.partition(":")[0], here)
+            _check_provider(config, item.partition(":")[0], here)

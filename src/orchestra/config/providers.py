@@ -19,8 +19,8 @@ from orchestra.config.schema import (
     length,
     list_of,
     mapping,
-    meant,
     number,
+    suggestion,
     whole,
     word,
 )
@@ -123,7 +123,7 @@ def _provider(name: str, value: Any, place: SettingPlace) -> Provider:
     if found.kind:
         return found
     if name not in KINDS and len(place.faults) == before:
-        near = meant(name, KINDS)
+        near = suggestion(name, KINDS)
         fix = near if near.startswith("did") else f"add `kind: …`: {', '.join(KINDS)}"
         place.key_fault("kind is missing, because this is no provider that is known by name", fix)
     kind = name if name in KINDS else "openai"

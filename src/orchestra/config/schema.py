@@ -44,7 +44,7 @@ class SettingPlace:
     @property
     def name(self) -> str:
         """The path as it is shown: ``agents.reviewer.tools[2]``."""
-        return dotted(self.path)
+        return dotted_path(self.path)
 
     def fault(self, message: str, fix: str = "") -> Any:
         """Report that the value cannot be used."""
@@ -68,7 +68,7 @@ def _ends(path: Path) -> range:
     return range(len(path), 0, -1)
 
 
-def dotted(path: Path) -> str:
+def dotted_path(path: Path) -> str:
     """A path as it is shown: ``agents.reviewer.tools[2]``."""
     text = ""
     for step in path:
@@ -154,7 +154,7 @@ class Section(Generic[_T]):
         for name, item in value.items():
             here, entry = place.at(name), known.get(name)
             if entry is None:
-                here.key_fault("unknown key", meant(name, known))
+                here.key_fault("unknown key", suggestion(name, known))
             elif entry.field in given:
                 here.key_fault(f"means the same as {given[entry.field]}, which is given too", "remove one of them")
             else:
@@ -271,7 +271,7 @@ def length(value: Any, place: SettingPlace) -> float:
     plain = isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool))
     found = seconds(str(value)) if plain else None
     if found is None:
-        return place.fault(f"{_shown(value)} is not a length of time", "write it as 30s, 5m or 2h")  # type: ignore[no-any-return]
+        return place.fault(f"{_show(value)} is not a length of time", "write it as 30s, 5m or 2h")  # type: ignore[no-any-return]
     return found
 
 
@@ -280,8 +280,8 @@ def choice(*words: str) -> Reader[str]:
 
     def read(value: Any, place: SettingPlace) -> str:
         if not isinstance(value, str) or value not in words:
-            near = meant(str(value), words) if isinstance(value, str) else ""
-            return place.fault(f"{_shown(value)} is not one of {', '.join(words)}", near)  # type: ignore[no-any-return]
+            near = suggestion(str(value), words) if isinstance(value, str) else ""
+            return place.fault(f"{_show(value)} is not one of {', '.join(words)}", near)  # type: ignore[no-any-return]
         return value
 
     return read
@@ -315,11 +315,11 @@ def argument(value: Any, place: SettingPlace) -> dict[str, Any]:
 def address(value: Any, place: SettingPlace) -> str:
     """The address of a server of HTTP."""
     if not isinstance(value, str) or not re.match(r"https?://[^/\s]", value):
-        return place.fault(f"{_shown(value)} is not an address", "write it as https://HOST or http://HOST:PORT")  # type: ignore[no-any-return]
+        return place.fault(f"{_show(value)} is not an address", "write it as https://HOST or http://HOST:PORT")  # type: ignore[no-any-return]
     return word(value, place)
 
 
-def meant(name: str, known: Any) -> str:
+def suggestion(name: str, known: Any) -> str:
     """What was probably meant, else what is known here."""
     names = list(dict.fromkeys(known))
     folded = name.lower().replace("-", "_")
@@ -339,14 +339,14 @@ def kind_of(value: Any) -> str:
         case int() | float():
             return f"the number {value}"
         case str():
-            return f"the text {_shown(value)}"
+            return f"the text {_show(value)}"
         case list():
             return "a list"
         case _:
             return "keys and values"
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     if isinstance(value, str):
         return repr(value if len(value) < 40 else f"{value[:36]}…")
     return kind_of(value) if isinstance(value, bool | list | dict) or value is None else str(value)

@@ -23,12 +23,12 @@ class Server:
     token: str | None = None
 
     def __str__(self) -> str:
-        return f"http://{_shown(self.http_host)}:{self.http_port}"
+        return f"http://{_show_host(self.http_host)}:{self.http_port}"
 
     @property
     def address(self) -> str:
         """The binary protocol's address."""
-        return f"{_shown(self.host)}:{self.port}"
+        return f"{_show_host(self.host)}:{self.port}"
 
 
 def server_at(
@@ -64,5 +64,5 @@ def _address(text: str) -> tuple[str, int]:
     return host, port
 
 
-def _shown(host: str) -> str:
+def _show_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host

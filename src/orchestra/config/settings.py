@@ -75,7 +75,7 @@ def settle(
     faults = [*unknown_variables(environment), *faults]
     if faults:
         raise InvalidConfig(tuple(faults))
-    data = _given(document)
+    data = _store_values(document)
     place, origin = _store(data, file, environment, store)
     server: Server | None = None
     if isinstance(place, str):
@@ -124,7 +124,7 @@ def _read(file: Path) -> Document:
     return load_leniently(Source(str(file), text))
 
 
-def _given(document: Document | None) -> dict[str, Any]:
+def _store_values(document: Document | None) -> dict[str, Any]:
     """What the file says of the store, checked already."""
     data = document.data if document is not None else None
     return {"cxdb": data.get("cxdb") or {}} if isinstance(data, dict) else {}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from orchestra.config.model import Approval
 from orchestra.config.providers import Providers
-from orchestra.config.schema import dotted, keys_of
+from orchestra.config.schema import dotted_path, keys_of
 from orchestra.config.settings import Settings
 from orchestra.config.yaml import Path as Keys
 from orchestra.run.secrets import Redactor
@@ -25,7 +25,7 @@ class SettingRow(NamedTuple):
     @property
     def name(self) -> str:
         """The path as it is written."""
-        return dotted(self.path)
+        return dotted_path(self.path)
 
 
 def rows(settings: Settings) -> Iterator[SettingRow]:
@@ -34,7 +34,7 @@ def rows(settings: Settings) -> Iterator[SettingRow]:
     for path, value in _leaves(settings.config, ()):
         if path[:1] == ("cxdb",):
             continue
-        yield SettingRow(path, _hidden(path, redactor.value(value)), origin_of(settings, path))
+        yield SettingRow(path, _hide(path, redactor.value(value)), origin_of(settings, path))
     place = "cxdb.url" if settings.server is not None else "cxdb.path"
     yield SettingRow(tuple(place.split(".")), settings.place, settings.origins[place])
     if settings.mirror is not None:
@@ -103,7 +103,7 @@ _REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|\$[A-Za-z_][A-Za-z0-9_]*"
 _TELLING = re.compile(r"key|token|secret|password|passphrase|credential|authorization", re.IGNORECASE)
 
 
-def _hidden(path: Keys, value: Any) -> Any:
+def _hide(path: Keys, value: Any) -> Any:
     """A value that may be a secret, hidden: of an environment, of headers, or by its name."""
     if isinstance(value, dict):
         kept = path[-1:] and path[-1] in _HIDING

@@ -71,7 +71,7 @@ def load_leniently(source: Source) -> Document:
         builder.read()
         whole = True
     except yaml.MarkedYAMLError as error:
-        builder.faults.append(_told(source, error))
+        builder.faults.append(_yaml_error(source, error))
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         message = f"not YAML: {error}".partition("\n")[0]
         builder.faults.append(ConfigError(message, span=Span(source, 0, 1)))
@@ -95,7 +95,7 @@ _FIXES = {
 """What mends it, by a part of what the parser says."""
 
 
-def _told(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:
+def _yaml_error(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:
     """What the parser met, where; what is never closed is told where it begins."""
     text = error.problem or error.context or "not YAML"
     mark = error.problem_mark or error.context_mark

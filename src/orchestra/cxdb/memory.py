@@ -38,7 +38,7 @@ class MemoryStore:
         self._contexts[context_id] = ContextRow(
             context_id=context_id, head_turn=base_turn, head_depth=depth, created_ms=now, appended_ms=now
         )
-        self._moved()
+        self._notify()
         return Head(context_id, base_turn, depth)
 
     async def fork(self, turn: int) -> Head:
@@ -70,7 +70,7 @@ class MemoryStore:
             created_ms=row.created_ms,
             appended_ms=now,
         )
-        self._moved()
+        self._notify()
         return tuple(added)
 
     def _chain(self, row: ContextRow, turns: Sequence[NewTurn], now: int) -> list[Turn]:
@@ -226,7 +226,7 @@ class MemoryStore:
             raise SessionNotFound(f"no turn {turn_id}")
         return self._turns[turn_id - 1]
 
-    def _moved(self) -> None:
+    def _notify(self) -> None:
         for tell in tuple(self._waiting):
             tell()
 

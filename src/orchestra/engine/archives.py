@@ -14,13 +14,13 @@ from itertools import groupby
 import msgspec
 
 from orchestra.engine.gaps import Gap, chains
-from orchestra.engine.holding import heard_of
+from orchestra.engine.holding import find_runner
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.sessions import Row, find, mailbox_turn, rows, turn_of
 from orchestra.engine.wiring import RunnerProcess, SessionPlace
 from orchestra.errors import ConfigError, Damaged, SessionNotFound
 from orchestra.ports import Clock, NewTurn, Store, Turn
-from orchestra.run.blobs import BlobRef, carried, from_map
+from orchestra.run.blobs import BlobRef, from_map, to_text
 from orchestra.run.events import Meta, PipelineImported, Recorded
 from orchestra.run.state import RunState
 
@@ -69,13 +69,13 @@ async def take_out(store: Store, name: str, now_ms: int = 0) -> list[Taken]:
     ``now_ms`` (UTC) is compared with the claims of runners; 0 asks for no runner. Raises ``SessionNotFound``.
     """
     found = []
-    linked = await _linked(store, await find(store, name))
+    linked = await _linked_sessions(store, await find(store, name))
     for row in linked:
         chain = tuple(await history(store, row.context_id))
         named = _as_named(row, linked)
         live = None
         if now_ms and not row.mirror_of:
-            live = await heard_of(store, row.context_id, row.mailbox, now_ms)
+            live = await find_runner(store, row.context_id, row.mailbox, now_ms)
         holder = live.note if live is not None else ""
         mailbox = tuple(await history(store, row.mailbox))
         branches = await _branches(store, row)
@@ -145,7 +145,7 @@ def _as_named(row: Row, linked: Sequence[Row]) -> Row:
     return replace(row, context_id=row.source, parent=parent)
 
 
-async def _linked(store: Store, row: Row) -> list[Row]:
+async def _linked_sessions(store: Store, row: Row) -> list[Row]:
     known = {one.context_id: one for one in await rows(store)}
     while row.why == "restart" and row.parent in known:
         row = known[row.parent]
@@ -180,7 +180,7 @@ def _refs_of(turn: Turn) -> Iterator[BlobRef]:
     yield from _refs_in(_unpack(turn.payload))
     recorded = event_of(turn)
     response = getattr(recorded.event, "response", "") if isinstance(recorded, Recorded) else ""
-    value = carried(response)
+    value = to_text(response)
     if isinstance(value, BlobRef):
         yield value
 
@@ -218,7 +218,7 @@ async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Run
     states = []
     for one, walks in zip(taken, every, strict=True):
         await _branches_placed(store, one, walks, places[one.row.context_id], clock)
-        states.append(await _placed(store, one, walks, places, clock))
+        states.append(await _place(store, one, walks, places, clock))
     for one, state in zip(taken, states, strict=True):
         place = places[one.row.context_id]
         await store.append(place.mailbox, [mailbox_turn(state, place.context_id, origin, clock.now_ms())])
@@ -246,10 +246,10 @@ class _PutIn:
             found.append(_PutIn(known_as=branch.context_id, turns=branch.turns, parent=above, depth=branch.depth))
         return found
 
-    async def opened(self, store: Store) -> int:
+    async def open(self, store: Store) -> int:
         """The context here; a branch's is made when the turn from which it goes on is there."""
         if not self.context and self.parent is not None:
-            await self.parent.opened(store)
+            await self.parent.open(store)
             self.context = (await store.fork(self.parent.turn_at(self.depth))).context_id
         return self.context
 
@@ -275,7 +275,7 @@ async def _put_turns(store: Store, every: Sequence[_PutIn]) -> None:
             put = await store.append(context, new)
             every[number].here.update({old.depth: turn.turn_id for old, turn in zip(some, put, strict=True)})
     for chain in every:
-        await chain.opened(store)
+        await chain.open(store)
 
 
 async def _branches_placed(
@@ -297,7 +297,7 @@ def _below(every: Sequence[_PutIn], chain: _PutIn) -> dict[str, int]:
     return {str(other.known_as): other.context for other in every[1:] if other is not chain}
 
 
-async def _placed(
+async def _place(
     store: Store, one: Taken, every: Sequence[_PutIn], places: Mapping[int, SessionPlace], clock: Clock
 ) -> RunState:
     """Say behind a chain what the ids of contexts are here; its state then."""

@@ -21,7 +21,7 @@ from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Store, Suspended, Unanswered
 from orchestra.run.blobs import BlobRef
 from orchestra.run.events import InterviewTimeout
-from orchestra.run.interviews import completed, started
+from orchestra.run.interviews import completion_event, start_event
 from orchestra.run.questions import (
     SKIPPED,
     TIMEOUT,
@@ -30,10 +30,10 @@ from orchestra.run.questions import (
     Question,
     SentAnswer,
     choices_in_words,
-    commanded,
     question_id,
     short_id,
-    taken,
+    takes_commands,
+    to_answer,
 )
 from orchestra.run.secrets import Redactor
 from orchestra.run.steps import Execute
@@ -90,22 +90,22 @@ class Questions:
 
     async def ask(self, journal: Journal, step: Execute, question: Question, control: Control) -> Answer:
         """The answer to a question of a node, recorded (H7). Raises ``Waiting``."""
-        question = self._interviews.bounded(_named(journal, step, question))
+        question = self._interviews.with_deadline(_name_question(journal, step, question))
         known = journal.state.stage.asked.get(question.id) if journal.state.stage is not None else None
         if known is not None and known.answer is not None:
             return replace(known.answer, text=str(await journal.resolve(known.said)))
         if known is None:
-            journal.record(started(question))
+            journal.record(start_event(question))
         elif known.question.same_as(question):
             question = replace(question, after=known.question.after)
         else:  # what was answered so far was an answer to something else
             await self._read(question, control)
             newest = self._answers.newest(question.id)
             question = replace(question, after=max(newest, known.question.after))
-            journal.record(started(question))
+            journal.record(start_event(question))
         await journal.flush()
         began = self._clock.now_ms()
-        if commanded(question):
+        if takes_commands(question):
             question = replace(question, earlier=await self._earlier(journal, question))
         question = _without_secrets(question, journal.redactor)
         answer = await self._answer(question, control)
@@ -119,7 +119,7 @@ class Questions:
                 )
             )
         asked = journal.state.stage.asked[question.id].at if journal.state.stage is not None else began
-        journal.record(completed(question, answer, answer.at - asked))
+        journal.record(completion_event(question, answer, answer.at - asked))
         await journal.flush()
         return answer
 
@@ -134,7 +134,7 @@ class Questions:
             [
                 (str(await journal.resolve(one.question.about)), str(await journal.resolve(one.said)))
                 for one in known.values()
-                if one.answer is not None and commanded(one.question)
+                if one.answer is not None and takes_commands(one.question)
             ]
         )
 
@@ -149,7 +149,7 @@ class Questions:
     async def _read(self, question: Question, control: Control) -> None:
         """Wait until the mailbox was read once. Raises ``Waiting`` where a pause is requested before."""
         read = asyncio.ensure_future(self._answers.complete())
-        paused = asyncio.ensure_future(control.wished())
+        paused = asyncio.ensure_future(control.wait_for_pause())
         try:
             await asyncio.wait({read, paused}, return_when=asyncio.FIRST_COMPLETED)
             if not read.done():
@@ -176,7 +176,7 @@ class _OpenQuestion:
         """The answer; raises ``Waiting`` where nobody can be asked here or the run pauses."""
         asking, question = self._asking, self._question
         won = asyncio.ensure_future(asking._answers.wait(question))
-        paused = asyncio.ensure_future(self._control.wished())
+        paused = asyncio.ensure_future(self._control.wait_for_pause())
         here = asyncio.ensure_future(self._here())
         clock = asyncio.ensure_future(self._deadline())
         everything = {won, paused, here, clock}
@@ -194,7 +194,7 @@ class _OpenQuestion:
         finally:
             await _end(*everything)
         if found.request != self._sent:
-            await asking._interviews.inform(_told(question, found), question.stage)
+            await asking._interviews.inform(_uncounted_words(question, found), question.stage)
         return found
 
     async def _here(self) -> None:
@@ -224,7 +224,7 @@ class _OpenQuestion:
         await self._asking._send(question.id, answer, DEADLINE)
 
 
-def _told(question: Question, answer: Answer) -> str:
+def _uncounted_words(question: Question, answer: Answer) -> str:
     """What is said where somebody was asked whose answer did not count."""
     if answer.who == DEADLINE and answer.automatic:
         return "time is up" + (f": {answer.label} is taken, the default" if answer.option is not None else "")
@@ -241,7 +241,7 @@ def fits(question: Question, answer: Answer) -> None:
         who="",
         at=0,
     )
-    if answer.value != SKIPPED and taken(question, sent) is None:
+    if answer.value != SKIPPED and to_answer(question, sent) is None:
         raise ConfigError(
             f"{short_id(question.id)} was answered with {(answer.value or answer.text)[:80]!r}, not one of "
             f"its answers: {choices_in_words(question)}"
@@ -267,24 +267,24 @@ def _without_secrets(question: Question, redactor: Redactor) -> Question:
     return replace(question, text=redactor.text(question.text), about=about, metadata=details)
 
 
-def unanswered(journal: Journal, step: Execute, part: str) -> bool:
+def has_unanswered(journal: Journal, step: Execute, part: str) -> bool:
     """Whether a question of the running node was asked and has no recorded answer."""
-    asked = _asked(journal, step, part)
+    asked = _asked_question(journal, step, part)
     return asked is not None and asked.answer is None
 
 
-def answered(journal: Journal, step: Execute, part: str) -> bool:
+def has_answered(journal: Journal, step: Execute, part: str) -> bool:
     """Whether a question of the running node was asked and its answer is recorded."""
-    asked = _asked(journal, step, part)
+    asked = _asked_question(journal, step, part)
     return asked is not None and asked.answer is not None
 
 
-def _asked(journal: Journal, step: Execute, part: str) -> AskedQuestion | None:
+def _asked_question(journal: Journal, step: Execute, part: str) -> AskedQuestion | None:
     stage = journal.state.stage
     return stage.asked.get(_id(journal, step, part)) if stage is not None else None
 
 
-def _named(journal: Journal, step: Execute, question: Question) -> Question:
+def _name_question(journal: Journal, step: Execute, question: Question) -> Question:
     """The question with its id and its node (H2)."""
     return replace(question, id=_id(journal, step, question.part), stage=step.node)
 

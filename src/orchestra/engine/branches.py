@@ -85,7 +85,7 @@ class FanOut:
         """What is recorded of this execution."""
         return self.journal.state.fans[self.node]
 
-    async def joined(self, given: FanPlan) -> Fan:
+    async def join(self, given: FanPlan) -> Fan:
         """Walk every branch that has no result yet; then the fan-out with all results.
 
         Raises ``Suspended`` where the run pauses before that, and ``Waiting`` where a branch waits for an answer.
@@ -134,7 +134,7 @@ class FanOut:
 
     async def _base(self, fan: Fan) -> Loaded:
         """The chain as it stood when the fan-out was announced, as branches that have not begun find it."""
-        turn = fan.from_turn or await _announced(self.wiring, self.journal.context_id, self.node, fan)
+        turn = fan.from_turn or await _announcement(self.wiring, self.journal.context_id, self.node, fan)
         return await load(self.wiring.store, self.journal.context_id, until=turn)
 
     async def _sweep(self) -> None:
@@ -143,7 +143,7 @@ class FanOut:
         meter = self.stage.control.meter
         meter.began(self.journal.state.spent)
         for plan in self.fan.unfinished:
-            if plan.id in self.fan.opened and self.fan.owned(plan.id):
+            if plan.id in self.fan.opened and self.fan.owns(plan.id):
                 loaded = await load_fork(self.wiring.store, self.fan.opened[plan.id], self.base)
                 meter.add(more_of(loaded.state.spent, self.base.state.spent))
                 if loaded.state.branch is not None:
@@ -200,7 +200,7 @@ class FanOut:
         if state.result is None or (state.result.status == CANCELED and not dropped):
             self.stopped[plan.id] = journal
             return
-        self.journal.record(await self._completed(plan, journal, CANCELED if dropped else state.result.status))
+        self.journal.record(await self._completion(plan, journal, CANCELED if dropped else state.result.status))
         await self.journal.flush()
 
     async def _drop_stopped(self) -> None:
@@ -211,11 +211,11 @@ class FanOut:
             node = state.stage.node if state.stage is not None else state.next_node
             journal.record(PipelineCanceled(node=node, reason=DECIDED))
             await journal.flush()
-            self.journal.record(await self._completed(plans[branch], journal, CANCELED))
+            self.journal.record(await self._completion(plans[branch], journal, CANCELED))
         await self.journal.flush()
         self.stopped.clear()
 
-    async def _completed(self, plan: BranchPlan, journal: Journal, status: str) -> ParallelBranchCompleted:
+    async def _completion(self, plan: BranchPlan, journal: Journal, status: str) -> ParallelBranchCompleted:
         state = journal.state
         branch, result = state.branch, state.result
         assert branch is not None
@@ -270,13 +270,13 @@ class FanOut:
         context_id = self.fan.opened.get(plan.id, 0)
         path = self._path(plan)
         if not context_id:
-            return self._opened(plan, await self._fork(plan, self.base.head), path)
-        if not self.fan.owned(plan.id):
-            return await self._inherited(plan, context_id, path)
+            return self._open(plan, await self._fork(plan, self.base.head), path)
+        if not self.fan.owns(plan.id):
+            return await self._inherit(plan, context_id, path)
         loaded = await load_fork(self.wiring.store, context_id, self.base)
         if not _in_branch(loaded.state, path):
-            return self._opened(plan, context_id, path)
-        return await self._reopened(context_id, path, loaded)
+            return self._open(plan, context_id, path)
+        return await self._reopen(context_id, path, loaded)
 
     async def _fork(self, plan: BranchPlan, turn_id: int) -> int:
         context_id = await branch_context(self.wiring, turn_id)
@@ -292,7 +292,7 @@ class FanOut:
         await self.journal.flush()
         return context_id
 
-    async def _inherited(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
+    async def _inherit(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
         """Continue, in a fork, a branch of the session that this one is forked from, as it stood then (S27)."""
         store, fan = self.wiring.store, self.fan
         spot = await as_of(store, context_id, fan.seen)
@@ -300,7 +300,7 @@ class FanOut:
         mine = await self._fork(plan, turn_id)
         loaded = await load_fork(store, mine, self.base)
         if not _in_branch(loaded.state, path):
-            return self._opened(plan, mine, path)
+            return self._open(plan, mine, path)
         state = self.journal.state
         forked = PipelineForked(
             mailbox=state.mailbox,
@@ -309,9 +309,9 @@ class FanOut:
             from_turn=turn_id,
             until=fan.seen,
         )
-        return await self._reopened(mine, path, loaded, forked)
+        return await self._reopen(mine, path, loaded, forked)
 
-    def _opened(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
+    def _open(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
         """A journal of which the first event is in its first batch, with the start of the first node."""
         journal = open_branch(self.wiring, self.journal, context_id, path, self.base)
         values: dict[str, Json] = {}
@@ -332,7 +332,7 @@ class FanOut:
         )
         return journal
 
-    async def _reopened(
+    async def _reopen(
         self, context_id: int, path: str, loaded: Loaded, forked: PipelineForked | None = None
     ) -> Journal:
         journal = open_branch(self.wiring, self.journal, context_id, path, loaded)
@@ -354,7 +354,7 @@ def _in_branch(state: RunState, path: str) -> bool:
     return state.branch is not None and state.branch.path == path
 
 
-async def _announced(wiring: Wiring, context_id: int, node: str, fan: Fan) -> int:
+async def _announcement(wiring: Wiring, context_id: int, node: str, fan: Fan) -> int:
     """The turn of a chain at which a fan-out was announced."""
     async for page in backwards(wiring.store, context_id, PAGE):
         for turn in reversed(page):

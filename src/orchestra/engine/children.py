@@ -11,23 +11,23 @@ from msgspec.structs import replace
 
 from orchestra.engine.asking import Waiting
 from orchestra.engine.control import Control
-from orchestra.engine.holding import heard_of
-from orchestra.engine.inherited import Stood, gone_before, over, same_attempt
+from orchestra.engine.holding import find_runner
+from orchestra.engine.inherited import Stood, earlier_child, over, same_attempt
 from orchestra.engine.loading import Loaded
 from orchestra.engine.mailbox import CANCEL, STEER, send
 from orchestra.engine.opening import (
     Identity,
     Opened,
     Plan,
-    continued,
+    continue_session,
     establish,
     new_place,
     newest_of_chain,
     place_of,
     resume,
-    started,
+    start_event,
 )
-from orchestra.engine.sessions import begun, find, own
+from orchestra.engine.sessions import find, has_begun, own
 from orchestra.engine.stage import Stage
 from orchestra.engine.wiring import SessionPlace, Wiring
 from orchestra.errors import SessionTaken, Undecided
@@ -77,7 +77,7 @@ class Raised:
         """Whether this process runs it."""
         return self._task is not None and not self._task.done()
 
-    def walked(self, run: Walking, control: Control, task: asyncio.Task[object]) -> None:
+    def run_here(self, run: Walking, control: Control, task: asyncio.Task[object]) -> None:
         """This process runs it from now on."""
         self._run, self._control, self._task = run, control, task
 
@@ -86,11 +86,11 @@ class Raised:
         """Its folded state, as far as it is known."""
         return self._run.state if self._run is not None else self._state
 
-    def seen(self) -> Telemetry:
+    def telemetry(self) -> Telemetry:
         """Where it stands."""
         return telemetry(self.state, alive=self.walking or self._alive)
 
-    def stood(self, state: RunState) -> None:
+    def belong_elsewhere(self, state: RunState) -> None:
         """It belongs to another session, and came to its end before this one was forked."""
         self._state = state
 
@@ -98,43 +98,43 @@ class Raised:
         """Read it from the store."""
         self._place, loaded = await newest_of_chain(self._wiring.store, self._place)
         self._state, self._run = loaded.state, None
-        heard = await heard_of(
+        heard = await find_runner(
             self._wiring.store, self._place.context_id, self._place.mailbox, self._wiring.clock.now_ms()
         )
         self._alive = heard is not None
 
-    async def changed(self, seconds: float) -> None:
+    async def wait_for_change(self, seconds: float) -> None:
         """Wait until it pauses, goes on or ends, at most so long. Raises ``Suspended`` where the parent pauses, and
         ``Waiting`` where the child waits for an answer."""
-        self._answered()
-        await (self._walked(seconds) if self.walking else self._watched(seconds))
+        self._raise_if_waiting()
+        await (self._wait_for_walk(seconds) if self.walking else self._wait_for_events(seconds))
         if self._stage.control.pausing:
             await self._suspend()
-        self._answered()
+        self._raise_if_waiting()
 
-    def _answered(self) -> None:
+    def _raise_if_waiting(self) -> None:
         """Raise ``Waiting`` where the child that we ran waits for an answer: so does the parent."""
         if self._run is not None and not self.walking and self.state.waiting:
             pending = self.state.pending
             raise Waiting(pending[0].question.id if pending else self.state.session)
 
-    async def _walked(self, seconds: float) -> None:
+    async def _wait_for_walk(self, seconds: float) -> None:
         assert self._task is not None
-        await self._first(self._wiring.clock.sleep(seconds), _done(self._task))
+        await self._first(self._wiring.clock.sleep(seconds), _finish(self._task))
 
-    async def _watched(self, seconds: float) -> None:
-        before, clock = self.seen().status, self._wiring.clock
+    async def _wait_for_events(self, seconds: float) -> None:
+        before, clock = self.telemetry().status, self._wiring.clock
         until = clock.boot_seconds() + seconds  # a clock that is set does not make it longer
         while not self._stage.control.pausing:
             await self._first(clock.sleep(max(0.0, min(LOOK_SECONDS, until - clock.boot_seconds()))))
             await self.look()
-            if self.seen().status != before or clock.boot_seconds() >= until:
+            if self.telemetry().status != before or clock.boot_seconds() >= until:
                 return
 
     async def _first(self, *waits: Coroutine[Any, Any, object]) -> None:
         """Wait for the first of these, or for the parent's pause."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(wait) for wait in (*waits, self._stage.control.wished())]
+            tasks = [group.create_task(wait) for wait in (*waits, self._stage.control.wait_for_pause())]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 task.cancel()
@@ -144,7 +144,7 @@ class Raised:
         if self.walking and self._task is not None:
             self._control.pause(self._stage.control.reason)
             await asyncio.wait({self._task})
-        if not self.seen().ended:
+        if not self.telemetry().ended:
             raise Suspended
 
     async def context(self) -> Mapping[str, Json]:
@@ -160,9 +160,9 @@ class Raised:
         if self.walking and self._task is not None:
             self._control.cancel(reason)
             await asyncio.wait({self._task})
-        elif self._alive and not self.seen().ended:
+        elif self._alive and not self.telemetry().ended:
             await self._send(CANCEL, reason)
-            await self._watched(STOP_SECONDS)
+            await self._wait_for_events(STOP_SECONDS)
 
     async def _send(self, action: str, text: str) -> None:
         opened = self._run.opened if self._run is not None else None
@@ -191,7 +191,7 @@ class Raised:
 
     def record_end(self) -> None:
         """Record how it ended and what it spent, unless it only stopped because its parent does."""
-        seen, spent = self.seen(), self.state.spent
+        seen, spent = self.telemetry(), self.state.spent
         known = self._stage.journal.state.children.get(self._stage.step.node)
         if known is not None and known.status:
             return
@@ -211,7 +211,7 @@ class Raised:
         )
 
 
-async def _done(task: asyncio.Task[object]) -> None:
+async def _finish(task: asyncio.Task[object]) -> None:
     await asyncio.wait({task})
 
 
@@ -242,7 +242,9 @@ RunOf = Callable[[Opened, Plan, Control], Walking]
 
 
 @asynccontextmanager
-async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_of: RunOf) -> AsyncIterator[Raised]:
+async def child_session(
+    stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_of: RunOf
+) -> AsyncIterator[Raised]:
     """A node's child session, walked while this is open; or the session that is named, which is only watched."""
     if session:
         child = Raised(stage, wiring, own(await find(wiring.store, session)))
@@ -251,21 +253,21 @@ async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_
         return
     plans = plan.children[stage.step.node]
     chosen = plans[min(stage.execution, len(plans)) - 1]
-    before = await gone_before(wiring.store, stage.journal.state, stage.step, chosen)
+    before = await earlier_child(wiring.store, stage.journal.state, stage.step, chosen)
     known = stage.journal.state.children.get(stage.step.node)
     recorded = known is not None and same_attempt(known, stage.step) and (known.status or (before and before.ended))
     if known is not None and before is not None and recorded:
         child = Raised(stage, wiring, place_of(known))
-        child.stood(before.state)
+        child.belong_elsewhere(before.state)
         await _code_of(stage, child)
         try:
             yield child
         finally:
             child.record_end()
         return
-    place = await _named(stage, wiring, chosen, before)
+    place = await _place_of_child(stage, wiring, chosen, before)
     child = Raised(stage, wiring, place)
-    opened = await _opened(stage, wiring, chosen, place)
+    opened = await _open(stage, wiring, chosen, place)
     try:
         if opened is None:
             await child.look()
@@ -280,7 +282,7 @@ async def raised(stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_
 
 async def _code_of(stage: Stage, child: Raised) -> None:
     """Put the worktrees where a child left them that ended before its node could record that (W7)."""
-    if stage.workspace is not None and child.seen().ended:
+    if stage.workspace is not None and child.telemetry().ended:
         await stage.workspace.restore(child.state.workspace)
 
 
@@ -291,7 +293,7 @@ async def _walking(child: Raised, opened: Opened, plan: Plan, run_of: RunOf, out
     run = run_of(opened, plan, control)
     try:
         async with asyncio.TaskGroup() as group:
-            child.walked(run, control, group.create_task(run.walk()))
+            child.run_here(run, control, group.create_task(run.walk()))
             try:
                 yield
             finally:
@@ -302,7 +304,7 @@ async def _walking(child: Raised, opened: Opened, plan: Plan, run_of: RunOf, out
         raise several.exceptions[0] from None
 
 
-async def _named(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None) -> SessionPlace:
+async def _place_of_child(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None) -> SessionPlace:
     """Where the child of this attempt is to be: as recorded where the attempt is begun again or goes on with a
     child that failed, else a new place, which is a fork's where that child belongs to another session."""
     journal, step = stage.journal, stage.step
@@ -330,15 +332,15 @@ async def _named(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None)
     return place
 
 
-async def _opened(stage: Stage, wiring: Wiring, plan: Plan, place: SessionPlace) -> Opened | None:
+async def _open(stage: Stage, wiring: Wiring, plan: Plan, place: SessionPlace) -> Opened | None:
     """Return the child ready to walk, started or resumed; None where it has ended, or another process runs it.
 
     Raises ``Suspended`` where a person has to decide about its cut-off attempt: the parent pauses.
     """
     known = stage.journal.state.children[stage.step.node]
-    if not await begun(wiring.store, place.mailbox):
+    if not await has_begun(wiring.store, place.mailbox):
         opened = await establish(wiring, place, _identity(stage, wiring, plan, known))
-        return await continued(wiring, plan, opened) if known.until else opened
+        return await continue_session(wiring, plan, opened) if known.until else opened
     place, loaded = await newest_of_chain(wiring.store, place)
     if known.status or over(loaded.state, known.again):
         return None
@@ -363,7 +365,7 @@ def _identity(stage: Stage, wiring: Wiring, plan: Plan, known: ChildRecord) -> C
     def first(loaded: Loaded) -> Identity:
         if not known.until:
             child = replace(parent, label=plan.graph.text("label"))
-            return started(wiring, plan, like=child, why="child", parent_context=context_id)
+            return start_event(wiring, plan, like=child, why="child", parent_context=context_id)
         had = loaded.state
         return PipelineForked(
             variables={name: value for name, value in parent.variables.items() if had.variables.get(name) != value},

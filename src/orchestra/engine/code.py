@@ -12,7 +12,7 @@ from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Workspace, Workspaces
 from orchestra.run.events import PipelineFailed
-from orchestra.run.outcome import FailureClass, Outcome, failed
+from orchestra.run.outcome import FailureClass, Outcome, failed_outcome
 from orchestra.run.state import Result, RunState
 
 WITHOUT_CHANGES = frozenset({"start", "exit", "conditional", "wait.human", "parallel", "parallel.fan_in"})
@@ -102,7 +102,7 @@ async def commit_node(stage: Stage, node: Node, kind: str, outcome: Outcome) -> 
         else:
             await stage.commit(intent=_intent(node, stage), by="tool" if kind == "tool" else "agent")
     except WorkspaceError as error:
-        return failed(str(error), FailureClass.TERMINAL)
+        return failed_outcome(str(error), FailureClass.TERMINAL)
     return outcome
 
 

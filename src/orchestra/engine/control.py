@@ -127,13 +127,13 @@ class Control:
         if root._outer is not None:
             root._outer.halt(reason, limit)
         if not root.reason:
-            root._limited(limit)
+            root._limit(limit)
         root.pause(reason)
 
-    def _limited(self, limit: str) -> None:
+    def _limit(self, limit: str) -> None:
         self.limit = limit
         for below in self._branches:
-            below._limited(limit)
+            below._limit(limit)
 
     # --- instructions -----------------------------------------------------------------------------
 
@@ -197,14 +197,14 @@ class Control:
         if task.uncancel():
             raise asyncio.CancelledError
 
-    async def wished(self) -> None:
+    async def wait_for_pause(self) -> None:
         """Wait until a pause is requested."""
         await self._wish.wait()
 
     async def pausing_during(self, wait: Coroutine[Any, Any, None]) -> bool:
         """Wait, at most until a pause is requested; whether it is."""
         async with asyncio.TaskGroup() as group:
-            either = (group.create_task(wait), group.create_task(self.wished()))
+            either = (group.create_task(wait), group.create_task(self.wait_for_pause()))
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             for task in either:
                 task.cancel()
@@ -228,7 +228,7 @@ class BranchSlots:
         if kind in WAITING:
             yield True
             return
-        if self._free.locked() and await control.pausing_during(self._acquired()):
+        if self._free.locked() and await control.pausing_during(self._wait_for_slot()):
             yield False
             return
         await self._take(control)
@@ -238,7 +238,7 @@ class BranchSlots:
             self._leave(control)
 
     @asynccontextmanager
-    async def left(self, control: Control) -> AsyncIterator[None]:
+    async def release(self, control: Control) -> AsyncIterator[None]:
         """The place of a branch's node is free while its agent waits for a person (E31)."""
         held = self._leave(control)
         yield
@@ -257,7 +257,7 @@ class BranchSlots:
             self._free.release()
         return held
 
-    async def _acquired(self) -> None:
+    async def _wait_for_slot(self) -> None:
         """Wait until a place is free; the caller takes it."""
         async with self._free:
             return

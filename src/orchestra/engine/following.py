@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from orchestra.engine.gaps import Named, mirrored_branches, named_branches
-from orchestra.engine.holding import heard_of
+from orchestra.engine.gaps import Named, branches_in, map_mirrored
+from orchestra.engine.holding import find_runner
 from orchestra.engine.loading import PAGE, event_of
-from orchestra.engine.sessions import Row, begun, row_of, rows
+from orchestra.engine.sessions import Row, has_begun, row_of, rows
 from orchestra.ports import Clock, Store, Turn
 from orchestra.run.events import (
     ChildEnded,
@@ -135,11 +135,11 @@ class Followed:
 
     async def news(self) -> list[Recorded]:
         """The events recorded since the last call, in the order of their turns."""
-        found = {one.turn_id: one for one in await self._gathered(root=True) if one.turn_id not in self._told}
+        found = {one.turn_id: one for one in await self._gather(root=True) if one.turn_id not in self._told}
         self._told |= found.keys()
         return sorted(found.values(), key=lambda recorded: recorded.turn_id)
 
-    async def _gathered(self, *, root: bool = False) -> list[Recorded]:
+    async def _gather(self, *, root: bool = False) -> list[Recorded]:
         told = [recorded for recorded in await self.chain.news() if self._tells(recorded)]
         for recorded in told if self._mirror is None else ():
             self._note(recorded.event, root=root)
@@ -147,7 +147,7 @@ class Followed:
         for child in self._children.values():
             if child._open:
                 child._open = not (child._ended or child._bound)
-                told += await child._gathered()
+                told += await child._gather()
         return told
 
     def _tells(self, recorded: Recorded) -> bool:
@@ -183,9 +183,9 @@ class Followed:
                 self._places[one.depth] = one.turn_id
             elif isinstance(one.event, ParallelBranchCompleted):
                 self._completed.add(one.event.branch_context)
-        self._coming += named_branches((*before, *((one.depth, one.event) for one in told)))
+        self._coming += branches_in((*before, *((one.depth, one.event) for one in told)))
         if self._coming:
-            mirrored = await mirrored_branches(self._store, self._mirror) if self._mirror is not None else None
+            mirrored = await map_mirrored(self._store, self._mirror) if self._mirror is not None else None
             self._coming = [named for named in self._coming if not self._begins(named, mirrored)]
         for child in self._children.values():
             child._ended = child._ended or child._known_as in self._completed
@@ -231,7 +231,7 @@ async def follow(store: Store, row: Row, tell: Tell, clock: Clock) -> tuple[Row,
     The last session, and the state it is in then: ended, paused, or left by a runner that died.
     """
     while True:
-        state = await _followed(store, row, tell, clock)
+        state = await _follow(store, row, tell, clock)
         following = await _next(store, row, state)
         if following is None:
             return row, state
@@ -249,17 +249,17 @@ async def _next(store: Store, row: Row, state: RunState) -> Row | None:
                     return one
             await asyncio.sleep(LOOK_SECONDS)
         return None
-    return row_of(state.following, row.pipeline) if await begun(store, state.following.mailbox) else None
+    return row_of(state.following, row.pipeline) if await has_begun(store, state.following.mailbox) else None
 
 
-async def _followed(store: Store, row: Row, tell: Tell, clock: Clock) -> RunState:
+async def _follow(store: Store, row: Row, tell: Tell, clock: Clock) -> RunState:
     followed = Followed(store, row.context_id, mirror=row if row.mirror_of else None)
     stirred = asyncio.Event()
 
     async def held() -> bool:
         if row.mirror_of:  # its runner is out of hearing: whoever watches leaves when it is enough
             return not followed.chain.over
-        return await heard_of(store, row.context_id, row.mailbox, clock.now_ms()) is not None
+        return await find_runner(store, row.context_id, row.mailbox, clock.now_ms()) is not None
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -63,7 +63,7 @@ class Named:
     bound: int = 0
 
 
-def named_branches(events: Iterable[tuple[int, object]], mirrored: Mapping[int, int] | None = None) -> list[Named]:
+def branches_in(events: Iterable[tuple[int, object]], mirrored: Mapping[int, int] | None = None) -> list[Named]:
     """The branches that a chain names, oldest first; ``events`` are the depths and events of its turns.
 
     After an import the ids in older turns are another store's; the turn that says so tells which are which here.
@@ -96,7 +96,7 @@ def named_branches(events: Iterable[tuple[int, object]], mirrored: Mapping[int, 
     return found
 
 
-def _told(turns: Iterable[Legible]) -> Iterator[tuple[int, object]]:
+def _readable(turns: Iterable[Legible]) -> Iterator[tuple[int, object]]:
     """The depths and events of the turns that can be read."""
     for turn in turns:
         recorded = event_of(turn) if isinstance(turn, Turn) else None
@@ -109,22 +109,22 @@ def _here(named: Named, context: object) -> Named:
     return replace(named, known_as=here, context=here, bound=0)
 
 
-async def mirrored_branches(store: Store, row: Row) -> Mapping[int, int] | None:
+async def map_mirrored(store: Store, row: Row) -> Mapping[int, int] | None:
     """The contexts here of the branches that a mirrored session names, by those in its original.
 
     None for no mirror. They are its own, and those of the session that it is forked from (S22).
     """
     if not row.mirror_of:
         return None
-    found = await listed_branches(store, row.mailbox)
+    found = await map_listed(store, row.mailbox)
     known = {one.context_id: one for one in await rows(store)} if row.why == "fork" else {}
     while row.why == "fork" and row.parent in known:
         row = known[row.parent]
-        found = {**await listed_branches(store, row.mailbox), **found}
+        found = {**await map_listed(store, row.mailbox), **found}
     return found
 
 
-async def listed_branches(store: Store, mailbox: int) -> dict[int, int]:
+async def map_listed(store: Store, mailbox: int) -> dict[int, int]:
     """The contexts of a mirrored session's own branches, by those in its original."""
     events = [event_of(turn) for turn in await history(store, mailbox)]
     recorded = [one.event for one in events if isinstance(one, Recorded)]
@@ -148,7 +148,7 @@ async def chains(store: Store, row: Row) -> list[Chain]:
 
     A turn that several share is in the first. Branches that this store does not have are left out.
     """
-    mirrored = await mirrored_branches(store, row)
+    mirrored = await map_mirrored(store, row)
     found: list[Chain] = []
     owners: dict[int, tuple[int, int]] = {}
     """The number of the chain that has a turn, and the turn's depth."""
@@ -161,7 +161,7 @@ async def chains(store: Store, row: Row) -> list[Chain]:
         known = {other.context for other in todo}
         todo += [
             one.below(named, len(found))
-            for named in named_branches(_told(turns), mirrored)
+            for named in branches_in(_readable(turns), mirrored)
             if named.context and named.context not in known
         ]
         found.append(Chain(path=one.path, known_as=one.known_as, parent=parent, depth=depth, turns=tuple(fresh)))
@@ -211,10 +211,10 @@ async def with_branches(store: Store, row: Row) -> list[tuple[str, Legible]]:
 async def context_of_branch(store: Store, row: Row, path: str) -> int | None:
     """The context of a branch by its path, such as ``fan/security``: the newest of that name; None for none."""
     parts = path.split("/")
-    mirrored = await mirrored_branches(store, row)
+    mirrored = await map_mirrored(store, row)
     found = row.context_id
     for node, branch in zip(parts[::2], parts[1::2], strict=False):
-        known = named_branches(_told(await legible(store, found)), mirrored)
+        known = branches_in(_readable(await legible(store, found)), mirrored)
         contexts = [one.context for one in known if (one.event.node, one.event.branch_id) == (node, branch)]
         if not contexts or not contexts[-1]:
             return None
@@ -258,7 +258,7 @@ async def own_branches(store: Store, context_id: int) -> set[int]:
     found: set[int] = set()
     todo = [context_id]
     for chain in todo:  # grows while it is read
-        for one in named_branches(_told(await legible(store, chain))):
+        for one in branches_in(_readable(await legible(store, chain))):
             if one.context and not one.bound and one.context not in found:
                 found.add(one.context)
                 todo.append(one.context)

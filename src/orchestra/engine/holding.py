@@ -144,7 +144,7 @@ class Heard(NamedTuple):
         return self.ago_ms <= UNSURE_MS
 
 
-async def heard_of(store: Store, context_id: int, mailbox: int, now_ms: int) -> Heard | None:
+async def find_runner(store: Store, context_id: int, mailbox: int, now_ms: int) -> Heard | None:
     """Return who runs a session, or None (S25)."""
     note = store.holder(context_id)
     if note is not None:
@@ -160,7 +160,7 @@ class Holding:
     """The lock on a session that this process owns, as runner number ``epoch``; ``token`` identifies its claim.
 
     Creating it takes the operating system's lock: ``SessionTaken`` where another process has it. ``claim`` and
-    ``claimed`` add the claim of a session that begins, ``win`` that of one that exists.
+    ``note_claim`` add the claim of a session that begins, ``win`` that of one that exists.
     """
 
     def __init__(self, wiring: Wiring, place: SessionPlace, epoch: int) -> None:
@@ -187,13 +187,13 @@ class Holding:
         if known is not None:
             left_ms = 0 if known.token == gone else await self._left_ms(known)
             if left_ms:
-                raise taken(known.holder, left_ms)
+                raise taken_error(known.holder, left_ms)
             self.epoch = max(self.epoch, known.epoch + 1)
         (turn,) = await self._store.append(self._mailbox, [self.claim()])
         winner = await newest_claim(self._store, self._mailbox)
         if winner is not None and winner.first != turn.turn_id:
-            raise taken(winner.holder)
-        self.claimed(turn)
+            raise taken_error(winner.holder)
+        self.note_claim(turn)
 
     async def _left_ms(self, claim: Claim) -> int:
         """Milliseconds for which the runner behind a claim is still believed to live; 0 where it is gone.
@@ -233,7 +233,7 @@ class Holding:
             )
         )
 
-    def claimed(self, turn: Turn) -> None:
+    def note_claim(self, turn: Turn) -> None:
         """Note that the first claim is stored."""
         self._first = turn.turn_id
         self._renewed = self._clock.boot_seconds()
@@ -257,7 +257,7 @@ class Holding:
         await self._store.append(self._mailbox, [self.claim()])
         claim = await newest_claim(self._store, self._mailbox)
         if claim is not None and (claim.epoch, claim.token) != (self.epoch, self.token):
-            self._lost = taken(claim.holder)
+            self._lost = taken_error(claim.holder)
             raise self._lost
         self._renewed = began
 
@@ -344,7 +344,7 @@ def _foremost(several: BaseExceptionGroup[BaseException]) -> BaseException:
     return flat[0] if flat else several
 
 
-def taken(holder: str, left_ms: int = 0) -> SessionTaken:
+def taken_error(holder: str, left_ms: int = 0) -> SessionTaken:
     """Return the error of a session that another process runs; ``left_ms`` is when its claim expires."""
     free = f"; if that runner was killed, the lock expires in {-(-left_ms // 1000)} s" if left_ms else ""
     return SessionTaken(f"the session is held by {holder or 'another runner'}{free}")

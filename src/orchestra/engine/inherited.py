@@ -15,7 +15,15 @@ from msgspec.structs import replace
 
 from orchestra.engine.forking import as_of
 from orchestra.engine.loading import load
-from orchestra.engine.opening import Plan, lost_nodes, newest_of_chain, no_node_lost, place_of, resumed, work_below
+from orchestra.engine.opening import (
+    Plan,
+    lost_nodes,
+    newest_of_chain,
+    no_node_lost,
+    place_of,
+    resume_event,
+    work_below,
+)
 from orchestra.engine.sessions import rows
 from orchestra.engine.wiring import Wiring
 from orchestra.errors import Undecided
@@ -63,7 +71,7 @@ def same_attempt(known: ChildRecord, step: Execute | RunningNode) -> bool:
     return (known.visit, known.attempt) == (step.visit, step.attempt)
 
 
-async def gone_before(store: Store, parent: RunState, step: Execute, plan: Plan) -> Stood | None:
+async def earlier_child(store: Store, parent: RunState, step: Execute, plan: Plan) -> Stood | None:
     """Return the child that the execution of a node continues; None where it starts a new one.
 
     That is the child of the same attempt, where the session was forked meanwhile; and the child of the previous
@@ -74,11 +82,11 @@ async def gone_before(store: Store, parent: RunState, step: Execute, plan: Plan)
     if known is None:
         return None
     if same_attempt(known, step):
-        return await _stood(store, known, known.again) if known.seen else None
+        return await _last_session(store, known, known.again) if known.seen else None
     granted = parent.granted.get(step.node) == step.visit and (known.visit, step.attempt) == (step.visit - 1, 1)
     if not granted or known.status not in ("fail", "canceled"):
         return None
-    found = await _stood(store, known, 0)
+    found = await _last_session(store, known, 0)
     if found is None or lost_nodes(plan, found.state):
         return None
     return Stood(state=found.state, turn_id=found.turn_id, until=found.until, again=steps_of(found.state))
@@ -93,7 +101,9 @@ async def check_inherited(store: Store, plan: Plan, state: RunState) -> None:
     known = state.children.get(stage.node) if stage is not None else None
     if stage is None or known is None or stage.node not in plan.children or not known.seen:
         return
-    found = await _stood(store, known, known.again) if same_attempt(known, stage) and not known.status else None
+    found = (
+        await _last_session(store, known, known.again) if same_attempt(known, stage) and not known.status else None
+    )
     if found is None or found.ended:
         return
     below = plan.children[stage.node][0]
@@ -111,7 +121,7 @@ async def check_decided(wiring: Wiring, plan: Plan, state: RunState) -> None:
     """
     async for below, found in _cut_off_below(wiring.store, plan, state):
         try:
-            resumed(wiring, below, found)
+            resume_event(wiring, below, found)
         except Undecided as error:
             raise Undecided(state.session, error.node) from None
         await check_decided(wiring, below, replace(found, session=state.session))
@@ -130,13 +140,13 @@ async def _cut_off_below(store: Store, plan: Plan, state: RunState) -> AsyncIter
     if fan is None:
         return
     for branch in fan.unfinished:
-        if branch.id in fan.opened and fan.owned(branch.id):
+        if branch.id in fan.opened and fan.owns(branch.id):
             loaded = await load(store, fan.opened[branch.id])
             if loaded.state.branch is not None and loaded.state.result is None:
                 yield plan, loaded.state
 
 
-async def _stood(store: Store, child: ChildRecord, again: int) -> Stood | None:
+async def _last_session(store: Store, child: ChildRecord, again: int) -> Stood | None:
     """Return a child, or the last session as which it restarted.
 
     A child of another session is found by its name: the history of an imported session has another store's ids.

@@ -22,9 +22,9 @@ from orchestra.engine.wiring import Listener as Listener
 from orchestra.engine.wiring import Wiring
 from orchestra.ports import NewTurn
 from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
-from orchestra.run.codec import blob_value, encode, externalize, redacted
+from orchestra.run.codec import blob_value, encode, externalize, redact_event
 from orchestra.run.conversation import Conversation
-from orchestra.run.declare import BY_CLASS, changed
+from orchestra.run.declare import BY_CLASS, change
 from orchestra.run.events import CheckpointSaved, Event, LiveEvent, Meta, Recorded, ToolOutput
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Json
@@ -81,7 +81,7 @@ class Journal:
 
     def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
         """Fold an event, secrets removed, and keep it for the next batch."""
-        event, blobs = externalize(redacted(event, self.redactor))
+        event, blobs = externalize(redact_event(event, self.redactor))
         self._sequence += 1
         meta = self._meta(self._sequence)
         if isinstance(event, CheckpointSaved) and self._bytes > max(WHOLE_EVERY, WHOLE_FACTOR * self._whole_size):
@@ -153,7 +153,7 @@ class Journal:
         cleaned = self.redactor.data(data)
         return BlobRef((await self._store.put_blob(cleaned)).hex(), len(cleaned), "")
 
-    async def kept(self, ref: BlobRef) -> bytes:
+    async def read_bytes(self, ref: BlobRef) -> bytes:
         """The bytes that a reference stands for: in the next batch, else in the store."""
         for data in (*self._blobs, *self._leaving):
             if len(data) == ref.size and blake3(data).hexdigest() == ref.hash:
@@ -176,15 +176,15 @@ class Journal:
         """What a context value stands for: a reference is read from the next batch, else from the store."""
         if not isinstance(value, BlobRef):
             return value  # type: ignore[return-value]
-        return blob_value(value, await self.kept(value))  # type: ignore[no-any-return]
+        return blob_value(value, await self.read_bytes(value))  # type: ignore[no-any-return]
 
     def _whole(self, event: CheckpointSaved) -> tuple[CheckpointSaved, tuple[bytes, ...]]:
         """The checkpoint with the whole state, which goes to a blob of its own where it is large (S11, S17)."""
         state = dump(self.state)
         data = _json(state)
         if len(data) <= FIELD_LIMIT:
-            return changed(event, state=state), ()
-        return changed(event, state={WHOLE: refer(data, "", json=True)}), (data,)
+            return change(event, state=state), ()
+        return change(event, state={WHOLE: refer(data, "", json=True)}), (data,)
 
     def _tell(self, recorded: Recorded | LiveEvent) -> None:
         for listener in tuple(self._listeners):

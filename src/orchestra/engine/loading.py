@@ -10,7 +10,7 @@ from orchestra.errors import UnknownEvent
 from orchestra.ports import Store, Turn
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, decode
-from orchestra.run.declare import changed
+from orchestra.run.declare import change
 from orchestra.run.events import CheckpointSaved, Recorded, UnreadableEvent
 from orchestra.run.fold import evolve, fold
 from orchestra.run.state import NEW, RunState
@@ -35,7 +35,7 @@ def event_of(turn: Turn) -> Recorded | UnreadableEvent:
     )
 
 
-async def resolved(store: Store, value: Any) -> Any:
+async def resolve(store: Store, value: Any) -> Any:
     """A recorded value; one that is carried by reference is read from its blob."""
     if not isinstance(value, BlobRef):
         return value
@@ -97,7 +97,7 @@ async def load(store: Store, context_id: int, before: int | None = None, until: 
         page = whole_page if until is None else [turn for turn in whole_page if turn.turn_id <= until]
         if page and not head:
             head, depth = page[-1].turn_id, page[-1].depth
-        found[:0] = [_known(turn) for turn in page]
+        found[:0] = [_record(turn) for turn in page]
         sizes[:0] = [len(turn.payload) + _blob_size(one) for turn, one in zip(page, found, strict=False)]
         whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)
         if whole is not None:
@@ -124,10 +124,10 @@ async def load_fork(store: Store, context_id: int, base: Loaded) -> Loaded:
     own = (await store.head(context_id)).depth - base.depth
     if own > PAGE:
         return await load(store, context_id)
-    return await caught_up(store, context_id, base, own) if own else base
+    return await catch_up(store, context_id, base, own) if own else base
 
 
-async def caught_up(store: Store, context_id: int, loaded: Loaded, limit: int = CATCH_UP) -> Loaded:
+async def catch_up(store: Store, context_id: int, loaded: Loaded, limit: int = CATCH_UP) -> Loaded:
     """A session that was read before, with what was appended since, in pages of ``limit`` turns at first.
 
     Raises ``UnknownEvent``.
@@ -140,7 +140,7 @@ async def caught_up(store: Store, context_id: int, loaded: Loaded, limit: int = 
             break
     state, size, whole = loaded.state, loaded.bytes_since_whole, loaded.whole_size
     for turn in since:
-        recorded = _known(turn)
+        recorded = _record(turn)
         state, size = evolve(state, recorded), size + len(turn.payload)
         if _holds_state(recorded):
             size, whole = 0, len(turn.payload) + _blob_size(recorded)
@@ -163,11 +163,11 @@ async def _with_state(store: Store, recorded: Recorded) -> Recorded:
     reference = whole_reference(event) if isinstance(event, CheckpointSaved) else None
     if reference is None:
         return recorded
-    state = await resolved(store, reference)
-    return Recorded(recorded.meta, changed(event, state=state), recorded.turn_id, recorded.depth, recorded.parent)
+    state = await resolve(store, reference)
+    return Recorded(recorded.meta, change(event, state=state), recorded.turn_id, recorded.depth, recorded.parent)
 
 
-def _known(turn: Turn) -> Recorded:
+def _record(turn: Turn) -> Recorded:
     event = event_of(turn)
     if isinstance(event, UnreadableEvent):
         raise UnknownEvent(

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from orchestra.engine.archives import blobs_of
 from orchestra.engine.branch_contexts import BranchContexts
-from orchestra.engine.gaps import listed_branches
+from orchestra.engine.gaps import map_listed
 from orchestra.engine.loading import PAGE, backwards, event_of
 from orchestra.engine.sessions import Row, listing_turn, row_of_context, rows, turn_of
 from orchestra.engine.wiring import RunnerProcess
@@ -124,7 +124,7 @@ class Mirror:
         await self._branches.look(self._known)
         head = await self._store.head(row.context_id)
         count = head.depth + 1 if head.turn_id else 0
-        found = await self._found(row)
+        found = await self._find(row)
         if found is not None:
             count -= found[1]
         elif (fork := await self._fork(row)) is not None:
@@ -162,8 +162,8 @@ class Mirror:
         return found
 
     async def _send(self, row: Row) -> int:
-        found = await self._found(row)
-        place, there = found if found is not None else await self._begun(row)
+        found = await self._find(row)
+        place, there = found if found is not None else await self._begin(row)
         sent = await self._send_chain(row.context_id, place.context_id, there)
         await self._branches.look(self._known)
         for context, path in self._branches.of(row.session):
@@ -195,7 +195,7 @@ class Mirror:
     async def _listing(self, place: Row) -> dict[int, int]:
         """The contexts there of a session's branches, by those here."""
         if place.mailbox not in self._listings:
-            self._listings[place.mailbox] = await listed_branches(self._server, place.mailbox)
+            self._listings[place.mailbox] = await map_listed(self._server, place.mailbox)
         return self._listings[place.mailbox]
 
     async def _send_branch(self, row: Row, place: Row, context: int, path: str) -> int:
@@ -234,7 +234,7 @@ class Mirror:
 
     # --- what is there ----------------------------------------------------------------------------
 
-    async def _found(self, row: Row) -> tuple[Row, int] | None:
+    async def _find(self, row: Row) -> tuple[Row, int] | None:
         """The session as the server lists it, and how many turns of its chain are there."""
         known = self._places.get(row.context_id)
         listed = (await self._all_listed()).get(row.context_id, [])
@@ -295,7 +295,7 @@ class Mirror:
 
     # --- a session that is not there yet ----------------------------------------------------------
 
-    async def _begun(self, row: Row) -> tuple[Row, int]:
+    async def _begin(self, row: Row) -> tuple[Row, int]:
         """A new context for a session, listed, and how many turns it has: a fork has those that it shares."""
         if row.why == "fork" and row.parent in self._places:
             await self._send(self._known[row.parent])

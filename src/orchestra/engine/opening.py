@@ -20,15 +20,15 @@ import msgspec
 
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Owner
-from orchestra.engine.loading import NOTHING, Loaded, caught_up, load
-from orchestra.engine.sessions import begun, first_metadata, mailbox_turn
+from orchestra.engine.loading import NOTHING, Loaded, catch_up, load
+from orchestra.engine.sessions import first_metadata, has_begun, mailbox_turn
 from orchestra.engine.walk import Handlers
 from orchestra.engine.wiring import SessionPlace, Wiring
 from orchestra.errors import ConfigError, Undecided
 from orchestra.graph.model import Graph
 from orchestra.ports import Store
 from orchestra.run.blobs import BlobRef, Text
-from orchestra.run.declare import BY_CLASS, changed, values
+from orchestra.run.declare import BY_CLASS, change, values
 from orchestra.run.events import (
     ContextValue,
     PipelineForked,
@@ -98,7 +98,7 @@ Preparing: TypeAlias = Callable[[RunState], Awaitable[tuple[Wiring, Plan]]]
 # --- the three constructors -----------------------------------------------------------------------
 
 
-def _locked(wiring: Wiring, place: SessionPlace, loaded: Loaded) -> Opened:
+def _lock(wiring: Wiring, place: SessionPlace, loaded: Loaded) -> Opened:
     """Lock a session and continue what is loaded of it. Raises ``SessionTaken``."""
     hold = Holding(wiring, place, loaded.state.epoch + 1)
     return Opened(place=place, journal=_journal(wiring, hold, place.context_id, loaded), hold=hold)
@@ -108,7 +108,7 @@ def _journal(wiring: Wiring, hold: Owner, context_id: int, loaded: Loaded, branc
     return Journal(wiring, hold, context_id, loaded, branch)
 
 
-def started(
+def start_event(
     wiring: Wiring,
     plan: Plan,
     *,
@@ -169,7 +169,7 @@ async def establish(wiring: Wiring, place: SessionPlace, first: Callable[[Loaded
     loaded = await load(store, place.context_id)
     if loaded.state.session != place.session:
         return await begin(wiring, place, first(loaded), loaded)
-    if not await begun(store, place.mailbox):
+    if not await has_begun(store, place.mailbox):
         turn = mailbox_turn(loaded.state, place.context_id, wiring.origin, wiring.clock.now_ms())
         await store.append(place.mailbox, [turn])
     return await take(wiring, place, loaded)
@@ -180,21 +180,21 @@ async def begin(wiring: Wiring, place: SessionPlace, first: Identity, loaded: Lo
 
     No turn is copied for a fork, and nothing is appended to a context that belongs to another session.
     """
-    opened, now = _locked(wiring, place, loaded), wiring.clock.now_ms()
+    opened, now = _lock(wiring, place, loaded), wiring.clock.now_ms()
     hold, journal = opened.hold, opened.journal
     try:
         if isinstance(first, PipelineStarted):
             first = _recordable(first)
             journal.record(
-                changed(first, mailbox=place.mailbox),
+                change(first, mailbox=place.mailbox),
                 first_metadata(first, place.session, wiring.origin, now, wiring.redactor),
             )
         else:
-            journal.record(changed(first, mailbox=place.mailbox))
+            journal.record(change(first, mailbox=place.mailbox))
         await journal.flush()
         turn = mailbox_turn(journal.state, place.context_id, wiring.origin, now)
         _, claim = await wiring.store.append(place.mailbox, [turn, hold.claim()])
-        hold.claimed(claim)
+        hold.note_claim(claim)
     except BaseException:
         await hold.release()
         raise
@@ -212,7 +212,7 @@ def _recordable(event: PipelineStarted) -> PipelineStarted:
         clean(name): value if isinstance(value, BlobRef) else plain_json(value)
         for name, value in event.variables.items()
     }
-    return changed(event, **words, variables=variables)
+    return change(event, **words, variables=variables)
 
 
 async def take(wiring: Wiring, place: SessionPlace, loaded: Loaded | None = None, gone: str = "") -> Opened:
@@ -224,14 +224,14 @@ async def take(wiring: Wiring, place: SessionPlace, loaded: Loaded | None = None
     ``SessionTaken``, and what ``load`` raises.
     """
     loaded = loaded or await load(wiring.store, place.context_id)
-    opened = _locked(wiring, place, loaded)
+    opened = _lock(wiring, place, loaded)
     if ended_well(loaded.state):
         return opened
     try:
         await opened.hold.win(gone)
         opened.journal.record(PipelineTaken(holder=wiring.origin.note))
         await opened.journal.flush()
-        loaded = await caught_up(wiring.store, place.context_id, loaded)
+        loaded = await catch_up(wiring.store, place.context_id, loaded)
     except BaseException:
         await opened.hold.release()
         raise
@@ -254,7 +254,7 @@ async def next_session(wiring: Wiring, plan: Plan, before: Opened) -> Opened:
     state = before.journal.state
     following = state.following
     assert following is not None
-    first = started(
+    first = start_event(
         wiring,
         plan,
         like=state,
@@ -279,7 +279,7 @@ async def newest_of_chain(store: Store, place: SessionPlace) -> tuple[SessionPla
     while True:
         loaded = await load(store, place.context_id)
         following = loaded.state.following
-        if following is None or not await begun(store, following.mailbox):
+        if following is None or not await has_begun(store, following.mailbox):
             return place, loaded
         place = place_of(following)
 
@@ -297,27 +297,27 @@ async def resume(
     names the claim of its last runner, where these are known (S20). Raises ``SessionTaken``, ``Undecided``,
     ``ConfigError``, and what ``preparing`` raises.
     """
-    wiring, plan = await _prepared(preparing, loaded.state)
+    wiring, plan = await _prepare(preparing, loaded.state)
     opened = await take(wiring, place, loaded, gone)
     try:
         state = opened.journal.state
-        if _moved(loaded.state, state):
-            wiring, plan = await _prepared(preparing, state)
+        if _has_moved(loaded.state, state):
+            wiring, plan = await _prepare(preparing, state)
             opened.journal.redactor = wiring.redactor
         if store and state.result is None and not state.paused:
             opened.journal.record(PipelinePaused(node=state.node, reason=f"the store failed: {store}"))
             await opened.journal.flush()
-        opened = await continued(wiring, plan, opened)
+        opened = await continue_session(wiring, plan, opened)
     except BaseException:
         await opened.hold.release()
         raise
     return opened, wiring, plan
 
 
-async def _prepared(preparing: Preparing, state: RunState) -> tuple[Wiring, Plan]:
+async def _prepare(preparing: Preparing, state: RunState) -> tuple[Wiring, Plan]:
     wiring, plan = await preparing(state)
     if not ended_well(state) and state.following is None:
-        resumed(wiring, plan, state)
+        resume_event(wiring, plan, state)
     return wiring, plan
 
 
@@ -325,7 +325,7 @@ _CHECKED = ("dot", "dotfiles", "simulation", "secrets", "variables", "nodes", "n
 """What the checks of a resume read of a state, besides its current node."""
 
 
-def _moved(before: RunState, now: RunState) -> bool:
+def _has_moved(before: RunState, now: RunState) -> bool:
     """Whether another process continued the session between its checks and its taking."""
     at = [state.stage and (state.stage.node, state.stage.due, state.stage.refused) for state in (before, now)]
     return at[0] != at[1] or any(getattr(before, name) != getattr(now, name) for name in _CHECKED)
@@ -342,12 +342,12 @@ async def sweep_all(wiring: Wiring, state: RunState) -> tuple[WarningRaised, ...
     if stage is None or fan is None or fan.status or (fan.visit, fan.attempt) != (stage.visit, stage.attempt):
         return tuple(found)
     for branch in fan.unfinished:
-        if branch.id in fan.opened and fan.owned(branch.id):
+        if branch.id in fan.opened and fan.owns(branch.id):
             found += await sweep_all(wiring, (await load(wiring.store, fan.opened[branch.id])).state)
     return tuple(found)
 
 
-async def continued(wiring: Wiring, plan: Plan, opened: Opened) -> Opened:
+async def continue_session(wiring: Wiring, plan: Plan, opened: Opened) -> Opened:
     """Record how a session that this process has taken continues; after a restart that is the next session.
 
     What its last runner left running is stopped first (E4). Pauses and cancels sent before are void (S15).
@@ -360,13 +360,13 @@ async def continued(wiring: Wiring, plan: Plan, opened: Opened) -> Opened:
     if ended_well(state):
         return opened
     void = (await wiring.store.head(opened.mailbox)).turn_id
-    opened.journal.record(changed(resumed(wiring, plan, state), void_until=void))
+    opened.journal.record(change(resume_event(wiring, plan, state), void_until=void))
     for warning in swept:
         opened.journal.record(warning)
     return opened
 
 
-def resumed(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed:
+def resume_event(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed:
     """Return the event that says how a walk continues, and what is different from now on.
 
     Raises ``ConfigError`` where the pipeline has lost a node that the session needs, and ``Undecided`` where a
@@ -376,13 +376,13 @@ def resumed(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed:
     decision, why = _decision(wiring, plan, state)
     event = resumption(plan.graph, state, interrupted=decision, why=why)
     if plan.graph_hash != state.graph_hash or (plan.given and plan.dotfiles):
-        event = changed(event, dot=plan.dot, file=plan.file, graph_hash=plan.graph_hash, dotfiles=plan.dotfiles)
+        event = change(event, dot=plan.dot, file=plan.file, graph_hash=plan.graph_hash, dotfiles=plan.dotfiles)
     if plan.simulation != state.simulation and not isinstance(plan.simulation, BlobRef):
-        event = changed(event, simulation=plan.simulation)
+        event = change(event, simulation=plan.simulation)
     if wiring.secrets is not None and wiring.secrets != state.secrets:
-        event = changed(event, secrets=wiring.secrets)
+        event = change(event, secrets=wiring.secrets)
     if wiring.max_cost_micros and wiring.max_cost_micros != state.max_cost_micros:
-        event = changed(event, max_cost_micros=wiring.max_cost_micros)
+        event = change(event, max_cost_micros=wiring.max_cost_micros)
     return event
 
 
@@ -470,8 +470,8 @@ async def reopen_branch(
     if first is not None:
         branch.record(first)
     elif not ended:
-        resumed(wiring, plan, branch.state)
+        resume_event(wiring, plan, branch.state)
         branch.record(PipelineTaken(holder=wiring.origin.note))
     if not ended:
-        branch.record(changed(resumed(wiring, plan, branch.state), void_until=session.state.void_until))
+        branch.record(change(resume_event(wiring, plan, branch.state), void_until=session.state.void_until))
     await branch.flush()

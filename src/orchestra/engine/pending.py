@@ -13,7 +13,7 @@ from msgspec import Struct
 from orchestra.engine.loading import PAGE, backwards, event_of
 from orchestra.engine.mailbox import ANSWER, requests
 from orchestra.ports import Store
-from orchestra.run.declare import changed
+from orchestra.run.declare import change
 from orchestra.run.events import (
     ChildEnded,
     ChildStarted,
@@ -62,7 +62,7 @@ async def since_checkpoint(store: Store, context_id: int) -> list[Recorded]:
 
 async def open_questions(store: Store, session: str, mailbox: int, events: Sequence[Recorded]) -> list[Open]:
     """The pending questions of a session, oldest first; ``events`` are its newest ones, back to a checkpoint."""
-    found = [one async for one in _asked(store, session, mailbox, events)]
+    found = [one async for one in _open_questions(store, session, mailbox, events)]
     boxes: dict[int, list[Open]] = {}
     for each in found:
         boxes.setdefault(each.mailbox, []).append(each)
@@ -77,13 +77,15 @@ async def open_questions(store: Store, session: str, mailbox: int, events: Seque
     return sorted(answered, key=lambda one: one.asked.at)
 
 
-async def _asked(store: Store, session: str, mailbox: int, events: Sequence[Recorded]) -> AsyncIterator[Open]:
+async def _open_questions(
+    store: Store, session: str, mailbox: int, events: Sequence[Recorded]
+) -> AsyncIterator[Open]:
     """The questions that are pending by the chain and by those that hang below it."""
     for asked in (newest(events) or NEW).pending:
         yield Open(session=session, mailbox=mailbox, asked=asked)
     branches, children = _below(counting(events))
     for context in branches:
-        async for one in _asked(store, session, mailbox, await since_checkpoint(store, context)):
+        async for one in _open_questions(store, session, mailbox, await since_checkpoint(store, context)):
             yield one
     for child in children:
         async for one in _of_child(store, child):
@@ -121,7 +123,7 @@ def _here(children: Mapping[str, ChildStarted], event: PipelineImported) -> dict
     for node, child in children.items():
         match event.children.get(child.child_session):
             case [int(context), int(mailbox)]:
-                found[node] = changed(child, child_context=context, child_mailbox=mailbox)
+                found[node] = change(child, child_context=context, child_mailbox=mailbox)
             case _:
                 pass
     return found
@@ -135,10 +137,10 @@ async def _of_child(store: Store, child: ChildStarted) -> AsyncIterator[Open]:
     if following is not None:  # it asks as another session
         if (await store.head(following.context_id)).turn_id:
             events = await since_checkpoint(store, following.context_id)
-            async for one in _asked(store, following.session, following.mailbox, events):
+            async for one in _open_questions(store, following.session, following.mailbox, events):
                 yield one
         return
-    async for one in _asked(store, child.child_session, child.child_mailbox, events):
+    async for one in _open_questions(store, child.child_session, child.child_mailbox, events):
         yield one
 
 
@@ -149,7 +151,7 @@ class Given(Struct, frozen=True, kw_only=True):
     answer: Answer
 
 
-async def given_answers(store: Store, context_id: int) -> list[Given]:
+async def answers_of(store: Store, context_id: int) -> list[Given]:
     """The questions that a session, its branches and its children have answered, newest first."""
     contexts, seen = [context_id], {0}
     asked: dict[str, Question] = {}

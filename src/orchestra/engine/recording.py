@@ -18,7 +18,7 @@ class TurnRecorder:
         self._where: dict[str, Any] = {"node": step.node, "visit": step.visit, "attempt": step.attempt}
         self._known: dict[int, Message] = {}
 
-    def responded(self, response: Response) -> AgentResponded:
+    def response_event(self, response: Response) -> AgentResponded:
         """The event of a model's answer."""
         return AgentResponded(
             **self._where,
@@ -28,7 +28,7 @@ class TurnRecorder:
             provider=response.provider,
             messages=self._new((*response.sent, response.message)),
             fresh=response.fresh,
-            **_used(response.usage, response.cost_micros),
+            **_usage_fields(response.usage, response.cost_micros),
             stop=response.stop,
             duration_ms=response.duration_ms,
         )
@@ -47,7 +47,7 @@ class TurnRecorder:
             is_error=ended.message.is_error,
         )
 
-    def compacted(self, compacted: Compacted) -> ConversationCompacted:
+    def compaction_event(self, compacted: Compacted) -> ConversationCompacted:
         """The event of a conversation that was made shorter."""
         self._known.clear()
         return ConversationCompacted(
@@ -76,7 +76,7 @@ class TurnRecorder:
             provider=turn.provider,
             messages=self._new(turn.messages),
             fresh=turn.fresh,
-            **_used(turn.usage, turn.cost_micros),
+            **_usage_fields(turn.usage, turn.cost_micros),
             duration_ms=turn.duration_ms,
             files_written=turn.files_written,
             tool_calls=tuple(_call(ended) for ended in turn.tools),
@@ -94,7 +94,7 @@ class TurnRecorder:
         return tuple(plain_json(message) for message in plain_messages(found))
 
 
-def _used(usage: Usage, cost_micros: int | None) -> dict[str, Any]:
+def _usage_fields(usage: Usage, cost_micros: int | None) -> dict[str, Any]:
     return {
         "tokens_in": usage.input,
         "tokens_out": usage.output,

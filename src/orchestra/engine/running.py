@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 from orchestra.engine.asking import Questions, sender
 from orchestra.engine.branches import FanOut
-from orchestra.engine.children import raised
+from orchestra.engine.children import child_session
 from orchestra.engine.code import not_opened, open_workspace, share_workspace, working_in
 from orchestra.engine.control import BranchSlots, Control
 from orchestra.engine.journal import Journal
@@ -69,7 +69,7 @@ class Run:
                 self.control.asking = self._asking()
                 mailbox = Mailbox(self._wiring.store, self.state, self.control, opened.hold.answer)
                 await mailbox.read()
-                result = await opened.hold.during(self._walked(), mailbox.listen())
+                result = await opened.hold.during(self._walk_once(), mailbox.listen())
                 if self.state.following is None:
                     return result
                 self.opened = await next_session(self._wiring, self._plan, opened)
@@ -79,7 +79,7 @@ class Run:
         finally:
             await self.opened.hold.release()
 
-    async def _walked(self) -> Result | None:
+    async def _walk_once(self) -> Result | None:
         journal = self.opened.journal
         try:
             if self._shared is None:
@@ -121,7 +121,7 @@ class Run:
         def run_of(opened: Opened, plan: Plan, control: Control) -> Run:
             return Run(opened=opened, plan=plan, wiring=self._wiring, control=control, shared=stage.workspace)
 
-        return raised(stage, session, plan=self._plan, wiring=self._wiring, run_of=run_of)
+        return child_session(stage, session, plan=self._plan, wiring=self._wiring, run_of=run_of)
 
     async def fan_out(self, stage: Stage, plan: FanPlan, decided: Decided) -> Fan:
         """Walk the branches of a stage (the ``Spawning`` protocol)."""
@@ -132,4 +132,4 @@ class Run:
             walk_of=self._walk,
             decided=decided,
             limit=plan.limit,
-        ).joined(plan)
+        ).join(plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestra.engine.holding import heard_of
+from orchestra.engine.holding import find_runner
 from orchestra.engine.pending import Open, open_questions, since_checkpoint
 from orchestra.engine.wiring import RunnerProcess, SessionPlace
 from orchestra.errors import SessionNotFound, SessionTaken
@@ -13,7 +13,7 @@ from orchestra.ports import ContextRow, NewTurn, Store
 from orchestra.run.codec import encode
 from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import Event, Meta, PipelineStarted, SessionOpened
-from orchestra.run.questions import offered, short_id
+from orchestra.run.questions import offered_options, short_id
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, RunState, Successor
 from orchestra.run.views import Pending, Phase, Summary, newest, raised_limit, state_phase
@@ -183,7 +183,7 @@ def row_of(named: Successor, pipeline: str) -> Row:
     return Row(session=named.session, context_id=named.context_id, mailbox=named.mailbox, pipeline=pipeline)
 
 
-async def begun(store: Store, mailbox: int) -> bool:
+async def has_begun(store: Store, mailbox: int) -> bool:
     """Whether a session that a record names has begun: its mailbox is written last."""
     return (await store.head(mailbox)).turn_id != 0
 
@@ -197,10 +197,10 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
     events = await since_checkpoint(store, row.context_id)
     state = newest(events) or NEW
     following = None if row.mirror_of else state.following
-    begins = following is not None and not await begun(store, following.mailbox)
+    begins = following is not None and not await has_begun(store, following.mailbox)
     heard = None
     if not row.mirror_of and (state.result is None or begins):
-        heard = await heard_of(store, row.context_id, row.mailbox, now_ms)
+        heard = await find_runner(store, row.context_id, row.mailbox, now_ms)
     phase, detail = state_phase(state, alive=heard is not None)
     if row.mirror_of and state.result is None and not state.paused:
         phase, detail = Phase.MIRRORED, f"copy from {row.mirror_of}"
@@ -247,7 +247,7 @@ def _pending(one: Open) -> Pending:
         session=one.session,
         node=question.stage,
         text=question.text,
-        choices={option.key: option.label for option in offered(question)},
+        choices={option.key: option.label for option in offered_options(question)},
         freeform=question.freeform,
         default=question.default,
         timeout_ms=question.timeout_ms,

@@ -7,7 +7,7 @@ import asyncio
 from msgspec.structs import replace
 
 from orchestra.ports import Interviewer, Unanswered
-from orchestra.run.questions import Answer, Question, SentAnswer, commanded, winner
+from orchestra.run.questions import Answer, Question, SentAnswer, takes_commands, winner
 from orchestra.run.state import Spent
 
 GATHER_SECONDS = 0.1
@@ -30,9 +30,9 @@ class Interviews:
         self._turn = asyncio.Lock()
         self._waiting = 0
 
-    def bounded(self, question: Question) -> Question:
+    def with_deadline(self, question: Question) -> Question:
         """The question with the time that a person has for it; a conversation with an agent has no bound."""
-        if question.timeout_ms or not self._timeout_ms or commanded(question):
+        if question.timeout_ms or not self._timeout_ms or takes_commands(question):
             return question
         return replace(question, timeout_ms=self._timeout_ms)
 

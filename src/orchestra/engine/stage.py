@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Protocol
 
 from msgspec.structs import astuple, replace
 
-from orchestra.engine.asking import Waiting, answered, unanswered
+from orchestra.engine.asking import Waiting, has_answered, has_unanswered
 from orchestra.engine.control import BranchSlots, Control, Instruction
 from orchestra.engine.journal import Journal
 from orchestra.engine.messages import message_for
@@ -32,7 +32,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.fidelity import BUDGET, Earlier, incoming, mode_of, preamble, thread_of
 from orchestra.run.limits import Standing, Used
-from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed, legal_words
+from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome, legal_words
 from orchestra.run.parallel import Branch, Fan
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.questions import Answer, Question
@@ -191,7 +191,7 @@ class Stage:
     async def on_response(self, response: Response) -> None:
         """Record a model's answer with the instructions that it had, durably."""
         self.record_steered()
-        self.paid(self._recorded.responded(response))
+        self.record_payment(self._recorded.response_event(response))
         await self.journal.flush()
 
     async def on_tool(self, ended: ToolEnded) -> None:
@@ -206,15 +206,15 @@ class Stage:
         ended = self._recorded.turn_ended(
             turn, git_sha=made[0].commit if made else "", commit_message=made[0].subject if made else ""
         )
-        self.paid(ended)
+        self.record_payment(ended)
         await self.journal.flush()
 
     async def on_compacted(self, compacted: Compacted) -> None:
         """Record a conversation that was made shorter, durably (E40)."""
-        self.paid(self._recorded.compacted(compacted))
+        self.record_payment(self._recorded.compaction_event(compacted))
         await self.journal.flush()
 
-    def paid(self, event: Paid) -> None:
+    def record_payment(self, event: Paid) -> None:
         """Record what a model was paid for, and count it for the whole run (A5)."""
         before = self.journal.state.spent
         self.control.meter.began(before)
@@ -255,8 +255,8 @@ class Stage:
         entered = stage.entered_ms if stage is not None else now
         self.control.meter.began(state.spent)
         return Standing(
-            node=_used(visit, self.spent, now - entered),
-            run=_used(self.control.meter.total, self.spent, now - state.started_ms - state.idle_ms),
+            node=_usage(visit, self.spent, now - entered),
+            run=_usage(self.control.meter.total, self.spent, now - state.started_ms - state.idle_ms),
         )
 
     @property
@@ -288,22 +288,22 @@ class Stage:
         """The answer to a question. Raises ``Waiting``."""
         if self.control.asking is None:
             raise Waiting(question.text)
-        async with self._spawning.places.left(self.control):
+        async with self._spawning.places.release(self.control):
             return await self.control.asking.ask(self.journal, self.step, question, self.control)
 
-    def unanswered(self, part: str) -> bool:
+    def has_unanswered(self, part: str) -> bool:
         """Whether the question of this part was asked before, and no answer is recorded."""
-        return unanswered(self.journal, self.step, part)
+        return has_unanswered(self.journal, self.step, part)
 
-    def answered(self, part: str) -> bool:
+    def has_answered(self, part: str) -> bool:
         """Whether the question of this part was asked before, and its answer is recorded."""
-        return answered(self.journal, self.step, part)
+        return has_answered(self.journal, self.step, part)
 
-    def approved(self, alike: str) -> bool:
+    def is_approved(self, alike: str) -> bool:
         """Whether a person has approved all calls of this kind for the run."""
         return alike in self.journal.state.approved
 
-    def taken(self, edge: str) -> int:
+    def times_taken(self, edge: str) -> int:
         """How often an edge has been taken."""
         return self.journal.state.edges.get(edge, 0)
 
@@ -349,9 +349,9 @@ class Stage:
         """Store bytes, secrets removed."""
         return await self.journal.keep(data)
 
-    async def kept(self, ref: BlobRef) -> bytes:
+    async def read_bytes(self, ref: BlobRef) -> bytes:
         """The bytes that a reference stands for."""
-        return await self.journal.kept(ref)
+        return await self.journal.read_bytes(ref)
 
     async def commit(
         self,
@@ -374,7 +374,7 @@ class Stage:
                 return ""
             why = redactor.text(intent)
             return await message_for(
-                self.journal, writer, self.paid, node=self.step.node, repo=repo, intent=why, diff=diff
+                self.journal, writer, self.record_payment, node=self.step.node, repo=repo, intent=why, diff=diff
             )
 
         def secret(text: str) -> tuple[str, int]:
@@ -402,7 +402,7 @@ class Stage:
         return self.journal.redactor.seam(data, at)
 
 
-def _used(recorded: Spent, more: Spent, milliseconds: int) -> Used:
+def _usage(recorded: Spent, more: Spent, milliseconds: int) -> Used:
     return Used(
         turns=recorded.turns,
         tool_calls=recorded.tool_calls,
@@ -428,16 +428,16 @@ async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, 
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return _raised(error)  # nobody cancelled us: the handler waited for something that was
+        return _outcome_of(error)  # nobody cancelled us: the handler waited for something that was
     except BaseExceptionGroup as group:
         if not isinstance(group, Exception):
             raise
         _let_through(group)
-        return _raised(_first(group))
+        return _outcome_of(_first(group))
     except Exception as error:  # noqa: BLE001  the wall: a handler's exception is the node's failure
         _let_through(error)
-        return _raised(error)
-    return _reported(node, outcome)
+        return _outcome_of(error)
+    return _check_report(node, outcome)
 
 
 async def _within(
@@ -453,7 +453,7 @@ async def _within(
             raise
     if timer.expired():
         shown = limit if limit.milliseconds % 1000 else f"{limit.milliseconds // 1000}s"
-        return failed(f"timeout after {shown}", FailureClass.TRANSIENT)
+        return failed_outcome(f"timeout after {shown}", FailureClass.TRANSIENT)
     return outcome
 
 
@@ -476,7 +476,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-def _raised(error: BaseException) -> Outcome:
+def _outcome_of(error: BaseException) -> Outcome:
     try:
         words = str(error)
     except Exception:  # noqa: BLE001  an exception that cannot even be shown still fails only its node
@@ -484,22 +484,22 @@ def _raised(error: BaseException) -> Outcome:
     ours = isinstance(error, ConfigError)  # its message is written for the operator
     text = words if words and ours else f"{type(error).__name__}: {words}" if words else type(error).__name__
     if isinstance(error, _TERMINAL):
-        return failed(text, FailureClass.TERMINAL)
+        return failed_outcome(text, FailureClass.TERMINAL)
     if isinstance(error, Transient):
-        return replace(failed(text, FailureClass.TRANSIENT), retry_after=error.retry_after)
-    return failed(text)
+        return replace(failed_outcome(text, FailureClass.TRANSIENT), retry_after=error.retry_after)
+    return failed_outcome(text)
 
 
-def _reported(node: Node, outcome: Outcome | None) -> Outcome:
+def _check_report(node: Node, outcome: Outcome | None) -> Outcome:
     if outcome is None:
         if node.flag("auto_status"):
             return Outcome(status=Status.SUCCESS, notes="auto_status: the handler reported no status")
-        return failed("the handler reported no status (auto_status=true would make that a success)")
-    problem = _malformed(outcome)
-    return failed(problem, FailureClass.TERMINAL) if problem else outcome
+        return failed_outcome("the handler reported no status (auto_status=true would make that a success)")
+    problem = _form_fault(outcome)
+    return failed_outcome(problem, FailureClass.TERMINAL) if problem else outcome
 
 
-def _malformed(outcome: Any) -> str:
+def _form_fault(outcome: Any) -> str:
     """What is wrong with the form of a handler's report; empty when nothing is."""
     if not isinstance(outcome, Outcome):
         return f"the handler reported a {type(outcome).__name__}, not an Outcome"
@@ -556,14 +556,14 @@ def _recordable(outcome: Outcome, redactor: Redactor) -> Outcome:
     )
 
 
-def spoken(graph: Graph, node: Node, outcome: Outcome) -> Outcome:
+def check_word(graph: Graph, node: Node, outcome: Outcome) -> Outcome:
     """The outcome where its word is one that an outgoing edge asks for, else a failure that names it (L31)."""
     if not outcome.word or outcome.word in legal_words(graph, node.id):
         return outcome
-    return failed(f"unknown outcome {outcome.word!r}", FailureClass.TERMINAL)
+    return failed_outcome(f"unknown outcome {outcome.word!r}", FailureClass.TERMINAL)
 
 
-def admitted(
+def admit(
     node: Node, outcome: Outcome, may_write: Callable[[str], bool], redactor: Redactor
 ) -> tuple[Outcome, dict[str, Json], list[WarningRaised]]:
     """The outcome as it is recorded, its context updates made plain, and warnings for the keys that were dropped.
@@ -578,7 +578,7 @@ def admitted(
     for key, value in given.items():
         if not isinstance(key, str):
             reason = f"a context update has a key of type {type(key).__name__}; keys must be texts"
-            return failed(reason, FailureClass.TERMINAL), {}, warnings
+            return failed_outcome(reason, FailureClass.TERMINAL), {}, warnings
         if not may_write(key):
             shown = repr(_words(key, redactor, KEY_SHOWN))
             message = f"{node.id} may not write {shown}, which is reserved for the engine or for handlers: ignored"
@@ -588,5 +588,5 @@ def admitted(
             updates[clean(key)] = plain_json(value)
         except ValueError as error:
             shown = repr(_words(key, redactor, KEY_SHOWN))
-            return failed(f"context update {shown}: {error}", FailureClass.TERMINAL), {}, warnings
+            return failed_outcome(f"context update {shown}: {error}", FailureClass.TERMINAL), {}, warnings
     return outcome, updates, warnings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestra.engine.loading import backwards, event_of, resolved
+from orchestra.engine.loading import backwards, event_of, resolve
 from orchestra.ports import Store
 from orchestra.run.conversation import Conversation, Piece, rebuild
 from orchestra.run.events import AgentResponded, AgentTurnCompleted, ConversationCompacted, Recorded, StageStarted
@@ -52,4 +52,4 @@ async def past(store: Store, context_id: int, until: tuple[str, int], most: int 
 
 
 async def _piece(store: Store, event: AgentEvent) -> Piece:
-    return piece_of(event, [await resolved(store, message) for message in event.messages])
+    return piece_of(event, [await resolve(store, message) for message in event.messages])

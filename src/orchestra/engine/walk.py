@@ -12,13 +12,13 @@ from orchestra.engine.code import commit_node
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.repeats import Repeats
-from orchestra.engine.stage import Spawning, Stage, admitted, attempt, spoken
+from orchestra.engine.stage import Spawning, Stage, admit, attempt, check_word
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.paths import keys_of
 from orchestra.ports import Clock, Handler, Suspended, Workspace
 from orchestra.run.blobs import BlobRef
-from orchestra.run.context import Context, reserved, root_of
+from orchestra.run.context import Context, is_reserved, root_of
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
@@ -33,10 +33,10 @@ from orchestra.run.events import (
     StageRetrying,
     StageStarted,
 )
-from orchestra.run.outcome import Json, Outcome, Status, failed
+from orchestra.run.outcome import Json, Outcome, Status, failed_outcome
 from orchestra.run.plain import clean
 from orchestra.run.questions import short_id
-from orchestra.run.retry import backoff_of, exhausted, impatient, may_retry
+from orchestra.run.retry import backoff_of, exhaust, impatient, may_retry
 from orchestra.run.state import NodeEnd, Result, Spent
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
 from orchestra.run.workspace import code_shown
@@ -52,13 +52,13 @@ class Handlers:
     by_type: Mapping[str, Handler]
     own_keys: Mapping[str, frozenset[str]]
 
-    def owned(self, key: str) -> bool:
+    def owns(self, key: str) -> bool:
         """Whether a key belongs to the handlers of some type."""
         return any(root_of(key) in roots for roots in self.own_keys.values())
 
     def may_write(self, kind: str, key: str) -> bool:
         """Whether the handler of a type may write a key (engine.md#handlers)."""
-        return root_of(key) in self.own_keys.get(kind, ()) or not (reserved(key) or self.owned(key))
+        return root_of(key) in self.own_keys.get(kind, ()) or not (is_reserved(key) or self.owns(key))
 
     def resolve(self, graph: Graph, node_id: str) -> tuple[str, Handler | None]:
         """The type that runs a node: its own where it has a handler, else its shape's (E2).
@@ -169,7 +169,7 @@ class Walk:
         await self._journal.flush()
         stage = Stage(self._journal, step, self._clock, self._control, self._spawning, self._workspace)
         if handler is None:
-            outcome: Outcome | None = failed(f"no handler for type {kind!r}")
+            outcome: Outcome | None = failed_outcome(f"no handler for type {kind!r}")
         elif self._control.at_once:
             return
         else:
@@ -177,7 +177,7 @@ class Walk:
         if outcome is not None:
             if self._workspace is not None:
                 outcome = await commit_node(stage, node, kind, outcome)
-            self._ended(step, kind, stage, outcome)
+            self._record_end(step, kind, stage, outcome)
         self._control.give_back(stage.steered)
 
     async def _interruptible(self, handler: Handler, step: Execute, stage: Stage) -> Outcome | None:
@@ -199,11 +199,11 @@ class Walk:
         finally:
             await self._control.detach()
 
-    def _ended(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
+    def _record_end(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
         node = self._graph.nodes[step.node]
         if kind != "conditional":
-            outcome = spoken(self._graph, node, outcome)
-        outcome, updates, warnings = admitted(
+            outcome = check_word(self._graph, node, outcome)
+        outcome, updates, warnings = admit(
             node, outcome, lambda key: self._handlers.may_write(kind, key), self._journal.redactor
         )
         for warning in warnings:
@@ -214,7 +214,7 @@ class Walk:
             if again and too_long is None:
                 self._retry(step, kind, stage, outcome)
                 return
-            outcome = too_long or exhausted(node, outcome, step.of)
+            outcome = too_long or exhaust(node, outcome, step.of)
         stage.record_steered()
         ended = self._end_event(step, kind, stage, outcome, updates)
         repeated = self._repeats.warning(ended, self._clock.now_ms())
@@ -237,7 +237,7 @@ class Walk:
                 failure_reason=outcome.failure_reason or outcome.notes,
                 failure_class=_class_of(outcome),
                 delay_ms=delay,
-                **_reported(stage),
+                **_report_fields(stage),
             )
         )
 
@@ -257,7 +257,7 @@ class Walk:
             "notes": outcome.notes,
             "edge": outcome.edge,
             "duration_ms": max(0, duration),
-            **_reported(stage),
+            **_report_fields(stage),
         }
         if outcome.status is Status.FAIL and kind != "conditional":
             return StageFailed(failure_reason=outcome.failure_reason, failure_class=_class_of(outcome), **shared)
@@ -370,7 +370,7 @@ class Walk:
                     duration_ms=duration,
                     steps=state.steps,
                     error=clean(step.error),
-                    routing=_told(step),
+                    routing=_routing_record(step),
                 )
             )
         else:
@@ -396,7 +396,7 @@ class Walk:
         return context.with_resolved({k: await self._journal.resolve(v) for k, v in wanted.items()})
 
 
-def _reported(stage: Stage) -> dict[str, Any]:
+def _report_fields(stage: Stage) -> dict[str, Any]:
     """What an attempt asked, got and spent: its handler and the turns of its agent (E35)."""
     entered = stage.journal.state.stage
     turns = entered.counted if entered is not None else Spent()
@@ -419,7 +419,7 @@ def _telling(step: Advance) -> bool:
     return len(step.candidates) > 1 or any(c.edge.condition for c in step.candidates)
 
 
-def _told(step: Finish) -> dict[str, Json]:
+def _routing_record(step: Finish) -> dict[str, Json]:
     """The record of a routing that led nowhere; empty where the run ended for another reason."""
     if not step.candidates:
         return {}

@@ -107,7 +107,7 @@ class AttributeScope:
         """What the table says of a canonical key."""
         return self.entries.get(key)
 
-    def known(self, key: str) -> bool:
+    def knows(self, key: str) -> bool:
         """Whether a key means something here, or is one of Graphviz' own, or of a handler's family."""
         return (
             key in self.entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestra.graph.tokens import TRIVIA, WORD
 
 
-def unclosed_brace(text: str, at: int) -> int | None:
+def find_unclosed_brace(text: str, at: int) -> int | None:
     """The innermost brace, from ``at`` on, whose line is indented otherwise than the line that closes it."""
     opened: list[tuple[int, int]] = []
     line = text[text.rfind("\n", 0, at) + 1 : at]

@@ -41,13 +41,13 @@ def choices(edges: Iterable[Edge]) -> tuple[Choice, ...]:
     the next letter of it that is free, then the next of the alphabet, then its number.
     """
     offered = [edge for edge in edges if edge.get("human.freeform") not in {True, "true"}]
-    named = keyed([edge.label or edge.target for edge in offered])
+    named = keys_of_labels([edge.label or edge.target for edge in offered])
     return tuple(
         Choice(key, label, edge, wanted) for (key, label, wanted), edge in zip(named, offered, strict=True)
     )
 
 
-def keyed(labels: Sequence[str]) -> list[tuple[str, str, str]]:
+def keys_of_labels(labels: Sequence[str]) -> list[tuple[str, str, str]]:
     """Key, label without its accelerator, and wanted key (see ``Choice``) of each label, in their order."""
     read = [accelerator(label) for label in labels]
     taken: dict[str, int] = {}

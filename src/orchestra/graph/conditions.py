@@ -173,7 +173,7 @@ def _compare(clause: Compare, value: object) -> bool:
         return clause.pattern.search(_encodable(text_of(value))) is not None
     if clause.op in ("=", "!="):
         return _same(clause.key, text_of(value), clause.literal) is (clause.op == "=")
-    return _ordered(clause.op, _number(value), _number(clause.literal))
+    return _is_ordered(clause.op, _number(value), _number(clause.literal))
 
 
 def _same(key: str, text: str, literal: str) -> bool:
@@ -192,7 +192,7 @@ def _number(value: object) -> int | float | None:
     return float(text) if any(c in text for c in ".eE") else int(text)
 
 
-def _ordered(op: str, left: float | None, right: float | None) -> bool:
+def _is_ordered(op: str, left: float | None, right: float | None) -> bool:
     if left is None or right is None:
         return False
     return {">": left > right, ">=": left >= right, "<": left < right, "<=": left <= right}[op]
@@ -302,14 +302,14 @@ class _ConditionParser:
                 "this parenthesis is never closed", start=opened, end=opened + 1, fix="end it with )"
             )
         if not self.is_op(")"):
-            raise self.unexpected()
+            raise self.unexpected_error()
         self.advance()
         return inner
 
     def clause(self) -> Expr:
         begin = self.start
         key = self.key()
-        self.negated(key, begin)
+        self.refuse_negation(key, begin)
         if self.kind == "word" and self.value in ("contains", "matches"):
             pass
         elif (self.kind, self.value) not in _OPERATORS:
@@ -318,7 +318,7 @@ class _ConditionParser:
         self.advance()
         return self.literal(key, op)
 
-    def negated(self, key: str, begin: int) -> None:
+    def refuse_negation(self, key: str, begin: int) -> None:
         """Refuse ``key !contains value`` and ``key not contains value``: a negation stands before the clause."""
         if not (self.is_op("!") or (self.kind == "word" and self.value == "not")):
             return
@@ -377,11 +377,11 @@ class _ConditionParser:
             value = unescape(value[1:-1])
         elif self.kind == "number":
             value = value.removeprefix("+")
-        pattern = self.compiled(value) if op == "matches" else None
+        pattern = self.compile_pattern(value) if op == "matches" else None
         self.advance()
         return Compare(key, op, value, pattern)
 
-    def compiled(self, pattern: str) -> Any:
+    def compile_pattern(self, pattern: str) -> Any:
         import re2  # a linear-time engine, so that no pattern can hang a run (L34)
 
         options = re2.Options()
@@ -396,9 +396,9 @@ class _ConditionParser:
 
     def expect_end(self) -> None:
         if self.kind != "end":
-            raise self.unexpected()
+            raise self.unexpected_error()
 
-    def unexpected(self) -> ConditionError:
+    def unexpected_error(self) -> ConditionError:
         """The error for what stands where an operator or the end should."""
         if self.is_op(")"):
             return self.error("unmatched ')'", fix="remove it", put="")

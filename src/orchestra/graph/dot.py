@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from orchestra.errors import Diagnostic, Severity, Source, Span, StylesheetError
 from orchestra.graph.collector import collector_paused
 from orchestra.graph.model import Graph
-from orchestra.graph.places import inside, replaced
+from orchestra.graph.places import error_edit, inside
 from orchestra.graph.reader import MAX_ERRORS
 from orchestra.graph.statements import parse_graph
 from orchestra.graph.stylesheet import parse_stylesheet
@@ -16,23 +16,23 @@ from orchestra.graph.stylesheet import parse_stylesheet
 def decode(name: str, data: bytes) -> tuple[Source, tuple[Diagnostic, ...]]:
     """The text of a file (L1): UTF-8, a byte order mark skipped; what is no UTF-8 is an ERROR with its place."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return _refused(name, "", 0, "the file is UTF-16; pipelines must be UTF-8", "save it as UTF-8")
+        return _refusal(name, "", 0, "the file is UTF-16; pipelines must be UTF-8", "save it as UTF-8")
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         text = data.decode("utf-8", "replace")
         at = len(data[: error.start].decode("utf-8", "replace"))
-        return _refused(
+        return _refusal(
             name, text, at, f"byte {data[error.start]:#04x} is not UTF-8 text", "save the file as UTF-8"
         )
     at = text.find("\0")
     if at >= 0:
-        return _refused(name, text, at, "NUL byte: this is not a text file", "")
+        return _refusal(name, text, at, "NUL byte: this is not a text file", "")
     return Source(name, text), ()
 
 
-def _refused(name: str, text: str, at: int, message: str, fix: str) -> tuple[Source, tuple[Diagnostic, ...]]:
+def _refusal(name: str, text: str, at: int, message: str, fix: str) -> tuple[Source, tuple[Diagnostic, ...]]:
     source = Source(name, text)
     span = Span(source, at, at + 1)
     return source, (Diagnostic(rule="syntax", severity=Severity.ERROR, message=message, span=span, fix=fix),)
@@ -68,5 +68,5 @@ def _stylesheet(graph: Graph) -> Iterator[Diagnostic]:
             message=error.message,
             span=inside(attribute.span, error.start, error.end),
             fix=error.fix,
-            edits=replaced(attribute.span, error),
+            edits=error_edit(attribute.span, error),
         )

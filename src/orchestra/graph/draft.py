@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from orchestra.errors import ConditionError, Diagnostic, Severity, Span
 from orchestra.graph.conditions import UNCONDITIONAL, Condition, parse_condition
 from orchestra.graph.model import Attribute, Edge, Graph, Node, Subgraph
-from orchestra.graph.places import inside, replaced
+from orchestra.graph.places import error_edit, inside
 
 _CLASS_OUT = re.compile(r"[^a-z0-9-]")
 
@@ -57,7 +57,7 @@ class BraceScope:
             depth=self.depth + 1,
         )
 
-    def described(self) -> Subgraph:
+    def subgraph(self) -> Subgraph:
         """The subgraph as its nodes remember it."""
         label = self.attributes.get("label")
         text = label.value if label is not None and isinstance(label.value, str) else ""
@@ -154,7 +154,7 @@ def _enclosing(scope: BraceScope, chains: dict[int, tuple[Subgraph, ...]]) -> tu
         return ()
     known = chains.get(id(scope))
     if known is None:
-        known = chains[id(scope)] = (scope.described(), *_enclosing(scope.parent, chains))
+        known = chains[id(scope)] = (scope.subgraph(), *_enclosing(scope.parent, chains))
     return known
 
 
@@ -186,7 +186,7 @@ class _Conditions:
                         node=node,
                         edge=edge,
                         fix=error.fix,
-                        edits=replaced(attribute.span, error),
+                        edits=error_edit(attribute.span, error),
                     )
                 )
             return UNCONDITIONAL

@@ -58,12 +58,12 @@ class Drawing:
     lines: Sequence[Line]
 
 
-def drawn(graph: Graph) -> Drawing:
+def draw(graph: Graph) -> Drawing:
     """The graph's drawing."""
     ranks, chains = _ranks(graph)
     sizes = {node.id: _width(node.label) for node in graph.nodes.values()}
-    rows = _ordered(ranks, chains)
-    xs = _placed(rows, chains, sizes)
+    rows = _order(ranks, chains)
+    xs = _place(rows, chains, sizes)
     left = min((xs[p] - _size(p, sizes) / 2 for p in xs), default=0.0) - GAP
     boxes = {node: Box(xs[node] - left, ranks[node] * RANK + RANK / 2, sizes[node], HEIGHT) for node in graph.nodes}
     lines = _lines(graph, chains, boxes, {p: x - left for p, x in xs.items()}, ranks)
@@ -158,7 +158,7 @@ def _neighbors(chains: Sequence[Sequence[str]]) -> tuple[dict[str, list[str]], d
     return above, below
 
 
-def _ordered(ranks: Mapping[str, int], chains: Sequence[Sequence[str]]) -> list[list[str]]:
+def _order(ranks: Mapping[str, int], chains: Sequence[Sequence[str]]) -> list[list[str]]:
     """The points of each rank from left to right."""
     rows: list[list[str]] = [[] for _ in range(max(ranks.values(), default=0) + 1)]
     for point, rank in ranks.items():
@@ -183,7 +183,7 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
     return sum(values) / len(values) if values else otherwise
 
 
-def _placed(
+def _place(
     rows: Sequence[Sequence[str]], chains: Sequence[Sequence[str]], sizes: Mapping[str, float]
 ) -> dict[str, float]:
     """Every point's place from left to right."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from orchestra.errors import Diagnostic, Source
 
 
-def applied(source: Source, diagnostics: Iterable[Diagnostic]) -> str:
+def apply(source: Source, diagnostics: Iterable[Diagnostic]) -> str:
     """Return the text with the diagnostics' edits made, the first of those that overlap.
 
     The edits of one diagnostic are made together or not at all. Edits of other files are left out.

@@ -12,7 +12,7 @@ from typing import TypeAlias
 Successors: TypeAlias = Sequence[Sequence[int]]
 
 
-def reached(successors: Successors, roots: Iterable[int]) -> bytearray:
+def reachable(successors: Successors, roots: Iterable[int]) -> bytearray:
     """One byte per node: 1 where some root leads, the roots included."""
     seen = bytearray(len(successors))
     stack = []
@@ -27,7 +27,7 @@ def reached(successors: Successors, roots: Iterable[int]) -> bytearray:
     return seen
 
 
-def reversed_edges(successors: Successors) -> list[list[int]]:
+def predecessor_lists(successors: Successors) -> list[list[int]]:
     """The predecessors of every node."""
     predecessors: list[list[int]] = [[] for _ in successors]
     for node, targets in enumerate(successors):
@@ -93,7 +93,7 @@ def dominators(successors: Successors, root: int) -> list[int]:
     -1 for the root and for what it does not reach. By Lengauer and Tarjan, with path compression.
     """
     order, parent, number = _preorder(successors, root)
-    predecessors = reversed_edges(successors)
+    predecessors = predecessor_lists(successors)
     size = len(order)
     semi = list(range(size))
     best = list(range(size))

@@ -18,7 +18,7 @@ from orchestra.graph.reader import (
     line_end,
     move_to,
     next_start,
-    shown_word,
+    show_word,
     skip_wrong_quote,
 )
 
@@ -53,7 +53,7 @@ def read_header(here: Cursor) -> str:
         advance(here)
         return name
     insertion = (here.before, here.before, " {")
-    message = f"expected '{{' after the graph's name, not {shown_word(here)}"
+    message = f"expected '{{' after the graph's name, not {show_word(here)}"
     error(here, message, fix=f"write digraph {name} {{", edits=[insertion] if here.kind == "id" else [])
     if here.kind != "id":
         raise Stop
@@ -85,7 +85,7 @@ def find_digraph(here: Cursor) -> None:
     fix = "write digraph pipeline { … }"
     error(
         here,
-        f"a pipeline starts with digraph NAME {{, not {shown_word(here)}",
+        f"a pipeline starts with digraph NAME {{, not {show_word(here)}",
         fix="write digraph" if near else fix,
         put="digraph" if near else None,
     )
@@ -129,7 +129,7 @@ def check_after(here: Cursor) -> None:
     elif here.kind == "id" and here.word in ("digraph", "graph", "strict", "subgraph"):
         error(here, "a second graph; a file has one pipeline", fix="move it to another file")
     else:
-        error(here, f"unexpected {shown_word(here)} after the end of the graph", fix="move it inside the braces")
+        error(here, f"unexpected {show_word(here)} after the end of the graph", fix="move it inside the braces")
 
 
 # --- what begins no statement -----------------------------------------------------------------
@@ -215,7 +215,7 @@ def note_hopeless(here: Cursor) -> None:
         wanted = "write a node, an edge a -> b, or key = value"
         error(
             here,
-            f"{shown_word(here)} is not the start of a statement",
+            f"{show_word(here)} is not the start of a statement",
             fix="write [ … ]" if here.word == "(" else wanted,
         )
 
@@ -231,5 +231,5 @@ def note_no_target(here: Cursor) -> None:
             advance(here)
     elif not skip_wrong_quote(here):
         fix = "write a set as {a b}" if here.word == "(" else "write a node's id after the arrow"
-        error(here, f"an edge needs a target, not {shown_word(here)}", fix=fix)
+        error(here, f"an edge needs a target, not {show_word(here)}", fix=fix)
     raise Resync

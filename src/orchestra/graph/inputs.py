@@ -54,7 +54,7 @@ _MARKED = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\$\{?[A-Za-z_]\w*", re.ASCII | re.D
 _WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
-def unused(graphs: Sequence[Graph], given: Iterable[str]) -> dict[str, str]:
+def unused_variables(graphs: Sequence[Graph], given: Iterable[str]) -> dict[str, str]:
     """The given variables that a pipeline and its children name nowhere, each with a near name that they do use.
 
     A pipeline with ``inputs`` refuses what it does not declare; agents of the configuration have texts of their

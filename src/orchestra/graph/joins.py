@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from orchestra.graph.flow import DominatorTree, Successors, components, dominators, reached, reversed_edges
+from orchestra.graph.flow import DominatorTree, Successors, components, dominators, predecessor_lists, reachable
 from orchestra.graph.model import Graph
 
 
@@ -21,7 +21,7 @@ class Meetings(NamedTuple):
 
 def fan_ins(graph: Graph) -> dict[str, str]:
     """The fan-in of every parallel node by its id, empty where its branches meet in none (E30)."""
-    ids, successors, types, _index = _numbered(graph)
+    ids, successors, types, _index = _number(graph)
     met = meetings(successors, types).fan_in
     return {ids[node]: ids[join] if join >= 0 else "" for node, join in met.items()}
 
@@ -93,7 +93,7 @@ class Before:
 def upstream(graph: Graph, parallel: str) -> tuple[str, ...]:
     """The nodes by which a branch of a parallel node would leave its piece of the graph (E30): the node itself, and
     those before it to which a way leads back."""
-    ids, successors, types, index = _numbered(graph)
+    ids, successors, types, index = _number(graph)
     ways = ways_of_the_run(successors, types, meetings(successors, types).fan_in)
     here = index[parallel]
     for part in components(ways):
@@ -106,26 +106,26 @@ def upstream(graph: Graph, parallel: str) -> tuple[str, ...]:
 def outermost(graph: Graph, node: str, within: str = "") -> str:
     """The parallel node in one of whose branches a node lies, the outermost of several; the node itself where the
     walk can be at it: the main walk, or that of a branch of the parallel node ``within`` (E11)."""
-    ids, successors, types, index = _numbered(graph)
+    ids, successors, types, index = _number(graph)
     if "parallel" not in types:
         return node
     fan_in = meetings(successors, types).fan_in
     trunk = [*ways_of_the_run(successors, types, fan_in)]
     for number, join in fan_in.items():
         trunk[number] = [join] if join >= 0 else []
-    outside = reached(trunk, successors[index[within]] if within else [index[graph.start]])
+    outside = reachable(trunk, successors[index[within]] if within else [index[graph.start]])
     wanted = index[node]
     if outside[wanted]:
         return node
     for number, join in fan_in.items():
         if outside[number]:
             inside = [[t for t in targets if t != join and not outside[t]] for targets in successors]
-            if reached(inside, inside[number])[wanted]:
+            if reachable(inside, inside[number])[wanted]:
                 return ids[number]
     return node
 
 
-def _numbered(graph: Graph) -> tuple[list[str], list[list[int]], list[str], dict[str, int]]:
+def _number(graph: Graph) -> tuple[list[str], list[list[int]], list[str], dict[str, int]]:
     ids = list(graph.nodes)
     index = {node: number for number, node in enumerate(ids)}
     successors = [[index[edge.target] for edge in graph.outgoing(node)] for node in ids]
@@ -151,7 +151,7 @@ def _post_dominators(successors: Successors, types: Sequence[str]) -> tuple[list
         if not targets:
             targets.append(size)
     ended.append([])
-    above = dominators(reversed_edges(ended), size)[:size]
+    above = dominators(predecessor_lists(ended), size)[:size]
     endless = {node for node, parent in enumerate(above) if parent < 0}
     return [-1 if parent == size else parent for parent in above], endless
 

@@ -22,7 +22,7 @@ from orchestra.graph.reader import (
     on_new_line,
     peek,
     quote_piece,
-    shown_word,
+    show_word,
     skip_wrong_quote,
     touches,
 )
@@ -113,7 +113,7 @@ def repair_list(here: Cursor, opened: int) -> bool:
         error(here, "this bracket is never closed", fix="end it with ]", start=opened, end=opened + 1, edits=edits)
         return False
     if is_mark(here, "}") or here.word == ")":
-        error(here, f"']' is wanted here, not {shown_word(here)}", fix="write ]", put="]")
+        error(here, f"']' is wanted here, not {show_word(here)}", fix="write ]", put="]")
         here.word, here.kind = "]", "mark"
     elif is_mark(here, "="):
         error(here, "expected a key before '='", fix="write key=value")
@@ -125,7 +125,7 @@ def repair_list(here: Cursor, opened: int) -> bool:
         if is_mark(here, "="):
             read_value(here, "", None)
     else:
-        error(here, f"expected an attribute key=value or ']', not {shown_word(here)}", fix="write key=value")
+        error(here, f"expected an attribute key=value or ']', not {show_word(here)}", fix="write key=value")
         return skip_list(here)
     return True
 
@@ -185,7 +185,7 @@ def read_hyphened(here: Cursor, table: Table | None) -> str:
         return ""
     plain = match[0].replace("-", "_")
     dotted = plain.replace("_", ".", 1)
-    key = dotted if table is not None and not table.known(plain) and table.known(dotted) else plain
+    key = dotted if table is not None and not table.knows(plain) and table.knows(dotted) else plain
     message = f"a key may have only letters, digits, _ and dots, not {quote_piece(match[0])}"
     error(here, message, fix=f"write {key}", end=match.end(), put=key)
     move_to(here, match.end())
@@ -230,7 +230,7 @@ def note_no_equals(here: Cursor, key: str, key_span: Span, bare: bool) -> None:
     else:
         error(
             here,
-            f"expected '=' after {quote_piece(key)}, not {shown_word(here)}",
+            f"expected '=' after {quote_piece(key)}, not {show_word(here)}",
             fix=f"write {key[:40]}=…; {several}",
         )
     if not skip_list(here):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestra.graph.reader import Cursor, advance, error, move_to, quote_piece
-from orchestra.graph.tokens import IDENTIFIER, KEYWORDS, glued_end, unescape
+from orchestra.graph.tokens import IDENTIFIER, KEYWORDS, end_of_glued, unescape
 from orchestra.graph.values import legal_id
 
 _ARROWISH = r"<-+>|--+>?|-[ \t]?>+|-(?=[ \t])|->>+|=+[ \t]?>|>|[–—−]>?|[→⟶⇒➔➜]|~>"
@@ -17,7 +17,7 @@ def is_name(here: Cursor) -> bool:
     """Whether something stands here that was meant as a name: also ``2nd``, ``naïve``, ``@work``."""
     if here.kind == "id":
         return True
-    end = glued_end(here.text, here.start)
+    end = end_of_glued(here.text, here.start)
     return any(c.isalnum() for c in here.text[here.start : end])
 
 
@@ -58,7 +58,7 @@ def read_bare_id(here: Cursor, what: str) -> str:
     if here.kind == "id" and name.lower() not in KEYWORDS and here.text[here.end : here.end + 1] in _APART:
         advance(here)
         return name
-    end = max(glued_end(here.text, here.start), here.end)
+    end = max(end_of_glued(here.text, here.start), here.end)
     name = here.text[here.start : end]
     if not IDENTIFIER.fullmatch(name):
         legal = legal_id(name)

@@ -40,7 +40,7 @@ def inside(span: Span, start: int, end: int) -> Span:
     return within(span, places(span), start, end)
 
 
-def replaced(span: Span, error: SourceError) -> tuple[Edit, ...]:
+def error_edit(span: Span, error: SourceError) -> tuple[Edit, ...]:
     """The edit of an error inside a value, of which ``span`` is the place; none where it has none."""
     return () if error.put is None else (rewritten(span, error.start, error.end, error.put),)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from orchestra.errors import Diagnostic, Edit, Severity, Source, Span
 from orchestra.graph.draft import BraceScope, EdgeDraft, NodeDraft
 from orchestra.graph.layout import statement_at
-from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, glued_end, in_quotes
+from orchestra.graph.tokens import FIRST_LINE, QUOTES, TRIVIA, WORD, end_of_glued, in_quotes
 
 MAX_ERRORS = 50
 """Errors after which the parser stops (L11)."""
@@ -262,12 +262,14 @@ def note_remark(here: Cursor, rule: str, message: str, span: Span, fix: str, put
     )
 
 
-def shown_word(here: Cursor) -> str:
+def show_word(here: Cursor) -> str:
     """The word at hand as a message shows it."""
     if here.kind == "end":
         return "the end of the file"
     text = (
-        here.word if here.kind != "bad" else here.text[here.start : glued_end(here.text, here.start)] or here.word
+        here.word
+        if here.kind != "bad"
+        else here.text[here.start : end_of_glued(here.text, here.start)] or here.word
     )
     return quote_piece(text)
 

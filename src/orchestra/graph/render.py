@@ -68,11 +68,11 @@ def _edge_drawing(edge: Edge) -> dict[str, str]:
 
 
 def _plain(values: Mapping[str, str]) -> str:
-    inner = ", ".join(f"{name(key)}={_drawn(value)}" for key, value in values.items())
+    inner = ", ".join(f"{name(key)}={_literal(value)}" for key, value in values.items())
     return f" [{inner}]" if inner else ""
 
 
-def _drawn(text: str) -> str:
+def _literal(text: str) -> str:
     """A quoted text that Graphviz shows as it is written: its own escapes and entities kept literal."""
     return quote(text.replace("&", "&amp;").replace("\t", " "))
 

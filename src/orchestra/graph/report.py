@@ -29,10 +29,10 @@ _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO
 
 def text(diagnostics: Iterable[Diagnostic], *, width: int = 100, colour: bool = False) -> str:
     """All diagnostics as compilers show them, a blank line after each (diagnostics.md)."""
-    return "".join(f"{shown(d, width=width, colour=colour)}\n\n" for d in diagnostics)
+    return "".join(f"{format_diagnostic(d, width=width, colour=colour)}\n\n" for d in diagnostics)
 
 
-def shown(diagnostic: Diagnostic, *, width: int = 100, colour: bool = False) -> str:
+def format_diagnostic(diagnostic: Diagnostic, *, width: int = 100, colour: bool = False) -> str:
     """One diagnostic: its sentence, the source line with a caret under the span, the fix as ``help:``."""
     width = max(width, SMALLEST_WIDTH)
     tone = _COLOURS[diagnostic.severity]
@@ -55,7 +55,7 @@ def shown(diagnostic: Diagnostic, *, width: int = 100, colour: bool = False) -> 
 def summary(diagnostics: Iterable[Diagnostic]) -> str:
     """The last line: ``2 errors, 1 warning``, or ``no problems found``."""
     tally = count(diagnostics)
-    parts = [counted(tally[severity], _NOUNS[severity]) for severity in Severity if tally[severity]]
+    parts = [plural(tally[severity], _NOUNS[severity]) for severity in Severity if tally[severity]]
     return ", ".join(parts) if parts else "no problems found"
 
 
@@ -77,7 +77,7 @@ def safe(value: str) -> str:
 _NOUNS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 
 
-def counted(number: int, noun: str, many: str = "") -> str:
+def plural(number: int, noun: str, many: str = "") -> str:
     """``1 node``, ``2 nodes``."""
     return f"{number} {noun}" if number == 1 else f"{number} {many or noun + 's'}"
 
@@ -115,7 +115,7 @@ def wrap(lead: str, value: str, width: int, indent: str) -> list[str]:
     lines: list[str] = []
     line, used, fresh = lead, columns(lead), True
     for word in value.split(" "):
-        for piece in _broken(word, width - len(indent)):
+        for piece in _break_word(word, width - len(indent)):
             size = columns(piece)
             if used + (not fresh) + size > width and line != indent:
                 lines.append(line.rstrip())
@@ -126,7 +126,7 @@ def wrap(lead: str, value: str, width: int, indent: str) -> list[str]:
     return [*lines, line.rstrip()]
 
 
-def _broken(word: str, width: int) -> Iterator[str]:
+def _break_word(word: str, width: int) -> Iterator[str]:
     while columns(word) > width:
         cut = fitting(word, width)
         yield word[:cut]
@@ -187,12 +187,12 @@ def _pieces(span: Span, column: int, room: int) -> tuple[str, str, str]:
     stop = max(span.start, min(span.end, end))
     first = max(begin, span.start - room)
     # a tab's width depends on all that is before it; past a cut it is one step
-    before = _displayed(text[first : span.start], 0 if first == begin else TAB)
-    marked = _displayed(text[span.start : stop], columns(before))
-    after = _displayed(text[stop:end], columns(before) + columns(marked))
+    before = _display(text[first : span.start], 0 if first == begin else TAB)
+    marked = _display(text[span.start : stop], columns(before))
+    after = _display(text[stop:end], columns(before) + columns(marked))
     cut_left = first > begin
     more = end < len(text) and text[end] not in "\r\n"
-    return _framed(before, marked, after, room, cut_left=cut_left, cut_right=more)
+    return _frame(before, marked, after, room, cut_left=cut_left, cut_right=more)
 
 
 def _line_end(text: str, start: int, limit: int) -> int:
@@ -200,7 +200,7 @@ def _line_end(text: str, start: int, limit: int) -> int:
     return min(ends, default=limit)
 
 
-def _framed(
+def _frame(
     before: str, marked: str, after: str, room: int, *, cut_left: bool, cut_right: bool
 ) -> tuple[str, str, str]:
     """Shortens the three pieces to ``room`` columns: the marked one first gets its share, then both sides."""
@@ -228,7 +228,7 @@ def _tail(value: str, width: int) -> str:
     return value
 
 
-def _displayed(raw: str, column: int) -> str:
+def _display(raw: str, column: int) -> str:
     """A piece of a line as it is shown: tabs as spaces up to the next stop, unprintable ones escaped."""
     if raw.isascii() and raw.isprintable():
         return raw

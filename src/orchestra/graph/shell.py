@@ -215,15 +215,15 @@ class _ShellReader:
 
     def _single(self, frame: _Frame, _start: int, end: int) -> int:
         close = self.text.find("'", end, frame.limit)
-        return self._quoted(end, frame.limit if close < 0 else close)
+        return self._skip_quoted(end, frame.limit if close < 0 else close)
 
-    def _escaped_single(self, frame: _Frame, _start: int, end: int) -> int:
+    def _skip_escaped(self, frame: _Frame, _start: int, end: int) -> int:
         close = end
         while close < frame.limit and self.text[close] != "'":
             close += 2 if self.text[close] == "\\" else 1
-        return self._quoted(end, min(close, frame.limit))
+        return self._skip_quoted(end, min(close, frame.limit))
 
-    def _quoted(self, start: int, close: int) -> int:
+    def _skip_quoted(self, start: int, close: int) -> int:
         at = self.text.find("{{", start, close)
         while at >= 0:
             if at in self.at:
@@ -416,7 +416,7 @@ class _ShellReader:
     }
     _LISTED: ClassVar[dict[str, Callable[[_ShellReader, _Frame, int, int], int]]] = {
         "'": _single,
-        "$'": _escaped_single,
+        "$'": _skip_escaped,
         '"': _double,
         "#": _comment,
         "\n": _newline,

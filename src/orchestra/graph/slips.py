@@ -138,9 +138,9 @@ def read_text_after(here: Cursor, name: str, span: Span) -> bool:
     """Note ``goal "Ship it"``: a text after a name, with nothing between them."""
     if here.kind != "string" or on_new_line(here) or here.word[1:-1].isidentifier():
         return False
-    setting = here.scope.parent is not None or GRAPH.known(name) or name not in here.nodes
+    setting = here.scope.parent is not None or GRAPH.knows(name) or name not in here.nodes
     shown = here.word if len(here.word) <= 40 else '"…"'
-    if setting and (GRAPH.known(name) or GRAPH.nearest(name)):
+    if setting and (GRAPH.knows(name) or GRAPH.nearest(name)):
         error(
             here,
             f"missing '=' between {name!r} and its text",

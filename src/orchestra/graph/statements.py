@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from orchestra.errors import Diagnostic, Edit, Source, Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE
-from orchestra.graph.braces import unclosed_brace
+from orchestra.graph.braces import find_unclosed_brace
 from orchestra.graph.draft import Attributes, BraceScope, Ends, as_defaults, finish
 from orchestra.graph.frame import (
     check_after,
@@ -39,7 +39,7 @@ from orchestra.graph.reader import (
     move_to,
     on_new_line,
     peek,
-    shown_word,
+    show_word,
     span_at,
 )
 from orchestra.graph.slips import (
@@ -109,7 +109,7 @@ def read_body(here: Cursor) -> None:
                 elif read_end(here):
                     return
             elif here.kind == "end":
-                brace = unclosed_brace(here.text, here.root.opened)
+                brace = find_unclosed_brace(here.text, here.root.opened)
                 brace = here.scope.opened if brace is None else brace
                 edits = [(len(here.text), len(here.text), "}\n")]
                 error(
@@ -339,7 +339,7 @@ def read_subgraph(here: Cursor, chain: list[Ends] | None) -> None:
     if here.kind == "string" or is_name(here):
         name = read_id(here, "a subgraph's name")
     if not is_mark(here, "{"):
-        error(here, f"expected '{{' after subgraph, not {shown_word(here)}", fix="write subgraph NAME { … }")
+        error(here, f"expected '{{' after subgraph, not {show_word(here)}", fix="write subgraph NAME { … }")
         brace = here.text.find("{", here.start, line_end(here, here.start))
         meant = here.word in ("[", "(") and not here.text[here.end : line_end(here, here.end)].strip()
         if brace >= 0:

@@ -76,7 +76,7 @@ def apply(graph: Graph) -> Graph:
     if not rules:
         return graph
     styled = _by_selector(rules, attribute.span)
-    return replace(graph, nodes={node.id: _styled(node, styled) for node in graph.nodes.values()})
+    return replace(graph, nodes={node.id: _apply_styles(node, styled) for node in graph.nodes.values()})
 
 
 _Order = tuple[int, int]
@@ -95,7 +95,7 @@ def _by_selector(rules: Iterable[StyleRule], span: Span) -> dict[str, list[tuple
     return found
 
 
-def _styled(node: Node, styled: dict[str, list[tuple[_Order, Attribute]]]) -> Node:
+def _apply_styles(node: Node, styled: dict[str, list[tuple[_Order, Attribute]]]) -> Node:
     chosen: dict[str, tuple[_Order, Attribute]] = {}
     for selector in ("*", node.shape, *(f".{name}" for name in node.classes), f"#{node.id}"):
         for order, attribute in styled.get(selector, ()):
@@ -169,7 +169,7 @@ def _declaration(text: str, at: int) -> tuple[StyleDeclaration, int]:
         )
     name = match[0]
     if name not in PROPERTIES:
-        near = _meant(name)
+        near = _suggestion(name)
         fix = f"did you mean {near!r}?" if near else f"properties are {', '.join(PROPERTIES)}"
         message = f"{name!r} is not a stylesheet property"
         raise StylesheetError(message, start=at, end=match.end(), fix=fix, put=near)
@@ -182,10 +182,10 @@ def _declaration(text: str, at: int) -> tuple[StyleDeclaration, int]:
         near = nearest(value.lower(), EFFORTS, within=1 if len(value) < 5 else 2)
         fix = f"did you mean {near!r}?" if near else f"write one of {', '.join(EFFORTS)}"
         raise StylesheetError(f"{value!r} is not a reasoning effort", start=start, end=end, fix=fix, put=near)
-    return StyleDeclaration(name, value, start, end), _separated(text, end)
+    return StyleDeclaration(name, value, start, end), _skip_separator(text, end)
 
 
-def _meant(name: str) -> str | None:
+def _suggestion(name: str) -> str | None:
     """The property that was probably meant: ``model``, ``llm-model`` and ``llm_modle`` are all ``llm_model``."""
     folded = name.replace("-", "_").lower()
     for whole in (folded, f"llm_{folded}", f"reasoning_{folded}"):
@@ -215,7 +215,7 @@ def _value(text: str, at: int, name: str) -> tuple[str, int, int]:
     return value, at, end
 
 
-def _separated(text: str, at: int) -> int:
+def _skip_separator(text: str, at: int) -> int:
     at = _skip(text, at)
     if text[at : at + 1] == ";":
         return _skip(text, at + 1)

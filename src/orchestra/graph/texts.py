@@ -22,12 +22,12 @@ from orchestra.graph.reader import (
     on_new_line,
     peek,
     quote_piece,
-    shown_word,
+    show_word,
     skip_wrong_quote,
     touches,
 )
 from orchestra.graph.tokens import BARE, KEYWORDS, NUMBER, in_quotes, touching_end, unescape
-from orchestra.graph.values import Misfit, typed
+from orchestra.graph.values import Misfit, read_typed
 
 Taken: TypeAlias = tuple[str, bool, Span]
 """A value's text, whether it was quoted, and where it stands."""
@@ -86,7 +86,7 @@ def read_texts(here: Cursor) -> str:
         advance(here)
         if here.kind != "string":
             put = f'"{here.word}"' if here.kind == "id" else None
-            message = f"expected a quoted text after '+', not {shown_word(here)}"
+            message = f"expected a quoted text after '+', not {show_word(here)}"
             error(here, message, fix='write it in "quotes"', put=put)
             if here.kind == "id":
                 advance(here)
@@ -123,7 +123,7 @@ def note_unquoted(here: Cursor, key: str, text: str, span: Span, table: Table | 
     entry = None if table is None else table.entry(table.canonical(key))
     if fit(here, entry, key, text, False, span) is None:
         return
-    shown = quote_piece(text) if text and text.isprintable() else shown_word(here)
+    shown = quote_piece(text) if text and text.isprintable() else show_word(here)
     what = "is a keyword" if text.lower() in KEYWORDS else "must be quoted"
     fix = f'write {key}="{text if len(text) <= 40 else "…"}"' if key else ""
     astray = not ends_value(here, span.end)
@@ -143,7 +143,7 @@ def note_no_value(here: Cursor, key: str) -> None:
         return
     if here.kind == "end" or (not key and is_mark(here, ",;]")):
         return
-    error(here, f"{quote_piece(key)} has no value, but {shown_word(here)}", fix=f"write {key}=…")
+    error(here, f"{quote_piece(key)} has no value, but {show_word(here)}", fix=f"write {key}=…")
     if not is_mark(here, ",;]"):
         raise Resync
 
@@ -179,7 +179,7 @@ def fit(
 ) -> tuple[Value, str, str] | None:
     """The typed value with a remark and its fix; None where it does not fit, which is reported."""
     try:
-        return typed(entry, text, quotes)
+        return read_typed(entry, text, quotes)
     except Misfit as misfit:
         error(
             here,

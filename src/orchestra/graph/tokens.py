@@ -70,20 +70,20 @@ _PLAIN = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile(pattern: str) -> re.Pattern[str]:
     """A pattern that most files do not need."""
     return re.compile(pattern, re.VERBOSE)
 
 
-def glued_end(text: str, at: int) -> int:
+def end_of_glued(text: str, at: int) -> int:
     """Where a name ends that an author meant as one, though it is none: ``my-work``, ``2nd``, ``naïve``."""
-    match = _compiled(_GLUED).match(text, at)
+    match = _compile(_GLUED).match(text, at)
     return at if match is None else match.end()
 
 
 def touching_end(text: str, at: int) -> int:
     """Where that ends which touches a bare value, though it cannot be one: ``a/b``, ``5%``, ``$x``."""
-    match = _compiled(_TOUCHING).match(text, at)
+    match = _compile(_TOUCHING).match(text, at)
     return at if match is None else match.end()
 
 

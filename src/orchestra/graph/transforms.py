@@ -35,15 +35,15 @@ def transform(graph: Graph, variables: Mapping[str, str], registered: Sequence[T
 def expand(graph: Graph, variables: Mapping[str, str]) -> Graph:
     """Replace ``$goal`` and ``$name`` of command-line variables in prompts; any other ``$`` stays (A22)."""
     known = {"goal": graph.goal, **variables}
-    changed = {node.id: after for node in graph.nodes.values() if (after := _expanded(node, known)) is not node}
+    changed = {node.id: after for node in graph.nodes.values() if (after := _expand_node(node, known)) is not node}
     return replace(graph, nodes={**graph.nodes, **changed}) if changed else graph
 
 
-def _expanded(node: Node, known: Mapping[str, str]) -> Node:
+def _expand_node(node: Node, known: Mapping[str, str]) -> Node:
     attribute = node.attributes.get("prompt")
     if attribute is None or not isinstance(attribute.value, str) or "$" not in attribute.value:
         return node
-    text, data = expanded(attribute.value, known)
+    text, data = expand_names(attribute.value, known)
     if not data:
         return node
     return replace(node, attributes={**node.attributes, "prompt": replace(attribute, value=text, data=data)})
@@ -51,10 +51,10 @@ def _expanded(node: Node, known: Mapping[str, str]) -> Node:
 
 def expand_text(text: str, known: Mapping[str, str]) -> str:
     """The text with ``$name`` of known names replaced, once: what is put in is not read again (A22)."""
-    return expanded(text, known)[0]
+    return expand_names(text, known)[0]
 
 
-def expanded(text: str, known: Mapping[str, str]) -> tuple[str, tuple[tuple[int, int], ...]]:
+def expand_names(text: str, known: Mapping[str, str]) -> tuple[str, tuple[tuple[int, int], ...]]:
     """The text with ``$name`` of known names replaced, and where the values are in it."""
     parts: list[str] = []
     data: list[tuple[int, int]] = []

@@ -27,7 +27,7 @@ class Misfit(Exception):
         self.put = put
 
 
-def typed(entry: Entry | None, text: str, quoted: bool) -> tuple[Value, str, str]:
+def read_typed(entry: Entry | None, text: str, quoted: bool) -> tuple[Value, str, str]:
     """The value that a text stands for under an attribute. Raises ``Misfit``.
 
     With it come a remark and its fix, where the text was understood but should be written otherwise. Without an

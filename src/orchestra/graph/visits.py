@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestra.graph.flow import components, reached
+from orchestra.graph.flow import components, reachable
 from orchestra.graph.joins import fan_ins
 from orchestra.graph.model import Attributed, Edge, Graph, Node
 
@@ -20,8 +20,8 @@ def most_visits(graph: Graph) -> dict[str, int]:
     counted: a node or an edge with ``max_visits``, a jump to a retry target.
     """
     index = {node: number for number, node in enumerate(graph.nodes)}
-    own = [_bound(graph, node) for node in graph.nodes.values()]
-    counted = _counted(graph, index)
+    own = [_visit_bound(graph, node) for node in graph.nodes.values()]
+    counted = _count(graph, index)
     edges = [[index[edge.target] for edge in graph.outgoing(node)] for node in index]
     jumps = {way: own[way[1]] or RETURNS for way in _jumps(graph, index)}
     ways = [[*targets, *(target for source, target in jumps if source == n)] for n, targets in enumerate(edges)]
@@ -59,11 +59,11 @@ def comes_back(graph: Graph, edge: Edge) -> bool:
     return False
 
 
-def _bound(graph: Graph, node: Node) -> int:
+def _visit_bound(graph: Graph, node: Node) -> int:
     return node.integer("max_visits") if node.has("max_visits") else graph.integer("default_max_visits")
 
 
-def _counted(graph: Graph, index: Mapping[str, int]) -> dict[tuple[int, int], int]:
+def _count(graph: Graph, index: Mapping[str, int]) -> dict[tuple[int, int], int]:
     """How often a run can go from one node to another, where every edge between them has ``max_visits``."""
     found: dict[tuple[int, int], int] = {}
     for edge in sorted(graph.edges, key=lambda edge: -edge.integer("max_visits")):
@@ -118,7 +118,7 @@ def _branches(graph: Graph, index: Mapping[str, int], edges: Sequence[Sequence[i
         node, join = graph.nodes[parallel], index.get(fan_in, -1)
         closed = [() if number == join else targets for number, targets in enumerate(edges)]
         each = node.integer("max_items") if node.text("for_each") else 1
-        inside = [reached(closed, [target]) for target in edges[index[parallel]]]
+        inside = [reachable(closed, [target]) for target in edges[index[parallel]]]
         for number in range(len(edges)):
             entering = each * sum(seen[number] for seen in inside)
             if entering and number != join:

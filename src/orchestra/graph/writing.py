@@ -104,7 +104,7 @@ class _DotWriter:
     def write(self, node: Node) -> None:
         """One node, and before it the braces and the defaults that it needs."""
         self.enter(tuple(reversed(node.subgraphs)), node.attributes.keys())
-        kept = self.kept(node)
+        kept = self.own_attributes(node)
         subgraph, defaults = self.open[-1]
         new = {key: kept[key] for key in kept if not _same(defaults.get(key), kept[key].value)}
         if subgraph is None and any(self.last_without(key) > self.place(node) for key in new):
@@ -119,7 +119,7 @@ class _DotWriter:
     def statement(self, node: str, attributes: Mapping[str, Attribute], *, declared: bool) -> None:
         self.lines.append(f"{INDENT * len(self.open)}{name(node)}{block(attributes) if declared else ' -> {}'}")
 
-    def kept(self, node: Node) -> Mapping[str, Attribute]:
+    def own_attributes(self, node: Node) -> Mapping[str, Attribute]:
         """The attributes that have to reach the node as defaults."""
         if not node.declared:
             return node.attributes

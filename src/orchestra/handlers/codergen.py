@@ -8,7 +8,7 @@ from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, Briefing, CodergenBackend, Scope
 from orchestra.run.context import Context
-from orchestra.run.outcome import FailureClass, Outcome, Status, failed
+from orchestra.run.outcome import FailureClass, Outcome, Status, failed_outcome
 from orchestra.run.prompts import FAILED_BEFORE, agent_prompt
 
 
@@ -44,7 +44,7 @@ class Codergen:
         try:
             task = await self.briefing(node, context, graph, scope)
         except ConfigError as error:  # the same prompt would be wrong again
-            return failed(error.message + (f" ({error.fix})" if error.fix else ""), FailureClass.TERMINAL)
+            return failed_outcome(error.message + (f" ({error.fix})" if error.fix else ""), FailureClass.TERMINAL)
         scope.prompt(task.prompt)
         answer = await self.backend.run(task, scope)
         if answer is None or isinstance(answer, Outcome):

@@ -10,11 +10,11 @@ import msgspec
 
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import plain_briefing
-from orchestra.handlers.merging import merged_code
+from orchestra.handlers.merging import merge_code
 from orchestra.ports import Briefing, CodergenBackend, Scope
-from orchestra.run.context import Context, reserved
+from orchestra.run.context import Context, is_reserved
 from orchestra.run.events import WarningRaised
-from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed
+from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.parallel import best_of
 
 ASKED = 2
@@ -33,7 +33,9 @@ class FanIn:
         join policy was not met."""
         fan = scope.joined
         if fan is None:
-            return failed("no parallel results: it was not reached from its parallel node", FailureClass.TERMINAL)
+            return failed_outcome(
+                "no parallel results: it was not reached from its parallel node", FailureClass.TERMINAL
+            )
         if fan.status == "skipped":
             return Outcome(status=Status.SKIPPED, notes="no branches were started")
         results = await _results(context, scope)
@@ -50,9 +52,9 @@ class FanIn:
         outcome = Outcome(
             status=Status.SUCCESS,
             notes=f"best: {best['id']}",
-            context_updates={**_merged(node, results, best), **shared},
+            context_updates={**_merge_updates(node, results, best), **shared},
         )
-        return await merged_code(node, fan, results, best, scope, outcome)
+        return await merge_code(node, fan, results, best, scope, outcome)
 
     async def _best(
         self, node: Node, context: Context, graph: Graph, scope: Scope, results: list[dict[str, Any]]
@@ -69,7 +71,7 @@ class FanIn:
             )
             if isinstance(answer, str):
                 scope.response(answer)
-            named = _named(scope.responded, by_id)
+            named = _named_candidate(scope.responded, by_id)
             if named:
                 return by_id[named]
             prompt = f"{question}\n\nYour answer named none of them. Answer with the JSON only."
@@ -97,7 +99,7 @@ def _question(asked: str, results: list[dict[str, Any]]) -> str:
     )
 
 
-def _named(answer: str, known: Mapping[str, object]) -> str:
+def _named_candidate(answer: str, known: Mapping[str, object]) -> str:
     """The candidate that an answer names in its JSON object, or as its only word; empty for none."""
     text = answer.strip()
     if text in known:
@@ -111,8 +113,8 @@ def _named(answer: str, known: Mapping[str, object]) -> str:
     return named if isinstance(named, str) and named in known else ""
 
 
-def _merged(node: Node, results: list[dict[str, Any]], best: Mapping[str, Any]) -> dict[str, Json]:
+def _merge_updates(node: Node, results: list[dict[str, Any]], best: Mapping[str, Any]) -> dict[str, Json]:
     """The context updates that the walk takes over: in branch order, later wins (``merge``)."""
     wanted: Mapping[str, list[Any]] = {"all": results, "best": [best]}
     chosen = wanted.get(node.text("merge"), [])
-    return {key: value for result in chosen for key, value in result["updates"].items() if not reserved(key)}
+    return {key: value for result in chosen for key, value in result["updates"].items() if not is_reserved(key)}

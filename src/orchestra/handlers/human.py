@@ -14,7 +14,7 @@ from orchestra.graph.paths import keys_of
 from orchestra.ports import Scope
 from orchestra.run.blobs import BlobRef, preview_of
 from orchestra.run.context import Context
-from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed
+from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.questions import (
     SKIPPED,
     TIMEOUT,
@@ -45,7 +45,9 @@ class Gate:
         """Ask, and take the chosen edge (rule 0); retry when time is up without a default; skipped is a failure."""
         ways = await _open(node, context, graph, scope)
         if not ways:
-            return failed(f"{node.id} has no choice to offer: no edge has a true condition", FailureClass.TERMINAL)
+            return failed_outcome(
+                f"{node.id} has no choice to offer: no edge has a true condition", FailureClass.TERMINAL
+            )
         question = await _question(node, context, scope, ways)
         return _outcome(await scope.ask(question), ways)
 
@@ -55,7 +57,7 @@ async def _open(node: Node, context: Context, graph: Graph, scope: Scope) -> lis
     found = []
     for edge, key in zip(graph.outgoing(node.id), edge_keys(graph, node.id), strict=True):
         bound = edge.integer("max_visits")
-        if (not bound or scope.taken(key) < bound) and await _holds(edge, context, scope):
+        if (not bound or scope.times_taken(key) < bound) and await _holds(edge, context, scope):
             found.append((key, edge))
     offered = {id(choice.edge): choice for choice in choices([edge for _key, edge in found])}
     ways = [Way(key, edge, offered.get(id(edge))) for key, edge in found]
@@ -123,7 +125,7 @@ def _outcome(answer: Answer, ways: list[Way]) -> Outcome:
     if answer.value == TIMEOUT and answer.option is None:
         return Outcome(status=Status.RETRY, failure_reason="nobody answered in time, and the gate has no default")
     if answer.value == SKIPPED and answer.option is None:
-        return failed(
+        return failed_outcome(
             "the question was skipped" + (f": {answer.text}" if answer.text else ""), FailureClass.TERMINAL
         )
     key = answer.option.key if answer.option is not None else ""

@@ -54,44 +54,44 @@ class _Watch:
         """Look, steer and wait, cycle by cycle; a child that is paused lets the cycles stand still."""
         left = self._node.integer("manager.max_cycles")
         stop = parse_condition(self._node.text("manager.stop_condition"))
-        while (seen := self._child.seen()).status not in ("success", "fail"):
+        while (seen := self._child.telemetry()).status not in ("success", "fail"):
             if stop and await self._holds(stop, seen):
-                return await self._stopped(f"stopped by {self._node.id}: {stop.text}")
+                return await self._stop(f"stopped by {self._node.id}: {stop.text}")
             if seen.ended:
                 break
             if seen.status == "running":
                 if not left:
-                    return await self._given_up()
+                    return await self._give_up()
                 left -= 1
                 await self._steer(seen)
-            await self._child.changed(self._poll)
+            await self._child.wait_for_change(self._poll)
         if seen.status == "success":
-            return Outcome(status=Status.SUCCESS, context_updates=observed(seen))
+            return Outcome(status=Status.SUCCESS, context_updates=observations(seen))
         return Outcome(
             status=Status.FAIL,
-            context_updates=observed(seen),
+            context_updates=observations(seen),
             failure_reason=f"session {seen.session} {ENDS[seen.status]} at {seen.node}: {seen.reason}",
             failure_class=FailureClass.CANCELED if seen.status == "canceled" else None,
         )
 
-    async def _stopped(self, reason: str) -> Outcome:
+    async def _stop(self, reason: str) -> Outcome:
         await self._child.stop(reason)
-        return Outcome(status=Status.SUCCESS, context_updates=observed(self._child.seen()), notes=reason)
+        return Outcome(status=Status.SUCCESS, context_updates=observations(self._child.telemetry()), notes=reason)
 
-    async def _given_up(self) -> Outcome:
+    async def _give_up(self) -> Outcome:
         cycles = self._node.integer("manager.max_cycles")
         reason = f"{self._node.id} reached its limit of {cycles} cycles"
         await self._child.stop(reason)
-        seen = self._child.seen()
+        seen = self._child.telemetry()
         return Outcome(
             status=Status.FAIL,
-            context_updates=observed(seen),
+            context_updates=observations(seen),
             failure_reason=f"{reason}, and stopped session {seen.session}",
         )
 
     async def _holds(self, stop: Condition, seen: Telemetry) -> bool:
         """Whether the stop condition holds for the context with what is seen of the child."""
-        known: dict[str, object] = dict(observed(seen)) if "observe" in self._actions else {}
+        known: dict[str, object] = dict(observations(seen)) if "observe" in self._actions else {}
         for name in stop.keys:
             for key in (name, name.removeprefix("context.")):
                 if key in self._context and key not in known:
@@ -107,12 +107,12 @@ class _Watch:
         instruction = await self._instruction(seen)
         self._steers += 1
         self._steered_ms = self._scope.now_ms()
-        if instruction and not self._child.seen().ended:
+        if instruction and not self._child.telemetry().ended:
             await self._child.steer(instruction)
 
     async def _instruction(self, seen: Telemetry) -> str:
         """What the node's agent says, given its prompt and what is seen of the child."""
-        told = "\n".join(f"{key}: {value}" for key, value in observed(seen).items())
+        told = "\n".join(f"{key}: {value}" for key, value in observations(seen).items())
         task = await self._manager.briefing(self._node, self._context, self._graph, self._scope)
         prompt = f"{task.prompt}\n\nState of the child pipeline:\n{told}"
         self._scope.prompt(prompt)
@@ -130,7 +130,7 @@ class _Watch:
         return "" if answer is None else self._scope.responded
 
 
-def observed(seen: Telemetry) -> Mapping[str, Json]:
+def observations(seen: Telemetry) -> Mapping[str, Json]:
     """What is seen of the child, as it stands in the context."""
     plain: dict[str, Json] = {f"stack.child.{key}": value for key, value in asdict(seen).items()}
     return {**plain, "stack.child.status": _STATUS.get(seen.status, seen.status)}

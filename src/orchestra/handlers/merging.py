@@ -13,7 +13,7 @@ from orchestra.run.outcome import Json, Outcome, Status
 from orchestra.run.parallel import Fan
 
 
-async def merged_code(
+async def merge_code(
     node: Node,
     fan: Fan,
     results: Sequence[Mapping[str, Any]],
@@ -25,7 +25,7 @@ async def merged_code(
 
     ``partial_success`` where some are in conflict, ``fail`` where all are. Raises ``WorkspaceError``.
     """
-    branches = [result["branch"] for result in _selected(node, fan, results, best) if result.get("branch")]
+    branches = [result["branch"] for result in _select(node, fan, results, best) if result.get("branch")]
     rest = [result["branch"] for result in results if result.get("branch") and result["branch"] not in branches]
     if rest:
         outcome = replace(outcome, notes=f"{outcome.notes}; not merged: {', '.join(rest)}")
@@ -45,7 +45,7 @@ async def merged_code(
     )
 
 
-def _selected(
+def _select(
     node: Node, fan: Fan, results: Sequence[Mapping[str, Any]], best: Mapping[str, Any]
 ) -> Sequence[Mapping[str, Any]]:
     """The results whose code is merged: by ``merge_code``, else the best where one was chosen, else all."""

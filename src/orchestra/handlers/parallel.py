@@ -11,21 +11,21 @@ from orchestra.graph.conditions import resolve
 from orchestra.graph.joins import fan_ins, upstream
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.paths import keys_of
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.ports import FanPlan, Scope
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
 from orchestra.run.events import ParallelCompleted
-from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed
+from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.parallel import (
     MOST_NESTED,
     BranchPlan,
     BranchResult,
     Fan,
     Policy,
-    decided,
-    kept,
+    is_decided,
     policy_of,
+    results_to_keep,
     verdict,
 )
 from orchestra.run.routing import edge_keys
@@ -34,15 +34,17 @@ from orchestra.run.routing import edge_keys
 async def parallel(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
     """Walk a branch for every outgoing edge that applies, or for every item, and judge the results (E32)."""
     if scope.branch is not None and scope.branch.depth >= MOST_NESTED:
-        return failed(f"parallel nodes are nested more than {MOST_NESTED} levels deep", FailureClass.TERMINAL)
+        return failed_outcome(
+            f"parallel nodes are nested more than {MOST_NESTED} levels deep", FailureClass.TERMINAL
+        )
     branches = await _items(node, context, graph, scope) if node.text("for_each") else None
     if branches is None:
         branches = await _edges(node, context, graph, scope)
     if isinstance(branches, str):
-        return failed(branches, FailureClass.TERMINAL)
+        return failed_outcome(branches, FailureClass.TERMINAL)
     policy = _policy(node, len(branches))
     if isinstance(policy, str):
-        return failed(policy, FailureClass.TERMINAL)
+        return failed_outcome(policy, FailureClass.TERMINAL)
     plan = FanPlan(
         branches=branches,
         fan_in=fan_ins(graph)[node.id],
@@ -51,8 +53,8 @@ async def parallel(node: Node, context: Context, graph: Graph, scope: Scope) -> 
         error_policy=policy.errors,
         limit=node.integer("max_parallel"),
     )
-    fan = await scope.fan_out(plan, lambda found, total: decided(_policy_for(node, policy, total), found, total))
-    return await _judged(node, _policy_for(node, policy, len(fan.branches)), fan, scope)
+    fan = await scope.fan_out(plan, lambda found, total: is_decided(_policy_for(node, policy, total), found, total))
+    return await _judge(node, _policy_for(node, policy, len(fan.branches)), fan, scope)
 
 
 def _policy(node: Node, branches: int) -> Policy | str:
@@ -73,7 +75,7 @@ async def _edges(node: Node, context: Context, graph: Graph, scope: Scope) -> tu
     """A branch for every edge whose condition holds now, by weight, then target id; the second edge to one target
     is ``target#2`` (E31)."""
     keys = {name for edge in graph.outgoing(node.id) for name in edge.condition.keys}
-    known = await _resolved(context, keys, scope)
+    known = await _resolve(context, keys, scope)
     previous = scope.previous
 
     def lookup(key: str) -> object:
@@ -96,7 +98,7 @@ async def _edges(node: Node, context: Context, graph: Graph, scope: Scope) -> tu
     return tuple(found)
 
 
-async def _resolved(context: Context, keys: set[str], scope: Scope) -> Mapping[str, object]:
+async def _resolve(context: Context, keys: set[str], scope: Scope) -> Mapping[str, object]:
     values = {
         key: await scope.resolve(value)
         for name in keys
@@ -115,7 +117,7 @@ async def _items(node: Node, context: Context, graph: Graph, scope: Scope) -> tu
     key = next((k for k in (name, name.removeprefix("context.")) if k in context), None)
     if key is None:
         return f"for_each: the context has no {name!r}"
-    items = listed(await scope.resolve(context[key]))
+    items = list_items(await scope.resolve(context[key]))
     if items is None:
         return f"for_each: {name} is neither a list nor text"
     most = node.integer("max_items")
@@ -127,7 +129,7 @@ async def _items(node: Node, context: Context, graph: Graph, scope: Scope) -> tu
     )
 
 
-def listed(value: Json) -> list[Any] | None:
+def list_items(value: Json) -> list[Any] | None:
     """The items of a value: a list's own, those of a JSON list in a text, else its lines that are not blank."""
     if isinstance(value, list):
         return value
@@ -143,9 +145,9 @@ def listed(value: Json) -> list[Any] | None:
     return [line for line in value.replace("\r\n", "\n").split("\n") if line.strip()]
 
 
-async def _judged(node: Node, policy: Policy, fan: Fan, scope: Scope) -> Outcome:
+async def _judge(node: Node, policy: Policy, fan: Fan, scope: Scope) -> Outcome:
     results, total = fan.results(), len(fan.branches)
-    seen = kept(policy, results)
+    seen = results_to_keep(policy, results)
     good = sum(result.good for result in seen)
     status, reason = ("skipped", "") if not total else verdict(policy, results, total)
     scope.record(
@@ -160,18 +162,18 @@ async def _judged(node: Node, policy: Policy, fan: Fan, scope: Scope) -> Outcome
     return Outcome(
         status=Status(status),
         failure_reason=reason,
-        notes=f"{good} of {counted(total, 'branch', 'branches')} succeeded"
+        notes=f"{good} of {plural(total, 'branch', 'branches')} succeeded"
         if total
         else f"{node.text('for_each')} is empty",
         context_updates={
-            "parallel.results": [await _shown(result, scope) for result in seen],
+            "parallel.results": [await _result_value(result, scope) for result in seen],
             "parallel.success_count": good,
             "parallel.failure_count": len(seen) - good,
         },
     )
 
 
-async def _shown(result: BranchResult, scope: Scope) -> dict[str, Json]:
+async def _result_value(result: BranchResult, scope: Scope) -> dict[str, Json]:
     """A result as templates and conditions see it (E31)."""
     updates: dict[str, Json] = dict(result.updates)
     for key, reference in result.refs.items():

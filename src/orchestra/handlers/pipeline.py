@@ -16,8 +16,8 @@ LONG_SECONDS = 3600.0
 async def pipeline(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
     """Run the node's child and wait for its end; its final context comes back under the node's id."""
     async with scope.child() as child:
-        while not (seen := child.seen()).ended:
-            await child.changed(LONG_SECONDS)
+        while not (seen := child.telemetry()).ended:
+            await child.wait_for_change(LONG_SECONDS)
         return await came_back(node, child, seen)
 
 

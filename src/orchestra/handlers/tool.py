@@ -18,16 +18,16 @@ from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.shell import Expression
 from orchestra.graph.substitution import substitute, variables
-from orchestra.handlers.values import LONGEST, looked_up, parted, reading, wanted
+from orchestra.handlers.values import LONGEST, expressions_in, look_up_values, reading, split_by_size
 from orchestra.ports import Scope
 from orchestra.processes import process, tree
 from orchestra.processes.output import LineRelay, Output, WholeOutput
-from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, sandboxed
+from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, sandbox_command
 from orchestra.run.blobs import BlobRef
 from orchestra.run.commands import command_outcome
 from orchestra.run.context import Context
 from orchestra.run.events import ToolExecuted, ToolOutput, ToolStarted, WarningRaised
-from orchestra.run.outcome import FailureClass, Json, Outcome, failed
+from orchestra.run.outcome import FailureClass, Json, Outcome, failed_outcome
 
 QUIET = 600.0
 """Seconds without output after which a Warning says so."""
@@ -49,14 +49,14 @@ class ToolHandler:
         """Success where the command exits with 0, else a failure with the end of what it wrote to stderr."""
         command = node.text("tool_command")
         if not command.strip():
-            return failed("the node has no tool_command to run", FailureClass.TERMINAL)
+            return failed_outcome("the node has no tool_command to run", FailureClass.TERMINAL)
         try:
-            found = wanted(command)
-            values = await looked_up(found, context, scope)
+            found = expressions_in(command)
+            values = await look_up_values(found, context, scope)
         except ConfigError as error:
             reason = f"{error.message}; {error.fix}" if error.fix else error.message
-            return failed(reason, FailureClass.TERMINAL)
-        async with _prepared(command, found, values) as call:
+            return failed_outcome(reason, FailureClass.TERMINAL)
+        async with _prepare(command, found, values) as call:
             return await self._run(node, shell_of(node, graph, self.shell), call, scope)
 
     async def _run(self, node: Node, shell: tuple[str, ...], call: _Call, scope: Scope) -> Outcome:
@@ -78,7 +78,7 @@ class ToolHandler:
         try:
             ended = await process.run(
                 process.Command(
-                    argv=sandboxed((*shell, *call.argv), self._policy(folder, call, scope), folder),
+                    argv=sandbox_command((*shell, *call.argv), self._policy(folder, call, scope), folder),
                     folder=folder,
                     environment={**self.environment, **_place(scope), **call.environment},
                     marker=marker,
@@ -90,7 +90,7 @@ class ToolHandler:
             )
         except OSError as error:
             await running.finish(process.ProcessResult(code=127))
-            return failed(f"cannot run {shell[0]} in {folder}: {error}", FailureClass.TERMINAL)
+            return failed_outcome(f"cannot run {shell[0]} in {folder}: {error}", FailureClass.TERMINAL)
         except BaseException:
             await running.finish(None)
             raise
@@ -164,7 +164,7 @@ class _RunningCommand:
         """Record its end; None where it was interrupted."""
         for shown in self.shown.values():
             shown.feed(b"", final=True)
-        output, stderr = await self.streams["stdout"].written(), await self.streams["stderr"].written()
+        output, stderr = await self.streams["stdout"].whole(), await self.streams["stderr"].whole()
         done = ended or process.ProcessResult(code=128 + 15)
         self.scope.record(
             ToolExecuted(
@@ -227,27 +227,27 @@ class _Call:
 
 
 @asynccontextmanager
-async def _prepared(command: str, found: tuple[Expression, ...], values: Mapping[str, str]) -> AsyncIterator[_Call]:
+async def _prepare(command: str, found: tuple[Expression, ...], values: Mapping[str, str]) -> AsyncIterator[_Call]:
     """The call of a command; what is too large for an argument or a variable lies in files for as long."""
     named = {variable: values[name] for name, variable in variables(found).items()}
     text = substitute(command, found, values)
-    small, large = parted(named)
+    small, large = split_by_size(named)
     with contextlib.ExitStack() as stack:
         folder = ""
         if large or len(text.encode("utf-8", "surrogatepass")) > LONGEST // 2:
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="orchestra-", ignore_cleanup_errors=True)
             )
-        filed = {name: _filed(folder, name, value) for name, value in large.items()}
+        filed = {name: _write_file(folder, name, value) for name, value in large.items()}
         whole = reading(filed) + text
         argv: tuple[str, ...] = ("-c", whole)
         if len(whole.encode("utf-8", "surrogatepass")) > LONGEST:
-            argv = (_filed(folder, "command", whole),)
+            argv = (_write_file(folder, "command", whole),)
         files = (Path(folder),) if folder else ()
         yield _Call(command=text, argv=argv, environment=small, values=named, files=files)
 
 
-def _filed(folder: str, name: str, text: str) -> str:
+def _write_file(folder: str, name: str, text: str) -> str:
     path = os.path.join(folder, name)  # noqa: PTH118
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(text)

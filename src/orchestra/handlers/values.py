@@ -23,7 +23,7 @@ EMPTY_AT_FIRST = frozenset({"outcome", "preferred_label", "last_stage", "last_re
 """Keys that no node has written at the beginning of a run, and that are empty then."""
 
 
-def wanted(command: str) -> tuple[Expression, ...]:
+def expressions_in(command: str) -> tuple[Expression, ...]:
     """The expressions in a command. Raises ``ConfigError`` for one that stands where its value would be run."""
     found = expressions(command)
     for expression in found:
@@ -34,7 +34,7 @@ def wanted(command: str) -> tuple[Expression, ...]:
     return found
 
 
-async def looked_up(found: Sequence[Expression], context: Context, scope: Scope) -> dict[str, str]:
+async def look_up_values(found: Sequence[Expression], context: Context, scope: Scope) -> dict[str, str]:
     """Every value by its name, as conditions print it (L32).
 
     Raises ``ConfigError`` for a name without a value: a command with a hole in it could do anything.
@@ -43,7 +43,7 @@ async def looked_up(found: Sequence[Expression], context: Context, scope: Scope)
     for name in dict.fromkeys(expression.name for expression in found):
         known, value = await _value(name, context, scope)
         if not known and name not in EMPTY_AT_FIRST:
-            raise ConfigError(f"{{{{ {name} }}}} has no value in the context", fix=_meant(name, context))
+            raise ConfigError(f"{{{{ {name} }}}} has no value in the context", fix=_suggestion(name, context))
         text = text_of(value)
         if "\0" in text:
             raise ConfigError(f"the value of {name!r} contains a NUL character, which no shell accepts")
@@ -79,13 +79,13 @@ def _item(value: Any, word: str) -> Any:
     return None
 
 
-def _meant(name: str, context: Context) -> str:
+def _suggestion(name: str, context: Context) -> str:
     """The key that may be meant, and how to write braces that are not ours."""
     near = get_close_matches(name.removeprefix("context."), list(context), n=1)
     return f"did you mean {near[0]}?" if near else "give it as a variable: orchestra run … " + f"{name}=VALUE"
 
 
-def parted(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def split_by_size(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Values that travel in the environment, and those that are too large for it and travel by file."""
     small: dict[str, str] = {}
     large: dict[str, str] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestra.interview.several import one_by_one
 from orchestra.ports import Unanswered
-from orchestra.run.questions import APPROVAL, Answer, Question, chosen, offered
+from orchestra.run.questions import APPROVAL, Answer, Question, choose, offered_options
 
 WHO = "auto-approve"
 TEXT = "auto-approved"
@@ -29,8 +29,8 @@ class AutoApprove:
         """Yes, the first option, or words."""
         if not (self._tools if question.metadata.get(APPROVAL) else self._others):
             raise Unanswered
-        options = offered(question)
-        found = chosen(question, options[0]) if options else Answer(value="", text=TEXT)
+        options = offered_options(question)
+        found = choose(question, options[0]) if options else Answer(value="", text=TEXT)
         return Answer(value=found.value, option=found.option, text=found.text, who=WHO, automatic=True)
 
     async def ask_multiple(self, questions: Sequence[Question]) -> list[Answer]:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from orchestra.graph.report import columns, counted, paint, safe, wrap
+from orchestra.graph.report import columns, paint, plural, safe, wrap
 from orchestra.interview.several import one_by_one
 from orchestra.ports import Unanswered
 from orchestra.run.blobs import preview_of
-from orchestra.run.questions import DONE, Answer, Option, Question, commanded, offered, read, short_id
+from orchestra.run.questions import DONE, Answer, Option, Question, offered_options, read, short_id, takes_commands
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -80,7 +80,7 @@ class Console:
         self._screen.hold(self._reader.above)
         self._asking = True
         try:
-            for line in shown(question, self._width(), self._colour):
+            for line in question_lines(question, self._width(), self._colour):
                 _say(line)
             answer = await self._answer(question)
         except EOFError:
@@ -96,21 +96,21 @@ class Console:
     async def _answer(self, question: Question) -> Answer:
         prompt = f"{short_id(question.stage) or 'answer'}> "
         while True:
-            typed = await self._typed(question, prompt)
+            typed = await self._read_line(question, prompt)
             if typed.strip() == "/edit" and question.freeform:
-                typed = await edited()
-            ours = typed.strip().startswith("/") and question.freeform and not commanded(question)
+                typed = await edit_text()
+            ours = typed.strip().startswith("/") and question.freeform and not takes_commands(question)
             answer = None if ours else read(question, typed)
             if answer is not None:
                 return answer
             await self._reply(question, typed.strip())
 
-    async def _typed(self, question: Question, prompt: str) -> str:
+    async def _read_line(self, question: Question, prompt: str) -> str:
         """A line; the end of input ends a conversation after a question back (H9)."""
         try:
             return await self._reader.line(prompt)
         except EOFError:
-            if not commanded(question):
+            if not takes_commands(question):
                 raise
         sure = await self._reader.line("end the conversation? (y/n) ")
         return DONE if sure.strip().lower() in ("y", "yes") else ""
@@ -128,7 +128,7 @@ class Console:
             known = [*(option.key for option in question.options), "/edit", "/view", "/help"]
             _say_wrapped("  ", f"{safe(typed.split()[0][:40])} is unknown here: {', '.join(known)}", self._width())
         elif typed:
-            words = [f"{option.key} ({option.label})" for option in offered(question)]
+            words = [f"{option.key} ({option.label})" for option in offered_options(question)]
             _say_wrapped("  ", f"{safe(typed[:60])!r} is no answer here: type {', '.join(words)}", self._width())
 
     async def ask_multiple(self, questions: Sequence[Question]) -> list[Answer]:
@@ -154,10 +154,10 @@ class Console:
 # --- what a person sees ----------------------------------------------------------------------------
 
 
-def shown(question: Question, width: int, colour: bool) -> Iterator[str]:
+def question_lines(question: Question, width: int, colour: bool) -> Iterator[str]:
     """The question as lines of a terminal: what is to be decided, what is asked, the choices."""
     yield ""
-    if commanded(question):
+    if takes_commands(question):
         yield from _exchange(question, width, colour)
         return
     yield from _about(question, width, colour)
@@ -165,8 +165,8 @@ def shown(question: Question, width: int, colour: bool) -> Iterator[str]:
     first, *rest = wrap(lead, safe(question.text), width, "  ")
     yield paint(first, "1;36", colour)
     yield from (paint(line, "1;36", colour) for line in rest)
-    for number, option in enumerate(offered(question), 1):
-        yield from wrap(f"  {number} [{safe(option.key)}] ", _described(option), width, "        ")
+    for number, option in enumerate(offered_options(question), 1):
+        yield from wrap(f"  {number} [{safe(option.key)}] ", _describe(option), width, "        ")
     if question.freeform:
         yield "  or write what you want to say"
     if question.timeout_ms:
@@ -176,12 +176,12 @@ def shown(question: Question, width: int, colour: bool) -> Iterator[str]:
 def _exchange(question: Question, width: int, colour: bool) -> Iterator[str]:
     """An agent's words whole, and how the conversation is ended; before them what was said in another process."""
     for words, reply in question.earlier:
-        yield from rendered(words, width, colour)
+        yield from render_markdown(words, width, colour)
         yield ""
         for line in reply.splitlines():
             yield from wrap("> ", safe(line), width, "  ")
         yield ""
-    yield from rendered(str(question.about), width, colour)
+    yield from render_markdown(str(question.about), width, colour)
     yield ""
     words = (
         f"{question.text}: write your answer; {', '.join(option.key for option in question.options)} end it, /help"
@@ -189,7 +189,7 @@ def _exchange(question: Question, width: int, colour: bool) -> Iterator[str]:
     yield from (paint(line, "90", colour) for line in wrap("", words, width, ""))
 
 
-def _described(option: Option) -> str:
+def _describe(option: Option) -> str:
     target = f" → {option.target}" if option.target and option.target.lower() != option.label.lower() else ""
     return safe(f"{option.label}{target}")
 
@@ -228,15 +228,15 @@ def _about(question: Question, width: int, colour: bool) -> Iterator[str]:
     text = _DIFF.sub(_summary, _text(question))
     if not text.strip():
         return
-    lines = rendered(text, max(width - 4, 20), colour)
+    lines = render_markdown(text, max(width - 4, 20), colour)
     for line in lines[:SHOWN_LINES]:
         yield f"  {paint('|', '90', colour)} {line}".rstrip()
     if len(lines) > SHOWN_LINES:
-        more = counted(len(lines) - SHOWN_LINES, "more line")
+        more = plural(len(lines) - SHOWN_LINES, "more line")
         yield f"  {paint('|', '90', colour)} … {more}: /view"
 
 
-def rendered(text: str, width: int, colour: bool) -> list[str]:
+def render_markdown(text: str, width: int, colour: bool) -> list[str]:
     """Markdown as lines of a terminal."""
     from rich.console import Console as Rich
     from rich.markdown import Markdown
@@ -244,11 +244,11 @@ def rendered(text: str, width: int, colour: bool) -> list[str]:
     plain = "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
     console = Rich(width=width, color_system="standard" if colour else None, force_terminal=colour, highlight=False)
     with console.capture() as captured:
-        console.print(Markdown(_left(plain), hyperlinks=False))
+        console.print(Markdown(_left_align(plain), hyperlinks=False))
     return [line.rstrip() for line in captured.get().rstrip().splitlines()]
 
 
-def _left(markdown: str) -> str:
+def _left_align(markdown: str) -> str:
     """The text with its headings as bold lines: centered ones are hard to find beside short lines."""
     lines, code = [], False
     for line in markdown.splitlines():
@@ -259,7 +259,7 @@ def _left(markdown: str) -> str:
 
 
 def _help(question: Question, width: int) -> Iterator[str]:
-    if commanded(question):
+    if takes_commands(question):
         yield from wrap("  ", "/done ends the conversation, /approve too; /reject WHY fails the node", width, "  ")
     elif question.options:
         yield from wrap("  ", "type a key, a label, the beginning of one label, or a number", width, "  ")
@@ -269,7 +269,7 @@ def _help(question: Question, width: int) -> Iterator[str]:
         yield from wrap("  ", "/diff shows the changes, d too where it is no choice", width, "  ")
     if question.freeform:
         yield from wrap("  ", "/edit opens $EDITOR; Alt-Enter begins a new line", width, "  ")
-    left = "ends the conversation" if commanded(question) else "leaves the question open for later"
+    left = "ends the conversation" if takes_commands(question) else "leaves the question open for later"
     yield from wrap("  ", f"Ctrl-C pauses the run, Ctrl-D {left}", width, "  ")
 
 
@@ -313,7 +313,7 @@ async def page(text: str) -> None:
             shown.kill()
 
 
-async def edited() -> str:
+async def edit_text() -> str:
     """What a person writes in the editor (``$VISUAL``, ``$EDITOR``, else vi)."""
     import shlex
     import tempfile

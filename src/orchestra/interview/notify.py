@@ -40,7 +40,7 @@ class Notifier:
 
     def tell(self, recorded: Recorded | LiveEvent) -> None:
         """A listener of the run."""
-        if isinstance(recorded, Recorded) and (said := told(recorded)) is not None:
+        if isinstance(recorded, Recorded) and (said := payload_for(recorded)) is not None:
             self._start(said)
 
     def _start(self, said: Mapping[str, Any]) -> None:
@@ -66,7 +66,7 @@ class Notifier:
             process.stdin.close()
 
 
-def told(recorded: Recorded) -> dict[str, Any] | None:
+def payload_for(recorded: Recorded) -> dict[str, Any] | None:
     """What the command gets of an event; None where nobody has to hear of it."""
     event, meta = recorded.event, recorded.meta
     common: dict[str, Any] = {"session": meta.session, "at": meta.at}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from orchestra.errors import ConfigError, Span
 from orchestra.interview.several import one_by_one
 from orchestra.ports import Unanswered
-from orchestra.run.questions import SKIPPED, Answer, Question, choices_in_words, picked, read
+from orchestra.run.questions import SKIPPED, Answer, Question, choices_in_words, pick_option, read
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ def fitting(question: Question, prepared: Prepared) -> Answer | None:
         return Answer(value=SKIPPED, text=prepared.text)
     if not prepared.choice:
         return Answer(value="", text=prepared.text) if question.freeform and prepared.text.strip() else None
-    if prepared.text and picked(question, prepared.choice) is None:
+    if prepared.text and pick_option(question, prepared.choice) is None:
         return None
     answer = read(question, prepared.choice)
     return replace(answer, text=prepared.text) if answer is not None and prepared.text else answer

@@ -46,7 +46,7 @@ def _blocks(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
     return blocks
 
 
-def _counted(usage: TokenUsage, output: int) -> dict[str, int]:
+def _usage(usage: TokenUsage, output: int) -> dict[str, int]:
     return {
         "input_tokens": max(0, usage.input - usage.cached - usage.written),
         "cache_creation_input_tokens": usage.written,
@@ -65,19 +65,19 @@ def _whole(answer: ScriptedReply, asked: Exchange) -> dict[str, Any]:
         "content": _blocks(answer, asked),
         "stop_reason": _STOPS[answer.stopped],
         "stop_sequence": None,
-        "usage": _counted(usage, usage.output),
+        "usage": _usage(usage, usage.output),
     }
 
 
 def _frames(answer: ScriptedReply, asked: Exchange) -> list[str]:
     usage, whole = asked.usage(answer), _whole(answer, asked)
     blocks, stop = whole["content"], whole["stop_reason"]
-    message = {**whole, "content": [], "stop_reason": None, "usage": _counted(usage, 1)}
+    message = {**whole, "content": [], "stop_reason": None, "usage": _usage(usage, 1)}
     found: list[dict[str, Any]] = [{"type": "message_start", "message": message}, {"type": "ping"}]
     texts = [call.text for call in answer.tool_calls]
     for index, block in enumerate(blocks):
         arguments = texts[index - len(blocks)] if block["type"] == "tool_use" else ""
-        started, deltas = _streamed(block, arguments)
+        started, deltas = _block_events(block, arguments)
         found.append({"type": "content_block_start", "index": index, "content_block": started})
         found += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
         found.append({"type": "content_block_stop", "index": index})
@@ -85,13 +85,13 @@ def _frames(answer: ScriptedReply, asked: Exchange) -> list[str]:
         {
             "type": "message_delta",
             "delta": {"stop_reason": stop, "stop_sequence": None},
-            "usage": _counted(usage, usage.output),
+            "usage": _usage(usage, usage.output),
         }
     )
     return [event(each) for each in (*found, {"type": "message_stop"})]
 
 
-def _streamed(block: dict[str, Any], arguments: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _block_events(block: dict[str, Any], arguments: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """How a block starts, and what is added to it."""
     match block["type"]:
         case "text":
@@ -116,7 +116,7 @@ def _complaint(body: dict[str, Any]) -> str:
         if not _TOOL.fullmatch(str(tool.get("name", ""))):
             return f"tools.{number}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
     for number, message in enumerate(messages):
-        found = _empty(number, message, last=number == len(messages) - 1) or _unmatched(number, messages)
+        found = _empty(number, message, last=number == len(messages) - 1) or _unmatched_call(number, messages)
         if found:
             return found
     return ""
@@ -134,7 +134,7 @@ def _empty(number: int, message: dict[str, Any], *, last: bool) -> str:
     return ""
 
 
-def _unmatched(number: int, messages: list[dict[str, Any]]) -> str:
+def _unmatched_call(number: int, messages: list[dict[str, Any]]) -> str:
     """A tool call without its result in the next message, or a result without its call in the previous one."""
     called, answered = (
         _ids(messages[number], "tool_use", "id"),

@@ -66,7 +66,7 @@ def _calls(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
     ]
 
 
-def _counted(usage: TokenUsage) -> dict[str, Any]:
+def _usage(usage: TokenUsage) -> dict[str, Any]:
     return {
         "inputTokens": usage.input - usage.cached - usage.written,
         "outputTokens": usage.output,
@@ -82,7 +82,7 @@ def _whole(answer: ScriptedReply, asked: Exchange) -> dict[str, Any]:
     return {
         "output": {"message": {"role": "assistant", "content": content}},
         "stopReason": _STOPS[answer.stopped],
-        "usage": _counted(asked.usage(answer)),
+        "usage": _usage(asked.usage(answer)),
         "metrics": {"latencyMs": 1},
     }
 
@@ -105,7 +105,7 @@ def _frames(answer: ScriptedReply, asked: Exchange) -> list[bytes]:
             found.append(_event("contentBlockDelta", {"delta": delta, "contentBlockIndex": place}))
         found.append(_event("contentBlockStop", {"contentBlockIndex": place}))
     found.append(_event("messageStop", {"stopReason": _STOPS[answer.stopped]}))
-    found.append(_event("metadata", {"usage": _counted(asked.usage(answer)), "metrics": {"latencyMs": 1}}))
+    found.append(_event("metadata", {"usage": _usage(asked.usage(answer)), "metrics": {"latencyMs": 1}}))
     return found
 
 
@@ -131,7 +131,7 @@ def _failure(failure: Failure, model: str) -> tuple[int, Any]:
     return failure.status or status, body if failure.body is None else failure.body
 
 
-def _failed(body: Any) -> bytes:
+def _failure_body(body: Any) -> bytes:
     kind = str(body.get("__type", "InternalServerException"))
     headers = {":exception-type": kind[0].lower() + kind[1:], ":content-type": "application/json"}
     return _frame({**headers, ":message-type": "exception"}, {"message": body.get("message", "")})
@@ -160,6 +160,6 @@ API = Api(
     whole=_whole,
     frames=_frames,
     failure=_failure,
-    failed=_failed,
+    failed=_failure_body,
     complaint=_complaint,
 )

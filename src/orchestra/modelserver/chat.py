@@ -49,7 +49,7 @@ def _calls(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
     ]
 
 
-def _counted(usage: TokenUsage) -> dict[str, Any]:
+def _usage(usage: TokenUsage) -> dict[str, Any]:
     return {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
@@ -69,7 +69,7 @@ def _whole(answer: ScriptedReply, asked: Exchange) -> dict[str, Any]:
     if answer.tool_calls:
         message["tool_calls"] = _calls(answer, asked)
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _STOPS[answer.stopped]}
-    return {**_head(asked, "chat.completion"), "choices": [choice], "usage": _counted(asked.usage(answer))}
+    return {**_head(asked, "chat.completion"), "choices": [choice], "usage": _usage(asked.usage(answer))}
 
 
 def _head(asked: Exchange, kind: str) -> dict[str, Any]:

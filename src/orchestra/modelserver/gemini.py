@@ -57,7 +57,7 @@ def _parts(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
     return parts
 
 
-def _counted(usage: TokenUsage) -> dict[str, Any]:
+def _usage(usage: TokenUsage) -> dict[str, Any]:
     return {
         "promptTokenCount": usage.input,
         "candidatesTokenCount": max(0, usage.output - usage.reasoning),
@@ -73,7 +73,7 @@ def _whole(answer: ScriptedReply, asked: Exchange) -> dict[str, Any]:
     if texts:
         at = parts.index(texts[0])
         parts = [*parts[:at], {"text": answer.text}, *parts[at + len(texts) :]]
-    return _chunk(asked, parts, _STOPS[answer.stopped], _counted(asked.usage(answer)))
+    return _chunk(asked, parts, _STOPS[answer.stopped], _usage(asked.usage(answer)))
 
 
 def _chunk(
@@ -93,7 +93,7 @@ def _chunk(
 
 
 def _frames(answer: ScriptedReply, asked: Exchange) -> list[str]:
-    usage = _counted(asked.usage(answer))
+    usage = _usage(asked.usage(answer))
     chunks = [_chunk(asked, [part], None, None) for part in _parts(answer, asked)]
     return [data(each) for each in (*chunks, _chunk(asked, [], _STOPS[answer.stopped], usage))]
 

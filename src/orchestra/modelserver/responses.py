@@ -52,7 +52,7 @@ def _items(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
                 "type": "function_call",
                 "id": f"fc_{asked.number:04}_{index}",
                 "call_id": call.id or f"call_{asked.number:04}_{index}",
-                **_named(asked, call.name),
+                **_tool_name(asked, call.name),
                 "arguments": call.text,
                 "status": status,
             }
@@ -60,7 +60,7 @@ def _items(answer: ScriptedReply, asked: Exchange) -> list[dict[str, Any]]:
     return items
 
 
-def _named(asked: Exchange, name: str) -> dict[str, str]:
+def _tool_name(asked: Exchange, name: str) -> dict[str, str]:
     """A tool's name, and its namespace where the request offers it in one: ``mcp__server__tool`` (Codex)."""
     offered = asked.body.get("tools")
     for tool in offered if isinstance(offered, list) else ():
@@ -77,7 +77,7 @@ def _part(answer: ScriptedReply) -> dict[str, Any]:
     return {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
 
 
-def _counted(usage: TokenUsage) -> dict[str, Any]:
+def _usage(usage: TokenUsage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input,
         "input_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.written},
@@ -105,7 +105,7 @@ def _whole(answer: ScriptedReply, asked: Exchange) -> dict[str, Any]:
         "temperature": 1.0,
         "top_p": 1.0,
         "metadata": {},
-        "usage": _counted(asked.usage(answer)),
+        "usage": _usage(asked.usage(answer)),
     }
 
 
@@ -117,13 +117,13 @@ def _frames(answer: ScriptedReply, asked: Exchange) -> list[str]:
         {"type": "response.in_progress", "response": begun},
     ]
     for index, item in enumerate(whole["output"]):
-        found += _streamed(index, item)
+        found += _item_events(index, item)
     kind = "response.incomplete" if whole["incomplete_details"] else "response.completed"
     found.append({"type": kind, "response": whole})
     return [event({**each, "sequence_number": number}) for number, each in enumerate(found)]
 
 
-def _streamed(index: int, item: dict[str, Any]) -> list[dict[str, Any]]:
+def _item_events(index: int, item: dict[str, Any]) -> list[dict[str, Any]]:
     place = {"output_index": index, "item_id": item["id"]}
     match item["type"]:
         case "function_call":
@@ -165,7 +165,7 @@ def _content(place: dict[str, Any], part: dict[str, Any]) -> list[dict[str, Any]
     ]
 
 
-def _failed(body: Any) -> str:
+def _failure_body(body: Any) -> str:
     error = body.get("error", {}) if isinstance(body, dict) else {}
     return event({"type": "error", "sequence_number": 0, **{k: error.get(k) for k in ("code", "message", "param")}})
 
@@ -197,6 +197,6 @@ API = Api(
     whole=_whole,
     frames=_frames,
     failure=failures.openai,
-    failed=_failed,
+    failed=_failure_body,
     complaint=_complaint,
 )

@@ -44,7 +44,7 @@ def parse(source: Source | str) -> Script:
     if isinstance(source, str):
         source = Source("script", source)
     document = load(source)
-    given = _keyed(document, (), document.data or {}, _SCRIPT)
+    given = _read_keys(document, (), document.data or {}, _SCRIPT)
     rules = tuple(given.get("rules", ()))
     answers = given.get("answers")
     if answers:
@@ -61,7 +61,7 @@ def parse(source: Source | str) -> Script:
 _Read = Callable[[Document, Keys, Any], Any]
 
 
-def _keyed(document: Document, path: Keys, value: Any, known: Mapping[str, _Read]) -> dict[str, Any]:
+def _read_keys(document: Document, path: Keys, value: Any, known: Mapping[str, _Read]) -> dict[str, Any]:
     """The keys of a mapping, each read as ``known`` says."""
     if not isinstance(value, dict):
         raise _wrong(document, path, f"keys and values are wanted here: {', '.join(known)}")
@@ -137,7 +137,7 @@ def _answers(document: Document, path: Keys, value: Any) -> tuple[ScriptedReply,
 def _answer(document: Document, path: Keys, value: Any) -> ScriptedReply:
     if isinstance(value, str):
         return ScriptedReply(text=value)
-    given = _keyed(document, path, value, _ANSWER)
+    given = _read_keys(document, path, value, _ANSWER)
     if "error" in given:
         stray = next((key for key in given if key not in _WITH_ERROR), None)
         if stray is not None:
@@ -153,14 +153,14 @@ def _arguments(document: Document, path: Keys, value: Any) -> Mapping[str, Any] 
 
 
 def _call(document: Document, path: Keys, value: Any) -> Call:
-    given = _keyed(document, path, value, _CALL)
+    given = _read_keys(document, path, value, _CALL)
     if "name" not in given:
         raise _wrong(document, path, "a tool call needs a 'name'")
     return Call(**given)
 
 
 def _usage(document: Document, path: Keys, value: Any) -> TokenUsage:
-    usage = TokenUsage(**_keyed(document, path, value, _USAGE))
+    usage = TokenUsage(**_read_keys(document, path, value, _USAGE))
     if usage.cached + usage.written > usage.input:
         raise _wrong(document, path, "'input' counts cached and written tokens too, so it cannot be less than they")
     return usage
@@ -169,7 +169,7 @@ def _usage(document: Document, path: Keys, value: Any) -> TokenUsage:
 def _error(document: Document, path: Keys, value: Any) -> Failure:
     if isinstance(value, str):
         return Failure(kind=_KIND(document, path, value))
-    given = _keyed(document, path, value, _ERROR)
+    given = _read_keys(document, path, value, _ERROR)
     if "kind" not in given:
         if "status" not in given:
             raise _wrong(document, path, f"an error needs a 'kind': {', '.join(KINDS)}; or a 'status'")
@@ -202,11 +202,11 @@ def _as_is(document: Document, path: Keys, value: Any) -> Any:
 
 
 def _when(document: Document, path: Keys, value: Any) -> When:
-    return When(**_keyed(document, path, value, _WHEN))
+    return When(**_read_keys(document, path, value, _WHEN))
 
 
 def _rule(document: Document, path: Keys, value: Any) -> Rule:
-    given = _keyed(document, path, value, _RULE)
+    given = _read_keys(document, path, value, _RULE)
     if "answers" not in given:
         raise _wrong(document, path, "a rule needs 'answers'")
     return Rule(**given)

@@ -300,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         left = seconds
         while left is None or left > 0:
             step = _LOOKS if left is None else min(left, _LOOKS)
-            if self.server.model.closing.wait(step) or _gone(self.connection):
+            if self.server.model.closing.wait(step) or _is_gone(self.connection):
                 raise _Left
             left = None if left is None else left - step
 
@@ -349,7 +349,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing is logged: what was asked is at ``/_requests``."""
 
 
-def _gone(connection: socket.socket) -> bool:
+def _is_gone(connection: socket.socket) -> bool:
     readable, _, _ = select.select([connection], [], [], 0)
     if not readable:
         return False

@@ -6,7 +6,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.run.blobs import BlobRef
 
 PART = 1024 * 1024
@@ -71,7 +71,7 @@ class Output:
         while len(self._pending) > PART + AHEAD:
             await self._store(self._cut())
 
-    async def written(self) -> WholeOutput:
+    async def whole(self) -> WholeOutput:
         """All of it, when nothing more comes."""
         if not self._parts and self._size <= PART:
             data = bytes(self._pending)
@@ -87,7 +87,7 @@ class Output:
         head, tail = (end.decode("utf-8", "replace") for end in (self._head, self._tail))
         whole = self._whole.decode("utf-8", "replace") if self._size <= WHOLE else None
         return WholeOutput(
-            f"{head}\n[… {counted(left_out, 'byte')} left out …]\n{tail}", self._size, tuple(self._parts), whole
+            f"{head}\n[… {plural(left_out, 'byte')} left out …]\n{tail}", self._size, tuple(self._parts), whole
         )
 
     async def _store(self, count: int) -> None:

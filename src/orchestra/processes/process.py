@@ -60,7 +60,7 @@ async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]
         process = subprocess.Popen(  # noqa: ASYNC220  it returns as soon as the program is there
             command.argv,
             cwd=command.folder,
-            env=tree.marked_environment(dict(command.environment), command.marker),
+            env=tree.mark_environment(dict(command.environment), command.marker),
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -68,7 +68,7 @@ async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]
             bufsize=0,
         )
     try:
-        return await _watched(process, command, feed, silent)
+        return await _watch(process, command, feed, silent)
     finally:
         for stream in (process.stdout, process.stderr):
             if stream is not None:
@@ -89,7 +89,7 @@ def _input(given: bytes) -> Iterator[int | IO[bytes]]:
         yield file
 
 
-async def _watched(
+async def _watch(
     process: subprocess.Popen[bytes], command: Command, feed: Feed, silent: Callable[[], Awaitable[None]]
 ) -> ProcessResult:
     heard = _Heard(command.quiet, feed, silent)
@@ -104,9 +104,9 @@ async def _watched(
         watch = group.create_task(heard.watch())
         gone = False
         try:
-            await _exited(process)
+            await _wait_for_exit(process)
             await asyncio.wait(pumps, timeout=LINGER)
-            gone = await tree.gone(command.marker, process.pid, SETTLE)
+            gone = await tree.wait_until_gone(command.marker, process.pid, SETTLE)
         finally:
             watch.cancel()
             try:
@@ -169,7 +169,7 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-async def _exited(process: subprocess.Popen[bytes]) -> None:
+async def _wait_for_exit(process: subprocess.Popen[bytes]) -> None:
     """Wait for the end of a process without a thread: by its file descriptor, else by asking."""
     try:
         descriptor = os.pidfd_open(process.pid)

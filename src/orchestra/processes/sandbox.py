@@ -1,8 +1,8 @@
 """A command's view of the machine, by bubblewrap: what it may write, read and reach (A36).
 
 The folders of the work are writable, their ``.git`` and the rest of the machine are read-only, the home folders,
-``/tmp`` and ``/run`` are empty and private, and no process outside is seen. ``sandboxed`` turns a command line
-into one that runs so; who starts processes calls it and needs to know nothing else.
+``/tmp`` and ``/run`` are empty and private, and no process outside is seen. ``sandbox_command`` turns a command
+line into one that runs so; who starts processes calls it and needs to know nothing else.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def policy(mode: str, network: str, folders: Sequence[Path], read: Sequence[Path
     return Sandbox(mode="bwrap", network=network, write=tuple(folders), read=tuple(read))
 
 
-def sandboxed(argv: Sequence[str], sandbox: Sandbox, folder: Path) -> tuple[str, ...]:
+def sandbox_command(argv: Sequence[str], sandbox: Sandbox, folder: Path) -> tuple[str, ...]:
     """The command line that runs ``argv`` in ``folder`` as the policy says."""
     if sandbox.mode == "none":
         return tuple(argv)
@@ -79,25 +79,25 @@ def sandboxed(argv: Sequence[str], sandbox: Sandbox, folder: Path) -> tuple[str,
         *("bwrap", "--unshare-all", "--die-with-parent", "--new-session"),
         *(("--share-net",) if sandbox.network == "full" else ()),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
-        *_hidden(),
-        *_shown(sandbox),
+        *_hide_args(),
+        *_bind_args(sandbox),
         *("--chdir", str(folder), "--", *argv),
     )
 
 
-def _hidden() -> Iterator[str]:
+def _hide_args() -> Iterator[str]:
     """Empty folders over what is nobody's business; where links lead there, their ends are hidden."""
-    for place in _hidden_places():
+    for place in _private_places():
         if Path(place).is_dir():
             yield from ("--tmpfs", place)
 
 
-def _hidden_places() -> list[str]:
+def _private_places() -> list[str]:
     homes = [os.environ.get("HOME", ""), str(Path("~").expanduser())]
     return sorted({os.path.realpath(place) for place in (*HIDDEN, *homes) if place and place != "/"})
 
 
-def _shown(sandbox: Sandbox) -> Iterator[str]:
+def _bind_args(sandbox: Sandbox) -> Iterator[str]:
     """What may be read and written: outer folders first, as a later mount covers what is below it."""
     around = [top for place in sandbox.write for top in _repository_around(place.resolve())]
     for place in (*_runtime(sandbox), *around, *sandbox.read):
@@ -106,7 +106,7 @@ def _shown(sandbox: Sandbox) -> Iterator[str]:
     for place in sorted({one.resolve() for one in sandbox.write}):
         yield from ("--bind", str(place), str(place))
     for place in sorted({one.resolve() for one in sandbox.write}):
-        yield from _protected(place)
+        yield from _protect_history(place)
 
 
 def _runtime(sandbox: Sandbox) -> Iterator[Path]:
@@ -124,7 +124,7 @@ def _repository_around(folder: Path) -> list[Path]:
     return tops[:1]
 
 
-def _protected(folder: Path) -> Iterator[str]:
+def _protect_history(folder: Path) -> Iterator[str]:
     """Read-only binds over the history of a folder, also where ``.git`` only points to it."""
     for name in PROTECTED:
         place = folder / name
@@ -160,7 +160,7 @@ def program_files(command: str, path: str | None) -> Iterator[Path]:
     if found is None:
         return
     for place in dict.fromkeys((Path(found), Path(found).resolve())):
-        yield place if str(place.parent.resolve()) in _hidden_places() else place.parent
+        yield place if str(place.parent.resolve()) in _private_places() else place.parent
         yield from (parent for parent in place.parents if parent.name == "node_modules")
         if (place.parent.parent / "pyvenv.cfg").is_file():
             yield place.parent.parent
@@ -215,10 +215,10 @@ def prove(network: str = "none") -> list[Proof]:
         ]
         if network == "none":
             trials.append(("there is no network", 'test -n "$(grep -v lo: /proc/net/dev | grep : )"', False))
-        return [Proof(what, _tried(script, sandbox, inside) is allowed) for what, script, allowed in trials]
+        return [Proof(what, _try(script, sandbox, inside) is allowed) for what, script, allowed in trials]
 
 
-def _tried(script: str, sandbox: Sandbox, folder: Path) -> bool:
-    argv = sandboxed(("/bin/sh", "-c", script), sandbox, folder)
+def _try(script: str, sandbox: Sandbox, folder: Path) -> bool:
+    argv = sandbox_command(("/bin/sh", "-c", script), sandbox, folder)
     done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=20, check=False)
     return done.returncode == 0

@@ -49,7 +49,7 @@ def _of_this_process() -> str:
     return f"p{os.getpid()}t{began}-"
 
 
-def marked_environment(environment: dict[str, str], marker: str) -> dict[str, str]:
+def mark_environment(environment: dict[str, str], marker: str) -> dict[str, str]:
     """The environment with one more marker."""
     around = environment.get(MARKER)
     return {**environment, MARKER: f"{around}:{marker}" if around else marker}
@@ -57,7 +57,7 @@ def marked_environment(environment: dict[str, str], marker: str) -> dict[str, st
 
 def members(marker: str, leader: int = 0) -> list[int]:
     """The living processes that belong to a tool; ``leader`` is its shell's pid, 0 where it is not known."""
-    found = _listed(marker.encode())
+    found = _list_processes(marker.encode())
     if found is None:
         return _group(leader)
     spared = _ancestry(found)
@@ -79,7 +79,7 @@ def _ancestry(found: dict[int, _Process]) -> set[int]:
     return above
 
 
-def _listed(marker: bytes) -> dict[int, _Process] | None:
+def _list_processes(marker: bytes) -> dict[int, _Process] | None:
     """Every process that is no zombie, or None on a system without ``/proc``."""
     try:
         names = os.listdir("/proc")  # noqa: PTH208  a Path per process is what this avoids
@@ -88,11 +88,11 @@ def _listed(marker: bytes) -> dict[int, _Process] | None:
     pids = [int(name) for name in names if name.isdecimal()]
     if not pids:
         return None
-    found = (_looked_at(pid, marker) for pid in pids)
+    found = (_read_process(pid, marker) for pid in pids)
     return {process.pid: process for process in found if process is not None}
 
 
-def _looked_at(pid: int, marker: bytes) -> _Process | None:
+def _read_process(pid: int, marker: bytes) -> _Process | None:
     try:
         stat = _read(f"/proc/{pid}/stat")
         state, parent, _group_id, session = stat[stat.rindex(b")") + 2 :].split(None, 4)[:4]
@@ -147,14 +147,14 @@ async def end(marker: str, leader: int = 0, patience: float = PATIENCE) -> tuple
     send(there, signal.SIGTERM)
     send(there, signal.SIGCONT)
     try:
-        await gone(marker, leader, patience)
-        return there, await _killed(marker, leader)
+        await wait_until_gone(marker, leader, patience)
+        return there, await _kill(marker, leader)
     except asyncio.CancelledError:
         kill(marker, leader)
         raise
 
 
-async def _killed(marker: str, leader: int) -> list[int]:
+async def _kill(marker: str, leader: int) -> list[int]:
     """End what is left by force; those that even that does not end."""
     loop = asyncio.get_running_loop()
     limit = loop.time() + _STUBBORN
@@ -178,7 +178,7 @@ def kill_own() -> None:
     kill(_of_this_process())
 
 
-async def gone(marker: str, leader: int, seconds: float) -> bool:
+async def wait_until_gone(marker: str, leader: int, seconds: float) -> bool:
     """Wait until nothing of a tool runs, at most some seconds; whether that is so."""
     loop = asyncio.get_running_loop()
     limit = loop.time() + seconds

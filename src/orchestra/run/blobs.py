@@ -66,7 +66,7 @@ def refer(data: bytes, preview: str, *, json: bool = False) -> BlobRef:
     return BlobRef(blake3(data).hexdigest(), len(data), preview[:PREVIEW], json)
 
 
-def carried(text: Text) -> Text:
+def to_text(text: Text) -> Text:
     """A text as the context carries it: by reference when it is over ``VALUE_LIMIT`` bytes."""
     if isinstance(text, BlobRef) or len(text) * 4 <= VALUE_LIMIT:
         return text

@@ -19,7 +19,7 @@ from orchestra.run.events import (
     StageCompleted,
     StageFailed,
 )
-from orchestra.run.parallel import CANCELED, Branch, BranchPlan, BranchResult, Fan, NodeCounts, parted
+from orchestra.run.parallel import CANCELED, Branch, BranchPlan, BranchResult, Fan, NodeCounts, split_references
 from orchestra.run.state import NodeRecord, Result, RunState
 
 ENGINE_KEYS = frozenset({"outcome", "preferred_label", "last_stage", "last_response"})
@@ -95,7 +95,7 @@ def branch_completed(state: RunState, event: ParallelBranchCompleted) -> dict[st
     fan = state.fans.get(event.node)
     if fan is None:
         return {}
-    updates, refs = parted(event.updates)
+    updates, refs = split_references(event.updates)
     score = event.score.get("value")
     result = BranchResult(
         id=event.branch_id,
@@ -115,14 +115,14 @@ def branch_completed(state: RunState, event: ParallelBranchCompleted) -> dict[st
     return {
         "fans": {**state.fans, event.node: replace(fan, done={**fan.done, event.branch_id: result})},
         "steps": state.steps + event.steps,
-        "nodes": {**state.nodes, **_counted(state, event)},
-        **_touched_within(state, event.nodes, event.steered),
+        "nodes": {**state.nodes, **_count(state, event)},
+        **_touch_outer(state, event.nodes, event.steered),
         "steered_apart": tuple({*state.steered_apart, *event.steered}) if state.branch is None else (),
         "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
     }
 
 
-def instructed(state: RunState, request: int) -> dict[str, Any]:
+def instruct(state: RunState, request: int) -> dict[str, Any]:
     """An agent had an instruction. In a branch it is known by its own turn: another branch may have had a newer one
     before (S15)."""
     if state.branch is not None:
@@ -131,17 +131,17 @@ def instructed(state: RunState, request: int) -> dict[str, Any]:
     return {"steered": max(state.steered, request), "steered_apart": apart}
 
 
-def _touched_within(state: RunState, nodes: Iterable[str], steered: tuple[int, ...]) -> dict[str, Any]:
+def _touch_outer(state: RunState, nodes: Iterable[str], steered: tuple[int, ...]) -> dict[str, Any]:
     """In a nested fan-out what a branch did counts for the branch around it, too."""
     for node in nodes if state.branch is not None else ():
-        entered = touched(state, node, state.nodes.get(node) or NodeRecord())
+        entered = touch(state, node, state.nodes.get(node) or NodeRecord())
         state = replace(state, **entered)
     if state.branch is None:
         return {}
     return {"branch": replace(state.branch, steered=(*state.branch.steered, *steered))}
 
 
-def _counted(state: RunState, event: ParallelBranchCompleted) -> dict[str, NodeRecord]:
+def _count(state: RunState, event: ParallelBranchCompleted) -> dict[str, NodeRecord]:
     """The nodes of a branch as the ledger has them: counts are added, outcomes count unless it was canceled."""
     found: dict[str, NodeRecord] = {}
     for node, given in event.nodes.items():
@@ -193,7 +193,7 @@ def joining(state: RunState, source: str, target: str) -> str:
 # --- inside a branch ------------------------------------------------------------------------------
 
 
-def touched(state: RunState, node: str, old: NodeRecord) -> dict[str, Any]:
+def touch(state: RunState, node: str, old: NodeRecord) -> dict[str, Any]:
     """A branch enters a node: how it was counted before."""
     branch = state.branch
     if branch is None or node in branch.touched:
@@ -202,13 +202,13 @@ def touched(state: RunState, node: str, old: NodeRecord) -> dict[str, Any]:
     return {"branch": replace(branch, touched={**branch.touched, node: before})}
 
 
-def contributed(state: RunState, event: StageCompleted | StageFailed, changed: Mapping[str, Any]) -> dict[str, Any]:
+def contribute(state: RunState, event: StageCompleted | StageFailed, changed: Mapping[str, Any]) -> dict[str, Any]:
     """What a node's end adds to the result of its branch."""
-    entered = touched(state, event.node, state.nodes.get(event.node) or NodeRecord())  # one that was refused
+    entered = touch(state, event.node, state.nodes.get(event.node) or NodeRecord())  # one that was refused
     branch = entered.get("branch") or state.branch
     if branch is None:
         return {}
-    updates, refs = parted({key: value for key, value in changed.items() if _handed_on(key)})
+    updates, refs = split_references({key: value for key, value in changed.items() if _is_handed_on(key)})
     plain = {key: value for key, value in branch.updates.items() if key not in refs}
     by_reference = {key: value for key, value in branch.refs.items() if key not in updates}
     return {
@@ -222,7 +222,7 @@ def contributed(state: RunState, event: StageCompleted | StageFailed, changed: M
     }
 
 
-def _handed_on(key: str) -> bool:
+def _is_handed_on(key: str) -> bool:
     """Whether a branch hands a context value on: where its walk stood, and inner fan-outs, are its own affair."""
     return key not in ENGINE_KEYS and not key.startswith("parallel.")
 

@@ -20,12 +20,12 @@ from orchestra.run.blobs import (
     VALUE_LIMIT,
     BlobRef,
     Text,
-    carried,
     from_map,
     refer,
+    to_text,
     utf8,
 )
-from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration, changed, values
+from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration, change, values
 from orchestra.run.events import CheckpointSaved, ContextValue, Event, LiveEvent, Meta, Recorded, UnreadableEvent
 from orchestra.run.secrets import Redactor
 
@@ -241,11 +241,11 @@ def externalize(event: Event) -> tuple[Event, tuple[bytes, ...]]:
             small = _small_values(value, blobs)
         else:
             small = _small_text(value, blobs)
-            if name == "response" and isinstance(carried(small), BlobRef) and isinstance(small, str):
+            if name == "response" and isinstance(to_text(small), BlobRef) and isinstance(small, str):
                 blobs.append(utf8(small))
         if small is not value:
             moved[name] = small
-    return changed(event, **moved) if moved else event, tuple(blobs)
+    return change(event, **moved) if moved else event, tuple(blobs)
 
 
 def _small_text(value: Text, blobs: list[bytes]) -> Text:
@@ -347,11 +347,11 @@ _SEARCHED: dict[type, tuple[str, ...]] = {
 }
 
 
-def redacted(event: Event, redactor: Redactor) -> Event:
+def redact_event(event: Event, redactor: Redactor) -> Event:
     """The event without secrets; names and ids of ours are left as they are."""
     cleaned: dict[str, Any] = {}
     for name in _SEARCHED[type(event)]:
         value = getattr(event, name)
         if value and (new := redactor.value(value)) is not value:
             cleaned[name] = new
-    return changed(event, **cleaned) if cleaned else event
+    return change(event, **cleaned) if cleaned else event

@@ -27,7 +27,7 @@ def root_of(key: str) -> str:
     return key.partition(".")[0]
 
 
-def reserved(key: str) -> bool:
+def is_reserved(key: str) -> bool:
     """Whether only the engine and handlers write this key (engine.md#the-context)."""
     return key in RESERVED_KEYS or root_of(key) in RESERVED_ROOTS
 
@@ -48,7 +48,7 @@ class Context(Mapping[str, ContextValue]):
         stored: Mapping[str, ContextValue] = self._state.context
         if key in stored:
             return stored[key]
-        return _derived(self._graph, self._state, key)
+        return _derive(self._graph, self._state, key)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._state.context
@@ -72,7 +72,7 @@ class Context(Mapping[str, ContextValue]):
         }
 
 
-def _derived(graph: Graph, state: RunState, key: str) -> ContextValue:
+def _derive(graph: Graph, state: RunState, key: str) -> ContextValue:
     if key == "current_node":
         return state.current_node
     root, _, rest = key.partition(".")

@@ -123,7 +123,7 @@ def values(made: Any) -> tuple[Any, ...]:
     return msgspec.structs.astuple(made)
 
 
-def changed(made: _E, **fields: Any) -> _E:
+def change(made: _E, **fields: Any) -> _E:
     """A copy of an event with other values in some fields."""
     return cast("_E", msgspec.structs.replace(cast("Any", made), **fields))
 

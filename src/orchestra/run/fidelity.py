@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from orchestra.graph.conditions import text_of
 from orchestra.graph.model import Edge, Graph, Node
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.run.blobs import BlobRef
 from orchestra.run.events import (
     AgentResponded,
@@ -74,11 +74,11 @@ def preamble(mode: str, graph: Graph, state: RunState, context: Mapping[str, Any
     if mode == TRUNCATE:
         return "\n".join([*head, f"Run: {state.session}"])
     if mode == COMPACT:
-        return "\n".join([*head, *_finished(state, graph.start), *_values(context)])
+        return "\n".join([*head, *_finished_lines(state, graph.start), *_values(context)])
     return "\n".join([*head, *_summary(mode, past, BUDGET.get(mode, 600) * 4)])
 
 
-def _finished(state: RunState, start: str) -> list[str]:
+def _finished_lines(state: RunState, start: str) -> list[str]:
     done = [
         f"- {node}: {record.status}" for node, record in state.nodes.items() if record.status and record.ended_ms
     ]
@@ -109,7 +109,7 @@ def _summary(mode: str, past: Sequence[Recorded], room: int) -> Iterator[str]:
     ended = [one.event for one in past if isinstance(one.event, StageCompleted | StageFailed)]
     failed = sum(isinstance(event, StageFailed) for event in ended)
     agent_turns = sum(isinstance(one.event, AgentTurnCompleted) for one in past)
-    counts = f"So far: {counted(len(ended), 'stage')} ended, {failed} failed; {counted(agent_turns, 'agent turn')}."
+    counts = f"So far: {plural(len(ended), 'stage')} ended, {failed} failed; {plural(agent_turns, 'agent turn')}."
     yield counts
     room -= len(counts)
     if mode == "summary:low":

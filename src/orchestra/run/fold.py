@@ -10,19 +10,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestra.run.blobs import BlobRef, carried, preview_of
+from orchestra.run.blobs import BlobRef, preview_of, to_text
 from orchestra.run.branching import (
     branch_completed,
     branch_ended,
     branch_opened,
     branch_started,
-    contributed,
+    contribute,
     fan_completed,
     fan_left,
     fan_started,
-    instructed,
+    instruct,
     joining,
-    touched,
+    touch,
 )
 from orchestra.run.events import (
     AgentCommitCreated,
@@ -84,17 +84,17 @@ from orchestra.run.events import (
     WorktreeMergeConflict,
     WorktreeMerged,
 )
-from orchestra.run.interviews import answered, asked
+from orchestra.run.interviews import fold_answer, fold_question
 from orchestra.run.lifecycle import (
     child_ended,
     child_started,
-    finished,
-    forked,
-    heard,
-    imported,
-    opened,
-    restarted,
-    resumed,
+    fold_end,
+    fold_fork,
+    fold_import,
+    fold_request,
+    fold_restart,
+    fold_resume,
+    fold_start,
     unattended,
 )
 from orchestra.run.outcome import GOOD
@@ -108,7 +108,7 @@ from orchestra.run.state import (
     RunState,
     Spent,
 )
-from orchestra.run.turns import message_written, paid_besides, responded, turn_completed
+from orchestra.run.turns import count_other_cost, count_response, message_written, turn_completed
 from orchestra.run.whole import load, whole_reference
 from orchestra.run.workspace import code_moved
 
@@ -141,43 +141,43 @@ def evolve(state: RunState, recorded: Recorded) -> RunState:
 def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # noqa: C901  one closed match
     match event:
         case StageStarted():
-            return _started(state, meta, event)
+            return _stage_started(state, meta, event)
         case StageCompleted() | StageFailed():
-            return _ended(state, meta, event)
+            return _stage_ended(state, meta, event)
         case EdgeSelected():
-            return _selected(state, event)
+            return _edge_selected(state, event)
         case CheckpointSaved():
             return {}
         case StageRetrying():
             return _retrying(state, meta, event)
         case PipelineStarted():
-            return opened(meta, event)
+            return fold_start(meta, event)
         case PipelineCompleted():
-            return finished("success", event.status, event.node, meta)
+            return fold_end("success", event.status, event.node, meta)
         case PipelineFailed():
-            return finished("fail", event.error, event.node, meta)
+            return fold_end("fail", event.error, event.node, meta)
         case PipelineRestarted():
-            return restarted(meta, event)
+            return fold_restart(meta, event)
         case PipelinePaused():
             return {
                 "paused": event.reason,
                 "waiting": event.waiting,
                 "limit": event.limit,
-                **heard(state, event.request),
+                **fold_request(state, event.request),
             }
         case PipelineCanceled():
             result = Result(status="canceled", text=event.reason, node=event.node, ended_ms=meta.at)
-            return {"result": result, **heard(state, event.request)}
+            return {"result": result, **fold_request(state, event.request)}
         case SteeringTaken():
-            return instructed(state, event.request)
+            return instruct(state, event.request)
         case PipelineResumed():
-            return resumed(state, meta, event)
+            return fold_resume(state, meta, event)
         case ToolStarted():
             return _tool(state, event.marker, event.host)
         case ToolExecuted():
             return _tool(state, "", "")
         case AgentResponded():
-            return responded(state, event)
+            return count_response(state, event)
         case AgentTurnCompleted():
             return turn_completed(state, event)
         case AgentToolEnded():
@@ -185,7 +185,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case CommitMessageWritten():
             return message_written(state, event)
         case ConversationCompacted():
-            return paid_besides(state, event)
+            return count_other_cost(state, event)
         case ChildStarted():
             return child_started(state, event)
         case ChildEnded():
@@ -200,9 +200,9 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         ):
             return {"workspace": code_moved(state.workspace, event)}
         case InterviewStarted():
-            return asked(state, meta, event)
+            return fold_question(state, meta, event)
         case InterviewCompleted():
-            return answered(state, event)
+            return fold_answer(state, event)
         case InterviewTimeout():
             return {}
         case WarningRaised():
@@ -220,9 +220,9 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
         case ParallelCompleted():
             return fan_completed(state, event)
         case PipelineImported():
-            return imported(state, meta, event)
+            return fold_import(state, meta, event)
         case PipelineForked():
-            return forked(state, meta, event)
+            return fold_fork(state, meta, event)
         case PipelineTaken():
             return {"paused": state.paused, "waiting": state.waiting, **unattended(state, meta)}
         case (
@@ -242,7 +242,7 @@ def _changes(state: RunState, meta: Meta, event: Event) -> dict[str, Any]:  # no
             return {}
 
 
-def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]:
+def _stage_started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]:
     old = state.nodes.get(event.node) or NodeRecord()
     stage = state.stage
     same_visit = stage is not None and stage.node == event.node and stage.visit == event.visit
@@ -273,7 +273,7 @@ def _started(state: RunState, meta: Meta, event: StageStarted) -> dict[str, Any]
         "nodes": {**state.nodes, event.node: record},
         "current_node": event.node,
         "next_node": "",
-        **(touched(state, event.node, old) if state.branch is not None else {}),
+        **(touch(state, event.node, old) if state.branch is not None else {}),
     }
 
 
@@ -325,7 +325,7 @@ def _with_the_rest(state: RunState, event: StageCompleted | StageFailed | StageR
     return state.spent.plus(rest.tokens_in, rest.tokens_out, rest.cost_micros)
 
 
-def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> dict[str, Any]:
+def _stage_ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> dict[str, Any]:
     old = state.nodes.get(event.node) or NodeRecord()
     reason = event.failure_reason if isinstance(event, StageFailed) else ""
     word = event.word if isinstance(event, StageCompleted) else ""
@@ -354,7 +354,7 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         edge=event.edge,
         failure_reason=state.passed.failure_reason if passing else reason,
         passing=passing,
-        changes=shown_changes(changed),
+        changes=show_changes(changed),
     )
     changes: dict[str, Any] = {
         "stage": None,
@@ -367,7 +367,7 @@ def _ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> 
         "spent": _with_the_rest(state, event),
     }
     if state.branch is not None:
-        changes |= contributed(state, event, changed)
+        changes |= contribute(state, event, changed)
     if event.node in state.fans:
         changes |= fan_left(state, event.node)
     if not passing:
@@ -388,7 +388,7 @@ def context_changes(event: StageCompleted | StageFailed) -> dict[str, ContextVal
     changed: dict[str, ContextValue] = dict(event.context_updates)
     if event.response:
         changed["last_response"] = preview_of(event.response)
-        changed[f"responses.{event.node}"] = carried(event.response)
+        changed[f"responses.{event.node}"] = to_text(event.response)
     if event.handler == "conditional" and isinstance(event, StageCompleted):
         return changed
     changed["last_stage"] = event.node
@@ -398,16 +398,16 @@ def context_changes(event: StageCompleted | StageFailed) -> dict[str, ContextVal
     return changed
 
 
-def shown_changes(changed: Mapping[str, ContextValue]) -> dict[str, Any]:
+def show_changes(changed: Mapping[str, ContextValue]) -> dict[str, Any]:
     """Context changes as a checkpoint shows them: without the response, long texts cut; the node's turn has all."""
     return {
-        key: _shown_change(value)
+        key: _show_change(value)
         for key, value in changed.items()
         if key != "last_response" and not key.startswith("responses.")
     }
 
 
-def _shown_change(value: ContextValue) -> Any:
+def _show_change(value: ContextValue) -> Any:
     if isinstance(value, BlobRef):
         return value.preview + "…"
     if isinstance(value, str) and len(value) > CHANGE_SHOWN:
@@ -415,7 +415,7 @@ def _shown_change(value: ContextValue) -> Any:
     return value
 
 
-def _selected(state: RunState, event: EdgeSelected) -> dict[str, Any]:
+def _edge_selected(state: RunState, event: EdgeSelected) -> dict[str, Any]:
     changes: dict[str, Any] = {
         "ended": None,
         "next_node": event.target,

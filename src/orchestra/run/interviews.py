@@ -13,7 +13,7 @@ from orchestra.run.questions import ALL_ALIKE, APPROVAL, Answer, AskedQuestion, 
 from orchestra.run.state import RunState
 
 
-def asked(state: RunState, meta: Meta, event: InterviewStarted) -> dict[str, Any]:
+def fold_question(state: RunState, meta: Meta, event: InterviewStarted) -> dict[str, Any]:
     """A question is pending. Answers to earlier turns of the same agent were acted on, and are dropped."""
     stage = state.stage
     if stage is None:
@@ -33,7 +33,7 @@ def _turn(question: Question) -> str:
     return question.part.partition(".")[0]
 
 
-def answered(state: RunState, event: InterviewCompleted) -> dict[str, Any]:
+def fold_answer(state: RunState, event: InterviewCompleted) -> dict[str, Any]:
     """A question has its answer, which its node has still to act on."""
     stage = state.stage
     known = stage.asked.get(event.question) if stage is not None else None
@@ -47,7 +47,7 @@ def answered(state: RunState, event: InterviewCompleted) -> dict[str, Any]:
     return changes
 
 
-def started(question: Question) -> InterviewStarted:
+def start_event(question: Question) -> InterviewStarted:
     """The event that makes a question pending."""
     return InterviewStarted(
         question=question.id,
@@ -93,7 +93,7 @@ def _option(plain: Mapping[str, Any]) -> Option:
     )
 
 
-def completed(question: Question, answer: Answer, duration_ms: int) -> InterviewCompleted:
+def completion_event(question: Question, answer: Answer, duration_ms: int) -> InterviewCompleted:
     """The event that records an answer."""
     return InterviewCompleted(
         question=question.id,

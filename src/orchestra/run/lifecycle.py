@@ -23,7 +23,7 @@ from orchestra.run.state import ChildRecord, Ledger, Result, RunState, Spent, Su
 from orchestra.run.workspace import code_carried
 
 
-def opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
+def fold_start(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
     """A session begins, with what it carries on from the one before it."""
     return {
         "session": meta.session,
@@ -48,11 +48,11 @@ def opened(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
         "workdir": event.workdir,
         "max_cost_micros": event.max_cost_micros,
         "workspace": code_carried(event.workspace) if event.workspace else {},
-        **_carried(event.ledger),
+        **_carry(event.ledger),
     }
 
 
-def _carried(ledger: Mapping[str, Any]) -> dict[str, Any]:
+def _carry(ledger: Mapping[str, Any]) -> dict[str, Any]:
     """What a session goes on counting from the one before it (E35)."""
     try:
         known = msgspec.convert(ledger, Ledger)
@@ -69,7 +69,7 @@ def _carried(ledger: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def restarted(meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
+def fold_restart(meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
     """The run goes on in another session (E14)."""
     following = Successor(
         session=event.next_session,
@@ -78,15 +78,15 @@ def restarted(meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
         target=event.target,
     )
     text = f"restarted at {event.target} as session {event.next_session}"
-    return {**finished("restarted", text, event.node, meta), "following": following}
+    return {**fold_end("restarted", text, event.node, meta), "following": following}
 
 
-def finished(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
+def fold_end(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
     """The run is over."""
     return {"result": Result(status=status, text=text, node=node, ended_ms=meta.at), "stage": None}
 
 
-def resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, Any]:
+def fold_resume(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, Any]:
     """A runner goes on: after a failure at the node it names, else where the run stood."""
     changes = {**_idle(state, meta), "void_until": max(state.void_until, event.void_until)}
     if event.dot:
@@ -121,7 +121,7 @@ def resumed(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, An
     return changes
 
 
-def forked(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]:
+def fold_fork(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]:
     """Another identity from here on (S27); a pause is where it stands until somebody goes on.
 
     The children so far belong to the session that made them, and so does what is at work; a session that had
@@ -155,7 +155,7 @@ COPIED = "a copy: when it was exported, it was still being run"
 """The reason of a session that was imported while its original was running: nobody should run it twice."""
 
 
-def imported(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
+def fold_import(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
     """The session continues in another store, whose turns count from elsewhere: what was requested there is done.
 
     A branch without a result that did not come along starts again here.
@@ -215,7 +215,7 @@ def _idle(state: RunState, meta: Meta) -> dict[str, Any]:
     return changes
 
 
-def heard(state: RunState, request: int) -> dict[str, Any]:
+def fold_request(state: RunState, request: int) -> dict[str, Any]:
     """A request in the mailbox took effect, and those before it (S15)."""
     return {"heard": max(state.heard, request)}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from orchestra.graph.report import counted, dollars
+from orchestra.graph.report import dollars, plural
 
 SOFT = 0.8
 """The share of a limit from which an agent is told of it."""
@@ -46,7 +46,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     run: Used = Used()
 
 
-def crossed(limits: Limits, used: Used, hard: Limits = NO_LIMITS) -> Iterator[tuple[str, str]]:
+def crossed_limits(limits: Limits, used: Used, hard: Limits = NO_LIMITS) -> Iterator[tuple[str, str]]:
     """Each limit that is reached: its name, and how far it is, in words; of the ``hard`` one where that is set."""
     for name in Limits.__struct_fields__:
         bound, so_far = getattr(limits, name), getattr(used, name)
@@ -65,7 +65,7 @@ def _words(name: str, so_far: float, bound: float) -> str:
         return f"{dollars(so_far, places)} of {dollars(bound, places)}"
     if name == "seconds":
         return f"{so_far:.0f} s of {bound:.0f} s"
-    return f"{so_far:.0f} of {counted(round(bound), name.replace('_', ' ').removesuffix('s'))}"
+    return f"{so_far:.0f} of {plural(round(bound), name.replace('_', ' ').removesuffix('s'))}"
 
 
 class Circles:

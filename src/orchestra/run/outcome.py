@@ -64,7 +64,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return self.word or self.status.value
 
 
-def failed(reason: str, failure_class: FailureClass | None = None) -> Outcome:
+def failed_outcome(reason: str, failure_class: FailureClass | None = None) -> Outcome:
     """A failure with its reason."""
     return Outcome(status=Status.FAIL, failure_reason=reason, failure_class=failure_class)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.run.blobs import BlobRef, Text
 
 MOST_NESTED = 5
@@ -90,7 +90,7 @@ class Fan(Struct, frozen=True, kw_only=True):
         """The results so far, in branch order, whatever order they finished in (E31)."""
         return tuple(self.done[plan.id] for plan in self.branches if plan.id in self.done)
 
-    def owned(self, branch: str) -> bool:
+    def owns(self, branch: str) -> bool:
         """Whether a branch that has begun is this session's own."""
         return not self.seen or branch in self.mine
 
@@ -139,7 +139,7 @@ class Branch(Struct, frozen=True, kw_only=True):
         return len(self.path.split("/")) // 2
 
 
-def parted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BlobRef]]:
+def split_references(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BlobRef]]:
     """Context values, and those of them that are carried by reference."""
     refs = {key: value for key, value in values.items() if isinstance(value, BlobRef)}
     return {key: value for key, value in values.items() if key not in refs}, refs
@@ -163,8 +163,8 @@ def policy_of(join: str, errors: str, branches: int, k: int | None, quorum: floa
             if k is None:
                 return "join_policy=k_of_n needs the attribute k"
             if k > branches:
-                has = counted(branches, "branch", "branches")
-                return f"join_policy=k_of_n needs {counted(k, 'success', 'successes')}, but the node has {has}"
+                has = plural(branches, "branch", "branches")
+                return f"join_policy=k_of_n needs {plural(k, 'success', 'successes')}, but the node has {has}"
             return Policy(join=join, errors=errors, need=k)
         case "quorum":
             if quorum is None:
@@ -174,7 +174,7 @@ def policy_of(join: str, errors: str, branches: int, k: int | None, quorum: floa
             return Policy(join="wait_all", errors=errors)
 
 
-def decided(policy: Policy, results: Sequence[BranchResult], branches: int) -> bool:
+def is_decided(policy: Policy, results: Sequence[BranchResult], branches: int) -> bool:
     """Whether the branches that still run are not needed any more (E32)."""
     good = sum(result.good for result in results)
     bad = len(results) - good
@@ -194,7 +194,7 @@ def verdict(policy: Policy, results: Sequence[BranchResult], branches: int) -> t
     if policy.need:
         if good >= policy.need:
             return "success", ""
-        of = f"{policy.join}, {counted(branches, 'branch', 'branches')}"
+        of = f"{policy.join}, {plural(branches, 'branch', 'branches')}"
         return "fail", f"join policy not met: {good} of {policy.need} needed ({of})"
     if not good:
         return "fail", f"join policy not met: every branch failed ({_first_bad(ended)})"
@@ -207,7 +207,7 @@ def _first_bad(results: Sequence[BranchResult]) -> str:
     return f"{first.id}: {first.failure_reason or first.status}" if first is not None else "none ended"
 
 
-def kept(policy: Policy, results: Sequence[BranchResult]) -> list[BranchResult]:
+def results_to_keep(policy: Policy, results: Sequence[BranchResult]) -> list[BranchResult]:
     """The results that the fan-in sees: canceled ones are left out, failed ones by ``error_policy=ignore``."""
     return [r for r in results if r.status != CANCELED and (r.good or policy.errors != "ignore")]
 

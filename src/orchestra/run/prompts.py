@@ -20,7 +20,7 @@ def agent_prompt(node: Node, instructions: Iterable[str] = ()) -> str:
     return "\n\n".join([own_prompt(node), *(INSTRUCTED + text for text in instructions)])
 
 
-def asked_so(own: str, prompt: str) -> str:
+def prompt_as_asked(own: str, prompt: str) -> str:
     """What a node with this prompt of its own would have asked where ``prompt`` was asked, with the same
     instructions behind it."""
     before, mark, instructions = prompt.partition(f"\n\n{INSTRUCTED}")

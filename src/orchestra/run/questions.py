@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from orchestra.graph.choices import accelerator, keyed
+from orchestra.graph.choices import accelerator, keys_of_labels
 from orchestra.run.blobs import Text
 
 LONGEST_TEXT = 1_000_000
@@ -148,7 +148,7 @@ def options_of(labels: Sequence[str], targets: Sequence[str] = ()) -> tuple[Opti
     ends = [*targets, *[""] * (len(labels) - len(targets))]
     return tuple(
         Option(key=key, label=label, target=target)
-        for (key, label, _wanted), target in zip(keyed(labels), ends, strict=True)
+        for (key, label, _wanted), target in zip(keys_of_labels(labels), ends, strict=True)
     )
 
 
@@ -156,7 +156,7 @@ YES_OR_NO = (Option(key="Y", label="Yes"), Option(key="N", label="No"))
 """The options of a question that is answered with yes or no."""
 
 
-def offered(question: Question) -> tuple[Option, ...]:
+def offered_options(question: Question) -> tuple[Option, ...]:
     """The options that a person sees."""
     if question.type in (QuestionType.YES_NO, QuestionType.CONFIRMATION) and not question.options:
         return YES_OR_NO
@@ -175,7 +175,7 @@ def exchange(text: str, about: str, number: int) -> Question:
     )
 
 
-def commanded(question: Question) -> bool:
+def takes_commands(question: Question) -> bool:
     """Whether its options are words that begin with a slash: then only such a word picks one."""
     return question.type is QuestionType.FREEFORM and bool(question.options)
 
@@ -183,14 +183,14 @@ def commanded(question: Question) -> bool:
 # --- what a person types (H3, H4) ------------------------------------------------------------------
 
 
-def picked(question: Question, typed: str) -> Option | None:
+def pick_option(question: Question, typed: str) -> Option | None:
     """The option that a text picks: its key, its label, a beginning of one label alone, or its number.
 
     Nothing else picks one, and neither does a text that fits two in different ways (H4).
     """
     wanted = _plain(typed)
-    options = offered(question)
-    if commanded(question):
+    options = offered_options(question)
+    if takes_commands(question):
         return next((option for option in options if option.key == wanted), None)
     if not wanted or len(wanted) > LONGEST_LABEL:
         return None
@@ -198,7 +198,7 @@ def picked(question: Question, typed: str) -> Option | None:
         exact = [option for option in options if _plain(getattr(option, name)) == wanted]
         if exact:
             return exact[0] if len(exact) == 1 else None
-    written = [option for option in options if _written(wanted, option)]
+    written = [option for option in options if _is_label(wanted, option)]
     begun = [option for option in options if _plain(option.label).startswith(wanted)]
     number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 6 else 0
     counted = [options[number - 1]] if 0 < number <= len(options) else []
@@ -210,7 +210,7 @@ LONGEST_LABEL = 10_000
 """Characters above which what was typed is no option's label."""
 
 
-def _written(wanted: str, option: Option) -> bool:
+def _is_label(wanted: str, option: Option) -> bool:
     """Whether the text is the label as the pipeline writes it, with its accelerator: ``[N] Fix``."""
     key, rest = accelerator(wanted)
     return key == _plain(option.key) and rest == _plain(option.label)
@@ -223,18 +223,18 @@ def _plain(text: str) -> str:
 def read(question: Question, typed: str) -> Answer | None:
     """The answer that a typed text is, or None: then the question is asked again (H4)."""
     first, _, rest = typed.strip().partition(" ")
-    if commanded(question) and first.startswith("/"):
-        ending = picked(question, first)
-        return chosen(question, ending, rest.strip()) if ending is not None else None
-    option = picked(question, typed)
+    if takes_commands(question) and first.startswith("/"):
+        ending = pick_option(question, first)
+        return choose(question, ending, rest.strip()) if ending is not None else None
+    option = pick_option(question, typed)
     if option is not None:
-        return chosen(question, option)
+        return choose(question, option)
     if question.freeform and typed.strip() and len(typed) <= LONGEST_TEXT:
         return Answer(value="", text=typed.strip())
     return None
 
 
-def chosen(question: Question, option: Option, text: str = "") -> Answer:
+def choose(question: Question, option: Option, text: str = "") -> Answer:
     """The answer that picks an option; of a question for yes or no it is YES or NO."""
     value = option.key
     if option in YES_OR_NO and not question.options:
@@ -246,7 +246,7 @@ def default_option(question: Question, wanted: str) -> Option | None:
     """The option that ``human.default_choice`` names by its key, label or target (H5)."""
     plain = _plain(accelerator(wanted)[1]) if wanted else ""
     for name in (_plain(wanted), plain):
-        for option in offered(question):
+        for option in offered_options(question):
             if name and name in {_plain(option.key), _plain(option.label), _plain(option.target)}:
                 return option
     return None
@@ -255,7 +255,8 @@ def default_option(question: Question, wanted: str) -> Option | None:
 def choices_in_words(question: Question) -> str:
     """What can be answered, for a message: ``[Y] Ship, [N] Fix, or words of your own``."""
     words = [
-        option.key if commanded(question) else f"[{option.key}] {option.label}" for option in offered(question)
+        option.key if takes_commands(question) else f"[{option.key}] {option.label}"
+        for option in offered_options(question)
     ]
     if question.freeform:
         words.append("words of your own")
@@ -283,30 +284,30 @@ class SentAnswer(Struct, frozen=True, kw_only=True):
     label: str = ""
 
 
-def taken(question: Question, sent: SentAnswer) -> Answer | None:
+def to_answer(question: Question, sent: SentAnswer) -> Answer | None:
     """The answer that a message in the mailbox is to a question, or None where it is none."""
     if sent.question != question.id or sent.turn_id <= question.after or len(sent.text) > LONGEST_TEXT:
         return None
-    answer = _valued(question, sent)
+    answer = _by_value(question, sent)
     if answer is None or (sent.label and answer.option is not None and answer.option.label != sent.label):
         return None
     return replace(answer, text=sent.text, who=sent.who, at=sent.at, automatic=sent.automatic, request=sent.turn_id)
 
 
-def _valued(question: Question, sent: SentAnswer) -> Answer | None:
+def _by_value(question: Question, sent: SentAnswer) -> Answer | None:
     if sent.value in (SKIPPED, TIMEOUT) and question.option(sent.value) is None:
         return Answer(value=sent.value)
-    if not sent.value and commanded(question) and sent.text.lstrip().startswith("/"):
+    if not sent.value and takes_commands(question) and sent.text.lstrip().startswith("/"):
         return None
     if not sent.value:
         return Answer(value="") if question.freeform and sent.text.strip() else None
     if not question.options and sent.value in (YES, NO):
         yes_or_no = question.type in (QuestionType.YES_NO, QuestionType.CONFIRMATION)
-        return chosen(question, YES_OR_NO[sent.value == NO]) if yes_or_no else None
+        return choose(question, YES_OR_NO[sent.value == NO]) if yes_or_no else None
     option = question.option(sent.value)
-    return chosen(question, option) if option is not None else None
+    return choose(question, option) if option is not None else None
 
 
 def winner(question: Question, mailbox: Iterable[SentAnswer]) -> Answer | None:
     """The first message of a mailbox, in its order, that is an answer to the question (H7)."""
-    return next((answer for sent in mailbox if (answer := taken(question, sent)) is not None), None)
+    return next((answer for sent in mailbox if (answer := to_answer(question, sent)) is not None), None)

@@ -51,18 +51,18 @@ def reasons(events: Sequence[Recorded], node: str) -> tuple[Reason, ...]:
     found: list[Reason] = []
     visiting: Reason | None = None
     for recorded in events:
-        entered = _entered(recorded.event, node)
+        entered = _visit_of(recorded.event, node)
         if entered is not None:
             visiting = replace(entered, depth=recorded.depth)
             continue
-        decided = _decided(recorded.event, node, visiting or Reason())
+        decided = _decision_of(recorded.event, node, visiting or Reason())
         if decided is not None:
             found.append(replace(decided, depth=recorded.depth))
             visiting = None
     return (*found, visiting) if visiting is not None else tuple(found)
 
 
-def _entered(event: Event, node: str) -> Reason | None:
+def _visit_of(event: Event, node: str) -> Reason | None:
     """The visit that an event tells of; None for one that tells of none of this node."""
     match event:
         case StageStarted() if event.node == node:
@@ -82,7 +82,7 @@ def _entered(event: Event, node: str) -> Reason | None:
             return None
 
 
-def _decided(event: Event, node: str, visit: Reason) -> Reason | None:
+def _decision_of(event: Event, node: str, visit: Reason) -> Reason | None:
     """The visit with what an event decides after it; None for one that decides nothing at this node."""
     match event:
         case EdgeSelected() if event.source == node:
@@ -114,14 +114,14 @@ def leading_to(events: Sequence[Recorded], node: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for recorded in events:
         event = recorded.event
-        if isinstance(event, EdgeSelected) and _considered(event.candidates, node):
+        if isinstance(event, EdgeSelected) and _concerns(event.candidates, node):
             found[event.source] = None
-        elif isinstance(event, PipelineFailed) and _considered(event.routing.get("candidates", ()), node):
+        elif isinstance(event, PipelineFailed) and _concerns(event.routing.get("candidates", ()), node):
             found[event.node] = None
     return tuple(found)
 
 
-def _considered(candidates: object, node: str) -> bool:
+def _concerns(candidates: object, node: str) -> bool:
     listed = candidates if isinstance(candidates, list | tuple) else ()
     edges = [str(c.get("edge", "")) for c in listed if isinstance(c, Mapping)]
     return any(edge.partition("->")[2].partition("#")[0] == node for edge in edges)

@@ -78,7 +78,7 @@ def may_retry(outcome: Outcome) -> bool:
     return outcome.status in (Status.RETRY, Status.FAIL)
 
 
-def exhausted(node: Node, outcome: Outcome, attempts: int) -> Outcome:
+def exhaust(node: Node, outcome: Outcome, attempts: int) -> Outcome:
     """The outcome of a visit whose last attempt ended in retry or fail (E22)."""
     reason = outcome.failure_reason or outcome.notes or f"{node.id} ended in {outcome.status}"
     if outcome.status is Status.RETRY and may_retry(outcome) and node.flag("allow_partial"):

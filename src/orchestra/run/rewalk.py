@@ -74,7 +74,7 @@ class Parting(Struct, frozen=True, kw_only=True):
     branch: str = ""
 
 
-def decided(state: RunState, event: Event) -> Decision | None:
+def decision_in(state: RunState, event: Event) -> Decision | None:
     """The decision that an event records; None for one that records none."""
     match event:
         case StageStarted():
@@ -96,7 +96,7 @@ def decided(state: RunState, event: Event) -> Decision | None:
         case PipelineCompleted():
             return Decision(kind="complete", node=event.node)
         case PipelineFailed():
-            return Decision(kind="fail", node=event.node, why=event.error, candidates=_routed(event.routing))
+            return Decision(kind="fail", node=event.node, why=event.error, candidates=_routing(event.routing))
         case ParallelBranchEnded() if not event.failure_reason.startswith(MAX_STEPS):
             return Decision(kind="end", node=event.node, why=event.failure_reason)
         case StageFailed() if state.stage is None or state.stage.refused:
@@ -105,12 +105,12 @@ def decided(state: RunState, event: Event) -> Decision | None:
             return None
 
 
-def _routed(routing: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
+def _routing(routing: Mapping[str, Json]) -> tuple[Mapping[str, Json], ...]:
     found: Any = routing.get("candidates") or ()
     return tuple(found)
 
 
-def meant(step: Step, *, branch: bool = False) -> Decision:
+def decision_of_step(step: Step, *, branch: bool = False) -> Decision:
     """The decision that a step of the main walk or of a branch is."""
     match step:
         case Execute() | Retry():
@@ -159,14 +159,14 @@ def parting(
     ``context`` is the run's before the event, as ``next_step`` wants it. ``strict`` holds the reasons against one
     another too: the edge, the rule, the attempts allowed, the words of a failure.
     """
-    recorded = decided(state, event)
+    recorded = decision_in(state, event)
     if recorded is None:
-        why = _ended(graph, state, event, strict=strict)
+        why = _compare_end(graph, state, event, strict=strict)
         return Parting(depth=depth, node=state.current_node, recorded=None, now=None, why=why) if why else None
     at = _stands(state)
     if at and at not in graph.nodes:
         return Parting(depth=depth, node=at, recorded=recorded, now=None, why=f"the pipeline has no node {at!r}")
-    now = meant(next_step(graph, state, context), branch=state.branch is not None)
+    now = decision_of_step(next_step(graph, state, context), branch=state.branch is not None)
     same = recorded.whole() == now.whole() if strict else recorded.leads() == now.leads()
     if same and strict and recorded.kind in ("fail", "refuse", "end"):
         same = recorded.why == redactor.text(now.why)
@@ -195,16 +195,16 @@ def _another_kind(graph: Graph, event: Event) -> str:
     return f"{event.node} ran as {event.handler}, but is {kind} now"
 
 
-def _ended(graph: Graph, state: RunState, event: Event, *, strict: bool) -> str:
+def _compare_end(graph: Graph, state: RunState, event: Event, *, strict: bool) -> str:
     """Says where an attempt ends in another way by the graph: its word, or whether another attempt follows."""
     if not isinstance(event, StageRetrying | StageFailed | StageCompleted):
         return ""
     if event.node not in graph.nodes or event.handler == "conditional":
         return ""
-    return _worded(graph, event) or _tried(graph, state, event, strict=strict)
+    return _compare_word(graph, event) or _compare_retry(graph, state, event, strict=strict)
 
 
-def _worded(graph: Graph, event: StageRetrying | StageFailed | StageCompleted) -> str:
+def _compare_word(graph: Graph, event: StageRetrying | StageFailed | StageCompleted) -> str:
     """Says where a node's own word was known and is not, or the other way round (L31)."""
     words = legal_words(graph, event.node)
     if isinstance(event, StageCompleted) and event.word and event.word not in words:
@@ -217,7 +217,7 @@ def _worded(graph: Graph, event: StageRetrying | StageFailed | StageCompleted) -
     return ""
 
 
-def _tried(
+def _compare_retry(
     graph: Graph, state: RunState, event: StageRetrying | StageFailed | StageCompleted, *, strict: bool
 ) -> str:
     """Says where a node was tried again and would not be, or the other way round.

@@ -131,10 +131,10 @@ def survey(
 
 
 def _values(keys: Sequence[str], lookup: Callable[[str], object]) -> tuple[tuple[str, str], ...]:
-    return tuple((key, _shown(lookup(key))) for key in keys)
+    return tuple((key, _show(lookup(key))) for key in keys)
 
 
-def _shown(value: object) -> str:
+def _show(value: object) -> str:
     text = value.preview if isinstance(value, BlobRef) else text_of(value)
     return text if len(text) <= SHOWN_VALUE else text[: SHOWN_VALUE - 1] + "…"
 
@@ -142,12 +142,12 @@ def _shown(value: object) -> str:
 def route(graph: Graph, ended: NodeEnd, candidates: Sequence[Candidate]) -> Decision:
     """The first rule that decides, deterministically."""
     if ended.edge:
-        return _chosen(ended, candidates)
+        return _by_choice(ended, candidates)
     if not candidates and ended.status != "fail":
         return End()
     usable = [c for c in candidates if c.open]
     plain = [c for c in usable if not c.edge.condition]
-    chosen = _conditional(usable) or _labelled(ended, plain) or _suggested(ended, plain)
+    chosen = _conditional(usable) or _by_label(ended, plain) or _by_suggestion(ended, plain)
     if chosen is not None:
         return chosen
     if ended.status == "fail" and not ended.passing:
@@ -174,7 +174,7 @@ def _over(best: Candidate, rivals: Sequence[Candidate]) -> str:
     return ", highest weight" if len(level) == 1 else ", highest weight, then alphabetical"
 
 
-def _chosen(ended: NodeEnd, candidates: Sequence[Candidate]) -> Follow | Fail:
+def _by_choice(ended: NodeEnd, candidates: Sequence[Candidate]) -> Follow | Fail:
     """The edge that the handler chose, and nothing else: neither a closed one nor another in its place."""
     chosen = f"{ended.node} chose the edge {ended.edge}"
     for candidate in candidates:
@@ -198,7 +198,7 @@ def _conditional(usable: Sequence[Candidate]) -> Follow | None:
     )
 
 
-def _labelled(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
+def _by_label(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
     wanted = normalize_label(ended.preferred_label)
     if not wanted:
         return None
@@ -210,7 +210,7 @@ def _labelled(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
     return None
 
 
-def _suggested(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
+def _by_suggestion(ended: NodeEnd, plain: Sequence[Candidate]) -> Follow | None:
     for wanted in ended.suggested_next_ids:
         for candidate in plain:
             if candidate.edge.target == wanted:

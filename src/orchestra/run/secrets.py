@@ -31,10 +31,10 @@ def _is_random(tail: str) -> bool:
         return False
     pieces = re.split("[^A-Za-z0-9]+", tail)
     long = (piece for piece in pieces if len(piece) >= 16)
-    return _mixed(pieces) or any((len(piece) >= 32 and _has_run(piece)) or _mixed([piece]) for piece in long)
+    return _is_mixed(pieces) or any((len(piece) >= 32 and _has_run(piece)) or _is_mixed([piece]) for piece in long)
 
 
-def _mixed(pieces: list[str]) -> bool:
+def _is_mixed(pieces: list[str]) -> bool:
     """Whether at least a quarter of neighbouring characters, and six pairs, are of different kinds.
 
     A capital and the small letter after it count as one kind, so that names of any style are words.
@@ -114,7 +114,7 @@ _BY_MARK = tuple(
 )
 
 
-def _redacted(text: str, values: Iterable[tuple[str, str]]) -> str:
+def _redact(text: str, values: Iterable[tuple[str, str]]) -> str:
     if len(text) < SHORTEST:
         return text
     for value, name in values:
@@ -129,7 +129,7 @@ def _redacted(text: str, values: Iterable[tuple[str, str]]) -> str:
     return text
 
 
-def _found(text: str, values: Iterable[tuple[str, str]]) -> list[tuple[int, int, str]]:
+def _find(text: str, values: Iterable[tuple[str, str]]) -> list[tuple[int, int, str]]:
     found = [
         (match.start(), match.end(), entry.name)
         for entry in FORMATS
@@ -182,17 +182,17 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text without secrets; the same object when there is none."""
-        return _redacted(text, self._values)
+        return _redact(text, self._values)
 
     def data(self, data: bytes) -> bytes:
         """The bytes without secrets, whatever else they are; the same object when there is none."""
         text = data.decode("latin-1")
-        cleaned = _redacted(text, self._bytewise)
+        cleaned = _redact(text, self._bytewise)
         return data if cleaned is text else cleaned.encode("latin-1", "replace")
 
     def find(self, text: str) -> Iterable[tuple[int, int, str]]:
         """Start, end and name of every secret in a text, in order."""
-        return _found(text, self._values)
+        return _find(text, self._values)
 
     def seam(self, data: bytes, at: int) -> int:
         """Where ``data`` may be cut so that no secret is in two: at ``at``, else before the secret that is there,
@@ -203,7 +203,7 @@ class Redactor:
         around = max(AROUND, *(len(value) for value, _name in self._bytewise), 0)
         begin = max(0, at - around)
         text = data[begin : at + around].decode("latin-1")
-        for start, end, _name in _found(text, self._bytewise)[::-1]:
+        for start, end, _name in _find(text, self._bytewise)[::-1]:
             open_ended = (
                 end == len(text) and text.startswith("-----BEGIN", start) and "-----END" not in text[start:]
             )

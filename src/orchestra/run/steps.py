@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from orchestra.graph.joins import outermost
 from orchestra.graph.model import Edge, Graph
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.graph.visits import RETURNS, comes_back
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import GOOD
@@ -131,7 +131,7 @@ def next_step(graph: Graph, state: RunState, context: Mapping[str, object], step
 def _enter(graph: Graph, state: RunState, node_id: str, steps: int) -> Step:
     bound = graph.integer("max_steps")
     if bound and max(steps_counted(state), steps) >= bound:
-        reason = f"{MAX_STEPS}: {counted(bound, 'node')} executed; set max_steps on the graph to allow more"
+        reason = f"{MAX_STEPS}: {plural(bound, 'node')} executed; set max_steps on the graph to allow more"
         return Finish(node=node_id, error=reason)
     if state.branch is not None and node_id in (state.branch.fan_in, graph.exit):
         return Finish(node=node_id, status=state.passed.status, reason=state.passed.failure_reason)
@@ -139,7 +139,7 @@ def _enter(graph: Graph, state: RunState, node_id: str, steps: int) -> Step:
         return back
     node = graph.nodes[node_id]
     visits = state.nodes[node_id].visits if node_id in state.nodes else 0
-    allowed = _allowed(graph, node_id)
+    allowed = _max_visits(graph, node_id)
     if allowed and visits >= max(allowed, state.granted.get(node_id, 0)):
         gate = unmet_gate(graph, state)
         unmet = f", and goal gate {gate} is not met" if gate in state.nodes else ""
@@ -148,7 +148,7 @@ def _enter(graph: Graph, state: RunState, node_id: str, steps: int) -> Step:
     return Execute(node=node_id, visit=visits + 1, attempt=1, of=attempts_of(graph, node))
 
 
-def _allowed(graph: Graph, node_id: str) -> int:
+def _max_visits(graph: Graph, node_id: str) -> int:
     """How often a node may be entered; 0 is without bound."""
     node = graph.nodes[node_id]
     return node.integer("max_visits") if node.has("max_visits") else graph.integer("default_max_visits")
@@ -158,14 +158,14 @@ def _after(graph: Graph, state: RunState, ended: NodeEnd, context: Mapping[str, 
     if ended.node == graph.exit:
         if ended.status == "fail":
             return Finish(node=ended.node, error=ended.failure_reason or "the exit node failed")
-        return Finish(node=ended.node, warnings=_bypassed(graph, state))
+        return Finish(node=ended.node, warnings=_bypassed_gates(graph, state))
     if graph.type_of(ended.node) == "parallel":
-        return _within(graph, state, _joined(graph, state, ended))
+        return _within(graph, state, _join(graph, state, ended))
     candidates = survey(graph, ended, context, state.edges)
-    return _within(graph, state, _routed(graph, state, ended, candidates))
+    return _within(graph, state, _route(graph, state, ended, candidates))
 
 
-def _routed(graph: Graph, state: RunState, ended: NodeEnd, candidates: tuple[Candidate, ...]) -> Step:
+def _route(graph: Graph, state: RunState, ended: NodeEnd, candidates: tuple[Candidate, ...]) -> Step:
     decision = route(graph, ended, candidates)
     match decision:
         case Follow(edge=edge, rule=rule) if _fails_for_ever(graph, state, ended, edge):
@@ -196,7 +196,7 @@ def _routed(graph: Graph, state: RunState, ended: NodeEnd, candidates: tuple[Can
                         rule="no_exit",
                         node=ended.node,
                     ),
-                    *_bypassed(graph, state),
+                    *_bypassed_gates(graph, state),
                 ),
             )
 
@@ -217,9 +217,9 @@ def _jump(
 ) -> Advance | Finish:
     """Go to a retry target, a bounded number of times from one node (E15)."""
     target = outermost(graph, jump.target, state.branch.node if state.branch is not None else "")
-    bound = _allowed(graph, jump.target) or RETURNS
+    bound = _max_visits(graph, jump.target) or RETURNS
     if state.jumps.get(ended.node, 0) >= bound:
-        why = f"{ended.node} failed after it sent the run back to {jump.target} {counted(bound, 'time')}"
+        why = f"{ended.node} failed after it sent the run back to {jump.target} {plural(bound, 'time')}"
         return Finish(
             node=ended.node, error=f"{why}: {ended.failure_reason}", rule=jump.rule, candidates=candidates
         )
@@ -231,7 +231,7 @@ def _jump(
 # --- branches (E30) ------------------------------------------------------------------------------
 
 
-def _joined(graph: Graph, state: RunState, ended: NodeEnd) -> Advance | Finish:
+def _join(graph: Graph, state: RunState, ended: NodeEnd) -> Advance | Finish:
     """Where the run continues after a parallel node: its retry target after a failure, else where its branches
     meet."""
     decision = route(graph, replace(ended, edge=""), ()) if ended.status == "fail" else None
@@ -270,7 +270,7 @@ def _restart(graph: Graph, state: RunState, advance: Advance) -> Restart | Finis
         return Restart(source=advance.source, target=advance.target, advance=advance)
     return Finish(
         node=advance.source,
-        error=f"the edge {advance.edge} would restart the run more than {counted(bound, 'time')}",
+        error=f"the edge {advance.edge} would restart the run more than {plural(bound, 'time')}",
     )
 
 
@@ -283,18 +283,18 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     if gate is None:
         return None
     record = state.nodes.get(gate)
-    why = f"goal gate {gate} is not met" + (f" ({_seen(record)})" if record else " (never visited)")
+    why = f"goal gate {gate} is not met" + (f" ({_show(record)})" if record else " (never visited)")
     named = gate_target(graph, gate)
     if not named:
         return Finish(node=at, error=f"{why}, and neither it nor the graph has a retry_target")
     target = outermost(graph, named)
-    bound = _allowed(graph, named) or RETURNS
+    bound = _max_visits(graph, named) or RETURNS
     if state.gates.get(gate, 0) >= bound:
-        return Finish(node=at, error=f"{why}, after it sent the run back to {target} {counted(bound, 'time')}")
+        return Finish(node=at, error=f"{why}, after it sent the run back to {target} {plural(bound, 'time')}")
     return Advance(source=at, target=target, edge="", rule=4, reason=why, gate=gate)
 
 
-def _seen(record: NodeRecord) -> str:
+def _show(record: NodeRecord) -> str:
     return f"{record.status}: {record.reason}" if record.reason else record.status
 
 
@@ -317,11 +317,11 @@ def _unvisited_gates(graph: Graph, state: RunState) -> tuple[str, ...]:
     return tuple(
         node_id
         for node_id, node in graph.nodes.items()
-        if node.flag("goal_gate") and node_id != graph.exit and not _visited(state, node_id)
+        if node.flag("goal_gate") and node_id != graph.exit and not _is_visited(state, node_id)
     )
 
 
-def _visited(state: RunState, node_id: str) -> bool:
+def _is_visited(state: RunState, node_id: str) -> bool:
     return node_id in state.nodes and state.nodes[node_id].status != ""
 
 
@@ -337,7 +337,7 @@ def gate_target(graph: Graph, gate: str) -> str:
     return next((name for name in names if name in graph.nodes), "")
 
 
-def _bypassed(graph: Graph, state: RunState) -> tuple[WarningRaised, ...]:
+def _bypassed_gates(graph: Graph, state: RunState) -> tuple[WarningRaised, ...]:
     return tuple(
         WarningRaised(message=f"goal gate {gate} was never visited", rule="goal_gates", node=gate)
         for gate in _unvisited_gates(graph, state)

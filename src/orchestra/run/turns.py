@@ -30,9 +30,9 @@ def spent_of(event: Paid) -> Spent:
     return Spent(tokens_in=event.tokens_in, tokens_out=event.tokens_out, cost_micros=event.cost_micros)
 
 
-def responded(state: RunState, event: AgentResponded) -> dict[str, Any]:
+def count_response(state: RunState, event: AgentResponded) -> dict[str, Any]:
     """A model was paid: its tokens count from here on, whatever becomes of the attempt."""
-    return _counted(state, event.node, spent_of(event), turns=1, calls=0, ended=False)
+    return _count(state, event.node, spent_of(event), turns=1, calls=0, ended=False)
 
 
 def turn_completed(state: RunState, event: AgentTurnCompleted) -> dict[str, Any]:
@@ -41,18 +41,18 @@ def turn_completed(state: RunState, event: AgentTurnCompleted) -> dict[str, Any]
     known = stage.open_turn if stage is not None else Spent()
     more = spent_of(event).minus(known)
     first = 0 if stage is not None and stage.turn_open else 1
-    return _counted(state, event.node, more, turns=first, calls=len(event.tool_calls), ended=True)
+    return _count(state, event.node, more, turns=first, calls=len(event.tool_calls), ended=True)
 
 
 def message_written(state: RunState, event: CommitMessageWritten) -> dict[str, Any]:
     """A commit message was paid for: it counts as its node's, and is known for a repeat."""
-    changes = paid_besides(state, event)
+    changes = count_other_cost(state, event)
     if "stage" in changes:
         changes["stage"] = replace(changes["stage"], message=event.text, message_for=event.change)
     return changes
 
 
-def paid_besides(state: RunState, event: CommitMessageWritten | ConversationCompacted) -> dict[str, Any]:
+def count_other_cost(state: RunState, event: CommitMessageWritten | ConversationCompacted) -> dict[str, Any]:
     """A model was paid for something besides the agent's turns: it counts as the node's."""
     spent = spent_of(event)
     changes: dict[str, Any] = {"spent": _more(state.spent, spent, 0, 0)}
@@ -70,7 +70,7 @@ def _stage(state: RunState, node: str) -> RunningNode | None:
     return state.stage if state.stage is not None and state.stage.node == node else None
 
 
-def _counted(state: RunState, node: str, spent: Spent, *, turns: int, calls: int, ended: bool) -> dict[str, Any]:
+def _count(state: RunState, node: str, spent: Spent, *, turns: int, calls: int, ended: bool) -> dict[str, Any]:
     changes: dict[str, Any] = {"spent": _more(state.spent, spent, turns, calls)}
     stage = _stage(state, node)
     if stage is None:

@@ -50,10 +50,10 @@ def code_moved(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, Repo
         case AgentCommitCreated():
             return _with(repos, event.repo, commit=event.commit)
         case WorktreeMerged():
-            left = _unmerged(repos, event.repo, event.source)
+            left = _unmerged_branches(repos, event.repo, event.source)
             return _with(repos, event.repo, commit=event.commit, unmerged=left)
         case WorktreeMergeConflict():
-            left = _unmerged(repos, event.repo, event.source)
+            left = _unmerged_branches(repos, event.repo, event.source)
             return _with(repos, event.repo, unmerged=(*left, event.source))
         case WorkspaceSnapshot():
             for name, found in event.repos.items():
@@ -66,7 +66,7 @@ def code_moved(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, Repo
             assert_never(event)
 
 
-def _unmerged(repos: Mapping[str, RepoRecord], name: str, source: str) -> tuple[str, ...]:
+def _unmerged_branches(repos: Mapping[str, RepoRecord], name: str, source: str) -> tuple[str, ...]:
     known = repos.get(name)
     return tuple(branch for branch in known.unmerged if branch != source) if known is not None else ()
 

@@ -25,7 +25,7 @@ class Left:
     worktrees: tuple[Path, ...]
 
 
-async def left_behind(git: Git, repo: str, prefix: str, home: Path) -> list[Left]:
+async def find_left(git: Git, repo: str, prefix: str, home: Path) -> list[Left]:
     """Everything of ours in a repository, by session."""
     branches: dict[str, dict[str, str]] = {}
     listed = await git.run("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/")
@@ -54,7 +54,7 @@ async def left_behind(git: Git, repo: str, prefix: str, home: Path) -> list[Left
 def _places(common: Path, home: Path, repo: str) -> list[Path]:
     """The worktrees of a repository under our folder, those included that were deleted by hand."""
     found = [folder / repo for folder in _folders(home) if os.path.lexists(folder / repo)]
-    return sorted({*found, *_vanished(common, home, repo)})
+    return sorted({*found, *_missing_worktrees(common, home, repo)})
 
 
 def _folders(home: Path) -> list[Path]:
@@ -64,7 +64,7 @@ def _folders(home: Path) -> list[Path]:
         return []
 
 
-def _vanished(common: Path, home: Path, repo: str) -> list[Path]:
+def _missing_worktrees(common: Path, home: Path, repo: str) -> list[Path]:
     """Worktrees of ours that git knows and whose folders were deleted by hand."""
     found = []
     for entry in _folders(common / "worktrees"):
@@ -75,7 +75,7 @@ def _vanished(common: Path, home: Path, repo: str) -> list[Path]:
     return found
 
 
-async def kept_because(git: Git, left: Left, *, force: bool) -> str:
+async def reason_to_keep(git: Git, left: Left, *, force: bool) -> str:
     """Why what a session left has to stay, empty where nothing is lost; ``force`` gives up unmerged commits."""
     for place in left.worktrees:
         if reason := await _worktree_kept(git, place, left.branches):
@@ -109,7 +109,7 @@ async def _worktree_kept(git: Git, place: Path, branches: dict[str, str]) -> str
         return f"{place} is a folder that git does not know as a worktree"
     if (admin / "locked").exists():
         return f"{place} is locked"
-    if user := _used_by(place):
+    if user := _process_in(place):
         return f"process {user} works in {place}"
     branch, _tip = read_tip(git.common, admin)
     if branch not in branches:
@@ -121,7 +121,7 @@ async def _worktree_kept(git: Git, place: Path, branches: dict[str, str]) -> str
     return f"{count} uncommitted change{'s' * (count > 1)} in {place}" if count else ""
 
 
-def _used_by(place: Path) -> int:
+def _process_in(place: Path) -> int:
     """A process whose working directory is in a folder; 0 for none, and where the system does not tell."""
     inside = os.path.realpath(place)
     for entry in _folders(Path("/proc")):

@@ -43,11 +43,11 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
     left_out: tuple[str, ...] = ()
     began = now_ns()
     if files is not None:
-        left_out = await _staged_files(tree, files)
+        left_out = await _stage_files(tree, files)
     else:
         await add_all(tree)
     write = None if wanted.message else wanted.write
-    staged, patch = await _staged(tree, patch=write is not None)
+    staged, patch = await _index_changes(tree, patch=write is not None)
     if files is None:
         staged = await _without_repositories(tree, staged)
         changed = [name for name, _mode in staged]
@@ -63,7 +63,7 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
     more = {**_author(wanted), "GIT_COMMITTER_NAME": "Orchestra", "GIT_COMMITTER_EMAIL": "orchestra@local"}
     options = ("commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-m", message)
     if len(changed) < len(staged):
-        only = _listed(changed)
+        only = _list_bytes(changed)
         await tree.git.run(
             *options, "--only", "--pathspec-from-file=-", "--pathspec-file-nul", given=only, more=more
         )
@@ -97,35 +97,35 @@ def _is_folder(place: Path) -> bool:
     return place.is_dir() and not place.is_symlink()
 
 
-def _listed(names: Sequence[str]) -> bytes:
+def _list_bytes(names: Sequence[str]) -> bytes:
     return b"".join(os.fsencode(name) + b"\0" for name in names)
 
 
-def _parted(folder: Path, files: Sequence[str]) -> tuple[list[str], list[str]]:
+def _split_missing(folder: Path, files: Sequence[str]) -> tuple[list[str], list[str]]:
     """The files that exist, folders left out, and those that are gone."""
     there = [name for name in files if os.path.lexists(folder / name)]
     gone = [name for name in files if name not in there]
     return [name for name in there if not _is_folder(folder / name)], gone
 
 
-async def _staged_files(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
+async def _stage_files(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
     """Stage files, those that are gone as deleted; returns those that git ignores."""
-    there, gone = _parted(tree.folder, files)
+    there, gone = _split_missing(tree.folder, files)
     if gone:
-        await tree.git.run("update-index", "-z", "--remove", "--stdin", given=_listed(gone))
+        await tree.git.run("update-index", "-z", "--remove", "--stdin", given=_list_bytes(gone))
     if not there:
         return ()
     options = ("add", "--all", "--sparse", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
-    done = await tree.git.run(*options, given=_listed(there), check=False)
+    done = await tree.git.run(*options, given=_list_bytes(there), check=False)
     if not done.code:
         return ()
-    left_out = await _ignored(tree, there)
+    left_out = await _ignored_files(tree, there)
     if not left_out:
         raise WorkspaceError(failure(("add",), done))
     return left_out
 
 
-async def _ignored(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
+async def _ignored_files(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
     """Those of some files that git ignores; a tracked file never is."""
     listed = b"".join(b"./" + os.fsencode(name) + b"\0" for name in files)
     plain = {"GIT_LITERAL_PATHSPECS": "0"}  # it refuses literal ones; ./ keeps a name from being a pattern
@@ -135,7 +135,7 @@ async def _ignored(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
     return tuple(item.removeprefix("./") for item in done.items)
 
 
-async def _staged(tree: Tree, *, patch: bool) -> tuple[list[tuple[str, str]], str]:
+async def _index_changes(tree: Tree, *, patch: bool) -> tuple[list[tuple[str, str]], str]:
     """Paths that differ between the index and the current commit, with the mode of those that are new, else empty.
 
     And the difference as text where ``patch`` is set, from the same call.
@@ -163,7 +163,7 @@ async def _without_repositories(tree: Tree, staged: list[tuple[str, str]]) -> li
     links = [name for name, mode in staged if mode == _GITLINK]
     if not links:
         return staged
-    listed = _listed(links)
+    listed = _list_bytes(links)
     await tree.git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", given=listed)
     return [(name, mode) for name, mode in staged if mode != _GITLINK]
 
@@ -173,7 +173,7 @@ async def _without_secret(tree: Tree, changed: list[str], wanted: NewCommit) -> 
     try:
         _no_secret(tree.folder, changed, wanted)
     except WorkspaceError:
-        listed = _listed(changed)
+        listed = _list_bytes(changed)
         await tree.git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", given=listed)
         raise
 
@@ -203,11 +203,11 @@ def _no_secret(folder: Path, files: Sequence[str], wanted: NewCommit) -> None:
 
 def message_of(wanted: NewCommit, by: By, files: Sequence[str]) -> str:
     """The commit message: as given, else by the template, with the trailers that lead back to the turn."""
-    text = _kept(wanted.message) or _template(wanted, files)
+    text = _clean_message(wanted.message) or _template(wanted, files)
     return f"{text}\n\n{trailers_for(wanted, by)}\n"
 
 
-def _kept(message: str) -> str:
+def _clean_message(message: str) -> str:
     lines = [line.rstrip() for line in message.strip().splitlines()]
     if not lines:
         return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.workspace.git import Git
-from orchestra.workspace.remote import related
+from orchestra.workspace.remote import deepen_to_common
 from orchestra.workspace.repos import admin_of
 from orchestra.workspace.worktrees import IDENTITY, TRASH
 
@@ -43,7 +43,7 @@ class SessionBranches:
         return self.tips.get(self.own, "")
 
 
-def quoted(path: Path) -> str:
+def shell_path(path: Path) -> str:
     """A path as a shell reads it."""
     return shlex.quote(str(path))
 
@@ -61,7 +61,7 @@ async def tips_of(git: Git, own: str) -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda pair: (pair[0] != own, pair[0])))
 
 
-async def unmerged(found: SessionBranches) -> list[str]:
+async def unmerged_branches(found: SessionBranches) -> list[str]:
     """The parallel branches whose commits are not in the session branch."""
     return [
         name
@@ -108,7 +108,7 @@ async def merge(found: SessionBranches, message: str) -> GitAction:
     if dirty.items:
         raise WorkspaceError(f"{place} has uncommitted changes: commit or stash them, then merge again")
     old = (await git.run("rev-parse", "HEAD")).text
-    await related(git, found.remote, old, found.tip)
+    await deepen_to_common(git, found.remote, old, found.tip)
     if await git.ok("merge-base", "--is-ancestor", found.tip, old):
         return GitAction(
             repo=found.repo, text=f"{found.own} is in {into} already", branch=found.own, commit=found.tip
@@ -118,7 +118,7 @@ async def merge(found: SessionBranches, message: str) -> GitAction:
         names = os.fsdecode(tried.out).partition("\0")[2].split("\0\0", 1)[0].split("\0")
         raise WorkspaceError(
             f"{found.own} conflicts with {into} in {', '.join(names[:10])}; nothing was changed."
-            f" Merge it by hand: git -C {quoted(place)} merge {found.own}"
+            f" Merge it by hand: git -C {shell_path(place)} merge {found.own}"
         )
     named = await git.ok("var", "GIT_COMMITTER_IDENT")
     await git.run("merge", "--no-ff", "--quiet", "-m", message, found.own, more=None if named else IDENTITY)
@@ -127,7 +127,7 @@ async def merge(found: SessionBranches, message: str) -> GitAction:
     return GitAction(
         repo=found.repo,
         text=f"merged {found.own} into {into} ({new[:10]}): {stat or 'no change'}",
-        undo=(f"git -C {quoted(place)} reset --keep {old[:12]}",),
+        undo=(f"git -C {shell_path(place)} reset --keep {old[:12]}",),
         branch=found.own,
         commit=new,
     )
@@ -155,7 +155,7 @@ async def discard(found: SessionBranches, names: Sequence[str], worktrees: Seque
             GitAction(
                 repo=found.repo,
                 text=f"removed the branch {name} ({commit[:10]})",
-                undo=(f"git -C {quoted(found.path)} branch {name} {ref}",),
+                undo=(f"git -C {shell_path(found.path)} branch {name} {ref}",),
                 branch=name,
                 commit=commit,
                 trash=ref,
@@ -170,12 +170,12 @@ async def _without_worktree(found: SessionBranches, folder: Path, place: str) ->
         return []
     done = []
     tree = found.git.at(admin, folder)
-    saved = await _saved(tree) if folder.is_dir() else ""  # noqa: ASYNC240  one look
+    saved = await _save_uncommitted(tree) if folder.is_dir() else ""  # noqa: ASYNC240  one look
     if saved:
         ref = f"{place}/{folder.parent.name}.uncommitted"
         await found.git.run("update-ref", ref, saved)
         text = f"kept what was uncommitted in {folder} as {ref}"
-        undo = (f"git -C {quoted(found.path)} checkout {ref} -- .",)
+        undo = (f"git -C {shell_path(found.path)} checkout {ref} -- .",)
         done.append(GitAction(repo=found.repo, text=text, undo=undo, commit=saved, trash=ref))
     await found.git.run("worktree", "remove", "--force", folder)
     try:
@@ -185,7 +185,7 @@ async def _without_worktree(found: SessionBranches, folder: Path, place: str) ->
     return done
 
 
-async def _saved(tree: Git) -> str:
+async def _save_uncommitted(tree: Git) -> str:
     """What is uncommitted in a worktree as a commit; empty where nothing is."""
     await tree.run("add", "--all", "--sparse", "--ignore-errors", "--", ".", check=False)
     written = await tree.run("write-tree", check=False)

@@ -11,7 +11,7 @@ from orchestra.errors import WorkspaceError
 from orchestra.ports import Conflict
 from orchestra.workspace.durable import names_synced, now_ns
 from orchestra.workspace.git import Git
-from orchestra.workspace.remote import related
+from orchestra.workspace.remote import deepen_to_common
 from orchestra.workspace.worktrees import IDENTITY, Tree
 
 FILES = 20
@@ -38,7 +38,7 @@ class Merging:
     conflicts: list[Conflict] = field(default_factory=list)
 
 
-async def merged(tree: Tree, branches: Sequence[str], folders: Mapping[str, str], trailers: str) -> Merging:
+async def merge_branches(tree: Tree, branches: Sequence[str], folders: Mapping[str, str], trailers: str) -> Merging:
     """Merge branches into a worktree's branch, three-way and in order; those in conflict are left out.
 
     Nothing but objects is written before all are decided; then the branch and the worktree move once, to one commit
@@ -53,7 +53,7 @@ async def merged(tree: Tree, branches: Sequence[str], folders: Mapping[str, str]
             raise WorkspaceError(
                 f"{tree.name}: the branch {branch} does not exist any more, so it cannot be merged"
             )
-        await related(git, tree.repo.settings.remote, current, theirs)
+        await deepen_to_common(git, tree.repo.settings.remote, current, theirs)
         if await git.ok("merge-base", "--is-ancestor", theirs, current):
             done.unchanged.append(branch)
             continue
@@ -70,12 +70,12 @@ async def merged(tree: Tree, branches: Sequence[str], folders: Mapping[str, str]
         current = await _commit(git, written, (current, theirs), f"Merge {branch}")
         done.merged.append((branch, theirs))
     if done.merged:
-        done.commit = await _applied(tree, current, done, trailers)
+        done.commit = await _apply(tree, current, done, trailers)
         await names_synced(git, (f"refs/heads/{tree.branch}",), began)
     return done
 
 
-async def _applied(tree: Tree, current: str, done: Merging, trailers: str) -> str:
+async def _apply(tree: Tree, current: str, done: Merging, trailers: str) -> str:
     names = [branch.rpartition("/")[2] for branch, _theirs in done.merged]
     title = f"Merge {', '.join(names)}"
     subject = title if len(title) <= 72 else f"Merge {len(names)} branches"
@@ -108,12 +108,12 @@ async def _conflict(
         branch=branch,
         folder=folder,
         files=files,
-        ours=await _said(tree.git, theirs, ours),
-        theirs=await _said(tree.git, ours, theirs),
+        ours=await _subjects(tree.git, theirs, ours),
+        theirs=await _subjects(tree.git, ours, theirs),
     )
 
 
-async def _said(git: Git, without: str, tip: str) -> tuple[str, ...]:
+async def _subjects(git: Git, without: str, tip: str) -> tuple[str, ...]:
     """The subjects of the commits that one side has and the other has not, oldest first."""
     found = await git.run("log", "--reverse", "--no-merges", "-20", "--format=%s", f"{without}..{tip}", "--")
     return tuple(line for line in found.text.split("\n") if line)
@@ -137,7 +137,7 @@ def hunks(text: str) -> str:
     return "\n".join(shown)[:HUNKS]
 
 
-async def shown_diff(tree: Tree, start: str) -> str:
+async def markdown_diff(tree: Tree, start: str) -> str:
     """The changes of a worktree's branch since a commit, as Markdown."""
     flags = ("--no-ext-diff", "--no-textconv", "--stat", "--patch", "--find-renames")
     done = await tree.git.run("diff", *flags, start, tree.tip, "--")

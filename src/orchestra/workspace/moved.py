@@ -28,7 +28,7 @@ class Moved:
     remarks: list[str] = field(default_factory=list)
 
 
-async def settled(tree: Tree, wanted: NewCommit, by: By) -> Moved:
+async def restore_branch(tree: Tree, wanted: NewCommit, by: By) -> Moved:
     """Bring a worktree back to its branch, with the commits that belong there; nothing is lost.
 
     Costs no git process where nothing moved. Afterwards ``tree.tip`` is the branch's tip. Files stay as they are.

@@ -17,7 +17,7 @@ FETCH_PATIENCE = 30.0
 """Seconds that a remote is waited for at the start."""
 
 
-async def prepared(
+async def prepare(
     settings: WorkspaceSettings,
     environment: Mapping[str, str],
     shell: Shell,
@@ -33,18 +33,18 @@ async def prepared(
     facts: list[Event] = []
     found = []
     for each in settings.repos:
-        cloned = await _cloned(each, environment)
-        repo = await repos.found(each, environment, fresh=fresh)
+        cloned = await _clone(each, environment)
+        repo = await repos.find_repo(each, environment, fresh=fresh)
         found.append(repo)
         if cloned:
-            url = remote.shown(each.remote)
+            url = remote.without_credentials(each.remote)
             facts.append(RepoCloned(repo=each.name, path=str(each.path), url=url, commit=repo.commit))
         elif each.remote:
-            facts.append(await _fetched(repo))
+            facts.append(await _fetch(repo))
     return GitWorkspaces(settings=settings, repos=tuple(found), shell=shell, facts=tuple(facts), writer=writer)
 
 
-async def _cloned(repo: RepoSettings, environment: Mapping[str, str]) -> bool:
+async def _clone(repo: RepoSettings, environment: Mapping[str, str]) -> bool:
     """Clone a repository that is missing and has a remote; whether it was (W9)."""
     if repo.path.exists() or not repo.remote:
         return False
@@ -52,12 +52,14 @@ async def _cloned(repo: RepoSettings, environment: Mapping[str, str]) -> bool:
     return True
 
 
-async def _fetched(repo: Repo) -> Event:
+async def _fetch(repo: Repo) -> Event:
     """What became of fetching from the remote: trouble is a warning, and the run continues with what is there."""
     url = repo.settings.remote
     try:
         async with asyncio.timeout(FETCH_PATIENCE):
             await remote.fetch(repo.git, url)
     except (WorkspaceError, TimeoutError) as error:
-        return warning(f"{repo.name}: not fetched from {remote.shown(url)}: {str(error) or 'no answer'}")
-    return RepoFetched(repo=repo.name, path=str(repo.settings.path), url=remote.shown(url))
+        return warning(
+            f"{repo.name}: not fetched from {remote.without_credentials(url)}: {str(error) or 'no answer'}"
+        )
+    return RepoFetched(repo=repo.name, path=str(repo.settings.path), url=remote.without_credentials(url))

@@ -90,9 +90,15 @@ class Pusher:
             self.waiting.setdefault(key, (tree, record))
             reason = str(error) or "the remote did not answer"
             record(
-                SessionBranchPushFailed(repo=tree.name, branch=tree.branch, reason=reason, url=remote.shown(url))
+                SessionBranchPushFailed(
+                    repo=tree.name, branch=tree.branch, reason=reason, url=remote.without_credentials(url)
+                )
             )
             return
         self.silent.discard(tree.name)
         self.pushed[key] = commit
-        record(SessionBranchPushed(repo=tree.name, branch=tree.branch, commit=commit, url=remote.shown(url)))
+        record(
+            SessionBranchPushed(
+                repo=tree.name, branch=tree.branch, commit=commit, url=remote.without_credentials(url)
+            )
+        )

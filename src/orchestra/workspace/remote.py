@@ -15,7 +15,7 @@ BRANCHES = "+refs/heads/*:refs/orchestra/remote/*"
 _PASSWORD = re.compile(r"(://)[^/@\s]+@")
 
 
-def shown(url: str) -> str:
+def without_credentials(url: str) -> str:
     """An address as it is recorded and shown: without a name and password in it."""
     return _PASSWORD.sub(r"\1", url)
 
@@ -28,7 +28,7 @@ async def clone(url: str, path: Path, environment: Mapping[str, str], depth: int
     around = surroundings(environment, SETTINGS, network=True)
     done = await call(arguments, environment=around, folder=path.parent)
     if done.code:
-        raise WorkspaceError(shown(failure(arguments, done)))
+        raise WorkspaceError(without_credentials(failure(arguments, done)))
 
 
 def _address(url: str, *, whole: bool) -> str:
@@ -53,7 +53,7 @@ DEEPER = ("--deepen=50", "--deepen=500", "--unshallow")
 """How a shallow clone gets more of its history, step by step."""
 
 
-async def deepened(git: Git, url: str, enough: Callable[[], Awaitable[bool]]) -> bool:
+async def deepen(git: Git, url: str, enough: Callable[[], Awaitable[bool]]) -> bool:
     """Get the history that a shallow clone lacks until it is ``enough``; False where it cannot be.
 
     Without ``url`` the clone's own remote is asked. Raises ``WorkspaceError`` where the remote fails.
@@ -72,13 +72,13 @@ async def deepened(git: Git, url: str, enough: Callable[[], Awaitable[bool]]) ->
     return False
 
 
-async def related(git: Git, url: str, one: str, other: str) -> None:
+async def deepen_to_common(git: Git, url: str, one: str, other: str) -> None:
     """Deepen a shallow clone until two commits have a common one, so that they can be merged (W9).
 
     Raises ``WorkspaceError`` where that needs the remote and it fails; histories that are truly apart are left so.
     """
     try:
-        await deepened(git, url, lambda: git.ok("merge-base", one, other))
+        await deepen(git, url, lambda: git.ok("merge-base", one, other))
     except WorkspaceError as error:
         raise WorkspaceError(
             f"{one[:12]} and {other[:12]} have no common commit in this shallow clone, and getting more of its"
@@ -89,11 +89,11 @@ async def related(git: Git, url: str, one: str, other: str) -> None:
 async def _network(git: Git, *arguments: str) -> str:
     done = await git.run(*arguments, check=False, network=True)
     if done.code:
-        raise WorkspaceError(shown(_refused(arguments, done)))
+        raise WorkspaceError(without_credentials(_refusal(arguments, done)))
     return "\n".join(line for line in done.err.splitlines() if line.startswith("remote:"))
 
 
-def _refused(arguments: Sequence[str], done: GitResult) -> str:
+def _refusal(arguments: Sequence[str], done: GitResult) -> str:
     """Why a remote failed: its own words and those about each ref, where it has any, else git's."""
     lines = [line.strip() for line in done.err.splitlines()]
     rejected = [line.rpartition("(")[2].removesuffix(")") for line in lines if "rejected]" in line]

@@ -35,7 +35,7 @@ class Repo:
         return self.settings.name
 
 
-async def located(settings: RepoSettings, environment: Mapping[str, str]) -> Git:
+async def locate(settings: RepoSettings, environment: Mapping[str, str]) -> Git:
     """Git on the repository at a path. Raises ``ConfigError`` where there is none."""
     path = settings.path
     if not path.is_dir():
@@ -71,12 +71,12 @@ async def located(settings: RepoSettings, environment: Mapping[str, str]) -> Git
     )
 
 
-async def found(settings: RepoSettings, environment: Mapping[str, str], *, fresh: bool = True) -> Repo:
+async def find_repo(settings: RepoSettings, environment: Mapping[str, str], *, fresh: bool = True) -> Repo:
     """A repository, checked: a session can branch off from it, where it is a ``fresh`` one.
 
     Raises ``ConfigError`` and ``WorkspaceError``.
     """
-    git = await located(settings, environment)
+    git = await locate(settings, environment)
     own, _others = await git.own_configuration()
     if filters := untrusted_filters(own, settings.filters):
         names = ", ".join(filters)

@@ -74,7 +74,7 @@ class GitWorkspaces:
             for repo in self.repos
             if repo.name not in known or known[repo.name].owner != session
         }
-        at = {repo.name: await self._announced(repo, session, fresh, known, record) for repo in self.repos}
+        at = {repo.name: await self._announce(repo, session, fresh, known, record) for repo in self.repos}
         await settle()
         ignore_own(self.settings.home)
         workspace = GitWorkspace(
@@ -85,7 +85,7 @@ class GitWorkspaces:
         await settle()
         return workspace
 
-    async def _announced(
+    async def _announce(
         self, repo: Repo, session: str, fresh: Mapping[str, str], known: Mapping[str, RepoRecord], record: Record
     ) -> RepoRecord:
         """What the chain knows of a repository, once it is recorded that its branch will be made."""
@@ -169,9 +169,9 @@ class GitWorkspace:
         folder = Path(known.folder) if known.folder and known.owner == self.session else self._folder(repo)
         if not folder.parent.is_relative_to(self.maker.settings.home) and not repo.settings.in_place:
             folder = self._folder(repo)  # the project has moved
-        await self._fetched(repo, known)
+        await self._fetch(repo, known)
         async with self.maker.lock:
-            tree, made = await worktrees.placed(
+            tree, made = await worktrees.place_worktree(
                 repo,
                 folder=folder,
                 branch=known.branch,
@@ -198,7 +198,7 @@ class GitWorkspace:
             )
         await self._usable(tree, made)
 
-    async def _fetched(self, repo: Repo, known: RepoRecord) -> None:
+    async def _fetch(self, repo: Repo, known: RepoRecord) -> None:
         """Fetch the recorded commit where it is missing, and the history back to where the session began."""
         url = repo.settings.remote
         if not url:
@@ -207,7 +207,7 @@ class GitWorkspace:
             await remote.fetch(repo.git, url, (f"+refs/heads/{known.branch}:{HIDDEN}{known.branch}",))
         if known.base and known.base != known.commit:
             try:
-                await remote.deepened(
+                await remote.deepen(
                     repo.git, url, lambda: repo.git.ok("merge-base", "--is-ancestor", known.base, known.commit)
                 )
             except WorkspaceError as error:
@@ -247,17 +247,17 @@ class GitWorkspace:
         for tree in self.trees.values():
             if named is not None and tree.name not in named:
                 continue
-            before = await moved.settled(tree, wanted, by)
+            before = await moved.restore_branch(tree, wanted, by)
             for words in before.remarks:
                 self.record(warning(f"{tree.name}: {words}"))
             for own in before.own:
-                self._committed(tree, wanted, own, own=True)
+                self._commit(tree, wanted, own, own=True)
             done = before.adopted
             if done is None:
                 done = await commits.commit(tree, wanted, by, None if named is None else named[tree.name])
             if done is not None:
                 made.append(done)
-                self._committed(tree, wanted, done)
+                self._commit(tree, wanted, done)
         return tuple(made)
 
     async def changes(self) -> str:
@@ -266,7 +266,7 @@ class GitWorkspace:
         for tree in self.trees.values():
             start = self.starts.get(tree.name, "")
             if start and start != tree.tip:
-                parts.append(await merging.shown_diff(tree, start))
+                parts.append(await merging.markdown_diff(tree, start))
         return "\n\n".join(parts)
 
     async def push_in_background(self) -> None:
@@ -303,9 +303,9 @@ class GitWorkspace:
         """Put checkouts that were worked in themselves back on their own branches, where nothing is uncommitted."""
         for tree in self.trees.values():
             if tree.git.git_dir == tree.repo.git.git_dir and not self.lent:
-                await worktrees.given_back(tree, self.bases.get(tree.name, ""))
+                await worktrees.restore_checkout(tree, self.bases.get(tree.name, ""))
 
-    def _committed(self, tree: Tree, wanted: NewCommit, done: Committed, *, own: bool = False) -> None:
+    def _commit(self, tree: Tree, wanted: NewCommit, done: Committed, *, own: bool = False) -> None:
         self.chain[done.repo] = done.commit
         self.maker.pusher.want(tree, self.record)
         self.record(
@@ -439,8 +439,8 @@ class GitWorkspace:
             }
             shown = {name: str(folder) for name, folder in folders.items()}
             by = commits.By(session=self.session, pipeline=self.pipeline)
-            done = await merging.merged(tree, names, shown, commits.trailers_of(by))
-            self._merged(tree, done)
+            done = await merging.merge_branches(tree, names, shown, commits.trailers_of(by))
+            self._record_merge(tree, done)
             for name, _commit in done.merged:
                 merged[name] = None
             for name in done.unchanged:
@@ -448,7 +448,7 @@ class GitWorkspace:
             conflicts += done.conflicts
             for name in (*(name for name, _commit in done.merged), *done.unchanged):
                 self.maker.pusher.drop(tree.name, name)
-                await worktrees.removed(tree.repo, folders[name])
+                await worktrees.remove_worktree(tree.repo, folders[name])
         bad = {conflict.branch for conflict in conflicts}
         return Merged(
             merged=tuple(name for name in merged if name not in bad),
@@ -456,7 +456,7 @@ class GitWorkspace:
             conflicts=tuple(conflicts),
         )
 
-    def _merged(self, tree: Tree, done: merging.Merging) -> None:
+    def _record_merge(self, tree: Tree, done: merging.Merging) -> None:
         """Record what became of the branches in one repository."""
         if done.commit:
             tree.tip = self.chain[tree.name] = done.commit

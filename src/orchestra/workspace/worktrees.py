@@ -57,7 +57,7 @@ class Tree:
         return read_tip(self.repo.git.common, self.git.git_dir)
 
 
-async def placed(
+async def place_worktree(
     repo: Repo, *, folder: Path, branch: str, commit: str, home: Path, tell: Callable[[str], None]
 ) -> tuple[Tree, bool]:
     """The worktree of a branch at a folder, made where it is missing; and whether it was made.
@@ -174,7 +174,7 @@ async def put_back(tree: Tree, commit: str, session: str, *, keep: bool = False)
         return said
     if tip and tip != commit and not await git.ok("merge-base", "--is-ancestor", tip, commit):
         said.append(f"commits up to {tip[:12]} are kept as {await rescue(tree, session, tip)}")
-    if tip and (saved := await _uncommitted(tree, session)):
+    if tip and (saved := await _save_uncommitted(tree, session)):
         said.append(f"uncommitted changes are kept as {saved}")
     if branch != tree.branch:
         other = await git.run("rev-parse", "-q", "--verify", f"refs/heads/{tree.branch}", check=False)
@@ -213,13 +213,13 @@ async def rescue(tree: Tree, session: str, commit: str) -> str:
     """Keep a commit under the session's next free rescue ref; the ref."""
     began = now_ns()
     for _ in range(TRIES):
-        if ref := await _rescued(tree, session, commit):
+        if ref := await _rescue(tree, session, commit):
             await names_synced(tree.git, (ref,), began)
             return ref
     raise WorkspaceError(f"no rescue ref of session {session} can be written: {RESCUE}/{session} is locked")
 
 
-async def _rescued(tree: Tree, session: str, commit: str) -> str:
+async def _rescue(tree: Tree, session: str, commit: str) -> str:
     """One try to keep a commit; empty where another branch of the session took the number meanwhile."""
     refs = await tree.git.run("for-each-ref", "--format=%(objectname) %(refname)", f"{RESCUE}/{session}/")
     highest = 0
@@ -239,7 +239,7 @@ async def _rescued(tree: Tree, session: str, commit: str) -> str:
     raise WorkspaceError(failure(("update-ref",), made))
 
 
-async def _uncommitted(tree: Tree, session: str) -> str:
+async def _save_uncommitted(tree: Tree, session: str) -> str:
     """Save what is uncommitted in a worktree, ignored files left out; the ref, empty where nothing is."""
     git = tree.git
     await git.run("add", "--all", "--sparse", "--ignore-errors", "--", ".", check=False)
@@ -271,7 +271,7 @@ def remove_stale_locks(tree: Tree) -> None:
             time.sleep(0.1)
 
 
-async def removed(repo: Repo, folder: Path) -> None:
+async def remove_worktree(repo: Repo, folder: Path) -> None:
     """Remove a worktree whose work is merged, with what git ignores in it; its branch stays."""
     if admin_of(repo.git.common, folder) is not None:
         await repo.git.run("worktree", "remove", "--force", folder)
@@ -323,7 +323,7 @@ def text_of(file: Path) -> str:
         return ""
 
 
-async def given_back(tree: Tree, branch: str) -> None:
+async def restore_checkout(tree: Tree, branch: str) -> None:
     """Check out the branch, or the commit, that a repository had before, unless something is uncommitted."""
     status = await tree.git.run("status", "--porcelain", "-z", check=False)
     if not status.items and tree.head()[0] == tree.branch:

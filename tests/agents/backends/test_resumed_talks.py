@@ -9,7 +9,7 @@ import pytest
 
 from agents.backends.talking import GRAPH, killed_at, results, turns, world
 from orchestra.agents.talk import INTERRUPTED
-from orchestra.engine.loading import resolved
+from orchestra.engine.loading import resolve
 from orchestra.run.blobs import from_map
 from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted, SteeringTaken
 from orchestra.run.state import Result
@@ -173,7 +173,7 @@ async def test_what_was_cut_from_a_result_is_read_from_the_record_also_after_a_r
         session = await killed_at(here, 6)
         assert session is not None
         (ended,) = [event for event in turns(session) if isinstance(event, AgentToolEnded)]
-        cut = await resolved(session.store, ended.messages[0])
+        cut = await resolve(session.store, ended.messages[0])
         name = from_map(cut["whole"][0]).hash[:8]
         assert f"all 588894 bytes are recorded: read-output(output='{name}')" in cut["text"]
     more = f"arguments: {{output: {name}, offset: 300000, limit: 20}}"

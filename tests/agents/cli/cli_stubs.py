@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.agents.backends.cli import CliAgents
-from orchestra.agents.cli.presets import Cli, filled
+from orchestra.agents.cli.presets import Cli, from_preset
 from orchestra.agents.talk import Rules
 from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.handlers.codergen import Codergen
@@ -40,7 +40,7 @@ def backend(cli: Cli, folder: Path, *, environment: Mapping[str, str] | None = N
 
 
 def agent(folder: Path, body: str, preset: str = "", **more: Any) -> Cli:
-    return filled("stub", preset=preset, command=stub(folder, body), **more)
+    return from_preset("stub", preset=preset, command=stub(folder, body), **more)
 
 
 async def outcome(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cli_stubs import RECORDED, agent, outcome, ready
 
-from orchestra.agents.cli.presets import filled
+from orchestra.agents.cli.presets import from_preset
 from orchestra.processes import tree
 from orchestra.run.events import AgentTurnCompleted, StageCompleted, StageFailed, ToolStarted, WarningRaised
 from support import Session, resumed
@@ -200,7 +200,7 @@ async def test_only_its_own_keys_reach_a_program(tmp_path: Path) -> None:
 
 
 async def test_a_missing_program_says_how_it_is_installed(tmp_path: Path) -> None:
-    cli = filled("claude", command="no-such-program")
+    cli = from_preset("claude", command="no-such-program")
     assert "npm install -g @anthropic-ai/claude-code" in reason(await outcome(cli, tmp_path))
 
 

@@ -11,7 +11,7 @@ from cli_stubs import agent, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestra.agents.cli.events import READERS, Finished, LineSplitter, ProgramEvents, TokenCount, parsed
+from orchestra.agents.cli.events import READERS, Finished, LineSplitter, ProgramEvents, TokenCount, parse_line
 from orchestra.run.events import AgentTurnCompleted, StageCompleted, StageFailed
 
 KEYS = (
@@ -67,7 +67,7 @@ def test_lines_are_the_same_however_they_come(data: bytes, cuts: list[int]) -> N
 
 @given(data=st.binary(max_size=60))
 def test_no_line_raises(data: bytes) -> None:
-    assert isinstance(parsed(data), dict | None)
+    assert isinstance(parse_line(data), dict | None)
 
 
 async def test_text_that_is_no_unicode_and_numbers_that_are_too_large_are_recorded(tmp_path: Path) -> None:

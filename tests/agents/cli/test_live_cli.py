@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cli_stubs import outcome
 
-from orchestra.agents.cli.presets import PRESETS, Cli, filled
+from orchestra.agents.cli.presets import PRESETS, Cli, from_preset
 from orchestra.modelserver import ModelServer, parse
 from orchestra.run.events import AgentTurnCompleted, StageCompleted, StageFailed
 from support import Session
@@ -71,7 +71,7 @@ async def run_with(
     work = tmp_path / "work"
     work.mkdir()
     if cli.name == "codex":  # its own sandbox needs rights that a container does not give
-        cli = filled("codex", args=("exec", "--json", "--skip-git-repo-check", *cli.open, "-"))
+        cli = from_preset("codex", args=("exec", "--json", "--skip-git-repo-check", *cli.open, "-"))
     with ModelServer(parse(script)) as server:
         run = await outcome(cli, work, node, environment=settings(cli, server, tmp_path / "home"))
     return run, server

@@ -16,7 +16,7 @@ from toolbox import Box
 
 from orchestra.agents.tools import KEPT, Hooks
 from orchestra.agents.tools.custom import tool
-from orchestra.agents.tools.mcp_client import served
+from orchestra.agents.tools.mcp_client import serve_tools
 from orchestra.agents.tools.settings import ServerSpec
 from orchestra.processes import tree
 from orchestra.processes.sandbox import policy, unavailable
@@ -118,7 +118,7 @@ def test_no_secret_is_in_a_result_a_record_or_a_stored_output(tmp_path: Path) ->
 
     async def leaks() -> None:
         results = []
-        async with served({"ex": ["fail"]}, {"ex": spec}, box.context) as more:
+        async with serve_tools({"ex": ["fail"]}, {"ex": spec}, box.context) as more:
             box.tools.update({one.name: one for one in more})
             for n, value in enumerate(values):
                 (box.folder / f"f{n}").write_text(f"key={value}\n")

@@ -12,9 +12,9 @@ from toolbox import Box
 
 from orchestra.agents.tools import ToolContext
 from orchestra.agents.tools.builtin import wire_names
-from orchestra.agents.tools.configured import configured_tool
+from orchestra.agents.tools.configured import make_tool
 from orchestra.agents.tools.custom import modifies_files, tool
-from orchestra.agents.tools.selection import chosen, inventory
+from orchestra.agents.tools.selection import choose, inventory
 from orchestra.agents.tools.settings import ServerSpec, ShellToolSpec, ToolSettings
 from orchestra.config.settings import settle
 from orchestra.errors import ConfigError
@@ -131,7 +131,7 @@ SHELL = ShellToolSpec(
     ["a b", "$(touch hacked)", "`touch hacked`", "; touch hacked", "'; touch hacked; '", '"$HOME"', "-rf\n*", ""],
 )
 def test_arguments_of_shell_tools_are_data(tmp_path: Path, nasty: str) -> None:
-    box = Box(tmp_path, more=(configured_tool(SHELL, "", ""),))
+    box = Box(tmp_path, more=(make_tool(SHELL, "", ""),))
     result = box.run("run-tests", path=nasty, flags="x")
     assert result.text == f"<{nasty}><{nasty}><x>"
     assert result.files_written == ("out",)
@@ -143,12 +143,12 @@ def test_arguments_of_shell_tools_are_data(tmp_path: Path, nasty: str) -> None:
 def test_a_command_that_would_run_its_argument_is_refused() -> None:
     for command in ("sh -c {{ path }}", "eval {{ path }}", "echo {{ path | raw }}"):
         with pytest.raises(ConfigError):
-            configured_tool(ShellToolSpec(name="x", command=command, arguments={"path": {}}), "", "")
+            make_tool(ShellToolSpec(name="x", command=command, arguments={"path": {}}), "", "")
 
 
 def test_an_agent_without_a_list_has_the_base_set() -> None:
     stock = inventory(ToolSettings(shell_tools=(SHELL,)), [""])
-    assert chosen(stock, ()).tools == (
+    assert choose(stock, ()).tools == (
         "read-file",
         "write-file",
         "edit-file",
@@ -161,15 +161,15 @@ def test_an_agent_without_a_list_has_the_base_set() -> None:
 def test_a_list_restricts_and_a_plus_adds() -> None:
     settings = ToolSettings(shell_tools=(SHELL,), servers={"db": ServerSpec(name="db", command="x")})
     stock = inventory(settings, ["backend"])
-    assert chosen(stock, ["read-file", "backend:run-tests"]).tools == ("read-file", "run-tests")
-    added = chosen(stock, ["+run-tests", "+db:query"])
+    assert choose(stock, ["read-file", "backend:run-tests"]).tools == ("read-file", "run-tests")
+    added = choose(stock, ["+run-tests", "+db:query"])
     assert len(added.tools) == 7
     assert added.servers == {"db": ("query",)}
-    assert chosen(stock, ["db:*"]).tools == ()
+    assert choose(stock, ["db:*"]).tools == ()
 
 
 def test_an_unknown_tool_is_named_with_what_may_be_meant() -> None:
-    found = chosen(inventory(ToolSettings(), [""]), ["read_file", "report_outcome", "teleport"])
+    found = choose(inventory(ToolSettings(), [""]), ["read_file", "report_outcome", "teleport"])
     assert found.unknown["read_file"] == "did you mean 'read-file'?"
     assert "known" in found.unknown["teleport"]
     assert "report_outcome" not in found.unknown
@@ -177,7 +177,7 @@ def test_an_unknown_tool_is_named_with_what_may_be_meant() -> None:
 
 def test_with_several_repositories_a_plain_name_means_each() -> None:
     stock = inventory(ToolSettings(shell_tools=(SHELL,)), ["a", "b"])
-    assert chosen(stock, ["run-tests", "a:shell"]).tools == ("a:run-tests", "b:run-tests", "a:shell")
+    assert choose(stock, ["run-tests", "a:shell"]).tools == ("a:run-tests", "b:run-tests", "a:shell")
 
 
 def test_tools_come_from_a_module_of_the_settings(tmp_path: Path) -> None:

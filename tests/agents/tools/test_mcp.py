@@ -15,12 +15,12 @@ from toolbox import Box, repository
 
 from orchestra.agents.tools.builtin import by_name, wire_names
 from orchestra.agents.tools.calling import perform
-from orchestra.agents.tools.door import opened_door
-from orchestra.agents.tools.mcp_client import repository_servers, served, specs_of
+from orchestra.agents.tools.door import open_door
+from orchestra.agents.tools.mcp_client import repository_servers, serve_tools, specs_of
 from orchestra.agents.tools.reporting import reporting
 from orchestra.agents.tools.settings import ServerSpec
 from orchestra.agents.tools.toolset import Toolset
-from orchestra.agents.tools.trust import Trust, wanted_by
+from orchestra.agents.tools.trust import Trust, uses_of
 from orchestra.errors import ConfigError
 from orchestra.processes import tree
 from orchestra.processes.sandbox import Sandbox, unavailable
@@ -33,7 +33,7 @@ def test_tools_of_a_server_are_called_by_server_and_name(tmp_path: Path) -> None
     box = Box(tmp_path)
 
     async def scenario() -> None:
-        async with served({"ex": ["*"]}, {"ex": EXAMPLE}, box.context) as tools:
+        async with serve_tools({"ex": ["*"]}, {"ex": EXAMPLE}, box.context) as tools:
             named = by_name(tools)
             assert set(named) == {"ex:add", "ex:variable", "ex:look", "ex:die", "ex:fail"}
             assert (await perform(named, "ex:add", {"a": 2, "b": 3}, box.context)).text == "5"
@@ -57,7 +57,7 @@ def test_a_server_runs_in_the_sandbox_of_its_nodes_tools(tmp_path: Path) -> None
     box = Box(work, sandbox=Sandbox(mode="bwrap", write=(work,), read=(EXAMPLE_FILE.parent,)))
 
     async def seen(spec: ServerSpec, *files: Path) -> list[str]:
-        async with served({"ex": ["look"]}, {"ex": spec}, box.context) as tools:
+        async with serve_tools({"ex": ["look"]}, {"ex": spec}, box.context) as tools:
             calls = [perform(by_name(tools), "ex:look", {"path": str(file)}, box.context) for file in files]
             return [(await call).text for call in calls]
 
@@ -75,7 +75,7 @@ def test_a_server_that_cannot_start_is_an_error_with_what_it_wrote(tmp_path: Pat
     box = Box(tmp_path)
 
     async def scenario(spec: ServerSpec, wanted: str = "*") -> None:
-        async with served({"ex": [wanted]}, {"ex": spec}, box.context):
+        async with serve_tools({"ex": [wanted]}, {"ex": spec}, box.context):
             raise AssertionError("it started")
 
     broken = replace(EXAMPLE, arguments=(*EXAMPLE.arguments, "--broken"))
@@ -107,7 +107,7 @@ def test_a_server_is_reached_by_http_too(tmp_path: Path) -> None:
                     (await asyncio.open_connection("127.0.0.1", port))[1].close()
                     break
                 await asyncio.sleep(0.1)
-            async with served({"web": ["add"]}, {"web": spec}, box.context) as tools:
+            async with serve_tools({"web": ["add"]}, {"web": spec}, box.context) as tools:
                 assert (await perform(by_name(tools), "web:add", {"a": 2, "b": 3}, box.context)).text == "5"
 
         asyncio.run(scenario(100))
@@ -136,15 +136,15 @@ def test_trust_holds_until_the_command_or_its_files_change(tmp_path: Path) -> No
     servers = {"mcpServers": {"x": {"command": "python3", "args": ["server.py"]}}}
     (repo / ".mcp.json").write_text(json.dumps(servers))
     assert repository_servers(repo)["x"].repository == str(repo)
-    assert not trust.allows(repo, wanted_by(repo)[0])
-    trust.allow(repo, wanted_by(repo))
-    assert trust.allows(repo, wanted_by(repo)[0])
+    assert not trust.allows(repo, uses_of(repo)[0])
+    trust.allow(repo, uses_of(repo))
+    assert trust.allows(repo, uses_of(repo)[0])
     (repo / "server.py").write_text("print(2)")
-    assert not trust.allows(repo, wanted_by(repo)[0])
-    trust.allow(repo, wanted_by(repo))
+    assert not trust.allows(repo, uses_of(repo)[0])
+    trust.allow(repo, uses_of(repo))
     servers["mcpServers"]["x"]["args"].append("--more")
     (repo / ".mcp.json").write_text(json.dumps(servers))
-    assert not trust.allows(repo, wanted_by(repo)[0])
+    assert not trust.allows(repo, uses_of(repo)[0])
     assert trust.revoke(repo)
     assert (tmp_path / "state" / "trust.json").stat().st_mode & 0o077 == 0
 
@@ -157,11 +157,11 @@ def test_a_worktree_has_what_its_repository_was_allowed_as_long_as_it_is_the_sam
     (repo / ".mcp.json").write_text(json.dumps(servers))
     repository(repo)
     subprocess.run(("git", "worktree", "add", "-q", str(tree)), cwd=repo, check=True, capture_output=True)
-    assert not trust.allows(tree, wanted_by(tree)[0])
-    trust.allow(repo, wanted_by(repo))
-    assert trust.allows(tree, wanted_by(tree)[0])
+    assert not trust.allows(tree, uses_of(tree)[0])
+    trust.allow(repo, uses_of(repo))
+    assert trust.allows(tree, uses_of(tree)[0])
     (tree / "server.py").write_text("print(2)")
-    assert not trust.allows(tree, wanted_by(tree)[0])
+    assert not trust.allows(tree, uses_of(tree)[0])
 
 
 def test_a_cli_agent_calls_the_tools_of_its_node_through_the_program(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_cli_agent_calls_the_tools_of_its_node_through_the_program(tmp_path: P
         async def told(name: str, _arguments: object, _result: object) -> None:
             ended.append(name)
 
-        async with opened_door(toolset, told) as door:
+        async with open_door(toolset, told) as door:
             command, *arguments = door.command
             server = StdioServerParameters(
                 command=command, args=arguments, env={"PATH": os.environ["PATH"], **door.environment}

@@ -11,7 +11,7 @@ from toolbox import MemoryScope
 
 from orchestra.agents.tools.settings import ServerSpec, ToolSettings
 from orchestra.agents.tools.toolset import Toolbox, Toolset
-from orchestra.agents.tools.trust import Trust, wanted_by
+from orchestra.agents.tools.trust import Trust, uses_of
 from orchestra.errors import ConfigError, Source
 from orchestra.graph.dot import parse
 from orchestra.processes import tree
@@ -43,7 +43,7 @@ class Opened:
 
     async def with_tools(self, act: object, *wanted: str) -> Toolset:
         assert GRAPH is not None
-        async with self.box.opened(
+        async with self.box.open(
             node=GRAPH.nodes["work"],
             graph=GRAPH,
             scope=self.scope,  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def test_a_server_of_the_repository_runs_only_when_it_is_trusted(folder: Path) -
     with pytest.raises(ConfigError, match="theirs"):
         Opened(folder).run(act, "+theirs:add")
     opened = Opened(folder)
-    Trust(folder.parent / "state").allow(folder, wanted_by(folder))
+    Trust(folder.parent / "state").allow(folder, uses_of(folder))
     opened.run(act, "+theirs:add")
 
 
@@ -132,7 +132,7 @@ def test_skills_of_the_repository_are_read_only_when_they_are_trusted(folder: Pa
         for file in ("../../../secret.txt", "/etc/passwd"):
             assert (await toolset.call("read-skill", {"name": "deploy", "file": file})).is_error
 
-    Trust(folder.parent / "state").allow(folder, wanted_by(folder))
+    Trust(folder.parent / "state").allow(folder, uses_of(folder))
     Opened(folder).run(act)
     (skill / "list.txt").write_text("changed\n")
     Opened(folder).run(without)

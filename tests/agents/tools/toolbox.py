@@ -42,7 +42,7 @@ class MemoryScope:
         self.blobs[ref.hash] = clean
         return ref
 
-    async def kept(self, ref: BlobRef) -> bytes:
+    async def read_bytes(self, ref: BlobRef) -> bytes:
         return self.blobs[ref.hash]
 
     def seam(self, data: bytes, at: int) -> int:

@@ -16,7 +16,7 @@ from orchestra.agents.concluding import converse
 from orchestra.agents.talk import Rules, Talk
 from orchestra.agents.tools import Tool
 from orchestra.agents.tools.toolset import Toolset
-from orchestra.agents.verdicts import told_how
+from orchestra.agents.verdicts import report_instructions
 from orchestra.config.providers import Provider
 from orchestra.errors import Terminal
 from orchestra.ports import AgentTask, Turns
@@ -60,11 +60,13 @@ class LangGraph:
         """What the agent reported, or its last words."""
         provider = _provider(self.finding, task)
         async with self.equipping(task) as toolset:
-            model = await asyncio.to_thread(_equipped, provider, task, toolset.tools)
+            model = await asyncio.to_thread(_load_model, provider, task, toolset.tools)
             rules = _rules(self.ruling, provider, task)
             async with aclosing(model):
                 talk = Talk(task, turns, model, rules, toolset.tools, toolset.context)
-                talk.system = "\n\n".join(part for part in (task.system, told_how(task.graph, task.node)) if part)
+                talk.system = "\n\n".join(
+                    part for part in (task.system, report_instructions(task.graph, task.node)) if part
+                )
                 return await converse(talk, lambda talk: drive(talk, model.client))
 
 
@@ -83,7 +85,7 @@ def _rules(ruling: Ruling, provider: Provider, task: AgentTask) -> Rules:
     return replace(ruling(task), repeats=provider.retries)
 
 
-def _equipped(provider: Provider, task: AgentTask, tools: Mapping[str, Tool]) -> ChatModel:
+def _load_model(provider: Provider, task: AgentTask, tools: Mapping[str, Tool]) -> ChatModel:
     """The model of an agent, its loop imported too; in a thread, because importing takes a second (A1)."""
     model = ChatModel(provider, task.model, tools)
     with importing():

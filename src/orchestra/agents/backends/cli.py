@@ -17,17 +17,17 @@ from msgspec.structs import replace
 from orchestra.agents.answers import OutOfQuota
 from orchestra.agents.cli import presets
 from orchestra.agents.cli.asking import Approvals, codex_problem, hook_options
-from orchestra.agents.cli.events import LONGEST, READERS, LineSplitter, ProgramEvents, Resulted, parsed
-from orchestra.agents.cli.failures import ended as ended_failure
+from orchestra.agents.cli.events import LONGEST, READERS, LineSplitter, ProgramEvents, Resulted, parse_line
+from orchestra.agents.cli.failures import end_error as ended_failure
 from orchestra.agents.cli.failures import failure
 from orchestra.agents.cli.presets import Cli
 from orchestra.agents.cli.reports import (
     CONTEXT_FILE,
     STATUS_FILE,
-    asked_again,
+    missing_report_prompt,
+    outcome_from_report,
     read_report,
-    reported_outcome,
-    told_how,
+    report_instructions,
     wants_report,
 )
 from orchestra.agents.cli.turns import Transcript
@@ -35,20 +35,20 @@ from orchestra.agents.concluding import CORRECT, MOST_CORRECTIONS
 from orchestra.agents.exchanges import ending
 from orchestra.agents.talk import Rules
 from orchestra.agents.tools import ToolResult
-from orchestra.agents.tools.door import NAME, Door, for_cli, opened_door
+from orchestra.agents.tools.door import NAME, Door, for_cli, open_door
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.tools.tracking import WriteTracker
 from orchestra.agents.verdicts import answer_problem, object_in
 from orchestra.errors import BackendError, Terminal
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.ports import AgentTask, Suspended, Turns
 from orchestra.processes import process, tree
 from orchestra.processes.output import LineRelay, Output
-from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, program_files, sandboxed
+from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, program_files, sandbox_command
 from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, ToolCall, Usage
 from orchestra.run.events import ToolOutput, ToolStarted, WarningRaised
-from orchestra.run.limits import crossed, nearing
-from orchestra.run.outcome import GOOD, Json, Outcome, Status, failed
+from orchestra.run.limits import crossed_limits, nearing
+from orchestra.run.outcome import GOOD, Json, Outcome, Status, failed_outcome
 from orchestra.run.prompts import INSTRUCTED
 from orchestra.run.questions import exchange
 
@@ -102,11 +102,11 @@ class CliAgents:
                 approvals = Approvals(attempt.rules.guard, toolset.context)
                 if not approvals.wanted and find_spec("mcp") is None:
                     return await attempt.run()
-                async with opened_door(for_cli(toolset), attempt.used, approvals) as door:
+                async with open_door(for_cli(toolset), attempt.used, approvals) as door:
                     attempt.door, attempt.approvals = door, approvals if approvals.wanted else None
-                    return await self._waited(attempt, door)
+                    return await self._wait_for_outcome(attempt, door)
 
-    async def _waited(self, attempt: _Attempt, door: Door) -> str | Outcome:
+    async def _wait_for_outcome(self, attempt: _Attempt, door: Door) -> str | Outcome:
         """The attempt's outcome. Where a person has to be waited for, what was heard so far is recorded first, so
         that the program's own session is continued."""
         try:
@@ -167,15 +167,15 @@ class _Attempt:
     async def run(self) -> str | Outcome:
         """Ask until there is an outcome."""
         await self._between()
-        prompt, anew = await self._opened()
+        prompt, anew = await self._first_prompts()
         await self._announce()
         await self._asks()
-        self._transcript.changed = (await self._tracker.watch()).changed
+        self._transcript.changed = (await self._tracker.watch()).changed_files
         if self._task.interactive:
-            return await self._conversed(prompt, anew)
+            return await self._converse(prompt, anew)
         corrections, asked = 0, False
         while True:
-            text = await self._asked(prompt, anew)
+            text = await self._ask(prompt, anew)
             found = self._verdict(text)
             if isinstance(found, str | Outcome):
                 return found
@@ -184,27 +184,27 @@ class _Attempt:
                 return final
             asked, corrections = asked or not correction, corrections + bool(correction)
             task = self._task
-            prompt, anew = correction or asked_again(task.graph, task.node, self._status_file), ""
+            prompt, anew = correction or missing_report_prompt(task.graph, task.node, self._status_file), ""
             self._status_file.unlink(missing_ok=True)
 
-    async def _conversed(self, prompt: str, anew: str) -> Outcome:
+    async def _converse(self, prompt: str, anew: str) -> Outcome:
         """A conversation with a person: the program's words, then theirs, until they end it (H9)."""
         scope, text = self._task.scope, self._unanswered
         while True:
             if not text:
-                text = await self._asked(prompt, anew)
+                text = await self._ask(prompt, anew)
                 self._exchange += 1
             scope.response(text)
             answer = await scope.ask(exchange(self._task.node.label, text, self._exchange))
             if (ended := ending(answer, text)) is not None:
                 return ended
             if not self._resumable:
-                return failed(f"{self._cli.name} cannot continue its session")
+                return failed_outcome(f"{self._cli.name} cannot continue its session")
             text, prompt, anew = "", answer.text, ""
 
     # --- the prompt -------------------------------------------------------------------------------
 
-    async def _opened(self) -> tuple[str, str]:
+    async def _first_prompts(self) -> tuple[str, str]:
         """The first prompt; and, where that continues a session, the prompt for a session that is gone."""
         task, transcript = self._task, self._transcript
         known = EMPTY
@@ -230,7 +230,7 @@ class _Attempt:
     def _whole(self, known: Conversation) -> str:
         """The prompt for a program that knows nothing of what was said before."""
         task = self._task
-        before = _transcribed(known) if task.shared else ""
+        before = _transcript(known) if task.shared else ""
         system = "" if self._cli.system_arg else task.system
         return "\n\n".join(part for part in (system, before, task.prompt) if part) + self._reporting()
 
@@ -240,7 +240,7 @@ class _Attempt:
             return ""
         if self.door is not None and find_spec("mcp") is not None:
             return f"\n\n{TOLD_TOOL}"
-        return f"\n\n{told_how(task.graph, task.node, self._status_file)}"
+        return f"\n\n{report_instructions(task.graph, task.node, self._status_file)}"
 
     @property
     def _resumable(self) -> bool:
@@ -251,7 +251,7 @@ class _Attempt:
         if self.approvals is None or self._cli.asks != "codex":
             return
         folder, sandbox = next(iter(self._folders.values())), self._sandbox()
-        argv = sandboxed((self._cli.command, "app-server", *hook_options("codex")), sandbox, folder)
+        argv = sandbox_command((self._cli.command, "app-server", *hook_options("codex")), sandbox, folder)
         environment = presets.environment(self._cli, self._backend.environment, self._backend.keys)
         if problem := await codex_problem(argv, folder, environment):
             raise Terminal(f"{self._cli.name} cannot ask for approval of its tool calls: {problem}")
@@ -267,7 +267,7 @@ class _Attempt:
 
     # --- one run of the program -------------------------------------------------------------------
 
-    async def _asked(self, prompt: str, anew: str) -> str:
+    async def _ask(self, prompt: str, anew: str) -> str:
         """The program's answer. Where its session is gone, it is asked ``anew``."""
         try:
             return await self._ran(prompt)
@@ -309,7 +309,7 @@ class _Attempt:
 
     async def _plain(self, listener: _Listener, code: int, stderr: str) -> str:
         """The answer of a program that writes no events: all that it wrote to its standard output."""
-        written = await listener.output.written()
+        written = await listener.output.whole()
         transcript, text = self._transcript, written.text.strip()
         transcript.number += 1
         answer = Message(role="assistant", text=text, provider=self._cli.provider, model=transcript.model)
@@ -350,7 +350,7 @@ class _Attempt:
         folder = next(iter(self._folders.values()))
         environment = presets.environment(cli, self._backend.environment, self._backend.keys)
         return process.Command(
-            argv=sandboxed(argv, sandbox, folder),
+            argv=sandbox_command(argv, sandbox, folder),
             folder=folder,
             environment={
                 **environment,
@@ -384,21 +384,23 @@ class _Attempt:
         report, problem = read_report(self._status_file)
         task.scope.response(text or str((report or {}).get("notes") or ""))
         if problem:
-            return failed(problem)
+            return failed_outcome(problem)
         if report is None:
             report = object_in(text)
         if report is None and task.node.flag("goal_gate"):
             if task.node.flag("auto_status"):
                 return Outcome(status=Status.SUCCESS, notes="auto_status: the agent did not report an outcome")
-            return "", failed("the goal gate's agent did not report an outcome, also after it was asked for it")
+            return "", failed_outcome(
+                "the goal gate's agent did not report an outcome, also after it was asked for it"
+            )
         outcome = (
-            Outcome(status=Status.SUCCESS) if report is None else reported_outcome(task.graph, task.node, report)
+            Outcome(status=Status.SUCCESS) if report is None else outcome_from_report(task.graph, task.node, report)
         )
         if task.output_schema and outcome.status in GOOD:
-            return self._checked(outcome, text)
+            return self._check(outcome, text)
         return text if report is None else outcome
 
-    def _checked(self, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
+    def _check(self, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
         """The outcome with the structured answer in the context, once it fits."""
         value, problem = answer_problem(self._task.output_schema, text)
         if not problem:
@@ -406,7 +408,7 @@ class _Attempt:
                 outcome, context_updates={**outcome.context_updates, f"outputs.{self._task.node.id}": value}
             )
         told = f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it."
-        return told, failed(f"the answer does not fit output_schema: {problem}")
+        return told, failed_outcome(f"the answer does not fit output_schema: {problem}")
 
     # --- limits, warnings, the screen -------------------------------------------------------------
 
@@ -418,9 +420,9 @@ class _Attempt:
             (f"node {self._task.node.id}", rules.node, rules.near_node, standing.node),
             ("the run", rules.run, rules.near_run, standing.run),
         ):
-            for name, words in crossed(limits, used):
+            for name, words in crossed_limits(limits, used):
                 self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
-            for name, words in crossed(nearing(limits, near), used, limits):
+            for name, words in crossed_limits(nearing(limits, near), used, limits):
                 if (whose, name) not in self._told:
                     self._told.add((whose, name))
                     self._warn(f"near a limit: {whose} has used {words}", "soft_limit")
@@ -467,7 +469,7 @@ class _Attempt:
 
     def too_long(self, count: int) -> None:
         """Say that lines were passed over."""
-        self._warn(f"not read: {counted(count, 'line')} of {self._cli.name} longer than {LONGEST >> 20} MiB")
+        self._warn(f"not read: {plural(count, 'line')} of {self._cli.name} longer than {LONGEST >> 20} MiB")
 
 
 def _names_session(stderr: str) -> bool:
@@ -527,7 +529,7 @@ class _Listener:
                 await self._line(line)
 
     async def _line(self, line: bytes) -> None:
-        event = parsed(line)
+        event = parse_line(line)
         if event is None or self.reader is None:
             return
         self.heard = True
@@ -542,7 +544,7 @@ def _usage(value: object) -> Usage:
     return Usage(**{name: int(found.get(name) or 0) for name in Usage.__struct_fields__})
 
 
-def _transcribed(known: Conversation) -> str:
+def _transcript(known: Conversation) -> str:
     """An earlier conversation as text, its end where it is long."""
     said = [f"{m.role}: {m.text}" for m in known.messages if m.role in ("user", "assistant") and m.text.strip()]
     if not said:

@@ -28,7 +28,7 @@ _UNUSED = "langsmith.types", "langchain_openai", "langchain_openai.chat_models"
 def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
     """The chat model of a provider (A11); it does not repeat on its own (A3)."""
     build = _BUILD[provider.kind]
-    common: dict[str, Any] = {"max_retries": 0, **_given(provider, choice)}
+    common: dict[str, Any] = {"max_retries": 0, **_options(provider, choice)}
     given = {**common, **provider.options}
     made: BaseChatModel
     try:
@@ -54,14 +54,14 @@ async def close(model: BaseChatModel) -> None:
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
+def _certificates() -> ssl.SSLContext:
     """The certificates that clients trust; loading them takes longer than all else that a client needs."""
     import httpx2
 
     return httpx2.create_ssl_context()
 
 
-def _given(provider: Provider, choice: ModelChoice) -> dict[str, Any]:
+def _options(provider: Provider, choice: ModelChoice) -> dict[str, Any]:
     temperature = choice.temperature if choice.temperature is not None else provider.temperature
     wanted = {
         "max_tokens": choice.max_tokens or provider.max_tokens or None,
@@ -98,7 +98,7 @@ def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -
 
         @cached_property
         def _async_client(self) -> anthropic.AsyncClient:
-            http = anthropic.DefaultAsyncHttpxClient(verify=_trusted())
+            http = anthropic.DefaultAsyncHttpxClient(verify=_certificates())
             return anthropic.AsyncClient(**self._client_params, http_client=http)
 
     return OwnConnections(
@@ -154,8 +154,8 @@ def _own_connections() -> dict[str, Any]:
     import openai
 
     return {
-        "http_client": openai.DefaultHttpxClient(verify=_trusted()),
-        "http_async_client": openai.DefaultAsyncHttpxClient(verify=_trusted()),
+        "http_client": openai.DefaultHttpxClient(verify=_certificates()),
+        "http_async_client": openai.DefaultAsyncHttpxClient(verify=_certificates()),
     }
 
 
@@ -183,7 +183,7 @@ def _google(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
         given["thinking_level"] = effort
     if provider.base_url:
         given["base_url"] = provider.base_url
-    given["client_args"] = {"verify": _trusted(), **given.get("client_args", {})}
+    given["client_args"] = {"verify": _certificates(), **given.get("client_args", {})}
     if provider.kind == "vertex":
         given["vertexai"] = True
     else:

@@ -29,11 +29,11 @@ _AGAIN = frozenset({408, 409, 425, 429})
 _SHOWN = 300
 
 
-def translated(error: Exception, provider: Provider) -> BackendError:
+def translate(error: Exception, provider: Provider) -> BackendError:
     """What an exception of a model call means."""
     from langchain_core import exceptions as known
 
-    told, status = _told(error), _status(error)
+    told, status = _message_of(error), _status(error)
     where = f"{provider.name}: "
     spent = _PLAN in told.lower() and not _retry_after(error)
     if spent or status == 402 or any(word in told.lower() or word == _code(error) for word in _QUOTA):
@@ -148,7 +148,7 @@ def _code(error: BaseException) -> str:
     return str(body.get("code") or body.get("type") or "").lower()
 
 
-def _told(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     """What the provider said, without the rest of its body."""
     message = _body(error).get("message") or getattr(error, "message", None) or str(error) or type(error).__name__
     return " ".join(str(message).split())[:_SHOWN]

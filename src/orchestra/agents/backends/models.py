@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from orchestra.agents.answers import STOP, TOOLS, Heard, ModelAnswer
 from orchestra.agents.backends.clients import SILENCE, client, close
-from orchestra.agents.backends.failures import translated
+from orchestra.agents.backends.failures import translate
 from orchestra.agents.backends.messages import from_langchain, stop_of, to_langchain, usage_of
 from orchestra.agents.tools import Tool
 from orchestra.agents.tools.builtin import wire_names
@@ -71,23 +71,23 @@ class ChatModel:
         if system and (self._system is None or self._system.text != system):
             self._system = Message(role="system", text=system)
         said = [self._system, *messages] if system and self._system is not None else list(messages)
-        asked = self._converted(said)
+        asked = self._convert(said)
         try:
-            answer = await self._streamed(asked, heard)
+            answer = await self._stream(asked, heard)
         except BackendError:
             raise
         except Exception as error:
-            raise translated(error, self._provider) from error
+            raise translate(error, self._provider) from error
         return self._answer(answer, round((time.monotonic() - began) * 1000))
 
-    def _converted(self, said: Sequence[Message]) -> list[BaseMessage]:
+    def _convert(self, said: Sequence[Message]) -> list[BaseMessage]:
         """Messages in LangChain's form; those that the last request began with too are not made again."""
         same = sum(1 for _ in takewhile(bool, map(is_, self._said, said)))
         new = to_langchain(said[same:], provider=self.provider, model=self._name, wire=self._wire)
         self._said[same:], self._made[same:] = said[same:], new
         return list(self._made)
 
-    async def _streamed(self, asked: Sequence[Any], heard: Heard) -> AIMessage:
+    async def _stream(self, asked: Sequence[Any], heard: Heard) -> AIMessage:
         whole: AIMessageChunk | None = None
         bound = self._bound
         pieces = (

@@ -17,7 +17,7 @@ from orchestra.agents.cli import hook
 from orchestra.agents.tools import ToolContext
 from orchestra.agents.tools.door import NAME
 from orchestra.agents.tools.hooks import before
-from orchestra.agents.tools.people import EXEMPT, Guard, approval, part_of, unguarded
+from orchestra.agents.tools.people import EXEMPT, Guard, approval, needs_no_approval, part_of
 from orchestra.run.outcome import Json
 
 PATIENCE = 7 * 24 * 3600
@@ -57,9 +57,9 @@ class Approvals:
     @property
     def wanted(self) -> bool:
         """Whether the program has to ask at all."""
-        return self._guard is not unguarded or bool(self._context.hooks.pre)
+        return self._guard is not needs_no_approval or bool(self._context.hooks.pre)
 
-    async def allowed(self, tool: str, arguments: Mapping[str, Json], call: str) -> str:
+    async def refusal_of(self, tool: str, arguments: Mapping[str, Json], call: str) -> str:
         """Why a call of the program's own tools is denied, empty where it may be made. Raises ``Suspended``."""
         self.asked.add(call)
         if tool.startswith(f"mcp__{NAME}__"):
@@ -67,9 +67,9 @@ class Approvals:
         server, _, name = tool.removeprefix("mcp__").partition("__")
         tool = f"{server}:{name}" if tool.startswith("mcp__") else tool
         denied = await before(OUR_NAMES.get(tool, (tool,))[0], arguments, self._context)
-        return denied or await self.approved(tool, arguments)
+        return denied or await self.denial_of(tool, arguments)
 
-    async def approved(self, tool: str, arguments: Mapping[str, Json]) -> str:
+    async def denial_of(self, tool: str, arguments: Mapping[str, Json]) -> str:
         """The same by people alone: what a call of one of the node's own tools needs. One call is asked for at a
         time, so that each approval is for one call."""
         alike, ours = self.guarded(tool, arguments), OUR_NAMES.get(tool, (tool,))[0]
@@ -140,7 +140,7 @@ async def codex_problem(argv: Sequence[str], folder: Path, environment: Mapping[
     )
     try:
         async with asyncio.timeout(LISTING):
-            return _hook_problem(await _listed(server, folder))
+            return _hook_problem(await _list_hooks(server, folder))
     except (TimeoutError, OSError, ValueError) as error:
         return f"it does not say which hooks it runs ({type(error).__name__})"
     finally:
@@ -149,7 +149,7 @@ async def codex_problem(argv: Sequence[str], folder: Path, environment: Mapping[
         await server.wait()
 
 
-async def _listed(server: asyncio.subprocess.Process, folder: Path) -> Any:
+async def _list_hooks(server: asyncio.subprocess.Process, folder: Path) -> Any:
     """The answer of Codex's app server to which hooks it would run in a folder."""
     assert server.stdin is not None
     assert server.stdout is not None

@@ -206,9 +206,9 @@ class Codex:
             case "thread.started":
                 yield Begun(session=str(event.get("thread_id", "")))
             case "item.started" if isinstance(item, dict):
-                yield from self._started(item)
+                yield from self._item_started(item)
             case "item.completed" if isinstance(item, dict):
-                yield from self._completed(item)
+                yield from self._item_completed(item)
             case "turn.failed":
                 error = event.get("error")
                 told = str((error or {}).get("message", "") if isinstance(error, dict) else error or "")
@@ -220,19 +220,19 @@ class Codex:
             case _:
                 pass
 
-    def _started(self, item: Mapping[str, Any]) -> Iterator[Happening]:
+    def _item_started(self, item: Mapping[str, Any]) -> Iterator[Happening]:
         kind, id_ = str(item.get("type", "")), str(item.get("id", ""))
         if kind in _CODEX_TOOLS and id_ not in self._calls:
             self._calls.add(id_)
             given = {key: item[key] for key in _CODEX_TOOLS[kind] if item.get(key) not in (None, "")}
             yield Called(call=ToolCall(id=id_, name=kind, arguments=given))
 
-    def _completed(self, item: Mapping[str, Any]) -> Iterator[Happening]:
+    def _item_completed(self, item: Mapping[str, Any]) -> Iterator[Happening]:
         kind = item.get("type")
         if kind == "agent_message":
             yield Said(text=str(item.get("text", "")))
         elif kind in _CODEX_TOOLS:
-            yield from self._started(item)
+            yield from self._item_started(item)
             files = [str(each.get("path", "")) for each in _maps(item.get("changes"))]
             failed = item.get("status") in ("failed", "declined") or bool(item.get("exit_code"))
             shown = item.get("aggregated_output", item.get("result", item.get("error")))
@@ -281,7 +281,7 @@ class Gemini:
             case "message" if event.get("role") == "assistant":
                 yield Said(text=str(event.get("content", "")), part=event.get("delta") is True)
             case "tool_use":
-                yield self._called(event)
+                yield self._call(event)
             case "tool_result":
                 failed = event.get("status") != "success"
                 shown = event.get("error") if failed else event.get("output")
@@ -292,7 +292,7 @@ class Gemini:
             case _:
                 pass
 
-    def _called(self, event: Mapping[str, Any]) -> Called:
+    def _call(self, event: Mapping[str, Any]) -> Called:
         arguments, id_ = _map(event.get("parameters")), str(event.get("tool_id", ""))
         name = str(event.get("tool_name", ""))
         file = arguments.get("file_path")
@@ -362,7 +362,7 @@ class LineSplitter:
         return line
 
 
-def parsed(line: bytes) -> Mapping[str, Any] | None:
+def parse_line(line: bytes) -> Mapping[str, Any] | None:
     """A line's JSON object; None for anything else, such as a warning that a program prints in between."""
     text = line.strip()
     if not text.startswith(b"{"):

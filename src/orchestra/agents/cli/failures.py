@@ -55,7 +55,7 @@ def failure(cli: Cli, told: str, status: int = 0) -> BackendError:
     return Terminal(message)
 
 
-def ended(cli: Cli, code: int, stderr: str) -> BackendError:
+def end_error(cli: Cli, code: int, stderr: str) -> BackendError:
     """The exception for a program that ended without telling why, by its exit code and what it wrote to stderr."""
     last = stderr.strip()
     if code in (126, 127):

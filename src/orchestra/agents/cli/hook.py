@@ -10,7 +10,7 @@ import socket
 import sys
 
 
-def _asked(call: dict[str, object]) -> str:
+def _ask_runner(call: dict[str, object]) -> str:
     """Why the runner denies a call, empty where it may be made."""
     with socket.socket(socket.AF_UNIX) as door:
         door.connect(os.environ["ORCHESTRA_MCP_SOCKET"])
@@ -25,7 +25,7 @@ def _asked(call: dict[str, object]) -> str:
 
 def main() -> None:
     """Read a call from standard input, and write what the program has to do with it."""
-    denied = _asked(json.load(sys.stdin))
+    denied = _ask_runner(json.load(sys.stdin))
     decision = {"permissionDecision": "deny", "permissionDecisionReason": denied}
     if not denied:
         decision = {"permissionDecision": "allow"}

@@ -122,7 +122,7 @@ KEYS = frozenset(key for preset in PRESETS.values() for key in preset.keys)
 """Every variable that holds a key of one of them: no other program gets it."""
 
 
-def filled(
+def from_preset(
     name: str,
     *,
     preset: str = "",

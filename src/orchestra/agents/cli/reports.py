@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from orchestra.agents.tools.reporting import labels_of
 from orchestra.agents.verdicts import outcome_of
 from orchestra.graph.model import Graph, Node
-from orchestra.run.outcome import Outcome, failed
+from orchestra.run.outcome import Outcome, failed_outcome
 
 STATUS_FILE, CONTEXT_FILE = "ORCHESTRA_STATUS_FILE", "ORCHESTRA_CONTEXT_FILE"
 LARGEST = 4 * 1024 * 1024
@@ -28,7 +28,7 @@ def wants_report(graph: Graph, node: Node) -> bool:
     return node.flag("goal_gate") or len(edges) > 1 or any(edge.text("condition") for edge in edges)
 
 
-def told_how(graph: Graph, node: Node, file: Path) -> str:
+def report_instructions(graph: Graph, node: Node, file: Path) -> str:
     """What stands behind the prompt about reporting."""
     labels = labels_of(graph, node.id)
     ways = f'"preferred_label" (which way to go on: one of {json.dumps(labels)}), ' if labels else ""
@@ -40,11 +40,11 @@ def told_how(graph: Graph, node: Node, file: Path) -> str:
     )
 
 
-def asked_again(graph: Graph, node: Node, file: Path) -> str:
+def missing_report_prompt(graph: Graph, node: Node, file: Path) -> str:
     """What a goal gate's agent is asked once, where it did not report."""
     return (
         "You have not reported the outcome. Report status success only where the task is done and you have made "
-        f"sure of it, else status fail and the reason in notes. {told_how(graph, node, file)}"
+        f"sure of it, else status fail and the reason in notes. {report_instructions(graph, node, file)}"
     )
 
 
@@ -65,12 +65,12 @@ def read_report(file: Path) -> tuple[Mapping[str, Any] | None, str]:
     return {_NAMES.get(str(key), str(key)): value for key, value in found.items()}, ""
 
 
-def reported_outcome(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
+def outcome_from_report(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
     """The outcome that a status file stands for; a malformed one is a failure that says so."""
     outcome = outcome_of(graph, node, report)
     wanted = report.get("suggested_next_ids")
     if wanted is None:
         return outcome
     if not isinstance(wanted, list) or not all(isinstance(each, str) for each in wanted):
-        return failed("the agent's report cannot be read: suggested_next_ids is not a list of node ids")
+        return failed_outcome("the agent's report cannot be read: suggested_next_ids is not a list of node ids")
     return replace(outcome, suggested_next_ids=tuple(wanted))

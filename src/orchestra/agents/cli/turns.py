@@ -186,7 +186,7 @@ class Transcript:
             provider=self.provider,
             model=self.model,
         )
-        ended = tuple([await self._ended(call, turn) for call in calls])
+        ended = tuple([await self._end_call(call, turn) for call in calls])
         now = self.now_ms()
         duration, self._since = max(0, now - self._since), now
         messages = (*self.unsent, answer, *(one.message for one in ended))
@@ -214,7 +214,7 @@ class Transcript:
         counted = {name: getattr(self.counted, name) for name in Usage.__struct_fields__}
         return {"cli": self.cli, "session": self.session, "counted": dict(counted)}
 
-    async def _ended(self, call: ToolCall, turn: _OpenTurn) -> ToolEnded:
+    async def _end_call(self, call: ToolCall, turn: _OpenTurn) -> ToolEnded:
         result = turn.results.get(call.id)
         text = NO_RESULT if result is None else result.text
         failed = result is None or result.is_error
@@ -223,11 +223,11 @@ class Transcript:
             data = utf8(text)
             whole = (await self.keep(data)).as_map()
             message = replace(message, text=cut(text, LONGEST_RESULT, ""), whole=(whole,), whole_bytes=len(data))
-        named = (self._named(file) for file in (() if failed else turn.files.get(call.id, ())))
+        named = (self._name_file(file) for file in (() if failed else turn.files.get(call.id, ())))
         files = tuple(file for file in named if file)
         return ToolEnded(thread=self.thread, turn=self.number, call=call, message=message, files_written=files)
 
-    def _named(self, file: str) -> str:
+    def _name_file(self, file: str) -> str:
         """A file as it is named in turns: its path in the folder of its repository; empty for one outside."""
         for repo, folder in self.folders.items():
             place, root = Path(folder, file).resolve(), folder.resolve()

@@ -14,7 +14,7 @@ import msgspec
 
 from orchestra.agents.tools import Tool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.hooks import after, before
-from orchestra.agents.tools.output import cut, limit_of, stored, stored_note
+from orchestra.agents.tools.output import cut, limit_of, storage_note, store_text
 from orchestra.errors import OrchestraError
 from orchestra.ports import Suspended
 from orchestra.run.blobs import output_name
@@ -31,8 +31,8 @@ async def perform(
     if tool is None:
         result = error(f"there is no tool {name!r}; there are: {', '.join(sorted(tools))}")
     else:
-        result = await _hooked(tool, arguments, context)
-    result = await _shortened(result, name, context)
+        result = await _run_hooks(tool, arguments, context)
+    result = await _shorten(result, name, context)
     return replace(result, duration_ms=round((time.monotonic() - began) * 1000))
 
 
@@ -41,18 +41,18 @@ def error(message: str) -> ToolResult:
     return ToolResult(text=f"error: {message}", is_error=True)
 
 
-async def _hooked(tool: Tool, arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
+async def _run_hooks(tool: Tool, arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
     problem = invalid(tool, arguments)
     if problem:
         return error(problem)
     denied = await before(tool.name, arguments, context)
     if denied is not None:
         return error(denied)
-    result = await _called(tool, arguments, context)
+    result = await _call(tool, arguments, context)
     return await after(tool.name, arguments, result, context)
 
 
-async def _called(tool: Tool, arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
+async def _call(tool: Tool, arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
     try:
         return await tool.call(arguments, context)
     except ToolError as failure:
@@ -86,7 +86,7 @@ def _validator(schema: bytes) -> Any:
     return Draft202012Validator(msgspec.json.decode(schema))
 
 
-async def _shortened(result: ToolResult, name: str, context: ToolContext) -> ToolResult:
+async def _shorten(result: ToolResult, name: str, context: ToolContext) -> ToolResult:
     """The result without secrets, cut to what the model gets; what is cut is stored before."""
     text = context.redactor.text(result.text.encode("utf-8", "replace").decode())
     limit = limit_of(name, context)
@@ -94,7 +94,7 @@ async def _shortened(result: ToolResult, name: str, context: ToolContext) -> Too
         context.outputs[output_name(result.parts)] = result.parts
     if len(text) <= limit:
         return replace(result, text=text)
-    parts = result.parts or await stored(text, context)
+    parts = result.parts or await store_text(text, context)
     size = result.size if result.parts else len(text.encode())
     context.outputs[output_name(parts)] = parts
-    return replace(result, text=cut(text, limit, stored_note(parts, size)), parts=parts, size=size)
+    return replace(result, text=cut(text, limit, storage_note(parts, size)), parts=parts, size=size)

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestra.agents.tools import FunctionTool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.settings import ShellToolSpec
-from orchestra.agents.tools.shell import run, told
+from orchestra.agents.tools.shell import result_of, run
 from orchestra.errors import ConfigError
 from orchestra.graph.conditions import text_of
 from orchestra.graph.shell import Expression, expressions
@@ -18,7 +18,7 @@ MOST = 100_000
 """Bytes of one argument, which travels in an environment variable."""
 
 
-def configured_tool(spec: ShellToolSpec, repo: str, prefix: str) -> FunctionTool:
+def make_tool(spec: ShellToolSpec, repo: str, prefix: str) -> FunctionTool:
     """The tool for one repository. Raises ``ConfigError`` where its command cannot take its arguments as data."""
     found = expressions(spec.command, frozenset(spec.arguments))
     for one in found:
@@ -41,7 +41,7 @@ def configured_tool(spec: ShellToolSpec, repo: str, prefix: str) -> FunctionTool
                 sandbox=context.sandbox,
                 environment=_environment(found, {**defaults, **arguments}),
             )
-        result = told(ran, spec.timeout)
+        result = result_of(ran, spec.timeout)
         return ToolResult(
             text=result.text,
             is_error=result.is_error,

@@ -76,7 +76,7 @@ class PythonTool:
             given[self.context_parameter] = context
         try:
             async with asyncio.timeout(self.seconds) as timer:
-                value = await _called(self.function, given)
+                value = await _call(self.function, given)
         except TimeoutError:
             if not timer.expired():
                 raise
@@ -117,7 +117,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else to_json(value, indent=2, fallback=str).decode()
 
 
-async def _called(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+async def _call(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(**given)
     value = await in_thread(lambda: function(**given))
@@ -183,7 +183,7 @@ def tool(
         plain = name or function.__name__.replace("_", "-")
         if not _NAME.fullmatch(plain):
             raise ConfigError(f"{plain!r} is not a tool's name", fix="letters, digits, _ and - after a letter")
-        model, context_parameter, summary = _described(function, plain)
+        model, context_parameter, summary = _describe(function, plain)
         return PythonTool(
             function=function,
             plain=plain,
@@ -202,7 +202,7 @@ def tool(
     return decorated
 
 
-def _described(function: Callable[..., Any], plain: str) -> tuple[Any, str, str]:
+def _describe(function: Callable[..., Any], plain: str) -> tuple[Any, str, str]:
     """The model of a function's arguments, the parameter that takes the context, and what the docstring says."""
     from pydantic import ConfigDict, Field, create_model
 
@@ -210,7 +210,7 @@ def _described(function: Callable[..., Any], plain: str) -> tuple[Any, str, str]
         hints = get_type_hints(function, include_extras=True)
     except NameError as error:
         raise ConfigError(f"the tool {plain!r} has a type hint that cannot be resolved: {error}") from error
-    summary, described = documented(inspect.getdoc(function) or "")
+    summary, described = read_docstring(inspect.getdoc(function) or "")
     fields: dict[str, Any] = {}
     context_parameter = ""
     for name, parameter in inspect.signature(function).parameters.items():
@@ -245,7 +245,7 @@ _GOOGLE = re.compile(r"^\s+\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
 _SPHINX = re.compile(r"^\s*:param\s+(?:[^:]*\s)?(\w+):\s*(.*)$")
 
 
-def documented(text: str) -> tuple[str, dict[str, str]]:
+def read_docstring(text: str) -> tuple[str, dict[str, str]]:
     """What a docstring says of a function, and of each parameter (Google's and Sphinx's forms)."""
     summary: list[str] = []
     about: dict[str, str] = {}

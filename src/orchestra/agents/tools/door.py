@@ -46,10 +46,10 @@ Done = TypeVar("Done")
 class Deciding(Protocol):
     """Says which calls of an attempt may be made (A35, H11)."""
 
-    async def allowed(self, tool: str, arguments: Mapping[str, Json], call: str) -> str:
+    async def refusal_of(self, tool: str, arguments: Mapping[str, Json], call: str) -> str:
         """Why a call of the program's own tools is denied, empty where it may be made. Raises ``Suspended``."""
 
-    async def approved(self, tool: str, arguments: Mapping[str, Json]) -> str:
+    async def denial_of(self, tool: str, arguments: Mapping[str, Json]) -> str:
         """The same for a call of one of the node's tools."""
 
 
@@ -116,7 +116,7 @@ def for_cli(toolset: Toolset) -> Toolset:
 
 
 @asynccontextmanager
-async def opened_door(
+async def open_door(
     toolset: Toolset, ended: Ended | None = None, deciding: Deciding | None = None
 ) -> AsyncIterator[Door]:
     """Offer an attempt's tools on a socket, while this is open. A caller without the token gets nothing.
@@ -128,7 +128,7 @@ async def opened_door(
     door = Door(folder / "tools.sock", secrets.token_urlsafe(32), failed)
     attendant = _Attendant(toolset, door, ended, deciding)
     try:
-        server = await asyncio.start_unix_server(attendant.visited, path=str(door.socket), limit=LINE)
+        server = await asyncio.start_unix_server(attendant.serve, path=str(door.socket), limit=LINE)
         door.socket.chmod(0o600)
         async with server:
             yield door
@@ -150,7 +150,7 @@ class _Attendant:
         self._one = asyncio.Lock()
         self._visits: set[asyncio.Task[Any]] = set()
 
-    async def visited(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its token to its end."""
         task = asyncio.current_task()
         assert task is not None
@@ -181,7 +181,7 @@ class _Attendant:
 
     async def _answer(self, request: Any, writer: asyncio.StreamWriter) -> None:
         try:
-            answer = {"id": request.get("id"), **await self._done(request)}
+            answer = {"id": request.get("id"), **await self._perform(request)}
         except (OrchestraError, Suspended) as error:  # the attempt's own end, told by who runs the program
             if not self._door.failed.done():
                 self._door.failed.set_exception(error)
@@ -189,30 +189,30 @@ class _Attendant:
         writer.write(msgspec.json.encode(answer) + b"\n")
         await writer.drain()
 
-    async def _done(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def _perform(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if request.get("do") == "list":
-            return {"tools": self._listed()}
+            return {"tools": self._list_tools()}
         if request.get("do") == "allow":
-            return {"denied": await self._allowed(request)}
+            return {"denied": await self._decide(request)}
         name, arguments = str(request.get("name")), request.get("arguments") or {}
         ours = self._toolset.wire.get(name, name)
         if self._toolset.read_only(ours):
-            result = await self._called(ours, arguments)
+            result = await self._call(ours, arguments)
         else:
             async with self._one:
-                result = await self._called(ours, arguments)
+                result = await self._call(ours, arguments)
         return {"text": result.text, "is_error": result.is_error}
 
-    async def _allowed(self, request: Mapping[str, Any]) -> str:
+    async def _decide(self, request: Mapping[str, Any]) -> str:
         if self._deciding is None:
             return "the run takes no such question"
         tool, arguments = str(request.get("tool_name")), request.get("tool_input")
         if not isinstance(arguments, dict):
             return "the call cannot be read"
-        return await self._deciding.allowed(tool, arguments, str(request.get("call")))
+        return await self._deciding.refusal_of(tool, arguments, str(request.get("call")))
 
-    async def _called(self, name: str, arguments: Mapping[str, Json]) -> ToolResult:
-        denied = await self._deciding.approved(name, arguments) if self._deciding is not None else ""
+    async def _call(self, name: str, arguments: Mapping[str, Json]) -> ToolResult:
+        denied = await self._deciding.denial_of(name, arguments) if self._deciding is not None else ""
         if denied:
             result = ToolResult(text=denied, is_error=True)
         else:
@@ -222,7 +222,7 @@ class _Attendant:
             await self._ended(name, arguments, result)
         return result
 
-    def _listed(self) -> list[dict[str, Any]]:
+    def _list_tools(self) -> list[dict[str, Any]]:
         return [
             {
                 "name": wire,

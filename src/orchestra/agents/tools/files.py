@@ -13,8 +13,8 @@ from typing import BinaryIO
 from orchestra.agents.tools import Call, FunctionTool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.paths import inside, regular
 from orchestra.agents.tools.schemas import count, flag, number, schema, string, text
-from orchestra.agents.tools.texts import Form, TextFile, encoded, facts_of, form_of, load, store
-from orchestra.graph.report import counted
+from orchestra.agents.tools.texts import Form, TextFile, encode, facts_of, form_of, load, store
+from orchestra.graph.report import plural
 from orchestra.run.outcome import Json
 
 LINES = 2000
@@ -47,7 +47,7 @@ def read_file(repo: str, arguments: Mapping[str, Json], context: ToolContext) ->
             form = form_of(file.peek(65536)[:65536], place.path, found.st_size)
             shown, total = _lines(file, form, first, limit)
         context.read[repo, place.path] = facts_of(found)
-        return ToolResult(text=_numbered(place.path, shown, first, total))
+        return ToolResult(text=_number_lines(place.path, shown, first, total))
 
 
 def _lines(file: BinaryIO, form: Form, first: int, limit: int) -> tuple[list[str], int | None]:
@@ -78,11 +78,11 @@ def _short(line: str) -> str:
     return line if len(line) <= WIDTH else f"{line[:WIDTH]}… ({len(line)} characters)"
 
 
-def _numbered(path: str, shown: list[str], first: int, total: int | None) -> str:
+def _number_lines(path: str, shown: list[str], first: int, total: int | None) -> str:
     if not shown:
         if not total:
             return f"{path} is empty"
-        raise ToolError(f"{path} has {counted(total, 'line')}; there is no line {first}")
+        raise ToolError(f"{path} has {plural(total, 'line')}; there is no line {first}")
     body = "\n".join(f"{first + index:6}\t{line}" for index, line in enumerate(shown))
     last = first + len(shown) - 1
     if total is None:
@@ -109,12 +109,12 @@ def write_file(repo: str, arguments: Mapping[str, Json], context: ToolContext) -
         form = old.form if old is not None else Form()
         if form.newline == "\r\n" and "\r\n" not in content:
             content = content.replace("\n", "\r\n")
-        data = encoded(content, form, place.path)
+        data = encode(content, form, place.path)
         context.read[repo, place.path] = store(place, data, old.mode if old is not None else None)
         lines = content.count("\n") + (not content.endswith("\n") and bool(content))
         verb = "replaced" if old is not None else "created"
         return ToolResult(
-            text=f"{verb} {place.path} ({counted(lines, 'line')}, {counted(len(data), 'byte')})",
+            text=f"{verb} {place.path} ({plural(lines, 'line')}, {plural(len(data), 'byte')})",
             files_written=context.tracker.note(repo, [place.path]),
         )
 
@@ -154,7 +154,7 @@ def edit_file(repo: str, arguments: Mapping[str, Json], context: ToolContext) ->
             )
         replacement = _as_lines_end(new, file)
         changed = pattern.sub(lambda _match: replacement, file.text)
-        context.read[repo, place.path] = store(place, encoded(changed, file.form, place.path), file.mode)
+        context.read[repo, place.path] = store(place, encode(changed, file.form, place.path), file.mode)
         return ToolResult(
             text=f"edited {place.path}: {len(places)} replaced\n{_around(changed, places[0], replacement)}",
             files_written=context.tracker.note(repo, [place.path]),
@@ -188,7 +188,7 @@ def _missing(path: str, old: str, content: str) -> str:
     if numbered != old and numbered in content:
         return f"old_string is not in {path}: it has line numbers from read-file in it; leave them out"
     wanted, lines = old.splitlines(), content.splitlines()[:_COMPARED]
-    near = _spaced(wanted, lines) or _similar(wanted, lines)
+    near = _match_spacing(wanted, lines) or _similar(wanted, lines)
     if not near:
         return f"old_string is not in {path}, nor anything like it; read the file again"
     shown = "\n---\n".join(
@@ -197,12 +197,12 @@ def _missing(path: str, old: str, content: str) -> str:
         )
         for at in near
     )
-    spaces = _spaced(wanted, lines)
+    spaces = _match_spacing(wanted, lines)
     why = "only white space differs" if spaces else "this is nearest to it"
     return f"old_string is not in {path} exactly; {why}:\n{shown}"
 
 
-def _spaced(wanted: list[str], lines: list[str]) -> list[int]:
+def _match_spacing(wanted: list[str], lines: list[str]) -> list[int]:
     """Where the same lines are but for white space."""
     bare = [" ".join(line.split()) for line in wanted]
     plain = [" ".join(line.split()) for line in lines]
@@ -226,7 +226,7 @@ _Plain = Callable[[str, Mapping[str, Json], ToolContext], ToolResult]
 _PATH = "Path in the working folder; absolute ones have to lead into it."
 
 
-def _threaded(function: _Plain, repo: str) -> Call:
+def _in_thread(function: _Plain, repo: str) -> Call:
     """A tool of plain file work, off the event loop."""
 
     async def call(arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
@@ -248,7 +248,7 @@ def file_tools(repo: str, prefix: str) -> list[FunctionTool]:
                 offset=count("First line to show."),
                 limit=count("How many lines to show."),
             ),
-            function=_threaded(read_file, repo),
+            function=_in_thread(read_file, repo),
             read_only=True,
         ),
         FunctionTool(
@@ -257,7 +257,7 @@ def file_tools(repo: str, prefix: str) -> list[FunctionTool]:
             "and "
             "keeps its line ends, encoding and permissions.",
             parameters=schema("path content", path=text(_PATH), content=text("The whole text of the file.")),
-            function=_threaded(write_file, repo),
+            function=_in_thread(write_file, repo),
         ),
         FunctionTool(
             name=f"{prefix}edit-file",
@@ -271,6 +271,6 @@ def file_tools(repo: str, prefix: str) -> list[FunctionTool]:
                 new_string=text("The text to put in its place."),
                 replace_all=flag("Replace every occurrence."),
             ),
-            function=_threaded(edit_file, repo),
+            function=_in_thread(edit_file, repo),
         ),
     ]

@@ -20,9 +20,9 @@ from typing import IO, Any
 from orchestra.agents.tools import FunctionTool, Tool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.settings import ServerSpec
 from orchestra.errors import ConfigError
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.processes import tree
-from orchestra.processes.sandbox import program_files, sandboxed
+from orchestra.processes.sandbox import program_files, sandbox_command
 from orchestra.run.outcome import Json
 
 EVERYTHING = "*"
@@ -45,31 +45,31 @@ class _Server:
     async def live(self, ready: asyncio.Future[None]) -> None:
         """Start, say that it is ready, and stay until it is to stop. A failure at the start is the future's."""
         try:
-            async with _connected(self.spec, self.context, self.log) as client:
+            async with _connect(self.spec, self.context, self.log) as client:
                 self.client = client
-                self.tools = await _listed(client)
+                self.tools = await _list_tools(client)
                 ready.set_result(None)
                 await self.stop.wait()
         except Exception as error:  # noqa: BLE001  a server's failure, at its start or while it is being ended
             if not ready.done():
-                ready.set_exception(self._failed(error))
+                ready.set_exception(self._failure(error))
         finally:
             self.ended.set()
             if not ready.done():
                 ready.cancel()
 
-    def _failed(self, error: BaseException) -> ConfigError:
+    def _failure(self, error: BaseException) -> ConfigError:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         why = str(error) or type(error).__name__
-        said = self._said()
+        said = self._stderr_note()
         return ConfigError(
-            f"the MCP server {self.spec.name!r} ({shown(self.spec)}) cannot be started: {why}"
+            f"the MCP server {self.spec.name!r} ({command_line(self.spec)}) cannot be started: {why}"
             + (f"; it wrote: {said}" if said else ""),
             fix=f"try it by hand, or correct mcp.{self.spec.name} in {self.spec.origin}",
         )
 
-    def _said(self) -> str:
+    def _stderr_note(self) -> str:
         self.log.flush()
         self.log.seek(0)
         return self.log.read()[-_SAID:].strip()
@@ -87,13 +87,13 @@ class _Server:
         return ToolResult(text=_text(found), is_error=bool(getattr(found, "is_error", False)))
 
 
-def shown(spec: ServerSpec) -> str:
+def command_line(spec: ServerSpec) -> str:
     """How a server is started, for people."""
     return spec.url or " ".join((spec.command, *spec.arguments))
 
 
 @asynccontextmanager
-async def _connected(spec: ServerSpec, context: ToolContext, log: IO[str]) -> AsyncIterator[Any]:
+async def _connect(spec: ServerSpec, context: ToolContext, log: IO[str]) -> AsyncIterator[Any]:
     from mcp import Client, StdioServerParameters, stdio_client
 
     if spec.url:
@@ -111,7 +111,7 @@ async def _connected(spec: ServerSpec, context: ToolContext, log: IO[str]) -> As
     parameters = StdioServerParameters(
         command=command,
         args=arguments,
-        env={**tree.marked_environment(dict(context.environment), context.marker), **spec.environment},
+        env={**tree.mark_environment(dict(context.environment), context.marker), **spec.environment},
         cwd=_folder(spec, context),
     )
     async with Client(stdio_client(parameters, errlog=log), read_timeout_seconds=spec.timeout) as client:  # type: ignore[arg-type]
@@ -130,10 +130,10 @@ def _command(spec: ServerSpec, context: ToolContext) -> tuple[str, ...]:
     folder = _folder(spec, context)
     own = (folder,) if spec.folder else ()
     shown = (*own, *program_files(spec.command, context.environment.get("PATH")))
-    return sandboxed(argv, context.sandbox.also(read=shown), folder)
+    return sandbox_command(argv, context.sandbox.also(read=shown), folder)
 
 
-async def _listed(client: Any) -> list[Any]:
+async def _list_tools(client: Any) -> list[Any]:
     found: list[Any] = []
     cursor = None
     while True:
@@ -161,7 +161,7 @@ def _block(block: Any) -> str:
     if kind == "resource_link":
         return f"[resource {block.uri}]"
     size = len(getattr(block, "data", "") or "") * 3 // 4
-    return f"[{kind} {getattr(block, 'mime_type', '')}, {counted(size, 'byte')}]"
+    return f"[{kind} {getattr(block, 'mime_type', '')}, {plural(size, 'byte')}]"
 
 
 def _tool(server: _Server, found: Any) -> FunctionTool:
@@ -185,7 +185,7 @@ def _tool(server: _Server, found: Any) -> FunctionTool:
 
 
 @asynccontextmanager
-async def served(
+async def serve_tools(
     wanted: Mapping[str, Sequence[str]], specs: Mapping[str, ServerSpec], context: ToolContext
 ) -> AsyncIterator[list[Tool]]:
     """The tools wanted of each server (``*``: all it has), while the servers run.
@@ -200,16 +200,16 @@ async def served(
     servers: list[tuple[_Server, asyncio.Task[None]]] = []
     try:
         for name in wanted:
-            servers += [await _started(specs[name], context)]
-        yield [tool for server, _task in servers for tool in _wanted(server, wanted[server.spec.name])]
+            servers += [await _start(specs[name], context)]
+        yield [tool for server, _task in servers for tool in _pick(server, wanted[server.spec.name])]
     finally:
         for server, _task in servers:
             server.stop.set()
         for server, task in servers:
-            await _ended(server, task)
+            await _end(server, task)
 
 
-async def _started(spec: ServerSpec, context: ToolContext) -> tuple[_Server, asyncio.Task[None]]:
+async def _start(spec: ServerSpec, context: ToolContext) -> tuple[_Server, asyncio.Task[None]]:
     log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  closed by _ended
     server = _Server(spec, context, log)
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -218,17 +218,17 @@ async def _started(spec: ServerSpec, context: ToolContext) -> tuple[_Server, asy
         async with asyncio.timeout(spec.timeout):
             await asyncio.shield(ready)
     except TimeoutError:
-        await _ended(server, task)
+        await _end(server, task)
         raise ConfigError(
-            f"the MCP server {spec.name!r} ({shown(spec)}) did not answer within {spec.timeout:g} seconds"
+            f"the MCP server {spec.name!r} ({command_line(spec)}) did not answer within {spec.timeout:g} seconds"
         ) from None
     except BaseException:
-        await _ended(server, task)
+        await _end(server, task)
         raise
     return server, task
 
 
-async def _ended(server: _Server, task: asyncio.Task[None]) -> None:
+async def _end(server: _Server, task: asyncio.Task[None]) -> None:
     """End a server, by force where it does not end by itself."""
     server.stop.set()
     if server.client is None:
@@ -240,7 +240,7 @@ async def _ended(server: _Server, task: asyncio.Task[None]) -> None:
     server.log.close()
 
 
-def _wanted(server: _Server, names: Sequence[str]) -> list[Tool]:
+def _pick(server: _Server, names: Sequence[str]) -> list[Tool]:
     offered = server.spec.offered
     by_name = {
         str(found.name): _tool(server, found)
@@ -275,11 +275,11 @@ def specs_of(
         known = {} if repository else environment
         found[name] = ServerSpec(
             name=name,
-            command=_expanded(str(given.get("command") or ""), known),
-            arguments=tuple(_expanded(str(one), known) for one in given.get("args") or ()),
-            environment={k: _expanded(str(v), known) for k, v in (given.get("env") or {}).items()},
-            url=_expanded(str(given.get("url") or ""), known),
-            headers={k: _expanded(str(v), known) for k, v in (given.get("headers") or {}).items()},
+            command=_expand(str(given.get("command") or ""), known),
+            arguments=tuple(_expand(str(one), known) for one in given.get("args") or ()),
+            environment={k: _expand(str(v), known) for k, v in (given.get("env") or {}).items()},
+            url=_expand(str(given.get("url") or ""), known),
+            headers={k: _expand(str(v), known) for k, v in (given.get("headers") or {}).items()},
             timeout=float(given.get("timeout") or 60.0),
             folder=str(given.get("cwd") or "") or repository,
             offered=None if given.get("tools") is None else tuple(given["tools"]),
@@ -290,7 +290,7 @@ def specs_of(
     return found
 
 
-def _expanded(text: str, environment: Mapping[str, str]) -> str:
+def _expand(text: str, environment: Mapping[str, str]) -> str:
     for name, value in environment.items():
         if "${" not in text:
             break

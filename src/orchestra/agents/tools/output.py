@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestra.agents.tools import CUT, KEPT, FunctionTool, ToolContext, ToolError, ToolResult
 from orchestra.agents.tools.schemas import count, number, schema, string, text
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.processes.output import Output
 from orchestra.run.blobs import BlobRef, output_name, utf8
 from orchestra.run.outcome import Json
@@ -28,7 +28,7 @@ def cut(text: str, limit: int, where: str) -> str:
     head = limit * 2 // 3
     tail = limit - head
     left_out = len(text) - head - tail
-    return f"{text[:head]}\n[… {counted(left_out, 'character')} left out{where} …]\n{text[len(text) - tail :]}"
+    return f"{text[:head]}\n[… {plural(left_out, 'character')} left out{where} …]\n{text[len(text) - tail :]}"
 
 
 def limit_of(tool: str, context: ToolContext) -> int:
@@ -61,18 +61,18 @@ class Gathered:
                 self.dropped += len(self._end) - _END
                 del self._end[: len(self._end) - _END]
 
-    async def written(self) -> tuple[str, tuple[BlobRef, ...]]:
+    async def whole(self) -> tuple[str, tuple[BlobRef, ...]]:
         """The text, by its ends where it is long, and the parts that hold what was kept."""
-        whole = await self._all.written()
+        whole = await self._all.whole()
         text = whole.text
         if self._end:
             end = self._end.decode("utf-8", "replace")
-            gap = f"[… {counted(self.dropped, 'byte')} not kept: at most {KEPT} are …]\n" if self.dropped else ""
+            gap = f"[… {plural(self.dropped, 'byte')} not kept: at most {KEPT} are …]\n" if self.dropped else ""
             text = f"{text}\n{gap}{end}"
         return text, whole.parts
 
 
-def stored_note(parts: Sequence[BlobRef], size: int) -> str:
+def storage_note(parts: Sequence[BlobRef], size: int) -> str:
     """Words for where the whole of a cut output is."""
     if not parts:
         return ""
@@ -81,12 +81,12 @@ def stored_note(parts: Sequence[BlobRef], size: int) -> str:
     return f"; {what} recorded: {NAME}(output={output_name(parts)!r})"
 
 
-async def stored(text: str, context: ToolContext) -> tuple[BlobRef, ...]:
+async def store_text(text: str, context: ToolContext) -> tuple[BlobRef, ...]:
     """Store a text that is to be cut, as far as is kept."""
     data = utf8(text)
     gathered = Output(context.scope.keep, context.scope.seam)
     await gathered.feed(data[:KEPT])
-    whole = await gathered.written()
+    whole = await gathered.whole()
     return whole.parts or (await context.scope.keep(data[:KEPT]),)
 
 
@@ -99,11 +99,11 @@ async def _read(arguments: Mapping[str, Json], context: ToolContext) -> ToolResu
     if parts is None:
         known = ", ".join(context.outputs) or "none was cut so far"
         raise ToolError(f"there is no recorded output {name!r}; there are: {known}")
-    whole = b"".join([await context.scope.kept(part) for part in parts]).decode("utf-8", "replace")
+    whole = b"".join([await context.scope.read_bytes(part) for part in parts]).decode("utf-8", "replace")
     most = max(1, min(number(arguments, "limit", CUT), limit_of(NAME, context) - _HEADING))
     begin = min(number(arguments, "offset", 0), len(whole))
     wanted = string(arguments, "contains")
-    return ToolResult(text=_found(whole, wanted, begin, most) if wanted else _range(whole, begin, most))
+    return ToolResult(text=_matching_lines(whole, wanted, begin, most) if wanted else _range(whole, begin, most))
 
 
 def _range(whole: str, begin: int, most: int) -> str:
@@ -112,7 +112,7 @@ def _range(whole: str, begin: int, most: int) -> str:
     return f"[characters {begin} to {end} of {len(whole)}{more}]\n{whole[begin:end]}"
 
 
-def _found(whole: str, wanted: str, begin: int, most: int) -> str:
+def _matching_lines(whole: str, wanted: str, begin: int, most: int) -> str:
     """The lines that contain a text, each with its offset, as many as there is room for."""
     lines: list[str] = []
     room, place = most, begin

@@ -96,7 +96,7 @@ EXEMPT = frozenset({NAME, REPORT, READ_OUTPUT})
 """Tools that touch nothing but the run."""
 
 
-def unguarded(tool: str, arguments: Mapping[str, Any]) -> str:
+def needs_no_approval(tool: str, arguments: Mapping[str, Any]) -> str:
     """No call needs approval."""
     return ""
 
@@ -111,7 +111,7 @@ def matching(patterns: tuple[str, ...], arguments: Mapping[str, Any]) -> str:
 _SEPARATORS = re.compile(r"&&|\|\||[;|&\n(){}`]|\$\(")
 
 
-def denied(words: str) -> ToolResult:
+def denial(words: str) -> ToolResult:
     """What the agent gets where a person said no."""
     reason = f": {words}" if words else ""
     return ToolResult(text=f"error: a person denied this call{reason}", is_error=True)
@@ -125,7 +125,7 @@ def part_of(scope: Scope, tool: str, arguments: Mapping[str, Any]) -> str:
     """
     digest = sha256(json.dumps([tool, arguments], sort_keys=True, default=str).encode()).hexdigest()[:8]
     number = 1
-    while scope.answered(f"{digest}-{number}"):
+    while scope.has_answered(f"{digest}-{number}"):
         number += 1
     return f"{digest}-{number}"
 
@@ -138,7 +138,7 @@ async def approval(
     Words of the person's own deny it, and go to the agent.
     """
     scope = context.scope
-    if scope.approved(alike):
+    if scope.is_approved(alike):
         return None
     question = Question(
         text=f"May the agent call {tool}?",
@@ -148,7 +148,7 @@ async def approval(
             Option(key=DENY, label="Deny"),
         ),
         freeform=True,
-        about=shown(tool, arguments, context.folders),
+        about=show_call(tool, arguments, context.folders),
         part=part,
         metadata={
             APPROVAL: alike,
@@ -159,24 +159,24 @@ async def approval(
     answer = await scope.ask(question)
     if answer.value == TIMEOUT and answer.option is None:
         return ToolResult(text="error: the call was not made: nobody approved it in time", is_error=True)
-    return None if answer.value in (APPROVE, ALL_ALIKE) else denied(answer.text)
+    return None if answer.value in (APPROVE, ALL_ALIKE) else denial(answer.text)
 
 
-def shown(tool: str, arguments: Mapping[str, Any], folders: Mapping[str, Path]) -> str:
+def show_call(tool: str, arguments: Mapping[str, Any], folders: Mapping[str, Path]) -> str:
     """A call as a person reads it: a change of a file as a diff, else each argument as it is."""
     repo, _, plain = tool.rpartition(":")
     path = str(arguments.get("path") or arguments.get("file_path") or "")
     old, new, content = (arguments.get(key) for key in ("old_string", "new_string", "content"))
     if plain == "edit-file" and isinstance(old, str) and isinstance(new, str):
         lines = [f"-{line}" for line in old.splitlines()] + [f"+{line}" for line in new.splitlines()]
-        return _fenced(path, "\n".join(lines), "diff")
+        return _fence(path, "\n".join(lines), "diff")
     if plain == "write-file" and isinstance(content, str):
         before = _before(folders.get(repo) or next(iter(folders.values())), path)
         if before is not None and len(before) + len(content) < COMPARED:
             _old, _new, *lines = (*unified_diff(before.splitlines(), content.splitlines(), lineterm=""), "", "")
-            return _fenced(path, "\n".join(lines).rstrip("\n"), "diff")
+            return _fence(path, "\n".join(lines).rstrip("\n"), "diff")
     parts = [
-        _fenced(key, value if isinstance(value, str) else json.dumps(value, default=str))
+        _fence(key, value if isinstance(value, str) else json.dumps(value, default=str))
         for key, value in arguments.items()
     ]
     return "\n\n".join(parts)
@@ -190,7 +190,7 @@ def _before(folder: Path, path: str) -> str | None:
         return None
 
 
-def _fenced(name: str, value: str, kind: str = "") -> str:
+def _fence(name: str, value: str, kind: str = "") -> str:
     value = value if len(value) <= SHOWN else f"{value[:SHOWN]}\n… ({len(value)} characters)"
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", value)), default=0))
     return f"{name}\n\n{fence}{kind}\n{value}\n{fence}"

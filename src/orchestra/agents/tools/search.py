@@ -100,9 +100,9 @@ async def list_files(repo: str, arguments: Mapping[str, Json], context: ToolCont
         _folder(place)
         if ripgrep():
             found = await _ripgrep(place, ("--files", "--hidden", *_WITHOUT, "--null"))
-            paths = [_joined(place, path) for path in found.data.decode("utf-8", "replace").split("\0") if path]
+            paths = [_join(place, path) for path in found.data.decode("utf-8", "replace").split("\0") if path]
         else:
-            paths = await asyncio.to_thread(lambda: [_joined(place, path) for path in _walked(place)])
+            paths = await asyncio.to_thread(lambda: [_join(place, path) for path in _walk(place)])
     matching = sorted(path for path in paths if _matches(path, pattern, place))
     if not matching:
         return ToolResult(text=f"no file matches {pattern}")
@@ -119,7 +119,7 @@ def _folder(place: FilePlace) -> None:
         raise ToolError(f"{place.path} is not a folder")
 
 
-def _joined(place: FilePlace, path: str) -> str:
+def _join(place: FilePlace, path: str) -> str:
     path = path.removeprefix("./")
     return path if place.path == "." else f"{place.path}/{path}"
 
@@ -160,7 +160,7 @@ def _glob(pattern: str):  # type: ignore[no-untyped-def]
 _GLOB = {"*": "[^/]*", "?": "[^/]", "{": "(?:", "}": ")"}
 
 
-def _walked(place: FilePlace) -> Iterator[str]:
+def _walk(place: FilePlace) -> Iterator[str]:
     """Every file below a folder, by descriptors, links not followed."""
     top = place.open(os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -207,7 +207,7 @@ async def _by_ripgrep(place: FilePlace, pattern: str, glob: str, single: str) ->
     found = await _ripgrep(place, (*arguments, "--regexp", pattern, "--", f"./{single}"))
     rows = [line.split("\0", 1) for line in found.data.decode("utf-8", "replace").splitlines() if "\0" in line]
     rows.sort(key=lambda row: row[0])
-    return [f"{_joined(place, path)}:{rest}" for path, rest in rows], found.cut
+    return [f"{_join(place, path)}:{rest}" for path, rest in rows], found.cut
 
 
 def _by_python(place: FilePlace, pattern: str, glob: str, single: str) -> tuple[list[str], bool]:
@@ -217,13 +217,13 @@ def _by_python(place: FilePlace, pattern: str, glob: str, single: str) -> tuple[
         raise ToolError(f"{pattern} is not a regular expression: {error}") from error
     lines: list[str] = []
     size = 0
-    for path in [single] if single else _walked(place):
-        if glob and not _matches(_joined(place, path), glob, place):
+    for path in [single] if single else _walk(place):
+        if glob and not _matches(_join(place, path), glob, place):
             continue
         for number, line in _content(place, path):
             if wanted.search(line):
                 shown = line if len(line) <= _COLUMNS else f"{line[:_COLUMNS]} […]"
-                lines.append(f"{_joined(place, path)}:{number}:{shown}")
+                lines.append(f"{_join(place, path)}:{number}:{shown}")
                 size += len(lines[-1])
         if size > MOST_BYTES:
             return lines, True

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestra.agents.tools import Tool
 from orchestra.agents.tools.builtin import repository_tools
-from orchestra.agents.tools.configured import configured_tool
+from orchestra.agents.tools.configured import make_tool
 from orchestra.agents.tools.custom import PythonTool
 from orchestra.agents.tools.output import NAME as READ_OUTPUT
 from orchestra.agents.tools.reporting import NAME as REPORT
@@ -51,7 +51,7 @@ def inventory(settings: ToolSettings, repos: Iterable[str], more: Sequence[Tool]
     """All tools for these repositories. Raises ``ConfigError`` for a name that two have, or a module that fails."""
     names = tuple(repos)
     base: list[Tool] = [*repository_tools(names)]
-    added: list[Tool] = [*_configured(settings, names), *_of_modules(settings), *more]
+    added: list[Tool] = [*_configured_tools(settings, names), *_of_modules(settings), *more]
     tools: dict[str, Tool] = {}
     for tool in (*base, *added):
         if tool.name in tools:
@@ -63,21 +63,21 @@ def inventory(settings: ToolSettings, repos: Iterable[str], more: Sequence[Tool]
     return Inventory(tuple(tool.name for tool in base), tools, settings.servers, names)
 
 
-def _configured(settings: ToolSettings, repos: tuple[str, ...]) -> list[Tool]:
+def _configured_tools(settings: ToolSettings, repos: tuple[str, ...]) -> list[Tool]:
     found: list[Tool] = []
     several = len(repos) > 1
     for spec in settings.shell_tools:
         if spec.repo and spec.repo not in repos:
             raise ConfigError(f"{spec.origin}: there is no repository {spec.repo!r}")
         own = (spec.repo,) if spec.repo else repos or ("",)
-        found += [configured_tool(spec, repo, f"{repo}:" if several else "") for repo in own]
+        found += [make_tool(spec, repo, f"{repo}:" if several else "") for repo in own]
     return found
 
 
 def _of_modules(settings: ToolSettings) -> list[Tool]:
     found: list[Tool] = []
     for name in settings.modules:
-        found += [_from(tool, name) for tool in tools_of(_imported(name, settings.base), name)]
+        found += [_from(tool, name) for tool in tools_of(_import(name, settings.base), name)]
     return found
 
 
@@ -109,7 +109,7 @@ def is_tool(value: Any) -> bool:
     )
 
 
-def _imported(name: str, base: Path) -> ModuleType:
+def _import(name: str, base: Path) -> ModuleType:
     """A module by its dotted name or by its file, relative to the settings."""
     try:
         if name.endswith(".py"):
@@ -135,7 +135,7 @@ def _from_file(file: Path, _changed: int) -> ModuleType:
     return module
 
 
-def chosen(stock: Inventory, wanted: Sequence[str]) -> ToolSelection:
+def choose(stock: Inventory, wanted: Sequence[str]) -> ToolSelection:
     """What an agent has by its list: the base set without one; exactly what a list names; the base set and more
     where every name in it has a ``+``."""
     names = [name.strip() for name in wanted if name.strip()]
@@ -144,7 +144,7 @@ def chosen(stock: Inventory, wanted: Sequence[str]) -> ToolSelection:
     servers: dict[str, dict[str, None]] = {}
     unknown: dict[str, str] = {}
     for name in (one.removeprefix("+").strip() for one in names):
-        found = _known(stock, name)
+        found = _tools_named(stock, name)
         server, _, rest = name.partition(":")
         if found:
             tools.update(dict.fromkeys(found))
@@ -155,7 +155,7 @@ def chosen(stock: Inventory, wanted: Sequence[str]) -> ToolSelection:
     return ToolSelection(tuple(tools), {server: tuple(found) for server, found in servers.items()}, unknown)
 
 
-def _known(stock: Inventory, name: str) -> list[str]:
+def _tools_named(stock: Inventory, name: str) -> list[str]:
     """The tools that a name means: its own; without a repository that of each; with the only repository, its."""
     if name in stock.tools:
         return [name]

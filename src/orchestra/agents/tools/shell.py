@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from orchestra.agents.tools import FunctionTool, ToolContext, ToolError, ToolResult
-from orchestra.agents.tools.output import Gathered, stored
+from orchestra.agents.tools.output import Gathered, store_text
 from orchestra.agents.tools.schemas import number, schema, string, text
 from orchestra.processes import process, tree
 from orchestra.processes.output import LineRelay
-from orchestra.processes.sandbox import Sandbox, sandboxed
+from orchestra.processes.sandbox import Sandbox, sandbox_command
 from orchestra.run.blobs import BlobRef
 from orchestra.run.events import ToolStarted
 from orchestra.run.outcome import Json
@@ -79,9 +79,9 @@ async def run(
         return
 
     command = process.Command(
-        argv=sandboxed(argv, sandbox, folder),
+        argv=sandbox_command(argv, sandbox, folder),
         folder=folder,
-        environment={**tree.marked_environment(dict(context.environment), context.marker), **(environment or {})},
+        environment={**tree.mark_environment(dict(context.environment), context.marker), **(environment or {})},
         marker=tree.new_marker(),
         quiet=86400.0,
         patience=PATIENCE,
@@ -99,12 +99,12 @@ async def run(
         for one in shown.values():
             with contextlib.suppress(Exception):
                 one.feed(b"", final=True)
-    stdout, parts = await streams["stdout"].written()
-    stderr, error_parts = await streams["stderr"].written()
+    stdout, parts = await streams["stdout"].whole()
+    stderr, error_parts = await streams["stderr"].whole()
     if parts and stderr and not error_parts:
-        error_parts = await stored(stderr, context)
+        error_parts = await store_text(stderr, context)
     elif error_parts and stdout and not parts:
-        parts = await stored(stdout, context)
+        parts = await store_text(stdout, context)
     return Ran(
         code=None if ended is None else ended.code,
         stdout=stdout,
@@ -115,7 +115,7 @@ async def run(
     )
 
 
-def told(ran: Ran, timeout: float) -> ToolResult:
+def result_of(ran: Ran, timeout: float) -> ToolResult:
     """What the model gets of a command: its output, then how it ended where that was not with 0."""
     parts = [ran.stdout.rstrip("\n")] if ran.stdout.strip() else []
     if ran.stderr.strip():
@@ -150,7 +150,7 @@ async def shell(repo: str, arguments: Mapping[str, Json], context: ToolContext) 
         ran = await run(
             ("/bin/sh", "-c", command), folder, context, tool="shell", seconds=timeout, sandbox=context.sandbox
         )
-    result = told(ran, timeout)
+    result = result_of(ran, timeout)
     return ToolResult(
         text=result.text,
         is_error=result.is_error,

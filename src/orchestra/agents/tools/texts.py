@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from orchestra.agents.tools import ToolError
 from orchestra.agents.tools.paths import FilePlace, regular
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a file that is edited or overwritten as a whole."""
@@ -40,7 +40,7 @@ def form_of(data: bytes, path: str, size: int) -> Form:
         if data.startswith(mark):
             return Form(encoding=encoding, mark=mark)
     if b"\0" in data[:_LOOKED_AT]:
-        raise ToolError(f"{path} is a binary file of {counted(size, 'byte')}; it is not shown")
+        raise ToolError(f"{path} is a binary file of {plural(size, 'byte')}; it is not shown")
     with contextlib.suppress(UnicodeDecodeError):
         codecs.getincrementaldecoder("utf-8")().decode(data)
         return Form()
@@ -84,7 +84,7 @@ def load(place: FilePlace) -> TextFile:
     )
 
 
-def encoded(text: str, form: Form, path: str) -> bytes:
+def encode(text: str, form: Form, path: str) -> bytes:
     """A text's bytes in a file's form. Raises ``ToolError`` for characters that it has not."""
     try:
         return form.mark + text.encode(form.encoding, "surrogateescape" if form.encoding == "utf-8" else "strict")

@@ -11,14 +11,14 @@ from orchestra.agents.tools import Hooks, Tool, ToolContext, ToolResult
 from orchestra.agents.tools.builtin import by_name, wire_names
 from orchestra.agents.tools.calling import perform
 from orchestra.agents.tools.hooks import hook_commands
-from orchestra.agents.tools.mcp_client import repository_servers, served
+from orchestra.agents.tools.mcp_client import repository_servers, serve_tools
 from orchestra.agents.tools.output import output_tool
 from orchestra.agents.tools.reporting import report_tool
-from orchestra.agents.tools.selection import Inventory, ToolSelection, chosen, inventory
+from orchestra.agents.tools.selection import Inventory, ToolSelection, choose, inventory
 from orchestra.agents.tools.settings import ServerSpec, ToolSettings
 from orchestra.agents.tools.skills import REPOSITORY_FOLDER, Skill, skill_tool, skills_in
 from orchestra.agents.tools.tracking import WriteTracker
-from orchestra.agents.tools.trust import Trust, wanted_by
+from orchestra.agents.tools.trust import Trust, uses_of
 from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
@@ -62,7 +62,7 @@ class Toolbox:
         """Every known tool, and what an agent has by its list. Raises ``ConfigError`` for a name that is
         unknown."""
         stock = self.stock(folders)
-        found = chosen(stock, wanted)
+        found = choose(stock, wanted)
         for name, hint in found.unknown.items():
             raise ConfigError(f"there is no tool {name!r}", fix=hint)
         return dict(stock.tools), found
@@ -80,7 +80,7 @@ class Toolbox:
         trust = Trust(self.settings.state)
         for folder in folders:
             own = repository_servers(folder)
-            for wanted in wanted_by(folder) if own else ():
+            for wanted in uses_of(folder) if own else ():
                 name = wanted.key.removeprefix("mcp:")
                 if name not in own or name in self.settings.servers:
                     continue
@@ -98,7 +98,7 @@ class Toolbox:
             own = folder / REPOSITORY_FOLDER
             if not own.is_dir():
                 continue
-            wanted = next(one for one in wanted_by(folder) if one.key == "skills")
+            wanted = next(one for one in uses_of(folder) if one.key == "skills")
             if trust.allows(folder, wanted):
                 places.append(own)
             else:
@@ -106,7 +106,7 @@ class Toolbox:
         return skills_in(places), refused
 
     @asynccontextmanager
-    async def opened(
+    async def open(
         self,
         *,
         node: Node,
@@ -151,7 +151,7 @@ class Toolbox:
         tools += [skill_tool(skills)] if skills else []
         tools += [*own, output_tool(), report_tool(graph, node.id)]
         try:
-            async with served(found.servers, servers, context) as more:
+            async with serve_tools(found.servers, servers, context) as more:
                 named = by_name([*tools, *more])
                 yield Toolset(named, wire_names(named), context)
         finally:

@@ -107,7 +107,7 @@ class WriteTracker:
             if before.files.get(path, ()) != after.files.get(path, ())
         }
         if before.commit != after.commit:
-            changed |= await asyncio.to_thread(_committed, self.folders[repo], before.commit, after.commit)
+            changed |= await asyncio.to_thread(_committed_files, self.folders[repo], before.commit, after.commit)
         return sorted(changed)
 
 
@@ -118,7 +118,7 @@ class FolderSnapshot:
     tracker: WriteTracker
     seen: dict[str, Seen]
 
-    async def changed(self) -> tuple[str, ...]:
+    async def changed_files(self) -> tuple[str, ...]:
         """The files that changed since the last time that this was asked."""
         found: list[str] = []
         for repo, before in list(self.seen.items()):
@@ -162,17 +162,17 @@ def _by_git(folder: Path) -> Seen:
             paths.append(entry[2:])
     prefix = _git(folder, "rev-parse", "--show-prefix").rstrip("\n")
     inside = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
-    return Seen(commit, {path: _facts(folder / path) for path in inside if not _skipped(path)})
+    return Seen(commit, {path: _facts(folder / path) for path in inside if not _is_skipped(path)})
 
 
-def _committed(folder: Path, before: str, after: str) -> set[str]:
+def _committed_files(folder: Path, before: str, after: str) -> set[str]:
     if not all(len(commit) >= 40 for commit in (before, after)):
         return set()
     listed = _git(folder, "diff", "--name-only", "--no-renames", "--relative", "-z", before, after)
-    return {path for path in listed.split("\0") if path and not _skipped(path)}
+    return {path for path in listed.split("\0") if path and not _is_skipped(path)}
 
 
-def _skipped(path: str) -> bool:
+def _is_skipped(path: str) -> bool:
     return path.partition("/")[0] in SKIPPED
 
 

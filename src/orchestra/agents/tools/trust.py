@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from orchestra.agents.tools.mcp_client import repository_servers, shown
+from orchestra.agents.tools.mcp_client import command_line, repository_servers
 from orchestra.agents.tools.settings import ServerSpec
 from orchestra.agents.tools.skills import REPOSITORY_FOLDER
 from orchestra.errors import ConfigError
@@ -35,10 +35,10 @@ class RepositoryUse:
     digest: str
 
 
-def wanted_by(folder: Path) -> list[RepositoryUse]:
+def uses_of(folder: Path) -> list[RepositoryUse]:
     """Everything that a repository's own files name. Raises ``ConfigError`` where they cannot be read."""
     found = [
-        RepositoryUse(f"mcp:{spec.name}", _told(spec), _server_digest(spec, folder))
+        RepositoryUse(f"mcp:{spec.name}", _describe(spec), _server_digest(spec, folder))
         for spec in repository_servers(folder).values()
     ]
     skills = folder / REPOSITORY_FOLDER
@@ -48,9 +48,9 @@ def wanted_by(folder: Path) -> list[RepositoryUse]:
     return found
 
 
-def _told(spec: ServerSpec) -> str:
+def _describe(spec: ServerSpec) -> str:
     variables = "".join(f" {name}={value}" for name, value in spec.environment.items())
-    return shown(spec) + (f" with{variables}" if variables else "")
+    return command_line(spec) + (f" with{variables}" if variables else "")
 
 
 def _server_digest(spec: ServerSpec, folder: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from msgspec import to_builtins
 
-from orchestra.app.answering import Answered, Found, answer_to, give, look, matching, too_late, wanted_question
+from orchestra.app.answering import Answered, Found, answer_to, find_question, give, look, matching, too_late
 from orchestra.app.asking import asker
 from orchestra.app.stores import open_store
 from orchestra.cli.errors import FAILED
@@ -20,15 +20,15 @@ from orchestra.cli.options import AsJson, Config, Session, StoreOption
 from orchestra.cli.people import console, terminal
 from orchestra.cli.screen.detail import question_lines, summary_of
 from orchestra.cli.screen.views import Plain
-from orchestra.cli.stores import aimed, exists, hint, reading, settings_for, there
-from orchestra.cli.terminal import lasted, one_line, say, say_json
+from orchestra.cli.stores import aim_commands, exists, hint, reading, settings_for, there
+from orchestra.cli.terminal import duration_words, one_line, say, say_json
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.engine.pending import Open
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, SessionNotFound, StoreError
 from orchestra.ports import Store, Unanswered
-from orchestra.run.questions import Answer, picked, short_id
+from orchestra.run.questions import Answer, pick_option, short_id
 from orchestra.run.views import Pending, Phase, Summary
 
 
@@ -107,18 +107,18 @@ def answer_session(
     settings = settings_for(store, config)
     there(settings, session)
     try:
-        return asyncio.run(_answered(settings, session, given, hint(settings, store), as_json))
+        return asyncio.run(_send_answer(settings, session, given, hint(settings, store), as_json))
     except StoreError as error:
-        error.fix = aimed(error.fix, hint(settings, store))
+        error.fix = aim_commands(error.fix, hint(settings, store))
         raise
 
 
-async def _answered(settings: Settings, session: str, given: GivenAnswer, aim: str, as_json: bool) -> int:
+async def _send_answer(settings: Settings, session: str, given: GivenAnswer, aim: str, as_json: bool) -> int:
     store, clock = open_store(settings), SystemClock()
     try:
         found = await look(store, session, clock)
-        wanted, value = _parted(found, given)
-        one = wanted_question(found, wanted)
+        wanted, value = _split_words(found, given)
+        one = find_question(found, wanted)
         if one is None:
             return await _not_open(store, found, wanted, as_json)
         answer = await _answer(one, value, given)
@@ -131,7 +131,7 @@ async def _answered(settings: Settings, session: str, given: GivenAnswer, aim: s
     return 0 if done.won else FAILED
 
 
-def _parted(found: Found, given: GivenAnswer) -> tuple[str, str]:
+def _split_words(found: Found, given: GivenAnswer) -> tuple[str, str]:
     """The question and the value that were given. One word alone is the value, unless it only names a question."""
     if len(given.words) == 2:
         return given.words[0], given.words[1]
@@ -140,8 +140,10 @@ def _parted(found: Found, given: GivenAnswer) -> tuple[str, str]:
     word = given.words[0]
     if given.text or given.skip:
         named = matching(found, word)
-        return (word, "") if named and not any(picked(one.question, word) for one in found.open) else ("", word)
-    if len(found.open) == 1 and picked(found.open[0].question, word) is not None:
+        return (
+            (word, "") if named and not any(pick_option(one.question, word) for one in found.open) else ("", word)
+        )
+    if len(found.open) == 1 and pick_option(found.open[0].question, word) is not None:
         return "", word
     exact = [one for one in found.open if word in (one.question.id, short_id(one.question.id), one.question.stage)]
     return (word, "") if exact or "#" in word else ("", word)
@@ -206,7 +208,7 @@ def say_answered(done: Answered, aim: str, as_json: bool) -> None:
     name = one_line(short_id(done.question.id), 100)
     label = one_line(done.answer.label, 200)
     if not done.won:
-        ago = lasted(max(0, time.time_ns() // 1_000_000 - done.answer.at))
+        ago = duration_words(max(0, time.time_ns() // 1_000_000 - done.answer.at))
         how = "automatically, " if done.answer.automatic else ""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(done.answer.at / 1000))
         say(
@@ -234,8 +236,10 @@ def show_inbox(*, watch: bool, ask: bool = True, store: str | None, config: Path
     if not exists(settings) and not watch:
         return _list([], aim, as_json)
     if as_json or not ask or not terminal():
-        return asyncio.run(reading(settings, lambda opened: _listed(opened, watch, aim, as_json), flag=store))
-    return asyncio.run(_asked(settings, watch, aim))
+        return asyncio.run(
+            reading(settings, lambda opened: _list_questions(opened, watch, aim, as_json), flag=store)
+        )
+    return asyncio.run(_ask_all(settings, watch, aim))
 
 
 async def waiting(store: Store) -> list[tuple[Summary, Pending]]:
@@ -268,7 +272,7 @@ def _plain(summary: Summary, question: Pending) -> dict[str, object]:
     return {**asdict(question), "pipeline": summary.pipeline, "title": summary.title, "running": summary.alive}
 
 
-async def _listed(store: Store, watch: bool, aim: str, as_json: bool) -> int:
+async def _list_questions(store: Store, watch: bool, aim: str, as_json: bool) -> int:
     seen: set[str] = set()
     while True:
         found = await waiting(store)
@@ -284,7 +288,7 @@ async def _listed(store: Store, watch: bool, aim: str, as_json: bool) -> int:
         await asyncio.sleep(WATCH_SECONDS)
 
 
-async def _asked(settings: Settings, watch: bool, aim: str) -> int:
+async def _ask_all(settings: Settings, watch: bool, aim: str) -> int:
     """Ask one question after the other; what is left open is not asked again."""
     store = open_store(settings)
     passed: set[str] = set()
@@ -313,7 +317,7 @@ async def _ask(store: Store, settings: Settings, pending: Pending, aim: str) -> 
         found = await look(store, pending.session, clock)
     except SessionNotFound:
         return
-    one = wanted_question(found, pending.question)
+    one = find_question(found, pending.question)
     if one is None:
         return
     try:

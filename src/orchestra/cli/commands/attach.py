@@ -13,7 +13,7 @@ from typing import Self
 
 import typer
 
-from orchestra.app.answering import give, look, wanted_question
+from orchestra.app.answering import find_question, give, look
 from orchestra.app.asking import asker
 from orchestra.app.stores import open_store
 from orchestra.cli.errors import INTERRUPTED
@@ -21,12 +21,12 @@ from orchestra.cli.options import (
     Session,
     SessionOptions,
 )
-from orchestra.cli.outlet import drained, outlets
+from orchestra.cli.outlet import drain, outlets
 from orchestra.cli.people import console, terminal
 from orchestra.cli.screen.ended import say_ended
 from orchestra.cli.screen.views import View, view_for
 from orchestra.cli.stores import hint, reading, settings_for
-from orchestra.cli.terminal import coloured, complain
+from orchestra.cli.terminal import complain, use_colour
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.engine.following import follow
@@ -56,27 +56,27 @@ def attach(
 def attach_to(session: str, shown: SessionOptions) -> int:
     """Show a session from its start until it stops running or the user leaves. Return the exit code."""
     settings = settings_for(shown.store, shown.config)
-    colour = coloured(shown.color, sys.stdout)
+    colour = use_colour(shown.color, sys.stdout)
 
     async def watch(store: Store) -> int:
         row = await find(store, session)
         left = asyncio.Event()
         try:
-            watched = await _watched(store, row, shown, colour, settings)
+            watched = await _watch(store, row, shown, colour, settings)
             if watched is None:
                 left.set()
-                return _left(settings, shown, row)
+                return _leave(settings, shown, row)
             last, state = watched
             return say_ended(shown, settings, last.session, last.context_id, state, colour, last.mirror_of)
         finally:
             with _leaving(left.set):
-                await drained(streams, left)
+                await drain(streams, left)
 
     with outlets() as streams:
         return asyncio.run(reading(settings, watch, session, flag=shown.store))
 
 
-async def _watched(
+async def _watch(
     store: Store, row: Row, shown: SessionOptions, colour: bool, settings: Settings
 ) -> tuple[Row, RunState] | None:
     """Return the last session shown and its final state, or None if the user left first.
@@ -84,7 +84,7 @@ async def _watched(
     At a terminal the questions that the session asks meanwhile can be answered.
     """
     view = view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
-    view.opened(row.session, row.title)
+    view.open(row.session, row.title)
     task = asyncio.current_task()
     assert task is not None
     try:
@@ -97,7 +97,7 @@ async def _watched(
         task.uncancel()
         return None
     finally:
-        view.closed()
+        view.close()
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def _leaving(leave: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def _left(settings: Settings, shown: SessionOptions, row: Row) -> int:
+def _leave(settings: Settings, shown: SessionOptions, row: Row) -> int:
     complain(
         f"stopped watching; session {row.session} keeps running\n"
         f"  watch: orchestra attach{hint(settings, shown.store)} {row.session}"
@@ -192,7 +192,7 @@ class TerminalPrompts:
         store, clock = open_store(self._settings), SystemClock()
         try:
             found = await look(store, self._open[question], clock)
-            one = wanted_question(found, question)
+            one = find_question(found, question)
             if one is None or one.answer is not None:
                 return
             answer = await self._console.ask(one.question)

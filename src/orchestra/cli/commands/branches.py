@@ -13,18 +13,18 @@ import typer
 
 from orchestra.app import code
 from orchestra.app.cleaning import Item, clean, days
-from orchestra.app.comparing import Compared, Side, compared
+from orchestra.app.comparing import Compared, Side, compare_two
 from orchestra.app.pulls import Pull, pulls
 from orchestra.app.records import Removal, clean_records
 from orchestra.app.stores import open_store
 from orchestra.cli.options import AsJson, Config, Session, StoreOption
-from orchestra.cli.stores import aimed, exists, hint, reading, settings_for, there
-from orchestra.cli.terminal import lasted, many_lines, one_line, say, say_json
+from orchestra.cli.stores import aim_commands, exists, hint, reading, settings_for, there
+from orchestra.cli.terminal import duration_words, many_lines, one_line, say, say_json
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError, StoreError
-from orchestra.graph.report import counted, dollars
+from orchestra.graph.report import dollars, plural
 from orchestra.ports import Store
-from orchestra.workspace.ending import GitAction, quoted
+from orchestra.workspace.ending import GitAction, shell_path
 
 
 def merge(
@@ -112,21 +112,21 @@ Doing: TypeAlias = Callable[[Store, Settings, str], Awaitable[list[GitAction]]]
 
 def merge_session(session: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
     """Merge, and say what was done and how to undo it."""
-    return _done(code.merge, session, store=store, config=config, as_json=as_json)
+    return _perform(code.merge, session, store=store, config=config, as_json=as_json)
 
 
 def discard_session(session: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
     """Discard, and say what was removed and how to bring it back."""
-    return _done(code.discard, session, store=store, config=config, as_json=as_json)
+    return _perform(code.discard, session, store=store, config=config, as_json=as_json)
 
 
-def _done(doing: Doing, session: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
+def _perform(doing: Doing, session: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
     settings = settings_for(store, config)
     there(settings, session)
     try:
         done = asyncio.run(_with_store(settings, doing, session))
     except StoreError as error:
-        error.fix = aimed(error.fix, hint(settings, store))
+        error.fix = aim_commands(error.fix, hint(settings, store))
         raise
     if as_json:
         say_json({"session": session, "done": [asdict(one) for one in done]}, indent=2)
@@ -157,7 +157,7 @@ def clean_up(
     """List what runs left, and remove what may go where that is wanted."""
     older_ms = _age(older_than)
     settings = settings_for(store, config)
-    items, expired = asyncio.run(_cleaned(settings, older_ms, yes, force))
+    items, expired = asyncio.run(_clean(settings, older_ms, yes, force))
     if as_json:
         say_json({"removed": yes, "items": [_plain(item) for item in items], "expired": expired}, indent=2)
         return 0
@@ -166,9 +166,9 @@ def clean_up(
             say(line)
     going = sum(not item.kept for item in items)
     if yes:
-        say(f"{counted(going, 'session')} removed, {len(items) - going} kept")
+        say(f"{plural(going, 'session')} removed, {len(items) - going} kept")
     else:
-        say(f"{counted(going, 'session')} to remove, {len(items) - going} kept")
+        say(f"{plural(going, 'session')} to remove, {len(items) - going} kept")
         if going:
             again = f" --older-than {older_than}" if older_than != "7d" else ""
             say(f"  remove: orchestra cleanup{again}{' --force' if force else ''} --yes")
@@ -194,23 +194,23 @@ def clean_sessions(
         say_json(_records_plain(done), indent=2)
         return 0
     for record in done.records:
-        more = f" and {counted(len(record.rows) - 1, 'session')} of it" if len(record.rows) > 1 else ""
+        more = f" and {plural(len(record.rows) - 1, 'session')} of it" if len(record.rows) > 1 else ""
         name = f"{record.session}  {record.pipeline}{more}"
         if record.kept:
             say(f"keep    {name}: {record.kept}")
         else:
             say(f"{'removed' if yes else 'remove '} {name}: ended {days(record.age_ms)} ago")
         if record.file is not None:
-            say(f"          undo: orchestra import{hint(settings, store)} {quoted(record.file)}")
+            say(f"          undo: orchestra import{hint(settings, store)} {shell_path(record.file)}")
     going = sum(not record.kept for record in done.records)
     if not yes:
-        say(f"{counted(going, 'session')} to remove, {len(done.records) - going} kept")
+        say(f"{plural(going, 'session')} to remove, {len(done.records) - going} kept")
         if going:
             again = f" --older-than {older_than}" if older_than != "90d" else ""
             say(f"  remove: orchestra cleanup --sessions{hint(settings, store)}{again} --yes")
         return 0
     freed = f", {done.pruned.freed / 1_048_576:.1f} MiB freed" if done.pruned is not None else ""
-    say(f"{counted(going, 'session')} removed, {len(done.records) - going} kept{freed}")
+    say(f"{plural(going, 'session')} removed, {len(done.records) - going} kept{freed}")
     return 0
 
 
@@ -232,7 +232,7 @@ def _records_plain(done: Removal) -> dict[str, object]:
     }
 
 
-async def _cleaned(settings: Settings, older_ms: int, yes: bool, force: bool) -> tuple[list[Item], list[str]]:
+async def _clean(settings: Settings, older_ms: int, yes: bool, force: bool) -> tuple[list[Item], list[str]]:
     missing = not exists(settings) and not yes
     opened = open_store(settings, read_only=not yes and not missing)
     try:
@@ -243,8 +243,8 @@ async def _cleaned(settings: Settings, older_ms: int, yes: bool, force: bool) ->
 
 def _lines(item: Item, removed: bool) -> list[str]:
     left = item.left
-    what = [counted(len(left.branches), "branch", "branches")] if left.branches else []
-    what += [counted(len(left.worktrees), "worktree")] if left.worktrees else []
+    what = [plural(len(left.branches), "branch", "branches")] if left.branches else []
+    what += [plural(len(left.worktrees), "worktree")] if left.worktrees else []
     name = f"{left.session}  {left.repo}  {item.pipeline or '(no record)'}  {', '.join(what)}"
     if item.kept:
         return [f"keep    {name}: {one_line(item.kept, 400)}"]
@@ -268,7 +268,7 @@ def compare_sessions(first: str, second: str, *, store: str | None, config: Path
     settings = settings_for(store, config)
 
     async def look(opened: Store) -> Compared:
-        return await compared(opened, settings, first, second)
+        return await compare_two(opened, settings, first, second)
 
     found = asyncio.run(reading(settings, look, first, flag=store))
     if as_json:
@@ -285,7 +285,7 @@ def _table(found: Compared) -> list[str]:
         ("", left.session, right.session),
         ("outcome", left.outcome, right.outcome),
         ("steps", str(left.steps), str(right.steps)),
-        ("time", lasted(left.duration_ms), lasted(right.duration_ms)),
+        ("time", duration_words(left.duration_ms), duration_words(right.duration_ms)),
         ("cost", _cost(left), _cost(right)),
         ("tokens", str(left.tokens), str(right.tokens)),
     ]
@@ -317,7 +317,7 @@ def pull_request(session: str, *, dry_run: bool, store: str | None, config: Path
     try:
         found = asyncio.run(_pulls(settings, session, dry_run))
     except StoreError as error:
-        error.fix = aimed(error.fix, hint(settings, store))
+        error.fix = aim_commands(error.fix, hint(settings, store))
         raise
     for pull in found:
         for line in _pr_lines(pull):

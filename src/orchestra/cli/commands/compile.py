@@ -16,12 +16,12 @@ import typer
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.cli.errors import INVALID, USAGE, show_diagnostics
 from orchestra.cli.options import AsJson, Colour, Config, EnvFile
-from orchestra.cli.terminal import coloured, complain, deliver, say, say_json, width
+from orchestra.cli.terminal import complain, deliver, say, say_json, use_colour, width
 from orchestra.config.environment import find, folders_of, known_secrets
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity
 from orchestra.graph import render, report
 from orchestra.graph.model import Graph, Node
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 
 if TYPE_CHECKING:
     from orchestra.app.estimates import CostBounds
@@ -79,17 +79,17 @@ def compile_files(names: list[str], format_: str, wanted: CompileOptions, *, col
         raise ConfigError(f"--format {format_} takes one pipeline, not {len(names)}")
     if wanted.models or wanted.prompt:
         return _agents(names[0], format_, wanted)
-    checked = [_checked(name, wanted) for name in names]
+    checked = [_check(name, wanted) for name in names]
     if format_ == "text":
         _text(names, checked, wanted, color)
     elif format_ in ("dot", "svg"):
-        return _drawn(checked[0], format_)
+        return _draw(checked[0], format_)
     else:
         _data(names, checked, wanted, format_)
     return 0 if all(_passes(pipeline, wanted.strict) for pipeline in checked) else INVALID
 
 
-def _checked(name: str, wanted: CompileOptions) -> Pipeline:
+def _check(name: str, wanted: CompileOptions) -> Pipeline:
     source, found = read(name)
     settings = _settings(name, wanted)
     secrets = known_secrets() if settings is None else settings.secrets
@@ -131,7 +131,7 @@ def _agents(name: str, format_: str, wanted: CompileOptions) -> int:
     from orchestra.app.checking import Brief
     from orchestra.cli.screen.briefs import say_models, say_prompt
 
-    pipeline, settings = _checked(name, wanted), _settings(name, wanted)
+    pipeline, settings = _check(name, wanted), _settings(name, wanted)
     if pipeline.graph is None or settings is None or pipeline.secret:
         raise InvalidPipeline(pipeline.diagnostics)
     show_diagnostics(pipeline.diagnostics)
@@ -178,13 +178,13 @@ def _passes(pipeline: Pipeline, strict: bool) -> bool:
 
 
 def _text(names: list[str], checked: list[Pipeline], wanted: CompileOptions, color: str) -> None:
-    colour = coloured(color, sys.stdout)
+    colour = use_colour(color, sys.stdout)
     for name, pipeline in zip(names, checked, strict=True):
         found = report.text(pipeline.diagnostics, width=width(sys.stdout), colour=colour)
         size = ""
         if pipeline.graph is not None:
             nodes, edges = len(pipeline.graph.nodes), len(pipeline.graph.edges)
-            size = f" ({counted(nodes, 'node')}, {counted(edges, 'edge')})"
+            size = f" ({plural(nodes, 'node')}, {plural(edges, 'edge')})"
         say(f"{found}{report.safe(name)}: {report.summary(pipeline.diagnostics)}{size}")
         rules = list(dict.fromkeys(d.rule for d in pipeline.diagnostics if d.severity is not Severity.INFO))
         if rules:
@@ -246,11 +246,11 @@ def _sarif(diagnostics: tuple[Diagnostic, ...]) -> dict[str, report.Json]:
     return report.sarif(diagnostics, version=version("orchestra-dot"), summaries=summaries())
 
 
-def _drawn(pipeline: Pipeline, format_: str) -> int:
+def _draw(pipeline: Pipeline, format_: str) -> int:
     """The pipeline written back, or drawn; findings go to standard error, nothing is drawn from errors."""
     shown = [d for d in pipeline.diagnostics if d.severity is not Severity.INFO]
     if shown:
-        text = report.text(shown, width=width(sys.stderr), colour=coloured("auto", sys.stderr))
+        text = report.text(shown, width=width(sys.stderr), colour=use_colour("auto", sys.stderr))
         complain(f"{text}{report.summary(shown)}")
     if pipeline.written is None or pipeline.secret or any(d.rule in ("syntax", "attribute_type") for d in shown):
         return INVALID

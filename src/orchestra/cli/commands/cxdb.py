@@ -16,13 +16,13 @@ from orchestra.app.serving import Served
 from orchestra.app.serving import serve as serve_store
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import AsJson, Config, StoreOption, complete_session
-from orchestra.cli.stores import aimed, exists, hint, settings_for, there
+from orchestra.cli.stores import aim_commands, exists, hint, settings_for, there
 from orchestra.cli.terminal import complain, one_line, say, say_json
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
 from orchestra.cxdb.server.serve import Addresses
 from orchestra.errors import ConfigError, StoreError
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 
 
 class Action(StrEnum):
@@ -137,7 +137,7 @@ def mirror(sessions: tuple[str, ...], *, store: str | None, config: Path | None,
     try:
         done, too_large = asyncio.run(send_now(folder, server, sessions, tell))
     except StoreError as error:
-        error.fix = aimed(mirror_fix(error.fix), hint(settings, store))
+        error.fix = aim_commands(mirror_fix(error.fix), hint(settings, store))
         raise
     failed = sum(1 for one in done if one.trouble)
     if as_json:
@@ -169,15 +169,15 @@ def _ends(settings: Settings) -> tuple[Path, Server]:
 
 
 def _line(one: MirrorResult) -> str:
-    told = f"{one.session}  {counted(one.sent, 'turn')} sent" + (f" of {one.turns}" if one.turns > one.sent else "")
+    told = f"{one.session}  {plural(one.sent, 'turn')} sent" + (f" of {one.turns}" if one.turns > one.sent else "")
     return told + (f"; stopped: {one_line(one.trouble, 500)}" if one.trouble else "")
 
 
 def _summary(done: list[MirrorResult], too_large: int, server: Server) -> list[str]:
     turns = sum(one.turns for one in done)
     failed = [one for one in done if one.trouble]
-    whole = f"{server} is up to date: {counted(len(done) - len(failed), 'session')}, {counted(turns, 'turn')}"
-    lines = [whole if not failed else f"{counted(len(failed), 'session')} not completely sent"]
+    whole = f"{server} is up to date: {plural(len(done) - len(failed), 'session')}, {plural(turns, 'turn')}"
+    lines = [whole if not failed else f"{plural(len(failed), 'session')} not completely sent"]
     if too_large:
-        lines.append(f"  {counted(too_large, 'blob')} skipped: larger than CXDB's protocol allows")
+        lines.append(f"  {plural(too_large, 'blob')} skipped: larger than CXDB's protocol allows")
     return lines

@@ -69,17 +69,17 @@ class _Demo:
         self._repository()
         before = self._state()
         say("\n== Two simulated agents work side by side. Their runner is killed on purpose.")
-        self._killed()
+        self._kill_runner()
         say("\n== Resume: what had finished is not run again. The run then waits for a person.")
         if self._orchestra("resume", "last") != 5:
-            return self._failed("the run did not come to its question")
+            return self._fail("the run did not come to its question")
         say("\n== The answer may come from any terminal, minutes or days later.")
         if self._orchestra("answer", "last", "Y") or self._orchestra("resume", "last"):
-            return self._failed("the run did not complete")
+            return self._fail("the run did not complete")
         say("\n== Every change is a commit that names its node and session; your checkout is as it was.")
         self._git("log", "--graph", "--oneline", "--branches", "--format=%h %an: %s")
         if self._state() != before:
-            return self._failed("the checkout changed")
+            return self._fail("the checkout changed")
         self._git("status", "--short")
         say("\n== Look around, or take the work over:")
         say(f"  cd {self._folder}")
@@ -103,7 +103,7 @@ class _Demo:
         ):
             subprocess.run(["git", *arguments], cwd=self._folder, env=self._environment, check=True)
 
-    def _killed(self) -> None:
+    def _kill_runner(self) -> None:
         """Start the run, and kill its runner while both agents work."""
         command = ["run", "team.dot", "--simulate", "team.yaml"]
         say(f"$ orchestra {' '.join(command)}")
@@ -149,6 +149,6 @@ class _Demo:
             if path.is_file() and path.name != ".git"
         }
 
-    def _failed(self, why: str) -> int:
+    def _fail(self, why: str) -> int:
         say(f"the demo failed: {why}; look at it in {self._folder}")
         return 1

@@ -16,11 +16,11 @@ from typing import Annotated
 import typer
 
 from orchestra.agents.models import WITH_MODEL, default_provider
-from orchestra.app.providers import asked, providers_of, standing
+from orchestra.app.providers import check_providers, providers_of, standing
 from orchestra.app.stores import RepairLosesTurns, open_store, repair_store
 from orchestra.cli.errors import FAILED, STORE
 from orchestra.cli.options import Config, EnvFile, StoreOption
-from orchestra.cli.stores import aimed, exists, hint, settings_for
+from orchestra.cli.stores import aim_commands, exists, hint, settings_for
 from orchestra.cli.terminal import one_line, progress, room, say
 from orchestra.clock import SystemClock
 from orchestra.config.server import Server
@@ -32,7 +32,7 @@ from orchestra.cxdb.embedded.files import Files
 from orchestra.cxdb.embedded.store import REMOTE, EmbeddedStore
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, Damaged, StoreError, StoreUnreachable
-from orchestra.graph.report import counted, wrap
+from orchestra.graph.report import plural, wrap
 from orchestra.ports import Store
 from orchestra.processes.sandbox import prove, unavailable
 
@@ -104,19 +104,19 @@ def examine(wanted: Examination, *, store: str | None, config: Path | None) -> i
         raise ConfigError(
             f"no store in {settings.store} yet" if settings.store else "a store in memory saves nothing"
         )
-    bad = sum(not _shown(finding) for finding in (*_machine(settings), *_place(settings)))
+    bad = sum(not _show(finding) for finding in (*_machine(settings), *_place(settings)))
     if not bad:
         try:
-            bad = asyncio.run(_examined(settings, wanted, hint(settings, store)))
+            bad = asyncio.run(_examine_store(settings, wanted, hint(settings, store)))
         except RepairLosesTurns as error:
             _say_losses(error, hint(settings, store))
             return STORE
     if wanted.live:
-        bad += asyncio.run(_asked(settings))
+        bad += asyncio.run(_ask_providers(settings))
     return FAILED if bad else 0
 
 
-def _shown(finding: Finding) -> bool:
+def _show(finding: Finding) -> bool:
     sign = {True: "✓", False: "✗", None: "·"}[finding.well]
     say("\n".join(wrap(f"{sign} ", one_line(finding.what, 1000), room(), "  ")))
     if finding.fix:
@@ -151,11 +151,11 @@ def _providers(settings: Settings) -> Iterator[Finding]:
             yield Finding(None if well is False and provider.name != used else well, what, fix)
 
 
-async def _asked(settings: Settings) -> int:
+async def _ask_providers(settings: Settings) -> int:
     """Ask each provider and say what came of it; how many failed."""
     if not providers_of(settings):
-        _shown(Finding(None, "no provider is configured: there is no model to ask"))
-    return sum([not _shown(Finding(*check)) async for check in asked(settings)])
+        _show(Finding(None, "no provider is configured: there is no model to ask"))
+    return sum([not _show(Finding(*check)) async for check in check_providers(settings)])
 
 
 def _sandbox(settings: Settings) -> Iterator[Finding]:
@@ -212,11 +212,11 @@ def _place(settings: Settings) -> Iterator[Finding]:
 # --- the store -----------------------------------------------------------------------------------
 
 
-async def _examined(settings: Settings, wanted: Examination, aim: str) -> int:
+async def _examine_store(settings: Settings, wanted: Examination, aim: str) -> int:
     """Print the findings about the store and return how many would keep a run from working."""
     with progress() as tell:
         found = [finding async for finding in _store(settings, wanted, aim, tell)]
-    return sum(not _shown(finding) for finding in found)
+    return sum(not _show(finding) for finding in found)
 
 
 async def _store(settings: Settings, wanted: Examination, aim: str, tell: Progress) -> AsyncIterator[Finding]:
@@ -229,7 +229,7 @@ async def _store(settings: Settings, wanted: Examination, aim: str, tell: Progre
                 yield Finding(True, f"repaired: {repaired}")
         store = open_store(settings, progress=tell)
         try:
-            async for finding in _opened(store, settings, wanted, aim):
+            async for finding in _check_open_store(store, settings, wanted, aim):
                 yield finding
         finally:
             await store.close()
@@ -238,7 +238,7 @@ async def _store(settings: Settings, wanted: Examination, aim: str, tell: Progre
     except Damaged as error:
         yield Finding(False, error.message, f"orchestra doctor --repair{aim}")
     except StoreError as error:
-        yield Finding(False, error.message, aimed(error.fix, aim))
+        yield Finding(False, error.message, aim_commands(error.fix, aim))
 
 
 def _say_losses(error: RepairLosesTurns, aim: str) -> None:
@@ -254,15 +254,17 @@ def _say_losses(error: RepairLosesTurns, aim: str) -> None:
     say(f"    fix: orchestra doctor --repair --drop-lost{aim}")
 
 
-async def _opened(store: Store, settings: Settings, wanted: Examination, aim: str) -> AsyncIterator[Finding]:
+async def _check_open_store(
+    store: Store, settings: Settings, wanted: Examination, aim: str
+) -> AsyncIterator[Finding]:
     if settings.server is not None:
         async for checked in _server(store, settings.server, aim):
             yield checked
-    yield Finding(True, f"store {settings.place}: {counted(len(await rows(store)), 'session')}")
+    yield Finding(True, f"store {settings.place}: {plural(len(await rows(store)), 'session')}")
     for what, fix in (await store.health()).findings:
-        yield _of_health(settings, what, aimed(fix, aim))
+        yield _of_health(settings, what, aim_commands(fix, aim))
     if isinstance(store, EmbeddedStore):
-        async for finding in _embedded(store, wanted, aim):
+        async for finding in _check_embedded(store, wanted, aim):
             yield finding
         async for finding in _mirror(settings, aim):
             yield finding
@@ -274,7 +276,7 @@ async def _server(store: Store, server: Server, aim: str) -> AsyncIterator[Findi
 
     assert isinstance(store, RemoteStore)
     async for well, what, fix in examine_server(store, server, SystemClock()):
-        yield Finding(well, what, aimed(fix, aim))
+        yield Finding(well, what, aim_commands(fix, aim))
 
 
 async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Finding]:
@@ -295,8 +297,8 @@ async def _mirror(settings: Settings, aim: str) -> AsyncIterator[Finding]:
         yield Finding(False, f"the mirror {server}: {error.message}", error.fix)
         return
     if missing:
-        turns = counted(sum(count for _row, count in missing), "turn")
-        sessions = counted(len(missing), "session")
+        turns = plural(sum(count for _row, count in missing), "turn")
+        sessions = plural(len(missing), "session")
         yield Finding(None, f"the mirror {server} is behind by {turns} of {sessions}", send)
     else:
         yield Finding(True, f"the mirror {server} is up to date")
@@ -310,7 +312,7 @@ def _of_health(settings: Settings, what: str, fix: str) -> Finding:
     return Finding(False, what, fix)
 
 
-async def _embedded(store: EmbeddedStore, wanted: Examination, aim: str) -> AsyncIterator[Finding]:
+async def _check_embedded(store: EmbeddedStore, wanted: Examination, aim: str) -> AsyncIterator[Finding]:
     if wanted.deep or wanted.repair:
         damage = await store.deep_check()
         if not damage:

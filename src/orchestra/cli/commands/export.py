@@ -17,13 +17,13 @@ import typer
 
 from orchestra.app.archives import export_session, import_sessions
 from orchestra.app.rundirs import write_run_directory
-from orchestra.app.stopped import remembered
+from orchestra.app.stopped import read_stopped
 from orchestra.app.stores import open_store
 from orchestra.cli.commands.show import commit_text, whole
 from orchestra.cli.options import AsJson, Config, Session, StoreOption
 from orchestra.cli.screen.detail import summary_of
 from orchestra.cli.screen.page import Chapter, Told, chapter, page
-from orchestra.cli.stores import aimed, hint, reading, settings_for
+from orchestra.cli.stores import aim_commands, hint, reading, settings_for
 from orchestra.cli.terminal import complain, deliver, one_line, progress, say, say_json
 from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Legible, with_branches
@@ -31,7 +31,7 @@ from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, find
 from orchestra.engine.sessions import rows as all_rows
 from orchestra.errors import ConfigError, Damaged, OrchestraError, StoreError
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.ports import Store, Turn
 from orchestra.run.events import AgentCommitCreated, Recorded
 from orchestra.run.secrets import Redactor
@@ -108,7 +108,7 @@ def export_to(session: str, to: Path | None, *, store: str | None, config: Path 
     if as_json:
         say_json({"file": str(file), "bytes": file.stat().st_size, "sessions": _as_json(rows)}, indent=2)
         return 0
-    say(f"exported {_named(rows)} to {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
+    say(f"exported {_names(rows)} to {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
     say(f"  import: orchestra import {one_line(str(file), 1000)} --store DIR")
     return 0
 
@@ -131,7 +131,7 @@ def _export_to_stream(session: str, *, store: str | None, config: Path | None) -
             return exported
 
     exported = asyncio.run(reading(settings, write, session, flag=store))
-    complain(f"exported {_named(exported)}")
+    complain(f"exported {_names(exported)}")
     return 0
 
 
@@ -167,7 +167,7 @@ def export_html(session: str, file: Path, *, store: str | None, config: Path | N
     if as_json:
         say_json({"file": str(file), "bytes": file.stat().st_size, "sessions": _as_json(rows)}, indent=2)
         return 0
-    say(f"wrote {_named(rows)} to {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
+    say(f"wrote {_names(rows)} to {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
     return 0
 
 
@@ -183,16 +183,16 @@ async def _family(store: Store, row: Row) -> list[Row]:
 
 async def _chapter(store: Store, settings: Settings, row: Row) -> Chapter:
     turns = await with_branches(store, row)
-    told = [one for path, turn in turns if (one := await _told(store, path, turn)) is not None]
+    told = [one for path, turn in turns if (one := await _page_turn(store, path, turn)) is not None]
     commits = [one.recorded.event for one in told if isinstance(one.recorded.event, AgentCommitCreated)]
     changes = {one.commit: await _change(settings, one.repo, one.commit) for one in commits}
-    made = chapter(await summary_of(store, row, remembered(settings)), told, changes)
+    made = chapter(await summary_of(store, row, read_stopped(settings)), told, changes)
     if missing := len(turns) - len(told):
-        made.warnings.append(f"{counted(missing, 'turn')} cannot be read and are missing here")
+        made.warnings.append(f"{plural(missing, 'turn')} cannot be read and are missing here")
     return made
 
 
-async def _told(store: Store, path: str, turn: Legible) -> Told | None:
+async def _page_turn(store: Store, path: str, turn: Legible) -> Told | None:
     """A turn for the page; None if it, or a text of it, is damaged."""
     recorded = event_of(turn) if isinstance(turn, Turn) else None
     if not isinstance(turn, Turn) or not isinstance(recorded, Recorded):
@@ -229,7 +229,7 @@ def import_from(file: Path, *, store: str | None, config: Path | None, as_json: 
         with progress() as tell:
             opened = open_store(settings, progress=tell)
         try:
-            with _given(file) as there:
+            with _input_file(file) as there:
                 return await import_sessions(opened, there)
         finally:
             await opened.close()
@@ -238,19 +238,19 @@ def import_from(file: Path, *, store: str | None, config: Path | None, as_json: 
     try:
         rows = asyncio.run(put())
     except StoreError as error:
-        error.fix = aimed(error.fix, aim)
+        error.fix = aim_commands(error.fix, aim)
         raise
     if as_json:
         say_json({"file": str(file), "sessions": _as_json(rows)}, indent=2)
         return 0
-    say(f"imported {_named(rows)} from {one_line(str(file), 1000)}")
+    say(f"imported {_names(rows)} from {one_line(str(file), 1000)}")
     newest = [row for row in rows if row.why != "child"][-1]
     say(f"  details: orchestra status{aim} {newest.session} --detail")
     return 0
 
 
 @contextmanager
-def _given(file: Path) -> Iterator[Path]:
+def _input_file(file: Path) -> Iterator[Path]:
     """The file to be read; what comes on standard input is put into one."""
     if file != STREAM:
         yield file
@@ -272,7 +272,7 @@ def _new(file: Path, option: str) -> Path:
     return file
 
 
-def _named(rows: Sequence[Row]) -> str:
+def _names(rows: Sequence[Row]) -> str:
     return f"session{'s' if len(rows) > 1 else ''} {', '.join(row.session for row in rows)}"
 
 

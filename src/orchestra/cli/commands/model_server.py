@@ -16,7 +16,7 @@ import typer
 
 from orchestra.cli.terminal import complain, say
 from orchestra.errors import ConfigError
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.modelserver import Exchange, ModelServer, read
 
 
@@ -110,9 +110,9 @@ def _until_stopped() -> None:
 
 
 def _show(asked: Exchange) -> None:
-    tools = f", {counted(len(asked.tools), 'tool')}" if asked.tools else ""
+    tools = f", {plural(len(asked.tools), 'tool')}" if asked.tools else ""
     how = "streamed" if asked.stream else "whole"
-    messages = counted(len(asked.messages), "message")
+    messages = plural(len(asked.messages), "message")
     complain(f"{asked.number}  {asked.api}  {asked.model}  {messages}{tools}  {how}: {asked.rule}")
 
 

@@ -25,15 +25,15 @@ from orchestra.cli.options import (
     Session,
     Walked,
 )
-from orchestra.cli.screen.why import lines, seen_of
-from orchestra.cli.stores import aimed, hint, reading, settings_for, there
+from orchestra.cli.screen.why import candidate_facts, lines
+from orchestra.cli.stores import aim_commands, hint, reading, settings_for, there
 from orchestra.cli.terminal import one_line, say, say_json
 from orchestra.engine.control import Control
 from orchestra.engine.forking import TurnChoice
 from orchestra.engine.journal import Listener
 from orchestra.engine.running import Run
 from orchestra.errors import ConfigError, StoreError
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.ports import Store
 from orchestra.run.rewalk import Decision, Parting
 
@@ -131,9 +131,9 @@ def replay_session(session: str, asked: ReplayRequest, shown: Walked) -> int:
     try:
         there(settings, session)
     except StoreError as error:
-        error.fix = aimed(error.fix, hint(settings, shown.store))
+        error.fix = aim_commands(error.fix, hint(settings, shown.store))
         raise
-    wanted = _wanted(asked)
+    wanted = _turn_choice(asked)
     source, found = read(asked.graph) if asked.graph is not None else (None, ())
     script = read_script(asked.simulate) if asked.simulate is not None else None
     future = Future(
@@ -157,7 +157,7 @@ def replay_session(session: str, asked: ReplayRequest, shown: Walked) -> int:
     return walk_shown(shown, settings, fork, detach=asked.detach)
 
 
-def _wanted(asked: ReplayRequest) -> TurnChoice:
+def _turn_choice(asked: ReplayRequest) -> TurnChoice:
     if asked.node:
         return TurnChoice(node=asked.node, visit=asked.visit)
     if asked.checkpoint == "last":
@@ -213,11 +213,9 @@ def _say(report: RewalkReport, file: str) -> None:
         _say_text(text)
     if report.parting is not None:
         _say_parting(report.parting, file)
-    compared = (
-        f"{counted(report.nodes, 'node')}, {counted(report.edges, 'edge')}, {counted(report.texts, 'prompt')}"
-    )
+    compared = f"{plural(report.nodes, 'node')}, {plural(report.edges, 'edge')}, {plural(report.texts, 'prompt')}"
     far = "" if report.ended or report.parting is not None else ", as far as it has run"
-    chain = f" and {counted(report.sessions - 1, 'session')} before it" if report.sessions > 1 else ""
+    chain = f" and {plural(report.sessions - 1, 'session')} before it" if report.sessions > 1 else ""
     if report.parting is not None:
         say(f"same until then  {compared}")
     elif report.others:
@@ -233,14 +231,14 @@ def _at(branch: str, node: str) -> str:
 
 def _say_text(text: ChangedText) -> None:
     say(f"prompt differs  {_at(text.branch, text.node)}, visit {text.visit}  (turn {text.depth})")
-    diff = list(unified_diff(_folded(text.recorded), _folded(text.now), "recorded", "now", lineterm=""))
+    diff = list(unified_diff(_fold_lines(text.recorded), _fold_lines(text.now), "recorded", "now", lineterm=""))
     for line in diff[:DIFF_SHOWN]:
         say(f"  {one_line(line, 500)}")
     if len(diff) > DIFF_SHOWN:
-        say(f"  … {counted(len(diff) - DIFF_SHOWN, 'more line')}; --json shows both texts in full")
+        say(f"  … {plural(len(diff) - DIFF_SHOWN, 'more line')}; --json shows both texts in full")
 
 
-def _folded(text: str) -> list[str]:
+def _fold_lines(text: str) -> list[str]:
     """The lines of a text; a long one in pieces, so that a difference at its end is seen."""
     folded: list[str] = []
     for line in text.rstrip().splitlines():
@@ -261,13 +259,15 @@ def _say_parting(parting: Parting, file: str) -> None:
 
 
 def _say_decision(who: str, decision: Decision) -> None:
-    lines("  ", f"{who}: {_told(decision)}", "    ")
+    lines("  ", f"{who}: {_describe(decision)}", "    ")
     for candidate in decision.candidates:
         sign = "→" if candidate.get("edge") == decision.edge else "·"
-        lines(f"    {sign} ", f"{one_line(str(candidate.get('edge')), 120)}  {seen_of(candidate)}", "        ")
+        lines(
+            f"    {sign} ", f"{one_line(str(candidate.get('edge')), 120)}  {candidate_facts(candidate)}", "        "
+        )
 
 
-def _told(decision: Decision) -> str:
+def _describe(decision: Decision) -> str:
     node, why = one_line(decision.node, 80), one_line(decision.why, 600)
     match decision.kind:
         case "enter":

@@ -12,7 +12,7 @@ import typer
 from orchestra.app.asking import RequestResult, ask
 from orchestra.app.stores import open_store
 from orchestra.cli.options import AsJson, Config, Session, StoreOption
-from orchestra.cli.stores import aimed, hint, settings_for, there
+from orchestra.cli.stores import aim_commands, hint, settings_for, there
 from orchestra.cli.terminal import one_line, say, say_json
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
@@ -79,9 +79,9 @@ def ask_session(
     settings = settings_for(store, config)
     there(settings, session)
     try:
-        asked = asyncio.run(_asked(settings, session, action, text))
+        asked = asyncio.run(_send_request(settings, session, action, text))
     except StoreError as error:
-        error.fix = aimed(error.fix, hint(settings, store))
+        error.fix = aim_commands(error.fix, hint(settings, store))
         raise
     doubtful = not asked.done and action != STEER and asked.after.phase is Phase.DOUBTFUL
     if as_json:
@@ -97,7 +97,7 @@ def ask_session(
     return 1 if doubtful or (action == CANCEL and not asked.done) else 0
 
 
-async def _asked(settings: Settings, session: str, action: str, text: str) -> RequestResult:
+async def _send_request(settings: Settings, session: str, action: str, text: str) -> RequestResult:
     store = open_store(settings)
     try:
         return await ask(store, settings, session, action, text, clock=SystemClock(), patience=PATIENCE[action])

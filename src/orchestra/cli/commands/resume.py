@@ -23,8 +23,8 @@ from orchestra.cli.options import (
     Walked,
 )
 from orchestra.cli.screen.views import tell_reader
-from orchestra.cli.stores import aimed, hint, settings_for, there
-from orchestra.cli.terminal import complain, lasted, one_line
+from orchestra.cli.stores import aim_commands, hint, settings_for, there
+from orchestra.cli.terminal import complain, duration_words, one_line
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
@@ -96,7 +96,7 @@ def resume_session(
     try:
         there(settings, session)
     except StoreError as error:
-        error.fix = aimed(error.fix, hint(settings, shown.store))
+        error.fix = aim_commands(error.fix, hint(settings, shown.store))
         raise
     source, found = read(graph) if graph is not None else (None, ())
     script = read_script(simulate) if simulate is not None else None
@@ -106,7 +106,7 @@ def resume_session(
     except Undecided as error:
         if shown.no_input or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
-        decided = ResumeChanges(graph=source, found=found, simulation=script, interrupted=_asked(error))
+        decided = ResumeChanges(graph=source, found=found, simulation=script, interrupted=_ask_about_node(error))
     return _walk(session, decided, settings, shown, detach=detach)
 
 
@@ -130,7 +130,7 @@ def _walk(session: str, changes: ResumeChanges, settings: Settings, shown: Walke
 
 def _nothing_to_resume(run: Run) -> SessionNotFound:
     """The error where ``last`` is a session that completed: the run that was meant may never have begun."""
-    ago = lasted(max(0, SystemClock().now_ms() - run.state.at))
+    ago = duration_words(max(0, SystemClock().now_ms() - run.state.at))
     return SessionNotFound(
         f"nothing to resume: session {run.session} ({one_line(run.state.pipeline, 60)}) succeeded {ago} ago",
         fix="see them all: orchestra status; start a new run: orchestra run FILE.dot",
@@ -152,7 +152,7 @@ def _say_of(run: Run, changes: ResumeChanges, aim: str, *, heard: bool) -> None:
         )
 
 
-def _asked(error: Undecided) -> str:
+def _ask_about_node(error: Undecided) -> str:
     """Ask the user what to do with the interrupted node; return ``rerun`` or ``fail``."""
     complain(f"{one_line(error.node, 80)} was interrupted while it was running.")
     while True:

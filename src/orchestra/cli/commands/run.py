@@ -19,7 +19,7 @@ from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stopped import remember
 from orchestra.app.stores import Hurried, open_store
-from orchestra.cli.detach import detached
+from orchestra.cli.detach import run_detached
 from orchestra.cli.errors import INVALID, show_diagnostics, store_code
 from orchestra.cli.options import (
     Detach,
@@ -27,20 +27,20 @@ from orchestra.cli.options import (
     MaxCost,
     Walked,
 )
-from orchestra.cli.outlet import LAST_SECONDS, Outlet, at_once, drained, outlets
+from orchestra.cli.outlet import LAST_SECONDS, Outlet, at_once, drain, outlets
 from orchestra.cli.people import interviews_for, listeners_for
 from orchestra.cli.screen.ended import as_object, say_ended
 from orchestra.cli.screen.views import View, view_for
-from orchestra.cli.signals import heeded
-from orchestra.cli.stores import aimed, hint, settings_for
-from orchestra.cli.terminal import coloured, complain, one_line, progress, say_json
+from orchestra.cli.signals import handle_signals
+from orchestra.cli.stores import aim_commands, hint, settings_for
+from orchestra.cli.terminal import complain, one_line, progress, say_json, use_colour
 from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
 from orchestra.errors import ConfigError, InvalidPipeline, SessionTaken, StoreError, StoreFull
 from orchestra.graph import report
-from orchestra.graph.inputs import unused
+from orchestra.graph.inputs import unused_variables
 from orchestra.ports import Store
 
 
@@ -165,14 +165,14 @@ def walk_shown(
     ``before`` checks what can be checked without the store. ``detach`` moves the run to the background once its
     session exists.
     """
-    colour = coloured(shown.color, sys.stdout)
+    colour = use_colour(shown.color, sys.stdout)
     gc.freeze()
     gc.set_threshold(YOUNG)
     gc.enable()
     try:
         before()
         if detach:
-            return detached(
+            return run_detached(
                 shown, settings, lambda view: _walk(shown, settings, opening, lambda: view, always=True)
             )
         return _walk(shown, settings, opening, lambda: _view(shown, colour))
@@ -229,7 +229,7 @@ async def _run(
             view.note(text)
 
     def leave() -> None:
-        view.abandoned()
+        view.abandon()
         again = f"orchestra resume{hint(settings, shown.store)} {begun[0]}" if begun else ""
         line = f"stopped before its pause was recorded; resume: {again}\n" if again else "stopped\n"
         at_once(sys.stderr, line.encode())
@@ -242,42 +242,42 @@ async def _run(
         begun.append(run.session)
         return run, pipeline
 
-    with heeded(control, note, leave, hurry):
+    with handle_signals(control, note, leave, hurry):
         try:
-            run = await _walked(shown, settings, noted, view, control)
-            colour = coloured(shown.color, sys.stdout)
+            run = await _walk_session(shown, settings, noted, view, control)
+            colour = use_colour(shown.color, sys.stdout)
             return say_ended(shown, settings, run.session, run.context_id, run.state, colour)
         finally:
             done.set()
-            await drained(streams, signalled)
+            await drain(streams, signalled)
 
 
-async def _walked(shown: Walked, settings: Settings, opening: Opening, view: View, control: Control) -> Run:
+async def _walk_session(shown: Walked, settings: Settings, opening: Opening, view: View, control: Control) -> Run:
     run: Run | None = None
     store: Store | None = None
     try:
         with progress() as tell:
             store = open_store(settings, progress=tell)
         run, pipeline = await opening(store, (view.tell, *listeners_for(settings)), control)
-        with _mirrored(settings):
+        with _mirror(settings):
             if run.state.result is None:
                 _announce(run, pipeline, shown, view)
             await run.walk()
     except StoreError as error:
-        error.fix = aimed(error.fix, hint(settings, shown.store))
+        error.fix = aim_commands(error.fix, hint(settings, shown.store))
         if run is not None and isinstance(error, StoreFull):
             again = f"orchestra resume{hint(settings, shown.store)} {run.session}"
             first = error.fix.removesuffix(", then run again") or "free some space"
             error.fix = f"{first}, then: {again}"
-        _stopped(shown, settings, run, error, view)
+        _report_stop(shown, settings, run, error, view)
         raise
     finally:
-        view.closed()
+        view.close()
         await _close(store)
     return run
 
 
-def _mirrored(settings: Settings) -> AbstractContextManager[None]:
+def _mirror(settings: Settings) -> AbstractContextManager[None]:
     """Send new turns to the mirror meanwhile, in a separate process (S22)."""
     if settings.mirror is None:
         return nullcontext()
@@ -288,7 +288,9 @@ def _mirrored(settings: Settings) -> AbstractContextManager[None]:
 
 def _say_unused(pipeline: Pipeline, given: Mapping[str, str]) -> None:
     """Warn of variables that change nothing, as a mistyped name does (L40)."""
-    for name, near in unused([one.written for one in pipeline.whole() if one.written is not None], given).items():
+    for name, near in unused_variables(
+        [one.written for one in pipeline.whole() if one.written is not None], given
+    ).items():
         complain(f"warning: nothing in the pipeline uses the variable '{one_line(name, 100)}'")
         if near:
             complain(f"  help: did you mean {near}?")
@@ -299,10 +301,10 @@ def _announce(run: Run, pipeline: Pipeline, shown: Walked, view: View) -> None:
         show_diagnostics(pipeline.diagnostics)
     graph = pipeline.checked()
     origin = f"(forked from {run.state.parent})  " if run.state.why == "fork" else ""
-    view.opened(run.session, origin + (f"{graph.label}: {graph.goal}" if graph.goal else graph.label))
+    view.open(run.session, origin + (f"{graph.label}: {graph.goal}" if graph.goal else graph.label))
 
 
-def _stopped(shown: Walked, settings: Settings, run: Run | None, error: StoreError, view: View) -> None:
+def _report_stop(shown: Walked, settings: Settings, run: Run | None, error: StoreError, view: View) -> None:
     """Report that the store failed or another runner took the session, before or during the run."""
     if run is not None and isinstance(error, SessionTaken):
         view.note(f"another runner took over session {run.session}; stopping")

@@ -24,10 +24,10 @@ from orchestra.cli.checks import AGENTS, CHECKS, Check, Step
 from orchestra.cli.commands.demo import IDENTITY
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import AsJson
-from orchestra.cli.terminal import laid_out, lasted, one_line, room, say, say_json
+from orchestra.cli.terminal import duration_words, lay_out, one_line, room, say, say_json
 from orchestra.errors import ConfigError
 from orchestra.graph.attributes import nearest
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.processes.sandbox import unavailable
 
 
@@ -92,14 +92,14 @@ _PACKAGES = {
 
 def examine(names: Sequence[str], keep: Path | None, *, as_json: bool) -> int:
     """Run the checks and report each; 1 if one failed. Raises ``ConfigError``."""
-    chosen = _chosen(names)
+    chosen = _choose(names)
     place = _place(keep)
     began = time.monotonic()
     if not as_json:
         say(f"Orchestra {version('orchestra-dot')}, Python {sys.version.split()[0]}, in {place}")
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         reports = []
-        for report in pool.map(lambda check: _reported(check, place / check.name), chosen):
+        for report in pool.map(lambda check: _report(check, place / check.name), chosen):
             reports.append(report)
             if not as_json:
                 _say(report)
@@ -115,7 +115,7 @@ def examine(names: Sequence[str], keep: Path | None, *, as_json: bool) -> int:
     return FAILED if failed else 0
 
 
-def _chosen(names: Sequence[str]) -> list[Check]:
+def _choose(names: Sequence[str]) -> list[Check]:
     known = {check.name: check for check in CHECKS}
     for name in names:
         if name not in known:
@@ -133,7 +133,7 @@ def _place(keep: Path | None) -> Path:
     return keep.absolute()
 
 
-def _reported(check: Check, folder: Path) -> CheckReport:
+def _report(check: Check, folder: Path) -> CheckReport:
     missing = next(_missing(check), None)
     if missing is not None:
         return CheckReport(
@@ -219,8 +219,8 @@ def _say(report: CheckReport) -> None:
     name = f"{report.name:9}"
     first, *more = report.why.splitlines() or [""]
     skipped = f"{report.shows}: {report.why}" if report.result is CheckResult.SKIPPED else report.shows
-    words = skipped if report.result is CheckResult.SKIPPED else f"{skipped}  {lasted(report.duration_ms)}"
-    say("\n".join(laid_out(_SIGNS[report.result], name, words, room())))
+    words = skipped if report.result is CheckResult.SKIPPED else f"{skipped}  {duration_words(report.duration_ms)}"
+    say("\n".join(lay_out(_SIGNS[report.result], name, words, room())))
     if report.result is CheckResult.FAILED:
         for line in (first, *more):
             say(f"    {one_line(line, 400)}")
@@ -231,7 +231,7 @@ def _say(report: CheckReport) -> None:
 
 def _say_sum(reports: Sequence[CheckReport], seconds: float) -> None:
     count = {result: sum(report.result is result for report in reports) for result in CheckResult}
-    told = [f"{count[CheckResult.WORKS]} of {counted(len(reports), 'check')} passed"]
+    told = [f"{count[CheckResult.WORKS]} of {plural(len(reports), 'check')} passed"]
     told += [f"{count[CheckResult.FAILED]} failed"] if count[CheckResult.FAILED] else []
     told += [f"{count[CheckResult.SKIPPED]} skipped"] if count[CheckResult.SKIPPED] else []
-    say(f"{', '.join(told)}  in {lasted(seconds * 1000)}")
+    say(f"{', '.join(told)}  in {duration_words(seconds * 1000)}")

@@ -14,7 +14,7 @@ from orchestra.app.finding import COMMIT, commits_of, origin_of, place_of
 from orchestra.app.workspaces import own_environment
 from orchestra.cli.errors import STORE
 from orchestra.cli.options import AsJson, Config, Session, StoreOption, complete_session, one_json
-from orchestra.cli.screen.lines import described
+from orchestra.cli.screen.lines import describe
 from orchestra.cli.stores import reading, settings_for
 from orchestra.cli.terminal import (
     SCHEMA,
@@ -29,16 +29,16 @@ from orchestra.cli.terminal import (
 )
 from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Gap, Legible, context_of_branch, legible, with_branches
-from orchestra.engine.loading import backwards, event_of, resolved
+from orchestra.engine.loading import backwards, event_of, resolve
 from orchestra.engine.sessions import find
 from orchestra.errors import ConfigError, Damaged, SessionNotFound, WorkspaceError
-from orchestra.graph.report import counted, wrap
+from orchestra.graph.report import plural, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.blobs import BlobRef, from_map, output_name, utf8
 from orchestra.run.codec import blob_value, plain
 from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import Event, Recorded
-from orchestra.workspace.repos import located
+from orchestra.workspace.repos import locate
 
 
 def show(
@@ -102,8 +102,8 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
     """Print one turn: ``SESSION`` for the newest, ``SESSION:DEPTH`` for another, ``SESSION/fan/branch:DEPTH`` for
     one of a branch; a commit for the turn that made it."""
     settings = settings_for(store, config)
-    place = placed_by_commit(settings, place, store)
-    name, depth = parted(place)
+    place = place_by_commit(settings, place, store)
+    name, depth = split_place(place)
 
     async def look(opened: Store) -> tuple[Turn, dict[str, Any]]:
         turn = await _turn(opened, await _chain(opened, name), depth, name)
@@ -119,11 +119,11 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
         if key == "messages" and isinstance(value, list):
             _conversation(value, exact)
         else:
-            _field(key, _shortened(key, value, exact) if key in _WRITTEN else value)
+            _field(key, _shorten(key, value, exact) if key in _WRITTEN else value)
     return 0
 
 
-def placed_by_commit(settings: Settings, place: str, flag: str | None) -> str:
+def place_by_commit(settings: Settings, place: str, flag: str | None) -> str:
     """The place of the turn that made a commit; any other place as it is."""
     if not COMMIT.fullmatch(place):
         return place
@@ -142,15 +142,15 @@ _LONGEST = 20_000
 """Characters of a command's output that are shown; ``--whole`` and ``--json`` show all."""
 
 
-def _shortened(field: str, text: str, place: str) -> str:
+def _shorten(field: str, text: str, place: str) -> str:
     left_out = len(text) - _LONGEST
     if left_out <= 0:
         return text
-    note = f"[… {counted(left_out, 'character')} omitted; full text: orchestra show {place} --whole {field} …]"
+    note = f"[… {plural(left_out, 'character')} omitted; full text: orchestra show {place} --whole {field} …]"
     return f"{text[: _LONGEST // 2]}\n{note}\n{text[-_LONGEST // 2 :]}"
 
 
-def parted(place: str) -> tuple[str, int | None]:
+def split_place(place: str) -> tuple[str, int | None]:
     """Return the session and the depth in ``SESSION:DEPTH``; None without one. Raises ``ConfigError``."""
     name, _, depth = place.partition(":")
     if depth and not (depth.isascii() and depth.isdigit() and len(depth) < 19):
@@ -179,7 +179,7 @@ async def _chain(store: Store, name: str) -> int:
 
 def write_whole(place: str, field: str, *, store: str | None, config: Path | None) -> int:
     """Write a field of a turn to standard output, byte for byte, however long it is."""
-    name, depth = parted(place)
+    name, depth = split_place(place)
     settings = settings_for(store, config)
 
     async def look(opened: Store) -> None:
@@ -197,7 +197,7 @@ async def _outputs(store: Store, event: Event) -> dict[str, list[BlobRef]]:
     """The whole outputs behind an agent's tool results that were cut, by their names in the results (A32)."""
     found: dict[str, list[BlobRef]] = {}
     for message in getattr(event, "messages", ()):
-        known = await resolved(store, message)
+        known = await resolve(store, message)
         whole = [from_map(part) for part in known.get("whole", ())] if isinstance(known, dict) else []
         if whole:
             found[output_name(whole)] = whole
@@ -253,19 +253,19 @@ async def whole(store: Store, turn: Turn) -> dict[str, Any]:
     for field in BY_CLASS[type(found.event)].fields:
         value = getattr(found.event, field.name)
         if isinstance(value, BlobRef):
-            data[field.name] = await _resolved(store, value)
+            data[field.name] = await _resolve(store, value)
         elif isinstance(value, Mapping):
             for key, item in value.items():
                 if isinstance(item, BlobRef):
-                    data[field.name][key] = await _resolved(store, item)
+                    data[field.name][key] = await _resolve(store, item)
         elif isinstance(value, tuple):
             for place, item in enumerate(value):
                 if isinstance(item, BlobRef):
-                    data[field.name][place] = await _resolved(store, item)
+                    data[field.name][place] = await _resolve(store, item)
     return data
 
 
-async def _resolved(store: Store, ref: BlobRef) -> Any:
+async def _resolve(store: Store, ref: BlobRef) -> Any:
     return blob_value(ref, await store.get_blob(bytes.fromhex(ref.hash)))
 
 
@@ -283,7 +283,7 @@ def _conversation(messages: Sequence[Any], place: str) -> None:
             given = call.get("invalid") or json.dumps(call.get("arguments", {}), ensure_ascii=False)
             say(f"    → {one_line(str(call.get('name')), 80)} {one_line(given, 2000)}")
         if message.get("parts"):
-            say(f"    ({counted(len(message['parts']), 'attached file')})")
+            say(f"    ({plural(len(message['parts']), 'attached file')})")
         if message.get("whole"):
             name = output_name(_parts_of(message))
             say(f"    ({_whole(message)}: orchestra show {place} --whole {name})")
@@ -296,7 +296,7 @@ def _parts_of(message: Mapping[str, Any]) -> list[BlobRef]:
 def _whole(message: Mapping[str, Any]) -> str:
     """How much of an output is recorded: more than ``KEPT`` is not (A32)."""
     kept, size = sum(part.size for part in _parts_of(message)), int(message.get("whole_bytes") or 0)
-    size_said = counted(size, "byte")
+    size_said = plural(size, "byte")
     return f"whole output, {size_said}" if kept >= size else f"recorded: the first {kept} of {size_said}"
 
 
@@ -323,7 +323,7 @@ WIDE = 100
 def show_log(session: str, *, store: str | None, config: Path | None, json: str) -> int:
     """Print every event of a session, oldest first; of ``SESSION:DEPTH`` those from that depth on."""
     settings = settings_for(store, config)
-    session, depth = parted(session)
+    session, depth = split_place(session)
 
     async def look(opened: Store) -> tuple[str, list[tuple[str, Legible]]]:
         row = await find(opened, session)
@@ -351,7 +351,7 @@ def _readable(turns: list[Legible]) -> int:
     gaps = [turn for turn in turns if isinstance(turn, Gap)]
     if not gaps:
         return 0
-    complain(f"{counted(len(gaps), 'turn')} cannot be read; find all damage: orchestra doctor --deep")
+    complain(f"{plural(len(gaps), 'turn')} cannot be read; find all damage: orchestra doctor --deep")
     return STORE
 
 
@@ -386,7 +386,7 @@ def _line(turn: Legible, longest: int, names: int, path: str) -> str:
     found = event_of(turn)
     if not isinstance(found, Recorded):
         return f"{turn.depth:>{longest}}  --:--:--  {one_line(turn.type_id, 60)}  ({one_line(found.reason, 100)})"
-    subject, text = described(found.event)
+    subject, text = describe(found.event)
     name = BY_CLASS[type(found.event)].event
     if path:
         subject = path if subject in ("", path, path.rpartition("/")[2]) else f"{path}/{subject}"
@@ -398,7 +398,7 @@ def _line(turn: Legible, longest: int, names: int, path: str) -> str:
 def show_diff(place: str, *, store: str | None, config: Path | None) -> int:
     """Write the commits of a turn with their changes, as ``git show`` does."""
     settings = settings_for(store, config)
-    name, depth = parted(placed_by_commit(settings, place, store))
+    name, depth = split_place(place_by_commit(settings, place, store))
     session, _, branch = name.partition("/")
 
     async def look(opened: Store) -> list[tuple[str, str]]:
@@ -418,7 +418,7 @@ async def commit_text(settings: Settings, repo: str, commit: str) -> bytes:
     found = next((one for one in configured if one.name == repo), None)
     if found is None:
         raise ConfigError(f"the repository {repo} is not in the settings", fix="name it under workspace.repos")
-    git = await located(found, own_environment())
+    git = await locate(found, own_environment())
     done = await git.run("show", "--no-ext-diff", "--no-textconv", "--stat", "--patch", commit, "--", check=False)
     if done.code:
         raise WorkspaceError(f"the commit {commit[:12]} is not in {found.path}: {done.err.strip()}")

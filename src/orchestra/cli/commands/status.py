@@ -13,11 +13,11 @@ from typing import Annotated, TypeAlias
 import typer
 from msgspec import to_builtins
 
-from orchestra.app.stopped import Stopped, remembered
+from orchestra.app.stopped import Stopped, read_stopped
 from orchestra.cli.options import AsJson, Colour, Config, StoreOption, complete_session
 from orchestra.cli.screen.detail import NEXT_WORD, SIGNS, as_json_of, next_command, show_one, summary_of
-from orchestra.cli.stores import aimed, exists, hint, reading, settings_for, there
-from orchestra.cli.terminal import coloured, fit, lasted, one_line, padded, room, say, say_json
+from orchestra.cli.stores import aim_commands, exists, hint, reading, settings_for, there
+from orchestra.cli.terminal import duration_words, fit, one_line, pad, room, say, say_json, use_colour
 from orchestra.config.settings import Settings
 from orchestra.engine.sessions import Row, find, rows
 from orchestra.errors import StoreUnreachable
@@ -63,7 +63,7 @@ def show_status(
 ) -> int:
     """Print the list of sessions, or one session."""
     settings = settings_for(store, config)
-    colour = coloured(color, sys.stdout)
+    colour = use_colour(color, sys.stdout)
     if session is None:
         return _list(settings, store, as_json, colour)
     return asyncio.run(
@@ -76,7 +76,7 @@ def show_status(
                 aim=hint(settings, store),
                 as_json=as_json,
                 colour=colour,
-                stops=remembered(settings),
+                stops=read_stopped(settings),
             ),
             session,
             flag=store,
@@ -89,9 +89,9 @@ def watch_status(
 ) -> int:
     """Print the list, or one session until it ends, again after every change; in place on a terminal."""
     settings = settings_for(store, config)
-    colour = coloured(color, sys.stdout)
+    colour = use_colour(color, sys.stdout)
     there(settings, session or "last")
-    aim, stops = hint(settings, store), remembered(settings)
+    aim, stops = hint(settings, store), read_stopped(settings)
 
     async def one(opened: Store) -> int:
         row, last = await find(opened, session or "last"), None
@@ -117,7 +117,7 @@ def watch_status(
         known: Known = {}
         last: list[Summary] = []
         while True:
-            found = [await _remembered(opened, row, known, stops) for row in await rows(opened)]
+            found = [await _cached_summary(opened, row, known, stops) for row in await rows(opened)]
             if found != last or sys.stdout.isatty():
                 _home()
                 _say_list(list(found), settings, store, as_json, colour)
@@ -127,7 +127,7 @@ def watch_status(
     return asyncio.run(reading(settings, every if session is None else one, session or "", flag=store))
 
 
-async def _remembered(store: Store, row: Row, known: Known, stops: Mapping[str, Stopped]) -> Summary:
+async def _cached_summary(store: Store, row: Row, known: Known, stops: Mapping[str, Stopped]) -> Summary:
     """Return a session's row, read again only if it may have changed."""
     head = (await store.head(row.context_id)).turn_id
     before = known.get(row.context_id)
@@ -145,17 +145,17 @@ def _home() -> None:
 
 
 def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) -> int:
-    stops = remembered(settings)
+    stops = read_stopped(settings)
     try:
         found = asyncio.run(_read(settings, store, stops)) if exists(settings) else []
     except StoreUnreachable:
         _say_stopped(stops.values(), as_json)
         raise
-    _say_list(found, settings, store, as_json, colour, _gone(stops, found))
+    _say_list(found, settings, store, as_json, colour, _missing_runs(stops, found))
     return 0
 
 
-def _gone(stops: Mapping[str, Stopped], found: Sequence[Summary]) -> list[Stopped]:
+def _missing_runs(stops: Mapping[str, Stopped], found: Sequence[Summary]) -> list[Stopped]:
     """Return the runs that this store had and has no longer: it came back without their turns (S21)."""
     there = {summary.session for summary in found}
     return [stop for stop in stops.values() if stop.session not in there]
@@ -175,7 +175,7 @@ def _say_stopped(stops: Iterable[Stopped], as_json: bool, why: str = "") -> None
         say_json({"sessions": [_as_json(stop) for stop in stops]}, indent=2)
         return
     for stop in stops:
-        ago = lasted(max(0, time.time_ns() // 1_000_000 - stop.at_ms))
+        ago = duration_words(max(0, time.time_ns() // 1_000_000 - stop.at_ms))
         where = f"{stop.pipeline} at {stop.node}" if stop.node else stop.pipeline
         say(one_line(f"{stop.session}  ! {Phase.STOPPED}  {where}, {ago} ago{why}", 500))
 
@@ -188,7 +188,7 @@ def _say_list(
     colour: bool,
     gone: Sequence[Stopped] = (),
 ) -> None:
-    listed = nested(found)
+    listed = nest(found)
     found = [summary for _depth, summary in listed]
     if as_json:
         say_json({"sessions": [*map(as_json_of, found), *map(_as_json, gone)]}, indent=2)
@@ -210,7 +210,7 @@ def _say_list(
         say(f"  details: orchestra status{aim} {found[0].session} --detail")
         following = next_command(found[0])
         if following:
-            say(f"  {NEXT_WORD.get(found[0].phase, 'resume')}: {aimed(following, aim)}")
+            say(f"  {NEXT_WORD.get(found[0].phase, 'resume')}: {aim_commands(following, aim)}")
 
 
 async def _summaries(store: Store, stops: Mapping[str, Stopped]) -> list[Summary]:
@@ -230,9 +230,9 @@ def _table(found: Sequence[tuple[int, Summary]], aim: str, colour: bool) -> None
     keep = _columns(fits)
     widths = {c: max(columns(line[c]) for line in (heads, *lines)) for c in keep}
     _shrink(widths, fits)
-    say(_joined(heads, widths, fits).rstrip())
+    say(_join_cells(heads, widths, fits).rstrip())
     for (_depth, summary), line in zip(found, lines, strict=True):
-        text = _joined(line, widths, fits)
+        text = _join_cells(line, widths, fits)
         sign, tone = SIGNS[summary.phase]
         say(text.replace(f"{sign} ", f"{paint(sign, tone, colour)} ", 1).rstrip())
 
@@ -266,17 +266,17 @@ def _cells(depth: int, summary: Summary, aim: str, now: float) -> tuple[str, ...
     return (
         f"{'  ' * (depth - 1)}{MARK}{summary.session}" if depth else summary.session,
         f"{sign} {summary.phase.value}",
-        one_line(_named(summary), 200),
+        one_line(_title(summary), 200),
         one_line(summary.node, 200),
         str(summary.steps),
         _age(now - summary.last_ms) if summary.last_ms else "",
         dollars(summary.cost_micros) if summary.cost_micros else "-",
-        "" if depth else aimed(next_command(summary), aim),
+        "" if depth else aim_commands(next_command(summary), aim),
         one_line(summary.detail, 400),
     )
 
 
-def _named(summary: Summary) -> str:
+def _title(summary: Summary) -> str:
     """Return the pipeline, and the label of the run where it has another name than that."""
     label = summary.title.partition(": ")[0]
     return summary.pipeline if label in ("", summary.pipeline) else f"{summary.pipeline} ({label})"
@@ -284,18 +284,18 @@ def _named(summary: Summary) -> str:
 
 def _age(milliseconds: float) -> str:
     """Return a duration in its largest unit or two."""
-    return " ".join(lasted(milliseconds).split()[:2])
+    return " ".join(duration_words(milliseconds).split()[:2])
 
 
-def _joined(cells: Sequence[str], widths: dict[int, int], fits: int) -> str:
-    parts = [cells[c] if c == _REASON else padded(cells[c], width) for c, width in widths.items()]
+def _join_cells(cells: Sequence[str], widths: dict[int, int], fits: int) -> str:
+    parts = [cells[c] if c == _REASON else pad(cells[c], width) for c, width in widths.items()]
     return fit("  ".join(parts), fits)
 
 
 MARK = "└ "
 
 
-def nested(found: Sequence[Summary]) -> list[tuple[int, Summary]]:
+def nest(found: Sequence[Summary]) -> list[tuple[int, Summary]]:
     """The sessions in the order of a listing, each with how deep it stands: what needs attention first, and the
     children of each behind it, oldest first. A restarted child stands beside the one in which it goes on."""
     known = {summary.context_id: summary for summary in found}

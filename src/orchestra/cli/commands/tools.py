@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from orchestra.agents.tools.trust import Trust, wanted_by
+from orchestra.agents.tools.trust import Trust, uses_of
 from orchestra.app.pipelines import compile_pipeline, read
 from orchestra.app.runs import folder_of, whereabouts
 from orchestra.app.toolboxes import NodeTool, node_tools, tool_problems
@@ -20,7 +20,7 @@ from orchestra.cli.stores import settings_for
 from orchestra.cli.terminal import one_line, say, say_json
 from orchestra.config.settings import state_directory
 from orchestra.errors import ConfigError, InvalidPipeline
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.run.secrets import Redactor
 
 
@@ -111,7 +111,7 @@ def _table(rows: list[NodeTool]) -> None:
         cells = [cell.ljust(room) for cell, room in zip(line, wide, strict=False)]
         say("  ".join((*cells, line[3])))
     nodes = len({row.node for row in rows})
-    say(f"{counted(len(rows), 'tool')} in {counted(nodes, 'node')}")
+    say(f"{plural(len(rows), 'tool')} in {plural(nodes, 'node')}")
 
 
 def _trust(folder: Path) -> Trust:
@@ -123,7 +123,7 @@ def _trust(folder: Path) -> Trust:
 def allow(folder: Path, *, asked: bool, no_input: bool = False) -> int:
     """Show what a repository wants to use, and allow it if the user agrees. Return 1 if not."""
     trust = _trust(folder)
-    wanted = wanted_by(folder)
+    wanted = uses_of(folder)
     if not wanted:
         say(f"{folder.resolve()} names no MCP server in .mcp.json and has no skills in .agents/skills")
         return 0

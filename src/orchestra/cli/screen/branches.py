@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestra.cli.screen.lines import GREEN, GREY, RED
-from orchestra.cli.terminal import fit, lasted, one_line, padded, room, say
-from orchestra.graph.report import counted, paint, wrap
+from orchestra.cli.terminal import duration_words, fit, one_line, pad, room, say
+from orchestra.graph.report import paint, plural, wrap
 from orchestra.run.events import (
     ParallelBranchCompleted,
     ParallelBranchOpened,
@@ -61,9 +61,13 @@ def say_branches(rows: Sequence[Mapping[str, Any]], colour: bool) -> None:
         good = row["status"] in ("success", "partial_success", "skipped")
         sign, tone = ("✓", GREEN) if good else ("✗", RED) if row["status"] == "fail" else ("·", GREY)
         reason = f": {one_line(row['reason'], 300)}" if row["reason"] else ""
-        words = f"{row['status']}, {lasted(row['duration_ms'])}{reason}" if row["status"] else f"at {row['node']}"
-        lead = f"  {sign} {padded(fit(one_line(row['branch'], 200), longest), longest)}  "
+        words = (
+            f"{row['status']}, {duration_words(row['duration_ms'])}{reason}"
+            if row["status"]
+            else f"at {row['node']}"
+        )
+        lead = f"  {sign} {pad(fit(one_line(row['branch'], 200), longest), longest)}  "
         say("\n".join(wrap(lead, words, room(), " " * 6)).replace(sign, paint(sign, tone, colour), 1))
     if len(chosen) < len(rows):
-        say(f"    … and {counted(len(rows) - len(chosen), 'more branch', 'more branches')}; --json has all")
+        say(f"    … and {plural(len(rows) - len(chosen), 'more branch', 'more branches')}; --json has all")
     say()

@@ -14,7 +14,7 @@ from orchestra.run.secrets import Redactor
 
 def say_models(brief: Brief, *, as_json: bool) -> None:
     """A row for each node that asks an agent: model, provider, backend, and what decided each."""
-    rows = [brief.resolved(node) for node in brief.asking()]
+    rows = [brief.resolve(node) for node in brief.asking()]
     if as_json:
         say_json({"file": brief.file, "models": [_data(row, brief) for row in rows]}, indent=2)
         return
@@ -22,7 +22,9 @@ def say_models(brief: Brief, *, as_json: bool) -> None:
         say("no node asks an agent")
         return
     lines = [("NODE", "MODEL", "PROVIDER", "BACKEND", "DECIDED BY")]
-    lines += [(row.node, _model(row), _provider(row), str(row.backend.value), _decided(row, brief)) for row in rows]
+    lines += [
+        (row.node, _model(row), _provider(row), str(row.backend.value), _deciding_rules(row, brief)) for row in rows
+    ]
     wide = [max(len(line[column]) for line in lines) for column in range(4)]
     for line in lines:
         cells = [one_line(cell).ljust(room) for cell, room in zip(line, wide, strict=False)]
@@ -41,7 +43,7 @@ def _provider(row: Resolved) -> str:
     return str(row.provider.value) if named else "-"
 
 
-def _decided(row: Resolved, brief: Brief) -> str:
+def _deciding_rules(row: Resolved, brief: Brief) -> str:
     """The rules that decided the model, the provider and the backend."""
     model = _rule(row.model, brief) + (f" (alias {row.alias})" if row.alias else "")
     parts = [
@@ -91,7 +93,7 @@ def say_prompt(brief: Brief, node: str, *, as_json: bool) -> None:
         fix = f"did you mean {near!r}?" if near else f"these ask one: {', '.join(asking)}"
         raise ConfigError(f"node {node!r} {what}", fix=fix)
     context = {f"graph.{key}": attribute.value for key, attribute in brief.graph.attributes.items()}
-    found = brief.composed(asking[node], context)
+    found = brief.compose(asking[node], context)
     redact = Redactor(brief.settings.secrets).text
     system, user = redact(found.system), redact(found.user)
     files = [str(file) for file in (*(layer.file for layer in found.layers if layer.file), *found.docs)]
@@ -99,11 +101,11 @@ def say_prompt(brief: Brief, node: str, *, as_json: bool) -> None:
         say_json({"node": node, "system": system, "user": user, "files": files}, indent=2)
         return
     if system:
-        say(f"system:\n{_indented(system)}\n")
-    say(f"user:\n{_indented(user)}")
+        say(f"system:\n{_indent(system)}\n")
+    say(f"user:\n{_indent(user)}")
     if files:
         say("\nfrom:\n" + "\n".join(f"  {one_line(file, 1000)}" for file in files))
 
 
-def _indented(text: str) -> str:
+def _indent(text: str) -> str:
     return "\n".join(f"  {line}".rstrip() for line in many_lines(text).splitlines())

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Container, Sequence
 from typing import TypeAlias, assert_never
 
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.run.events import (
     AgentCommitCreated,
     CleanupCompleted,
@@ -157,7 +157,7 @@ def files_of(event: AgentCommitCreated) -> str:
     """How many files a commit holds, or which one."""
     if event.changed == 1 and event.files:
         return event.files[0]
-    return counted(event.changed, "file")
+    return plural(event.changed, "file")
 
 
 def commit_of(event: AgentCommitCreated) -> str:

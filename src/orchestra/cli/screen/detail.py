@@ -16,14 +16,14 @@ from orchestra.cli.screen.branches import branch_rows, say_branches
 from orchestra.cli.screen.code import code_lines
 from orchestra.cli.screen.ended import higher_limit
 from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW
-from orchestra.cli.stores import aimed
-from orchestra.cli.terminal import complain, fit, lasted, many_lines, one_line, padded, room, say, say_json
+from orchestra.cli.stores import aim_commands
+from orchestra.cli.terminal import complain, duration_words, fit, many_lines, one_line, pad, room, say, say_json
 from orchestra.engine.gaps import Gap, Legible, legible, with_branches
 from orchestra.engine.holding import newest_claim
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import Damaged
-from orchestra.graph.report import counted, dollars, paint, wrap
+from orchestra.graph.report import dollars, paint, plural, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import CleanupCompleted, EdgeSelected, Recorded, StageRetrying
 from orchestra.run.fold import fold
@@ -68,7 +68,7 @@ async def summary_of(store: Store, row: Row, stops: Mapping[str, Stopped]) -> Su
     try:
         found = await summarize(store, row, time.time_ns() // 1_000_000)
     except Damaged as error:
-        return await _salvaged(store, row, error)
+        return await _salvage(store, row, error)
     stop = stops.get(row.session)
     if stop is None or not (found.phase is Phase.CRASHED or found.alive):
         return found
@@ -78,7 +78,7 @@ async def summary_of(store: Store, row: Row, stops: Mapping[str, Stopped]) -> Su
     return replace(found, phase=Phase.STOPPED, detail=stop.reason)
 
 
-async def _salvaged(store: Store, row: Row, error: Damaged) -> Summary:
+async def _salvage(store: Store, row: Row, error: Damaged) -> Summary:
     """What can still be told of a session whose newest turns are damaged: it needs somebody to look."""
     turns = await legible(store, row.context_id)
     state = fold(_events(turns))
@@ -105,7 +105,7 @@ def _events(turns: list[Legible]) -> list[Recorded]:
     return [event for event in found if isinstance(event, Recorded)]
 
 
-def _told_by(turns: list[tuple[str, Legible]]) -> list[tuple[str, Recorded]]:
+def _turn_lines(turns: list[tuple[str, Legible]]) -> list[tuple[str, Recorded]]:
     found = [(path, event_of(turn)) for path, turn in turns if isinstance(turn, Turn)]
     return [(path, event) for path, event in found if isinstance(event, Recorded)]
 
@@ -131,7 +131,7 @@ async def show_one(
     state = fold(_events(own))
     events = _events([turn for _path, turn in sorted(turns, key=lambda pair: pair[0])])
     nodes = _nodes(state, events)
-    branches = branch_rows(_told_by(turns))
+    branches = branch_rows(_turn_lines(turns))
     parent, made = await _relatives(store, row, stops)
     if as_json:
         models = to_builtins(usage_of(event.event for event in events).models)
@@ -153,7 +153,7 @@ async def show_one(
         _say_nodes(state, nodes, usage_of(event.event for event in events).models, colour)
         say_branches(branches, colour)
     if gaps:
-        complain(f"{counted(len(gaps), 'turn')} cannot be read; their events are missing here")
+        complain(f"{plural(len(gaps), 'turn')} cannot be read; their events are missing here")
     say(f"  all events: orchestra log{aim} {summary.session}")
     if summary.phase in ENDED:
         ended = state if detail else fold(_events(await legible(store, row.context_id)))
@@ -161,7 +161,7 @@ async def show_one(
             say(line)
     following = next_command(summary)
     if following:
-        say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aimed(following, aim)}")
+        say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aim_commands(following, aim)}")
     return 0
 
 
@@ -256,10 +256,10 @@ def _say_summary(summary: Summary, colour: bool, backends: str = "") -> None:
     first = wrap(f"{summary.session}  ", f"{sign} {summary.phase.value}{why}", room(), "  ")
     say("\n".join(first).replace(sign, paint(sign, tone, colour), 1))
     facts = [
-        f"{counted(summary.steps, 'node')} run",
-        counted(summary.turns, "turn"),
+        f"{plural(summary.steps, 'node')} run",
+        plural(summary.turns, "turn"),
         f"started {_date(summary.started_ms)} UTC",
-        f"took {lasted(summary.last_ms - summary.started_ms)}",
+        f"took {duration_words(summary.last_ms - summary.started_ms)}",
     ]
     if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.MIRRORED, Phase.WAITING, *ALIVE) and summary.node:
         facts.append(f"current node: {one_line(summary.node, 60)}")
@@ -277,7 +277,7 @@ ABOUT_LINES = 8
 
 def question_lines(question: Pending, aim: str) -> list[str]:
     """A question that waits: what, since when, what can be answered, and by which command."""
-    ago = lasted(max(0, time.time_ns() // 1_000_000 - question.asked_ms))
+    ago = duration_words(max(0, time.time_ns() // 1_000_000 - question.asked_ms))
     name = short_id(question.question)
     lines = wrap("  ? ", f"{one_line(question.text, 400)}  ({one_line(name, 100)}, {ago} ago)", room(), "    ")
     if question.answered:
@@ -291,14 +291,14 @@ def question_lines(question: Pending, aim: str) -> list[str]:
     return [*lines, *wrap("    ", "  ".join(choices), room(), "    "), f"    answer: {command} …"]
 
 
-def used_line(used: RunUsage) -> str:
+def usage_line(used: RunUsage) -> str:
     """What agents used, in words."""
     cached = f" ({used.cache_read} cached)" if used.cache_read else ""
     cost = "unpriced" if used.unpriced and not used.cost_micros else dollars(used.cost_micros, 4)
     parts = [
-        counted(used.turns, "agent turn"),
-        counted(used.tool_calls, "tool call") if used.tool_calls else "",
-        f"{counted(used.tokens_in, 'token')} in{cached}",
+        plural(used.turns, "agent turn"),
+        plural(used.tool_calls, "tool call") if used.tool_calls else "",
+        f"{plural(used.tokens_in, 'token')} in{cached}",
         f"{used.tokens_out} out",
         cost + (" and more, unpriced" if used.unpriced and used.cost_micros else ""),
     ]
@@ -315,29 +315,29 @@ def _say_nodes(
     for item in nodes:
         good = item["status"] in ("success", "partial_success")
         sign, tone = ("✓", GREEN) if good else ("✗", RED) if item["status"] == "fail" else ("·", GREY)
-        lead = f"  {sign} {padded(fit(one_line(item['node'], 200), longest), longest)}  "
-        text = "\n".join(wrap(lead, one_line(_told(item), 1000), room(), " " * 6))
+        lead = f"  {sign} {pad(fit(one_line(item['node'], 200), longest), longest)}  "
+        text = "\n".join(wrap(lead, one_line(_describe(item), 1000), room(), " " * 6))
         say(text.replace(sign, paint(sign, tone, colour), 1))
     total = sum(item["duration_ms"] for item in nodes)
     executions = sum(item["executions"] for item in nodes)
     retries = sum(item["retries"] for item in nodes)
-    told = [f"{counted(state.steps, 'node')} run", counted(executions, "execution")]
-    told += [counted(retries, "retry", "retries")] if retries else []
-    told += _spent(state)
+    told = [f"{plural(state.steps, 'node')} run", plural(executions, "execution")]
+    told += [plural(retries, "retry", "retries")] if retries else []
+    told += _cost_lines(state)
     for model, used in models.items():
-        say("\n".join(wrap(f"  {one_line(model, 60) or 'a model'}: ", used_line(used), room(), "    ")))
-    say("\n".join(wrap("  total: ", ", ".join([*told, f"{lasted(total)} in nodes"]), room(), "    ")))
+        say("\n".join(wrap(f"  {one_line(model, 60) or 'a model'}: ", usage_line(used), room(), "    ")))
+    say("\n".join(wrap("  total: ", ", ".join([*told, f"{duration_words(total)} in nodes"]), room(), "    ")))
     say()
 
 
-def _spent(state: RunState) -> list[str]:
+def _cost_lines(state: RunState) -> list[str]:
     """Tokens and cost of the session and of those that it comes from or started (E35)."""
     spent = state.spent
     if not (spent.tokens_in or spent.tokens_out or spent.cost_micros):
         return []
     since = " since the first session" if state.restarts else ""
     return [
-        f"{counted(spent.tokens_in, 'token')} in, {spent.tokens_out} out",
+        f"{plural(spent.tokens_in, 'token')} in, {spent.tokens_out} out",
         f"{dollars(spent.cost_micros)}{since}",
     ]
 
@@ -346,16 +346,16 @@ ONLY_EDGE = 5
 """The routing rule that takes an edge without a condition; it needs no words where there was no other edge."""
 
 
-def _told(item: Mapping[str, Any]) -> str:
-    words = [item["status"] or "not finished", counted(item["visits"], "visit")]
+def _describe(item: Mapping[str, Any]) -> str:
+    words = [item["status"] or "not finished", plural(item["visits"], "visit")]
     if item["executions"] != item["visits"]:
-        words.append(counted(item["executions"], "execution"))
+        words.append(plural(item["executions"], "execution"))
     if item["retries"]:
-        words.append(counted(item["retries"], "retry", "retries"))
-    words.append(lasted(item["duration_ms"]))
+        words.append(plural(item["retries"], "retry", "retries"))
+    words.append(duration_words(item["duration_ms"]))
     if "agent" in item:
         used = convert(item["agent"], RunUsage)
-        words += [used_line(used), " ".join(used.models)]
+        words += [usage_line(used), " ".join(used.models)]
     if item["reason"]:
         words.append(item["reason"])
     if item["next"]:

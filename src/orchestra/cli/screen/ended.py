@@ -10,9 +10,9 @@ from orchestra.cli.screen.code import code_lines
 from orchestra.cli.screen.lines import GREEN, RED, YELLOW
 from orchestra.cli.screen.views import tell_reader
 from orchestra.cli.stores import hint
-from orchestra.cli.terminal import lasted, one_line, room, say_json
+from orchestra.cli.terminal import duration_words, one_line, room, say_json
 from orchestra.config.settings import Settings
-from orchestra.graph.report import counted, paint, wrap
+from orchestra.graph.report import paint, plural, wrap
 from orchestra.run.questions import choices_in_words
 from orchestra.run.state import RunState
 from orchestra.run.views import raised_limit
@@ -29,9 +29,9 @@ def say_ended(
 ) -> int:
     """Print the result and the next command; return the exit code (C2). A mirror is resumed in its original."""
     result = state.result
-    code = _stopped_code(state) if result is None else 0 if result.good else FAILED
+    code = _code_of_stopped(state) if result is None else 0 if result.good else FAILED
     if shown.json == "object":
-        status = result.status if result is not None else _stopped(state)
+        status = result.status if result is not None else _stop_words(state)
         detail = result.text if result is not None else state.paused
         told = as_object(session, context_id, state)
         say_json({**told, "status": status, "detail": detail, "exit_code": code}, indent=2)
@@ -42,12 +42,12 @@ def say_ended(
     return code
 
 
-def _stopped_code(state: RunState) -> int:
+def _code_of_stopped(state: RunState) -> int:
     """The exit code of a run that has not ended."""
     return WAITS if state.waiting else FULL if state.limit else INTERRUPTED
 
 
-def _stopped(state: RunState) -> str:
+def _stop_words(state: RunState) -> str:
     """How a session stands that nobody runs and that has not ended."""
     return "waiting" if state.waiting else "paused" if state.paused else "crashed"
 
@@ -87,7 +87,7 @@ def _at(state: RunState) -> str:
 
 def _last_lines(state: RunState, colour: bool) -> list[str]:
     result = state.result
-    took = f"{counted(state.steps, 'node')} in {lasted(took_ms(state))}"
+    took = f"{plural(state.steps, 'node')} in {duration_words(took_ms(state))}"
     if result is None:
         word, tone = ("paused", YELLOW) if state.paused else ("crashed", RED)
         text = (
@@ -99,7 +99,7 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
         text = f"{text} ({state.paused or 'its runner is gone'})"
     elif result.good:
         word, tone = "completed", GREEN
-        text, more = took + _simulated(state) + ("" if result.text == "success" else f"  {result.text}"), []
+        text, more = took + _simulation_note(state) + ("" if result.text == "success" else f"  {result.text}"), []
     elif result.status == "canceled":
         word, tone = "canceled", YELLOW
         text, more = f"at {result.node}, {one_line(result.text, 600)}", [f"  {took}"]
@@ -110,7 +110,7 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
     return [first.replace(word, paint(word, tone, colour), 1), *more]
 
 
-def _simulated(state: RunState) -> str:
+def _simulation_note(state: RunState) -> str:
     """Words for a session whose agents are all simulated: nothing they report was done by a model."""
     return ", simulated: no model was asked" if state.simulated else ""
 
@@ -138,7 +138,7 @@ def _next(settings: Settings, flag: str | None, session: str, state: RunState, m
         return _asks(state, aim, session)
     if mirror_of:
         return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
-    back = _entered_from(state)
+    back = _source_of_failure(state)
     again = [f"  try {back} again: orchestra replay{aim} {session} --node {back}"] if back else []
     return [look, f"  resume: orchestra resume{aim} {session}{higher_limit(raised_limit(state))}", *again]
 
@@ -148,7 +148,7 @@ def higher_limit(micros: int) -> str:
     return f" --max-cost {micros / 1e6:.2f}" if micros else ""
 
 
-def _entered_from(state: RunState) -> str:
+def _source_of_failure(state: RunState) -> str:
     """Return the failed node from which a run came to the node at which it failed; empty for any other way.
 
     A resume runs the last node again, which may be one that only ends the run.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from orchestra.cli.screen.code import CODE_SHOWN, Code, code_described, commit_of
-from orchestra.cli.terminal import clock_time, laid_out, lasted, one_line
-from orchestra.graph.report import counted, dollars, paint
+from orchestra.cli.terminal import clock_time, duration_words, lay_out, one_line
+from orchestra.graph.report import dollars, paint, plural
 from orchestra.run.commands import STDERR, STDOUT
 from orchestra.run.events import (
     AgentCommitCreated,
@@ -192,7 +192,7 @@ class Ends:
             case InterviewStarted():
                 self.line(recorded, "?", YELLOW, event.node, f"asks: {one_line(event.text, 200)}")
             case InterviewCompleted():
-                self.line(recorded, "→", GREEN, event.node, answered(event))
+                self.line(recorded, "→", GREEN, event.node, answer_words(event))
             case SteeringTaken():
                 self.line(recorded, "→", GREEN, event.node, f"instruction: {one_line(event.text, 200)}")
 
@@ -238,7 +238,7 @@ class Ends:
         sign, tone = _SIGNS.get(event.status, ("·", GREY))
         if event.handler == "conditional":
             sign, tone = "◆", GREY
-        said = [text for text in (_ended(event, edge, self.verbose), *commits) if text]
+        said = [text for text in (_end_line(event, edge, self.verbose), *commits) if text]
         self._write(at, sign, tone, self.named(place, event.node), "  ".join(said))
 
     def settle_all(self) -> None:
@@ -256,14 +256,14 @@ class Ends:
         if self.times:
             text = f"{clock_time(at)} {sign} {name}  {words}".rstrip()
         else:
-            text = "\n".join(laid_out(sign, name, words, self.width))
+            text = "\n".join(lay_out(sign, name, words, self.width))
         self.write(text.replace(sign, paint(sign, tone, self.colour), 1))
 
 
-def _ended(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbose: bool) -> str:
+def _end_line(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbose: bool) -> str:
     parts = []
     if event.handler not in ("start", "exit", "conditional"):
-        parts.append(lasted(event.duration_ms))
+        parts.append(duration_words(event.duration_ms))
     if event.attempt > 1:
         parts.append(f"{event.attempt} attempts")
     if event.status not in ("success", "fail") or (event.handler == "conditional"):
@@ -274,7 +274,7 @@ def _ended(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbo
         parts.append(event.word)
     text = ", ".join(part for part in parts if part)
     if edge is not None and (edge.candidates or not (edge.edge or edge.rule == MEETING) or verbose):
-        return f"{text} {_taken(edge, verbose)}".strip()
+        return f"{text} {_edge_words(edge, verbose)}".strip()
     return text
 
 
@@ -295,7 +295,7 @@ def in_brief(reason: str) -> str:
 _EXIT = re.compile(r".*?exit code \d+(?: \([^)]*\))?:")
 
 
-def _taken(edge: EdgeSelected, verbose: bool) -> str:
+def _edge_words(edge: EdgeSelected, verbose: bool) -> str:
     label = next((str(c["label"]) for c in edge.candidates if c.get("edge") == edge.edge and c.get("label")), "")
     shown = f"→ {edge.target}" + (f" by {label!r}" if label else "")
     if edge.gate:
@@ -306,12 +306,12 @@ def _taken(edge: EdgeSelected, verbose: bool) -> str:
 def _retrying(event: StageRetrying) -> str:
     return (
         f"attempt {event.attempt} of {event.of}: {in_brief(event.failure_reason) or event.status};"
-        f" retrying in {lasted(event.delay_ms)}"
+        f" retrying in {duration_words(event.delay_ms)}"
     )
 
 
 def _because(event: PipelineResumed) -> str:
-    said = _resumed(event)
+    said = _resume_words(event)
     return f": {said}" if said else " here"
 
 
@@ -325,7 +325,7 @@ _KEPT = {
 """What an attempt continues with, by ``KEPT``."""
 
 
-def _resumed(event: PipelineResumed) -> str:
+def _resume_words(event: PipelineResumed) -> str:
     """Describe how the current node is resumed, and what is different from now on."""
     parts = [
         event.refused,
@@ -342,29 +342,29 @@ def _again(event: PipelineResumed) -> str:
     return _KEPT.get(event.granted, "run again") + (f", {event.again} times" * (event.again > 1))
 
 
-def _executed(event: ToolExecuted) -> str:
+def _command_words(event: ToolExecuted) -> str:
     """How a command ended, and how much it wrote."""
     parts = [
         "interrupted" if event.interrupted else f"exit code {event.exit_code}",
-        lasted(event.duration_ms),
-        f"{counted(event.output_bytes, 'byte')} of output",
+        duration_words(event.duration_ms),
+        f"{plural(event.output_bytes, 'byte')} of output",
         f"{event.stderr_bytes} on standard error" if event.stderr_bytes else "",
     ]
     return ", ".join(part for part in parts if part)
 
 
-def used(event: AgentResponded | AgentTurnCompleted | ConversationCompacted) -> str:
+def usage_words(event: AgentResponded | AgentTurnCompleted | ConversationCompacted) -> str:
     """The tokens and the cost of a model's answer, of a whole turn, or of a summary."""
     read = 0 if isinstance(event, ConversationCompacted) else event.cache_read
     cached = f" ({read} cached)" if read else ""
     cost = ", unpriced" if event.unpriced else f", {dollars(event.cost_micros, 4)}" if event.cost_micros else ""
-    return f"{counted(event.tokens_in, 'token')} in{cached}, {event.tokens_out} out{cost}"
+    return f"{plural(event.tokens_in, 'token')} in{cached}, {event.tokens_out} out{cost}"
 
 
-def _shortened(event: ConversationCompacted) -> str:
+def _shorten(event: ConversationCompacted) -> str:
     if not event.model:
         return "old results of tools were removed"
-    return f"{event.model} wrote a summary, {used(event)}"
+    return f"{event.model} wrote a summary, {usage_words(event)}"
 
 
 def turn_line(event: AgentTurnCompleted) -> str:
@@ -374,14 +374,14 @@ def turn_line(event: AgentTurnCompleted) -> str:
         f"turn {event.number}",
         event.model,
         ", ".join(names),
-        used(event),
-        counted(len(event.files_written), "file") + " written" if event.files_written else "",
+        usage_words(event),
+        plural(len(event.files_written), "file") + " written" if event.files_written else "",
         event.git_sha[:10],
     ]
     return ", ".join(part for part in parts if part)
 
 
-def answered(event: InterviewCompleted) -> str:
+def answer_words(event: InterviewCompleted) -> str:
     """An answer in one line: what, by whom; one that nobody gave is marked."""
     said = event.label or event.value
     text = one_line(event.said if isinstance(event.said, str) else event.said.preview, 120)
@@ -397,14 +397,17 @@ def headline(session: str, title: str, colour: bool) -> str:
 # --- every event in one line, for `log` ----------------------------------------------------------
 
 
-def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
+def describe(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
     """An event's subject (a node) and what there is to say about it."""
     match event:
         case PipelineStarted():
             origin = f" ({event.why} of {event.parent})" if event.parent else ""
             return event.begins, f"{event.pipeline}" + (f": {event.goal}" if event.goal else "") + origin
         case PipelineCompleted():
-            return event.node, f"{event.status} after {counted(event.steps, 'node')} in {lasted(event.duration_ms)}"
+            return (
+                event.node,
+                f"{event.status} after {plural(event.steps, 'node')} in {duration_words(event.duration_ms)}",
+            )
         case PipelineFailed():
             return event.node, event.error
         case PipelineRestarted():
@@ -412,12 +415,12 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case PipelinePaused():
             return event.node, event.reason
         case PipelineResumed():
-            return event.node, _resumed(event)
+            return event.node, _resume_words(event)
         case StageStarted():
             tries = f", attempt {event.attempt} of {event.of}" if event.of > 1 else ""
             return event.node, f"{event.handler}, visit {event.visit}{tries}"
         case StageCompleted():
-            return event.node, _ended(event, None, False) or event.status
+            return event.node, _end_line(event, None, False) or event.status
         case StageFailed():
             return event.node, event.failure_reason
         case StageRetrying():
@@ -426,19 +429,19 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
             return event.source, f"→ {event.target}  rule {event.rule}: {event.reason}"
         case CheckpointSaved():
             whole = ", whole state" if event.state is not None else ""
-            return event.current_node, f"{counted(event.completed, 'node')} done{whole}"
+            return event.current_node, f"{plural(event.completed, 'node')} done{whole}"
         case ToolStarted():
             return event.node, event.command if isinstance(event.command, str) else event.command.preview
         case ToolExecuted():
-            return event.node, _executed(event)
+            return event.node, _command_words(event)
         case AgentResponded():
-            return event.node, f"turn {event.number}: {event.model} answered, {used(event)}"
+            return event.node, f"turn {event.number}: {event.model} answered, {usage_words(event)}"
         case AgentToolEnded():
             return event.node, f"turn {event.number}: {event.tool}{' failed' if event.is_error else ''}"
         case AgentTurnCompleted():
             return event.node, turn_line(event)
         case ConversationCompacted():
-            return event.node, f"conversation shortened from {counted(event.before, 'token')}: {_shortened(event)}"
+            return event.node, f"conversation shortened from {plural(event.before, 'token')}: {_shorten(event)}"
         case (
             SessionBranchCreated()
             | WorktreeCreated()
@@ -457,14 +460,14 @@ def described(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case InterviewStarted():
             return event.node, f"asks {short_id(event.question)}: {one_line(event.text, 200)}"
         case InterviewCompleted():
-            return event.node, answered(event)
+            return event.node, answer_words(event)
         case InterviewTimeout():
-            return event.node, f"nobody answered {short_id(event.question)} in {lasted(event.timeout_ms)}"
+            return event.node, f"nobody answered {short_id(event.question)} in {duration_words(event.timeout_ms)}"
         case WarningRaised():
             return event.node, event.message
         case ParallelStarted():
             names = ", ".join(str(plan["id"]) for plan in event.branches[:8])
-            return event.node, f"{counted(len(event.branches), 'branch', 'branches')}: {names}"
+            return event.node, f"{plural(len(event.branches), 'branch', 'branches')}: {names}"
         case ParallelBranchStarted():
             return event.node, f"{event.branch_id} in context {event.branch_context}"
         case ParallelBranchOpened():

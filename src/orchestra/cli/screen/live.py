@@ -20,7 +20,16 @@ from rich.text import Text
 
 from orchestra.cli.outlet import at_once, behind, count_lost, missing, waiting
 from orchestra.cli.screen.lines import Ends, Place, headline, place_of
-from orchestra.cli.terminal import LineWriter, in_foreground, laid_out, lasted, mute, one_line, width, writable
+from orchestra.cli.terminal import (
+    LineWriter,
+    duration_words,
+    in_foreground,
+    lay_out,
+    mute,
+    one_line,
+    width,
+    writable,
+)
 from orchestra.run import events
 from orchestra.run.events import Recorded, StageRetrying, StageStarted, ToolOutput
 
@@ -92,7 +101,7 @@ class LiveView:
         """A live region that has drawn nothing: one that was stopped would erase as many lines as it had before."""
         return _Below(console=self._console, get_renderable=self._below, refresh_per_second=8, transient=True)
 
-    def opened(self, session: str, title: str) -> None:
+    def open(self, session: str, title: str) -> None:
         """Name the session and put the view up."""
         self._print(headline(session, title, self._colour))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._suspend)
@@ -133,7 +142,7 @@ class LiveView:
             self._screen = self._fresh()
             self._screen.start()
 
-    def closed(self) -> None:
+    def close(self) -> None:
         """Take the view down; what has ended stays."""
         self._lines.release()
         self._ends.settle_all()
@@ -142,7 +151,7 @@ class LiveView:
         self._screen.stop()
         self._give_keys_back()
 
-    def abandoned(self) -> None:
+    def abandon(self) -> None:
         """Put the terminal right without Rich, which may be in the middle of something."""
         self._give_keys_back()
         at_once(self._out, b"\r\x1b[?25h\n")
@@ -203,7 +212,7 @@ class LiveView:
         frame = _FRAMES[int(gone * 6) % len(_FRAMES)]
         words = running.doing(gone) + ("" if place[1] else f"  ({self._ends.ended} done)")
         name = one_line(self._ends.named(place, running.event.node), 60)
-        lines = [line[:room] for line in laid_out(frame, name, words, room)][: None if alone else 1]
+        lines = [line[:room] for line in lay_out(frame, name, words, room)][: None if alone else 1]
         if running.said and alone:
             lines.append(f"  | {one_line(running.said, room)}"[:room])
         return lines
@@ -235,6 +244,6 @@ class _CurrentNode:
         """How long it has been running, or what it waits for; ``gone`` is in seconds."""
         if self.waiting is not None:
             left = max(0.0, self.waiting.delay_ms - gone * 1000)
-            return f"attempt {self.waiting.attempt + 1} of {self.waiting.of} in {lasted(left)}"
+            return f"attempt {self.waiting.attempt + 1} of {self.waiting.of} in {duration_words(left)}"
         tries = f", attempt {self.event.attempt} of {self.event.of}" if self.event.attempt > 1 else ""
-        return f"{lasted(gone * 1000)}{tries}"
+        return f"{duration_words(gone * 1000)}{tries}"

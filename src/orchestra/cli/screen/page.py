@@ -9,11 +9,11 @@ from importlib.resources import files
 from typing import Any, TypeAlias
 
 from orchestra.cli.screen.ended import took_ms
-from orchestra.cli.screen.lines import described
-from orchestra.cli.terminal import lasted, many_lines
+from orchestra.cli.screen.lines import describe
+from orchestra.cli.terminal import duration_words, many_lines
 from orchestra.errors import Source
 from orchestra.graph.dot import parse
-from orchestra.graph.drawing import Box, Drawing, Line, drawn
+from orchestra.graph.drawing import Box, Drawing, Line, draw
 from orchestra.graph.model import Edge, Graph
 from orchestra.run.events import (
     AgentCommitCreated,
@@ -111,7 +111,11 @@ class NodeStory:
     @property
     def facts(self) -> str:
         """Visits and time, in the box of the node."""
-        return f"{self.visits}×, {lasted(self.duration_ms)}" if self.visits > 1 else lasted(self.duration_ms)
+        return (
+            f"{self.visits}×, {duration_words(self.duration_ms)}"
+            if self.visits > 1
+            else duration_words(self.duration_ms)
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -176,7 +180,7 @@ def _draw(found: Chapter, events: Sequence[Told]) -> None:
     graph, _diagnostics = parse(Source("pipeline", found.pipeline))
     if graph is None:
         return
-    found.drawing = drawn(replace(graph, edges=(*graph.edges, *_jumps(graph))))
+    found.drawing = draw(replace(graph, edges=(*graph.edges, *_jumps(graph))))
     found.shapes = {node.id: node.shape for node in graph.nodes.values()}
     found.nodes = {node.id: NodeStory(label=node.label) for node in graph.nodes.values()}
 
@@ -202,9 +206,9 @@ def _add(found: Chapter, told: Told, changes: Changes) -> None:  # noqa: C901  o
             _end(found, told, event)
         case AgentResponded() | AgentToolEnded() | AgentTurnCompleted() as event:
             talk = _talk(found, told, event.node)
-            talk.messages += [_said(told, message) for message in told.data.get("messages", ())]
+            talk.messages += [_message(told, message) for message in told.data.get("messages", ())]
         case ConversationCompacted(node=node):
-            _talk(found, told, node).messages.append(PageMessage(who="", text=described(told.recorded.event)[1]))
+            _talk(found, told, node).messages.append(PageMessage(who="", text=describe(told.recorded.event)[1]))
         case ToolStarted(node=node):
             _talk(found, told, node).messages.append(_text(told, "command", "command"))
         case ToolExecuted(node=node) as event:
@@ -275,7 +279,7 @@ def _end(found: Chapter, told: Told, event: StageCompleted | StageFailed | Stage
         talk.messages.append(PageMessage(who="failed", text=story.reason))
 
 
-def _said(told: Told, message: Any) -> PageMessage:
+def _message(told: Told, message: Any) -> PageMessage:
     """A message of a conversation."""
     if not isinstance(message, dict):
         return PageMessage(who="", text=str(message))
@@ -378,7 +382,7 @@ class Scale:
     def breaks(self) -> list[tuple[float, str]]:
         """Where time was left out, and how much."""
         pairs = zip(self.pieces, self.pieces[1:], strict=False)
-        return [(self.at(right[0]), lasted(right[0] - left[1])) for left, right in pairs]
+        return [(self.at(right[0]), duration_words(right[0] - left[1])) for left, right in pairs]
 
 
 def scale(lanes: Mapping[str, Sequence[tuple[str, PageAttempt]]]) -> Scale:
@@ -408,7 +412,7 @@ def page(chapters: Sequence[Chapter], version: str) -> str:
         path_of=path_of,
         edge_keys=edge_keys,
         is_jump=is_jump,
-        lasted=lasted,
+        lasted=duration_words,
         scale=scale,
     )
     template = environment.from_string(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from orchestra.cli.outlet import lost, missing
+from orchestra.cli.outlet import lost_lines, missing
 from orchestra.cli.screen.lines import Ends, headline
 from orchestra.cli.terminal import (
     SCHEMA,
@@ -21,7 +21,7 @@ from orchestra.cli.terminal import (
     say,
     width,
 )
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.run.codec import plain, plain_live
 from orchestra.run.events import LiveEvent, Recorded
 
@@ -29,7 +29,7 @@ from orchestra.run.events import LiveEvent, Recorded
 class View(Protocol):
     """What shows a run while it goes on."""
 
-    def opened(self, session: str, title: str) -> None:
+    def open(self, session: str, title: str) -> None:
         """The session exists; nothing has been done yet."""
 
     def tell(self, told: Recorded | LiveEvent) -> None:
@@ -44,10 +44,10 @@ class View(Protocol):
     def release(self) -> None:
         """The terminal is free again: show what was kept."""
 
-    def closed(self) -> None:
+    def close(self) -> None:
         """No event follows."""
 
-    def abandoned(self) -> None:
+    def abandon(self) -> None:
         """The process ends now: put the terminal right, and wait for nothing."""
 
 
@@ -89,7 +89,7 @@ class Plain:
             write=self._lines.write, colour=colour, width=width(sys.stdout), times=True, verbose=verbose
         )
 
-    def opened(self, session: str, title: str) -> None:
+    def open(self, session: str, title: str) -> None:
         """Name the session."""
         if not self._quiet:
             tell_reader(headline(session, title, self._colour))
@@ -113,13 +113,13 @@ class Plain:
         """Write what was kept."""
         self._lines.release()
 
-    def closed(self) -> None:
+    def close(self) -> None:
         """The last node's line."""
         self._lines.release()
         self._ends.settle_all()
         self._say_missing()
 
-    def abandoned(self) -> None:
+    def abandon(self) -> None:
         """Nothing: lines leave nothing behind."""
 
     def _say_missing(self) -> None:
@@ -135,7 +135,7 @@ class JsonLines:
         self._first = True
         self._lines = LineWriter(tell_reader)
 
-    def opened(self, session: str, title: str) -> None:
+    def open(self, session: str, title: str) -> None:
         """Nothing: the first event has named the session."""
 
     def tell(self, told: Recorded | LiveEvent) -> None:
@@ -161,13 +161,13 @@ class JsonLines:
         """Write what was kept."""
         self._lines.release()
 
-    def closed(self) -> None:
+    def close(self) -> None:
         """What was kept; what the disk had no room for."""
         self._lines.release()
-        if count := lost(sys.stdout):
+        if count := lost_lines(sys.stdout):
             complain(
-                f"{counted(count, 'event')} lost: the reader is slow and the disk full; see orchestra log --json"
+                f"{plural(count, 'event')} lost: the reader is slow and the disk full; see orchestra log --json"
             )
 
-    def abandoned(self) -> None:
+    def abandon(self) -> None:
         """Nothing."""

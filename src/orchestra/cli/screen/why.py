@@ -17,7 +17,7 @@ from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import find
 from orchestra.errors import SessionNotFound
 from orchestra.graph.attributes import nearest
-from orchestra.graph.report import counted, wrap
+from orchestra.graph.report import plural, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import Recorded, StageStarted
 from orchestra.run.reasons import Reason, leading_to, reasons
@@ -51,7 +51,7 @@ def show_why(session: str, node: str, *, store: str | None, config: Path | None,
                 say()
             _say_reason(node, reason)
     if lost:
-        complain(f"{counted(lost, 'turn')} cannot be read; their decisions are missing here")
+        complain(f"{plural(lost, 'turn')} cannot be read; their decisions are missing here")
     return STORE if lost else 0
 
 
@@ -95,7 +95,9 @@ def _say_reason(node: str, reason: Reason) -> None:
     lines("  ", _decision(reason), "    ")
     for candidate in reason.candidates:
         sign = "→" if candidate.get("edge") == reason.edge else "·"
-        lines(f"    {sign} ", f"{one_line(str(candidate.get('edge')), 120)}  {seen_of(candidate)}", "        ")
+        lines(
+            f"    {sign} ", f"{one_line(str(candidate.get('edge')), 120)}  {candidate_facts(candidate)}", "        "
+        )
 
 
 def lines(lead: str, text: str, indent: str) -> None:
@@ -126,7 +128,7 @@ def _decision(reason: Reason) -> str:
     return f"the run ended here  {rule}{why}" if why else "not decided yet"
 
 
-def seen_of(candidate: Mapping[str, Any]) -> str:
+def candidate_facts(candidate: Mapping[str, Any]) -> str:
     """What routing saw of an edge: its condition and the values in it, label, weight, how often it was taken."""
     parts = []
     if "condition" in candidate:
@@ -143,5 +145,5 @@ def seen_of(candidate: Mapping[str, Any]) -> str:
         parts.append(f"weight {candidate['weight']}")
     if "max_visits" in candidate:
         taken, most = candidate.get("taken"), candidate["max_visits"]
-        parts.append(f"taken {taken} of {counted(most, 'time')}" + (", closed" if taken == most else ""))
+        parts.append(f"taken {taken} of {plural(most, 'time')}" + (", closed" if taken == most else ""))
     return ", ".join(parts)

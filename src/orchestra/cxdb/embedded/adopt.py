@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from zlib import crc32
 
-from orchestra.cxdb.embedded.derive import derived_meta
+from orchestra.cxdb.embedded.derive import derive_meta
 from orchestra.cxdb.embedded.directory import Directory
 from orchestra.cxdb.embedded.hashes import Hashes
 from orchestra.cxdb.embedded.reader import BlobPlaces, PageReader
@@ -192,13 +192,13 @@ class _Adoption:
             checks = []
             for at in range(0, len(data), TURN_SIZE):
                 old = kept[(offset + at - start) // TURN_SIZE * CHECK_SIZE :][:CHECK_SIZE]
-                checks.append(self._checked(data[at : at + TURN_SIZE], old, roots))
+                checks.append(self._check(data[at : at + TURN_SIZE], old, roots))
             self._append(META, b"".join(self._anew))
             self._anew.clear()
             self._append(CHECKS, b"".join(checks))
         self._progress("turns", end, end)
 
-    def _checked(self, record: bytes, old: bytes, roots: _Roots) -> bytes:
+    def _check(self, record: bytes, old: bytes, roots: _Roots) -> bytes:
         if not intact(record):
             return old if len(old) == CHECK_SIZE else bytes(CHECK_SIZE)
         turn_id, parent, _, _, _, digest, _, _ = TURN.unpack_from(record)
@@ -255,7 +255,7 @@ class _Adoption:
             )
         except Damaged:
             return None
-        data = derived_meta(turn_id, payload)
+        data = derive_meta(turn_id, payload)
         if data is None:
             return None
         if not self._anew:

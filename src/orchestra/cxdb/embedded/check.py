@@ -64,14 +64,14 @@ def deep_check(directory: Directory, progress: Progress) -> Iterator[Damage]:
     yield from _roots(directory)
 
 
-def _found(number: int, offset: int, what: str) -> Damage:
+def _damage(number: int, offset: int, what: str) -> Damage:
     return Damage(PATHS[number], offset, what)
 
 
 def _lengths(directory: Directory) -> Iterator[Damage]:
     for number, (size, length) in enumerate(zip(directory.sizes(), directory.state.lengths, strict=True)):
         if number not in directory.overlay and size < length:
-            yield _found(number, size, f"{length - size} bytes are missing")
+            yield _damage(number, size, f"{length - size} bytes are missing")
 
 
 def _records(directory: Directory, number: int) -> Iterator[tuple[int, bytes]]:
@@ -92,7 +92,7 @@ def _blobs(directory: Directory, progress: Progress) -> Iterator[Damage]:
         progress("blobs", offset, end)
         size, wrong = _blob(directory, offset)
         if wrong:
-            yield _found(PACK, offset, wrong)
+            yield _damage(PACK, offset, wrong)
             offset = _next_blob(directory, offset)
         else:
             offset += size
@@ -128,7 +128,7 @@ def _index(directory: Directory) -> Iterator[Damage]:
         entry = read_index_entry(data)
         header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, entry.offset))
         if header is None or data[50:] != b"\0\0" or not _same(entry, header):
-            yield _found(INDEX, at, "an entry does not match its blob")
+            yield _damage(INDEX, at, "an entry does not match its blob")
 
 
 def _same(entry: IndexEntry, header: tuple[int, int, int, bytes]) -> bool:
@@ -149,13 +149,13 @@ def _turns(directory: Directory, progress: Progress) -> Iterator[Damage]:
         _, check = next(checks, (0, b""))
         _, place = next(places, (0, b""))
         if record is None:
-            yield _found(LOG, at, "a turn's record has a wrong checksum")
+            yield _damage(LOG, at, "a turn's record has a wrong checksum")
             continue
         count = at // TURN_SIZE
         if place != TURN_INDEX_ENTRY.pack(record.turn_id, at) and not _points_at_a_turn(directory, place):
-            yield _found(TURN_INDEX, count * TURN_INDEX_ENTRY.size, "an entry names no turn")
+            yield _damage(TURN_INDEX, count * TURN_INDEX_ENTRY.size, "an entry names no turn")
         yield from _lineage(directory, at, record)
-        yield from _checked(directory, count * CHECK_SIZE, check, record)
+        yield from _check_record(directory, count * CHECK_SIZE, check, record)
     progress("turns", end, end)
 
 
@@ -173,27 +173,27 @@ def _points_at_a_turn(directory: Directory, entry: bytes) -> bool:
 def _lineage(directory: Directory, at: int, record: TurnRecord) -> Iterator[Damage]:
     if not record.parent:
         if record.depth:
-            yield _found(LOG, at, f"turn {record.turn_id} has no parent but depth {record.depth}")
+            yield _damage(LOG, at, f"turn {record.turn_id} has no parent but depth {record.depth}")
         return
     parent = read_turn(directory.read(LOG, TURN_SIZE, (record.parent - 1) * TURN_SIZE))
     if record.parent >= record.turn_id:
-        yield _found(LOG, at, f"turn {record.turn_id} is older than its parent {record.parent}")
+        yield _damage(LOG, at, f"turn {record.turn_id} is older than its parent {record.parent}")
     elif parent is not None and parent.turn_id == record.parent and parent.depth + 1 != record.depth:
-        yield _found(LOG, at, f"turn {record.turn_id} has depth {record.depth}, its parent {parent.depth}")
+        yield _damage(LOG, at, f"turn {record.turn_id} has depth {record.depth}, its parent {parent.depth}")
 
 
-def _checked(directory: Directory, at: int, data: bytes, record: TurnRecord) -> Iterator[Damage]:
+def _check_record(directory: Directory, at: int, data: bytes, record: TurnRecord) -> Iterator[Damage]:
     check = read_check(data)
     if check is None or check.turn_id != record.turn_id:
-        yield _found(CHECKS, at, f"the check record of turn {record.turn_id} is wrong")
+        yield _damage(CHECKS, at, f"the check record of turn {record.turn_id} is wrong")
         return
     meta = directory.read(META, check.meta_size, check.meta_offset)
     said = read_meta(meta)
     if len(meta) != check.meta_size or crc32(meta) != check.meta_crc or said is None:
-        yield _found(META, check.meta_offset, f"the record of turn {record.turn_id} has a wrong checksum")
+        yield _damage(META, check.meta_offset, f"the record of turn {record.turn_id} has a wrong checksum")
     header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, check.pack_offset))
     if header is None or header.digest != record.payload_hash:
-        yield _found(PACK, check.pack_offset, f"the payload of turn {record.turn_id} is missing")
+        yield _damage(PACK, check.pack_offset, f"the payload of turn {record.turn_id} is missing")
 
 
 # --- contexts and file trees ---------------------------------------------------------------------
@@ -205,18 +205,18 @@ def _heads(directory: Directory) -> Iterator[Damage]:
     for at, data in _records(directory, HEADS):
         head = read_head(data) if len(data) == HEAD_SIZE else None
         if head is None:
-            yield _found(HEADS, at, "a record has a wrong checksum")
+            yield _damage(HEADS, at, "a record has a wrong checksum")
             continue
         astray.pop(head.context_id, None)
         if head.turn_id >= directory.state.next_turn:
             what = f"context {head.context_id} points at turn {head.turn_id}, which does not exist"
-            astray[head.context_id] = _found(HEADS, at, what)
+            astray[head.context_id] = _damage(HEADS, at, what)
     yield from astray.values()
 
 
 def _roots(directory: Directory) -> Iterator[Damage]:
     for at, data in _records(directory, ROOTS):
         if len(data) != ROOT_SIZE or not intact(data):
-            yield _found(ROOTS, at, "a record has a wrong checksum")
+            yield _damage(ROOTS, at, "a record has a wrong checksum")
         elif ROOT.unpack_from(data)[0] >= directory.state.next_turn:
-            yield _found(ROOTS, at, "a file tree of a turn that does not exist")
+            yield _damage(ROOTS, at, "a file tree of a turn that does not exist")

@@ -58,7 +58,7 @@ class Contexts:
         if moved is not None:
             return moved
         try:
-            return self._stored(context_id)
+            return self._stored_head(context_id)
         except _BadTable:
             self.rebuild()
             return self._moved.get(context_id)
@@ -81,7 +81,7 @@ class Contexts:
 
     def _both(self, below: int) -> Iterator[ContextHead]:
         known = sorted(key for key in self._moved if key < below)
-        for stored in self._stored_descending(below):
+        for stored in self._stored_heads(below):
             while known and known[-1] >= stored.context_id:
                 yield self._moved[known.pop()]
             if stored.context_id not in self._moved:
@@ -101,7 +101,7 @@ class Contexts:
             self._fd = directory.files.open(directory.at(PATH), write=writes, create=writes)
         except FileNotFoundError:
             self._fd = MISSING
-        covered = self._covered()
+        covered = self._covered_length()
         end = directory.state.lengths[HEADS]
         if covered is None:
             self.rebuild()
@@ -110,7 +110,7 @@ class Contexts:
             self.behind = end - covered
             self.read_heads(covered, end)
 
-    def _covered(self) -> int | None:
+    def _covered_length(self) -> int | None:
         """How much of heads.tbl is in the table; None where the table is not whole."""
         if self._fd == MISSING:
             return 0
@@ -133,7 +133,7 @@ class Contexts:
             elif head.turn_id < self._directory.state.next_turn:
                 self.move(head.context_id, head.turn_id, head.depth, head.created_ms)
 
-    def _stored(self, context_id: int) -> ContextHead | None:
+    def _stored_head(self, context_id: int) -> ContextHead | None:
         if self._fd == MISSING or self._spoiled or not 0 < context_id <= MOST:
             return None
         for _ in range(_LOOKS):
@@ -148,7 +148,7 @@ class Contexts:
         try:
             return self._entry(data, context_id)
         except _BadTable:
-            return self._stored(context_id)
+            return self._stored_head(context_id)
 
     def _entry(self, data: bytes, context_id: int) -> ContextHead | None:
         if len(data) < _SIZE or not any(data):
@@ -158,7 +158,7 @@ class Contexts:
             raise _BadTable
         return ContextHead(key, turn_id, depth, created, appended)
 
-    def _stored_descending(self, below: int) -> Iterator[ContextHead]:
+    def _stored_heads(self, below: int) -> Iterator[ContextHead]:
         if self._fd == MISSING or self._spoiled:
             return
         files = self._directory.files

@@ -10,7 +10,7 @@ from orchestra.run.declare import EVENTS
 _decode = msgspec.msgpack.Decoder().decode
 
 
-def derived_meta(turn_id: int, payload: bytes, compression: int = 0) -> bytes | None:
+def derive_meta(turn_id: int, payload: bytes, compression: int = 0) -> bytes | None:
     """The record of turns.meta for one of our events, or None where the payload is not one of ours."""
     try:
         plain = _decode(payload)

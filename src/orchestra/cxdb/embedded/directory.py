@@ -147,14 +147,14 @@ class Directory:
         size = self.files.size
         return tuple([size(fd) if fd != MISSING else 0 for fd in self.fds])
 
-    def written_state(self) -> State | None:
+    def read_state(self) -> State | None:
         """The state in the lock file, or None where there is none that is whole."""
         if self.lock_fd == MISSING:
             return None
         data = self.files.pread(self.lock_fd, STATE_SIZE, 0)
         return self.state if data == self._published else read_state(data)
 
-    def grown(self) -> bool:
+    def has_grown(self) -> bool:
         """Whether a file that any foreign append makes longer is not as long as it ought to be."""
         size, fds, lengths = self.files.size, self.fds, self.state.lengths
         return any(size(fds[number]) != lengths[number] for number in _TELLING)

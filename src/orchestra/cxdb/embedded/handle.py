@@ -50,7 +50,7 @@ class _Change:
         self.error: BaseException | None = None
         self.done = False
 
-    def failed(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """It is not stored."""
         self.error, self.done = error, True
 
@@ -69,7 +69,7 @@ def _fill(batch: Batch, changes: deque[_Change]) -> list[_Change]:
         try:
             change.answer = change.add(batch)
         except StoreError as error:
-            change.failed(error)
+            change.fail(error)
         else:
             taken.append(change)
     return taken
@@ -111,14 +111,14 @@ class Handle:
     def _begin(self, *, salvage: bool) -> None:
         if self._directory.read_only:
             recovery.look(self._directory, self._progress)
-            self._behind = self._directory.written_state()
+            self._behind = self._directory.read_state()
             self._contexts.load()
             self._hashes.load()
         else:
             self._files.lock(self._directory.lock_fd)
             try:
                 if not self._files.same_file(self._directory.lock_fd, self._directory.at(LOCK)):
-                    raise self._begun_anew()
+                    raise self._replaced_store()
                 recovery.recover(self._directory, self._progress, salvage=salvage)
                 self._contexts.load()
                 self._hashes.load(keep=True)
@@ -173,7 +173,7 @@ class Handle:
         try:
             if not self._catch_up():
                 if not self._files.size(self._directory.lock_fd):
-                    raise self._begun_anew()
+                    raise self._replaced_store()
                 self._suspect = True
             self._finish_what_was_begun()
         except (StoreUnreachable, Damaged) as error:
@@ -186,7 +186,7 @@ class Handle:
         if (
             self._suspect
             or state.flags & CUTTING
-            or directory.grown()
+            or directory.has_grown()
             or follows(self._files.pread(directory.wal_fd, RECORD_HEAD, state.position), state)
         ):
             recovery.recover(directory, self._progress)
@@ -196,14 +196,14 @@ class Handle:
     def _catch_up(self) -> bool:
         """Read in what others appended; false where the lock file says nothing."""
         directory = self._directory
-        written = directory.written_state()
+        written = directory.read_state()
         if written is None or written is directory.state or written == directory.state:
             return written is not None
         if directory.read_only and written.sequence <= directory.state.sequence:
             self._look_again(written)
             return True
         if written.sequence < directory.state.sequence:
-            raise self._begun_anew()
+            raise self._replaced_store()
         directory.overlay.clear()
         before, directory.state = directory.state, written
         if written.generation != before.generation:
@@ -213,7 +213,7 @@ class Handle:
             self._hashes.catch_up()
         return True
 
-    def _begun_anew(self) -> StoreUnreachable:
+    def _replaced_store(self) -> StoreUnreachable:
         return StoreUnreachable(
             f"{self._directory.path}: another process replaced the log",
             fix="continue with what is in the files: orchestra resume",
@@ -274,7 +274,7 @@ class Handle:
         except BaseException as error:  # noqa: BLE001  each of them raises it where it waits
             for change in changes:
                 if not change.done:
-                    change.failed(error)
+                    change.fail(error)
 
     def _commit(self, batch: Batch) -> None:
         """Make a batch durable with one sync, then visible; or leave no trace of it."""

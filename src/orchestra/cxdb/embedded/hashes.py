@@ -228,7 +228,7 @@ class Hashes:
             start = run.start
             merged.append(run)
         numbers = array("Q", sorted(keys))
-        self._runs.append(self._made(f"hashes.{start}-{end}", start, end, numbers))
+        self._runs.append(self._make_run(f"hashes.{start}-{end}", start, end, numbers))
         self._covered = end
         for old in merged:
             old.close()
@@ -236,7 +236,7 @@ class Hashes:
             if self._keep and directory.files.exists(path):
                 directory.files.unlink(path)
 
-    def _made(self, name: str, start: int, end: int, numbers: array[int]) -> SortedRun:
+    def _make_run(self, name: str, start: int, end: int, numbers: array[int]) -> SortedRun:
         if self._keep:
             self._write(name, numbers.tobytes())
             run = self._open(name, start, end)

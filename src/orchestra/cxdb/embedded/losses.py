@@ -35,7 +35,7 @@ def losses(path: str, progress: Progress) -> list[Loss]:
     with store_errors(place):
         before, after = _View(place, Files(), progress), _View(place, _Theirs(place), progress)
         try:
-            return _compared(before, after)
+            return _compare(before, after)
         finally:
             before.close()
             after.close()
@@ -70,7 +70,7 @@ class _View:
         self.directory.close()
 
 
-def _compared(before: _View, after: _View) -> list[Loss]:
+def _compare(before: _View, after: _View) -> list[Loss]:
     unread = _unreadable(after)
     found = []
     for stood in before.contexts.descending(before.directory.state.next_context):

@@ -187,11 +187,11 @@ def _blobs_gone(directory: Directory, kept: bytearray, blob: Callable[[bytes], b
     known = {read_index_entry(data).digest for _at, data in _records(directory, INDEX, INDEX_ENTRY.size)}
     if directory.state.lengths[ROOTS]:
         return gone & known, removed
-    gone = _reached(gone & known, known - needed, blob)
-    return gone - _reached(known - gone, gone, blob), removed
+    gone = _reachable(gone & known, known - needed, blob)
+    return gone - _reachable(known - gone, gone, blob), removed
 
 
-def _reached(start: set[bytes], among: set[bytes], blob: Callable[[bytes], bytes]) -> set[bytes]:
+def _reachable(start: set[bytes], among: set[bytes], blob: Callable[[bytes], bytes]) -> set[bytes]:
     """Blobs and those ``among`` others that they name, directly or by way of one another."""
     found, waiting = set(start), list(start)
     while waiting:

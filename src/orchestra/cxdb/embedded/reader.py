@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from zlib import crc32
 
-from orchestra.cxdb.embedded.derive import derived_meta
+from orchestra.cxdb.embedded.derive import derive_meta
 from orchestra.cxdb.embedded.directory import Directory
 from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
@@ -146,7 +146,7 @@ class PageReader:
         """A turn's record in turns.meta, compared with our check sum; made anew for our own types."""
         data = self._meta.read(check.meta_size, check.meta_offset)
         if len(data) != check.meta_size or crc32(data) != check.meta_crc:
-            made = (derived_meta(check.turn_id, payload, compression) or b"" for compression in (RAW, ZSTD))
+            made = (derive_meta(check.turn_id, payload, compression) or b"" for compression in (RAW, ZSTD))
             data = next((each for each in made if crc32(each) == check.meta_crc), b"")
             if not data:
                 raise damage_at(META, check.meta_offset, f"the record of turn {check.turn_id} has a wrong checksum")

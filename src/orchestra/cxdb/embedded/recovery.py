@@ -44,7 +44,7 @@ def recover(directory: Directory, progress: Progress, *, salvage: bool = False) 
         start_log(directory, progress)
         return
     state, records = read_log(data, header)
-    known = directory.written_state()
+    known = directory.read_state()
     if known is not None and known.generation >= state.generation and known.sequence > state.sequence:
         _go_on_without(directory, known)
         return
@@ -147,7 +147,7 @@ def start_log(directory: Directory, progress: Progress) -> None:
     files = directory.files
     directory.state = EMPTY
     state = EMPTY
-    known = directory.written_state()
+    known = directory.read_state()
     if known is not None and known.lengths == directory.sizes():
         state = known
     elif any(directory.sizes()):
@@ -226,7 +226,7 @@ def look(directory: Directory, progress: Progress) -> None:
         directory.state = adopt(directory, EMPTY, progress)
         return
     state, records = read_log(data, header)
-    known = directory.written_state()
+    known = directory.read_state()
     if known is not None and known.generation == state.generation and known.sequence > state.sequence:
         state = known
     elif records:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from orchestra.cxdb.embedded.check import Damage, deep_check
-from orchestra.cxdb.embedded.derive import derived_meta
+from orchestra.cxdb.embedded.derive import derive_meta
 from orchestra.cxdb.embedded.directory import Directory
 from orchestra.cxdb.embedded.reader import PageReader
 from orchestra.cxdb.format.layout import (
@@ -121,6 +121,6 @@ def _meta_records(directory: Directory, reader: PageReader) -> Iterator[tuple[in
         except StoreError:
             continue
         for compression in (RAW, ZSTD):
-            made = derived_meta(check.turn_id, payload, compression)
+            made = derive_meta(check.turn_id, payload, compression)
             if made is not None and crc32(made) == check.meta_crc:
                 yield META, check.meta_offset, made

@@ -187,13 +187,13 @@ class PayloadReader:
         """Eight bytes."""
         return int(_U64.unpack(self.take(8))[0])
 
-    def sized(self) -> bytes:
+    def sized_bytes(self) -> bytes:
         """Bytes behind their length."""
         return self.take(self.u32())
 
     def text(self, name: str) -> str:
         """Text behind its length."""
-        return utf8(self.sized(), name)
+        return utf8(self.sized_bytes(), name)
 
 
 def utf8(data: bytes, name: str) -> str:
@@ -217,7 +217,7 @@ def read_header(data: bytes) -> Header:
     return Header(*HEADER.unpack(data))
 
 
-def checked_header(data: bytes, most: int = LARGEST) -> Header:
+def check_header(data: bytes, most: int = LARGEST) -> Header:
     """The beginning of a message that is not too large."""
     header = read_header(data)
     if header.length > most:
@@ -234,7 +234,7 @@ def error(code: int, text: str) -> bytes:
 def read_error(payload: bytes) -> tuple[int, str]:
     """An error's code and text."""
     cursor = PayloadReader(payload)
-    return cursor.u32(), str(cursor.sized(), "utf-8", "replace")
+    return cursor.u32(), str(cursor.sized_bytes(), "utf-8", "replace")
 
 
 # --- requests --------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def read_hello(payload: bytes) -> Hello:
     cursor = PayloadReader(payload, Malformed(422, "hello payload truncated"))
     version = cursor.u16()
     tag = utf8(cursor.take(cursor.u16()), "client_tag")
-    return Hello(version, tag, utf8(cursor.sized(), "client_meta_json"))
+    return Hello(version, tag, utf8(cursor.sized_bytes(), "client_meta_json"))
 
 
 def number(value: int) -> bytes:
@@ -300,7 +300,7 @@ def read_append(payload: bytes, flags: int) -> Append:
     type_id = cursor.text("declared_type_id")
     version, encoding, compression, raw_size = _DECLARED.unpack(cursor.take(_DECLARED.size))
     digest = cursor.take(HASH_SIZE)
-    body, key = cursor.sized(), cursor.sized()
+    body, key = cursor.sized_bytes(), cursor.sized_bytes()
     root = cursor.take(HASH_SIZE) if flags & WITH_ROOT else None
     return Append(context_id, parent, type_id, version, encoding, compression, raw_size, digest, body, key, root)
 
@@ -344,7 +344,7 @@ def read_put_blob(payload: bytes) -> tuple[bytes, bytes]:
     if len(payload) < HASH_SIZE + 4:
         raise Malformed(422, "put_blob payload too short")
     cursor = PayloadReader(payload)
-    digest, data = cursor.take(HASH_SIZE), cursor.sized()
+    digest, data = cursor.take(HASH_SIZE), cursor.sized_bytes()
     if digest_of(data) != digest:
         raise Malformed(422, "blob hash mismatch")
     return digest, data
@@ -374,7 +374,7 @@ def read_head(payload: bytes) -> WireHead:
     return WireHead(*_HEAD.unpack(PayloadReader(payload).take(_HEAD.size)))
 
 
-def appended_answer(value: Appended) -> bytes:
+def append_answer(value: Appended) -> bytes:
     """The answer to an append."""
     return _APPENDED.pack(*value)
 
@@ -419,7 +419,7 @@ def _turns(cursor: PayloadReader, payloads: bool) -> list[WireTurn]:
         type_id = cursor.text("declared_type_id")
         version, encoding, compression, raw_size = _DECLARED.unpack(cursor.take(_DECLARED.size))
         digest = cursor.take(HASH_SIZE)
-        data = cursor.sized() if payloads else None
+        data = cursor.sized_bytes() if payloads else None
         found.append(
             WireTurn(turn_id, parent, depth, type_id, version, encoding, compression, raw_size, digest, data)
         )
@@ -433,9 +433,9 @@ def blob(data: bytes) -> bytes:
 
 def read_blob(payload: bytes) -> bytes:
     """The bytes of a blob."""
-    return PayloadReader(payload).sized()
+    return PayloadReader(payload).sized_bytes()
 
 
-def stored_answer(digest: bytes, new: bool) -> bytes:
+def put_blob_answer(digest: bytes, new: bool) -> bytes:
     """The answer to a put-blob."""
     return digest + bytes((new,))

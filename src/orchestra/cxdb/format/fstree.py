@@ -32,7 +32,7 @@ class TreeEntry(NamedTuple):
 def tree(entries: Iterable[TreeEntry]) -> bytes:
     """The blob of a directory; the order in which the entries are given does not matter."""
     ordered = sorted(entries, key=lambda entry: entry.name.encode())
-    return _array(len(ordered)) + b"".join(_packed(entry) for entry in ordered)
+    return _array(len(ordered)) + b"".join(_pack(entry) for entry in ordered)
 
 
 def read_tree(data: bytes) -> list[TreeEntry]:
@@ -52,7 +52,7 @@ def _array(count: int) -> bytes:
     return struct.pack(">BH", 0xDC, count) if count < 1 << 16 else struct.pack(">BI", 0xDD, count)
 
 
-def _packed(entry: TreeEntry) -> bytes:
+def _pack(entry: TreeEntry) -> bytes:
     fields = _FIELDS.pack(
         b"\xa12", b"\xcc", entry.kind, b"\xa13", b"\xce", entry.mode, b"\xa14", b"\xcf", entry.size,
         b"\xa15", b"\xc4\x20", entry.digest,

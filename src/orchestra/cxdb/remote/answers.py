@@ -127,7 +127,7 @@ def bundle_refusal(bundle_id: str, bundle: bytes, message: str) -> StoreError:
     )
 
 
-async def moved_contexts(pieces: AsyncIterator[bytes]) -> AsyncIterator[int]:
+async def contexts_in_stream(pieces: AsyncIterator[bytes]) -> AsyncIterator[int]:
     """The contexts that an event stream names."""
     buffer = b""
     async for piece in pieces:

@@ -122,16 +122,16 @@ class Pen:
                 session = link.session_id
                 answers = await link.exchange(asks, patience.left)
         except Lost:
-            self._asking.lost()
+            self._asking.drop_connections()
             if session:
-                await self._asking.gone(session, min(GONE_SECONDS, patience.left))
+                await self._asking.wait_until_closed(session, min(GONE_SECONDS, patience.left))
             raise
         self._losses = self._asking.losses
         for answer in answers:
             self._asking.payload(answer, f"context {self._context_id}")
         landed = _chain_places(stand, [answer for answer in answers if answer.kind == frames.APPEND])
         if landed and landed[0].turn_id <= stand.turn_id:
-            raise self._lost_data(f"it assigned turn {landed[0].turn_id} after turn {stand.turn_id}")
+            raise self._data_loss(f"it assigned turn {landed[0].turn_id} after turn {stand.turn_id}")
         if any(at.parent < 0 for at in landed):
             landed = await self._parents(stand, landed, patience)
         if landed:
@@ -156,7 +156,7 @@ class Pen:
         try:
             return [at._replace(parent=parents[at.turn_id]) for at in landed]
         except KeyError as error:
-            raise self._lost_data(f"turn {error} is not in its chain") from None
+            raise self._data_loss(f"turn {error} is not in its chain") from None
 
     # --- looking -------------------------------------------------------------------------------------
 
@@ -174,33 +174,33 @@ class Pen:
 
     async def _since(self, stand: Stand, patience: Patience) -> list[WireTurn]:
         """The turns behind ``stand``, oldest first. Raises where ``stand`` is not what it was (S21)."""
-        newest = await self._known(1, patience)
+        newest = await self._read_newest(1, patience)
         head = newest[-1] if newest else None
         if head is None or head.turn_id <= stand.turn_id:
             if (head.turn_id, head.digest) != (stand.turn_id, stand.digest) if head else stand.turn_id:
-                raise self._lost_data(f"turn {stand.turn_id} does not exist")
+                raise self._data_loss(f"turn {stand.turn_id} does not exist")
             return []
-        chain = await self._known(max(1, head.depth - stand.depth) + MARGIN, patience)
+        chain = await self._read_newest(max(1, head.depth - stand.depth) + MARGIN, patience)
         places = [number for number, turn in enumerate(chain) if turn.turn_id == stand.turn_id]
         if not stand.turn_id:
             return chain
         if not places or chain[places[0]].digest != stand.digest:
-            raise self._lost_data(f"turn {stand.turn_id} does not exist")
+            raise self._data_loss(f"turn {stand.turn_id} does not exist")
         return chain[places[0] + 1 :]
 
-    async def _known(self, limit: int, patience: Patience) -> list[WireTurn]:
+    async def _read_newest(self, limit: int, patience: Patience) -> list[WireTurn]:
         try:
             return await self._newest(limit, patience)
         except SessionNotFound:
-            raise self._lost_data("it does not exist") from None
+            raise self._data_loss("it does not exist") from None
 
     async def _newest(self, limit: int, patience: Patience) -> list[WireTurn]:
         what = f"context {self._context_id}"
         request = frames.get_last(self._context_id, limit, payloads=False)
-        answer = await self._asking.asked(patience, frames.GET_LAST, request, what)
+        answer = await self._asking.ask_within(patience, frames.GET_LAST, request, what)
         return read_answer(lambda payload: frames.read_page(payload, payloads=False), answer)
 
-    def _lost_data(self, what: str) -> StoreUnreachable:
+    def _data_loss(self, what: str) -> StoreUnreachable:
         return StoreUnreachable(
             f"the CXDB server at {self._asking.place} lost data or is another server: "
             f"context {self._context_id}: {what}",

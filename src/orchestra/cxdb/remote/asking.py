@@ -131,7 +131,7 @@ def half_open(place: ServerPlace, reason: str) -> StoreUnreachable:
     )
 
 
-def refused_us(reason: str) -> StoreUnreachable:
+def refusal_error(reason: str) -> StoreUnreachable:
     """A server that wants a token, or another name for itself."""
     return StoreUnreachable(
         f"the CXDB server refuses the connection: {reason}",
@@ -154,7 +154,7 @@ def refusal(code: int, text: str, what: str) -> OrchestraError:
         case 404:
             return SessionNotFound(f"no {what}")
         case 401 | 403:
-            return refused_us(text)
+            return refusal_error(text)
         case 500:
             return Damaged(f"the CXDB server cannot read {what}: {text}")
         case 503:
@@ -232,9 +232,9 @@ class Requests:
         """The answer to a request that may be repeated; ``what`` names what is not there if it is refused."""
         await self.greet()
         async with self.patient() as patience:
-            return await self.asked(patience, kind, payload, what)
+            return await self.ask_within(patience, kind, payload, what)
 
-    async def asked(self, patience: Patience, kind: int, payload: bytes, what: str) -> bytes:
+    async def ask_within(self, patience: Patience, kind: int, payload: bytes, what: str) -> bytes:
         """The same as a part of a larger call, whose patience it shares."""
         refused = 0
         while True:
@@ -245,7 +245,7 @@ class Requests:
                     (answer,) = await link.exchange([Ask(kind, payload)], patience.left)
                     return self.payload(answer, what)
             except Lost as lost:
-                self.lost()
+                self.drop_connections()
                 refused = refused + (not used) if lost.connected else 0
                 if refused >= REFUSALS:
                     raise SessionNotFound(f"no {what}") from lost
@@ -264,7 +264,7 @@ class Requests:
                 async with asyncio.timeout(PROBE_SECONDS):
                     reply = await self.web.request("GET", "/v1/contexts?limit=0")
                 if reply.status in (401, 403):
-                    return refused_us(f"HTTP {reply.status}")
+                    return refusal_error(f"HTTP {reply.status}")
                 return half_open(self.place, str(lost))
         return await self._shut(lost)
 
@@ -272,7 +272,7 @@ class Requests:
         error = unreachable(self.place, str(lost))
         return StoreAbandoned(error.message, fix=error.fix) if self._hurried else error
 
-    def lost(self) -> None:
+    def drop_connections(self) -> None:
         """A connection was lost: the others of the time are not to be trusted either."""
         self.losses += 1
         self.pool.drop()
@@ -307,7 +307,7 @@ class Requests:
                         raise stranger(self.place, f"status {reply.status} without a CXDB error")
                     return reply
 
-    async def gone(self, session_id: int, seconds: float) -> None:
+    async def wait_until_closed(self, session_id: int, seconds: float) -> None:
         """Wait until the server has noticed the end of a connection, so that nothing of it arrives any more.
 
         A server that never says so is waited for ``seconds`` only.

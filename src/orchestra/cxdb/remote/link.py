@@ -96,7 +96,7 @@ class Link:
         until = asyncio.get_running_loop().time() + seconds
         try:
             async with asyncio.timeout_at(until):
-                sock = await connected(host, port)
+                sock = await connect(host, port)
         except (OSError, TimeoutError) as error:
             raise Lost(reason(error), connected=False) from error
         link = cls(sock)
@@ -182,12 +182,12 @@ def _windows(asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
             start = end
 
 
-async def connected(host: str, port: int) -> socket.socket:
+async def connect(host: str, port: int) -> socket.socket:
     """A socket that is connected. Raises ``OSError``."""
     trouble: OSError = OSError("no address")
     for family, kind, protocol, _, address in await _addresses(host, port):
         try:
-            return await _connected_to(socket.socket(family, kind, protocol), address)
+            return await _connect_to(socket.socket(family, kind, protocol), address)
         except OSError as error:
             trouble = error
     raise trouble
@@ -216,7 +216,7 @@ async def _addresses(host: str, port: int) -> Sequence[tuple[Any, ...]]:
     return await found
 
 
-async def _connected_to(sock: socket.socket, address: Any) -> socket.socket:
+async def _connect_to(sock: socket.socket, address: Any) -> socket.socket:
     loop = asyncio.get_running_loop()
     try:
         sock.setblocking(False)

@@ -17,10 +17,10 @@ from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.answers import (
     bundle_refusal,
+    contexts_in_stream,
     json_of,
     member_list,
     message_of,
-    moved_contexts,
     number,
     page_of,
     raw_turn,
@@ -210,20 +210,20 @@ class RemoteStore:
     async def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
         """Heads as they move: told by the event stream, looked up where there is none."""
         told: dict[int, int] = {}
-        async for stirred in self._stirred(context_id):
+        async for stirred in self._changes(context_id):
             for head in await self._heads(stirred):
                 if told.get(head.context_id) != head.turn_id:
                     told[head.context_id] = head.turn_id
                     yield head
 
-    async def _stirred(self, context_id: int | None) -> AsyncIterator[int | None]:
+    async def _changes(self, context_id: int | None) -> AsyncIterator[int | None]:
         """What is to be looked at again: one context, or None for all that are watched."""
         yield context_id
         while True:
             try:
                 async with self._asking.web.stream("/v1/events") as pieces:
                     yield context_id
-                    async for moved in moved_contexts(pieces):
+                    async for moved in contexts_in_stream(pieces):
                         if context_id in (None, moved):
                             yield moved
             except Lost:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import h11
 
-from orchestra.cxdb.remote.link import ANSWER_SECONDS, Lost, Silence, connected, reason
+from orchestra.cxdb.remote.link import ANSWER_SECONDS, Lost, Silence, connect, reason
 
 BODY_LIMIT = 512 * 1024 * 1024
 HEAD_LIMIT = 64 * 1024
@@ -161,7 +161,7 @@ class Web:
     async def _connect(self, seconds: float) -> _Wire:
         try:
             async with asyncio.timeout(min(seconds, self._connect_seconds)):
-                sock = await connected(self._host, self._port)
+                sock = await connect(self._host, self._port)
                 opened = await asyncio.open_connection(sock=sock, limit=HEAD_LIMIT)
         except (OSError, TimeoutError) as error:
             raise Lost(reason(error), connected=False) from error

@@ -49,7 +49,7 @@ async def _exchange(connection: Connection, reader: asyncio.StreamReader, writer
     data = await reader.readexactly(frames.HEADER.size)
     header = frames.read_header(data)
     try:
-        frames.checked_header(data)
+        frames.check_header(data)
     except Malformed as error:
         writer.write(_error(header.request, error))
         await writer.drain()
@@ -172,9 +172,9 @@ class Connection:
             raise refusal(error, "context") from error
         self._core.meters.get_last.add((time.monotonic() - began) * 1000)
         page = frames.page([_wire(turn, request.payloads) for turn in turns])
-        return page + self._created(turns)
+        return page + self._creation_times(turns)
 
-    def _created(self, turns: Sequence[Turn]) -> bytes:
+    def _creation_times(self, turns: Sequence[Turn]) -> bytes:
         """When turns were appended, for a client that asked for it: eight bytes each behind the answer."""
         return b"".join(frames.number(turn.created_ms) for turn in turns) if self._times else b""
 
@@ -208,18 +208,18 @@ class Connection:
             await store.put_blob(data)
         except StoreError as error:
             raise refusal(error, "blob") from error
-        return frames.stored_answer(digest, store.counts().blobs > before)
+        return frames.put_blob_answer(digest, store.counts().blobs > before)
 
     async def _append(self, frame: Frame) -> bytes:
         request, new = turn_of(frame)
-        known = await self._core.answered(request.context_id, request.key, request.digest)
+        known = await self._core.earlier_answer(request.context_id, request.key, request.digest)
         if known is not None:
-            return frames.appended_answer(known)
+            return frames.append_answer(known)
         roots = {0: request.root} if request.root is not None else {}
         (turn,) = await self._core.append(request.context_id, [new], parent=request.parent, roots=roots)
-        return frames.appended_answer(self._core.answer(request.context_id, request.key, turn)) + self._created(
-            [turn]
-        )
+        return frames.append_answer(
+            self._core.answer(request.context_id, request.key, turn)
+        ) + self._creation_times([turn])
 
     # --- batches ---------------------------------------------------------------------------------------
 
@@ -237,13 +237,13 @@ class Connection:
         blobs = [frames.read_put_blob(frame.payload) for frame in batch if frame.kind == frames.PUT_BLOB]
         read = [turn_of(frame) for frame in batch if frame.kind == frames.APPEND]
         _check_chain([request for request, _ in read])
-        known = [await self._core.answered(each.context_id, each.key, each.digest) for each, _ in read]
+        known = [await self._core.earlier_answer(each.context_id, each.key, each.digest) for each, _ in read]
         fresh = [item for item, answer in zip(read, known, strict=True) if answer is None]
         turns = iter(await self._append_all(fresh, [data for _, data in blobs]))
         appended = iter(
             [self._answer(request, answer, turns) for (request, _), answer in zip(read, known, strict=True)]
         )
-        stored = iter([frames.stored_answer(digest, True) for digest, _ in blobs])
+        stored = iter([frames.put_blob_answer(digest, True) for digest, _ in blobs])
         return [next(stored if frame.kind == frames.PUT_BLOB else appended) for frame in batch]
 
     async def _append_all(self, read: list[tuple[Append, NewTurn]], blobs: list[bytes]) -> tuple[Turn, ...]:
@@ -256,11 +256,11 @@ class Connection:
 
     def _answer(self, request: Append, known: Appended | None, turns: Iterator[Turn]) -> bytes:
         if known is not None:
-            return frames.appended_answer(known) + (frames.number(0) if self._times else b"")
+            return frames.append_answer(known) + (frames.number(0) if self._times else b"")
         turn = next(turns)
-        return frames.appended_answer(self._core.answer(request.context_id, request.key, turn)) + self._created(
-            [turn]
-        )
+        return frames.append_answer(
+            self._core.answer(request.context_id, request.key, turn)
+        ) + self._creation_times([turn])
 
 
 def _check_chain(requests: list[Append]) -> None:

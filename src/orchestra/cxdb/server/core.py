@@ -60,7 +60,7 @@ class Core:
             raise refusal(error, "base turn") from error
         if session is not NO_SESSION:
             self.sessions.register(session, "")
-            self.sessions.made(session, head.context_id)
+            self.sessions.context_made(session, head.context_id)
         await self.pump()
         return head
 
@@ -108,7 +108,7 @@ class Core:
         except SessionNotFound:
             raise Malformed(404, "parent turn") from None
 
-    async def answered(self, context_id: int, key: bytes, digest: bytes) -> Appended | None:
+    async def earlier_answer(self, context_id: int, key: bytes, digest: bytes) -> Appended | None:
         """The answer that an append with this key has had. Raises ``Malformed`` where it was another append."""
         known = self._keys.find(context_id, key) if key else None
         if known is None or not await self._is_there(known):

@@ -65,7 +65,7 @@ class CqlError(Exception):
         self.position = position
         self.field = field
 
-    def shown(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """The error as the route tells it."""
         position = None if self.position is None else self.position._asdict()
         return {"error": self.text, "error_type": self.kind, "position": position, "field": self.field}
@@ -258,7 +258,7 @@ async def search(core: Core, query: Query) -> tuple[list[ContextRow], int]:
     rows = {row.context_id: row for row in await core.store.contexts()}
     wanted = bool(_fields(query) & _FROM_PROVENANCE.keys())
     facts = {row.context_id: await _facts(core, row, provenance=wanted) for row in rows.values() if row.head_turn}
-    found = _found(query, _Known(rows, facts, core.sessions.live()))
+    found = _find(query, _Known(rows, facts, core.sessions.live()))
     ordered = [rows[context_id] for context_id in sorted(found, reverse=True) if context_id in rows]
     return ordered, int((time.monotonic() - began) * 1000)
 
@@ -289,28 +289,28 @@ async def _facts(core: Core, row: ContextRow, *, provenance: bool) -> Mapping[st
     return facts
 
 
-def _found(query: Query, known: _Known) -> set[int]:
+def _find(query: Query, known: _Known) -> set[int]:
     match query:
         case Both(parts):
-            return set.intersection(*[_found(part, known) for part in parts])
+            return set.intersection(*[_find(part, known) for part in parts])
         case Either(parts):
-            return set().union(*[_found(part, known) for part in parts])
+            return set().union(*[_find(part, known) for part in parts])
         case Without(part):
-            return set(known.facts) - _found(part, known)
+            return set(known.facts) - _find(part, known)
         case Comparison(field, operator, value):
-            return _compared(field, operator, value, known)
+            return _compare(field, operator, value, known)
 
 
-def _compared(field: str, operator: str, value: Value, known: _Known) -> set[int]:
+def _compare(field: str, operator: str, value: Value, known: _Known) -> set[int]:
     if field == "is_live":
         return _live(operator, value, known)
     if operator == "Neq":
-        return set(known.facts) - _compared(field, "Eq", value, known)
+        return set(known.facts) - _compare(field, "Eq", value, known)
     if field in ("created", "depth"):
         bound = _moment(value) if field == "created" else _whole(value, field)
         test = _ORDER.get(operator)
         if test is None:
-            raise _unsupported(operator, field)
+            raise _unsupported_operator(operator, field)
         return {key for key, facts in known.facts.items() if test(_number(facts[field]), bound)}
     values = _values(operator, value, field)
     if operator in ("Eq", "In"):
@@ -356,7 +356,7 @@ def _values(operator: str, value: Value, field: str) -> set[object]:
     if field in _TEXTS:
         allowed |= {"Starts", "EqCi", "StartsCi"}
     if operator not in allowed:
-        raise _unsupported(operator, field)
+        raise _unsupported_operator(operator, field)
     if isinstance(value, tuple):
         return {_cast(item) if numbers else item for item in value if isinstance(item, float) == numbers}
     if numbers:
@@ -366,7 +366,7 @@ def _values(operator: str, value: Value, field: str) -> set[object]:
     return {value}
 
 
-def _unsupported(operator: str, field: str) -> CqlError:
+def _unsupported_operator(operator: str, field: str) -> CqlError:
     what = "string fields" if field in _TEXTS else f"{field} field"
     return CqlError("InvalidOperator", f"Operator {operator} not supported for {what}")
 
@@ -407,5 +407,5 @@ def _live(operator: str, value: Value, known: _Known) -> set[int]:
     if not isinstance(value, str):
         raise CqlError("InvalidValue", "Expected boolean value for is_live")
     if operator != "Eq":
-        raise _unsupported(operator, "is_live")
+        raise _unsupported_operator(operator, "is_live")
     return set(known.live) if value == "true" else set(known.facts) - known.live

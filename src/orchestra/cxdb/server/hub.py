@@ -64,7 +64,7 @@ class Sessions:
         self.total += 1
         return True
 
-    def made(self, session: Session, context_id: int) -> None:
+    def context_made(self, session: Session, context_id: int) -> None:
         """A connection made a context, which is live as long as the connection is."""
         session.contexts.append(context_id)
         self._by_context[context_id] = session

@@ -64,7 +64,7 @@ class Meters:
         """Something was refused."""
         self.errors[kind] = self.errors.get(kind, 0) + 1
 
-    def shown(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """All of it under CXDB's names."""
         out: dict[str, object] = {}
         for name in ("append", "get_last", "get_blob", "registry_ingest", "http_req", "http_errors"):

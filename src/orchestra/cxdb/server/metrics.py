@@ -53,7 +53,7 @@ def snapshot(core: Core, content_bytes: int) -> dict[str, object]:
             "index_bytes": sizes.get("fs/roots.idx", 0),
             "content_bytes": content_bytes,
         },
-        "perf": core.meters.shown(),
+        "perf": core.meters.as_json(),
         "errors": {"total": sum(core.meters.errors.values()), "by_type": core.meters.errors},
     }
 

@@ -92,26 +92,26 @@ class _MsgpackReader:
             return first - 0x100
         if first < 0xC0:
             return self._short(first, depth)
-        return self._marked(first, depth)
+        return self._read_marked(first, depth)
 
     def _short(self, first: int, depth: int) -> Value:
         if first >= 0xA0:
-            return self._sized(_STR, first & 0x1F, depth)
-        return self._sized(_ARRAY if first >= 0x90 else _MAP, first & 0x0F, depth)
+            return self._read_sized(_STR, first & 0x1F, depth)
+        return self._read_sized(_ARRAY if first >= 0x90 else _MAP, first & 0x0F, depth)
 
-    def _marked(self, first: int, depth: int) -> Value:
+    def _read_marked(self, first: int, depth: int) -> Value:
         if first in _SIZED:
             kind, width = _SIZED[first]
-            return self._sized(kind, int.from_bytes(self._take(width), "big"), depth)
+            return self._read_sized(kind, int.from_bytes(self._take(width), "big"), depth)
         if first in _NUMBERS:
             number = _NUMBERS[first]
             found: int | float = number.unpack(self._take(number.size))[0]
             return found
         if first >= 0xD4:
-            return self._sized(_EXT, 1 << (first - 0xD4), depth)
+            return self._read_sized(_EXT, 1 << (first - 0xD4), depth)
         return None if first < 0xC2 else first == 0xC3
 
-    def _sized(self, kind: int, size: int, depth: int) -> Value:
+    def _read_sized(self, kind: int, size: int, depth: int) -> Value:
         if kind == _STR:
             return _text(self._take(size))
         if kind == _BIN:

@@ -121,11 +121,11 @@ async def _search(core: Core, request: HttpRequest) -> Response:
         query = parse(text)
         found, elapsed = await search(core, query)
     except CqlError as error:
-        return json_answer(error.shown(), 400)
+        return json_answer(error.as_json(), 400)
     limit = request.number("limit", LARGEST_U32)
     return json_answer(
         {
-            "contexts": [_found_row(core, row) for row in found[:limit]],
+            "contexts": [_search_row(core, row) for row in found[:limit]],
             "total_count": len(found),
             "elapsed_ms": elapsed,
             "query": text,
@@ -133,7 +133,7 @@ async def _search(core: Core, request: HttpRequest) -> Response:
     )
 
 
-def _found_row(core: Core, row: ContextRow) -> dict[str, object]:
+def _search_row(core: Core, row: ContextRow) -> dict[str, object]:
     out: dict[str, object] = {
         "context_id": str(row.context_id),
         "head_turn_id": str(row.head_turn),
@@ -250,10 +250,10 @@ async def _metrics(core: Core, _request: HttpRequest) -> Response:
 
 
 async def _events(core: Core, _request: HttpRequest) -> Stream:
-    return Stream(_told(core), "text/event-stream")
+    return Stream(_stream(core), "text/event-stream")
 
 
-async def _told(core: Core) -> AsyncGenerator[bytes, None]:
+async def _stream(core: Core) -> AsyncGenerator[bytes, None]:
     core.listen()
     reader = EventReader()
     core.events.readers.add(reader)

@@ -52,7 +52,7 @@ async def listing(core: Core, request: HttpRequest) -> Response:
     turn_id = _turn_id(request)
     path = request.query.get("path", "")
     root = await _root(core, turn_id)
-    return await _listed(core, turn_id, root, path)
+    return await _listing(core, turn_id, root, path)
 
 
 async def file(core: Core, request: HttpRequest) -> Response:
@@ -69,10 +69,10 @@ async def file(core: Core, request: HttpRequest) -> Response:
     if meant != parts:
         path = "/".join(meant)
     if entry.kind == DIRECTORY:
-        return await _listed(core, turn_id, root, path)
+        return await _listing(core, turn_id, root, path)
     content = await _blob(core, entry.digest)
     if request.query.get("format") == "json":
-        shown = {"turn_id": str(turn_id), "path": path, **_shown(entry)}
+        shown = {"turn_id": str(turn_id), "path": path, **_entry(entry)}
         return json_answer({**shown, "content_base64": b64encode(content).decode()})
     kind = _TYPES.get(path.rsplit(".", 1)[-1].lower(), "application/octet-stream")
     headers = {"X-Fs-Hash": entry.digest.hex(), "X-Fs-Mode": f"{entry.mode:o}"}
@@ -137,7 +137,7 @@ async def _find(core: Core, root: bytes, parts: list[str]) -> TreeEntry:
     raise Malformed(422, "empty file path")
 
 
-async def _listed(core: Core, turn_id: int, root: bytes, path: str) -> Response:
+async def _listing(core: Core, turn_id: int, root: bytes, path: str) -> Response:
     digest, parts = root, _parts(path)
     if parts:
         entry = await _find(core, root, parts)
@@ -150,12 +150,12 @@ async def _listed(core: Core, turn_id: int, root: bytes, path: str) -> Response:
             "turn_id": str(turn_id),
             "path": path,
             "fs_root_hash": root.hex(),
-            "entries": [_shown(entry) for entry in entries],
+            "entries": [_entry(entry) for entry in entries],
         }
     )
 
 
-def _shown(entry: TreeEntry) -> dict[str, object]:
+def _entry(entry: TreeEntry) -> dict[str, object]:
     return {
         "name": entry.name,
         "kind": KINDS[entry.kind],

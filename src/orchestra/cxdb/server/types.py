@@ -236,13 +236,13 @@ def _items(items: object) -> tuple[str | None, str | None]:
 
 def describe(version: TypeVersion) -> dict[str, object]:
     """A version as the HTTP route tells it."""
-    out: dict[str, object] = {"fields": {str(tag): _described(spec) for tag, spec in version.fields.items()}}
+    out: dict[str, object] = {"fields": {str(tag): _describe(spec) for tag, spec in version.fields.items()}}
     if version.renderer is not None:
         out["renderer"] = version.renderer
     return out
 
 
-def _described(spec: FieldSpec) -> dict[str, object]:
+def _describe(spec: FieldSpec) -> dict[str, object]:
     out: dict[str, object] = {"name": spec.name, "type": spec.type}
     if spec.enum is not None:
         out["enum"] = spec.enum

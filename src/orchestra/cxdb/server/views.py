@@ -79,7 +79,7 @@ def turn_rows(turns: Sequence[Turn], request: HttpRequest, types: Types) -> list
     how = Rendering.of(request.query)
     rows = []
     for turn in turns:
-        decoded = _decoded_as(turn, request, types)
+        decoded = _decoding_type(turn, request, types)
         row: dict[str, object] = {
             "turn_id": str(turn.turn_id),
             "parent_turn_id": str(turn.parent),
@@ -88,14 +88,14 @@ def turn_rows(turns: Sequence[Turn], request: HttpRequest, types: Types) -> list
             "created_at_unix_ms": turn.created_ms,
         }
         if view in ("typed", "both"):
-            row |= _typed(turn, decoded, types, how)
+            row |= _typed_view(turn, decoded, types, how)
         if view in ("raw", "both"):
             row |= _raw(turn, how)
         rows.append(row)
     return rows
 
 
-def _decoded_as(turn: Turn, request: HttpRequest, types: Types) -> tuple[str, int]:
+def _decoding_type(turn: Turn, request: HttpRequest, types: Types) -> tuple[str, int]:
     mode = request.query.get("type_hint_mode", "inherit")
     if mode == "explicit":
         type_id, number = request.query.get("as_type_id"), request.number("as_type_version", LARGEST_U32)
@@ -112,7 +112,7 @@ def _decoded_as(turn: Turn, request: HttpRequest, types: Types) -> tuple[str, in
     return turn.type_id, turn.type_version
 
 
-def _typed(turn: Turn, decoded: tuple[str, int], types: Types, how: Rendering) -> dict[str, object]:
+def _typed_view(turn: Turn, decoded: tuple[str, int], types: Types, how: Rendering) -> dict[str, object]:
     version: TypeVersion | None = types.version(*decoded)
     if version is None:
         raise Malformed(424, "type descriptor")

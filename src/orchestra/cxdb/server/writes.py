@@ -42,7 +42,7 @@ def _id(body: dict[str, object], name: str) -> int | None:
     return found
 
 
-def _made(head: Head) -> Response:
+def _created_response(head: Head) -> Response:
     return json_answer(
         {
             "context_id": str(head.context_id),
@@ -55,7 +55,7 @@ def _made(head: Head) -> Response:
 
 async def create(core: Core, request: HttpRequest) -> Response:
     """A new context."""
-    return _made(await core.create(NO_SESSION, _id(_body(request), "base_turn_id") or 0))
+    return _created_response(await core.create(NO_SESSION, _id(_body(request), "base_turn_id") or 0))
 
 
 async def fork(core: Core, request: HttpRequest) -> Response:
@@ -63,7 +63,7 @@ async def fork(core: Core, request: HttpRequest) -> Response:
     base = _id(_body(request), "base_turn_id")
     if not base:
         raise Malformed(422, "base_turn_id required")
-    return _made(await core.create(NO_SESSION, base))
+    return _created_response(await core.create(NO_SESSION, base))
 
 
 async def append(core: Core, request: HttpRequest) -> Response:
@@ -80,7 +80,7 @@ async def append(core: Core, request: HttpRequest) -> Response:
     payload = _payload(body, core.types().version(type_id, number))
     key = body.get("idempotency_key")
     mark = key.encode("utf-8", "replace") if isinstance(key, str) else b""
-    done = await core.answered(context_id, mark, digest_of(payload))
+    done = await core.earlier_answer(context_id, mark, digest_of(payload))
     if done is None:
         new = NewTurn(type_id=type_id, type_version=number, payload=payload)
         (turn,) = await core.append(context_id, [new], parent=_id(body, "parent_turn_id") or 0)

@@ -37,7 +37,7 @@ from orchestra.graph.lint.structure import (
     terminal_node,
 )
 from orchestra.graph.lint.styles import selector_matches, value_known
-from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, listed, quoted
+from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, list_words, quote
 from orchestra.graph.lint.values import input_declared, value_of_node
 from orchestra.graph.lint.words import (
     fidelity_valid,
@@ -165,14 +165,14 @@ def lint(
         for name, own in RULES.items():
             if not broken or name in _SURE:
                 found.extend(own(survey))
-    found = _together(_explained(found))
+    found = _together(_drop_explained(found))
     if not broken:
         for custom in rules:
             found.extend(custom(graph))
     return in_order(found)
 
 
-def _explained(found: list[Diagnostic]) -> list[Diagnostic]:
+def _drop_explained(found: list[Diagnostic]) -> list[Diagnostic]:
     """The findings without those that another one explains: a missing prompt where ``promt`` is unknown."""
     causes = [d for d in found if d.rule in ("unknown_attribute", "unused_attribute") and d.edits]
     known = {(d.node, _WITHOUT.get(d.edits[0].text.strip('"'), "")) for d in causes}
@@ -190,20 +190,20 @@ def _together(found: list[Diagnostic]) -> list[Diagnostic]:
     joined: list[Diagnostic] = []
     for group in alike.values():
         names = tuple(dict.fromkeys(each.node for each in group if each.node is not None))
-        joined += group if len(names) < MANY else [_joined(group, names)]
+        joined += group if len(names) < MANY else [_join(group, names)]
     return joined
 
 
 def _form(diagnostic: Diagnostic, text: str) -> str:
-    return text if diagnostic.node is None else text.replace(quoted(diagnostic.node), "\0")
+    return text if diagnostic.node is None else text.replace(quote(diagnostic.node), "\0")
 
 
-def _joined(group: list[Diagnostic], names: tuple[str, ...]) -> Diagnostic:
+def _join(group: list[Diagnostic], names: tuple[str, ...]) -> Diagnostic:
     first = in_order(group)[0]
     others = [name for name in names if name != first.node]
     return replace(
         first,
-        message=f"{first.message} (the same is true of {listed(others)})",
+        message=f"{first.message} (the same is true of {list_words(others)})",
         nodes=(first.node or "", *others),
         edits=tuple(edit for each in group for edit in each.edits),
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestra.errors import Diagnostic
-from orchestra.graph.flow import components, reached
+from orchestra.graph.flow import components, reachable
 from orchestra.graph.joins import Before, ways_of_the_run
 from orchestra.graph.lint.nearest import nearest
-from orchestra.graph.lint.survey import Survey, error, listed, quoted, warning
+from orchestra.graph.lint.survey import Survey, error, list_words, quote, warning
 from orchestra.graph.model import Attribute, Edge, Node
 
 
@@ -23,7 +23,7 @@ def parallel_join(survey: Survey) -> Iterator[Diagnostic]:
         node = survey.nodes[number]
         yield warning(
             "parallel_join",
-            f"the branches of {quoted(node.id)} do not meet in one fan-in: {_apart(survey, number)};"
+            f"the branches of {quote(node.id)} do not meet in one fan-in: {_apart(survey, number)};"
             " the run fails unless every branch ends at the exit",
             node.span,
             node=node.id,
@@ -39,11 +39,11 @@ def _apart(survey: Survey, number: int) -> str:
     targets = list(dict.fromkeys(survey.successors[number]))
     without = [survey.ids[t] for t in targets if nearest[t] < 0]
     if without:
-        return f"a path from {listed(without, 3)} bypasses every fan-in"
+        return f"a path from {list_words(without, 3)} bypasses every fan-in"
     first, second = _two_that_differ([(t, nearest[t]) for t in targets])
     return (
-        f"{quoted(survey.ids[first[0]])} leads to {quoted(survey.ids[first[1]])},"
-        f" {quoted(survey.ids[second[0]])} to {quoted(survey.ids[second[1]])}"
+        f"{quote(survey.ids[first[0]])} leads to {quote(survey.ids[first[1]])},"
+        f" {quote(survey.ids[second[0]])} to {quote(survey.ids[second[1]])}"
     )
 
 
@@ -68,7 +68,7 @@ def _idle_fan_ins(survey: Survey) -> Iterator[Diagnostic]:
         node = survey.nodes[number]
         yield warning(
             "parallel_join",
-            f"fan-in {quoted(node.id)} has no parallel node before it, so it would find no results and fail",
+            f"fan-in {quote(node.id)} has no parallel node before it, so it would find no results and fail",
             node.span,
             node=node.id,
             fix="connect the branches of a parallel node (`shape=component`) to it, or make it an ordinary node",
@@ -90,8 +90,8 @@ def branch_escape(survey: Survey) -> Iterator[Diagnostic]:
             continue
         reported.add(edge.index)
         node = survey.ids[number]
-        back = "back to it" if edge.target == node else f"to {quoted(edge.target)}, which comes before it"
-        yield _escape(survey, edge, f"a branch of {quoted(node)} leads {back}", number)
+        back = "back to it" if edge.target == node else f"to {quote(edge.target)}, which comes before it"
+        yield _escape(survey, edge, f"a branch of {quote(node)} leads {back}", number)
     yield from _restarts(survey, ways, reported)
 
 
@@ -102,7 +102,7 @@ def _escape(survey: Survey, edge: Edge, what: str, number: int) -> Diagnostic:
         f"{what}, where the branch fails ('left its branch')",
         edge.target_span,
         edge=(edge.source, edge.target),
-        fix=f"connect it to the fan-in {quoted(survey.ids[join])}, and go back from there"
+        fix=f"connect it to the fan-in {quote(survey.ids[join])}, and go back from there"
         if join >= 0
         else "connect the branches to a fan-in, and go back from there",
     )
@@ -172,7 +172,7 @@ def for_each(survey: Survey) -> Iterator[Diagnostic]:
         if count > 1:
             yield error(
                 "for_each",
-                f"{quoted(node.id)} has {count} outgoing edges, but `for_each` needs exactly one",
+                f"{quote(node.id)} has {count} outgoing edges, but `for_each` needs exactly one",
                 attribute.span,
                 node=node.id,
                 fix="put the nodes of one branch behind one another, or remove `for_each`",
@@ -188,7 +188,7 @@ def _unknown_source(survey: Survey, node: Node, attribute: Attribute) -> Iterato
     near = nearest(words[1], survey.ids)
     yield error(
         "for_each",
-        f"`for_each` of {quoted(node.id)} names the output of {quoted(words[1])}, which does not exist",
+        f"`for_each` of {quote(node.id)} names the output of {quote(words[1])}, which does not exist",
         attribute.span,
         node=node.id,
         fix=f"did you mean `{attribute.value}`?".replace(words[1], near)
@@ -206,7 +206,7 @@ def _restarts(survey: Survey, ways: list[list[int]], escaped: set[int]) -> Itera
     for edge in edges:
         number = owner[survey.index[edge.source]]
         if number >= 0 and edge.index not in escaped:
-            what = f"a branch of {quoted(survey.ids[number])} takes a `loop_restart` edge"
+            what = f"a branch of {quote(survey.ids[number])} takes a `loop_restart` edge"
             yield _escape(survey, edge, what, number)
 
 
@@ -232,4 +232,4 @@ def _outside(survey: Survey, ways: list[list[int]]) -> bytearray:
     trunk = [*ways]
     for number, join in survey.meetings.fan_in.items():
         trunk[number] = [join] if join >= 0 else []
-    return reached(trunk, [survey.index[name] for name in survey.graph.starts])
+    return reachable(trunk, [survey.index[name] for name in survey.graph.starts])

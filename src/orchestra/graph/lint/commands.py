@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from orchestra.errors import Diagnostic, Edit, Span
-from orchestra.graph.lint.survey import Survey, error, quoted, warning
+from orchestra.graph.lint.survey import Survey, error, quote, warning
 from orchestra.graph.model import Attribute, Node
 from orchestra.graph.places import inside, rewritten
 from orchestra.graph.shell import Expression, expressions
@@ -17,7 +17,7 @@ _TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", 
 
 def untrusted_shell(survey: Survey) -> Iterator[Diagnostic]:
     """A value in a command is data wherever the shell would read it as code (engine.md#tool-nodes)."""
-    for node, attribute in survey.written_on_nodes("tool_command"):
+    for node, attribute in survey.node_places("tool_command"):
         if survey.types[survey.index[node.id]] != "tool":
             continue
         command = str(attribute.value)
@@ -38,7 +38,7 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
         if variable:
             return warning(
                 "untrusted_shell",
-                f"{name} goes unquoted into the command of {quoted(node.id)}, and an agent or a person may have"
+                f"{name} goes unquoted into the command of {quote(node.id)}, and an agent or a person may have"
                 " overwritten the variable: its text would be run as code",
                 span,
                 node=node.id,
@@ -46,7 +46,7 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
             )
         return warning(
             "untrusted_shell",
-            f"{name} goes unquoted into the command of {quoted(node.id)}, and may have been written by an LLM,"
+            f"{name} goes unquoted into the command of {quote(node.id)}, and may have been written by an LLM,"
             " a tool or a person: its text would be run as code",
             span,
             node=node.id,
@@ -56,7 +56,7 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
     if expression.hazard:
         return error(
             "untrusted_shell",
-            f"{name} is in {_INSIDE[expression.hazard]} in the command of {quoted(node.id)},"
+            f"{name} is in {_INSIDE[expression.hazard]} in the command of {quote(node.id)},"
             " where it cannot be passed as data",
             span,
             node=node.id,
@@ -66,7 +66,7 @@ def _judge(survey: Survey, node: Node, span: Span, expression: Expression) -> Di
         return warning(
             "untrusted_shell",
             f"{name} becomes part of code that {expression.foreign} runs in the command of"
-            f" {quoted(node.id)}, and may have been written by an LLM, a tool or a person",
+            f" {quote(node.id)}, and may have been written by an LLM, a tool or a person",
             span,
             node=node.id,
             fix="pass it as an argument or in an environment variable, and read it from there",
@@ -81,7 +81,7 @@ _NAMED = re.compile(r"(\\.)|\$\{?(\w+)\}?|\{\{\s*(goal)\s*\}\}", re.DOTALL)
 def prompt_variable(survey: Survey) -> Iterator[Diagnostic]:
     """A command does not read what only prompts have: there ``$name`` is the shell's own variable."""
     known = {"goal"} | {name for name in survey.variables if not name.isupper()}
-    for node, attribute in survey.written_on_nodes("tool_command"):
+    for node, attribute in survey.node_places("tool_command"):
         if survey.types[survey.index[node.id]] != "tool":
             continue
         command = str(attribute.value)
@@ -89,7 +89,7 @@ def prompt_variable(survey: Survey) -> Iterator[Diagnostic]:
             if name not in known or _is_set(command, name):
                 continue
             value = "graph.goal" if name == "goal" and name not in survey.variables else name
-            wrong = f"{quoted(command[start:end])} is not replaced in a command"
+            wrong = f"{quote(command[start:end])} is not replaced in a command"
             why = "; the shell expands it to nothing" if command[start] == "$" else ""
             yield warning(
                 "prompt_variable",

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from orchestra.errors import Diagnostic, Edit
 from orchestra.graph.conditions import Compare, Expr, Truth
-from orchestra.graph.lint.holds import contradiction, leaves, repeated
+from orchestra.graph.lint.holds import contradiction, leaves, repeated_clause
 from orchestra.graph.lint.nearest import is_near
 from orchestra.graph.lint.outcomes import arriving, exact
-from orchestra.graph.lint.survey import Survey, has_condition, info, listed, quoted, warning
+from orchestra.graph.lint.survey import Survey, has_condition, info, list_words, quote, warning
 from orchestra.graph.lint.words import STATUSES, status_meant, word_in
 from orchestra.graph.model import Edge, Node
 from orchestra.graph.places import inside, rewritten
@@ -25,12 +25,12 @@ def ambiguous_edges(survey: Survey) -> Iterator[Diagnostic]:
         edges = survey.graph.outgoing(node.id)
         if len(edges) < 2 or survey.types[number] in _CHOOSING:
             continue
-        tied = _tied([edge for edge in edges if not has_condition(edge)])
+        tied = _ties([edge for edge in edges if not has_condition(edge)])
         if tied:
             yield _ambiguity(node, tied)
 
 
-def _tied(plain: Sequence[Edge]) -> list[Edge]:
+def _ties(plain: Sequence[Edge]) -> list[Edge]:
     """The first edges of equal weight that lead to different nodes and can come to be compared."""
     by_weight: dict[int, list[Edge]] = {}
     for edge in plain:
@@ -52,8 +52,8 @@ def _ambiguity(node: Node, tied: Sequence[Edge]) -> Diagnostic:
     unless = ", unless the node prefers another label" if labelled else ""
     return info(
         "ambiguous_edges",
-        f"{quoted(node.id)} has edges with equal weight and no condition to {listed(targets)}:"
-        f" {quoted(winner.target)} is taken, the first in alphabetical order{unless}",
+        f"{quote(node.id)} has edges with equal weight and no condition to {list_words(targets)}:"
+        f" {quote(winner.target)} is taken, the first in alphabetical order{unless}",
         loser.target_span,
         node=node.id,
         edge=(loser.source, loser.target),
@@ -63,7 +63,7 @@ def _ambiguity(node: Node, tied: Sequence[Edge]) -> Diagnostic:
 
 def dead_edge(survey: Survey) -> Iterator[Diagnostic]:
     """Every condition can hold, says nothing twice, and is not always beaten by a twin."""
-    yield from _misnamed(survey)
+    yield from _misnamed_keys(survey)
     yield from _self_refuting(survey)
     yield from _beaten(survey)
     yield from _never_arriving(survey)
@@ -72,26 +72,26 @@ def dead_edge(survey: Survey) -> Iterator[Diagnostic]:
 _OUTCOMES = frozenset({"outcome", "status", "result", "state", "outcome.status", "status.outcome"})
 
 
-def _misnamed(survey: Survey) -> Iterator[Diagnostic]:
+def _misnamed_keys(survey: Survey) -> Iterator[Diagnostic]:
     """Conditions on a context key that nobody sets, where the outcome is meant: ``success``, ``status=success``."""
-    for edge, attribute in survey.written_on_edges("condition"):
+    for edge, attribute in survey.edge_places("condition"):
         text = edge.condition.text
         for clause in leaves(edge.condition.expr):
-            meant = _meant(clause, survey)
+            meant = _suggestion(clause, survey)
             match = meant and re.search(rf"(?<![\w.]){re.escape(clause.key)}(?![\w.])", text)
             if not match:
                 continue
             yield warning(
                 "dead_edge",
-                f"condition {quoted(text)} reads the context key {quoted(clause.key)}, which is not the outcome",
+                f"condition {quote(text)} reads the context key {quote(clause.key)}, which is not the outcome",
                 inside(attribute.span, match.start(), match.end()),
                 edge=(edge.source, edge.target),
-                fix=f"did you mean {quoted(text[: match.start()] + meant + text[match.end() :])}?",
+                fix=f"did you mean {quote(text[: match.start()] + meant + text[match.end() :])}?",
                 edits=(rewritten(attribute.span, match.start(), match.end(), meant),),
             )
 
 
-def _meant(clause: Compare | Truth, survey: Survey) -> str:
+def _suggestion(clause: Compare | Truth, survey: Survey) -> str:
     """What to write for a clause's key; empty where the key may be what is meant."""
     key = clause.key
     if key in ("outcome", "preferred_label") or key in survey.variables or key.startswith("context."):
@@ -105,19 +105,19 @@ def _meant(clause: Compare | Truth, survey: Survey) -> str:
 
 
 def _self_refuting(survey: Survey) -> Iterator[Diagnostic]:
-    for edge, attribute in survey.written_on_edges("condition"):
+    for edge, attribute in survey.edge_places("condition"):
         expr = edge.condition.expr
         if expr is None or (isinstance(expr, (Compare, Truth)) and not _is_order(expr)):
             continue
         against = contradiction(expr)
-        twice = "" if against else repeated(expr)
+        twice = "" if against else repeated_clause(expr)
         if not against and not twice:
             continue
         yield warning(
             "dead_edge",
-            f"condition {quoted(edge.condition.text)} is never true: {against}"
+            f"condition {quote(edge.condition.text)} is never true: {against}"
             if against
-            else f"condition {quoted(edge.condition.text)} says {quoted(twice)} twice",
+            else f"condition {quote(edge.condition.text)} says {quote(twice)} twice",
             attribute.span,
             edge=(edge.source, edge.target),
             fix="join alternatives with `||`" if against else "remove one, or write the intended condition",
@@ -150,8 +150,8 @@ def _twin(edge: Edge, winner: Edge) -> Diagnostic:
         why = "comes first"
     return warning(
         "dead_edge",
-        f"the edge from {quoted(edge.source)} to {quoted(edge.target)} is never taken: the edge to"
-        f" {quoted(winner.target)} has the same condition, and {why}",
+        f"the edge from {quote(edge.source)} to {quote(edge.target)} is never taken: the edge to"
+        f" {quote(winner.target)} has the same condition, and {why}",
         edge.span_of("condition", edge.target_span),
         edge=(edge.source, edge.target),
         fix="change one of the conditions, or delete the edge",
@@ -168,9 +168,9 @@ def _never_arriving(survey: Survey) -> Iterator[Diagnostic]:
             if wanted is None or wanted.meets(possible) or not wanted:
                 continue
             what = (
-                f"{quoted(node.id)} passes on the previous outcome, which is {possible}"
+                f"{quote(node.id)} passes on the previous outcome, which is {possible}"
                 if passes
-                else f"the outcome of {quoted(node.id)} is {possible}"
+                else f"the outcome of {quote(node.id)} is {possible}"
             )
             fix = "route that outcome there, or delete the edge"
             if not passes:
@@ -180,9 +180,9 @@ def _never_arriving(survey: Survey) -> Iterator[Diagnostic]:
             span = word_in(written, word) if word else written.span
             yield warning(
                 "dead_edge",
-                f"condition {quoted(edge.condition.text)} is never true: {what}",
+                f"condition {quote(edge.condition.text)} is never true: {what}",
                 span,
                 edge=(edge.source, edge.target),
-                fix=f"did you mean {quoted(status_meant(word))}?" if word else fix,
+                fix=f"did you mean {quote(status_meant(word))}?" if word else fix,
                 edits=(Edit(span, status_meant(word)),) if word else (),
             )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from math import inf
 
 from orchestra.graph.conditions import All, Compare, Expr, Not, Some, Truth, normalize_label
-from orchestra.graph.lint.survey import quoted
+from orchestra.graph.lint.survey import quote
 
 _FALSE = frozenset({"", "false", "0"})
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]{1,300}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\s*")
@@ -27,18 +27,18 @@ def contradiction(expr: Expr) -> str:
     return _clash(parts)
 
 
-def repeated(expr: Expr) -> str:
+def repeated_clause(expr: Expr) -> str:
     """A clause that a condition says twice where once would do; empty where there is none."""
     if isinstance(expr, Not):
-        return repeated(expr.inner)
+        return repeated_clause(expr.inner)
     if not isinstance(expr, (All, Some)):
         return ""
     seen: set[Expr] = set()
     for part in expr.parts:
         if part in seen:
-            return written(part)
+            return write(part)
         seen.add(part)
-    return next((found for part in expr.parts if (found := repeated(part))), "")
+    return next((found for part in expr.parts if (found := repeated_clause(part))), "")
 
 
 def leaves(expr: Expr | None) -> Iterator[Compare | Truth]:
@@ -55,7 +55,7 @@ def leaves(expr: Expr | None) -> Iterator[Compare | Truth]:
             return
 
 
-def written(expr: Expr) -> str:
+def write(expr: Expr) -> str:
     """An expression as one would write it."""
     match expr:
         case Truth(key):
@@ -63,11 +63,11 @@ def written(expr: Expr) -> str:
         case Compare(key, op, literal):
             return f"{key}{op}{literal}" if op in {"=", "!="} else f"{key} {op} {literal}"
         case Not(inner):
-            return f"!({written(inner)})" if isinstance(inner, (All, Some)) else f"!{written(inner)}"
+            return f"!({write(inner)})" if isinstance(inner, (All, Some)) else f"!{write(inner)}"
         case All(parts):
-            return " && ".join(f"({written(p)})" if isinstance(p, Some) else written(p) for p in parts)
+            return " && ".join(f"({write(p)})" if isinstance(p, Some) else write(p) for p in parts)
         case Some(parts):
-            return " || ".join(written(part) for part in parts)
+            return " || ".join(write(part) for part in parts)
 
 
 def _flat(expr: Expr) -> Iterator[Expr]:
@@ -93,7 +93,7 @@ def _clash(parts: Iterable[Expr]) -> str:
             case Not(Truth(key)):
                 reason = demands.setdefault(key, _Demand(key)).false(key)
             case Compare(key, op, literal):
-                reason = demands.setdefault(key, _Demand(key)).compare(op, literal, written(part))
+                reason = demands.setdefault(key, _Demand(key)).compare(op, literal, write(part))
             case _:
                 continue
         if reason:
@@ -143,11 +143,11 @@ class _Demand:
         elif op in _ORDERS:
             number = _number(literal)
             if number is None:
-                return f"{quoted(literal)} in {clause} is not a number"
-            self._bound(op, number, clause)
+                return f"{quote(literal)} in {clause} is not a number"
+            self._add_bound(op, number, clause)
         return self._check()
 
-    def _bound(self, op: str, number: float, clause: str) -> None:
+    def _add_bound(self, op: str, number: float, clause: str) -> None:
         open_end = op in {">", "<"}
         if op[0] == ">" and (number, open_end) > self.low:
             self.low = (number, open_end)

@@ -8,7 +8,7 @@ from functools import cache
 from orchestra.errors import Diagnostic, Edit, Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope, edit_distance
 from orchestra.graph.lint.nearest import Vocabulary
-from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quoted, swapped, warning
+from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quote, swap_edit, warning
 from orchestra.graph.model import Attribute, Node
 
 _MODEL = {
@@ -124,12 +124,12 @@ def unknown_attribute(survey: Survey) -> Iterator[Diagnostic]:
             yield from _key(GRAPH, attribute)
     for key, nodes in survey.on_nodes.items():
         if not _means_something(NODE, nodes[0][1]):
-            for node, attribute in survey.written_on_nodes(key):
+            for node, attribute in survey.node_places(key):
                 custom = survey.types[survey.index[node.id]] not in BUILT_IN_TYPES
                 yield from _key(NODE, attribute, node=node.id, custom=custom)
     for key, edges in survey.on_edges.items():
         if not _means_something(EDGE, edges[0][1]):
-            for edge, attribute in survey.written_on_edges(key):
+            for edge, attribute in survey.edge_places(key):
                 yield from _key(EDGE, attribute, edge=(edge.source, edge.target))
 
 
@@ -155,21 +155,21 @@ def _key(
     edits: tuple[Edit, ...] = ()
     if elsewhere or (meant and (owner is None or edit_distance(key, meant, 2) < 2)):
         word = elsewhere or meant
-        message = f"{quoted(key)} is unknown on {_ON[scope.name]}, so it would be ignored"
-        fix = f"did you mean {quoted(word)}?"
-        edits = renamed(attribute, word)
+        message = f"{quote(key)} is unknown on {_ON[scope.name]}, so it would be ignored"
+        fix = f"did you mean {quote(word)}?"
+        edits = rename_edit(attribute, word)
     elif owner is not None and not custom:
-        message = f"{quoted(key)} belongs on {_ON[owner.name]}; on {_ON[scope.name]} it would be ignored"
+        message = f"{quote(key)} belongs on {_ON[owner.name]}; on {_ON[scope.name]} it would be ignored"
         fix = f"write it on {_ON[owner.name]}"
     else:
         return
     yield warning("unknown_attribute", message, attribute.key_span, node=node, edge=edge, fix=fix, edits=edits)
 
 
-def renamed(attribute: Attribute, key: str) -> tuple[Edit, ...]:
+def rename_edit(attribute: Attribute, key: str) -> tuple[Edit, ...]:
     """The edit that gives an attribute another key, in quotes where it stands in quotes now."""
     span = attribute.key_span
-    return swapped(span, key) if span.text.startswith('"') else (Edit(span, key),)
+    return swap_edit(span, key) if span.text.startswith('"') else (Edit(span, key),)
 
 
 _ON = {"graph": "the graph", "node": "a node", "edge": "an edge"}
@@ -216,7 +216,7 @@ def unused_attribute(survey: Survey) -> Iterator[Diagnostic]:
                 fix, edits = _instead(key, kind, node, attribute)
                 yield warning(
                     "unused_attribute",
-                    f"{quoted(node.id)} is {_NAMES[kind]}, which never reads {quoted(key)}",
+                    f"{quote(node.id)} is {_NAMES[kind]}, which never reads {quote(key)}",
                     attribute.key_span,
                     node=node.id,
                     fix=fix,
@@ -233,12 +233,14 @@ def _has_own_finding(survey: Survey, node: Node) -> bool:
 def _instead(key: str, kind: str, node: Node, attribute: Attribute) -> tuple[str, tuple[Edit, ...]]:
     """What to do about an attribute that is never read."""
     if key == "tool_command" and kind == "codergen":
-        return "add `shape=parallelogram`, which makes it a tool node", _shaped(node, attribute, "parallelogram")
+        return "add `shape=parallelogram`, which makes it a tool node", _shape_edit(
+            node, attribute, "parallelogram"
+        )
     if key == "prompt" and kind == "tool" and not node.has("tool_command"):
-        return "did you mean 'tool_command'?", renamed(attribute, "tool_command")
+        return "did you mean 'tool_command'?", rename_edit(attribute, "tool_command")
     if key == "prompt" and kind == "wait.human":
         if not node.has("label"):
-            return "write it as the `label`: that is the question", renamed(attribute, "label")
+            return "write it as the `label`: that is the question", rename_edit(attribute, "label")
         return "remove it, or say it in the `label`: that is the question", ()
     if key == "prompt":
         return "move it to an LLM node (`shape=box`) before or after this one", ()
@@ -247,11 +249,11 @@ def _instead(key: str, kind: str, node: Node, attribute: Attribute) -> tuple[str
     return "move it to the parallel node (`shape=component`)", ()
 
 
-def _shaped(node: Node, attribute: Attribute, shape: str) -> tuple[Edit, ...]:
+def _shape_edit(node: Node, attribute: Attribute, shape: str) -> tuple[Edit, ...]:
     written = node.attributes.get("shape")
     if node.has("type") or (written is not None and written.origin != "explicit"):
         return ()
     if written is not None:
-        return swapped(written.span, shape)
+        return swap_edit(written.span, shape)
     at = attribute.key_span.start
     return (Edit(Span(attribute.key_span.source, at, at), f"shape={shape}, "),)

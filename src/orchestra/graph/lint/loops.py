@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Sequence
 
 from orchestra.errors import Diagnostic
-from orchestra.graph.flow import components, reached
-from orchestra.graph.lint.survey import RETRIES, Survey, has_condition, info, quoted, warning
+from orchestra.graph.flow import components, reachable
+from orchestra.graph.lint.survey import RETRIES, Survey, has_condition, info, quote, warning
 from orchestra.graph.model import Edge, Node
-from orchestra.graph.report import counted
+from orchestra.graph.report import plural
 from orchestra.graph.visits import RETURNS, has_own_bound
 
 _SHOWN = 4
@@ -24,7 +24,7 @@ def unbounded_loop(survey: Survey) -> Iterator[Diagnostic]:
     ways = _ways(survey, _bounds, survey.jumps)
     free = [cycle for part in _knots(ways) if not _leaves_a_branch(survey, cycle := _cycle(ways, part[0]))]
     for cycle in free:
-        yield _found(survey, cycle)
+        yield _diagnostic(survey, cycle)
     yield from _uncounted(survey, {node for cycle in free for node in cycle})
     yield from _gates(survey)
 
@@ -106,7 +106,7 @@ def _leaves_a_branch(survey: Survey, cycle: Sequence[int]) -> bool:
     )
 
 
-def _found(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
+def _diagnostic(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
     names = [survey.ids[node] for node in cycle]
     for source, target in zip(cycle, [*cycle[1:], cycle[0]], strict=True):
         leaving = survey.graph.outgoing(survey.ids[source])
@@ -114,13 +114,13 @@ def _found(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
             return _returning(survey, names, survey.nodes[source])
     closing = _closing(survey, names)
     steps = survey.graph.integer("max_steps")
-    end = f"until it fails after {counted(steps, 'node')}" if steps else "forever"
+    end = f"until it fails after {plural(steps, 'node')}" if steps else "forever"
     return warning(
         "unbounded_loop",
-        f"nothing ends the loop {_shown(names)}: the run would repeat it {end}",
+        f"nothing ends the loop {_cycle_words(names)}: the run would repeat it {end}",
         closing.target_span,
         edge=(closing.source, closing.target),
-        fix=f"add a condition to an edge that leaves it, or set `max_visits` on {quoted(names[0])} or on this edge",
+        fix=f"add a condition to an edge that leaves it, or set `max_visits` on {quote(names[0])} or on this edge",
     )
 
 
@@ -139,11 +139,11 @@ def _uncounted(survey: Survey, known: Container[int]) -> Iterator[Diagnostic]:
         closing = _closing(survey, names)
         yield info(
             "unbounded_loop",
-            f"nothing counts the rounds of the loop {_shown(names)}: the run ends when {quoted(names[0])} has"
+            f"nothing counts the rounds of the loop {_cycle_words(names)}: the run ends when {quote(names[0])} has"
             f" failed {RETURNS} times in a row",
             closing.target_span,
             edge=(closing.source, closing.target),
-            fix=f"set `max_visits` on {quoted(names[0])} to say how many there may be, 0 for any number",
+            fix=f"set `max_visits` on {quote(names[0])} to say how many there may be, 0 for any number",
         )
 
 
@@ -151,7 +151,7 @@ def _closing(survey: Survey, names: Sequence[str]) -> Edge:
     return next(edge for edge in survey.graph.outgoing(names[-1]) if edge.target == names[0] and _is_free(edge))
 
 
-def _shown(names: Sequence[str]) -> str:
+def _cycle_words(names: Sequence[str]) -> str:
     """A cycle in words."""
     shown = names if len(names) <= _SHOWN else [*names[: _SHOWN - 1], "...", names[-1]]
     return " -> ".join([*shown, names[0]])
@@ -160,13 +160,13 @@ def _shown(names: Sequence[str]) -> str:
 def _returning(survey: Survey, names: Sequence[str], node: Node) -> Diagnostic:
     """A loop that goes back to a node's retry target whenever that node fails (E15)."""
     attribute = node.attributes.get("retry_target") or node.attributes["fallback_retry_target"]
-    target = quoted(str(attribute.value))
+    target = quote(str(attribute.value))
     return warning(
         "unbounded_loop",
-        f"while {quoted(node.id)} fails the run repeats the loop {_shown(names)}, {RETURNS} times in all",
+        f"while {quote(node.id)} fails the run repeats the loop {_cycle_words(names)}, {RETURNS} times in all",
         attribute.span,
         node=node.id,
-        fix=f"set `max_visits` on {target}, or use `max_retries` on {quoted(node.id)} to try it again",
+        fix=f"set `max_visits` on {target}, or use `max_retries` on {quote(node.id)} to try it again",
     )
 
 
@@ -181,13 +181,13 @@ def _gates(survey: Survey) -> Iterator[Diagnostic]:
         target = survey.index.get(str(written.value)) if written is not None else None
         if attribute.value is not True or survey.types[number] != "tool" or written is None or target is None:
             continue
-        if _counts(survey, target) or _counts(survey, number) or not reached(survey.ways, [target])[number]:
+        if _counts(survey, target) or _counts(survey, number) or not reachable(survey.ways, [target])[number]:
             continue
         yield info(
             "unbounded_loop",
-            f"while the goal gate {quoted(node.id)} fails the run goes back to {quoted(survey.ids[target])},"
+            f"while the goal gate {quote(node.id)} fails the run goes back to {quote(survey.ids[target])},"
             f" up to {RETURNS} times",
             written.span,
             node=node.id,
-            fix=f"set `max_visits` on {quoted(survey.ids[target])} to allow fewer rounds",
+            fix=f"set `max_visits` on {quote(survey.ids[target])} to allow fewer rounds",
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from orchestra.errors import Diagnostic, Span
-from orchestra.graph.lint.survey import Survey, quoted, warning
+from orchestra.graph.lint.survey import Survey, quote, warning
 from orchestra.graph.model import Node
 from orchestra.graph.places import inside
 
@@ -54,12 +54,12 @@ class _Part(NamedTuple):
 
 def masked_failure(survey: Survey) -> Iterator[Diagnostic]:
     """No pipe and no later line hides that a command failed, unless its shell stops there."""
-    for node, attribute in survey.written_on_nodes("tool_command"):
+    for node, attribute in survey.node_places("tool_command"):
         if survey.types[survey.index[node.id]] != "tool":
             continue
         shell = _shell(survey, node)
         command = str(attribute.value)
-        found = None if shell is None else _hidden(command, shell)
+        found = None if shell is None else _hidden_failure(command, shell)
         if found is None:
             if shell is not None and _judged(survey, node):
                 yield from _excused(node, attribute.span, command)
@@ -68,7 +68,7 @@ def masked_failure(survey: Survey) -> Iterator[Diagnostic]:
         what = "a pipe" if by_pipe else "a later command"
         yield warning(
             "masked_failure",
-            f"a failure of {quoted(part.text)} is hidden by {what}: {quoted(node.id)} succeeds if its last command"
+            f"a failure of {quote(part.text)} is hidden by {what}: {quote(node.id)} succeeds if its last command"
             " does",
             inside(attribute.span, part.start, part.end),
             node=node.id,
@@ -96,7 +96,7 @@ def _excused(node: Node, span: Span, command: str) -> Iterator[Diagnostic]:
         if failing is not None and excuses and (last or part.text.startswith("exit")):
             yield warning(
                 "masked_failure",
-                f"a failure of {quoted(failing.text)} is hidden by {quoted('|| ' + part.text)}: {quoted(node.id)}"
+                f"a failure of {quote(failing.text)} is hidden by {quote('|| ' + part.text)}: {quote(node.id)}"
                 " succeeds all the same",
                 inside(span, failing.start, failing.end),
                 node=node.id,
@@ -115,7 +115,7 @@ def _shell(survey: Survey, node: Node) -> str | None:
     return named if program in {"sh", "bash", "dash", "ksh", "zsh", "ash"} else None
 
 
-def _hidden(command: str, shell: str) -> tuple[_Part, bool] | None:
+def _hidden_failure(command: str, shell: str) -> tuple[_Part, bool] | None:
     """The first command of which a failure would be hidden, and whether a pipe hides it."""
     stops = re.search(r"\s-\w*e", shell) is not None and _GOES_ON.search(command) is None
     pipes_count = "pipefail" in shell or _PIPES_SAFE.search(command) is not None

@@ -12,7 +12,7 @@ _DIGITS = re.compile(r"\d+")
 _PARTS = 3
 
 
-def allowed(a: str, b: str) -> int:
+def allowed_distance(a: str, b: str) -> int:
     """How far two words may be apart and still be meant as one: short words are easily near by chance."""
     longer = max(len(a), len(b))
     if longer <= 2:
@@ -28,7 +28,7 @@ def is_near(word: str, known: str) -> bool:
         return True
     if _DIGITS.sub("0", word) == _DIGITS.sub("0", known):
         return False
-    most = allowed(word, known)
+    most = allowed_distance(word, known)
     return most > 0 and edit_distance(word, known, most + 1) <= most
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from orchestra.graph.conditions import All, Compare, Expr, Not, Some
-from orchestra.graph.lint.survey import Survey, listed
+from orchestra.graph.lint.survey import Survey, list_words
 from orchestra.graph.model import Edge
 
 
@@ -34,7 +34,7 @@ class Outcomes(NamedTuple):
         return Outcomes(self.words, not self.but)
 
     def __str__(self) -> str:
-        names = listed(sorted(self.words))
+        names = list_words(sorted(self.words))
         return f"never {names}" if self.but else f"always {names}"
 
     def meets(self, other: Outcomes) -> bool:
@@ -62,12 +62,12 @@ def exact(expr: Expr | None) -> Outcomes | None:
             found = exact(inner)
             return None if found is None else ~found
         case All(parts) | Some(parts):
-            return _joined([exact(part) for part in parts], every=isinstance(expr, All))
+            return _combine([exact(part) for part in parts], every=isinstance(expr, All))
         case _:
             return None
 
 
-def _joined(parts: Iterable[Outcomes | None], *, every: bool) -> Outcomes | None:
+def _combine(parts: Iterable[Outcomes | None], *, every: bool) -> Outcomes | None:
     found = ANY if every else NONE
     for part in parts:
         if part is None:
@@ -76,13 +76,13 @@ def _joined(parts: Iterable[Outcomes | None], *, every: bool) -> Outcomes | None
     return found
 
 
-def required(expr: Expr | None) -> Outcomes:
+def required_outcomes(expr: Expr | None) -> Outcomes:
     """Outcomes outside of which a condition surely does not hold."""
     match expr:
         case All(parts):
             found = ANY
             for part in parts:
-                found &= required(part)
+                found &= required_outcomes(part)
             return found
         case _:
             known = exact(expr)
@@ -99,7 +99,7 @@ def arriving(survey: Survey) -> dict[int, Outcomes]:
     found = {n: _GIVEN[kind] for n, kind in enumerate(types) if kind in _GIVEN}
     diamonds = [n for n, kind in enumerate(types) if kind == "conditional"]
     found.update((n, NONE) for n in diamonds)
-    anything = _jumped_to(survey)
+    anything = _retry_targets(survey)
     found.update((n, ANY) for n in diamonds if n in anything)
     waiting = deque(n for n in diamonds if n not in anything)
     queued = set(waiting)
@@ -121,7 +121,7 @@ def arriving(survey: Survey) -> dict[int, Outcomes]:
     return {n: outcomes for n, outcomes in found.items() if outcomes and outcomes != ANY}
 
 
-def _jumped_to(survey: Survey) -> set[int]:
+def _retry_targets(survey: Survey) -> set[int]:
     """The retry targets: a run can come there without an edge."""
     names = {survey.graph.text("retry_target"), survey.graph.text("fallback_retry_target")}
     for key in ("retry_target", "fallback_retry_target"):
@@ -149,7 +149,7 @@ def _over(survey: Survey, edge: Edge, found: dict[int, Outcomes]) -> Outcomes:
     if kind in {"parallel", "wait.human"}:
         return ANY
     if edge.condition:
-        return possible & required(edge.condition.expr)
+        return possible & required_outcomes(edge.condition.expr)
     for other in survey.graph.outgoing(edge.source):
         if other.condition and other.integer("max_visits") == 0:
             handled = exact(other.condition.expr)

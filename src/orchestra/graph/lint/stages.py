@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from orchestra.errors import Diagnostic
 from orchestra.graph.choices import Choice, choices
 from orchestra.graph.lint.nearest import nearest
-from orchestra.graph.lint.survey import Survey, error, listed, quoted, swapped, warning
+from orchestra.graph.lint.survey import Survey, error, list_words, quote, swap_edit, warning
 from orchestra.graph.model import Node
 
 _WITH_CHILD = ("pipeline", "stack.manager_loop")
@@ -19,12 +19,12 @@ def goal_gate_has_retry(survey: Survey) -> Iterator[Diagnostic]:
     """A goal gate has somewhere to send the run when it is not met (E11)."""
     if survey.graph.text("retry_target") or survey.graph.text("fallback_retry_target"):
         return
-    for node, attribute in survey.written_on_nodes("goal_gate"):
+    for node, attribute in survey.node_places("goal_gate"):
         if attribute.value is not True or node.text("retry_target") or node.text("fallback_retry_target"):
             continue
         yield warning(
             "goal_gate_has_retry",
-            f"neither goal gate {quoted(node.id)} nor the graph has a retry target:"
+            f"neither goal gate {quote(node.id)} nor the graph has a retry target:"
             " if the gate is not met, the run fails at the exit",
             attribute.span,
             node=node.id,
@@ -38,7 +38,7 @@ def prompt_on_llm_nodes(survey: Survey) -> Iterator[Diagnostic]:
         if survey.types[number] == "codergen" and node.declared and not _is_told(survey, node):
             yield warning(
                 "prompt_on_llm_nodes",
-                f"LLM node {quoted(node.id)} has no prompt: the whole prompt would be {quoted(node.id)}",
+                f"LLM node {quote(node.id)} has no prompt: the whole prompt would be {quote(node.id)}",
                 node.span,
                 node=node.id,
                 fix='add `prompt="..."`',
@@ -62,7 +62,7 @@ def tool_command_on_tool_nodes(survey: Survey) -> Iterator[Diagnostic]:
         if survey.types[number] == "tool" and not node.text("tool_command").strip():
             yield warning(
                 "tool_command_on_tool_nodes",
-                f"tool node {quoted(node.id)} has no command, so it would fail",
+                f"tool node {quote(node.id)} has no command, so it would fail",
                 node.span_of("tool_command", node.span),
                 node=node.id,
                 fix='add `tool_command="..."`',
@@ -79,7 +79,7 @@ def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
         if watches and not node.text("stack.child_session"):
             yield error(
                 "child_dotfile",
-                f"{quoted(node.id)} neither starts a child nor names a session to watch",
+                f"{quote(node.id)} neither starts a child nor names a session to watch",
                 node.span_of("stack.child_autostart", node.span),
                 node=node.id,
                 fix='add `stack.child_session="..."`',
@@ -87,7 +87,7 @@ def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
         elif not watches and not (node.text("stack.child_dotfile") or survey.graph.text("stack.child_dotfile")):
             yield error(
                 "child_dotfile",
-                f"{quoted(node.id)} runs a child pipeline but names no file",
+                f"{quote(node.id)} runs a child pipeline but names no file",
                 node.span,
                 node=node.id,
                 fix='add `stack.child_dotfile="..."`, relative to this file',
@@ -96,20 +96,20 @@ def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
 
 def manager_actions(survey: Survey) -> Iterator[Diagnostic]:
     """What a manager does is made of observe, steer and wait (engine.md#handlers)."""
-    for node, attribute in survey.written_on_nodes("manager.actions"):
+    for node, attribute in survey.node_places("manager.actions"):
         words = [word.strip() for word in str(attribute.value).split(",")]
         strange = [word for word in words if word not in _ACTIONS]
         if strange:
             near = nearest(strange[0], _ACTIONS)
             yield error(
                 "manager_actions",
-                f"{quoted(node.id)} cannot {quoted(strange[0])}: a manager can observe, steer and wait",
+                f"{quote(node.id)} cannot {quote(strange[0])}: a manager can observe, steer and wait",
                 attribute.span,
                 node=node.id,
-                fix=f"did you mean {quoted(near)}?"
+                fix=f"did you mean {quote(near)}?"
                 if near
                 else 'write `manager.actions="observe,steer,wait"`, or a part of it',
-                edits=swapped(attribute.span, ",".join(near if word == strange[0] else word for word in words))
+                edits=swap_edit(attribute.span, ",".join(near if word == strange[0] else word for word in words))
                 if near
                 else (),
             )
@@ -123,7 +123,7 @@ def human_choices(survey: Survey) -> Iterator[Diagnostic]:
         if not survey.graph.outgoing(node.id):
             yield warning(
                 "human_choices",
-                f"human gate {quoted(node.id)} has no outgoing edge, so there is nothing to choose: it fails when a"
+                f"human gate {quote(node.id)} has no outgoing edge, so there is nothing to choose: it fails when a"
                 " run gets there",
                 node.span,
                 node=node.id,
@@ -148,13 +148,13 @@ def _shared_keys(survey: Survey, node: Node) -> Iterator[Diagnostic]:
         edge = choice.edge
         yield warning(
             "human_choices",
-            f"at {quoted(node.id)}, {quoted(choice.label)} and {quoted(earlier.label)} share the key"
-            f" {quoted(choice.wanted)}: {quoted(choice.label)} gets the key {quoted(choice.key)}",
+            f"at {quote(node.id)}, {quote(choice.label)} and {quote(earlier.label)} share the key"
+            f" {quote(choice.wanted)}: {quote(choice.label)} gets the key {quote(choice.key)}",
             edge.span_of("label", edge.target_span),
             node=node.id,
             edge=(edge.source, edge.target),
             fix=f"choose another key in the label: `[{choice.key.upper()}] {choice.label}`",
-            edits=swapped(edge.attributes["label"].span, f"[{choice.key.upper()}] {choice.label}")
+            edits=swap_edit(edge.attributes["label"].span, f"[{choice.key.upper()}] {choice.label}")
             if "label" in edge.attributes
             else (),
         )
@@ -171,12 +171,12 @@ def _default_choice(survey: Survey, node: Node) -> Iterator[Diagnostic]:
     near = nearest(wanted, [word for c in offered for word in (c.edge.target, c.label.lower())])
     yield warning(
         "human_choices",
-        f"the default of {quoted(node.id)}, {quoted(str(attribute.value))}, is not one of its choices:"
+        f"the default of {quote(node.id)}, {quote(str(attribute.value))}, is not one of its choices:"
         " if nobody answers in time, the node is retried",
         attribute.span,
         node=node.id,
-        fix=f"did you mean {quoted(near)}?"
+        fix=f"did you mean {quote(near)}?"
         if near
-        else f"use a key, label or target: {listed([c.edge.target for c in offered])}",
-        edits=swapped(attribute.span, near) if near else (),
+        else f"use a key, label or target: {list_words([c.edge.target for c in offered])}",
+        edits=swap_edit(attribute.span, near) if near else (),
     )

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from orchestra.errors import Diagnostic, Edit, Span
-from orchestra.graph.flow import components, reversed_edges
-from orchestra.graph.lint.survey import Survey, added, error, listed, quoted, swapped, warning
+from orchestra.graph.flow import components, predecessor_lists
+from orchestra.graph.lint.survey import Survey, append_edit, error, list_words, quote, swap_edit, warning
 from orchestra.graph.model import Edge, Graph, Node
 
 _TERMINAL_NAMES = {"start": "start", "Start": "start"} | dict.fromkeys(("exit", "Exit", "end", "End"), "exit")
@@ -24,7 +24,7 @@ def start_node(survey: Survey) -> Iterator[Diagnostic]:
         node = graph.nodes[name]
         yield error(
             "start_node",
-            f"{quoted(name)} is a second start node: {quoted(graph.starts[0])} is the first,"
+            f"{quote(name)} is a second start node: {quote(graph.starts[0])} is the first,"
             " and a pipeline has exactly one",
             node.span_of("type", node.span_of("shape", node.span)),
             node=name,
@@ -39,12 +39,12 @@ def _terminal(survey: Survey, kind: str, ends: list[str]) -> tuple[str, tuple[Ed
     graph = survey.graph
     idle = next((name for name in ends if _does_nothing(survey, name)), "")
     if idle and len(ends) == 1:
-        return f"give {quoted(idle)} `shape={shape}`", _reshaped(graph.nodes[idle], shape)
+        return f"give {quote(idle)} `shape={shape}`", _shape_edit(graph.nodes[idle], shape)
     edges = [f"start -> {name}" if kind == "start" else f"{name} -> exit" for name in ends]
     if not edges:
         return f"add `{kind} [shape={shape}]`", ()
     statements = (f"{kind} [shape={shape}]", *edges)
-    return f"add `{'; '.join(statements)}`", added(graph, *statements)
+    return f"add `{'; '.join(statements)}`", append_edit(graph, *statements)
 
 
 def _does_nothing(survey: Survey, name: str) -> bool:
@@ -55,11 +55,11 @@ def _does_nothing(survey: Survey, name: str) -> bool:
     )
 
 
-def _reshaped(node: Node, shape: str) -> tuple[Edit, ...]:
+def _shape_edit(node: Node, shape: str) -> tuple[Edit, ...]:
     """The edit that gives a node a shape; none where the node has only a default's."""
     written = node.attributes.get("shape")
     if written is not None and written.origin == "explicit":
-        return swapped(written.span, shape)
+        return swap_edit(written.span, shape)
     at = node.span.end
     if written is not None or re.compile(r"\s*\[").match(node.span.source.text, at):
         return ()
@@ -90,11 +90,11 @@ def terminal_node(survey: Survey) -> Iterator[Diagnostic]:
         node = graph.nodes[name]
         yield error(
             "terminal_node",
-            f"{quoted(name)} is a second exit node: {quoted(graph.exits[0])} is the first,"
+            f"{quote(name)} is a second exit node: {quote(graph.exits[0])} is the first,"
             " and a pipeline has exactly one",
             node.span_of("type", node.span_of("shape", node.span)),
             node=name,
-            fix=f"connect its incoming edges to {quoted(graph.exits[0])}",
+            fix=f"connect its incoming edges to {quote(graph.exits[0])}",
         )
 
 
@@ -105,11 +105,11 @@ def start_no_incoming(survey: Survey) -> Iterator[Diagnostic]:
         for edge in survey.graph.incoming(name):
             yield error(
                 "start_no_incoming",
-                f"an edge goes from {quoted(edge.source)} back to the start node {quoted(name)},"
+                f"an edge goes from {quote(edge.source)} back to the start node {quote(name)},"
                 " which a run enters only once",
                 edge.target_span,
                 edge=(edge.source, edge.target),
-                fix=f"connect it to {quoted(following)} instead" if following else "connect it to another node",
+                fix=f"connect it to {quote(following)} instead" if following else "connect it to another node",
                 edits=(Edit(edge.target_span, following),) if following else (),
             )
 
@@ -120,16 +120,16 @@ def exit_no_outgoing(survey: Survey) -> Iterator[Diagnostic]:
         for edge in survey.graph.outgoing(name):
             yield error(
                 "exit_no_outgoing",
-                f"an edge goes from the exit node {quoted(name)} to {quoted(edge.target)},"
+                f"an edge goes from the exit node {quote(name)} to {quote(edge.target)},"
                 " but the run ends at the exit",
                 edge.span,
                 edge=(edge.source, edge.target),
                 fix="delete the edge; to go back after an unmet goal gate, set `retry_target`",
-                edits=_deleted(edge),
+                edits=_delete_edit(edge),
             )
 
 
-def _deleted(edge: Edge) -> tuple[Edit, ...]:
+def _delete_edit(edge: Edge) -> tuple[Edit, ...]:
     """The edit that deletes the statement of an edge; none where that is not the edge alone."""
     text, span = edge.span.source.text, edge.span
     statement = r"\w+\s*->\s*\w+[ \t]*(?:\[[^\[\]\"]*\])?[ \t]*;?"
@@ -149,24 +149,24 @@ def reachability(survey: Survey) -> Iterator[Diagnostic]:
     lost = [n for n, seen in enumerate(survey.reached) if not seen and survey.ids[n] not in survey.exits]
     if not lost:
         return
-    start = quoted(survey.graph.starts[0])
-    for head, behind in _unreached_parts(survey, lost):
+    start = quote(survey.graph.starts[0])
+    for head, behind in _unreachable_parts(survey, lost):
         name = survey.ids[head]
-        rest = f", nor {listed([survey.ids[n] for n in behind])} after it" if behind else ""
+        rest = f", nor {list_words([survey.ids[n] for n in behind])} after it" if behind else ""
         yield error(
             "reachability",
-            f"no path from {start} to {quoted(name)}{rest}: it would never run",
+            f"no path from {start} to {quote(name)}{rest}: it would never run",
             survey.nodes[head].span,
             node=name,
             fix="add an edge to it, name it as a `retry_target`, or delete it",
         )
 
 
-def _unreached_parts(survey: Survey, lost: list[int]) -> Iterator[tuple[int, list[int]]]:
+def _unreachable_parts(survey: Survey, lost: list[int]) -> Iterator[tuple[int, list[int]]]:
     """The head of every unreached part, and what only lies behind it."""
     place = {node: position for position, node in enumerate(lost)}
     ways = [[place[t] for t in survey.ways[node] if t in place] for node in lost]
-    back = reversed_edges(ways)
+    back = predecessor_lists(ways)
     taken = bytearray(len(lost))
     for part in sorted(components(ways)):
         members = set(part)
@@ -193,11 +193,11 @@ def exit_reachable(survey: Survey) -> Iterator[Diagnostic]:
     last = [node for number, node in enumerate(survey.ids) if survey.reached[number] and not graph.outgoing(node)]
     yield error(
         "exit_reachable",
-        f"no path from {quoted(graph.starts[0])} to the exit node {quoted(name)}: no run could reach it",
+        f"no path from {quote(graph.starts[0])} to the exit node {quote(name)}: no run could reach it",
         graph.nodes[name].span,
         node=name,
         fix=f"connect the last node to it: `{', '.join(last) if len(last) == 1 else '...'} -> {name}`",
-        edits=added(graph, f"{last[0]} -> {name}") if len(last) == 1 and not graph.incoming(name) else (),
+        edits=append_edit(graph, f"{last[0]} -> {name}") if len(last) == 1 and not graph.incoming(name) else (),
     )
 
 
@@ -212,15 +212,15 @@ def dead_end(survey: Survey) -> Iterator[Diagnostic]:
     for number, node in enumerate(survey.nodes):
         if graph.outgoing(node.id) or survey.types[number] in {"exit", "wait.human"} or not node.declared:
             continue
-        if (node.id in survey.starts and graph.exits) or _isolated(survey, number):
+        if (node.id in survey.starts and graph.exits) or _is_isolated(survey, number):
             continue
         yield warning(
             "dead_end",
-            f"{quoted(node.id)} has no outgoing edge: a run that gets there ends without reaching the exit",
+            f"{quote(node.id)} has no outgoing edge: a run that gets there ends without reaching the exit",
             node.span,
             node=node.id,
             fix=f"add {target}",
-            edits=added(graph, f"{node.id} -> {graph.exits[0]}") if _leads_on(survey) else (),
+            edits=append_edit(graph, f"{node.id} -> {graph.exits[0]}") if _leads_on(survey) else (),
         )
 
 
@@ -229,7 +229,7 @@ def _leads_on(survey: Survey) -> bool:
     return bool(survey.graph.exits) and bool(survey.graph.incoming(survey.graph.exits[0]))
 
 
-def _isolated(survey: Survey, number: int) -> bool:
+def _is_isolated(survey: Survey, number: int) -> bool:
     return not survey.reached[number] and not survey.graph.incoming(survey.ids[number])
 
 
@@ -237,14 +237,14 @@ def edge_target_exists(survey: Survey) -> Iterator[Diagnostic]:
     """Every node that an edge mentions is declared (L8)."""
     for number, node in enumerate(survey.nodes):
         if not node.declared:
-            yield _undeclared(survey, number, node)
+            yield _undeclared_node(survey, number, node)
 
 
-def _undeclared(survey: Survey, number: int, node: Node) -> Diagnostic:
+def _undeclared_node(survey: Survey, number: int, node: Node) -> Diagnostic:
     graph = survey.graph
     kind = survey.types[number]
     terminal = _TERMINAL_NAMES.get(node.id, "")
-    meant = _meant(survey, node, kind)
+    meant = _suggestion(survey, node, kind)
     last = not graph.outgoing(node.id) and kind != "exit"
     if kind in {"start", "exit"}:
         consequence = f"it is the {kind} only because of its name"
@@ -258,16 +258,16 @@ def _undeclared(survey: Survey, number: int, node: Node) -> Diagnostic:
     wrong = survey.strict or bool(meant and last and not terminal)
     return (error if wrong else warning)(
         "edge_target_exists",
-        f"{quoted(node.id)} is used in an edge but never declared: {consequence}",
+        f"{quote(node.id)} is used in an edge but never declared: {consequence}",
         node.span,
         node=node.id,
         edge=None if edge is None else (edge.source, edge.target),
-        fix=f"did you mean {quoted(meant)}?" if meant else f"declare it: `{node.id} {_DECLARED[kind]}`",
-        edits=_renamed(survey, node.id, meant) if meant else (),
+        fix=f"did you mean {quote(meant)}?" if meant else f"declare it: `{node.id} {_DECLARED[kind]}`",
+        edits=_rename_edits(survey, node.id, meant) if meant else (),
     )
 
 
-def _renamed(survey: Survey, old: str, new: str) -> tuple[Edit, ...]:
+def _rename_edits(survey: Survey, old: str, new: str) -> tuple[Edit, ...]:
     """The edits that write another node wherever an edge names one."""
     graph = survey.graph
     spans = [edge.target_span for edge in graph.incoming(old)]
@@ -288,7 +288,7 @@ _DECLARED = _Declared(
 )
 
 
-def _meant(survey: Survey, node: Node, kind: str) -> str:
+def _suggestion(survey: Survey, node: Node, kind: str) -> str:
     """The declared node that is probably meant; a terminal by its name needs none."""
     if kind in {"start", "exit"}:
         return ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from orchestra.errors import Diagnostic, Edit, StylesheetError
 from orchestra.graph.lint.nearest import nearest
-from orchestra.graph.lint.survey import Survey, quoted, swapped, warning
+from orchestra.graph.lint.survey import Survey, quote, swap_edit, warning
 from orchestra.graph.model import Attribute
 from orchestra.graph.places import inside, rewritten
 from orchestra.graph.stylesheet import EFFORTS, StyleRule, parse_stylesheet
@@ -17,7 +17,7 @@ def selector_matches(survey: Survey) -> Iterator[Diagnostic]:
     rules, attribute = _rules(survey)
     selectors = {rule.selector for rule in rules}
     named: set[str] = set()
-    for node, written in survey.written_on_nodes("class"):
+    for node, written in survey.node_places("class"):
         for found, meant in _classes(str(written.value), written, node.id, selectors):
             named.add(f".{meant}")
             yield found
@@ -27,7 +27,7 @@ def selector_matches(survey: Survey) -> Iterator[Diagnostic]:
     known = classes | {f"#{name}" for name in survey.ids} | {node.shape for node in survey.nodes} | {"*"}
     for rule in rules:
         if rule.selector not in known | named:
-            yield _unmatched(rule, attribute, known)
+            yield _unmatched_rule(rule, attribute, known)
 
 
 def _rules(survey: Survey) -> tuple[tuple[StyleRule, ...], Attribute | None]:
@@ -46,11 +46,11 @@ def _classes(text: str, written: Attribute, node: str, selectors: set[str]) -> I
     for name in (name for name in names if name.startswith(".")):
         found = warning(
             "selector_matches",
-            f"class {quoted(name)} is written with the dot of its selector, so no selector matches it",
+            f"class {quote(name)} is written with the dot of its selector, so no selector matches it",
             written.span,
             node=node,
             fix=f"write {name.lstrip('.')}",
-            edits=swapped(written.span, " ".join(name.lstrip(".") for name in names)),
+            edits=swap_edit(written.span, " ".join(name.lstrip(".") for name in names)),
         )
         yield found, name.lstrip(".")
     wanted = [selector[1:] for selector in selectors if selector.startswith(".")]
@@ -60,16 +60,16 @@ def _classes(text: str, written: Attribute, node: str, selectors: set[str]) -> I
             at = text.find(name)
             found = warning(
                 "selector_matches",
-                f"no selector of the stylesheet matches class {quoted(name)}",
+                f"no selector of the stylesheet matches class {quote(name)}",
                 inside(written.span, at, at + len(name)),
                 node=node,
-                fix=f"did you mean {quoted(near)}?",
+                fix=f"did you mean {quote(near)}?",
                 edits=(rewritten(written.span, at, at + len(name), near),),
             )
             yield found, near
 
 
-def _unmatched(rule: StyleRule, attribute: Attribute, known: set[str]) -> Diagnostic:
+def _unmatched_rule(rule: StyleRule, attribute: Attribute, known: set[str]) -> Diagnostic:
     selector = rule.selector
     near = nearest(selector, sorted(name for name in known if name[0] == selector[0]))
     if not near and selector[0] in ".#":
@@ -80,16 +80,16 @@ def _unmatched(rule: StyleRule, attribute: Attribute, known: set[str]) -> Diagno
     edits: tuple[Edit, ...] = (rewritten(attribute.span, rule.start, end, near),) if near else ()
     return warning(
         "selector_matches",
-        f"selector {quoted(selector)} matches nothing: {what}",
+        f"selector {quote(selector)} matches nothing: {what}",
         inside(attribute.span, rule.start, end),
-        fix=f"did you mean {quoted(near)}?" if near else "remove the rule, or correct its selector",
+        fix=f"did you mean {quote(near)}?" if near else "remove the rule, or correct its selector",
         edits=edits,
     )
 
 
 def value_known(survey: Survey) -> Iterator[Diagnostic]:
     """No reasoning effort is nearly one of those that models know."""
-    written = [(node.id, attribute) for node, attribute in survey.written_on_nodes("reasoning_effort")]
+    written = [(node.id, attribute) for node, attribute in survey.node_places("reasoning_effort")]
     whole = survey.graph.attributes.get("reasoning_effort")
     for node, attribute in [*written, *([(None, whole)] if whole is not None else [])]:
         effort = str(attribute.value)
@@ -97,9 +97,9 @@ def value_known(survey: Survey) -> Iterator[Diagnostic]:
         if near:
             yield warning(
                 "value_known",
-                f"{quoted(effort)} is not a reasoning effort that models know",
+                f"{quote(effort)} is not a reasoning effort that models know",
                 attribute.span,
                 node=node,
-                fix=f"did you mean {quoted(near)}?",
-                edits=swapped(attribute.span, near),
+                fix=f"did you mean {quote(near)}?",
+                edits=swap_edit(attribute.span, near),
             )

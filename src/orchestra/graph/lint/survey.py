@@ -7,7 +7,7 @@ from functools import cached_property, partial
 
 from orchestra.errors import Diagnostic, Edit, Severity, Span
 from orchestra.graph.attributes import SHAPES
-from orchestra.graph.flow import reached
+from orchestra.graph.flow import reachable
 from orchestra.graph.joins import Meetings, meetings
 from orchestra.graph.lint.nearest import Vocabulary
 from orchestra.graph.model import Attribute, Edge, Graph, Node
@@ -87,7 +87,7 @@ class Survey:
             target = self.index.get(self.graph.text(key))
             if target is not None:
                 roots.append(target)
-        return reached(self.ways, roots)
+        return reachable(self.ways, roots)
 
     @cached_property
     def meetings(self) -> Meetings:
@@ -117,7 +117,7 @@ class Survey:
                 found.setdefault(key, []).append((edge, attribute))
         return found
 
-    def written_on_nodes(self, key: str) -> Iterator[tuple[Node, Attribute]]:
+    def node_places(self, key: str) -> Iterator[tuple[Node, Attribute]]:
         """Every place where the file gives nodes this attribute, with the first node that has it from there.
 
         A ``node [...]`` block is one place, however many nodes it reaches.
@@ -129,7 +129,7 @@ class Survey:
                 seen.add(place)
                 yield node, attribute
 
-    def written_on_edges(self, key: str) -> Iterator[tuple[Edge, Attribute]]:
+    def edge_places(self, key: str) -> Iterator[tuple[Edge, Attribute]]:
         """The same for edges: a chain or an ``edge [...]`` block is one place."""
         seen: set[tuple[int, int]] = set()
         for edge, attribute in self.on_edges.get(key, ()):
@@ -147,7 +147,7 @@ def has_condition(edge: Edge) -> bool:
     return written is not None and bool(str(written.value).strip())
 
 
-def _found(
+def _diagnostic(
     severity: Severity,
     rule: str,
     message: str,
@@ -170,13 +170,13 @@ def _found(
     )
 
 
-def swapped(span: Span, text: str) -> tuple[Edit]:
+def swap_edit(span: Span, text: str) -> tuple[Edit]:
     """The edit that puts another word in place of a value or a key, in quotes where it stands in quotes now."""
     bare = not span.text.startswith('"') and text.isidentifier()
     return (Edit(span, text if bare else in_quotes(text)),)
 
 
-def added(graph: Graph, *statements: str) -> tuple[Edit, ...]:
+def append_edit(graph: Graph, *statements: str) -> tuple[Edit, ...]:
     """The edit that adds statements at the end of a graph, each on a line of its own."""
     source = graph.span.source
     at = source.text.rfind("}")
@@ -187,24 +187,24 @@ def added(graph: Graph, *statements: str) -> tuple[Edit, ...]:
     return (Edit(Span(source, at, at), lines if not line.strip() else f"\n{lines}"),)
 
 
-error = partial(_found, Severity.ERROR)
+error = partial(_diagnostic, Severity.ERROR)
 """Something that no run could do right."""
 
-warning = partial(_found, Severity.WARNING)
+warning = partial(_diagnostic, Severity.WARNING)
 """Something that is probably not meant."""
 
-info = partial(_found, Severity.INFO)
+info = partial(_diagnostic, Severity.INFO)
 """Something worth knowing."""
 
 
-def quoted(value: str) -> str:
+def quote(value: str) -> str:
     """A value as messages show it, cut when it is long."""
     return f"'{value}'" if len(value) <= LONGEST else f"'{value[: LONGEST - 3]}...'"
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
+def list_words(names: Sequence[str], most: int = 5) -> str:
     """``'a'``, ``'a' and 'b'``, ``'a', 'b' and 7 more``."""
-    shown = [quoted(name) for name in names[:most]]
+    shown = [quote(name) for name in names[:most]]
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most} more"
     if len(shown) < 2:

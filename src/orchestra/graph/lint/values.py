@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from orchestra.errors import Diagnostic
 from orchestra.graph.attributes import nearest
 from orchestra.graph.inputs import inputs
-from orchestra.graph.lint.survey import Survey, quoted, warning
+from orchestra.graph.lint.survey import Survey, quote, warning
 from orchestra.graph.places import inside, rewritten
 from orchestra.graph.shell import TEMPLATE_WORDS
 
@@ -20,7 +20,7 @@ _OF_NODE = re.compile(
 def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
     """``{{ tools.NODE.output }}`` and ``{{ responses.NODE }}`` name a node of the pipeline."""
     for key in ("prompt", "tool_command"):
-        for node, attribute in survey.written_on_nodes(key):
+        for node, attribute in survey.node_places(key):
             text = str(attribute.value)
             for match in _OF_NODE.finditer(text):
                 if match[2] in survey.graph.nodes:
@@ -28,7 +28,7 @@ def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
                 near = nearest(match[2], survey.graph.nodes)
                 yield warning(
                     "value_of_node",
-                    f"{quoted(f'{match[1]}.{match[2]}')} names no node of this pipeline: it will have no value",
+                    f"{quote(f'{match[1]}.{match[2]}')} names no node of this pipeline: it will have no value",
                     inside(attribute.span, match.start(2), match.end(2)),
                     node=node.id,
                     fix=f"did you mean {near!r}?" if near else "name a node of this pipeline",
@@ -55,7 +55,7 @@ def input_declared(survey: Survey) -> Iterator[Diagnostic]:
     known = {*declared, *_SET, *TEMPLATE_WORDS}
     nothing_else = _QUIET.issuperset(survey.types)
     for key in ("prompt", "tool_command"):
-        for node, attribute in survey.written_on_nodes(key):
+        for node, attribute in survey.node_places(key):
             for match in _NAMED.finditer(str(attribute.value)):
                 group = 1 if match[1] else 2
                 name = match[group]
@@ -66,7 +66,7 @@ def input_declared(survey: Survey) -> Iterator[Diagnostic]:
                     place = inside(attribute.span, match.start(group), match.end(group))
                     yield warning(
                         "input_declared",
-                        f"{quoted(name)} is no input of this pipeline"
+                        f"{quote(name)} is no input of this pipeline"
                         + (", and no node could set it" if nothing_else else ""),
                         place,
                         node=node.id,

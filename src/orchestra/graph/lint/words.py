@@ -9,7 +9,7 @@ from orchestra.errors import Diagnostic, Edit, Span
 from orchestra.graph.attributes import FIDELITIES, SHAPES, edit_distance
 from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.outcomes import arriving, exact
-from orchestra.graph.lint.survey import Survey, error, quoted, swapped, warning
+from orchestra.graph.lint.survey import Survey, error, quote, swap_edit, warning
 from orchestra.graph.model import Attribute, Edge
 from orchestra.graph.places import inside
 
@@ -17,25 +17,25 @@ from orchestra.graph.places import inside
 def type_known(survey: Survey) -> Iterator[Diagnostic]:
     """Check that every type and shape has a handler (language.md#shapes-and-handlers)."""
     known = sorted(survey.known_types)
-    for node, attribute in survey.written_on_nodes("type"):
+    for node, attribute in survey.node_places("type"):
         kind = str(attribute.value)
         if not kind or kind in survey.known_types:
             continue
         meant = nearest(kind, known)
         yield warning(
             "type_known",
-            f"no handler is registered for type {quoted(kind)}:"
-            f" {quoted(node.id)} would run as {survey.types[survey.index[node.id]]}",
+            f"no handler is registered for type {quote(kind)}:"
+            f" {quote(node.id)} would run as {survey.types[survey.index[node.id]]}",
             attribute.span,
             node=node.id,
-            fix=f"did you mean {quoted(meant)}?" if meant else f"use one of {', '.join(known)}",
-            edits=swapped(attribute.span, meant) if meant else (),
+            fix=f"did you mean {quote(meant)}?" if meant else f"use one of {', '.join(known)}",
+            edits=swap_edit(attribute.span, meant) if meant else (),
         )
     yield from _shapes(survey)
 
 
 def _shapes(survey: Survey) -> Iterator[Diagnostic]:
-    for node, attribute in survey.written_on_nodes("shape"):
+    for node, attribute in survey.node_places("shape"):
         shape = str(attribute.value)
         terminal = node.id in survey.starts or node.id in survey.exits
         meant = nearest(shape, SHAPES)
@@ -45,20 +45,20 @@ def _shapes(survey: Survey) -> Iterator[Diagnostic]:
             continue
         yield warning(
             "type_known",
-            f"shape {quoted(shape)} has no handler: {quoted(node.id)} "
+            f"shape {quote(shape)} has no handler: {quote(node.id)} "
             + ("is a terminal node only because of its name" if terminal else "would run as an LLM node"),
             attribute.span,
             node=node.id,
-            fix=f"did you mean {quoted(meant)}?" if meant else f"use one of {', '.join(SHAPES)}; or set `type`",
-            edits=swapped(attribute.span, meant) if meant else (),
+            fix=f"did you mean {quote(meant)}?" if meant else f"use one of {', '.join(SHAPES)}; or set `type`",
+            edits=swap_edit(attribute.span, meant) if meant else (),
         )
 
 
 def fidelity_valid(survey: Survey) -> Iterator[Diagnostic]:
     """Every fidelity is a mode that there is (language.md#of-a-node)."""
-    for node, attribute in survey.written_on_nodes("fidelity"):
+    for node, attribute in survey.node_places("fidelity"):
         yield from _mode(str(attribute.value), attribute.span, node=node.id)
-    for edge, attribute in survey.written_on_edges("fidelity"):
+    for edge, attribute in survey.edge_places("fidelity"):
         yield from _mode(str(attribute.value), attribute.span, edge=(edge.source, edge.target))
     written = survey.graph.attributes.get("default_fidelity")
     if written is not None:
@@ -73,12 +73,12 @@ def _mode(
     meant = nearest(mode, FIDELITIES)
     yield warning(
         "fidelity_valid",
-        f"{quoted(mode)} is not a fidelity mode, so it would be ignored",
+        f"{quote(mode)} is not a fidelity mode, so it would be ignored",
         span,
         node=node,
         edge=edge,
-        fix=f"did you mean {quoted(meant)}?" if meant else f"use one of {', '.join(FIDELITIES)}",
-        edits=swapped(span, meant) if meant else (),
+        fix=f"did you mean {quote(meant)}?" if meant else f"use one of {', '.join(FIDELITIES)}",
+        edits=swap_edit(span, meant) if meant else (),
     )
 
 
@@ -100,18 +100,18 @@ _OUTCOME = re.compile(r'outcome\s*!?=\s*"?')
 
 def outcome_known(survey: Survey) -> Iterator[Diagnostic]:
     """No condition asks for an outcome that is nearly a status (L31)."""
-    for edge, attribute in survey.written_on_edges("condition"):
+    for edge, attribute in survey.edge_places("condition"):
         for word in edge.condition.outcome_words:
             meant = status_meant(word)
             if not meant or _never_comes(survey, edge):
                 continue
             yield warning(
                 "outcome_known",
-                f"{quoted(word)} is not the status {quoted(meant)}:"
+                f"{quote(word)} is not the status {quote(meant)}:"
                 " the condition is true only if an agent reports exactly that word",
                 word_in(attribute, word),
                 edge=(edge.source, edge.target),
-                fix=f"did you mean {quoted(meant)}?",
+                fix=f"did you mean {quote(meant)}?",
                 edits=(Edit(word_in(attribute, word), meant),),
             )
 
@@ -148,7 +148,7 @@ def word_in(attribute: Attribute, word: str) -> Span:
 def retry_target_exists(survey: Survey) -> Iterator[Diagnostic]:
     """Every retry target names a node."""
     for key in ("retry_target", "fallback_retry_target"):
-        for node, attribute in survey.written_on_nodes(key):
+        for node, attribute in survey.node_places(key):
             yield from _target(survey, key, str(attribute.value), attribute.span, node.id)
         written = survey.graph.attributes.get(key)
         if written is not None:
@@ -159,7 +159,7 @@ def _target(survey: Survey, key: str, target: str, span: Span, node: str | None)
     if target and target == survey.graph.exit:
         yield error(
             "retry_target_exists",
-            f"{key} names the exit {quoted(target)}: a failure would end the run well",
+            f"{key} names the exit {quote(target)}: a failure would end the run well",
             span,
             node=node,
             fix="name the node at which the work is repeated",
@@ -167,13 +167,13 @@ def _target(survey: Survey, key: str, target: str, span: Span, node: str | None)
     if not target or target in survey.index:
         return
     meant = survey.declared.nearest(target)
-    owner = f"{quoted(node)} would have no" if node else "an unmet goal gate would have no"
+    owner = f"{quote(node)} would have no" if node else "an unmet goal gate would have no"
     yield warning(
         "retry_target_exists",
-        f"{key} names {quoted(target)}, which is not a node of this pipeline:"
+        f"{key} names {quote(target)}, which is not a node of this pipeline:"
         f" {owner} {'retry target' if key == 'retry_target' else 'fallback'}",
         span,
         node=node,
-        fix=f"did you mean {quoted(meant)}?" if meant else "name a node of this pipeline",
-        edits=swapped(span, meant) if meant else (),
+        fix=f"did you mean {quote(meant)}?" if meant else "name a node of this pipeline",
+        edits=swap_edit(span, meant) if meant else (),
     )
