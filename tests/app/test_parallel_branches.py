@@ -358,6 +358,14 @@ async def test_an_unmet_join_policy_is_not_masked_by_an_edge_of_the_fan_in() -> 
     assert "after" not in work.seen
 
 
+@pytest.mark.parametrize(
+    ("quorum", "status"), [("0.5", "success"), ("0.6", "success"), ("1", "fail"), ("0", "success")]
+)
+async def test_a_quorum_asks_for_a_share_of_the_branches(quorum: str, status: str) -> None:
+    run = await ran(fan(f"join_policy=quorum, quorum={quorum}"), Work({"a": failing}))
+    assert outcome(run)[0] == status
+
+
 async def test_a_run_that_failed_by_its_join_policy_is_resumed_at_the_parallel_node() -> None:
     store = MemoryStore()
     run = await ran(fan("join_policy=k_of_n, k=3"), Work({"a": failing}), store=store)

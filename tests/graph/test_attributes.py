@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
+import orchestra
 from orchestra.errors import Source
 from orchestra.graph.attributes import (
     EDGE,
@@ -135,6 +137,28 @@ def test_what_is_no_share_is_no_quorum(share: str) -> None:
     assert [d.rule for d in found] == ["attribute_type"]
 
 
+GETTERS = {
+    "text": {ValueKind.STRING, ValueKind.NODE, ValueKind.CHOICE, ValueKind.FIDELITY},
+    "integer": {ValueKind.INTEGER},
+    "number": {ValueKind.FLOAT},
+    "flag": {ValueKind.BOOLEAN},
+    "duration": {ValueKind.DURATION},
+}
+
+
+def test_the_product_reads_every_attribute_as_the_kind_that_the_table_gives_it() -> None:
+    wrong = [
+        f"{path.name}:{call.lineno} reads {key} by .{call.func.attr}()"
+        for path in Path(orchestra.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in GETTERS
+        for key in [a.value for a in call.args[:1] if isinstance(a, ast.Constant)]
+        for scope in (GRAPH, NODE, EDGE)
+        if (entry := scope.entries.get(str(key))) and entry.kind not in GETTERS[call.func.attr]
+    ]
+    assert wrong == []
+
+
 # --- reading attributes from a graph -----------------------------------------------------------------------
 
 
@@ -143,7 +167,7 @@ def test_a_getter_gives_what_is_written_else_the_default() -> None:
         "digraph g { a [max_visits=2 timeout=90s goal_gate=true quorum=0.5] b a->b [weight=-3 loop_restart=true] }"
     )
     a, b = graph.nodes.values()
-    assert (a.integer("max_visits"), a.flag("goal_gate"), a.get("quorum")) == (2, True, 0.5)
+    assert (a.integer("max_visits"), a.flag("goal_gate"), a.number("quorum")) == (2, True, 0.5)
     assert a.duration("timeout") == Duration(90_000)
     assert (b.integer("max_visits"), b.flag("goal_gate"), b.duration("timeout")) == (0, False, None)
     assert (a.label, a.shape, b.text("retry_policy")) == ("a", "box", "standard")

@@ -65,6 +65,10 @@ class Attributed:
         value = self.get(key)
         return value if isinstance(value, int) else 0
 
+    def number(self, key: str) -> float:
+        """A number with a fraction."""
+        return self._typed(key, float, 0.0)
+
     def flag(self, key: str) -> bool:
         """A boolean."""
         value = self.get(key)

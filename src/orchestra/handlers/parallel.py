@@ -59,7 +59,7 @@ async def parallel(node: Node, context: Context, graph: Graph, scope: Scope) -> 
 
 def _policy(node: Node, branches: int) -> Policy | str:
     k = node.integer("k") if node.has("k") else None
-    quorum = float(node.text("quorum")) if node.has("quorum") else None
+    quorum = node.number("quorum") if node.has("quorum") else None
     if not branches:
         return Policy(join=node.text("join_policy"), errors=node.text("error_policy"))
     return policy_of(node.text("join_policy"), node.text("error_policy"), branches, k, quorum)
