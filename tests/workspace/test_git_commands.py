@@ -64,12 +64,20 @@ def test_the_status_of_an_ended_session_shows_its_code_as_the_end_of_its_run(tmp
     assert "removed by discard" in code
 
 
-def test_merging_what_did_not_complete_says_so(tmp_path: Path) -> None:
+def test_what_did_not_complete_is_merged_only_by_force(tmp_path: Path) -> None:
     code = repository(project(tmp_path, row(("write", "echo half > c.txt; exit 3"))) / "code")
-    assert call(tmp_path, "run", "p.dot").returncode == 1
+    ended = call(tmp_path, "run", "p.dot")
+    assert ended.returncode == 1
+    assert "orchestra merge" not in ended.stdout
+    before = everything(code)
     done = call(tmp_path, "merge", "last")
+    assert done.returncode == 2
+    assert "did not complete: failed" in done.stderr
+    assert everything(code) == before
+    command = done.stderr.rpartition("orchestra merge ")[2].split()
+    assert command[0] == "--force"
+    done = call(tmp_path, "merge", *command)
     assert done.returncode == 0, done.stderr
-    assert "the session did not complete: failed" in done.stdout
     assert (code / "c.txt").exists()
 
 

@@ -66,13 +66,16 @@ async def _reason_to_keep(store: Store, row: Row | None, older_ms: int) -> str:
     if found.phase not in ENDED | {Phase.RESTARTED}:
         return f"the session is {found.phase}"
     age = now - found.last_ms
-    return f"it ended {days(age)} ago" if age < older_ms else ""
+    return f"it ended {days(age)} ago, less than {days(older_ms)}" if age < older_ms else ""
 
 
 def days(milliseconds: int) -> str:
-    """A length of time in days or hours."""
-    hours = milliseconds / 3_600_000
-    return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.0f} hours" if hours >= 2 else "less than 2 hours"
+    """A length of time in days, hours or minutes."""
+    minutes = milliseconds / 60_000
+    for unit, length in (("days", 1440), ("hours", 60)):
+        if minutes >= 2 * length:
+            return f"{minutes / length:.0f} {unit}"
+    return f"{minutes:.0f} min"
 
 
 async def _remove(store: Store, git: Git, repo: RepoSettings, item: Item, row: Row | None) -> Item:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.app.asking import LIVE
@@ -12,7 +12,7 @@ from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.engine.loading import load_state
 from orchestra.engine.sessions import Row, find, own, summarize, turn_of
-from orchestra.errors import ConfigError, SessionTaken
+from orchestra.errors import ConfigError, SessionTaken, WorkspaceError
 from orchestra.ports import Store
 from orchestra.run.events import CleanupCompleted, Meta
 from orchestra.run.state import RunState
@@ -72,16 +72,22 @@ async def branches_of(state: RunState, settings: Settings) -> tuple[SessionBranc
     return tuple(found)
 
 
-async def merge(store: Store, settings: Settings, name: str) -> list[GitAction]:
-    """Merge a session's branches into what is checked out in its repositories."""
+async def merge(store: Store, settings: Settings, name: str, *, force: bool = False) -> list[GitAction]:
+    """Merge a session's branches into what is checked out in its repositories.
+
+    Raises ``WorkspaceError`` for a session that did not complete, unless with ``force``.
+    """
     code = await code_of(store, settings, name)
     _not_live(code)
+    session = code.row.session
+    if code.phase is not Phase.COMPLETED and not force:
+        raise WorkspaceError(
+            f"session {session} did not complete: {code.phase}; nothing was merged."
+            f" Continue it: orchestra resume {session}, or merge it as it is: orchestra merge --force {session}"
+        )
     title = f"{code.state.pipeline}: {code.state.goal}" if code.state.goal else code.state.pipeline
-    message = f"Merge session {code.row.session}\n\n{title}\n\nOrchestra-Session: {code.row.session}"
-    done = [await ending.merge(repo, message) for repo in code.repos if repo.tips]
-    if code.phase is Phase.COMPLETED:
-        return done
-    return [replace(one, text=f"{one.text}; the session did not complete: {code.phase}") for one in done]
+    message = f"Merge session {session}\n\n{title}\n\nOrchestra-Session: {session}"
+    return [await ending.merge(repo, message) for repo in code.repos if repo.tips]
 
 
 async def discard(store: Store, settings: Settings, name: str) -> list[GitAction]:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -29,15 +30,17 @@ from orchestra.workspace.ending import GitAction, shell_path
 
 def merge(
     session: Session,
+    force: Annotated[bool, typer.Option("--force", help="Also merge a session that did not complete.")] = False,
     store: StoreOption = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Merge a session's branch into the branch that is checked out in its repository.
 
-    Refused, with nothing changed, for a checkout with uncommitted changes and for conflicts.
+    Refused, with nothing changed, for a session that did not complete, a checkout with uncommitted changes, and
+    conflicts.
     """
-    raise typer.Exit(merge_session(session, store=store, config=config, as_json=as_json))
+    raise typer.Exit(merge_session(session, force=force, store=store, config=config, as_json=as_json))
 
 
 def discard(
@@ -110,9 +113,9 @@ def pr(
 Doing: TypeAlias = Callable[[Store, Settings, str], Awaitable[list[GitAction]]]
 
 
-def merge_session(session: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
+def merge_session(session: str, *, force: bool, store: str | None, config: Path | None, as_json: bool) -> int:
     """Merge, and say what was done and how to undo it."""
-    return _perform(code.merge, session, store=store, config=config, as_json=as_json)
+    return _perform(partial(code.merge, force=force), session, store=store, config=config, as_json=as_json)
 
 
 def discard_session(session: str, *, store: str | None, config: Path | None, as_json: bool) -> int:

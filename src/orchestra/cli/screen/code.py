@@ -111,12 +111,15 @@ def code_lines(state: RunState, aim: str, removed: Sequence[CleanupCompleted] = 
         base = known.base_branch or known.base[:SHORT]
         lines.append(f"  code: {name} on {known.branch} ({known.commit[:SHORT]})")
         lines.append(f"  diff: git -C {shlex.quote(known.path)} diff {base}...{known.branch}")
-    return lines + left + (_ways(state.session, aim, merge=bool(there)) if (there or left) and state.result else [])
+    return lines + left + (_ways(state, aim, changed=bool(there)) if (there or left) and state.result else [])
 
 
-def _ways(session: str, aim: str, *, merge: bool) -> list[str]:
-    ways = {"merge": "merge", "pull request": "pr"} if merge else {}
-    return [f"  {word}: orchestra {name}{aim} {session}" for word, name in {**ways, "discard": "discard"}.items()]
+def _ways(state: RunState, aim: str, *, changed: bool) -> list[str]:
+    """The commands for the code of an ended session. The work of a failed one is not offered for a merge."""
+    ways = {"merge": "merge"} if changed and state.result is not None and state.result.good else {}
+    ways |= {"pull request": "pr"} if changed else {}
+    ways["discard"] = "discard"
+    return [f"  {word}: orchestra {name}{aim} {state.session}" for word, name in ways.items()]
 
 
 def _removed_line(event: CleanupCompleted) -> str:
