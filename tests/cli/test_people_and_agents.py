@@ -134,3 +134,33 @@ def test_approve_tools_approves_calls_and_the_record_says_so(tmp_path: Path) -> 
         assert done.returncode == 0, done.stdout + done.stderr
         assert (tmp_path / "log.txt").read_text() == "once\n"
         assert '"automatic": true' in bench.said()
+
+
+GATE = """digraph g {
+    start [shape=Mdiamond]; exit [shape=Msquare]
+    gate [shape=hexagon, label="Publish it?" MORE]
+    start -> gate
+    gate -> exit [label="[Y] Yes"]
+    gate -> exit [label="[N] No"]
+}
+"""
+
+
+def test_a_gate_that_is_waited_for_without_a_terminal_says_how_and_until_when_to_answer(tmp_path: Path) -> None:
+    limit = ', "human.timeout"="100ms", "human.default_choice"="No"'
+    (tmp_path / "g.dot").write_text(GATE.replace("MORE", limit))
+    run = call(tmp_path, "run", "g.dot")
+    assert run.returncode == 0
+    asks = next(line for line in run.stdout.splitlines() if "Publish it?" in line)
+    assert "[Y] Yes or [N] No within 0 s, else No is taken" in asks
+    assert f"orchestra answer {run.stdout.split()[1]} VALUE" in asks
+
+
+def test_an_answer_without_a_value_shows_the_question_and_its_choices(tmp_path: Path) -> None:
+    (tmp_path / "g.dot").write_text(GATE.replace("MORE", ""))
+    run = call(tmp_path, "run", "g.dot")
+    assert run.returncode == 5
+    done = call(tmp_path, "answer", "last")
+    assert done.returncode == 2
+    assert "gate#1.1 needs a value, [Y] Yes or [N] No: Publish it?" in done.stderr
+    assert f"orchestra answer {run.stdout.split()[1]} 'gate#1.1' VALUE" in done.stderr

@@ -21,7 +21,17 @@ from orchestra.graph.report import columns, paint, plural, safe, wrap
 from orchestra.interview.several import one_by_one
 from orchestra.ports import Unanswered
 from orchestra.run.blobs import preview_of
-from orchestra.run.questions import DONE, Answer, Option, Question, offered_options, read, short_id, takes_commands
+from orchestra.run.questions import (
+    DONE,
+    Answer,
+    Option,
+    Question,
+    limit_in_words,
+    offered_options,
+    read,
+    short_id,
+    takes_commands,
+)
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -170,7 +180,7 @@ def question_lines(question: Question, width: int, colour: bool) -> Iterator[str
     if question.freeform:
         yield "  or write what you want to say"
     if question.timeout_ms:
-        yield from wrap("  ", _limit(question), width, "  ")
+        yield from wrap("  ", safe(limit_in_words(question)), width, "  ")
 
 
 def _exchange(question: Question, width: int, colour: bool) -> Iterator[str]:
@@ -192,21 +202,6 @@ def _exchange(question: Question, width: int, colour: bool) -> Iterator[str]:
 def _describe(option: Option) -> str:
     target = f" → {option.target}" if option.target and option.target.lower() != option.label.lower() else ""
     return safe(f"{option.label}{target}")
-
-
-def _limit(question: Question) -> str:
-    time = _lasts(question.timeout_ms / 1000)
-    default = question.option(question.default) if question.default else None
-    if default is None:
-        return f"within {time}, else the node is tried again"
-    return f"within {time}, else {safe(default.label)} is taken"
-
-
-def _lasts(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 _DIFF = re.compile(r"^```diff\n(.*?)^```$", re.DOTALL | re.MULTILINE)

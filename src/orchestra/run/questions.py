@@ -265,6 +265,18 @@ def choices_in_words(question: Question) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
+def limit_in_words(question: Question) -> str:
+    """How long a person has, and what happens then: ``within 2 h, else No is taken``; empty without a limit."""
+    if not question.timeout_ms:
+        return ""
+    seconds = question.timeout_ms / 1000
+    units = ((86_400, "d"), (3600, "h"), (60, "min"))
+    size, unit = next(((size, unit) for size, unit in units if seconds >= 2 * size), (1, "s"))
+    default = question.option(question.default) if question.default else None
+    then = "the node is tried again" if default is None else f"{default.label} is taken"
+    return f"within {seconds / size:.0f} {unit}, else {then}"
+
+
 # --- what stands in a mailbox (S15) ------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -28,7 +29,7 @@ from orchestra.engine.pending import Open
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, SessionNotFound, StoreError
 from orchestra.ports import Store, Unanswered
-from orchestra.run.questions import Answer, pick_option, short_id
+from orchestra.run.questions import Answer, choices_in_words, pick_option, short_id
 from orchestra.run.views import Pending, Phase, Summary
 
 
@@ -121,7 +122,7 @@ async def _send_answer(settings: Settings, session: str, given: GivenAnswer, aim
         one = find_question(found, wanted)
         if one is None:
             return await _not_open(store, found, wanted, as_json)
-        answer = await _answer(one, value, given)
+        answer = await _answer(one, value, given, f"orchestra answer{aim} {found.row.session}")
         if answer is None:
             return FAILED
         done = await give(store, settings, found, one, answer, who=asker(), clock=clock)
@@ -149,14 +150,15 @@ def _split_words(found: Found, given: GivenAnswer) -> tuple[str, str]:
     return (word, "") if exact or "#" in word else ("", word)
 
 
-async def _answer(one: Open, value: str, given: GivenAnswer) -> Answer | None:
+async def _answer(one: Open, value: str, given: GivenAnswer, command: str) -> Answer | None:
     """The answer that was given, or typed now; None where it was not."""
     if value or given.text or given.skip:
         return answer_to(one.question, value, given.text, skip=given.skip)
     if given.no_input or not terminal():
+        choices = one_line(choices_in_words(one.question), 400)
         raise ConfigError(
-            f"{short_id(one.question.id)} needs a value",
-            fix="give it one: orchestra answer SESSION VALUE; orchestra status SESSION shows the choices",
+            f"{short_id(one.question.id)} needs a value, {choices}: {one_line(one.question.text, 200)}",
+            fix=f"{command} {shlex.quote(short_id(one.question.id))} VALUE",
         )
     try:
         return await console(Plain(colour=False, quiet=False, verbose=False)).ask(one.question)

@@ -71,8 +71,9 @@ from orchestra.run.events import (
     WorktreeMergeConflict,
     WorktreeMerged,
 )
+from orchestra.run.interviews import question_of
 from orchestra.run.parallel import CANCELED
-from orchestra.run.questions import short_id
+from orchestra.run.questions import Question, choices_in_words, limit_in_words, short_id
 from orchestra.run.steps import MEETING
 
 GREEN, RED, YELLOW, GREY, BOLD = "32", "31", "33", "90", "1"
@@ -190,11 +191,19 @@ class Ends:
         """A line for what a person is asked, answers, or tells an agent."""
         match event:
             case InterviewStarted():
-                self.line(recorded, "?", YELLOW, event.node, f"asks: {one_line(event.text, 200)}")
+                asks = f"asks: {one_line(event.text, 200)}{self._waited_for(question_of(event), recorded)}"
+                self.line(recorded, "?", YELLOW, event.node, asks)
             case InterviewCompleted():
                 self.line(recorded, "→", GREEN, event.node, answer_words(event))
             case SteeringTaken():
                 self.line(recorded, "→", GREEN, event.node, f"instruction: {one_line(event.text, 200)}")
+
+    def _waited_for(self, question: Question, recorded: Recorded | LiveEvent) -> str:
+        """How to answer a question for which the run waits where no person is at a terminal (H5)."""
+        if not (self.times and question.waits):
+            return ""
+        choices, limit = one_line(choices_in_words(question), 400), one_line(limit_in_words(question), 200)
+        return f"  Answer with {choices} {limit}: orchestra answer {recorded.meta.session} VALUE"
 
     def named(self, place: Place, node: str) -> str:
         """A node with what stands before it; the first node of a branch has the branch's own name."""
