@@ -67,7 +67,8 @@ class Attributed:
 
     def number(self, key: str) -> float:
         """A number with a fraction."""
-        return self._typed(key, float, 0.0)
+        value = self.get(key)
+        return value if isinstance(value, float) else 0.0
 
     def flag(self, key: str) -> bool:
         """A boolean."""
