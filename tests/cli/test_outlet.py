@@ -119,6 +119,13 @@ def test_a_reader_is_waited_for_until_a_signal_says_otherwise() -> None:
     assert left >= LAST_SECONDS * 0.8
 
 
+def test_a_reader_that_takes_nothing_is_given_up_in_the_end_and_what_it_missed_is_counted() -> None:
+    with unread() as (_, out):
+        for _ in range(3000):
+            out.write(LINE)
+        assert 2500 < asyncio.run(drain((out,), asyncio.Event(), 0.1)) <= 3000
+
+
 # --- runs --------------------------------------------------------------------------------------------
 
 

@@ -113,9 +113,9 @@ async def silenced(patience: float) -> AsyncIterator[tuple[RemoteStore, int, Cal
             await store.append(context, [new(b"a")])
             await store.contexts()
 
-            def stop() -> None:
+            def stop(*, silent: bool = True) -> None:
                 for door in doors:
-                    door.silent = True
+                    door.silent = silent
 
             yield store, context, stop
             await store.close()
@@ -144,6 +144,35 @@ async def test_a_hurry_ends_the_waits_that_have_begun_and_those_that_follow() ->
         found = await asyncio.gather(*waits, store.head(context), return_exceptions=True)
         assert [type(error) for error in found] == [StoreAbandoned] * 4
         assert time.monotonic() - began < 20
+
+
+async def test_a_silence_of_some_seconds_is_told_once_with_its_end_and_so_is_the_answer_after_it() -> None:
+    told: list[tuple[float, float]] = []
+    async for store, context, stop in silenced(30):
+        store.on_silence(lambda silent, left: told.append((silent, left)), after=0.05)
+        await store.append(context, [new(b"b")])
+        assert told == []
+        stop()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await asyncio.gather(store.head(context), store.append(context, [new(b"c")]))
+        ((silent, left),) = told
+        assert 0.05 <= silent < 5
+        assert 20 < left < 30
+
+
+async def test_a_server_that_answers_again_is_told_with_how_long_it_was_silent() -> None:
+    told: list[float] = []
+    async for store, context, stop in silenced(30):
+        store.on_silence(lambda _silent, left: told.append(left), after=0.05)
+        stop()
+        waits = asyncio.ensure_future(store.head(context))
+        async with asyncio.timeout(20):
+            while not told:
+                await asyncio.sleep(0.01)
+            stop(silent=False)
+            await waits
+        assert told[1:] == [0]
 
 
 async def test_a_wait_for_a_silent_server_can_be_canceled() -> None:

@@ -12,7 +12,7 @@ UP, DOWN = 0, 1
 class Proxy:
     """Passes bytes on; after ``cut`` bytes in one direction, over all connections, it ends that connection once.
 
-    While it is ``silent`` it takes everything and passes nothing on, as a stopped server seems to.
+    While it is ``silent`` it passes nothing on, as a stopped server seems to.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Proxy:
             if direction == UP and self._last == DOWN:
                 self.round_trips += 1
             self._last = direction
-            if self.silent:
-                continue
+            while self.silent:
+                await asyncio.sleep(0.01)
             if self._delay:
                 await asyncio.sleep(self._delay)
             room = self._room(direction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -55,11 +56,18 @@ def on_server(server: Server, patience: float) -> RemoteStore:
 
 
 @runtime_checkable
-class Hurried(Protocol):
+class OnServer(Protocol):
     """A store that may keep its callers waiting for a server."""
 
     def hurry(self, seconds: float) -> None:
         """From now on wait for a silent server at most so many seconds, also where it is being waited for."""
+
+    def on_silence(self, tell: Callable[[float, float], None]) -> None:
+        """Be told when the server has been silent for a few seconds, and when it answers again.
+
+        ``tell`` takes for how many seconds it has been silent, and for how many more it is waited for: 0 where it
+        has answered.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,12 @@ SETTLE_SECONDS = 0.05
 LAST_SECONDS = 1.0
 """How long a process that a signal ends waits for a reader that takes nothing."""
 
+STOPPED_SECONDS = 10.0
+"""The same after a run that somebody has paused or canceled, or that its store has stopped."""
+
+ENDED_SECONDS = 600.0
+"""The same after a run that has ended: its reader may take long over each event."""
+
 _PIECE = 64 * 1024
 
 _BLOCK = 4096
@@ -60,6 +66,17 @@ class _Pump:
     def pending(self) -> bool:
         """Whether something has not been written yet."""
         return self._writing or bool(self._size) or self._written_to > self._read_to
+
+    @property
+    def unread(self) -> int:
+        """How many lines wait to be written."""
+        with self._changed:
+            found = sum(data.count(b"\n") for data in self._queue)
+            for at in range(self._read_to, self._written_to, _PIECE):
+                assert self._file is not None
+                piece = os.pread(self._file.fileno(), min(_PIECE, self._written_to - at), at)
+                found += piece.count(b"\n")
+            return found
 
     @property
     def full(self) -> bool:
@@ -224,16 +241,22 @@ def _outlets(out: TextIO, err: TextIO) -> dict[TextIO, Outlet]:
     return found
 
 
-async def drain(outlets: tuple[Outlet, ...], leaving: asyncio.Event) -> None:
-    """Wait until all is written. Once ``leaving``, give up a reader that takes nothing for ``LAST_SECONDS``."""
-    for pump in {outlet.pump for outlet in outlets}:
-        moved, since = pump.moved, time.monotonic()
+async def drain(outlets: tuple[Outlet, ...], leaving: asyncio.Event, seconds: float = ENDED_SECONDS) -> int:
+    """Wait until all is written, and give up a reader that takes nothing for ``seconds``; return how many lines it
+    did not take.
+
+    Once ``leaving`` it has ``LAST_SECONDS``.
+    """
+    pumps = {outlet.pump for outlet in outlets}
+    for pump in pumps:
+        moved, since, waited = pump.moved, time.monotonic(), leaving.is_set()
         while pump.pending:
             await asyncio.sleep(0.01)
-            if pump.moved != moved or not leaving.is_set():
-                moved, since = pump.moved, time.monotonic()
-            elif time.monotonic() - since > LAST_SECONDS:
+            if pump.moved != moved or leaving.is_set() != waited:
+                moved, since, waited = pump.moved, time.monotonic(), leaving.is_set()
+            elif time.monotonic() - since > (LAST_SECONDS if waited else seconds):
                 break
+    return sum(pump.unread for pump in pumps)
 
 
 def behind(stream: object) -> bool:

@@ -6,19 +6,21 @@ import asyncio
 import os
 import re
 import shlex
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from stat import S_ISDIR
 from typing import TypeVar
 
-from orchestra.app.stores import open_store
-from orchestra.cli.terminal import one_line, progress
+from orchestra.app.stores import OnServer, open_store
+from orchestra.cli.terminal import clock_time, complain, duration_words, one_line, progress
 from orchestra.config.environment import folders_of
 from orchestra.config.settings import Overrides, Settings, settle
 from orchestra.cxdb.embedded.files import trouble
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, OrchestraError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import Store
+from orchestra.run.events import StoreSilent
 
 _T = TypeVar("_T")
 
@@ -63,6 +65,7 @@ async def reading(
     try:
         with progress() as tell:
             store = open_store(settings, read_only=True, progress=tell)
+        on_silence(settings, store, lambda silent: complain(silence(silent)))
         try:
             return await look(store)
         finally:
@@ -70,6 +73,26 @@ async def reading(
     except StoreError as error:
         error.fix = aim_commands(error.fix, hint(settings, flag))
         raise
+
+
+def on_silence(settings: Settings, store: Store, tell: Callable[[StoreSilent], None]) -> None:
+    """Be told when the server of a store has been silent for a few seconds, and when it answers again (S20)."""
+
+    def told(silent: float, left: float) -> None:
+        until = time.time_ns() // 1_000_000 + round(left * 1000) if left else 0
+        place = f"the CXDB server at {settings.place}"
+        tell(StoreSilent(store=place, silent_ms=round(silent * 1000), until=until))
+
+    if isinstance(store, OnServer):
+        store.on_silence(told)
+
+
+def silence(event: StoreSilent) -> str:
+    """A server's silence, and its end, in words."""
+    if not event.until:
+        return f"{event.store} answers again after {duration_words(event.silent_ms)}"
+    until = clock_time(event.until)
+    return f"{event.store} has not answered for {duration_words(event.silent_ms)}; waiting for it until {until} UTC"
 
 
 def there(settings: Settings, wanted: str) -> None:

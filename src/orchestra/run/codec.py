@@ -304,14 +304,11 @@ def plain(recorded: Recorded) -> dict[str, Any]:
 
 def plain_live(live: LiveEvent) -> dict[str, Any]:
     """What is shown and not recorded, in the same form: no turn holds it."""
-    event = live.event
     return {
-        "event": type(event).__name__,
+        "event": type(live.event).__name__,
         "session": live.meta.session,
         "at": live.meta.at,
-        "node": event.node,
-        "stream": event.stream,
-        "text": event.text,
+        **msgspec.structs.asdict(live.event),
     }
 
 

@@ -947,8 +947,17 @@ class ToolOutput(Struct, frozen=True, kw_only=True):
     text: str
 
 
+class StoreSilent(Struct, frozen=True, kw_only=True):
+    """The store's server has not answered for ``silent_ms``: it is waited for until ``until`` (UTC ms), or answers
+    again, where that is 0 (S20). Never recorded."""
+
+    store: str
+    silent_ms: int
+    until: int
+
+
 class LiveEvent(Struct, frozen=True):
     """Something of a run that is not recorded, with the envelope of what is; its sequence is 0."""
 
     meta: Meta
-    event: ToolOutput
+    event: ToolOutput | StoreSilent

@@ -18,7 +18,7 @@ from orchestra.app.checking import asks, with_agents
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stopped import remember
-from orchestra.app.stores import Hurried, open_store
+from orchestra.app.stores import OnServer, open_store
 from orchestra.cli.detach import run_detached
 from orchestra.cli.errors import INVALID, show_diagnostics, store_code
 from orchestra.cli.options import (
@@ -27,12 +27,20 @@ from orchestra.cli.options import (
     MaxCost,
     Walked,
 )
-from orchestra.cli.outlet import LAST_SECONDS, Outlet, at_once, drain, outlets
+from orchestra.cli.outlet import (
+    ENDED_SECONDS,
+    LAST_SECONDS,
+    STOPPED_SECONDS,
+    Outlet,
+    at_once,
+    drain,
+    outlets,
+)
 from orchestra.cli.people import interviews_for, listeners_for
 from orchestra.cli.screen.ended import as_object, say_ended
 from orchestra.cli.screen.views import View, view_for
 from orchestra.cli.signals import handle_signals
-from orchestra.cli.stores import aim_commands, hint, settings_for
+from orchestra.cli.stores import aim_commands, hint, on_silence, settings_for
 from orchestra.cli.terminal import complain, one_line, progress, say_json, use_colour
 from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
@@ -41,7 +49,9 @@ from orchestra.engine.journal import Listener
 from orchestra.errors import ConfigError, InvalidPipeline, SessionTaken, StoreError, StoreFull
 from orchestra.graph import report
 from orchestra.graph.inputs import unused_variables
+from orchestra.graph.report import plural
 from orchestra.ports import Store
+from orchestra.run.events import LiveEvent, Meta, StoreSilent
 
 
 def run(
@@ -217,11 +227,12 @@ async def _run(
     begun: list[str] = []
     opened: list[Store] = []
     done, signalled = asyncio.Event(), asyncio.Event()
+    seconds = STOPPED_SECONDS
 
     def hurry() -> None:
         signalled.set()
         for store in opened:
-            if isinstance(store, Hurried):
+            if isinstance(store, OnServer):
                 store.hurry(LAST_SECONDS)
 
     def note(text: str) -> None:
@@ -234,8 +245,13 @@ async def _run(
         line = f"stopped before its pause was recorded; resume: {again}\n" if again else "stopped\n"
         at_once(sys.stderr, line.encode())
 
+    def silent(event: StoreSilent) -> None:
+        session = begun[0] if begun else ""
+        view.tell(LiveEvent(Meta(session=session, epoch=0, sequence=0, at=time.time_ns() // 1_000_000), event))
+
     async def noted(store: Store, listeners: tuple[Listener, ...], own: Control) -> tuple[Run, Pipeline]:
         opened.append(store)
+        on_silence(settings, store, silent)
         if signalled.is_set():
             hurry()
         run, pipeline = await opening(store, listeners, own)
@@ -246,10 +262,18 @@ async def _run(
         try:
             run = await _walk_session(shown, settings, noted, view, control)
             colour = use_colour(shown.color, sys.stdout)
+            seconds = ENDED_SECONDS if run.state.result is not None else STOPPED_SECONDS
             return say_ended(shown, settings, run.session, run.context_id, run.state, colour)
         finally:
             done.set()
-            await drain(streams, signalled)
+            _say_unread(await drain(streams, signalled, seconds), settings, shown, begun)
+
+
+def _say_unread(lines: int, settings: Settings, shown: Walked, begun: list[str]) -> None:
+    """Say how much of the output its reader did not take, and where it is to be found."""
+    if lines and begun:
+        look = f"orchestra log{hint(settings, shown.store)} {begun[0]}"
+        at_once(sys.stderr, f"nobody read the last {plural(lines, 'line')} of output; see {look}\n".encode())
 
 
 async def _walk_session(shown: Walked, settings: Settings, opening: Opening, view: View, control: Control) -> Run:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from orchestra.cli.screen.code import CODE_SHOWN, Code, code_described, commit_of
+from orchestra.cli.stores import silence
 from orchestra.cli.terminal import clock_time, duration_words, lay_out, one_line
 from orchestra.graph.report import dollars, paint, plural
 from orchestra.run.commands import STDERR, STDOUT
@@ -62,6 +63,7 @@ from orchestra.run.events import (
     StageRetrying,
     StageStarted,
     SteeringTaken,
+    StoreSilent,
     ToolExecuted,
     ToolOutput,
     ToolStarted,
@@ -123,6 +125,9 @@ class Ends:
     def tell(self, recorded: Recorded | LiveEvent) -> None:  # noqa: C901  one match
         """Take one event."""
         event, place = recorded.event, place_of(recorded)
+        if isinstance(event, StoreSilent):
+            self._write(recorded.meta.at, "!", YELLOW, "store", silence(event))
+            return
         self._belonging(recorded)
         match event:
             case StageCompleted() | StageFailed():

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from orchestra.cli.outlet import lost_lines, missing
 from orchestra.cli.screen.lines import Ends, headline
+from orchestra.cli.stores import silence
 from orchestra.cli.terminal import (
     SCHEMA,
     LineWriter,
@@ -23,7 +24,7 @@ from orchestra.cli.terminal import (
 )
 from orchestra.graph.report import plural
 from orchestra.run.codec import plain, plain_live
-from orchestra.run.events import LiveEvent, Recorded
+from orchestra.run.events import LiveEvent, Recorded, StoreSilent
 
 
 class View(Protocol):
@@ -96,7 +97,9 @@ class Plain:
 
     def tell(self, told: Recorded | LiveEvent) -> None:
         """A line where a node ended."""
-        if not self._quiet:
+        if isinstance(told.event, StoreSilent):
+            complain(silence(told.event))
+        elif not self._quiet:
             self._say_missing()
             self._ends.tell(told)
 
@@ -139,7 +142,9 @@ class JsonLines:
         """Nothing: the first event has named the session."""
 
     def tell(self, told: Recorded | LiveEvent) -> None:
-        """A line."""
+        """A line; of a silent store one on standard error, too."""
+        if isinstance(told.event, StoreSilent):
+            complain(silence(told.event))
         if not self._stream:
             return
         line = plain_live(told) if isinstance(told, LiveEvent) else plain(told)

@@ -7,13 +7,13 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import msgspec
 
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Frame, Malformed
-from orchestra.cxdb.remote.link import ANSWER_SECONDS, Ask, Lost, Pool
+from orchestra.cxdb.remote.link import ANSWER_SECONDS, Ask, Lost, Pool, Pulse
 from orchestra.cxdb.remote.web import NoHttp, Reply, Web
 from orchestra.errors import (
     Damaged,
@@ -34,6 +34,9 @@ PROBE_SECONDS = 0.4
 LEAST_SECONDS = 0.05
 """What an attempt has at the end of patience."""
 
+TELL_SECONDS = 3.0
+"""How long a server is silent before it is said that it is waited for."""
+
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
 
@@ -42,6 +45,11 @@ REFUSALS = 2
 
 TAG = "orchestra-link"
 """How our connections are listed; a context that says nothing of itself is listed under it while we are there."""
+
+
+TellSilence: TypeAlias = Callable[[float, float], None]
+"""Takes for how many seconds a server has been silent, and for how many more it is waited for: 0 where it has
+answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +66,34 @@ class ServerPlace:
         return f"http://{self.http_host}:{self.http_port} and {self.host}:{self.port}"
 
 
+class Waits:
+    """The calls that wait for one server, and what is said of them: once when it has been silent for
+    ``after`` seconds, and once when it answers again."""
+
+    def __init__(self) -> None:
+        self.active: set[Patience] = set()
+        self.pulse = Pulse()
+        self.tell: TellSilence | None = None
+        self.after = TELL_SECONDS
+        self._since = 0.0
+
+    def look(self, patience: Patience) -> None:
+        """Say that a call waits, unless that has been said or the server has been heard meanwhile."""
+        since = max(patience.began, self.pulse.at)
+        due = since + self.after
+        if _now() < due:
+            patience.look_at(due)
+        elif self.tell is not None and not self._since:
+            self._since = since
+            self.tell(_now() - since, patience.until - _now())
+
+    def over(self) -> None:
+        """A call got what it asked for."""
+        if self._since and self.tell is not None:
+            self.tell(_now() - self._since, 0.0)
+        self._since = 0.0
+
+
 class Patience:
     """How long one call goes on trying: each failure is waited out longer than the one before.
 
@@ -66,24 +102,35 @@ class Patience:
     """
 
     def __init__(
-        self, seconds: float, trouble: Callable[[Lost], Awaitable[StoreUnreachable]], active: set[Patience]
+        self, seconds: float, trouble: Callable[[Lost], Awaitable[StoreUnreachable]], waits: Waits
     ) -> None:
         self._trouble = trouble
         self._seconds = seconds
-        self._until = _now() + seconds
+        self.began = _now()
+        self.until = self.began + seconds
         self._wait = FIRST_WAIT
-        self._active = active
+        self._waits = waits
+        self._look: asyncio.TimerHandle | None = None
         self._limit = asyncio.timeout(None)
 
     async def __aenter__(self) -> Self:
-        self._active.add(self)
+        self._waits.active.add(self)
+        self.look_at(self.began + self._waits.after)
         await self._limit.__aenter__()
         return self
+
+    def look_at(self, when: float) -> None:
+        """Look then, by the loop's clock, whether it is to be said that the server is waited for."""
+        self._look = asyncio.get_running_loop().call_at(when, self._waits.look, self)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._active.discard(self)
+        self._waits.active.discard(self)
+        if self._look is not None:
+            self._look.cancel()
+        if error is None:
+            self._waits.over()
         try:
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError:
@@ -92,19 +139,19 @@ class Patience:
     @property
     def left(self) -> float:
         """Seconds for which the next attempt may wait for a silent server."""
-        return min(max(self._until - _now(), LEAST_SECONDS), ANSWER_SECONDS)
+        return min(max(self.until - _now(), LEAST_SECONDS), ANSWER_SECONDS)
 
     def cut(self, seconds: float) -> None:
         """Allow at most so many seconds from now on."""
         self._seconds = 0.0
-        self._until = min(self._until, _now() + seconds)
-        self._limit.reschedule(self._until)
+        self.until = min(self.until, _now() + seconds)
+        self._limit.reschedule(self.until)
 
     async def wait(self, lost: Lost) -> None:
         """Wait for the next attempt. Raises ``StoreUnreachable`` where there is to be none."""
         if lost.heard is not None:
-            self._until = max(self._until, lost.heard + self._seconds)
-        if _now() + self._wait > self._until:
+            self.until = max(self.until, lost.heard + self._seconds)
+        if _now() + self._wait > self.until:
             raise await self._trouble(lost) from lost
         await asyncio.sleep(self._wait)
         self._wait = min(2 * self._wait, LONGEST_WAIT)
@@ -187,11 +234,16 @@ class Requests:
     def __init__(self, place: ServerPlace, *, patience: float, connect_seconds: float) -> None:
         self.place = place
         self.patience = patience
-        self.pool = Pool(place.host, place.port, greeting(place.token), connect_seconds=connect_seconds)
-        self.web = Web(place.http_host, place.http_port, token=place.token, connect_seconds=connect_seconds)
+        self.waits = Waits()
+        pulse = self.waits.pulse
+        self.pool = Pool(
+            place.host, place.port, greeting(place.token), connect_seconds=connect_seconds, pulse=pulse
+        )
+        self.web = Web(
+            place.http_host, place.http_port, token=place.token, connect_seconds=connect_seconds, pulse=pulse
+        )
         self._reached: set[str] = set()
         """The doors that ever answered: one that never did is not waited for long (S3)."""
-        self._active: set[Patience] = set()
         self._hurried = False
         self.losses = 0
         """How often a connection was lost; after each, the server may be another one."""
@@ -199,7 +251,7 @@ class Requests:
     def hurry(self, seconds: float) -> None:
         """Wait for a silent server at most so many seconds, in calls that are being made and in later ones."""
         self.patience, self._hurried = min(self.patience, seconds), True
-        for patience in self._active:
+        for patience in self.waits.active:
             patience.cut(seconds)
 
     async def greet(self) -> None:
@@ -216,7 +268,7 @@ class Requests:
         if door in self._reached:
             return
         seconds = min(self.patience, FIRST_CONTACT)
-        async with Patience(seconds, trouble, self._active) as patience:
+        async with Patience(seconds, trouble, self.waits) as patience:
             while door not in self._reached:
                 try:
                     await knock(patience.left)
@@ -254,7 +306,7 @@ class Requests:
 
     def patient(self) -> Patience:
         """How long the next call goes on trying."""
-        return Patience(self.patience, self.trouble, self._active)
+        return Patience(self.patience, self.trouble, self.waits)
 
     async def trouble(self, lost: Lost) -> StoreUnreachable:
         """What is to be said where the binary protocol did not answer: no server, one that refuses us, or one
@@ -294,7 +346,7 @@ class Requests:
     async def http(self, method: str, target: str, body: bytes = b"") -> Reply:
         """The answer to an HTTP request that may be repeated."""
         await self._first("http", self._knock, self._shut)
-        async with Patience(self.patience, self._shut, self._active) as patience:
+        async with Patience(self.patience, self._shut, self.waits) as patience:
             while True:
                 try:
                     reply = await self.web.request(method, target, body, seconds=patience.left)

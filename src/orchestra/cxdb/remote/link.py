@@ -56,11 +56,19 @@ class Lost(Exception):
         self.heard = heard
 
 
+class Pulse:
+    """When a server sent something last, on any connection, by the loop's clock; 0 where it never did."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+
 class Silence:
     """The deadline of a wait for a server that may send and take a little at a time: each piece renews it."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, pulse: Pulse) -> None:
         self._seconds = seconds
+        self._pulse = pulse
         self.heard: float | None = None
         self._limit = asyncio.timeout(seconds)
 
@@ -76,22 +84,24 @@ class Silence:
     def broken(self, *, heard: bool = True) -> None:
         """The server took something, or was ``heard``: wait as long again."""
         now = asyncio.get_running_loop().time()
-        self.heard = now if heard else self.heard
+        if heard:
+            self.heard = self._pulse.at = now
         self._limit.reschedule(now + self._seconds)
 
 
 class Link:
     """One connection that has said hello."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, pulse: Pulse) -> None:
         self._sock = sock
+        self._pulse = pulse
         self._buffer = bytearray()
         self._number = 0
         self.session_id = 0
         self.fresh = True
 
     @classmethod
-    async def connect(cls, host: str, port: int, greeting: bytes, seconds: float) -> Link:
+    async def connect(cls, host: str, port: int, greeting: bytes, seconds: float, pulse: Pulse) -> Link:
         """Connect and say hello. Raises ``Lost``."""
         until = asyncio.get_running_loop().time() + seconds
         try:
@@ -99,7 +109,7 @@ class Link:
                 sock = await connect(host, port)
         except (OSError, TimeoutError) as error:
             raise Lost(reason(error), connected=False) from error
-        link = cls(sock)
+        link = cls(sock, pulse)
         try:
             async with asyncio.timeout_at(until):
                 (answer,) = await link.exchange([Ask(frames.HELLO, greeting)])
@@ -118,7 +128,7 @@ class Link:
         The server may be silent for so many seconds.
         """
         answers: list[Frame] = []
-        silence = Silence(seconds)
+        silence = Silence(seconds, self._pulse)
         try:
             async with silence:
                 for some in _windows(asks):
@@ -244,11 +254,12 @@ def reason(error: Exception) -> str:
 class Pool:
     """Connections to one server; each is used by one caller at a time."""
 
-    def __init__(self, host: str, port: int, greeting: bytes, *, connect_seconds: float) -> None:
+    def __init__(self, host: str, port: int, greeting: bytes, *, connect_seconds: float, pulse: Pulse) -> None:
         self._host = host
         self._port = port
         self._greeting = greeting
         self._connect_seconds = connect_seconds
+        self._pulse = pulse
         self._idle: list[Link] = []
         self.newest_session = 0
 
@@ -270,7 +281,7 @@ class Pool:
 
     async def _connect(self, seconds: float) -> Link:
         seconds = min(seconds, self._connect_seconds)
-        link = await Link.connect(self._host, self._port, self._greeting, seconds)
+        link = await Link.connect(self._host, self._port, self._greeting, seconds, self._pulse)
         self.newest_session = link.session_id
         return link
 

@@ -27,7 +27,15 @@ from orchestra.cxdb.remote.answers import (
     read_answer,
 )
 from orchestra.cxdb.remote.appending import Pen
-from orchestra.cxdb.remote.asking import FIRST_CONTACT, TAG, Requests, ServerPlace, refusal
+from orchestra.cxdb.remote.asking import (
+    FIRST_CONTACT,
+    TAG,
+    TELL_SECONDS,
+    Requests,
+    ServerPlace,
+    TellSilence,
+    refusal,
+)
 from orchestra.cxdb.remote.link import Lost
 from orchestra.errors import SessionNotFound, SessionTaken
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
@@ -295,6 +303,10 @@ class RemoteStore:
     def hurry(self, seconds: float) -> None:
         """From now on wait for a silent server at most so many seconds, also where it is being waited for."""
         self._asking.hurry(seconds)
+
+    def on_silence(self, tell: TellSilence, after: float = TELL_SECONDS) -> None:
+        """Be told when the server has been silent for ``after`` seconds, and when it answers again."""
+        self._asking.waits.tell, self._asking.waits.after = tell, after
 
     async def close(self) -> None:
         """Let go of all connections."""

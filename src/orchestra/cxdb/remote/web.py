@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import h11
 
-from orchestra.cxdb.remote.link import ANSWER_SECONDS, Lost, Silence, connect, reason
+from orchestra.cxdb.remote.link import ANSWER_SECONDS, Lost, Pulse, Silence, connect, reason
 
 BODY_LIMIT = 512 * 1024 * 1024
 HEAD_LIMIT = 64 * 1024
@@ -118,9 +118,12 @@ class _Wire:
 class Web:
     """The HTTP side of one server. Everything raises ``Lost`` where the connection fails."""
 
-    def __init__(self, host: str, port: int, *, token: str | None, connect_seconds: float) -> None:
+    def __init__(
+        self, host: str, port: int, *, token: str | None, connect_seconds: float, pulse: Pulse | None = None
+    ) -> None:
         self._host = host
         self._port = port
+        self._pulse = pulse or Pulse()
         self._connect_seconds = connect_seconds
         self._more = [("Authorization", f"Bearer {token}")] if token else []
         self._idle: list[_Wire] = []
@@ -173,7 +176,7 @@ class Web:
         return [("Host", f"{host}:{self._port}"), *self._more, *length]
 
     async def _exchange(self, wire: _Wire, method: str, target: str, body: bytes, seconds: float) -> Reply:
-        silence = Silence(seconds)
+        silence = Silence(seconds, self._pulse)
         try:
             async with silence:
                 wire.ask(method, target, self._headers(method, body), body)
