@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,18 +13,26 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import warm
+
 settings.register_profile("whole suite", deadline=None)  # how long an example takes says nothing on a busy machine
 settings.load_profile("whole suite")
 
 
-def pytest_configure() -> None:
-    """Hear Ctrl-C and Ctrl-\\ again, which shells let a job in the background ignore, with all that it starts."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Start ``orchestra`` warm (see warm.py).
+
+    And hear Ctrl-C and Ctrl-\\ again, which shells let a job in the background ignore, with all that it starts.
+    """
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+    if not config.getoption("--cold"):
+        subprocess.Popen = warm.Popen  # type: ignore[misc]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cold", action="store_true", help="start every process of orchestra from its beginning")
     parser.addoption("--long", action="store_true", help="run soaks, fuzzes and crash sweeps in their long form")
     parser.addoption(
         "--live", action="store_true", help="run with models of the providers whose keys are set; costs money"

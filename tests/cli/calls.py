@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import select
 import subprocess
 import sys
@@ -14,10 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import warm
 from orchestra.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ORCHESTRA = [sys.executable, "-m", "orchestra"]
+COLD = [sys.executable, "-s", "-m", "orchestra"]
+"""The program with the start of its interpreter and all its imports (see warm.py)."""
 PLAN = ROOT / "examples" / "plan-build-review.dot"
 SCRIPT = """nodes:
   plan: [{text: a, delay: DELAY}]
@@ -135,10 +137,7 @@ class Terminal:
     def __init__(self, folder: Path, columns: int, *args: str, program: list[str] = ORCHESTRA, **more: str) -> None:
         self.shown = ""
         variables = environment(folder, COLUMNS=str(columns), TERM="xterm-256color", LANG="C.UTF-8", **more)
-        self.pid, self._leader = pty.fork()
-        if not self.pid:
-            os.chdir(folder)
-            os.execvpe(program[0], [*program, *args], variables)
+        self.pid, self._leader = warm.on_terminal([*program, *args], folder, variables)
 
     def until(self, words: str, seconds: float = 30) -> str:
         """Read until the words are shown; what has been shown so far."""

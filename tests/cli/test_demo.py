@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
-from calls import call
+from calls import COLD, call
 
 
 def test_the_demo_kills_and_resumes_a_run_asks_and_merges_and_leaves_the_checkout_alone(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestra", "demo", str(folder)], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([*COLD, "demo", str(folder)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     branches = subprocess.run(
         ["git", "branch", "--format=%(refname:short)"], cwd=folder, capture_output=True, text=True, check=True

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from calls import ORCHESTRA, PLAN, Terminal, begin, call, environment, only_session, slow
+from calls import COLD, ORCHESTRA, PLAN, Terminal, begin, call, environment, only_session, slow
 
 ENDLESS = """digraph loop {
     graph [max_steps=1000000]
@@ -67,7 +67,7 @@ def test_an_early_interrupt_is_never_passed_over(tmp_path: Path) -> None:
     script = str(slow(tmp_path, "800ms"))
     begun = []
     for moment in range(30):
-        begun.append(run(tmp_path, str(PLAN), "--simulate", script))
+        begun.append(run(tmp_path, str(PLAN), "--simulate", script, program=COLD))
         time.sleep(0.010 + moment * 0.013)
         begun[-1].send_signal(signal.SIGINT)
     for process in begun:
@@ -79,7 +79,7 @@ def test_an_early_interrupt_is_never_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("delay", [0.15, 0.4, 0.6])
 def test_an_interrupt_at_any_moment_leaves_nothing_that_looks_crashed(delay: float, tmp_path: Path) -> None:
-    process = run(tmp_path, str(PLAN), "--simulate", str(slow(tmp_path, "1s")))
+    process = run(tmp_path, str(PLAN), "--simulate", str(slow(tmp_path, "1s")), program=COLD)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
