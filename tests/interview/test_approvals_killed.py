@@ -17,9 +17,9 @@ from gates import ENDS, Quick, Story, answered, begun, continued, says
 
 from agents.backends.talking import world
 from orchestra.agents.backends.cli import CliAgents
+from orchestra.agents.bounds import Rules
 from orchestra.agents.cli.asking import hook_command
 from orchestra.agents.cli.presets import Cli, from_preset
-from orchestra.agents.talk import Rules
 from orchestra.agents.tools.people import ask_tool, matching
 from orchestra.agents.tools.settings import ToolSettings
 from orchestra.agents.tools.toolset import Toolbox, Toolset

@@ -22,8 +22,13 @@ CORRECT = "Your answer does not fit the schema that was asked for: "
 
 
 async def converse(talk: Talk, driving: Driving) -> str | Outcome:
-    """Open the conversation, let the agent work, and return what its node came to."""
-    await talk.open()
+    """Open the conversation, let the agent work in its time, and return what its node came to."""
+    async with talk.bounds.in_time():
+        await talk.open()
+        return await _worked(talk, driving)
+
+
+async def _worked(talk: Talk, driving: Driving) -> str | Outcome:
     while True:
         if talk.due:
             await driving(talk)

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from orchestra.agents.answers import Model
 from orchestra.agents.backends.asking import Direct, LangGraph
 from orchestra.agents.backends.models import ChatModel
+from orchestra.agents.bounds import Rules
 from orchestra.agents.commit_messages import Writer
 from orchestra.agents.compaction import CompactionSummary, Summarising, summary_of
 from orchestra.agents.models import CLI, DIRECT, LANGGRAPH, cheap_model, node_limit
 from orchestra.agents.pricing import Price, price_of, prices_of
 from orchestra.agents.prompts import agent_of
-from orchestra.agents.talk import Rules
 from orchestra.agents.tools.people import NAME as ASK
 from orchestra.agents.tools.people import ask_tool
 from orchestra.agents.tools.toolset import Toolset

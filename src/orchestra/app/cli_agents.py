@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from orchestra.agents.backends.cli import CliAgents
+from orchestra.agents.bounds import Rules
 from orchestra.agents.cli.presets import KEYS, PRESETS, Cli, from_preset
 from orchestra.agents.prompts import agent_of
-from orchestra.agents.talk import Rules
 from orchestra.agents.tools.hooks import hook_commands
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.app.allowed import sandbox_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.backends.talking import GRAPH, killed_at, results, turns, world
-from orchestra.agents.talk import INTERRUPTED
+from orchestra.agents.tools.running import INTERRUPTED
 from orchestra.engine.loading import resolve
 from orchestra.run.blobs import from_map
 from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted, SteeringTaken
@@ -270,6 +270,24 @@ async def test_a_hard_limit_pauses_the_run_and_a_higher_one_continues_it(
         third = await here.again(session, epoch=3)
     assert len(here.requests) > most
     assert third.result is not None
+
+
+@pytest.mark.parametrize("backend", ["direct", "langgraph"])
+@pytest.mark.parametrize("whose", ["node", "run"])
+async def test_a_limit_of_time_interrupts_the_model_call(whose: str, backend: str, tmp_path: Path) -> None:
+    more = f"limits: {{{whose}: {{time: 300ms}}}}\n"
+    with world(tmp_path, "answers: [{text: too late, delay: 40s}]", more=more) as here:
+        session = await here.ran(GRAPH.replace("prompt=", f"backend={backend} prompt="))
+    assert session.result is None
+    assert session.state.limit == "seconds"
+
+
+async def test_a_limit_of_time_interrupts_a_tool(tmp_path: Path) -> None:
+    script = "answers: [{tool_calls: [{name: shell, arguments: {command: sleep 40}}]}]"
+    with world(tmp_path, script, more="limits: {node: {time: 1s}}\n") as here:
+        session = await here.ran()
+    assert session.result is None
+    assert session.state.limit == "seconds"
 
 
 async def test_a_soft_limit_is_a_note_to_the_agent(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.agents.backends.cli import CliAgents
+from orchestra.agents.bounds import Rules
 from orchestra.agents.cli.presets import Cli, from_preset
-from orchestra.agents.talk import Rules
 from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.handlers.codergen import Codergen
 from orchestra.run.conversation import Message

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from cli_stubs import RECORDED, agent, outcome, ready
 
+from orchestra.agents.bounds import Rules
 from orchestra.agents.cli.presets import from_preset
 from orchestra.processes import tree
 from orchestra.run.events import AgentTurnCompleted, StageCompleted, StageFailed, ToolStarted, WarningRaised
+from orchestra.run.limits import Limits
 from support import Session, resumed
 
 
@@ -215,6 +217,15 @@ async def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
     assert "timeout" in reason(run)
     (started,) = [event for event in run.of(ToolStarted) if isinstance(event, ToolStarted)]
     assert tree.members(started.marker) == []
+
+
+async def test_a_limit_of_time_ends_the_program_and_keeps_what_it_said(tmp_path: Path) -> None:
+    cli = agent(tmp_path, f"head -2 '{RECORDED}'/claude.jsonl; sleep 60", "claude")
+    run = await outcome(cli, tmp_path, rules=Rules(node=Limits(seconds=1)))
+    assert run.result is None
+    assert run.state.limit == "seconds"
+    (turn,) = turns(run)
+    assert "I will write it." in str(turn.messages)
 
 
 async def test_lines_that_are_no_events_and_a_very_long_line_are_passed_over(tmp_path: Path) -> None:

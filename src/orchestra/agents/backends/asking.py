@@ -12,8 +12,9 @@ from typing import TypeAlias
 from orchestra.agents.backends.importing import importing
 from orchestra.agents.backends.langgraph import LOOP, drive
 from orchestra.agents.backends.models import ChatModel
+from orchestra.agents.bounds import Rules
 from orchestra.agents.concluding import converse
-from orchestra.agents.talk import Rules, Talk
+from orchestra.agents.talk import Talk
 from orchestra.agents.tools import Tool
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.verdicts import report_instructions

@@ -15,6 +15,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from orchestra.agents.answers import OutOfQuota
+from orchestra.agents.bounds import Bounds, Rules, warn
 from orchestra.agents.cli import presets
 from orchestra.agents.cli.asking import Approvals, codex_problem, hook_options
 from orchestra.agents.cli.events import LONGEST, READERS, LineSplitter, ProgramEvents, Resulted, parse_line
@@ -33,7 +34,6 @@ from orchestra.agents.cli.reports import (
 from orchestra.agents.cli.turns import Transcript
 from orchestra.agents.concluding import CORRECT, MOST_CORRECTIONS
 from orchestra.agents.exchanges import ending
-from orchestra.agents.talk import Rules
 from orchestra.agents.tools import ToolResult
 from orchestra.agents.tools.door import NAME, Door, for_cli, open_door
 from orchestra.agents.tools.toolset import Toolset
@@ -46,8 +46,7 @@ from orchestra.processes import process, tree
 from orchestra.processes.output import LineRelay, Output
 from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, program_files, sandbox_command
 from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, ToolCall, Usage
-from orchestra.run.events import ToolOutput, ToolStarted, WarningRaised
-from orchestra.run.limits import crossed_limits, nearing
+from orchestra.run.events import ToolOutput, ToolStarted
 from orchestra.run.outcome import GOOD, Json, Outcome, Status, failed_outcome
 from orchestra.run.prompts import INSTRUCTED
 from orchestra.run.questions import exchange
@@ -96,24 +95,24 @@ class CliAgents:
         cli = self.named(task)
         with tempfile.TemporaryDirectory(prefix="orchestra-agent-", ignore_cleanup_errors=True) as name:
             attempt = _Attempt(self, task, turns, cli, Path(name))
-            if self.tools is None or not (cli.mcp or cli.asks):
-                return await attempt.run()
-            async with self.tools(task) as toolset:
-                approvals = Approvals(attempt.rules.guard, toolset.context)
-                if not approvals.wanted and find_spec("mcp") is None:
-                    return await attempt.run()
-                async with open_door(for_cli(toolset), attempt.used, approvals) as door:
-                    attempt.door, attempt.approvals = door, approvals if approvals.wanted else None
-                    return await self._wait_for_outcome(attempt, door)
+            try:
+                async with attempt.bounds.in_time():
+                    return await self._equipped(attempt, task, cli)
+            except Suspended:
+                await attempt.cut_off()
+                raise
 
-    async def _wait_for_outcome(self, attempt: _Attempt, door: Door) -> str | Outcome:
-        """The attempt's outcome. Where a person has to be waited for, what was heard so far is recorded first, so
-        that the program's own session is continued."""
-        try:
-            return await door.guarding(attempt.run())
-        except Suspended:
-            await attempt.cut_off()
-            raise
+    async def _equipped(self, attempt: _Attempt, task: AgentTask, cli: Cli) -> str | Outcome:
+        """The attempt's outcome, with the node's own tools where the program can use them."""
+        if self.tools is None or not (cli.mcp or cli.asks):
+            return await attempt.run()
+        async with self.tools(task) as toolset:
+            approvals = Approvals(attempt.rules.guard, toolset.context)
+            if not approvals.wanted and find_spec("mcp") is None:
+                return await attempt.run()
+            async with open_door(for_cli(toolset), attempt.used, approvals) as door:
+                attempt.door, attempt.approvals = door, approvals if approvals.wanted else None
+                return await door.guarding(attempt.run())
 
 
 class _Attempt:
@@ -131,7 +130,7 @@ class _Attempt:
         self._private = private
         self._marker = tree.new_marker()
         self.rules = backend.rules(task)
-        self._told: set[tuple[str, str]] = set()
+        self.bounds = Bounds(task, turns, self.rules)
         self.door: Door | None = None
         self.approvals: Approvals | None = None
         """Decides about the calls of the program's own tools; None where none is asked for."""
@@ -161,7 +160,7 @@ class _Attempt:
             self._status_file.write_text(json.dumps(result.outcome), encoding="utf-8")
 
     async def cut_off(self) -> None:
-        """Record what was heard of a turn that was ended from outside."""
+        """Record what was heard of a turn that was ended from outside, so that the program's session continues."""
         await self._transcript.cut_off()
 
     async def run(self) -> str | Outcome:
@@ -415,17 +414,7 @@ class _Attempt:
     async def _between(self) -> None:
         """Before the program is run, and after each turn: a pause ends the work here, so does a limit (A5, A12)."""
         self._turns.proceed()
-        standing, rules = self._turns.standing(), self.rules
-        for whose, limits, near, used in (
-            (f"node {self._task.node.id}", rules.node, rules.near_node, standing.node),
-            ("the run", rules.run, rules.near_run, standing.run),
-        ):
-            for name, words in crossed_limits(limits, used):
-                self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
-            for name, words in crossed_limits(nearing(limits, near), used, limits):
-                if (whose, name) not in self._told:
-                    self._told.add((whose, name))
-                    self._warn(f"near a limit: {whose} has used {words}", "soft_limit")
+        self.bounds.check()
 
     def _of_quota(self, error: BackendError) -> BackendError:
         """The failure; the run pauses instead where there is no quota left (A3)."""
@@ -434,7 +423,7 @@ class _Attempt:
         return error
 
     def _warn(self, message: str, rule: str = "cli_agent") -> None:
-        self._task.scope.record(WarningRaised(message=message, rule=rule, node=self._task.node.id))
+        warn(self._task, message, rule)
 
     def _show(self, text: str) -> None:
         self._turns.show(ToolOutput(node=self._task.node.id, stream="stdout", text=text))

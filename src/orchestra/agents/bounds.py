@@ -1,0 +1,85 @@
+"""What bounds an agent's attempt: its limits, and how long they let it work (A5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from orchestra.agents.compaction import Summarising
+from orchestra.agents.pricing import Price
+from orchestra.agents.tools.people import Guard, needs_no_approval
+from orchestra.ports import AgentTask, Turns
+from orchestra.run.events import WarningRaised
+from orchestra.run.limits import NO_LIMITS, Limits, Used, crossed_limits, nearing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What bounds a conversation, and what it costs."""
+
+    repeats: int = 5
+    node: Limits = NO_LIMITS
+    run: Limits = NO_LIMITS
+    near_node: Limits = NO_LIMITS
+    near_run: Limits = NO_LIMITS
+    """Soft limits, from which the agent is told; where one is not set, it is a share of the hard one."""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    summarise: Summarising | None = None
+    """Asks the ``cheap`` model for a summary of a long conversation; None where there is none (E40)."""
+    guard: Guard = needs_no_approval
+    """Which tool calls a person has to approve (H11)."""
+
+
+class Bounds:
+    """The limits of one attempt."""
+
+    def __init__(self, task: AgentTask, turns: Turns, rules: Rules) -> None:
+        self._task = task
+        self._turns = turns
+        self._rules = rules
+        self._told: set[tuple[str, str]] = set()
+
+    def check(self) -> list[str]:
+        """What is newly near a limit, in words, recorded as warnings. Raises ``Suspended`` where one is reached."""
+        near = []
+        for whose, limits, soft, used in self._each():
+            for name, words in crossed_limits(limits, used):
+                self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
+            for name, words in crossed_limits(nearing(limits, soft), used, limits):
+                if (whose, name) not in self._told:
+                    self._told.add((whose, name))
+                    near.append(f"{whose} has used {words}")
+        for words in near:
+            warn(self._task, f"near a limit: {words}", "soft_limit")
+        return near
+
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Interrupt what runs within, a model call or a tool, when a limit of wall time is reached.
+
+        The run pauses then, as ``Suspended`` says.
+        """
+        self.check()
+        timed = [(limits.seconds - used.seconds, whose, limits) for whose, limits, _, used in self._each()]
+        left, whose, limits = min((one for one in timed if one[2].seconds), default=(None, "", NO_LIMITS))
+        try:
+            async with asyncio.timeout(left) as timer:
+                yield
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            for name, words in crossed_limits(Limits(seconds=limits.seconds), Used(seconds=limits.seconds)):
+                self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
+
+    def _each(self) -> Iterator[tuple[str, Limits, Limits, Used]]:
+        """The node's and the run's: whose, the limits, the soft ones, and what is used of them."""
+        standing, rules = self._turns.standing(), self._rules
+        yield f"node {self._task.node.id}", rules.node, rules.near_node, standing.node
+        yield "the run", rules.run, rules.near_run, standing.run
+
+
+def warn(task: AgentTask, message: str, rule: str) -> None:
+    """Record a warning about a node's agent."""
+    task.scope.record(WarningRaised(message=message, rule=rule, node=task.node.id))

@@ -1,0 +1,103 @@
+"""One call of a model: repeated where it failed for the moment, shown as it is written (A3, A13)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from orchestra.agents.answers import LENGTH, REFUSAL, Model, ModelAnswer, OutOfQuota, TooLong
+from orchestra.agents.bounds import Rules, warn
+from orchestra.agents.pricing import price_of
+from orchestra.errors import Transient
+from orchestra.ports import AgentTask, Turns
+from orchestra.run.conversation import Message
+from orchestra.run.events import ToolOutput
+from orchestra.run.retry import PRESETS
+
+LONGEST_WAIT = 300.0
+"""Seconds; a provider that wants a longer pause fails the attempt instead (A3)."""
+
+LINE = 200
+"""Characters after which a line of streamed text is shown although it has not ended."""
+
+MOST_EMPTY = 2
+
+
+class Requests:
+    """The model calls of one attempt."""
+
+    def __init__(self, task: AgentTask, turns: Turns, model: Model, rules: Rules) -> None:
+        self._task = task
+        self._turns = turns
+        self._model = model
+        self._rules = rules
+        self._line = ""
+
+    async def answer(
+        self, system: str, messages: Callable[[], Sequence[Message]], shorten: Callable[[], Awaitable[bool]]
+    ) -> ModelAnswer:
+        """The model's answer; failures of the moment are waited out and recorded, using no attempt (A3).
+
+        Where the conversation is too long, ``shorten`` tries to change what ``messages`` returns.
+        """
+        repeats = empty = 0
+        while True:
+            try:
+                try:
+                    answer = await self._model.ask(system, messages(), self._show_text)
+                finally:
+                    self._show_rest()
+                if answer.message.text.strip() or answer.message.tool_calls or answer.stop in (LENGTH, REFUSAL):
+                    return answer
+                self._count_lost(answer)
+                empty += 1
+                problem = Transient("the model gave an empty answer")
+                if empty > MOST_EMPTY:
+                    raise problem
+            except OutOfQuota as failure:
+                if self._task.more_models:
+                    raise
+                self._turns.halt(str(failure))
+            except TooLong:
+                if not await shorten():
+                    raise
+                continue
+            except Transient as failure:
+                repeats += 1
+                if repeats > self._rules.repeats or empty > MOST_EMPTY or failure.retry_after > LONGEST_WAIT:
+                    raise
+                problem = failure
+            await self._wait(problem, repeats, empty)
+
+    def cost(self, answer: ModelAnswer) -> int | None:
+        """Millionths of a dollar; None for a model without a price."""
+        price = price_of(self._model.name, self._rules.prices, self._model.provider)
+        return None if price is None else price.cost_micros(answer.usage)
+
+    def _count_lost(self, answer: ModelAnswer) -> None:
+        """Count what an answer cost that no turn holds."""
+        usage = answer.usage
+        self._task.scope.spend(tokens_in=usage.input, tokens_out=usage.output, cost_micros=self.cost(answer) or 0)
+
+    async def _wait(self, problem: Transient, repeats: int, empty: int) -> None:
+        seconds = 0.0
+        if repeats and not empty:
+            patient = PRESETS["patient"]
+            assert patient is not None
+            seconds = patient.delay_ms(repeats, self._turns.jitter(), problem.retry_after) / 1000
+        number = f"{repeats or empty} of {self._rules.repeats if repeats else MOST_EMPTY}"
+        warn(self._task, f"{problem}; repeating the model call in {seconds:.1f} s ({number})", "model_repeat")
+        await self._task.scope.settle()
+        await self._turns.rest(seconds)
+
+    def _show_text(self, text: str) -> None:
+        """Show what the model writes, line by line."""
+        whole, newline, self._line = (self._line + text).rpartition("\n")
+        if len(self._line) > LINE:
+            cut = self._line.rfind(" ", 0, LINE) + 1 or LINE
+            whole, newline, self._line = f"{whole}{newline}{self._line[:cut]}", "\n", self._line[cut:]
+        if newline:
+            self._turns.show(ToolOutput(node=self._task.node.id, stream="agent", text=whole + newline))
+
+    def _show_rest(self) -> None:
+        if self._line:
+            self._show_text("\n")

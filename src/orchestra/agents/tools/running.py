@@ -1,0 +1,159 @@
+"""The tool calls of a conversation: which run together, what is recorded when, what is made again (A9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestra.agents.tools import Tool, ToolContext, ToolResult
+from orchestra.agents.tools.calling import error, perform
+from orchestra.agents.tools.people import EXEMPT, PART, Guard, approval
+from orchestra.agents.tools.reporting import NAME
+from orchestra.ports import AgentTask, Turns
+from orchestra.run.blobs import from_map, output_name
+from orchestra.run.conversation import Conversation, Message, ToolCall, ToolEnded
+from orchestra.run.events import ToolOutput
+
+INTERRUPTED = "interrupted: it may or may not have happened; check before repeating it"
+"""The result of a call that was cut off, for a tool that may change something (A9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalls:
+    """Makes the calls of one attempt; ``context`` is None where there are no tools."""
+
+    task: AgentTask
+    turns: Turns
+    guard: Guard
+    tools: Mapping[str, Tool]
+    context: ToolContext | None
+
+    async def run(self, turn: int, answer: Message) -> list[ToolEnded]:
+        """Make the calls of an answer, in order of their results.
+
+        Neighbouring calls that only read run together; any other runs alone, in its place, and is recorded.
+        """
+        ended: list[ToolEnded] = []
+        group: list[ToolCall] = []
+        for call in answer.tool_calls:
+            if self._repeatable(call):
+                group.append(call)
+                continue
+            ended += await self._together(turn, answer, group)
+            group = []
+            one = await self._call(turn, answer, call)
+            await self.turns.on_tool(one)
+            ended.append(one)
+        return ended + await self._together(turn, answer, group)
+
+    async def resume(self, known: Conversation, answer: Message) -> list[ToolEnded]:
+        """End the calls of a turn that was cut off: what only reads is made again, the rest is ``interrupted``.
+
+        A call that waited for a person has not been made, and neither have those after it.
+        """
+        ended, waited = [], False
+        for call in known.pending:
+            waited = waited or self.task.scope.has_unanswered(_part(known.turns, answer, call))
+            if waited or call.invalid or self._repeatable(call) or self._idempotent(call):
+                one = await self._call(known.turns, answer, call)
+            else:
+                one = self.end(known.turns, call, error(INTERRUPTED))
+            if waited and not self._repeatable(call):
+                await self.turns.on_tool(one)
+            ended.append(one)
+        return ended
+
+    def remember(self, known: Conversation) -> None:
+        """Know what the tools knew: the whole outputs behind results that were cut, the files that were read
+        (A32)."""
+        if self.context is None:
+            return
+        for message in known.messages:
+            if message.whole:
+                parts = tuple(from_map(part) for part in message.whole)
+                self.context.outputs[output_name(parts)] = parts
+            for name, facts in message.seen.items():
+                repo, _, path = name.partition(":")
+                self.context.read[repo, path] = facts
+
+    def _idempotent(self, call: ToolCall) -> bool:
+        """Whether a call does no more when it is made twice; an approval is for one call in any case (H11)."""
+        repeatable = getattr(self.tools[call.name], "idempotent", False)
+        return bool(repeatable) and not self.guard(call.name, call.arguments)
+
+    def _repeatable(self, call: ToolCall) -> bool:
+        """Whether a call that may have been made can be made again."""
+        tool = self.tools.get(call.name)
+        return call.name == NAME or tool is None or tool.read_only
+
+    async def _together(self, turn: int, answer: Message, calls: Sequence[ToolCall]) -> list[ToolEnded]:
+        if len(calls) < 2:
+            return [await self._call(turn, answer, call) for call in calls]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._call(turn, answer, call)) for call in calls]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _call(self, turn: int, answer: Message, call: ToolCall) -> ToolEnded:
+        shown = f"{call.name} {_brief(call.arguments)}\n"
+        self.turns.show(ToolOutput(node=self.task.node.id, stream="tool", text=shown))
+        if call.invalid:
+            return self.end(turn, call, error(f"the arguments could not be read: {call.invalid}"))
+        assert self.context is not None
+        part = _part(turn, answer, call)
+        PART.set(part)
+        alike = "" if call.name in EXEMPT else self.guard(call.name, call.arguments)
+        if alike and call.name in self.tools:
+            refused = await approval(self.context, call.name, call.arguments, alike, part)
+            if refused is not None:
+                return self.end(turn, call, refused)
+        before = dict(self.context.read)
+        result = await perform(self.tools, call.name, call.arguments, self.context)
+        seen = {
+            f"{repo}:{path}": facts
+            for (repo, path), facts in self.context.read.items()
+            if before.get((repo, path)) != facts
+        }
+        return self.end(turn, call, result, seen)
+
+    def end(
+        self,
+        turn: int,
+        call: ToolCall,
+        result: ToolResult,
+        seen: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> ToolEnded:
+        """A call with its result, as it is recorded."""
+        message = Message(
+            role="tool",
+            tool_call_id=call.id,
+            name=call.name,
+            text=result.text,
+            is_error=result.is_error,
+            whole=tuple(part.as_map() for part in result.parts),
+            whole_bytes=result.size if result.parts else 0,
+            seen=seen or {},
+        )
+        return ToolEnded(
+            thread=self.task.thread,
+            turn=turn,
+            call=call,
+            message=message,
+            files_written=result.files_written,
+            duration_ms=result.duration_ms,
+        )
+
+
+def _part(turn: int, answer: Message, call: ToolCall) -> str:
+    """How a question about a call is named: the turn, and which of its calls it is (H2)."""
+    ids = [one.id for one in answer.tool_calls]
+    return f"{turn}.{ids.index(call.id) + 1 if call.id in ids else 0}"
+
+
+def _brief(arguments: Mapping[str, Any]) -> str:
+    text = " ".join(f"{key}={value!r}" if not isinstance(value, str) else value for key, value in arguments.items())
+    return " ".join(text.split())[:200]
