@@ -10,7 +10,7 @@ import pytest
 from calls import call
 
 from orchestra.cli import COMMANDS
-from orchestra.cli.commands.skill import FOLDERS, HANDLERS, NAME, skill_text
+from orchestra.cli.commands.project import HANDLERS, SKILL_FOLDERS, SKILL_NAME, skill_text
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES
 from orchestra.graph.rulebook import ENTRIES
 
@@ -68,7 +68,7 @@ def test_the_skill_covers_every_shape_attribute_rule_and_command() -> None:
 
 
 def test_the_skill_is_installed_where_agents_look_and_updated_but_nothing_of_others_is_lost(tmp_path: Path) -> None:
-    places = [tmp_path / below / NAME / "SKILL.md" for below in FOLDERS]
+    places = [tmp_path / below / SKILL_NAME / "SKILL.md" for below in SKILL_FOLDERS]
     assert call(tmp_path, "skill", "--install").stdout.count("wrote") == 2
     assert [place.read_text() for place in places] == [TEXT, TEXT]
     places[0].write_text(TEXT.replace("retries", "tries"))
@@ -82,7 +82,7 @@ def test_the_skill_is_installed_where_agents_look_and_updated_but_nothing_of_oth
 def test_the_skill_begins_as_agents_expect() -> None:
     head = re.match(r"---\nname: (\S+)\ndescription: ([^\n]+)\n---\n", TEXT)
     assert head is not None
-    assert head[1] == NAME
+    assert head[1] == SKILL_NAME
     assert len(head[2]) < 1024
     assert len(TEXT) < 40_000
 

@@ -24,19 +24,19 @@ COMMANDS = {
         "Start a new session from a point in the history of another session, which is not changed.",
     ),
     "attach": (
-        "attach:attach",
+        "control:attach",
         "Watch a session from its start until it ends. Ctrl-C stops watching; the session keeps running.",
     ),
     "pause": (
-        "requests:pause",
+        "control:pause",
         "Pause a run after its current node, from any terminal or machine that can reach the store.",
     ),
     "cancel": (
-        "requests:cancel",
+        "control:cancel",
         "Cancel a session now, running or not. Its children are canceled too. `resume` can continue it later.",
     ),
     "steer": (
-        "requests:steer",
+        "control:steer",
         "Send an instruction to the agents of a session: to a running one, else in the prompt of the next.",
     ),
     "answer": (
@@ -67,22 +67,22 @@ COMMANDS = {
     ),
     "import": ("export:import_", "Import a session from a file written by `export`."),
     "doctor": ("doctor:doctor", "Check what works on this machine and in the store."),
-    "explain": ("explain:explain", "Say what a diagnostic means, with a wrong and a right example."),
-    "config": ("config:config", "Show the settings in force. Secrets are not shown."),
+    "explain": ("compile:explain", "Say what a diagnostic means, with a wrong and a right example."),
+    "config": ("project:config", "Show the settings in force. Secrets are not shown."),
     "init": (
-        "init:init",
+        "project:init",
         "Write a starter: a pipeline, orchestra.yaml and prompts. No existing file is overwritten.",
     ),
-    "demo": ("demo:demo", "Show a team of simulated agents at work on a scratch repository."),
+    "demo": ("selftest:demo", "Show a team of simulated agents at work on a scratch repository."),
     "selftest": (
         "selftest:selftest",
         "Run the shipped examples on scratch data and say what works on this machine.",
     ),
     "skill": (
-        "skill:skill",
+        "project:skill",
         "Print a skill with which coding agents write, check, run and debug pipelines, or install it.",
     ),
-    "cxdb": ("cxdb:cxdb", "Run a CXDB server on a store, or send a store to its mirror."),
+    "cxdb": ("serve:cxdb", "Run a CXDB server on a store, or send a store to its mirror."),
     "tools": ("tools:tools", "List the tools that each agent of a pipeline has, and where each comes from."),
     "trust": ("tools:trust", "Allow a repository's own MCP servers (.mcp.json) and skills (.agents/skills)."),
     "mcp": (
@@ -90,7 +90,7 @@ COMMANDS = {
         "Offer a running node's tools to the CLI agent that started this (an MCP server over stdio).",
     ),
     "model-server": (
-        "model_server:model_server",
+        "serve:model_server",
         "Serve scripted answers as a model provider does, to test pipelines without a key or a cost.",
     ),
 }

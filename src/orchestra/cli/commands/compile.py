@@ -1,4 +1,4 @@
-"""``orchestra compile``."""
+"""``orchestra compile`` and ``orchestra explain``: check pipelines, and say what a diagnostic means."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ import typer
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.cli.errors import INVALID, USAGE, show_diagnostics
 from orchestra.cli.options import AsJson, Colour, Config, EnvFile
-from orchestra.cli.terminal import complain, deliver, say, say_json, use_colour, width
+from orchestra.cli.terminal import complain, deliver, room, say, say_json, use_colour, width
 from orchestra.config.environment import find, folders_of, known_secrets
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity
 from orchestra.graph import render, report
+from orchestra.graph.attributes import nearest
+from orchestra.graph.explain import explain as explanation
 from orchestra.graph.model import Graph, Node
-from orchestra.graph.report import plural
+from orchestra.graph.report import plural, wrap
+from orchestra.graph.rulebook import ENTRIES
 
 if TYPE_CHECKING:
     from orchestra.app.estimates import CostBounds
@@ -190,7 +193,7 @@ def _text(names: list[str], checked: list[Pipeline], wanted: CompileOptions, col
         if rules:
             say(f"  details: orchestra explain {rules[0]}")
         if (bounds := _bounds(pipeline, name, wanted)) is not None:
-            from orchestra.cli.screen.costs import in_words
+            from orchestra.cli.screen.briefs import in_words
 
             say(f"  {in_words(bounds)}")
 
@@ -210,7 +213,7 @@ def _costs(pipeline: Pipeline, name: str, wanted: CompileOptions) -> dict[str, A
     bounds = _bounds(pipeline, name, wanted)
     if bounds is None:
         return {}
-    from orchestra.cli.screen.costs import as_data
+    from orchestra.cli.screen.briefs import as_data
 
     return {"cost": as_data(bounds)}
 
@@ -287,4 +290,31 @@ def draw(graph: Graph) -> int:
         complain(f"error: dot failed: {report.safe(done.stderr.decode('utf-8', 'replace').strip())}")
         return USAGE
     deliver(done.stdout.decode("utf-8", "replace"))
+    return 0
+
+
+def explain(
+    rule: Annotated[
+        str | None, typer.Argument(metavar="[RULE]", help="Rule of a diagnostic (default: list all rules).")
+    ] = None,
+) -> None:
+    """Say what a diagnostic means, with a wrong and a right example."""
+    raise typer.Exit(explain_rule(rule))
+
+
+def explain_rule(rule: str | None) -> int:
+    """Print one rule's entry, or the list of rules."""
+    if rule is None:
+        longest = max(map(len, ENTRIES))
+        for name, known in ENTRIES.items():
+            lead = f"{name:{longest}}  {'/'.join(s.value for s in known.severities):15}  "
+            say("\n".join(wrap(lead, known.meaning, room(), "    ")))
+        return 0
+    entry = ENTRIES.get(rule)
+    if entry is None:
+        near = nearest(rule, ENTRIES, within=3)
+        fix = f"did you mean {near!r}?" if near else "list all rules: orchestra explain"
+        raise ConfigError(f"unknown rule {rule!r}", fix=fix)
+    prose, example, pipelines = explanation(entry).rstrip("\n").partition("\nWrong:")
+    say("\n".join(line for text in prose.splitlines() for line in wrap("", text, room(), "")) + example + pipelines)
     return 0

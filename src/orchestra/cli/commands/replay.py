@@ -20,12 +20,8 @@ from orchestra.app.resuming import ResumeChanges
 from orchestra.app.rewalking import Another, ChangedText, RewalkReport, rewalk
 from orchestra.cli.commands.run import key_values, walk_shown
 from orchestra.cli.errors import FAILED
-from orchestra.cli.options import (
-    Detach,
-    Session,
-    Walked,
-)
-from orchestra.cli.screen.why import candidate_facts, lines
+from orchestra.cli.options import Detach, Session, Walked
+from orchestra.cli.screen.ended import candidate_facts, lines
 from orchestra.cli.stores import aim_commands, hint, reading, settings_for, there
 from orchestra.cli.terminal import one_line, say, say_json
 from orchestra.engine.control import Control

@@ -15,13 +15,7 @@ from orchestra.app.resuming import ResumeChanges, changed_file
 from orchestra.app.resuming import resume as resumed_run
 from orchestra.app.runs import Run
 from orchestra.cli.commands.run import walk_shown
-from orchestra.cli.options import (
-    Detach,
-    EnvFile,
-    MaxCost,
-    Session,
-    Walked,
-)
+from orchestra.cli.options import Detach, EnvFile, MaxCost, Session, Walked
 from orchestra.cli.screen.views import tell_reader
 from orchestra.cli.stores import aim_commands, hint, settings_for, there
 from orchestra.cli.terminal import complain, duration_words, one_line

@@ -19,8 +19,8 @@ from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stopped import remember
 from orchestra.app.stores import OnServer, open_store
-from orchestra.cli.detach import run_detached
 from orchestra.cli.errors import INVALID, show_diagnostics, store_code
+from orchestra.cli.jobs import handle_signals, run_detached
 from orchestra.cli.options import (
     Detach,
     EnvFile,
@@ -39,7 +39,6 @@ from orchestra.cli.outlet import (
 from orchestra.cli.people import interviews_for, listeners_for
 from orchestra.cli.screen.ended import as_object, say_ended
 from orchestra.cli.screen.views import View, view_for
-from orchestra.cli.signals import handle_signals
 from orchestra.cli.stores import aim_commands, hint, on_silence, settings_for
 from orchestra.cli.terminal import complain, one_line, progress, say_json, use_colour
 from orchestra.config.answers import check_answers, read_answers
@@ -90,7 +89,7 @@ def run(
 def _dry(file: str, given: tuple[str, ...], max_cost: float | None, shown: Walked) -> int:
     """Print what a run costs at most, as far as that is known; nothing is opened and nobody asked (A5)."""
     from orchestra.app.estimates import cost_bounds
-    from orchestra.cli.screen.costs import as_data, say_bounds
+    from orchestra.cli.screen.briefs import as_data, say_bounds
 
     settings = settings_for(shown.store, shown.config, file, max_cost)
     source, found = read(file)

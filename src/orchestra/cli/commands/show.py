@@ -89,7 +89,7 @@ def log(
 ) -> None:
     """Show every recorded event of a session, oldest first; SESSION:DEPTH shows those from that depth on."""
     if why is not None:
-        from orchestra.cli.screen.why import show_why
+        from orchestra.cli.screen.ended import show_why
 
         raise typer.Exit(show_why(session, why, store=store, config=config, json=one_json(as_json, json_stream)))
     raise typer.Exit(show_log(session, store=store, config=config, json=one_json(as_json, json_stream)))
