@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from orchestra.errors import Diagnostic, Severity, Source
 from orchestra.graph.dot import decode, parse
+from orchestra.graph.edits import apply
 from orchestra.graph.reader import MAX_ERRORS
 from orchestra.graph.slips import MAX_SET_EDGES
 
@@ -405,3 +406,15 @@ def test_sets_that_make_too_many_edges_are_refused_with_a_remedy() -> None:
     assert error.fix
     assert graph is not None
     assert len(graph.edges) == 1000
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ['goal "g"', 'label "Release"', "rankdir LR", "inputs version", 'subgraph s { label "x" work -> work }'],
+)
+def test_a_setting_without_its_equals_sign_names_the_sign(setting: str) -> None:
+    text = f"digraph g {{\n {setting}\n start [shape=Mdiamond] exit [shape=Msquare]\n start -> work -> exit\n}}"
+    source = Source("p.dot", text)
+    _, (one,) = parse(source)
+    assert "missing '='" in one.message
+    assert apply(source, [one]).count("=") == text.count("=") + 1

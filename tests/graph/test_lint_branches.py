@@ -113,3 +113,21 @@ def test_for_each_needs_one_edge_and_a_command_that_exists() -> None:
     assert (found.rule, found.fix) == ("for_each", "did you mean `tools.list.output`?")
     (found,) = flow(body.replace("SOURCE", "files") + "b each -> b -> join")
     assert (found.rule, found.node) == ("for_each", "each")
+
+
+@pytest.mark.parametrize(
+    ("policy", "fix"),
+    [
+        ("join_policy=k_of_n, k=9", "k=2"),
+        ("join_policy=k_of_n", "k=N"),
+        ("join_policy=quorum", "quorum=0.5"),
+        ("join_policy=k_of_n, k=2", ""),
+        ("join_policy=quorum, quorum=1", ""),
+        ('join_policy=k_of_n, k=9, for_each="files"', ""),
+    ],
+)
+def test_a_join_policy_that_can_never_be_met_is_a_warning(policy: str, fix: str) -> None:
+    body = f"fan [shape=component, {policy}]\njoin [shape=tripleoctagon]\na\nb\n"
+    body += "start -> fan -> {a b} -> join -> exit"
+    found = flow(body, "parallel_join")
+    assert [fix in each.fix for each in found] == [True] * bool(fix)

@@ -11,13 +11,39 @@ from orchestra.graph.dot import parse
 from orchestra.graph.edits import apply
 from orchestra.graph.lint import lint
 
+FAN = "fan [shape=component]\njoin [shape=tripleoctagon]\nstart -> fan -> {work build} -> join -> exit\n"
+CHECK = "check [shape=parallelogram, tool_command=ls]\nstart -> work -> check -> exit\n"
 
-def test_a_misspelt_node_is_reported_before_what_follows_from_it() -> None:
-    diagnostics = flow("work\nbuild\nstart -> work -> build\nbiuld -> exit")
-    assert diagnostics[0].rule == "edge_target_exists"
-    assert "'build'" in diagnostics[0].fix
-    assert {d.rule for d in diagnostics[1:]} == {"reachability", "exit_reachable", "dead_end"}
-    assert not any(d.edits for d in diagnostics[1:])
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ("start -> work -> build\nbiuld -> exit", "biuld"),
+        ("start -> work -> biuld\nbuild -> exit", "biuld"),
+        ("start -> work\nbuild -> exit\nwrok -> build", "wrok"),
+        (FAN.replace("build} -> join", "build} -> jion"), "jion"),
+        (FAN.replace("start -> fan", "start -> fna"), "fna"),
+        (FAN.replace("tripleoctagon", "trippleoctagon"), "trippleoctagon"),
+        (FAN.replace("component", "fan_out"), "fan_out"),
+        (CHECK + 'check -> build [condition="outcome=fail"]\nbiuld -> check', "biuld"),
+        (CHECK.replace("shape=parallelogram", "typ=tool") + "build -> check\nstart -> build", "typ"),
+    ],
+)
+def test_what_follows_from_a_misspelt_word_is_silent_and_the_word_is_an_error(body: str, word: str) -> None:
+    nodes = ["work", "build"]
+    diagnostics = [d for d in flow("\n".join((*nodes, body))) if d.severity is not Severity.INFO]
+    assert marked(diagnostics) == [word] * len(diagnostics)
+    assert diagnostics[0].edits
+
+
+def test_no_error_is_left_out_for_a_warning() -> None:
+    (one,) = flow("work\nbuild\nstart -> work -> build\nbiuld -> exit")
+    assert (one.rule, one.severity) == ("edge_target_exists", Severity.ERROR)
+
+
+def test_what_is_wrong_beside_a_misspelt_word_is_still_reported() -> None:
+    diagnostics = flow("work\nbuild\nidle\nstart -> work -> build\nbiuld -> exit")
+    assert [(d.rule, d.node) for d in diagnostics] == [("edge_target_exists", "biuld"), ("reachability", "idle")]
 
 
 def test_a_misspelt_attribute_is_reported_and_not_that_it_is_missing() -> None:

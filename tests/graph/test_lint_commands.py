@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lint_cases import found, marked, severities
+from lint_cases import flow, found, marked, severities
 
 from orchestra.errors import Severity
 
@@ -159,3 +159,66 @@ def test_a_variable_that_only_prompts_have_is_pointed_out(command: str, name: st
 )
 def test_the_shells_own_variables_are_left_alone(command: str) -> None:
     assert not found(written(command), "prompt_variable", variables=["target", "HOME"])
+
+
+@pytest.mark.parametrize(
+    "braces",
+    [
+        "{{ (version | default({})).y }}",
+        "{{ version | upper }}",
+        '{{version|default("1")}}',
+        "{{ version + 1 }}",
+        "{% if version %}",
+        "{% endfor %}",
+        '{{ files["a"] }}',
+        "{{ files[-1] }}",
+        "{{ files.keys() }}",
+        "{{ range(3) }}",
+        "{{ a if b else c }}",
+        "{{ not version }}",
+        "{{ version }",
+        "{{ version",
+    ],
+)
+def test_braces_that_hold_more_than_a_name_are_an_error_in_a_command_and_a_warning_in_a_prompt(braces: str) -> None:
+    inside = braces.replace('"', '\\"')
+    for body, severity in (
+        (f'a [shape=parallelogram, tool_command="echo {inside}"]', Severity.ERROR),
+        (f'a [prompt="Look at {inside}"]', Severity.WARNING),
+    ):
+        (one,) = flow(f"{body}\nstart -> a -> exit")
+        assert (one.rule, one.severity) == ("template_syntax", severity)
+        assert marked([one]) == [inside]
+        assert one.fix
+
+
+@pytest.mark.parametrize(
+    "braces",
+    [
+        "{{ version }}",
+        "{{.State}}",
+        "{{json .}}",
+        "{{ .X | json }}",
+        "{{range .Items}}{{.}}{{end}}",
+        "{{ printf '%s' .X }}",
+        "{{ (index .A 0).x }}",
+        "{{with $y := .x}}",
+        "{{ if and .a .b }}",
+        "${{ secrets.X || 'y' }}",
+        "${#a[@]}",
+        "{{}}",
+        "{{print $1}}",
+        "{{#each x}}",
+        "{{> part}}",
+        "{{{ x | y }}}",
+        "%{http_code}",
+        "{a,{b,c}}",
+        "{ { ls; }; }",
+    ],
+)
+def test_names_and_what_belongs_to_another_program_are_fine_in_braces(braces: str) -> None:
+    inside = braces.replace('"', '\\"')
+    assert not flow(
+        f'a [shape=parallelogram, tool_command="run \'{inside}"]\nstart -> a -> exit', "template_syntax"
+    )
+    assert not flow(f'a [prompt="Look at {inside}"]\nstart -> a -> exit')

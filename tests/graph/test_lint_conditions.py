@@ -217,3 +217,21 @@ def test_a_ring_of_diamonds_is_answered() -> None:
     )
     assert len(diagnostics) == 50
     assert set(severities(diagnostics)) == {Severity.WARNING}
+
+
+@pytest.mark.parametrize(
+    ("condition", "word", "fix"),
+    [
+        ("outcome", "outcome", "outcome=success"),
+        ("else", "else", "remove the condition"),
+        ("true", "true", "remove the condition"),
+        ("contxt.score > 3", "contxt.score", "context.score > 3"),
+        ("ctx.score > 3", "ctx.score", "context.score > 3"),
+        ("tools.wrk.output contains x", "wrk", "'work'"),
+        ("context.responses.wrok contains x", "wrok", "'work'"),
+    ],
+)
+def test_a_condition_on_a_key_that_nothing_sets_is_a_warning(condition: str, word: str, fix: str) -> None:
+    (one,) = flow(f'work\nback\nstart -> work -> exit\nwork -> back [condition="{condition}"]\nback -> work')
+    assert marked([one]) == [word]
+    assert fix in one.fix

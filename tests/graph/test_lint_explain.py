@@ -72,7 +72,7 @@ def test_every_rule_that_a_diagnostic_can_name_is_explained() -> None:
     rules = set().union(*map(named, calls))
     assert len(rules) > 30
     assert rules <= set(ENTRIES)
-    assert set(ENTRIES) - rules <= {"edge_target_exists"}  # whose call is an expression
+    assert set(ENTRIES) - rules <= {"edge_target_exists", "template_syntax"}  # whose calls are expressions
 
 
 def test_every_rule_of_the_linter_is_explained() -> None:

@@ -148,3 +148,46 @@ def test_a_misspelt_key_of_a_default_block_or_a_chain_is_one_finding() -> None:
 def test_the_exit_as_a_retry_target_is_an_error(key: str) -> None:
     diagnostics = flow(f"a [{key}=exit]\nstart -> a -> exit", "retry_target_exists")
     assert [d.severity for d in diagnostics] == [Severity.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("modl=gpt", "llm_model"),
+        ("modle=gpt", "llm_model"),
+        ("max_attempts=3", "max_retries=2"),
+        ("maxAttempts=3", "max_retries=2"),
+        ("timeout_ms=1000", "timeout=1000ms"),
+        ('timeout_minutes="5"', "timeout=5m"),
+        ('"tool.timeut"=5s', "timeout"),
+        ("on_error=exit", "retry_target"),
+        ("on_error=fail_fast", "error_policy"),
+        ("system=x", "agent.role"),
+        ("toolCommand=x", "tool_command"),
+        ("human_default=x", "human.default_choice"),
+        ("cwd=src", "cd FOLDER"),
+        ("temperature=0.2", "orchestra.yaml"),
+        ("max_turn=5", "orchestra.yaml"),
+        ("max_turns=5", "orchestra.yaml"),
+    ],
+)
+def test_words_of_other_tools_lead_to_ours_also_misspelt(written: str, meant: str) -> None:
+    (one,) = flow(f"a [{written}]\nstart -> a -> exit", "unknown_attribute")
+    assert meant in one.fix
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [("parallel", "component"), ("human", "hexagon"), ("decision", "diamond"), ("cmd", "parallelogram")],
+)
+def test_a_shape_that_is_called_like_its_handler_is_led_to_the_shape(shape: str, kind: str) -> None:
+    (one,) = flow(f"a [shape={shape}]\nstart -> a -> exit", "type_known")
+    assert one.fix == f"did you mean '{kind}'?"
+
+
+@pytest.mark.parametrize(
+    ("effort", "meant"), [("hi", "high"), ("max", "xhigh"), ("HIGH", "high"), ("hgih", "high")]
+)
+def test_an_effort_that_models_do_not_know_is_led_to_one_that_they_know(effort: str, meant: str) -> None:
+    (one,) = flow(f"a [reasoning_effort={effort}]\nstart -> a -> exit", "value_known")
+    assert one.fix == f"did you mean '{meant}'?"

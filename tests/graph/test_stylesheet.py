@@ -25,9 +25,9 @@ def models(graph: Graph) -> dict[str, str]:
 
 
 def refused(text: str) -> StylesheetError:
-    with pytest.raises(StylesheetError) as caught:
+    with pytest.raises(StylesheetError) as error:
         parse_stylesheet(text)
-    return caught.value
+    return error.value
 
 
 # --- who wins ---------------------------------------------------------------------------------------
@@ -175,3 +175,9 @@ def test_many_rules_over_many_nodes_take_no_product_of_the_two() -> None:
     sheet = " ".join(f"#n{i} {{ llm_model: m{i} }}" for i in range(4000))
     graph = styled(sheet, " ".join(f"n{i}" for i in range(4000)))
     assert models(graph)["n3999"] == "m3999"
+
+
+def test_a_comma_between_declarations_is_replaced_by_a_semicolon() -> None:
+    with pytest.raises(StylesheetError) as error:
+        parse_stylesheet("* { llm_model: haiku, reasoning_effort: low }")
+    assert (error.value.start, error.value.end, error.value.put) == (20, 21, ";")

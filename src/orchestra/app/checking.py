@@ -227,8 +227,30 @@ def _backend(brief: Brief, node: Node) -> Iterator[Diagnostic]:
         yield _finding("backend_known", f"no backend {name!r}", span, node, _near(name, known, ""))
     elif name in WITH_MODEL:
         yield from _model(brief, node, found)
+        return
     elif name in CLI:
         yield from _cli(brief, node)
+    yield from _provider(brief, node, found)
+
+
+_CALLED = {"claude": "anthropic", "gpt": "openai", "chatgpt": "openai", "codex": "openai", "gemini": "google"}
+_CALLED |= {"google_genai": "google", "vertexai": "vertex", "vertex_ai": "vertex", "aws": "bedrock"}
+_CALLED |= {"azure_openai": "azure", "open_router": "openrouter"}
+"""Models and packages that are taken for the names of providers."""
+
+
+def _provider(brief: Brief, node: Node, found: Resolved) -> Iterator[Diagnostic]:
+    """A provider that is nearly a known one, on a node whose backend asks none."""
+    name, config = found.provider.value, brief.settings.config
+    if not name or config.provider(name) is not None:
+        return
+    folded = name.lower().replace("-", "_")
+    known = (*config.providers.named, *KINDS)
+    meant = folded if folded in known else _CALLED.get(folded) or nearest(folded, known)
+    if meant:
+        message = f"no provider {name!r} (from {found.provider.rule}): a run with models would refuse it"
+        span = node.span_of("llm_provider", brief.graph.span_of("llm_provider", node.span))
+        yield _finding("model_known", message, span, node, f"did you mean {meant!r}?", Severity.WARNING)
 
 
 def _cli(brief: Brief, node: Node) -> Iterator[Diagnostic]:

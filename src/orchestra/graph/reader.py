@@ -30,7 +30,8 @@ class Cursor:
     ``kind``, ``word``, ``start`` and ``end`` are of the word at hand; ``before`` is where the one before ended.
     ``found`` is the list of all diagnostics. ``last_word`` is the last value that was a bare word, ``illegal_end``
     where the last id ended that was none, ``root`` the scope of the graph's own braces, ``last`` the name that the
-    statement before ended with; ``pairs`` are names side by side, the end of the first and the span of the second.
+    statement before ended with; ``pairs`` are names side by side, with their
+    spans, and whether an arrow may be missing between them.
     """
 
     source: Source
@@ -58,7 +59,7 @@ class Cursor:
     edges: list[EdgeDraft] = field(default_factory=list)
     set_edges: int = 0
     last: tuple[str, Span] | None = None
-    pairs: list[tuple[str, str, int, Span]] = field(default_factory=list)
+    pairs: list[tuple[str, str, Span, Span, bool]] = field(default_factory=list)
 
 
 def at_start(source: Source) -> Cursor:

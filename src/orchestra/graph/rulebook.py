@@ -237,6 +237,17 @@ ENTRIES: dict[str, RuleEntry] = {
             f'{_ENDS}\ntest [shape=parallelogram, tool_command="echo {{{{ graph.goal }}}}"]\nstart -> test -> exit',
         ),
         RuleEntry(
+            "template_syntax",
+            (_E, _W),
+            "Braces in a command or a prompt hold more than a name.",
+            "Only a dotted name in double braces is replaced, and in a command `{{ name | raw }}`. Filters, calls,"
+            " operators and `{% %}` would reach the shell (an error) or the model (a warning) as they are. They"
+            " work in the task files of agents. Templates of other programs, such as `{{.State}}`, are left alone.",
+            f'{_ENDS}\nship [shape=parallelogram, tool_command="./ship {{{{ version | upper }}}}"]\n'
+            "start -> ship -> exit",
+            f'{_ENDS}\nship [shape=parallelogram, tool_command="./ship {{{{ version }}}}"]\nstart -> ship -> exit',
+        ),
+        RuleEntry(
             "unknown_attribute",
             (_W,),
             "An attribute is probably misspelled or misplaced.",
@@ -322,10 +333,11 @@ ENTRIES: dict[str, RuleEntry] = {
         RuleEntry(
             "parallel_join",
             (_W,),
-            "The branches of a parallel node do not meet in one fan-in, or a fan-in has no parallel node.",
+            "The branches of a parallel node do not meet in one fan-in, or its join policy can never be met.",
             "Every path of every branch must lead to one `parallel.fan_in` (`shape=tripleoctagon`), where the"
             " results are combined. Otherwise each branch continues to its own end, and the run fails"
-            " unless all of them end at the exit.",
+            " unless all of them end at the exit. A fan-in needs a parallel node before it; `k_of_n` needs `k`, at"
+            " most the number of branches, and `quorum` needs `quorum`.",
             f'{_ENDS}\nfan [shape=component]\na [prompt="A"]\nb [prompt="B"]\nstart -> fan -> {{a b}} -> exit',
             f'{_ENDS}\nfan [shape=component]\njoin [shape=tripleoctagon]\na [prompt="A"]\nb [prompt="B"]\n'
             "start -> fan -> {a b} -> join -> exit",
@@ -441,7 +453,7 @@ ENTRIES: dict[str, RuleEntry] = {
         RuleEntry(
             "value_of_node",
             (_W,),
-            "A prompt or a command names the output of a node that does not exist.",
+            "A prompt, a command or a condition names the output of a node that does not exist.",
             "`{{ tools.NODE.output }}` is what the tool node NODE wrote, and `{{ responses.NODE }}` what the agent"
             " of NODE answered. Without such a node the name has no value, and the node that reads it fails.",
             f'{_ENDS}\nwork [prompt="Do it"]\ncheck [prompt="Check {{{{ responses.wrok }}}}"]\n'

@@ -77,32 +77,42 @@ def is_assignment(here: Cursor) -> bool:
 
 
 def note_pair(here: Cursor, name: str, span: Span, known: bool) -> None:
-    """Remember two names side by side: an arrow may be missing between them."""
+    """Remember two names side by side: an arrow may be missing between them, or the ``=`` of a setting."""
     last = here.last
-    if last is None or not last[0] or here.scope.parent is not None or not known:
+    if last is None or not last[0] or here.text[last[1].end : span.start].strip(" \t") != "":
         return
-    if here.text[last[1].end : span.start].strip(" \t") == "":
-        here.pairs.append((last[0], name, last[1].end, span))
+    arrow = known and here.scope.parent is None
+    if arrow or _is_setting(last[0]):
+        here.pairs.append((last[0], name, last[1], span, arrow))
 
 
-def note_missing_arrows(here: Cursor) -> None:
-    """Note names side by side of which the first leads nowhere, or nothing leads to the second."""
+def _is_setting(key: str) -> bool:
+    """Whether a graph is likely to be given this attribute."""
+    return GRAPH.entry(GRAPH.canonical(key)) is not None or key in _DRAWN
+
+
+_DRAWN = frozenset("bgcolor compound fontname labeljust labelloc layout rankdir splines".split())
+
+
+def note_missing_between(here: Cursor) -> None:
+    """Note names side by side that nothing connects, where an arrow is missing, or the ``=`` of a setting."""
     sources = {edge.source for edge in here.edges}
     targets = {edge.target for edge in here.edges}
-    for source, target, after, span in here.pairs:
-        if source == target or (source in sources and target in targets):
-            continue
-        if _is_terminal(here, source, "exit") or _is_terminal(here, target, "start"):
+    complete = not here.errors
+    for source, target, first, second, arrow in here.pairs:
+        at = first
+        if _is_setting(source) and sources.union(targets).isdisjoint((source, target)) and here.nodes[source].bare:
+            what, put = f"'=' between {source!r} and its value", "="
+        elif arrow and complete and source != target and not (source in sources and target in targets):
+            if _is_terminal(here, source, "exit") or _is_terminal(here, target, "start"):
+                continue
+            what, put, at = f"arrow between {source!r} and {target!r}", "->", second
+        else:
             continue
         here.ended = False
-        error(
-            here,
-            f"missing arrow between {source!r} and {target!r}",
-            fix=f"write {source} -> {target}",
-            start=span.start,
-            end=span.end,
-            edits=[(after, span.start, " -> ")],
-        )
+        edits = [(first.end, second.start, f" {put} ")]
+        fix = f"write {source} {put} {second.text}"
+        error(here, f"missing {what}", fix=fix, start=at.start, end=at.end, edits=edits)
 
 
 def _is_terminal(here: Cursor, name: str, kind: str) -> bool:

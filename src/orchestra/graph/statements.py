@@ -48,7 +48,7 @@ from orchestra.graph.slips import (
     is_assignment,
     mention,
     move_list,
-    note_missing_arrows,
+    note_missing_between,
     note_pair,
     read_backwards,
     read_text_after,
@@ -79,11 +79,10 @@ def parse_graph(source: Source) -> tuple[Graph | None, list[Diagnostic]]:
         name = read_header(here)
         read_body(here)
         check_after(here)
+        note_missing_between(here)
     except (Stop, Resync):
         if not name:
             return None, here.found
-    if not here.errors:
-        note_missing_arrows(here)
     graph = finish(
         name=name,
         span=Span(here.source, 0, len(here.text)),
@@ -420,6 +419,8 @@ def finish_chain(here: Cursor, ends: list[Ends]) -> None:
     """The attributes of a chain, and its end."""
     attributes: Attributes = {}
     try:
+        if is_mark(here, "{") and not on_new_line(here):
+            skip_round_list(here)
         if is_mark(here, "["):
             attributes = read_blocks(here, EDGE)
         read_unbracketed(here, EDGE, attributes)

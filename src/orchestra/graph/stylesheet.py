@@ -156,7 +156,8 @@ def _no_shape(selector: str, at: int) -> StylesheetError:
 
 def _no_brace(text: str, at: int, selector: str) -> StylesheetError:
     fix = "write one rule per selector" if text[at : at + 1] in {",", ".", "#"} else f"write {selector} {{ … }}"
-    return StylesheetError(f"expected '{{' after {selector}", start=at, fix=fix)
+    word = _PROPERTY.match(text, at)
+    return StylesheetError(f"expected '{{' after {selector}", start=at, end=word and word.end(), fix=fix)
 
 
 def _declaration(text: str, at: int) -> tuple[StyleDeclaration, int]:
@@ -207,8 +208,12 @@ def _value(text: str, at: int, name: str) -> tuple[str, int, int]:
         end = at + len(value)
         missed = _MISSED.search(value)
         if missed is not None:
-            place = at + len(value[: missed.start()].rstrip())
+            before = value[: missed.start()].rstrip()
+            place = at + len(before) - before.endswith(",")
             message = f"expected ';' after the value of {name}"
+            if before.endswith(","):
+                message += ", not ','"
+                raise StylesheetError(message, start=place, end=place + 1, fix="write ;", put=";")
             raise StylesheetError(message, start=place, fix="write ;", put=f";{text[place]}")
     if not value.strip():
         raise StylesheetError(f"{name} has no value", start=at, end=max(end, at + 1), fix=f"write {name}: …;")

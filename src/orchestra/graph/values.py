@@ -60,6 +60,8 @@ def _integer(entry: Entry, text: str) -> int:
     whole = re.sub(r"\.0*$", "", text)
     if not INTEGER.fullmatch(whole):
         word = _WORDS.get(text.lower())
+        if FLOAT.fullmatch(text) and len(text) < 16:
+            word = str(max(round(float(text)), entry.minimum or 0))
         raise Misfit("a whole number such as 3", f"write {entry.key}={word or 3}", word)
     text = whole
     if len(text) > 19 or abs(int(text)) > _LARGEST:

@@ -117,7 +117,7 @@ def _settings(name: str, wanted: CompileOptions) -> Settings | None:
 
 def _with_agents(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
     """The pipeline with findings about its agents' models, prompts and backends, and those of its children."""
-    if settings is None and not any(_names_agent(node) for node in _nodes(pipeline)):
+    if settings is None and not any(_names_agent(node) for node in _nodes(pipeline)) and not _names_other(pipeline):
         return pipeline
     from orchestra.app.checking import with_agents
     from orchestra.cli.stores import settings_for
@@ -127,6 +127,17 @@ def _with_agents(pipeline: Pipeline, settings: Settings | None, name: str) -> Pi
 
 def _names_agent(node: Node) -> bool:
     return any(key.partition(".")[0] in ("agent", "backend") for key in node.attributes)
+
+
+def _names_other(pipeline: Pipeline) -> bool:
+    """Whether a pipeline or a node names a provider that is none of the usual ones."""
+    graphs = [each.graph for each in pipeline.whole() if each.graph is not None]
+    written = {one.text("llm_provider") for graph in graphs for one in (graph, *graph.nodes.values())} - {""}
+    if not written:
+        return False
+    from orchestra.config.providers import KINDS
+
+    return not written <= set(KINDS)
 
 
 def _agents(name: str, format_: str, wanted: CompileOptions) -> int:

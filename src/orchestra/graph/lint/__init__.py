@@ -13,6 +13,7 @@ from typing import TypeAlias
 from orchestra.errors import Diagnostic, Severity
 from orchestra.graph.collector import collector_paused
 from orchestra.graph.lint.branches import branch_escape, for_each, parallel_join
+from orchestra.graph.lint.causes import CAUSES, STRUCTURE, without_consequences
 from orchestra.graph.lint.commands import prompt_variable, untrusted_shell
 from orchestra.graph.lint.conditions import ambiguous_edges, dead_edge
 from orchestra.graph.lint.keys import unknown_attribute, unused_attribute
@@ -38,6 +39,7 @@ from orchestra.graph.lint.structure import (
 )
 from orchestra.graph.lint.styles import selector_matches, value_known
 from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, list_words, quote
+from orchestra.graph.lint.templates import template_syntax
 from orchestra.graph.lint.values import input_declared, value_of_node
 from orchestra.graph.lint.words import (
     fidelity_valid,
@@ -70,6 +72,7 @@ RULES: dict[str, Callable[[Survey], Iterable[Diagnostic]]] = {
         prompt_on_llm_nodes,
         tool_command_on_tool_nodes,
         prompt_variable,
+        template_syntax,
         value_of_node,
         input_declared,
         unknown_attribute,
@@ -100,6 +103,7 @@ _SURE = frozenset(
         "manager_actions",
         "outcome_known",
         "prompt_variable",
+        "template_syntax",
         "type_known",
         "unknown_attribute",
         "untrusted_shell",
@@ -107,37 +111,6 @@ _SURE = frozenset(
     }
 )
 """Rules whose findings hold whatever a broken statement would have said."""
-
-_CAUSES = frozenset(
-    {"edge_target_exists", "retry_target_exists", "type_known", "unknown_attribute", "unused_attribute"}
-)
-_FOLLOWS = frozenset(
-    {
-        "branch_escape",
-        "child_dotfile",
-        "dead_edge",
-        "dead_end",
-        "exit_reachable",
-        "goal_gate_has_retry",
-        "human_choices",
-        "parallel_join",
-        "prompt_on_llm_nodes",
-        "reachability",
-        "start_node",
-        "terminal_node",
-        "tool_command_on_tool_nodes",
-        "unbounded_loop",
-    }
-)
-"""What a misspelt word leads to comes after the finding that names the word."""
-
-_WITHOUT = {
-    "prompt": "prompt_on_llm_nodes",
-    "tool_command": "tool_command_on_tool_nodes",
-    "retry_target": "goal_gate_has_retry",
-    "stack.child_dotfile": "child_dotfile",
-}
-"""What is said of a node without an attribute, and not said where it has the attribute under a misspelt name."""
 
 MANY = 3
 """Nodes with the same problem, from which on they are one finding."""
@@ -159,25 +132,18 @@ def lint(
     has syntax errors, so that nothing is said that may depend on what was lost. What a custom rule raises passes
     through.
     """
-    found: list[Diagnostic] = []
+    types, given = frozenset(known_types), frozenset(variables)
+
+    def by_our_rules(graph: Graph) -> list[Diagnostic]:
+        survey = Survey(graph, types, strict=strict, variables=given)
+        return [each for name, own in RULES.items() if not broken or name in _SURE for each in own(survey)]
+
     with collector_paused():
-        survey = Survey(graph, frozenset(known_types), strict=strict, variables=frozenset(variables))
-        for name, own in RULES.items():
-            if not broken or name in _SURE:
-                found.extend(own(survey))
-    found = _together(_drop_explained(found))
+        found = _together(without_consequences(graph, by_our_rules(graph), by_our_rules))
     if not broken:
         for custom in rules:
             found.extend(custom(graph))
     return in_order(found)
-
-
-def _drop_explained(found: list[Diagnostic]) -> list[Diagnostic]:
-    """The findings without those that another one explains: a missing prompt where ``promt`` is unknown."""
-    causes = [d for d in found if d.rule in ("unknown_attribute", "unused_attribute") and d.edits]
-    known = {(d.node, _WITHOUT.get(d.edits[0].text.strip('"'), "")) for d in causes}
-    known |= {(d.node, "prompt_on_llm_nodes") for d in causes if "parallelogram" in d.edits[0].text}
-    return [d for d in found if (d.node, d.rule) not in known]
 
 
 def _together(found: list[Diagnostic]) -> list[Diagnostic]:
@@ -190,7 +156,7 @@ def _together(found: list[Diagnostic]) -> list[Diagnostic]:
     joined: list[Diagnostic] = []
     for group in alike.values():
         names = tuple(dict.fromkeys(each.node for each in group if each.node is not None))
-        joined += group if len(names) < MANY else [_join(group, names)]
+        joined += group if len(names) < MANY else [_joined(group, names)]
     return joined
 
 
@@ -198,7 +164,7 @@ def _form(diagnostic: Diagnostic, text: str) -> str:
     return text if diagnostic.node is None else text.replace(quote(diagnostic.node), "\0")
 
 
-def _join(group: list[Diagnostic], names: tuple[str, ...]) -> Diagnostic:
+def _joined(group: list[Diagnostic], names: tuple[str, ...]) -> Diagnostic:
     first = in_order(group)[0]
     others = [name for name in names if name != first.node]
     return replace(
@@ -210,19 +176,16 @@ def _join(group: list[Diagnostic], names: tuple[str, ...]) -> Diagnostic:
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Diagnostics in source order, then by severity; those without a place come first.
+    """Diagnostics in source order, then causes before the others, then by severity; those without a place first.
 
-    What follows from a misspelt word comes after the finding that names the word, and offers no edit of its own.
+    Where a name is misspelt, what is wrong with the whole graph comes after everything else.
     """
     found = list(diagnostics)
-    if any(d.rule in _CAUSES and d.edits for d in found):
-        causes = sorted((d for d in found if d.rule not in _FOLLOWS), key=_key)
-        follows = sorted((d for d in found if d.rule in _FOLLOWS), key=_key)
-        return (*causes, *(replace(d, edits=()) for d in follows))
-    return tuple(sorted(found, key=_key))
+    lost = any(d.rule in CAUSES and (d.edits or d.severity is Severity.ERROR) for d in found)
+    return tuple(sorted(found, key=lambda d: (lost and d.rule in STRUCTURE, *_key(d))))
 
 
-def _key(diagnostic: Diagnostic) -> tuple[str, int, int]:
+def _key(diagnostic: Diagnostic) -> tuple[str, int, bool, int]:
     span = diagnostic.span
     place = ("", -1) if span is None else (span.source.name, span.start)
-    return *place, _RANK[diagnostic.severity]
+    return *place, diagnostic.rule not in CAUSES, _RANK[diagnostic.severity]

@@ -13,7 +13,8 @@ from orchestra.graph.model import Attribute, Edge, Node
 
 
 def parallel_join(survey: Survey) -> Iterator[Diagnostic]:
-    """The branches of a parallel node meet in a fan-in, and every fan-in joins some parallel node."""
+    """The branches of a parallel node meet in a fan-in, every fan-in joins some, and join policies can be met."""
+    yield from _policies(survey)
     met = survey.meetings.fan_in
     unjoined = False
     for number, join in met.items():
@@ -31,6 +32,30 @@ def parallel_join(survey: Survey) -> Iterator[Diagnostic]:
         )
     if not unjoined:
         yield from _idle_fan_ins(survey)
+
+
+def _policies(survey: Survey) -> Iterator[Diagnostic]:
+    """Parallel nodes whose join policy lacks its number, or needs more successes than there are branches (E32)."""
+    for node, written in survey.on_nodes.get("join_policy", ()):
+        key = {"k_of_n": "k", "quorum": "quorum"}.get(str(written.value), "")
+        if not key or survey.types[survey.index[node.id]] != "parallel":
+            continue
+        branches = len(survey.graph.outgoing(node.id))
+        needed = node.attributes.get(key)
+        if needed is None:
+            what, fix = f"has no `{key}`", "add `k=N`" if key == "k" else "add `quorum=0.5`, or another share"
+        elif key == "k" and branches and not node.text("for_each") and (node.integer("k") or 0) > branches:
+            have = "1 branch" if branches == 1 else f"{branches} branches"
+            what, fix = f"needs {needed.value} successes, but has {have}", f"write k={branches}, or add branches"
+        else:
+            continue
+        yield warning(
+            "parallel_join",
+            f"`join_policy={written.value}` of {quote(node.id)} {what}, so it always fails",
+            (needed or written).span,
+            node=node.id,
+            fix=fix,
+        )
 
 
 def _apart(survey: Survey, number: int) -> str:

@@ -70,38 +70,52 @@ def dead_edge(survey: Survey) -> Iterator[Diagnostic]:
 
 
 _OUTCOMES = frozenset({"outcome", "status", "result", "state", "outcome.status", "status.outcome"})
+_ALWAYS = frozenset({"always", "default", "else", "otherwise", "true"})
+_OTHER = "remove the condition: an edge without one is taken when no condition holds"
 
 
 def _misnamed_keys(survey: Survey) -> Iterator[Diagnostic]:
-    """Conditions on a context key that nobody sets, where the outcome is meant: ``success``, ``status=success``."""
+    """Conditions on a context key that nobody sets, where something else is meant: ``success``, ``else``."""
     for edge, attribute in survey.edge_places("condition"):
         text = edge.condition.text
         for clause in leaves(edge.condition.expr):
-            meant = _suggestion(clause, survey)
-            match = meant and re.search(rf"(?<![\w.]){re.escape(clause.key)}(?![\w.])", text)
+            meant, why = _suggestion(clause, survey)
+            match = why and re.search(rf"(?<![\w.]){re.escape(clause.key)}(?![\w.])", text)
             if not match:
                 continue
+            better = text[: match.start()] + meant + text[match.end() :]
             yield warning(
                 "dead_edge",
-                f"condition {quote(text)} reads the context key {quote(clause.key)}, which is not the outcome",
+                f"condition {quote(text)} {why}",
                 inside(attribute.span, match.start(), match.end()),
                 edge=(edge.source, edge.target),
-                fix=f"did you mean {quote(text[: match.start()] + meant + text[match.end() :])}?",
-                edits=(rewritten(attribute.span, match.start(), match.end(), meant),),
+                fix=f"did you mean {quote(better)}?" if meant else _OTHER,
+                edits=(rewritten(attribute.span, match.start(), match.end(), meant),) if meant else (),
             )
 
 
-def _suggestion(clause: Compare | Truth, survey: Survey) -> str:
-    """What to write for a clause's key; empty where the key may be what is meant."""
+def _suggestion(clause: Compare | Truth, survey: Survey) -> tuple[str, str]:
+    """What to write for a clause's key, and what is wrong with it; empty where the key may be what is meant."""
     key = clause.key
-    if key in ("outcome", "preferred_label") or key in survey.variables or key.startswith("context."):
-        return ""
+    known = key == "preferred_label" or key in survey.variables or key.startswith("context.")
+    if known or (key == "outcome" and isinstance(clause, Compare)):
+        return "", ""
+    if key == "outcome":
+        return "outcome=success", "is true for every outcome: it compares it with nothing"
+    why = f"reads the context key {quote(key)}, which is not "
+    root, dot, rest = key.partition(".")
+    if dot and (root == "ctx" or is_near(root, "context")):
+        return f"context.{rest}", f"reads the context key {quote(key)}: the prefix is 'context.'"
     if isinstance(clause, Truth):
         word = key if key in STATUSES else status_meant(key)
-        return f"outcome={word}" if word else ""
+        if key in _ALWAYS:
+            return "", why + "set by anything"
+        return f"outcome={word}" if word else "", (why + "the outcome") if word else ""
+    word = "preferred_label" if is_near(key, "preferred_label") else ""
     if clause.literal in STATUSES or status_meant(clause.literal):
-        return "outcome" if key.lower() in _OUTCOMES or is_near(key, "outcome") else ""
-    return "preferred_label" if is_near(key, "preferred_label") else ""
+        word = "outcome" if key.lower() in _OUTCOMES or is_near(key, "outcome") else ""
+        return word, (why + "the outcome") if word else ""
+    return word, (why + "the preferred label") if word else ""
 
 
 def _self_refuting(survey: Survey) -> Iterator[Diagnostic]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 
@@ -28,7 +29,11 @@ _ELSEWHERE = {
         "retries": "default_max_retries",
         "max_retries": "default_max_retries",
         "max_retry": "default_max_retries",
+        "default_retries": "default_max_retries",
+        "max_attempts": "default_max_retries",
         "max_visits": "default_max_visits",
+        "max_node_visits": "default_max_visits",
+        "default_visits": "default_max_visits",
         "max_iterations": "max_steps",
         "recursion_limit": "max_steps",
         "fidelity": "default_fidelity",
@@ -36,6 +41,8 @@ _ELSEWHERE = {
         "thread": "thread_id",
         "objective": "goal",
         "styles": "model_stylesheet",
+        "css": "model_stylesheet",
+        "stylesheet": "model_stylesheet",
         "llm_stylesheet": "model_stylesheet",
         "variables": "inputs",
         "vars": "inputs",
@@ -50,21 +57,34 @@ _ELSEWHERE = {
         "retry_count": "max_retries",
         "num_retries": "max_retries",
         "retry_limit": "max_retries",
+        "attempts": "max_retries",
+        "max_attempts": "max_retries",
+        "num_attempts": "max_retries",
         "backoff": "retry_policy",
+        "retry_strategy": "retry_policy",
+        "backoff_strategy": "retry_policy",
+        "retry_backoff": "retry_policy",
         "on_failure": "retry_target",
         "on_fail": "retry_target",
+        "on_error": "retry_target",
         "retry_to": "retry_target",
+        "retry_node": "retry_target",
         "max_loops": "max_visits",
         "max_iterations": "max_visits",
+        "max_cycles": "max_visits",
+        "loop_max": "max_visits",
         "command": "tool_command",
         "cmd": "tool_command",
         "run": "tool_command",
         "exec": "tool_command",
         "shell_command": "tool_command",
         "bash": "tool_command",
+        "tool_cmd": "tool_command",
+        "script_command": "tool_command",
+        "task": "prompt",
         "instruction": "prompt",
         "instructions": "prompt",
-        "system_prompt": "prompt",
+        "task_prompt": "prompt",
         "user_prompt": "prompt",
         "message": "prompt",
         "handler": "type",
@@ -73,27 +93,64 @@ _ELSEWHERE = {
         "classes": "class",
         "css_class": "class",
         "time_limit": "timeout",
+        "timeout_ms": "timeout",
+        "timeout_millis": "timeout",
+        "timeout_minutes": "timeout",
+        "timeout_mins": "timeout",
+        "tool_timeout": "timeout",
+        "node_timeout": "timeout",
+        "stage_timeout": "timeout",
         "timeout_seconds": "timeout",
         "timeout_sec": "timeout",
         "timeout_s": "timeout",
         "max_duration": "timeout",
         "context_fidelity": "fidelity",
         "thread": "thread_id",
+        "thread_key": "thread_id",
+        "session_id": "thread_id",
+        "conversation": "thread_id",
         "gate": "goal_gate",
         "is_gate": "goal_gate",
+        "is_goal_gate": "goal_gate",
+        "partial_ok": "allow_partial",
+        "allow_partial_success": "allow_partial",
+        "on_resume": "on_interrupt",
+        "on_restart": "on_interrupt",
         "tools": "agent.tools",
         "allowed_tools": "agent.tools",
         "agent_tool": "cli",
+        "agent_mode": "agent.mode",
+        "agent_name": "agent",
+        "agent_id": "agent",
+        "agent_type": "agent",
+        "system": "agent.role",
+        "system_message": "agent.role",
+        "system_prompt": "agent.role",
         "role": "agent.role",
         "persona": "agent.persona",
         "default_choice": "human.default_choice",
+        "default_option": "human.default_choice",
+        "human_default": "human.default_choice",
         "human_timeout": "human.timeout",
+        "question": "label",
         "concurrency": "max_parallel",
         "max_concurrency": "max_parallel",
+        "max_parallelism": "max_parallel",
+        "parallelism": "max_parallel",
+        "parallel": "max_parallel",
+        "max_workers": "max_parallel",
         "join": "join_policy",
+        "join_strategy": "join_policy",
+        "foreach": "for_each",
+        "map_over": "for_each",
         "dotfile": "stack.child_dotfile",
         "subgraph_file": "stack.child_dotfile",
+        "sub_pipeline": "stack.child_dotfile",
+        "child_dotfile": "stack.child_dotfile",
+        "graph_ref": "stack.child_dotfile",
         "schema": "output_schema",
+        "response_schema": "output_schema",
+        "json_schema": "output_schema",
         "attachments": "attach",
     },
     "edge": {
@@ -102,6 +159,9 @@ _ELSEWHERE = {
         "cond": "condition",
         "guard": "condition",
         "on": "condition",
+        "on_outcome": "condition",
+        "outcome": "condition",
+        "predicate": "condition",
         "expr": "condition",
         "priority": "weight",
         "restart": "loop_restart",
@@ -111,6 +171,19 @@ _ELSEWHERE = {
     },
 }
 """What other tools call our attributes, by where it stands."""
+
+_SETTINGS = dict.fromkeys(
+    ("temperature", "max_turns", "max_agent_turns", "max_tokens", "top_p", "tool_choice"), "agents"
+)
+_SETTINGS |= dict.fromkeys(
+    ("max_cost", "budget", "max_budget", "cost_limit", "token_limit", "max_tool_calls"), "limits"
+)
+_ADVICE = {key: f"set it under `{section}:` in orchestra.yaml" for key, section in _SETTINGS.items()}
+_ADVICE |= dict.fromkeys(
+    ("cwd", "workdir", "working_dir", "working_directory"), "write `cd FOLDER && ...` in the tool_command"
+)
+_ADVICE |= dict.fromkeys(("env", "environment"), "write `NAME=value` before the command in the tool_command")
+"""What other tools have attributes for, and what to do about it here."""
 
 _LAYOUTS = frozenset({"circuit", "subset", "mds", "shortpath"})
 """Values of Graphviz' own graph attribute ``model``."""
@@ -137,6 +210,8 @@ def _means_something(scope: AttributeScope, attribute: Attribute) -> bool:
     key = attribute.key
     if key == "model":  # Graphviz' own on a graph, a common slip everywhere
         return scope is GRAPH and attribute.value in _LAYOUTS
+    if key == "stylesheet" and "{" in str(attribute.value):  # Graphviz' own names a file
+        return False
     return key in scope.entries or key in scope.aliases or key in scope.old_words or key in scope.drawing
 
 
@@ -149,21 +224,56 @@ def _key(
     custom: bool = False,
 ) -> Iterator[Diagnostic]:
     key = attribute.key
-    meant = _vocabulary(scope.name).nearest(key)
     owner = next((other for other in (GRAPH, NODE, EDGE) if key in other.entries), None)
-    elsewhere = "" if custom else _ELSEWHERE[scope.name].get(key.lower().replace("-", "_"), "")
+    word, advice = ("", "") if custom else _said_elsewhere(scope, key)
+    near = _vocabulary(scope.name).nearest(key)
+    if not word and near and (owner is None or edit_distance(key, near, 2) < 2):
+        word = near
+    if not (word or advice or custom or owner):
+        like = _dialect(scope.name).nearest(_folded(key))
+        if like and edit_distance(_folded(key), like, 2) < 2:
+            word, advice = _said_elsewhere(scope, like)
+    if word == "retry_target" and attribute.value in NODE.entries["error_policy"].choices:
+        word = "error_policy"
     edits: tuple[Edit, ...] = ()
-    if elsewhere or (meant and (owner is None or edit_distance(key, meant, 2) < 2)):
-        word = elsewhere or meant
+    if word or advice:
         message = f"{quote(key)} is unknown on {_ON[scope.name]}, so it would be ignored"
-        fix = f"did you mean {quote(word)}?"
-        edits = rename_edit(attribute, word)
+        fix, edits = _renaming(attribute, word) if word else (advice, ())
     elif owner is not None and not custom:
         message = f"{quote(key)} belongs on {_ON[owner.name]}; on {_ON[scope.name]} it would be ignored"
         fix = f"write it on {_ON[owner.name]}"
     else:
         return
     yield warning("unknown_attribute", message, attribute.key_span, node=node, edge=edge, fix=fix, edits=edits)
+
+
+_UNITS = {"ms": "ms", "millis": "ms", "s": "s", "sec": "s", "seconds": "s", "mins": "m", "minutes": "m"}
+
+
+def _renaming(attribute: Attribute, word: str) -> tuple[str, tuple[Edit, ...]]:
+    """How to give an attribute our key, with its value in our terms: ``timeout_ms=500`` is ``timeout=500ms``."""
+    edits, value = rename_edit(attribute, word), str(attribute.value)
+    plain, put = _folded(attribute.key), ""
+    if value.isdecimal() and len(value) < 10:
+        if word == "timeout" and plain.rpartition("_")[2] in _UNITS:
+            put = value + _UNITS[plain.rpartition("_")[2]]
+        elif plain.endswith("attempts") and int(value) > 0:
+            put = str(int(value) - 1)
+    if not put:
+        return f"did you mean {quote(word)}?", edits
+    return f"write {word}={put}", (*edits, Edit(attribute.span, put))
+
+
+def _folded(key: str) -> str:
+    """A key in small letters with underscores: ``maxRetries``, ``max-retries`` and ``max.retries`` are one."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[-.]", "_", key).lower()
+
+
+def _said_elsewhere(scope: AttributeScope, key: str) -> tuple[str, str]:
+    """Our word for what other tools call ``key``, and what to do where there is none; empty for neither."""
+    plain = _folded(key)
+    word = _plain_keys(scope.name).get(plain, "") or _ELSEWHERE[scope.name].get(plain, "")
+    return word if word != key else "", "" if word or scope is EDGE else _ADVICE.get(plain, "")
 
 
 def rename_edit(attribute: Attribute, key: str) -> tuple[Edit, ...]:
@@ -179,6 +289,18 @@ _ON = {"graph": "the graph", "node": "a node", "edge": "an edge"}
 def _vocabulary(scope: str) -> Vocabulary:
     entries = {"graph": GRAPH, "node": NODE, "edge": EDGE}[scope]
     return Vocabulary((*entries.entries, *entries.aliases), budget=None)
+
+
+@cache
+def _plain_keys(scope: str) -> dict[str, str]:
+    entries = {"graph": GRAPH, "node": NODE, "edge": EDGE}[scope].entries
+    return {_folded(key): key for key in entries}
+
+
+@cache
+def _dialect(scope: str) -> Vocabulary:
+    """Other tools' words that are long enough to be recognized when they are misspelt."""
+    return Vocabulary((word for word in (*_ELSEWHERE[scope], *_ADVICE) if len(word) > 4), budget=None)
 
 
 _READERS = {
@@ -251,9 +373,9 @@ def _instead(key: str, kind: str, node: Node, attribute: Attribute) -> tuple[str
 
 def _shape_edit(node: Node, attribute: Attribute, shape: str) -> tuple[Edit, ...]:
     written = node.attributes.get("shape")
-    if node.has("type") or (written is not None and written.origin != "explicit"):
+    if node.has("type"):
         return ()
-    if written is not None:
+    if written is not None and written.origin == "explicit":
         return swap_edit(written.span, shape)
     at = attribute.key_span.start
     return (Edit(Span(attribute.key_span.source, at, at), f"shape={shape}, "),)

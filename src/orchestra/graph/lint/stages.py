@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestra.errors import Diagnostic
+from orchestra.graph.attributes import SHAPES
 from orchestra.graph.choices import Choice, choices
 from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.survey import Survey, error, list_words, quote, swap_edit, warning
@@ -52,8 +53,9 @@ def _is_told(survey: Survey, node: Node) -> bool:
     label = node.text("label")
     if label and label != "\\N":
         return True
-    # a type that nobody registered has its own diagnostic, and may need no prompt
-    return bool(node.text("type")) and node.text("type") not in survey.known_types
+    # a type or a shape without a handler has its own diagnostic, and may need no prompt
+    kind, shape = node.text("type"), node.text("shape")
+    return kind not in survey.known_types if kind else bool(shape) and shape not in SHAPES
 
 
 def tool_command_on_tool_nodes(survey: Survey) -> Iterator[Diagnostic]:

@@ -60,10 +60,14 @@ def _shape_edit(node: Node, shape: str) -> tuple[Edit, ...]:
     written = node.attributes.get("shape")
     if written is not None and written.origin == "explicit":
         return swap_edit(written.span, shape)
-    at = node.span.end
-    if written is not None or re.compile(r"\s*\[").match(node.span.source.text, at):
+    at, text = node.span.end, node.span.source.text
+    listed = re.compile(r"\s*\[").match(text, at)
+    if not node.declared or (written is not None and listed is None):
         return ()
-    return (Edit(Span(node.span.source, at, at), f" [shape={shape}]"),) if node.declared else ()
+    if listed is None:
+        return (Edit(Span(node.span.source, at, at), f" [shape={shape}]"),)
+    separator = "" if text.startswith("]", listed.end()) else ", "
+    return (Edit(Span(node.span.source, listed.end(), listed.end()), f"shape={shape}{separator}"),)
 
 
 def _header(graph: Graph) -> Span:
@@ -292,5 +296,13 @@ def _suggestion(survey: Survey, node: Node, kind: str) -> str:
     """The declared node that is probably meant; a terminal by its name needs none."""
     if kind in {"start", "exit"}:
         return ""
-    same_role = {"start": survey.graph.starts, "exit": survey.graph.exits}.get(_TERMINAL_NAMES.get(node.id, ""), ())
-    return same_role[0] if same_role else survey.declared.nearest(node.id)
+    graph, role = survey.graph, _TERMINAL_NAMES.get(node.id, "")
+    near = "" if role else survey.declared.nearest(node.id)
+    if near:
+        return near
+    idle = {
+        "start": [name for name in graph.starts if role or not (graph.incoming(node.id) or graph.outgoing(name))],
+        "exit": [name for name in graph.exits if role or not (graph.outgoing(node.id) or graph.incoming(name))],
+    }
+    same = idle.get(role, [*idle["start"], *idle["exit"]])
+    return same[0] if same else survey.declared.nearest(node.id)

@@ -87,14 +87,18 @@ def _unmatched_rule(rule: StyleRule, attribute: Attribute, known: set[str]) -> D
     )
 
 
+_EFFORT = {"hi": "high", "max": "xhigh", "maximum": "xhigh", "highest": "xhigh", "very_high": "xhigh"}
+_EFFORT |= {"med": "medium", "mid": "medium", "moderate": "medium", "lo": "low", "min": "minimal", "off": "none"}
+
+
 def value_known(survey: Survey) -> Iterator[Diagnostic]:
-    """No reasoning effort is nearly one of those that models know."""
+    """No reasoning effort is nearly one of those that models know; the stylesheet's own is an error there."""
     written = [(node.id, attribute) for node, attribute in survey.node_places("reasoning_effort")]
     whole = survey.graph.attributes.get("reasoning_effort")
     for node, attribute in [*written, *([(None, whole)] if whole is not None else [])]:
         effort = str(attribute.value)
-        near = "" if effort in EFFORTS else nearest(effort, EFFORTS)
-        if near:
+        near = nearest(effort, EFFORTS) or _EFFORT.get(effort.lower().replace("-", "_"), "")
+        if near and effort not in EFFORTS:
             yield warning(
                 "value_known",
                 f"{quote(effort)} is not a reasoning effort that models know",

@@ -9,6 +9,7 @@ from orchestra.errors import Diagnostic
 from orchestra.graph.attributes import nearest
 from orchestra.graph.inputs import inputs
 from orchestra.graph.lint.survey import Survey, quote, warning
+from orchestra.graph.model import Attribute
 from orchestra.graph.places import inside, rewritten
 from orchestra.graph.shell import TEMPLATE_WORDS
 
@@ -17,23 +18,40 @@ _OF_NODE = re.compile(
 )
 
 
+_IN_CONDITION = re.compile(r"(?<![\w.\"])(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)", re.ASCII)
+
+
 def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
-    """``{{ tools.NODE.output }}`` and ``{{ responses.NODE }}`` name a node of the pipeline."""
+    """``{{ tools.NODE.output }}`` and ``{{ responses.NODE }}`` name a node, in conditions too."""
     for key in ("prompt", "tool_command"):
         for node, attribute in survey.node_places(key):
-            text = str(attribute.value)
-            for match in _OF_NODE.finditer(text):
-                if match[2] in survey.graph.nodes:
-                    continue
-                near = nearest(match[2], survey.graph.nodes)
-                yield warning(
-                    "value_of_node",
-                    f"{quote(f'{match[1]}.{match[2]}')} names no node of this pipeline: it will have no value",
-                    inside(attribute.span, match.start(2), match.end(2)),
-                    node=node.id,
-                    fix=f"did you mean {near!r}?" if near else "name a node of this pipeline",
-                    edits=(rewritten(attribute.span, match.start(2), match.end(2), near),) if near else (),
-                )
+            for match in _OF_NODE.finditer(str(attribute.value)):
+                if match[2] not in survey.graph.nodes:
+                    yield _no_node(survey, attribute, match, node=node.id)
+    for edge, attribute in survey.edge_places("condition"):
+        for match in _IN_CONDITION.finditer(edge.condition.text):
+            if match[2] not in survey.graph.nodes:
+                yield _no_node(survey, attribute, match, edge=(edge.source, edge.target))
+
+
+def _no_node(
+    survey: Survey,
+    attribute: Attribute,
+    match: re.Match[str],
+    *,
+    node: str | None = None,
+    edge: tuple[str, str] | None = None,
+) -> Diagnostic:
+    near = nearest(match[2], survey.graph.nodes)
+    return warning(
+        "value_of_node",
+        f"{quote(f'{match[1]}.{match[2]}')} names no node of this pipeline: it will have no value",
+        inside(attribute.span, match.start(2), match.end(2)),
+        node=node,
+        edge=edge,
+        fix=f"did you mean {near!r}?" if near else "name a node of this pipeline",
+        edits=(rewritten(attribute.span, match.start(2), match.end(2), near),) if near else (),
+    )
 
 
 _NAMED = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*(?:\|\s*raw\s*)?\}\}|(?<![\\\w])\$\{?([a-z_]\w*)\}?", re.ASCII)

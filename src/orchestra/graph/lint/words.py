@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from orchestra.errors import Diagnostic, Edit, Span
-from orchestra.graph.attributes import FIDELITIES, SHAPES, edit_distance
+from orchestra.graph.attributes import DRAWN_SHAPES, FIDELITIES, SHAPES, edit_distance
 from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.outcomes import arriving, exact
 from orchestra.graph.lint.survey import Survey, error, quote, swap_edit, warning
@@ -21,7 +21,7 @@ def type_known(survey: Survey) -> Iterator[Diagnostic]:
         kind = str(attribute.value)
         if not kind or kind in survey.known_types:
             continue
-        meant = nearest(kind, known)
+        meant = nearest(kind, known) or SHAPES.get(kind, "") or _called(kind)
         yield warning(
             "type_known",
             f"no handler is registered for type {quote(kind)}:"
@@ -34,11 +34,69 @@ def type_known(survey: Survey) -> Iterator[Diagnostic]:
     yield from _shapes(survey)
 
 
+_CALLED = {
+    "agent": "codergen",
+    "ai": "codergen",
+    "llm": "codergen",
+    "prompt": "codergen",
+    "task": "codergen",
+    "bash": "tool",
+    "cmd": "tool",
+    "command": "tool",
+    "exec": "tool",
+    "script": "tool",
+    "shell": "tool",
+    "approval": "wait.human",
+    "gate": "wait.human",
+    "human": "wait.human",
+    "human_gate": "wait.human",
+    "manual": "wait.human",
+    "branch": "conditional",
+    "condition": "conditional",
+    "decision": "conditional",
+    "if": "conditional",
+    "router": "conditional",
+    "switch": "conditional",
+    "fanout": "parallel",
+    "fan_out": "parallel",
+    "fork": "parallel",
+    "map": "parallel",
+    "fanin": "parallel.fan_in",
+    "fan_in": "parallel.fan_in",
+    "join": "parallel.fan_in",
+    "merge": "parallel.fan_in",
+    "loop": "stack.manager_loop",
+    "manager": "stack.manager_loop",
+    "supervisor": "stack.manager_loop",
+    "child": "pipeline",
+    "sub_pipeline": "pipeline",
+    "subgraph": "pipeline",
+    "subpipeline": "pipeline",
+    "begin": "start",
+    "done": "exit",
+    "end": "exit",
+    "finish": "exit",
+    "terminal": "exit",
+}
+"""What other tools, and people, call the handler types."""
+
+_SHAPE_OF = {kind: shape for shape, kind in SHAPES.items()}
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[-. ]", "_", word.lower())
+
+
+def _called(word: str) -> str:
+    """The handler type that a word is another name of."""
+    return word if word in _SHAPE_OF else _CALLED.get(_plain(word), "")
+
+
 def _shapes(survey: Survey) -> Iterator[Diagnostic]:
     for node, attribute in survey.node_places("shape"):
         shape = str(attribute.value)
         terminal = node.id in survey.starts or node.id in survey.exits
-        meant = nearest(shape, SHAPES)
+        meant = nearest(shape, SHAPES) or ("" if shape in DRAWN_SHAPES else _SHAPE_OF.get(_called(shape), ""))
         if shape in SHAPES or (terminal and not meant):
             continue
         if node.text("type") in survey.known_types and node.text("type"):

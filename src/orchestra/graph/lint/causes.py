@@ -1,0 +1,71 @@
+"""Leave out what only follows from a misspelt word: it goes when the word is corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+from orchestra.errors import Diagnostic, Severity, Source
+from orchestra.graph.dot import parse
+from orchestra.graph.edits import apply
+from orchestra.graph.model import Graph
+
+_NAMES = frozenset({"edge_target_exists", "retry_target_exists", "type_known"})
+"""Rules about words that decide which nodes there are and how they are connected."""
+
+CAUSES = _NAMES | {"unknown_attribute", "unused_attribute"}
+"""Rules about words, whose findings say why something else is missing."""
+
+STRUCTURE = frozenset(
+    {
+        "branch_escape",
+        "dead_edge",
+        "dead_end",
+        "exit_reachable",
+        "goal_gate_has_retry",
+        "human_choices",
+        "parallel_join",
+        "reachability",
+        "start_node",
+        "terminal_node",
+        "unbounded_loop",
+    }
+)
+"""Rules about the graph as a whole, in which a misspelt word shows far away from where it stands."""
+
+
+Rules: TypeAlias = Callable[[Graph], list[Diagnostic]]
+
+
+def without_consequences(graph: Graph, found: list[Diagnostic], rules: Rules) -> list[Diagnostic]:
+    """The findings that remain when the misspelt words among them are corrected, and those about the words.
+
+    ``rules`` finds what is wrong with a graph. Where an error is left out, the words that it comes from are errors.
+    """
+    for causes in (CAUSES - {"unused_attribute"}, CAUSES):
+        found = _remaining(graph, found, rules, causes)
+    return found
+
+
+def _remaining(graph: Graph, found: list[Diagnostic], rules: Rules, causes: frozenset[str]) -> list[Diagnostic]:
+    words = [each for each in found if each.rule in causes and each.edits]
+    source = graph.span.source
+    corrected, _noted = parse(Source(source.name, apply(source, words))) if words else (None, ())
+    if corrected is None:
+        return found
+    remain = {_about(each) for each in rules(corrected)}
+    known = set(map(id, words))
+    lost = [each for each in found if id(each) not in known and _about(each) not in remain]
+    refused = any(each.severity is Severity.ERROR for each in lost)
+    names = {id(each) for each in words if each.rule in _NAMES} if refused else set()
+    left_out = {id(each) for each in lost if names or each.severity is not Severity.ERROR}
+    return [
+        replace(each, severity=Severity.ERROR) if id(each) in names else each
+        for each in found
+        if id(each) not in left_out
+    ]
+
+
+def _about(diagnostic: Diagnostic) -> tuple[str, str | None, tuple[str, str] | None]:
+    return diagnostic.rule, diagnostic.node, diagnostic.edge
