@@ -11,6 +11,7 @@ from orchestra.config.environment import find, known_secrets
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings, settle, state_directory
 from orchestra.errors import ConfigError, InvalidConfig
+from orchestra.run.secrets import KnownSecrets
 
 
 def settled(
@@ -111,6 +112,14 @@ def test_a_name_that_is_allowed_is_no_secret_unless_it_is_listed(tmp_path: Path)
         tmp_path, "secrets: {allow: [SORT_KEY, NPM_TOKEN], names: [NPM_TOKEN]}", environment=environment
     )
     assert found.secrets == {"NPM_TOKEN": "npm-token-1"}
+
+
+def test_a_value_that_is_ignored_is_no_secret_unless_its_variable_is_listed(tmp_path: Path) -> None:
+    environment = {"SORT_KEY": "created_at", "A_TOKEN": "created_at"}
+    found = settled(tmp_path, "secrets: {ignore: [created_at, aws-key], names: [A_TOKEN]}", environment=environment)
+    assert found.secrets == {"A_TOKEN": "created_at"}
+    assert isinstance(found.secrets, KnownSecrets)
+    assert found.secrets.ignored == {"created_at", "aws-key"}
 
 
 @pytest.mark.parametrize(

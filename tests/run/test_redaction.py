@@ -19,7 +19,7 @@ from orchestra.agents.simulation import Scripted
 from orchestra.engine.loading import history
 from orchestra.run.codec import redact_event
 from orchestra.run.events import EdgeSelected, PipelineFailed, StageCompleted, StageFailed, WarningRaised
-from orchestra.run.secrets import Redactor
+from orchestra.run.secrets import KnownSecrets, Redactor
 from support import ran
 
 SECRET = "correct horse battery"
@@ -40,6 +40,34 @@ FORMATS = {
     "private key": "-----BEGIN " + "RSA PRIVATE KEY-----\nMIIE\n-----END " + "RSA PRIVATE KEY-----",
     "private key, cut": "-----BEGIN " + "PRIVATE KEY-----\nMIIEabc",
 }
+
+
+WIDTHS = [(76, "\n"), (64, "\r\n"), (76, "\n    "), (20, "\n"), (76, "\\n"), (76, "\\r\\n")]
+
+
+@pytest.mark.parametrize(("width", "end"), WIDTHS)
+@pytest.mark.parametrize("before", [0, 40, 50, 53, 57, 58, 59, 60, 131])
+def test_a_secret_in_base64_is_found_where_a_line_ends_inside_it(before: int, width: int, end: str) -> None:
+    secret = "hunter2-Tr0ub4dor&3-staple"
+    whole = b64encode(b"x" * before + secret.encode() + b"y" * 40).decode()
+    text = end.join(whole[at : at + width] for at in range(0, len(whole), width))
+    redactor = Redactor({"IT": secret})
+    assert "[redacted:IT]" in redactor.text(text)
+    assert "[redacted:IT]" in redactor.data(text.encode()).decode()
+    assert {name for _start, _stop, name in redactor.find(text)} == {"IT"}
+
+
+def test_a_text_in_lines_without_a_secret_is_the_same_object() -> None:
+    text = "\n".join(["abcdefghijklmnop0123456789"] * 50)
+    assert KNOWN.text(text) is text
+
+
+def test_values_and_formats_that_are_ignored_are_no_secrets() -> None:
+    key = FORMATS["openai"]
+    assert Redactor(KnownSecrets({}, [key])).text(f"a {key} b") == f"a {key} b"
+    assert Redactor(KnownSecrets({}, ["openai-key"])).text(f"a {key} b") == f"a {key} b"
+    assert not Redactor(KnownSecrets({}, ["openai-key"])).find(key)
+    assert key not in Redactor(KnownSecrets({}, ["aws-key", "another"])).text(key)
 
 
 @pytest.mark.parametrize("secret", FORMATS.values(), ids=FORMATS)

@@ -172,8 +172,8 @@ def _secrets(source: Source, places: Iterable[tuple[int, int, str]]) -> Iterable
             severity=Severity.ERROR,
             message=f"the pipeline's text contains a secret ({name}); it would be stored with every run",
             span=Span(source, start, end),
-            fix="remove it and let the command read an environment variable; if a variable holds no secret, list"
-            " its name under `secrets: {allow: [...]}` in orchestra.yaml",
+            fix="remove it and let the command read an environment variable; if it is no secret, list the variable"
+            f" under `secrets: {{allow: [...]}}`, or the text or {name!r} under `ignore`, in orchestra.yaml",
         )
 
 

@@ -32,7 +32,7 @@ from orchestra.engine.wiring import Wiring
 from orchestra.errors import CredentialsMissing, Diagnostic, Source
 from orchestra.graph.dot import decode, parse
 from orchestra.ports import Clock, Handler, Store
-from orchestra.run.secrets import Redactor
+from orchestra.run.secrets import KnownSecrets, Redactor
 from orchestra.run.state import RunState
 
 SCRIPT_NAME = "the recorded simulation script"
@@ -82,7 +82,7 @@ async def resume(
     async def prepared(state: RunState) -> tuple[Wiring, Plan]:
         done = ended_well(state)
         in_force = with_max_cost(settings, state.max_cost_micros)
-        secrets = {} if done else secrets_of(state, settings)
+        secrets = KnownSecrets({}) if done else secrets_of(state, settings)
         declared = None if done else settings.declared
         wiring = wiring_of(
             store,
@@ -130,16 +130,17 @@ def changed_file(state: RunState) -> str:
     return state.file if text_hash(source.text) != state.graph_hash else ""
 
 
-def secrets_of(state: RunState, settings: Settings) -> dict[str, str]:
+def secrets_of(state: RunState, settings: Settings) -> KnownSecrets:
     """Return the secrets in force and those that the session had. Raises ``CredentialsMissing`` (S18)."""
-    recorded = known_secrets(os.environ, state.secrets, settings.config.secrets.allow)
+    wanted = settings.config.secrets
+    recorded = known_secrets(os.environ, state.secrets, wanted.allow, wanted.ignore)
     missing = [name for name in state.secrets if name not in recorded]
     if missing:
         raise CredentialsMissing(
             f"session {state.session} was started with {', '.join(missing)}, which is not set here",
             fix=f"export {missing[0]}=…",
         )
-    return {**recorded, **settings.secrets}
+    return KnownSecrets({**recorded, **settings.secrets}, wanted.ignore)
 
 
 # --- the pipeline and its script -----------------------------------------------------------------
@@ -149,7 +150,7 @@ async def recorded_plan(
     state: RunState,
     wiring: Wiring,
     settings: Settings,
-    secrets: dict[str, str],
+    secrets: KnownSecrets,
     changes: ResumeChanges,
     more: Mapping[str, Handler],
 ) -> tuple[Pipeline, Plan]:
@@ -162,7 +163,7 @@ async def recorded_plan(
     return pipeline, plan_of(pipeline, script, settings, more, state.workdir, given=given)
 
 
-async def pipeline_of(state: RunState, store: Store, secrets: dict[str, str], changes: ResumeChanges) -> Pipeline:
+async def pipeline_of(state: RunState, store: Store, secrets: KnownSecrets, changes: ResumeChanges) -> Pipeline:
     """Return the recorded pipeline, or the one that replaces it (S26)."""
     variables = {name: str(await resolve(store, value)) for name, value in state.variables.items()}
     source = changes.graph or Source(state.file or "the recorded pipeline", await resolve(store, state.dot))

@@ -39,7 +39,7 @@ from orchestra.run.events import (
 from orchestra.run.fold import current, evolve
 from orchestra.run.prompts import own_prompt, prompt_as_asked
 from orchestra.run.rewalk import Parting, parting
-from orchestra.run.secrets import Redactor
+from orchestra.run.secrets import KnownSecrets, Redactor
 from orchestra.run.state import NEW, RunState
 
 
@@ -179,10 +179,9 @@ class _Rewalk:
         """The graph in force, compiled anew where the text or the variables have changed."""
         of = (state.dot, state.variables, state.dotfiles)
         if self._graph is None or any(one is not other for one, other in zip(of, self._of, strict=True)):
-            secrets = {
-                **known_secrets(os.environ, state.secrets, self._settings.config.secrets.allow),
-                **self._settings.secrets,
-            }
+            wanted = self._settings.config.secrets
+            recorded = known_secrets(os.environ, state.secrets, wanted.allow, wanted.ignore)
+            secrets = KnownSecrets({**recorded, **self._settings.secrets}, wanted.ignore)
             self._redactor = Redactor(secrets)
             if self._another is None:
                 pipeline = await pipeline_of(state, self._store, secrets, AS_RECORDED)

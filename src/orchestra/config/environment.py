@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from orchestra.errors import ConfigError
-from orchestra.run.secrets import SHORTEST
+from orchestra.run.secrets import SHORTEST, KnownSecrets
 
 FILE = "orchestra.yaml"
 
@@ -59,17 +59,23 @@ LIKE_ADDRESSES = re.compile("(?:^|_)(?:URL|URI|DSN)$")
 
 
 def known_secrets(
-    environment: Mapping[str, str] = os.environ, named: tuple[str, ...] = (), allowed: tuple[str, ...] = ()
-) -> dict[str, str]:
+    environment: Mapping[str, str] = os.environ,
+    named: tuple[str, ...] = (),
+    allowed: tuple[str, ...] = (),
+    ignored: tuple[str, ...] = (),
+) -> KnownSecrets:
     """The values of provider keys, of the variables named, and of those whose names look like secrets, by name.
 
-    Of the last kind those that are ``allowed``, shorter than ``SHORTEST``, or the path of something that exists are
-    left out (S18).
+    Of the last kind those that are ``allowed`` or have an ``ignored`` value, are shorter than ``SHORTEST``, or the
+    path of something that exists are left out (S18).
     """
     found = {
-        name: value for name in environment if name not in allowed and (value := _like_secret(name, environment))
+        name: value
+        for name in environment
+        if name not in allowed and (value := _like_secret(name, environment)) and value not in ignored
     }
-    return found | {name: environment[name] for name in (*PROVIDER_KEYS, *named) if environment.get(name)}
+    named_values = {name: environment[name] for name in (*PROVIDER_KEYS, *named) if environment.get(name)}
+    return KnownSecrets(found | named_values, ignored)
 
 
 def _like_secret(name: str, environment: Mapping[str, str]) -> str:

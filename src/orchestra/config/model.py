@@ -324,6 +324,9 @@ class Secrets:
     allow: tuple[str, ...] = key(
         list_of(word), "variables that are recorded although their names look like secrets", default=()
     )
+    ignore: tuple[str, ...] = key(
+        list_of(word), "texts, or names of key formats such as openai-key, that are no secrets", default=()
+    )
 
 
 def secrets(value: Any, place: SettingPlace) -> Secrets:

@@ -91,7 +91,7 @@ def settle(
         server=server,
         mirror=mirror,
         backend=found.backend,
-        secrets=known_secrets(environment, (*named, *keys), found.secrets.allow),
+        secrets=known_secrets(environment, (*named, *keys), found.secrets.allow, found.secrets.ignore),
         declared=tuple(name for name in named if environment.get(name)),
         key_names=tuple(dict.fromkeys((*PROVIDER_KEYS, *keys, *_hidden(found)))),
         file=file,

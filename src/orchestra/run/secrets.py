@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from operator import is_
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
@@ -73,11 +73,11 @@ class Format(NamedTuple):
             if self.judge is None or self.judge(match[0][len(self.start) :]):
                 yield match
 
-    def redact(self, text: str) -> str:
-        """The text with every key of this kind replaced; the same object when there is none."""
+    def redact(self, text: str, ignored: Container[str] = ()) -> str:
+        """The text with every key of this kind replaced but those ignored; the same object when there is none."""
 
         def instead(match: re.Match[str]) -> str:
-            judged = self.judge is None or self.judge(match[0][len(self.start) :])
+            judged = match[0] not in ignored and (self.judge is None or self.judge(match[0][len(self.start) :]))
             return f"[redacted:{self.name}]" if judged else match[0]
 
         changed = re.sub(self.pattern, instead, text)
@@ -114,46 +114,21 @@ _BY_MARK = tuple(
 )
 
 
-def _redact(text: str, values: Iterable[tuple[str, str]]) -> str:
-    if len(text) < SHORTEST:
-        return text
-    for value, name in values:
-        if value in text:
-            text = text.replace(value, f"[redacted:{name}]")
-    for mark, formats in _BY_MARK:
-        if mark not in text:
-            continue
-        for entry in formats:
-            if entry.start in text:
-                text = entry.redact(text)
-    return text
-
-
-def _find(text: str, values: Iterable[tuple[str, str]]) -> list[tuple[int, int, str]]:
-    found = [
-        (match.start(), match.end(), entry.name)
-        for entry in FORMATS
-        if entry.start in text
-        for match in entry.matches(text)
-    ]
-    for value, name in values:
-        at = text.find(value)
-        while at >= 0:
-            found.append((at, at + len(value), name))
-            at = text.find(value, at + 1)
-    return sorted(found)
-
-
 def forms(value: str) -> set[str]:
-    """A secret as it is, URL-encoded, escaped as in JSON, and as a part of a text in base64.
-
-    What a base64 text shows of it depends on where in the text it begins: there are three places. The characters
-    that depend on its neighbours are left out.
-    """
+    """A secret as it is, URL-encoded, escaped as in JSON, and as a part of a text in base64."""
     encoded = quote(value, safe="")
     found = {value, encoded, quote_plus(value), re.sub("%..", lambda code: code[0].lower(), encoded)}
     found.add(json.dumps(value)[1:-1])
+    return {form for form in found | base64_forms(value) if len(form) >= SHORTEST}
+
+
+def base64_forms(value: str) -> set[str]:
+    """What a base64 text shows of a secret, which depends on where in the text it begins: there are three places.
+
+    The characters that depend on its neighbours are left out.
+    """
     data = value.encode("utf-8", "surrogatepass")
+    found = set()
     for before in range(3):
         text = b64encode(bytes(before) + data).decode()
         whole = text[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
@@ -163,18 +138,49 @@ def forms(value: str) -> set[str]:
 
 _URL_SAFE = str.maketrans("+/", "-_")
 
+_BASE64 = "[A-Za-z0-9+/_-]"
+
+_FOLD = re.compile(
+    rf"\n(?:(?<={_BASE64}{{16}}\n)|(?<={_BASE64}{{16}}\r\n))(?=[ \t]*{_BASE64})"
+    rf"|\\n(?:(?<={_BASE64}{{16}}\\n)|(?<={_BASE64}{{16}}\\r\\n))(?=[ \t]*{_BASE64})"
+)
+"""The end of a line in the middle of a base64 text, also as JSON escapes it."""
+
+_BREAKS = re.compile(r"(?:\r|\\r)?(?:\n|\\n)[ \t]*")
+
+
+class _Folded(NamedTuple):
+    """What base64 texts that are parted into lines show of one secret."""
+
+    name: str
+    form: str
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """The form, with an end of line between any two characters."""
+        return re.compile(rf"(?:{_BREAKS.pattern})?".join(map(re.escape, self.form)))
+
+
+class KnownSecrets(dict[str, str]):
+    """Secrets by name; ``ignored`` are values, and names of key formats, that are none (language.md)."""
+
+    def __init__(self, values: Mapping[str, str], ignored: Iterable[str] = ()) -> None:
+        super().__init__(values)
+        self.ignored = frozenset(ignored)
+
 
 class Redactor:
     """Replaces known secret values, in any of their forms, and the usual key formats by ``[redacted:NAME]``."""
 
-    __slots__ = ("_bytewise", "_values", "short")
+    __slots__ = ("_bytewise", "_folded", "_ignored", "_values", "short")
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
-        usable = [
-            (form, name) for name, value in secrets.items() if len(value) >= SHORTEST for form in forms(value)
-        ]
+        self._ignored = secrets.ignored if isinstance(secrets, KnownSecrets) else frozenset[str]()
+        long = [(name, value) for name, value in secrets.items() if len(value) >= SHORTEST]
+        usable = [(form, name) for name, value in long for form in forms(value)]
         usable.sort(key=lambda pair: -len(pair[0]))
         self._values = usable
+        self._folded = [_Folded(name, form) for name, value in long for form in base64_forms(value)]
         self._bytewise = [
             (value.encode("utf-8", "surrogatepass").decode("latin-1"), name) for value, name in usable
         ]
@@ -182,17 +188,57 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text without secrets; the same object when there is none."""
-        return _redact(text, self._values)
+        return self._redact(text, self._values)
 
     def data(self, data: bytes) -> bytes:
         """The bytes without secrets, whatever else they are; the same object when there is none."""
         text = data.decode("latin-1")
-        cleaned = _redact(text, self._bytewise)
+        cleaned = self._redact(text, self._bytewise)
         return data if cleaned is text else cleaned.encode("latin-1", "replace")
 
-    def find(self, text: str) -> Iterable[tuple[int, int, str]]:
+    def _redact(self, text: str, values: Iterable[tuple[str, str]]) -> str:
+        if len(text) < SHORTEST:
+            return text
+        for value, name in values:
+            if value in text:
+                text = text.replace(value, f"[redacted:{name}]")
+        for folded in self._in_lines(text):
+            text = folded.pattern.sub(f"[redacted:{folded.name}]", text)
+        for mark, formats in _BY_MARK:
+            if mark not in text:
+                continue
+            for entry in formats:
+                if entry.start in text and entry.name not in self._ignored:
+                    text = entry.redact(text, self._ignored)
+        return text
+
+    def _in_lines(self, text: str) -> list[_Folded]:
+        """The secrets that a text holds in base64 with an end of line in the middle."""
+        if not self._folded or _FOLD.search(text) is None:
+            return []
+        whole = _BREAKS.sub("", text)
+        return [folded for folded in self._folded if folded.form in whole]
+
+    def find(self, text: str) -> list[tuple[int, int, str]]:
         """Start, end and name of every secret in a text, in order."""
-        return _find(text, self._values)
+        return self._find(text, self._values)
+
+    def _find(self, text: str, values: Iterable[tuple[str, str]]) -> list[tuple[int, int, str]]:
+        found = [
+            (match.start(), match.end(), entry.name)
+            for entry in FORMATS
+            if entry.start in text and entry.name not in self._ignored
+            for match in entry.matches(text)
+            if match[0] not in self._ignored
+        ]
+        for value, name in values:
+            at = text.find(value)
+            while at >= 0:
+                found.append((at, at + len(value), name))
+                at = text.find(value, at + 1)
+        for folded in self._in_lines(text):
+            found += [(match.start(), match.end(), folded.name) for match in folded.pattern.finditer(text)]
+        return sorted(found)
 
     def seam(self, data: bytes, at: int) -> int:
         """Where ``data`` may be cut so that no secret is in two: at ``at``, else before the secret that is there,
@@ -203,7 +249,7 @@ class Redactor:
         around = max(AROUND, *(len(value) for value, _name in self._bytewise), 0)
         begin = max(0, at - around)
         text = data[begin : at + around].decode("latin-1")
-        for start, end, _name in _find(text, self._bytewise)[::-1]:
+        for start, end, _name in self._find(text, self._bytewise)[::-1]:
             open_ended = (
                 end == len(text) and text.startswith("-----BEGIN", start) and "-----END" not in text[start:]
             )
