@@ -9,6 +9,7 @@ from orchestra.run.questions import (
     SKIPPED,
     TIMEOUT,
     YES,
+    Answer,
     Question,
     QuestionType,
     SentAnswer,
@@ -100,6 +101,13 @@ def test_words_are_an_answer_only_where_they_are_asked_for() -> None:
     assert (answer.value, answer.text, answer.option) == ("", "because it rains", None)
     assert read(asked("[Y] Ship", freeform=True), "x" * 1_000_001) is None
     assert read(asked("[Y] Ship", freeform=True), " \t ") is None
+
+
+def test_a_question_mark_or_a_mistyped_key_is_not_taken_for_words() -> None:
+    gate = asked("[Y] Ship", "[N] Fix", freeform=True)
+    words = asked(freeform=True)
+    assert [read(gate, "?"), read(gate, " q "), read(words, "?")] == [None, None, None]
+    assert read(words, "7") == Answer(value="", text="7")
 
 
 def test_a_question_for_yes_or_no_is_answered_so() -> None:

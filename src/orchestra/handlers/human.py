@@ -16,6 +16,7 @@ from orchestra.run.blobs import BlobRef, preview_of
 from orchestra.run.context import Context
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.questions import (
+    FREEFORM_TARGET,
     SKIPPED,
     TIMEOUT,
     Answer,
@@ -91,11 +92,13 @@ async def _question(node: Node, context: Context, scope: Scope, ways: list[Way])
         Option(key=way.choice.key, label=way.choice.label, target=way.edge.target) for way in ways if way.choice
     )
     limit = node.duration("human.timeout") or node.duration("timeout")
+    free = [way.edge.target for way in ways if way.choice is None]
     question = Question(
         text=node.label,
         type=QuestionType.MULTIPLE_CHOICE if options else QuestionType.FREEFORM,
         options=options,
-        freeform=any(way.choice is None for way in ways),
+        freeform=bool(free),
+        metadata={FREEFORM_TARGET: free[0]} if free else {},
         timeout_ms=limit.milliseconds if limit is not None else 0,
         about="\n\n".join(part for part in (await _about(context, scope), await _changes(scope)) if part),
     )

@@ -23,6 +23,7 @@ from orchestra.ports import Unanswered
 from orchestra.run.blobs import preview_of
 from orchestra.run.questions import (
     DONE,
+    FREEFORM_TARGET,
     Answer,
     Option,
     Question,
@@ -178,7 +179,9 @@ def question_lines(question: Question, width: int, colour: bool) -> Iterator[str
     for number, option in enumerate(offered_options(question), 1):
         yield from wrap(f"  {number} [{safe(option.key)}] ", _describe(option), width, "        ")
     if question.freeform:
-        yield "  or write what you want to say"
+        target = str(question.metadata.get(FREEFORM_TARGET, ""))
+        words = f"or write what you want to say{f' → {safe(target)}' if target else ''} (? for help)"
+        yield from wrap("  ", words, width, "  ")
     if question.timeout_ms:
         yield from wrap("  ", safe(limit_in_words(question)), width, "  ")
 

@@ -40,6 +40,9 @@ APPROVAL = "approval"
 APPROVE, ALL_ALIKE, DENY = "A", "L", "D"
 """Keys of the answers to such a question."""
 
+FREEFORM_TARGET = "freeform_target"
+"""Key of a question's metadata: the node to which a person's own words lead."""
+
 DONE, ACCEPT, REJECT = "/done", "/approve", "/reject"
 """Words by which a person ends a conversation with an agent (H9)."""
 
@@ -221,7 +224,10 @@ def _plain(text: str) -> str:
 
 
 def read(question: Question, typed: str) -> Answer | None:
-    """The answer that a typed text is, or None: then the question is asked again (H4)."""
+    """The answer that a typed text is, or None: then the question is asked again (H4).
+
+    A question mark asks for help, and one character beside choices is a mistyped key, not a person's own words.
+    """
     first, _, rest = typed.strip().partition(" ")
     if takes_commands(question) and first.startswith("/"):
         ending = pick_option(question, first)
@@ -229,8 +235,10 @@ def read(question: Question, typed: str) -> Answer | None:
     option = pick_option(question, typed)
     if option is not None:
         return choose(question, option)
-    if question.freeform and typed.strip() and len(typed) <= LONGEST_TEXT:
-        return Answer(value="", text=typed.strip())
+    words = typed.strip()
+    mistyped = words == "?" or (len(words) == 1 and bool(question.options))
+    if question.freeform and words and not mistyped and len(typed) <= LONGEST_TEXT:
+        return Answer(value="", text=words)
     return None
 
 
