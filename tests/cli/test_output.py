@@ -294,3 +294,22 @@ def test_an_internal_error_is_said_where_no_report_can_be_written(
 ) -> None:
     (tmp_path / "file").write_text("")
     assert "boom" in broken(tmp_path, capsys, HOME=str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("run", "none.dot"), 2),
+        (("run", "plan.dot", "--simulate", "none.yaml"), 2),
+        (("run", "plan.dot", "--label", "x", "--config", "none.yaml"), 2),
+        (("status", "nobody"), 9),
+        (("merge", "nobody"), 9),
+        (("resume", "last"), 9),
+    ],
+)
+def test_an_error_is_an_object_too(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+    (tmp_path / "plan.dot").write_text(PLAN.read_text())
+    done = call(tmp_path, *words, "--json")
+    data = json.loads(done.stdout)
+    assert (done.returncode, data["exit_code"], data["status"]) == (code, code, "error")
+    assert data["detail"] in " ".join(done.stderr.split())

@@ -71,7 +71,7 @@ def side_of(state: RunState) -> Side:
         cost_micros=state.spent.cost_micros,
         tokens=state.spent.tokens_in + state.spent.tokens_out,
         nodes={
-            name: record.status + (f" ({record.visits} visits)" if record.visits > 1 else "")
+            name: record.status + (f" ({record.executions} times)" if record.executions > 1 else "")
             for name, record in state.nodes.items()
         },
         commits={name: known.commit for name, known in state.workspace.items()},

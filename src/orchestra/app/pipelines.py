@@ -93,11 +93,13 @@ def _suggest_near(path: Path) -> str:
         names = sorted(item.name for item in path.parent.iterdir() if item.is_file())
     except OSError:
         return f"the folder {path.parent} does not exist either"
-    near = get_close_matches(path.name, names, n=1) or [name for name in names if name.endswith(".dot")][:3]
-    if near:
-        return f"did you mean {', '.join(near)}?"
     folder = "this folder" if path.parent == Path() else path.parent
-    return f"{folder} contains no .dot file"
+    pipelines = [name for name in names if name.endswith(".dot")]
+    stems = {Path(name).stem.lower(): name for name in [*names, *pipelines]}
+    near = get_close_matches(path.stem.lower(), stems, n=1, cutoff=0.65)
+    if near:
+        return f"did you mean {stems[near[0]]}?"
+    return f"{folder} contains {', '.join(pipelines[:3])}" if pipelines else f"{folder} contains no .dot file"
 
 
 def compile_pipeline(

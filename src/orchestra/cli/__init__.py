@@ -155,4 +155,6 @@ def main() -> None:
 def _end(error: BaseException) -> NoReturn:
     from orchestra.cli.errors import exit_code
 
-    sys.exit(exit_code(error))
+    words = sys.argv[1:]
+    options = words[: words.index("--")] if "--" in words else words
+    sys.exit(exit_code(error, as_json="--json" in options))

@@ -8,8 +8,19 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from orchestra.cli.terminal import UNLIMITED, Unread, Unwritable, complain, mute, one_line, use_colour, width
+from orchestra.cli.terminal import (
+    UNLIMITED,
+    Unread,
+    Unwritable,
+    complain,
+    mute,
+    one_line,
+    say_json,
+    use_colour,
+    width,
+)
 from orchestra.errors import (
     ConfigError,
     CredentialsMissing,
@@ -38,8 +49,35 @@ _OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """What writing help to standard output meets; our own files' errors name the file or are the store's."""
 
 
-def exit_code(error: BaseException) -> int:
-    """Print the error on standard error and return its exit code."""
+class Stopped(Exception):
+    """A store error that ended a run; ``data`` is the run as its JSON object shows it."""
+
+    def __init__(self, error: StoreError, data: dict[str, Any]) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.data = data
+
+
+def exit_code(error: BaseException, *, as_json: bool = False) -> int:
+    """Print the error on standard error, with ``as_json`` also as an object (C1), and return its exit code."""
+    data: dict[str, Any] = error.data if isinstance(error, Stopped) else {}
+    error = error.error if isinstance(error, Stopped) else error
+    code = _told(error)
+    if as_json and code and not isinstance(error, Unwritable):
+        what = report.report(error.diagnostics) if isinstance(error, InvalidPipeline) else _as_data(error)
+        stopped = isinstance(error, StoreError) and not isinstance(error, SessionNotFound)
+        status = "stopped" if stopped else "invalid" if code == INVALID else "error"
+        say_json({"session": None, **data, "status": status, "exit_code": code, **what}, indent=2)
+    return code
+
+
+def _as_data(error: BaseException) -> dict[str, str]:
+    text = Redactor(_secrets()).text(str(getattr(error, "message", "") or error))
+    return {"detail": text, "help": str(getattr(error, "fix", ""))}
+
+
+def _told(error: BaseException) -> int:
+    """Print the error on standard error; its exit code."""
     if isinstance(error, Unread | BrokenPipeError):
         mute()
         return 0
@@ -48,7 +86,7 @@ def exit_code(error: BaseException) -> int:
         _line("error", str(error), "free some space, or redirect the output elsewhere")
         return FULL
     if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT:
-        return exit_code(Unwritable(f"standard output cannot be written to: {error.strerror}"))
+        return _told(Unwritable(f"standard output cannot be written to: {error.strerror}"))
     if isinstance(error, InvalidPipeline):
         show_diagnostics(error.diagnostics)
         return INVALID

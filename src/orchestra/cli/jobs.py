@@ -115,7 +115,7 @@ def run_detached(shown: SessionOptions, settings: Settings, run: Callable[[Leavi
     child = os.fork()
     if not child:
         os.close(reader)
-        os._exit(_child(run, Leaving(writer)))
+        os._exit(_child(run, Leaving(writer), as_json=shown.json == "object"))
     os.close(writer)
     with open(reader, encoding="utf-8") as told:
         session = told.read()
@@ -130,13 +130,13 @@ def run_detached(shown: SessionOptions, settings: Settings, run: Callable[[Leavi
     return 0
 
 
-def _child(run: Callable[[Leaving], int], view: Leaving) -> int:
+def _child(run: Callable[[Leaving], int], view: Leaving, *, as_json: bool) -> int:
     """A session of its own, so that neither Ctrl-C nor the terminal's end reaches it."""
     os.setsid()
     try:
         return run(view)
     except BaseException as error:  # noqa: BLE001  nothing of the parent's may run in the child
-        return exit_code(error)
+        return exit_code(error, as_json=as_json)
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

@@ -173,7 +173,7 @@ def _a_childs(row: Row, by_context: Mapping[int, Row]) -> bool:
 def _near(name: str, known: list[Row]) -> str:
     from difflib import get_close_matches  # only a mistake needs it
 
-    near = get_close_matches(name.lower(), [row.session for row in known], n=3, cutoff=0.5)
+    near = get_close_matches(name.lower(), [row.session for row in known], n=3, cutoff=0.75)
     guess = f"did you mean {', '.join(near)}? " if near else ""
     return f"{guess}list sessions: orchestra status"
 

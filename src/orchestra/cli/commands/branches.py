@@ -310,7 +310,7 @@ def _table(found: Compared) -> list[str]:
 
 
 def _cost(side: Side) -> str:
-    return dollars(side.cost_micros, 4)
+    return dollars(side.cost_micros, 4) if side.cost_micros else "-"
 
 
 def pull_request(session: str, *, dry_run: bool, store: str | None, config: Path | None) -> int:

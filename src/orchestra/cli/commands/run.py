@@ -19,7 +19,7 @@ from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stopped import remember
 from orchestra.app.stores import OnServer, open_store
-from orchestra.cli.errors import INVALID, show_diagnostics, store_code
+from orchestra.cli.errors import Stopped, show_diagnostics
 from orchestra.cli.jobs import handle_signals, run_detached
 from orchestra.cli.options import (
     Detach,
@@ -45,8 +45,7 @@ from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
-from orchestra.errors import ConfigError, InvalidPipeline, SessionTaken, StoreError, StoreFull
-from orchestra.graph import report
+from orchestra.errors import ConfigError, SessionTaken, StoreError, StoreFull
 from orchestra.graph.inputs import unused_variables
 from orchestra.graph.report import plural
 from orchestra.ports import Store
@@ -178,19 +177,12 @@ def walk_shown(
     gc.freeze()
     gc.set_threshold(YOUNG)
     gc.enable()
-    try:
-        before()
-        if detach:
-            return run_detached(
-                shown, settings, lambda view: _walk(shown, settings, opening, lambda: view, always=True)
-            )
-        return _walk(shown, settings, opening, lambda: _view(shown, colour))
-    except InvalidPipeline as error:
-        if shown.json == "object":
-            say_json(
-                {"session": None, "status": "invalid", "exit_code": INVALID, **report.report(error.diagnostics)}
-            )
-        raise
+    before()
+    if detach:
+        return run_detached(
+            shown, settings, lambda view: _walk(shown, settings, opening, lambda: view, always=True)
+        )
+    return _walk(shown, settings, opening, lambda: _view(shown, colour))
 
 
 def key_values(given: tuple[str, ...], what: str = "variable") -> dict[str, str]:
@@ -292,8 +284,10 @@ async def _walk_session(shown: Walked, settings: Settings, opening: Opening, vie
             again = f"orchestra resume{hint(settings, shown.store)} {run.session}"
             first = error.fix.removesuffix(", then run again") or "free some space"
             error.fix = f"{first}, then: {again}"
-        _report_stop(shown, settings, run, error, view)
-        raise
+        if run is None:
+            raise
+        _report_stop(settings, run, error, view)
+        raise Stopped(error, as_object(run.session, run.context_id, run.state)) from error
     finally:
         view.close()
         await _close(store)
@@ -327,16 +321,13 @@ def _announce(run: Run, pipeline: Pipeline, shown: Walked, view: View) -> None:
     view.open(run.session, origin + (f"{graph.label}: {graph.goal}" if graph.goal else graph.label))
 
 
-def _report_stop(shown: Walked, settings: Settings, run: Run | None, error: StoreError, view: View) -> None:
-    """Report that the store failed or another runner took the session, before or during the run."""
-    if run is not None and isinstance(error, SessionTaken):
+def _report_stop(settings: Settings, run: Run, error: StoreError, view: View) -> None:
+    """Report that the store failed or another runner took the session during the run."""
+    if isinstance(error, SessionTaken):
         view.note(f"another runner took over session {run.session}; stopping")
-    elif run is not None:
-        view.note(f"the store failed; session {run.session} is safe up to its last recorded event")
-        remember(settings, run, error.message, time.time_ns() // 1_000_000)
-    if shown.json == "object":
-        what = {"session": None} if run is None else as_object(run.session, run.context_id, run.state)
-        say_json({**what, "status": "stopped", "detail": error.message, "exit_code": store_code(error)}, indent=2)
+        return
+    view.note(f"the store failed; session {run.session} is safe up to its last recorded event")
+    remember(settings, run, error.message, time.time_ns() // 1_000_000)
 
 
 async def _close(store: Store | None) -> None:
