@@ -119,6 +119,31 @@ def test_a_conversation_goes_on_from_terminal_to_terminal(tmp_path: Path) -> Non
         assert "read invoices" in bench.said()
 
 
+def test_a_long_conversation_with_a_person_continues_from_a_summary(tmp_path: Path) -> None:
+    script = """rules:
+  - when: {model: cheap-one}
+    answers: [{text: "they spoke of invoices", usage: {input: 500, output: 50}}]
+answers:
+  - {text: one, usage: {input: 3000, output: 10}}
+  - {text: two, usage: {input: 9000, output: 10}}
+  - {text: three, usage: {input: 900, output: 10}}
+"""
+    with Bench(tmp_path, script, mode=', "agent.mode"=interactive') as bench:
+        models = "models: {worker: claude-test, cheap: cheap-one}, context_window: 10000"
+        (tmp_path / "orchestra.yaml").write_text(
+            SETTINGS.replace("models: {worker: claude-test}", models).replace("APPROVE", "never")
+        )
+        long = "words " * 2500
+        (tmp_path / "answers.yaml").write_text(f"answers: [first {long}, second {long}, /done]\n")
+        done = bench("run", "p.dot", "--answers", "answers.yaml")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert [one.model for one in bench.server.requests].count("cheap-one") == 1
+        last = str(bench.server.requests[-1].messages)
+        assert "they spoke of invoices" in last
+        assert "do it" in last
+        assert "first words" not in last
+
+
 def test_a_rejected_conversation_fails_with_the_reason(tmp_path: Path) -> None:
     with Bench(tmp_path, 'answers: ["Is it good?"]\n', mode=', "agent.mode"=interactive') as bench:
         assert bench("run", "p.dot").returncode == 5

@@ -59,8 +59,7 @@ async def _exchange(talk: Talk) -> str | Outcome | None:
     """What a person says to the agent's words; the outcome where that ends the conversation (H9)."""
     text = _text(talk)
     talk.task.scope.response(text)
-    number = sum(m.role == "assistant" and not m.tool_calls for m in own(talk))
-    answer = await talk.task.scope.ask(exchange(talk.task.node.label, text, number))
+    answer = await talk.task.scope.ask(exchange(talk.task.node.label, text, talk.turn))
     ended = ending(answer, text)
     if ended is None:
         talk.say(answer.text)

@@ -34,12 +34,14 @@ LARGEST = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One layer: its content, and where it stands. ``file`` is empty for a text in the settings or the pipeline."""
+    """One layer: its content, and where it stands. ``file`` is empty for a text in the settings or the pipeline.
+    ``extended`` are the files whose content comes first, in order."""
 
     kind: str
     name: str
     content: str
     file: str = ""
+    extended: tuple[str, ...] = ()
     start: Span | None = field(default=None, compare=False)
 
 
@@ -144,7 +146,8 @@ def _extend(kind: str, name: str, file: Path, places: LayerFolders, below: tuple
         chain = " -> ".join(each.name for each in (*below, file, parent))
         raise ConfigError(f"extends: the files extend one another: {chain}", span=span)
     base = _extend(kind, extends, parent, places, (*below, file))
-    return replace(layer, content="\n\n".join(part for part in (base.content, layer.content) if part))
+    content = "\n\n".join(part for part in (base.content, layer.content) if part)
+    return replace(layer, content=content, extended=(*base.extended, base.file))
 
 
 def _empty(file: Path) -> ConfigError:

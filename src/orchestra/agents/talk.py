@@ -136,6 +136,11 @@ class Talk:
         last = self.messages[-1] if self.messages else None
         return bool(self._unsent) or last is None or (last.role != "assistant" and report_in(self) is None)
 
+    @property
+    def turn(self) -> int:
+        """The number of the newest turn, which a resume and a shorter conversation leave as it is."""
+        return self._number
+
     def say(self, text: str) -> None:
         """Say something to the agent, with the next request."""
         self._unsent.append(Message(role="user", text=text))
@@ -258,7 +263,7 @@ class Talk:
         before, summary = self._expected_tokens(), None
         kept = boundary(self.messages, round(window * KEPT))
         shorter = self.messages
-        if tokens(self.messages[:kept]) > WORTH * window and not self.task.interactive:
+        if tokens(self.messages[:kept]) > WORTH * window:
             summary = await self._summary(self.messages[:kept])
         if summary is not None:
             shorter = replace_by_summary(self.messages, kept, summary.text, self.task.scope.talk.name)

@@ -160,15 +160,17 @@ def _near(name: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def _agent(brief: Brief, node: Node) -> Iterator[Diagnostic]:
-    name, config = node.text("agent"), brief.settings.config
-    if name and name not in config.agents and brief.settings.file is not None:
-        yield _finding(
-            "agent_known",
-            f"no agent {name!r} in {brief.settings.file.name}",
-            node.span_of("agent", node.span),
-            node,
-            _near(name, config.agents, f"add it under `agents:` in {brief.settings.file.name}"),
-        )
+    name, config, file = node.text("agent"), brief.settings.config, brief.settings.file
+    if not name or name in config.agents:
+        return
+    span = node.span_of("agent", node.span)
+    if file is None:
+        message = f"nothing defines the agent {name!r}: there is no orchestra.yaml, and all agents are simulated"
+        fix = "`orchestra init` writes one; define the agent under `agents:` in it"
+        yield _finding("agent_known", message, span, node, fix, Severity.INFO)
+        return
+    fix = _near(name, config.agents, f"add it under `agents:` in {file.name}")
+    yield _finding("agent_known", f"no agent {name!r} in {file.name}", span, node, fix)
 
 
 def _layers(brief: Brief, node: Node) -> Iterator[Diagnostic]:

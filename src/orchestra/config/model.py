@@ -18,6 +18,7 @@ from orchestra.config.schema import (
     Section,
     SettingPlace,
     argument,
+    bound,
     choice,
     flag,
     key,
@@ -70,8 +71,8 @@ class Bounds:
     turns: int | None = key(whole(1), "turns of the agent", default=None)
     tool_calls: int | None = key(whole(1), "tool calls", default=None)
     tokens: int | None = key(whole(1), "tokens, in and out", default=None)
-    cost: float | None = key(number(), "dollars", default=None)
-    time: float | None = key(length, "wall time, as in 30m", default=None)
+    cost: float | None = key(bound(number()), "dollars", default=None)
+    time: float | None = key(bound(length), "wall time, as in 30m", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -263,7 +263,25 @@ def number(minimum: float = 0.0, maximum: float = 1e9) -> Reader[float]:
 
 
 def _out_of_range(value: float, minimum: float, maximum: float) -> str:
+    if value != value:
+        return "is not a number"
     return f"{value} is less than {minimum:g}" if value < minimum else f"{value} is more than {maximum:g}"
+
+
+def bound(reader: Reader[float]) -> Reader[float]:
+    """A reader of a bound, which is more than nothing: a bound of 0 would allow no work at all (A5)."""
+
+    def read(value: Any, place: SettingPlace) -> float:
+        found = reader(value, place)
+        if found is not WRONG and found < LEAST:
+            return place.fault(f"{value} would allow nothing", "remove it where there is no limit")  # type: ignore[no-any-return]
+        return found
+
+    return read
+
+
+LEAST = 1e-6
+"""The smallest bound: a millionth of a dollar, or of a second."""
 
 
 def length(value: Any, place: SettingPlace) -> float:

@@ -20,9 +20,9 @@ from orchestra.engine.code import in_a_turn, may_write
 from orchestra.engine.control import Control
 from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
-from orchestra.engine.loading import PAGE, Loaded, backwards, event_of, load, load_fork
+from orchestra.engine.loading import Loaded, load, load_fork
 from orchestra.engine.opening import Plan, branch_context, open_branch, reopen_branch
-from orchestra.engine.shared import more_of
+from orchestra.engine.spending import announcement
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
 from orchestra.engine.wiring import Wiring
@@ -37,7 +37,6 @@ from orchestra.run.events import (
     ParallelStarted,
     PipelineCanceled,
     PipelineForked,
-    Recorded,
 )
 from orchestra.run.outcome import Json
 from orchestra.run.parallel import CANCELED, BranchPlan, Fan
@@ -134,18 +133,15 @@ class FanOut:
 
     async def _base(self, fan: Fan) -> Loaded:
         """The chain as it stood when the fan-out was announced, as branches that have not begun find it."""
-        turn = fan.from_turn or await _announcement(self.wiring, self.journal.context_id, self.node, fan)
+        turn = fan.from_turn or await announcement(self.wiring.store, self.journal.context_id, self.node, fan)
         return await load(self.wiring.store, self.journal.context_id, until=turn)
 
     async def _sweep(self) -> None:
-        """End what a dead runner left running in the branches that are continued (E4), and count what they have
-        used (A5)."""
+        """End what a dead runner left running in the branches that are continued (E4)."""
         meter = self.stage.control.meter
-        meter.began(self.journal.state.spent)
         for plan in self.fan.unfinished:
             if plan.id in self.fan.opened and self.fan.owns(plan.id):
                 loaded = await load_fork(self.wiring.store, self.fan.opened[plan.id], self.base)
-                meter.add(more_of(loaded.state.spent, self.base.state.spent))
                 if loaded.state.branch is not None:
                     meter.steps += loaded.state.steps - loaded.state.branch.steps
                     self.stage.control.had(loaded.state.branch.steered)
@@ -352,18 +348,3 @@ def _plain(plan: BranchPlan) -> Mapping[str, Json]:
 
 def _in_branch(state: RunState, path: str) -> bool:
     return state.branch is not None and state.branch.path == path
-
-
-async def _announcement(wiring: Wiring, context_id: int, node: str, fan: Fan) -> int:
-    """The turn of a chain at which a fan-out was announced."""
-    async for page in backwards(wiring.store, context_id, PAGE):
-        for turn in reversed(page):
-            found = event_of(turn)
-            event = found.event if isinstance(found, Recorded) else None
-            if isinstance(event, ParallelStarted) and (event.node, event.visit, event.attempt) == (
-                node,
-                fan.visit,
-                fan.attempt,
-            ):
-                return turn.turn_id
-    raise LookupError(f"the chain has no beginning of {node}'s branches")

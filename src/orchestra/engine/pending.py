@@ -144,6 +144,40 @@ async def _of_child(store: Store, child: ChildStarted) -> AsyncIterator[Open]:
         yield one
 
 
+async def cost_below(store: Store, events: Sequence[Recorded]) -> int:
+    """What the branches and children of a chain that have not ended have spent (millionths of a dollar): the chain
+    counts it only when they end. ``events`` are its newest ones, back to a checkpoint (E35)."""
+    known = counting(events)
+    state = newest(known) or NEW
+    branches, children = _below(known)
+    spent = 0
+    for context in branches:
+        place = next((at for at, one in enumerate(known) if _starts(one, context)), 0)
+        base = newest(known[:place]) or state
+        below = await since_checkpoint(store, context)
+        spent += await _cost(store, below) - base.spent.cost_micros
+    for child in children:
+        if (await store.head(child.child_context)).turn_id:
+            record = state.children.get(child.node)
+            before = record.counted.cost_micros if record is not None else 0
+            spent += await _cost(store, await since_checkpoint(store, child.child_context)) - before
+    return max(0, spent)
+
+
+async def _cost(store: Store, events: Sequence[Recorded]) -> int:
+    """What a chain and all that runs below it have cost."""
+    state = newest(events) or NEW
+    if state.following is not None and (await store.head(state.following.context_id)).turn_id:
+        return await _cost(store, await since_checkpoint(store, state.following.context_id))
+    below = 0 if state.result is not None else await cost_below(store, events)
+    return state.spent.cost_micros + below
+
+
+def _starts(recorded: Recorded, context: int) -> bool:
+    event = recorded.event
+    return isinstance(event, ParallelBranchStarted) and event.branch_context == context
+
+
 class Given(Struct, frozen=True, kw_only=True):
     """A question that was answered, and how."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
+from msgspec.structs import replace
+
 from orchestra.engine.asking import Questions, sender
 from orchestra.engine.branches import FanOut
 from orchestra.engine.children import child_session
@@ -12,6 +14,7 @@ from orchestra.engine.control import BranchSlots, Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.mailbox import Mailbox
 from orchestra.engine.opening import Opened, Plan, next_session
+from orchestra.engine.spending import spent_below
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
 from orchestra.engine.wiring import Wiring
@@ -57,12 +60,22 @@ class Run:
         """The folded state as it stands."""
         return self.opened.journal.state
 
+    @property
+    def live(self) -> RunState:
+        """The same with what its unfinished branches and children have spent too, so far as this process knows."""
+        state, total = self.state, self.control.meter.total
+        return replace(state, spent=total) if total.tokens > state.spent.tokens else state
+
     async def walk(self) -> Result | None:
         """Run to the end; return None when it was paused. The session is released in any case.
 
         Requests in its mailbox take effect meanwhile (S15).
         """
-        self.control.meter.steps = steps_counted(self.state)
+        meter = self.control.meter
+        meter.steps = steps_counted(self.state)
+        if meter.outermost:
+            meter.began(self.state.spent)
+            meter.add(await spent_below(self._wiring.store, self.context_id, self.state))
         try:
             while True:
                 opened = self.opened

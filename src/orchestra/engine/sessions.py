@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from orchestra.engine.holding import find_runner
-from orchestra.engine.pending import Open, open_questions, since_checkpoint
+from orchestra.engine.pending import Open, cost_below, open_questions, since_checkpoint
 from orchestra.engine.wiring import RunnerProcess, SessionPlace
 from orchestra.errors import SessionNotFound, SessionTaken
 from orchestra.ports import ContextRow, NewTurn, Store
@@ -214,6 +216,7 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         found = await open_questions(store, row.session, row.mailbox, events)
         questions = tuple(_pending(one) for one in found)
         phase, detail = _waiting(phase, detail, state, questions)
+        state = replace(state, spent=state.spent.plus(0, 0, await cost_below(store, events)))
     return Summary(
         session=row.session,
         context_id=row.context_id,

@@ -107,7 +107,8 @@ NOTHING = Spent()
 class Meter:
     """The spending of a session since this process has it, in all its branches; and of its children in theirs.
 
-    ``outer`` is the meter of the session that runs this one: what is used here is used there too.
+    ``outer`` is the meter of the session that runs this one: what is used here is used there too, and what this one
+    had spent before is counted there already.
     """
 
     def __init__(self, outer: Meter | None = None) -> None:
@@ -116,6 +117,11 @@ class Meter:
         self._added = NOTHING
         self.steps = 0
         """Nodes that the session's walks have executed, as ``max_steps`` counts them."""
+
+    @property
+    def outermost(self) -> bool:
+        """Whether no other session runs this one."""
+        return self._outer is None
 
     def began(self, spent: Spent) -> None:
         """Note what the session had spent when this process began to run it; a second call changes nothing."""
@@ -131,8 +137,7 @@ class Meter:
     @property
     def total(self) -> Spent:
         """What the whole tree of sessions has used, as far as this process knows."""
-        around = self._added if self._outer is None else self._outer.total
-        return plus(self._base or NOTHING, around)
+        return plus(self._base or NOTHING, self._added) if self._outer is None else self._outer.total
 
 
 def plus(one: Spent, other: Spent) -> Spent:

@@ -433,9 +433,10 @@ ENTRIES: dict[str, RuleEntry] = {
         ),
         RuleEntry(
             "agent_known",
-            (_E,),
+            (_E, _I),
             "A node names an agent that is not in the configuration.",
-            "Agents are defined under `agents:` in `orchestra.yaml`. Without a definition the node has no role,"
+            "Where there is no `orchestra.yaml` that is a note, because all agents are simulated then."
+            " Agents are defined under `agents:` in `orchestra.yaml`. Without a definition the node has no role,"
             " tools or model of its own.",
             f"{_ENDS}\nwork [agent=reviwer]\nstart -> work -> exit",
             f"{_ENDS}\nwork [agent=reviewer]\nstart -> work -> exit",

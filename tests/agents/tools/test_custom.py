@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Literal
@@ -166,6 +167,8 @@ def test_a_list_restricts_and_a_plus_adds() -> None:
     assert len(added.tools) == 7
     assert added.servers == {"db": ("query",)}
     assert choose(stock, ["db:*"]).tools == ()
+    only = replace(stock, servers={"db": ServerSpec(name="db", offered=("query",))})
+    assert choose(only, ["db:drop", "db:query", "db:*"]).unknown == {"db:drop": "mcp.db.tools has: query"}
 
 
 def test_an_unknown_tool_is_named_with_what_may_be_meant() -> None:

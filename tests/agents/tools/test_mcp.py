@@ -48,6 +48,15 @@ def test_tools_of_a_server_are_called_by_server_and_name(tmp_path: Path) -> None
     asyncio.run(scenario())
 
 
+def test_a_tool_that_a_server_does_not_have_is_an_error_beside_all_of_its_tools_too(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serve_tools({"ex": ["nope", "*"]}, {"ex": EXAMPLE}, Box(tmp_path).context):
+            pass
+
+    with pytest.raises(ConfigError, match="has no tool 'nope'"):
+        asyncio.run(scenario())
+
+
 @pytest.mark.skipif(bool(unavailable()), reason="bwrap does not work here")
 def test_a_server_runs_in_the_sandbox_of_its_nodes_tools(tmp_path: Path) -> None:
     work, outside, home = tmp_path / "work", tmp_path / "outside.txt", tmp_path / "work" / "home"

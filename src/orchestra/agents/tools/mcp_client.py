@@ -247,15 +247,13 @@ def _pick(server: _Server, names: Sequence[str]) -> list[Tool]:
         for found in server.tools
         if offered is None or str(found.name) in offered
     }
-    if EVERYTHING in names:
-        return list(by_name.values())
-    missing = [name for name in names if name not in by_name]
+    missing = [name for name in names if name not in by_name and name != EVERYTHING]
     if missing:
         raise ConfigError(
             f"the MCP server {server.spec.name!r} has no tool {missing[0]!r}",
             fix=f"it has: {', '.join(sorted(by_name))}",
         )
-    return [by_name[name] for name in names]
+    return list(by_name.values()) if EVERYTHING in names else [by_name[name] for name in names]
 
 
 # --- the .mcp.json form ----------------------------------------------------------------------------

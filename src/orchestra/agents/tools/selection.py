@@ -150,6 +150,9 @@ def choose(stock: Inventory, wanted: Sequence[str]) -> ToolSelection:
             tools.update(dict.fromkeys(found))
         elif server in stock.servers and rest:
             servers.setdefault(server, {})[rest] = None
+            offered = stock.servers[server].offered
+            if offered is not None and rest not in (*offered, "*"):
+                unknown[name] = f"mcp.{server}.tools has: {', '.join(offered)}"
         elif name not in ALWAYS:
             unknown[name] = _near(stock, name)
     return ToolSelection(tuple(tools), {server: tuple(found) for server, found in servers.items()}, unknown)

@@ -184,7 +184,8 @@ _WIDE = 60
 
 
 def _line(row: SettingRow) -> str:
-    value = "" if row.value is None else row.value if isinstance(row.value, str) else json.dumps(row.value)
+    shown = row.written
+    value = "" if shown is None else shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
     return one_line(f"{row.name}: {value}".rstrip(), 1000)
 
 

@@ -254,7 +254,7 @@ async def _run(
             run = await _walk_session(shown, settings, noted, view, control)
             colour = use_colour(shown.color, sys.stdout)
             seconds = ENDED_SECONDS if run.state.result is not None else STOPPED_SECONDS
-            return say_ended(shown, settings, run.session, run.context_id, run.state, colour)
+            return say_ended(shown, settings, run.session, run.context_id, run.live, colour)
         finally:
             done.set()
             _say_unread(await drain(streams, signalled, seconds), settings, shown, begun)

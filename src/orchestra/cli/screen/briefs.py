@@ -100,7 +100,8 @@ def say_prompt(brief: Brief, node: str, *, as_json: bool) -> None:
     found = brief.compose(asking[node], context)
     redact = Redactor(brief.settings.secrets).text
     system, user = redact(found.system), redact(found.user)
-    files = [str(file) for file in (*(layer.file for layer in found.layers if layer.file), *found.docs)]
+    layers = [file for layer in found.layers for file in (*layer.extended, layer.file) if file]
+    files = list(dict.fromkeys((*layers, *map(str, found.docs))))
     if as_json:
         say_json({"node": node, "system": system, "user": user, "files": files}, indent=2)
         return

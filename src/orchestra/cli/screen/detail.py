@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from msgspec import convert, to_builtins
+from msgspec.structs import replace as replace_struct
 
 from orchestra.app.stopped import Stopped
 from orchestra.cli.screen.branches import branch_rows, say_branches
@@ -29,7 +30,7 @@ from orchestra.run.events import CleanupCompleted, EdgeSelected, Recorded, Stage
 from orchestra.run.fold import fold
 from orchestra.run.lifecycle import COPIED
 from orchestra.run.questions import short_id
-from orchestra.run.state import RunState
+from orchestra.run.state import RunState, Spent
 from orchestra.run.usage import RunUsage, usage_of
 from orchestra.run.views import Pending, Phase, Summary
 
@@ -130,14 +131,21 @@ async def show_one(
     )
     state = fold(_events(own))
     events = _events([turn for _path, turn in sorted(turns, key=lambda pair: pair[0])])
+    models = usage_of(event.event for event in events).models
+    state = replace_struct(state, spent=_in_all(state, summary, models.values()))
     nodes = _nodes(state, events)
     branches = branch_rows(_turn_lines(turns))
     parent, made = await _relatives(store, row, stops)
     if as_json:
-        models = to_builtins(usage_of(event.event for event in events).models)
         spent = to_builtins(state.spent)
         more = (
-            {"nodes": nodes, "models": models, "spent": spent, "branches": branches, "unreadable": gaps}
+            {
+                "nodes": nodes,
+                "models": to_builtins(models),
+                "spent": spent,
+                "branches": branches,
+                "unreadable": gaps,
+            }
             if detail
             else {}
         )
@@ -150,7 +158,7 @@ async def show_one(
         for line in question_lines(question, aim):
             say(line)
     if detail:
-        _say_nodes(state, nodes, usage_of(event.event for event in events).models, colour)
+        _say_nodes(state, nodes, models, colour)
         say_branches(branches, colour)
     if gaps:
         complain(f"{plural(len(gaps), 'turn')} cannot be read; their events are missing here")
@@ -163,6 +171,17 @@ async def show_one(
     if following:
         say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aim_commands(following, aim)}")
     return 0
+
+
+def _in_all(state: RunState, summary: Summary, models: Iterable[RunUsage]) -> Spent:
+    """What a session has spent, with that of branches and children that have not ended (E35)."""
+    used = list(models)
+    return replace_struct(
+        state.spent,
+        tokens_in=max(state.spent.tokens_in, sum(each.tokens_in for each in used)),
+        tokens_out=max(state.spent.tokens_out, sum(each.tokens_out for each in used)),
+        cost_micros=max(state.spent.cost_micros, summary.cost_micros),
+    )
 
 
 async def _code(store: Store, row: Row, state: RunState, aim: str) -> list[str]:

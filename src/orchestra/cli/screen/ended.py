@@ -22,7 +22,7 @@ from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import find
 from orchestra.errors import SessionNotFound
 from orchestra.graph.attributes import nearest
-from orchestra.graph.report import paint, plural, wrap
+from orchestra.graph.report import dollars, paint, plural, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import Recorded, StageStarted
 from orchestra.run.questions import choices_in_words
@@ -77,6 +77,9 @@ def as_object(session: str, context_id: int, state: RunState) -> dict[str, Any]:
         "steps": state.steps,
         "duration_ms": took_ms(state),
         "backend": state.backend,
+        "tokens_in": state.spent.tokens_in,
+        "tokens_out": state.spent.tokens_out,
+        "cost_micros": state.spent.cost_micros,
         "nodes": {
             node: {
                 "status": record.status,
@@ -101,7 +104,7 @@ def _at(state: RunState) -> str:
 
 def _last_lines(state: RunState, colour: bool) -> list[str]:
     result = state.result
-    took = f"{plural(state.steps, 'node')} in {duration_words(took_ms(state))}"
+    took = f"{plural(state.steps, 'node')} in {duration_words(took_ms(state))}{_cost(state)}"
     if result is None:
         word, tone = ("paused", YELLOW) if state.paused else ("crashed", RED)
         text = (
@@ -113,7 +116,7 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
         text = f"{text} ({state.paused or 'its runner is gone'})"
     elif result.good:
         word, tone = "completed", GREEN
-        text, more = took + _simulation_note(state) + ("" if result.text == "success" else f"  {result.text}"), []
+        text, more = took + ("" if result.text == "success" else f"  {result.text}"), []
     elif result.status == "canceled":
         word, tone = "canceled", YELLOW
         text, more = f"at {result.node}, {one_line(result.text, 600)}", [f"  {took}"]
@@ -124,9 +127,14 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
     return [first.replace(word, paint(word, tone, colour), 1), *more]
 
 
-def _simulation_note(state: RunState) -> str:
-    """Words for a session whose agents are all simulated: nothing they report was done by a model."""
-    return ", simulated: no model was asked" if state.simulated else ""
+def _cost(state: RunState) -> str:
+    """What the models cost, the tokens where that is not known; of a session whose agents are all simulated, that
+    nothing they report was done by a model."""
+    if state.simulated:
+        return ", simulated: no model was asked"
+    if state.spent.cost_micros:
+        return f", {dollars(state.spent.cost_micros, 4)}"
+    return f", {plural(state.spent.tokens, 'token')}" if state.spent.tokens else ""
 
 
 def _asks(state: RunState, aim: str, session: str) -> list[str]:

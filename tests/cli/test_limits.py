@@ -1,0 +1,75 @@
+"""Limits of a run with branches and children: what they stop, what a resume asks, and what is shown (A5, E35)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from calls import call
+
+from orchestra.modelserver import ModelServer, parse
+
+ENDS = "start [shape=Mdiamond] exit [shape=Msquare] fan [shape=component] join [shape=tripleoctagon]"
+BRANCHES = f"""digraph p {{ {ENDS}
+  a [prompt="cheap one"] b [prompt="cheap two"] c [prompt="cheap three"]
+  start -> fan -> a -> join -> exit fan -> b -> join fan -> c -> join }}
+"""
+CHILD = 'digraph c { start [shape=Mdiamond] exit [shape=Msquare] w [prompt="dear work"] start -> w -> exit }'
+WITH_CHILD = f"""digraph p {{ {ENDS}
+  a [prompt="cheap one"] k [type=pipeline, "stack.child_dotfile"="c.dot"]
+  start -> fan -> a -> join -> exit fan -> k -> join }}
+"""
+NESTED = f"""digraph p {{ {ENDS}
+  inner [shape=component] met [shape=tripleoctagon] a [prompt="cheap one"]
+  k [type=pipeline, "stack.child_dotfile"="c.dot"] b [prompt="cheap two"]
+  start -> fan -> a -> join -> exit fan -> inner -> k -> met -> join inner -> b -> met }}
+"""
+SCRIPT = """rules:
+  - when: {contains: "dear work"}
+    answers:
+      - {tool_calls: [{name: read-file, arguments: {path: p.dot, offset: 1}}], usage: {input: 800, output: 100}}
+      - {delay: 0.1, text: done, usage: {input: 40, output: 10}}
+answers:
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ModelServer]:
+    calls = "".join(
+        f"  - {{delay: 0.03, tool_calls: [{{name: read-file, arguments: {{path: p.dot, offset: {number}}}}}],"
+        " usage: {input: 40, output: 10}}\n"
+        for number in range(1, 60)
+    )
+    (tmp_path / "c.dot").write_text(CHILD)
+    with ModelServer(parse(SCRIPT + calls)) as server:
+        (tmp_path / "orchestra.yaml").write_text(
+            "backend: langgraph\nproviders:\n"
+            f"  openai: {{base_url: '{server.url}/v1', models: {{worker: gpt-5}}}}\n"
+            "prices: {gpt-5: {input: 1000, output: 1000}}\nlimits: {run: {cost: 1.00}}\n"
+        )
+        yield server
+
+
+@pytest.mark.parametrize(("graph", "at_once"), [(BRANCHES, 3), (WITH_CHILD, 2), (NESTED, 3)])
+def test_a_limit_is_passed_by_the_calls_in_flight_alone_and_a_resume_at_it_asks_nothing(
+    tmp_path: Path, server: ModelServer, graph: str, at_once: int
+) -> None:
+    (tmp_path / "p.dot").write_text(graph)
+    stopped = call(tmp_path, "run", "p.dot", "--plain")
+    assert stopped.returncode == 7, stopped.stdout + stopped.stderr
+    dear = sum("dear work" in str(one.messages) for one in server.requests)
+    spent = round(0.05 * len(server.requests) + 0.85 * bool(dear), 2)
+    assert 1.0 <= spent < 1.0 + at_once * (0.9 if graph != BRANCHES else 0.05)
+    (row,) = [one for one in json.loads(call(tmp_path, "status", "--json").stdout)["sessions"] if not one["parent"]]
+    assert row["cost_micros"] == round(spent * 1e6)
+    higher = f"--max-cost {2 * spent:.2f}"
+    assert higher in stopped.stdout
+    assert higher in row["next"]
+    assert f"${spent:.2f}" in call(tmp_path, "status", "last", "--detail").stdout
+    asked = len(server.requests)
+    assert call(tmp_path, "resume", row["session"], "--plain").returncode == 7
+    assert len(server.requests) == asked
+    assert call(tmp_path, "resume", row["session"], "--plain", "--max-cost", "1.2").returncode == 7
+    assert len(server.requests) > asked
