@@ -268,7 +268,7 @@ async def _put_turns(store: Store, every: Sequence[_PutIn]) -> None:
     ordered = sorted(recorded, key=lambda each: each[0].turn_id)
     for number, several in groupby(ordered, key=lambda each: each[1]):
         turns = [turn for turn, _number in several]
-        context = await every[number].opened(store)
+        context = await every[number].open(store)
         for start in range(0, len(turns), TURNS_AT_ONCE):
             some = turns[start : start + TURNS_AT_ONCE]
             new = [NewTurn(type_id=t.type_id, type_version=t.type_version, payload=t.payload) for t in some]
