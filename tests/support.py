@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from orchestra.agents.simulation import Scripted, Simulation
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.control import BranchSlots, Control
+from orchestra.engine.control import Control
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
 from orchestra.engine.loading import Loaded, load
 from orchestra.engine.opening import Opened, begin, new_place, take
+from orchestra.engine.slots import BranchSlots
 from orchestra.engine.stage import Stage
-from orchestra.engine.walk import Handlers, Walk
-from orchestra.engine.wiring import RunnerProcess, SessionPlace, Wiring
+from orchestra.engine.walk import Walk
+from orchestra.engine.wiring import Handlers, Plan, RunnerProcess, SessionPlace, Wiring
 from orchestra.errors import Severity, Source, StoreUnreachable
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Graph
@@ -40,6 +41,12 @@ from orchestra.run.outcome import Json
 from orchestra.run.parallel import Fan
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import Result, RunState
+
+
+def plan_of(graph: Graph, handlers: Handlers) -> Plan:
+    """The plan of a graph, whose text is of no interest."""
+    return Plan(graph=graph, handlers=handlers, dot="", file="", graph_hash="")
+
 
 Steps = Sequence["Scripted | str"]
 """Scripted results of one node; a bare string is a status."""
@@ -267,7 +274,7 @@ async def opened(
     made = await begin(wiring, await new_place(wiring), started)
     handlers = handlers_of(script, more, own_keys)
     runner = Walk(
-        graph=graph, journal=made.journal, handlers=handlers, clock=clock, control=control, spawning=CHILDLESS
+        plan=plan_of(graph, handlers), journal=made.journal, clock=clock, control=control, spawning=CHILDLESS
     )
     return Session(
         graph=graph,
@@ -322,9 +329,8 @@ async def resumed(session: Session, *, store: Store | None = None, epoch: int = 
     loaded = await load(store, session.context_id)
     journal = Journal(wiring, Unlocked(session.name, epoch), session.context_id, loaded)
     runner = Walk(
-        graph=session.graph,
+        plan=plan_of(session.graph, session.handlers),
         journal=journal,
-        handlers=session.handlers,
         clock=session.clock,
         control=control,
         spawning=CHILDLESS,

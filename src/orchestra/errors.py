@@ -30,20 +30,18 @@ A pipeline's own failure is no exception: it is an ``Outcome``.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Source:
     """A text and the name it goes by in messages; offsets become lines and columns on demand."""
 
-    __slots__ = ("_starts", "name", "text")
-
-    def __init__(self, name: str, text: str) -> None:
-        self.name = name
-        self.text = text
-        self._starts: list[int] | None = None
+    name: str
+    text: str
+    _starts: list[int] | None = field(default=None, init=False)
 
     def __repr__(self) -> str:
         return f"Source({self.name!r}, {len(self.text)} characters)"

@@ -21,7 +21,7 @@ from orchestra.ports import Scope
 from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.views import Phase
-from support import CHILDLESS, FixedClock, Session, handlers_of, opened, reopened
+from support import CHILDLESS, FixedClock, Session, handlers_of, opened, plan_of, reopened
 
 HOUR_MS = 3_600_000
 JUMPS = {"forward by 3 h": 3 * HOUR_MS, "backward by 1 h": -HOUR_MS, "suspended for 3 h": 0}
@@ -141,9 +141,8 @@ async def again(session: Session, work: Work) -> Walk:
     """Another runner of the session, on another machine."""
     made = await reopened(session.store, work.clock, await find(session.store, session.name))
     return Walk(
-        graph=session.graph,
+        plan=plan_of(session.graph, handlers_of(more={"codergen": work})),
         journal=made.journal,
-        handlers=handlers_of(more={"codergen": work}),
         clock=work.clock,
         control=session.control,
         spawning=CHILDLESS,
@@ -171,7 +170,7 @@ async def test_a_runner_that_was_suspended_while_another_took_its_session_does_n
         await (await again(session, theirs)).walk()
         return outcome
 
-    session.runner._handlers = handlers_of(more={"codergen": slept})
+    session.runner._plan = plan_of(session.graph, handlers_of(more={"codergen": slept}))
     with pytest.raises(SessionTaken):
         await session.hold.during(session.runner.walk())
     assert (ours.done, theirs.done) == ({("a", 1): 1}, ONCE)
@@ -217,7 +216,7 @@ async def test_a_session_whose_stores_clock_is_set_is_not_taken_from_a_live_runn
             refused.append(str(raised.value))
         return await here(node, context, graph, scope)
 
-    session.runner._handlers = handlers_of(more={"codergen": meanwhile})
+    session.runner._plan = plan_of(session.graph, handlers_of(more={"codergen": meanwhile}))
     await session.hold.during(
         session.runner.walk(), Mailbox(store, session.state, session.control, session.hold.answer).listen()
     )

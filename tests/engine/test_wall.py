@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from orchestra.engine.judging import WORDS
 from orchestra.engine.loading import history, load_state
-from orchestra.engine.stage import WORDS
 from orchestra.errors import (
     ConditionError,
     ConfigError,

@@ -24,7 +24,7 @@ from orchestra.run.events import (
     StageStarted,
     ToolStarted,
 )
-from orchestra.run.fold import evolve, fold
+from orchestra.run.fold import CHANGES, evolve, fold
 from orchestra.run.state import NEW, RunState
 from orchestra.run.whole import dump, load
 from support import Session, opened, ran
@@ -229,3 +229,7 @@ def test_a_fork_is_at_no_command_that_its_parent_began(looped: list[Recorded]) -
     state = evolve(state, Recorded(Meta(session="t", epoch=10, sequence=1, at=0), forked))
     assert state.stage is not None
     assert (state.stage.tool, state.stage.tool_host, state.stage.recoveries) == ("", "", 0)
+
+
+def test_the_fold_knows_every_event() -> None:
+    assert set(CHANGES) == set(BY_CLASS)

@@ -24,11 +24,11 @@ from orchestra.engine.holding import taken_error
 from orchestra.engine.inherited import check_decided
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import resolve
-from orchestra.engine.opening import Plan, ended_well, newest_of_chain, no_node_lost
+from orchestra.engine.opening import ended_well, newest_of_chain, no_node_lost
 from orchestra.engine.opening import resume as resume_session
 from orchestra.engine.running import Run
 from orchestra.engine.sessions import find, own
-from orchestra.engine.wiring import Wiring
+from orchestra.engine.wiring import Plan, Wiring
 from orchestra.errors import CredentialsMissing, Diagnostic, Source
 from orchestra.graph.dot import decode, parse
 from orchestra.ports import Clock, Handler, Store

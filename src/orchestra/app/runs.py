@@ -27,13 +27,12 @@ from orchestra.app.workspaces import workspaces_of
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.format.registry import bundle
+from orchestra.engine.claims import machine
 from orchestra.engine.control import Control
-from orchestra.engine.holding import machine
 from orchestra.engine.journal import Listener
-from orchestra.engine.opening import Plan, begin, new_place, start_event
+from orchestra.engine.opening import begin, new_place, start_event
 from orchestra.engine.running import Run as Run
-from orchestra.engine.walk import Handlers
-from orchestra.engine.wiring import AT_ONCE, RunnerProcess, Wiring
+from orchestra.engine.wiring import AT_ONCE, Handlers, Plan, RunnerProcess, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
 from orchestra.graph.inputs import with_defaults
 from orchestra.graph.model import Graph

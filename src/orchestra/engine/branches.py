@@ -21,11 +21,11 @@ from orchestra.engine.control import Control
 from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
 from orchestra.engine.loading import Loaded, load, load_fork
-from orchestra.engine.opening import Plan, branch_context, open_branch, reopen_branch
+from orchestra.engine.opening import branch_context, open_branch, reopen_branch
 from orchestra.engine.spending import announcement
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
-from orchestra.engine.wiring import Wiring
+from orchestra.engine.wiring import Plan, Wiring
 from orchestra.errors import Undecided
 from orchestra.ports import Decided, FanPlan, Suspended, Workspace
 from orchestra.run.branching import share

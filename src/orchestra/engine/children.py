@@ -10,15 +10,14 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from orchestra.engine.asking import Waiting
+from orchestra.engine.claims import find_runner
 from orchestra.engine.control import Control
-from orchestra.engine.holding import find_runner
 from orchestra.engine.inherited import Stood, earlier_child, over, same_attempt
 from orchestra.engine.loading import Loaded
 from orchestra.engine.mailbox import CANCEL, STEER, send
 from orchestra.engine.opening import (
     Identity,
     Opened,
-    Plan,
     continue_session,
     establish,
     new_place,
@@ -29,7 +28,7 @@ from orchestra.engine.opening import (
 )
 from orchestra.engine.sessions import find, has_begun, own
 from orchestra.engine.stage import Stage
-from orchestra.engine.wiring import SessionPlace, Wiring
+from orchestra.engine.wiring import Plan, SessionPlace, Wiring
 from orchestra.errors import SessionTaken, Undecided
 from orchestra.ports import Suspended, Telemetry
 from orchestra.run.events import ChildEnded, ChildStarted, PipelineForked

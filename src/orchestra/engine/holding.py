@@ -1,29 +1,25 @@
 """The owner lock of a session: one runner at a time, wherever it is (S16).
 
 It has two parts. A lock of the operating system separates the runners of one machine; the system releases it when
-its process dies. A claim in the session's mailbox separates runners that no such lock reaches: a folder may be
-served to other machines while runs use it. A claim names its epoch; of several claims for one epoch the first in
-the mailbox wins. It is renewed every 15 s and expires 60 s after its last renewal. Ages of claims are measured by
-the store's clock, so that the clocks of machines need not agree.
+its process dies. A claim in the session's mailbox (``engine.claims``) separates runners that no such lock reaches:
+a folder may be served to other machines while runs use it. A claim is renewed every 15 s and expires 60 s after its
+last renewal. Ages of claims are measured by the store's clock, so that the clocks of machines need not agree.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import re
-from collections.abc import Awaitable, Coroutine, Sequence
-from functools import cache
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import TypeVar
 
+from orchestra.engine.claims import PAGE, Claim, claim_in, died_here, newest_claim
 from orchestra.engine.wiring import RunnerProcess, SessionPlace, Wiring
 from orchestra.errors import SessionTaken, StoreError
-from orchestra.ports import Hold, NewTurn, Store, Turn
-from orchestra.run.codec import decode, encode
+from orchestra.ports import Hold, NewTurn, Turn
+from orchestra.run.codec import encode
 from orchestra.run.declare import BY_CLASS
-from orchestra.run.events import Event, Meta, Recorded, RunnerAsked, RunnerClaimed, RunnerReleased
+from orchestra.run.events import Event, Meta, RunnerAsked, RunnerClaimed, RunnerReleased
 
 _T = TypeVar("_T")
 
@@ -42,118 +38,9 @@ SET_BACK_SECONDS = 20.0
 
 LOOK_SECONDS = 0.25
 
-UNSURE_MS = 20_000
-GONE_MS = 75_000
-"""Milliseconds without a renewal after which a runner is doubtful, and gone (S25)."""
-
-_PAGE = 64
-
-
-class Claim(NamedTuple):
-    """The claim that counts: who runs the session, and when it was renewed last, by the store's clock."""
-
-    epoch: int
-    token: str
-    holder: str
-    first: int
-    heard_ms: int
-    ttl_ms: int
-    local: bool
-    released: bool
-
-
-def claim_in(turns: Sequence[Turn]) -> Claim | None:
-    """Return the claim that counts after these turns of a mailbox (oldest first), or None."""
-    found: Claim | None = None
-    for turn in turns:
-        recorded = decode(turn.type_id, turn.type_version, turn.payload, turn_id=turn.turn_id)
-        if isinstance(recorded, Recorded):
-            found = _after(found, recorded, turn)
-    return found
-
-
-def _after(known: Claim | None, recorded: Recorded, turn: Turn) -> Claim | None:
-    meta, event = recorded.meta, recorded.event
-    if isinstance(event, RunnerReleased):
-        same = known is not None and (meta.epoch, event.token) == (known.epoch, known.token)
-        return known._replace(released=True) if known is not None and same else known
-    if not isinstance(event, RunnerClaimed):
-        return known
-    heard, first = turn.created_ms or meta.at, event.first or turn.turn_id
-    claim = Claim(meta.epoch, event.token, event.holder, first, heard, event.ttl_ms, event.local, released=False)
-    if known is None or claim.epoch > known.epoch:
-        return claim
-    if claim.epoch == known.epoch and claim.first <= known.first:
-        return claim._replace(released=known.released and claim.token == known.token)
-    return known
-
-
-async def newest_claim(store: Store, mailbox: int) -> Claim | None:
-    """Return the claim that counts in a mailbox now."""
-    found: list[Turn] = []
-    before: int | None = None
-    while page := await store.turns(mailbox, before=before, limit=_PAGE):
-        found[:0] = page
-        claim = claim_in(found)
-        if claim is not None or page[0].parent == 0:
-            return claim
-        before = page[0].turn_id
-    return None
-
-
-_TOKEN = re.compile(r"process (\d+) on .* in (\S+)", re.DOTALL)
-
 
 def _system(origin: RunnerProcess) -> str:
     return f" in {origin.machine}" if origin.machine else ""
-
-
-@cache
-def machine() -> str:
-    """Identify the running system and its process ids; empty where the system does not tell."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def died_here(claim: Claim) -> bool:
-    """Whether the runner behind a claim was a process of this system that no longer exists."""
-    found = _TOKEN.fullmatch(claim.token)
-    if found is None or found[2] != machine():
-        return False
-    try:
-        os.kill(int(found[1]), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        return False
-    return False
-
-
-class Heard(NamedTuple):
-    """A runner as other processes see it: its name, and the milliseconds since its last sign of life."""
-
-    note: str
-    ago_ms: int
-
-    @property
-    def sure(self) -> bool:
-        """Whether it is certainly alive."""
-        return self.ago_ms <= UNSURE_MS
-
-
-async def find_runner(store: Store, context_id: int, mailbox: int, now_ms: int) -> Heard | None:
-    """Return who runs a session, or None (S25)."""
-    note = store.holder(context_id)
-    if note is not None:
-        return Heard(note, 0)
-    claim = await newest_claim(store, mailbox)
-    if claim is None or claim.released or (claim.local and store.local) or died_here(claim):
-        return None
-    ago = max(0, now_ms - claim.heard_ms)
-    return Heard(claim.holder, ago) if ago <= GONE_MS else None
 
 
 class Holding:
@@ -216,7 +103,7 @@ class Holding:
         """Whether a claim is renewed after the turn that asked, within so many seconds."""
         until = self._clock.boot_seconds() + seconds
         while True:
-            page = await self._store.turns(self._mailbox, limit=_PAGE)
+            page = await self._store.turns(self._mailbox, limit=PAGE)
             known = claim_in([turn for turn in page if turn.turn_id > asked])
             if known is not None and (known.epoch, known.token) == (claim.epoch, claim.token):
                 return True

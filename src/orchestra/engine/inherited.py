@@ -15,17 +15,9 @@ from msgspec.structs import replace
 
 from orchestra.engine.forking import as_of
 from orchestra.engine.loading import load
-from orchestra.engine.opening import (
-    Plan,
-    lost_nodes,
-    newest_of_chain,
-    no_node_lost,
-    place_of,
-    resume_event,
-    work_below,
-)
+from orchestra.engine.opening import lost_nodes, newest_of_chain, no_node_lost, place_of, resume_event, work_below
 from orchestra.engine.sessions import rows
-from orchestra.engine.wiring import Wiring
+from orchestra.engine.wiring import Plan, Wiring
 from orchestra.errors import Undecided
 from orchestra.ports import Store
 from orchestra.run.resuming import cut_off

@@ -12,7 +12,7 @@ that a resume after a crash finds that one and starts no second one.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
@@ -22,15 +22,12 @@ from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Owner
 from orchestra.engine.loading import NOTHING, Loaded, catch_up, load
 from orchestra.engine.sessions import first_metadata, has_begun, mailbox_turn
-from orchestra.engine.walk import Handlers
-from orchestra.engine.wiring import SessionPlace, Wiring
+from orchestra.engine.wiring import Plan, SessionPlace, Wiring
 from orchestra.errors import ConfigError, Undecided
-from orchestra.graph.model import Graph
 from orchestra.ports import Store
-from orchestra.run.blobs import BlobRef, Text
+from orchestra.run.blobs import BlobRef
 from orchestra.run.declare import BY_CLASS, change, values
 from orchestra.run.events import (
-    ContextValue,
     PipelineForked,
     PipelinePaused,
     PipelineResumed,
@@ -42,26 +39,6 @@ from orchestra.run.ledger import ledger_of
 from orchestra.run.plain import clean, plain_json
 from orchestra.run.resuming import cut_off, resumption
 from orchestra.run.state import ChildRecord, RunningNode, RunState, Successor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A pipeline as it is run: graph, handlers, and the texts that are recorded.
-
-    ``children`` has, for each node that runs a child, the child's plan for each time that the node does so; the
-    last serves all further times. ``given`` says that the texts were given anew, not read from a record.
-    """
-
-    graph: Graph
-    handlers: Handlers
-    dot: Text
-    file: str
-    graph_hash: str
-    workdir: str = ""
-    simulation: Text = ""
-    dotfiles: Mapping[str, ContextValue] = field(default_factory=dict)
-    children: Mapping[str, tuple[Plan, ...]] = field(default_factory=dict)
-    given: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 
 from msgspec.structs import replace
 
@@ -10,14 +11,15 @@ from orchestra.engine.asking import Questions, sender
 from orchestra.engine.branches import FanOut
 from orchestra.engine.children import child_session
 from orchestra.engine.code import not_opened, open_workspace, share_workspace, working_in
-from orchestra.engine.control import BranchSlots, Control
+from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.mailbox import Mailbox
-from orchestra.engine.opening import Opened, Plan, next_session
+from orchestra.engine.opening import Opened, next_session
+from orchestra.engine.slots import BranchSlots
 from orchestra.engine.spending import spent_below
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
-from orchestra.engine.wiring import Wiring
+from orchestra.engine.wiring import Plan, Wiring
 from orchestra.errors import ConfigError, StoreUnreachable, WorkspaceError
 from orchestra.ports import Child, Decided, FanPlan, Workspace
 from orchestra.run.parallel import Fan
@@ -41,7 +43,6 @@ class Run:
         self.opened = opened
         self._shared = shared
         self.control = control
-        self.places = BranchSlots(wiring.at_once)
         self._plan = plan
         self._wiring = wiring
 
@@ -65,6 +66,11 @@ class Run:
         """The same with what its unfinished branches and children have spent too, so far as this process knows."""
         state, total = self.state, self.control.meter.total
         return replace(state, spent=total) if total.tokens > state.spent.tokens else state
+
+    @cached_property
+    def places(self) -> BranchSlots:
+        """The places for nodes of branches (the ``Spawning`` protocol)."""
+        return BranchSlots(self._wiring.at_once)
 
     async def walk(self) -> Result | None:
         """Run to the end; return None when it was paused. The session is released in any case.
@@ -109,9 +115,8 @@ class Run:
 
     def _walk(self, journal: Journal, control: Control, workspace: Workspace | None) -> Walk:
         return Walk(
-            graph=self._plan.graph,
+            plan=self._plan,
             journal=journal,
-            handlers=self._plan.handlers,
             clock=self._wiring.clock,
             control=control,
             spawning=self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -14,6 +15,7 @@ GATHER_SECONDS = 0.1
 """How long other questions are waited for before one is shown, so that their number is right."""
 
 
+@dataclass(slots=True)
 class Interviews:
     """Who is asked in the sessions that this process runs.
 
@@ -21,20 +23,17 @@ class Interviews:
     how long a person has where a question does not say so itself, 0 for as long as it takes (H5).
     """
 
-    def __init__(
-        self, interviewer: Interviewer | None = None, *, always: bool = False, timeout_ms: int = 0
-    ) -> None:
-        self.interviewer = interviewer
-        self.always = always
-        self._timeout_ms = timeout_ms
-        self._turn = asyncio.Lock()
-        self._waiting = 0
+    interviewer: Interviewer | None = None
+    always: bool = field(default=False, kw_only=True)
+    timeout_ms: int = field(default=0, kw_only=True)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _waiting: int = field(default=0, init=False)
 
     def with_deadline(self, question: Question) -> Question:
         """The question with the time that a person has for it; a conversation with an agent has no bound."""
-        if question.timeout_ms or not self._timeout_ms or takes_commands(question):
+        if question.timeout_ms or not self.timeout_ms or takes_commands(question):
             return question
-        return replace(question, timeout_ms=self._timeout_ms)
+        return replace(question, timeout_ms=self.timeout_ms)
 
     async def ask(self, question: Question, shown: asyncio.Event) -> Answer:
         """Ask here, one question at a time unless the interviewer takes several. Raises ``Unanswered``."""
@@ -62,13 +61,13 @@ class Interviews:
             await self.interviewer.inform(message, stage)
 
 
+@dataclass(slots=True)
 class Inbox:
     """Filled by the session's listener, in the order of the mailbox; asked by its walks."""
 
-    def __init__(self) -> None:
-        self._sent: dict[str, list[SentAnswer]] = {}
-        self._stirred: dict[str, asyncio.Event] = {}
-        self._complete = asyncio.Event()
+    _sent: dict[str, list[SentAnswer]] = field(default_factory=dict, init=False)
+    _stirred: dict[str, asyncio.Event] = field(default_factory=dict, init=False)
+    _complete: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def put(self, sent: SentAnswer) -> None:
         """One more message of the mailbox."""
@@ -104,6 +103,7 @@ class Inbox:
 NOTHING = Spent()
 
 
+@dataclass(slots=True)
 class Meter:
     """The spending of a session since this process has it, in all its branches; and of its children in theirs.
 
@@ -111,17 +111,16 @@ class Meter:
     had spent before is counted there already.
     """
 
-    def __init__(self, outer: Meter | None = None) -> None:
-        self._outer = outer
-        self._base: Spent | None = None
-        self._added = NOTHING
-        self.steps = 0
-        """Nodes that the session's walks have executed, as ``max_steps`` counts them."""
+    outer: Meter | None = None
+    steps: int = field(default=0, init=False)
+    """Nodes that the session's walks have executed, as ``max_steps`` counts them."""
+    _base: Spent | None = field(default=None, init=False)
+    _added: Spent = field(default=NOTHING, init=False)
 
     @property
     def outermost(self) -> bool:
         """Whether no other session runs this one."""
-        return self._outer is None
+        return self.outer is None
 
     def began(self, spent: Spent) -> None:
         """Note what the session had spent when this process began to run it; a second call changes nothing."""
@@ -131,13 +130,13 @@ class Meter:
     def add(self, more: Spent) -> None:
         """Count what a turn cost."""
         self._added = plus(self._added, more)
-        if self._outer is not None:
-            self._outer.add(more)
+        if self.outer is not None:
+            self.outer.add(more)
 
     @property
     def total(self) -> Spent:
         """What the whole tree of sessions has used, as far as this process knows."""
-        return plus(self._base or NOTHING, self._added) if self._outer is None else self._outer.total
+        return plus(self._base or NOTHING, self._added) if self.outer is None else self.outer.total
 
 
 def plus(one: Spent, other: Spent) -> Spent:

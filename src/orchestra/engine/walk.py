@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, assert_never
 
 from orchestra.engine.asking import Waiting
 from orchestra.engine.code import commit_node
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
+from orchestra.engine.judging import attempt, judge
 from orchestra.engine.repeats import Repeats
-from orchestra.engine.stage import Spawning, Stage, admit, attempt, check_word
-from orchestra.graph.attributes import SHAPES
-from orchestra.graph.model import Graph, Node
+from orchestra.engine.stage import Spawning, Stage
+from orchestra.engine.wiring import Plan
+from orchestra.graph.model import Node
 from orchestra.graph.paths import keys_of
 from orchestra.ports import Clock, Handler, Suspended, Workspace
 from orchestra.run.blobs import BlobRef
-from orchestra.run.context import Context, is_reserved, root_of
+from orchestra.run.context import Context
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
@@ -36,41 +36,10 @@ from orchestra.run.events import (
 from orchestra.run.outcome import Json, Outcome, Status, failed_outcome
 from orchestra.run.plain import clean
 from orchestra.run.questions import short_id
-from orchestra.run.retry import backoff_of, exhaust, impatient, may_retry
+from orchestra.run.retry import backoff_of
 from orchestra.run.state import NodeEnd, Result, Spent
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
 from orchestra.run.workspace import code_shown
-
-OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
-"""The types of engine.md#handlers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handlers:
-    """The registry: handlers by type, and the roots of keys that each type writes and nobody else does."""
-
-    by_type: Mapping[str, Handler]
-    own_keys: Mapping[str, frozenset[str]]
-
-    def owns(self, key: str) -> bool:
-        """Whether a key belongs to the handlers of some type."""
-        return any(root_of(key) in roots for roots in self.own_keys.values())
-
-    def may_write(self, kind: str, key: str) -> bool:
-        """Whether the handler of a type may write a key (engine.md#handlers)."""
-        return root_of(key) in self.own_keys.get(kind, ()) or not (is_reserved(key) or self.owns(key))
-
-    def resolve(self, graph: Graph, node_id: str) -> tuple[str, Handler | None]:
-        """The type that runs a node: its own where it has a handler, else its shape's (E2).
-
-        A type of ours that has no handler is never run as something else: a command that an LLM answers instead
-        would look done.
-        """
-        wanted = graph.type_of(node_id)
-        if wanted in self.by_type or wanted in OUR_TYPES:
-            return wanted, self.by_type.get(wanted)
-        shape = SHAPES.get(graph.nodes[node_id].shape, "codergen")
-        return (shape, self.by_type[shape]) if shape in self.by_type else (wanted, None)
 
 
 class Walk:
@@ -82,23 +51,22 @@ class Walk:
     def __init__(
         self,
         *,
-        graph: Graph,
+        plan: Plan,
         journal: Journal,
-        handlers: Handlers,
         clock: Clock,
         control: Control,
         spawning: Spawning,
         workspace: Workspace | None = None,
     ) -> None:
-        self._graph = graph
+        self._plan = plan
+        self._graph = plan.graph
         self._journal = journal
-        self._handlers = handlers
         self._clock = clock
         self._control = control
         self._spawning = spawning
         self._workspace = workspace
         self._waits = ""
-        self._repeats = Repeats(graph)
+        self._repeats = Repeats(plan.graph)
 
     async def walk(self) -> Result | None:
         """Run to the end and return the result, or None when the run was paused.
@@ -153,7 +121,7 @@ class Walk:
 
     async def _execute(self, step: Execute) -> None:
         node = self._graph.nodes[step.node]
-        kind, handler = self._handlers.resolve(self._graph, step.node)
+        kind, handler = self._plan.runs[step.node]
         if self._journal.state.branch is None:
             await self._run(step, node, kind, handler)
             return
@@ -200,23 +168,21 @@ class Walk:
             await self._control.detach()
 
     def _record_end(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
-        node = self._graph.nodes[step.node]
-        if kind != "conditional":
-            outcome = check_word(self._graph, node, outcome)
-        outcome, updates, warnings = admit(
-            node, outcome, lambda key: self._handlers.may_write(kind, key), self._journal.redactor
+        verdict = judge(
+            self._graph,
+            step,
+            kind,
+            outcome,
+            lambda key: self._plan.handlers.may_write(kind, key),
+            self._journal.redactor,
         )
-        for warning in warnings:
+        for warning in verdict.warnings:
             self._journal.record(warning)
-        if kind != "conditional" and outcome.status in (Status.RETRY, Status.FAIL):
-            again = step.attempt < step.of and may_retry(outcome)
-            too_long = impatient(outcome) if again else None
-            if again and too_long is None:
-                self._retry(step, kind, stage, outcome)
-                return
-            outcome = too_long or exhaust(node, outcome, step.of)
+        if verdict.again:
+            self._retry(step, kind, stage, verdict.outcome)
+            return
         stage.record_steered()
-        ended = self._end_event(step, kind, stage, outcome, updates)
+        ended = self._end_event(step, kind, stage, verdict.outcome, verdict.updates)
         repeated = self._repeats.warning(ended, self._clock.now_ms())
         if repeated is not None:
             self._journal.record(repeated)
@@ -264,7 +230,7 @@ class Walk:
         return StageCompleted(status=outcome.status.value, word=outcome.word, **shared)
 
     def _refuse(self, step: Refuse) -> None:
-        kind, _handler = self._handlers.resolve(self._graph, step.node)
+        kind, _handler = self._plan.runs[step.node]
         self._journal.record(
             StageFailed(
                 node=step.node,
@@ -282,7 +248,7 @@ class Walk:
         left = min(step.due - self._clock.now_ms(), step.delay)  # a clock set back does not make it longer
         if left > 0 and await self._control.pausing_during(self._clock.sleep(left / 1000)):
             return
-        kind, _handler = self._handlers.resolve(self._graph, step.node)
+        kind, _handler = self._plan.runs[step.node]
         self._journal.record(
             StageStarted(node=step.node, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
         )

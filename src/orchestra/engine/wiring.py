@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from orchestra.ports import Clock, Store, Workspaces
-from orchestra.run.events import LiveEvent, Recorded, WarningRaised
+from orchestra.graph.attributes import SHAPES
+from orchestra.graph.model import Graph
+from orchestra.ports import Clock, Handler, Store, Workspaces
+from orchestra.run.blobs import Text
+from orchestra.run.context import is_reserved, root_of
+from orchestra.run.events import ContextValue, LiveEvent, Recorded, WarningRaised
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunState
 
@@ -77,3 +81,63 @@ class SessionPlace:
     session: str
     context_id: int
     mailbox: int
+
+
+# --- the pipeline --------------------------------------------------------------------------------
+
+OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
+"""The types of engine.md#handlers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handlers:
+    """The registry: handlers by type, and the roots of keys that each type writes and nobody else does."""
+
+    by_type: Mapping[str, Handler]
+    own_keys: Mapping[str, frozenset[str]]
+
+    def owns(self, key: str) -> bool:
+        """Whether a key belongs to the handlers of some type."""
+        return any(root_of(key) in roots for roots in self.own_keys.values())
+
+    def may_write(self, kind: str, key: str) -> bool:
+        """Whether the handler of a type may write a key (engine.md#handlers)."""
+        return root_of(key) in self.own_keys.get(kind, ()) or not (is_reserved(key) or self.owns(key))
+
+    def resolve(self, graph: Graph, node_id: str) -> tuple[str, Handler | None]:
+        """The type that runs a node: its own where it has a handler, else its shape's (E2).
+
+        A type of ours that has no handler is never run as something else: a command that an LLM answers instead
+        would look done.
+        """
+        wanted = graph.type_of(node_id)
+        if wanted in self.by_type or wanted in OUR_TYPES:
+            return wanted, self.by_type.get(wanted)
+        shape = SHAPES.get(graph.nodes[node_id].shape, "codergen")
+        return (shape, self.by_type[shape]) if shape in self.by_type else (wanted, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A pipeline as it is run: graph, handlers, and the texts that are recorded.
+
+    ``children`` has, for each node that runs a child, the child's plan for each time that the node does so; the
+    last serves all further times. ``given`` says that the texts were given anew, not read from a record. ``runs``
+    has, for each node, the type that runs it and its handler.
+    """
+
+    graph: Graph
+    handlers: Handlers
+    dot: Text
+    file: str
+    graph_hash: str
+    workdir: str = ""
+    simulation: Text = ""
+    dotfiles: Mapping[str, ContextValue] = field(default_factory=dict)
+    children: Mapping[str, tuple[Plan, ...]] = field(default_factory=dict)
+    given: bool = False
+    runs: Mapping[str, tuple[str, Handler | None]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        runs = {node: self.handlers.resolve(self.graph, node) for node in self.graph.nodes}
+        object.__setattr__(self, "runs", runs)

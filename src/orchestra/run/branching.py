@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from orchestra.run.changes import nothing, on
 from orchestra.run.events import (
+    BranchMirrored,
     Meta,
     ParallelBranchCompleted,
     ParallelBranchEnded,
@@ -18,6 +20,7 @@ from orchestra.run.events import (
     ParallelStarted,
     StageCompleted,
     StageFailed,
+    SteeringTaken,
 )
 from orchestra.run.parallel import CANCELED, Branch, BranchPlan, BranchResult, Fan, NodeCounts, split_references
 from orchestra.run.state import NodeRecord, Result, RunState
@@ -26,7 +29,7 @@ ENGINE_KEYS = frozenset({"outcome", "preferred_label", "last_stage", "last_respo
 """Keys that say where a walk stands: not part of what a branch hands on."""
 
 
-def fan_started(state: RunState, event: ParallelStarted) -> dict[str, Any]:
+def fan_started(state: RunState, meta: Meta, event: ParallelStarted) -> dict[str, Any]:
     """A parallel node has decided which branches it starts."""
     fan = Fan(
         visit=event.visit,
@@ -46,7 +49,7 @@ def _plans(event: ParallelStarted) -> tuple[BranchPlan, ...]:
         return ()
 
 
-def branch_started(state: RunState, event: ParallelBranchStarted) -> dict[str, Any]:
+def branch_started(state: RunState, meta: Meta, event: ParallelBranchStarted) -> dict[str, Any]:
     """A branch has a context of its own."""
     fan = state.fans.get(event.node)
     if fan is None:
@@ -84,13 +87,13 @@ def branch_opened(state: RunState, meta: Meta, event: ParallelBranchOpened) -> d
     }
 
 
-def branch_ended(meta: Meta, event: ParallelBranchEnded) -> dict[str, Any]:
+def branch_ended(state: RunState, meta: Meta, event: ParallelBranchEnded) -> dict[str, Any]:
     """The walk of the branch is over."""
     result = Result(status=event.status, text=event.failure_reason, node=event.node, ended_ms=meta.at)
     return {"result": result, "stage": None}
 
 
-def branch_completed(state: RunState, event: ParallelBranchCompleted) -> dict[str, Any]:
+def branch_completed(state: RunState, meta: Meta, event: ParallelBranchCompleted) -> dict[str, Any]:
     """A result, and the branch's share of the ledger (E35)."""
     fan = state.fans.get(event.node)
     if fan is None:
@@ -122,9 +125,10 @@ def branch_completed(state: RunState, event: ParallelBranchCompleted) -> dict[st
     }
 
 
-def instruct(state: RunState, request: int) -> dict[str, Any]:
+def instruct(state: RunState, meta: Meta, event: SteeringTaken) -> dict[str, Any]:
     """An agent had an instruction. In a branch it is known by its own turn: another branch may have had a newer one
     before (S15)."""
+    request = event.request
     if state.branch is not None:
         return {"branch": replace(state.branch, steered=(*state.branch.steered, request))}
     apart = tuple(one for one in state.steered_apart if one > request)
@@ -168,7 +172,7 @@ def _record(given: object) -> NodeRecord:
         return NodeRecord()
 
 
-def fan_completed(state: RunState, event: ParallelCompleted) -> dict[str, Any]:
+def fan_completed(state: RunState, meta: Meta, event: ParallelCompleted) -> dict[str, Any]:
     """The verdict."""
     fan = state.fans.get(event.node) or Fan(visit=0, attempt=0)
     ends = tuple(dict.fromkeys(r.ended_at for r in fan.results() if r.status != CANCELED))
@@ -246,3 +250,15 @@ def share(state: RunState) -> dict[str, Any]:
             )
         )
     return found
+
+
+CHANGES = (
+    on(ParallelStarted, fan_started),
+    on(ParallelBranchStarted, branch_started),
+    on(ParallelBranchOpened, branch_opened),
+    on(ParallelBranchEnded, branch_ended),
+    on(ParallelBranchCompleted, branch_completed),
+    on(ParallelCompleted, fan_completed),
+    on(SteeringTaken, instruct),
+    on(BranchMirrored, nothing),
+)

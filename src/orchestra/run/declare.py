@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar, cast, dataclass_transform
+from typing import Any, Protocol, TypeVar, cast, dataclass_transform
 
 import msgspec
 import msgspec.structs
@@ -118,14 +118,17 @@ def _default(value: Any) -> Any:
     return msgspec.field(default_factory=dict) if isinstance(value, dict) else value
 
 
-def values(made: Any) -> tuple[Any, ...]:
-    """The values of an event's fields, in order."""
-    return msgspec.structs.astuple(made)
+values: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
+"""The values of an event's fields, in order."""
 
 
-def change(made: _E, **fields: Any) -> _E:
-    """A copy of an event with other values in some fields."""
-    return cast("_E", msgspec.structs.replace(cast("Any", made), **fields))
+class _Changed(Protocol):
+    def __call__(self, made: _E, /, **fields: Any) -> _E:
+        """Return the copy."""
+
+
+change = cast("_Changed", msgspec.structs.replace)
+"""A copy of an event with other values in some fields."""
 
 
 def types() -> dict[tuple[str, int], dict[int, FieldTag]]:

@@ -8,7 +8,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestra.run.blobs import preview_of
-from orchestra.run.events import InterviewCompleted, InterviewStarted, Meta
+from orchestra.run.changes import nothing, on
+from orchestra.run.events import InterviewCompleted, InterviewStarted, InterviewTimeout, Meta
 from orchestra.run.questions import ALL_ALIKE, APPROVAL, Answer, AskedQuestion, Option, Question, QuestionType
 from orchestra.run.state import RunState
 
@@ -33,7 +34,7 @@ def _turn(question: Question) -> str:
     return question.part.partition(".")[0]
 
 
-def fold_answer(state: RunState, event: InterviewCompleted) -> dict[str, Any]:
+def fold_answer(state: RunState, meta: Meta, event: InterviewCompleted) -> dict[str, Any]:
     """A question has its answer, which its node has still to act on."""
     stage = state.stage
     known = stage.asked.get(event.question) if stage is not None else None
@@ -124,3 +125,10 @@ def answer_of(event: InterviewCompleted, question: Question) -> Answer:
         automatic=event.automatic,
         request=event.request,
     )
+
+
+CHANGES = (
+    on(InterviewStarted, fold_question),
+    on(InterviewCompleted, fold_answer),
+    on(InterviewTimeout, nothing),
+)

@@ -8,22 +8,33 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from orchestra.run.changes import nothing, on
 from orchestra.run.events import (
     ChildEnded,
     ChildStarted,
+    ControlRequested,
     Meta,
+    PipelineCanceled,
+    PipelineCompleted,
+    PipelineFailed,
     PipelineForked,
     PipelineImported,
+    PipelinePaused,
     PipelineRestarted,
     PipelineResumed,
     PipelineStarted,
+    PipelineTaken,
+    RunnerAsked,
+    RunnerClaimed,
+    RunnerReleased,
+    SessionOpened,
 )
 from orchestra.run.parallel import Fan
 from orchestra.run.state import ChildRecord, Ledger, Result, RunState, Spent, Successor
 from orchestra.run.workspace import code_carried
 
 
-def fold_start(meta: Meta, event: PipelineStarted) -> dict[str, Any]:
+def fold_start(state: RunState, meta: Meta, event: PipelineStarted) -> dict[str, Any]:
     """A session begins, with what it carries on from the one before it."""
     return {
         "session": meta.session,
@@ -69,7 +80,7 @@ def _carry(ledger: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def fold_restart(meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
+def fold_restart(state: RunState, meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
     """The run goes on in another session (E14)."""
     following = Successor(
         session=event.next_session,
@@ -78,10 +89,28 @@ def fold_restart(meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
         target=event.target,
     )
     text = f"restarted at {event.target} as session {event.next_session}"
-    return {**fold_end("restarted", text, event.node, meta), "following": following}
+    return {**_fold_end("restarted", text, event.node, meta), "following": following}
 
 
-def fold_end(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
+def _completed(state: RunState, meta: Meta, event: PipelineCompleted) -> dict[str, Any]:
+    return _fold_end("success", event.status, event.node, meta)
+
+
+def _failed(state: RunState, meta: Meta, event: PipelineFailed) -> dict[str, Any]:
+    return _fold_end("fail", event.error, event.node, meta)
+
+
+def _canceled(state: RunState, meta: Meta, event: PipelineCanceled) -> dict[str, Any]:
+    result = Result(status="canceled", text=event.reason, node=event.node, ended_ms=meta.at)
+    return {"result": result, "heard": max(state.heard, event.request)}
+
+
+def _paused(state: RunState, meta: Meta, event: PipelinePaused) -> dict[str, Any]:
+    heard = max(state.heard, event.request)
+    return {"paused": event.reason, "waiting": event.waiting, "limit": event.limit, "heard": heard}
+
+
+def _fold_end(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
     """The run is over."""
     return {"result": Result(status=status, text=text, node=node, ended_ms=meta.at), "stage": None}
 
@@ -164,7 +193,7 @@ def fold_import(state: RunState, meta: Meta, event: PipelineImported) -> dict[st
     if following is not None and event.next_context:
         following = replace(following, context_id=event.next_context, mailbox=event.next_mailbox)
     return {
-        **unattended(state, meta),
+        **_unattended(state, meta),
         "session": meta.session,
         "mailbox": event.mailbox,
         "parent_context": event.parent_context,
@@ -200,7 +229,11 @@ def _fan_here(fan: Fan, event: PipelineImported) -> Fan:
     return replace(fan, opened=opened, from_turn=0, seen=0, mine=())
 
 
-def unattended(state: RunState, meta: Meta) -> dict[str, Any]:
+def _taken(state: RunState, meta: Meta, event: PipelineTaken) -> dict[str, Any]:
+    return {"paused": state.paused, "waiting": state.waiting, **_unattended(state, meta)}
+
+
+def _unattended(state: RunState, meta: Meta) -> dict[str, Any]:
     """The same for a session that may have ended, which counts only once it goes on."""
     return _idle(state, meta) if state.result is None else {}
 
@@ -215,12 +248,7 @@ def _idle(state: RunState, meta: Meta) -> dict[str, Any]:
     return changes
 
 
-def fold_request(state: RunState, request: int) -> dict[str, Any]:
-    """A request in the mailbox took effect, and those before it (S15)."""
-    return {"heard": max(state.heard, request)}
-
-
-def child_started(state: RunState, event: ChildStarted) -> dict[str, Any]:
+def child_started(state: RunState, meta: Meta, event: ChildStarted) -> dict[str, Any]:
     """A node's child begins, or goes on where it stood."""
     known = state.children.get(event.node)
     goes_on = known is not None and (event.until or event.again)
@@ -237,7 +265,7 @@ def child_started(state: RunState, event: ChildStarted) -> dict[str, Any]:
     return {"children": {**state.children, event.node: child}}
 
 
-def child_ended(state: RunState, event: ChildEnded) -> dict[str, Any]:
+def child_ended(state: RunState, meta: Meta, event: ChildEnded) -> dict[str, Any]:
     """A child ended, and its cost counts for its parent (E35)."""
     changes: dict[str, Any] = {
         "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
@@ -248,3 +276,24 @@ def child_ended(state: RunState, event: ChildEnded) -> dict[str, Any]:
         ended = replace(child, status=event.status, counted=counted)
         changes["children"] = {**state.children, event.node: ended}
     return changes
+
+
+CHANGES = (
+    on(PipelineStarted, fold_start),
+    on(PipelineTaken, _taken),
+    on(PipelineResumed, fold_resume),
+    on(PipelinePaused, _paused),
+    on(PipelineCanceled, _canceled),
+    on(PipelineCompleted, _completed),
+    on(PipelineFailed, _failed),
+    on(PipelineRestarted, fold_restart),
+    on(PipelineForked, fold_fork),
+    on(PipelineImported, fold_import),
+    on(ChildStarted, child_started),
+    on(ChildEnded, child_ended),
+    on(SessionOpened, nothing),
+    on(ControlRequested, nothing),
+    on(RunnerClaimed, nothing),
+    on(RunnerReleased, nothing),
+    on(RunnerAsked, nothing),
+)

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, cast
 
 from msgspec.structs import replace
 
+from orchestra.run.changes import nothing, on
 from orchestra.run.conversation import Piece, read_messages
 from orchestra.run.events import (
     AgentResponded,
@@ -14,6 +15,7 @@ from orchestra.run.events import (
     AgentTurnCompleted,
     CommitMessageWritten,
     ConversationCompacted,
+    Meta,
 )
 from orchestra.run.outcome import Json
 from orchestra.run.state import RunningNode, RunState, Spent
@@ -30,12 +32,12 @@ def spent_of(event: Paid) -> Spent:
     return Spent(tokens_in=event.tokens_in, tokens_out=event.tokens_out, cost_micros=event.cost_micros)
 
 
-def count_response(state: RunState, event: AgentResponded) -> dict[str, Any]:
+def count_response(state: RunState, meta: Meta, event: AgentResponded) -> dict[str, Any]:
     """A model was paid: its tokens count from here on, whatever becomes of the attempt."""
     return _count(state, event.node, spent_of(event), turns=1, calls=0, ended=False)
 
 
-def turn_completed(state: RunState, event: AgentTurnCompleted) -> dict[str, Any]:
+def turn_completed(state: RunState, meta: Meta, event: AgentTurnCompleted) -> dict[str, Any]:
     """The turn is over; what no response of it has counted yet counts now."""
     stage = _stage(state, event.node)
     known = stage.open_turn if stage is not None else Spent()
@@ -44,15 +46,17 @@ def turn_completed(state: RunState, event: AgentTurnCompleted) -> dict[str, Any]
     return _count(state, event.node, more, turns=first, calls=len(event.tool_calls), ended=True)
 
 
-def message_written(state: RunState, event: CommitMessageWritten) -> dict[str, Any]:
+def message_written(state: RunState, meta: Meta, event: CommitMessageWritten) -> dict[str, Any]:
     """A commit message was paid for: it counts as its node's, and is known for a repeat."""
-    changes = count_other_cost(state, event)
+    changes = count_other_cost(state, meta, event)
     if "stage" in changes:
         changes["stage"] = replace(changes["stage"], message=event.text, message_for=event.change)
     return changes
 
 
-def count_other_cost(state: RunState, event: CommitMessageWritten | ConversationCompacted) -> dict[str, Any]:
+def count_other_cost(
+    state: RunState, meta: Meta, event: CommitMessageWritten | ConversationCompacted
+) -> dict[str, Any]:
     """A model was paid for something besides the agent's turns: it counts as the node's."""
     spent = spent_of(event)
     changes: dict[str, Any] = {"spent": _more(state.spent, spent, 0, 0)}
@@ -116,3 +120,12 @@ def piece_of(event: AgentEvent, messages: Iterable[Any]) -> Piece:
                 input_tokens=event.tokens_in,
                 agent_state=cast("Mapping[str, Json]", event.agent_state),
             )
+
+
+CHANGES = (
+    on(AgentResponded, count_response),
+    on(AgentToolEnded, nothing),
+    on(AgentTurnCompleted, turn_completed),
+    on(CommitMessageWritten, message_written),
+    on(ConversationCompacted, count_other_cost),
+)

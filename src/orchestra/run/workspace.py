@@ -9,16 +9,24 @@ from typing import Any, TypeAlias, assert_never
 import msgspec
 from msgspec.structs import replace
 
+from orchestra.run.changes import nothing, on
 from orchestra.run.events import (
     AgentCommitCreated,
+    CanaryPlanted,
+    CleanupCompleted,
+    Meta,
+    RepoCloned,
+    RepoFetched,
     SessionBranchCreated,
+    SessionBranchPushed,
+    SessionBranchPushFailed,
     WorkspaceSnapshot,
     WorktreeCreated,
     WorktreeMergeConflict,
     WorktreeMerged,
 )
 from orchestra.run.outcome import Json
-from orchestra.run.state import RepoRecord
+from orchestra.run.state import RepoRecord, RunState
 
 Merging: TypeAlias = WorktreeMerged | WorktreeMergeConflict
 
@@ -28,8 +36,12 @@ Moving: TypeAlias = SessionBranchCreated | WorktreeCreated | AgentCommitCreated 
 _UNFIT = re.compile(r"[^\w.+=-]+|\.(?=\.|lock$|$)|^[.-]+", re.IGNORECASE)
 
 
-def code_moved(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, RepoRecord]:
-    """The repositories after one more event."""
+def code_moved(state: RunState, meta: Meta, event: Moving) -> dict[str, Any]:
+    """The code of a repository is elsewhere."""
+    return {"workspace": _moved(state.workspace, event)}
+
+
+def _moved(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, RepoRecord]:
     match event:
         case SessionBranchCreated():
             known = RepoRecord(
@@ -94,3 +106,19 @@ def branch_name(prefix: str, pipeline: str, session: str, path: str = "") -> str
     name = _UNFIT.sub("-", pipeline).strip("-") or "pipeline"
     beside = "@" + _UNFIT.sub("-", path.replace("/", ".")).strip("-") if path else ""
     return f"{prefix}{name}/{session}{beside}"
+
+
+CHANGES = (
+    on(SessionBranchCreated, code_moved),
+    on(WorktreeCreated, code_moved),
+    on(AgentCommitCreated, code_moved),
+    on(WorkspaceSnapshot, code_moved),
+    on(WorktreeMerged, code_moved),
+    on(WorktreeMergeConflict, code_moved),
+    on(SessionBranchPushed, nothing),
+    on(SessionBranchPushFailed, nothing),
+    on(RepoCloned, nothing),
+    on(RepoFetched, nothing),
+    on(CanaryPlanted, nothing),
+    on(CleanupCompleted, nothing),
+)

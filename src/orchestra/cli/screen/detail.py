@@ -19,8 +19,8 @@ from orchestra.cli.screen.ended import higher_limit
 from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli.stores import aim_commands
 from orchestra.cli.terminal import complain, duration_words, fit, many_lines, one_line, pad, room, say, say_json
+from orchestra.engine.claims import newest_claim
 from orchestra.engine.gaps import Gap, Legible, legible, with_branches
-from orchestra.engine.holding import newest_claim
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import Damaged
