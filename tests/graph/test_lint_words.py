@@ -191,3 +191,55 @@ def test_a_shape_that_is_called_like_its_handler_is_led_to_the_shape(shape: str,
 def test_an_effort_that_models_do_not_know_is_led_to_one_that_they_know(effort: str, meant: str) -> None:
     (one,) = flow(f"a [reasoning_effort={effort}]\nstart -> a -> exit", "value_known")
     assert one.fix == f"did you mean '{meant}'?"
+
+
+@pytest.mark.parametrize(
+    ("braces", "place", "fix"),
+    [
+        ("{{ tools.test.outptu }}", "outptu", "'output'"),
+        ("{{ tools.test.code }}", "code", "name a node and a value"),
+        ("{{ tools.work.output }}", "tools.work.output", "'responses.work'"),
+        ("{{ responses.test }}", "responses.test", "'tools.test.output'"),
+        ("{{ tools.test.output }}", "", ""),
+        ("{{ tools.test.exit_code }}", "", ""),
+        ("{{ responses.work.items[0] }}", "", ""),
+        ("{{ tools.mine.anything }}", "", ""),
+    ],
+)
+def test_a_value_that_a_node_does_not_leave_is_a_warning(braces: str, place: str, fix: str) -> None:
+    body = f"""test [shape=parallelogram, tool_command=ls]\nmine [type="my.kind"]\nwork
+    last [prompt="Look: {braces}"]\nstart -> work -> test -> mine -> last -> exit"""
+    diagnostics = flow(body, known_types={*BUILT_IN_TYPES, "my.kind"})
+    assert marked(diagnostics) == [place] * bool(place)
+    assert all(fix in d.fix for d in diagnostics)
+
+
+@pytest.mark.parametrize("name", ["gaol", "gol", "goals"])
+def test_a_misspelt_goal_in_a_prompt_is_a_warning(name: str) -> None:
+    (one,) = flow(f'work [prompt="Work towards ${name}"]\nstart -> work -> exit')
+    assert (one.rule, one.fix) == ("input_declared", "did you mean 'goal'?")
+
+
+def test_other_names_in_prompts_may_be_variables() -> None:
+    assert not flow('work [prompt="Cost: $5, $PATH, $version, ${HOME}, {{ version }}"]\nstart -> work -> exit')
+
+
+@pytest.mark.parametrize(
+    ("attribute", "owner"),
+    [
+        ('"human.timeout"=2h', "hexagon"),
+        ('"human.default_choice"=a', "hexagon"),
+        ("k=2", "component"),
+        ("merge=all", "tripleoctagon"),
+    ],
+)
+def test_an_attribute_that_only_another_type_reads_is_a_warning(attribute: str, owner: str) -> None:
+    (one,) = flow(f"work [{attribute}]\nstart -> work -> exit")
+    assert one.rule == "unused_attribute"
+    assert f"shape={owner}" in one.fix
+
+
+def test_a_number_of_another_join_policy_is_a_warning() -> None:
+    body = "fan [shape=component, k=1]\njoin [shape=tripleoctagon]\na\nb\nstart -> fan -> {a b} -> join -> exit"
+    (one,) = flow(body)
+    assert (one.rule, one.fix) == ("unused_attribute", "add `join_policy=k_of_n`, or remove it")

@@ -120,3 +120,9 @@ def test_what_a_transform_raises_passes_through() -> None:
 
     with pytest.raises(LookupError):
         transform(read("digraph g { a }"), {}, [broken])
+
+
+def test_the_goal_gets_the_variables_before_prompts_get_the_goal() -> None:
+    after = expand(read('digraph g { goal="Check $project of $goal" a [prompt="Do: $goal"] }'), {"project": "inv"})
+    assert after.goal == "Check inv of $goal"
+    assert after.nodes["a"].text("prompt") == "Do: Check inv of $goal"

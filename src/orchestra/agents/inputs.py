@@ -32,7 +32,7 @@ def find_files(name: str, folders: Sequence[Path]) -> list[Path]:
         if inside:
             return inside
     places = ", ".join(str(folder) for folder in folders)
-    raise ConfigError(f"attach: no file {name!r} in {places}", fix="name files relative to the pipeline's folder")
+    raise ConfigError(f"no file {name!r} in {places}", fix="name files relative to the pipeline's folder")
 
 
 def attachments(node: Node, folders: Sequence[Path]) -> tuple[tuple[Json, ...], list[str]]:

@@ -98,7 +98,7 @@ def _suggest_near(path: Path) -> str:
     stems = {Path(name).stem.lower(): name for name in [*names, *pipelines]}
     near = get_close_matches(path.stem.lower(), stems, n=1, cutoff=0.65)
     if near:
-        return f"did you mean {stems[near[0]]}?"
+        return f"did you mean {path.with_name(stems[near[0]])}?"
     return f"{folder} contains {', '.join(pipelines[:3])}" if pipelines else f"{folder} contains no .dot file"
 
 

@@ -193,7 +193,7 @@ def skip_comma(here: Cursor) -> None:
     if closing is None:
         error(
             here,
-            "a comma between statements",
+            "a comma connects no nodes and ends no statement",
             fix="write a set as {a b}, or end each statement with ;",
             astray=True,
         )

@@ -332,7 +332,7 @@ ENTRIES: dict[str, RuleEntry] = {
         ),
         RuleEntry(
             "parallel_join",
-            (_W,),
+            (_W, _E),
             "The branches of a parallel node do not meet in one fan-in, or its join policy can never be met.",
             "Every path of every branch must lead to one `parallel.fan_in` (`shape=tripleoctagon`), where the"
             " results are combined. Otherwise each branch continues to its own end, and the run fails"

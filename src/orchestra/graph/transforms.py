@@ -33,7 +33,11 @@ def transform(graph: Graph, variables: Mapping[str, str], registered: Sequence[T
 
 
 def expand(graph: Graph, variables: Mapping[str, str]) -> Graph:
-    """Replace ``$goal`` and ``$name`` of command-line variables in prompts; any other ``$`` stays (A22)."""
+    """Replace ``$name`` of variables in the goal and prompts, where ``$goal`` is replaced too (A22)."""
+    goal = graph.attributes.get("goal")
+    if goal is not None and "$" in graph.goal:
+        text = expand_text(graph.goal, variables)
+        graph = replace(graph, attributes={**graph.attributes, "goal": replace(goal, value=text)})
     known = {"goal": graph.goal, **variables}
     changed = {node.id: after for node in graph.nodes.values() if (after := _expand_node(node, known)) is not node}
     return replace(graph, nodes={**graph.nodes, **changed}) if changed else graph

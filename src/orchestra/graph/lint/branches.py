@@ -49,7 +49,7 @@ def _policies(survey: Survey) -> Iterator[Diagnostic]:
             what, fix = f"needs {needed.value} successes, but has {have}", f"write k={branches}, or add branches"
         else:
             continue
-        yield warning(
+        yield error(
             "parallel_join",
             f"`join_policy={written.value}` of {quote(node.id)} {what}, so it always fails",
             (needed or written).span,

@@ -71,7 +71,11 @@ _ELSEWHERE = {
         "retry_node": "retry_target",
         "max_loops": "max_visits",
         "max_iterations": "max_visits",
-        "max_cycles": "max_visits",
+        "max_cycles": "manager.max_cycles",
+        "poll_interval": "manager.poll_interval",
+        "stop_condition": "manager.stop_condition",
+        "join_k": "k",
+        "min_success": "k",
         "loop_max": "max_visits",
         "command": "tool_command",
         "cmd": "tool_command",
@@ -311,6 +315,12 @@ _READERS = {
     "max_parallel": frozenset({"parallel"}),
     "for_each": frozenset({"parallel"}),
     "max_items": frozenset({"parallel"}),
+    "k": frozenset({"parallel"}),
+    "quorum": frozenset({"parallel"}),
+    "merge": frozenset({"parallel.fan_in"}),
+    "merge_code": frozenset({"parallel.fan_in"}),
+    "human.timeout": frozenset({"wait.human"}),
+    "human.default_choice": frozenset({"wait.human"}),
 }
 """The handler types that read an attribute; no others do."""
 
@@ -345,6 +355,17 @@ def unused_attribute(survey: Survey) -> Iterator[Diagnostic]:
                     edits=edits,
                 )
 
+    for key, policy in (("k", "k_of_n"), ("quorum", "quorum")):
+        for node, attribute in survey.on_nodes.get(key, ()):
+            if node.text("join_policy") != policy and survey.types[survey.index[node.id]] == "parallel":
+                yield warning(
+                    "unused_attribute",
+                    f"{quote(key)} of {quote(node.id)} is read only with `join_policy={policy}`",
+                    attribute.key_span,
+                    node=node.id,
+                    fix=f"add `join_policy={policy}`, or remove it",
+                )
+
 
 def _has_own_finding(survey: Survey, node: Node) -> bool:
     """Whether ``type_known`` says already that the node is not what its author thinks."""
@@ -368,7 +389,9 @@ def _instead(key: str, kind: str, node: Node, attribute: Attribute) -> tuple[str
         return "move it to an LLM node (`shape=box`) before or after this one", ()
     if key == "tool_command":
         return "move it to a tool node (`shape=parallelogram`)", ()
-    return "move it to the parallel node (`shape=component`)", ()
+    (reader,) = _READERS[key]
+    shape = next(shape for shape, handler in SHAPES.items() if handler == reader)
+    return f"move it to {_NAMES[reader]} (`shape={shape}`)", ()
 
 
 def _shape_edit(node: Node, attribute: Attribute, shape: str) -> tuple[Edit, ...]:

@@ -28,8 +28,11 @@ _TOKEN = re.compile(
     _QUOTED.pattern + r"|\{\{.*?\}\}|(?<!\S)\#[^\n]*|\|\||&&|\|&?|[;&\n]",
     re.DOTALL,
 )
-_WORD = re.compile(r"\s*(?:[A-Za-z_]\w*=\S*\s+)*(?:time\s+|!\s+)?([^\s;&|]+)")
+_WORD = re.compile(r"\s*(?:[A-Za-z_]\w*=\S*\s+)*(?:(?:time|then|else|do|!)\s+)*([^\s;&|]+)")
 _ASSIGNMENT = re.compile(r"\s*(?:[A-Za-z_]\w*=\S*\s*)+$")
+_ASKED = re.compile(r"\s*(?:if|elif|while|until)\s")
+"""What begins a condition of the shell, which is there to fail."""
+
 _SAFE = re.compile(
     r"\$\?|\bPIPESTATUS\b|\bset\s+-\w*e|\bset\s+-o\s+errexit|\|\|\s*exit\b(?!\s+0)|\btrap\b.*\bERR\b"
 )
@@ -142,6 +145,8 @@ def _hidden_failure(command: str, shell: str) -> tuple[_Part, bool] | None:
 def _matters(text: str) -> bool:
     """Whether a failure of a simple command would say something."""
     flat = _QUOTED.sub("x", text)
+    if _ASKED.match(flat):
+        return False
     if _ASSIGNMENT.match(flat):
         return False
     word = _WORD.match(flat)

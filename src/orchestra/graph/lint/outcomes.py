@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from orchestra.graph.conditions import All, Compare, Expr, Not, Some
-from orchestra.graph.lint.survey import Survey, list_words
+from orchestra.graph.lint.survey import Survey, quote
 from orchestra.graph.model import Edge
 
 
@@ -34,8 +34,8 @@ class Outcomes(NamedTuple):
         return Outcomes(self.words, not self.but)
 
     def __str__(self) -> str:
-        names = list_words(sorted(self.words))
-        return f"never {names}" if self.but else f"always {names}"
+        names = " or ".join(map(quote, sorted(self.words)))
+        return f"never {names}" if self.but else names if len(self.words) > 1 else f"always {names}"
 
     def meets(self, other: Outcomes) -> bool:
         """Whether some word is in both."""

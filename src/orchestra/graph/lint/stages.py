@@ -26,7 +26,7 @@ def goal_gate_has_retry(survey: Survey) -> Iterator[Diagnostic]:
         yield warning(
             "goal_gate_has_retry",
             f"neither goal gate {quote(node.id)} nor the graph has a retry target:"
-            " if the gate is not met, the run fails at the exit",
+            " if it does not succeed, the run fails",
             attribute.span,
             node=node.id,
             fix="set `retry_target` on the node or the graph",

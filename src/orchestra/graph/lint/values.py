@@ -13,44 +13,59 @@ from orchestra.graph.model import Attribute
 from orchestra.graph.places import inside, rewritten
 from orchestra.graph.shell import TEMPLATE_WORDS
 
-_OF_NODE = re.compile(
-    r"\{\{\s*(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}\}", re.ASCII
-)
-
-
-_IN_CONDITION = re.compile(r"(?<![\w.\"])(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)", re.ASCII)
+_PATH = r"(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)(?:\.(\w+))?"
+_OF_NODE = re.compile(rf"\{{\{{\s*{_PATH}[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}}\}}", re.ASCII)
+_IN_CONDITION = re.compile(rf"(?<![\w.\"]){_PATH}", re.ASCII)
+_OF_TOOL = ("output", "stderr", "exit_code")
+_ANSWER = frozenset({"codergen", "parallel.fan_in", "stack.manager_loop"})
+"""Handler types whose nodes have a response."""
 
 
 def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
-    """``{{ tools.NODE.output }}`` and ``{{ responses.NODE }}`` name a node, in conditions too."""
+    """``{{ tools.NODE.output }}`` and ``{{ responses.NODE }}`` name what a node leaves, in conditions too."""
     for key in ("prompt", "tool_command"):
         for node, attribute in survey.node_places(key):
             for match in _OF_NODE.finditer(str(attribute.value)):
-                if match[2] not in survey.graph.nodes:
-                    yield _no_node(survey, attribute, match, node=node.id)
+                yield from _no_value(survey, attribute, match, node=node.id)
     for edge, attribute in survey.edge_places("condition"):
         for match in _IN_CONDITION.finditer(edge.condition.text):
-            if match[2] not in survey.graph.nodes:
-                yield _no_node(survey, attribute, match, edge=(edge.source, edge.target))
+            yield from _no_value(survey, attribute, match, edge=(edge.source, edge.target))
 
 
-def _no_node(
+def _no_value(
     survey: Survey,
     attribute: Attribute,
     match: re.Match[str],
     *,
     node: str | None = None,
     edge: tuple[str, str] | None = None,
-) -> Diagnostic:
-    near = nearest(match[2], survey.graph.nodes)
-    return warning(
+) -> Iterator[Diagnostic]:
+    root, name, field = match.groups()
+    group, near, what = 2, "", ""
+    kind = survey.types[survey.index[name]] if name in survey.index else ""
+    if not kind:
+        near, what = nearest(name, survey.graph.nodes) or "", "names no node of this pipeline"
+    elif root == "tools" and kind in _ANSWER:
+        group, near, what = 0, f"responses.{name}", f"is not written: {quote(name)} runs no command"
+    elif root == "responses" and kind == "tool":
+        group, near, what = 0, f"tools.{name}.output", f"is not written: {quote(name)} runs a command"
+    elif root == "tools" and kind == "tool" and field not in (*_OF_TOOL, None):
+        group, near, what = (
+            3,
+            nearest(field, _OF_TOOL) or "",
+            f"has no {quote(field)} (a command leaves {', '.join(_OF_TOOL)})",
+        )
+    if not what:
+        return
+    start, end = match.span(group) if group else (match.start(1), match.end(3) if field else match.end(2))
+    yield warning(
         "value_of_node",
-        f"{quote(f'{match[1]}.{match[2]}')} names no node of this pipeline: it will have no value",
-        inside(attribute.span, match.start(2), match.end(2)),
+        f"{quote(f'{root}.{name}')} {what}: it will have no value",
+        inside(attribute.span, start, end),
         node=node,
         edge=edge,
-        fix=f"did you mean {near!r}?" if near else "name a node of this pipeline",
-        edits=(rewritten(attribute.span, match.start(2), match.end(2), near),) if near else (),
+        fix=f"did you mean {near!r}?" if near else "name a node and a value that it leaves",
+        edits=(rewritten(attribute.span, start, end, near),) if near else (),
     )
 
 
@@ -66,27 +81,29 @@ _SET = frozenset(
 
 
 def input_declared(survey: Survey) -> Iterator[Diagnostic]:
-    """Where a pipeline declares its ``inputs``, prompts and commands name those, or what a node could set (L40)."""
+    """Where a pipeline declares its ``inputs``, prompts and commands name those, or what a node could set (L40).
+
+    Without ``inputs`` only ``$gaol`` is told, where ``$goal`` is meant.
+    """
     declared = inputs(survey.graph)
-    if not declared:
-        return
-    known = {*declared, *_SET, *TEMPLATE_WORDS}
-    nothing_else = _QUIET.issuperset(survey.types)
+    names = [*declared, "goal"]
+    known = {*names, *_SET, *TEMPLATE_WORDS, *survey.variables}
+    nothing_else = bool(declared) and _QUIET.issuperset(survey.types)
     for key in ("prompt", "tool_command"):
         for node, attribute in survey.node_places(key):
             for match in _NAMED.finditer(str(attribute.value)):
                 group = 1 if match[1] else 2
                 name = match[group]
-                if name in known or (key, group) == ("tool_command", 2):  # the latter are the shell's own
+                # in a command the latter are the shell's own
+                if name in known or (key, group) == ("tool_command", 2) or not (declared or group == 2):
                     continue
-                near = nearest(name, declared)
+                near = nearest(name, names)
                 if near or (group == 1 and nothing_else):
-                    place = inside(attribute.span, match.start(group), match.end(group))
+                    what = "is no input of this pipeline" if declared else "is not 'goal', and stays as it is"
                     yield warning(
                         "input_declared",
-                        f"{quote(name)} is no input of this pipeline"
-                        + (", and no node could set it" if nothing_else else ""),
-                        place,
+                        f"{quote(name)} {what}" + (", and no node could set it" if nothing_else else ""),
+                        inside(attribute.span, match.start(group), match.end(group)),
                         node=node.id,
                         fix=f"did you mean {near!r}?" if near else f"add {name} to the graph's `inputs`",
                         edits=(rewritten(attribute.span, match.start(group), match.end(group), near),)

@@ -62,6 +62,8 @@ _CALLED = {
     "fork": "parallel",
     "map": "parallel",
     "fanin": "parallel.fan_in",
+    "parallel_fan_in": "parallel.fan_in",
+    "parallel_fanin": "parallel.fan_in",
     "fan_in": "parallel.fan_in",
     "join": "parallel.fan_in",
     "merge": "parallel.fan_in",
