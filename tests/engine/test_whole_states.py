@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.engine.loading import PAGE, catch_up, event_of, history, load, load_state
+from orchestra.cxdb.memory import MemoryStore
+from orchestra.engine.loading import PAGE, catch_up, event_of, fold_around, history, load, load_state
 from orchestra.engine.sessions import find
 from orchestra.errors import StoreError
 from orchestra.graph.model import Graph, Node
@@ -114,3 +115,15 @@ async def test_what_was_read_and_what_came_since_is_what_all_gives() -> None:
         assert await catch_up(session.store, session.context_id, loaded) == await load(
             session.store, session.context_id
         )
+
+
+async def test_a_chain_whose_first_readable_turn_is_a_large_checkpoint_folds_like_all_of_it() -> None:
+    session = await long_run()
+    events = recorded(list(await history(session.store, session.context_id)))
+    large = next(
+        i for i, r in enumerate(events) if isinstance(r.event, CheckpointSaved) and r.event.state is not None
+    )
+    assert await fold_around(session.store, events[large:]) == fold(events)
+    elsewhere = await fold_around(MemoryStore(), events[large:])
+    assert elsewhere.result == fold(events).result
+    assert await fold_around(session.store, []) == NEW

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestra.errors import UnknownEvent
+from orchestra.errors import OrchestraError, UnknownEvent
 from orchestra.ports import Store, Turn
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, decode
@@ -165,6 +165,25 @@ async def _with_state(store: Store, recorded: Recorded) -> Recorded:
         return recorded
     state = await resolve(store, reference)
     return Recorded(recorded.meta, change(event, state=state), recorded.turn_id, recorded.depth, recorded.parent)
+
+
+async def fold_around(store: Store, events: Sequence[Recorded]) -> RunState:
+    """The state that the readable events of a damaged chain give: without the events before a checkpoint of which
+    not even the state can be read."""
+    first = events[0].event if events else None
+    try:
+        if isinstance(first, CheckpointSaved) and whole_reference(first) is not None:
+            return fold([await _with_state(store, events[0]), *events[1:]])
+        return fold(events)
+    except (ValueError, OrchestraError):
+        return fold(_without_state(event) for event in events)
+
+
+def _without_state(recorded: Recorded) -> Recorded:
+    event = recorded.event
+    if not isinstance(event, CheckpointSaved) or event.state is None:
+        return recorded
+    return Recorded(recorded.meta, change(event, state=None), recorded.turn_id, recorded.depth, recorded.parent)
 
 
 def _record(turn: Turn) -> Recorded:

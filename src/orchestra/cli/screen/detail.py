@@ -21,13 +21,12 @@ from orchestra.cli.stores import aim_commands
 from orchestra.cli.terminal import complain, duration_words, fit, many_lines, one_line, pad, room, say, say_json
 from orchestra.engine.claims import newest_claim
 from orchestra.engine.gaps import Gap, Legible, legible, with_branches
-from orchestra.engine.loading import event_of
+from orchestra.engine.loading import event_of, fold_around
 from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import Damaged
 from orchestra.graph.report import dollars, paint, plural, wrap
 from orchestra.ports import Store, Turn
 from orchestra.run.events import CleanupCompleted, EdgeSelected, Recorded, StageRetrying
-from orchestra.run.fold import fold
 from orchestra.run.lifecycle import COPIED
 from orchestra.run.questions import short_id
 from orchestra.run.state import RunState, Spent
@@ -82,7 +81,7 @@ async def summary_of(store: Store, row: Row, stops: Mapping[str, Stopped]) -> Su
 async def _salvage(store: Store, row: Row, error: Damaged) -> Summary:
     """What can still be told of a session whose newest turns are damaged: it needs somebody to look."""
     turns = await legible(store, row.context_id)
-    state = fold(_events(turns))
+    state = await fold_around(store, _events(turns))
     return Summary(
         session=row.session,
         context_id=row.context_id,
@@ -129,7 +128,7 @@ async def show_one(
         [turn for path, turn in turns if not path],
         [turn.depth for _p, turn in turns if isinstance(turn, Gap)],
     )
-    state = fold(_events(own))
+    state = await fold_around(store, _events(own))
     events = _events([turn for _path, turn in sorted(turns, key=lambda pair: pair[0])])
     models = usage_of(event.event for event in events).models
     state = replace_struct(state, spent=_in_all(state, summary, models.values()))
@@ -164,7 +163,7 @@ async def show_one(
         complain(f"{plural(len(gaps), 'turn')} cannot be read; their events are missing here")
     say(f"  all events: orchestra log{aim} {summary.session}")
     if summary.phase in ENDED:
-        ended = state if detail else fold(_events(await legible(store, row.context_id)))
+        ended = state if detail else await fold_around(store, _events(await legible(store, row.context_id)))
         for line in await _code(store, row, ended, aim):
             say(line)
     following = next_command(summary)
