@@ -6,14 +6,18 @@ import io
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
 from calls import PLAN, call, shell
 
+from orchestra.cli.outlet import at_once, outlets
+from orchestra.cli.screen.live import LiveView
 from orchestra.cli.terminal import progress
+from orchestra.run.events import Meta, Recorded, StageStarted
 
 
 @contextmanager
@@ -63,3 +67,20 @@ def test_a_folder_that_cxdb_wrote_is_taken_over_without_a_word_in_a_pipe(tmp_pat
     done = shell(tmp_path, "orchestra status --store store")
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+async def test_a_run_that_ends_at_once_takes_its_live_lines_along() -> None:
+    meta = Meta(session="abc", epoch=1, sequence=1, at=time.time_ns() // 1_000_000)
+    with terminal() as (stream, leader), redirect_stdout(stream), outlets() as (out,):
+        view = LiveView(colour=False, verbose=False)
+        view.open("abc", "title")
+        view.tell(Recorded(meta, StageStarted(node="work", handler="tool", visit=1, of=1)))
+        text = ""
+        while "work" not in text:
+            text += os.read(leader, 1000).decode()
+        view.abandon()
+        out.write("a late frame")
+        at_once(out, b"end")  # type: ignore[arg-type]
+        text = shown(leader, "end")
+        view.close()
+    assert text.endswith("\r\x1b[2K\x1b[?25hend")

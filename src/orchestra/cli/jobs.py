@@ -24,6 +24,9 @@ from orchestra.run.events import LiveEvent, Recorded
 LAST_SECONDS = 2.0
 """How long a run has, after the third interrupt, to record that it is paused."""
 
+_LEAVING = threading.Lock()
+"""Held by whoever ends the process."""
+
 _AT_ONCE = {signal.SIGTERM: "received SIGTERM", signal.SIGHUP: "received SIGHUP"}
 
 
@@ -80,9 +83,10 @@ def _exit_soon(leave: Callable[[], None]) -> None:
 
 
 def _exit(leave: Callable[[], None]) -> None:
-    leave()
-    tree.kill_own()
-    os._exit(INTERRUPTED)
+    if _LEAVING.acquire(blocking=False):  # else another signal, or the timer, is at it
+        leave()
+        tree.kill_own()
+        os._exit(INTERRUPTED)
 
 
 def _woken() -> None:

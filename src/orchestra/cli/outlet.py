@@ -59,6 +59,7 @@ class _Pump:
         self._slow = False
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
+        self._shut = False
         self.lost = 0
         self.moved = 0
 
@@ -87,6 +88,8 @@ class _Pump:
         """Take bytes to write. Raises the ``OSError`` that an earlier write met, once."""
         with self._changed:
             self._raise()
+            if self._shut:
+                return
             if self._written_to > self._read_to or (self._size >= ROOM and self._keep):
                 self._spool(data)
             elif self._size >= ROOM:
@@ -105,6 +108,15 @@ class _Pump:
             if not self._slow:
                 self._slow = not self._changed.wait_for(lambda: not self.pending, SETTLE_SECONDS)
             self._raise()
+
+    def shut(self) -> None:
+        """Write what waits, unless that takes more than a moment, and from now on nothing."""
+        with suppress(OSError), self._changed:
+            self.settle()
+        with self._changed:
+            self._shut = True
+            self._queue.clear()
+            self._size = 0
 
     def _raise(self) -> None:
         error, self._error = self._error, None
@@ -287,6 +299,12 @@ def count_lost(stream: object, lines: int) -> None:
     """Note that lines were not written to a stream that is behind."""
     if isinstance(stream, Outlet):
         stream.pump.lost += lines
+
+
+def shut(stream: object) -> None:
+    """Write nothing more to a stream but by ``at_once``."""
+    if isinstance(stream, Outlet):
+        stream.pump.shut()
 
 
 def at_once(stream: TextIO, text: bytes) -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live as Below
 from rich.text import Text
 
-from orchestra.cli.outlet import at_once, behind, count_lost, missing, waiting
+from orchestra.cli.outlet import at_once, behind, count_lost, missing, shut, waiting
 from orchestra.cli.screen.lines import Ends, Place, headline, place_of
 from orchestra.cli.terminal import (
     LineWriter,
@@ -87,6 +87,7 @@ class LiveView:
         self._out = sys.stdout  # Rich puts another in its place while the view is up
         self._running: dict[Place, _CurrentNode] = {}
         self._note = ""
+        self._drawn = 0
         self._keys: list[Any] | None = None
         self._console = Console(
             file=cast("TextIO", _Screen(self._out)), no_color=not colour, highlight=False, markup=False
@@ -154,7 +155,9 @@ class LiveView:
     def abandon(self) -> None:
         """Put the terminal right without Rich, which may be in the middle of something."""
         self._give_keys_back()
-        at_once(self._out, b"\r\x1b[?25h\n")
+        shut(self._out)
+        lines = self._drawn if self._screen.is_started else 0
+        at_once(self._out, b"\r\x1b[2K" + b"\x1b[1A\x1b[2K" * (lines - 1) + b"\x1b[?25h")
 
     def _suspend(self) -> None:
         """Ctrl-Z: leave the shell a terminal with a cursor; draw again only if we come back to the foreground."""
@@ -192,8 +195,13 @@ class LiveView:
         self._console.print(Text.from_ansi(writable(text, self._out)), overflow="ellipsis", no_wrap=True)
 
     def _below(self) -> Text:
+        lines = self._lines_below()
+        self._drawn = len(lines)
+        return Text("\n".join(writable(text, self._out) for text in lines), no_wrap=True, overflow="ellipsis")
+
+    def _lines_below(self) -> list[str]:
         if not self._running:
-            return Text("")
+            return []
         room = max(self._console.width - 1, 10)
         most = max(2, self._console.height // 2)
         shown = list(self._running.items())
@@ -204,7 +212,7 @@ class LiveView:
             lines.append(f"  … and {len(shown) - most + 1} more")
         if self._note:
             lines.extend(textwrap.wrap(self._note, room)[:4])
-        return Text("\n".join(writable(text, self._out) for text in lines), no_wrap=True, overflow="ellipsis")
+        return lines
 
     def _lines_of(self, place: Place, running: _CurrentNode, room: int, *, alone: bool) -> list[str]:
         """The lines of one walk; what its command wrote last stands below it where there is room."""
