@@ -197,6 +197,28 @@ def test_a_wrong_script_is_refused_with_its_place(script: str, line: int, told: 
     assert met.value.span.line == line
 
 
+@pytest.mark.parametrize(
+    ("script", "meant"),
+    [
+        ("answers: [{response: hello}]", "text"),
+        ("answers: [{content: hello}]", "text"),
+        ("answers: [{tools: []}]", "tool_calls"),
+        ("answers: [{tool_calls: [{name: x, args: {}}]}]", "arguments"),
+        ("answers: [{finish_reason: length}]", "stop"),
+        ("answers: [{error: {type: overloaded}}]", "kind"),
+        ("answers: [{usage: {prompt_tokens: 4}}]", "input"),
+        ("answers: [{Break-After: 4}]", "break_after"),
+        ("rules: [{if: {model: x}, answers: [y]}]", "when"),
+        ("rules: [{when: {prompt: x}, answers: [y]}]", "contains"),
+        ("replies: [hello]", "answers"),
+    ],
+)
+def test_a_key_of_another_tool_is_told_ours(script: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as met:
+        parse(script)
+    assert met.value.fix == f"did you mean '{meant}'?"
+
+
 def command(*arguments: str, folder: Path) -> list[str]:
     (folder / "script.yaml").write_text("answers: [hello]\n")
     return [sys.executable, "-m", "orchestra", "model-server", "script.yaml", *arguments]
@@ -213,7 +235,7 @@ def test_the_command_serves_until_it_is_stopped(tmp_path: Path) -> None:
         done.send_signal(signal.SIGTERM)
         _out, told = done.communicate(timeout=10)
     assert done.returncode == 0
-    assert told == "1  anthropic  m  1 messages  whole: answers, answer 1\n"
+    assert told == "1  anthropic  m  1 message  whole: answers, answer 1\n"
     assert json.loads((tmp_path / "asked.json").read_text())["requests"][0]["last"] == "hello"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from orchestra.config.durations import seconds
+from orchestra.config.schema import suggestion
 from orchestra.config.yaml import Document, load
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, Source, Span
@@ -68,11 +68,13 @@ def _read_keys(document: Document, path: Keys, value: Any, known: Mapping[str, _
     found: dict[str, Any] = {}
     for key, inner in value.items():
         if key not in known:
-            near = get_close_matches(key, list(known), n=1)
+            ours = next(
+                (ours for ours, others in _OTHERS_WORDS.items() if ours in known and str(key).lower() in others), ""
+            )
             raise ConfigError(
                 f"unknown key {key!r}",
                 span=document.key_span((*path, key)),
-                fix=f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}",
+                fix=f"did you mean {ours!r}?" if ours else suggestion(str(key), known),
             )
         found[key] = known[key](document, (*path, key), inner)
     return found
@@ -253,3 +255,32 @@ _SCRIPT: Mapping[str, _Read] = {
     "repeat": _flag,
     "strict": _flag,
 }
+_OTHERS_WORDS: Mapping[str, tuple[str, ...]] = {
+    "answers": ("responses", "replies", "turns", "script"),
+    "api": ("provider", "protocol", "kind"),
+    "arguments": ("args", "input", "parameters", "params"),
+    "break_after": ("cut_after", "close_after", "abort_after"),
+    "contains": ("prompt", "user", "message", "match", "last"),
+    "delay": ("wait", "sleep", "latency", "timeout"),
+    "error": ("failure", "fail", "status", "exception"),
+    "input": ("prompt_tokens", "tokens_in"),
+    "kind": ("type", "code", "error"),
+    "name": ("tool", "function"),
+    "output": ("completion_tokens", "tokens_out"),
+    "raw": ("body",),
+    "repeat": ("loop", "cycle", "times"),
+    "retry_after": ("retry",),
+    "rules": ("cases", "matches"),
+    "silent_after": ("hang_after", "stall_after", "silence"),
+    "status": ("http_status", "status_code", "http"),
+    "stop": ("stop_reason", "finish_reason", "finish", "reason"),
+    "system": ("system_prompt", "instructions"),
+    "text": ("response", "content", "reply", "answer", "message", "output"),
+    "thinking": ("reasoning",),
+    "tool_calls": ("tools", "calls", "functions", "tool"),
+    "usage": ("tokens",),
+    "when": ("if", "match", "where"),
+    "written": ("cache_write", "cache_creation"),
+    "cached": ("cache_read",),
+}
+"""What providers, simulation scripts and other tools call our keys."""
