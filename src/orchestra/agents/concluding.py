@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from msgspec.structs import replace
 
 from orchestra.agents.exchanges import ending
 from orchestra.agents.talk import Driving, Talk, report_in
 from orchestra.agents.tools.reporting import NAME
 from orchestra.agents.verdicts import ASK_AGAIN, answer_problem, object_in, outcome_of
+from orchestra.ports import AgentTask
 from orchestra.run.conversation import Message
 from orchestra.run.outcome import GOOD, Outcome, Status, failed_outcome
 from orchestra.run.questions import exchange
@@ -75,17 +73,25 @@ def _gate(talk: Talk) -> Outcome | None:
     return failed_outcome("the goal gate's agent did not report an outcome, also after it was asked for it")
 
 
-def _check(talk: Talk, outcome: Outcome, text: str) -> Outcome | None:
-    """The outcome with the structured answer in the context, once it fits."""
-    schema: Mapping[str, Any] = talk.task.output_schema
-    value, problem = answer_problem(schema, text)
+def fitted(task: AgentTask, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
+    """The outcome with the structured answer in the context; or how the agent is corrected, and the failure where
+    that does not help."""
+    value, problem = answer_problem(task.output_schema, text)
     if not problem:
-        updates = {**outcome.context_updates, f"outputs.{talk.task.node.id}": value}
-        return replace(outcome, context_updates=updates)
-    corrections = sum(message.text.startswith(CORRECT) for message in own(talk))
-    if corrections >= MOST_CORRECTIONS:
-        return failed_outcome(f"the answer does not fit output_schema: {problem}")
-    talk.say(f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it.")
+        return replace(outcome, context_updates={**outcome.context_updates, f"outputs.{task.node.id}": value})
+    told = f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it."
+    return told, failed_outcome(f"the answer does not fit output_schema: {problem}")
+
+
+def _check(talk: Talk, outcome: Outcome, text: str) -> Outcome | None:
+    """The outcome with the structured answer, once it fits."""
+    found = fitted(talk.task, outcome, text)
+    if isinstance(found, Outcome):
+        return found
+    told, final = found
+    if sum(message.text.startswith(CORRECT) for message in own(talk)) >= MOST_CORRECTIONS:
+        return final
+    talk.say(told)
     return None
 
 

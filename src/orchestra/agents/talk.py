@@ -296,12 +296,12 @@ class Talk:
 
     def _watch(self) -> None:
         """See whether the agent runs in circles: it is told once, then it has failed (A5)."""
-        last = next(message for message in reversed(self.messages) if message.role == "assistant")
+        last, warned = next(one for one in reversed(self.messages) if one.role == "assistant"), self._warned
         for call in last.tool_calls:
             self._circles.add(f"{call.name} {json.dumps(call.arguments, sort_keys=True)}")
-            if not self._circles.found():
+            if not self._circles.found() or self._warned != warned:  # it hears of it after this turn
                 continue
-            if self._warned:
+            if warned:
                 raise BackendError("the agent made the same tool calls over and over, also after it was told")
             self._warned = True
             self._circles.clear()

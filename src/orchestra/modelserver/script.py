@@ -114,7 +114,8 @@ def _time(document: Document, path: Keys, value: Any) -> float:
 def _one_of(words: tuple[str, ...]) -> _Read:
     def one(document: Document, path: Keys, value: Any) -> str:
         if value not in words:
-            raise _wrong(document, path, f"one of {', '.join(words)} is wanted here")
+            span, near = document.span(path), suggestion(str(value), words)
+            raise ConfigError(f"one of {', '.join(words)} is wanted here", span=span, fix=near)
         return str(value)
 
     return one

@@ -303,3 +303,11 @@ async def test_an_agent_that_runs_in_circles_is_told_once_and_then_has_failed(tm
         assert "over and over" in here.requests[10].last
     assert not ended_well(session)
     assert "over and over" in session.state.nodes["work"].reason
+
+
+async def test_an_agent_is_told_of_circles_before_it_fails_for_twenty_equal_calls_at_once(tmp_path: Path) -> None:
+    calls = ", ".join(20 * ["{name: list-files, arguments: {pattern: '*'}}"])
+    with world(tmp_path, f"answers: [{{tool_calls: [{calls}]}}, {{text: done}}]") as here:
+        session = await here.ran()
+        assert "over and over" in here.requests[1].last
+    assert ended_well(session)

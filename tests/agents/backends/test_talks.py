@@ -147,13 +147,13 @@ async def test_no_quota_pauses_the_run_after_one_request(provider: str, tmp_path
 
 
 @pytest.mark.parametrize("provider", ["openai", "responses", "anthropic", "google"])
-@pytest.mark.parametrize("fault", ["break_after: 2", "silent_after: 2", "empty: true"])
+@pytest.mark.parametrize("fault", ["break_after: 2", "silent_after: 2", "empty: true", "raw: ''"])
 async def test_broken_silent_and_empty_answers_are_asked_again_and_nothing_of_them_counts(
     provider: str, fault: str, tmp_path: Path
 ) -> None:
     script = f"answers: [{{text: half of a long answer, {WRITE}, {fault}}}, {{text: whole}}]"
-    if "empty" in fault:
-        script = "answers: [{empty: true}, {text: whole}]"
+    if fault in ("empty: true", "raw: ''"):
+        script = f"answers: [{{{fault}}}, {{text: whole}}]"
     with world(tmp_path, script, provider) as here:
         session = await here.ran()
         assert len(here.requests) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import tempfile
@@ -12,19 +11,16 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from orchestra.agents.answers import OutOfQuota
 from orchestra.agents.bounds import Bounds, Rules, warn
-from orchestra.agents.cli import presets
-from orchestra.agents.cli.asking import Approvals, codex_problem, hook_options
-from orchestra.agents.cli.events import LONGEST, READERS, LineSplitter, ProgramEvents, Resulted, parse_line
+from orchestra.agents.cli.asking import Approvals
+from orchestra.agents.cli.events import READERS, Resulted
 from orchestra.agents.cli.failures import end_error as ended_failure
 from orchestra.agents.cli.failures import failure
+from orchestra.agents.cli.launching import QUIET, Launch
+from orchestra.agents.cli.listening import KEPT, Listener
 from orchestra.agents.cli.presets import Cli
 from orchestra.agents.cli.reports import (
-    CONTEXT_FILE,
-    STATUS_FILE,
     missing_report_prompt,
     outcome_from_report,
     read_report,
@@ -32,20 +28,17 @@ from orchestra.agents.cli.reports import (
     wants_report,
 )
 from orchestra.agents.cli.turns import Transcript
-from orchestra.agents.concluding import CORRECT, MOST_CORRECTIONS
+from orchestra.agents.concluding import MOST_CORRECTIONS, fitted
 from orchestra.agents.exchanges import ending
 from orchestra.agents.tools import ToolResult
 from orchestra.agents.tools.door import NAME, Door, for_cli, open_door
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.tools.tracking import WriteTracker
-from orchestra.agents.verdicts import answer_problem, object_in
+from orchestra.agents.verdicts import object_in
 from orchestra.errors import BackendError, Terminal
-from orchestra.graph.report import plural
 from orchestra.ports import AgentTask, Suspended, Turns
-from orchestra.processes import process, tree
-from orchestra.processes.output import LineRelay, Output
-from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, program_files, sandbox_command
-from orchestra.run.conversation import EMPTY, AgentTurn, Conversation, Message, ToolCall, Usage
+from orchestra.processes.sandbox import Policy, no_sandbox
+from orchestra.run.conversation import EMPTY, Conversation, ToolCall, Usage
 from orchestra.run.events import ToolOutput, ToolStarted
 from orchestra.run.outcome import GOOD, Json, Outcome, Status, failed_outcome
 from orchestra.run.prompts import INSTRUCTED
@@ -53,12 +46,6 @@ from orchestra.run.questions import exchange
 
 GRACE = 10.0
 """Seconds that a program is given to exit after its final event (A6)."""
-
-QUIET = 600.0
-"""Seconds without output after which a Warning says so."""
-
-KEPT = 16 * 1024
-"""Bytes of the end of stderr that a failure is explained by."""
 
 LONGEST_ARGUMENT = 120_000
 """Bytes of a prompt that is given as an argument; the system takes no more."""
@@ -124,11 +111,16 @@ class _Attempt:
         self._turns = turns
         self._cli = cli
         self._folders = backend.folders(task)
-        private = private.resolve()
-        self._status_file = private / "status.json"
-        self._context_file = private / "context.json"
-        self._private = private
-        self._marker = tree.new_marker()
+        self._launch = Launch(
+            task=task,
+            cli=cli,
+            folders=self._folders,
+            private=private.resolve(),
+            around=backend.environment,
+            keys=backend.keys,
+            policy=backend.policy,
+        )
+        self._status_file = self._launch.status_file
         self.rules = backend.rules(task)
         self.bounds = Bounds(task, turns, self.rules)
         self.door: Door | None = None
@@ -168,7 +160,8 @@ class _Attempt:
         await self._between()
         prompt, anew = await self._first_prompts()
         await self._announce()
-        await self._asks()
+        if self.approvals is not None:
+            await self._launch.check_asking(self.door)
         self._transcript.changed = (await self._tracker.watch()).changed_files
         if self._task.interactive:
             return await self._converse(prompt, anew)
@@ -245,16 +238,6 @@ class _Attempt:
     def _resumable(self) -> bool:
         return bool(self._cli.resume and self._transcript.session)
 
-    async def _asks(self) -> None:
-        """Raise ``Terminal`` where the program would not ask before its calls, although it has to."""
-        if self.approvals is None or self._cli.asks != "codex":
-            return
-        folder, sandbox = next(iter(self._folders.values())), self._sandbox()
-        argv = sandbox_command((self._cli.command, "app-server", *hook_options("codex")), sandbox, folder)
-        environment = presets.environment(self._cli, self._backend.environment, self._backend.keys)
-        if problem := await codex_problem(argv, folder, environment):
-            raise Terminal(f"{self._cli.name} cannot ask for approval of its tool calls: {problem}")
-
     def check(self, call: ToolCall, result: Resulted) -> None:
         """Raise ``Terminal`` where a call was made that had to be asked for, and was not."""
         approvals = self.approvals
@@ -284,12 +267,10 @@ class _Attempt:
             raise Terminal(f"{cli.name}: the prompt is too long for an argument; set `input: stdin`")
         resumed = transcript.session
         transcript.ask(prompt, self._task.scope.talk.name)
-        listener = _Listener(self)
-        command = await self._command(prompt, resumed)
-        code = await listener.follow(command, self._backend.grace)
-        stderr = bytes(listener.stderr).decode("utf-8", "replace")
-        if listener.reader is None:
-            return await self._plain(listener, code, stderr)
+        listener = Listener(self._task, cli, transcript, self._show)
+        command = await self._launch.command(prompt, resumed, self.door, asking=self.approvals is not None)
+        code = await listener.follow(command, self._backend.grace, self.silent)
+        stderr = listener.last_words
         final = transcript.final
         if final is None:
             await transcript.cut_off()
@@ -300,79 +281,11 @@ class _Attempt:
             gone = resumed and not transcript.said and "no conversation found" in final.error.lower()
             raise _SessionGone(final.error) if gone else self._of_quota(failure(cli, final.error, final.status))
         if code:
-            raise self._of_quota(ended_failure(cli, code, stderr))
+            raise self._of_quota(ended_failure(cli, code, stderr or (final.text or "")[-KEPT:]))
         text = transcript.said if final.text is None else final.text
-        if not text.strip() and not self._status_file.exists():
+        if not text.strip() and cli.events in READERS and not self._status_file.exists():
             raise BackendError(f"{cli.name} ended without an answer")
         return text
-
-    async def _plain(self, listener: _Listener, code: int, stderr: str) -> str:
-        """The answer of a program that writes no events: all that it wrote to its standard output."""
-        written = await listener.output.whole()
-        transcript, text = self._transcript, written.text.strip()
-        transcript.number += 1
-        answer = Message(role="assistant", text=text, provider=self._cli.provider, model=transcript.model)
-        await self._turns.on_turn(
-            AgentTurn(
-                thread=transcript.thread,
-                turn=transcript.number,
-                messages=(*transcript.unsent, answer),
-                fresh=transcript.fresh,
-                model=transcript.model,
-                provider=self._cli.provider,
-                files_written=await transcript.changed(),
-                agent_state=transcript.state(),
-            )
-        )
-        transcript.fresh, transcript.unsent = False, []
-        if code:
-            raise self._of_quota(ended_failure(self._cli, code, stderr or text[-KEPT:]))
-        return text
-
-    async def _command(self, prompt: str, session: str) -> process.Command:
-        task, cli = self._task, self._cli
-        sandbox = self._sandbox()
-        values = {key: await task.scope.resolve(value) for key, value in task.context.items()}
-        self._context_file.write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
-        argv = presets.arguments(
-            cli,
-            prompt,
-            session=session,
-            model=task.model.model,
-            effort=task.model.reasoning_effort,
-            system=task.system,
-            private=self._private,
-            confined=sandbox.mode != "none",
-            door=self.door,
-            asking=self.approvals is not None,
-        )
-        folder = next(iter(self._folders.values()))
-        environment = presets.environment(cli, self._backend.environment, self._backend.keys)
-        return process.Command(
-            argv=sandbox_command(argv, sandbox, folder),
-            folder=folder,
-            environment={
-                **environment,
-                CONTEXT_FILE: str(self._context_file),
-                STATUS_FILE: str(self._status_file),
-                "ORCHESTRA_NODE": task.node.id,
-                **(self.door.environment if self.door is not None else {}),
-            },
-            marker=self._marker,
-            quiet=QUIET,
-            given=prompt.encode() if cli.input == "stdin" else b"",
-        )
-
-    def _sandbox(self) -> Sandbox:
-        """The sandbox with the program's own files, and its settings, which it may change."""
-        sandbox = self._backend.policy(tuple(self._folders.values()))
-        if sandbox.mode == "none":
-            return sandbox
-        home = Path(self._backend.environment.get("HOME") or "~").expanduser()
-        own = [home / name for name in self._cli.homes if (home / name).is_dir()]
-        door = self.door.read if self.door is not None else ()
-        program = tuple(program_files(self._cli.command, self._backend.environment.get("PATH")))
-        return sandbox.also(write=(*own, self._private), read=(*program, *door))
 
     # --- what it came to --------------------------------------------------------------------------
 
@@ -396,18 +309,8 @@ class _Attempt:
             Outcome(status=Status.SUCCESS) if report is None else outcome_from_report(task.graph, task.node, report)
         )
         if task.output_schema and outcome.status in GOOD:
-            return self._check(outcome, text)
+            return fitted(task, outcome, text)
         return text if report is None else outcome
-
-    def _check(self, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
-        """The outcome with the structured answer in the context, once it fits."""
-        value, problem = answer_problem(self._task.output_schema, text)
-        if not problem:
-            return replace(
-                outcome, context_updates={**outcome.context_updates, f"outputs.{self._task.node.id}": value}
-            )
-        told = f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it."
-        return told, failed_outcome(f"the answer does not fit output_schema: {problem}")
 
     # --- limits, warnings, the screen -------------------------------------------------------------
 
@@ -443,22 +346,12 @@ class _Attempt:
         scope.record(
             ToolStarted(
                 node=self._task.node.id,
-                marker=self._marker,
+                marker=self._launch.marker,
                 host=socket.gethostname(),
                 command=self._cli.command,
             )
         )
         await scope.settle()
-
-    def listening(self) -> tuple[ProgramEvents | None, Transcript, Output, LineRelay]:
-        """What a listener hands what it hears to."""
-        scope, kind = self._task.scope, self._cli.events
-        reader = READERS[kind]() if kind in READERS else None
-        return reader, self._transcript, Output(scope.keep, scope.seam), LineRelay(self._show, scope.seam)
-
-    def too_long(self, count: int) -> None:
-        """Say that lines were passed over."""
-        self._warn(f"not read: {plural(count, 'line')} of {self._cli.name} longer than {LONGEST >> 20} MiB")
 
 
 def _names_session(stderr: str) -> bool:
@@ -468,64 +361,6 @@ def _names_session(stderr: str) -> bool:
 
 class _SessionGone(BackendError):
     """The program does not know the session that it was to continue."""
-
-
-class _Listener:
-    """Hears one run of a program."""
-
-    def __init__(self, attempt: _Attempt) -> None:
-        self._attempt = attempt
-        self.reader, self._transcript, self.output, self._shown = attempt.listening()
-        self._lines = LineSplitter()
-        self._timer: asyncio.Timeout | None = None
-        self._grace = 0.0
-        self.heard = False
-        """Whether an event came."""
-        self.stderr = bytearray()
-
-    async def follow(self, command: process.Command, grace: float) -> int:
-        """Run the program to its end. Its exit code; 0 where it was ended because its final event had come."""
-        self._grace = grace
-        try:
-            async with asyncio.timeout(None) as timer:
-                self._timer = timer
-                ended = await process.run(command, self._feed, self._attempt.silent)
-        except TimeoutError:
-            if self._transcript.final is None:
-                raise
-            return 0
-        except OSError as error:
-            self.stderr += f"{error.strerror or error}".encode()
-            return 127
-        self._timer = None
-        if self.reader is not None:
-            await self._line(self._lines.last())
-        else:
-            self._shown.feed(b"", final=True)
-        if self._lines.skipped:
-            self._attempt.too_long(self._lines.skipped)
-        return ended.code
-
-    async def _feed(self, name: str, data: bytes) -> None:
-        if name == "stderr":
-            self.stderr += data
-            del self.stderr[:-KEPT]
-        elif self.reader is None:
-            self._shown.feed(data)
-            await self.output.feed(data)
-        else:
-            for line in self._lines.feed(data):
-                await self._line(line)
-
-    async def _line(self, line: bytes) -> None:
-        event = parse_line(line)
-        if event is None or self.reader is None:
-            return
-        self.heard = True
-        for happening in self.reader.read(event):
-            await self._transcript.hear(happening)
-        if self._transcript.final is not None and self._timer is not None and self._timer.when() is None:
-            self._timer.reschedule(asyncio.get_running_loop().time() + self._grace)
 
 
 def _usage(value: object) -> Usage:

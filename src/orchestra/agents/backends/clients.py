@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
+import warnings
 from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,10 +21,22 @@ if TYPE_CHECKING:
 SILENCE = 300.0
 """Seconds without a byte of an answer after which a call has failed, by default."""
 
-_ADDRESSES: Mapping[str, str] = {"openrouter": "https://openrouter.ai/api/v1"}
+_OPENROUTER = "https://openrouter.ai/api/v1"
+
+_TALKATIVE = (
+    "google_genai",
+    "langchain_anthropic",
+    "langchain_aws",
+    "langchain_core",
+    "langchain_google_genai",
+    "langchain_openai",
+)
+"""Packages whose hints to programmers would stand in the middle of the screen."""
 
 _UNUSED = "langsmith.types", "langchain_openai", "langchain_openai.chat_models"
 """Packages of which a single module is needed: the models of a tracing service, OpenAI's other clients."""
+
+_NOWHERE = logging.NullHandler()
 
 
 def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
@@ -30,6 +44,9 @@ def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
     build = _BUILD[provider.kind]
     common: dict[str, Any] = {"max_retries": 0, **_options(provider, choice)}
     given = {**common, **provider.options}
+    for package in _TALKATIVE:
+        logging.getLogger(package).addHandler(_NOWHERE)
+        warnings.filterwarnings("ignore", module=package)
     made: BaseChatModel
     try:
         with importing(*_UNUSED):
@@ -113,7 +130,9 @@ def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -
 def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
     from langchain_openai.chat_models.base import ChatOpenAI
 
-    base = provider.base_url or _ADDRESSES.get(provider.kind, "")
+    base = provider.base_url
+    if provider.kind == "openrouter":
+        base = base or os.environ.get("OPENROUTER_BASE_URL") or _OPENROUTER
     if base:
         given["base_url"] = base
     if provider.api:

@@ -52,6 +52,8 @@ def translate(error: Exception, provider: Provider) -> BackendError:
         return Transient(f"{where}{_kind(error)}{at}{_of(status)}: {told}", retry_after=_retry_after(error))
     if status is not None and 400 <= status < 500:
         return Terminal(f"{where}the request was refused{_of(status)}: {told}")
+    if isinstance(error, ValueError) and told.startswith("No generation"):  # LangChain's word for an empty body
+        return Transient(f"{where}the answer was empty")
     return Terminal(f"{where}{type(error).__name__}: {told}")
 
 

@@ -136,7 +136,7 @@ class Transcript:
         rest = _less(total, self._sum) if total != Usage() else self._turn.usage
         if final.text and not self._turn.texts and not self._turn.calls and not final.error:
             self._turn.texts.append(final.text)
-        if self._turn.empty and rest == Usage():
+        if self._turn.empty and rest == Usage() and (final.error or not self.unsent):
             return
         cost = None if final.cost_micros is None else max(0, final.cost_micros - self._cost)
         await self._record(rest, self._price(rest) if cost is None else cost)

@@ -260,6 +260,8 @@ def _variables(url: str) -> dict[str, str]:
         "GOOGLE_API_KEY": NO_KEY,
         "GEMINI_API_KEY": NO_KEY,
         "GOOGLE_VERTEX_BASE_URL": url,
+        "OPENROUTER_BASE_URL": f"{url}/api/v1",
+        "OPENROUTER_API_KEY": NO_KEY,
         "AZURE_OPENAI_ENDPOINT": url,
         "AZURE_OPENAI_API_KEY": NO_KEY,
         "OPENAI_API_VERSION": os.environ.get("OPENAI_API_VERSION", "2024-10-21"),

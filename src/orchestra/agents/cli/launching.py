@@ -1,0 +1,99 @@
+"""The process of a command-line agent: its command line, environment, files and sandbox (A6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestra.agents.cli import presets
+from orchestra.agents.cli.asking import codex_problem, hook_options
+from orchestra.agents.cli.presets import Cli
+from orchestra.agents.cli.reports import CONTEXT_FILE, STATUS_FILE
+from orchestra.agents.tools.door import Door
+from orchestra.errors import Terminal
+from orchestra.ports import AgentTask
+from orchestra.processes import process, tree
+from orchestra.processes.sandbox import Policy, Sandbox, program_files, sandbox_command
+
+QUIET = 600.0
+"""Seconds without output after which a Warning says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Starts one attempt's program. ``private`` is a folder for it alone, ``around`` our own environment, ``keys``
+    the variables of all providers' keys."""
+
+    task: AgentTask
+    cli: Cli
+    folders: Mapping[str, Path]
+    private: Path
+    around: Mapping[str, str]
+    keys: frozenset[str]
+    policy: Policy
+    marker: str = field(default_factory=tree.new_marker)
+
+    @property
+    def status_file(self) -> Path:
+        """Where the program reports its outcome."""
+        return self.private / "status.json"
+
+    async def command(self, prompt: str, session: str, door: Door | None, *, asking: bool) -> process.Command:
+        """The process for a prompt, in the program's own ``session`` where that is not empty."""
+        task, cli, sandbox = self.task, self.cli, self._sandbox(door)
+        values = {key: await task.scope.resolve(value) for key, value in task.context.items()}
+        context_file = self.private / "context.json"
+        context_file.write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
+        argv = presets.arguments(
+            cli,
+            prompt,
+            session=session,
+            model=task.model.model,
+            effort=task.model.reasoning_effort,
+            system=task.system,
+            private=self.private,
+            confined=sandbox.mode != "none",
+            door=door,
+            asking=asking,
+        )
+        return process.Command(
+            argv=sandbox_command(argv, sandbox, self._folder),
+            folder=self._folder,
+            environment={
+                **presets.environment(cli, self.around, self.keys),
+                CONTEXT_FILE: str(context_file),
+                STATUS_FILE: str(self.status_file),
+                "ORCHESTRA_NODE": task.node.id,
+                **(door.environment if door is not None else {}),
+            },
+            marker=self.marker,
+            quiet=QUIET,
+            given=prompt.encode() if cli.input == "stdin" else b"",
+        )
+
+    async def check_asking(self, door: Door | None) -> None:
+        """Raise ``Terminal`` where the program would not ask before its calls, although it has to."""
+        if self.cli.asks != "codex":
+            return
+        argv = (self.cli.command, "app-server", *hook_options("codex"))
+        command = sandbox_command(argv, self._sandbox(door), self._folder)
+        environment = presets.environment(self.cli, self.around, self.keys)
+        if problem := await codex_problem(command, self._folder, environment):
+            raise Terminal(f"{self.cli.name} cannot ask for approval of its tool calls: {problem}")
+
+    @property
+    def _folder(self) -> Path:
+        return next(iter(self.folders.values()))
+
+    def _sandbox(self, door: Door | None) -> Sandbox:
+        """The sandbox with the program's own files, and its settings, which it may change."""
+        sandbox = self.policy(tuple(self.folders.values()))
+        if sandbox.mode == "none":
+            return sandbox
+        home = Path(self.around.get("HOME") or "~").expanduser()
+        own = [home / name for name in self.cli.homes if (home / name).is_dir()]
+        program = tuple(program_files(self.cli.command, self.around.get("PATH")))
+        read = (*program, *(door.read if door is not None else ()))
+        return sandbox.also(write=(*own, self.private), read=read)
