@@ -298,7 +298,7 @@ class Workspace(Protocol):
     async def restore(self, known: Mapping[str, RepoRecord], *, keep: bool = False) -> None:
         """Put the worktrees at the recorded commits; what is uncommitted or unknown is rescued first (W7).
 
-        ``keep`` leaves uncommitted changes where they are: the node goes on in the middle of a turn.
+        ``keep`` leaves uncommitted changes where they are: the node continues in the middle of a turn.
         """
 
     async def lend(
@@ -365,7 +365,7 @@ class Workspaces(Protocol):
 class Unanswered(Exception):
     """Nobody is here who could answer: no terminal, its input ended, a file of answers has no more.
 
-    The question stays as it is, for whoever answers it from elsewhere.
+    The question stays open, to be answered from elsewhere.
     """
 
 
@@ -381,7 +381,7 @@ class Interviewer(Protocol):
 
     @property
     def several(self) -> bool:
-        """Whether it can be asked several questions at a time; else each waits for the one before it (H10)."""
+        """Whether it can be asked several questions at a time; else each waits for the previous one (H10)."""
 
     async def ask(self, question: Question) -> Answer:
         """The answer to one question. Cancelled when it is answered elsewhere, or the run stops.
@@ -403,7 +403,7 @@ class Interviewer(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
     """What a parent sees of its child. ``status`` is running, paused, success, fail or canceled; ``outcome`` that
-    of the last node that ended, ``node`` the one at work; ``reason`` says why it failed or stopped."""
+    of the last node that ended, ``node`` the current one; ``reason`` says why it failed or stopped."""
 
     session: str
     status: str
@@ -416,7 +416,7 @@ class Telemetry:
 
     @property
     def ended(self) -> bool:
-        """Whether it is over, for its parent."""
+        """Whether it has ended, for its parent."""
         return self.status in ("success", "fail", "canceled")
 
 
@@ -427,7 +427,7 @@ class Child(Protocol):
         """Where it stands."""
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Wait until it pauses, goes on or ends, at most so long."""
+        """Wait until it pauses, continues or ends, at most so long."""
 
     async def context(self) -> Mapping[str, Json]:
         """Its context as its nodes left it."""
@@ -476,7 +476,7 @@ class Turns(Protocol):
         """Instructions from outside that no agent has had yet; recorded as taken with the next answer (A12)."""
 
     def show(self, output: ToolOutput) -> None:
-        """Show whoever watches what an agent writes and does, piece by piece (A13)."""
+        """Show watchers what an agent writes and does, piece by piece (A13)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -546,7 +546,7 @@ class Scope(Turns, Protocol):
         """A context value, its reference resolved (engine.md#handlers)."""
 
     async def ask(self, question: Question) -> Answer:
-        """The answer to a question, from whoever answers first, wherever that is (H7). The engine gives it its id.
+        """Return the first answer to a question, from any terminal or machine (H7). The engine gives it its id.
 
         Where it has to be waited for, the walk waits: this raises the engine's own signal, and the node is executed
         again once there is an answer, up to this call, which then returns it.
@@ -567,7 +567,7 @@ class Scope(Turns, Protocol):
     def child(self, session: str = "") -> AbstractAsyncContextManager[Child]:
         """The node's child session: it runs while this is open, and is stopped where it has not ended then.
 
-        ``session`` names one that somebody else runs, which goes on when this is closed.
+        ``session`` names one that another process runs, which continues when this is closed.
         """
 
     async def fan_out(self, plan: FanPlan, decided: Decided) -> Fan:

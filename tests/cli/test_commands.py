@@ -395,7 +395,7 @@ def test_a_written_answer_that_fits_no_choice_is_shown_with_its_place_and_no_cla
     (tmp_path / "a.yaml").write_text("answers:\n  gate: [Maybe]\n")
     done = call(tmp_path, "run", "p.dot", "--answers", "a.yaml")
     assert done.returncode == 1
-    assert "a.yaml:2: 'Maybe' is no answer to gate" in done.stdout
+    assert "a.yaml:2: 'Maybe' is not an answer to gate" in done.stdout
     assert "ConfigError" not in done.stdout + done.stderr
 
 

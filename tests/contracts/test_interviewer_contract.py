@@ -218,7 +218,7 @@ async def test_the_console_shows_which_files_are_changed_and_the_diff_when_it_is
 
 
 async def test_a_written_answer_that_does_not_fit_is_an_error_with_its_place() -> None:
-    with pytest.raises(ConfigError, match=r"file:1: 'maybe' is no answer to gate: \[Y\] Ship or \[N\] Fix"):
+    with pytest.raises(ConfigError, match=r"file:1: 'maybe' is not an answer to gate: \[Y\] Ship or \[N\] Fix"):
         await queue(["maybe"]).ask(GATE)
 
 

@@ -60,7 +60,7 @@ async def test_a_web_server_in_the_place_of_the_http_door_is_told_as_such() -> N
 async def test_the_binary_door_in_the_place_of_the_http_door_is_told_as_such() -> None:
     async with serving(ServedMemory(), guard=Guard()) as at:
         store = RemoteStore(replace(place_of(at), http_port=at.port), patience=0.1)
-        with pytest.raises(StoreUnreachable, match="the answer is no HTTP") as told:
+        with pytest.raises(StoreUnreachable, match="the answer is not HTTP") as told:
             await store.contexts()
         assert "cxdb.url" in told.value.fix
         await store.close()

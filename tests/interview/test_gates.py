@@ -174,7 +174,7 @@ async def test_an_answer_from_elsewhere_ends_the_prompt(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", ["no way!", "3", "😀"])
 async def test_a_wrong_answer_from_outside_is_refused_and_nothing_is_sent(tmp_path: Path, wrong: str) -> None:
     story = await waiting(tmp_path)
-    with pytest.raises(ConfigError, match="is no answer to"):
+    with pytest.raises(ConfigError, match="is not an answer to"):
         await answered(story, wrong)
     assert not [one for one in await requests(story.store, story.run.state.mailbox, 0) if one.action == ANSWER]
 
@@ -212,7 +212,7 @@ async def test_without_a_default_time_that_is_up_is_a_retry(tmp_path: Path, attr
     assert await story.asked() == ["review#1.1", "review#1.2"]
     (retried,) = await story.of(StageRetrying)
     assert isinstance(retried, StageRetrying)
-    assert "nobody answered in time" in retried.failure_reason
+    assert "no answer in time" in retried.failure_reason
 
 
 async def test_the_settings_give_a_time_to_questions_that_set_none(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_twenty_requests_at_once_are_all_answered() -> None:
         ("answer: [one]", 1, "unknown key 'answer'"),
         ("answers:\n  - txt: one", 2, "unknown key 'txt'"),
         ("answers:\n  - error: rate_limt", 2, "one of rate_limit"),
-        ("answers:\n  - {error: overloaded, stop: end}", 2, "cannot stand beside"),
+        ("answers:\n  - {error: overloaded, stop: end}", 2, "cannot be combined"),
         ("answers:\n  - usage: {input: 10, cached: 20}", 2, "cannot be less"),
         ("answers:\n  - tool_calls: [{arguments: {}}]", 2, "needs a 'name'"),
         ("answers:\n  - delay: soon", 2, "a time such as"),

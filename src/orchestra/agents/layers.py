@@ -88,7 +88,7 @@ def places_for(
 def read_layer(kind: str, name: str, places: LayerFolders) -> Layer:
     """The layer by that name, its parents' content before its own.
 
-    Raises ``ConfigError`` with every place looked at, or with the place of what is wrong in the file.
+    Raises ``ConfigError`` with every place searched, or with the place of the fault in the file.
     """
     file = places.find(kind, name)
     if file is None and _is_text(name):
@@ -109,7 +109,7 @@ def _not_found(kind: str, name: str, places: LayerFolders) -> ConfigError:
     )
     near = _similar(kind, name, places)
     return ConfigError(
-        f"no {kind} file {name!r}; looked at: {looked}",
+        f"no {kind} file {name!r}; searched: {looked}",
         fix=f"did you mean {near!r}?" if near else f"write the file, for example {FOLDERS[kind]}/{name}.yaml",
     )
 
@@ -157,7 +157,7 @@ def _empty(file: Path) -> ConfigError:
 def _read(file: Path) -> Source:
     try:
         if file.stat().st_size > LARGEST:
-            raise ConfigError(f"{file} is larger than {LARGEST // 1024} KiB: that is no prompt")
+            raise ConfigError(f"{file} is larger than {LARGEST // 1024} KiB, too large for a prompt")
         return Source(str(file), file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} is not UTF-8 text (byte {error.start})", fix="save it as UTF-8") from error

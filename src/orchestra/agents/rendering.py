@@ -48,7 +48,7 @@ class Nested(dict[str, Any]):
 
 
 ALWAYS = ("graph", "human", "parallel", "responses", "run", "stack", "tool", "tools", "workspace")
-"""Roots that are defined before anything was written below them, so that a task can ask for what is there."""
+"""Roots that are always defined, also before anything is written below them, so that a task can test for keys."""
 
 
 def nest(context: Mapping[str, Any]) -> Nested:

@@ -95,7 +95,7 @@ def _script(document: Document, path: Keys, data: dict[str, Any], cast: Cast) ->
             )
         if node in cast.unasked:
             raise ConfigError(
-                f"node {node!r} asks no agent, so what is scripted for it would never be used",
+                f"node {node!r} asks no agent; its scripted result would never be used",
                 span=document.key_span(here),
                 fix="take it out, or script the node before it",
             )

@@ -1,4 +1,4 @@
-"""A conversation with a model, turn by turn: the one loop behind every backend that asks models (A2, A3, A9).
+"""A conversation with a model, turn by turn: the one loop of every backend that calls models (A2, A3, A9).
 
 A turn is a request, the answer, and the tools that it asks for. The answer is recorded before any tool runs, each
 result of a tool that may have changed something before the next such tool runs, the rest with the turn's end. So a

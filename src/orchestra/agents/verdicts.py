@@ -82,7 +82,7 @@ def object_in(text: str) -> Mapping[str, Any] | None:
 def report_instructions(graph: Graph, node: Node) -> str:
     """What stands in the system message about reporting."""
     labels = labels_of(graph, node.id)
-    ways = f" Its preferred_label chooses the way to go on: {', '.join(labels)}." if labels else ""
+    ways = f" Its preferred_label chooses the way to continue: {', '.join(labels)}." if labels else ""
     return f"When the task is done, or cannot be done, call the tool report_outcome once.{ways}"
 
 

@@ -127,7 +127,7 @@ def answer_to(question: Question, value: str, text: str, *, skip: bool = False) 
     if found is None:
         said = repr(value[:60] or text[:60])
         raise ConfigError(
-            f"{said} is no answer to {short_id(question.id)}: {question.text}",
+            f"{said} is not an answer to {short_id(question.id)}: {question.text}",
             fix=f"answer with {choices_in_words(question)}",
         )
     return found

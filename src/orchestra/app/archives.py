@@ -1,7 +1,7 @@
 """Sessions as one file: a zip archive with their turns, their mailboxes and all blobs (S28).
 
 ``manifest.json`` says what is in it; ``N.turns`` and ``N.mailbox`` hold a session's turns, ``N.branch.K`` those of
-a parallel branch, ``blobs`` the blobs: one record after another, each a msgpack array behind its length as four
+a parallel branch, ``blobs`` the blobs: one record after another, each a msgpack array after its length as four
 bytes, big-endian.
 """
 
@@ -45,7 +45,7 @@ _unpack = msgspec.msgpack.Decoder(tuple[int, int, int, str, int, int, bytes]).de
 
 
 async def export_session(store: Store, name: str, file: Path) -> list[Row]:
-    """Write a session, with those that belong to it, to a new file. Raises ``ConfigError``."""
+    """Write a session and its children and predecessors to a new file. Raises ``ConfigError``."""
     taken = await take_out(store, name, SystemClock().now_ms())
     part = file.with_name(f"{file.name}.part")
     try:
@@ -151,7 +151,7 @@ def _branches(archive: zipfile.ZipFile, number: int, one: Mapping[str, Any]) -> 
     for place, branch in enumerate(one.get("branches", ())):
         parent = int(branch["parent"])
         if not -1 <= parent < place:
-            raise ValueError("a branch goes on from one that comes later")
+            raise ValueError("a branch continues a branch that comes later in the file")
         found.append(
             TakenBranch(
                 context_id=int(branch["context"]),

@@ -25,7 +25,7 @@ LIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL, Phase.WAITING})
 """Phases in which a runner may have the session."""
 
 LOOK_SECONDS = 0.1
-"""How often a session is looked at while an answer is waited for."""
+"""How often a session is read while waiting for an answer, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

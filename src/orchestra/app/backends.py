@@ -57,7 +57,7 @@ class Joined:
             from orchestra.app.cli_agents import cli_agents  # most runs do without
 
             return cli_agents(self.settings, self.folders, self.rules, self.tools)
-        raise ConfigError(f"there is no backend {name!r}")
+        raise ConfigError(f"unknown backend {name!r}")
 
     def folders(self, task: AgentTask) -> dict[str, Path]:
         """Where a node's agent works, by repository."""
@@ -68,7 +68,7 @@ class Joined:
 
     @asynccontextmanager
     async def tools(self, task: AgentTask) -> AsyncIterator[Toolset]:
-        """The tools of a node's agent, while it is at work (A30)."""
+        """The tools of a node's agent while it runs (A30)."""
         scope, node = task.scope, task.node
         toolbox = toolbox_of(self.settings, Redactor(self.settings.secrets))
         agent = agent_of(node, self.settings.config)

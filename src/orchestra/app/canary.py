@@ -31,7 +31,7 @@ WRONG_MS = 10_000
 
 
 class ServerFinding(NamedTuple):
-    """One thing about a server: whether it is well (None: only to be known), what, and what mends it."""
+    """One finding about a server: whether it is in order (None: information only), the words, and the fix."""
 
     well: bool | None
     what: str
@@ -48,7 +48,7 @@ class Canary(Struct, frozen=True, kw_only=True):
 
 
 async def examine(store: RemoteStore, server: Server, clock: Clock) -> AsyncIterator[ServerFinding]:
-    """Look at a server that answers. Raises ``StoreError`` where it does not."""
+    """Check a server that answers. Raises ``StoreError`` if it does not."""
     began = time.monotonic()
     await store.answers()
     yield ServerFinding(True, f"the server at {server} and {server.address} answers in {_ms(began)} ms")
@@ -106,7 +106,7 @@ async def _there(store: RemoteStore, canary: Canary) -> bool:
 
 
 async def _plant(store: RemoteStore, before: Canary | None, clock: Clock) -> tuple[Canary, int]:
-    """A new turn, behind the last one where that is there; and the server's time, 0 where it does not tell."""
+    """Append a turn to the last one, if any; return it and the server's time, 0 if unknown."""
     context_id = before.context_id if before is not None else (await store.create()).context_id
     now = clock.now_ms()
     meta = Meta(session="", epoch=0, sequence=now, at=now)

@@ -288,7 +288,7 @@ def _model(brief: Brief, node: Node, found: Resolved) -> Iterator[Diagnostic]:
     elif not found.alias and (near := nearest(found.model.value, provider.models)):
         yield _finding(
             "model_known",
-            f"{found.model.value!r} is no alias of provider {provider.name!r}; it is passed on as it is",
+            f"{found.model.value!r} is not an alias of provider {provider.name!r}; it is passed on as it is",
             node.span_of("llm_model", node.span),
             node,
             f"did you mean {near!r}?",

@@ -22,7 +22,7 @@ Reading: TypeAlias = Callable[[str], tuple[Source, tuple[Diagnostic, ...]]]
 
 
 class Compiled(Protocol):
-    """A pipeline as far as its parents look at it."""
+    """A child pipeline as its parents see it."""
 
     @property
     def source(self) -> Source:

@@ -53,7 +53,7 @@ TURN_SECONDS = 0.02
 
 
 PASSES = 10
-"""How often all is looked at anew because a connection was lost meanwhile."""
+"""How often everything is compared again because a connection was lost."""
 
 
 class Lock:
@@ -63,7 +63,7 @@ class Lock:
         self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def take(self) -> bool:
-        """Take it, or say that somebody else has it."""
+        """Take the lock, or say that another process has it."""
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -329,7 +329,7 @@ class _Following:
         return time.monotonic() - self._last_sent > self._server.patience
 
     async def _send_all(self, store: ServedEmbedded, mirror: Mirror) -> int:
-        """Send what is there, what held sessions have first, and then what comes, until the run has ended."""
+        """Send everything, running sessions first, then each new turn until the run has ended."""
         self._since = store.place()
         found = await mirror.sessions()
         self._rows = {row.context_id: row for row in found}
@@ -347,7 +347,7 @@ class _Following:
             await asyncio.sleep(TURN_SECONDS if ended else rest)
 
     async def _send_some(self, store: ServedEmbedded, mirror: Mirror) -> None:
-        """Send what moved, and one of the sessions that were not looked at yet."""
+        """Send what changed, and one of the sessions that were not compared yet."""
         heads, since = store.moves(self._since)
         moved = [
             row

@@ -1,4 +1,4 @@
-"""Commands that a dead runner left running: found by their markers when their session is taken up again (E4)."""
+"""Commands that a dead runner left running, found by their markers when their session is resumed (E4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RULE = "orphaned_tool"
 
 
 async def end_orphans(state: RunState) -> tuple[WarningRaised, ...]:
-    """End what a command that was cut off left running, before it is begun again; what there is to tell of it.
+    """End the processes of an interrupted command before it runs again; return the event that reports them.
 
     On another machine nothing can be ended from here, so that the command is named.
     """

@@ -27,7 +27,7 @@ PATIENCE = 60.0
 
 
 class ProviderCheck(NamedTuple):
-    """Whether a provider is well (None: nothing can be said), what was found, and one command that fixes it."""
+    """Whether a provider works (None: unknown), what was found, and one command that fixes it."""
 
     well: bool | None
     what: str

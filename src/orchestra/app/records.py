@@ -38,7 +38,7 @@ SUFFIX = ".orchestra"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
-    """A session with those that belong to it; ``kept`` says why it stays, ``file`` is where it went."""
+    """A session with its children and predecessors; ``kept`` says why it stays, ``file`` is where it went."""
 
     session: str
     pipeline: str

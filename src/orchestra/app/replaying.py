@@ -100,7 +100,7 @@ async def replay(
 
 
 def _goes_on(state: RunState, session: str) -> None:
-    """Raise ``ConfigError`` where the session had ended well at that turn, and there is nothing to go on with."""
+    """Raise ``ConfigError`` if the session had succeeded at that turn: nothing is left to run."""
     if state.result is not None and state.result.good:
         raise ConfigError(
             f"session {session} had already ended at that turn",

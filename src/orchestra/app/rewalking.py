@@ -81,7 +81,7 @@ class Another(Struct, frozen=True, kw_only=True):
 
 
 async def rewalk(session: str, *, store: Store, settings: Settings, another: Another | None = None) -> RewalkReport:
-    """Walk a session's record, and those of the sessions in which a restarted one went on, with its own text or
+    """Walk a session's record, and those of its restarts, with its own text or
     with another. Nothing is run and nothing is written. It stops where the walks part.
 
     Raises ``SessionNotFound``, ``InvalidPipeline``, ``UnknownEvent`` and ``StoreError``.
@@ -133,7 +133,7 @@ class _Rewalk:
         self._branch = ""
 
     async def over(self, row: Row) -> Row | None:
-        """Walk one session; the one in which it went on, where there is one."""
+        """Walk one session; return its restart, if there is one."""
         walks = await chains(self._store, row)
         forks = {(walk.parent, walk.depth) for walk in walks}
         stood: dict[tuple[int, int], RunState] = {}
@@ -176,7 +176,7 @@ class _Rewalk:
             await self._text(graph, event, recorded.depth)
 
     async def _pipeline(self, state: RunState) -> Graph:
-        """The graph in force, compiled anew where the text or the variables have changed."""
+        """Return the graph in force, compiled again if the text or the variables have changed."""
         of = (state.dot, state.variables, state.dotfiles)
         if self._graph is None or any(one is not other for one, other in zip(of, self._of, strict=True)):
             wanted = self._settings.config.secrets

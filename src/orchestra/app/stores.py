@@ -72,7 +72,7 @@ class OnServer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Going:
-    """Turns that a mend would give up: whose they are, their depths in stretches, and how many there were."""
+    """Turns that a repair would lose: their session, their depths in ranges, and their count."""
 
     whose: str
     stretches: tuple[tuple[int, int], ...]

@@ -1,4 +1,4 @@
-"""The repositories of the settings, found and checked before a session begins or goes on (W1, W7)."""
+"""The repositories of the settings, found and checked before a session starts or is resumed (W1, W7)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def workspaces_of(
 ) -> Workspaces | None:
     """What makes the workspaces of this process's sessions; None where no repository is configured.
 
-    ``known`` is what the session knows of its repositories, where it goes on; no model is asked for the commit
+    ``known`` is what a resumed session knows of its repositories; no model is asked for the commit
     messages of a ``simulated`` one. Raises ``ConfigError`` and
     ``WorkspaceError``.
     """

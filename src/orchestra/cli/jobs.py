@@ -90,7 +90,7 @@ def _exit(leave: Callable[[], None]) -> None:
 
 
 def _woken() -> None:
-    """A signal wakes the loop by a byte; else one that comes just before a wait is seen when the wait is over."""
+    """A signal wakes the loop by a byte; else one that comes just before a wait is seen after the wait."""
 
 
 def _pause(control: Control, note: Callable[[str], None]) -> None:

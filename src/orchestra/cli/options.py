@@ -46,7 +46,7 @@ EnvFile = Annotated[
     typer.Option(
         "--env-file",
         metavar="FILE",
-        help="Read variables, such as keys, from a .env file; those that are set already win.",
+        help="Read variables, such as keys, from a .env file; variables already set win.",
         show_default=False,
         callback=_read_env,
         is_eager=True,
@@ -129,7 +129,7 @@ class SessionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walked(SessionOptions):
-    """How a run is shown, and who answers its questions besides whoever sits at the terminal (H1)."""
+    """How a run is shown, and who answers its questions besides the person at the terminal (H1)."""
 
     auto_approve: AutoApprove = False
     answers: Answers = None

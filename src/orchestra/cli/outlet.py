@@ -1,6 +1,6 @@
 """Standard output and standard error that never make a run wait: a thread of each writes them (C1).
 
-A pipe that nobody reads and a terminal that is stopped block whoever writes to them, with the event loop and the
+A pipe without a reader and a stopped terminal block their writer, with the event loop and the
 signals of the whole run. So a run hands its output to a thread. What a slow reader has not taken yet waits in
 memory, then in a file without a name; a terminal loses lines instead, and says how many.
 """
@@ -33,7 +33,7 @@ LAST_SECONDS = 1.0
 """How long a process that a signal ends waits for a reader that takes nothing."""
 
 STOPPED_SECONDS = 10.0
-"""The same after a run that somebody has paused or canceled, or that its store has stopped."""
+"""The same after a run that was paused or canceled, or that its store has stopped."""
 
 ENDED_SECONDS = 600.0
 """The same after a run that has ended: its reader may take long over each event."""
@@ -172,7 +172,7 @@ class _Pump:
         while view:
             try:
                 done = os.write(self._descriptor, view[:_BLOCK])
-            except BlockingIOError:  # somebody who shares it made it so
+            except BlockingIOError:  # another process that shares it made it nonblocking
                 with suppress(OSError):
                     select.select([], [self._descriptor], [])
                 continue
@@ -183,7 +183,7 @@ class _Pump:
             view = view[done:]
 
     def _fail(self, error: OSError) -> None:
-        """Nothing that waits can be written; whoever writes next is told why."""
+        """Nothing that waits can be written; the next write raises why."""
         with self._changed:
             self._error = error
             self._queue.clear()
@@ -221,7 +221,7 @@ class Outlet:
 
 @contextmanager
 def outlets() -> Iterator[tuple[Outlet, ...]]:
-    """Standard output and standard error as outlets, where somebody else may keep their writers waiting.
+    """Standard output and standard error as outlets, where a reader may keep their writers waiting.
 
     What is still unread at the end is given up; see ``drain``.
     """

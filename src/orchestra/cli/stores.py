@@ -156,7 +156,7 @@ _ACTIVE = re.compile(r"[^\w .,/-]+")
 
 
 def sessions(beginning: str, store: str | None, config: Path | None) -> list[tuple[str, str]]:
-    """Ids and titles, newest first; none where the store cannot be looked at."""
+    """Return ids and titles, newest first; none if the store cannot be read."""
     try:
         settings = settings_for(store, config)
         found = asyncio.run(reading(settings, rows, flag=store)) if exists(settings) else []

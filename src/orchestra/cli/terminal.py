@@ -235,7 +235,7 @@ class LineWriter:
             self._kept.append(text)
 
     def hold(self, above: Callable[[str], None] | None) -> None:
-        """From now on somebody is asked."""
+        """Begin a question: lines are held back."""
         self.held, self._above = True, above
 
     def release(self) -> None:
@@ -254,7 +254,7 @@ EVERY = 0.1
 
 @contextmanager
 def progress(stream: TextIO | None = None, patience: float = PATIENCE) -> Iterator[Callable[[str, int, int], None]]:
-    """Shows what is being done, how much of it is done, and how much there is; gone when it is over.
+    """Show what is being done and how much of it; the line goes away at the end.
 
     ``stream`` is standard error unless named; ``patience`` is in seconds.
     """

@@ -79,7 +79,7 @@ class Bounds:
 class Limit(Bounds):
     """Hard bounds; ``soft`` are those from which the agent is told of it."""
 
-    soft: Bounds = key(Section(Bounds), "bounds from which there is a warning", factory=Bounds)
+    soft: Bounds = key(Section(Bounds), "bounds that cause a warning", factory=Bounds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +159,7 @@ class ToolEntry:
     timeout: float | None = key(length, "how long a call may take", default=None)
     approve: Approval = key(approval, "which calls need a person's approval", factory=Approval)
     read_only: bool = key(flag, "whether it changes nothing, so that it may be run again", default=False)
-    idempotent: bool = key(
-        flag, "whether running it twice does no more, so that it may be run again", default=False
-    )
+    idempotent: bool = key(flag, "whether it is safe to run again", default=False)
     output_limit: int | None = key(whole(100), "characters of the output that the model gets (A32)", default=None)
     repo: str = key(word, "repository that it works in", default="")
 
@@ -222,7 +220,7 @@ class CliAgent:
     """A command-line agent for the backend ``cli`` (A6). ``env`` has None where a variable is passed on."""
 
     name: str = ""
-    preset: str = key(choice(*CLI_PRESETS), "what is filled in: claude, codex or gemini", default="")
+    preset: str = key(choice(*CLI_PRESETS), "the defaults to use: claude, codex or gemini", default="")
     command: str = key(word, "program", default="")
     args: tuple[str, ...] | None = key(list_of(text), "its arguments", default=None)
     env: Mapping[str, str | None] = key(environment, "names to pass on, or names with values", factory=dict)
@@ -368,7 +366,7 @@ class Config:
         MapOf(Section(CliAgent, named=True)), "command-line agents by name", factory=dict
     )
     prompts: Prompts = key(Section(Prompts), "where layer files are", factory=Prompts)
-    cxdb: Cxdb = key(Section(Cxdb), "where runs are kept", factory=Cxdb)
+    cxdb: Cxdb = key(Section(Cxdb), "where runs are recorded", factory=Cxdb)
     workspace: WorkspaceSection = key(
         Section(WorkspaceSection), "repositories that runs work on", factory=WorkspaceSection
     )

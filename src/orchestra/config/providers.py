@@ -64,7 +64,7 @@ class Provider:
     the client as they are."""
 
     name: str = ""
-    kind: str = key(choice(*KINDS), "how it is spoken to, where its name is no kind", default="")
+    kind: str = key(choice(*KINDS), "its protocol, if its name is not a known kind", default="")
     models: Mapping[str, str] = key(MapOf(word), "aliases: smart, worker, cheap or any name", factory=dict)
     max_tokens: int | None = key(whole(1), "most tokens of one answer", default=None)
     context_window: int | None = key(
@@ -125,6 +125,6 @@ def _provider(name: str, value: Any, place: SettingPlace) -> Provider:
     if name not in KINDS and len(place.faults) == before:
         near = suggestion(name, KINDS)
         fix = near if near.startswith("did") else f"add `kind: …`: {', '.join(KINDS)}"
-        place.key_fault("kind is missing, because this is no provider that is known by name", fix)
+        place.key_fault("kind is missing: no provider is known by this name", fix)
     kind = name if name in KINDS else "openai"
     return Provider(**{each: getattr(found, each) for each in found.__dataclass_fields__} | {"kind": kind})

@@ -67,7 +67,8 @@ _STORE = tuple(f"{PREFIX}CXDB_{name}" for name in ("PATH", "URL", "ADDRESS", "MI
 def unknown_variables(environment: Mapping[str, str]) -> list[ConfigError]:
     """A fault for each variable that is written like a setting's and is none: of a section, or a letter or two off.
 
-    Other names that begin with ``ORCHESTRA_`` are somebody's own: commands of a run get some, and so may scripts.
+    Other names that begin with ``ORCHESTRA_`` are allowed: commands of a run get some, and scripts may have their
+    own.
     """
     known = {name.removeprefix(PREFIX): name for name in (*variables(), *_STORE)}
     sections = tuple(f"{name.upper()}_" for name in keys_of(Config))

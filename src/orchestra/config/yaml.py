@@ -92,7 +92,7 @@ _FIXES = {
     "mapping values are not allowed": "quote a value that contains ': '",
     "cannot start any token": "put the value in quotes",
 }
-"""What mends it, by a part of what the parser says."""
+"""The fix, by a part of the parser's message."""
 
 
 def _yaml_error(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:

@@ -138,7 +138,7 @@ class MemoryStore:
         return found
 
     async def put_blob(self, data: bytes) -> bytes:
-        """Store a blob unless it is there."""
+        """Store a blob unless it is stored already."""
         digest = digest_of(data)
         self._blobs.setdefault(digest, data)
         return digest
@@ -168,7 +168,7 @@ class MemoryStore:
 
     async def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
         """Heads as they move."""
-        import asyncio  # whoever watches runs a loop; others need not pay for it
+        import asyncio  # only a watcher has a loop; others need not pay for the import
 
         moved = asyncio.Event()
         self._waiting.add(moved.set)

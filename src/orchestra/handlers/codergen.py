@@ -13,9 +13,9 @@ from orchestra.run.prompts import FAILED_BEFORE, agent_prompt
 
 
 async def plain_briefing(node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
-    """A task with nothing but the node's own prompt; instructions from outside stand behind it (S15).
+    """Return a task with only the node's own prompt; steering instructions follow it (S15).
 
-    The prompt is the label where there is none. A further attempt is told why the one before it failed (A3).
+    The prompt is the label where there is none. A retry is told why the previous attempt failed (A3).
     """
     talk = scope.talk
     prompt = agent_prompt(node, () if talk.begun else scope.steering())

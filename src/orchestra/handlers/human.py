@@ -1,4 +1,4 @@
-"""Human gates: a person picks the edge by which the run goes on (humans.md H3-H6)."""
+"""Human gates: a person picks the edge by which the run continues (humans.md H3-H6)."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def _about(context: Context, scope: Scope) -> str:
 
 def _outcome(answer: Answer, ways: list[Way]) -> Outcome:
     if answer.value == TIMEOUT and answer.option is None:
-        return Outcome(status=Status.RETRY, failure_reason="nobody answered in time, and the gate has no default")
+        return Outcome(status=Status.RETRY, failure_reason="no answer in time, and the gate has no default")
     if answer.value == SKIPPED and answer.option is None:
         return failed_outcome(
             "the question was skipped" + (f": {answer.text}" if answer.text else ""), FailureClass.TERMINAL

@@ -38,4 +38,4 @@ class AutoApprove:
         return await one_by_one(self, questions)
 
     async def inform(self, message: str, stage: str) -> None:
-        """Nothing: nobody is there."""
+        """Do nothing: no person is asked."""

@@ -140,7 +140,9 @@ class Console:
             _say_wrapped("  ", f"{safe(typed.split()[0][:40])} is unknown here: {', '.join(known)}", self._width())
         elif typed:
             words = [f"{option.key} ({option.label})" for option in offered_options(question)]
-            _say_wrapped("  ", f"{safe(typed[:60])!r} is no answer here: type {', '.join(words)}", self._width())
+            _say_wrapped(
+                "  ", f"{safe(typed[:60])!r} is not an answer here: type {', '.join(words)}", self._width()
+            )
 
     async def ask_multiple(self, questions: Sequence[Question]) -> list[Answer]:
         """One after the other."""
@@ -262,9 +264,9 @@ def _help(question: Question, width: int) -> Iterator[str]:
     elif question.options:
         yield from wrap("  ", "type a key, a label, the beginning of one label, or a number", width, "  ")
     if question.about:
-        yield from wrap("  ", "/view shows all of what is to be decided", width, "  ")
+        yield from wrap("  ", "/view shows the whole text to decide on", width, "  ")
     if _DIFF.search(_text(question)):
-        yield from wrap("  ", "/diff shows the changes, d too where it is no choice", width, "  ")
+        yield from wrap("  ", "/diff shows the changes; so does d, unless it is a choice", width, "  ")
     if question.freeform:
         yield from wrap("  ", "/edit opens $EDITOR; Alt-Enter begins a new line", width, "  ")
     left = "ends the conversation" if takes_commands(question) else "leaves the question open for later"
@@ -287,7 +289,7 @@ def _say_wrapped(lead: str, text: str, width: int) -> None:
 
 
 async def page(text: str) -> None:
-    """Show a text in the pager (``$PAGER``, else less), and wait until it is left; the run goes on meanwhile."""
+    """Show a text in the pager (``$PAGER``, else less), and wait until it closes; the run continues meanwhile."""
     import shlex
     import shutil
 
@@ -350,7 +352,7 @@ class PlainReader:
 
 @contextmanager
 def _arriving(descriptor: int) -> Iterator[asyncio.Future[bytes]]:
-    """The next line of a terminal, once it is there; nothing is read where nobody waits any more."""
+    """Return the next line of a terminal; nothing is read once the wait is canceled."""
     loop = asyncio.get_running_loop()
     arrived: asyncio.Future[bytes] = loop.create_future()
     parts: list[bytes] = []

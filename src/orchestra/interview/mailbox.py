@@ -12,7 +12,7 @@ from orchestra.run.questions import Answer, Question
 class MailboxInterviewer:
     """Waits for an answer from elsewhere.
 
-    A run takes answers from its mailbox whoever its interviewer is, so for a run this one only waits. ``arrival``
+    A run takes answers from its mailbox with any interviewer, so for a run this one only waits. ``arrival``
     is for other uses: it waits for the answer to a question, wherever that comes from.
     """
 
@@ -22,7 +22,7 @@ class MailboxInterviewer:
         self._arrival = arrival
 
     async def ask(self, question: Question) -> Answer:
-        """The answer once it is there; without ``arrival`` it waits until it is canceled."""
+        """Wait for the answer; without ``arrival`` wait until canceled."""
         if self._arrival is not None:
             return await self._arrival(question)
         await asyncio.Event().wait()

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Starts the command for each event that a person should hear of, and does not wait for it.
+    """Starts the command for each event that needs a person's attention, and does not wait for it.
 
     It gets the event as JSON on standard input and its main parts in the environment. Whatever becomes of it does
     not touch the run. ``environment`` holds no provider's key.
@@ -67,7 +67,7 @@ class Notifier:
 
 
 def payload_for(recorded: Recorded) -> dict[str, Any] | None:
-    """What the command gets of an event; None where nobody has to hear of it."""
+    """Return what the command gets of an event; None if it needs no attention."""
     event, meta = recorded.event, recorded.meta
     common: dict[str, Any] = {"session": meta.session, "at": meta.at}
     match event:

@@ -48,7 +48,7 @@ class Queue:
         if answer is None:
             said = (prepared.choice or prepared.text)[:80]
             raise ConfigError(
-                f"{prepared.who}: {said!r} is no answer to {question.stage}: {choices_in_words(question)}",
+                f"{prepared.who}: {said!r} is not an answer to {question.stage}: {choices_in_words(question)}",
                 span=prepared.span,
             )
         return replace(answer, who=prepared.who, automatic=True)
@@ -58,7 +58,7 @@ class Queue:
         return await one_by_one(self, questions)
 
     async def inform(self, message: str, stage: str) -> None:
-        """Nothing: nobody is there."""
+        """Do nothing: no person is asked."""
 
 
 def fitting(question: Question, prepared: Prepared) -> Answer | None:

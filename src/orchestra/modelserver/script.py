@@ -144,7 +144,7 @@ def _answer(document: Document, path: Keys, value: Any) -> ScriptedReply:
     if "error" in given:
         stray = next((key for key in given if key not in _WITH_ERROR), None)
         if stray is not None:
-            message = f"{stray!r} cannot stand beside 'error'"
+            message = f"{stray!r} cannot be combined with 'error'"
             raise ConfigError(message, span=document.key_span((*path, stray)))
     return ScriptedReply(**given)
 

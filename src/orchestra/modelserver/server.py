@@ -58,7 +58,7 @@ class ModelServer:
 
     @property
     def url(self) -> str:
-        """The base URL for clients of Anthropic and Gemini; OpenAI's want ``/v1`` behind it."""
+        """The base URL for clients of Anthropic and Gemini; OpenAI's want ``/v1`` appended."""
         return f"http://{HOST}:{self._http.server_address[1]}"
 
     @property

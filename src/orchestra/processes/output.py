@@ -28,7 +28,7 @@ MOST = 16 * LINE
 """Characters that are shown at last, whatever they may be the beginning of."""
 
 AHEAD = PART // 16
-"""Bytes behind a cut that have to be known, so that a secret across it is seen."""
+"""Bytes after a cut that are kept, so that a secret across it is seen."""
 
 Seam = Callable[[bytes, int], int]
 """Where bytes may be cut, at a place or before it, so that no secret is in two parts."""

@@ -57,7 +57,7 @@ async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]
     Raises ``OSError`` where it cannot be started, and what ``feed`` raises.
     """
     with _input(command.given) as given:
-        process = subprocess.Popen(  # noqa: ASYNC220  it returns as soon as the program is there
+        process = subprocess.Popen(  # noqa: ASYNC220  it returns as soon as the program has started
             command.argv,
             cwd=command.folder,
             env=tree.mark_environment(dict(command.environment), command.marker),

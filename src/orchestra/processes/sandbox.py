@@ -214,7 +214,7 @@ def prove(network: str = "none") -> list[Proof]:
             ("other processes are hidden", f"kill -0 {os.getpid()}", False),
         ]
         if network == "none":
-            trials.append(("there is no network", 'test -n "$(grep -v lo: /proc/net/dev | grep : )"', False))
+            trials.append(("no network", 'test -n "$(grep -v lo: /proc/net/dev | grep : )"', False))
         return [Proof(what, _try(script, sandbox, inside) is allowed) for what, script, allowed in trials]
 
 

@@ -64,7 +64,7 @@ class PipelineStarted:
     workspace: Mapping[str, Json] = tag(
         67,
         "json",
-        "per repository the branch and commit at which it begins, where it goes on from another",
+        "per repository the branch and commit at which it begins, if it continues another session",
         default={},
     )
     max_cost_micros: int = tag(74, "u64", "--max-cost, in millionths of a dollar", default=0)
@@ -125,7 +125,7 @@ class PipelineCanceled:
     """Somebody ended the run; it can be taken up again like a paused one."""
 
     status: str = tag(31, "string", "canceled", default="canceled")
-    node: str = tag(32, "string", "the node that was at work, or would have come next", default="")
+    node: str = tag(32, "string", "the node that was running, or the next one", default="")
     reason: str = tag(36, "string", "who, and why")
     request: int = tag(42, "u64", "turn of the mailbox that asked for it", default=0)
 
@@ -146,9 +146,9 @@ class PipelineResumed:
     secrets: tuple[str, ...] = tag(22, "array", "names of the declared secrets whose values were there", default=())
     dotfiles: Mapping[str, ContextValue] = tag(28, "json", "texts of child pipelines by path", default={})
     node: str = tag(32, "string", "the node that comes next", default="")
-    again: int = tag(37, "u32", "how often this attempt of the node has been begun again", default=0)
+    again: int = tag(37, "u32", "how often this attempt of the node was restarted", default=0)
     recovery: int = tag(38, "u32", "how often a runner died at this attempt", default=0)
-    refused: str = tag(39, "string", "why the node is failed instead of begun again", default="")
+    refused: str = tag(39, "string", "why the node fails instead of running again", default="")
     granted: str = tag(
         40,
         "string",
@@ -186,7 +186,7 @@ class PipelineImported:
 
     mailbox: int = tag(18, "u64", "context id of the session's mailbox here")
     parent_context: int = tag(25, "u64", "context id of the session that it comes from here, 0 without", default=0)
-    holder: str = tag(41, "string", "who was running the session when it was exported; empty if nobody", default="")
+    holder: str = tag(41, "string", "who was running the session when it was exported, if anybody", default="")
     next_context: int = tag(53, "u64", "context id of the next session here, 0 without", default=0)
     next_mailbox: int = tag(54, "u64", "context id of the next session's mailbox here", default=0)
     children: Mapping[str, Json] = tag(
@@ -220,7 +220,7 @@ class ChildStarted:
         "where it is a fork of the child of another session: the newest turn that counts there",
         default=0,
     )
-    again: int = tag(66, "u32", "where it failed and goes on: how many nodes it had run then", default=0)
+    again: int = tag(66, "u32", "where it failed and continues: how many nodes it had run then", default=0)
 
 
 @event("PipelineLifecycle")
@@ -777,7 +777,7 @@ class InterviewCompleted:
     who: str = tag(26, "string", "who answered", default="")
     answered_ms: int = tag(27, "unix_ms", "when", default=0)
     automatic: bool = tag(
-        28, "bool", "nobody decided it: a default, a file of answers, auto-approval", default=False
+        28, "bool", "not decided by a person: a default, a file of answers, auto-approval", default=False
     )
     request: int = tag(29, "u64", "turn of the mailbox that holds the answer", default=0)
     duration_ms: int = tag(31, "u64", "since the question was asked, in milliseconds", default=0)
@@ -830,8 +830,8 @@ class ControlRequested:
     who: str = tag(19, "string", "who asked", default="")
     question: str = tag(20, "string", "the question that is answered", default="")
     value: str = tag(21, "string", "the answer: key of a choice, YES, NO, SKIPPED, TIMEOUT", default="")
-    automatic: bool = tag(22, "bool", "nobody decided it there and then", default=False)
-    label: str = tag(23, "string", "the choice as whoever answered saw it", default="")
+    automatic: bool = tag(22, "bool", "not decided by a person at that moment", default=False)
+    label: str = tag(23, "string", "the choice as shown to the person", default="")
 
 
 @event("SessionControl")
@@ -840,9 +840,9 @@ class RunnerClaimed:
 
     token: str = tag(12, "string", "which runner: its holder's name, and when it claimed")
     holder: str = tag(13, "string", "how it is named to others")
-    ttl_ms: int = tag(14, "u64", "how long the claim holds after it was last heard of, in milliseconds")
+    ttl_ms: int = tag(14, "u64", "how long the claim is valid after its last sign of life, in milliseconds")
     first: int = tag(15, "u64", "turn of its first claim; absent in that one", default=0)
-    local: bool = tag(16, "bool", "a lock of its machine's system is behind it", default=False)
+    local: bool = tag(16, "bool", "a lock of the operating system backs it", default=False)
 
 
 @event("SessionControl")

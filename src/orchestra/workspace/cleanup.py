@@ -116,7 +116,7 @@ async def _worktree_kept(git: Git, place: Path, branches: dict[str, str]) -> str
         return f"{place} has {'another branch' if branch else 'a detached commit'} checked out"
     status = await git.at(admin, place).run("status", "--porcelain", "-z", "--untracked-files=normal", check=False)
     if status.code:
-        return f"{place} cannot be looked at: {status.err.strip()[:200]}"
+        return f"{place} cannot be read: {status.err.strip()[:200]}"
     count = len(status.items)
     return f"{count} uncommitted change{'s' * (count > 1)} in {place}" if count else ""
 

@@ -25,7 +25,7 @@ The ref's own name is the last one: where it is lost, a resume moves the branch 
 
 SLACK_NS = 20_000_000
 COARSE_NS = 2_000_000_000
-"""By how much a folder's time may be behind the clock, and by how much where it is in whole seconds."""
+"""By how much a folder's time may lag the clock, and by how much if it is in whole seconds."""
 
 
 def now_ns() -> int:

@@ -174,7 +174,7 @@ async def _without_worktree(found: SessionBranches, folder: Path, place: str) ->
     if saved:
         ref = f"{place}/{folder.parent.name}.uncommitted"
         await found.git.run("update-ref", ref, saved)
-        text = f"kept what was uncommitted in {folder} as {ref}"
+        text = f"saved uncommitted changes in {folder} as {ref}"
         undo = (f"git -C {shell_path(found.path)} checkout {ref} -- .",)
         done.append(GitAction(repo=found.repo, text=text, undo=undo, commit=saved, trash=ref))
     await found.git.run("worktree", "remove", "--force", folder)

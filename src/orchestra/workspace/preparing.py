@@ -53,7 +53,7 @@ async def _clone(repo: RepoSettings, environment: Mapping[str, str]) -> bool:
 
 
 async def _fetch(repo: Repo) -> Event:
-    """What became of fetching from the remote: trouble is a warning, and the run continues with what is there."""
+    """Fetch from the remote; a failure is a warning, and the run continues with the commits that it has."""
     url = repo.settings.remote
     try:
         async with asyncio.timeout(FETCH_PATIENCE):

@@ -53,7 +53,7 @@ class Pusher:
     async def finish(self, record: Callable[[Event], None], *, completed: bool) -> None:
         """Push what the remotes do not have yet; where the run has not succeeded, what is pushed on checkpoints.
 
-        What becomes of it is told to ``record``: the walks of parallel branches are over.
+        The result goes to ``record``: the walks of parallel branches have ended.
         """
         async with self.busy:
             self.waiting = {key: (tree, record) for key, (tree, _theirs) in self.waiting.items()}

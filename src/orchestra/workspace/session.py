@@ -165,7 +165,7 @@ class GitWorkspace:
     # --- places ----------------------------------------------------------------------------------
 
     async def place(self, repo: Repo, known: RepoRecord, *, keep: bool) -> None:
-        """Make a worktree, or put the one that is there at the recorded commit."""
+        """Make a worktree, or bring an existing one to the recorded commit."""
         folder = Path(known.folder) if known.folder and known.owner == self.session else self._folder(repo)
         if not folder.parent.is_relative_to(self.maker.settings.home) and not repo.settings.in_place:
             folder = self._folder(repo)  # the project has moved

@@ -76,7 +76,7 @@ async def place_worktree(
     if admin is not None:  # deleted by hand
         await repo.git.run("worktree", "remove", "--force", "--force", folder)
     if _is_folder(folder, filled=True):
-        tell(f"{folder} was not known to git; what was in it is kept as {_out_of_the_way(folder)}")
+        tell(f"{folder} was not known to git; its content is now {_out_of_the_way(folder)}")
     _no_torn_entries(repo.git.common, branch)
     await _free_branch(repo, branch)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ async def place_worktree(
 
 
 def _is_folder(place: Path, *, filled: bool = False) -> bool:
-    """Whether a folder is there, and with ``filled`` whether anything is in it."""
+    """Whether a folder exists, and with ``filled`` whether it has content."""
     return place.is_dir() and (not filled or any(place.iterdir()))
 
 
@@ -140,7 +140,7 @@ async def _free_branch(repo: Repo, branch: str) -> None:
 
 
 def _mend_pointer(folder: Path, admin: Path) -> None:
-    """Write the worktree's ``.git`` file anew where it is not what git wrote (W12)."""
+    """Rewrite the worktree's ``.git`` file if it is not what git wrote (W12)."""
     pointer, text = folder / ".git", f"gitdir: {admin}\n"
     try:
         if not pointer.is_symlink() and pointer.read_text(encoding="utf-8", errors="surrogateescape") == text:
@@ -166,7 +166,7 @@ async def put_back(tree: Tree, commit: str, session: str, *, keep: bool = False)
     remove_stale_locks(tree)
     if not await git.ok("cat-file", "-e", f"{commit}^{{commit}}"):
         raise WorkspaceError(
-            f"the commit {commit[:12]}, at which the session stands, is not in {tree.repo.git.common}"
+            f"the commit {commit[:12]}, which the session continues from, is not in {tree.repo.git.common}"
         )
     branch, tip = await _head(tree)
     if keep and branch == tree.branch and await _same_turn(tree, tip, commit, session):
@@ -188,7 +188,7 @@ async def put_back(tree: Tree, commit: str, session: str, *, keep: bool = False)
 
 
 async def _same_turn(tree: Tree, tip: str, commit: str, session: str) -> bool:
-    """Whether a branch stands at a commit, or at the next one, which the interrupted turn made (W7)."""
+    """Whether a branch is at a commit, or at the next one, which the interrupted turn made (W7)."""
     if tip == commit:
         return True
     shown = await tree.git.run(

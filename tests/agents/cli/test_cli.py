@@ -260,7 +260,7 @@ async def test_a_run_that_was_cut_off_continues_the_programs_session(tmp_path: P
     assert said(again) == "The file is there."
     assert "--resume 4ffb6e32" in (tmp_path / "asked").read_text().splitlines()[1]
     assert (tmp_path / "given").read_text() == (
-        "do itYou were interrupted. Look at what is done already, then finish the task."
+        "do itYou were interrupted. Check what is done already, then finish the task."
     )
 
 

@@ -162,7 +162,7 @@ def test_wrong_arguments_are_told_and_nothing_is_done(box: Box) -> None:
     assert "path" in box.run("read-file").text
     assert box.run("read-file", path="a", nonsense=1).is_error
     assert box.run("read-file", path=7).is_error
-    assert "there is no tool" in box.run("teleport").text
+    assert "unknown tool" in box.run("teleport").text
 
 
 def test_a_long_output_is_cut_at_both_ends_and_kept_whole(box: Box) -> None:

@@ -24,7 +24,7 @@ from orchestra.ports import AgentTask, Turns
 from orchestra.run.outcome import Outcome
 
 Equipping: TypeAlias = Callable[[AgentTask], AbstractAsyncContextManager[Toolset]]
-"""Gives an agent its tools while it is at work (A30)."""
+"""Gives an agent its tools while it runs (A30)."""
 
 Ruling: TypeAlias = Callable[[AgentTask], Rules]
 """What bounds a task, and what it costs (A5)."""

@@ -50,7 +50,7 @@ GRACE = 10.0
 LONGEST_ARGUMENT = 120_000
 """Bytes of a prompt that is given as an argument; the system takes no more."""
 
-CONTINUE = "You were interrupted. Look at what is done already, then finish the task."
+CONTINUE = "You were interrupted. Check what is done already, then finish the task."
 
 WAITED = "A tool call that waited for a person's answer was not made: make it again where you still need it."
 
@@ -59,7 +59,7 @@ TOLD_TOOL = (
 )
 
 TRANSCRIPT = 30_000
-"""Characters of an earlier conversation that a program without its own memory of it is told."""
+"""Characters of an earlier conversation that are repeated to a program that does not remember it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +250,7 @@ class _Attempt:
     # --- one run of the program -------------------------------------------------------------------
 
     async def _ask(self, prompt: str, anew: str) -> str:
-        """The program's answer. Where its session is gone, it is asked ``anew``."""
+        """Return the program's answer. If its session is gone, send the prompt ``anew``."""
         try:
             return await self._ran(prompt)
         except _SessionGone:

@@ -60,7 +60,7 @@ def _graph(talk: Talk, client: BaseChatModel) -> Any:
 
 
 class _Round:
-    """The tools of one answer: whoever comes first runs them all, the others wait for the end (A9)."""
+    """The tools of one answer: the first caller runs them all, the others wait for the end (A9)."""
 
     def __init__(self, talk: Talk) -> None:
         self._talk = talk

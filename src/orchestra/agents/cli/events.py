@@ -29,7 +29,7 @@ class Begun:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
     """Text of an answer; ``answer`` is the provider's id of the answer, where it is known. ``part`` is text that
-    continues the one before it."""
+    continues the previous one."""
 
     text: str
     answer: str = ""
@@ -65,7 +65,7 @@ class TokenCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The final event. ``error`` is why it failed, ``status`` the HTTP status behind that, 0 where it is not known.
+    """The final event. ``error`` is why it failed, ``status`` its HTTP status, 0 if unknown.
 
     ``usage`` is the sum of the whole run of the program; where ``cumulative``, of its whole session. ``text`` is
     None where the last text that was said is the answer.

@@ -1,4 +1,4 @@
-"""What a command-line agent reports in its status file, and how it is told of it (A4, Attractor appendix C)."""
+"""The status file of a command-line agent: its instructions and its meaning (A4, Attractor appendix C)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def wants_report(graph: Graph, node: Node) -> bool:
 
 
 def report_instructions(graph: Graph, node: Node, file: Path) -> str:
-    """What stands behind the prompt about reporting."""
+    """Return the instructions for reporting that follow the prompt."""
     labels = labels_of(graph, node.id)
-    ways = f'"preferred_label" (which way to go on: one of {json.dumps(labels)}), ' if labels else ""
+    ways = f'"preferred_label" (which way to continue: one of {json.dumps(labels)}), ' if labels else ""
     return (
         f"When you are done, or cannot do it, report the outcome: write a JSON object to the file {file} (its path "
         f'is in ${STATUS_FILE} too), with "status" (success, partial_success, fail or retry), {ways}"notes" (one '

@@ -93,7 +93,7 @@ class ToolContext:
             return self.folders[repo]
         except KeyError:
             known = ", ".join(sorted(self.folders))
-            raise ToolError(f"there is no repository {repo!r}; there are: {known}") from None
+            raise ToolError(f"unknown repository {repo!r}; known: {known}") from None
 
 
 class Tool(Protocol):

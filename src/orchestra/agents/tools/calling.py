@@ -29,7 +29,7 @@ async def perform(
     began = time.monotonic()
     tool = tools.get(name)
     if tool is None:
-        result = error(f"there is no tool {name!r}; there are: {', '.join(sorted(tools))}")
+        result = error(f"unknown tool {name!r}; known: {', '.join(sorted(tools))}")
     else:
         result = await _run_hooks(tool, arguments, context)
     result = await _shorten(result, name, context)

@@ -68,7 +68,7 @@ class Door:
 
     async def guarding(self, work: Coroutine[Any, Any, Done]) -> Done:
         """What a piece of work comes to while the tools are offered. It is canceled where a tool ends the attempt,
-        and that is raised: ``Suspended`` where somebody has to be waited for, a lost store."""
+        and that is raised: ``Suspended`` while a person has to answer, or a lost store."""
         task = asyncio.ensure_future(work)
         try:
             both: set[asyncio.Future[Any]] = {task, self.failed}
@@ -274,7 +274,7 @@ class Caller:
 
 
 async def serve_stdio(socket: str, token: str) -> None:
-    """Speak MCP on the standard streams for the tools behind a socket, until the client leaves."""
+    """Serve the tools of a socket as MCP on the standard streams, until the client leaves."""
     import mcp_types as types
     from mcp import stdio_server
     from mcp.server import Server

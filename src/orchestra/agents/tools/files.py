@@ -82,7 +82,7 @@ def _number_lines(path: str, shown: list[str], first: int, total: int | None) ->
     if not shown:
         if not total:
             return f"{path} is empty"
-        raise ToolError(f"{path} has {plural(total, 'line')}; there is no line {first}")
+        raise ToolError(f"{path} has {plural(total, 'line')}; it has no line {first}")
     body = "\n".join(f"{first + index:6}\t{line}" for index, line in enumerate(shown))
     last = first + len(shown) - 1
     if total is None:

@@ -98,7 +98,7 @@ async def _read(arguments: Mapping[str, Json], context: ToolContext) -> ToolResu
     parts = context.outputs.get(name)
     if parts is None:
         known = ", ".join(context.outputs) or "none was cut so far"
-        raise ToolError(f"there is no recorded output {name!r}; there are: {known}")
+        raise ToolError(f"unknown output {name!r}; recorded: {known}")
     whole = b"".join([await context.scope.read_bytes(part) for part in parts]).decode("utf-8", "replace")
     most = max(1, min(number(arguments, "limit", CUT), limit_of(NAME, context) - _HEADING))
     begin = min(number(arguments, "offset", 0), len(whole))

@@ -1,7 +1,7 @@
-"""Paths inside a folder and never outside it, also against somebody who moves links about meanwhile (A31).
+"""Paths inside a folder and never outside it, also if another process moves links meanwhile (A31).
 
 A path is walked component by component with directory descriptors and ``O_NOFOLLOW``. Symbolic links are followed
-by hand: their text is put in front of what is left of the path, and ``..`` goes back to a descriptor that was
+by hand: their text is put before the rest of the path, and ``..`` goes back to a descriptor that was
 opened on the way, so that no step ever asks the system to follow anything. What the walk ends with is a descriptor
 of the folder that holds the file and the file's name in it; the file itself is opened without following either.
 """
@@ -39,14 +39,14 @@ class FilePlace:
         self.path = path
 
     def stat(self) -> os.stat_result | None:
-        """What is there, links not followed; None where nothing is."""
+        """Return the status of a file, links not followed; None if it does not exist."""
         try:
             return os.stat(self.name, dir_fd=self.parent, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def open(self, flags: int, mode: int = 0o666) -> int:
-        """A descriptor of what is there. Raises ``ToolError`` for a link that was put there meanwhile."""
+        """Return a descriptor of the file. Raises ``ToolError`` for a link that was put there meanwhile."""
         try:
             return os.open(
                 self.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode, dir_fd=self.parent

@@ -44,7 +44,7 @@ COMPARED = 400_000
 """Characters of a file, before and after, of which a diff is made."""
 
 
-_UNANSWERED = {SKIPPED: "the person skipped the question", TIMEOUT: "nobody answered in time"}
+_UNANSWERED = {SKIPPED: "the person skipped the question", TIMEOUT: "no answer in time"}
 """What the agent gets in the place of an answer."""
 
 
@@ -158,7 +158,7 @@ async def approval(
     )
     answer = await scope.ask(question)
     if answer.value == TIMEOUT and answer.option is None:
-        return ToolResult(text="error: the call was not made: nobody approved it in time", is_error=True)
+        return ToolResult(text="error: the call was not made: it was not approved in time", is_error=True)
     return None if answer.value in (APPROVE, ALL_ALIKE) else denial(answer.text)
 
 

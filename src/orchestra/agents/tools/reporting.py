@@ -29,7 +29,7 @@ def reporting(labels: Sequence[str], words: Sequence[str] = ()) -> FunctionTool:
     statuses = list(dict.fromkeys((*(status.value for status in _STATUSES), *words)))
     properties = {
         "status": text("How it ended. fail where the work could not be done.", enum=statuses),
-        "notes": text("One paragraph for whoever reads the run: what was done, or why it failed."),
+        "notes": text("One paragraph for readers of the run: what was done, or why it failed."),
         "context_updates": {
             "type": "object",
             "description": "Values for later nodes, by key.",
@@ -37,9 +37,9 @@ def reporting(labels: Sequence[str], words: Sequence[str] = ()) -> FunctionTool:
         },
     }
     if labels:
-        properties["preferred_label"] = text("Which way to go on from here.", enum=list(labels))
+        properties["preferred_label"] = text("Which way to continue from here.", enum=list(labels))
     else:
-        properties["preferred_label"] = text("Which way to go on; this node has no labelled ways.")
+        properties["preferred_label"] = text("Which way to continue; this node has no labels to choose from.")
 
     async def report(arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
         return ToolResult(text="recorded; now end your turn", outcome=dict(arguments))

@@ -68,7 +68,7 @@ def _configured_tools(settings: ToolSettings, repos: tuple[str, ...]) -> list[To
     several = len(repos) > 1
     for spec in settings.shell_tools:
         if spec.repo and spec.repo not in repos:
-            raise ConfigError(f"{spec.origin}: there is no repository {spec.repo!r}")
+            raise ConfigError(f"{spec.origin}: unknown repository {spec.repo!r}")
         own = (spec.repo,) if spec.repo else repos or ("",)
         found += [make_tool(spec, repo, f"{repo}:" if several else "") for repo in own]
     return found

@@ -69,7 +69,7 @@ def skill_tool(skills: Sequence[Skill]) -> FunctionTool:
         name = string(arguments, "name")
         skill = by_name.get(name)
         if skill is None:
-            raise ToolError(f"there is no skill {name!r}; there are: {', '.join(by_name)}")
+            raise ToolError(f"unknown skill {name!r}; known: {', '.join(by_name)}")
         return ToolResult(text=await asyncio.to_thread(read_file_in, skill.folder, string(arguments, "file", FILE)))
 
     listed = "\n".join(f"- {skill.name}: {skill.description}" for skill in skills)

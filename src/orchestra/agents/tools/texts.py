@@ -89,7 +89,9 @@ def encode(text: str, form: Form, path: str) -> bytes:
     try:
         return form.mark + text.encode(form.encoding, "surrogateescape" if form.encoding == "utf-8" else "strict")
     except UnicodeEncodeError as error:
-        raise ToolError(f"{path} is kept in {form.encoding}, which has no {error.object[error.start]!r}") from error
+        raise ToolError(
+            f"{path} is encoded in {form.encoding}, which has no {error.object[error.start]!r}"
+        ) from error
 
 
 def store(place: FilePlace, data: bytes, mode: int | None) -> tuple[int, int]:

@@ -64,7 +64,7 @@ class Toolbox:
         stock = self.stock(folders)
         found = choose(stock, wanted)
         for name, hint in found.unknown.items():
-            raise ConfigError(f"there is no tool {name!r}", fix=hint)
+            raise ConfigError(f"unknown tool {name!r}", fix=hint)
         return dict(stock.tools), found
 
     def stock(self, folders: Mapping[str, Path]) -> Inventory:

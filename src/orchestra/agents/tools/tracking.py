@@ -1,6 +1,6 @@
 """Which files an agent changed: told by write tools, and found out around what may write anything (A33).
 
-Around a shell command or a CLI agent the folder is looked at before and after. In a git repository git says what
+A folder is read before and after a shell command or a CLI agent. In a git repository git says what
 differs from the commit, and the facts of those files tell one change from another; elsewhere every file is looked
 at.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from orchestra.processes.git import git_environment
 
 MOST_FILES = 200_000
-"""Files of a folder without a repository that are looked at; a larger one is watched only as far."""
+"""Files that are read of a folder without a repository; in a larger folder the rest is not watched."""
 
 SKIPPED = frozenset({".git", ".orchestra"})
 
@@ -29,7 +29,7 @@ Facts = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A folder as it was looked at. ``commit`` is empty without a repository; ``files`` are those that differ from
+    """A folder at one moment. ``commit`` is empty without a repository; ``files`` are those that differ from
     the commit, else all; a missing one has no facts."""
 
     commit: str
@@ -113,7 +113,7 @@ class WriteTracker:
 
 @dataclass(slots=True)
 class FolderSnapshot:
-    """The folders as they were looked at last."""
+    """The folders when they were last read."""
 
     tracker: WriteTracker
     seen: dict[str, Seen]

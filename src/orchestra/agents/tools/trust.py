@@ -1,6 +1,6 @@
 """What of a repository's own the operator has allowed to be run or read: MCP servers, skills.
 
-A repository that somebody sent could name any program. So what it names is used only after ``orchestra trust`` has
+A repository from elsewhere could name any program. So what it names is used only after ``orchestra trust`` has
 shown it, and only as long as it is the same: the command line, and the files of the repository that the command
 names.
 """

@@ -226,7 +226,7 @@ def say_answered(done: Answered, aim: str, as_json: bool) -> None:
 
 
 WATCH_SECONDS = 1.0
-"""How often the store is looked at."""
+"""How often the store is read, in seconds."""
 
 _ENDED = (Phase.COMPLETED, Phase.FAILED, Phase.CANCELED, Phase.RESTARTED, Phase.MIRRORED)
 

@@ -244,7 +244,7 @@ def steer(
 ) -> None:
     """Send an instruction to the agents of a session: to a running one, else in the prompt of the next.
 
-    A model at work gets it before its next call.
+    A running agent gets it before its next model call.
 
     Exit codes: 0: queued in the session's mailbox; 2: the session has ended.
     """
@@ -295,7 +295,7 @@ def _lines(asked: RequestResult, action: str, aim: str) -> list[str]:
     name, look = after.session, f"  details: orchestra status{aim} {after.session} --detail"
     if action == STEER:
         waits = (
-            "queued for the agent at work, before its next model call, or for the next one"
+            "queued for the running agent, before its next model call, or for the next agent"
             if before.phase in (Phase.RUNNING, Phase.WAITING)
             else "queued for the first agent after a resume"
         )

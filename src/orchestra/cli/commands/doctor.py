@@ -79,7 +79,7 @@ MANY = 40
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: whether it is well (None: for information), what was found, and one command that fixes it."""
+    """One line: whether it is in order (None: information only), what was found, and one command that fixes it."""
 
     well: bool | None
     what: str
@@ -154,7 +154,7 @@ def _providers(settings: Settings) -> Iterator[Finding]:
 async def _ask_providers(settings: Settings) -> int:
     """Ask each provider and say what came of it; how many failed."""
     if not providers_of(settings):
-        _show(Finding(None, "no provider is configured: there is no model to ask"))
+        _show(Finding(None, "no provider is configured: no model can be asked"))
     return sum([not _show(Finding(*check)) async for check in check_providers(settings)])
 
 

@@ -122,7 +122,7 @@ def replay(
 
 
 def replay_session(session: str, asked: ReplayRequest, shown: Walked) -> int:
-    """Fork, go on, and say how it ended; the exit code (C2)."""
+    """Fork the session, run it, say how it ended; return the exit code (C2)."""
     settings = settings_for(shown.store, shown.config, str(asked.graph) if asked.graph is not None else "-")
     try:
         there(settings, session)

@@ -156,7 +156,7 @@ Opening: TypeAlias = Callable[[Store, tuple[Listener, ...], Control], Awaitable[
 
 
 YOUNG = 20_000
-"""New objects after which Python looks for cycles among them. Branches at work make many that stay: with 700, as
+"""New objects after which Python looks for cycles among them. Running branches make many that stay: with 700, as
 Python has it, the search takes a fifth of the time of a thousand branches."""
 
 
@@ -264,7 +264,9 @@ def _say_unread(lines: int, settings: Settings, shown: Walked, begun: list[str])
     """Say how much of the output its reader did not take, and where it is to be found."""
     if lines and begun:
         look = f"orchestra log{hint(settings, shown.store)} {begun[0]}"
-        at_once(sys.stderr, f"nobody read the last {plural(lines, 'line')} of output; see {look}\n".encode())
+        at_once(
+            sys.stderr, f"the reader did not take the last {plural(lines, 'line')} of output; see {look}\n".encode()
+        )
 
 
 async def _walk_session(shown: Walked, settings: Settings, opening: Opening, view: View, control: Control) -> Run:

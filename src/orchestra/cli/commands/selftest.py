@@ -290,7 +290,7 @@ class _Demo:
         self._kill_runner()
         say("\n== Resume: what had finished is not run again. The run then waits for a person.")
         if self._orchestra("resume", "last") != 5:
-            return self._fail("the run did not come to its question")
+            return self._fail("the run did not reach its question")
         say("\n== The answer may come from any terminal, minutes or days later.")
         if self._orchestra("answer", "last", "Y") or self._orchestra("resume", "last"):
             return self._fail("the run did not complete")
@@ -368,5 +368,5 @@ class _Demo:
         }
 
     def _fail(self, why: str) -> int:
-        say(f"the demo failed: {why}; look at it in {self._folder}")
+        say(f"the demo failed: {why}; see {self._folder}")
         return 1

@@ -191,7 +191,7 @@ def _summary(done: list[MirrorResult], too_large: int, server: Server) -> list[s
 
 
 def model_server(
-    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="What it answers (YAML).")],
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="Scripted answers (YAML).")],
     command: Annotated[
         list[str] | None,
         typer.Argument(
@@ -202,7 +202,8 @@ def model_server(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     requests: Annotated[
-        Path | None, typer.Option("--requests", metavar="FILE", help="Write what was asked, as JSON, at the end.")
+        Path | None,
+        typer.Option("--requests", metavar="FILE", help="Write all requests to a file, as JSON, at the end."),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Do not show the requests.")] = False,
 ) -> None:

@@ -162,7 +162,7 @@ def split_place(place: str) -> tuple[str, int | None]:
 
 
 async def _chain(store: Store, name: str) -> int:
-    """The context of a session, or of the branch whose path stands behind it."""
+    """Return the context of a session, or of the branch whose path follows the session's name."""
     session, _, path = name.partition("/")
     try:
         row = await find(store, session)
@@ -194,7 +194,7 @@ def write_whole(place: str, field: str, *, store: str | None, config: Path | Non
 
 
 async def _outputs(store: Store, event: Event) -> dict[str, list[BlobRef]]:
-    """The whole outputs behind an agent's tool results that were cut, by their names in the results (A32)."""
+    """Return the whole outputs of an agent's cut tool results, by their names in the results (A32)."""
     found: dict[str, list[BlobRef]] = {}
     for message in getattr(event, "messages", ()):
         known = await resolve(store, message)

@@ -297,7 +297,7 @@ MARK = "└ "
 
 def nest(found: Sequence[Summary]) -> list[tuple[int, Summary]]:
     """The sessions in the order of a listing, each with how deep it stands: what needs attention first, and the
-    children of each behind it, oldest first. A restarted child stands beside the one in which it goes on."""
+    children of each after it, oldest first. A restarted child is next to its restart."""
     known = {summary.context_id: summary for summary in found}
     below: dict[int, list[Summary]] = {}
     tops: list[Summary] = []

@@ -72,7 +72,7 @@ def mcp() -> None:
     try:
         asyncio.run(serve_stdio(socket, token))
     except OSError as error:
-        raise ConfigError(f"the run behind {socket} cannot be reached: {error.strerror or error}") from error
+        raise ConfigError(f"the run at {socket} cannot be reached: {error.strerror or error}") from error
     raise typer.Exit
 
 
@@ -87,7 +87,7 @@ def list_tools(name: str, node: str, *, as_json: bool, config: Path | None) -> i
     if problems:
         raise InvalidPipeline(tuple(problems))
     if node and node not in graph.nodes:
-        raise ConfigError(f"there is no node {node!r} in {name}", fix=f"it has: {', '.join(graph.nodes)}")
+        raise ConfigError(f"unknown node {node!r} in {name}", fix=f"it has: {', '.join(graph.nodes)}")
     rows = [
         one for one in node_tools(graph, settings, folder, Redactor(settings.secrets)) if node in ("", one.node)
     ]

@@ -79,7 +79,7 @@ async def summary_of(store: Store, row: Row, stops: Mapping[str, Stopped]) -> Su
 
 
 async def _salvage(store: Store, row: Row, error: Damaged) -> Summary:
-    """What can still be told of a session whose newest turns are damaged: it needs somebody to look."""
+    """Return what is known of a session whose newest turns are damaged; it needs attention."""
     turns = await legible(store, row.context_id)
     state = await fold_around(store, _events(turns))
     return Summary(

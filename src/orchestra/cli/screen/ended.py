@@ -260,7 +260,7 @@ def _say_reason(node: str, reason: Reason) -> None:
 
 
 def lines(lead: str, text: str, indent: str) -> None:
-    """Say a text behind its lead, wrapped to the terminal."""
+    """Print a text after its lead, wrapped to the terminal."""
     say("\n".join(wrap(lead, text, room(), indent)))
 
 

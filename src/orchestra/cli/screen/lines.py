@@ -89,7 +89,7 @@ _SIGNS = {
 
 
 _ITEM = re.compile(r"(?:#\d+|\[\d+\])$")
-"""What stands behind a branch's target where several branches have one (E31, E36)."""
+"""What follows a branch's target when several branches share it (E31, E36)."""
 
 Place: TypeAlias = tuple[str, str]
 """Whose event it is: the session, and the path of the branch, empty in the main walk."""
@@ -476,7 +476,7 @@ def describe(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case InterviewCompleted():
             return event.node, answer_words(event)
         case InterviewTimeout():
-            return event.node, f"nobody answered {short_id(event.question)} in {duration_words(event.timeout_ms)}"
+            return event.node, f"no answer to {short_id(event.question)} in {duration_words(event.timeout_ms)}"
         case WarningRaised():
             return event.node, event.message
         case ParallelStarted():

@@ -1,4 +1,4 @@
-"""The live view of a run on a terminal (C4): finished nodes as lines, the one at work below them."""
+"""The live view of a run on a terminal (C4): finished nodes as lines, the running node below them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _when(recorded: Recorded | events.LiveEvent) -> float:
 
 
 class _Screen:
-    """The terminal as Rich writes to it, also from its own thread; when it is gone, the run goes on unread."""
+    """The terminal as Rich writes to it, also from its own thread; if it closes, the run continues unread."""
 
     def __init__(self, out: TextIO) -> None:
         self.out = out
@@ -80,7 +80,7 @@ class _Below(Below):
 
 
 class LiveView:
-    """One line per node as it ends; the node at work, with how long it has been at it, below."""
+    """One line per node as it ends; below, the running node with its time."""
 
     def __init__(self, *, colour: bool, verbose: bool) -> None:
         self._colour = colour
@@ -126,11 +126,11 @@ class LiveView:
         self._ends.tell(recorded)
 
     def note(self, text: str) -> None:
-        """A word below the node at work."""
+        """Show a note below the running node."""
         self._note = text
 
     def hold(self, above: Callable[[str], None] | None) -> None:
-        """Take the view down while somebody is asked; nodes that end meanwhile are lines above the prompt."""
+        """Take the view down during a question; nodes that end meanwhile are lines above the prompt."""
         self._lines.hold(above)
         self._screen.stop()
         self._give_keys_back()

@@ -1,4 +1,4 @@
-"""What shows a run while it goes on: plain lines, JSON, or the live view of a terminal (C1, C4)."""
+"""The views of a run in progress: plain lines, JSON, or the live view of a terminal (C1, C4)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from orchestra.run.events import LiveEvent, Recorded, StoreSilent
 
 
 class View(Protocol):
-    """What shows a run while it goes on."""
+    """A view of a run in progress."""
 
     def open(self, session: str, title: str) -> None:
         """The session exists; nothing has been done yet."""
@@ -108,7 +108,7 @@ class Plain:
         complain(text)
 
     def hold(self, above: Callable[[str], None] | None) -> None:
-        """Keep lines from a terminal on which somebody is asked."""
+        """Hold lines back while a question is on the terminal."""
         if sys.stdout.isatty():
             self._lines.hold(above)
 
@@ -158,7 +158,7 @@ class JsonLines:
         complain(text)
 
     def hold(self, above: Callable[[str], None] | None) -> None:
-        """Keep lines from a terminal on which somebody is asked."""
+        """Hold lines back while a question is on the terminal."""
         if sys.stdout.isatty():
             self._lines.hold(above)
 

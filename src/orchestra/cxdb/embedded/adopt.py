@@ -62,7 +62,7 @@ def quiet(_what: str, _done: int, _all: int) -> None:
 
 
 def adopt(directory: Directory, known: State, progress: Progress) -> State:
-    """Take over what lies behind ``known``; gives where the store stands then.
+    """Take over what follows ``known``; return the new state of the store.
 
     In a folder that may not be written nothing is cut or written: our records are kept in memory.
     """
@@ -248,7 +248,7 @@ class _Adoption:
         return self._metas.pop(turn_id)
 
     def _meta_anew(self, turn_id: int, digest: bytes, blob: int) -> tuple[int, int, int] | None:
-        """Write what a payload of ours repeats behind the last record that is whole."""
+        """Write what a payload of ours repeats after the last whole record."""
         try:
             payload = PageReader(self._directory, BlobPlaces(self._directory), self._blobs.get, width=1).blob(
                 blob, digest
@@ -284,7 +284,7 @@ class _Adoption:
         self._cut(META, self._meta_end)
 
     def _index_turns(self) -> None:
-        """turns.idx is written for CXDB's eyes; it is made anew where it is not as long as it ought to be."""
+        """Write turns.idx, which only CXDB reads, again if it is not as long as it should be."""
         count = self._ends[LOG] // TURN_SIZE
         wanted = count * TURN_INDEX_ENTRY.size
         if self._ends[TURN_INDEX] == wanted or self._directory.read_only:

@@ -50,7 +50,7 @@ def check_sizes(blobs: Iterable[bytes]) -> None:
 
 
 class Batch:
-    """What is to be added to the files behind ``state``."""
+    """Return what is to be added to the files after ``state``."""
 
     def __init__(self, state: State, now_ms: int, pack: Callable[[bytes], tuple[int, bytes]]) -> None:
         self.now_ms = now_ms

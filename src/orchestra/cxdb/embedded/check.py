@@ -86,7 +86,7 @@ def _records(directory: Directory, number: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _blobs(directory: Directory, progress: Progress) -> Iterator[Damage]:
-    """The pack from its beginning; behind a damaged record it goes on where blobs.idx has the next."""
+    """Check the pack from its beginning; after a damaged record continue where blobs.idx has the next."""
     offset, end = 0, directory.state.lengths[PACK]
     while offset < end:
         progress("blobs", offset, end)
@@ -160,7 +160,7 @@ def _turns(directory: Directory, progress: Progress) -> Iterator[Damage]:
 
 
 def _points_at_a_turn(directory: Directory, entry: bytes) -> bool:
-    """CXDB writes turns.idx anew at each start, in any order."""
+    """CXDB rewrites turns.idx at each start, in any order."""
     if len(entry) < TURN_INDEX_ENTRY.size:
         return False
     turn_id, offset = TURN_INDEX_ENTRY.unpack(entry)

@@ -174,7 +174,7 @@ class Contexts:
             last = first - 1
 
     def rebuild(self) -> None:
-        """The table is damaged: read all of heads.tbl, and write the table anew at the next cut."""
+        """The table is damaged: read all of heads.tbl, and rewrite the table at the next cut."""
         self._spoiled = True
         self._moved.clear()
         self.bad_heads.clear()

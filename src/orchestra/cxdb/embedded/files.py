@@ -32,7 +32,7 @@ class Files:
     exists = staticmethod(os.path.exists)
 
     def pwrite(self, fd: int, data: bytes, offset: int) -> None:
-        """Write all of ``data`` at ``offset``; a short write goes on until the system says why."""
+        """Write all of ``data`` at ``offset``; a short write is continued until the system says why."""
         done = os.pwrite(fd, data, offset)
         while done < len(data):
             done += os.pwrite(fd, memoryview(data)[done:], offset + done)
@@ -67,7 +67,7 @@ class Files:
         return os.lseek(fd, 0, os.SEEK_END)
 
     def mkdir(self, path: str) -> None:
-        """Make a folder and those above it; one that is there stays as it is."""
+        """Make a folder and its parents; an existing one is unchanged."""
         os.makedirs(path, exist_ok=True)  # noqa: PTH103  paths are strings here
 
     def sync_folder(self, path: str) -> None:
@@ -115,7 +115,7 @@ class Files:
         return os.path.abspath(path)  # noqa: PTH100  paths are strings here
 
     def same_file(self, fd: int, path: str) -> bool:
-        """Whether the open file is the one that stands at ``path``."""
+        """Whether the open file is still the one at ``path``."""
         try:
             there = os.stat(path)  # noqa: PTH116  paths are strings here
         except FileNotFoundError:

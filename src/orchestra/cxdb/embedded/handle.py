@@ -216,11 +216,13 @@ class Handle:
     def _replaced_store(self) -> StoreUnreachable:
         return StoreUnreachable(
             f"{self._directory.path}: another process replaced the log",
-            fix="continue with what is in the files: orchestra resume",
+            fix="resume from what the files hold: orchestra resume",
         )
 
     def _look_again(self, written: State) -> None:
-        """What the lock file said when the folder was opened was behind the log; anything else is news."""
+        """The lock file's state at opening may be older than the log; anything else is a change by another
+        process.
+        """
         if written != self._behind:
             self._behind = written
             recovery.look(self._directory, self._progress)
@@ -324,7 +326,7 @@ class Handle:
     def _withdraw(self, state: State) -> None:
         """Undo a batch that could not be written whole; where that fails too, the next one looks again.
 
-        The log forgets the batch last: as long as it knows it, whoever comes next can make it whole.
+        The log forgets the batch last: as long as the log has it, the next process can complete it.
         """
         directory, files = self._directory, self._files
         directory.state = state
@@ -340,7 +342,7 @@ class Handle:
             return
 
     def _cut(self) -> None:
-        """Sync the files, bring the tables up to date, and begin the log anew."""
+        """Sync the files, bring the tables up to date, and start a new log."""
         self._contexts.save()
         self._hashes.save()
         self._titles.save()

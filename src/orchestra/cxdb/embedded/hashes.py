@@ -30,7 +30,7 @@ NEWEST = 8192
 """How many blobs may be known in memory only before they become a run."""
 
 _STEP = 1 << 18
-"""How many entries are read at a time when runs are made anew."""
+"""How many entries are read at a time when runs are rebuilt."""
 
 _LOOKS = 3
 
@@ -99,7 +99,7 @@ class Hashes:
         return self._newest.get(digest)
 
     def find_surely(self, digest: bytes) -> int | None:
-        """The same, and where it is not found the runs are verified, and made anew in memory if damaged."""
+        """The same; if it is not found, verify the runs, and rebuild damaged ones in memory."""
         offset = self.find(digest)
         if offset is None and not self.whole():
             self.load(trust=False)
@@ -127,7 +127,7 @@ class Hashes:
         return offset if header is not None and header.digest == digest else None
 
     def add(self, digest: bytes, offset: int) -> None:
-        """A blob has been written behind the last known one."""
+        """Note a blob that was written after the last known one."""
         self._newest[digest] = offset
         self._seen += 1
 
@@ -163,7 +163,7 @@ class Hashes:
         self.catch_up()
 
     def _map_runs(self) -> bool:
-        """Map what is there; false where a run went away meanwhile, since another process merged it."""
+        """Map the runs; false if one disappeared because another process merged it."""
         self.close()
         for start, stop, name in _longest(self._names(), self._directory.state.lengths[INDEX] // _SIZE):
             run = self._open(name, start, stop)

@@ -11,7 +11,7 @@ _NOTE = 4096
 
 _TRIES = 5
 _PAUSE = 0.002
-"""Seconds between tries: somebody may just be looking who holds the session."""
+"""Seconds between tries: another process may just be checking who holds the session."""
 
 
 class FileHold:

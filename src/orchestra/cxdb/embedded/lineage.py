@@ -1,7 +1,7 @@
 """Find the parent of a turn whose record is damaged, from the recorded heads of contexts (S8).
 
 Each batch leaves a head, and its turns have ids one after the other. So two heads of a context that follow one
-another tell which turns were written between them, and where those go on from.
+another tell which turns were written between them, and which turns those follow.
 """
 
 from __future__ import annotations

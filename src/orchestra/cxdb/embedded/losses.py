@@ -1,7 +1,7 @@
 """Report which turns a repair would drop from a damaged folder (S8); changes nothing.
 
 The folder is read twice: as our log and our own records tell of it, and as CXDB's files alone do, which is what
-going on with the rest of it means.
+continuing without them means.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Loss:
 
 
 def losses(path: str, progress: Progress) -> list[Loss]:
-    """What goes, by context; empty where all that is lost can be made anew. Raises ``StoreError``."""
+    """Return what is lost, by context; empty if everything can be rebuilt. Raises ``StoreError``."""
     place = Files().absolute(path)
     with store_errors(place):
         before, after = _View(place, Files(), progress), _View(place, _Theirs(place), progress)
@@ -86,7 +86,7 @@ def _compare(before: _View, after: _View) -> list[Loss]:
 
 
 def _unreadable(view: _View) -> frozenset[int]:
-    """The turns whose payload lies behind the pack's end, and those whose type nothing tells."""
+    """Return the turns whose payload is beyond the pack's end, and those whose type is unknown."""
     end, length = view.directory.state.lengths[PACK], view.directory.state.lengths[CHECKS]
     found = set()
     for start in range(0, length, _CHUNK):

@@ -2,8 +2,8 @@
 
 Turns keep their ids, which others name; a removed one keeps its place with an empty payload, and no context leads
 to it. New files are written beside the old ones and synced. From the moment that ``PRUNING`` exists they are the
-ones that count: whoever opens the folder finishes putting them in place. What is ours beside CXDB's files is made
-again when the folder is opened. A process that has the old files open cannot write to them any more.
+ones that count: the next process that opens the folder finishes putting them in place. What is ours beside CXDB's
+files is made again when the folder is opened. A process that has the old files open cannot write to them any more.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def put_in_place(path: str, files: Files, lock_fd: int) -> None:
             files.unlink(f"{path}/{name}")
     for folder in ("blobs", "turns", "fs", "orchestra"):
         files.sync_folder(f"{path}/{folder}")
-    files.truncate(lock_fd, 0)  # whoever has the old files open is refused from now on
+    files.truncate(lock_fd, 0)  # a process that has the old files open is refused from now on
     files.unlink(f"{path}/{PRUNING}")
     files.unlink(f"{path}/{LOCK}")
     files.sync_folder(f"{path}/orchestra")
@@ -222,7 +222,7 @@ class _NewFiles:
             directory.files.truncate(fd, 0)
 
     def add(self, number: int, data: bytes) -> int:
-        """Put bytes behind a file; where they begin."""
+        """Append bytes to a file; return where they begin."""
         at = self._sizes[number]
         self._sizes[number] += len(data)
         self._waiting[number].append(data)

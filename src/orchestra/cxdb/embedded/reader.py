@@ -94,7 +94,7 @@ class PageReader:
         return place, record
 
     def check(self, place: int, record: TurnRecord) -> CheckRecord:
-        """Our own record of a turn; found anew where it is damaged."""
+        """Return our own record of a turn, rebuilt if it is damaged."""
         found = read_check(self._checks.read(CHECK_SIZE, place * CHECK_SIZE))
         if found is not None and found.turn_id == record.turn_id:
             return found
@@ -143,7 +143,7 @@ class PageReader:
             turn_id = record.parent
 
     def meta(self, check: CheckRecord, payload: bytes) -> MetaRecord:
-        """A turn's record in turns.meta, compared with our check sum; made anew for our own types."""
+        """A turn's record in turns.meta, compared with our check sum; rebuilt for our own types."""
         data = self._meta.read(check.meta_size, check.meta_offset)
         if len(data) != check.meta_size or crc32(data) != check.meta_crc:
             made = (derive_meta(check.turn_id, payload, compression) or b"" for compression in (RAW, ZSTD))

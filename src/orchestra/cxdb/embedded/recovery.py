@@ -102,7 +102,7 @@ def _go_on_without(directory: Directory, known: State) -> None:
 
 
 def _refuse_foreign(directory: Directory, header: LogHeader, state: State, records: list[LogRecord]) -> None:
-    """S6: redo is refused where lengths or records show that somebody else wrote."""
+    """Refuse to redo the log if lengths or records show that another program wrote (S6)."""
     foreign = any(size > after for size, after in zip(directory.sizes(), state.lengths, strict=True))
     if not foreign:
         foreign = any(_foreign_records(directory, number, header, records) for number in (LOG, HEADS))
@@ -202,7 +202,7 @@ def _begin(directory: Directory, state: State, flags: int) -> None:
 
 
 def set_aside(directory: Directory) -> None:
-    """Move the log, and all of ours that goes with it, to ``lost/``: the next opening begins anew."""
+    """Move the log, and all of ours that goes with it, to ``lost/``: the next opening starts a new log."""
     data = _log_bytes(directory)
     directory.write_lost("wal", data)
     checks = len(PATHS) - 1

@@ -60,9 +60,9 @@ class EmbeddedStore(Handle):
     ) -> EmbeddedStore:
         """Open a folder, and make it where it is not there; ``read_only`` neither makes nor changes a file.
 
-        ``salvage`` goes on with what is left where files have lost bytes that were written; what was known
+        ``salvage`` continues with what is left if files have lost bytes that were written; what was known
         of them moves to ``orchestra/lost``. ``progress`` is told of the one pass over a folder that CXDB
-        wrote. Raises ``StoreUnreachable`` (not there, or somebody else wrote while batches were in the log),
+        wrote. Raises ``StoreUnreachable`` (missing, or another program wrote while batches were in the log),
         ``StoreFull``, ``Damaged``.
         """
         layer = files if files is not None else Files()
@@ -149,7 +149,7 @@ class EmbeddedStore(Handle):
             return found
 
     async def put_blob(self, data: bytes) -> bytes:
-        """Store a blob unless it is there."""
+        """Store a blob unless it is stored already."""
 
         def add(batch: Batch) -> bytes:
             check_sizes((data,))
@@ -197,7 +197,7 @@ class EmbeddedStore(Handle):
 
     async def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
         """Heads as they move."""
-        from asyncio import sleep  # whoever watches runs a loop; others need not pay for it
+        from asyncio import sleep  # only a watcher has a loop; others need not pay for the import
 
         told: dict[int, int] = {}
         seen: State | None = None
@@ -265,7 +265,7 @@ class EmbeddedStore(Handle):
             yield f"{lost} has {pieces} of damaged files", "inspect them, then delete them"
 
     async def deep_check(self) -> list[Damage]:
-        """Look at every record (S8); empty where all is well. Takes about a minute for a million turns."""
+        """Check every record (S8); empty if the store is sound. Takes about a minute for a million turns."""
         with self._reading():
             found = list(deep_check(self._directory, self._progress))
             if not self._hashes.whole():
@@ -363,7 +363,7 @@ class EmbeddedStore(Handle):
         return known
 
     def _standing_in(self, batch: Batch, context_id: int) -> ContextHead:
-        """Where a context stands behind what is in a batch already."""
+        """Return a context's head after what is in a batch already."""
         at = batch.heads.get(context_id)
         return self._standing(context_id) if at is None else ContextHead(context_id, *at, 0, 0)
 

@@ -56,7 +56,7 @@ class Titles:
             self._directory.files.close(fd)
 
     def _read_on(self, fd: int) -> None:
-        """Know the whole records behind those that were read before."""
+        """Read the whole records after those that were read before."""
         files = self._directory.files
         data = files.pread(fd, files.size(fd), self._end)
         at = 0
@@ -70,7 +70,7 @@ class Titles:
         self._end += at
 
     def save(self) -> None:
-        """Write what is new behind what is there, unsynced. Under the store's lock."""
+        """Append what is new, unsynced. Under the store's lock."""
         if not self._new:
             return
         files = self._directory.files

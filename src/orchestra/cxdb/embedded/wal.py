@@ -25,7 +25,7 @@ CAPACITY = 4 << 20
 
 SLOT = 4096
 START = 2 * SLOT
-"""Where the first record goes, behind the header's two copies."""
+"""Where the first record goes, after the header's two copies."""
 
 FILES = 8
 Lengths = tuple[int, ...]

@@ -35,7 +35,7 @@ TOKEN = "orchestra.token"
 TIMES = '"orchestra.times"'
 """A client whose greeting has this in its JSON is told of turns also when they were appended.
 
-The eight bytes for each come behind the fields of an answer, where other clients look at nothing. CXDB reads
+The eight bytes for each follow the fields of an answer, where other clients do not read. CXDB reads
 no client's JSON.
 """
 
@@ -188,11 +188,11 @@ class PayloadReader:
         return int(_U64.unpack(self.take(8))[0])
 
     def sized_bytes(self) -> bytes:
-        """Bytes behind their length."""
+        """Read bytes after their length."""
         return self.take(self.u32())
 
     def text(self, name: str) -> str:
-        """Text behind its length."""
+        """Read text after its length."""
         return utf8(self.sized_bytes(), name)
 
 
@@ -407,7 +407,7 @@ def read_page(payload: bytes, payloads: bool) -> list[WireTurn]:
 
 
 def read_page_and_rest(payload: bytes) -> tuple[list[WireTurn], bytes]:
-    """The turns with payloads in the answer to a get-last, and what is behind them."""
+    """Return the turns with payloads in the answer to a get-last, and the bytes after them."""
     cursor = PayloadReader(payload)
     return _turns(cursor, True), cursor.take(cursor.left())
 

@@ -141,7 +141,7 @@ class CheckRecord(NamedTuple):
 
 
 def with_checksum(record: bytes) -> bytes:
-    """A record with its check sum behind it."""
+    """Return a record followed by its check sum."""
     return record + _crc(crc32(record))
 
 

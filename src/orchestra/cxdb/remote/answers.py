@@ -86,7 +86,7 @@ def raw_turn(row: Any) -> Turn:
 
 
 def page_of(payload: bytes) -> list[Turn]:
-    """The turns of a get-last answer; behind them our own server says when each was appended."""
+    """Return the turns of a get-last answer, with the times of appending that our own server adds."""
     try:
         turns, rest = frames.read_page_and_rest(payload)
     except Malformed as error:
@@ -113,7 +113,7 @@ def _wire_turn(turn: WireTurn, created_ms: int) -> Turn:
 
 
 def bundle_refusal(bundle_id: str, bundle: bytes, message: str) -> StoreError:
-    """Why a bundle was refused; a registry may be spoiled by somebody else's bundle."""
+    """Why a bundle was refused; a registry may be spoiled by another program's bundle."""
     named = message.partition("for type ")[2].partition(" ")[0]
     if message.startswith("missing enum") and f'"{named}"'.encode() not in bundle:
         return StoreError(

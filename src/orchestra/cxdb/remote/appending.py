@@ -1,8 +1,8 @@
 """Append over a connection that may fail, losing nothing and storing nothing twice (S20, S21).
 
-Every turn is sent behind the context's head, so that a batch needs one round trip. When the connection is lost,
-the turns that the context got since it was last looked at are compared with those that were sent, by their
-hashes; the rest is sent again. Our own server knows the turns by their keys besides.
+Every turn is sent as a child of the context's head, so that a batch needs one round trip. When the connection is
+lost, the turns that the context got since it was last read are compared with those that were sent, by their hashes;
+the rest is sent again. Our own server knows the turns by their keys besides.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ GONE_SECONDS = 1.0
 """How long the server may take to notice the end of a connection."""
 
 MARGIN = 64
-"""Turns that others may append while a context is looked at."""
+"""Turns that others may append while a context is read."""
 
 
 class Stand(NamedTuple):
-    """Where a context stood when it was last looked at, and the hash of its newest turn's payload."""
+    """A context's head when it was last read, and the hash of its newest turn's payload."""
 
     turn_id: int
     depth: int
@@ -151,7 +151,7 @@ class Pen:
         return asks
 
     async def _parents(self, stand: Stand, landed: list[Landed], patience: Patience) -> list[Landed]:
-        """Others wrote meanwhile: what each turn of ours stands behind has to be read."""
+        """Others wrote meanwhile: read which turn each of ours follows."""
         parents = {turn.turn_id: turn.parent for turn in await self._since(stand, patience)}
         try:
             return [at._replace(parent=parents[at.turn_id]) for at in landed]
@@ -173,7 +173,7 @@ class Pen:
         return self._stand
 
     async def _since(self, stand: Stand, patience: Patience) -> list[WireTurn]:
-        """The turns behind ``stand``, oldest first. Raises where ``stand`` is not what it was (S21)."""
+        """Return the turns after ``stand``, oldest first. Raises if ``stand`` has changed (S21)."""
         newest = await self._read_newest(1, patience)
         head = newest[-1] if newest else None
         if head is None or head.turn_id <= stand.turn_id:

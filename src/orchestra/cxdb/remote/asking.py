@@ -95,7 +95,7 @@ class Waits:
 
 
 class Patience:
-    """How long one call goes on trying: each failure is waited out longer than the one before.
+    """How long one call is retried: each wait is longer than the previous one.
 
     What is spent on waiting for an answer that never comes counts, so that a call ends ``seconds`` after the server
     was heard of last. The block in which it is used ends early, with ``StoreUnreachable``, when it is ``cut``.
@@ -305,7 +305,7 @@ class Requests:
                     await patience.wait(lost)
 
     def patient(self) -> Patience:
-        """How long the next call goes on trying."""
+        """How long the next call is retried."""
         return Patience(self.patience, self.trouble, self.waits)
 
     async def trouble(self, lost: Lost) -> StoreUnreachable:
@@ -325,7 +325,7 @@ class Requests:
         return StoreAbandoned(error.message, fix=error.fix) if self._hurried else error
 
     def drop_connections(self) -> None:
-        """A connection was lost: the others of the time are not to be trusted either."""
+        """Drop all connections: if one was lost, the others cannot be trusted either."""
         self.losses += 1
         self.pool.drop()
 

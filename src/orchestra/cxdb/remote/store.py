@@ -146,7 +146,7 @@ class RemoteStore:
         return [raw_turn(row) for row in member_list(body, "turns")]
 
     async def turn(self, turn_id: int) -> Turn:
-        """One turn whole; CXDB has no way to ask for one, so it is looked at through a context made for that."""
+        """One turn whole; CXDB has no request for one, so it is read through a context made for that."""
         if turn_id <= 0:
             raise SessionNotFound(f"no turn {turn_id}")
         if self._by_turn:
@@ -225,7 +225,7 @@ class RemoteStore:
                     yield head
 
     async def _changes(self, context_id: int | None) -> AsyncIterator[int | None]:
-        """What is to be looked at again: one context, or None for all that are watched."""
+        """Yield what has to be read again: one context, or None for all that are watched."""
         yield context_id
         while True:
             try:

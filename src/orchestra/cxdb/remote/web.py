@@ -32,7 +32,7 @@ class NoHttp(Lost):
     """What answers speaks another protocol."""
 
     def __init__(self) -> None:
-        super().__init__("the answer is no HTTP", connected=True)
+        super().__init__("the answer is not HTTP", connected=True)
 
 
 class Silent(Lost):
@@ -67,7 +67,7 @@ class _Wire:
             yield bytes(event.data)
 
     async def told(self) -> AsyncIterator[bytes]:
-        """The pieces of an answer that goes on. Raises ``TimeoutError`` where none comes for a while."""
+        """Yield the pieces of a streamed answer. Raises ``TimeoutError`` if none comes for a while."""
         while True:
             async with asyncio.timeout(IDLE_SECONDS):
                 event = await self._event()
@@ -147,7 +147,7 @@ class Web:
 
     @asynccontextmanager
     async def stream(self, target: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The pieces of an answer that goes on."""
+        """Yield the pieces of a streamed answer."""
         wire = await self._connect(self._connect_seconds)
         try:
             wire.ask("GET", target, self._headers("GET", b""), b"")

@@ -53,7 +53,7 @@ class Backing(Store, Protocol):
         blobs: Sequence[bytes] = (),
         roots: Mapping[int, bytes] = NO_ROOTS,
     ) -> tuple[Turn, ...]:
-        """Append behind ``parent`` (0: the head), which moves the head there; all or nothing.
+        """Append after ``parent`` (0: the head), which moves the head there; all or nothing.
 
         ``roots`` are file trees by the number of the turn in ``turns`` that they are attached to.
         """
@@ -114,7 +114,7 @@ class ServedMemory(MemoryStore):
         blobs: Sequence[bytes] = (),
         roots: Mapping[int, bytes] = NO_ROOTS,
     ) -> tuple[Turn, ...]:
-        """Append behind a turn."""
+        """Append after a turn."""
         row = self._row(context_id)
         known = {digest_of(data) for data in blobs}
         for root in roots.values():
@@ -189,7 +189,7 @@ class ServedEmbedded(EmbeddedStore):
         blobs: Sequence[bytes] = (),
         roots: Mapping[int, bytes] = NO_ROOTS,
     ) -> tuple[Turn, ...]:
-        """Append behind a turn."""
+        """Append after a turn."""
 
         def add(batch: Batch) -> tuple[Turn, ...]:
             standing = self._standing_in(batch, context_id)

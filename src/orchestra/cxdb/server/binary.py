@@ -175,7 +175,7 @@ class Connection:
         return page + self._creation_times(turns)
 
     def _creation_times(self, turns: Sequence[Turn]) -> bytes:
-        """When turns were appended, for a client that asked for it: eight bytes each behind the answer."""
+        """Return when turns were appended, eight bytes each, to follow the answer of a client that asks for it."""
         return b"".join(frames.number(turn.created_ms) for turn in turns) if self._times else b""
 
     async def _get_blob(self, frame: Frame) -> bytes:

@@ -110,7 +110,7 @@ def error_answer(error: Malformed) -> Response:
 
 
 class Stream(StreamingResponse):
-    """An answer that goes on until there are no more pieces or nobody listens."""
+    """A streamed answer, until there are no more pieces or the client leaves."""
 
     def __init__(self, pieces: AsyncGenerator[bytes, None], kind: str) -> None:
         super().__init__(pieces, headers={"content-type": kind, "cache-control": "no-cache"})
@@ -168,7 +168,7 @@ def segments(path: str) -> tuple[str, ...]:
 
 
 def application(routes: Sequence[BaseRoute], guard: Guard, errors: Mapping[type[Exception], object]) -> ASGIApp:
-    """The routes behind a guard. What a route raises is answered by ``errors``."""
+    """The routes and their guard. What a route raises is answered by ``errors``."""
     app = Starlette(routes=routes, exception_handlers={**errors, ClientDisconnect: _no_reader})  # type: ignore[dict-item]
     app.router.redirect_slashes = False
     return _Guarded(app, guard)

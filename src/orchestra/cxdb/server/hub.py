@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 QUEUE = 10_000
-"""Events that wait for one reader; a reader that is further behind is let go."""
+"""Events that wait for one reader; a slower reader is disconnected."""
 
 APART = 0.05
 """Seconds between the news of one context and that of another."""
@@ -131,7 +131,7 @@ class EventReader:
                 yield None
 
     async def _apart(self, context_id: object) -> None:
-        """Wait where the next event would hide the one before it."""
+        """Wait if the next event would hide the previous one."""
         clock = asyncio.get_running_loop().time
         before, told = self._last
         left = told + APART - clock()

@@ -1,6 +1,6 @@
 """Idempotency keys in use, so that an append sent twice is stored once (S30).
 
-They are kept in ``orchestra/keys`` beside the store's files, which CXDB does not look at: one record per keyed
+They are kept in ``orchestra/keys`` beside the store's files, which CXDB does not read: one record per keyed
 append, written before its answer is sent, not synced. A server that is killed remembers them; a power cut may
 cost the last ones.
 """

@@ -1,7 +1,7 @@
 """MessagePack as CXDB decodes it for typed views: any value, keys of any type, bounded nesting.
 
 A map is a list of pairs, since its keys need be neither of one kind nor different from one another. What is
-behind the first value is ignored; text that is not UTF-8 is empty.
+after the first value is ignored; text that is not UTF-8 is empty.
 """
 
 from __future__ import annotations

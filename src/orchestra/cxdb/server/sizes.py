@@ -14,7 +14,7 @@ READ_AT_ONCE = 1000
 class TreeSizes:
     """The bytes of every file and directory that a tree names, each content once.
 
-    A blob never changes, so none is looked at twice. Files are not read: their directories tell their sizes.
+    A blob never changes, so none is read twice. Files are not read: their directories tell their sizes.
     """
 
     def __init__(self, store: Backing) -> None:

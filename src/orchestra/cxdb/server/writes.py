@@ -59,7 +59,7 @@ async def create(core: Core, request: HttpRequest) -> Response:
 
 
 async def fork(core: Core, request: HttpRequest) -> Response:
-    """A new context that goes on from a turn."""
+    """Create a context that continues from a turn."""
     base = _id(_body(request), "base_turn_id")
     if not base:
         raise Malformed(422, "base_turn_id required")

@@ -200,7 +200,7 @@ def for_each(survey: Survey) -> Iterator[Diagnostic]:
                 f"{quote(node.id)} has {count} outgoing edges, but `for_each` needs exactly one",
                 attribute.span,
                 node=node.id,
-                fix="put the nodes of one branch behind one another, or remove `for_each`",
+                fix="put the nodes of one branch in sequence, or remove `for_each`",
             )
         yield from _unknown_source(survey, node, attribute)
 
