@@ -99,7 +99,7 @@ def input_declared(survey: Survey) -> Iterator[Diagnostic]:
                     continue
                 near = nearest(name, names)
                 if near or (group == 1 and nothing_else):
-                    what = "is no input of this pipeline" if declared else "is not 'goal', and stays as it is"
+                    what = "is not an input of this pipeline" if declared else "is not 'goal', and stays as it is"
                     yield warning(
                         "input_declared",
                         f"{quote(name)} {what}" + (", and no node could set it" if nothing_else else ""),
