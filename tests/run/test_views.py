@@ -16,7 +16,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.fold import fold
 from orchestra.run.state import RunState, Spent
-from orchestra.run.views import Phase, newest, raised_limit, state_phase
+from orchestra.run.views import Phase, limit_setting, newest, raised_limit, state_phase
 from support import opened, ran, resumed
 
 LOOP = "a [max_retries=2] b [max_visits=4] start -> a -> b b -> a b -> exit [condition=never]"
@@ -87,3 +87,6 @@ def test_only_a_limit_of_cost_is_to_be_raised_and_to_whole_cents() -> None:
     assert raised_limit(replace(paused, max_cost_micros=2_000_000)) == 4_000_000
     assert raised_limit(replace(paused, limit="turns")) == 0
     assert raised_limit(replace(paused, paused="")) == 0
+    names = {"cost_micros": "run.cost", "node.seconds": "node.time", "tool_calls": "run.tool_calls"}
+    assert [limit_setting(replace(paused, limit=name)) for name in names] == [f"limits.{n}" for n in names.values()]
+    assert limit_setting(replace(paused, limit="quota")) == ""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from orchestra.agents.compaction import Summarising
 from orchestra.agents.pricing import Price
@@ -13,6 +14,9 @@ from orchestra.agents.tools.people import Guard, needs_no_approval
 from orchestra.ports import AgentTask, Turns
 from orchestra.run.events import WarningRaised
 from orchestra.run.limits import NO_LIMITS, Limits, Used, crossed_limits, nearing
+
+RUN = "the run"
+"""Whose limit it is, in a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +50,7 @@ class Bounds:
         near = []
         for whose, limits, soft, used in self._each():
             for name, words in crossed_limits(limits, used):
-                self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
+                self._halt(whose, name, words)
             for name, words in crossed_limits(nearing(limits, soft), used, limits):
                 if (whose, name) not in self._told:
                     self._told.add((whose, name))
@@ -71,13 +75,18 @@ class Bounds:
             if not timer.expired():
                 raise
             for name, words in crossed_limits(Limits(seconds=limits.seconds), Used(seconds=limits.seconds)):
-                self._turns.halt(f"{whose} reached its limit: {words}", limit=name)
+                self._halt(whose, name, words)
+
+    def _halt(self, whose: str, name: str, words: str) -> NoReturn:
+        """Pause the run; a limit of the node is recorded as ``node.turns`` and the like."""
+        limit = name if whose == RUN else f"node.{name}"
+        self._turns.halt(f"{whose} reached its limit: {words}", limit=limit)
 
     def _each(self) -> Iterator[tuple[str, Limits, Limits, Used]]:
         """The node's and the run's: whose, the limits, the soft ones, and what is used of them."""
         standing, rules = self._turns.standing(), self._rules
         yield f"node {self._task.node.id}", rules.node, rules.near_node, standing.node
-        yield "the run", rules.run, rules.near_run, standing.run
+        yield RUN, rules.run, rules.near_run, standing.run
 
 
 def warn(task: AgentTask, message: str, rule: str) -> None:

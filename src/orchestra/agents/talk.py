@@ -33,7 +33,16 @@ from orchestra.agents.tools.running import ToolCalls
 from orchestra.agents.verdicts import newest_report
 from orchestra.errors import BackendError, Terminal
 from orchestra.ports import AgentTask, Turns
-from orchestra.run.conversation import EMPTY, AgentTurn, Compacted, Conversation, Message, Response, ToolEnded
+from orchestra.run.conversation import (
+    EMPTY,
+    AgentTurn,
+    Compacted,
+    Conversation,
+    Message,
+    Response,
+    ToolCall,
+    ToolEnded,
+)
 from orchestra.run.limits import Circles
 from orchestra.run.prompts import INSTRUCTED
 
@@ -99,6 +108,8 @@ class Talk:
         self._tell_of_another_model()
         if known.open or known.pending:
             await self._close(known)
+        if self.task.begun:
+            self._remember_circles()
         if not self.task.begun or not self.messages:
             name = self.task.scope.talk.name
             self._unsent.append(Message(role="user", text=self.task.prompt, name=name, parts=self.task.parts))
@@ -294,11 +305,20 @@ class Talk:
             warn(self.task, message, "no_summary")
             return None
 
+    def _remember_circles(self) -> None:
+        """Know the calls that were made, and whether the agent was told of them, before this process had it."""
+        for message in self.messages:
+            if message.text == CIRCLES:
+                self._warned = True
+                self._circles.clear()
+            for call in message.tool_calls:
+                self._circles.add(_pattern(call))
+
     def _watch(self) -> None:
         """See whether the agent runs in circles: it is told once, then it has failed (A5)."""
         last, warned = next(one for one in reversed(self.messages) if one.role == "assistant"), self._warned
         for call in last.tool_calls:
-            self._circles.add(f"{call.name} {json.dumps(call.arguments, sort_keys=True)}")
+            self._circles.add(_pattern(call))
             if not self._circles.found() or self._warned != warned:  # it hears of it after this turn
                 continue
             if warned:
@@ -307,6 +327,10 @@ class Talk:
             self._circles.clear()
             warn(self.task, "the agent runs in circles", "agent_circles")
             self.say(CIRCLES)
+
+
+def _pattern(call: ToolCall) -> str:
+    return f"{call.name} {json.dumps(call.arguments, sort_keys=True)}"
 
 
 def report_in(talk: Talk) -> Mapping[str, Any] | None:

@@ -18,7 +18,7 @@ from orchestra.run.events import Event, Meta, PipelineStarted, SessionOpened
 from orchestra.run.questions import offered_options, short_id
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, RunState, Successor
-from orchestra.run.views import Pending, Phase, Summary, newest, raised_limit, state_phase
+from orchestra.run.views import Pending, Phase, Summary, limit_setting, newest, raised_limit, state_phase
 
 CLIENT_TAG = "orchestra"
 MAILBOX = "kind:mailbox"
@@ -233,6 +233,7 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         why=row.why,
         mirror_of=row.mirror_of,
         cost_micros=state.spent.cost_micros,
+        limit=limit_setting(state),
         raise_to_micros=raised_limit(state),
         alive=heard is not None,
         questions=questions,

@@ -86,7 +86,8 @@ class Summary:
     that it was started from (0: none), ``why`` how: child, restart, fork. ``mirror_of`` is the original store of a
     mirror (S22). ``cost_micros`` is the cost so far in millionths of a dollar. ``alive`` says that a process runs
     it, or may; ``questions`` are those that people have still to answer, in its branches and children too.
-    ``raise_to_micros`` is a limit of cost with which a session that its limit paused continues; 0 for any other.
+    ``limit`` is the setting whose bound paused it, as ``limits.run.turns``; ``raise_to_micros`` is a limit of cost
+    with which it continues where that was one of cost, 0 for any other.
     """
 
     session: str
@@ -104,6 +105,7 @@ class Summary:
     why: str = ""
     mirror_of: str = ""
     cost_micros: int = 0
+    limit: str = ""
     raise_to_micros: int = 0
     alive: bool = False
     questions: tuple[Pending, ...] = ()
@@ -146,6 +148,17 @@ def _at_checkpoint(meta: Meta, event: CheckpointSaved) -> RunState:
         started_ms=event.started_ms,
         spent=Spent(cost_micros=event.cost_micros),
     )
+
+
+_SETTINGS = {"cost_micros": "cost", "seconds": "time"}
+
+
+def limit_setting(state: RunState) -> str:
+    """The setting whose bound paused a session: ``limits.run.turns``; empty after any other stop."""
+    if not state.paused or state.limit in ("", "quota"):
+        return ""
+    whose, _dot, name = state.limit.rpartition(".")
+    return f"limits.{whose or 'run'}.{_SETTINGS.get(name, name)}"
 
 
 def raised_limit(state: RunState) -> int:

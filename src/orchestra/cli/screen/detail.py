@@ -15,7 +15,7 @@ from msgspec.structs import replace as replace_struct
 from orchestra.app.stopped import Stopped
 from orchestra.cli.screen.branches import branch_rows, say_branches
 from orchestra.cli.screen.code import code_lines
-from orchestra.cli.screen.ended import higher_limit
+from orchestra.cli.screen.ended import higher_limit, raise_first
 from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW
 from orchestra.cli.stores import aim_commands
 from orchestra.cli.terminal import complain, duration_words, fit, many_lines, one_line, pad, room, say, say_json
@@ -168,6 +168,8 @@ async def show_one(
             say(line)
     following = next_command(summary)
     if following:
+        for line in raise_first(summary.limit, higher_limit(summary.raise_to_micros)):
+            say(line)
         say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aim_commands(following, aim)}")
     return 0
 

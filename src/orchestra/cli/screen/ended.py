@@ -29,7 +29,7 @@ from orchestra.run.questions import choices_in_words
 from orchestra.run.reasons import Reason, leading_to, reasons
 from orchestra.run.routing import RULES
 from orchestra.run.state import RunState
-from orchestra.run.views import counting, raised_limit
+from orchestra.run.views import counting, limit_setting, raised_limit
 
 
 def say_ended(
@@ -162,7 +162,17 @@ def _next(settings: Settings, flag: str | None, session: str, state: RunState, m
         return [look, f"  resume: in the original store, {one_line(mirror_of, 1000)}"]
     back = _source_of_failure(state)
     again = [f"  try {back} again: orchestra replay{aim} {session} --node {back}"] if back else []
-    return [look, f"  resume: orchestra resume{aim} {session}{higher_limit(raised_limit(state))}", *again]
+    higher = higher_limit(raised_limit(state))
+    first = raise_first(limit_setting(state), higher)
+    return [look, *first, f"  resume: orchestra resume{aim} {session}{higher}", *again]
+
+
+def raise_first(limit: str, flag: str) -> list[str]:
+    """Return the line for a limit that no flag of ``resume`` raises."""
+    if not limit or flag:
+        return []
+    own = ", or that of its agent" if limit.startswith("limits.node.") else ""
+    return [f"  first: raise {limit} in orchestra.yaml{own}"]
 
 
 def higher_limit(micros: int) -> str:
