@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from durable_step import walk
-from orchestra.app.resuming import resume
+from orchestra.app.runs import resume
 from orchestra.app.stores import open_store
 from orchestra.config.settings import Settings
 

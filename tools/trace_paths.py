@@ -21,8 +21,7 @@ from types import FrameType
 
 import orchestra
 from orchestra.app.pipelines import compile_pipeline, read
-from orchestra.app.resuming import resume
-from orchestra.app.runs import start
+from orchestra.app.runs import resume, start
 from orchestra.app.stores import open_store
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control

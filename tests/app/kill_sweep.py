@@ -22,9 +22,8 @@ from faults import CountingFiles
 from orchestra.agents.scripts import parse_script
 from orchestra.agents.simulation import Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
-from orchestra.app.replaying import Future, replay
-from orchestra.app.resuming import resume
-from orchestra.app.runs import cast_of, start
+from orchestra.app.plans import cast_of
+from orchestra.app.runs import Future, replay, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.files import Files

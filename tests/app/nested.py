@@ -12,9 +12,7 @@ from pathlib import Path
 from kill_sweep import LOG
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
-from orchestra.app.replaying import Future, replay
-from orchestra.app.resuming import resume
-from orchestra.app.runs import start
+from orchestra.app.runs import Future, replay, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.store import EmbeddedStore

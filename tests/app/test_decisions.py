@@ -8,7 +8,8 @@ import pytest
 from nested import ENDS, SETTINGS, TEXTS, Clock, Work, compiled, new_rows, recorded, walked
 
 from orchestra.app.pipelines import Pipeline
-from orchestra.app.resuming import ResumeChanges, resume
+from orchestra.app.plans import ResumeChanges
+from orchestra.app.runs import resume
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import load_state
 from orchestra.engine.running import Run

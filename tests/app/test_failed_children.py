@@ -22,7 +22,8 @@ from nested import (
 )
 
 from orchestra.app.pipelines import read
-from orchestra.app.resuming import ResumeChanges, resume
+from orchestra.app.plans import ResumeChanges
+from orchestra.app.runs import resume
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.sessions import rows
 from orchestra.errors import StoreError

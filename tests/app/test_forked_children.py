@@ -27,8 +27,8 @@ from nested import (
 )
 
 from orchestra.app.pipelines import read
-from orchestra.app.replaying import Future
-from orchestra.app.resuming import ResumeChanges
+from orchestra.app.plans import ResumeChanges
+from orchestra.app.runs import Future
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore

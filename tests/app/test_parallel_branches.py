@@ -15,10 +15,8 @@ import pytest
 from faults import CountingFiles, RefusedFiles
 from orchestra.agents.simulation import Scripted, Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
-from orchestra.app.replaying import Future, replay
-from orchestra.app.resuming import resume
 from orchestra.app.rewalking import Another, rewalk
-from orchestra.app.runs import start
+from orchestra.app.runs import Future, replay, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.model import Config, LimitSettings, RunLimit
 from orchestra.config.settings import Settings

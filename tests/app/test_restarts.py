@@ -7,8 +7,7 @@ import contextlib
 import pytest
 
 from orchestra.app.pipelines import compile_pipeline
-from orchestra.app.resuming import resume
-from orchestra.app.runs import start
+from orchestra.app.runs import resume, start
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import event_of, history, load_state

@@ -11,8 +11,7 @@ import pytest
 from nested import ENDS, SETTINGS, Clock, compiled
 
 from orchestra.agents.simulation import Simulation
-from orchestra.app.resuming import resume
-from orchestra.app.runs import start
+from orchestra.app.runs import resume, start
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, send

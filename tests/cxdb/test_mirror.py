@@ -14,8 +14,7 @@ from test_remote_cuts import DOWN, UP, Proxy, places, through
 
 from orchestra.app.mirroring import MirrorResult, behind, follow, send_now
 from orchestra.app.pipelines import compile_pipeline
-from orchestra.app.replaying import Future, replay
-from orchestra.app.runs import start
+from orchestra.app.runs import Future, replay, start
 from orchestra.app.stores import open_store
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings

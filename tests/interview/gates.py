@@ -9,8 +9,7 @@ from pathlib import Path
 
 from orchestra.app.answering import Answered, answer_to, find_question, give, look
 from orchestra.app.pipelines import compile_pipeline, read
-from orchestra.app.resuming import resume
-from orchestra.app.runs import start
+from orchestra.app.runs import resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore

@@ -12,8 +12,8 @@ from gates import ENDS, GATE, Quick, Story, Work, answered, begun, continued, co
 from msgspec.structs import replace
 
 from orchestra.app.answering import find_question, look, too_late
-from orchestra.app.replaying import Future, replay
-from orchestra.app.resuming import ResumeChanges, resume
+from orchestra.app.plans import ResumeChanges
+from orchestra.app.runs import Future, replay, resume
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore

@@ -246,9 +246,14 @@ def node_limit(node: Node, config: Config, pipeline: str = "") -> Limit:
     return Limit(**_merge(layers, Limit))
 
 
-def run_limit(config: Config, pipeline: str = "") -> RunLimit:
-    """The bounds of a whole run: the pipeline's before the general ones."""
+def run_limit(config: Config, pipeline: str = "", *, cost_is_bound: bool = False) -> RunLimit:
+    """The bounds of a whole run: the pipeline's before the general ones.
+
+    ``cost_is_bound``: the general bound of its cost is the command line's, and comes first.
+    """
     layers = [limits.run for limits in _limits(config, pipeline)]
+    if cost_is_bound:
+        layers.insert(0, RunLimit(cost=config.limits.run.cost))
     return RunLimit(**_merge(layers, RunLimit))
 
 

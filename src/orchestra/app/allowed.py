@@ -24,7 +24,8 @@ def sandbox_of(settings: Settings) -> Policy:
     Raises ``ConfigError`` where the settings ask for a sandbox that does not work here.
     """
     chosen = settings.config.sandbox
-    policy(chosen.mode, chosen.network, ())
+    if chosen.mode != "none":
+        policy(chosen.mode, chosen.network, ())
     folders_read = readable(settings)
 
     def of(folders: Sequence[Path]) -> Sandbox:

@@ -104,7 +104,7 @@ async def _cancel(
     store: Store, settings: Settings, row: Row, request: MailboxRequest, clock: Clock
 ) -> tuple[str, ...]:
     """Take a session that nobody runs, stop what its runner left running, and record its end (S15, E4)."""
-    wiring = wiring_of(store, Redactor(settings.secrets), clock=clock)
+    wiring = wiring_of(store, settings, clock)
     opened = await take(wiring, row)
     try:
         state = opened.journal.state

@@ -17,14 +17,13 @@ from orchestra.agents.backends.models import ChatModel
 from orchestra.agents.bounds import Rules
 from orchestra.agents.commit_messages import Writer
 from orchestra.agents.compaction import CompactionSummary, Summarising, summary_of
-from orchestra.agents.models import CLI, DIRECT, LANGGRAPH, cheap_model, node_limit
+from orchestra.agents.models import CLI, DIRECT, LANGGRAPH, cheap_model, node_limit, run_limit
 from orchestra.agents.pricing import Price, price_of, prices_of
 from orchestra.agents.prompts import agent_of
 from orchestra.agents.tools.people import NAME as ASK
 from orchestra.agents.tools.people import ask_tool
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.app.allowed import tool_names
-from orchestra.app.costs import run_limit_of
 from orchestra.app.guards import guard_of
 from orchestra.app.toolboxes import toolbox_of
 from orchestra.config.model import Bounds
@@ -88,7 +87,8 @@ class Joined:
     def rules(self, task: AgentTask) -> Rules:
         """What bounds a node's conversation, and what it costs (A5, A14)."""
         config = self.settings.config
-        node, run = node_limit(task.node, config, self.pipeline), run_limit_of(self.settings, self.pipeline)
+        node = node_limit(task.node, config, self.pipeline)
+        run = run_limit(config, self.pipeline, cost_is_bound=self.settings.cost_is_bound)
         return Rules(
             node=_limits(node),
             run=_limits(run),

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestra.agents.models import WITH_MODEL, Resolved, node_limit, resolve
+from orchestra.agents.models import WITH_MODEL, Resolved, node_limit, resolve, run_limit
 from orchestra.agents.pricing import price_of, prices_of
 from orchestra.app.checking import Brief
-from orchestra.app.costs import COST, FLAG, run_limit_of
 from orchestra.app.pipelines import Pipeline
 from orchestra.config.model import Limit
-from orchestra.config.settings import Settings
+from orchestra.config.settings import COST, MAX_COST, Settings
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.visits import most_visits
 from orchestra.run.retry import attempts_of
@@ -50,10 +49,10 @@ class CostBounds:
 def cost_bounds(pipeline: Pipeline, settings: Settings, file: str) -> CostBounds:
     """The known bounds of what a run costs, its children included (A5)."""
     nodes = tuple(_node_bounds(pipeline, settings, file, "", 1))
-    limit = run_limit_of(settings, Path(file).name)
+    limit = run_limit(settings.config, Path(file).name, cost_is_bound=settings.cost_is_bound)
     total = _sum([each.cost for each in nodes])
-    flag = settings.given.get(COST) == FLAG
-    found = [(limit.cost, FLAG if flag else "limits.run.cost"), (total, "visits × limits of each node")]
+    flag = settings.given.get(COST) == MAX_COST
+    found = [(limit.cost, MAX_COST if flag else "limits.run.cost"), (total, "visits × limits of each node")]
     known = [(cost, rule) for cost, rule in found if cost is not None]
     cost, rule = min(known, default=(None, ""))
     unpriced = tuple(dict.fromkeys(each.model for each in nodes if not each.priced))

@@ -6,19 +6,16 @@ import socket
 
 from orchestra.processes import tree
 from orchestra.run.events import WarningRaised
-from orchestra.run.state import RunState
+from orchestra.run.state import RunningNode
 
 RULE = "orphaned_tool"
 
 
-async def end_orphans(state: RunState) -> tuple[WarningRaised, ...]:
+async def end_orphans(stage: RunningNode) -> tuple[WarningRaised, ...]:
     """End the processes of an interrupted command before it runs again; return the event that reports them.
 
     On another machine nothing can be ended from here, so that the command is named.
     """
-    stage = state.stage
-    if stage is None or not stage.tool:
-        return ()
     if stage.tool_host != socket.gethostname():
         return (
             _warning(

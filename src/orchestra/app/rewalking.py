@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from orchestra.agents.prompts import prompt_of, with_goal
 from orchestra.app.pipelines import compile_pipeline
-from orchestra.app.resuming import AS_RECORDED, pipeline_of
+from orchestra.app.plans import AS_RECORDED, pipeline_of
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Chain, chains

@@ -1,148 +1,126 @@
-"""From a checked pipeline to a running session: the engine, the handlers, the store and the clock joined."""
+"""Settings in, wired runner out: a run is started, resumed (S26), or replayed from a recorded turn (S27)."""
 
 from __future__ import annotations
 
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping
-from importlib.metadata import EntryPoint, version
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
 
-from blake3 import blake3
+import msgspec
+from msgspec import Struct, field
 
-from orchestra.agents.prompts import agent_of
-from orchestra.agents.scripts import Cast, parse_script
-from orchestra.agents.simulation import Scenario, SimulatedTools
-from orchestra.app.agents import Agents
-from orchestra.app.allowed import sandbox_of, tool_environment, tool_names
-from orchestra.app.checking import Brief, agent_diagnostics
-from orchestra.app.children import texts
-from orchestra.app.costs import max_cost_of
+from orchestra.agents.scripts import parse_script
+from orchestra.agents.simulation import Scenario
 from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
-from orchestra.app.plugins import HANDLERS, entry_points_of_ours, load_entry_point, origin
+from orchestra.app.plans import (
+    AS_RECORDED,
+    NONE_MORE,
+    JoinedPlan,
+    ResumeChanges,
+    cast_of,
+    no_secret,
+    plan_of,
+    recorded_plan,
+    refuse_owned_names,
+    runnable,
+)
+from orchestra.app.stopped import forget, read_stopped
 from orchestra.app.workspaces import workspaces_of
 from orchestra.clock import SystemClock
+from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
 from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.claims import machine
 from orchestra.engine.control import Control
+from orchestra.engine.forking import TurnChoice, locate, locate_in
+from orchestra.engine.holding import taken_error
+from orchestra.engine.inherited import check_decided, check_inherited
 from orchestra.engine.journal import Listener
-from orchestra.engine.opening import begin, new_place, start_event
+from orchestra.engine.loading import load
+from orchestra.engine.opening import begin, ended_well, new_place, newest_of_chain, resume_event, start_event
+from orchestra.engine.opening import resume as resume_session
 from orchestra.engine.running import Run as Run
-from orchestra.engine.wiring import AT_ONCE, Handlers, Plan, RunnerProcess, Wiring
-from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
+from orchestra.engine.sessions import find, own
+from orchestra.engine.wiring import Plan, RunnerProcess, Wiring
+from orchestra.errors import ConfigError, CredentialsMissing, Source
 from orchestra.graph.inputs import with_defaults
-from orchestra.graph.model import Graph
-from orchestra.handlers.codergen import Codergen
-from orchestra.handlers.control import conditional, exit_
-from orchestra.handlers.control import start as start_
-from orchestra.handlers.fan_in import FanIn
-from orchestra.handlers.human import Gate
-from orchestra.handlers.manager import Manager
-from orchestra.handlers.parallel import parallel
-from orchestra.handlers.pipeline import pipeline as pipeline_
-from orchestra.handlers.tool import ToolHandler
 from orchestra.ports import Clock, Handler, Store
-from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS, is_reserved
-from orchestra.run.events import WarningRaised
+from orchestra.run.context import is_reserved
+from orchestra.run.events import Meta, PipelineForked, Recorded, WarningRaised
+from orchestra.run.fold import evolve
 from orchestra.run.outcome import Json
-from orchestra.run.secrets import SHORTEST, Redactor
+from orchestra.run.secrets import SHORTEST, KnownSecrets, Redactor
 from orchestra.run.state import RunState
 
-WITHOUT_AGENT = frozenset({"start", "exit", "conditional", "pipeline", "parallel", "wait.human"})
-_ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
-NONE_MORE: Mapping[str, Handler] = MappingProxyType({})
-
-
-def folder_of(file: str) -> Path:
-    """Return the folder in which a pipeline's commands run: its file's, else the working directory."""
-    path = Path(file)
-    return path.parent if path.is_absolute() else Path.cwd()
-
-
-def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
-    """The built-in handlers, those that installed packages register, and ``more`` from Python (E2).
-
-    The tool nodes that the agents' script names end as it says. Commands run in the agents' folder.
-    """
-    tool = ToolHandler(
-        folder=agents.folder, environment=tool_environment(agents.settings), sandbox=sandbox_of(agents.settings)
-    )
-    by_type: dict[str, Handler] = {
-        "start": start_,
-        "exit": exit_,
-        "conditional": conditional,
-        "pipeline": pipeline_,
-        "stack.manager_loop": Manager(agents, agents.brief),
-        "parallel": parallel,
-        "parallel.fan_in": FanIn(agents, agents.brief),
-        "wait.human": Gate(),
-        "codergen": Codergen(agents, agents.brief),
-        "tool": SimulatedTools(agents.script, tool),
-    }
-    own_keys = {
-        "tool": frozenset({"tool", "tools"}),
-        "stack.manager_loop": frozenset({"stack"}),
-        "parallel": frozenset({"parallel"}),
-        "parallel.fan_in": frozenset({"parallel", "workspace"}),
-        "wait.human": frozenset({"human"}),
-    }
-    for point in entry_points_of_ours()[HANDLERS]:
-        by_type[point.name] = load_entry_point(point)
-        own_keys[point.name] = _own_keys(point, by_type[point.name])
-    by_type.update(more)
-    return Handlers(by_type=by_type, own_keys=own_keys)
-
-
-def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
-    """The roots of context keys that only an installed handler writes: its ``own_keys``, none where it has none.
-
-    Raises ``ConfigError`` for what is no root, or the engine's.
-    """
-    named = getattr(handler, "own_keys", ())
-    roots = frozenset(named) if isinstance(named, set | frozenset | tuple | list) else None
-    if roots is None or not all(isinstance(root, str) and _ROOT.fullmatch(root) for root in roots):
-        problem = "are not a set of names without dots"
-    elif roots & (ENGINE_ROOTS | RESERVED_KEYS):
-        problem = f"name {', '.join(sorted(roots & (ENGINE_ROOTS | RESERVED_KEYS)))}, which the engine reserves"
-    else:
-        return roots
-    raise ConfigError(
-        f"the own_keys of the handler {point.name!r} from {origin(point)} {problem}",
-        fix="fix or uninstall that package",
+def this_process() -> RunnerProcess:
+    """Return who creates or runs a session."""
+    return RunnerProcess(
+        host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"), machine=machine()
     )
 
 
-def wiring_of(
-    store: Store,
-    redactor: Redactor,
-    listeners: tuple[Listener, ...] = (),
-    clock: Clock | None = None,
-    *,
-    interrupted: str = "",
-    secrets: tuple[str, ...] | None = None,
-    max_cost_micros: int = 0,
-    at_once: int = AT_ONCE,
-) -> Wiring:
-    """Return what the sessions of this process are opened with."""
-    return Wiring(
-        store=store,
-        clock=clock or SystemClock(),
-        redactor=redactor,
-        listeners=listeners,
-        origin=this_process(),
-        sweep=end_orphans,
-        interrupted=interrupted,
-        secrets=secrets,
-        max_cost_micros=max_cost_micros,
-        at_once=at_once,
-    )
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What a run of this process is joined with, however it begins."""
+
+    store: Store
+    settings: Settings
+    listeners: tuple[Listener, ...]
+    clock: Clock
+    more: Mapping[str, Handler]
+
+    def wiring(
+        self, redactor: Redactor, *, interrupted: str = "", secrets: tuple[str, ...] | None = None
+    ) -> Wiring:
+        """Return what the sessions of this process are opened with."""
+        return Wiring(
+            store=self.store,
+            clock=self.clock,
+            redactor=redactor,
+            listeners=self.listeners,
+            origin=this_process(),
+            sweep=end_orphans,
+            interrupted=interrupted,
+            secrets=secrets,
+            max_cost_micros=self.settings.max_cost_micros,
+            at_once=self.settings.config.limits.run.parallel,
+        )
+
+    async def checked(self, pipeline: Pipeline, plan: JoinedPlan, wiring: Wiring, state: RunState) -> Wiring:
+        """Return the wiring with the repositories; raise what forbids to run a plan, before anything is written."""
+        runnable(pipeline, plan)
+        if state.stage is not None and (state.children or state.fans):
+            await check_decided(wiring, plan, state)
+        workspaces = await workspaces_of(self.settings, state.workspace, simulated=bool(plan.simulation))
+        await self.store.publish_types(*bundle())
+        return wiring.on(workspaces)
+
+    async def recorded(
+        self, state: RunState, changes: ResumeChanges, interrupted: str
+    ) -> tuple[Pipeline, JoinedPlan, Wiring]:
+        """Return with what a session continues from a state, or is only read if it ended well.
+
+        Raises what forbids it.
+        """
+        done = ended_well(state)
+        secrets = KnownSecrets({}) if done else secrets_of(state, self.settings)
+        declared = None if done else self.settings.declared
+        wiring = self.wiring(Redactor(secrets), interrupted=interrupted, secrets=declared)
+        in_force = self.settings.with_max_cost(state.max_cost_micros)
+        pipeline, plan = await recorded_plan(state, wiring, in_force, secrets, changes, self.more)
+        return pipeline, plan, wiring if done else await self.checked(pipeline, plan, wiring, state)
+
+
+def wiring_of(store: Store, settings: Settings, clock: Clock) -> Wiring:
+    """Return what the sessions of this process are opened with that nothing runs."""
+    return _Surroundings(store, settings, (), clock, NONE_MORE).wiring(Redactor(settings.secrets))
 
 
 async def start(
@@ -163,6 +141,7 @@ async def start(
     Raises ``InvalidPipeline``, ``ConfigError`` and ``StoreError``. Nothing is written before every
     check has passed.
     """
+    around = _Surroundings(store, settings, listeners, clock or SystemClock(), more)
     graph = pipeline.checked()
     redactor = Redactor(settings.secrets)
     given = check_variables(with_defaults(graph, variables), redactor)
@@ -172,118 +151,39 @@ async def start(
         no_secret(simulation, redactor)
     plan = plan_of(pipeline, scenario, settings, more)
     refuse_owned_names(given, plan)
-    runnable(pipeline, plan, settings)
-    wiring = wiring_of(
-        store,
-        redactor,
-        listeners,
-        clock,
-        max_cost_micros=max_cost_of(settings),
-        at_once=settings.config.limits.run.parallel,
-    ).on(await workspaces_of(settings, simulated=bool(plan.simulation)))
-    await store.publish_types(*bundle())
-    agents = Agents(settings=settings, folder=Path(), file=plan.file, script={}, simulated=bool(plan.simulation))
     like = RunState(
         label=label or graph.text("label"),
         variables=given,
-        backend=", ".join(agents.used_backends(plan.graph)),
+        backend=", ".join(plan.agents.used_backends(graph)),
         secrets=settings.declared,
     )
+    wiring = await around.checked(pipeline, plan, around.wiring(redactor), like)
     opened = await begin(wiring, await new_place(wiring), start_event(wiring, plan, like=like))
-    for name in redactor.short:
-        opened.journal.record(
-            WarningRaised(
-                message=f"the value of {name} is shorter than {SHORTEST} characters and is not redacted",
-                rule="short_secret",
-            )
-        )
-    for message in _unpriced_models(agents, plan.graph, settings):
-        opened.journal.record(WarningRaised(message=message, rule="unpriced"))
+    for warning in (*_short_secrets(redactor), *_unpriced_models(plan)):
+        opened.journal.record(warning)
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control())
 
 
-def _unpriced_models(agents: Agents, graph: Graph, settings: Settings) -> list[str]:
+def _short_secrets(redactor: Redactor) -> list[WarningRaised]:
+    return [
+        WarningRaised(
+            message=f"the value of {name} is shorter than {SHORTEST} characters and is not redacted",
+            rule="short_secret",
+        )
+        for name in redactor.short
+    ]
+
+
+def _unpriced_models(plan: JoinedPlan) -> list[WarningRaised]:
     """What is said before a run of models without a price (A14)."""
-    names = agents.unpriced_models(graph)
-    bound = settings.config.limits.run.cost is not None
+    bound = plan.agents.settings.config.limits.run.cost is not None
     more = ", and the cost limit does not count it" if bound else ""
-    return [f"no price is known for the model {name}{more}; add it under `prices:`" for name in names]
-
-
-def cast_of(pipeline: Pipeline) -> Cast:
-    """Return the nodes of a pipeline and of its children that a simulation script may name."""
-    graph = pipeline.checked()
-    return Cast(
-        nodes=graph.nodes,
-        unasked={node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT},
-        tools={node for node in graph.nodes if graph.type_of(node) == "tool"},
-        children={node: cast_of(child) for node, child in pipeline.children.items()},
-    )
-
-
-def plan_of(
-    pipeline: Pipeline,
-    scenario: Scenario,
-    settings: Settings,
-    more: Mapping[str, Handler] = NONE_MORE,
-    workdir: str = "",
-    *,
-    given: bool = False,
-    simulated: bool = False,
-) -> Plan:
-    """Return the plan of a checked pipeline and of its children; agents answer from a scenario that has a text.
-
-    ``workdir`` is where a child works, if not in its file's folder; ``given`` as in ``Plan``. ``simulated``: the
-    agents of its parent are.
-    """
-    text, file = pipeline.source.text, whereabouts(pipeline.source)
-    folder = Path(workdir) if workdir else folder_of(file)
-    graph = pipeline.checked()
-    simulated = simulated or bool(scenario.text)
-    agents = Agents(settings=settings, folder=folder, file=file, script=scenario.script, simulated=simulated)
-    return Plan(
-        graph=graph,
-        handlers=handlers(agents, more),
-        dot=text,
-        file=file,
-        workdir=workdir,
-        graph_hash=text_hash(text),
-        simulation=scenario.text,
-        dotfiles=texts(pipeline),
-        given=given,
-        children={
-            node: tuple(
-                plan_of(
-                    child, each, settings, more, workdir_of(graph, node, folder), given=given, simulated=simulated
-                )
-                for each in scenario.children.get(node, (Scenario(),))
-            )
-            for node, child in pipeline.children.items()
-        },
-    )
-
-
-def workdir_of(graph: Graph, node: str, folder: Path) -> str:
-    """Where a node's child works: named relative to where its parent does; empty for the folder of its file."""
-    named = graph.nodes[node].text("stack.child_workdir") or graph.text("stack.child_workdir")
-    return str(folder / named) if named else ""
-
-
-def this_process() -> RunnerProcess:
-    """Return who creates or runs a session."""
-    return RunnerProcess(
-        host=socket.gethostname(), pid=os.getpid(), version=version("orchestra-dot"), machine=machine()
-    )
-
-
-def text_hash(text: str) -> str:
-    """Return the hash that identifies a pipeline's text: BLAKE3-256, in hex."""
-    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def whereabouts(source: Source) -> str:
-    """Return where a text came from, absolute where it is a file."""
-    return str(Path(source.name).absolute()) if os.path.exists(source.name) else source.name  # noqa: PTH110
+    return [
+        WarningRaised(
+            message=f"no price is known for the model {name}{more}; add it under `prices:`", rule="unpriced"
+        )
+        for name in plan.agents.unpriced_models(plan.graph)
+    ]
 
 
 def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[str, Json]:
@@ -306,68 +206,137 @@ def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[st
     return dict(variables)
 
 
-def refuse_owned_names(names: Iterable[str], plan: Plan) -> None:
-    """Raise ``ConfigError`` for a variable or value whose name only a handler may write."""
-    for name in names:
-        if plan.handlers.owns(name):
-            raise ConfigError(f"{name!r} is reserved for a handler and cannot be set")
+# --- sessions that exist --------------------------------------------------------------------------
 
 
-def no_secret(source: Source, redactor: Redactor) -> None:
-    """Raise ``ConfigError`` where a simulation script holds a secret: it would be recorded."""
-    for start_at, _end, name in redactor.find(source.text):
-        line, column = source.position(start_at)
-        raise ConfigError(f"{source.name}:{line}:{column}: the script contains a secret ({name})")
+async def resume(
+    session: str,
+    *,
+    store: Store,
+    settings: Settings,
+    changes: ResumeChanges = AS_RECORDED,
+    listeners: tuple[Listener, ...] = (),
+    clock: Clock | None = None,
+    control: Control | None = None,
+    more: Mapping[str, Handler] = NONE_MORE,
+) -> tuple[Run, Pipeline]:
+    """Take a session and make it ready to walk from where it is.
 
+    A restarted session means the one in which it continues, which is started where that was not done yet (E14). One
+    that ended well is returned with its result, and walking it does nothing. Nothing is recorded before every check
+    has passed; then that the session is taken (S16), and how it continues with the first batch of the walk.
 
-def runnable(pipeline: Pipeline, plan: Plan, settings: Settings) -> None:
-    """Refuse what this version would not do as written, rather than run it as something else.
-
-    Raises ``InvalidPipeline``, and ``CredentialsMissing`` where an agent's key is.
+    Raises ``SessionNotFound``, ``SessionTaken``, ``CredentialsMissing``, ``ConfigError``, ``InvalidPipeline``,
+    ``Undecided`` and ``StoreError``.
     """
-    simulated = bool(plan.simulation)
-    problems = tuple(dict.fromkeys(_not_runnable(plan, settings, simulated=simulated)))
-    if problems:
-        raise InvalidPipeline((*pipeline.diagnostics, *problems))
-    _require_keys(plan, settings, simulated=simulated)
+    around = _Surroundings(store, settings, listeners, clock or SystemClock(), more)
+    place, loaded = await newest_of_chain(store, own(await find(store, session)))
+    if (holder := store.holder(place.context_id)) is not None:
+        raise taken_error(holder)
+    pipelines: list[Pipeline] = []
+
+    async def prepared(state: RunState) -> tuple[Wiring, Plan]:
+        pipeline, plan, wiring = await around.recorded(state, changes, changes.interrupted)
+        pipelines.append(pipeline)
+        return wiring, plan
+
+    stop = read_stopped(settings).get(place.session)
+    why, gone = (stop.reason, stop.claim) if stop is not None else ("", "")
+    opened, wiring, plan = await resume_session(prepared, place, loaded, store=why, gone=gone)
+    if stop is not None:
+        forget(place.session)
+    return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipelines[-1]
 
 
-def _require_keys(plan: Plan, settings: Settings, *, simulated: bool) -> None:
-    Agents(settings=settings, folder=Path(), file=plan.file, script={}, simulated=simulated).require_keys(
-        plan.graph
+def secrets_of(state: RunState, settings: Settings) -> KnownSecrets:
+    """Return the secrets in force and those that the session had. Raises ``CredentialsMissing`` (S18)."""
+    wanted = settings.config.secrets
+    recorded = known_secrets(os.environ, state.secrets, wanted.allow, wanted.ignore)
+    missing = [name for name in state.secrets if name not in recorded]
+    if missing:
+        raise CredentialsMissing(
+            f"session {state.session} was started with {', '.join(missing)}, which is not set here",
+            fix=f"export {missing[0]}=…",
+        )
+    return KnownSecrets({**recorded, **settings.secrets}, wanted.ignore)
+
+
+class Future(Struct, frozen=True, kw_only=True):
+    """What is different in the new session: variables, context values (as texts), pipeline texts, label."""
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+    changes: ResumeChanges = AS_RECORDED
+    label: str = ""
+
+
+async def replay(
+    session: str,
+    *,
+    at: TurnChoice,
+    future: Future,
+    store: Store,
+    settings: Settings,
+    listeners: tuple[Listener, ...] = (),
+    clock: Clock | None = None,
+    control: Control | None = None,
+    more: Mapping[str, Handler] = NONE_MORE,
+) -> tuple[Run, Pipeline]:
+    """Fork a session at a turn, and make the new one ready to walk; the old one stays as it is.
+
+    Of ``SESSION/fan/x`` the turn is one of that branch: the other branches are then as they stood at that time.
+    Nothing is written before every check has passed. Raises what ``resume`` raises.
+    """
+    around = _Surroundings(store, settings, listeners, clock or SystemClock(), more)
+    session, _, branch = session.partition("/")
+    row = own(await find(store, session))
+    found = locate_in(store, row, branch, at) if branch else locate(store, row.context_id, row.session, at)
+    spot = await found
+    loaded = await load(store, row.context_id, spot.following, spot.turn.turn_id)
+    _goes_on(loaded.state, row.session)
+    redactor = Redactor(secrets_of(loaded.state, settings))
+    forked = PipelineForked(
+        label=future.label,
+        variables=check_variables(future.variables, redactor),
+        values=_values(future.values, redactor),
+        parent=row.session,
+        parent_context=row.context_id,
+        from_turn=spot.turn.turn_id,
+        until=spot.until,
+        mailbox=0,
     )
-    for plans in plan.children.values():
-        _require_keys(plans[0], settings, simulated=simulated)
+    name, now = around.clock.display_id(), around.clock.now_ms()
+    meta = Meta(session=name, epoch=loaded.state.epoch + 1, sequence=1, at=now)
+    state = evolve(loaded.state, Recorded(meta, forked))
+    pipeline, plan, wiring = await around.recorded(state, future.changes, "rerun")
+    refuse_owned_names((*future.variables, *future.values), plan)
+    await check_inherited(store, plan, state)
+    place = await new_place(wiring, session=name, at=spot.turn.turn_id)
+    opened = await begin(wiring, place, forked, loaded)
+    opened.journal.record(resume_event(wiring, plan, opened.journal.state))
+    return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipeline
 
 
-def _not_runnable(plan: Plan, settings: Settings, *, simulated: bool) -> list[Diagnostic]:
-    graph, registry = plan.graph, plan.handlers
-    children = (plans[0] for plans in plan.children.values())
-    problems = [found for child in children for found in _not_runnable(child, settings, simulated=simulated)]
-    brief = Brief(graph=graph, settings=settings, file=plan.file)
-    found = agent_diagnostics(brief, simulated=simulated)
-    problems += [one for one in found if one.severity is Severity.ERROR]
-    problems += _tool_problems(graph, settings, Path(plan.workdir) if plan.workdir else folder_of(plan.file))
-    for node in graph.nodes.values():
-        kind, handler = registry.resolve(graph, node.id)
-        if handler is None:
-            problems.append(
-                Diagnostic(
-                    rule="handler_missing",
-                    severity=Severity.ERROR,
-                    message=f"node {node.id!r} needs a handler for {kind!r}, which this version does not have",
-                    span=node.span_of("type" if node.has("type") else "shape", node.span),
-                    node=node.id,
-                    fix=f"install a package that runs {kind!r} (entry point `orchestra.handlers`), or use one of "
-                    + ", ".join(sorted(registry.by_type)),
-                )
-            )
-    return problems
+def _goes_on(state: RunState, session: str) -> None:
+    """Raise ``ConfigError`` if the session had succeeded at that turn: nothing is left to run."""
+    if state.result is not None and state.result.good:
+        raise ConfigError(
+            f"session {session} had already ended at that turn",
+            fix=f"choose an earlier one: --node NODE, or --turn with a depth that `orchestra log {session}` shows",
+        )
 
 
-def _tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
-    if not any(tool_names(node, agent_of(node, settings.config)) for node in graph.nodes.values()):
-        return []
-    from orchestra.app.toolboxes import tool_problems  # only a run whose nodes name tools pays for what it imports
-
-    return tool_problems(graph, settings, folder)
+def _values(given: Mapping[str, str], redactor: Redactor) -> dict[str, Json]:
+    """Context values from a command line: JSON where it is JSON, else the text. Raises ``ConfigError``."""
+    found: dict[str, Json] = {}
+    for key, text in given.items():
+        if is_reserved(key):
+            raise ConfigError(f"{key!r} is reserved for the engine and cannot be set")
+        secret = next(iter(redactor.find(text)), None)
+        if secret is not None:
+            raise ConfigError(f"the value of {key} contains a secret ({secret[2]}); values are recorded unchanged")
+        try:
+            found[key] = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            found[key] = text
+    return found

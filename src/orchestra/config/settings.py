@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -18,6 +18,12 @@ from orchestra.config.workspace import WorkspaceSettings, workspace_of
 from orchestra.config.yaml import Document, load_leniently
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, InvalidConfig, Source
+
+COST: Keys = ("limits", "run", "cost")
+"""The setting that bounds what a run costs."""
+
+MAX_COST = "--max-cost"
+_RECORDED = "--max-cost, as it was given before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,25 @@ class Settings:
     def place(self) -> str:
         """Where runs are kept, as it is named with ``--store``."""
         return str(self.server or self.store or "memory")
+
+    @property
+    def max_cost_micros(self) -> int:
+        """The bound that the command line sets, in millionths of a dollar; 0 where it sets none (A5)."""
+        return round((self.config.limits.run.cost or 0) * 1_000_000) if self.given.get(COST) == MAX_COST else 0
+
+    @property
+    def cost_is_bound(self) -> bool:
+        """Whether the command line bounds what a run costs, now or when the session was run before (A5)."""
+        return self.given.get(COST) in (MAX_COST, _RECORDED)
+
+    def with_max_cost(self, recorded: int) -> Settings:
+        """The settings with the bound that a session was given before, unless the command line sets one (A5)."""
+        if not recorded or self.max_cost_micros:
+            return self
+        limits = self.config.limits
+        bound = replace(limits, run=replace(limits.run, cost=recorded / 1_000_000))
+        given = {**self.given, COST: _RECORDED}
+        return replace(self, given=given, config=replace(self.config, limits=bound))
 
 
 Overrides: TypeAlias = Mapping[Keys, tuple[Any, str]]

@@ -145,7 +145,7 @@ class FanOut:
                 if loaded.state.branch is not None:
                     meter.steps += loaded.state.steps - loaded.state.branch.steps
                     self.stage.control.had(loaded.state.branch.steered)
-                for warning in await self.wiring.sweep(loaded.state):
+                for warning in await self.wiring.end_command(loaded.state):
                     self.journal.record(warning)
 
     async def _walk_all(self, group: asyncio.TaskGroup) -> None:

@@ -313,7 +313,7 @@ async def sweep_all(wiring: Wiring, state: RunState) -> tuple[WarningRaised, ...
 
     A child is a session of its own.
     """
-    found = list(await wiring.sweep(state))
+    found = list(await wiring.end_command(state))
     stage = cut_off(state)
     fan = state.fans.get(stage.node) if stage is not None else None
     if stage is None or fan is None or fan.status or (fan.visit, fan.attempt) != (stage.visit, stage.attempt):
@@ -330,7 +330,7 @@ async def continue_session(wiring: Wiring, plan: Plan, opened: Opened) -> Opened
     What its last runner left running is stopped first (E4). Pauses and cancels sent before are void (S15).
     """
     state = opened.journal.state
-    swept = await wiring.sweep(state)
+    swept = await wiring.end_command(state)
     if state.following is not None:
         opened = await next_session(wiring, plan, opened)
     state = opened.journal.state

@@ -13,7 +13,7 @@ from orchestra.run.blobs import Text
 from orchestra.run.context import is_reserved, root_of
 from orchestra.run.events import ContextValue, LiveEvent, Recorded, WarningRaised
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import RunState
+from orchestra.run.state import RunningNode, RunState
 
 AT_ONCE = 16
 """Nodes of branches that run at once in a session, unless ``limits.run.parallel`` says otherwise."""
@@ -21,11 +21,11 @@ AT_ONCE = 16
 Listener: TypeAlias = Callable[[Recorded | LiveEvent], None]
 """Is told each event once it is durable, and what is only shown as it happens."""
 
-Sweep: TypeAlias = Callable[[RunState], Awaitable[tuple[WarningRaised, ...]]]
+Sweep: TypeAlias = Callable[[RunningNode], Awaitable[tuple[WarningRaised, ...]]]
 """Stops what a dead runner left running of a session, and returns what to record about it (E4)."""
 
 
-async def no_sweep(state: RunState) -> tuple[WarningRaised, ...]:
+async def no_sweep(stage: RunningNode) -> tuple[WarningRaised, ...]:
     """Stop nothing: for sessions that never ran a command."""
     return ()
 
@@ -68,6 +68,11 @@ class Wiring:
     at_once: int = AT_ONCE
     workspaces: Workspaces | None = None
     max_cost_micros: int = 0
+
+    async def end_command(self, state: RunState) -> tuple[WarningRaised, ...]:
+        """Stop the command that a dead runner may have left running; return what to record about it (E4)."""
+        stage = state.stage
+        return await self.sweep(stage) if stage is not None and stage.tool else ()
 
     def on(self, workspaces: Workspaces | None) -> Wiring:
         """Return the same for sessions that work on these repositories."""

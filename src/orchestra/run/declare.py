@@ -129,18 +129,3 @@ class _Changed(Protocol):
 
 change = cast("_Changed", msgspec.structs.replace)
 """A copy of an event with other values in some fields."""
-
-
-def types() -> dict[tuple[str, int], dict[int, FieldTag]]:
-    """The fields of every CXDB type and version, all events of the type together.
-
-    ``ValueError`` where two events give one tag two meanings.
-    """
-    found: dict[tuple[str, int], dict[int, FieldTag]] = {}
-    for declared in EVENTS.values():
-        fields = found.setdefault((declared.type_id, declared.version), {})
-        for field in declared.fields:
-            known = fields.setdefault(field.tag, field)
-            if (known.name, known.type) != (field.name, field.type):
-                raise ValueError(f"{declared.type_id}: tag {field.tag} is {known.name} and {field.name}")
-    return found

@@ -166,7 +166,7 @@ def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pip
     """The pipeline with findings for the tools that it or a child names and that do not exist (A30)."""
     if not any(node.has("agent.tools") or node.has("agent") for node in _nodes(pipeline)):
         return pipeline
-    from orchestra.app.runs import folder_of, whereabouts  # only pipelines that name tools pay for knowing them
+    from orchestra.app.plans import folder_of, whereabouts  # only pipelines that name tools pay for knowing them
     from orchestra.cli.stores import settings_for
 
     folder = folder_of(whereabouts(pipeline.source))
@@ -175,7 +175,7 @@ def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pip
 
 
 def _tool_problems(pipeline: Pipeline, settings: Settings, folder: Path) -> Iterator[Diagnostic]:
-    from orchestra.app.runs import folder_of, whereabouts, workdir_of
+    from orchestra.app.plans import folder_of, whereabouts, workdir_of
     from orchestra.app.toolboxes import tool_problems
 
     if pipeline.graph is None:

@@ -14,10 +14,10 @@ from msgspec import to_builtins
 
 from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
-from orchestra.app.replaying import Future
-from orchestra.app.replaying import replay as replayed_run
-from orchestra.app.resuming import ResumeChanges
+from orchestra.app.plans import ResumeChanges
 from orchestra.app.rewalking import Another, ChangedText, RewalkReport, rewalk
+from orchestra.app.runs import Future
+from orchestra.app.runs import replay as replayed_run
 from orchestra.cli.commands.run import key_values, walk_shown
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import Detach, Session, Walked

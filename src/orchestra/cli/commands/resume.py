@@ -11,9 +11,9 @@ import typer
 
 from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
-from orchestra.app.resuming import ResumeChanges, changed_file
-from orchestra.app.resuming import resume as resumed_run
+from orchestra.app.plans import ResumeChanges, changed_file
 from orchestra.app.runs import Run
+from orchestra.app.runs import resume as resumed_run
 from orchestra.cli.commands.run import walk_shown
 from orchestra.cli.options import Detach, EnvFile, MaxCost, Session, Walked
 from orchestra.cli.screen.views import tell_reader

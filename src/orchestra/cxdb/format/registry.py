@@ -7,7 +7,7 @@ import json
 from blake3 import blake3
 
 from orchestra.run.codec import ENVELOPE, REFS
-from orchestra.run.declare import METADATA_TAG, FieldTag, types
+from orchestra.run.declare import EVENTS, METADATA_TAG, FieldTag
 
 CONTEXT_METADATA = "dev.orchestra.ContextMetadata"
 PROVENANCE = "dev.orchestra.Provenance"
@@ -87,3 +87,18 @@ def bundle_of(raw: bytes) -> str | None:
         return None
     name = found.get("bundle_id") if isinstance(found, dict) else None
     return name if isinstance(name, str) else None
+
+
+def types() -> dict[tuple[str, int], dict[int, FieldTag]]:
+    """The fields of every CXDB type and version, all events of the type together.
+
+    ``ValueError`` where two events give one tag two meanings.
+    """
+    found: dict[tuple[str, int], dict[int, FieldTag]] = {}
+    for declared in EVENTS.values():
+        fields = found.setdefault((declared.type_id, declared.version), {})
+        for field in declared.fields:
+            known = fields.setdefault(field.tag, field)
+            if (known.name, known.type) != (field.name, field.type):
+                raise ValueError(f"{declared.type_id}: tag {field.tag} is {known.name} and {field.name}")
+    return found

@@ -1,0 +1,331 @@
+"""From a checked pipeline to the plan by which it runs: its handlers and agents joined, its faults named.
+
+A plan is of a pipeline that is given now or of one that a session recorded (S26).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import MappingProxyType
+
+from blake3 import blake3
+from msgspec import Struct
+
+from orchestra.agents.prompts import agent_of
+from orchestra.agents.scripts import Cast, parse_script
+from orchestra.agents.simulation import Scenario, SimulatedTools
+from orchestra.app.agents import Agents
+from orchestra.app.allowed import sandbox_of, tool_environment, tool_names
+from orchestra.app.checking import Brief, agent_diagnostics
+from orchestra.app.children import recorded_reader, texts
+from orchestra.app.pipelines import Pipeline, compile_pipeline
+from orchestra.app.plugins import HANDLERS, entry_points_of_ours, load_entry_point, origin
+from orchestra.config.settings import Settings
+from orchestra.engine.loading import resolve
+from orchestra.engine.opening import no_node_lost
+from orchestra.engine.wiring import Handlers, Plan, Wiring
+from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
+from orchestra.graph.dot import decode, parse
+from orchestra.graph.model import Graph
+from orchestra.handlers.codergen import Codergen
+from orchestra.handlers.control import conditional, exit_
+from orchestra.handlers.control import start as start_
+from orchestra.handlers.fan_in import FanIn
+from orchestra.handlers.human import Gate
+from orchestra.handlers.manager import Manager
+from orchestra.handlers.parallel import parallel
+from orchestra.handlers.pipeline import pipeline as pipeline_
+from orchestra.handlers.tool import ToolHandler
+from orchestra.ports import Handler, Store
+from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS
+from orchestra.run.secrets import KnownSecrets, Redactor
+from orchestra.run.state import RunState
+
+WITHOUT_AGENT = frozenset({"start", "exit", "conditional", "pipeline", "parallel", "wait.human"})
+_ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+NONE_MORE: Mapping[str, Handler] = MappingProxyType({})
+
+SCRIPT_NAME = "the recorded simulation script"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedPlan(Plan):
+    """A plan with the agents that its handlers ask."""
+
+    agents: Agents
+    children: Mapping[str, tuple[JoinedPlan, ...]]
+
+    def whole(self) -> Iterator[JoinedPlan]:
+        """Itself, the plans of its children, and theirs."""
+        yield self
+        for plans in self.children.values():
+            yield from plans[0].whole()
+
+
+def folder_of(file: str) -> Path:
+    """Return the folder in which a pipeline's commands run: its file's, else the working directory."""
+    path = Path(file)
+    return path.parent if path.is_absolute() else Path.cwd()
+
+
+def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
+    """The built-in handlers, those that installed packages register, and ``more`` from Python (E2).
+
+    The tool nodes that the agents' script names end as it says. Commands run in the agents' folder.
+    """
+    tool = ToolHandler(
+        folder=agents.folder, environment=tool_environment(agents.settings), sandbox=sandbox_of(agents.settings)
+    )
+    by_type: dict[str, Handler] = {
+        "start": start_,
+        "exit": exit_,
+        "conditional": conditional,
+        "pipeline": pipeline_,
+        "stack.manager_loop": Manager(agents, agents.brief),
+        "parallel": parallel,
+        "parallel.fan_in": FanIn(agents, agents.brief),
+        "wait.human": Gate(),
+        "codergen": Codergen(agents, agents.brief),
+        "tool": SimulatedTools(agents.script, tool),
+    }
+    own_keys = {
+        "tool": frozenset({"tool", "tools"}),
+        "stack.manager_loop": frozenset({"stack"}),
+        "parallel": frozenset({"parallel"}),
+        "parallel.fan_in": frozenset({"parallel", "workspace"}),
+        "wait.human": frozenset({"human"}),
+    }
+    for point in entry_points_of_ours()[HANDLERS]:
+        by_type[point.name] = load_entry_point(point)
+        own_keys[point.name] = _own_keys(point, by_type[point.name])
+    by_type.update(more)
+    return Handlers(by_type=by_type, own_keys=own_keys)
+
+
+def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
+    """The roots of context keys that only an installed handler writes: its ``own_keys``, none where it has none.
+
+    Raises ``ConfigError`` for what is no root, or the engine's.
+    """
+    named = getattr(handler, "own_keys", ())
+    roots = frozenset(named) if isinstance(named, set | frozenset | tuple | list) else None
+    if roots is None or not all(isinstance(root, str) and _ROOT.fullmatch(root) for root in roots):
+        problem = "are not a set of names without dots"
+    elif roots & (ENGINE_ROOTS | RESERVED_KEYS):
+        problem = f"name {', '.join(sorted(roots & (ENGINE_ROOTS | RESERVED_KEYS)))}, which the engine reserves"
+    else:
+        return roots
+    raise ConfigError(
+        f"the own_keys of the handler {point.name!r} from {origin(point)} {problem}",
+        fix="fix or uninstall that package",
+    )
+
+
+def cast_of(pipeline: Pipeline) -> Cast:
+    """Return the nodes of a pipeline and of its children that a simulation script may name."""
+    graph = pipeline.checked()
+    return Cast(
+        nodes=graph.nodes,
+        unasked={node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT},
+        tools={node for node in graph.nodes if graph.type_of(node) == "tool"},
+        children={node: cast_of(child) for node, child in pipeline.children.items()},
+    )
+
+
+def plan_of(
+    pipeline: Pipeline,
+    scenario: Scenario,
+    settings: Settings,
+    more: Mapping[str, Handler] = NONE_MORE,
+    workdir: str = "",
+    *,
+    given: bool = False,
+    simulated: bool = False,
+) -> JoinedPlan:
+    """Return the plan of a checked pipeline and of its children; agents answer from a scenario that has a text.
+
+    ``workdir`` is where a child works, if not in its file's folder; ``given`` as in ``Plan``. ``simulated``: the
+    agents of its parent are.
+    """
+    text, file = pipeline.source.text, whereabouts(pipeline.source)
+    folder = Path(workdir) if workdir else folder_of(file)
+    graph = pipeline.checked()
+    simulated = simulated or bool(scenario.text)
+    agents = Agents(settings=settings, folder=folder, file=file, script=scenario.script, simulated=simulated)
+    return JoinedPlan(
+        agents=agents,
+        graph=graph,
+        handlers=handlers(agents, more),
+        dot=text,
+        file=file,
+        workdir=workdir,
+        graph_hash=text_hash(text),
+        simulation=scenario.text,
+        dotfiles=texts(pipeline),
+        given=given,
+        children={
+            node: tuple(
+                plan_of(
+                    child, each, settings, more, workdir_of(graph, node, folder), given=given, simulated=simulated
+                )
+                for each in scenario.children.get(node, (Scenario(),))
+            )
+            for node, child in pipeline.children.items()
+        },
+    )
+
+
+def workdir_of(graph: Graph, node: str, folder: Path) -> str:
+    """Where a node's child works: named relative to where its parent does; empty for the folder of its file."""
+    named = graph.nodes[node].text("stack.child_workdir") or graph.text("stack.child_workdir")
+    return str(folder / named) if named else ""
+
+
+def text_hash(text: str) -> str:
+    """Return the hash that identifies a pipeline's text: BLAKE3-256, in hex."""
+    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def whereabouts(source: Source) -> str:
+    """Return where a text came from, absolute where it is a file."""
+    return str(Path(source.name).absolute()) if os.path.exists(source.name) else source.name  # noqa: PTH110
+
+
+def refuse_owned_names(names: Iterable[str], plan: Plan) -> None:
+    """Raise ``ConfigError`` for a variable or value whose name only a handler may write."""
+    for name in names:
+        if plan.handlers.owns(name):
+            raise ConfigError(f"{name!r} is reserved for a handler and cannot be set")
+
+
+def no_secret(source: Source, redactor: Redactor) -> None:
+    """Raise ``ConfigError`` where a simulation script holds a secret: it would be recorded."""
+    for start_at, _end, name in redactor.find(source.text):
+        line, column = source.position(start_at)
+        raise ConfigError(f"{source.name}:{line}:{column}: the script contains a secret ({name})")
+
+
+def runnable(pipeline: Pipeline, plan: JoinedPlan) -> None:
+    """Refuse what this version would not do as written, rather than run it as something else.
+
+    Raises ``InvalidPipeline``, and ``CredentialsMissing`` where an agent's key is.
+    """
+    problems = tuple(dict.fromkeys(_not_runnable(plan, simulated=bool(plan.simulation))))
+    if problems:
+        raise InvalidPipeline((*pipeline.diagnostics, *problems))
+    for each in plan.whole():
+        each.agents.require_keys(each.graph)
+
+
+def _not_runnable(plan: JoinedPlan, *, simulated: bool) -> list[Diagnostic]:
+    graph, settings = plan.graph, plan.agents.settings
+    children = (plans[0] for plans in plan.children.values())
+    problems = [found for child in children for found in _not_runnable(child, simulated=simulated)]
+    found = agent_diagnostics(Brief(graph=graph, settings=settings, file=plan.file), simulated=simulated)
+    problems += [one for one in found if one.severity is Severity.ERROR]
+    problems += _tool_problems(graph, settings, Path(plan.workdir) if plan.workdir else folder_of(plan.file))
+    for name, (kind, handler) in plan.runs.items():
+        if handler is None:
+            node = graph.nodes[name]
+            problems.append(
+                Diagnostic(
+                    rule="handler_missing",
+                    severity=Severity.ERROR,
+                    message=f"node {node.id!r} needs a handler for {kind!r}, which this version does not have",
+                    span=node.span_of("type" if node.has("type") else "shape", node.span),
+                    node=node.id,
+                    fix=f"install a package that runs {kind!r} (entry point `orchestra.handlers`), or use one of "
+                    + ", ".join(sorted(plan.handlers.by_type)),
+                )
+            )
+    return problems
+
+
+def _tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
+    if not any(tool_names(node, agent_of(node, settings.config)) for node in graph.nodes.values()):
+        return []
+    from orchestra.app.toolboxes import tool_problems  # only a run whose nodes name tools pays for what it imports
+
+    return tool_problems(graph, settings, folder)
+
+
+# --- what a session recorded ----------------------------------------------------------------------
+
+
+class ResumeChanges(Struct, frozen=True, kw_only=True):
+    """What is different from now on.
+
+    ``graph`` and ``simulation`` replace the recorded texts. ``interrupted`` (``rerun`` or ``fail``) decides about
+    an attempt that was cut off, of this session or of its children; otherwise its node's ``on_interrupt`` does.
+    """
+
+    graph: Source | None = None
+    found: tuple[Diagnostic, ...] = ()
+    simulation: Source | None = None
+    interrupted: str = ""
+
+
+AS_RECORDED = ResumeChanges()
+
+
+def changed_file(state: RunState) -> str:
+    """Return the file that a session was started from if its text has changed since; else an empty text."""
+    path = Path(state.file)
+    try:
+        if not path.is_absolute() or not path.is_file():
+            return ""
+        source, _found = decode(state.file, path.read_bytes())
+    except OSError:
+        return ""
+    return state.file if text_hash(source.text) != state.graph_hash else ""
+
+
+async def recorded_plan(
+    state: RunState,
+    wiring: Wiring,
+    settings: Settings,
+    secrets: KnownSecrets,
+    changes: ResumeChanges,
+    more: Mapping[str, Handler],
+) -> tuple[Pipeline, JoinedPlan]:
+    """Return the pipeline with which a session continues, and its plan. Raises ``ConfigError``."""
+    pipeline = await pipeline_of(state, wiring.store, secrets, changes)
+    given = changes.graph is not None
+    if given:
+        no_node_lost(plan_of(pipeline, Scenario(), settings, more, state.workdir), state)
+    script = await _script_of(state, wiring.store, pipeline, changes, wiring.redactor)
+    return pipeline, plan_of(pipeline, script, settings, more, state.workdir, given=given)
+
+
+async def pipeline_of(state: RunState, store: Store, secrets: KnownSecrets, changes: ResumeChanges) -> Pipeline:
+    """Return the recorded pipeline, or the one that replaces it (S26)."""
+    variables = {name: str(await resolve(store, value)) for name, value in state.variables.items()}
+    source = changes.graph or Source(state.file or "the recorded pipeline", await resolve(store, state.dot))
+    reading = None
+    if changes.graph is None:
+        known = {path: await resolve(store, text) for path, text in state.dotfiles.items()}
+        reading = recorded_reader(known, str(Path(source.name).parent))
+    return compile_pipeline(source, changes.found, variables=variables, secrets=secrets, reading=reading)
+
+
+async def _script_of(
+    state: RunState, store: Store, pipeline: Pipeline, changes: ResumeChanges, redactor: Redactor
+) -> Scenario:
+    """The script given now, else the recorded one, which may name nodes that a new graph has no longer."""
+    if changes.simulation is not None:
+        no_secret(changes.simulation, redactor)
+        return parse_script(changes.simulation, cast_of(pipeline))
+    text = await resolve(store, state.simulation)
+    if not text:
+        return Scenario()
+    before, _found = parse(Source(state.file, await resolve(store, state.dot)))
+    nodes = {**(before.nodes if before else {}), **pipeline.checked().nodes}
+    return parse_script(
+        Source(SCRIPT_NAME, text), Cast(nodes=nodes, tools=None, children=cast_of(pipeline).children)
+    )
