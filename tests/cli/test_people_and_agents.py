@@ -189,3 +189,13 @@ def test_an_answer_without_a_value_shows_the_question_and_its_choices(tmp_path: 
     assert done.returncode == 2
     assert "gate#1.1 needs a value, [Y] Yes or [N] No: Publish it?" in done.stderr
     assert f"orchestra answer {run.stdout.split()[1]} 'gate#1.1' VALUE" in done.stderr
+
+
+def test_the_status_of_a_gate_says_who_answered_what_and_where_it_led(tmp_path: Path) -> None:
+    (tmp_path / "g.dot").write_text(GATE.replace("MORE", ""))
+    assert call(tmp_path, "run", "g.dot", "--auto-approve").returncode == 0
+    gate = next(
+        line for line in call(tmp_path, "status", "last", "--detail").stdout.splitlines() if " gate " in line
+    )
+    assert "“Yes”, automatically by auto-approve" in gate
+    assert gate.endswith("→ exit ('[Y] Yes' was chosen)")

@@ -17,7 +17,7 @@ SHOWN_VALUE = 120
 """Characters of a value that a routing record shows."""
 
 RULES: dict[int, str] = {
-    0: "chosen by the handler",
+    0: "chosen by the node",
     1: "condition is true",
     2: "preferred label",
     3: "suggested next node",
@@ -184,7 +184,9 @@ def _by_choice(ended: NodeEnd, candidates: Sequence[Candidate]) -> Follow | Fail
             return Fail(rule=0, reason=f"{chosen}, which reached its max_visits")
         if not candidate.holds:
             return Fail(rule=0, reason=f"{chosen}, whose condition is false")
-        return Follow(edge=candidate.edge, key=candidate.key, rule=0, reason="the handler chose it")
+        label = candidate.edge.label
+        reason = f"{label!r} was chosen" if label else f"{ended.node} chose it"
+        return Follow(edge=candidate.edge, key=candidate.key, rule=0, reason=reason)
     return Fail(rule=0, reason=f"{chosen}, which does not exist")
 
 

@@ -16,7 +16,7 @@ from orchestra.app.stopped import Stopped
 from orchestra.cli.screen.branches import branch_rows, say_branches
 from orchestra.cli.screen.code import code_lines
 from orchestra.cli.screen.ended import higher_limit, raise_first
-from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW
+from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW, answer_words
 from orchestra.cli.stores import aim_commands
 from orchestra.cli.terminal import complain, duration_words, fit, many_lines, one_line, pad, room, say, say_json
 from orchestra.engine.claims import newest_claim
@@ -26,7 +26,7 @@ from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import Damaged
 from orchestra.graph.report import dollars, paint, plural, wrap
 from orchestra.ports import Store, Turn
-from orchestra.run.events import CleanupCompleted, EdgeSelected, Recorded, StageRetrying
+from orchestra.run.events import CleanupCompleted, EdgeSelected, InterviewCompleted, Recorded, StageRetrying
 from orchestra.run.lifecycle import COPIED
 from orchestra.run.questions import short_id
 from orchestra.run.state import RunState, Spent
@@ -249,11 +249,13 @@ def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
     edges = {e.event.source: e.event for e in events if isinstance(e.event, EdgeSelected)}
     retries = Counter(e.event.node for e in events if isinstance(e.event, StageRetrying))
     used = usage_of(e.event for e in events).nodes
+    answers = {e.event.node: answer_words(e.event) for e in events if isinstance(e.event, InterviewCompleted)}
     return [
         {
             "node": node,
             "status": record.status,
             "reason": record.reason,
+            **({"answer": answers[node]} if node in answers else {}),
             "visits": record.visits - record.carried,
             "executions": record.executions - record.carried_executions,
             "retries": retries[node],
@@ -358,7 +360,7 @@ def _cost_lines(state: RunState) -> list[str]:
     since = " since the first session" if state.restarts else ""
     return [
         f"{plural(spent.tokens_in, 'token')} in, {spent.tokens_out} out",
-        f"{dollars(spent.cost_micros)}{since}",
+        f"{dollars(spent.cost_micros, 4)}{since}",
     ]
 
 
@@ -376,6 +378,8 @@ def _describe(item: Mapping[str, Any]) -> str:
     if "agent" in item:
         used = convert(item["agent"], RunUsage)
         words += [usage_line(used), " ".join(used.models)]
+    if item.get("answer"):
+        words.append(item["answer"])
     if item["reason"]:
         words.append(item["reason"])
     if item["next"]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from orchestra.cli.screen.code import CODE_SHOWN, Code, code_described, commit_of
 from orchestra.cli.stores import silence
@@ -77,6 +77,7 @@ from orchestra.run.interviews import question_of
 from orchestra.run.parallel import CANCELED
 from orchestra.run.questions import Question, choices_in_words, limit_in_words, short_id
 from orchestra.run.steps import MEETING
+from orchestra.run.usage import RunUsage, usage_of
 
 GREEN, RED, YELLOW, GREY, BOLD = "32", "31", "33", "90", "1"
 _SIGNS = {
@@ -100,6 +101,15 @@ def place_of(recorded: Recorded | LiveEvent) -> Place:
     return recorded.meta.session, recorded.meta.branch
 
 
+class EndedNode(NamedTuple):
+    """A node that ended, and when; what its agents took, and its commits, in words."""
+
+    event: StageCompleted | StageFailed
+    at: int
+    took: Sequence[str]
+    commits: Sequence[str]
+
+
 @dataclass(slots=True)
 class Ends:
     """Turns the events of a run into one line per node as it ends; the edge taken belongs to that line.
@@ -113,7 +123,7 @@ class Ends:
     times: bool
     verbose: bool
     ended: int = 0
-    pending: dict[Place, tuple[StageCompleted | StageFailed, int, tuple[str, ...]]] = field(default_factory=dict)
+    pending: dict[Place, EndedNode] = field(default_factory=dict)
     above: dict[str, str] = field(default_factory=dict)
     """What stands before the nodes of a child's session: the nodes that run it."""
     working: dict[Place, str] = field(default_factory=dict)
@@ -121,6 +131,8 @@ class Ends:
     last: Place | None = None
     committed: dict[Place, list[str]] = field(default_factory=dict)
     """The commits of each walk since its last node ended, in words."""
+    talked: dict[Place, list[Event]] = field(default_factory=dict)
+    """What agents did in each walk since its last node ended."""
 
     def tell(self, recorded: Recorded | LiveEvent) -> None:  # noqa: C901  one match
         """Take one event."""
@@ -132,7 +144,10 @@ class Ends:
         match event:
             case StageCompleted() | StageFailed():
                 self.settle(place)
-                self.pending[place] = event, recorded.meta.at, tuple(self.committed.pop(place, ()))
+                took, commits = agent_words(self.talked.pop(place, ())), self.committed.pop(place, [])
+                self.pending[place] = EndedNode(event, recorded.meta.at, took, commits)
+            case AgentResponded() | AgentTurnCompleted() | ConversationCompacted():
+                self.talked.setdefault(place, []).append(event)
             case EdgeSelected() if event.gate and place not in self.pending:
                 self.line(recorded, "↩", YELLOW, event.source, f"→ {event.target} ({event.reason})")
             case EdgeSelected():
@@ -247,12 +262,12 @@ class Ends:
         found = self.pending.pop(place, None)
         if found is None:
             return
-        event, at, commits = found
+        event, at, took, commits = found
         self.ended += 1
         sign, tone = _SIGNS.get(event.status, ("·", GREY))
         if event.handler == "conditional":
             sign, tone = "◆", GREY
-        said = [text for text in (_end_line(event, edge, self.verbose), *commits) if text]
+        said = [text for text in (_end_line(event, edge, self.verbose, took), *commits) if text]
         self._write(at, sign, tone, self.named(place, event.node), "  ".join(said))
 
     def settle_all(self) -> None:
@@ -274,7 +289,9 @@ class Ends:
         self.write(text.replace(sign, paint(sign, tone, self.colour), 1))
 
 
-def _end_line(event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbose: bool) -> str:
+def _end_line(
+    event: StageCompleted | StageFailed, edge: EdgeSelected | None, verbose: bool, took: Sequence[str] = ()
+) -> str:
     parts = []
     if event.handler not in ("start", "exit", "conditional"):
         parts.append(duration_words(event.duration_ms))
@@ -286,6 +303,7 @@ def _end_line(event: StageCompleted | StageFailed, edge: EdgeSelected | None, ve
         parts.append(in_brief(event.failure_reason))
     elif event.word:
         parts.append(event.word)
+    parts += took
     text = ", ".join(part for part in parts if part)
     if edge is not None and (edge.candidates or not (edge.edge or edge.rule == MEETING) or verbose):
         return f"{text} {_edge_words(edge, verbose)}".strip()
@@ -375,10 +393,35 @@ def usage_words(event: AgentResponded | AgentTurnCompleted | ConversationCompact
     return f"{plural(event.tokens_in, 'token')} in{cached}, {event.tokens_out} out{cost}"
 
 
+def agent_words(events: Sequence[Event]) -> tuple[str, ...]:
+    """What an agent's node took: turns, tokens, money, and how many of its tool calls failed (C4)."""
+    turns = [event for event in events if isinstance(event, AgentTurnCompleted)]
+    failed = sum(bool(call.get("error")) for event in turns for call in event.tool_calls)
+    return tuple(_used_words(used, failed) for used in usage_of(events).nodes.values() if used.turns)
+
+
+def _used_words(used: RunUsage, failed: int) -> str:
+    parts = [
+        plural(used.turns, "turn"),
+        plural(used.tokens_in + used.tokens_out, "token"),
+        "unpriced" if used.unpriced and not used.cost_micros else dollars(used.cost_micros, 4),
+        f"{failed} of {plural(used.tool_calls, 'tool call')} failed" if failed else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def _shorten(event: ConversationCompacted) -> str:
     if not event.model:
         return "old results of tools were removed"
     return f"{event.model} wrote a summary, {usage_words(event)}"
+
+
+def _why_failed(event: AgentToolEnded) -> str:
+    """That a tool's call failed, and the first line of what the model was told."""
+    if not event.is_error:
+        return ""
+    told = next((str(one.get("text", "")) for one in event.messages if isinstance(one, Mapping)), "")
+    return f" failed: {in_brief(told)}" if told else " failed"
 
 
 def turn_line(event: AgentTurnCompleted) -> str:
@@ -451,7 +494,7 @@ def describe(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case AgentResponded():
             return event.node, f"turn {event.number}: {event.model} answered, {usage_words(event)}"
         case AgentToolEnded():
-            return event.node, f"turn {event.number}: {event.tool}{' failed' if event.is_error else ''}"
+            return event.node, f"turn {event.number}: {event.tool}{_why_failed(event)}"
         case AgentTurnCompleted():
             return event.node, turn_line(event)
         case ConversationCompacted():
