@@ -197,5 +197,5 @@ def test_the_status_of_a_gate_says_who_answered_what_and_where_it_led(tmp_path: 
     gate = next(
         line for line in call(tmp_path, "status", "last", "--detail").stdout.splitlines() if " gate " in line
     )
-    assert "“Yes”, automatically by auto-approve" in gate
+    assert "Yes, automatic, by auto-approve" in gate
     assert gate.endswith("→ exit ('[Y] Yes' was chosen)")
