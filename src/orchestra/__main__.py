@@ -39,8 +39,11 @@ def _end_when_interrupted() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Give a closed standard stream (``>&-``) a place to go, before a file of the store gets its number, and one
-    without a buffer (``PYTHONUNBUFFERED``) a buffer: without, Python takes half a write for a whole one."""
+    """Open closed standard streams on /dev/null and give unbuffered ones a buffer.
+
+    A closed stream (``>&-``) would lend its number to a file of the store; without a buffer (``PYTHONUNBUFFERED``)
+    Python takes half a write for a whole one.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:

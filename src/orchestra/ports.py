@@ -155,7 +155,9 @@ class Store(Protocol):
         """Whether all who reach the store by this way are on this machine, so that ``hold`` keeps them apart."""
 
     def hold(self, context_id: int, note: str) -> Hold:
-        """Keep other runners of this machine away from a session; ``SessionTaken`` names the holder by its note.
+        """Keep other runners of this machine away from a session.
+
+        ``SessionTaken`` names the holder by its note.
 
         Freed by the process's death. On a server it keeps those of this process apart (S16).
         """
@@ -264,7 +266,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    """What became of the branches of a fan-out: merged with commits, without anything to merge, in conflict."""
+    """The merge result of a fan-out's branches: with commits, without changes, in conflict."""
 
     merged: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
@@ -402,8 +404,11 @@ class Interviewer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """What a parent sees of its child. ``status`` is running, paused, success, fail or canceled; ``outcome`` that
-    of the last node that ended, ``node`` the current one; ``reason`` says why it failed or stopped."""
+    """What a parent sees of its child.
+
+    ``status`` is running, paused, success, fail or canceled; ``outcome`` is that of the last ended node, ``node``
+    the current one; ``reason`` says why it failed or stopped.
+    """
 
     session: str
     status: str
@@ -481,7 +486,7 @@ class Turns(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FanPlan:
-    """What a parallel node starts: its branches in the order in which they start, at most ``limit`` at once."""
+    """What a parallel node starts: its branches in order, at most ``limit`` at once."""
 
     branches: tuple[BranchPlan, ...]
     fan_in: str
@@ -519,7 +524,7 @@ class Scope(Turns, Protocol):
         """The last outcome that a conditional node passes on (E13)."""
 
     async def earlier(self, graph: Graph, mode: str = "") -> Earlier:
-        """What earlier work the node's model sees (E40, E41), in the mode that the graph gives, or in ``mode``."""
+        """Return the earlier work that the node's model sees, by the graph's mode or ``mode`` (E40, E41)."""
 
     @property
     def talk(self) -> Talking:
@@ -546,7 +551,9 @@ class Scope(Turns, Protocol):
         """A context value, its reference resolved (engine.md#handlers)."""
 
     async def ask(self, question: Question) -> Answer:
-        """Return the first answer to a question, from any terminal or machine (H7). The engine gives it its id.
+        """Return the first answer to a question, from any terminal or machine (H7).
+
+        The engine gives the question its id.
 
         Where it has to be waited for, the walk waits: this raises the engine's own signal, and the node is executed
         again once there is an answer, up to this call, which then returns it.
@@ -592,7 +599,7 @@ class Scope(Turns, Protocol):
         """UTC, in milliseconds."""
 
     def record(self, event: Event) -> None:
-        """Record an event of the handler's own; it is durable with the next batch, at the latest the node's end."""
+        """Record an event of the handler's own, durable at the latest with the node's end."""
 
     async def settle(self) -> None:
         """Make what is recorded durable now, before the handler acts on it (E4)."""
@@ -618,7 +625,7 @@ class Scope(Turns, Protocol):
         provider: str = "",
         by: str = "tool",
     ) -> tuple[Committed, ...]:
-        """Commit what this node changed: ``files``, or all that git sees; nothing without a workspace (W3, W4).
+        """Commit ``files``, or all that the node changed; nothing without a workspace (W3, W4).
 
         ``turn`` is the number of the agent's turn in this attempt, from 1; ``by`` is the author where no
         model is. The commits are recorded, and durable
@@ -686,7 +693,7 @@ class CodergenBackend(Protocol):
     """How a codergen node's prompt becomes an answer: a model, a CLI agent, a script."""
 
     async def run(self, task: AgentTask, turns: Turns) -> str | Outcome | None:
-        """The answer's text, which counts as success, or a whole outcome; None where there is nothing to report.
+        """Return the answer's text, which means success, or an outcome; None for nothing to report.
 
         Each turn of the agent is told to ``turns``, which is the task's scope (A2, A9).
         """

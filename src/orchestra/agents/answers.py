@@ -1,4 +1,4 @@
-"""A model as a conversation sees it: asked with messages and tools, it answers, or fails in one of three ways (A3).
+"""A model as a conversation sees it: it answers messages and tools, or fails in three ways (A3).
 
 No model library is named here: the backends have one implementation of ``Model`` over LangChain.
 """

@@ -46,7 +46,10 @@ class Bounds:
         self._told: set[tuple[str, str]] = set()
 
     def check(self) -> list[str]:
-        """What is newly near a limit, in words, recorded as warnings. Raises ``Suspended`` where one is reached."""
+        """Return warnings for limits that are newly near.
+
+        They are recorded. Raises ``Suspended`` if a limit is reached.
+        """
         near = []
         for whose, limits, soft, used in self._each():
             for name, words in crossed_limits(limits, used):

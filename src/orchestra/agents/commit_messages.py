@@ -101,7 +101,7 @@ def request(intent: str, diff: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """An answer as a commit message: without a fence around it, control characters and trailers of its own."""
+    """Return an answer as a commit message, without fence, control characters and own trailers."""
     text = text.strip()
     fenced = _FENCE.match(text)
     text = _CONTROL.sub("", fenced[1] if fenced is not None else text)

@@ -1,4 +1,4 @@
-"""Making room in a conversation that is about to fill its model's window: a summary, else results cut (E40)."""
+"""Shorten a conversation that is about to fill its model's window: summarize, else cut results (E40)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _letters(message: Message) -> int:
 
 
 def boundary(messages: Sequence[Message], room: int) -> int:
-    """Where the end begins that stays: at most ``room`` tokens of it, but the last answer with its results whole.
+    """Return where the kept end begins: at most ``room`` tokens, at least the last answer and its results.
 
     A call and its results are never parted.
     """
@@ -98,7 +98,7 @@ def replace_by_summary(messages: Sequence[Message], kept: int, summary: str, pro
 
 
 def without_results(messages: Sequence[Message], most: int) -> list[Message]:
-    """The conversation with its oldest results removed, until it has at most ``most`` tokens or no more to remove.
+    """Return the conversation without its oldest results, of at most ``most`` tokens if possible.
 
     The results of the last answer stay.
     """
@@ -115,7 +115,7 @@ def without_results(messages: Sequence[Message], most: int) -> list[Message]:
 
 
 def transcript(messages: Sequence[Message], most: int = WHOLE) -> str:
-    """A conversation as text; long messages are cut, and its middle where it is longer than ``most`` characters."""
+    """Return a conversation as text; long messages, and the middle beyond ``most`` characters, are cut."""
     lines = []
     for one in messages:
         who = f"result of {one.name}" if one.role == "tool" else one.role

@@ -1,4 +1,4 @@
-"""From a conversation to the node's outcome: the one loop around turns that every model backend shares (A4)."""
+"""From a conversation to the node's outcome: the loop that every model backend shares (A4)."""
 
 from __future__ import annotations
 
@@ -74,8 +74,7 @@ def _gate(talk: Talk) -> Outcome | None:
 
 
 def fitted(task: AgentTask, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
-    """The outcome with the structured answer in the context; or how the agent is corrected, and the failure where
-    that does not help."""
+    """Return the outcome with the structured answer; or the correction for the agent and the failure."""
     value, problem = answer_problem(task.output_schema, text)
     if not problem:
         return replace(outcome, context_updates={**outcome.context_updates, f"outputs.{task.node.id}": value})

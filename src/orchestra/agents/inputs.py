@@ -25,7 +25,10 @@ def names_of(node: Node) -> tuple[str, ...]:
 
 
 def find_files(name: str, folders: Sequence[Path]) -> list[Path]:
-    """The files of a name or pattern, in the first folder that has any, sorted. Raises ``ConfigError`` for none."""
+    """Return the files of a name or pattern in the first folder that has any, sorted.
+
+    Raises ``ConfigError`` if none has.
+    """
     for folder in folders:
         found = sorted(path for path in folder.glob(name) if path.is_file()) if not Path(name).is_absolute() else []
         inside = [path for path in found if path.resolve().is_relative_to(folder.resolve())]

@@ -34,8 +34,11 @@ LARGEST = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One layer: its content, and where it stands. ``file`` is empty for a text in the settings or the pipeline.
-    ``extended`` are the files whose content comes first, in order."""
+    """One layer: its content and its place.
+
+    ``file`` is empty for a text in the settings or the pipeline. ``extended`` are the files whose content comes
+    first, in order.
+    """
 
     kind: str
     name: str
@@ -69,7 +72,7 @@ class LayerFolders:
 def places_for(
     folder: Path, *, config_file: Path | None, paths: tuple[str, ...], environment: Mapping[str, str]
 ) -> LayerFolders:
-    """The places of a pipeline: its ``folder``, the configured paths, the settings' folder, the user's own."""
+    """Return a pipeline's layer folders: its own, the configured ones, the settings', the user's."""
     found = [folder]
     if config_file is not None:
         beside = config_file.absolute().parent

@@ -1,4 +1,4 @@
-"""Which model answers for a node, on which backend, with which settings, and what decided each (A7, A10, A15).
+"""Which model answers for a node, on which backend and settings, and why (A7, A10, A15).
 
 Everything here is a pure function of the graph and the settings; ``compile --models``, the run and its status show
 what it returns.

@@ -18,7 +18,7 @@ DATE = "2026-11-28"
 
 
 class Price(Struct, frozen=True, kw_only=True):
-    """Dollars per million tokens; a cached or cache-written token without a price of its own costs as any input."""
+    """Dollars per million tokens; cached and cache-written tokens cost as input unless priced."""
 
     input: float
     output: float
@@ -76,7 +76,7 @@ def prices_of(config: Config) -> dict[str, Price]:
 
 
 def price_of(model: str, own: Mapping[str, Price], provider: str = "") -> Price | None:
-    """The price of a model: the configuration's for exactly this name, else the table's; None where there is none.
+    """Return a model's price: the configured one for exactly this name, else the table's, else None.
 
     A vendor's prefix (``anthropic/claude-…``, Bedrock's ``us.anthropic.claude-…``) is passed over.
     """

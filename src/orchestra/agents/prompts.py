@@ -21,7 +21,7 @@ DOCS_SIZE = 32 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """A node's prompt: the system message and the user's, and the layers and documents that they are made of."""
+    """A node's prompt: the system and user messages, their layers and documents."""
 
     system: str
     user: str
@@ -71,7 +71,7 @@ def with_goal(context: Mapping[str, Any], graph: Graph) -> Mapping[str, Any]:
 
 
 def agent_of(node: Node, config: Config) -> Agent:
-    """The agent that a node names; one without settings where it names none, or one that is not configured."""
+    """Return the agent that a node names; one without settings if it names none or an unknown one."""
     return config.agents.get(node.text("agent")) or Agent()
 
 
@@ -132,7 +132,7 @@ def needed_names(node: Node, layers: Sequence[Layer]) -> frozenset[str]:
 
 
 def doc_folders(folder: Path) -> tuple[Path, ...]:
-    """The folders from ``folder`` up to the root of its repository, the nearest first; without one, it alone."""
+    """Return the folders from ``folder`` up to the root of its repository; without one, only itself."""
     folder = folder.absolute()
     around = (folder, *folder.parents)
     root = next((place for place in around if (place / ".git").exists()), folder)

@@ -1,4 +1,4 @@
-"""Templates over the run's context: tasks in sandboxed, strict Jinja2, and the expressions of prompts (A22).
+"""Templates over the run's context: sandboxed, strict Jinja2 for tasks and prompts (A22).
 
 Values are data. They are put into the text once and never read as a template, whatever is in them.
 """
@@ -191,7 +191,10 @@ _STRICT, _OPEN = _environment(_Missing), _environment(_Placeholder)
 
 
 def compile_template(text: str, start: Span | None, *, placeholders: bool = False) -> Template:
-    """The template. Raises ``ConfigError`` with the line that is no Jinja2; ``start`` is where the text begins."""
+    """Return the template; ``start`` is the position of the text.
+
+    Raises ``ConfigError`` with the line that is not Jinja2.
+    """
     environment = _OPEN if placeholders else _STRICT
     try:
         return environment.from_string(text)

@@ -33,9 +33,11 @@ def read_script(file: Path) -> Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cast:
-    """Who may be scripted: a pipeline's nodes, those among them that are ``unasked`` because they have no agent,
-    the ``tools``, whose command's end is scripted (None: either kind of result may stand for any node), and the
-    children by node."""
+    """What may be scripted: a pipeline's nodes, its commands and its children by node.
+
+    ``unasked`` are the nodes without an agent, ``tools`` those whose command's end is scripted (None: either kind
+    of result may stand for any node).
+    """
 
     nodes: Collection[str]
     unasked: Collection[str] = ()

@@ -1,4 +1,4 @@
-"""The simulation backend: canned or scripted answers, no model, no key, no network (cli.md#simulation-scripts).
+"""The simulation backend: scripted answers, no model, key or network (cli.md#simulation-scripts).
 
 A script gives per node a list of results; each execution of the node, retries included, takes the
 next one, and the last repeats.
@@ -33,10 +33,13 @@ from orchestra.run.questions import exchange
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scripted:
-    """One scripted result. ``delay`` and ``retry_after`` are in seconds; ``error`` is raised as an exception of its
-    ``failure_class`` would be; tokens and cost (in dollars) are counted as a model's. For a tool
-    node ``text`` is the output; where it has no ``exit_code``, that is 0 or 1 as the status says. ``writes`` are
-    files by path, which an agent writes into the workspace where there is one."""
+    """One scripted result.
+
+    ``delay`` and ``retry_after`` are in seconds; ``error`` is raised as an exception of its ``failure_class`` would
+    be; tokens and cost (in dollars) are counted as a model's. For a tool node ``text`` is the output; without
+    ``exit_code``, that is 0 or 1 by the status. ``writes`` are files by path, which an agent writes into its
+    workspace.
+    """
 
     status: str = "success"
     text: str | None = None
@@ -63,8 +66,10 @@ Script = Mapping[str, tuple[Scripted, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A script with those of the nodes' children: one for each time that a node runs its child, of which the last
-    serves all further times. ``text`` is what is recorded of it."""
+    """A script with those of the nodes' children; ``text`` is what is recorded of it.
+
+    There is one for each time that a node runs its child; the last serves all further times.
+    """
 
     script: Script = field(default_factory=dict)
     text: str = ""

@@ -1,4 +1,4 @@
-"""A conversation with a model, turn by turn: the one loop of every backend that calls models (A2, A3, A9).
+"""A conversation with a model, turn by turn: the loop of every model backend (A2, A3, A9).
 
 A turn is a request, the answer, and the tools that it asks for. The answer is recorded before any tool runs, each
 result of a tool that may have changed something before the next such tool runs, the rest with the turn's end. So a
@@ -270,7 +270,7 @@ class Talk:
         return counted + tokens(self.messages[place:]) + tokens(self._unsent)
 
     async def _shorten(self, window: int) -> bool:
-        """Replace the older part of the conversation by a summary, else remove old results; whether that helped."""
+        """Summarize the older part of the conversation, else remove old results; return whether it helped."""
         before, summary = self._expected_tokens(), None
         kept = boundary(self.messages, round(window * KEPT))
         shorter = self.messages

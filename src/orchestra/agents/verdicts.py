@@ -1,4 +1,4 @@
-"""What an agent's conversation means for its node: ``report_outcome``, a JSON object, or plain text (A4).
+"""An agent's conversation as an outcome: ``report_outcome``, a JSON object, or plain text (A4).
 
 A line of prose never routes: only the tool, or an answer that is a JSON object, names a status or a label.
 """

@@ -1,4 +1,4 @@
-"""What nodes may use, from the settings: tools by name, the environment of commands, the sandbox (A30, A36)."""
+"""What nodes may use, from the settings: named tools, environment, sandbox (A30, A36)."""
 
 from __future__ import annotations
 

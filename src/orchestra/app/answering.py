@@ -1,4 +1,4 @@
-"""Answers from anywhere: into the mailbox of the session that asks, where the first one wins (H7, S15)."""
+"""Answers from anywhere go into the mailbox of the asking session; the first one wins (H7, S15)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from orchestra.run.views import Summary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """What became of an answer: the question, the answer that counts, and whether that is the one just given.
-    ``session`` is the one that asks; ``summary`` is where the session that was named stands now."""
+    """The result of an answer: the question, the answer that counts, and whether it is the one just given.
+
+    ``session`` is the one that asks; ``summary`` describes the session that was named.
+    """
 
     session: str
     question: Question
@@ -99,7 +101,7 @@ def find_question(found: Found, wanted: str) -> Open | None:
 
 
 async def too_late(store: Store, found: Found, wanted: str) -> Answered | None:
-    """How a question that is open no more was answered; the newest where none is named; None where none was."""
+    """Return how a closed question was answered: the named one, else the newest; None if there is none."""
     for given in await answers_of(store, found.row.context_id):
         question = given.question
         if not wanted or wanted in (*_ids(question), *_nodes(question)):
@@ -114,7 +116,10 @@ async def too_late(store: Store, found: Found, wanted: str) -> Answered | None:
 
 
 def answer_to(question: Question, value: str, text: str, *, skip: bool = False) -> Answer:
-    """The answer that a value and a text are. Raises ``ConfigError`` where they are none: nothing is guessed."""
+    """Return the answer that a value and a text stand for.
+
+    Raises ``ConfigError`` if they are not an answer: nothing is guessed.
+    """
     if skip:
         return Answer(value=SKIPPED, text=text)
     if not value:

@@ -122,7 +122,9 @@ async def _cancel(
 async def _cancel_children(
     store: Store, settings: Settings, parent: Summary, clock: Clock
 ) -> tuple[list[str], list[str]]:
-    """Cancel the children that a canceled session left, and theirs; one that another process runs is asked to stop.
+    """Cancel the children of a canceled session, and theirs.
+
+    A child that another process runs is asked to stop.
 
     Return their names, and notes about commands that they left running.
     """

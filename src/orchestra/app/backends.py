@@ -1,4 +1,4 @@
-"""The backends that ask models or run agents, joined with tools and limits; imported when a node needs one (A1)."""
+"""The backends of agents, joined with tools and limits; imported when a node needs one (A1)."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def message_writer(settings: Settings) -> Writer:
 
 
 def summariser(settings: Settings) -> Summarising | None:
-    """Who writes the summaries of long conversations: the `cheap` model; None where it cannot be asked (E40)."""
+    """Return the `cheap` model, which summarizes long conversations; None if it is not usable (E40)."""
     choice, provider, problem = _cheap(settings)
     if provider is None or problem:
         return None

@@ -1,4 +1,4 @@
-"""The child pipelines of a pipeline: read, compiled and checked with their parent (engine.md#child-pipelines)."""
+"""The child pipelines of a pipeline: read, compiled and checked with it (engine.md#child-pipelines)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ def beside(parent: str, dotfile: str) -> str:
 
 
 class Children(Generic[_P]):
-    """The children of one root, each file compiled once. ``above`` are the files from the root down to a parent."""
+    """The children of one root, each file compiled once.
+
+    ``above`` are the files from the root down to a parent.
+    """
 
     def __init__(
         self,

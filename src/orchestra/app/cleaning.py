@@ -1,4 +1,4 @@
-"""Branches and worktrees of sessions that ended: listed with the reason that keeps each, and removed (W11)."""
+"""List or remove the branches and worktrees of ended sessions, and say why others stay (W11)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Item:
 async def clean(
     store: Store, settings: Settings, *, older_ms: int, remove: bool, force: bool
 ) -> tuple[list[Item], list[str]]:
-    """List what runs left, and remove what may go where ``remove`` is set; also the trash refs that expired.
+    """List what runs left; with ``remove``, remove what may go, and expired trash refs.
 
     Raises ``ConfigError`` where no repository is configured.
     """

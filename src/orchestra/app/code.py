@@ -1,4 +1,4 @@
-"""A session's code after its run: looked up in the store, then merged, discarded or compared in git (W6)."""
+"""A session's code after its run: find it in the store, then merge, discard or compare it in git (W6)."""
 
 from __future__ import annotations
 

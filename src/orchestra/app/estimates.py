@@ -22,7 +22,7 @@ MOST_CORRECTIONS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeBounds:
-    """The most that a node's agent can do, as far as the graph and the settings say; None for what they do not.
+    """The most that a node's agent can do by the graph and the settings; None for what they leave open.
 
     ``turns``, ``tokens`` and ``cost`` (dollars) are those of all its visits together.
     """
@@ -62,7 +62,10 @@ def cost_bounds(pipeline: Pipeline, settings: Settings, file: str) -> CostBounds
 def _node_bounds(
     pipeline: Pipeline, settings: Settings, file: str, under: str, times: int | None
 ) -> Iterator[NodeBounds]:
-    """The bounds of a pipeline's nodes, and of its children's; ``under`` is the path of the node that runs it."""
+    """Yield the bounds of a pipeline's nodes and of its children's.
+
+    ``under`` is the path of the node that runs the pipeline.
+    """
     graph = pipeline.checked()
     visits = most_visits(graph)
     for node in Brief(graph=graph, settings=settings, file=file).asking():

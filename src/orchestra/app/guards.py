@@ -14,7 +14,7 @@ from orchestra.graph.model import Node
 
 
 def guard_of(node: Node, settings: Settings) -> Guard:
-    """The guard of a node's agent: the agent's own rules come first, then those of the tool, then its server's.
+    """Return the guard of a node's agent: its own rules, then the tool's, then the server's.
 
     It is ``needs_no_approval`` where there are no rules at all.
     """

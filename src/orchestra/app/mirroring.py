@@ -1,4 +1,4 @@
-"""A folder's turns sent on to a server (S22): by a process of its own beside each run, and by a command.
+"""Send a folder's turns to a server: by a process beside each run, and by a command (S22).
 
 The process beside a run shares nothing with it but a pipe that ends with the run. So the run never waits for the
 server, and what it recorded is sent however it ends. One process at a time sends (``.lock``), a batch of sessions
@@ -219,7 +219,10 @@ def mirror_fix(fix: str) -> str:
 
 
 async def behind(folder: Path, server: Server) -> list[tuple[Row, int]]:
-    """The sessions of which turns are not on the mirror, and how many. Raises ``StoreError``, ``ConfigError``."""
+    """Return the sessions that the mirror lacks turns of, and how many turns.
+
+    Raises ``StoreError`` and ``ConfigError``.
+    """
     with _locks(folder, server, "lock"):
         async with _mirror(folder, server, PATIENCE) as (_store, mirror):
             counts = [(row, await mirror.behind(row)) for row in await mirror.sessions()]
@@ -270,7 +273,7 @@ def run_ended() -> bool:
 
 
 async def follow(folder: Path, server: Server, ended: Callable[[], bool]) -> None:
-    """Send the store's turns on until ``ended``, and what is missing then; a server that is away is waited for."""
+    """Send new turns until ``ended``, then what is missing; wait for a server that is down."""
     with _locks(folder, server, "lead", "lock") as (lead, lock):
         while not lead.take():
             if ended():

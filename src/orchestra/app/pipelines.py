@@ -25,8 +25,10 @@ SECRET = "secret_in_pipeline"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """A pipeline's text, its graph as it runs and as it was written (None where nothing could be read), and
-    every finding about it and its ``children``, which it has by node."""
+    """A pipeline: its text, its graph as written and as it runs, its children and all findings.
+
+    A graph is None if nothing could be read; ``children`` are by node.
+    """
 
     source: Source
     graph: Graph | None

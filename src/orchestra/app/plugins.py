@@ -44,7 +44,10 @@ def transforms() -> tuple[Callable[[Graph], Graph], ...]:
 
 
 def _load_function(point: EntryPoint, whole: Callable[[Any], Any]) -> Callable[[Graph], Any]:
-    """What an entry point names, as a function whose faults name its package; ``whole`` has it do all its work."""
+    """Return what an entry point names, as a function whose faults name its package.
+
+    ``whole`` has it do all its work inside, so that a generator's faults are named too.
+    """
     offer = load_entry_point(point)
 
     def called(graph: Graph) -> Any:

@@ -1,4 +1,4 @@
-"""The configured providers: what each needs on this machine, and one cheap call to see that it answers (A8)."""
+"""The configured providers: what each needs here, and one cheap call to test it (A8)."""
 
 from __future__ import annotations
 

@@ -62,7 +62,10 @@ class Pull:
 
 
 async def pulls(store: Store, settings: Settings, name: str, *, push: bool) -> list[Pull]:
-    """One pull request per repository that the session changed. Raises ``ConfigError`` and ``WorkspaceError``."""
+    """Return one pull request per repository that the session changed.
+
+    Raises ``ConfigError`` and ``WorkspaceError``.
+    """
     code = await code_of(store, settings, name)
     redactor = Redactor(settings.secrets)
     events = [one for _path, one in await events_of(store, code.row.session)]
@@ -112,7 +115,7 @@ async def _record_pull(repo: SessionBranches, pull: Pull, url: str) -> Pull:
 
 
 def on_github(url: str) -> str:
-    """A remote as gh names it, HOST/OWNER/REPO; empty where it is neither GitHub's nor that of ``GH_HOST``."""
+    """Return a remote as gh names it, HOST/OWNER/REPO; empty unless it is on GitHub or ``GH_HOST``."""
     match = _PLACE.fullmatch(url)
     host = match[1].lower().removeprefix("ssh.") if match is not None else ""
     if match is None or host not in ("github.com", os.environ.get("GH_HOST", "").lower()):

@@ -1,4 +1,4 @@
-"""A recorded session walked again without agents, commands and network: by its own text, or by another (S27)."""
+"""Walk a recorded session without agents, commands and network, by its own text or another (S27)."""
 
 from __future__ import annotations
 
@@ -55,8 +55,10 @@ class ChangedText(Struct, frozen=True, kw_only=True):
 
 
 class RewalkReport(Struct, frozen=True, kw_only=True):
-    """What came out. ``nodes``, ``edges`` and ``texts`` were compared and are the same but for those named;
-    ``session`` is where it parted or ended, ``sessions`` how many a restarted chain had."""
+    """The result: what was compared, what differs, and where the session diverged or ended.
+
+    ``nodes``, ``edges`` and ``texts`` count what was compared; ``sessions`` counts a session and its restarts.
+    """
 
     session: str
     sessions: int = 1

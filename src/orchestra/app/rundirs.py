@@ -28,7 +28,9 @@ LONGEST_NAME = 200
 
 
 async def write_run_directory(store: Store, name: str, folder: Path) -> Row:
-    """Write a session as a folder, which appears only when complete: it is written elsewhere, then renamed.
+    """Write a session as a folder, which appears only when complete.
+
+    It is written under another name, then renamed.
 
     Raises ``ConfigError`` for a folder that holds something, or that cannot be written.
     """

@@ -16,8 +16,7 @@ from orchestra.run.secrets import Redactor
 
 
 class Stopped(Struct, frozen=True, kw_only=True):
-    """A run whose store failed: where it stood, why it stopped, and when (UTC ms). ``claim`` is its runner's, which
-    that could not give back (S16)."""
+    """A run whose store failed: its node, why and when (UTC ms) it stopped, its runner's claim (S16)."""
 
     session: str
     context_id: int

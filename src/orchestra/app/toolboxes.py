@@ -1,5 +1,4 @@
-"""The tools of agents, from the settings: joined with installed packages and what may be touched (A30, A34,
-A36)."""
+"""The tools of agents: settings, installed packages and permissions joined (A30, A34, A36)."""
 
 from __future__ import annotations
 
@@ -106,7 +105,10 @@ def installed_tools() -> list[Tool]:
 
 @dataclass(frozen=True, slots=True)
 class NodeTool:
-    """A tool that a node's agent has, and where it comes from; ``name`` is ``server:*`` for all of a server."""
+    """A tool that a node's agent has, and where it comes from.
+
+    ``name`` is ``server:*`` for all tools of a server.
+    """
 
     node: str
     name: str
@@ -142,8 +144,10 @@ def node_tools(graph: Graph, settings: Settings, folder: Path, redactor: Redacto
 
 
 def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
-    """A finding for every node that names a tool that does not exist (A30). Raises ``ConfigError`` for settings
-    that make no sense by themselves."""
+    """Return a finding for every node that names an unknown tool (A30).
+
+    Raises ``ConfigError`` for settings that are wrong by themselves.
+    """
     wanting = [
         (node, names)
         for node in graph.nodes.values()

@@ -1,4 +1,4 @@
-"""The checks of ``orchestra selftest``: what each shows, and its commands in a copy of the shipped examples."""
+"""The checks of ``orchestra selftest``: what each shows, and its commands."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Stopped(Exception):
 
 
 def exit_code(error: BaseException, *, as_json: bool = False) -> int:
-    """Print the error on standard error, with ``as_json`` also as an object (C1), and return its exit code."""
+    """Print the error, with ``as_json`` also as an object (C1), and return its exit code."""
     data: dict[str, Any] = error.data if isinstance(error, Stopped) else {}
     error = error.error if isinstance(error, Stopped) else error
     code = _told(error)

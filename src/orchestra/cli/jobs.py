@@ -34,7 +34,7 @@ _AT_ONCE = {signal.SIGTERM: "received SIGTERM", signal.SIGHUP: "received SIGHUP"
 def handle_signals(
     control: Control, note: Callable[[str], None], leave: Callable[[], None], first: Callable[[], None]
 ) -> Iterator[None]:
-    """Handle signals during a run: SIGINT pauses, then interrupts, then exits; SIGTERM and SIGHUP interrupt.
+    """Handle signals: SIGINT pauses, then interrupts, then exits; SIGTERM and SIGHUP interrupt.
 
     A signal that was ignored when the program started (``nohup``) stays ignored. ``note`` shows a message to the
     user; ``leave`` restores the terminal and prints the last line, without waiting for anything. The third SIGINT

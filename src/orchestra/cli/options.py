@@ -149,7 +149,7 @@ def one_json(as_object: bool, as_stream: bool) -> str:
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:
-    """Return a command for Typer: parameters that are dataclasses become the options that their fields declare."""
+    """Return a command for Typer in which the fields of dataclass parameters are options."""
     parameters: list[inspect.Parameter] = []
     parts: dict[str, tuple[type[Any], list[str]]] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():

@@ -254,8 +254,7 @@ def _outlets(out: TextIO, err: TextIO) -> dict[TextIO, Outlet]:
 
 
 async def drain(outlets: tuple[Outlet, ...], leaving: asyncio.Event, seconds: float = ENDED_SECONDS) -> int:
-    """Wait until all is written, and give up a reader that takes nothing for ``seconds``; return how many lines it
-    did not take.
+    """Wait until all is written, at most ``seconds`` for a stalled reader; return the lines not taken.
 
     Once ``leaving`` it has ``LAST_SECONDS``.
     """
@@ -308,7 +307,7 @@ def shut(stream: object) -> None:
 
 
 def at_once(stream: TextIO, text: bytes) -> None:
-    """Write a few bytes now, unless the stream would make us wait; for a process that ends in a signal handler."""
+    """Write a few bytes now unless the stream would block, for an exit in a signal handler."""
     with suppress(OSError, ValueError):
         if select.select([], [stream.fileno()], [], 0)[1]:
             os.write(stream.fileno(), text)

@@ -23,7 +23,7 @@ from orchestra.ports import Interviewer
 
 
 def interviews_for(shown: Walked, view: View, settings: Settings, *, always: bool = False) -> Interviews:
-    """Who is asked, as the flags and settings say: a file of answers, then the terminal where there is one.
+    """Return who is asked: a file of answers, then the terminal, as flags and settings say.
 
     Raises ``ConfigError`` for a file of answers that cannot be used.
     """
@@ -42,7 +42,7 @@ def interviews_for(shown: Walked, view: View, settings: Settings, *, always: boo
 
 
 def listeners_for(settings: Settings) -> tuple[Listener, ...]:
-    """Who is told of questions and of the run's end besides the screen: the command ``humans.notify`` (H7)."""
+    """Return who else is told of questions and of the end: the command ``humans.notify`` (H7)."""
     command = settings.config.humans.notify
     if not command:
         return ()

@@ -76,7 +76,7 @@ async def reading(
 
 
 def on_silence(settings: Settings, store: Store, tell: Callable[[StoreSilent], None]) -> None:
-    """Be told when the server of a store has been silent for a few seconds, and when it answers again (S20)."""
+    """Call a function when the store's server is silent for seconds, and when it is back (S20)."""
 
     def told(silent: float, left: float) -> None:
         until = time.time_ns() // 1_000_000 + round(left * 1000) if left else 0

@@ -99,8 +99,10 @@ def say(text: str = "", *, stream: TextIO | None = None) -> None:
 
 
 def deliver(content: str | bytes) -> None:
-    """Write a file's content: as it is, text in UTF-8 whatever the terminal's encoding; to a terminal what is
-    harmless of it. Raises as ``say`` does."""
+    """Write a file's content: bytes unchanged, text as UTF-8; on a terminal without control characters.
+
+    Raises as ``say`` does.
+    """
     if sys.stdout.isatty():
         say(many_lines(content if isinstance(content, str) else content.decode("utf-8", "replace")))
         return
@@ -151,8 +153,7 @@ def fit(text: str, room: int) -> str:
 
 
 def lay_out(lead: str, name: str, words: str, room: int) -> list[str]:
-    """A name and what there is to say of it: in one line where that fits; else a short word keeps its place
-    beside a name that is cut, and a long one gets up to five lines of its own."""
+    """Lay out a name and its description: one line if they fit, else up to five lines of description."""
     whole = f"{lead} {name}  {words}".rstrip()
     if columns(whole) <= room:
         return [whole]

@@ -15,7 +15,7 @@ _KEYS = ("choice", "text", "skip")
 
 
 class WrittenAnswer(NamedTuple):
-    """One answer as it is written: a choice, words or both, or that the question is skipped; and where it is."""
+    """One written answer, a choice, words, both, or a skip, with its place."""
 
     choice: str
     text: str
@@ -69,7 +69,7 @@ def parse_answers(source: Source) -> AnswerFile:
 
 
 def check_answers(answers: AnswerFile, gates: Collection[str], agents: Collection[str] = ()) -> None:
-    """Raise ``ConfigError`` for answers to nodes that ask nobody; agents may ask, and their tools need approval."""
+    """Raise ``ConfigError`` for answers to nodes that never ask; agents and their tools may ask."""
     for node, mine in answers.by_node.items():
         if node in gates or node in agents:
             continue

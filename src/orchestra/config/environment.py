@@ -29,8 +29,10 @@ PROVIDER_KEYS = (
 
 
 def folders_of(pipeline: str) -> tuple[Path, ...]:
-    """Where settings for a pipeline are looked for: its folder, then the working directory, which is all there is
-    for standard input (``-``). Raises ``ConfigError`` where the working directory is gone."""
+    """Return where settings are searched for: the pipeline's folder, then the working directory.
+
+    Only the working directory for standard input (``-``). Raises ``ConfigError`` if it was deleted.
+    """
     try:
         here = Path.cwd()
     except OSError as error:
@@ -64,7 +66,7 @@ def known_secrets(
     allowed: tuple[str, ...] = (),
     ignored: tuple[str, ...] = (),
 ) -> KnownSecrets:
-    """The values of provider keys, of the variables named, and of those whose names look like secrets, by name.
+    """Return by name the values of provider keys, named variables and names that look like secrets.
 
     Of the last kind those that are ``allowed`` or have an ``ignored`` value, are shorter than ``SHORTEST``, or the
     path of something that exists are left out (S18).

@@ -453,7 +453,7 @@ def _cross_checks(config: Config, place: SettingPlace) -> None:
 
 
 def _arguments_known(entry: ToolEntry, place: SettingPlace) -> None:
-    """A shell tool's command may name its own arguments only (A34): the shell would get anything else as it is."""
+    """Check that a shell tool's command names only its own arguments (A34)."""
     if "{{" not in entry.command:
         return
     from orchestra.graph.shell import expressions  # only a command with arguments pays for it

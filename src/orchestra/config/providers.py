@@ -1,4 +1,4 @@
-"""The ``providers`` section: who serves models, under which names, with which settings (configuration.md)."""
+"""The ``providers`` section: who serves models, under which names (configuration.md)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ from orchestra.config.schema import (
 
 
 class ProviderKind(NamedTuple):
-    """A family of providers: the extra that installs it, the module that it needs, the variables that may hold its
-    key (none: the vendor's own configuration counts), and what its models' names begin with. ``hidden`` are further
-    variables of its credentials, which no command gets where a provider of this kind is configured (A36)."""
+    """A kind of provider: its extra, its module, its key variables, the prefixes of its models.
+
+    Without key variables the vendor's own configuration counts. ``hidden`` are further credential variables, which
+    no command gets while a provider of this kind is configured (A36).
+    """
 
     extra: str
     module: str
@@ -60,8 +62,11 @@ KINDS: Mapping[str, ProviderKind] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A provider. ``models`` are aliases; ``timeout`` is in seconds without a byte of an answer; ``options`` go to
-    the client as they are."""
+    """A provider.
+
+    ``models`` are aliases; ``timeout`` is in seconds without a byte of an answer; ``options`` go to the client
+    unchanged.
+    """
 
     name: str = ""
     kind: str = key(choice(*KINDS), "its protocol, if its name is not a known kind", default="")

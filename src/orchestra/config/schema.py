@@ -136,7 +136,10 @@ def _keys_of(cls: type[Any]) -> Mapping[str, Key]:
 
 @dataclass(frozen=True, slots=True)
 class Section(Generic[_T]):
-    """Reads a mapping with fixed keys into a dataclass. ``named``: its ``name`` field gets the key it is under."""
+    """Reads a mapping with fixed keys into a dataclass.
+
+    ``named``: its ``name`` field gets the key of the mapping.
+    """
 
     cls: type[_T]
     named: bool = False

@@ -133,7 +133,7 @@ def settle(
 
 
 def _hidden(config: Config) -> Iterator[str]:
-    """The variables of the credentials of every provider in the settings, and of the one that is the default."""
+    """Return the credential variables of every configured provider and of the default one."""
     for provider in (*config.providers.named.values(), config.provider(config.providers.default)):
         if provider is not None:
             yield from KINDS[provider.kind].hidden
@@ -189,8 +189,10 @@ def _mirror(
     folder: bool,
     flag: bool,
 ) -> tuple[Server | None, str]:
-    """The server that mirrors the store's ``folder``, and where that was said; none where another store was named
-    for this command. Raises ``ConfigError`` where the same voice names a store that cannot be mirrored."""
+    """Return the server that mirrors the store's ``folder``, and where that was set.
+
+    None if the command names another store. Raises ``ConfigError`` for a mirror of a store that cannot be mirrored.
+    """
     cxdb = data.get("cxdb", {})
     url, origin = environment.get("ORCHESTRA_CXDB_MIRROR"), "ORCHESTRA_CXDB_MIRROR"
     if url and environment.get("ORCHESTRA_CXDB_URL"):
@@ -220,7 +222,7 @@ def _server(
     *,
     key: str = "url",
 ) -> Server:
-    """Return the server at a URL; the file's address of its binary protocol counts for the file's URL only.
+    """Return the server at a URL; the file's binary address counts for the file's URL only.
 
     ``ORCHESTRA_CXDB_ADDRESS`` belongs to ``ORCHESTRA_CXDB_URL`` where that is set.
     """

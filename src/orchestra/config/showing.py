@@ -17,7 +17,7 @@ from orchestra.run.secrets import Redactor
 
 
 class SettingRow(NamedTuple):
-    """One setting: its path, its value as plain data, and where it came from: ``default`` where nothing says it."""
+    """One setting: its path, its value as plain data, and its origin (``default`` if not set)."""
 
     path: Keys
     value: Any

@@ -1,4 +1,4 @@
-"""Settings from the environment: ``ORCHESTRA_LIMITS_RUN_COST`` is ``limits.run.cost``, and ``.env`` files."""
+"""Settings from variables and ``.env``: ``ORCHESTRA_LIMITS_RUN_COST`` is ``limits.run.cost``."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _STORE = tuple(f"{PREFIX}CXDB_{name}" for name in ("PATH", "URL", "ADDRESS", "MI
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[ConfigError]:
-    """A fault for each variable that is written like a setting's and is none: of a section, or a letter or two off.
+    """Yield a fault for each variable that is named almost like a setting, or in a known section.
 
     Other names that begin with ``ORCHESTRA_`` are allowed: commands of a run get some, and scripts may have their
     own.

@@ -1,4 +1,4 @@
-"""The ``workspace`` section of ``orchestra.yaml``: the repositories that a run works on (workspace.md)."""
+"""The ``workspace`` section of ``orchestra.yaml``: the repositories of a run (workspace.md)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ BRANCH_PREFIX = "orchestra/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepoSettings:
-    """One repository; ``path`` is absolute, ``push`` is never, on_completion or on_checkpoint, depth 0 is all.
+    """One repository.
+
+    ``path`` is absolute; ``push`` is never, on_completion or on_checkpoint; depth 0 is the whole history.
 
     ``filters`` names filters and merge drivers of the repository's own configuration that may be run (W12).
     """
@@ -38,8 +40,7 @@ class RepoSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceSettings:
-    """All repositories, the first of which is the one that commands run in; ``home`` is the ``.orchestra`` folder
-    that holds the worktrees."""
+    """All repositories; commands run in the first. ``home`` is the ``.orchestra`` folder of worktrees."""
 
     home: Path
     repos: tuple[RepoSettings, ...] = ()

@@ -49,7 +49,7 @@ ACCELERATOR = re.compile(r"\[(\w+)\]\s*|(\w)\)\s*|(\w)\s+-\s+")
 
 
 def text_of(value: object) -> str:
-    """How a value compares (L32): booleans as ``true``/``false``, nothing as ``""``, lists and maps as JSON."""
+    """Return how a value compares (L32): ``true``/``false``, ``""`` for nothing, lists and maps as JSON."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -66,7 +66,7 @@ def text_of(value: object) -> str:
 
 
 def normalize_label(text: str) -> str:
-    """A label as routing compares it: lower case, trimmed, without its accelerator (engine.md#routing, rule 2)."""
+    """Return a label as routing compares it: lower case, trimmed, without accelerator (rule 2)."""
     trimmed = text.strip()
     match = ACCELERATOR.match(trimmed)
     return (trimmed[match.end() :] or trimmed).lower() if match is not None else trimmed.lower()

@@ -14,7 +14,7 @@ from orchestra.graph.stylesheet import parse_stylesheet
 
 
 def decode(name: str, data: bytes) -> tuple[Source, tuple[Diagnostic, ...]]:
-    """The text of a file (L1): UTF-8, a byte order mark skipped; what is no UTF-8 is an ERROR with its place."""
+    """Return the text of a UTF-8 file (L1) without byte order mark; other bytes are an ERROR."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return _refusal(name, "", 0, "the file is UTF-16; pipelines must be UTF-8", "save it as UTF-8")
     data = data.removeprefix(b"\xef\xbb\xbf")

@@ -1,4 +1,4 @@
-"""What the parser collects before it builds a graph: scopes with defaults, draft nodes and edges (L8, L9)."""
+"""What the parser collects before it builds a graph: scopes, draft nodes and edges (L8, L9)."""
 
 from __future__ import annotations
 
@@ -66,8 +66,10 @@ class BraceScope:
 
 @dataclass(slots=True)
 class NodeDraft:
-    """A node so far. ``own`` says that its attributes are not shared with a scope's defaults; ``bare`` that it
-    was never more than named."""
+    """A node so far.
+
+    ``own`` says that its attributes are not shared with a scope's defaults; ``bare`` that it was only named.
+    """
 
     id: str
     scope: BraceScope

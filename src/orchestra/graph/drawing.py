@@ -1,4 +1,4 @@
-"""Places for the nodes and edges of a graph on a page: ranks from top to bottom, few crossings, smooth lines.
+"""The layout of a graph on a page: ranks from top to bottom, few crossings, smooth lines.
 
 Edges that lead back are turned around first, so that every edge leads down. A node's rank is the longest way to it.
 An edge over several ranks gets a point in each of them. Points of a rank are ordered by the mean place of their

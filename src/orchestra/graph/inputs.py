@@ -55,7 +55,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 def unused_variables(graphs: Sequence[Graph], given: Iterable[str]) -> dict[str, str]:
-    """The given variables that a pipeline and its children name nowhere, each with a near name that they do use.
+    """Return given variables that no pipeline names, each with a similar name that one does.
 
     A pipeline with ``inputs`` refuses what it does not declare; agents of the configuration have texts of their
     own, so that of a pipeline with such agents nothing is said (L40).

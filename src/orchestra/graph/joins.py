@@ -10,7 +10,7 @@ from orchestra.graph.model import Graph
 
 
 class Meetings(NamedTuple):
-    """By number: the fan-in of every parallel node, and the first fan-in that every way out of a node passes.
+    """By number: the fan-in of every parallel node, and the first fan-in on every way out of a node.
 
     -1 stands for none.
     """
@@ -48,7 +48,7 @@ def meetings(successors: Successors, types: Sequence[str]) -> Meetings:
 
 
 def ways_of_the_run(successors: Successors, types: Sequence[str], fan_in: Mapping[int, int]) -> list[list[int]]:
-    """How a run goes: a branch ends where it enters a fan-in, where the run continues from the parallel node."""
+    """Return the successors in a run: a branch ends at its fan-in, the run continues after it."""
     joins = frozenset(fan_in.values())
     ways = [[target for target in targets if target not in joins] for targets in successors]
     for number, join in fan_in.items():
@@ -91,8 +91,10 @@ class Before:
 
 
 def upstream(graph: Graph, parallel: str) -> tuple[str, ...]:
-    """The nodes by which a branch of a parallel node would leave its piece of the graph (E30): the node itself, and
-    those before it to which a way leads back."""
+    """Return the nodes by which a branch would leave its parallel node's part of the graph (E30).
+
+    The parallel node itself, and those before it to which a way leads back.
+    """
     ids, successors, types, index = _number(graph)
     ways = ways_of_the_run(successors, types, meetings(successors, types).fan_in)
     here = index[parallel]
@@ -104,8 +106,10 @@ def upstream(graph: Graph, parallel: str) -> tuple[str, ...]:
 
 
 def outermost(graph: Graph, node: str, within: str = "") -> str:
-    """The parallel node in one of whose branches a node lies, the outermost of several; the node itself where the
-    walk can be at it: the main walk, or that of a branch of the parallel node ``within`` (E11)."""
+    """Return the outermost parallel node whose branch contains a node; the node itself if there is none.
+
+    That is by the main walk, or by a branch of the parallel node ``within`` (E11).
+    """
     ids, successors, types, index = _number(graph)
     if "parallel" not in types:
         return node
@@ -144,7 +148,7 @@ def _meeting(targets: Sequence[int], tree: DominatorTree, nearest: Sequence[int]
 
 
 def _post_dominators(successors: Successors, types: Sequence[str]) -> tuple[list[int], set[int]]:
-    """The nearest node on every way from each node to an end, -1 for none; and the nodes that lead to no end."""
+    """Return the nearest node on every way from each node to an end (-1: none), and the dead ends."""
     size = len(types)
     ended = [[] if kind == "exit" else list(targets) for targets, kind in zip(successors, types, strict=True)]
     for targets in ended:

@@ -70,8 +70,10 @@ def take_everyday(here: Cursor, match: re.Match[str], table: Table | None, found
 
 
 def read_rest(here: Cursor, table: Table | None, found: Attributes, opened: int, fresh: bool) -> None:
-    """What the quick way could not read, word by word, up to the closing bracket; ``fresh`` where no attribute
-    stands before."""
+    """Read the rest of a list word by word, up to the closing bracket.
+
+    For what the fast path could not read; ``fresh`` if no attribute comes before.
+    """
     while not is_mark(here, "]"):
         if is_mark(here, ",;"):
             if fresh:

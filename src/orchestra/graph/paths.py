@@ -1,4 +1,4 @@
-"""Paths into the context: ``parallel.results[0].response`` is a part of the value of ``parallel.results`` (L31)."""
+"""Paths into the context: ``parallel.results[0].response`` is a part of a value (L31)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,10 @@ from orchestra.graph.tokens import TRIVIA, WORD, in_quotes, offsets
 
 
 def places(span: Span) -> Sequence[int]:
-    """For every character of a value's text, and for its end, its offset in the file; ``span`` is the value's."""
+    """Return the offset in the file of every character of a value's text, and of its end.
+
+    ``span`` is the value's.
+    """
     raw = span.text
     if not raw.startswith('"'):
         return range(span.start, span.end + 1)
@@ -27,7 +30,10 @@ def places(span: Span) -> Sequence[int]:
 
 
 def within(span: Span, known: Sequence[int], start: int, end: int) -> Span:
-    """Characters ``start`` to ``end`` of a value's text as a span of the file; ``known`` are its ``places``."""
+    """Return characters ``start`` to ``end`` of a value's text as a span of the file.
+
+    ``known`` are its ``places``.
+    """
     last = len(known) - 1
     first, final = known[min(start, last)], min(max(end - 1, start), last)
     after = known[min(final + 1, last)]

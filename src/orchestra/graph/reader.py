@@ -147,8 +147,10 @@ def on_new_line(here: Cursor) -> bool:
 
 
 def check_closing(here: Cursor) -> None:
-    """Look at the end of a quoted text: where its closing quote looks like an opening one, its own is missing,
-    and the text is read as if it ended before (L7)."""
+    """Check whether a text's closing quote looks like an opening one, so that its own is missing.
+
+    Then the text is read as if it ended before (L7).
+    """
     touched = here.text[here.end : here.end + 1] not in " \t\r\n,;]}+"
     if not touched or not here.word[:-1].rstrip(" \t").endswith("="):
         if "\n" in here.word:
@@ -205,9 +207,10 @@ def error(
     put: str | None = None,
     edits: Sequence[tuple[int, int, str]] = (),
 ) -> None:
-    """Note an error; ``astray`` where what follows in the statement is read in a wrong way from here on: no
-    more is told of that statement (L11). ``put`` is what to write in its place; ``edits`` are other changes
-    that fix it, as offsets and texts.
+    """Note an error.
+
+    ``astray`` if the rest of the statement is misread from here on: no more is reported of it (L11). ``put`` is
+    what to write in its place; ``edits`` are other changes that fix it, as offsets and texts.
 
     Raises ``Stop`` when there are too many, and after the first at the end of the file.
     """

@@ -46,7 +46,7 @@ def to_dot(graph: Graph) -> str:
 
 
 def to_drawing(graph: Graph) -> str:
-    """DOT with drawing attributes only, for ``dot -Tsvg``: nodes have the id ``node-X`` and the class ``node``."""
+    """Return DOT with drawing attributes only, for ``dot -Tsvg``; node ids are ``node-X``, class ``node``."""
     own = {key: _text(graph.attributes[key].value) for key in _DRAWN_GRAPH if key in graph.attributes}
     lines = [f"digraph {name(graph.name)} {{"]
     if own:

@@ -1,4 +1,4 @@
-"""Diagnostics as text with the source line and a caret, as JSON data, GitHub annotations and SARIF 2.1.0.
+"""Diagnostics as text with a caret, as JSON data, GitHub annotations and SARIF 2.1.0.
 
 Nothing from a pipeline file reaches a terminal as it is: control characters, bidirectional overrides and
 lone surrogates are shown as escapes, in lines, messages, names and fixes alike.
@@ -83,7 +83,7 @@ def plural(number: int, noun: str, many: str = "") -> str:
 
 
 def dollars(micros: float, places: int = 2) -> str:
-    """An amount of money, given in millionths: ``$1.50``. What is more than nothing never shows as nothing."""
+    """Return an amount in millionths as ``$1.50``; an amount above zero never shows as zero."""
     while micros and places < 6 and not round(micros / 1e6, places):
         places += 2
     return f"${micros / 1e6:.{places}f}"

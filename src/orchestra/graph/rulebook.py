@@ -8,8 +8,10 @@ from orchestra.errors import Severity
 
 
 class RuleEntry(NamedTuple):
-    """One rule. ``wrong`` and ``right`` are what stands between the braces: the first fires it, the other does not.
-    Both are empty for a rule about another file.
+    """One rule.
+
+    ``wrong`` and ``right`` are what stands between the braces: the first fires it, the other does not. Both are
+    empty for a rule about another file.
 
     ``needs`` says what else the rule must be given to fire; empty for rules that look at the file alone.
     """

@@ -1,4 +1,4 @@
-"""The expressions ``{{ dotted.name }}`` in a shell command, and how the shell quotes the place they stand in.
+"""The expressions ``{{ dotted.name }}`` in a shell command, and how the shell quotes their place.
 
 The tool handler puts values in by it, the linter warns by it (engine.md#tool-nodes). The reader knows words,
 quotes, expansions, here-documents, comments and which word of a command is code; it does not run or expand
@@ -50,7 +50,7 @@ class Expression(NamedTuple):
 
 
 def expressions(command: str, roots: Container[str] | None = None) -> tuple[Expression, ...]:
-    """Every expression in order, of any root or of ``roots`` alone; all else between braces is the shell's."""
+    """Yield every expression in order, of any root or of ``roots`` alone; other braces are the shell's."""
     if "{{" not in command:
         return ()
     found = [

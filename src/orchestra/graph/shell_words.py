@@ -1,5 +1,7 @@
-"""The words of a command line: where the command's name is, and which of them another program takes as code
-(engine.md#tool-nodes)."""
+"""The words of a command line: its name, and those that another program runs as code.
+
+See engine.md#tool-nodes.
+"""
 
 from __future__ import annotations
 

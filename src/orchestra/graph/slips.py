@@ -197,8 +197,10 @@ def is_listed(here: Cursor) -> bool:
 
 
 def skip_early_list(here: Cursor) -> tuple[int, int, int] | None:
-    """Note the attributes of ``a -> [label=x] b``, which come too early, and skip them; where they stand, and
-    how many findings there were."""
+    """Note and skip the attributes of ``a -> [label=x] b``, which come too early.
+
+    Returns where they are, and how many findings there were.
+    """
     if not is_mark(here, "["):
         return None
     closing = ATTRIBUTES.match(here.text, here.end, line_end(here, here.end))

@@ -72,7 +72,7 @@ MAX_DEFAULTS = 100
 
 
 def parse_graph(source: Source) -> tuple[Graph | None, list[Diagnostic]]:
-    """Return the graph, as far as it can be read (None where not even its beginning can), and all diagnostics."""
+    """Return the graph, None if not even its beginning can be read, and all diagnostics."""
     here, name = at_start(source), ""
     try:
         advance(here)

@@ -187,7 +187,7 @@ def _declaration(text: str, at: int) -> tuple[StyleDeclaration, int]:
 
 
 def _suggestion(name: str) -> str | None:
-    """The property that was probably meant: ``model``, ``llm-model`` and ``llm_modle`` are all ``llm_model``."""
+    """Return the property that was probably meant: ``llm_modle`` is ``llm_model``."""
     folded = name.replace("-", "_").lower()
     for whole in (folded, f"llm_{folded}", f"reasoning_{folded}"):
         if whole in PROPERTIES:

@@ -18,7 +18,7 @@ _TEXTS = frozenset({ValueKind.STRING, ValueKind.NODE, ValueKind.FIDELITY})
 
 
 class Misfit(Exception):
-    """A value that does not fit its attribute: what is wanted, a fix where one is plain, and what to write then."""
+    """A value that does not fit its attribute: what is wanted, the fix, and what to write."""
 
     def __init__(self, wanted: str, fix: str = "", put: str | None = None) -> None:
         super().__init__(wanted)
@@ -143,7 +143,7 @@ _UNITS |= {"day": "d"} | {unit: unit for unit in _MILLISECONDS}
 
 
 def _duration_fix(text: str) -> str:
-    """``write 90m`` for ``1.5h``, ``15 minutes`` or ``1h30m``; empty where a length of time cannot be made out."""
+    """Return ``write 90m`` for ``1.5h``, ``15 minutes`` or ``1h30m``; empty if unreadable."""
     total = 0.0
     rest = text.lower() if len(text) <= 40 else "too long"
     while rest:

@@ -1,4 +1,4 @@
-"""The LLM task: composes the prompt, asks the backend, records both (engine.md#handlers, Attractor 4.5)."""
+"""The LLM task: compose the prompt, ask the backend, record both (engine.md#handlers, Attractor 4.5)."""
 
 from __future__ import annotations
 

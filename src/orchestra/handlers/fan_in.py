@@ -29,8 +29,7 @@ class FanIn:
     briefing: Briefing = plain_briefing
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
-        """Success with the best result under ``parallel.fan_in.*``; a failure where there is none, or where the
-        join policy was not met."""
+        """Succeed with the best result under ``parallel.fan_in.*``; fail without one or without a quorum."""
         fan = scope.joined
         if fan is None:
             return failed_outcome(

@@ -43,7 +43,7 @@ class Gate:
     """Its ``timeout`` is the person's, and runs only while the question is shown (H5)."""
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
-        """Ask, and take the chosen edge (rule 0); retry when time is up without a default; skipped is a failure."""
+        """Ask, and take the chosen edge (rule 0); a timeout without a default retries, a skip fails."""
         ways = await _open(node, context, graph, scope)
         if not ways:
             return failed_outcome(

@@ -20,7 +20,7 @@ _STATUS = {"success": "completed", "fail": "failed"}
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """Runs a node's child, or watches a session, until it ends, a condition holds or the cycles are used up."""
+    """Runs a node's child or watches a session until its end, a condition, or the last cycle."""
 
     backend: CodergenBackend
     briefing: Briefing = plain_briefing

@@ -21,7 +21,7 @@ async def merge_code(
     scope: Scope,
     outcome: Outcome,
 ) -> Outcome:
-    """The outcome of a fan-in once the commits of the branches that it selects are merged into its walk's branch.
+    """Merge the commits of the branches that the fan-in selects; return its outcome.
 
     ``partial_success`` where some are in conflict, ``fail`` where all are. Raises ``WorkspaceError``.
     """

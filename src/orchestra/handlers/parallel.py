@@ -66,14 +66,16 @@ def _policy(node: Node, branches: int) -> Policy | str:
 
 
 def _policy_for(node: Node, policy: Policy, branches: int) -> Policy:
-    """The policy for the number of branches that was recorded, which may be another than the graph has now."""
+    """Return the policy for the recorded number of branches, which the graph may not have now."""
     found = _policy(node, branches)
     return policy if isinstance(found, str) else found
 
 
 async def _edges(node: Node, context: Context, graph: Graph, scope: Scope) -> tuple[BranchPlan, ...] | str:
-    """A branch for every edge whose condition holds now, by weight, then target id; the second edge to one target
-    is ``target#2`` (E31)."""
+    """Return a branch for every edge whose condition holds, by weight, then target id (E31).
+
+    The second edge to one target is ``target#2``.
+    """
     keys = {name for edge in graph.outgoing(node.id) for name in edge.condition.keys}
     known = await _resolve(context, keys, scope)
     previous = scope.previous
@@ -109,7 +111,7 @@ async def _resolve(context: Context, keys: set[str], scope: Scope) -> Mapping[st
 
 
 async def _items(node: Node, context: Context, graph: Graph, scope: Scope) -> tuple[BranchPlan, ...] | str:
-    """A branch for every item of the list that ``for_each`` names: a JSON list, or the lines of a text (E36)."""
+    """Return a branch for every item of the list that ``for_each`` names (E36)."""
     edges = graph.outgoing(node.id)
     if len(edges) != 1:
         return f"for_each needs exactly one outgoing edge; {node.id} has {len(edges)}"
@@ -130,7 +132,7 @@ async def _items(node: Node, context: Context, graph: Graph, scope: Scope) -> tu
 
 
 def list_items(value: Json) -> list[Any] | None:
-    """The items of a value: a list's own, those of a JSON list in a text, else its lines that are not blank."""
+    """Return the items of a list, of a JSON list in a text, else the lines that are not blank."""
     if isinstance(value, list):
         return value
     if not isinstance(value, str):

@@ -35,8 +35,11 @@ QUIET = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolHandler:
-    """Runs a tool node's command. ``environment`` holds no provider's key; ``quiet`` is in seconds; ``sandbox``
-    says what the command may touch (A36)."""
+    """Runs a tool node's command.
+
+    ``environment`` holds no provider's key; ``quiet`` is in seconds; ``sandbox`` says what the command may touch
+    (A36).
+    """
 
     folder: Path
     environment: Mapping[str, str]
@@ -105,8 +108,11 @@ class ToolHandler:
 
 
 def shell_of(node: Node, graph: Graph, otherwise: str = "sh") -> tuple[str, ...]:
-    """The program that reads a node's command, with its options: the attribute ``shell`` of the node or the graph;
-    else for a goal gate bash that stops at the first failure, where there is bash; else ``otherwise``."""
+    """Return the shell of a node's command, with its options.
+
+    The attribute ``shell`` of the node or the graph; else for a goal gate bash that stops at the first failure, if
+    bash exists; else ``otherwise``.
+    """
     named = node.text("shell") or graph.text("shell")
     if named:
         return tuple(shlex.split(named))
@@ -217,7 +223,7 @@ def _remarks(node: str, ended: process.ProcessResult) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
-    """What the shell is given: its arguments, more environment, and for the record the command and its values."""
+    """What the shell gets: arguments and environment; and for the record the command and its values."""
 
     command: str
     argv: tuple[str, ...]

@@ -24,7 +24,10 @@ EMPTY_AT_FIRST = frozenset({"outcome", "preferred_label", "last_stage", "last_re
 
 
 def expressions_in(command: str) -> tuple[Expression, ...]:
-    """The expressions in a command. Raises ``ConfigError`` for one that stands where its value would be run."""
+    """Return the expressions in a command.
+
+    Raises ``ConfigError`` for one whose value the shell would run as code.
+    """
     found = expressions(command)
     for expression in found:
         if expression.hazard and not expression.raw:
@@ -52,8 +55,10 @@ async def look_up_values(found: Sequence[Expression], context: Context, scope: S
 
 
 async def _value(name: str, context: Context, scope: Scope) -> tuple[bool, Any]:
-    """Whether a name has a value, and which: a key of the context, ``context.`` being optional, a variable, or a
-    place inside of a value that is a list or a map (L31)."""
+    """Return whether a name has a value, and the value: a context key, a variable, or a part of one (L31).
+
+    The prefix ``context.`` is optional.
+    """
     for key in dict.fromkeys((name, name.removeprefix("context."), f"run.vars.{name}")):
         if key in context:
             return True, await scope.resolve(context[key])
@@ -101,7 +106,7 @@ def split_by_size(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, 
 
 
 def reading(files: Mapping[str, str]) -> str:
-    """Shell text that reads variables from files, byte for byte: ``$( )`` alone would drop newlines at the end."""
+    """Return shell text that reads variables from files exactly; ``$( )`` alone drops final newlines."""
     return "".join(
         f"{name}=$(cat <'{path}' && printf x) && {name}=${{{name}%x}} || exit 127; " for name, path in files.items()
     )

@@ -18,7 +18,9 @@ Reply: TypeAlias = "Answer | str | None"
 
 
 class Callback:
-    """Every question goes to a function, plain or async, which gives an ``Answer``, a text as if typed, or None.
+    """Sends every question to a function, which returns an ``Answer``, a text as if typed, or None.
+
+    The function may be async.
 
     ``who`` is the name in the record. A text that is no answer raises ``ConfigError``: nothing is guessed (H4).
     """

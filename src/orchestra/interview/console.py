@@ -189,7 +189,7 @@ def question_lines(question: Question, width: int, colour: bool) -> Iterator[str
 
 
 def _exchange(question: Question, width: int, colour: bool) -> Iterator[str]:
-    """An agent's words whole, and how the conversation is ended; before them what was said in another process."""
+    """Show an agent's words, how to end the conversation, and what was said in another process."""
     for words, reply in question.earlier:
         yield from render_markdown(words, width, colour)
         yield ""
@@ -289,7 +289,7 @@ def _say_wrapped(lead: str, text: str, width: int) -> None:
 
 
 async def page(text: str) -> None:
-    """Show a text in the pager (``$PAGER``, else less), and wait until it closes; the run continues meanwhile."""
+    """Show a text in the pager (``$PAGER``, else less); the run continues meanwhile."""
     import shlex
     import shutil
 

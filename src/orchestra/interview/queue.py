@@ -14,7 +14,7 @@ from orchestra.run.questions import SKIPPED, Answer, Question, choices_in_words,
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
-    """One written answer: a choice, words, or both; where it is written, and how that is named in the record."""
+    """One written answer: a choice, words, or both, its place, and the name for the record."""
 
     choice: str = ""
     text: str = ""

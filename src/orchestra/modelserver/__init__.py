@@ -1,4 +1,4 @@
-"""A model provider for tests: answers by a script, in the wire formats of the real ones, on loopback only.
+"""A model provider for tests: scripted answers in the providers' wire formats, on loopback only.
 
 ::
 

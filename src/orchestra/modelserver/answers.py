@@ -30,7 +30,10 @@ PIECE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One tool call. ``arguments`` as text are sent as they are: that is how invalid or cut ones are written."""
+    """One tool call.
+
+    ``arguments`` as text are sent unchanged, so that invalid or cut ones can be written.
+    """
 
     name: str
     arguments: Mapping[str, Any] | str = field(default_factory=dict)
@@ -55,8 +58,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUsage:
-    """Tokens. ``input`` counts all that was read, ``cached`` and ``written`` (to the cache) included; ``output``
-    counts all that was written by the model, ``reasoning`` included."""
+    """Token counts: ``input`` includes ``cached`` and ``written`` ones, ``output`` includes ``reasoning``."""
 
     input: int = 0
     output: int = 0
@@ -67,8 +69,11 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A failure of ``kind`` (see ``KINDS``). ``status``, ``message`` and ``body`` override what the provider says;
-    ``retry_after`` is in seconds. With ``after`` a stream fails after so many events."""
+    """A failure of ``kind`` (see ``KINDS``).
+
+    ``status``, ``message`` and ``body`` override the provider's; ``retry_after`` is in seconds. With ``after`` a
+    stream fails after so many events.
+    """
 
     kind: str
     status: int = 0
@@ -106,9 +111,11 @@ class ScriptedReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class When:
-    """Which requests a rule is for: all that is named has to hold. ``model`` is a glob; ``contains`` is a text in
-    the last message, ``system`` one in the system message; ``tool`` is a tool that is offered; ``api`` is
-    ``anthropic``, ``chat``, ``responses``, ``gemini`` or ``bedrock``."""
+    """Which requests a rule answers: all given conditions have to hold.
+
+    ``model`` is a glob; ``contains`` is a text in the last message, ``system`` one in the system message; ``tool``
+    is an offered tool; ``api`` is ``anthropic``, ``chat``, ``responses``, ``gemini`` or ``bedrock``.
+    """
 
     model: str = ""
     contains: str = ""
@@ -119,8 +126,10 @@ class When:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Answers to the requests that ``when`` is for, in their order. The last repeats; without ``repeat`` the rule
-    is used up after it."""
+    """Answers to the requests that match ``when``, in order.
+
+    The last repeats; without ``repeat`` the rule is used up after it.
+    """
 
     answers: tuple[ScriptedReply, ...]
     when: When = field(default_factory=When)
@@ -129,7 +138,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """Rules in the order in which they are tried. A ``strict`` server refuses what the real provider refuses."""
+    """Rules in the order in which they are tried.
+
+    A ``strict`` server refuses what the real provider refuses.
+    """
 
     rules: tuple[Rule, ...] = ()
     strict: bool = True

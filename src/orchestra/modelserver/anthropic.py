@@ -135,7 +135,7 @@ def _empty(number: int, message: dict[str, Any], *, last: bool) -> str:
 
 
 def _unmatched_call(number: int, messages: list[dict[str, Any]]) -> str:
-    """A tool call without its result in the next message, or a result without its call in the previous one."""
+    """Return a tool call without a result in the next message, or a result without its call."""
     called, answered = (
         _ids(messages[number], "tool_use", "id"),
         _ids(messages[number], "tool_result", "tool_use_id"),

@@ -1,4 +1,4 @@
-"""Amazon Bedrock: ``POST /model/MODEL/converse`` and ``/converse-stream``, which answers in AWS's event stream."""
+"""Amazon Bedrock: ``POST /model/MODEL/converse`` and ``/converse-stream`` (AWS's event stream)."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 
 def git_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without git's own variables, which would point it to another repository; quiet, in English,
-    and without locks that would get in the way of others."""
+    """Return the environment for git: quiet, English, without repository variables and optional locks."""
     kept = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
     return {**kept, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}

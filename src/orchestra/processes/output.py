@@ -38,8 +38,10 @@ Keep = Callable[[bytes], Awaitable[BlobRef]]
 
 
 class WholeOutput(NamedTuple):
-    """An output: as a text (long ones by their ends), its size in bytes, the parts that hold all of it, in order,
-    where the text does not, and the whole of it as a text up to ``WHOLE`` bytes."""
+    """An output as text, its size, and the parts that hold it all if the text does not.
+
+    Long texts are shortened to their ends; up to ``WHOLE`` bytes the whole text is kept too.
+    """
 
     text: str
     size: int
@@ -109,8 +111,7 @@ class Output:
 
 
 class LineRelay:
-    """Hands on a stream as text, by whole lines where they are not too long: a watcher reads words, and a secret is
-    found in what is whole."""
+    """Passes a stream on as text in whole lines, unless too long, so that secrets are found in them."""
 
     def __init__(self, show: Callable[[str], None], seam: Seam) -> None:
         self._show = show

@@ -1,4 +1,4 @@
-"""One command as a process: its output as it comes, its end, and the end of everything that it started."""
+"""One command as a process: its output, its end, and the end of everything that it started."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ class Command:
 
 @dataclass(slots=True)
 class ProcessResult:
-    """How it ended: the exit code (128 + n after signal n), the processes that it had left behind, and those of
-    them that could not be ended."""
+    """How a process ended: its exit code, the processes it left, and those that could not be ended.
+
+    The exit code is 128 + n after signal n.
+    """
 
     code: int = 0
     behind: list[int] = field(default_factory=list)
@@ -52,7 +54,7 @@ class ProcessResult:
 
 
 async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]]) -> ProcessResult:
-    """Run a command to its end, or until this task is cancelled; nothing of it runs when this returns or raises.
+    """Run a command until it ends or this task is cancelled; nothing of it runs afterwards.
 
     Raises ``OSError`` where it cannot be started, and what ``feed`` raises.
     """

@@ -60,7 +60,10 @@ def no_sandbox(_folders: Sequence[Path]) -> Sandbox:
 
 
 def policy(mode: str, network: str, folders: Sequence[Path], read: Sequence[Path] = ()) -> Sandbox:
-    """The policy in force for a setting. Raises ``ConfigError`` where ``bwrap`` is asked for and does not work."""
+    """Return the policy for a setting.
+
+    Raises ``ConfigError`` if ``bwrap`` is required and does not work.
+    """
     if mode == "none":
         return Sandbox(network="full")
     problem = unavailable()
@@ -135,7 +138,7 @@ def _protect_history(folder: Path) -> Iterator[str]:
 
 
 def git_folders(folder: Path) -> list[Path]:
-    """Where the history of a worktree is: the folder that its ``.git`` file names, and the repository's own."""
+    """Return where a worktree's history is: the folder that its ``.git`` file names, and the repository's."""
     try:
         text = (folder / ".git").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -154,8 +157,10 @@ def git_folders(folder: Path) -> list[Path]:
 
 
 def program_files(command: str, path: str | None) -> Iterator[Path]:
-    """What a sandbox has to show for a program to be run, where that is in a hidden folder: its own folder, the
-    virtual environment or the package that it is in, the libraries beside it."""
+    """Return what a sandbox has to show so that a program in a hidden folder can run.
+
+    Its own folder, its virtual environment or package, and the libraries beside it.
+    """
     found = shutil.which(command, path=path)
     if found is None:
         return

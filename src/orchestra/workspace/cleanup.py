@@ -76,7 +76,10 @@ def _missing_worktrees(common: Path, home: Path, repo: str) -> list[Path]:
 
 
 async def reason_to_keep(git: Git, left: Left, *, force: bool) -> str:
-    """Why what a session left has to stay, empty where nothing is lost; ``force`` gives up unmerged commits."""
+    """Return why a session's leftovers stay, empty if nothing would be lost.
+
+    ``force`` gives up unmerged commits.
+    """
     for place in left.worktrees:
         if reason := await _worktree_kept(git, place, left.branches):
             return reason

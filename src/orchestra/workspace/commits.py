@@ -81,7 +81,7 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
 
 
 async def add_all(tree: Tree) -> None:
-    """Stage all changes that git sees; a repository inside the worktree that has no commit yet is left out."""
+    """Stage all changes; a nested repository without a commit is left out."""
     done = await tree.git.run("add", "--all", "--sparse", "--ignore-errors", "--", ".", check=False)
     errors = [line for line in done.err.splitlines() if line.startswith("error:")]
     if done.code and not (errors and all(_NO_COMMIT in line for line in errors)):
@@ -136,7 +136,7 @@ async def _ignored_files(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
 
 
 async def _index_changes(tree: Tree, *, patch: bool) -> tuple[list[tuple[str, str]], str]:
-    """Paths that differ between the index and the current commit, with the mode of those that are new, else empty.
+    """Return paths that differ between index and commit, with the mode of new ones, else empty.
 
     And the difference as text where ``patch`` is set, from the same call.
     """

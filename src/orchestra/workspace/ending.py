@@ -1,4 +1,7 @@
-"""The branches of a session after its run: merged into the user's checkout, or moved to the trash (W6, W11)."""
+"""A session's branches after its run: merge them into the checkout, or move them to the trash.
+
+See W6 and W11.
+"""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def _stamp(file: Path) -> tuple[int, ...]:
 
 
 def _guard(own: Mapping[str, str], others: Mapping[str, str], trusted: tuple[str, ...]) -> dict[str, str]:
-    """Settings that put what the user's own configuration says, else nothing, over the repository's commands."""
+    """Return settings that override the repository's own commands by the user's, or by nothing."""
     found: dict[str, str] = {}
     for name, value in own.items():
         match = _NAMED.fullmatch(name)
@@ -258,7 +258,7 @@ async def call(
     given: bytes = b"",
     kill: bool = False,
 ) -> GitResult:
-    """Run git to its end, also where this task is cancelled meanwhile: a call cut off would leave a lock behind.
+    """Run git to its end, also if this task is cancelled: an aborted call would leave a lock.
 
     With ``kill`` it ends with the task: it waits for a remote.
     """

@@ -20,8 +20,7 @@ MOST = 50
 
 @dataclass(slots=True, kw_only=True)
 class Moved:
-    """What was found: commits that the agent made, the one that an interrupted run made of this very turn, and
-    remarks for the user."""
+    """Commits that the agent or an interrupted run of this turn made, and remarks for the user."""
 
     own: list[Committed] = field(default_factory=list)
     adopted: Committed | None = None

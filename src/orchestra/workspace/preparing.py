@@ -1,4 +1,4 @@
-"""Find and check the repositories of the settings before a session exists; clone and fetch from remotes (W9)."""
+"""Find and check the repositories before a session exists; clone and fetch from remotes (W9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Push session branches while a run continues: in the background, the newest commit of each branch only (W9)."""
+"""Push session branches in the background, only the newest commit of each (W9)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Pusher:
             await self._push(lambda tree: tree.repo.settings.push == "on_checkpoint")
 
     async def finish(self, record: Callable[[Event], None], *, completed: bool) -> None:
-        """Push what the remotes do not have yet; where the run has not succeeded, what is pushed on checkpoints.
+        """Push what the remotes lack; after a failed run only what is pushed on checkpoints.
 
         The result goes to ``record``: the walks of parallel branches have ended.
         """

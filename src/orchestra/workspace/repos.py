@@ -17,7 +17,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repo:
-    """A repository as it was found: ``commit`` is its current one, ``checked_out`` the branch, empty when detached.
+    """A repository as found: current ``commit``, and the branch ``checked_out``, empty if detached.
 
     ``checkout`` is the user's work tree, None for a bare repository; ``changes`` counts what is uncommitted there.
     """
@@ -156,7 +156,7 @@ async def branch_possible(repo: Repo, branch: str) -> None:
 
 
 def read_tip(common: Path, git_dir: Path) -> tuple[str, str]:
-    """The branch checked out in a worktree and its commit, read from git's files; empty where they do not tell."""
+    """Return the branch and commit of a worktree, read from git's files; empty if unreadable."""
     try:
         head = (git_dir / "HEAD").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -171,8 +171,10 @@ def read_tip(common: Path, git_dir: Path) -> tuple[str, str]:
 
 
 def admin_of(common: Path, folder: Path) -> Path | None:
-    """The git directory of the worktree at a folder, as the repository itself names it; the worktree's own ``.git``
-    file is not asked, because an agent can write it (W12)."""
+    """Return the git directory of a worktree as the repository names it.
+
+    The worktree's own ``.git`` file is not read, because an agent can write it (W12).
+    """
     wanted = os.path.join(os.path.realpath(folder.parent), folder.name, ".git")  # noqa: PTH118
     try:
         entries = sorted((common / "worktrees").iterdir())

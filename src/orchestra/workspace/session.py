@@ -300,7 +300,7 @@ class GitWorkspace:
             self.record(WorkspaceSnapshot(repos=found, reason="branches that are not merged"))
 
     async def close(self) -> None:
-        """Put checkouts that were worked in themselves back on their own branches, where nothing is uncommitted."""
+        """Put checkouts that were used directly back on their branches, unless something is uncommitted."""
         for tree in self.trees.values():
             if tree.git.git_dir == tree.repo.git.git_dir and not self.lent:
                 await worktrees.restore_checkout(tree, self.bases.get(tree.name, ""))
@@ -399,7 +399,7 @@ class GitWorkspace:
         *,
         keep: bool = False,
     ) -> GitWorkspace:
-        """Worktrees on branches of their own, at this walk's commits or at those that the branch's chain knows."""
+        """Return worktrees on new branches, at this walk's commits or at those that the branch recorded."""
         path = f"{self.path}.{path}" if self.path else path
         branched = GitWorkspace(
             maker=self.maker,
@@ -425,7 +425,7 @@ class GitWorkspace:
         return branched
 
     async def merge(self, branches: Sequence[str]) -> Merged:
-        """Merge branches into this walk's own, in their order, in every repository; a clean one's worktree goes."""
+        """Merge branches into this walk's, in order, in every repository; remove clean ones' worktrees."""
         merged: dict[str, None] = {}
         unchanged: dict[str, None] = {}
         conflicts = []

@@ -1,4 +1,4 @@
-"""One repository's worktree for one walk: make it, put it back to a commit, rescue what would be lost (W1, W7)."""
+"""One repository's worktree for one walk: make it, restore a commit, rescue lost work (W1, W7)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ one runner."""
 
 @dataclass(slots=True, kw_only=True)
 class Tree:
-    """The worktree of one repository for one walk; ``tip`` is the commit at which it stands for the record."""
+    """The worktree of one repository for one walk; ``tip`` is its recorded commit."""
 
     repo: Repo
     git: Git
@@ -97,7 +97,7 @@ def _is_folder(place: Path, *, filled: bool = False) -> bool:
 
 
 def _out_of_the_way(folder: Path) -> Path:
-    """Rename a folder in our place that git does not know, such as a worktree whose entry a power loss took."""
+    """Rename a folder that is in our place and unknown to git, as after a power loss."""
     number = 1
     while os.path.lexists(kept := folder.with_name(f"{folder.name}.kept-{number}")):
         number += 1
@@ -129,7 +129,7 @@ async def _in_place(repo: Repo, branch: str, commit: str) -> tuple[Tree, bool]:
 
 
 async def _free_branch(repo: Repo, branch: str) -> None:
-    """Forget worktrees of a branch that were deleted by hand or moved away with the project: git would refuse."""
+    """Forget worktrees of a branch that were deleted or moved by hand: git would refuse the branch."""
     listed = await repo.git.run("worktree", "list", "--porcelain", "-z")
     place = ""
     for line in os.fsdecode(listed.out).split("\0"):
@@ -284,7 +284,7 @@ def _no_empty(folder: Path) -> None:
 
 
 def bring_along(tree: Tree) -> list[str]:
-    """Copy and link ignored files from the user's checkout into a fresh worktree (W1); returns what was missing."""
+    """Copy and link ignored files from the checkout into a new worktree; return what was missing (W1)."""
     checkout, settings = tree.repo.checkout, tree.repo.settings
     missing = []
     for name in (*settings.copy, *settings.link):

@@ -1,1 +1,1 @@
-"""The backends that ask models. LangChain is imported only inside functions here, when a node needs it (A1)."""
+"""The backends that call models; LangChain is imported when a node needs it (A1)."""

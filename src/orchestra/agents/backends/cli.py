@@ -64,8 +64,11 @@ TRANSCRIPT = 30_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CliAgents:
-    """The backend. ``named`` says which command-line agent a task's node uses, ``folders`` where it works, by
-    repository; ``keys`` are the variables of all providers' keys. Raises ``ConfigError`` in ``named``."""
+    """The backend of command-line agents.
+
+    ``named`` says which agent a task's node uses, ``folders`` where it works, by repository; ``keys`` are the
+    variables of all providers' keys. Raises ``ConfigError`` in ``named``.
+    """
 
     named: Callable[[AgentTask], Cli]
     folders: Callable[[AgentTask], Mapping[str, Path]]
@@ -152,7 +155,7 @@ class _Attempt:
             self._status_file.write_text(json.dumps(result.outcome), encoding="utf-8")
 
     async def cut_off(self) -> None:
-        """Record what was heard of a turn that was ended from outside, so that the program's session continues."""
+        """Record the part of a canceled turn that was heard, so that the program's session continues."""
         await self._transcript.cut_off()
 
     async def run(self) -> str | Outcome:
@@ -290,8 +293,7 @@ class _Attempt:
     # --- what it came to --------------------------------------------------------------------------
 
     def _verdict(self, text: str) -> str | Outcome | tuple[str, Outcome]:
-        """The outcome; or what the agent is told first (nothing: that it has to report), and the outcome where it
-        cannot be told."""
+        """Return the outcome; or what to tell the agent first, and the outcome if that is impossible."""
         task = self._task
         report, problem = read_report(self._status_file)
         task.scope.response(text or str((report or {}).get("notes") or ""))
@@ -315,7 +317,7 @@ class _Attempt:
     # --- limits, warnings, the screen -------------------------------------------------------------
 
     async def _between(self) -> None:
-        """Before the program is run, and after each turn: a pause ends the work here, so does a limit (A5, A12)."""
+        """Stop at a pause or a limit, before the program runs and after each turn (A5, A12)."""
         self._turns.proceed()
         self.bounds.check()
 

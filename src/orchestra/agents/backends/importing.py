@@ -1,4 +1,4 @@
-"""Importing the providers' clients quickly: most of the time before a first request is spent on it (A1)."""
+"""Import the providers' clients quickly: it is most of the time before a first request (A1)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _defer(package: str) -> None:
 
 
 class _Names:
-    """The names of a deferred package: its modules are imported alone, any other name runs the package's code."""
+    """The names of a deferred package: modules are imported alone, other names run its code."""
 
     def __init__(self, module: Any, spec: ModuleSpec) -> None:
         self._module = module

@@ -1,4 +1,4 @@
-"""The ``langgraph`` backend: LangGraph's agent loop, in which our conversation does the asking and the recording.
+"""The ``langgraph`` backend: LangGraph's agent loop; our conversation asks and records.
 
 ``create_agent`` decides who speaks next; its middleware hands every model call and every tool call to a ``Talk``.
 There is no checkpointer: what is recorded in the session is all that a resume needs (A9). LangGraph's own state

@@ -1,5 +1,7 @@
-"""Command-line agents ask before they call their own tools (A35, H11): by hooks, which Claude Code and Codex run
-before each call and which come to the runner through the door of the node's tools."""
+"""Command-line agents ask before they call their own tools, by hooks (A35, H11).
+
+Claude Code and Codex run the hook before each call; it reaches the runner through the socket of the node's tools.
+"""
 
 from __future__ import annotations
 
@@ -70,8 +72,10 @@ class Approvals:
         return denied or await self.denial_of(tool, arguments)
 
     async def denial_of(self, tool: str, arguments: Mapping[str, Json]) -> str:
-        """The same by people alone: what a call of one of the node's own tools needs. One call is asked for at a
-        time, so that each approval is for one call."""
+        """Return why people deny a call of one of the node's own tools; empty if it may be made.
+
+        One call is asked for at a time, so that each approval is for one call.
+        """
         alike, ours = self.guarded(tool, arguments), OUR_NAMES.get(tool, (tool,))[0]
         if not alike:
             return ""
@@ -124,7 +128,9 @@ _CODEX_HOOK = "/<session-flags>/config.toml:pre_tool_use:0:0"
 
 
 async def codex_problem(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:
-    """Why Codex would not run the hook, empty where it would: ``argv`` starts its app server with our options.
+    """Return why Codex would not run the hook, empty if it would.
+
+    ``argv`` starts its app server with our options.
 
     It passes over a hook that it does not trust, so it is asked before a program runs whose calls are to be asked
     for.

@@ -28,8 +28,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """Text of an answer; ``answer`` is the provider's id of the answer, where it is known. ``part`` is text that
-    continues the previous one."""
+    """Text of an answer; ``answer`` is the provider's id, if known, ``part`` continues the previous text."""
 
     text: str
     answer: str = ""

@@ -56,7 +56,7 @@ def failure(cli: Cli, told: str, status: int = 0) -> BackendError:
 
 
 def end_error(cli: Cli, code: int, stderr: str) -> BackendError:
-    """The exception for a program that ended without telling why, by its exit code and what it wrote to stderr."""
+    """Return the exception for a program that ended without an error event, by exit code and stderr."""
     last = stderr.strip()
     if code in (126, 127):
         fix = f"; install it: {cli.install}" if cli.install else ""

@@ -1,4 +1,4 @@
-"""What Claude Code and Codex run before each of their tool calls: it asks the runner whether the call may be made.
+"""The hook that Claude Code and Codex run before each tool call: it asks the runner.
 
 It is run by its path, with Python's own modules only, so that a call is not delayed. Whatever goes wrong denies the
 call: these programs take exit code 2 for a no, and any other failure for a yes (A35, H11).

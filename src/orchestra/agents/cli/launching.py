@@ -23,8 +23,11 @@ QUIET = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """Starts one attempt's program. ``private`` is a folder for it alone, ``around`` our own environment, ``keys``
-    the variables of all providers' keys."""
+    """Starts one attempt's program.
+
+    ``private`` is a folder for it alone, ``around`` our own environment, ``keys`` the variables of all providers'
+    keys.
+    """
 
     task: AgentTask
     cli: Cli

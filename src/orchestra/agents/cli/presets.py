@@ -187,7 +187,7 @@ def arguments(
 
 
 def _mcp(cli: Cli, door: Door, private: Path) -> tuple[str, ...]:
-    """The options that tell a program of the node's own tools; the token is in a file that only this user reads."""
+    """Return the options that name the node's own tools; the token is in a private file."""
     if cli.mcp == "claude":
         file = private / "mcp.json"
         file.touch(mode=0o600)

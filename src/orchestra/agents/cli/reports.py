@@ -1,4 +1,4 @@
-"""The status file of a command-line agent: its instructions and its meaning (A4, Attractor appendix C)."""
+"""The status file of a command-line agent: instructions and meaning (A4, Attractor appendix C)."""
 
 from __future__ import annotations
 

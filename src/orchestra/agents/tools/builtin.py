@@ -29,8 +29,10 @@ def by_name(tools: Iterable[Tool]) -> dict[str, Tool]:
 
 
 def wire_names(tools: Mapping[str, Tool] | Iterable[str]) -> dict[str, str]:
-    """A name that every provider accepts for each tool, to ours: letters, digits, ``_`` and ``-``, at most 64 of
-    them, a letter first, and no two alike."""
+    """Map a name that every provider accepts for each tool to our name.
+
+    Letters, digits, ``_`` and ``-``, at most 64, a letter first, no two alike.
+    """
     taken: dict[str, str] = {}
     for name in tools:
         plain = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in name.replace(":", "__"))

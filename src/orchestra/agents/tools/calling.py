@@ -1,5 +1,4 @@
-"""One call of one tool, with what holds for all of them: checked arguments, hooks, output cut, secrets removed
-(A32)."""
+"""One tool call: check arguments, run hooks, cut the output, remove secrets (A32)."""
 
 from __future__ import annotations
 
@@ -24,8 +23,10 @@ from orchestra.run.outcome import Json
 async def perform(
     tools: Mapping[str, Tool], name: str, arguments: Mapping[str, Json], context: ToolContext
 ) -> ToolResult:
-    """Call a tool by its name. Whatever goes wrong with it is a result that the agent gets; only our own errors (a
-    lost store) and a cancellation are raised."""
+    """Call a tool by its name; whatever goes wrong with it is a result for the agent.
+
+    Only our own errors (a lost store) and a cancellation are raised.
+    """
     began = time.monotonic()
     tool = tools.get(name)
     if tool is None:

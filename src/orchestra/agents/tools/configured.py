@@ -1,4 +1,4 @@
-"""Shell tools from the settings: their arguments reach the shell as data, never as text to be run (A34)."""
+"""Shell tools from the settings: arguments reach the shell as data, never as code (A34)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ MOST = 100_000
 
 
 def make_tool(spec: ShellToolSpec, repo: str, prefix: str) -> FunctionTool:
-    """The tool for one repository. Raises ``ConfigError`` where its command cannot take its arguments as data."""
+    """Return the tool for one repository.
+
+    Raises ``ConfigError`` if its command cannot take its arguments as data.
+    """
     found = expressions(spec.command, frozenset(spec.arguments))
     for one in found:
         if one.raw or one.hazard:

@@ -203,7 +203,7 @@ def tool(
 
 
 def _describe(function: Callable[..., Any], plain: str) -> tuple[Any, str, str]:
-    """The model of a function's arguments, the parameter that takes the context, and what the docstring says."""
+    """Return the model of a function's arguments, its context parameter, and its description."""
     from pydantic import ConfigDict, Field, create_model
 
     try:

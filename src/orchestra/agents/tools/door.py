@@ -59,16 +59,21 @@ Ended = Callable[[str, Mapping[str, Json], ToolResult], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How a CLI agent comes to the tools. ``read`` are files and folders that its sandbox has to show. ``failed``
-    raises what ends the attempt."""
+    """How a CLI agent reaches the tools.
+
+    ``read`` are files and folders that its sandbox has to show. ``failed`` raises what ends the attempt.
+    """
 
     socket: Path
     token: str
     failed: asyncio.Future[None]
 
     async def guarding(self, work: Coroutine[Any, Any, Done]) -> Done:
-        """What a piece of work comes to while the tools are offered. It is canceled where a tool ends the attempt,
-        and that is raised: ``Suspended`` while a person has to answer, or a lost store."""
+        """Return the result of some work while the tools are offered.
+
+        It is canceled if a tool ends the attempt, and that is raised: ``Suspended`` while a person has to answer,
+        or a lost store.
+        """
         task = asyncio.ensure_future(work)
         try:
             both: set[asyncio.Future[Any]] = {task, self.failed}
@@ -243,8 +248,7 @@ async def _read(reader: asyncio.StreamReader) -> Any:
 
 
 class Caller:
-    """The connection of ``orchestra mcp`` to its runner: one request after another is sent, answers come in any
-    order."""
+    """The connection of ``orchestra mcp`` to its runner; answers come in any order."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

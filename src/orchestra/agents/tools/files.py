@@ -1,4 +1,4 @@
-"""``read-file``, ``write-file`` and ``edit-file``: as models know them from other coding agents (A30, A31)."""
+"""``read-file``, ``write-file`` and ``edit-file``, as models know them from coding agents (A30, A31)."""
 
 from __future__ import annotations
 
@@ -210,7 +210,10 @@ def _match_spacing(wanted: list[str], lines: list[str]) -> list[int]:
 
 
 def _similar(wanted: list[str], lines: list[str]) -> list[int]:
-    """Where the longest wanted line is nearest to a line of the file, as the place of the first wanted line."""
+    """Return where the longest wanted line is most similar to a line of the file.
+
+    The place is that of the first wanted line.
+    """
     key = max(range(len(wanted)), key=lambda index: len(wanted[index].strip()))
     matcher = SequenceMatcher(b=wanted[key].strip(), autojunk=False)
     rated: list[tuple[float, int]] = []

@@ -1,4 +1,4 @@
-"""Shell commands before and after every tool call (A35). What does not answer denies: a hook fails closed."""
+"""Shell commands before and after every tool call; a hook without an answer denies (A35)."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _folder(spec: ServerSpec, context: ToolContext) -> Path:
 
 
 def _command(spec: ServerSpec, context: ToolContext) -> tuple[str, ...]:
-    """The command line, in the sandbox of the node's tools unless the operator's settings say otherwise (A36)."""
+    """Return the command line, in the node's sandbox unless the operator's settings disable it (A36)."""
     argv = (spec.command, *spec.arguments)
     if not spec.confined or context.sandbox.mode == "none":
         return argv
@@ -262,7 +262,7 @@ def _pick(server: _Server, names: Sequence[str]) -> list[Tool]:
 def specs_of(
     servers: Mapping[str, Any], origin: str, *, repository: str = "", environment: Mapping[str, str] = os.environ
 ) -> dict[str, ServerSpec]:
-    """The servers of a ``mcpServers`` map. ``${NAME}`` in values is looked up only for the operator's own settings.
+    """Return the servers of a ``mcpServers`` map; ``${NAME}`` counts only in the operator's settings.
 
     Raises ``ConfigError`` for what is neither a command nor a URL.
     """
@@ -297,7 +297,10 @@ def _expand(text: str, environment: Mapping[str, str]) -> str:
 
 
 def repository_servers(folder: Path) -> dict[str, ServerSpec]:
-    """The servers that a repository's own ``.mcp.json`` names. Raises ``ConfigError`` where it cannot be read."""
+    """Return the servers of a repository's own ``.mcp.json``.
+
+    Raises ``ConfigError`` if it cannot be read.
+    """
     file = folder / ".mcp.json"
     if not file.is_file():
         return {}

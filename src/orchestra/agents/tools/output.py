@@ -37,8 +37,7 @@ def limit_of(tool: str, context: ToolContext) -> int:
 
 
 class Gathered:
-    """Output as it comes, in bounded memory: the first ``KEPT`` bytes are stored, of what follows only the end
-    is."""
+    """Output in bounded memory: the first ``KEPT`` bytes are stored, of the rest only the end."""
 
     __slots__ = ("_all", "_end", "dropped", "size")
 

@@ -28,8 +28,10 @@ _INVISIBLE = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *ran
 
 
 class FilePlace:
-    """A file's place: ``parent`` is an open descriptor of its folder, ``name`` its name there (``.`` for the folder
-    itself), ``path`` where it is from the root, with links resolved."""
+    """A file's place: the open descriptor ``parent`` of its folder, its ``name`` there, its ``path``.
+
+    ``name`` is ``.`` for the folder itself; ``path`` is from the root, with links resolved.
+    """
 
     __slots__ = ("name", "parent", "path")
 
@@ -168,8 +170,10 @@ def inside(root: Path, path: str, *, make: bool = False) -> Iterator[FilePlace]:
 
 
 def regular(descriptor: int, path: str) -> os.stat_result:
-    """The facts of an open file. Raises ``ToolError`` where it is no regular file: a pipe or a device could
-    block."""
+    """Return the status of an open regular file.
+
+    Raises ``ToolError`` for anything else: a pipe or a device could block.
+    """
     facts = os.fstat(descriptor)
     if stat.S_ISDIR(facts.st_mode):
         raise ToolError(f"{path} is a folder; list-files shows what is in it")

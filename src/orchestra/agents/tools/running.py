@@ -1,4 +1,4 @@
-"""The tool calls of a conversation: which run together, what is recorded when, what is made again (A9)."""
+"""The tool calls of a conversation: which run together, what is recorded, what runs again (A9)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ToolCalls:
         return ended + await self._together(turn, answer, group)
 
     async def resume(self, known: Conversation, answer: Message) -> list[ToolEnded]:
-        """End the calls of a turn that was cut off: what only reads is made again, the rest is ``interrupted``.
+        """End the calls of an interrupted turn: run reads again, the rest is ``interrupted``.
 
         A call that waited for a person has not been made, and neither have those after it.
         """

@@ -9,7 +9,7 @@ from orchestra.run.outcome import Json
 
 
 def schema(required: str, /, **properties: dict[str, Any]) -> dict[str, Json]:
-    """The schema of an object with these properties, of which those named are required; no others are allowed."""
+    """Return the schema of an object with these properties only, of which the named are required."""
     return {
         "type": "object",
         "properties": {**properties},

@@ -125,7 +125,7 @@ def _join(place: FilePlace, path: str) -> str:
 
 
 def _matches(path: str, pattern: str, place: FilePlace) -> bool:
-    """Whether a path matches as people mean it: from the folder searched; a pattern without a slash by the name."""
+    """Whether a path matches a pattern; one without a slash is compared with the name."""
     own = path if place.path == "." else path.removeprefix(f"{place.path}/")
     pattern = pattern.removeprefix("./")
     if "/" not in pattern:
@@ -135,7 +135,7 @@ def _matches(path: str, pattern: str, place: FilePlace) -> bool:
 
 @cache
 def _glob(pattern: str):  # type: ignore[no-untyped-def]
-    """A glob as a regular expression: ``**`` any folders, ``*`` and ``?`` inside one name, ``{a,b}`` either."""
+    """Return a glob as a regular expression: ``**``, ``*``, ``?`` and ``{a,b}``."""
     words: list[str] = []
     index = depth = 0
     while index < len(pattern):

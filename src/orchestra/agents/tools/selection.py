@@ -28,8 +28,11 @@ ALWAYS = (REPORT, READ_OUTPUT, "ask-human")
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Every tool that can be named: ``base`` are those of an agent that names none, ``tools`` all whose names are
-    known before a run, ``servers`` those whose tools are known only when they are started."""
+    """Every tool that can be named.
+
+    ``base`` are those of an agent that names none, ``tools`` all whose names are known before a run, ``servers``
+    those whose tools are known only when they are started.
+    """
 
     base: tuple[str, ...]
     tools: Mapping[str, Tool]
@@ -39,8 +42,10 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class ToolSelection:
-    """What an agent has: known tools by name, and what it wants of each server (``*``: everything). ``unknown`` are
-    names that nothing answers to, each with what may be meant."""
+    """An agent's tools: known ones by name, and the wanted ones of each server (``*``: all).
+
+    ``unknown`` are names without a tool, each with a suggestion.
+    """
 
     tools: tuple[str, ...]
     servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -48,7 +53,10 @@ class ToolSelection:
 
 
 def inventory(settings: ToolSettings, repos: Iterable[str], more: Sequence[Tool] = ()) -> Inventory:
-    """All tools for these repositories. Raises ``ConfigError`` for a name that two have, or a module that fails."""
+    """Return all tools for these repositories.
+
+    Raises ``ConfigError`` for a name that two have, or a module that fails.
+    """
     names = tuple(repos)
     base: list[Tool] = [*repository_tools(names)]
     added: list[Tool] = [*_configured_tools(settings, names), *_of_modules(settings), *more]
@@ -87,7 +95,10 @@ def _from(tool: Tool, name: str) -> Tool:
 
 
 def tools_of(value: Any, name: str) -> list[Tool]:
-    """The tools that a module, a list or a single value holds. Raises ``ConfigError`` where there are none."""
+    """Return the tools in a module, a list or a single value.
+
+    Raises ``ConfigError`` if there are none.
+    """
     if isinstance(value, ModuleType):
         candidates: Iterable[Any] = vars(value).values()
     elif isinstance(value, list | tuple):
@@ -136,8 +147,10 @@ def _from_file(file: Path, _changed: int) -> ModuleType:
 
 
 def choose(stock: Inventory, wanted: Sequence[str]) -> ToolSelection:
-    """What an agent has by its list: the base set without one; exactly what a list names; the base set and more
-    where every name in it has a ``+``."""
+    """Return an agent's tools by its list: the base set without one, else exactly the named tools.
+
+    If every name has a ``+``, they are added to the base set.
+    """
     names = [name.strip() for name in wanted if name.strip()]
     restricted = [name for name in names if not name.startswith("+")]
     tools: dict[str, None] = {} if restricted else dict.fromkeys(stock.base)
@@ -159,7 +172,7 @@ def choose(stock: Inventory, wanted: Sequence[str]) -> ToolSelection:
 
 
 def _tools_named(stock: Inventory, name: str) -> list[str]:
-    """The tools that a name means: its own; without a repository that of each; with the only repository, its."""
+    """Return the tools of a name: its own, else that of each repository, or of the only one."""
     if name in stock.tools:
         return [name]
     repo, _, plain = name.partition(":")

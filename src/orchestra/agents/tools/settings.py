@@ -1,4 +1,4 @@
-"""What the settings say of tools, as plain values: shell tools, modules, MCP servers, skills, the sandbox."""
+"""The settings of tools as plain values: shell tools, modules, MCP servers, skills, sandbox."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShellToolSpec:
-    """A shell tool (A34). ``command`` names its arguments as ``{{ name }}``; ``timeout`` is in seconds. With an
-    empty ``repo`` it exists in every repository. ``origin`` is the place in the settings."""
+    """A shell tool (A34).
+
+    ``command`` names its arguments as ``{{ name }}``; ``timeout`` is in seconds. With an empty ``repo`` it exists
+    in every repository. ``origin`` is the place in the settings.
+    """
 
     name: str
     command: str
@@ -26,9 +29,10 @@ class ShellToolSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpec:
-    """An MCP server: a ``command`` that speaks over its standard streams, or a ``url``. ``timeout`` is in seconds;
-    ``offered`` are the only tools of it that are used, None for all. Its program runs in the sandbox of the node's
-    tools where it is ``confined``.
+    """An MCP server: a ``command`` that speaks on its standard streams, or a ``url``.
+
+    ``timeout`` is in seconds; ``offered`` are the only tools of it that are used, None for all. Its program runs in
+    the sandbox of the node's tools if it is ``confined``.
 
     ``repository`` is the folder whose own file names it; empty for one that the operator's settings name. The first
     is started only when the operator has said so (``orchestra trust``).
@@ -50,8 +54,11 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSettings:
-    """All that is said of tools. ``base`` is the folder of the settings, ``state`` where trust is kept; ``cut`` is
-    how many characters of a tool's result a model gets, ``seconds`` how long a built-in tool may take."""
+    """All settings of tools.
+
+    ``base`` is the folder of the settings, ``state`` where trust is kept; ``cut`` is how many characters of a
+    tool's result a model gets, ``seconds`` how long a built-in tool may take.
+    """
 
     base: Path = Path()
     state: Path = Path()

@@ -1,4 +1,4 @@
-"""Skills: folders with a ``SKILL.md``, offered by name and description, read when an agent asks for one."""
+"""Skills: folders with a ``SKILL.md``, offered by name and description, read on request."""
 
 from __future__ import annotations
 

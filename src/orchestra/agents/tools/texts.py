@@ -1,4 +1,4 @@
-"""Files as texts: their encoding and line ends, found when they are read and kept when they are written."""
+"""Files as texts: encoding and line ends are detected on reading and kept on writing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def form_of(data: bytes, path: str, size: int) -> Form:
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A whole file: its text as it is, its form, its permissions, and the facts by which a change is noticed."""
+    """A whole file: its text, its form, its permissions, and the status by which a change is noticed."""
 
     text: str
     form: Form
@@ -95,7 +95,7 @@ def encode(text: str, form: Form, path: str) -> bytes:
 
 
 def store(place: FilePlace, data: bytes, mode: int | None) -> tuple[int, int]:
-    """Replace a file as a whole, so that nobody sees half of it and no other link to it is written through.
+    """Replace a file atomically: no reader sees half of it, and no other link is written through.
 
     ``mode`` are the permissions to keep, None for a new file. Returns the new facts.
     """

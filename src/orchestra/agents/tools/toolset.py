@@ -1,4 +1,4 @@
-"""The tools of one attempt of a node, ready to be called: chosen, servers started, processes ended with it."""
+"""The tools of one attempt: chosen, with servers started, and processes ended at its end."""
 
 from __future__ import annotations
 
@@ -73,8 +73,7 @@ class Toolbox:
         return inventory(replace(self.settings, servers=servers), folders, self.more)
 
     def servers(self, folders: Iterable[Path]) -> tuple[dict[str, ServerSpec], list[str]]:
-        """The servers that may be started: the operator's, and those of repositories that were trusted; and what is
-        not used because it was not."""
+        """Return the servers that may start: the operator's and trusted ones; and the untrusted ones."""
         found = dict(self.settings.servers)
         refused: list[str] = []
         trust = Trust(self.settings.state)

@@ -1,4 +1,4 @@
-"""Which files an agent changed: told by write tools, and found out around what may write anything (A33).
+"""Which files an agent changed, from write tools and from comparing folders (A33).
 
 A folder is read before and after a shell command or a CLI agent. In a git repository git says what
 differs from the commit, and the facts of those files tell one change from another; elsewhere every file is looked
@@ -29,8 +29,11 @@ Facts = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A folder at one moment. ``commit`` is empty without a repository; ``files`` are those that differ from
-    the commit, else all; a missing one has no facts."""
+    """A folder at one moment.
+
+    ``commit`` is empty without a repository; ``files`` are those that differ from the commit, else all; a missing
+    one has no status.
+    """
 
     commit: str
     files: Mapping[str, Facts | None]

@@ -27,8 +27,10 @@ _LARGEST = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RepositoryUse:
-    """Something that a repository wants to have used: its key (``mcp:name``, ``skills``), what it would do, and the
-    hash of all that says so."""
+    """Something that a repository wants to use: its key, what it would do, and a hash of both.
+
+    The key is ``mcp:name`` or ``skills``.
+    """
 
     key: str
     what: str

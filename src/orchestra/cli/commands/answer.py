@@ -133,7 +133,7 @@ async def _send_answer(settings: Settings, session: str, given: GivenAnswer, aim
 
 
 def _split_words(found: Found, given: GivenAnswer) -> tuple[str, str]:
-    """The question and the value that were given. One word alone is the value, unless it only names a question."""
+    """Split the words into question and value; a single word is the value unless it names a question."""
     if len(given.words) == 2:
         return given.words[0], given.words[1]
     if not given.words:

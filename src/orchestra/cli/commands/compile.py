@@ -116,7 +116,7 @@ def _settings(name: str, wanted: CompileOptions) -> Settings | None:
 
 
 def _with_agents(pipeline: Pipeline, settings: Settings | None, name: str) -> Pipeline:
-    """The pipeline with findings about its agents' models, prompts and backends, and those of its children."""
+    """Return the pipeline with findings about its agents and those of its children."""
     if settings is None and not any(_names_agent(node) for node in _nodes(pipeline)) and not _names_other(pipeline):
         return pipeline
     from orchestra.app.checking import with_agents

@@ -1,4 +1,4 @@
-"""``orchestra attach``, ``pause``, ``cancel`` and ``steer``: watch and control a session of another process."""
+"""``orchestra attach``, ``pause``, ``cancel``, ``steer``: watch and control another process's session."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ SETTLE_SECONDS = 0.3
 
 
 class TerminalPrompts:
-    """Asks the questions that are open, one at a time, and takes a prompt away when it is answered elsewhere."""
+    """Asks open questions one at a time; a prompt goes away when it is answered elsewhere."""
 
     def __init__(self, settings: Settings, view: View) -> None:
         self._settings = settings

@@ -79,7 +79,7 @@ MANY = 40
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: whether it is in order (None: information only), what was found, and one command that fixes it."""
+    """One line: whether it is in order (None: information only), what was found, and the fix."""
 
     well: bool | None
     what: str
@@ -144,7 +144,7 @@ def _machine(settings: Settings) -> Iterator[Finding]:
 
 
 def _providers(settings: Settings) -> Iterator[Finding]:
-    """What the configured providers need; a run fails only without what the provider of most nodes needs (A8)."""
+    """Check the configured providers; only the default provider's needs can fail a run (A8)."""
     used = default_provider(settings.config).value if settings.backend in WITH_MODEL else ""
     for provider in providers_of(settings):
         for well, what, fix in standing(provider):

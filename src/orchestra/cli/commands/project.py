@@ -301,7 +301,10 @@ def _default(value: Value | None) -> str:
 
 
 def _write_skill(file: Path) -> str:
-    """Write the skill, or a newer one over an older; what was done. Raises ``ConfigError`` over another's file."""
+    """Write or update the skill and return what was done.
+
+    Raises ``ConfigError`` if the file is not ours.
+    """
     text = skill_text()
     known = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     if known and f"name: {SKILL_NAME}\n" not in known:

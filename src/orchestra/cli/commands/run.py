@@ -205,7 +205,10 @@ def _view(shown: Walked, colour: bool) -> View:
 def _walk(
     shown: Walked, settings: Settings, opening: Opening, view: Callable[[], View], *, always: bool = False
 ) -> int:
-    """Run, with output that never makes the run wait. ``always``: answers from elsewhere are waited for (H5)."""
+    """Run, with output that never makes the run wait.
+
+    ``always`` waits for answers from elsewhere (H5).
+    """
     with outlets() as streams:
         return asyncio.run(_run(shown, settings, opening, view(), streams, always=always))
 

@@ -128,7 +128,7 @@ NICE = 19
 
 
 def mirror(sessions: tuple[str, ...], *, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Send what the mirror lacks and print it. Return 0 if the mirror is complete now, 1 if something failed."""
+    """Send what the mirror lacks and print it; return 0 if it is complete, 1 if something failed."""
     settings = settings_for(store, config)
     folder, server = _ends(settings)
     if sessions:

@@ -99,8 +99,10 @@ def log(
 
 
 def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Print one turn: ``SESSION`` for the newest, ``SESSION:DEPTH`` for another, ``SESSION/fan/branch:DEPTH`` for
-    one of a branch; a commit for the turn that made it."""
+    """Print one turn: the newest, the one at a depth, one of a branch, or the one that made a commit.
+
+    Places are ``SESSION``, ``SESSION:DEPTH``, ``SESSION/fan/branch:DEPTH`` and a commit.
+    """
     settings = settings_for(store, config)
     place = place_by_commit(settings, place, store)
     name, depth = split_place(place)

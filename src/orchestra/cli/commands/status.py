@@ -296,8 +296,11 @@ MARK = "└ "
 
 
 def nest(found: Sequence[Summary]) -> list[tuple[int, Summary]]:
-    """The sessions in the order of a listing, each with how deep it stands: what needs attention first, and the
-    children of each after it, oldest first. A restarted child is next to its restart."""
+    """Return the sessions in the order of a listing, each with its nesting depth.
+
+    Those that need attention come first, the children of each after it, oldest first; a restarted child is next to
+    its restart.
+    """
     known = {summary.context_id: summary for summary in found}
     below: dict[int, list[Summary]] = {}
     tops: list[Summary] = []
@@ -318,7 +321,7 @@ def nest(found: Sequence[Summary]) -> list[tuple[int, Summary]]:
 
 
 def _owner(summary: Summary, known: dict[int, Summary]) -> Summary | None:
-    """The session that runs a child, also where the child has restarted meanwhile; None for nobody's child."""
+    """Return the session that runs a child, also after the child restarted; None without a parent."""
     while summary.why == "restart" and summary.parent in known:
         summary = known[summary.parent]
     return known.get(summary.parent) if summary.why == "child" else None

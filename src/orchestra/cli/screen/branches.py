@@ -21,7 +21,7 @@ SHOWN = 40
 
 
 def branch_rows(told: Iterable[tuple[str, Recorded]]) -> list[dict[str, Any]]:
-    """The newest branch of each path, in the order in which they began; ``told`` are events with their paths.
+    """Return the newest branch of each path, oldest first; ``told`` are events with their paths.
 
     ``status`` is empty for one that has not ended; ``node`` is where it stands or ended.
     """

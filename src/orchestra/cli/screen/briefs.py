@@ -1,4 +1,4 @@
-"""What ``compile --models``, ``--prompt`` and ``run --dry-cost`` print: models, prompts, bounds of cost (A5)."""
+"""What ``compile --models``, ``compile --prompt`` and ``run --dry-cost`` print (A5)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,10 @@ def _plain(value: Any) -> Any:
 
 
 def say_prompt(brief: Brief, node: str, *, as_json: bool) -> None:
-    """A node's composed prompt; what is known only in a run stands there by its name. Raises ``ConfigError``."""
+    """Print a node's composed prompt; values known only in a run appear as names.
+
+    Raises ``ConfigError``.
+    """
     asking = {each.id: each for each in brief.asking()}
     if node not in asking:
         near = nearest(node, asking)
@@ -137,7 +140,7 @@ def say_bounds(bounds: CostBounds) -> None:
 
 
 def unbounded(bounds: CostBounds) -> Iterator[str]:
-    """What each ``-`` of the table means: which number has no bound, of which nodes, and what gives it one."""
+    """Explain each ``-`` of the table: which number has no bound, at which nodes, and how to set one."""
     visited = [each for each in bounds.nodes if each.visits is not None]
     for number, fix, nodes in (
         ("VISITS", "a loop without a bound; set max_visits", [e for e in bounds.nodes if e.visits is None]),

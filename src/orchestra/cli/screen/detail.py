@@ -63,8 +63,7 @@ SIGNS = {
 
 
 async def summary_of(store: Store, row: Row, stops: Mapping[str, Stopped]) -> Summary:
-    """A session's row; one that is damaged says so, and hides none of the others (S8); one whose store failed says
-    that (``stops``, S20)."""
+    """Return a session's row; a damaged session, or one whose store failed, says so (S8, S20)."""
     try:
         found = await summarize(store, row, time.time_ns() // 1_000_000)
     except Damaged as error:

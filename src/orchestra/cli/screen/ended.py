@@ -41,7 +41,10 @@ def say_ended(
     colour: bool,
     mirror_of: str = "",
 ) -> int:
-    """Print the result and the next command; return the exit code (C2). A mirror is resumed in its original."""
+    """Print the result and the next command; return the exit code (C2).
+
+    A mirror is resumed in its original.
+    """
     result = state.result
     code = _code_of_stopped(state) if result is None else 0 if result.good else FAILED
     if shown.json == "object":
@@ -176,12 +179,12 @@ def raise_first(limit: str, flag: str) -> list[str]:
 
 
 def higher_limit(micros: int) -> str:
-    """Return the flag without which a resume would pause at the same limit of cost; empty after any other stop."""
+    """Return the flag that raises the cost limit at which a run paused; empty after any other stop."""
     return f" --max-cost {micros / 1e6:.2f}" if micros else ""
 
 
 def _source_of_failure(state: RunState) -> str:
-    """Return the failed node from which a run came to the node at which it failed; empty for any other way.
+    """Return the failed node that led to the node at which the run failed; else empty.
 
     A resume runs the last node again, which may be one that only ends the run.
     """
@@ -298,7 +301,7 @@ def _decision(reason: Reason) -> str:
 
 
 def candidate_facts(candidate: Mapping[str, Any]) -> str:
-    """What routing saw of an edge: its condition and the values in it, label, weight, how often it was taken."""
+    """Return what routing saw of an edge: condition and values, label, weight, times taken."""
     parts = []
     if "condition" in candidate:
         values = candidate.get("values")

@@ -311,8 +311,7 @@ def _end_line(
 
 
 def in_brief(reason: str) -> str:
-    """A reason of many lines, such as the end of what a command wrote, by its first words and its last line; of two
-    streams, by the last line of each."""
+    """Shorten a reason of many lines to its first words and its last line, for each stream."""
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     if len(lines) < 2:
         return reason

@@ -99,7 +99,7 @@ class LiveView:
         )
 
     def _fresh(self) -> Below:
-        """A live region that has drawn nothing: one that was stopped would erase as many lines as it had before."""
+        """Return a live region that has drawn nothing: a stopped one would erase its former lines."""
         return _Below(console=self._console, get_renderable=self._below, refresh_per_second=8, transient=True)
 
     def open(self, session: str, title: str) -> None:

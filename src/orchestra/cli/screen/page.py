@@ -1,4 +1,4 @@
-"""A session as one HTML page: graph with states, timeline, conversations, changes and cost; it fetches nothing."""
+"""A session as one HTML page: graph, timeline, conversations, changes, cost; it loads nothing else."""
 
 from __future__ import annotations
 
@@ -349,7 +349,10 @@ def path_of(line: Line) -> str:
 
 
 def edge_keys(lines: Sequence[Line]) -> list[str]:
-    """The edges as events name them: source->target, with #n for the n-th of a pair; ``jump`` before no edge."""
+    """Return the edges as events name them: source->target, with #n for the n-th of a pair.
+
+    ``jump`` comes before a jump without an edge.
+    """
     keys = []
     seen: Counter[str] = Counter()
     for line in lines:

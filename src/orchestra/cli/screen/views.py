@@ -40,7 +40,7 @@ class View(Protocol):
         """A word of ours in between."""
 
     def hold(self, above: Callable[[str], None] | None) -> None:
-        """A person is asked at the terminal: show nothing but lines, by ``above``; without it, keep them (H10)."""
+        """Show lines only by ``above`` while a question is on the terminal; without it, hold them (H10)."""
 
     def release(self) -> None:
         """The terminal is free again: show what was kept."""

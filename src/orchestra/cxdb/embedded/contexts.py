@@ -181,7 +181,7 @@ class Contexts:
         self.read_heads(0, self._directory.state.lengths[HEADS])
 
     def save(self) -> None:
-        """Write what has moved into the table, durably, then how much of heads.tbl it covers, and its own size."""
+        """Write changed entries to the table, durably, then its length and how much of heads.tbl it covers."""
         if not self._moved:
             return
         files = self._directory.files

@@ -44,7 +44,7 @@ def _key(digest: bytes) -> int:
 
 
 class SortedRun:
-    """A sorted stretch of entries, from ``start`` to ``end``; in its file, or in memory where none may be made."""
+    """A sorted run of entries from ``start`` to ``end``, in its file or in memory."""
 
     __slots__ = ("_map", "_numbers", "end", "name", "start")
 

@@ -129,7 +129,7 @@ def _foreign_records(directory: Directory, number: int, header: LogHeader, recor
 
 
 def redo(directory: Directory, header: LogHeader, records: list[LogRecord], *, force: bool = False) -> None:
-    """Write what the log holds, which is synced, into the files wherever they differ; everywhere when forced."""
+    """Write the synced log into the files wherever they differ; everywhere when forced."""
     for number in range(len(PATHS)):
         wanted = b"".join(record.parts[number] for record in records)
         start = header.base[number]
@@ -178,7 +178,7 @@ def start_generation(directory: Directory, state: State) -> None:
 
 
 def _write_again(directory: Directory) -> None:
-    """A failed sync may leave pages that pass for clean: make them dirty again, so that the next one tries."""
+    """Dirty the pages again after a failed sync, which may have marked them clean."""
     data = _log_bytes(directory)
     header = read_header(data)
     if header is not None:

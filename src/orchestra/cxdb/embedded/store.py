@@ -1,4 +1,4 @@
-"""The embedded store: CXDB's own files, a write-ahead log beside them, any number of processes (S5 to S9).
+"""The embedded store: CXDB's own files, a write-ahead log, any number of processes (S5 to S9).
 
 An append takes the lock, reads in what others appended, writes the batch to the log with one sync, then to
 the files unsynced, and says in the lock file where the store stands now. Reading takes no lock: what the lock
@@ -305,7 +305,7 @@ class EmbeddedStore(Handle):
             return repaired
 
     async def prune(self, contexts: Collection[int]) -> Pruned:
-        """Take contexts out of the folder, with the turns and blobs that nothing else needs; then it is closed.
+        """Remove contexts with the turns and blobs that only they need; the store is closed afterwards.
 
         Raises ``SessionTaken`` where a session is running anywhere in the folder, before anything is changed.
         """

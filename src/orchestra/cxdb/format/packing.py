@@ -67,7 +67,7 @@ def unpack(codec: int, stored: bytes, raw_size: int) -> bytes | None:
 
 
 def zstd_fault(stored: bytes, most: int) -> str:
-    """Why bytes are no whole zstd frames; empty where they are, or where they give more than ``most`` bytes."""
+    """Return why bytes are not whole zstd frames of at most ``most`` bytes; empty if they are."""
     left, rest = most, stored
     while rest:
         frame = zstd.ZstdDecompressor()

@@ -123,7 +123,9 @@ class Link:
         return link
 
     async def exchange(self, asks: Sequence[Ask], seconds: float = ANSWER_SECONDS) -> list[Frame]:
-        """Send requests together and read their answers. Raises ``Lost``; then the connection is of no more use.
+        """Send requests together and read their answers.
+
+        Raises ``Lost``, after which the connection is unusable.
 
         The server may be silent for so many seconds.
         """
@@ -265,8 +267,10 @@ class Pool:
 
     @asynccontextmanager
     async def link(self, seconds: float, *, fresh: bool = False) -> AsyncIterator[Link]:
-        """A connection, made within so many seconds; ``fresh`` for one that nobody has used. It is kept unless the
-        block raises."""
+        """Yield a connection made within so many seconds; ``fresh`` asks for an unused one.
+
+        It is kept unless the block raises.
+        """
         link = self._idle.pop() if self._idle and not fresh else await self._connect(seconds)
         try:
             yield link

@@ -90,7 +90,7 @@ class RemoteStore:
     async def append_keyed(
         self, context_id: int, turns: Sequence[NewTurn], keys: Sequence[bytes]
     ) -> tuple[Turn, ...]:
-        """Append turns that another process may have sent too, which a server that knows keys stores once (S22)."""
+        """Append turns that another process may send too; a server with keys stores them once (S22)."""
         return await Pen(self._asking, context_id).append(turns, (), keys)
 
     async def put_blob(self, data: bytes) -> bytes:

@@ -175,7 +175,7 @@ class Connection:
         return page + self._creation_times(turns)
 
     def _creation_times(self, turns: Sequence[Turn]) -> bytes:
-        """Return when turns were appended, eight bytes each, to follow the answer of a client that asks for it."""
+        """Return when turns were appended, eight bytes each, for clients that ask for it."""
         return b"".join(frames.number(turn.created_ms) for turn in turns) if self._times else b""
 
     async def _get_blob(self, frame: Frame) -> bytes:

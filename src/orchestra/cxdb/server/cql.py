@@ -253,7 +253,10 @@ class _Known:
 
 
 async def search(core: Core, query: Query) -> tuple[list[ContextRow], int]:
-    """The contexts that a query finds, by descending id, and how many milliseconds it took. Raises ``CqlError``."""
+    """Return the contexts that a query finds, by descending id, and the milliseconds it took.
+
+    Raises ``CqlError``.
+    """
     began = time.monotonic()
     rows = {row.context_id: row for row in await core.store.contexts()}
     wanted = bool(_fields(query) & _FROM_PROVENANCE.keys())

@@ -64,7 +64,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """Who is let in: hosts and origins by name beside the loopback ones; who knows the token where there is one."""
+    """Who may connect: named hosts and origins beside loopback; a token's owner if there is a token."""
 
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
@@ -209,7 +209,7 @@ class _Guarded:
 
 
 class HttpConnection(H11Protocol):
-    """A connection of uvicorn whose waits are bounded, and which refuses malformed requests in CXDB's shape."""
+    """A uvicorn connection with bounded waits that refuses malformed requests in CXDB's shape."""
 
     _stalled: asyncio.TimerHandle | None = None
 
@@ -284,7 +284,10 @@ class HttpConnection(H11Protocol):
 
 @asynccontextmanager
 async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
-    """Serve an application as long as the block lasts; its address. Raises ``OSError`` where nobody can listen."""
+    """Serve an application during the block and yield its address.
+
+    Raises ``OSError`` if the address cannot be used.
+    """
     config = Config(
         app,
         http=HttpConnection,

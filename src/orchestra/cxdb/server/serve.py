@@ -79,7 +79,10 @@ async def serving(
     http_bind: tuple[str, int] = ("127.0.0.1", 0),
     guard: http.Guard,
 ) -> AsyncIterator[Addresses]:
-    """Serve a store as long as the block lasts; port 0 is any free one. Raises ``StoreError`` if one is taken."""
+    """Serve a store during the block; port 0 is any free port.
+
+    Raises ``StoreError`` if a port is taken.
+    """
     core = Core(store, token=guard.token)
     opened = _Connections(_binary(core))
     async with contextlib.AsyncExitStack() as stack:

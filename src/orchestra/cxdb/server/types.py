@@ -55,7 +55,7 @@ _decode = msgspec.json.Decoder(_Bundle).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldSpec:
-    """A field; an array's ``items`` are of a simple type or, where ``items_ref`` is set, maps of another type."""
+    """A field; an array's ``items`` are of a simple type, or maps of the type ``items_ref``."""
 
     name: str
     type: str

@@ -74,7 +74,10 @@ def session_row(session: Session) -> dict[str, object]:
 
 
 def turn_rows(turns: Sequence[Turn], request: HttpRequest, types: Types) -> list[dict[str, object]]:
-    """A page of turns in the view that is asked for. Raises ``Malformed`` for the whole page, as CXDB does."""
+    """Return a page of turns in the requested view.
+
+    Raises ``Malformed`` for the whole page, as CXDB does.
+    """
     view = request.query.get("view", "typed")
     how = Rendering.of(request.query)
     rows = []

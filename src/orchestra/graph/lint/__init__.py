@@ -125,7 +125,7 @@ def lint(
     variables: Iterable[str] = (),
     broken: bool = False,
 ) -> tuple[Diagnostic, ...]:
-    """What our rules and custom ``rules`` find in a graph: causes first, in source order, then by severity.
+    """Return the findings of our and custom ``rules``: causes first, in source order, by severity.
 
     ``known_types`` are the registered handler types; ``strict`` makes undeclared nodes errors;
     ``variables`` are the names of the run's variables, which tool commands may use; ``broken`` says that the text
@@ -176,7 +176,7 @@ def _joined(group: list[Diagnostic], names: tuple[str, ...]) -> Diagnostic:
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Diagnostics in source order, then causes before the others, then by severity; those without a place first.
+    """Sort diagnostics: source order, causes first, by severity; those without a place first.
 
     Where a name is misspelt, what is wrong with the whole graph comes after everything else.
     """

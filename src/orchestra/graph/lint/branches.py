@@ -13,7 +13,7 @@ from orchestra.graph.model import Attribute, Edge, Node
 
 
 def parallel_join(survey: Survey) -> Iterator[Diagnostic]:
-    """The branches of a parallel node meet in a fan-in, every fan-in joins some, and join policies can be met."""
+    """The branches of a parallel node meet in a fan-in, fan-ins join some, policies can be met."""
     yield from _policies(survey)
     met = survey.meetings.fan_in
     unjoined = False
@@ -35,7 +35,7 @@ def parallel_join(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def _policies(survey: Survey) -> Iterator[Diagnostic]:
-    """Parallel nodes whose join policy lacks its number, or needs more successes than there are branches (E32)."""
+    """Yield parallel nodes whose join policy lacks its number or needs too many successes (E32)."""
     for node, written in survey.on_nodes.get("join_policy", ()):
         key = {"k_of_n": "k", "quorum": "quorum"}.get(str(written.value), "")
         if not key or survey.types[survey.index[node.id]] != "parallel":
@@ -188,7 +188,7 @@ def _closing_edges(
 
 
 def for_each(survey: Survey) -> Iterator[Diagnostic]:
-    """A parallel node with ``for_each`` has one outgoing edge, and the node whose output it names exists (E36)."""
+    """A parallel node with ``for_each`` has one outgoing edge, and the node it names exists (E36)."""
     for node, attribute in survey.on_nodes.get("for_each", ()):
         number = survey.index[node.id]
         if survey.types[number] != "parallel" or not str(attribute.value):

@@ -39,7 +39,7 @@ Rules: TypeAlias = Callable[[Graph], list[Diagnostic]]
 
 
 def without_consequences(graph: Graph, found: list[Diagnostic], rules: Rules) -> list[Diagnostic]:
-    """The findings that remain when the misspelt words among them are corrected, and those about the words.
+    """Return the findings that remain once misspelled words are corrected, and those about them.
 
     ``rules`` finds what is wrong with a graph. Where an error is left out, the words that it comes from are errors.
     """

@@ -20,7 +20,7 @@ _CHOOSING = frozenset({"parallel", "wait.human"})
 
 
 def ambiguous_edges(survey: Survey) -> Iterator[Diagnostic]:
-    """Of two edges without condition and of equal weight, the one with the smallest target id wins (rule 5)."""
+    """Of two unconditional edges of equal weight, the smallest target id wins (rule 5)."""
     for number, node in enumerate(survey.nodes):
         edges = survey.graph.outgoing(node.id)
         if len(edges) < 2 or survey.types[number] in _CHOOSING:
@@ -95,7 +95,7 @@ def _misnamed_keys(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def _suggestion(clause: Compare | Truth, survey: Survey) -> tuple[str, str]:
-    """What to write for a clause's key, and what is wrong with it; empty where the key may be what is meant."""
+    """Return what to write for a clause's key, and the fault; empty if the key may be right."""
     key = clause.key
     known = key == "preferred_label" or key in survey.variables or key.startswith("context.")
     if known or (key == "outcome" and isinstance(clause, Compare)):

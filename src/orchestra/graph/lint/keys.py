@@ -194,8 +194,7 @@ _LAYOUTS = frozenset({"circuit", "subset", "mds", "shortpath"})
 
 
 def unknown_attribute(survey: Survey) -> Iterator[Diagnostic]:
-    """A key without meaning is neither a known one misspelt, nor what another tool calls a known one, nor one that
-    belongs elsewhere (language.md#attributes)."""
+    """An unknown key is not a misspelled, foreign or misplaced known one (language.md#attributes)."""
     for attribute in survey.graph.attributes.values():
         if not _means_something(GRAPH, attribute):
             yield from _key(GRAPH, attribute)
@@ -255,7 +254,7 @@ _UNITS = {"ms": "ms", "millis": "ms", "s": "s", "sec": "s", "seconds": "s", "min
 
 
 def _renaming(attribute: Attribute, word: str) -> tuple[str, tuple[Edit, ...]]:
-    """How to give an attribute our key, with its value in our terms: ``timeout_ms=500`` is ``timeout=500ms``."""
+    """Return how to write an attribute with our key and value: ``timeout_ms=500`` is ``timeout=500ms``."""
     edits, value = rename_edit(attribute, word), str(attribute.value)
     plain, put = _folded(attribute.key), ""
     if value.isdecimal() and len(value) < 10:
@@ -269,7 +268,7 @@ def _renaming(attribute: Attribute, word: str) -> tuple[str, tuple[Edit, ...]]:
 
 
 def _folded(key: str) -> str:
-    """A key in small letters with underscores: ``maxRetries``, ``max-retries`` and ``max.retries`` are one."""
+    """Return a key in lower case with underscores: ``maxRetries`` and ``max-retries`` are one."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[-.]", "_", key).lower()
 
 
@@ -339,7 +338,7 @@ _NAMES = {
 
 
 def unused_attribute(survey: Survey) -> Iterator[Diagnostic]:
-    """What a node's type never reads does not stand on the node: a prompt on a diamond, a command on a box."""
+    """A node has no attribute that its type never reads: no prompt on a diamond, no command on a box."""
     for key, readers in _READERS.items():
         for node, attribute in survey.on_nodes.get(key, ()):
             kind = survey.types[survey.index[node.id]]

@@ -69,7 +69,7 @@ def _counts(survey: Survey, number: int) -> bool:
 
 
 def _decides(survey: Survey, number: int) -> bool:
-    """Whether a person bounds the loops through a node, or the author has said how often it may be entered."""
+    """Whether a person bounds the loops through a node, or its author limits its visits."""
     return survey.types[number] == "wait.human" or has_own_bound(survey.graph, survey.nodes[number])
 
 
@@ -171,7 +171,7 @@ def _returning(survey: Survey, names: Sequence[str], node: Node) -> Diagnostic:
 
 
 def _gates(survey: Survey) -> Iterator[Diagnostic]:
-    """Goal gates of commands whose retry target leads back to them, counted by nothing that the author chose.
+    """Return goal gates of commands whose retry target leads back to them without a bound.
 
     A command that no agent can make succeed fails every time.
     """

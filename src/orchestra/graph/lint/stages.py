@@ -72,7 +72,7 @@ def tool_command_on_tool_nodes(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
-    """A node that runs a child names the child's file, or the session that it watches (engine.md#handlers)."""
+    """A node that runs a child names its file, or the session that it watches (engine.md#handlers)."""
     for number, node in enumerate(survey.nodes):
         kind = survey.types[number]
         if kind not in _WITH_CHILD:

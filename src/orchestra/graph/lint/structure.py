@@ -33,8 +33,7 @@ def start_node(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def _terminal(survey: Survey, kind: str, ends: list[str]) -> tuple[str, tuple[Edit, ...]]:
-    """How to add the start or the exit: a node of its own before or after ``ends``, or the shape for a node there
-    that has nothing else to do."""
+    """Return how to add the start or exit: a new node beside ``ends``, or the shape for an unused node."""
     shape = "Mdiamond" if kind == "start" else "Msquare"
     graph = survey.graph
     idle = next((name for name in ends if _does_nothing(survey, name)), "")

@@ -13,7 +13,7 @@ from orchestra.graph.stylesheet import EFFORTS, StyleRule, parse_stylesheet
 
 
 def selector_matches(survey: Survey) -> Iterator[Diagnostic]:
-    """Every selector of the stylesheet matches a node, and every class is written as the stylesheet reads it."""
+    """Every selector of the stylesheet matches a node; classes are written as it reads them."""
     rules, attribute = _rules(survey)
     selectors = {rule.selector for rule in rules}
     named: set[str] = set()

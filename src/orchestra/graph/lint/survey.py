@@ -171,7 +171,7 @@ def _diagnostic(
 
 
 def swap_edit(span: Span, text: str) -> tuple[Edit]:
-    """The edit that puts another word in place of a value or a key, in quotes where it stands in quotes now."""
+    """Return the edit that replaces the word of a value or key; quotes are kept."""
     bare = not span.text.startswith('"') and text.isidentifier()
     return (Edit(span, text if bare else in_quotes(text)),)
 

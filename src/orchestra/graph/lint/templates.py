@@ -1,4 +1,4 @@
-"""Rules about braces in prompts and commands that no value takes the place of (A22, engine.md#tool-nodes)."""
+"""Rules about braces in prompts and commands that no value replaces (A22, engine.md#tool-nodes)."""
 
 from __future__ import annotations
 

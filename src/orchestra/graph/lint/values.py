@@ -81,7 +81,7 @@ _SET = frozenset(
 
 
 def input_declared(survey: Survey) -> Iterator[Diagnostic]:
-    """Where a pipeline declares its ``inputs``, prompts and commands name those, or what a node could set (L40).
+    """With declared ``inputs``, prompts and commands name those, or what a node could set (L40).
 
     Without ``inputs`` only ``$gaol`` is told, where ``$goal`` is meant.
     """
