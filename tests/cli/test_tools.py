@@ -218,3 +218,14 @@ def test_what_a_killed_runner_left_of_a_child_pipeline_is_ended_too(tmp_path: Pa
     (child / "done").touch()
     assert call(tmp_path, "resume", "last").returncode == 0
     assert running_in(child) == []
+
+
+def test_commands_work_in_the_folder_that_the_settings_name(tmp_path: Path) -> None:
+    (tmp_path / "pipelines").mkdir()
+    pipeline(tmp_path / "pipelines", "cat project.txt")
+    (tmp_path / "project.txt").write_text("here")
+    (tmp_path / "orchestra.yaml").write_text("workspace: {folder: .}\n")
+    assert call(tmp_path, "run", "pipelines/p.dot").returncode == 0
+    (tmp_path / "orchestra.yaml").write_text("workspace: {folder: none}\n")
+    refused = call(tmp_path, "compile", "pipelines/p.dot")
+    assert "orchestra.yaml:1:21" in refused.stdout + refused.stderr

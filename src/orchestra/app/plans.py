@@ -68,8 +68,10 @@ class JoinedPlan(Plan):
             yield from plans[0].whole()
 
 
-def folder_of(file: str) -> Path:
-    """Return the folder in which a pipeline's commands run: its file's, else the working directory."""
+def folder_of(file: str, settings: Settings) -> Path:
+    """Return the folder in which a pipeline runs: the settings', its file's, else the working directory."""
+    if settings.workspace is not None and settings.workspace.folder is not None:
+        return settings.workspace.folder
     path = Path(file)
     return path.parent if path.is_absolute() else Path.cwd()
 
@@ -154,7 +156,7 @@ def plan_of(
     agents of its parent are.
     """
     text, file = pipeline.source.text, whereabouts(pipeline.source)
-    folder = Path(workdir) if workdir else folder_of(file)
+    folder = Path(workdir) if workdir else folder_of(file, settings)
     graph = pipeline.checked()
     simulated = simulated or bool(scenario.text)
     agents = Agents(settings=settings, folder=folder, file=file, script=scenario.script, simulated=simulated)
@@ -229,7 +231,8 @@ def _not_runnable(plan: JoinedPlan, *, simulated: bool) -> list[Diagnostic]:
     problems = [found for child in children for found in _not_runnable(child, simulated=simulated)]
     found = agent_diagnostics(Brief(graph=graph, settings=settings, file=plan.file), simulated=simulated)
     problems += [one for one in found if one.severity is Severity.ERROR]
-    problems += _tool_problems(graph, settings, Path(plan.workdir) if plan.workdir else folder_of(plan.file))
+    folder = Path(plan.workdir) if plan.workdir else folder_of(plan.file, settings)
+    problems += _tool_problems(graph, settings, folder)
     for name, (kind, handler) in plan.runs.items():
         if handler is None:
             node = graph.nodes[name]

@@ -272,8 +272,11 @@ class RepoSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceSection:
-    """The repositories under a run."""
+    """The repositories under a run, or the folder in which it works."""
 
+    folder: str = key(
+        word, "where commands and agents work, without repositories (default: the pipeline's folder)", default=""
+    )
     repos: Mapping[str, RepoSection] = key(
         MapOf(Section(RepoSection, named=True)), "repositories by name", factory=dict
     )

@@ -40,9 +40,13 @@ class RepoSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceSettings:
-    """All repositories; commands run in the first. ``home`` is the ``.orchestra`` folder of worktrees."""
+    """All repositories; commands run in the first. ``home`` is the ``.orchestra`` folder of worktrees.
+
+    ``folder`` is where they run without repositories; None for the pipeline's folder.
+    """
 
     home: Path
+    folder: Path | None = None
     repos: tuple[RepoSettings, ...] = ()
     commit_messages: str = "template"
 
@@ -57,7 +61,23 @@ def workspace_of(section: WorkspaceSection, document: Document, folder: Path) ->
     """
     folder = folder.absolute()
     repos = tuple(_repo(document, name, repo, folder) for name, repo in section.repos.items())
-    return WorkspaceSettings(home=folder / ".orchestra", repos=repos, commit_messages=section.commit_messages)
+    return WorkspaceSettings(
+        home=folder / ".orchestra",
+        folder=_folder(section, document, folder) if section.folder else None,
+        repos=repos,
+        commit_messages=section.commit_messages,
+    )
+
+
+def _folder(section: WorkspaceSection, document: Document, folder: Path) -> Path:
+    found = Path(os.path.normpath(folder / Path(section.folder).expanduser()))
+    problem = "" if found.is_dir() else f"{found} is not a folder"
+    if section.repos:
+        problem = "a run with repositories works in their worktrees, not in a folder"
+    if problem:
+        path = ("workspace", "folder")
+        raise ConfigError(f"workspace.folder: {problem}", span=document.span(path), fix="name another or remove it")
+    return found
 
 
 def _repo(document: Document, name: str, repo: RepoSection, folder: Path) -> RepoSettings:

@@ -41,7 +41,7 @@ def read_file(repo: str, arguments: Mapping[str, Json], context: ToolContext) ->
         try:
             descriptor = place.open(os.O_RDONLY)
         except FileNotFoundError:
-            raise ToolError(f"{place.path} does not exist") from None
+            raise place.missing() from None
         with open(descriptor, "rb") as file:
             found = regular(descriptor, place.path)
             form = form_of(file.peek(65536)[:65536], place.path, found.st_size)
@@ -138,7 +138,7 @@ def edit_file(repo: str, arguments: Mapping[str, Json], context: ToolContext) ->
         raise ToolError("old_string and new_string are the same")
     with inside(context.folder(repo), string(arguments, "path")) as place:
         if place.stat() is None:
-            raise ToolError(f"{place.path} does not exist; use write-file to make it")
+            raise ToolError(f"{place.missing()}; use write-file to make it")
         _guard(repo, place.path, context, "edit it", place.stat())
         file = load(place)
         pattern = _pattern(old, file.text)

@@ -30,15 +30,20 @@ _INVISIBLE = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *ran
 class FilePlace:
     """A file's place: the open descriptor ``parent`` of its folder, its ``name`` there, its ``path``.
 
-    ``name`` is ``.`` for the folder itself; ``path`` is from the root, with links resolved.
+    ``name`` is ``.`` for the folder itself; ``path`` is from the ``root``, with links resolved.
     """
 
-    __slots__ = ("name", "parent", "path")
+    __slots__ = ("name", "parent", "path", "root")
 
-    def __init__(self, parent: int, name: str, path: str) -> None:
+    def __init__(self, parent: int, name: str, path: str, root: Path) -> None:
         self.parent = parent
         self.name = name
         self.path = path
+        self.root = root
+
+    def missing(self) -> ToolError:
+        """What an agent is told where nothing is there."""
+        return missing(self.path, self.root)
 
     def stat(self) -> os.stat_result | None:
         """Return the status of a file, links not followed; None if it does not exist."""
@@ -57,6 +62,11 @@ class FilePlace:
             if error.errno == errno.ELOOP:
                 raise ToolError(f"{self.path} became a symbolic link meanwhile") from error
             raise
+
+
+def missing(path: str, root: Path) -> ToolError:
+    """What an agent is told of a path that does not exist."""
+    return ToolError(f"{path} does not exist in the working folder {root}")
 
 
 def forbidden(name: str) -> bool:
@@ -120,9 +130,9 @@ class _PathWalk:
                 left.extend(self.parts(target))
                 continue
             if not any(one not in ("", ".") for one in left):
-                return FilePlace(self.folders[-1], part, "/".join((*self.names, part)))
+                return FilePlace(self.folders[-1], part, "/".join((*self.names, part)), self.root)
             self._down(part, asked, make=make)
-        return FilePlace(self.folders[-1], ".", "/".join(self.names) or ".")
+        return FilePlace(self.folders[-1], ".", "/".join(self.names) or ".", self.root)
 
     def _link(self, part: str) -> str | None:
         try:
@@ -136,7 +146,7 @@ class _PathWalk:
             folder = os.open(part, _FOLDER, dir_fd=here)
         except FileNotFoundError:
             if not make:
-                raise ToolError(f"{asked} does not exist") from None
+                raise missing(asked, self.root) from None
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, dir_fd=here)
             folder = os.open(part, _FOLDER, dir_fd=here)

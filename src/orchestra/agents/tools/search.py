@@ -114,7 +114,7 @@ async def list_files(repo: str, arguments: Mapping[str, Json], context: ToolCont
 def _folder(place: FilePlace) -> None:
     found = place.stat()
     if found is None:
-        raise ToolError(f"{place.path} does not exist")
+        raise place.missing()
     if not stat.S_ISDIR(found.st_mode):
         raise ToolError(f"{place.path} is not a folder")
 
@@ -181,10 +181,10 @@ async def search_code(repo: str, arguments: Mapping[str, Json], context: ToolCon
     with inside(context.folder(repo), string(arguments, "path", ".")) as place:
         found = place.stat()
         if found is None:
-            raise ToolError(f"{place.path} does not exist")
+            raise place.missing()
         if stat.S_ISREG(found.st_mode):
             single = place.name
-            target = FilePlace(place.parent, ".", place.path.rpartition("/")[0] or ".")
+            target = FilePlace(place.parent, ".", place.path.rpartition("/")[0] or ".", place.root)
         else:
             _folder(place)
             single, target = "", place

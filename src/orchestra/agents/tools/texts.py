@@ -67,7 +67,7 @@ def load(place: FilePlace) -> TextFile:
     try:
         descriptor = place.open(os.O_RDONLY)
     except FileNotFoundError:
-        raise ToolError(f"{place.path} does not exist") from None
+        raise place.missing() from None
     with open(descriptor, "rb", buffering=0) as file:
         found = regular(descriptor, place.path)
         if found.st_size > LARGEST:

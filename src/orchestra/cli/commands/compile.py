@@ -169,8 +169,9 @@ def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pip
     from orchestra.app.plans import folder_of, whereabouts  # only pipelines that name tools pay for knowing them
     from orchestra.cli.stores import settings_for
 
-    folder = folder_of(whereabouts(pipeline.source))
-    found = tuple(_tool_problems(pipeline, settings or settings_for(None, None, name), folder))
+    settings = settings or settings_for(None, None, name)
+    folder = folder_of(whereabouts(pipeline.source), settings)
+    found = tuple(_tool_problems(pipeline, settings, folder))
     return replace(pipeline, diagnostics=(*pipeline.diagnostics, *found)) if found else pipeline
 
 
@@ -183,7 +184,8 @@ def _tool_problems(pipeline: Pipeline, settings: Settings, folder: Path) -> Iter
     yield from tool_problems(pipeline.graph, settings, folder)
     for node, child in pipeline.children.items():
         named = workdir_of(pipeline.graph, node, folder)
-        yield from _tool_problems(child, settings, Path(named) if named else folder_of(whereabouts(child.source)))
+        where = Path(named) if named else folder_of(whereabouts(child.source), settings)
+        yield from _tool_problems(child, settings, where)
 
 
 def _passes(pipeline: Pipeline, strict: bool) -> bool:

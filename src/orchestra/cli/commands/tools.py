@@ -82,7 +82,7 @@ def list_tools(name: str, node: str, *, as_json: bool, config: Path | None) -> i
     source, found = read(name)
     pipeline = compile_pipeline(source, found, variables={}, secrets=settings.secrets)
     graph = pipeline.checked()
-    folder = folder_of(whereabouts(source))
+    folder = folder_of(whereabouts(source), settings)
     problems = tool_problems(graph, settings, folder)
     if problems:
         raise InvalidPipeline(tuple(problems))
