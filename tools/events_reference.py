@@ -5,7 +5,6 @@ Run: ``python tools/events_reference.py``. A test holds the page to what this gi
 
 from __future__ import annotations
 
-import inspect
 from itertools import groupby
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def page() -> str:
 
 def _event(declared: Declaration) -> str:
     rows = [_row(f.tag, f.name, f.type, f.doc + _shown_default(f)) for f in declared.fields]
-    meaning = inspect.cleandoc(declared.cls.__doc__ or "").replace("\n", " ").replace("``", "`")
+    meaning = " ".join((declared.cls.__doc__ or "").split()).replace("``", "`")
     return "\n".join(
         [
             f"### {declared.event}\n",

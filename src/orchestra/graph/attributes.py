@@ -100,7 +100,7 @@ class AttributeScope:
         return None if entry is None else entry.default
 
     def canonical(self, key: str) -> str:
-        """The key behind an alias or an old word."""
+        """Return the key that an alias or an old word stands for."""
         return self.aliases.get(key) or self.old_words.get(key) or key
 
     def entry(self, key: str) -> Entry | None:

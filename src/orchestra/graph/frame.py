@@ -80,7 +80,7 @@ def skip_fence(here: Cursor) -> bool:
 
 
 def find_digraph(here: Cursor) -> None:
-    """Something else stands where the graph should begin; go on at the graph where there is one."""
+    """Something else stands where the graph should begin; continue at the graph if there is one."""
     near = here.kind == "id" and (nearest(here.word.lower(), ["digraph"]) or here.word.lower() == "digraph")
     fix = "write digraph pipeline { … }"
     error(
@@ -120,7 +120,7 @@ def read_end(here: Cursor) -> bool:
 
 
 def check_after(here: Cursor) -> None:
-    """What stands behind the graph."""
+    """Check what follows the graph."""
     if here.kind == "end" or (here.fenced and here.text.startswith("```", here.start)):
         return
     if here.text.startswith("```", here.start):
@@ -142,7 +142,7 @@ def skip_separator(here: Cursor) -> None:
 
 
 def read_misplaced(here: Cursor) -> None:
-    """No statement begins like this; go on where it is plain what was meant."""
+    """No statement begins like this; continue where the meaning is plain."""
     if is_mark(here, "["):
         error(here, "attributes without a node or an edge", fix="write the id before the bracket")
         read_blocks(here, None)
@@ -221,7 +221,7 @@ def note_hopeless(here: Cursor) -> None:
 
 
 def note_no_target(here: Cursor) -> None:
-    """An edge leads nowhere; go on where its target follows a list of attributes."""
+    """An edge leads nowhere; continue if its target follows a list of attributes."""
     if is_mark(here, "["):
         error(here, "an edge needs a target, not a list", fix="write a set as {a b}")
         if re.compile(r"\[\s*[\w.]+\s*=").match(here.text, here.start):

@@ -48,7 +48,7 @@ def with_defaults(graph: Graph, given: Mapping[str, str]) -> dict[str, str]:
 
 
 _PROSE = frozenset({"prompt", "label", "goal", "tool_command"})
-"""Attributes whose texts name values only in braces and behind ``$``; in the others any word may be a name."""
+"""Attributes whose texts name values only in braces and after ``$``; in others any word may be a name."""
 
 _MARKED = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\$\{?[A-Za-z_]\w*", re.ASCII | re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)

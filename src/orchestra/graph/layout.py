@@ -1,7 +1,7 @@
 """Find the extent of a statement by its layout, for texts whose brackets cannot be trusted (L11).
 
 A parser that has lost its way in a broken statement finds more errors in the rest of it; they are no mistakes of
-the author's. Lines that are indented deeper than the one before them go on with it, unless that one opens the graph
+the author's. Lines that are indented deeper than the previous one continue it, unless that one opens the graph
 or a subgraph; a closing bracket on a line of its own ends what stands before.
 """
 
@@ -22,7 +22,7 @@ FAR = 64 * 1024
 """Characters after which no closing bracket is looked for."""
 
 MOST = 400
-"""Lines above or below that are looked at."""
+"""Lines above or below that are read."""
 
 
 def statement_at(text: str, at: int) -> tuple[int, int]:
@@ -49,7 +49,7 @@ def statement_at(text: str, at: int) -> tuple[int, int]:
 
 
 def _goes_on(text: str, begin: int) -> int | None:
-    """The line with which the line that begins at an offset goes on; None where it is a statement's first."""
+    """Return the line that the line at an offset continues; None if it is a statement's first."""
     line = text[begin : _line_end(text, begin)]
     deep, closes = _indent(text, begin), _CLOSES.match(line) is not None
     above = begin

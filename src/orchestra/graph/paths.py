@@ -11,9 +11,9 @@ _PREFIX = "context."
 
 
 def parts_of(path: str) -> Iterator[tuple[str, str]]:
-    """Each key that a path may begin with, the longest first, and the rest of the path behind it.
+    """Yield each key that a path may begin with, the longest first, and the rest of the path.
 
-    ``context.`` in front of a key is optional.
+    The prefix ``context.`` is optional.
     """
     end = len(path)
     while end:
@@ -31,7 +31,7 @@ def keys_of(path: str) -> Iterator[str]:
 
 
 def descend(rest: str, value: object) -> tuple[bool, object]:
-    """Whether the rest of a path leads somewhere in a value, and what is there."""
+    """Return whether the rest of a path exists in a value, and its value."""
     for word, index in _STEP.findall(rest):
         step = word or index
         if isinstance(value, Mapping) and step in value:

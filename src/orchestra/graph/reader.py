@@ -27,7 +27,7 @@ class Stop(Exception):
 class Cursor:
     """Where a text is read: the word at hand, what is wrong so far, and the graph in the making.
 
-    ``kind``, ``word``, ``start`` and ``end`` are of the word at hand; ``before`` is where the one before ended.
+    ``kind``, ``word``, ``start`` and ``end`` are of the word at hand; ``before`` is where the previous one ended.
     ``found`` is the list of all diagnostics. ``last_word`` is the last value that was a bare word, ``illegal_end``
     where the last id ended that was none, ``root`` the scope of the graph's own braces, ``last`` the name that the
     statement before ended with; ``pairs`` are names side by side, with their
@@ -137,7 +137,7 @@ def is_mark(here: Cursor, marks: str) -> bool:
 
 
 def touches(here: Cursor) -> bool:
-    """Whether nothing stands between the word at hand and the one before."""
+    """Whether nothing stands between the current word and the previous one."""
     return here.start == here.before
 
 
@@ -303,7 +303,7 @@ def skip_wrong_quote(here: Cursor) -> bool:
 
 
 def ends_value(here: Cursor, at: int) -> bool:
-    """Whether a list goes on or ends right after an offset."""
+    """Whether a list continues or ends right after an offset."""
     return re.compile(r"\s*(?:[,\]}]|[\w.]+[ \t]*=)").match(here.text, at) is not None
 
 

@@ -179,7 +179,7 @@ def _snippet(span: Span, gutter: int, width: int, tone: str) -> list[str]:
 def _pieces(span: Span, column: int, room: int) -> tuple[str, str, str]:
     """What stands before, under and after the caret, each as displayed, together at most ``room`` columns.
 
-    Only characters near the span are looked at, so a line of a megabyte costs no more than a short one.
+    Only characters near the span are read, so a line of a megabyte costs no more than a short one.
     """
     text = span.source.text
     begin = span.start - column + 1

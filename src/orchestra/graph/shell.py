@@ -372,7 +372,7 @@ class _ShellReader:
         return bisect_left(self.found, offset, key=lambda expression: expression.start)
 
     def _extent(self, document: _HereDocument, start: int, limit: int) -> tuple[int, int]:
-        """Where the body ends, and where the text goes on after its delimiter."""
+        """Return where the body ends, and where the text continues after its delimiter."""
         at = start
         while at < limit:
             newline = self.text.find("\n", at, limit)

@@ -167,7 +167,7 @@ def read_text_after(here: Cursor, name: str, span: Span) -> bool:
 
 
 def read_unbracketed(here: Cursor, table: Table, found: Attributes) -> None:
-    """Note attributes that stand behind a node or an edge without brackets, and take them."""
+    """Note attributes that follow a node or an edge without brackets, and take them."""
     if here.kind != "id" or on_new_line(here):
         return
     start, noted = here.start, len(here.found)
@@ -215,7 +215,7 @@ def skip_early_list(here: Cursor) -> tuple[int, int, int] | None:
 
 
 def move_list(here: Cursor, start: int, end: int, noted: int, target: Span) -> None:
-    """Give the finding about an early list its edit: the list stands behind the target."""
+    """Give the finding about an early list its edit: move the list after the target."""
     if len(here.found) == noted:
         return
     more = f"; {target.text}" if here.kind == "arrow" else ""
@@ -229,7 +229,7 @@ def move_list(here: Cursor, start: int, end: int, noted: int, target: Span) -> N
 
 
 def skip_text_after_edge(here: Cursor) -> None:
-    """Note ``a -> b "yes"``: a text behind an edge, which is its condition or its label."""
+    """Note ``a -> b "yes"``: a text after an edge, which is its condition or its label."""
     if here.kind != "string" or on_new_line(here) or here.word[1:-1].isidentifier():
         return
     key = "condition" if re.search("[=<>]", here.word) else "label"

@@ -1,6 +1,6 @@
 """Parse statements into draft nodes, edges and subgraphs (language.md#syntax).
 
-Braces are kept on a list of our own, so that no nesting can exhaust the stack. After an error the parser goes on:
+Braces are kept on a list of our own, so that no nesting can exhaust the stack. After an error the parser continues:
 inside the statement where it is plain what was meant, else at the next one (L11).
 """
 
@@ -152,7 +152,7 @@ def brace_for_bracket(here: Cursor) -> bool:
 
 
 def resync(here: Cursor) -> None:
-    """Go on at the next statement: after a ``;``, at a brace, or at a line that begins with a name."""
+    """Continue at the next statement: after a ``;``, at a brace, or at a line that begins with a name."""
     here.listing = False
     mark_lost(here, here.start)
     while True:

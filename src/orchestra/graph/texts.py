@@ -155,7 +155,7 @@ def without_tags(here: Cursor, start: int, end: int) -> Edit:
 
 
 def skip_html(here: Cursor) -> None:
-    """Go on after an HTML text: after the bracket that closes it, and what touches that."""
+    """Continue after an HTML text: after the bracket that closes it, and what touches that."""
     line = line_end(here, here.start)
     closing = here.text.find("]", here.start, line)
     nested = here.text.startswith("<<", here.start)

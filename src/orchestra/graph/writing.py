@@ -50,7 +50,7 @@ def _decimal(value: float) -> str:
 
 
 def block(attributes: Mapping[str, Attribute]) -> str:
-    """``[key=value, …]`` behind a space; nothing where there is nothing to say."""
+    """Return ``[key=value, …]`` after a space; empty without attributes."""
     inner = ", ".join(f"{name(key)}={literal(attribute.value)}" for key, attribute in attributes.items())
     return f" [{inner}]" if inner else ""
 

@@ -52,7 +52,7 @@ def from_map(value: object) -> BlobRef:
 
 
 def output_name(parts: Sequence[BlobRef]) -> str:
-    """The name of a whole output, for the model and for people: the beginning of its first part's hash (A32)."""
+    """Return the name of a whole output: the beginning of its first part's hash (A32)."""
     return parts[0].hash[:8]
 
 

@@ -88,7 +88,7 @@ def branch_opened(state: RunState, meta: Meta, event: ParallelBranchOpened) -> d
 
 
 def branch_ended(state: RunState, meta: Meta, event: ParallelBranchEnded) -> dict[str, Any]:
-    """The walk of the branch is over."""
+    """The walk of the branch has ended."""
     result = Result(status=event.status, text=event.failure_reason, node=event.node, ended_ms=meta.at)
     return {"result": result, "stage": None}
 
@@ -126,8 +126,10 @@ def branch_completed(state: RunState, meta: Meta, event: ParallelBranchCompleted
 
 
 def instruct(state: RunState, meta: Meta, event: SteeringTaken) -> dict[str, Any]:
-    """An agent had an instruction. In a branch it is known by its own turn: another branch may have had a newer one
-    before (S15)."""
+    """Note that an agent got an instruction; in a branch it is known by its own turn (S15).
+
+    Another branch may have had a newer instruction before.
+    """
     request = event.request
     if state.branch is not None:
         return {"branch": replace(state.branch, steered=(*state.branch.steered, request))}
@@ -146,7 +148,7 @@ def _touch_outer(state: RunState, nodes: Iterable[str], steered: tuple[int, ...]
 
 
 def _count(state: RunState, event: ParallelBranchCompleted) -> dict[str, NodeRecord]:
-    """The nodes of a branch as the ledger has them: counts are added, outcomes count unless it was canceled."""
+    """Return a branch's nodes for the ledger: counts are added; a canceled branch's outcomes do not count."""
     found: dict[str, NodeRecord] = {}
     for node, given in event.nodes.items():
         added = _record(given)
@@ -227,12 +229,12 @@ def contribute(state: RunState, event: StageCompleted | StageFailed, changed: Ma
 
 
 def _is_handed_on(key: str) -> bool:
-    """Whether a branch hands a context value on: where its walk stood, and inner fan-outs, are its own affair."""
+    """Whether a branch passes a context value on: not its own position, nor inner fan-outs."""
     return key not in ENGINE_KEYS and not key.startswith("parallel.")
 
 
 def share(state: RunState) -> dict[str, Any]:
-    """What a branch adds to the counts of the nodes that it entered, as ``ParallelBranchCompleted`` carries it."""
+    """Return what a branch adds to the counts of its nodes, for ``ParallelBranchCompleted``."""
     branch = state.branch
     assert branch is not None
     found: dict[str, Any] = {}

@@ -128,8 +128,10 @@ def encode(meta: Meta, event: Event, metadata: Mapping[int, object] | None = Non
 
 
 def description(event: Event) -> str:
-    """What an event says in one line of at most ``LONGEST`` characters, for pages that show a turn by one field, as
-    CXDB's own does (S13): ``stage completed: work, success, All tests pass``."""
+    """Describe an event in one line of at most ``LONGEST`` characters (S13).
+
+    For pages that show a turn by one field, as CXDB's own does: ``stage completed: work, success, All tests pass``.
+    """
     return _described(_PLANS[type(event)], values(event))
 
 
@@ -149,7 +151,7 @@ def _first_line(value: object) -> str:
 
 
 def _put_map(out: dict[int, object], tag: int, value: object) -> bool:
-    """Part a map or a list of values from its references; false where keys are no longer in ascending order."""
+    """Split a map or a list of values from its references; false if keys are not in ascending order."""
     if isinstance(value, tuple):
         refs = {str(place): item.as_map() for place, item in enumerate(value) if isinstance(item, BlobRef)}
         if refs:
@@ -282,7 +284,7 @@ def blob_value(ref: BlobRef, data: bytes) -> Any:
 
 
 def plain(recorded: Recorded) -> dict[str, Any]:
-    """An event as plain data for ``--json``: envelope, turn and the fields that differ from their defaults."""
+    """Return an event as plain data for ``--json``: envelope, turn, and fields other than defaults."""
     meta, plan = recorded.meta, _PLANS[type(recorded.event)]
     out: dict[str, Any] = {
         "event": plan.declared.event,

@@ -18,7 +18,7 @@ BROKEN_PIPE = 141
 
 
 def command_outcome(node: str, code: int, output: str, stderr: str) -> Outcome:
-    """What the command's end means. In the context its output ends like that of ``$( )``: without newlines."""
+    """Return the outcome of a command; its output in the context has no final newlines, like ``$( )``."""
     output, stderr = output.rstrip("\n"), stderr.rstrip("\n")
     updates: dict[str, Json] = {
         "tool.output": output,

@@ -1,4 +1,4 @@
-"""The run's key-value context (engine.md#the-context): what is stored, and what follows from state and graph.
+"""The run's key-value context: what is stored, and what follows from it (engine.md#the-context).
 
 Only what handlers write is stored. ``current_node``, ``graph.*``, ``run.*`` and ``internal.*`` are read off
 the graph and the state, so they can never disagree with them.

@@ -1,4 +1,4 @@
-"""What is said between us and a model: messages, tool calls, usage, and a conversation rebuilt from its turns (A9).
+"""Conversations with models: messages, tool calls, usage, rebuilding one from its turns (A9).
 
 A conversation is not kept in the run's state. Each turn is recorded with only what is new in it, and
 ``rebuild`` joins the recorded turns again: n turns cost n, not n².
@@ -28,8 +28,7 @@ class ToolCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tokens of one or more model calls. ``input`` counts the cached and the cache-written ones too, ``output`` the
-    reasoning (A14)."""
+    """Tokens of model calls: ``input`` includes cached and cache-written ones, ``output`` reasoning (A14)."""
 
     input: int = 0
     output: int = 0
@@ -152,7 +151,7 @@ class Compacted(Struct, frozen=True, kw_only=True):
 
 class Talking(Struct, frozen=True, kw_only=True):
     """The conversation of a node's agent: its name; ``begun`` that this attempt's prompt is said already;
-    ``failed_before`` why the attempt before this one failed, where that began anew; ``transient`` that it failed
+    ``failed_before`` why the previous attempt failed, if this one starts afresh; ``transient`` that it failed
     for a moment (A15)."""
 
     name: str
@@ -176,8 +175,11 @@ class Piece(Struct, frozen=True, kw_only=True):
 
 
 class Conversation(Struct, frozen=True, kw_only=True):
-    """A conversation as it is recorded: complete but for the results of ``pending``, the calls of its last answer
-    that have none. ``turns`` is the number of the last turn, ``open`` that it has not ended."""
+    """A recorded conversation, complete except for the results of ``pending``.
+
+    ``pending`` are the calls of its last answer without a result; ``turns`` is the number of the last turn,
+    ``open`` that it has not ended.
+    """
 
     messages: tuple[Message, ...] = ()
     pending: tuple[ToolCall, ...] = ()
@@ -192,7 +194,7 @@ EMPTY = Conversation()
 
 
 def rebuild(pieces: Iterable[Piece]) -> Conversation:
-    """A conversation from what its events add, oldest first; what stands before the last fresh one is left out."""
+    """Rebuild a conversation from its events, oldest first; a fresh start drops what came before."""
     messages: list[Message] = []
     results: dict[str, Message] = {}
     waiting: tuple[ToolCall, ...] = ()

@@ -96,8 +96,10 @@ class PipelineFailed:
 
 @event("PipelineLifecycle")
 class PipelineRestarted:
-    """The session ended at a ``loop_restart`` edge; the one that begins at the edge's target is named before it
-    begins, so that a resume can begin it (E14)."""
+    """The session ended at a ``loop_restart`` edge and continues in another one (E14).
+
+    The next session begins at the edge's target; it is named before it begins, so that a resume can begin it.
+    """
 
     status: str = tag(31, "string", "restarted", default="restarted")
     node: str = tag(32, "string", "the node it ended at")
@@ -111,7 +113,7 @@ class PipelineRestarted:
 
 @event("PipelineLifecycle")
 class PipelinePaused:
-    """The run stopped where it can go on."""
+    """The run stopped and can be resumed."""
 
     node: str = tag(32, "string", "the node that comes next", default="")
     reason: str = tag(36, "string", "why, such as: interrupt, received SIGTERM, store, limit")
@@ -122,7 +124,7 @@ class PipelinePaused:
 
 @event("PipelineLifecycle")
 class PipelineCanceled:
-    """Somebody ended the run; it can be taken up again like a paused one."""
+    """The session was canceled; it can be resumed like a paused one."""
 
     status: str = tag(31, "string", "canceled", default="canceled")
     node: str = tag(32, "string", "the node that was running, or the next one", default="")
@@ -132,11 +134,11 @@ class PipelineCanceled:
 
 @event("PipelineLifecycle")
 class PipelineResumed:
-    """A runner goes on with the session, with another pipeline or script from now on where one is given.
+    """A runner continues the session, from now on with another pipeline or script if one is given.
 
-    A node that was at work is begun again: a further attempt that uses up no retry (E4). After a failure the run
-    goes on at ``node``, which may be entered once more than its ``max_visits`` says. ``granted`` is ``visit``,
-    ``steps`` or ``route`` after a failure; of a node that was at work it names what continues in it.
+    An interrupted node runs again: a further attempt that uses up no retry (E4). After a failure the run
+    continues at ``node``, which may be entered once more than its ``max_visits`` says. ``granted`` is ``visit``,
+    ``steps`` or ``route`` after a failure; of an interrupted node it names what continues in it.
     """
 
     dot: Text = tag(13, "text", "the pipeline's text from now on, where it is another", default="")
@@ -181,8 +183,10 @@ class PipelineForked:
 
 @event("PipelineLifecycle")
 class PipelineImported:
-    """The turns before this one were recorded in another store; what they say of contexts holds there. Here the
-    session's mailbox is ``mailbox``, and one that restarted goes on in ``next_context``."""
+    """The turns before this one were recorded in another store; their context ids belong there.
+
+    Here the session's mailbox is ``mailbox``, and a restarted session continues in ``next_context``.
+    """
 
     mailbox: int = tag(18, "u64", "context id of the session's mailbox here")
     parent_context: int = tag(25, "u64", "context id of the session that it comes from here, 0 without", default=0)
@@ -204,8 +208,10 @@ class PipelineTaken:
 
 @event("PipelineLifecycle")
 class ChildStarted:
-    """A node runs a child pipeline in a session of its own, which is named before it begins: whoever runs the node
-    again finds it."""
+    """A node runs a child pipeline in a session of its own.
+
+    The session is named before it begins: a later run of the node finds it.
+    """
 
     file: str = tag(14, "string", "where the child's text came from", default="")
     node: str = tag(32, "string", "the node that runs it")
@@ -331,7 +337,10 @@ class SteeringTaken:
 
 @event("RoutingDecision")
 class EdgeSelected:
-    """Where the run goes next, and why (engine.md#routing). ``edge`` is empty for a jump to a retry target."""
+    """Where the run continues, and why (engine.md#routing).
+
+    ``edge`` is empty for a jump to a retry target.
+    """
 
     source: str = tag(10, "string", "the node that ended")
     target: str = tag(11, "string", "the node that comes next")
@@ -411,8 +420,11 @@ class ToolExecuted:
 
 @event("AgentTurn")
 class AgentResponded:
-    """A model has answered: recorded before any tool that it asks for is run, so that the answer is never paid for
-    twice (A9). ``messages`` are those that were new in the request, then the answer."""
+    """A model has answered.
+
+    It is recorded before any tool that the answer asks for runs, so that it is never paid for twice (A9).
+    ``messages`` are those that were new in the request, then the answer.
+    """
 
     node: str = tag(10, "string", "node id")
     visit: int = tag(11, "u32", "at which visit of the node")
@@ -486,8 +498,11 @@ class AgentTurnCompleted:
 
 @event("AgentTurn")
 class ConversationCompacted:
-    """A conversation was about to fill its model's window and was made shorter: ``messages`` stand for all that was
-    said in it before (E40). ``model`` wrote the summary in them; where it is empty, old results were removed."""
+    """A conversation that was about to fill its model's window was made shorter (E40).
+
+    ``messages`` replace everything before. ``model`` wrote the summary in them; if it is empty, old results were
+    removed.
+    """
 
     node: str = tag(10, "string", "node id")
     visit: int = tag(11, "u32", "at which visit of the node")
@@ -537,7 +552,7 @@ class ParallelBranchStarted:
 
 @event("ParallelExecution")
 class ParallelBranchOpened:
-    """The first turn of a branch that is its own: what was recorded before belongs to its parallel node's walk."""
+    """The first turn of a branch's own; earlier turns belong to its parallel node's walk."""
 
     node: str = tag(10, "string", "the parallel node")
     fan_in: str = tag(13, "string", "where the branch ends, empty where branches do not meet", default="")
@@ -601,8 +616,10 @@ class ParallelCompleted:
 
 @event("WorkspaceSnapshot")
 class SessionBranchCreated:
-    """A repository gets a branch for the session: recorded before the branch exists, so that a resume makes the
-    same one (W2)."""
+    """A repository gets a branch for the session (W2).
+
+    It is recorded before the branch exists, so that a resume makes the same one.
+    """
 
     repo: str = tag(10, "string", "name of the repository in the settings")
     branch: str = tag(11, "string", "the session branch")
@@ -625,7 +642,10 @@ class WorktreeCreated:
 
 @event("WorkspaceSnapshot")
 class AgentCommitCreated:
-    """What an agent turn or a node changed is committed; recorded with that turn, or with the node's end (W3)."""
+    """Changes of an agent's turn or of a node were committed (W3).
+
+    It is recorded with that turn, or with the node's end.
+    """
 
     repo: str = tag(10, "string", "name of the repository in the settings")
     branch: str = tag(11, "string", "the branch that it is on")
@@ -643,8 +663,10 @@ class AgentCommitCreated:
 
 @event("WorkspaceSnapshot")
 class CommitMessageWritten:
-    """A model has written a commit message (``commit_messages: auto``): recorded before the commit is made, so that
-    a repeat makes the same one and pays for none (W3)."""
+    """A model has written a commit message (``commit_messages: auto``) (W3).
+
+    It is recorded before the commit is made, so that a repeat makes the same one and pays for none.
+    """
 
     repo: str = tag(10, "string", "name of the repository in the settings")
     node: str = tag(17, "string", "node id")
@@ -746,7 +768,10 @@ class CleanupCompleted:
 
 @event("HumanInteraction")
 class InterviewStarted:
-    """A person is to be asked: recorded before anybody sees the question, which is pending from now on (H7)."""
+    """A person is asked; the question is pending from now on (H7).
+
+    It is recorded before the question is shown.
+    """
 
     question: str = tag(10, "string", "the question's id")
     node: str = tag(11, "string", "the node that asks")
@@ -785,7 +810,7 @@ class InterviewCompleted:
 
 @event("HumanInteraction")
 class InterviewTimeout:
-    """Time was up before anybody answered. With a default the question is answered with that; else not at all."""
+    """The time for an answer is up; a default, if any, is the answer."""
 
     question: str = tag(10, "string", "the question's id")
     node: str = tag(11, "string", "the node that asks")
@@ -815,7 +840,7 @@ class SessionOpened:
 
 @event("SessionControl")
 class BranchMirrored:
-    """A parallel branch of a mirrored session has a context here; in the context that lists the session (S22)."""
+    """A branch of a mirrored session has a context here; recorded where the session is listed (S22)."""
 
     branch_context: int = tag(24, "u64", "context id of the branch in the original store")
     context: int = tag(25, "u64", "context id of the branch here")
@@ -823,7 +848,7 @@ class BranchMirrored:
 
 @event("SessionControl")
 class ControlRequested:
-    """Somebody wants something of the session's runner (S15); what takes effect is in the session's own chain."""
+    """A request to the session's runner (S15); its effect is in the session's own chain."""
 
     action: str = tag(17, "string", "pause, interrupt, cancel, steer, answer")
     text: str = tag(18, "string", "an instruction, why, or the text of an answer", default="")
@@ -859,7 +884,7 @@ class CanaryPlanted:
 
 @event("SessionControl")
 class RunnerAsked:
-    """Somebody asks whether the session's runner lives; when this turn was appended tells the store's time."""
+    """Another process checks whether the session's runner lives; the turn's time is the store's."""
 
 
 Event: TypeAlias = (
@@ -948,8 +973,10 @@ class ToolOutput(Struct, frozen=True, kw_only=True):
 
 
 class StoreSilent(Struct, frozen=True, kw_only=True):
-    """The store's server has not answered for ``silent_ms``: it is waited for until ``until`` (UTC ms), or answers
-    again, where that is 0 (S20). Never recorded."""
+    """The store's server has not answered for ``silent_ms``; never recorded (S20).
+
+    The run waits until ``until`` (UTC ms); 0 means that it answers again.
+    """
 
     store: str
     silent_ms: int

@@ -37,7 +37,7 @@ VALUE = 200
 
 
 class Earlier(Struct, frozen=True, kw_only=True):
-    """What earlier work a node's model sees: its fidelity, the thread of ``full``, the preamble of the others."""
+    """The earlier work that a node's model sees: fidelity, thread of ``full``, or preamble."""
 
     mode: str
     thread: str

@@ -1,4 +1,4 @@
-"""How keys of the usual providers look, so that they are found where nobody named them as secrets (S18)."""
+"""The formats of common providers' keys, by which unnamed secrets are found (S18)."""
 
 from __future__ import annotations
 
@@ -49,8 +49,11 @@ def _has_digits(tail: str) -> bool:
 
 
 class Format(NamedTuple):
-    """How one kind of key looks: its name in ``[redacted:NAME]``, a fixed beginning for a cheap first look, the
-    pattern, and what else its part after the beginning has to be; None where the pattern says it all."""
+    """The format of one kind of key.
+
+    Its name in ``[redacted:NAME]``, a fixed beginning for a cheap search, the pattern, and a further condition on
+    what follows the beginning; None if the pattern is enough.
+    """
 
     name: str
     start: str

@@ -11,7 +11,7 @@ from orchestra.run.state import Ledger, NodeRecord, RunState
 
 
 def ledger_of(graph: Graph, state: RunState) -> dict[str, Any]:
-    """What the next session of a chain goes on counting from: gate outcomes, visits, steps, tokens, cost, restarts.
+    """Return the counts for the next session of a chain: gates, visits, steps, tokens, cost, restarts.
 
     Of nodes that are no goal gates the counts go along and the outcome does not: the next session begins afresh.
     """

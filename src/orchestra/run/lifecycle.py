@@ -1,4 +1,4 @@
-"""What the events of a session as a whole change in its state: begun, resumed, forked, its children, ended (E3)."""
+"""How a session's own events change its state: begun, resumed, forked, its children, ended (E3)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from orchestra.run.workspace import code_carried
 
 
 def fold_start(state: RunState, meta: Meta, event: PipelineStarted) -> dict[str, Any]:
-    """A session begins, with what it carries on from the one before it."""
+    """A session begins, with the counts of the previous one."""
     return {
         "session": meta.session,
         "mailbox": event.mailbox,
@@ -64,7 +64,7 @@ def fold_start(state: RunState, meta: Meta, event: PipelineStarted) -> dict[str,
 
 
 def _carry(ledger: Mapping[str, Any]) -> dict[str, Any]:
-    """What a session goes on counting from the one before it (E35)."""
+    """Return the counts that a session takes over from the previous one (E35)."""
     try:
         known = msgspec.convert(ledger, Ledger)
     except msgspec.ValidationError:
@@ -81,7 +81,7 @@ def _carry(ledger: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fold_restart(state: RunState, meta: Meta, event: PipelineRestarted) -> dict[str, Any]:
-    """The run goes on in another session (E14)."""
+    """The run continues in another session (E14)."""
     following = Successor(
         session=event.next_session,
         context_id=event.next_context,
@@ -111,12 +111,12 @@ def _paused(state: RunState, meta: Meta, event: PipelinePaused) -> dict[str, Any
 
 
 def _fold_end(status: str, text: str, node: str, meta: Meta) -> dict[str, Any]:
-    """The run is over."""
+    """The run has ended."""
     return {"result": Result(status=status, text=text, node=node, ended_ms=meta.at), "stage": None}
 
 
 def fold_resume(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str, Any]:
-    """A runner goes on: after a failure at the node it names, else where the run stood."""
+    """A runner continues: after a failure at the node that it names, else at the current node."""
     changes = {**_idle(state, meta), "void_until": max(state.void_until, event.void_until)}
     if event.dot:
         changes |= {"dot": event.dot, "file": event.file, "graph_hash": event.graph_hash}
@@ -151,7 +151,7 @@ def fold_resume(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str
 
 
 def fold_fork(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]:
-    """Another identity from here on (S27); a pause is where it stands until somebody goes on.
+    """The session has another identity from here on (S27), and is paused until it is resumed.
 
     The children so far belong to the session that made them, and so does what is at work; a session that had
     restarted as another one is to restart itself.
@@ -185,7 +185,7 @@ COPIED = "a copy: when it was exported, it was still being run"
 
 
 def fold_import(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
-    """The session continues in another store, whose turns count from elsewhere: what was requested there is done.
+    """The session continues in another store, whose turns have other ids; old requests are done.
 
     A branch without a result that did not come along starts again here.
     """
@@ -234,7 +234,7 @@ def _taken(state: RunState, meta: Meta, event: PipelineTaken) -> dict[str, Any]:
 
 
 def _unattended(state: RunState, meta: Meta) -> dict[str, Any]:
-    """The same for a session that may have ended, which counts only once it goes on."""
+    """The same for a session that may have ended, which counts only once it continues."""
     return _idle(state, meta) if state.result is None else {}
 
 
@@ -249,7 +249,7 @@ def _idle(state: RunState, meta: Meta) -> dict[str, Any]:
 
 
 def child_started(state: RunState, meta: Meta, event: ChildStarted) -> dict[str, Any]:
-    """A node's child begins, or goes on where it stood."""
+    """A node's child begins or continues."""
     known = state.children.get(event.node)
     goes_on = known is not None and (event.until or event.again)
     child = ChildRecord(

@@ -1,4 +1,4 @@
-"""How much an agent may use: turns, tool calls, tokens, money, time (A5), and whether it runs in circles."""
+"""Limits of an agent: turns, tool calls, tokens, money, time (A5); and detection of circles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOFT = 0.8
 """The share of a limit from which an agent is told of it."""
 
 WINDOW = 10
-"""Tool calls that are looked at for a repeating pattern."""
+"""Tool calls that are searched for a repeating pattern."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 def crossed_limits(limits: Limits, used: Used, hard: Limits = NO_LIMITS) -> Iterator[tuple[str, str]]:
-    """Each limit that is reached: its name, and how far it is, in words; of the ``hard`` one where that is set."""
+    """Yield each limit that is reached and how far, in words; the ``hard`` one if it is set."""
     for name in Limits.__struct_fields__:
         bound, so_far = getattr(limits, name), getattr(used, name)
         if bound and so_far >= bound:

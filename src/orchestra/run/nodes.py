@@ -1,4 +1,4 @@
-"""What the events of a node change in the state: entered, tried again, ended, and the edge taken then (E10-E22)."""
+"""How a node's events change the state: entered, retried, ended, its edge taken (E10-E22)."""
 
 from __future__ import annotations
 
@@ -193,7 +193,10 @@ def context_changes(event: StageCompleted | StageFailed) -> dict[str, ContextVal
 
 
 def show_changes(changed: Mapping[str, ContextValue]) -> dict[str, Any]:
-    """Context changes as a checkpoint shows them: without the response, long texts cut; the node's turn has all."""
+    """Return context changes for a checkpoint: without the response, long texts cut.
+
+    The node's turn has all of them.
+    """
     return {
         key: _show_change(value)
         for key, value in changed.items()

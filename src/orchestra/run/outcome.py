@@ -44,7 +44,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     ``word`` is an agent's own word for a success that an outgoing edge asks for (L31); ``edge`` is
     the key of the edge that the handler itself chose (routing rule 0); ``suggested_next_ids`` are
-    node ids in order of preference; ``retry_after`` is a provider's wish in seconds (E21).
+    node ids in order of preference; ``retry_after`` is the wait that a provider asks for, in seconds (E21).
     """
 
     status: Status
@@ -75,7 +75,7 @@ def legal_words(graph: Graph, node_id: str) -> frozenset[str]:
 
 
 def read_status(word: str, legal: Collection[str]) -> tuple[Status, str, str]:
-    """The status, the word and the failure reason behind what an agent reported as its outcome (L31).
+    """Return the status, word and failure reason of what an agent reported as its outcome (L31).
 
     ``legal`` are the node's ``legal_words``. Any other word that is no status is a failure that says so.
     """

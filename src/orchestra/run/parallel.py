@@ -146,8 +146,10 @@ def split_references(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """When a fan-out is decided: ``join`` and ``errors`` are the node's words (E32); ``need`` is the number of
-    successes that decides it, 0 where every branch is waited for."""
+    """When a fan-out is decided: ``join`` and ``errors`` are the node's words (E32).
+
+    ``need`` is the number of successes that decides it, 0 to wait for every branch.
+    """
 
     join: str
     errors: str
@@ -208,7 +210,7 @@ def _first_bad(results: Sequence[BranchResult]) -> str:
 
 
 def results_to_keep(policy: Policy, results: Sequence[BranchResult]) -> list[BranchResult]:
-    """The results that the fan-in sees: canceled ones are left out, failed ones by ``error_policy=ignore``."""
+    """Return the results for the fan-in: no canceled ones; with ``error_policy=ignore`` no failed ones."""
     return [r for r in results if r.status != CANCELED and (r.good or policy.errors != "ignore")]
 
 

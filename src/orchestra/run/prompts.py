@@ -1,4 +1,4 @@
-"""The prompt of an agent: the node's own prompt, then instructions from outside (engine.md#handlers, S15)."""
+"""An agent's prompt: the node's own, then steering instructions (engine.md#handlers, S15)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def agent_prompt(node: Node, instructions: Iterable[str] = ()) -> str:
 
 def prompt_as_asked(own: str, prompt: str) -> str:
     """What a node with this prompt of its own would have asked where ``prompt`` was asked, with the same
-    instructions behind it."""
+    instructions after it."""
     before, mark, instructions = prompt.partition(f"\n\n{INSTRUCTED}")
     if own in before:  # with a preamble before it, or the failure of an attempt after it
         return prompt

@@ -1,4 +1,4 @@
-"""Questions to people and their answers (humans.md H2): what is asked, what counts as an answer, who won.
+"""Questions to people and their answers: what is asked, what counts, who won (humans.md H2).
 
 Everything here is pure. A question is recorded before it is shown; every answer stands in the session's mailbox
 first, and the first one there that is an answer to the question wins (H7, S15).
@@ -63,7 +63,7 @@ class Question(Struct, frozen=True, kw_only=True):
     an answer, too. ``default`` is the key of the option that is taken when ``timeout_ms`` are over; 0 means that
     there is no limit. ``after`` is the newest turn of the mailbox that is no answer to it: an answer to what was
     asked under the same id before. ``earlier`` are the exchanges of the conversation so far, an agent's words and
-    the person's: they are shown to whoever continues it, and are not recorded with the question.
+    the person's: they are shown to the person who continues it, and are not recorded with the question.
     """
 
     text: str
@@ -100,10 +100,10 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What was answered: an option's key, YES, NO, SKIPPED, TIMEOUT, or nothing beside ``text`` (free text).
+    """The answer: an option's key, YES, NO, SKIPPED, TIMEOUT, or only ``text`` (free text).
 
     ``at`` is when, UTC in milliseconds; ``automatic`` that nobody decided it there and then; ``request`` the turn
-    of the mailbox that holds it, 0 before it is there.
+    of the mailbox that holds it, 0 until it is written.
     """
 
     value: str
@@ -123,8 +123,10 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class AskedQuestion(Struct, frozen=True, kw_only=True):
-    """A recorded question of the node that is running: when it was asked (UTC ms), and its answer once recorded;
-    ``said`` is the answer's text as it is recorded, by reference when it is large."""
+    """A recorded question of the running node: when it was asked (UTC ms), and its answer.
+
+    ``said`` is the answer's text as recorded, by reference if it is large.
+    """
 
     question: Question
     at: int
@@ -167,7 +169,7 @@ def offered_options(question: Question) -> tuple[Option, ...]:
 
 
 def exchange(text: str, about: str, number: int) -> Question:
-    """The question after an agent's words in a conversation: the person's own words, or one that ends it (H9)."""
+    """Return the question after an agent's words: a reply, or the end of the conversation (H9)."""
     return Question(
         text=text,
         type=QuestionType.FREEFORM,
@@ -274,7 +276,7 @@ def choices_in_words(question: Question) -> str:
 
 
 def limit_in_words(question: Question) -> str:
-    """How long a person has, and what happens then: ``within 2 h, else No is taken``; empty without a limit."""
+    """Describe the time for an answer: ``within 2 h, else No is taken``; empty without a limit."""
     if not question.timeout_ms:
         return ""
     seconds = question.timeout_ms / 1000
@@ -291,7 +293,7 @@ def limit_in_words(question: Question) -> str:
 class SentAnswer(Struct, frozen=True, kw_only=True):
     """An answer as it stands in a mailbox: whose turn it is, to which question, in whatever words.
 
-    ``label`` is the choice as whoever answered saw it: under the same key there may be another one by now.
+    ``label`` is the choice as the person saw it: the same key may mean another one by now.
     """
 
     turn_id: int

@@ -24,7 +24,7 @@ class Reason(Struct, frozen=True, kw_only=True):
     """One visit of a node, and what was decided after it.
 
     ``visit`` is 0 where the node was not entered: a goal gate sent the run back from the exit, or it ended there.
-    ``status`` is empty while the node is at work. ``rule`` is None where nothing was routed, ``target`` is empty
+    ``status`` is empty while the node runs. ``rule`` is None where nothing was routed, ``target`` is empty
     where the run ended; ``why`` says how. ``candidates`` are as ``EdgeSelected`` has them: none where there was no
     choice.
     """

@@ -1,4 +1,4 @@
-"""Where a session goes on, from every end but success: a pure function of its graph and its state (E4, S26)."""
+"""Where a session continues after any end but success, from its graph and state (E4, S26)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from orchestra.run.state import RunningNode, RunState
 from orchestra.run.steps import gate_target, steps_counted, unmet_gate
 
 MOST_RECOVERIES = 3
-"""How often one attempt of a node may end its runner and be begun again (E4)."""
+"""How often one attempt of a node may end its runner and run again (E4)."""
 
 
 def cut_off(state: RunState) -> RunningNode | None:
-    """The node that was at work when its runner stopped, or None: it waited for its next attempt, or none was."""
+    """Return the node that was running when its runner stopped; None if none was."""
     stage = state.stage
     return stage if stage is not None and not stage.due else None
 
@@ -59,8 +59,10 @@ def _kept(state: RunState, stage: RunningNode) -> str:
 
 
 def _child_at_work(state: RunState, stage: RunningNode) -> bool:
-    """Whether the node's child had not ended: then it is the child's own node that counts its dead runners, so that
-    progress of the child is progress."""
+    """Whether the node's child had not ended.
+
+    Then the child's own node counts its dead runners, so that progress of the child is progress.
+    """
     child = state.children.get(stage.node)
     return child is not None and not child.status and (child.visit, child.attempt) == (stage.visit, stage.attempt)
 

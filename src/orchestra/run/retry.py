@@ -58,7 +58,7 @@ def attempts_of(graph: Graph, node: Node) -> int:
 
 
 def impatient(outcome: Outcome) -> Outcome | None:
-    """Return the failure of an attempt whose provider asks to wait longer than ``MAX_RETRY_AFTER``, else None."""
+    """Return the failure if a provider asks to wait longer than ``MAX_RETRY_AFTER``, else None."""
     if outcome.retry_after <= MAX_RETRY_AFTER:
         return None
     asked = f"{outcome.failure_reason or outcome.notes or 'the attempt failed'}"

@@ -1,4 +1,4 @@
-"""A recorded walk beside the one that a graph gives now: the same outcomes lead the same way, or part somewhere.
+"""A recorded walk compared with the graph's walk now: where the same outcomes lead elsewhere.
 
 Every event that records a decision of the engine is held against what ``next_step`` says of the state before it.
 The outcomes come from the record alone, so nothing is run and nothing is asked (S27).
@@ -63,8 +63,7 @@ class Decision(Struct, frozen=True, kw_only=True):
 
 
 class Parting(Struct, frozen=True, kw_only=True):
-    """Where the walks part: at which turn of the record or of a branch's, after or at which node, and what each
-    says."""
+    """Where the walks diverge: at which turn, after or at which node, and what each does."""
 
     depth: int
     node: str
@@ -184,8 +183,10 @@ def _stands(state: RunState) -> str:
 
 
 def _another_kind(graph: Graph, event: Event) -> str:
-    """Says where a node that was entered is run by another handler than it was; a type without a handler of its
-    own is run as its shape says (E2)."""
+    """Say where a node would run by another handler than recorded.
+
+    A type without a handler runs as its shape says (E2).
+    """
     if not isinstance(event, StageStarted):
         return ""
     kind = graph.type_of(event.node)
@@ -196,7 +197,7 @@ def _another_kind(graph: Graph, event: Event) -> str:
 
 
 def _compare_end(graph: Graph, state: RunState, event: Event, *, strict: bool) -> str:
-    """Says where an attempt ends in another way by the graph: its word, or whether another attempt follows."""
+    """Say where an attempt would end differently: its word, or whether another attempt follows."""
     if not isinstance(event, StageRetrying | StageFailed | StageCompleted):
         return ""
     if event.node not in graph.nodes or event.handler == "conditional":
@@ -222,7 +223,7 @@ def _compare_retry(
 ) -> str:
     """Says where a node was tried again and would not be, or the other way round.
 
-    A visit that was begun keeps the attempts that it had then, also where it goes on with another pipeline.
+    A visit that was begun keeps its number of attempts, also if it continues with another pipeline.
     """
     node = graph.nodes[event.node]
     allowed = state.stage.of if strict and state.stage is not None else attempts_of(graph, node)

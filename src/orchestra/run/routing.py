@@ -61,7 +61,7 @@ Decision: TypeAlias = Follow | Jump | End | Fail
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """An outgoing edge as routing saw it: how often it was taken, whether its condition held, on which values."""
+    """An outgoing edge as routing saw it: times taken, condition held or not, on which values."""
 
     edge: Edge
     key: str
@@ -97,7 +97,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
 
 def edge_keys(graph: Graph, node_id: str) -> list[str]:
-    """Names for a node's edges that outlive edits elsewhere in the file: ``a->b``, ``a->b#2`` for the second."""
+    """Return stable names of a node's edges: ``a->b``, ``a->b#2`` for the second."""
     seen: dict[str, int] = {}
     found = []
     for edge in graph.outgoing(node_id):

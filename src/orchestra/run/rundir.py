@@ -1,4 +1,4 @@
-"""A session as the run directory of Attractor's text: what stands in which file, folded from the events (S28)."""
+"""A session as the run directory of Attractor: each file's content, from the events (S28)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ARTIFACT_BYTES = 100 * 1024
 
 
 class Folder(Struct, frozen=True, kw_only=True):
-    """What the folder of a node holds: of its last visit that ended, of the last attempt that asked an agent."""
+    """A node's folder: its last ended visit, and its last attempt with an agent."""
 
     status: Mapping[str, ContextValue] | None = None
     prompt: Text = ""

@@ -28,7 +28,7 @@ def forms(value: str) -> set[str]:
 
 
 def base64_forms(value: str) -> set[str]:
-    """What a base64 text shows of a secret, which depends on where in the text it begins: there are three places.
+    """Return the three forms that a secret can have in a base64 text, by its position.
 
     The characters that depend on its neighbours are left out.
     """
@@ -75,7 +75,7 @@ class KnownSecrets(dict[str, str]):
 
 
 class Redactor:
-    """Replaces known secret values, in any of their forms, and the usual key formats by ``[redacted:NAME]``."""
+    """Replaces known secrets in all their forms, and common key formats, by ``[redacted:NAME]``."""
 
     __slots__ = ("_bytewise", "_folded", "_ignored", "_values", "short")
 
@@ -146,8 +146,9 @@ class Redactor:
         return sorted(found)
 
     def seam(self, data: bytes, at: int) -> int:
-        """Where ``data`` may be cut so that no secret is in two: at ``at``, else before the secret that is there,
-        or that begins before and has no end yet.
+        """Return where ``data`` may be cut without splitting a secret: at ``at`` or before.
+
+        Before a secret that is there, or that begins before and has no end yet.
 
         What follows ``at`` by less than ``AROUND`` bytes has to be in ``data``, where anything follows.
         """

@@ -1,6 +1,6 @@
 """What is known of a run: everything that the fold of its events keeps (E3).
 
-Its size is bounded by the graph and the context, never by how long the run has been going on (S17).
+Its size is bounded by the graph and the context, never by how long the run has lasted (S17).
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
 
 
 class Spent(Struct, frozen=True, kw_only=True):
-    """What models read and wrote, in tokens, and what that cost, in millionths of a dollar; the turns of agents and
-    the tools that they called."""
+    """What models used: tokens, cost in millionths of a dollar, turns and tool calls of agents."""
 
     tokens_in: int = 0
     tokens_out: int = 0
@@ -81,8 +80,8 @@ class RunningNode(Struct, frozen=True, kw_only=True):
     """The node that was entered and has not ended.
 
     While it waits for its next attempt, ``due`` (UTC ms) and ``delay_ms`` say until when and how long. ``again``
-    counts how often the attempt was begun again, ``recoveries`` how often because its runner died; ``refused``
-    says why it is not begun again but failed (E4). ``tool`` is the marker of the command that was started and of
+    counts how often the attempt was restarted, ``recoveries`` how often because its runner died; ``refused``
+    says why it fails instead of running again (E4). ``tool`` is the marker of the command that was started and of
     whose end nothing is known, ``tool_host`` its machine. ``elsewhere``: a session that this one is forked from was
     at it, and here nobody has begun it yet. ``asked`` are its questions to people by id,
     those that are pending and those whose answers it may not have acted on (H7).
@@ -162,7 +161,7 @@ class Ledger(Struct, frozen=True, kw_only=True):
 
 
 class Successor(Struct, frozen=True, kw_only=True):
-    """The session in which a restarted one goes on (E14): its display id, its context, its mailbox."""
+    """The session in which a restarted one continues (E14): its display id, its context, its mailbox."""
 
     session: str
     context_id: int
@@ -192,9 +191,11 @@ class ChildRecord(Struct, frozen=True, kw_only=True):
 
 
 class RepoRecord(Struct, frozen=True, kw_only=True):
-    """A repository of the workspace as the chain knows it: the branch and worktree of this walk, and the commit at
-    which they stand; ``base`` is the commit that the session branch began at, ``base_branch`` what was checked out
-    then. ``owner`` is the session whose branch it is; ``path`` is where the repository is (W2, W7)."""
+    """A repository as the chain knows it: this walk's branch, worktree and commit (W2, W7).
+
+    ``base`` is the commit that the session branch began at, ``base_branch`` what was checked out then. ``owner`` is
+    the session whose branch it is; ``path`` is where the repository is.
+    """
 
     branch: str
     commit: str
@@ -210,8 +211,7 @@ class RepoRecord(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """How a session ended: ``success``, ``fail``, ``restarted`` or ``canceled``, in words, at which node, when (UTC
-    ms)."""
+    """How a session ended: success, fail, restarted or canceled; why, at which node, when (UTC ms)."""
 
     status: str
     text: str
@@ -225,24 +225,24 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 class RunState(Struct, frozen=True, kw_only=True):
-    """Everything that the fold keeps. ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key and
-    gate; ``context`` holds what handlers wrote; ``next_node`` is chosen and not yet entered; ``paused`` says
-    why while a pause is the last event, ``waiting`` that it is
-    for people to answer, ``limit`` which limit it was, where it was one. The current or next node was reached
-    from ``arrived_from``, by the edge ``arrived_by`` (empty for a jump).
-    ``granted`` are visits that ``max_visits`` does not refuse and
-    ``steps_before`` the steps that ``max_steps`` does not count, both given to a failed run that goes on.
-    ``idle_ms`` is how long nobody ran it. ``parent`` is the session it comes from and ``why`` that is so;
-    ``restarts`` and ``steps_carried`` count those of the chain before this session (E35), ``spent`` is that of
-    the whole chain so far, ``following`` is where a restarted one goes on; one that took a ``loop_restart``
-    edge at ``restarting`` is still to end. ``children`` are the newest child sessions by node, ``dotfiles`` the
-    texts of child pipelines by path, ``workdir`` where a child works if not in its file's folder. ``heard`` is
-    the turn of the mailbox that stopped it last, ``steered`` that of the newest instruction an agent had,
-    ``steered_apart`` newer ones that agents in branches had; pauses and cancels up to turn ``void_until`` no
-    longer count (S15). ``fans`` are the newest executions of parallel nodes, ``joining`` the parallel node
-    whose fan-in comes next or is the current node, ``branch`` the branch that this chain belongs to. ``jumps``
-    counts the jumps to a ``retry_target`` by the node that failed (E15). ``workspace`` says per repository
-    where the code stands (W7).
+    """Everything that the fold keeps.
+
+    ``nodes``, ``edges`` and ``gates`` are counters by node id, edge key and gate; ``context`` holds what handlers
+    wrote; ``next_node`` is chosen and not yet entered; ``paused`` says why while a pause is the last event,
+    ``waiting`` that it is for people to answer, ``limit`` which limit it was, if it was one. The current or next
+    node was reached from ``arrived_from``, by the edge ``arrived_by`` (empty for a jump). ``granted`` are visits
+    that ``max_visits`` does not refuse and ``steps_before`` the steps that ``max_steps`` does not count, both given
+    to a failed run that is resumed. ``idle_ms`` is how long it had no runner. ``parent`` is the session it comes
+    from and ``why`` the reason; ``restarts`` and ``steps_carried`` count those of the chain before this session
+    (E35), ``spent`` is that of the whole chain so far, ``following`` is where a restarted one continues; one that
+    took a ``loop_restart`` edge at ``restarting`` has yet to end. ``children`` are the newest child sessions by
+    node, ``dotfiles`` the texts of child pipelines by path, ``workdir`` where a child works if not in its file's
+    folder. ``heard`` is the turn of the mailbox that stopped it last, ``steered`` that of the newest instruction an
+    agent had, ``steered_apart`` newer ones that agents in branches had; pauses and cancels up to turn
+    ``void_until`` no longer count (S15). ``fans`` are the newest executions of parallel nodes, ``joining`` the
+    parallel node whose fan-in comes next or is the current node, ``branch`` the branch that this chain belongs to.
+    ``jumps`` counts the jumps to a ``retry_target`` by the node that failed (E15). ``workspace`` says per
+    repository where the code is (W7).
 
     It is a ``Struct``, as the records in it are, because four changed copies are made for every node.
     """

@@ -36,8 +36,10 @@ class Execute(Struct, frozen=True, kw_only=True):
 
 
 class Refuse(Struct, frozen=True, kw_only=True):
-    """Fail a node without running it: it may not be entered again (``max_visits``; ``attempt`` is 0), or what
-    was begun of it is not begun again (E4)."""
+    """Fail a node without running it: ``max_visits`` is used up, or an attempt may not run again (E4).
+
+    ``attempt`` is 0 for a refused visit.
+    """
 
     node: str
     visit: int
@@ -69,7 +71,10 @@ class Advance(Struct, frozen=True, kw_only=True):
 
 
 class Restart(Struct, frozen=True, kw_only=True):
-    """End the session and begin another one at ``target`` (E14). ``advance`` is None where that is recorded."""
+    """End the session and begin another one at ``target`` (E14).
+
+    ``advance`` is None if that is recorded already.
+    """
 
     source: str
     target: str
@@ -77,8 +82,11 @@ class Restart(Struct, frozen=True, kw_only=True):
 
 
 class Finish(Struct, frozen=True, kw_only=True):
-    """The walk ends, well when ``error`` is empty; ``candidates`` where routing by ``rule`` led nowhere. A branch
-    ends with the ``status`` of its last node, and its ``reason`` where that is a failure."""
+    """The walk ends, successfully if ``error`` is empty.
+
+    ``candidates`` are those for which routing by ``rule`` found no edge. A branch ends with the ``status`` of its
+    last node, and its ``reason`` if that is a failure.
+    """
 
     node: str
     error: str = ""
@@ -232,8 +240,7 @@ def _jump(
 
 
 def _join(graph: Graph, state: RunState, ended: NodeEnd) -> Advance | Finish:
-    """Where the run continues after a parallel node: its retry target after a failure, else where its branches
-    meet."""
+    """Return where the run continues after a parallel node: fan-in or, after a failure, retry target."""
     decision = route(graph, replace(ended, edge=""), ()) if ended.status == "fail" else None
     if isinstance(decision, Jump):
         return _jump(graph, state, ended, decision)
@@ -251,7 +258,7 @@ def _join(graph: Graph, state: RunState, ended: NodeEnd) -> Advance | Finish:
 
 
 def _within(graph: Graph, state: RunState, step: Step) -> Step:
-    """The step, unless it would lead a branch out of its piece of the graph: then the branch ends as failed."""
+    """Return the step, or the failure of a branch that it would lead out of its part of the graph."""
     branch = state.branch
     if branch is None:
         return step

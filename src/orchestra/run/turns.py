@@ -38,7 +38,7 @@ def count_response(state: RunState, meta: Meta, event: AgentResponded) -> dict[s
 
 
 def turn_completed(state: RunState, meta: Meta, event: AgentTurnCompleted) -> dict[str, Any]:
-    """The turn is over; what no response of it has counted yet counts now."""
+    """The turn has ended; what its responses have not counted counts now."""
     stage = _stage(state, event.node)
     known = stage.open_turn if stage is not None else Spent()
     more = spent_of(event).minus(known)

@@ -59,7 +59,7 @@ ATTENTION: tuple[Phase, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A question in a listing: its id, the session and the node that ask, the choices by key; times are UTC ms.
+    """A question in a listing: its id, session, node, and choices by key; times are UTC ms.
 
     ``answered`` says how it was answered where nobody has continued the session since; ``about`` begins what is to
     be decided.
@@ -162,8 +162,10 @@ def limit_setting(state: RunState) -> str:
 
 
 def raised_limit(state: RunState) -> int:
-    """A limit of cost with which a session that its limit of cost paused continues, in millionths of a dollar; 0
-    after any other stop."""
+    """Return the cost limit with which a session paused by it continues; 0 after any other stop.
+
+    In millionths of a dollar.
+    """
     if not (state.paused and state.limit == "cost_micros"):
         return 0
     cent = 10_000

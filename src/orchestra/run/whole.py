@@ -20,7 +20,7 @@ WHOLE = "whole"
 
 
 def whole_reference(event: CheckpointSaved) -> BlobRef | None:
-    """The reference to the state that a checkpoint carries in a blob (JSON); None where it holds it itself."""
+    """Return the reference to a checkpoint's state in a blob (JSON); None if it holds it itself."""
     found = event.state.get(WHOLE) if event.state is not None else None
     return found if isinstance(found, BlobRef) else None
 

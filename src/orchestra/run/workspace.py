@@ -89,7 +89,7 @@ def _with(repos: Mapping[str, RepoRecord], name: str, **fields: Any) -> dict[str
 
 
 def code_carried(given: Mapping[str, Any]) -> dict[str, RepoRecord]:
-    """The repositories with which a session begins that goes on from another one."""
+    """Return the repositories with which a session begins that continues another one."""
     try:
         return msgspec.convert(given, dict[str, RepoRecord])
     except msgspec.ValidationError:

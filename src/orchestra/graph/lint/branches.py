@@ -253,7 +253,7 @@ def _owners(survey: Survey, ways: list[list[int]]) -> list[int]:
 
 
 def _outside(survey: Survey, ways: list[list[int]]) -> bytearray:
-    """1 for what a run reaches without entering a branch: from a parallel node it goes on at the fan-in."""
+    """1 for what a run reaches without entering a branch: from a parallel node it continues at the fan-in."""
     trunk = [*ways]
     for number, join in survey.meetings.fan_in.items():
         trunk[number] = [join] if join >= 0 else []

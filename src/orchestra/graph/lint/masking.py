@@ -47,7 +47,7 @@ _GOOD = re.compile(r"(?:true|:|exit\s+0|return\s+0|echo\b.*|printf\b.*)", re.DOT
 
 
 class _Part(NamedTuple):
-    """A simple command: its text and place, and the operator behind it."""
+    """A simple command: its text and place, and the operator after it."""
 
     text: str
     start: int

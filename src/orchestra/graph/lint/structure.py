@@ -166,7 +166,7 @@ def reachability(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def _unreachable_parts(survey: Survey, lost: list[int]) -> Iterator[tuple[int, list[int]]]:
-    """The head of every unreached part, and what only lies behind it."""
+    """Yield the head of every unreachable part, with the nodes reached only through it."""
     place = {node: position for position, node in enumerate(lost)}
     ways = [[place[t] for t in survey.ways[node] if t in place] for node in lost]
     back = predecessor_lists(ways)
