@@ -12,7 +12,7 @@ import os
 import signal
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from orchestra.errors import Diagnostic, SessionNotFound, Source
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.tool import ToolHandler
-from orchestra.ports import Handler, Scope, Store
+from orchestra.ports import Handler, Scope, Store, Turn
 from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome
 
@@ -265,8 +265,11 @@ def begun(file: Path) -> Counter[Key]:
 # --- a run ---------------------------------------------------------------------------------------
 
 
-async def replays(case: Case, file: Path) -> AsyncIterator[tuple[int, Story, Story]]:
-    """A run on the memory store, and its replays from every turn but the last: the turn, and both stories."""
+async def replays(case: Case, file: Path, *, every: bool) -> AsyncIterator[tuple[int, Story, Story]]:
+    """A run on the memory store, and its replays from turns: the depth, and both stories.
+
+    From ``every`` turn but the last, else from some of each kind.
+    """
     store, pipeline, clock = MemoryStore(), case.pipeline(), WatchedClock(Points())
     script = Simulation(parse_script(case.source(), cast_of(pipeline)).script)
     more = witnessed(script, file, Points())
@@ -277,7 +280,8 @@ async def replays(case: Case, file: Path) -> AsyncIterator[tuple[int, Story, Sto
     await run.walk()
     (first,) = [row for row in await rows(store) if not row.why]
     whole = await story_of(store, first, frozenset())
-    for turn in (await history(store, first.context_id))[:-1]:
+    turns = (await history(store, first.context_id))[:-1]
+    for turn in turns if every else _of_each_kind(turns):
         fork, _pipeline = await replay(
             first.session,
             at=TurnChoice(depth=turn.depth),
@@ -290,6 +294,14 @@ async def replays(case: Case, file: Path) -> AsyncIterator[tuple[int, Story, Sto
         session = fork.session
         await fork.walk()
         yield turn.depth, whole, await story_of(store, await find(store, session), frozenset())
+
+
+def _of_each_kind(turns: Sequence[Turn]) -> list[Turn]:
+    """The first and the last turn of each kind of event, and some between."""
+    firsts = {turn.type_id: turn for turn in reversed(turns)}
+    lasts = {turn.type_id: turn for turn in turns}
+    ends = (*firsts.values(), *lasts.values())
+    return [turn for turn in turns if turn in ends or turn.depth % 8 == 0]
 
 
 async def go_on(case: Case, store: Store, file: Path, points: Points) -> None:
