@@ -102,9 +102,12 @@ def kill_at(path: Path, at: int, *, halfway: bool) -> int:
 
 
 @pytest.mark.parametrize("halfway", [False, True], ids=["before", "in the middle of"])
-def test_a_process_killed_at_any_change_loses_nothing(quick_path: Path, halfway: bool) -> None:
-    count = len(changes(quick_path / "counted"))
-    for at in range(count):
+def test_a_process_killed_at_any_change_loses_nothing(
+    quick_path: Path, halfway: bool, pytestconfig: pytest.Config
+) -> None:
+    """In the short form at each change in one of the two ways."""
+    ways = 1 if pytestconfig.getoption("--long") else 2
+    for at in range(halfway % ways, len(changes(quick_path / "counted")), ways):
         path = quick_path / str(at)
         check(path, kill_at(path, at, halfway=halfway))
         shutil.rmtree(path)
@@ -148,14 +151,19 @@ def refusable(quick_path: Path) -> list[int]:
     return [at for at, name in enumerate(changes(quick_path / "counted")) if name not in freeing]
 
 
-@pytest.mark.parametrize(
-    ("number", "kind"), [(errno.ENOSPC, StoreFull), (errno.EIO, StoreUnreachable), (errno.EROFS, StoreFull)]
-)
-@pytest.mark.parametrize("times", [1, 3, 1000])
+REFUSALS = ((errno.ENOSPC, StoreFull), (errno.EIO, StoreUnreachable), (errno.EROFS, StoreFull))
+TIMES = (1, 3, 1000)
+
+
+@pytest.mark.parametrize(("number", "kind"), REFUSALS)
+@pytest.mark.parametrize("times", TIMES)
 def test_a_refused_change_stops_the_call_and_nothing_else(
-    quick_path: Path, number: int, kind: type[StoreError], times: int
+    quick_path: Path, number: int, kind: type[StoreError], times: int, pytestconfig: pytest.Config
 ) -> None:
-    for at in refusable(quick_path):
+    """In the short form each change is refused in each of the ways, and each number of times."""
+    turn = REFUSALS.index((number, kind)) + TIMES.index(times)
+    refused = refusable(quick_path)
+    for at in refused if pytestconfig.getoption("--long") else refused[turn % 3 :: 3]:
         path = quick_path / "store"
         files = RefusedFiles(at, number, times=times)
         done: list[int] = []

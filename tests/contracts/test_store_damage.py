@@ -42,11 +42,19 @@ def written(path: Path, *, settled: bool) -> Path:
     return path
 
 
-def last_records(path: Path, number: int) -> range:
-    """The lengths that cut a file somewhere in its last three records."""
+@pytest.fixture
+def step(pytestconfig: pytest.Config) -> int:
+    """Every length in the long form; in the short one in steps that meet each place of a record in one of three."""
+    return 1 if pytestconfig.getoption("--long") else 7
+
+
+def last_records(path: Path, number: int, step: int) -> list[int]:
+    """The lengths that cut a file somewhere in its last three records, and at their ends."""
     size = (path / PATHS[number]).stat().st_size
     stride = STRIDES.get(number, 120)
-    return range(max(0, size - 3 * stride), size)
+    ends = {size - count * stride + off for count in (1, 2, 3) for off in (-1, 0, 1)} | {size - 1}
+    lengths = {*range(size - 3 * stride, size, step), *ends}
+    return sorted(length for length in lengths if max(0, size - 3 * stride) <= length < size)
 
 
 def assert_never_wrong(store: EmbeddedStore) -> int:
@@ -83,9 +91,9 @@ def found(store: EmbeddedStore) -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(len(PATHS)), ids=PATHS)
-def test_a_cut_file_of_a_settled_store_is_damage(quick_path: Path, number: int) -> None:
+def test_a_cut_file_of_a_settled_store_is_damage(quick_path: Path, number: int, step: int) -> None:
     good = written(quick_path / "good", settled=True)
-    for length in last_records(good, number):
+    for length in last_records(good, number, step):
         path = quick_path / "cut"
         shutil.copytree(good, path)
         with (path / PATHS[number]).open("r+b") as file:
@@ -101,9 +109,9 @@ def test_a_cut_file_of_a_settled_store_is_damage(quick_path: Path, number: int) 
 
 
 @pytest.mark.parametrize("number", range(len(PATHS)), ids=PATHS)
-def test_a_cut_file_is_mended_from_a_live_log(quick_path: Path, number: int) -> None:
+def test_a_cut_file_is_mended_from_a_live_log(quick_path: Path, number: int, step: int) -> None:
     good = written(quick_path / "good", settled=False)
-    for length in last_records(good, number):
+    for length in last_records(good, number, step):
         path = quick_path / "cut"
         shutil.copytree(good, path)
         with (path / PATHS[number]).open("r+b") as file:
@@ -117,10 +125,10 @@ def test_a_cut_file_is_mended_from_a_live_log(quick_path: Path, number: int) -> 
 
 
 @pytest.mark.parametrize("number", range(len(THEIRS)), ids=THEIRS)
-def test_a_torn_tail_of_a_folder_without_our_log_is_cut_off(quick_path: Path, number: int) -> None:
+def test_a_torn_tail_of_a_folder_without_our_log_is_cut_off(quick_path: Path, number: int, step: int) -> None:
     good = written(quick_path / "good", settled=True)
     shutil.rmtree(good / "orchestra")
-    for length in last_records(good, number):
+    for length in last_records(good, number, step):
         path = quick_path / "cut"
         shutil.copytree(good, path)
         with (path / PATHS[number]).open("r+b") as file:
@@ -194,18 +202,18 @@ def check_flipped(path: Path, name: str) -> None:
 
 
 def test_a_flipped_bit_is_found_and_never_read_as_something_else(quick_path: Path) -> None:
-    flip_bits(quick_path, range(2000))
+    flip_bits(quick_path, range(800))
 
 
 @pytest.mark.long
 def test_a_flipped_bit_is_found_long(quick_path: Path) -> None:
-    flip_bits(quick_path, range(2000, 10_000))
+    flip_bits(quick_path, range(800, 10_000))
 
 
 def test_a_flipped_bit_in_the_live_log_or_the_files_behind_it_changes_nothing(quick_path: Path) -> None:
     good = written(quick_path / "good", settled=False)
     names = [*PATHS, "orchestra/wal", "orchestra/lock"]
-    for seed in range(300):
+    for seed in range(150):
         rng = random.Random(seed)
         path = quick_path / "flipped"
         shutil.copytree(good, path)
