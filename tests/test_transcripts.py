@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import warm
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "```console" in page.read_text(encoding="utf-8")]
 
@@ -77,7 +79,7 @@ def typed(folder: Path, command: str) -> str:
         "LANG": "C.UTF-8",
     }
     done = subprocess.run(
-        ["bash", "-c", command],
+        warm.plain(command) or ["bash", "-c", command],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

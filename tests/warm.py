@@ -17,6 +17,8 @@ import json
 import os
 import platform
 import pty
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -31,11 +33,15 @@ from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
 
+_SHELL = re.compile(r"[$`|&;<>(){}*?~!#\\\n]")
+"""What means something to a shell, wherever it stands."""
+
 PROGRAM = [sys.executable, "-m", "orchestra"]
 
 _READ_AT_START = ("FORCE_COLOR", "GITHUB_ACTIONS", "LC_", "LD_", "PYTHON", "PY_COLORS", "TERMINAL_WIDTH", "TYPER_")
 """How variables begin that the interpreter, or what it imports, reads when it starts."""
-_WRITES_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+_NO_MATTER = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+"""Of them those that change nothing in a fork, or that it can heed."""
 _LOCALES = (None, "", "C", "C.UTF-8")
 """Values of LANG with which Python reads and writes alike."""
 
@@ -163,9 +169,15 @@ def _alike(args: list[Any], folder: Path, variables: Mapping[str, str]) -> bool:
         args[: len(PROGRAM)] == PROGRAM
         and folder.is_dir()
         and variables.get("LANG") in _LOCALES
-        and not any(name.startswith(_READ_AT_START) and name != _WRITES_NO_BYTECODE for name in variables)
+        and not any(name.startswith(_READ_AT_START) and name not in _NO_MATTER for name in variables)
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
+
+
+def plain(line: str) -> list[str]:
+    """The program and its words, where a line of a shell is nothing but that; else nothing."""
+    words = shlex.split(line)
+    return [*PROGRAM, *words[1:]] if words[:1] == ["orchestra"] and not _SHELL.search(line) else []
 
 
 def on_terminal(args: list[str], folder: Path, variables: dict[str, str]) -> tuple[int, int]:
@@ -254,7 +266,8 @@ def _become(wanted: Wanted, streams: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(wanted["variables"])
     time.tzset()
-    sys.path[0] = wanted["folder"]
+    path = wanted["variables"].get("PYTHONPATH")
+    sys.path[:1] = [wanted["folder"], *(path.split(os.pathsep) if path else ())]
     sys.argv = [sys.modules["orchestra.__main__"].__file__ or "", *wanted["words"]]
     sys.modules["__main__"].__package__ = "orchestra"
     sys.stdin, sys.stdout, sys.stderr = (_stream(number, own) for number, own in enumerate(_STREAMS))

@@ -80,7 +80,7 @@ def shell(folder: Path, command: str, **more: str) -> subprocess.CompletedProces
     """A line for bash, in which ``orchestra`` is the program."""
     line = f'orchestra() {{ "{sys.executable}" -m orchestra "$@"; }}; {command}'
     return subprocess.run(
-        ["bash", "-c", line],
+        warm.plain(command) or ["bash", "-c", line],
         cwd=folder,
         env=environment(folder, **more),
         capture_output=True,

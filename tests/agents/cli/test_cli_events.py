@@ -42,7 +42,7 @@ EVENTS = st.builds(
 
 @pytest.mark.parametrize("name", READERS)
 @given(events=st.lists(EVENTS, max_size=6))
-@settings(max_examples=100)
+@settings(max_examples=40)
 def test_no_event_raises(name: str, events: list[dict[str, Any]]) -> None:
     reader: ProgramEvents = READERS[name]()
     for event in events:
