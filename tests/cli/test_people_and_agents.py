@@ -86,10 +86,12 @@ def test_a_call_that_needs_approval_is_made_once_or_never(tmp_path: Path, answer
         run = bench("run", "p.dot", "--auto-approve")
         assert run.returncode == 5, run.stdout + run.stderr
         assert not (tmp_path / "log.txt").exists()
-        shown = bench("status", "last").stdout
-        assert "May the agent call shell?" in shown
-        assert "echo once" in shown
-        assert bench("answer", "last", answer).returncode == 0
+        asks = "May the agent call shell: echo once >> log.txt?"
+        assert asks in run.stdout
+        assert asks in bench("status", "last").stdout
+        said = bench("answer", "last", answer)
+        assert said.returncode == 0
+        assert ("Deny" in said.stdout) == (not ran)
         done = bench("resume", "last")
         assert done.returncode == 0, done.stdout + done.stderr
         lines = (tmp_path / "log.txt").read_text().splitlines() if (tmp_path / "log.txt").exists() else []

@@ -239,9 +239,10 @@ def read(question: Question, typed: str) -> Answer | None:
         return choose(question, option)
     words = typed.strip()
     mistyped = words == "?" or (len(words) == 1 and bool(question.options))
-    if question.freeform and words and not mistyped and len(typed) <= LONGEST_TEXT:
-        return Answer(value="", text=words)
-    return None
+    if not question.freeform or not words or mistyped or len(typed) > LONGEST_TEXT:
+        return None
+    denied = pick_option(question, DENY) if APPROVAL in question.metadata else None
+    return Answer(value="", text=words) if denied is None else choose(question, denied, words)
 
 
 def choose(question: Question, option: Option, text: str = "") -> Answer:

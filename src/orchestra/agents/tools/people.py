@@ -17,6 +17,7 @@ from orchestra.agents.tools.files import read_file_in
 from orchestra.agents.tools.output import NAME as READ_OUTPUT
 from orchestra.agents.tools.reporting import NAME as REPORT
 from orchestra.agents.tools.schemas import schema, text
+from orchestra.graph.report import plural
 from orchestra.ports import Scope
 from orchestra.run.outcome import Json
 from orchestra.run.questions import (
@@ -39,6 +40,12 @@ PART: ContextVar[str] = ContextVar("PART", default="")
 
 SHOWN = 4000
 """Characters of one argument that a person sees."""
+
+IN_BRIEF = 300
+"""Characters of a call that the question itself shows."""
+
+_MAIN = ("command", "path", "file_path", "url")
+"""Arguments that say what a call does."""
 
 COMPARED = 400_000
 """Characters of a file, before and after, of which a diff is made."""
@@ -141,7 +148,7 @@ async def approval(
     if scope.is_approved(alike):
         return None
     question = Question(
-        text=f"May the agent call {tool}?",
+        text=f"May the agent call {tool}: {_call_in_brief(arguments)}?",
         options=(
             Option(key=APPROVE, label="Approve"),
             Option(key=ALL_ALIKE, label=f"Let all alike pass in this run ({alike})"),
@@ -160,6 +167,14 @@ async def approval(
     if answer.value == TIMEOUT and answer.option is None:
         return ToolResult(text="error: the call was not made: it was not approved in time", is_error=True)
     return None if answer.value in (APPROVE, ALL_ALIKE) else denial(answer.text)
+
+
+def _call_in_brief(arguments: Mapping[str, Any]) -> str:
+    """A call in one line: its command, its path, or all arguments; what is left out is counted."""
+    main = next((arguments[key] for key in _MAIN if isinstance(arguments.get(key), str)), None)
+    words = " ".join((main or json.dumps(arguments, ensure_ascii=False, default=str)).split())
+    cut = len(words) - IN_BRIEF
+    return words if cut <= 0 else f"{words[:IN_BRIEF]}… ({plural(cut, 'more character')})"
 
 
 def show_call(tool: str, arguments: Mapping[str, Any], folders: Mapping[str, Path]) -> str:

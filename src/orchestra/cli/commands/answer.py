@@ -217,7 +217,8 @@ def say_answered(done: Answered, aim: str, as_json: bool) -> None:
             f"{name} was already answered: {label}, {how}by {one_line(done.answer.who, 80)}, {ago} ago ({when} UTC)"
         )
         return
-    say(f"{name} answered: {label}")
+    words = one_line(done.answer.text, 200) if done.answer.option is not None else ""
+    say(f"{name} answered: {label}" + (f", “{words}”" if words else ""))
     waiting = sum(not one.answered for one in done.summary.questions)
     if waiting:
         say(f"  {waiting} more: orchestra answer{aim} {done.summary.session}")

@@ -15,10 +15,10 @@ from msgspec.structs import replace as replace_struct
 from orchestra.app.stopped import Stopped
 from orchestra.cli.screen.branches import branch_rows, say_branches
 from orchestra.cli.screen.code import code_lines
-from orchestra.cli.screen.ended import higher_limit, raise_first
+from orchestra.cli.screen.ended import about_lines, higher_limit, raise_first
 from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW, answer_words
 from orchestra.cli.stores import aim_commands
-from orchestra.cli.terminal import complain, duration_words, fit, many_lines, one_line, pad, room, say, say_json
+from orchestra.cli.terminal import complain, duration_words, fit, one_line, pad, room, say, say_json
 from orchestra.engine.claims import newest_claim
 from orchestra.engine.gaps import Gap, Legible, legible, with_branches
 from orchestra.engine.loading import event_of, fold_around
@@ -292,10 +292,6 @@ def _say_summary(summary: Summary, colour: bool, backends: str = "") -> None:
         say("\n".join(wrap("  ", text, room(), "  ")))
 
 
-ABOUT_LINES = 8
-"""Lines of what is to be decided that are shown."""
-
-
 def question_lines(question: Pending, aim: str) -> list[str]:
     """A question that waits: what, since when, what can be answered, and by which command."""
     ago = duration_words(max(0, time.time_ns() // 1_000_000 - question.asked_ms))
@@ -303,9 +299,7 @@ def question_lines(question: Pending, aim: str) -> list[str]:
     lines = wrap("  ? ", f"{one_line(question.text, 400)}  ({one_line(name, 100)}, {ago} ago)", room(), "    ")
     if question.answered:
         return [*lines, *wrap("    ", f"answered: {one_line(question.answered, 300)}", room(), "    ")]
-    about = [line for line in many_lines(question.about).splitlines() if line.strip()]
-    lines += [f"    | {fit(line, room() - 6)}".rstrip() for line in about[:ABOUT_LINES]]
-    lines += ["    | …"] if len(about) > ABOUT_LINES else []
+    lines += about_lines(question.about, "    ")
     choices = [key if key == label else f"[{key}] {one_line(label, 80)}" for key, label in question.choices.items()]
     choices += ["words of your own"] if question.freeform else []
     command = f"orchestra answer{aim} {question.session} {shlex.quote(name)}"

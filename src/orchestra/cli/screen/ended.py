@@ -15,7 +15,7 @@ from orchestra.cli.screen.code import code_lines
 from orchestra.cli.screen.lines import GREEN, RED, YELLOW
 from orchestra.cli.screen.views import tell_reader
 from orchestra.cli.stores import hint, reading, settings_for
-from orchestra.cli.terminal import complain, duration_words, one_line, room, say, say_json
+from orchestra.cli.terminal import complain, duration_words, fit, many_lines, one_line, room, say, say_json
 from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Gap, legible
 from orchestra.engine.loading import event_of
@@ -24,6 +24,7 @@ from orchestra.errors import SessionNotFound
 from orchestra.graph.attributes import nearest
 from orchestra.graph.report import dollars, paint, plural, wrap
 from orchestra.ports import Store, Turn
+from orchestra.run.blobs import preview_of
 from orchestra.run.events import Recorded, StageStarted
 from orchestra.run.questions import choices_in_words
 from orchestra.run.reasons import Reason, leading_to, reasons
@@ -140,6 +141,17 @@ def _cost(state: RunState) -> str:
     return f", {plural(state.spent.tokens, 'token')}" if state.spent.tokens else ""
 
 
+ABOUT_LINES = 8
+"""Lines of what is to be decided that are shown."""
+
+
+def about_lines(text: str, indent: str) -> list[str]:
+    """The first lines of what is to be decided."""
+    lines = [line for line in many_lines(text).splitlines() if line.strip()]
+    shown = [f"{indent}| {fit(line, room() - len(indent) - 2)}".rstrip() for line in lines[:ABOUT_LINES]]
+    return [*shown, f"{indent}| …"] if len(lines) > ABOUT_LINES else shown
+
+
 def _asks(state: RunState, aim: str, session: str) -> list[str]:
     """What is asked, and how it is answered; of questions of branches and children the inbox tells."""
     lines: list[str] = []
@@ -147,7 +159,7 @@ def _asks(state: RunState, aim: str, session: str) -> list[str]:
         asks = (
             f"{one_line(asked.question.text, 400)}  Answer with {one_line(choices_in_words(asked.question), 400)}"
         )
-        lines += wrap("  ", asks, room(), "    ")
+        lines += [*about_lines(preview_of(asked.question.about), "  "), *wrap("  ", asks, room(), "    ")]
     lines.append(f"  answer: orchestra answer{aim} {session}" + (" VALUE" if len(state.pending) == 1 else ""))
     return [*lines, f"  then: orchestra resume{aim} {session}"]
 
