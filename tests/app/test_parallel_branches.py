@@ -669,6 +669,15 @@ async def test_a_fan_in_with_a_prompt_asks_for_the_best(answers: list[str], best
 # --- replays ---------------------------------------------------------------------------------------
 
 
+async def test_a_replay_at_a_node_of_a_branch_names_the_branch() -> None:
+    store = MemoryStore()
+    run = await ran(fan(), Work(), store=store)
+    with pytest.raises(SessionNotFound) as refused:
+        await replayed(store, run.session, TurnChoice(node="b"), Work())
+    place = refused.value.fix.removeprefix("orchestra replay ").split()[0]
+    assert outcome(await replayed(store, place, TurnChoice(node="b"), Work()))[0] == "success"
+
+
 async def replayed(store: Store, session: str, at: TurnChoice, work: Work) -> Run:
     again, _pipeline = await replay(
         session,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import subprocess
 from pathlib import Path
 from random import Random
@@ -313,3 +315,8 @@ def test_an_error_is_an_object_too(tmp_path: Path, words: tuple[str, ...], code:
     data = json.loads(done.stdout)
     assert (done.returncode, data["exit_code"], data["status"]) == (code, code, "error")
     assert data["detail"] in " ".join(done.stderr.split())
+
+
+def test_an_empty_home_is_the_users_home_and_not_the_root_of_the_machine(tmp_path: Path) -> None:
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    assert f" {home}/.local/state/orchestra" in call(tmp_path, "doctor", HOME="", ORCHESTRA_CXDB_PATH="").stdout

@@ -140,6 +140,8 @@ def _words() -> list[str]:
 
 def main() -> None:
     """The entry point of the ``orchestra`` program."""
+    if not os.environ.get("HOME"):
+        os.environ.pop("HOME", None)  # an empty one would put folders at the root; without it, passwd says
     try:
         build(_words())()
     except KeyboardInterrupt:

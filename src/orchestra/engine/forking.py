@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
-from orchestra.engine.gaps import context_of_branch
+from orchestra.engine.gaps import context_of_branch, with_branches
 from orchestra.engine.loading import PAGE, backwards, event_of
 from orchestra.engine.sessions import Row, rows
 from orchestra.errors import SessionNotFound
@@ -123,9 +123,27 @@ async def _before_node(store: Store, context_id: int, session: str, wanted: Turn
             and wanted.visit in (None, event.visit)
         )
     which = "" if wanted.visit is None else f" in a visit {wanted.visit}"
+    place = await _branch_with(store, context_id, wanted.node)
+    if place:
+        raise SessionNotFound(
+            f"session {session} was at {wanted.node!r} in a branch",
+            fix=f"orchestra replay {place} --node {wanted.node}",
+        )
     raise SessionNotFound(
         f"session {session} was never at {wanted.node!r}{which}", fix=f"see: orchestra log {session}"
     )
+
+
+async def _branch_with(store: Store, context_id: int, node: str) -> str:
+    """The newest branch of a session that entered a node, as ``SESSION/PATH``; empty for none."""
+    row = next((row for row in await rows(store) if row.context_id == context_id), None)
+    if row is None:
+        return ""
+    for path, turn in reversed(await with_branches(store, row)):
+        event = _event(turn) if isinstance(turn, Turn) else None
+        if path and isinstance(event, StageStarted) and event.node == node:
+            return f"{row.session}/{path}"
+    return ""
 
 
 async def _spots(store: Store, context_id: int) -> AsyncIterator[Spot]:

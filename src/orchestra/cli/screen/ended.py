@@ -233,7 +233,7 @@ def show_why(session: str, node: str, *, store: str | None, config: Path | None,
         for number, reason in enumerate(found):
             if number:
                 say()
-            _say_reason(node, reason)
+            _say_reason(name, node, reason)
     if lost:
         complain(f"{plural(lost, 'turn')} cannot be read; their decisions are missing here")
     return STORE if lost else 0
@@ -267,9 +267,9 @@ def _plain(reason: Reason) -> dict[str, Any]:
     return plain
 
 
-def _say_reason(node: str, reason: Reason) -> None:
+def _say_reason(session: str, node: str, reason: Reason) -> None:
     head = f"{one_line(node, 80)}  "
-    lines(head, f"{_visit(reason)}  (turn {reason.depth})", "    ")
+    lines(head, f"{_visit(reason)}  ({session}:{reason.depth})", "    ")
     if reason.preferred_label:
         lines("  ", f"preferred label {one_line(reason.preferred_label, 200)!r}", "    ")
     if reason.suggested_next_ids:

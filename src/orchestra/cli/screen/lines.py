@@ -529,7 +529,7 @@ def describe(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
         case ParallelBranchOpened():
             return event.path, f"starts at {event.target}"
         case ParallelBranchEnded():
-            return event.node, f"branch ended: {event.status} {event.failure_reason}".rstrip()
+            return "", f"branch ended at {event.node}: {event.status} {event.failure_reason}".rstrip()
         case ParallelBranchCompleted():
             return event.node, f"{event.branch_id}: {event.status} {event.failure_reason}".rstrip()
         case ParallelCompleted():
