@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from orchestra.errors import ConfigError
+from orchestra.errors import ConfigError, InvalidConfig
 from orchestra.modelserver import ModelServer, parse
 
 ASK = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}
@@ -195,6 +195,14 @@ def test_a_wrong_script_is_refused_with_its_place(script: str, line: int, told: 
         parse(script)
     assert met.value.span is not None
     assert met.value.span.line == line
+
+
+def test_every_fault_of_a_script_is_told_at_once() -> None:
+    with pytest.raises(InvalidConfig) as met:
+        parse(
+            "answers:\n  - tool_calls: [{nam: x}]\n  - {usage: {inputs: 3}, error: rate_limt}\n  - {delay: soon}\n"
+        )
+    assert [fault.span and fault.span.line for fault in met.value.faults] == [2, 3, 3, 4]
 
 
 @pytest.mark.parametrize(

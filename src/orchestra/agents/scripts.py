@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from orchestra.agents.simulation import Scenario, Script, Scripted
 from orchestra.config.durations import seconds
-from orchestra.config.yaml import Document, load
+from orchestra.config.yaml import Document, load, read_all
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, Source
 from orchestra.run.outcome import FailureClass, Status
@@ -88,8 +89,7 @@ def _part(data: dict[str, Any], key: str) -> bool:
 
 
 def _script(document: Document, path: Keys, data: dict[str, Any], cast: Cast) -> Script:
-    script: dict[str, tuple[Scripted, ...]] = {}
-    for node, results in data.items():
+    def read(node: str) -> tuple[Scripted, ...]:
         here = (*path, node)
         if node not in cast.nodes:
             raise ConfigError(
@@ -101,8 +101,9 @@ def _script(document: Document, path: Keys, data: dict[str, Any], cast: Cast) ->
                 span=document.key_span(here),
                 fix="take it out, or script the node before it",
             )
-        script[node] = _results(document, here, results, _keys(cast, node))
-    return script
+        return _results(document, here, data[node], _keys(cast, node))
+
+    return dict(zip(data, read_all(partial(read, node) for node in data), strict=True))
 
 
 def _keys(cast: Cast, node: str) -> _Known:
@@ -140,23 +141,25 @@ def _results(document: Document, path: Keys, results: Any, known: _Known) -> tup
         raise ConfigError(
             "a list of results is wanted here", span=document.span(path), fix='write it as [{text: "…"}]'
         )
-    return tuple(_result(document, (*path, index), item, known) for index, item in enumerate(results))
+    each = (partial(_result, document, (*path, index), item, known) for index, item in enumerate(results))
+    return tuple(read_all(each))
 
 
 def _result(document: Document, path: Keys, result: Any, known: _Known) -> Scripted:
     if not isinstance(result, dict):
         raise ConfigError("a result is keys and values, such as {status: fail}", span=document.span(path))
-    values: dict[str, Any] = {}
-    for key, value in result.items():
+
+    def read(key: str) -> Any:
         here = (*path, key)
-        read = known.get(key)
-        if read is None:
+        if key not in known:
             fix = _near(key, known) or f"known here: {', '.join(known)}"
             raise ConfigError(f"unknown key {key!r} in a result", span=document.key_span(here), fix=fix)
         try:
-            values[key] = read(value)
+            return known[key](result[key])
         except ValueError as error:
             raise ConfigError(f"{key}: {error}", span=document.span(here)) from error
+
+    values = dict(zip(result, read_all(partial(read, key) for key in result), strict=True))
     if values.get("error") and values.get("failure_class") == FailureClass.CANCELED:
         raise ConfigError(
             "an exception is transient or terminal, not canceled", span=document.span((*path, "failure_class"))

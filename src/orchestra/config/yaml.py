@@ -7,9 +7,9 @@ two equal keys in silence; a configuration must do neither.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import yaml
 
@@ -26,6 +26,7 @@ _WORDS: Mapping[str, Any] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 MAX_DEPTH = 50
+_T = TypeVar("_T")
 
 
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -51,6 +52,20 @@ class Document:
     def key_span(self, path: Path) -> Span | None:
         """Where the key at the end of a path stands."""
         return self.keys.get(path) or self.values.get(path)
+
+
+def read_all(reads: Iterable[Callable[[], _T]]) -> list[_T]:
+    """Call every function and return the values. Raises their ``ConfigError``, ``InvalidConfig`` for several."""
+    found: list[_T] = []
+    faults: list[ConfigError] = []
+    for read in reads:
+        try:
+            found.append(read())
+        except ConfigError as error:
+            faults += error.faults if isinstance(error, InvalidConfig) else [error]
+    if faults:
+        raise InvalidConfig(tuple(faults)) if len(faults) > 1 else faults[0]
+    return found
 
 
 def load(source: Source) -> Document:

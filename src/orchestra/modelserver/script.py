@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from orchestra.config.durations import seconds
 from orchestra.config.schema import suggestion
-from orchestra.config.yaml import Document, load
+from orchestra.config.yaml import Document, load, read_all
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, Source, Span
 from orchestra.modelserver.answers import KINDS, STOPS, Call, Failure, Rule, Script, ScriptedReply, TokenUsage, When
@@ -65,19 +66,18 @@ def _read_keys(document: Document, path: Keys, value: Any, known: Mapping[str, _
     """The keys of a mapping, each read as ``known`` says."""
     if not isinstance(value, dict):
         raise _wrong(document, path, f"keys and values are wanted here: {', '.join(known)}")
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        if key not in known:
-            ours = next(
-                (ours for ours, others in _OTHERS_WORDS.items() if ours in known and str(key).lower() in others), ""
-            )
-            raise ConfigError(
-                f"unknown key {key!r}",
-                span=document.key_span((*path, key)),
-                fix=f"did you mean {ours!r}?" if ours else suggestion(str(key), known),
-            )
-        found[key] = known[key](document, (*path, key), inner)
-    return found
+
+    def read(key: str) -> Any:
+        if key in known:
+            return known[key](document, (*path, key), value[key])
+        meant = next((ours for ours in known if str(key).lower() in _OTHERS_WORDS.get(ours, ())), "")
+        raise ConfigError(
+            f"unknown key {key!r}",
+            span=document.key_span((*path, key)),
+            fix=f"did you mean {meant!r}?" if meant else suggestion(str(key), known),
+        )
+
+    return dict(zip(value, read_all(partial(read, key) for key in value), strict=True))
 
 
 def _wrong(document: Document, path: Keys, message: str) -> ConfigError:
@@ -125,7 +125,7 @@ def _list(inner: _Read) -> _Read:
     def listed(document: Document, path: Keys, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
             return (inner(document, path, value),)
-        return tuple(inner(document, (*path, index), each) for index, each in enumerate(value))
+        return tuple(read_all(partial(inner, document, (*path, index), each) for index, each in enumerate(value)))
 
     return listed
 
