@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.config.model import read_config
+from orchestra.config.reading import read_config
 from orchestra.config.yaml import load
 from orchestra.errors import Source
 

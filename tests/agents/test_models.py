@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from orchestra.agents.models import Resolved, node_limit, resolve, run_limit
-from orchestra.config.model import Config, read_config
+from orchestra.config.model import Config
+from orchestra.config.reading import read_config
 from orchestra.config.yaml import load
 from orchestra.errors import Source
 from orchestra.graph.dot import parse

@@ -12,7 +12,8 @@ from orchestra.agents.layers import LayerFolders, places_for, read_layer
 from orchestra.agents.prompts import Composed, compose, doc_folders, layers_of, needed_names, project_docs
 from orchestra.agents.rendering import render, roots_of
 from orchestra.app.checking import Brief, agent_diagnostics
-from orchestra.config.model import Config, read_config
+from orchestra.config.model import Config
+from orchestra.config.reading import read_config
 from orchestra.config.settings import Settings, settle
 from orchestra.config.yaml import load
 from orchestra.errors import ConfigError, Source
@@ -400,3 +401,42 @@ def test_every_fault_of_a_nodes_layer_files_is_told_at_once(tmp_path: Path) -> N
         "e.md has no text",
         "empty.yaml has no text",
     ]
+
+
+def diagnosed(folder: Path, settings: str, node: str, files: dict[str, str]) -> dict[str, tuple[str, int]]:
+    """The findings of one node: each message with its rule and line in the file that it is about."""
+    write(folder, files)
+    (folder / "orchestra.yaml").write_text(settings)
+    graph = graph_of(node)
+    found = settle(folders=(folder,), environment={})
+    told = agent_diagnostics(Brief(graph=graph, settings=found, file=str(folder / "p.dot")), simulated=True)
+    return {each.message.partition(";")[0]: (each.rule, each.span.line if each.span else 0) for each in told}
+
+
+def test_values_that_a_task_names_and_no_node_leaves_are_warnings_at_their_line(tmp_path: Path) -> None:
+    files = {"tasks/t.yaml": "content: |\n  Do {{ tools.tst.output }}\n  and {{ responses.a }}\n"}
+    found = diagnosed(tmp_path, "agents: {x: {task: t}}", "agent=x", files)
+    assert found == {"tools.tst names no node of this pipeline: it will have no value": ("value_of_node", 2)}
+
+
+def test_a_task_that_includes_another_file_is_told_to_extend_it(tmp_path: Path) -> None:
+    files = {"tasks/t.yaml": "content: \"{% include 'x' %}\"\n"}
+    (message,) = diagnosed(tmp_path, "agents: {x: {task: t}}", "agent=x", files)
+    assert message.endswith("a task cannot include or import other templates")
+
+
+def test_what_the_settings_name_and_does_not_exist_is_shown_at_its_line_there(tmp_path: Path) -> None:
+    settings = """agents:
+  x:
+    role: nowhere
+prompts: {paths: [gone]}
+skills: [lost]
+tools_module: none.py
+pipelines: {pp.dot: {backend: direct}}
+"""
+    assert diagnosed(tmp_path, settings, "agent.task=x, prompt=y, agent=x", {"tasks/x.yaml": "content: y"}) == {
+        "no role file 'nowhere'": ("prompt_file", 3),
+        f"prompts.paths[0]: gone does not exist in {tmp_path}": ("prompt_file", 4),
+        f"skills[0]: lost does not exist in {tmp_path}": ("tool_known", 5),
+        "pipelines has a section for 'pp.dot', which is not this pipeline": ("agent_known", 7),
+    }

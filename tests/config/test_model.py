@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestra.config.model import Approval, Config, read_config
+from orchestra.config.model import Approval, Config
+from orchestra.config.reading import read_config
 from orchestra.config.settings import settle
 from orchestra.config.variables import read_env_file, variables
 from orchestra.config.yaml import load

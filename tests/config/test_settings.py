@@ -352,3 +352,37 @@ def test_commands_get_no_credentials_of_the_vendors_whose_models_are_configured(
     assert tool_environment(settled(tmp_path, text), environment) == {"PATH": "/bin"}
     default = settled(tmp_path, "providers: {default: bedrock}")
     assert tool_environment(default, environment).keys() == {"MINE", "PATH"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("backend: langraph", [("backend: no backend 'langraph'", "did you mean 'langgraph'?")]),
+        ("agents: {a: {backend: clii}}", [("agents.a.backend: no backend 'clii'", "did you mean 'cli'?")]),
+        ("sandbox: on", [("sandbox: expected none, bwrap or auto, not 'on'", "`sandbox: auto` for one")]),
+        ("limits: {run: {cost: $5}}", [("expected a number, not the text '$5'", "write it as 5 or 0.5")]),
+        ("limits: {run: {cost: 0}}", [("limits.run.cost: 0 would allow nothing", "remove it")]),
+        ("limits: {node: {time: 0s}}", [("limits.node.time: 0s would allow nothing", "remove it")]),
+        ("limits: {node: {cost: -1}}", [("-1 is less than 0", "")]),
+        ("limits: {run: {turns: 2, soft: {turns: 3}}}", [("limits.run.soft.turns: is above limits.run.turns", "")]),
+        ("tools: {rt: {comand: x}}", [("tools.rt.comand: unknown key", "did you mean 'command'?")]),
+        ("cli: {x: {preset: cladue}}", [("cli.x.preset: 'cladue' is not one of", "did you mean 'claude'?")]),
+    ],
+)
+def test_a_mistake_is_told_by_its_cause_with_what_would_mend_it(
+    tmp_path: Path, text: str, told: list[tuple[str, str]]
+) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        settled(tmp_path, text)
+    faults = caught.value.faults
+    assert len(faults) == len(told)
+    for fault, (message, fix) in zip(faults, told, strict=True):
+        assert message in fault.message
+        assert fix in fault.fix
+        assert fault.span is not None
+
+
+def test_a_variable_is_blamed_for_its_value_and_not_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match=r"ORCHESTRA_BACKEND \(backend\)") as caught:
+        settled(tmp_path, "backend: simulation", environment={"ORCHESTRA_BACKEND": "langraph"})
+    assert caught.value.faults[0].span is None

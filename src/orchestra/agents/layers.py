@@ -257,7 +257,11 @@ def _parse(kind: str, source: Source) -> tuple[Layer, str]:
     if not isinstance(document.data, dict):
         place.fault(f"expected `content: …` or `{kind}: …`")
         raise InvalidConfig(tuple(faults))
-    found = Section(_FORMS[kind])(document.data, place)
+    data = dict(document.data)
+    for other in [name for name in data if name in _FORMS and name != kind]:
+        del data[other]
+        place.at(other).key_fault(f"unknown key in a {kind} file", f"write `content: …` or `{kind}: …`")
+    found = Section(_FORMS[kind])(data, place)
     own = getattr(found, kind)
     if found.content and own:
         place.at(kind).key_fault("content is given too", "remove one of them")

@@ -235,6 +235,9 @@ def render(text: str, context: Mapping[str, Any], start: Span | None = None, *, 
     except UndefinedError as error:
         _raise_undefined(error, values, start)
     except (TemplateError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        if "no loader" in str(error):
+            fix = "name a file that comes first with `extends:` in the layer file"
+            raise ConfigError("a task cannot include or import other templates", span=start, fix=fix) from error
         raise ConfigError(f"the template cannot be filled in: {error}", span=start) from error
 
 

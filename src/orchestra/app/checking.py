@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.agents.inputs import find_files, names_of, read_schema
-from orchestra.agents.layers import LayerFolders, places_for, read_layer
+from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
 from orchestra.agents.models import CLI, WITH_MODEL, Resolved, resolve
 from orchestra.agents.prompts import (
     Composed,
@@ -26,10 +26,13 @@ from orchestra.agents.prompts import (
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import entry_points_of_ours
 from orchestra.config.providers import KINDS, Provider
+from orchestra.config.schema import dotted_path
 from orchestra.config.settings import Settings
+from orchestra.config.yaml import Document
 from orchestra.errors import ConfigError, Diagnostic, InvalidConfig, Severity, Span
 from orchestra.graph.attributes import nearest
 from orchestra.graph.lint import in_order
+from orchestra.graph.lint.values import OF_NODE, problem
 from orchestra.graph.model import Graph, Node
 
 KNOWN_BACKENDS = ("simulation", "direct", "langgraph", *CLI)
@@ -84,6 +87,14 @@ class Brief:
             placeholders=True,
         )
 
+    def setting_span(self, node: Node, key: str, *more: int) -> Span | None:
+        """Where a node's setting is written: on the node, else in its agent's section of the settings."""
+        document = self.settings.document
+        if node.has(f"agent.{key}") or document is None:
+            return node.span_of(f"agent.{key}", node.span_of("agent", node.span))
+        path = ("agents", node.text("agent"), key)
+        return document.span((*path, *more)) or document.span(path) or node.span_of("agent", node.span)
+
     def doc_folders(self) -> tuple[Path, ...]:
         """Where project documents are looked for: the first repository, else the pipeline's folder (A24)."""
         workspace = self.settings.workspace
@@ -109,6 +120,8 @@ def agent_diagnostics(brief: Brief, *, simulated: bool = False) -> tuple[Diagnos
     ``simulated``: every node answers from a script, so that no model, package or key is needed.
     """
     found: list[Diagnostic] = []
+    if next(brief.asking(), None) is not None:
+        found += _settings(brief)
     for node in brief.asking():
         found += _agent(brief, node)
         found += _layers(brief, node)
@@ -159,6 +172,42 @@ def _near(name: str, known: Iterable[str], otherwise: str) -> str:
     return f"known here: {', '.join(names)}" if names else otherwise
 
 
+def _settings(brief: Brief) -> Iterator[Diagnostic]:
+    """Files and folders in the settings that do not exist, and a section for a pipeline with a similar name."""
+    config, document = brief.settings.config, brief.settings.document
+    if document is None or brief.settings.file is None:
+        return
+    base = brief.settings.file.absolute().parent
+    names_tools = any(node.has("agent") or node.has("agent.tools") for node in brief.graph.nodes.values())
+    modules = [path if path.endswith(".py") and not names_tools else "" for path in config.tools_module]
+    yield from _missing(document, base, ("prompts", "paths"), config.prompts.paths, "prompt_file")
+    yield from _missing(document, base, ("skills",), config.skills, "tool_known")
+    yield from _missing(document, base, ("tools_module",), modules, "tool_known")
+    near = "" if brief.name in config.pipelines else nearest(brief.name, config.pipelines) or ""
+    if near and not any((folder / near).exists() for folder in (base, brief.folder)):
+        yield Diagnostic(
+            rule="agent_known",
+            severity=Severity.WARNING,
+            message=f"pipelines has a section for {near!r}, which is not this pipeline",
+            span=document.key_span(("pipelines", near)),
+            fix=f"did you mean {brief.name!r}?",
+        )
+
+
+def _missing(
+    document: Document, base: Path, where: tuple[str, ...], paths: Sequence[str], rule: str
+) -> Iterator[Diagnostic]:
+    for index, path in enumerate(paths):
+        if path and not (base / Path(path).expanduser()).exists():
+            yield Diagnostic(
+                rule=rule,
+                severity=Severity.ERROR,
+                message=f"{dotted_path((*where, index))}: {path} does not exist in {base}",
+                span=document.span((*where, index)) or document.span(where),
+                fix="correct the path, or remove it",
+            )
+
+
 def _agent(brief: Brief, node: Node) -> Iterator[Diagnostic]:
     name, config, file = node.text("agent"), brief.settings.config, brief.settings.file
     if not name or name in config.agents:
@@ -178,7 +227,9 @@ def _layers(brief: Brief, node: Node) -> Iterator[Diagnostic]:
     faults: list[tuple[str, ConfigError]] = []
     for kind, name in layer_names(node, brief.settings.config).items():
         with _gathering(faults, kind):
-            read_layer(kind, name, brief.places)
+            layer = read_layer(kind, name, brief.places)
+            if kind == "task":
+                yield from _values_of_nodes(brief, node, layer)
     if not faults:
         with _gathering(faults, "task"):
             brief.compose(node, {})
@@ -186,8 +237,25 @@ def _layers(brief: Brief, node: Node) -> Iterator[Diagnostic]:
         with _gathering(faults, "prompt"):
             prompt_of(node, with_goal({}, brief.graph), placeholders=True)
     for kind, fault in faults:
-        span = fault.span or node.span_of(f"agent.{kind}", node.span_of("agent", node.span))
+        span = fault.span or brief.setting_span(node, kind) or node.span_of("prompt", node.span)
         yield _finding("prompt_file", fault.message, span, node, fault.fix)
+
+
+def _values_of_nodes(brief: Brief, node: Node, layer: Layer) -> Iterator[Diagnostic]:
+    """Values of nodes that a task names and that no node leaves, as the rule says of prompts (A22)."""
+    for match in OF_NODE.finditer(layer.content):
+        kind = brief.graph.type_of(match[2]) if match[2] in brief.graph.nodes else ""
+        _group, near, what = problem(match, kind, brief.graph.nodes)
+        at = layer.start.source.text.find(match[0]) if layer.start is not None else -1
+        if what:
+            yield _finding(
+                "value_of_node",
+                f"{match[1]}.{match[2]!s} {what}: it will have no value",
+                Span(layer.start.source, at, at + len(match[0])) if layer.start is not None and at >= 0 else None,
+                node,
+                f"did you mean {near!r}?" if near else "name a node and a value that it leaves",
+                Severity.WARNING,
+            )
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from orchestra.app.allowed import readable, tool_environment, tool_names
 from orchestra.app.plugins import TOOLS, entry_points_of_ours, load_entry_point, origin
 from orchestra.config.model import McpServer, ToolEntry
 from orchestra.config.settings import Settings, state_directory
-from orchestra.errors import Diagnostic, Severity
-from orchestra.graph.model import Graph
+from orchestra.errors import ConfigError, Diagnostic, Severity, Span
+from orchestra.graph.model import Graph, Node
 from orchestra.run.secrets import Redactor
 
 TIMEOUT = 300.0
@@ -143,11 +143,17 @@ def node_tools(graph: Graph, settings: Settings, folder: Path, redactor: Redacto
     return found
 
 
-def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
-    """Return a finding for every node that names an unknown tool (A30).
+def _named_at(node: Node, name: str, settings: Settings) -> Span | None:
+    """Where a tool is named: on the node, else in its agent's list in the settings."""
+    agent, document = agent_of(node, settings.config), settings.document
+    if not node.has("agent.tools") and document is not None and name in (agent.tools or ()):
+        index = (agent.tools or ()).index(name)
+        return document.span(("agents", agent.name, "tools", index))
+    return node.span_of("agent.tools", node.span_of("agent", node.span))
 
-    Raises ``ConfigError`` for settings that are wrong by themselves.
-    """
+
+def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
+    """A finding for every node that names a tool that does not exist, and for tools that cannot be had (A30)."""
     wanting = [
         (node, names)
         for node in graph.nodes.values()
@@ -157,7 +163,14 @@ def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagno
         return []
     folders = folders_for(settings, folder)
     toolbox = toolbox_of(settings, Redactor({}))
-    stock = toolbox.stock(folders)
+    try:
+        stock = toolbox.stock(folders)
+    except ConfigError as error:
+        document = settings.document
+        span = document.span(("tools_module",)) if document is not None else None
+        return [
+            Diagnostic(rule="tool_known", severity=Severity.ERROR, message=error.message, span=span, fix=error.fix)
+        ]
     found: list[Diagnostic] = []
     for node, names in wanting:
         whose = "" if node.has("agent.tools") else f", which its agent {node.text('agent')!r} names,"
@@ -166,7 +179,7 @@ def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagno
                 rule="tool_known",
                 severity=Severity.ERROR,
                 message=f"node {node.id!r}: the tool {name!r}{whose} does not exist",
-                span=node.span_of("agent.tools", node.span_of("agent", node.span)),
+                span=_named_at(node, name, settings),
                 node=node.id,
                 fix=hint,
             )

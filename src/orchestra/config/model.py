@@ -1,12 +1,11 @@
 """The whole of ``orchestra.yaml`` as typed, frozen values (configuration.md).
 
-``read_config`` reads a document into a ``Config``. Lengths of time are in seconds, money in US dollars, paths as
-they are written (relative to the file). ``None`` stands for what is not set.
+``orchestra.config.reading`` reads a document into a ``Config``. Lengths of time are in seconds, money in US
+dollars, paths as they are written (relative to the file). ``None`` stands for what is not set.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,18 +21,14 @@ from orchestra.config.schema import (
     choice,
     flag,
     key,
-    kind_of,
     length,
     list_of,
     number,
     one_or_many,
-    suggestion,
     text,
     whole,
     word,
 )
-from orchestra.config.yaml import Document, Path, scalar
-from orchestra.errors import ConfigError
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 """The values of ``reasoning_effort`` (language.md#model-stylesheet)."""
@@ -49,6 +44,12 @@ BUILT_IN_TOOLS = (
     "ask-human",
 )
 """Tools that need no command; their entry under ``tools`` sets their timeout, output and approval."""
+
+BACKENDS = ("simulation", "direct", "langgraph", "cli", "cli_agent")
+"""The backends of our own (A7)."""
+
+BACKEND_GROUP = "orchestra.backends"
+"""The entry points by which installed packages offer more (A16)."""
 
 CLI_PRESETS = ("claude", "codex", "gemini")
 """Command-line agents that are known by name (A6)."""
@@ -314,6 +315,9 @@ def sandbox(value: Any, place: SettingPlace) -> SandboxSetting:
     """A mode alone, or ``mode`` and ``network``."""
     if isinstance(value, dict) or value is None:
         return Section(SandboxSetting)(value, place)
+    if value in (True, "on", "yes"):
+        place.fault(f"expected none, bwrap or auto, not {value!r}", "write `sandbox: auto` for one where it works")
+        return SandboxSetting()
     found = choice("none", "bwrap", "auto")(value, place)
     return SandboxSetting() if found is WRONG else SandboxSetting(mode=found)
 
@@ -385,111 +389,3 @@ class Config:
         """The provider by that name: configured, or a kind that needs no configuration; None for another name."""
         found = self.providers.named.get(name)
         return found or (Provider(name=name, kind=name) if name in KINDS else None)
-
-
-def read_config(
-    document: Document | None, given: Mapping[Path, tuple[Any, str]] | None = None
-) -> tuple[Config, list[ConfigError]]:
-    """The settings of a document, and every fault in them.
-
-    ``given`` holds values from flags and the environment by path, each with where it came from; they stand before
-    the document's.
-    """
-    given = given or {}
-    faults: list[ConfigError] = []
-    place = SettingPlace((), document, faults, {path: origin for path, (_value, origin) in given.items()})
-    data = document.data if document is not None else None
-    if data is not None and not isinstance(data, dict):
-        place.fault(f"expected settings, not {kind_of(data)}", "write each setting as `key: value`")
-        data = None
-    merged = overlaid(data or {}, {path: value for path, (value, _origin) in given.items()})
-    config = Section(Config)(merged, place)
-    if document is None or document.whole:
-        _cross_checks(config, place)
-    if document is not None:
-        faults += document.faults
-    return config, sorted(faults, key=lambda fault: -1 if fault.span is None else fault.span.start)
-
-
-def overlaid(data: Mapping[str, Any], given: Mapping[Path, Any]) -> dict[str, Any]:
-    """The data with values at paths replaced; what is in their way is left for the reader to report."""
-    merged = dict(data)
-    for path, value in given.items():
-        level: Any = merged
-        for step in path[:-1]:
-            below = level.get(step)
-            level[step] = dict(below) if isinstance(below, dict) else {}
-            level = level[step]
-        level[path[-1]] = value
-    return merged
-
-
-def from_text(written: str) -> Any:
-    """What a flag's or a variable's text says: a number, true or false, else the text."""
-    value = scalar(written)
-    return written if value is None else value
-
-
-_FALLBACK = re.compile(r"[^:\s]+:\S+")
-
-
-def _cross_checks(config: Config, place: SettingPlace) -> None:
-    """Names that have to exist elsewhere in the settings."""
-    for agent in config.agents.values():
-        _check_agent(config, agent, place.at("agents", agent.name))
-    for name, provider in config.providers.named.items():
-        _fallbacks(config, provider.fallbacks, place.at("providers", name, "fallbacks"))
-    if config.providers.default:
-        _check_provider(config, config.providers.default, place.at("providers", "default"))
-    for name, entry in config.tools.items():
-        if not entry.command and name not in BUILT_IN_TOOLS:
-            place.at("tools", name).key_fault("command is missing", "add `command: …`")
-        _arguments_known(entry, place.at("tools", name, "command"))
-    for name, cli in config.cli.items():
-        if not cli.command and not cli.preset and name not in CLI_PRESETS:
-            place.at("cli", name).key_fault("command is missing", "add `command: PROGRAM` or `preset: claude`")
-    for repo in config.workspace.tools:
-        if repo not in config.workspace.repos:
-            place.at("workspace", "tools", repo).key_fault(
-                "no such repository", suggestion(repo, config.workspace.repos)
-            )
-
-
-def _arguments_known(entry: ToolEntry, place: SettingPlace) -> None:
-    """Check that a shell tool's command names only its own arguments (A34)."""
-    if "{{" not in entry.command:
-        return
-    from orchestra.graph.shell import expressions  # only a command with arguments pays for it
-
-    for name in dict.fromkeys(one.name for one in expressions(entry.command)):
-        if name not in entry.args:
-            place.fault(
-                f"no argument {name!r}",
-                suggestion(name, entry.args) if entry.args else f"add `args: {{{name}: {{type: string}}}}`",
-            )
-
-
-def _check_agent(config: Config, agent: Agent, place: SettingPlace) -> None:
-    if agent.provider:
-        _check_provider(config, agent.provider, place.at("provider"))
-    for index, server in enumerate(agent.mcp or ()):
-        if server not in config.mcp:
-            place.at("mcp", index).fault(f"no MCP server {server!r}", suggestion(server, config.mcp))
-    known = (*config.cli, *CLI_PRESETS)
-    if agent.cli and agent.cli not in known:
-        place.at("cli").fault(f"no command-line agent {agent.cli!r}", suggestion(agent.cli, known))
-    _fallbacks(config, agent.fallbacks, place.at("fallbacks"))
-
-
-def _check_provider(config: Config, name: str, place: SettingPlace) -> None:
-    if config.provider(name) is None:
-        place.fault(f"no provider {name!r}", suggestion(name, (*config.providers.named, *KINDS)))
-
-
-def _fallbacks(config: Config, named: tuple[str, ...], place: SettingPlace) -> None:
-    for index, item in enumerate(named):
-        here = place.at(index)
-        if not _FALLBACK.fullmatch(item):
-            here.fault(f"{item!r} is not provider:model", "write it as openai:gpt-5")
-        else:
-            _check_provider(config, item.partition(":")[0], here)

@@ -50,6 +50,11 @@ class SettingPlace:
         """Report that the value cannot be used."""
         return self._report(message, fix, self.document.span(self.path) if self.document is not None else None)
 
+    @property
+    def faulty(self) -> bool:
+        """Whether a fault was reported below this place, so that what follows from it is not worth a word."""
+        return any(fault.message.startswith(f"{self.name}.") for fault in self.faults)
+
     def key_fault(self, message: str, fix: str = "") -> Any:
         """Report that the key at the end of the path is wrong."""
         return self._report(message, fix, self.document.key_span(self.path) if self.document is not None else None)
@@ -153,18 +158,21 @@ class Section(Generic[_T]):
             value = {}
         known = keys_of(self.cls)
         given: dict[str, str] = {}
+        meant: set[str] = set()
         found: dict[str, Any] = {"name": place.path[-1]} if self.named else {}
         for name, item in value.items():
             here, entry = place.at(name), known.get(name)
             if entry is None:
-                here.key_fault("unknown key", suggestion(name, known))
+                fix = suggestion(name, known)
+                here.key_fault("unknown key", fix)
+                meant.add(fix)
             elif entry.field in given:
                 here.key_fault(f"means the same as {given[entry.field]}, which is given too", "remove one of them")
             else:
                 given[entry.field] = name
                 self._read(entry, item, here, found)
         for name, entry in known.items():
-            if entry.required and entry.field not in given:
+            if entry.required and entry.field not in given and f"did you mean {name!r}?" not in meant:
                 place.key_fault(f"{name} is missing", f"add `{name}: …`: {entry.meaning}")
         return self.cls(**found)
 
@@ -257,7 +265,8 @@ def number(minimum: float = 0.0, maximum: float = 1e9) -> Reader[float]:
 
     def read(value: Any, place: SettingPlace) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return place.fault(f"expected a number, not {kind_of(value)}")  # type: ignore[no-any-return]
+            fix = "write it as 5 or 0.5, without a unit" if isinstance(value, str) else ""
+            return place.fault(f"expected a number, not {kind_of(value)}", fix)  # type: ignore[no-any-return]
         if not minimum <= value <= maximum:
             return place.fault(_out_of_range(value, minimum, maximum))  # type: ignore[no-any-return]
         return float(value)

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 
 from orchestra.config.durations import seconds
 from orchestra.config.environment import PROVIDER_KEYS, find, known_secrets
-from orchestra.config.model import Config, read_config
+from orchestra.config.model import Config
 from orchestra.config.providers import KINDS
+from orchestra.config.reading import read_config
 from orchestra.config.server import PATIENCE, Server, server_at
 from orchestra.config.variables import from_environment, unknown_variables
 from orchestra.config.workspace import WorkspaceSettings, workspace_of

@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestra.config.model import Config, SandboxSetting, from_text
+from orchestra.config.model import Config, SandboxSetting
 from orchestra.config.schema import Section, keys_of
 from orchestra.config.yaml import Path as Keys
+from orchestra.config.yaml import scalar
 from orchestra.errors import ConfigError
 from orchestra.graph.attributes import nearest
 
@@ -49,6 +50,12 @@ def _scalars(cls: type[Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]
             yield from _scalars(entry.reader.cls, here)
         elif isinstance(entry.default, str | int | float | None) and not isinstance(entry.default, SandboxSetting):
             yield here
+
+
+def from_text(written: str) -> Any:
+    """What a flag's or a variable's text says: a number, true or false, else the text."""
+    value = scalar(written)
+    return written if value is None else value
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[Keys, tuple[Any, str]]:

@@ -435,9 +435,10 @@ ENTRIES: dict[str, RuleEntry] = {
         ),
         RuleEntry(
             "agent_known",
-            (_E, _I),
+            (_E, _W, _I),
             "A node names an agent that is not in the configuration.",
             "Where there is no `orchestra.yaml` that is a note, because all agents are simulated then."
+            " A section under `pipelines:` with a name like this pipeline's is a warning."
             " Agents are defined under `agents:` in `orchestra.yaml`. Without a definition the node has no role,"
             " tools or model of its own.",
             f"{_ENDS}\nwork [agent=reviwer]\nstart -> work -> exit",

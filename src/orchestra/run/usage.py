@@ -57,9 +57,9 @@ def usage_of(events: Iterable[Event]) -> Totals:
             answer = waiting.pop(event.thread, None)
             if answer is not None and answer.number == event.number and not event.tokens_in:
                 _add(answer, nodes, models)  # its turn was ended by another runner, which paid for nothing
-                nodes[event.node] = replace(
-                    nodes[event.node], tool_calls=nodes[event.node].tool_calls + len(event.tool_calls)
-                )
+                calls = len(event.tool_calls)
+                for key, of in ((event.node, nodes), (answer.model, models)):
+                    of[key] = replace(of[key], tool_calls=of[key].tool_calls + calls)
             else:
                 _add(event, nodes, models)
         elif isinstance(event, CommitMessageWritten) or (isinstance(event, ConversationCompacted) and event.model):

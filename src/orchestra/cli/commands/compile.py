@@ -148,6 +148,8 @@ def _agents(name: str, format_: str, wanted: CompileOptions) -> int:
     pipeline, settings = _check(name, wanted), _settings(name, wanted)
     if pipeline.graph is None or settings is None or pipeline.secret:
         raise InvalidPipeline(pipeline.diagnostics)
+    if any(each.severity is Severity.ERROR and each.node == wanted.prompt for each in pipeline.diagnostics):
+        raise InvalidPipeline(pipeline.diagnostics)  # its prompt cannot be composed, as is said there
     show_diagnostics(pipeline.diagnostics)
     brief = Brief(graph=pipeline.graph, settings=settings, file=name)
     if wanted.models:

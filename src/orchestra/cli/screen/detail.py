@@ -280,7 +280,7 @@ def _say_summary(summary: Summary, colour: bool, backends: str = "") -> None:
         f"{plural(summary.steps, 'node')} run",
         plural(summary.turns, "turn"),
         f"started {_date(summary.started_ms)} UTC",
-        f"took {duration_words(summary.last_ms - summary.started_ms)}",
+        _duration(summary),
     ]
     if summary.phase in (Phase.PAUSED, Phase.CRASHED, Phase.MIRRORED, Phase.WAITING, *ALIVE) and summary.node:
         facts.append(f"current node: {one_line(summary.node, 60)}")
@@ -290,6 +290,12 @@ def _say_summary(summary: Summary, colour: bool, backends: str = "") -> None:
         facts.append(f"mirror of {one_line(summary.mirror_of, 200)}")
     for text in (one_line(summary.title, 300), ", ".join(facts)):
         say("\n".join(wrap("  ", text, room(), "  ")))
+
+
+def _duration(summary: Summary) -> str:
+    if summary.phase is Phase.RUNNING:
+        return f"running for {duration_words(time.time_ns() // 1_000_000 - summary.started_ms)}"
+    return f"took {duration_words(summary.last_ms - summary.started_ms)}"
 
 
 def question_lines(question: Pending, aim: str) -> list[str]:

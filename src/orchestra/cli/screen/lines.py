@@ -430,7 +430,7 @@ def turn_line(event: AgentTurnCompleted) -> str:
         f"turn {event.number}",
         event.model,
         ", ".join(names),
-        usage_words(event),
+        usage_words(event) if event.tokens_in or event.tokens_out else "",
         plural(len(event.files_written), "file") + " written" if event.files_written else "",
         event.git_sha[:10],
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from orchestra.errors import Diagnostic
 from orchestra.graph.attributes import nearest
@@ -14,7 +14,7 @@ from orchestra.graph.places import inside, rewritten
 from orchestra.graph.shell import TEMPLATE_WORDS
 
 _PATH = r"(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)(?:\.(\w+))?"
-_OF_NODE = re.compile(rf"\{{\{{\s*{_PATH}[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}}\}}", re.ASCII)
+OF_NODE = re.compile(rf"\{{\{{\s*{_PATH}[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}}\}}", re.ASCII)
 _IN_CONDITION = re.compile(rf"(?<![\w.\"]){_PATH}", re.ASCII)
 _OF_TOOL = ("output", "stderr", "exit_code")
 _ANSWER = frozenset({"codergen", "parallel.fan_in", "stack.manager_loop"})
@@ -25,11 +25,30 @@ def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
     """``{{ tools.NODE.output }}`` and ``{{ responses.NODE }}`` name what a node leaves, in conditions too."""
     for key in ("prompt", "tool_command"):
         for node, attribute in survey.node_places(key):
-            for match in _OF_NODE.finditer(str(attribute.value)):
+            for match in OF_NODE.finditer(str(attribute.value)):
                 yield from _no_value(survey, attribute, match, node=node.id)
     for edge, attribute in survey.edge_places("condition"):
         for match in _IN_CONDITION.finditer(edge.condition.text):
             yield from _no_value(survey, attribute, match, edge=(edge.source, edge.target))
+
+
+def problem(match: re.Match[str], kind: str, nodes: Iterable[str]) -> tuple[int, str, str]:
+    """What is wrong with the value that a match of ``OF_NODE`` names, whose node's handler type is ``kind``.
+
+    The group of the match that is wrong, what was probably meant, and the problem in words: empty where there is
+    none.
+    """
+    root, name, field = match.groups()
+    if not kind:
+        return 2, nearest(name, nodes) or "", "names no node of this pipeline"
+    if root == "tools" and kind in _ANSWER:
+        return 0, f"responses.{name}", f"is not written: {quote(name)} runs no command"
+    if root == "responses" and kind == "tool":
+        return 0, f"tools.{name}.output", f"is not written: {quote(name)} runs a command"
+    if root == "tools" and kind == "tool" and field not in (*_OF_TOOL, None):
+        what = f"has no {quote(field)} (a command leaves {', '.join(_OF_TOOL)})"
+        return 3, nearest(field, _OF_TOOL) or "", what
+    return 0, "", ""
 
 
 def _no_value(
@@ -41,20 +60,8 @@ def _no_value(
     edge: tuple[str, str] | None = None,
 ) -> Iterator[Diagnostic]:
     root, name, field = match.groups()
-    group, near, what = 2, "", ""
     kind = survey.types[survey.index[name]] if name in survey.index else ""
-    if not kind:
-        near, what = nearest(name, survey.graph.nodes) or "", "names no node of this pipeline"
-    elif root == "tools" and kind in _ANSWER:
-        group, near, what = 0, f"responses.{name}", f"is not written: {quote(name)} runs no command"
-    elif root == "responses" and kind == "tool":
-        group, near, what = 0, f"tools.{name}.output", f"is not written: {quote(name)} runs a command"
-    elif root == "tools" and kind == "tool" and field not in (*_OF_TOOL, None):
-        group, near, what = (
-            3,
-            nearest(field, _OF_TOOL) or "",
-            f"has no {quote(field)} (a command leaves {', '.join(_OF_TOOL)})",
-        )
+    group, near, what = problem(match, kind, survey.graph.nodes)
     if not what:
         return
     start, end = match.span(group) if group else (match.start(1), match.end(3) if field else match.end(2))
