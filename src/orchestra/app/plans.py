@@ -27,7 +27,6 @@ from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.plugins import HANDLERS, entry_points_of_ours, load_entry_point, origin
 from orchestra.config.settings import Settings
 from orchestra.engine.loading import resolve
-from orchestra.engine.opening import no_node_lost
 from orchestra.engine.wiring import Handlers, Plan, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
 from orchestra.graph.dot import decode, parse
@@ -43,6 +42,7 @@ from orchestra.handlers.pipeline import pipeline as pipeline_
 from orchestra.handlers.tool import ToolHandler
 from orchestra.ports import Handler, Store
 from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS
+from orchestra.run.resuming import no_node_lost
 from orchestra.run.secrets import KnownSecrets, Redactor
 from orchestra.run.state import RunState
 
@@ -301,7 +301,7 @@ async def recorded_plan(
     pipeline = await pipeline_of(state, wiring.store, secrets, changes)
     given = changes.graph is not None
     if given:
-        no_node_lost(plan_of(pipeline, Scenario(), settings, more, state.workdir), state)
+        no_node_lost(pipeline.checked(), whereabouts(pipeline.source), state)
     script = await _script_of(state, wiring.store, pipeline, changes, wiring.redactor)
     return pipeline, plan_of(pipeline, script, settings, more, state.workdir, given=given)
 

@@ -98,9 +98,11 @@ class _Surroundings:
         runnable(pipeline, plan)
         if state.stage is not None and (state.children or state.fans):
             await check_decided(wiring, plan, state)
-        workspaces = await workspaces_of(self.settings, state.workspace, simulated=bool(plan.simulation))
+        if self.settings.workspace is not None or state.workspace:
+            simulated = bool(plan.simulation)
+            wiring = wiring.on(await workspaces_of(self.settings, state.workspace, simulated=simulated))
         await self.store.publish_types(*bundle())
-        return wiring.on(workspaces)
+        return wiring
 
     async def recorded(
         self, state: RunState, changes: ResumeChanges, interrupted: str

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from orchestra.engine.forking import as_of
 from orchestra.engine.loading import load
-from orchestra.engine.opening import lost_nodes, newest_of_chain, no_node_lost, place_of, resume_event, work_below
+from orchestra.engine.opening import newest_of_chain, place_of, resume_event
 from orchestra.engine.sessions import rows
 from orchestra.engine.wiring import Plan, Wiring
 from orchestra.errors import Undecided
 from orchestra.ports import Store
-from orchestra.run.resuming import cut_off
+from orchestra.run.resuming import cut_off, lost_nodes, no_node_lost, work_below
 from orchestra.run.state import ChildRecord, RunningNode, RunState
 from orchestra.run.steps import Execute
 
@@ -79,7 +79,7 @@ async def earlier_child(store: Store, parent: RunState, step: Execute, plan: Pla
     if not granted or known.status not in ("fail", "canceled"):
         return None
     found = await _last_session(store, known, 0)
-    if found is None or lost_nodes(plan, found.state):
+    if found is None or lost_nodes(plan.graph, found.state):
         return None
     return Stood(state=found.state, turn_id=found.turn_id, until=found.until, again=steps_of(found.state))
 
@@ -99,7 +99,7 @@ async def check_inherited(store: Store, plan: Plan, state: RunState) -> None:
     if found is None or found.ended:
         return
     below = plan.children[stage.node][0]
-    no_node_lost(below, found.state)
+    no_node_lost(below.graph, below.file, found.state)
     children = {
         node: replace(child, seen=child.seen or found.until) for node, child in found.state.children.items()
     }

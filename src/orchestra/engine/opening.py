@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import msgspec
@@ -23,7 +22,6 @@ from orchestra.engine.journal import Journal, Owner
 from orchestra.engine.loading import NOTHING, Loaded, catch_up, load
 from orchestra.engine.sessions import first_metadata, has_begun, mailbox_turn
 from orchestra.engine.wiring import Plan, SessionPlace, Wiring
-from orchestra.errors import ConfigError, Undecided
 from orchestra.ports import Store
 from orchestra.run.blobs import BlobRef
 from orchestra.run.declare import BY_CLASS, change, values
@@ -37,8 +35,8 @@ from orchestra.run.events import (
 )
 from orchestra.run.ledger import ledger_of
 from orchestra.run.plain import clean, plain_json
-from orchestra.run.resuming import cut_off, resumption
-from orchestra.run.state import ChildRecord, RunningNode, RunState, Successor
+from orchestra.run.resuming import cut_off, decision, no_node_lost, resumption
+from orchestra.run.state import ChildRecord, RunState, Successor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,9 +347,9 @@ def resume_event(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed
     Raises ``ConfigError`` where the pipeline has lost a node that the session needs, and ``Undecided`` where a
     person has to decide about the attempt that was cut off.
     """
-    no_node_lost(plan, state)
-    decision, why = _decision(wiring, plan, state)
-    event = resumption(plan.graph, state, interrupted=decision, why=why)
+    no_node_lost(plan.graph, plan.file, state)
+    decided, why = decision(plan.graph, state, wiring.interrupted)
+    event = resumption(plan.graph, state, interrupted=decided, why=why)
     if plan.graph_hash != state.graph_hash or (plan.given and plan.dotfiles):
         event = change(event, dot=plan.dot, file=plan.file, graph_hash=plan.graph_hash, dotfiles=plan.dotfiles)
     if plan.simulation != state.simulation and not isinstance(plan.simulation, BlobRef):
@@ -361,58 +359,6 @@ def resume_event(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed
     if wiring.max_cost_micros and wiring.max_cost_micros != state.max_cost_micros:
         event = change(event, max_cost_micros=wiring.max_cost_micros)
     return event
-
-
-def _decision(wiring: Wiring, plan: Plan, state: RunState) -> tuple[str, str]:
-    """What becomes of the attempt that was cut off: ``rerun`` or ``fail``, and who says so (E4).
-
-    The operator's decision is about the work itself: where a child or branches were at work, it is made for their
-    nodes, unless the node asks for a decision of its own.
-    """
-    stage = cut_off(state)
-    if stage is None or state.failed:
-        return "rerun", ""
-    wanted = "rerun" if stage.elsewhere else plan.graph.nodes[stage.node].text("on_interrupt") or "rerun"
-    if wiring.interrupted and (wanted == "ask" or not work_below(state, stage)):
-        return wiring.interrupted, f"--interrupted {wiring.interrupted}"
-    if state.waiting:  # it waited for a person, which is no work that was cut off (H7)
-        return "rerun", ""
-    if wanted == "ask":
-        raise Undecided(state.session, stage.node)
-    return ("rerun" if wanted == "rerun" else "fail"), "on_interrupt=fail"
-
-
-def work_below(state: RunState, stage: RunningNode) -> bool:
-    """Whether a child of the node, or a branch, was at work when the node was cut off."""
-    child, fan = state.children.get(stage.node), state.fans.get(stage.node)
-    attempt = (stage.visit, stage.attempt)
-    with_child = child is not None and not child.status and (child.visit, child.attempt) == attempt
-    return with_child or (fan is not None and not fan.status and (fan.visit, fan.attempt) == attempt)
-
-
-def lost_nodes(plan: Plan, state: RunState) -> list[str]:
-    """Return the nodes that a session has entered, or comes to next, and that its pipeline has no longer."""
-    stage, ended = state.stage, state.ended
-    known = [
-        *state.nodes,
-        state.next_node,
-        stage.node if stage is not None else "",
-        ended.node if ended is not None else "",
-    ]
-    return [node for node in dict.fromkeys(known) if node and node not in plan.graph.nodes]
-
-
-def no_node_lost(plan: Plan, state: RunState) -> None:
-    """Raise ``ConfigError`` where a pipeline has lost a node that a session needs (S26)."""
-    lost = lost_nodes(plan, state)
-    if not lost:
-        return
-    near = get_close_matches(lost[0], list(plan.graph.nodes), n=1)
-    hint = f"; is {lost[0]!r} now called {near[0]!r}?" if near else ""
-    raise ConfigError(
-        f"{plan.file} has no node {', '.join(map(repr, lost[:5]))}, which session {state.session} has visited",
-        fix=f"keep every node that the session has visited{hint}",
-    )
 
 
 # --- branches -------------------------------------------------------------------------------------

@@ -181,7 +181,8 @@ class Walk:
         if verdict.again:
             self._retry(step, kind, stage, verdict.outcome)
             return
-        stage.record_steered()
+        if stage.steered:
+            stage.record_steered()
         ended = self._end_event(step, kind, stage, verdict.outcome, verdict.updates)
         repeated = self._repeats.warning(ended, self._clock.now_ms())
         if repeated is not None:

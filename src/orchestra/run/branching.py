@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from orchestra.run.changes import nothing, on
+from orchestra.run.changes import on
 from orchestra.run.events import (
     BranchMirrored,
     Meta,
@@ -262,5 +262,5 @@ CHANGES = (
     on(ParallelBranchCompleted, branch_completed),
     on(ParallelCompleted, fan_completed),
     on(SteeringTaken, instruct),
-    on(BranchMirrored, nothing),
+    on(BranchMirrored),
 )

@@ -14,11 +14,8 @@ Change: TypeAlias = Callable[[RunState, Meta, Any], dict[str, Any]]
 """The fields of the state that an event gives other values; the fold makes a new state of them."""
 
 
-def on(event: type[_E], change: Callable[[RunState, Meta, _E], dict[str, Any]]) -> tuple[type, Change]:
-    """One row of a table."""
+def on(
+    event: type[_E], change: Callable[[RunState, Meta, _E], dict[str, Any]] | None = None
+) -> tuple[type, Change | None]:
+    """One row of a table; without a function, of an event that is only told."""
     return event, change
-
-
-def nothing(state: RunState, meta: Meta, event: object) -> dict[str, Any]:
-    """For events that are only told."""
-    return {}

@@ -16,7 +16,7 @@ from orchestra.run.events import CheckpointSaved, Meta, Recorded
 from orchestra.run.state import NEW, RunState
 from orchestra.run.whole import load, whole_reference
 
-CHANGES: Mapping[type, Change] = dict(
+CHANGES: Mapping[type, Change | None] = dict(
     (
         *nodes.CHANGES,
         *lifecycle.CHANGES,
@@ -26,7 +26,7 @@ CHANGES: Mapping[type, Change] = dict(
         *workspace.CHANGES,
     )
 )
-"""What each event changes."""
+"""What each event changes; None for those that change nothing."""
 
 
 def evolve(state: RunState, recorded: Recorded) -> RunState:
@@ -37,7 +37,8 @@ def evolve(state: RunState, recorded: Recorded) -> RunState:
     meta, event = recorded.meta, recorded.event
     if not current(meta, state):
         return state
-    changes = CHANGES[type(event)](state, meta, event)
+    change = CHANGES[type(event)]
+    changes = change(state, meta, event) if change is not None else {}
     changes["epoch"] = meta.epoch
     changes["sequence"] = meta.sequence
     changes["at"] = meta.at

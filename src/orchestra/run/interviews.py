@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestra.run.blobs import preview_of
-from orchestra.run.changes import nothing, on
+from orchestra.run.changes import on
 from orchestra.run.events import InterviewCompleted, InterviewStarted, InterviewTimeout, Meta
 from orchestra.run.questions import ALL_ALIKE, APPROVAL, Answer, AskedQuestion, Option, Question, QuestionType
 from orchestra.run.state import RunState
@@ -130,5 +130,5 @@ def answer_of(event: InterviewCompleted, question: Question) -> Answer:
 CHANGES = (
     on(InterviewStarted, fold_question),
     on(InterviewCompleted, fold_answer),
-    on(InterviewTimeout, nothing),
+    on(InterviewTimeout),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from orchestra.run.changes import nothing, on
+from orchestra.run.changes import on
 from orchestra.run.events import (
     ChildEnded,
     ChildStarted,
@@ -291,9 +291,9 @@ CHANGES = (
     on(PipelineImported, fold_import),
     on(ChildStarted, child_started),
     on(ChildEnded, child_ended),
-    on(SessionOpened, nothing),
-    on(ControlRequested, nothing),
-    on(RunnerClaimed, nothing),
-    on(RunnerReleased, nothing),
-    on(RunnerAsked, nothing),
+    on(SessionOpened),
+    on(ControlRequested),
+    on(RunnerClaimed),
+    on(RunnerReleased),
+    on(RunnerAsked),
 )

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from orchestra.run.blobs import BlobRef, preview_of, to_text
 from orchestra.run.branching import contribute, fan_left, joining, touch
-from orchestra.run.changes import nothing, on
+from orchestra.run.changes import on
 from orchestra.run.events import (
     CheckpointSaved,
     ContextValue,
@@ -238,7 +238,7 @@ CHANGES = (
     on(StageFailed, stage_ended),
     on(StageRetrying, stage_retrying),
     on(EdgeSelected, edge_selected),
-    on(CheckpointSaved, nothing),
+    on(CheckpointSaved),
     on(ToolStarted, _tool_started),
     on(ToolExecuted, _tool_ended),
     on(WarningRaised, _warned),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
+from orchestra.errors import ConfigError, Undecided
 from orchestra.graph.model import Graph
 from orchestra.run.events import PipelineResumed
 from orchestra.run.outcome import GOOD
@@ -48,8 +51,7 @@ KEPT = ("branches", "child", "question", "conversation")
 
 def _kept(state: RunState, stage: RunningNode) -> str:
     """What of the attempt continues; empty where the node begins from its start."""
-    fan = state.fans.get(stage.node)
-    if fan is not None and (fan.visit, fan.attempt) == (stage.visit, stage.attempt) and not fan.status:
+    if _fan_at_work(state, stage):
         return "branches"
     if _child_at_work(state, stage):
         return "child"
@@ -65,6 +67,12 @@ def _child_at_work(state: RunState, stage: RunningNode) -> bool:
     """
     child = state.children.get(stage.node)
     return child is not None and not child.status and (child.visit, child.attempt) == (stage.visit, stage.attempt)
+
+
+def _fan_at_work(state: RunState, stage: RunningNode) -> bool:
+    """Whether the branches of the attempt have not been judged."""
+    fan = state.fans.get(stage.node)
+    return fan is not None and not fan.status and (fan.visit, fan.attempt) == (stage.visit, stage.attempt)
 
 
 def _next(graph: Graph, state: RunState) -> str:
@@ -104,3 +112,55 @@ def _way(graph: Graph, state: RunState) -> object:
     """Where the node that ended leads, so far as that can be said without the context."""
     assert state.ended is not None
     return None if graph.outgoing(state.ended.node) else route(graph, state.ended, ())
+
+
+# --- what forbids a resume ------------------------------------------------------------------------
+
+
+def decision(graph: Graph, state: RunState, interrupted: str) -> tuple[str, str]:
+    """What becomes of the attempt that was cut off: ``rerun`` or ``fail``, and who says so (E4).
+
+    The operator's decision is about the work itself: where a child or branches were at work, it is made for their
+    nodes, unless the node asks for a decision of its own.
+    """
+    stage = cut_off(state)
+    if stage is None or state.failed:
+        return "rerun", ""
+    wanted = "rerun" if stage.elsewhere else graph.nodes[stage.node].text("on_interrupt") or "rerun"
+    if interrupted and (wanted == "ask" or not work_below(state, stage)):
+        return interrupted, f"--interrupted {interrupted}"
+    if state.waiting:  # it waited for a person, which is no work that was cut off (H7)
+        return "rerun", ""
+    if wanted == "ask":
+        raise Undecided(state.session, stage.node)
+    return ("rerun" if wanted == "rerun" else "fail"), "on_interrupt=fail"
+
+
+def work_below(state: RunState, stage: RunningNode) -> bool:
+    """Whether a child of the node, or a branch, was at work when the node was cut off."""
+    return _child_at_work(state, stage) or _fan_at_work(state, stage)
+
+
+def lost_nodes(graph: Graph, state: RunState) -> list[str]:
+    """Return the nodes that a session has entered, or comes to next, and that its pipeline has no longer."""
+    stage, ended = state.stage, state.ended
+    known = [
+        *state.nodes,
+        state.next_node,
+        stage.node if stage is not None else "",
+        ended.node if ended is not None else "",
+    ]
+    return [node for node in dict.fromkeys(known) if node and node not in graph.nodes]
+
+
+def no_node_lost(graph: Graph, file: str, state: RunState) -> None:
+    """Raise ``ConfigError`` where a pipeline has lost a node that a session needs (S26)."""
+    lost = lost_nodes(graph, state)
+    if not lost:
+        return
+    near = get_close_matches(lost[0], list(graph.nodes), n=1)
+    hint = f"; is {lost[0]!r} now called {near[0]!r}?" if near else ""
+    raise ConfigError(
+        f"{file} has no node {', '.join(map(repr, lost[:5]))}, which session {state.session} has visited",
+        fix=f"keep every node that the session has visited{hint}",
+    )

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, cast
 
 from msgspec.structs import replace
 
-from orchestra.run.changes import nothing, on
+from orchestra.run.changes import on
 from orchestra.run.conversation import Piece, read_messages
 from orchestra.run.events import (
     AgentResponded,
@@ -124,7 +124,7 @@ def piece_of(event: AgentEvent, messages: Iterable[Any]) -> Piece:
 
 CHANGES = (
     on(AgentResponded, count_response),
-    on(AgentToolEnded, nothing),
+    on(AgentToolEnded),
     on(AgentTurnCompleted, turn_completed),
     on(CommitMessageWritten, message_written),
     on(ConversationCompacted, count_other_cost),

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from orchestra.run.changes import nothing, on
+from orchestra.run.changes import on
 from orchestra.run.events import (
     AgentCommitCreated,
     CanaryPlanted,
@@ -115,10 +115,10 @@ CHANGES = (
     on(WorkspaceSnapshot, code_moved),
     on(WorktreeMerged, code_moved),
     on(WorktreeMergeConflict, code_moved),
-    on(SessionBranchPushed, nothing),
-    on(SessionBranchPushFailed, nothing),
-    on(RepoCloned, nothing),
-    on(RepoFetched, nothing),
-    on(CanaryPlanted, nothing),
-    on(CleanupCompleted, nothing),
+    on(SessionBranchPushed),
+    on(SessionBranchPushFailed),
+    on(RepoCloned),
+    on(RepoFetched),
+    on(CanaryPlanted),
+    on(CleanupCompleted),
 )
