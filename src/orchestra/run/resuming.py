@@ -7,10 +7,11 @@ from difflib import get_close_matches
 from orchestra.errors import ConfigError, Undecided
 from orchestra.graph.model import Graph
 from orchestra.run.events import PipelineResumed
+from orchestra.run.gates import gate_target, unmet_gate
 from orchestra.run.outcome import GOOD
 from orchestra.run.routing import End, route
 from orchestra.run.state import RunningNode, RunState
-from orchestra.run.steps import gate_target, steps_counted, unmet_gate
+from orchestra.run.steps import steps_counted
 
 MOST_RECOVERIES = 3
 """How often one attempt of a node may end its runner and run again (E4)."""

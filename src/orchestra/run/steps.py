@@ -13,10 +13,10 @@ from orchestra.graph.model import Edge, Graph
 from orchestra.graph.report import plural
 from orchestra.graph.visits import RETURNS, comes_back
 from orchestra.run.events import WarningRaised
-from orchestra.run.outcome import GOOD
+from orchestra.run.gates import bypassed_gates, describe_gate, gate_target, unmet_gate
 from orchestra.run.retry import attempts_of
 from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, route, survey
-from orchestra.run.state import NodeEnd, NodeRecord, RunState
+from orchestra.run.state import NodeEnd, RunState
 
 MEETING = 7
 """The routing rule by which a run continues where branches meet (E30)."""
@@ -166,7 +166,7 @@ def _after(graph: Graph, state: RunState, ended: NodeEnd, context: Mapping[str, 
     if ended.node == graph.exit:
         if ended.status == "fail":
             return Finish(node=ended.node, error=ended.failure_reason or "the exit node failed")
-        return Finish(node=ended.node, warnings=_bypassed_gates(graph, state))
+        return Finish(node=ended.node, warnings=bypassed_gates(graph, state))
     if graph.type_of(ended.node) == "parallel":
         return _within(graph, state, _join(graph, state, ended))
     candidates = survey(graph, ended, context, state.edges)
@@ -204,7 +204,7 @@ def _route(graph: Graph, state: RunState, ended: NodeEnd, candidates: tuple[Cand
                         rule="no_exit",
                         node=ended.node,
                     ),
-                    *_bypassed_gates(graph, state),
+                    *bypassed_gates(graph, state),
                 ),
             )
 
@@ -290,7 +290,7 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     if gate is None:
         return None
     record = state.nodes.get(gate)
-    why = f"goal gate {gate} is not met" + (f" ({_show(record)})" if record else " (never visited)")
+    why = f"goal gate {gate} is not met" + (f" ({describe_gate(record)})" if record else " (never visited)")
     named = gate_target(graph, gate)
     if not named:
         return Finish(node=at, error=f"{why}, and neither it nor the graph has a retry_target")
@@ -299,53 +299,3 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     if state.gates.get(gate, 0) >= bound:
         return Finish(node=at, error=f"{why}, after it sent the run back to {target} {plural(bound, 'time')}")
     return Advance(source=at, target=target, edge="", rule=4, reason=why, gate=gate)
-
-
-def _show(record: NodeRecord) -> str:
-    return f"{record.status}: {record.reason}" if record.reason else record.status
-
-
-def unmet_gate(graph: Graph, state: RunState) -> str | None:
-    """The first unmet goal gate in the order of first visits, or None (E11)."""
-    visited = sorted(
-        (record.first_step, node_id)
-        for node_id, record in state.nodes.items()
-        if record.status and node_id in graph.nodes and graph.nodes[node_id].flag("goal_gate")
-    )
-    for _step, node_id in visited:
-        if state.nodes[node_id].status not in GOOD:
-            return node_id
-    if graph.text("goal_gates") == "all":
-        return next(iter(_unvisited_gates(graph, state)), None)
-    return None
-
-
-def _unvisited_gates(graph: Graph, state: RunState) -> tuple[str, ...]:
-    return tuple(
-        node_id
-        for node_id, node in graph.nodes.items()
-        if node.flag("goal_gate") and node_id != graph.exit and not _is_visited(state, node_id)
-    )
-
-
-def _is_visited(state: RunState, node_id: str) -> bool:
-    return node_id in state.nodes and state.nodes[node_id].status != ""
-
-
-def gate_target(graph: Graph, gate: str) -> str:
-    """The node to which an unmet gate sends the run back; empty where there is none (E11)."""
-    node = graph.nodes[gate]
-    names = (
-        node.text("retry_target"),
-        node.text("fallback_retry_target"),
-        graph.text("retry_target"),
-        graph.text("fallback_retry_target"),
-    )
-    return next((name for name in names if name in graph.nodes), "")
-
-
-def _bypassed_gates(graph: Graph, state: RunState) -> tuple[WarningRaised, ...]:
-    return tuple(
-        WarningRaised(message=f"goal gate {gate} was never visited", rule="goal_gates", node=gate)
-        for gate in _unvisited_gates(graph, state)
-    )
