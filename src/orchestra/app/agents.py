@@ -13,7 +13,7 @@ from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
 from orchestra.agents.models import CLI, LANGGRAPH, SIMULATION, WITH_MODEL, resolve
 from orchestra.agents.pricing import Price, price_of, prices_of
-from orchestra.agents.prompts import agent_of, compose, doc_folders, layer_names, needed_names
+from orchestra.agents.prompts import Composed, agent_of, compose, doc_folders, layer_names, needed_names
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.app.plugins import BACKENDS, entry_points_of_ours, load_entry_point
 from orchestra.config.settings import Settings
@@ -40,7 +40,8 @@ class NodeAgent:
     """What the graph and the settings decide about a node's agent: the same for each of its executions.
 
     ``models`` are its model and those that are used instead, in order, when an attempt failed for a moment or out
-    of quota (A10, A15). ``layers`` are the names of its prompt layers by kind.
+    of quota (A10, A15). ``layers`` are the names of its prompt layers by kind. ``prompt`` is what it is told where
+    that depends on nothing else: no layer, no value of the context; else None.
     """
 
     backend: str
@@ -48,6 +49,7 @@ class NodeAgent:
     interactive: bool
     layers: Mapping[str, str]
     project_docs: bool
+    prompt: Composed | None
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,14 @@ class Agents:
             replace(found.choice, provider=provider, model=model, rule=rule)
             for provider, model in found.fallbacks.value
         )
+        layers = layer_names(node, config)
         return NodeAgent(
             backend=SIMULATION if self.simulated else str(found.backend.value),
             models=(found.choice, *instead),
             interactive=(node.text("agent.mode") or agent.mode) == "interactive",
-            layers=layer_names(node, config),
+            layers=layers,
             project_docs=agent.project_docs,
+            prompt=None if layers or "{{" in node.text("prompt") else compose(node, graph, {}, ()),
         )
 
     async def brief(self, node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
@@ -133,15 +137,13 @@ class Agents:
         talk, agent = scope.talk, self.of(node, graph)
         earlier = await self._earlier(node, graph, scope) if agent.backend != SIMULATION else None
         shared = earlier is not None and earlier.mode == FULL
-        layers = tuple(read_layer(kind, name, self.places) for kind, name in agent.layers.items())
-        composed = compose(
-            node,
-            graph,
-            await _known(node, layers, context, scope),
-            layers,
-            preamble=earlier.preamble if earlier is not None else "",
-            docs=self._docs(scope) if agent.project_docs and agent.backend == LANGGRAPH else (),
-        )
+        preamble = earlier.preamble if earlier is not None else ""
+        docs = self._docs(scope) if agent.project_docs and agent.backend == LANGGRAPH else ()
+        composed = agent.prompt
+        if composed is None or preamble or docs:
+            layers = tuple(read_layer(kind, name, self.places) for kind, name in agent.layers.items())
+            known = await _known(node, layers, context, scope)
+            composed = compose(node, graph, known, layers, preamble=preamble, docs=docs)
         attached, texts = attachments(node, self.bases(scope)) if node.has("attach") else ((), [])
         parts = [composed.user, *texts]
         if not talk.begun:

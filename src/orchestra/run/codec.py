@@ -136,17 +136,20 @@ def description(event: Event) -> str:
 
 
 def _described(plan: _Plan, given: tuple[Any, ...]) -> str:
-    said = [_first_line(value) for place in plan.said if (value := given[place])]
+    said = ", ".join([_first_line(value) for place in plan.said if (value := given[place])])
     if plan.way is not None:
-        said.insert(0, f"{given[plan.way[0]]} -> {given[plan.way[1]]}")
-    text = f"{plan.words}: {', '.join(said)}" if said else plan.words
+        way = f"{given[plan.way[0]]} -> {given[plan.way[1]]}"
+        said = f"{way}, {said}" if said else way
+    text = f"{plan.words}: {said}" if said else plan.words
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _first_line(value: object) -> str:
     """The first line of a value, short."""
     text = value if isinstance(value, str) else value.preview if isinstance(value, BlobRef) else str(value)
-    first = text[:LONGEST].strip().partition("\n")[0].strip()
+    first = text[:LONGEST].strip()
+    if "\n" in first:
+        first = first.partition("\n")[0].rstrip()
     return first if first.isascii() else first.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -158,7 +161,7 @@ def _put_map(out: dict[int, object], tag: int, value: object) -> bool:
             out[tag] = [None if isinstance(item, BlobRef) else item for item in value]
             out[tag + REFS] = refs
         return not refs
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         return True
     refs = {key: item.as_map() for key, item in value.items() if isinstance(item, BlobRef)}
     if not refs:
