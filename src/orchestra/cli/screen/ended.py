@@ -132,10 +132,10 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
 
 
 def _cost(state: RunState) -> str:
-    """What the models cost, the tokens where that is not known; of an ended session whose agents are all simulated,
-    that nothing they report was done by a model."""
+    """What the models cost, the tokens where that is not known; of a session whose agents are all simulated, that
+    nothing they report was done by a model."""
     if state.simulated:
-        return "" if state.result is None else ", simulated: no model was asked"
+        return ", simulated: no model was asked"
     if state.spent.cost_micros:
         return f", {dollars(state.spent.cost_micros, 4)}"
     return f", {plural(state.spent.tokens, 'token')}" if state.spent.tokens else ""
