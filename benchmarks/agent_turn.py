@@ -78,9 +78,7 @@ async def ours(turns: int, folder: Path) -> int:
     )
     settings = settle(folders=(folder,), environment={}, config=file)
     agents = Agents(settings=settings, folder=folder, file=str(folder / "p.dot"), script={}, simulated=False)
-    session = await ran(
-        'a [prompt="go"] start -> a -> exit', more={"codergen": Codergen(agents.backend, agents.brief)}
-    )
+    session = await ran('a [prompt="go"] start -> a -> exit', more={"codergen": Codergen(agents, agents.brief)})
     assert session.result is not None, session.state.paused
     assert session.result.good, session.result
     return sum(len(turn.payload) for turn in await session.store.turns(session.context_id, limit=100_000))

@@ -64,7 +64,7 @@ class Case:
     def pipeline(self) -> Pipeline:
         source = Source(f"{self.name}.dot", self.text)
         pipeline = compile_pipeline(source, variables={}, secrets={}, reading=self._child)
-        pipeline.checked()
+        pipeline.checked_graph()
         return pipeline
 
     def _child(self, path: str) -> tuple[Source, tuple[Diagnostic, ...]]:

@@ -66,7 +66,7 @@ def fan(policy: str = "", meet: str = "") -> str:
 def pipeline_of(body: str) -> Pipeline:
     source = Source("fan.dot", f"digraph fan {{ {ENDS} {body} }}")
     pipeline = compile_pipeline(source, variables={}, secrets={})
-    pipeline.checked()
+    pipeline.checked_graph()
     return pipeline
 
 

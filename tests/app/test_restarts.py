@@ -93,7 +93,7 @@ async def test_the_next_session_begins_at_the_target_with_graph_attributes_and_v
     assert starts[0].begins == "plan"
     assert second.context["colour"] == "blue"
     assert "seen" not in second.context
-    graph = compile_pipeline(Source("loop.dot", LOOP), variables={}, secrets={}).checked()
+    graph = compile_pipeline(Source("loop.dot", LOOP), variables={}, secrets={}).checked_graph()
     assert Context(graph, second)["graph.goal"] == "ship it"
 
 

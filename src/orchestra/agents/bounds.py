@@ -36,7 +36,7 @@ class Rules:
     """Which tool calls a person has to approve (H11)."""
 
 
-class Bounds:
+class AttemptBounds:
     """The limits of one attempt."""
 
     def __init__(self, task: AgentTask, turns: Turns, rules: Rules) -> None:

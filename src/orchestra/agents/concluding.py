@@ -23,10 +23,10 @@ async def converse(talk: Talk, driving: Driving) -> str | Outcome:
     """Open the conversation, let the agent work in its time, and return what its node came to."""
     async with talk.bounds.in_time():
         await talk.open()
-        return await _worked(talk, driving)
+        return await _run_turns(talk, driving)
 
 
-async def _worked(talk: Talk, driving: Driving) -> str | Outcome:
+async def _run_turns(talk: Talk, driving: Driving) -> str | Outcome:
     while True:
         if talk.due:
             await driving(talk)
@@ -73,7 +73,7 @@ def _gate(talk: Talk) -> Outcome | None:
     return failed_outcome("the goal gate's agent did not report an outcome, also after it was asked for it")
 
 
-def fitted(task: AgentTask, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
+def fit_schema(task: AgentTask, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
     """Return the outcome with the structured answer; or the correction for the agent and the failure."""
     value, problem = answer_problem(task.output_schema, text)
     if not problem:
@@ -84,7 +84,7 @@ def fitted(task: AgentTask, outcome: Outcome, text: str) -> Outcome | tuple[str,
 
 def _check(talk: Talk, outcome: Outcome, text: str) -> Outcome | None:
     """The outcome with the structured answer, once it fits."""
-    found = fitted(talk.task, outcome, text)
+    found = fit_schema(talk.task, outcome, text)
     if isinstance(found, Outcome):
         return found
     told, final = found

@@ -22,7 +22,7 @@ LINE = 200
 MOST_EMPTY = 2
 
 
-class Requests:
+class ModelRequests:
     """The model calls of one attempt."""
 
     def __init__(self, task: AgentTask, turns: Turns, model: Model, rules: Rules) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestra.agents.answers import LENGTH, REFUSAL, Model, ModelAnswer
-from orchestra.agents.bounds import Bounds, Rules, warn
+from orchestra.agents.bounds import AttemptBounds, Rules, warn
 from orchestra.agents.compaction import (
     AIM,
     FULL,
@@ -27,7 +27,7 @@ from orchestra.agents.compaction import (
     tokens,
     without_results,
 )
-from orchestra.agents.requests import Requests
+from orchestra.agents.requests import ModelRequests
 from orchestra.agents.tools import Tool, ToolContext, ToolResult
 from orchestra.agents.tools.running import ToolCalls
 from orchestra.agents.verdicts import newest_report
@@ -74,10 +74,10 @@ class Talk:
         self.tools = tools
         self.system = task.system
         self.messages: list[Message] = []
-        self.bounds = Bounds(task, turns, rules)
+        self.bounds = AttemptBounds(task, turns, rules)
         self._turns = turns
         self._rules = rules
-        self._requests = Requests(task, turns, model, rules)
+        self._requests = ModelRequests(task, turns, model, rules)
         self._calls = ToolCalls(task, turns, rules.guard, tools, context)
         self._number = 0
         self._fresh = True
@@ -170,7 +170,7 @@ class Talk:
         if window and self._expected_tokens() > FULL * window:
             await self._shorten(window)
         answer = await self._requests.answer(
-            self.system, self._asked, lambda: self._shorten(self._expected_tokens())
+            self.system, self._messages, lambda: self._shorten(self._expected_tokens())
         )
         message = self._with_ids(answer)
         self._number += 1
@@ -216,7 +216,7 @@ class Talk:
             )
         )
 
-    def _asked(self) -> list[Message]:
+    def _messages(self) -> list[Message]:
         return [*self.messages, *self._unsent]
 
     def _after(self, answer: ModelAnswer) -> None:
@@ -319,7 +319,7 @@ class Talk:
         last, warned = next(one for one in reversed(self.messages) if one.role == "assistant"), self._warned
         for call in last.tool_calls:
             self._circles.add(_pattern(call))
-            if not self._circles.found() or self._warned != warned:  # it hears of it after this turn
+            if not self._circles.is_circling() or self._warned != warned:  # it hears of it after this turn
                 continue
             if warned:
                 raise BackendError("the agent made the same tool calls over and over, also after it was told")

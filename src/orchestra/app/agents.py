@@ -80,7 +80,7 @@ class Agents:
         scope, models = task.scope, self.of(task.node, task.graph).models
         used = min(scope.attempt - 1, len(models) - 1) if scope.talk.transient else 0
         if used:
-            message = f"{task.node.id}: {_named(models[used - 1])} failed; using {_named(models[used])} (fallbacks)"
+            message = f"{task.node.id}: {_name(models[used - 1])} failed; using {_name(models[used])} (fallbacks)"
             scope.record(WarningRaised(message=message, rule="fallback", node=task.node.id))
         more = used < len(models) - 1 and scope.attempt < attempts_of(task.graph, task.node)
         return replace(task, model=models[used], more_models=more)
@@ -251,7 +251,7 @@ def _of_agents(graph: Graph) -> Iterator[Node]:
     return (node for node in graph.nodes.values() if graph.type_of(node.id) == "codergen")
 
 
-async def _known(node: Node, layers: Sequence[Layer], context: Context, scope: Scope) -> Mapping[str, Any]:
+async def _known_values(node: Node, layers: Sequence[Layer], context: Context, scope: Scope) -> Mapping[str, Any]:
     """The values that the node's prompt may name, references resolved."""
     roots = needed_names(node, layers)
     found: dict[str, Json] = {}
@@ -264,5 +264,5 @@ async def _known(node: Node, layers: Sequence[Layer], context: Context, scope: S
     return found
 
 
-def _named(choice: ModelChoice) -> str:
+def _name(choice: ModelChoice) -> str:
     return f"{choice.provider}:{choice.model}"

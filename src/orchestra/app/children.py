@@ -36,7 +36,7 @@ class Compiled(Protocol):
     def children(self) -> Mapping[str, Compiled]:
         """Its own children, by node."""
 
-    def checked(self) -> Graph:
+    def checked_graph(self) -> Graph:
         """Its graph."""
 
 
@@ -134,7 +134,7 @@ def texts(pipeline: Compiled, path: str = "") -> dict[str, str]:
 
 
 def _texts(pipeline: Compiled, path: str) -> Iterator[tuple[str, str]]:
-    graph = pipeline.checked()
+    graph = pipeline.checked_graph()
     for node, child in pipeline.children.items():
         below = beside(path, dotfile_of(graph, graph.nodes[node]))
         yield below, child.source.text

@@ -66,7 +66,7 @@ def _node_bounds(
 
     ``under`` is the path of the node that runs the pipeline.
     """
-    graph = pipeline.checked()
+    graph = pipeline.checked_graph()
     visits = most_visits(graph)
     for node in Brief(graph=graph, settings=settings, file=file).asking():
         found = resolve(node, graph, settings.config, Path(file).name)

@@ -52,7 +52,7 @@ class Pipeline:
         for child in self.children.values():
             yield from child.whole()
 
-    def checked(self) -> Graph:
+    def checked_graph(self) -> Graph:
         """The graph. Raises ``InvalidPipeline`` when it may not be run."""
         if self.graph is None or not self.valid:
             raise InvalidPipeline(self.diagnostics)

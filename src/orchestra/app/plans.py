@@ -131,7 +131,7 @@ def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
 
 def cast_of(pipeline: Pipeline) -> Cast:
     """Return the nodes of a pipeline and of its children that a simulation script may name."""
-    graph = pipeline.checked()
+    graph = pipeline.checked_graph()
     return Cast(
         nodes=graph.nodes,
         unasked={node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT},
@@ -157,7 +157,7 @@ def plan_of(
     """
     text, file = pipeline.source.text, whereabouts(pipeline.source)
     folder = Path(workdir) if workdir else folder_of(file, settings)
-    graph = pipeline.checked()
+    graph = pipeline.checked_graph()
     simulated = simulated or bool(scenario.text)
     agents = Agents(settings=settings, folder=folder, file=file, script=scenario.script, simulated=simulated)
     return JoinedPlan(
@@ -328,7 +328,7 @@ async def _script_of(
     if not text:
         return Scenario()
     before, _found = parse(Source(state.file, await resolve(store, state.dot)))
-    nodes = {**(before.nodes if before else {}), **pipeline.checked().nodes}
+    nodes = {**(before.nodes if before else {}), **pipeline.checked_graph().nodes}
     return parse_script(
         Source(SCRIPT_NAME, text), Cast(nodes=nodes, tools=None, children=cast_of(pipeline).children)
     )

@@ -192,7 +192,7 @@ class _Rewalk:
                 pipeline = compile_pipeline(
                     self._another.source, self._another.found, variables=variables, secrets=secrets
                 )
-            self._graph, self._of = pipeline.checked(), of
+            self._graph, self._of = pipeline.checked_graph(), of
         return self._graph
 
     async def _context(self, graph: Graph, state: RunState) -> Mapping[str, object]:

@@ -144,7 +144,7 @@ async def start(
     check has passed.
     """
     around = _Surroundings(store, settings, listeners, clock or SystemClock(), more)
-    graph = pipeline.checked()
+    graph = pipeline.checked_graph()
     redactor = Redactor(settings.secrets)
     given = check_variables(with_defaults(graph, variables), redactor)
     scenario = Scenario()

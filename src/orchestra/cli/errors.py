@@ -49,7 +49,7 @@ _OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """What writing help to standard output meets; our own files' errors name the file or are the store's."""
 
 
-class Stopped(Exception):
+class StoppedRun(Exception):
     """A store error that ended a run; ``data`` is the run as its JSON object shows it."""
 
     def __init__(self, error: StoreError, data: dict[str, Any]) -> None:
@@ -60,9 +60,9 @@ class Stopped(Exception):
 
 def exit_code(error: BaseException, *, as_json: bool = False) -> int:
     """Print the error, with ``as_json`` also as an object (C1), and return its exit code."""
-    data: dict[str, Any] = error.data if isinstance(error, Stopped) else {}
-    error = error.error if isinstance(error, Stopped) else error
-    code = _told(error)
+    data: dict[str, Any] = error.data if isinstance(error, StoppedRun) else {}
+    error = error.error if isinstance(error, StoppedRun) else error
+    code = _print_error(error)
     if as_json and code and not isinstance(error, Unwritable):
         what = report.report(error.diagnostics) if isinstance(error, InvalidPipeline) else _as_data(error)
         stopped = isinstance(error, StoreError) and not isinstance(error, SessionNotFound)
@@ -76,7 +76,7 @@ def _as_data(error: BaseException) -> dict[str, str]:
     return {"detail": text, "help": str(getattr(error, "fix", ""))}
 
 
-def _told(error: BaseException) -> int:
+def _print_error(error: BaseException) -> int:
     """Print the error on standard error; its exit code."""
     if isinstance(error, Unread | BrokenPipeError):
         mute()
@@ -86,7 +86,7 @@ def _told(error: BaseException) -> int:
         _line("error", str(error), "free some space, or redirect the output elsewhere")
         return FULL
     if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT:
-        return _told(Unwritable(f"standard output cannot be written to: {error.strerror}"))
+        return _print_error(Unwritable(f"standard output cannot be written to: {error.strerror}"))
     if isinstance(error, InvalidPipeline):
         show_diagnostics(error.diagnostics)
         return INVALID

@@ -8,7 +8,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
-def written(length: float) -> str:
+def write_duration(length: float) -> str:
     """A length of time in seconds as it is written in YAML: ``10m``, ``1.5s``."""
     for unit in ("h", "m"):
         if length and length % _SECONDS[unit] == 0:

@@ -119,7 +119,7 @@ def settle(
         backend=found.backend,
         secrets=known_secrets(environment, (*named, *keys), found.secrets.allow, found.secrets.ignore),
         declared=tuple(name for name in named if environment.get(name)),
-        key_names=tuple(dict.fromkeys((*PROVIDER_KEYS, *keys, *_hidden(found)))),
+        key_names=tuple(dict.fromkeys((*PROVIDER_KEYS, *keys, *_credential_names(found)))),
         file=file,
         workspace=(
             workspace_of(found.workspace, document, file.parent)
@@ -133,7 +133,7 @@ def settle(
     )
 
 
-def _hidden(config: Config) -> Iterator[str]:
+def _credential_names(config: Config) -> Iterator[str]:
     """Return the credential variables of every configured provider and of the default one."""
     for provider in (*config.providers.named.values(), config.provider(config.providers.default)):
         if provider is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
-from orchestra.config.durations import written
+from orchestra.config.durations import write_duration
 from orchestra.config.model import Approval
 from orchestra.config.providers import Providers
 from orchestra.config.schema import dotted_path, keys_of
@@ -32,7 +32,7 @@ class SettingRow(NamedTuple):
     def written(self) -> Any:
         """The value as the file would have it: a length of time with its unit."""
         lasts = self.path[-1:] and self.path[-1] in _LENGTHS and isinstance(self.value, float)
-        return written(self.value) if lasts else self.value
+        return write_duration(self.value) if lasts else self.value
 
 
 _LENGTHS = frozenset({"time", "timeout", "patience"})

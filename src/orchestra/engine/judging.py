@@ -209,7 +209,7 @@ def judge(
         outcome = failed_outcome(
             f"unknown outcome {outcome.word!r}", FailureClass.TERMINAL
         )  # no edge asks for it (L31)
-    outcome, updates, warnings = _admitted(node, outcome, may_write, redactor)
+    outcome, updates, warnings = _admit(node, outcome, may_write, redactor)
     if passing or outcome.status not in (Status.RETRY, Status.FAIL):
         return Verdict(outcome, updates, warnings)
     again = step.attempt < step.of and may_retry(outcome)
@@ -219,7 +219,7 @@ def judge(
     return Verdict(too_long or exhaust(node, outcome, step.of), updates, warnings)
 
 
-def _admitted(
+def _admit(
     node: Node, outcome: Outcome, may_write: Callable[[str], bool], redactor: Redactor
 ) -> tuple[Outcome, dict[str, Json], tuple[WarningRaised, ...]]:
     """The outcome as it is recorded, its context updates made plain, and warnings for the keys that were dropped.

@@ -25,7 +25,7 @@ class Repeats:
 
     def warning(self, ended: StageCompleted | StageFailed, now_ms: int) -> WarningRaised | None:
         """Take the end of a visit; return a warning where it is time for one."""
-        return self._failing(ended, now_ms) or self._paid(ended)
+        return self._failing(ended, now_ms) or self._paid_loop(ended)
 
     def _failing(self, ended: StageCompleted | StageFailed, now_ms: int) -> WarningRaised | None:
         if not isinstance(ended, StageFailed):
@@ -42,7 +42,7 @@ class Repeats:
             " max_visits allows fewer visits, and orchestra pause --now stops the run",
         )
 
-    def _paid(self, ended: StageCompleted | StageFailed) -> WarningRaised | None:
+    def _paid_loop(self, ended: StageCompleted | StageFailed) -> WarningRaised | None:
         """What is said of an agent in a loop that nothing counts."""
         rounds, rest = divmod(ended.visit, ROUNDS)
         if ended.handler != "codergen" or rest or rounds & (rounds - 1):

@@ -261,7 +261,7 @@ class _ConditionParser:
     def is_op(self, op: str) -> bool:
         return self.kind == "op" and self.value == op
 
-    def shown(self) -> str:
+    def show(self) -> str:
         if self.kind == "end":
             return "the end"
         return repr(self.value if len(self.value) <= 30 else self.value[:29] + "…")
@@ -343,9 +343,9 @@ class _ConditionParser:
             return key
         if self.kind == "word":
             raise self.error(
-                f"a key consists of letters, digits, - and _, separated by single dots, not {self.shown()}"
+                f"a key consists of letters, digits, - and _, separated by single dots, not {self.show()}"
             )
-        raise self.error(f"expected a key such as outcome or context.name, not {self.shown()}", fix=self.instead())
+        raise self.error(f"expected a key such as outcome or context.name, not {self.show()}", fix=self.instead())
 
     def instead(self) -> str:
         """What to write for something that stands where a key should."""
@@ -362,7 +362,7 @@ class _ConditionParser:
             inner = self.value.strip("'")
             whole = inner if self.value == f"'{inner}'" or "'" not in self.value else None
             put = None if whole is None else f'"{whole}"'
-            raise self.error(f"{self.shown()} must be quoted", fix=f'write \\"{inner[:40]}\\"', put=put)
+            raise self.error(f"{self.show()} must be quoted", fix=f'write \\"{inner[:40]}\\"', put=put)
         if self.kind not in ("string", "number", "word"):
             fix = (
                 f"write {op} once"
@@ -371,7 +371,7 @@ class _ConditionParser:
                 if self.is_op("(")
                 else 'write \\"\\" for an empty text'
             )
-            raise self.error(f"expected a value after {key} {op}, not {self.shown()}", fix=fix)
+            raise self.error(f"expected a value after {key} {op}, not {self.show()}", fix=fix)
         value = self.value
         if self.kind == "string":
             value = unescape(value[1:-1])
@@ -413,7 +413,7 @@ class _ConditionParser:
             return self.error(message, fix="write && for and, || for or", put=" &&")
         if self.kind == "word":
             return self.error(
-                f"{self.shown()} is unexpected here",
+                f"{self.show()} is unexpected here",
                 fix='join clauses with && or ||; put a text of several words in \\"quotes\\"',
             )
-        return self.error(f"{self.shown()} is unexpected here", fix="join clauses with && or ||")
+        return self.error(f"{self.show()} is unexpected here", fix="join clauses with && or ||")

@@ -112,7 +112,7 @@ def encode(meta: Meta, event: Event, metadata: Mapping[int, object] | None = Non
     if meta.branch:
         out[7] = meta.branch
     given = values(event)
-    out[8] = _described(plan, given)
+    out[8] = _describe(plan, given)
     ordered = metadata is None
     for (tag, _name, default, kind), value in zip(plan.fields, given, strict=True):
         if value == default:
@@ -132,7 +132,7 @@ def description(event: Event) -> str:
 
     For pages that show a turn by one field, as CXDB's own does: ``stage completed: work, success, All tests pass``.
     """
-    return _described(_PLANS[type(event)], values(event))
+    return _describe(_PLANS[type(event)], values(event))
 
 
 def _described(plan: _Plan, given: tuple[Any, ...]) -> str:

@@ -92,20 +92,20 @@ def fold_restart(state: RunState, meta: Meta, event: PipelineRestarted) -> dict[
     return {**_fold_end("restarted", text, event.node, meta), "following": following}
 
 
-def _completed(state: RunState, meta: Meta, event: PipelineCompleted) -> dict[str, Any]:
+def _fold_completed(state: RunState, meta: Meta, event: PipelineCompleted) -> dict[str, Any]:
     return _fold_end("success", event.status, event.node, meta)
 
 
-def _failed(state: RunState, meta: Meta, event: PipelineFailed) -> dict[str, Any]:
+def _fold_failed(state: RunState, meta: Meta, event: PipelineFailed) -> dict[str, Any]:
     return _fold_end("fail", event.error, event.node, meta)
 
 
-def _canceled(state: RunState, meta: Meta, event: PipelineCanceled) -> dict[str, Any]:
+def _fold_canceled(state: RunState, meta: Meta, event: PipelineCanceled) -> dict[str, Any]:
     result = Result(status="canceled", text=event.reason, node=event.node, ended_ms=meta.at)
     return {"result": result, "heard": max(state.heard, event.request)}
 
 
-def _paused(state: RunState, meta: Meta, event: PipelinePaused) -> dict[str, Any]:
+def _fold_paused(state: RunState, meta: Meta, event: PipelinePaused) -> dict[str, Any]:
     heard = max(state.heard, event.request)
     return {"paused": event.reason, "waiting": event.waiting, "limit": event.limit, "heard": heard}
 
@@ -193,7 +193,7 @@ def fold_import(state: RunState, meta: Meta, event: PipelineImported) -> dict[st
     if following is not None and event.next_context:
         following = replace(following, context_id=event.next_context, mailbox=event.next_mailbox)
     return {
-        **_unattended(state, meta),
+        **_fold_unattended(state, meta),
         "session": meta.session,
         "mailbox": event.mailbox,
         "parent_context": event.parent_context,
@@ -229,11 +229,11 @@ def _fan_here(fan: Fan, event: PipelineImported) -> Fan:
     return replace(fan, opened=opened, from_turn=0, seen=0, mine=())
 
 
-def _taken(state: RunState, meta: Meta, event: PipelineTaken) -> dict[str, Any]:
-    return {"paused": state.paused, "waiting": state.waiting, **_unattended(state, meta)}
+def _fold_taken(state: RunState, meta: Meta, event: PipelineTaken) -> dict[str, Any]:
+    return {"paused": state.paused, "waiting": state.waiting, **_fold_unattended(state, meta)}
 
 
-def _unattended(state: RunState, meta: Meta) -> dict[str, Any]:
+def _fold_unattended(state: RunState, meta: Meta) -> dict[str, Any]:
     """The same for a session that may have ended, which counts only once it continues."""
     return _idle(state, meta) if state.result is None else {}
 
@@ -280,12 +280,12 @@ def child_ended(state: RunState, meta: Meta, event: ChildEnded) -> dict[str, Any
 
 CHANGES = (
     on(PipelineStarted, fold_start),
-    on(PipelineTaken, _taken),
+    on(PipelineTaken, _fold_taken),
     on(PipelineResumed, fold_resume),
-    on(PipelinePaused, _paused),
-    on(PipelineCanceled, _canceled),
-    on(PipelineCompleted, _completed),
-    on(PipelineFailed, _failed),
+    on(PipelinePaused, _fold_paused),
+    on(PipelineCanceled, _fold_canceled),
+    on(PipelineCompleted, _fold_completed),
+    on(PipelineFailed, _fold_failed),
     on(PipelineRestarted, fold_restart),
     on(PipelineForked, fold_fork),
     on(PipelineImported, fold_import),

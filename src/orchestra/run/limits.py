@@ -79,7 +79,7 @@ class Circles:
         """Note a call: its tool and its arguments."""
         self._calls.append(call)
 
-    def found(self) -> bool:
+    def is_circling(self) -> bool:
         """Whether the window is full of one pattern."""
         calls = list(self._calls)
         if len(calls) < self._window:

@@ -82,7 +82,7 @@ def _tool_ended(state: RunState, meta: Meta, event: ToolExecuted) -> dict[str, A
     return {} if state.stage is None else {"stage": replace(state.stage, tool="", tool_host="")}
 
 
-def _warned(state: RunState, meta: Meta, event: WarningRaised) -> dict[str, Any]:
+def _fold_warning(state: RunState, meta: Meta, event: WarningRaised) -> dict[str, Any]:
     return {"warnings": state.warnings + 1}
 
 
@@ -241,5 +241,5 @@ CHANGES = (
     on(CheckpointSaved),
     on(ToolStarted, _tool_started),
     on(ToolExecuted, _tool_ended),
-    on(WarningRaised, _warned),
+    on(WarningRaised, _fold_warning),
 )

@@ -42,7 +42,7 @@ def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun", why
         refused = f"interrupted, and not run again ({why or 'on_interrupt=fail'})"
     elif died > MOST_RECOVERIES and not _child_at_work(state, stage):
         refused = f"its runner died {died} times while running it"
-    kept = "" if refused else _kept(state, stage)
+    kept = "" if refused else _what_continues(state, stage)
     return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused, granted=kept)
 
 
@@ -50,7 +50,7 @@ KEPT = ("branches", "child", "question", "conversation")
 """What an attempt that was cut off can continue with, so that it does not begin from its start (A9, E34, H7)."""
 
 
-def _kept(state: RunState, stage: RunningNode) -> str:
+def _what_continues(state: RunState, stage: RunningNode) -> str:
     """What of the attempt continues; empty where the node begins from its start."""
     if _fan_at_work(state, stage):
         return "branches"

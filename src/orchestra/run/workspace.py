@@ -38,10 +38,10 @@ _UNFIT = re.compile(r"[^\w.+=-]+|\.(?=\.|lock$|$)|^[.-]+", re.IGNORECASE)
 
 def code_moved(state: RunState, meta: Meta, event: Moving) -> dict[str, Any]:
     """The code of a repository is elsewhere."""
-    return {"workspace": _moved(state.workspace, event)}
+    return {"workspace": _move(state.workspace, event)}
 
 
-def _moved(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, RepoRecord]:
+def _move(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, RepoRecord]:
     match event:
         case SessionBranchCreated():
             known = RepoRecord(

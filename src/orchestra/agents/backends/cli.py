@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from orchestra.agents.answers import OutOfQuota
-from orchestra.agents.bounds import Bounds, Rules, warn
+from orchestra.agents.bounds import AttemptBounds, Rules, warn
 from orchestra.agents.cli.asking import Approvals
 from orchestra.agents.cli.events import READERS, Resulted
 from orchestra.agents.cli.failures import end_error as ended_failure
@@ -28,7 +28,7 @@ from orchestra.agents.cli.reports import (
     wants_report,
 )
 from orchestra.agents.cli.turns import Transcript
-from orchestra.agents.concluding import MOST_CORRECTIONS, fitted
+from orchestra.agents.concluding import MOST_CORRECTIONS, fit_schema
 from orchestra.agents.exchanges import ending
 from orchestra.agents.tools import ToolResult
 from orchestra.agents.tools.door import NAME, Door, for_cli, open_door
@@ -87,12 +87,12 @@ class CliAgents:
             attempt = _Attempt(self, task, turns, cli, Path(name))
             try:
                 async with attempt.bounds.in_time():
-                    return await self._equipped(attempt, task, cli)
+                    return await self._run_with_tools(attempt, task, cli)
             except Suspended:
                 await attempt.cut_off()
                 raise
 
-    async def _equipped(self, attempt: _Attempt, task: AgentTask, cli: Cli) -> str | Outcome:
+    async def _run_with_tools(self, attempt: _Attempt, task: AgentTask, cli: Cli) -> str | Outcome:
         """The attempt's outcome, with the node's own tools where the program can use them."""
         if self.tools is None or not (cli.mcp or cli.asks):
             return await attempt.run()
@@ -100,7 +100,7 @@ class CliAgents:
             approvals = Approvals(attempt.rules.guard, toolset.context)
             if not approvals.wanted and find_spec("mcp") is None:
                 return await attempt.run()
-            async with open_door(for_cli(toolset), attempt.used, approvals) as door:
+            async with open_door(for_cli(toolset), attempt.take_result, approvals) as door:
                 attempt.door, attempt.approvals = door, approvals if approvals.wanted else None
                 return await door.guarding(attempt.run())
 
@@ -125,7 +125,7 @@ class _Attempt:
         )
         self._status_file = self._launch.status_file
         self.rules = backend.rules(task)
-        self.bounds = Bounds(task, turns, self.rules)
+        self.bounds = AttemptBounds(task, turns, self.rules)
         self.door: Door | None = None
         self.approvals: Approvals | None = None
         """Decides about the calls of the program's own tools; None where none is asked for."""
@@ -149,7 +149,7 @@ class _Attempt:
             check=self.check,
         )
 
-    async def used(self, _name: str, _arguments: Mapping[str, Json], result: ToolResult) -> None:
+    async def take_result(self, _name: str, _arguments: Mapping[str, Json], result: ToolResult) -> None:
         """Take a call of one of the node's own tools that has ended: a reported outcome is the node's."""
         if result.outcome is not None:
             self._status_file.write_text(json.dumps(result.outcome), encoding="utf-8")
@@ -311,7 +311,7 @@ class _Attempt:
             Outcome(status=Status.SUCCESS) if report is None else outcome_from_report(task.graph, task.node, report)
         )
         if task.output_schema and outcome.status in GOOD:
-            return fitted(task, outcome, text)
+            return fit_schema(task, outcome, text)
         return text if report is None else outcome
 
     # --- limits, warnings, the screen -------------------------------------------------------------

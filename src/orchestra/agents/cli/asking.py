@@ -76,7 +76,7 @@ class Approvals:
 
         One call is asked for at a time, so that each approval is for one call.
         """
-        alike, ours = self.guarded(tool, arguments), OUR_NAMES.get(tool, (tool,))[0]
+        alike, ours = self.guard_of(tool, arguments), OUR_NAMES.get(tool, (tool,))[0]
         if not alike:
             return ""
         async with self._one:
@@ -88,7 +88,7 @@ class Approvals:
                 self.waiting = False
         return refused.text if refused is not None else ""
 
-    def guarded(self, tool: str, arguments: Mapping[str, Any]) -> str:
+    def guard_of(self, tool: str, arguments: Mapping[str, Any]) -> str:
         """What makes a call need approval: a tool, or a pattern; empty where it needs none."""
         if tool in EXEMPT:
             return ""

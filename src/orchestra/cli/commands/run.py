@@ -19,7 +19,7 @@ from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, start
 from orchestra.app.stopped import remember
 from orchestra.app.stores import OnServer, open_store
-from orchestra.cli.errors import Stopped, show_diagnostics
+from orchestra.cli.errors import StoppedRun, show_diagnostics
 from orchestra.cli.jobs import handle_signals, run_detached
 from orchestra.cli.options import (
     Detach,
@@ -141,7 +141,7 @@ def run_pipeline(
         return run, pipeline
 
     def checked() -> None:
-        pipeline.checked()
+        pipeline.checked_graph()
         if shown.answers is not None:
             graphs = [graph for one in pipeline.whole() if (graph := one.graph) is not None]
             gates = {node for graph in graphs for node in graph.nodes if graph.type_of(node) == "wait.human"}
@@ -292,7 +292,7 @@ async def _walk_session(shown: Walked, settings: Settings, opening: Opening, vie
         if run is None:
             raise
         _report_stop(settings, run, error, view)
-        raise Stopped(error, as_object(run.session, run.context_id, run.state)) from error
+        raise StoppedRun(error, as_object(run.session, run.context_id, run.state)) from error
     finally:
         view.close()
         await _close(store)
@@ -321,7 +321,7 @@ def _say_unused(pipeline: Pipeline, given: Mapping[str, str]) -> None:
 def _announce(run: Run, pipeline: Pipeline, shown: Walked, view: View) -> None:
     if not shown.quiet:
         show_diagnostics(pipeline.diagnostics)
-    graph = pipeline.checked()
+    graph = pipeline.checked_graph()
     origin = f"(forked from {run.state.parent})  " if run.state.why == "fork" else ""
     view.open(run.session, origin + (f"{graph.label}: {graph.goal}" if graph.goal else graph.label))
 

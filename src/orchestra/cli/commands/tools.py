@@ -81,7 +81,7 @@ def list_tools(name: str, node: str, *, as_json: bool, config: Path | None) -> i
     settings = settings_for(None, config, name)
     source, found = read(name)
     pipeline = compile_pipeline(source, found, variables={}, secrets=settings.secrets)
-    graph = pipeline.checked()
+    graph = pipeline.checked_graph()
     folder = folder_of(whereabouts(source), settings)
     problems = tool_problems(graph, settings, folder)
     if problems:

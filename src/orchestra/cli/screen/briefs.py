@@ -132,14 +132,14 @@ def say_bounds(bounds: CostBounds) -> None:
     wide = [max(len(line[column]) for line in lines) for column in range(6)]
     for line in lines if bounds.nodes else ():
         say("  ".join(cell.ljust(room) for cell, room in zip(line, wide, strict=True)).rstrip())
-    for why in unbounded(bounds):
+    for why in explain_unbounded(bounds):
         say(why)
     say(in_words(bounds))
     if bounds.unpriced:
         say(f"no price is known for {', '.join(bounds.unpriced)}: no limit counts it; add it under `prices:`")
 
 
-def unbounded(bounds: CostBounds) -> Iterator[str]:
+def explain_unbounded(bounds: CostBounds) -> Iterator[str]:
     """Explain each ``-`` of the table: which number has no bound, at which nodes, and how to set one."""
     visited = [each for each in bounds.nodes if each.visits is not None]
     for number, fix, nodes in (

@@ -81,7 +81,7 @@ class Silence:
     ) -> None:
         await self._limit.__aexit__(kind, error, trace)
 
-    def broken(self, *, heard: bool = True) -> None:
+    def restart(self, *, heard: bool = True) -> None:
         """The server took something, or was ``heard``: wait as long again."""
         now = asyncio.get_running_loop().time()
         if heard:
@@ -149,7 +149,7 @@ class Link:
         data = memoryview(b"".join(parts))
         for at in range(0, len(data), _PIECE):
             await asyncio.get_running_loop().sock_sendall(self._sock, data[at : at + _PIECE])
-            silence.broken(heard=False)
+            silence.restart(heard=False)
 
     async def _answer(self, number: int, silence: Silence) -> Frame:
         header = frames.read_header(await self._read(frames.HEADER.size, silence))
@@ -168,7 +168,7 @@ class Link:
             if not piece:
                 raise ConnectionResetError("the server closed the connection")
             buffer += piece
-            silence.broken()
+            silence.restart()
         found = bytes(buffer[:size])
         del buffer[:size]
         return found

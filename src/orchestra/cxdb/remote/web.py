@@ -66,7 +66,7 @@ class _Wire:
         while isinstance(event := await self._event(), h11.Data):
             yield bytes(event.data)
 
-    async def told(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncIterator[bytes]:
         """Yield the pieces of a streamed answer. Raises ``TimeoutError`` if none comes for a while."""
         while True:
             async with asyncio.timeout(IDLE_SECONDS):
@@ -83,7 +83,7 @@ class _Wire:
         found = bytearray()
         async for piece in self.pieces():
             found += piece
-            silence.broken()
+            silence.restart()
             if len(found) > BODY_LIMIT:
                 raise ConnectionAbortedError("the answer is too large")
         return bytes(found)
@@ -155,7 +155,7 @@ class Web:
                 status, headers = await wire.head()
             if status != 200 or headers.get("transfer-encoding", "").lower() != "chunked":
                 raise Lost(f"{target} was answered with {status}", connected=True)
-            yield wire.told()
+            yield wire.stream()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             raise Lost(reason(error), connected=True) from error
         finally:
@@ -181,7 +181,7 @@ class Web:
             async with silence:
                 wire.ask(method, target, self._headers(method, body), body)
                 status, headers = await wire.head()
-                silence.broken()
+                silence.restart()
                 reply = Reply(status, headers, await wire.body(headers, silence))
         except TimeoutError as error:
             wire.writer.close()

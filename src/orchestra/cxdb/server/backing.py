@@ -61,7 +61,7 @@ class Backing(Store, Protocol):
     async def fs_root(self, turn_id: int) -> bytes | None:
         """The file tree of a turn or of its nearest ancestor that has one, or None."""
 
-    def attached(self, since: int) -> tuple[list[bytes], int]:
+    def attached_trees(self, since: int) -> tuple[list[bytes], int]:
         """The file trees that were attached after a place, or more of them; and the place after them."""
 
     async def first_turn(self, turn_id: int) -> Turn:
@@ -135,7 +135,7 @@ class ServedMemory(MemoryStore):
             await self.attach_fs(added[number].turn_id, root)
         return added
 
-    def attached(self, since: int) -> tuple[list[bytes], int]:
+    def attached_trees(self, since: int) -> tuple[list[bytes], int]:
         """All file trees: they are few."""
         return list(self._fs.values()), since
 
@@ -211,7 +211,7 @@ class ServedEmbedded(EmbeddedStore):
 
         return await self._together(add)
 
-    def attached(self, since: int) -> tuple[list[bytes], int]:
+    def attached_trees(self, since: int) -> tuple[list[bytes], int]:
         """The file trees that were attached: what was added to roots.idx."""
         with self._reading():
             directory = self._directory

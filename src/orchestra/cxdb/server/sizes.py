@@ -26,7 +26,7 @@ class TreeSizes:
 
     async def total(self) -> int:
         """The bytes of what was attached so far, as far as it is counted."""
-        roots, self._place = self._store.attached(self._place)
+        roots, self._place = self._store.attached_trees(self._place)
         self._note(roots)
         for _ in range(READ_AT_ONCE):
             if not self._directories:

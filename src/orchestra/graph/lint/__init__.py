@@ -156,7 +156,7 @@ def _together(found: list[Diagnostic]) -> list[Diagnostic]:
     joined: list[Diagnostic] = []
     for group in alike.values():
         names = tuple(dict.fromkeys(each.node for each in group if each.node is not None))
-        joined += group if len(names) < MANY else [_joined(group, names)]
+        joined += group if len(names) < MANY else [_join(group, names)]
     return joined
 
 
@@ -164,7 +164,7 @@ def _form(diagnostic: Diagnostic, text: str) -> str:
     return text if diagnostic.node is None else text.replace(quote(diagnostic.node), "\0")
 
 
-def _joined(group: list[Diagnostic], names: tuple[str, ...]) -> Diagnostic:
+def _join(group: list[Diagnostic], names: tuple[str, ...]) -> Diagnostic:
     first = in_order(group)[0]
     others = [name for name in names if name != first.node]
     return replace(

@@ -233,8 +233,8 @@ def _key(
     if not word and near and (owner is None or edit_distance(key, near, 2) < 2):
         word = near
     if not (word or advice or custom or owner):
-        like = _dialect(scope.name).nearest(_folded(key))
-        if like and edit_distance(_folded(key), like, 2) < 2:
+        like = _dialect(scope.name).nearest(_fold_key(key))
+        if like and edit_distance(_fold_key(key), like, 2) < 2:
             word, advice = _said_elsewhere(scope, like)
     if word == "retry_target" and attribute.value in NODE.entries["error_policy"].choices:
         word = "error_policy"
@@ -256,7 +256,7 @@ _UNITS = {"ms": "ms", "millis": "ms", "s": "s", "sec": "s", "seconds": "s", "min
 def _renaming(attribute: Attribute, word: str) -> tuple[str, tuple[Edit, ...]]:
     """Return how to write an attribute with our key and value: ``timeout_ms=500`` is ``timeout=500ms``."""
     edits, value = rename_edit(attribute, word), str(attribute.value)
-    plain, put = _folded(attribute.key), ""
+    plain, put = _fold_key(attribute.key), ""
     if value.isdecimal() and len(value) < 10:
         if word == "timeout" and plain.rpartition("_")[2] in _UNITS:
             put = value + _UNITS[plain.rpartition("_")[2]]
@@ -267,14 +267,14 @@ def _renaming(attribute: Attribute, word: str) -> tuple[str, tuple[Edit, ...]]:
     return f"write {word}={put}", (*edits, Edit(attribute.span, put))
 
 
-def _folded(key: str) -> str:
+def _fold_key(key: str) -> str:
     """Return a key in lower case with underscores: ``maxRetries`` and ``max-retries`` are one."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[-.]", "_", key).lower()
 
 
 def _said_elsewhere(scope: AttributeScope, key: str) -> tuple[str, str]:
     """Our word for what other tools call ``key``, and what to do where there is none; empty for neither."""
-    plain = _folded(key)
+    plain = _fold_key(key)
     word = _plain_keys(scope.name).get(plain, "") or _ELSEWHERE[scope.name].get(plain, "")
     return word if word != key else "", "" if word or scope is EDGE else _ADVICE.get(plain, "")
 
@@ -297,7 +297,7 @@ def _vocabulary(scope: str) -> Vocabulary:
 @cache
 def _plain_keys(scope: str) -> dict[str, str]:
     entries = {"graph": GRAPH, "node": NODE, "edge": EDGE}[scope].entries
-    return {_folded(key): key for key in entries}
+    return {_fold_key(key): key for key in entries}
 
 
 @cache

@@ -25,7 +25,7 @@ def unbounded_loop(survey: Survey) -> Iterator[Diagnostic]:
     free = [cycle for part in _knots(ways) if not _leaves_a_branch(survey, cycle := _cycle(ways, part[0]))]
     for cycle in free:
         yield _diagnostic(survey, cycle)
-    yield from _uncounted(survey, {node for cycle in free for node in cycle})
+    yield from _uncounted_loops(survey, {node for cycle in free for node in cycle})
     yield from _gates(survey)
 
 
@@ -124,7 +124,7 @@ def _diagnostic(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
     )
 
 
-def _uncounted(survey: Survey, known: Container[int]) -> Iterator[Diagnostic]:
+def _uncounted_loops(survey: Survey, known: Container[int]) -> Iterator[Diagnostic]:
     """Loops over a command that only a condition ends: while the command fails every round is a paid one."""
     ways = _ways(survey, _decides, [()] * len(survey.nodes))
     for part in _knots(ways):

@@ -64,8 +64,8 @@ def masked_failure(survey: Survey) -> Iterator[Diagnostic]:
         command = str(attribute.value)
         found = None if shell is None else _hidden_failure(command, shell)
         if found is None:
-            if shell is not None and _judged(survey, node):
-                yield from _excused(node, attribute.span, command)
+            if shell is not None and _failure_matters(survey, node):
+                yield from _excuses(node, attribute.span, command)
             continue
         part, by_pipe = found
         what = "a pipe" if by_pipe else "a later command"
@@ -80,13 +80,13 @@ def masked_failure(survey: Survey) -> Iterator[Diagnostic]:
         )
 
 
-def _judged(survey: Survey, node: Node) -> bool:
+def _failure_matters(survey: Survey, node: Node) -> bool:
     """Whether it matters to a run that a node fails: it is a goal gate, or an edge asks for its outcome."""
     asks = (edge.condition.text for edge in survey.graph.outgoing(node.id))
     return node.flag("goal_gate") or any("outcome" in one for one in asks)
 
 
-def _excused(node: Node, span: Span, command: str) -> Iterator[Diagnostic]:
+def _excuses(node: Node, span: Span, command: str) -> Iterator[Diagnostic]:
     """A command after which ``|| true`` or its like makes every failure a success."""
     if "<<" in command or _COMPOUND.search(command):
         return

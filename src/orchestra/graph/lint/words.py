@@ -21,7 +21,7 @@ def type_known(survey: Survey) -> Iterator[Diagnostic]:
         kind = str(attribute.value)
         if not kind or kind in survey.known_types:
             continue
-        meant = nearest(kind, known) or SHAPES.get(kind, "") or _called(kind)
+        meant = nearest(kind, known) or SHAPES.get(kind, "") or _type_of(kind)
         yield warning(
             "type_known",
             f"no handler is registered for type {quote(kind)}:"
@@ -89,7 +89,7 @@ def _plain(word: str) -> str:
     return re.sub(r"[-. ]", "_", word.lower())
 
 
-def _called(word: str) -> str:
+def _type_of(word: str) -> str:
     """The handler type that a word is another name of."""
     return word if word in _SHAPE_OF else _CALLED.get(_plain(word), "")
 
@@ -98,7 +98,7 @@ def _shapes(survey: Survey) -> Iterator[Diagnostic]:
     for node, attribute in survey.node_places("shape"):
         shape = str(attribute.value)
         terminal = node.id in survey.starts or node.id in survey.exits
-        meant = nearest(shape, SHAPES) or ("" if shape in DRAWN_SHAPES else _SHAPE_OF.get(_called(shape), ""))
+        meant = nearest(shape, SHAPES) or ("" if shape in DRAWN_SHAPES else _SHAPE_OF.get(_type_of(shape), ""))
         if shape in SHAPES or (terminal and not meant):
             continue
         if node.text("type") in survey.known_types and node.text("type"):
