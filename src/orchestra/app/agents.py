@@ -142,7 +142,7 @@ class Agents:
         composed = agent.prompt
         if composed is None or preamble or docs:
             layers = tuple(read_layer(kind, name, self.places) for kind, name in agent.layers.items())
-            known = await _known(node, layers, context, scope)
+            known = await _known_values(node, layers, context, scope)
             composed = compose(node, graph, known, layers, preamble=preamble, docs=docs)
         attached, texts = attachments(node, self.bases(scope)) if node.has("attach") else ((), [])
         parts = [composed.user, *texts]

@@ -135,7 +135,7 @@ def description(event: Event) -> str:
     return _describe(_PLANS[type(event)], values(event))
 
 
-def _described(plan: _Plan, given: tuple[Any, ...]) -> str:
+def _describe(plan: _Plan, given: tuple[Any, ...]) -> str:
     said = ", ".join([_first_line(value) for place in plan.said if (value := given[place])])
     if plan.way is not None:
         way = f"{given[plan.way[0]]} -> {given[plan.way[1]]}"
