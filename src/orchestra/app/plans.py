@@ -301,7 +301,7 @@ async def recorded_plan(
     pipeline = await pipeline_of(state, wiring.store, secrets, changes)
     given = changes.graph is not None
     if given:
-        no_node_lost(pipeline.checked(), whereabouts(pipeline.source), state)
+        no_node_lost(pipeline.checked_graph(), whereabouts(pipeline.source), state)
     script = await _script_of(state, wiring.store, pipeline, changes, wiring.redactor)
     return pipeline, plan_of(pipeline, script, settings, more, state.workdir, given=given)
 
