@@ -40,6 +40,7 @@ _OPERATORS = frozenset(
 )
 _MEANT = {"==": "=", "===": "=", "=~": "matches", "=>": ">=", "=<": "<=", "<>": "!="}
 _WORDS = {"and": "&&", "or": "||", "not": "!", "is": "=", "eq": "=", "ne": "!=", "equals": "="}
+_WORDS |= {"gt": ">", "lt": "<", "ge": ">=", "gte": ">=", "le": "<=", "lte": "<=", "like": "matches"}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 ACCELERATOR = re.compile(r"\[(\w+)\]\s*|(\w)\)\s*|(\w)\s+-\s+")
 """The key before a label: ``[K] Label``, ``K) Label``, ``K - Label``."""
@@ -342,8 +343,12 @@ class _ConditionParser:
                 raise ConditionError("'not' is not an operator", start=start, end=end, fix="write !", put="!")
             return key
         if self.kind == "word":
+            name, colon, value = self.value.partition(":")
+            put = f"{name}={value}" if colon and value and _KEY.fullmatch(name) else None
             raise self.error(
-                f"a key consists of letters, digits, - and _, separated by single dots, not {self.show()}"
+                f"a key consists of letters, digits, - and _, separated by single dots, not {self.show()}",
+                fix=f"write {put}" if put else "",
+                put=put,
             )
         raise self.error(f"expected a key such as outcome or context.name, not {self.show()}", fix=self.instead())
 
@@ -410,10 +415,14 @@ class _ConditionParser:
             return self.error(f"{self.value!r} is not an operator", fix=f"write {put}", put=put)
         if self.kind == "odd" and self.value in (",", ";"):
             message = f"{self.value!r} does not join clauses"
+            if not self.text[self.end :].strip():
+                return self.error(message, fix="remove it", put="")
             return self.error(message, fix="write && for and, || for or", put=" &&")
         if self.kind == "word":
             return self.error(
                 f"{self.show()} is unexpected here",
                 fix='join clauses with && or ||; put a text of several words in \\"quotes\\"',
             )
+        if self.value.startswith("[") and self.text[self.start - 1 : self.start].isalnum():
+            return self.error("an index must be a number", fix="write a dot before a name: context.NAME")
         return self.error(f"{self.show()} is unexpected here", fix="join clauses with && or ||")

@@ -52,6 +52,14 @@ def read_header(here: Cursor) -> str:
     if is_mark(here, "{"):
         advance(here)
         return name
+    match = re.compile(r"(?:\([ \t]*\)[ \t]*\{?|[:\[(])[ \t]*(?=\n|\Z)").match(here.text, here.start)
+    if match is not None:
+        shown = match[0].rstrip(" \t{")
+        end = here.start + len(shown)
+        put = "" if match[0].rstrip().endswith("{") else " {"
+        error(here, f"expected '{{' after the graph's name, not {shown!r}", fix="write {", end=end, put=put)
+        move_to(here, match.end())
+        return name
     insertion = (here.before, here.before, " {")
     message = f"expected '{{' after the graph's name, not {show_word(here)}"
     error(here, message, fix=f"write digraph {name} {{", edits=[insertion] if here.kind == "id" else [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestra.errors import Diagnostic, Edit, Severity, Span
+from orchestra.graph.attributes import SHAPES
 from orchestra.graph.attributes import AttributeScope as Table
 from orchestra.graph.draft import Attributes
 from orchestra.graph.model import Attribute
@@ -126,6 +127,10 @@ def repair_list(here: Cursor, opened: int) -> bool:
     elif skip_wrong_quote(here):
         if is_mark(here, "="):
             read_value(here, "", None)
+    elif here.text.startswith('"', here.start - 1) and here.before == here.start:
+        fix = 'write \\" for a quote inside a text'
+        error(here, "the text ends at this quote", fix=fix, start=here.start - 1, end=here.start)
+        return skip_list(here)
     else:
         error(here, f"expected an attribute key=value or ']', not {show_word(here)}", fix="write key=value")
         return skip_list(here)
@@ -218,10 +223,13 @@ def note_no_equals(here: Cursor, key: str, key_span: Span, bare: bool) -> None:
         advance(here)
         return
     elif is_mark(here, ",;]") or here.kind == "id":
+        meant = (
+            f"shape={key}" if key in SHAPES else f'label="{key[:40]}"' if not bare else f"{key[:40]}=…; {several}"
+        )
         error(
             here,
             f"{quote_piece(key)} has no value",
-            fix=f"write {key[:40]}=…; {several}",
+            fix=f"write {meant}",
             start=begin,
             end=key_span.end,
             astray=True,

@@ -47,7 +47,7 @@ def read_id(here: Cursor, what: str) -> str:
         advance(here)
     else:
         name = read_bare_id(here, what)
-    if here.kind == "point" and here.word == ":":
+    if here.kind == "point" and here.word == ":" and what != "the graph's name":
         skip_port(here, name)
     return name
 

@@ -72,8 +72,10 @@ def is_assignment(here: Cursor) -> bool:
     trivia = TRIVIA.match(here.text, end)
     at = end if trivia is None else trivia.end()
     if here.text.startswith(":", at):
-        return here.kind == "id" and re.compile(r':[ \t]*(?:"|[ \t]\S)').match(here.text, at) is not None
-    return here.text.startswith("=", at) and re.compile(r"=+[ \t]?>").match(here.text, at) is None
+        return here.kind == "id" and re.compile(r':(?:=|[ \t]*"|[ \t]+\S)').match(here.text, at) is not None
+    arrow = re.compile(r"=+[ \t]?>").match(here.text, at)
+    text = arrow and here.word in GRAPH.entries and re.compile(r'[ \t]*"[^"\n]*\W').match(here.text, arrow.end())
+    return here.text.startswith("=", at) and (arrow is None or bool(text))
 
 
 def note_pair(here: Cursor, name: str, span: Span, known: bool) -> None:
@@ -99,6 +101,12 @@ def note_missing_between(here: Cursor) -> None:
     sources = {edge.source for edge in here.edges}
     targets = {edge.target for edge in here.edges}
     complete = not here.errors
+    paired = {name for pair in here.pairs for name in pair[:2]}
+    for name in GRAPH.entries.keys() & here.nodes.keys() - sources - targets - paired:
+        node = here.nodes[name]
+        if node.bare:
+            here.ended = False
+            error(here, f"{name!r} has no value", fix=f"write {name} = …", start=node.span.start, end=node.span.end)
     for source, target, first, second, arrow in here.pairs:
         at = first
         if _is_setting(source) and sources.union(targets).isdisjoint((source, target)) and here.nodes[source].bare:

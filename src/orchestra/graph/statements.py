@@ -23,7 +23,15 @@ from orchestra.graph.frame import (
     skip_separator,
 )
 from orchestra.graph.layout import ATTRIBUTES, FAR, statement_at
-from orchestra.graph.lists import check_key, read_attribute, read_blocks, read_key, skip_to, take_attribute
+from orchestra.graph.lists import (
+    check_key,
+    read_attribute,
+    read_blocks,
+    read_key,
+    skip_to,
+    skip_words,
+    take_attribute,
+)
 from orchestra.graph.model import Graph
 from orchestra.graph.names import at_arrow, is_name, read_id
 from orchestra.graph.reader import (
@@ -57,6 +65,7 @@ from orchestra.graph.slips import (
     skip_text_after_edge,
 )
 from orchestra.graph.texts import read_value
+from orchestra.graph.tokens import KEYWORDS
 
 MAX_DEPTH = 200
 """Subgraphs inside one another."""
@@ -211,7 +220,12 @@ def read_defaults(here: Cursor, word: str) -> None:
             here.found[noted] = replace(here.found[noted], edits=edits)
         advance(here)
         return
-    if peek(here) != "[":
+    if peek(here) == "(":
+        advance(here)
+        if skip_round_list(here):
+            skip_separator(here)
+            return
+    if not is_mark(here, "[") and peek(here) != "[":
         error(
             here,
             f"{word!r} is a keyword",
@@ -318,8 +332,10 @@ def read_assignment(here: Cursor) -> None:
     key = read_key(here)
     key_span = Span(here.source, start, here.before)
     if here.kind == "point":
-        put = "" if peek(here) == "=" else " ="
-        error(here, f"':' after {key!r}", fix=f"write {key} =", put=put)
+        doubled = peek(here) == "="
+        error(here, f"':' after {key!r}", fix=f"write {key} =", put="" if doubled else " =")
+        if doubled:
+            advance(here)
     elif re.compile(r"[ \t]*\n\s*[A-Za-z_]\w*\s*(?:->|[\[={])").match(here.text, here.end):
         error(here, f"{key!r} has no value", fix=f"write {key} = …", start=start, end=key_span.end)
         advance(here)
@@ -328,7 +344,16 @@ def read_assignment(here: Cursor) -> None:
     table = GRAPH if here.scope.parent is None else None
     taken = read_value(here, key, table)
     if taken is not None:
+        if not taken[1] and key in GRAPH.entries and is_more_words(here):
+            skip_words(here, here.start)
         take_attribute(here, here.scope.attributes, key, key_span, *taken, table)
+
+
+def is_more_words(here: Cursor) -> bool:
+    """Whether the line goes on with words that are no statement: ``label = Nightly triage``."""
+    if here.kind != "id" or on_new_line(here) or here.word in here.nodes or here.word.lower() in KEYWORDS:
+        return False
+    return re.compile(r"\w+(?:[ \t]+\w+)*[ \t]*(?:\n|;|\Z)").match(here.text, here.start) is not None
 
 
 def read_subgraph(here: Cursor, chain: list[Ends] | None) -> None:
@@ -391,7 +416,9 @@ def mention_only(here: Cursor, scope: BraceScope) -> None:
 def read_chain(here: Cursor, ends: list[Ends]) -> None:
     """The rest of an edge chain; ``ends`` are the endpoints read so far."""
     while at_arrow(here):
+        arrow = here.start, here.end
         advance(here)
+        fresh = on_new_line(here)
         if here.kind == "arrow":
             error(here, "an arrow after an arrow", fix="remove it", put="")
             advance(here)
@@ -408,6 +435,16 @@ def read_chain(here: Cursor, ends: list[Ends]) -> None:
         start = here.start
         name = read_id(here, "a node's id")
         span = Span(here.source, start, here.before)
+        if fresh and at_arrow(here) and ends[-1] and ends[-1][-1][0] == name:
+            error(
+                here,
+                "an edge needs a target before the next statement",
+                fix="remove the arrow",
+                start=arrow[0],
+                end=arrow[1],
+                put="",
+            )
+            ends[-1:] = []
         mention(here, name, span)
         ends.append(((name, span),))
         if early is not None:

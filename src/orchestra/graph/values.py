@@ -68,7 +68,7 @@ def _integer(entry: Entry, text: str) -> int:
         raise Misfit("a whole number of at most 18 digits")
     value = int(text)
     if entry.minimum is not None and value < entry.minimum:
-        raise Misfit(f"a whole number of {entry.minimum} or more")
+        raise Misfit(f"a whole number of {entry.minimum} or more", f"write {entry.key}={entry.minimum}")
     return value
 
 
@@ -98,9 +98,33 @@ def _boolean(_entry: Entry, text: str) -> bool:
 def _choice(entry: Entry, text: str) -> str:
     if text in entry.choices:
         return text
-    near = nearest(text, entry.choices)
+    near = nearest(text, entry.choices) or next(
+        (w for w in _MEANT.get(text.lower(), ()) if w in entry.choices), None
+    )
     words = ", ".join(word for word in entry.choices if word)
-    raise Misfit(f"one of {words}", f"did you mean {near!r}?" if near else "", near)
+    raise Misfit(f"one of {words}", f"did you mean {near!r}?" if near else f"write one of {words}", near)
+
+
+_MEANT = {
+    "all": ("wait_all",),
+    "wait": ("wait_all",),
+    "every": ("all", "wait_all"),
+    "any": ("first_success",),
+    "first": ("first_success",),
+    "race": ("first_success",),
+    "majority": ("quorum",),
+    "abort": ("fail_fast",),
+    "fail": ("fail_fast",),
+    "stop": ("fail_fast",),
+    "skip": ("ignore",),
+    "default": ("standard",),
+    "exponential": ("standard",),
+    "constant": ("linear",),
+    "fixed": ("linear",),
+    "restart": ("rerun",),
+    "retry": ("rerun",),
+}
+"""What other tools call the choices."""
 
 
 _READERS: Mapping[ValueKind, Callable[[Entry, str], Value]] = {
@@ -126,7 +150,8 @@ def _duration(text: str) -> tuple[Duration, str, str]:
             )
         return Duration(number * 1000), f"{text} is read as {text} seconds", f"write {text}s"
     fix = _duration_fix(text)
-    raise Misfit("a duration such as 900s, 15m, 2h, 250ms or 1d", fix, fix.removeprefix("write ") or None)
+    wanted = "a duration such as 900s, 15m, 2h, 250ms or 1d"
+    raise Misfit(wanted, fix or f"write {wanted}", fix.removeprefix("write ") or None)
 
 
 _UNITS = {

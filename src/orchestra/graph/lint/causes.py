@@ -19,16 +19,20 @@ CAUSES = _NAMES | {"unknown_attribute", "unused_attribute"}
 
 STRUCTURE = frozenset(
     {
+        "ambiguous_edges",
         "branch_escape",
+        "child_dotfile",
         "dead_edge",
         "dead_end",
         "exit_reachable",
         "goal_gate_has_retry",
         "human_choices",
         "parallel_join",
+        "prompt_on_llm_nodes",
         "reachability",
         "start_node",
         "terminal_node",
+        "tool_command_on_tool_nodes",
         "unbounded_loop",
     }
 )
@@ -57,8 +61,9 @@ def _remaining(graph: Graph, found: list[Diagnostic], rules: Rules, causes: froz
     remain = {_about(each) for each in rules(corrected)}
     known = set(map(id, words))
     lost = [each for each in found if id(each) not in known and _about(each) not in remain]
-    refused = any(each.severity is Severity.ERROR for each in lost)
-    names = {id(each) for each in words if each.rule in _NAMES} if refused else set()
+    refused = [each for each in lost if each.severity is Severity.ERROR]
+    about = {each.node for each in refused} - {None}
+    names = {id(each) for each in words if refused and (each.rule in _NAMES or each.node in about)}
     left_out = {id(each) for each in lost if names or each.severity is not Severity.ERROR}
     return [
         replace(each, severity=Severity.ERROR) if id(each) in names else each

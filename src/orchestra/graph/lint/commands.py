@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from orchestra.errors import Diagnostic, Edit, Span
+from orchestra.graph.inputs import inputs
 from orchestra.graph.lint.survey import Survey, error, quote, warning
 from orchestra.graph.model import Attribute, Node
 from orchestra.graph.places import inside, rewritten
@@ -80,7 +81,7 @@ _NAMED = re.compile(r"(\\.)|\$\{?(\w+)\}?|\{\{\s*(goal)\s*\}\}", re.DOTALL)
 
 def prompt_variable(survey: Survey) -> Iterator[Diagnostic]:
     """A command does not read what only prompts have: there ``$name`` is the shell's own variable."""
-    known = {"goal"} | {name for name in survey.variables if not name.isupper()}
+    known = {"goal"} | {name for name in (*survey.variables, *inputs(survey.graph)) if not name.isupper()}
     for node, attribute in survey.node_places("tool_command"):
         if survey.types[survey.index[node.id]] != "tool":
             continue

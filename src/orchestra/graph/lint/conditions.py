@@ -9,9 +9,9 @@ from orchestra.errors import Diagnostic, Edit
 from orchestra.graph.conditions import Compare, Expr, Truth
 from orchestra.graph.lint.holds import contradiction, leaves, repeated_clause
 from orchestra.graph.lint.nearest import is_near
-from orchestra.graph.lint.outcomes import arriving, exact
+from orchestra.graph.lint.outcomes import arriving, required_outcomes
 from orchestra.graph.lint.survey import Survey, has_condition, info, list_words, quote, warning
-from orchestra.graph.lint.words import STATUSES, status_meant, word_in
+from orchestra.graph.lint.words import STATUSES, called_status, status_meant, word_in
 from orchestra.graph.model import Edge, Node
 from orchestra.graph.places import inside, rewritten
 
@@ -134,7 +134,11 @@ def _self_refuting(survey: Survey) -> Iterator[Diagnostic]:
             else f"condition {quote(edge.condition.text)} says {quote(twice)} twice",
             attribute.span,
             edge=(edge.source, edge.target),
-            fix="join alternatives with `||`" if against else "remove one, or write the intended condition",
+            fix="write a number"
+            if against.endswith("is not a number")
+            else "join alternatives with `||`"
+            if against
+            else "remove one, or write the intended condition",
         )
 
 
@@ -178,8 +182,8 @@ def _never_arriving(survey: Survey) -> Iterator[Diagnostic]:
         node = survey.nodes[number]
         passes = survey.types[number] == "conditional"
         for edge in survey.graph.outgoing(node.id):
-            wanted = exact(edge.condition.expr)
-            if wanted is None or wanted.meets(possible) or not wanted:
+            wanted = required_outcomes(edge.condition.expr)
+            if wanted.meets(possible) or not wanted:
                 continue
             what = (
                 f"{quote(node.id)} passes on the previous outcome, which is {possible}"
@@ -189,7 +193,7 @@ def _never_arriving(survey: Survey) -> Iterator[Diagnostic]:
             fix = "route that outcome there, or delete the edge"
             if not passes:
                 fix = "compare with an outcome that it can have, or delete the edge"
-            word = next((word for word in edge.condition.outcome_words if status_meant(word)), "")
+            word = next((word for word in edge.condition.outcome_words if called_status(word)), "")
             written = edge.attributes["condition"]
             span = word_in(written, word) if word else written.span
             yield warning(
@@ -197,6 +201,6 @@ def _never_arriving(survey: Survey) -> Iterator[Diagnostic]:
                 f"condition {quote(edge.condition.text)} is never true: {what}",
                 span,
                 edge=(edge.source, edge.target),
-                fix=f"did you mean {quote(status_meant(word))}?" if word else fix,
-                edits=(Edit(span, status_meant(word)),) if word else (),
+                fix=f"did you mean {quote(called_status(word))}?" if word else fix,
+                edits=(Edit(span, called_status(word)),) if word else (),
             )

@@ -43,6 +43,11 @@ _ELSEWHERE = {
         "styles": "model_stylesheet",
         "css": "model_stylesheet",
         "stylesheet": "model_stylesheet",
+        "model_style": "model_stylesheet",
+        "model_styles": "model_stylesheet",
+        "title": "label",
+        "name": "label",
+        "description": "goal",
         "llm_stylesheet": "model_stylesheet",
         "variables": "inputs",
         "vars": "inputs",
@@ -136,7 +141,15 @@ _ELSEWHERE = {
         "default_option": "human.default_choice",
         "human_default": "human.default_choice",
         "human_timeout": "human.timeout",
+        "default": "human.default_choice",
         "question": "label",
+        "title": "label",
+        "name": "label",
+        "display_name": "label",
+        "fail_fast": "error_policy",
+        "items": "for_each",
+        "for": "for_each",
+        "each": "for_each",
         "concurrency": "max_parallel",
         "max_concurrency": "max_parallel",
         "max_parallelism": "max_parallel",
@@ -163,6 +176,9 @@ _ELSEWHERE = {
         "cond": "condition",
         "guard": "condition",
         "on": "condition",
+        "text": "label",
+        "title": "label",
+        "name": "label",
         "on_outcome": "condition",
         "outcome": "condition",
         "predicate": "condition",
@@ -228,8 +244,9 @@ def _key(
 ) -> Iterator[Diagnostic]:
     key = attribute.key
     owner = next((other for other in (GRAPH, NODE, EDGE) if key in other.entries), None)
-    word, advice = ("", "") if custom else _said_elsewhere(scope, key)
     near = _vocabulary(scope.name).nearest(key)
+    close = near and owner is None and edit_distance(key, near, 2) < 2
+    word, advice = ("", "") if custom or close else _said_elsewhere(scope, key)
     if not word and near and (owner is None or edit_distance(key, near, 2) < 2):
         word = near
     if not (word or advice or custom or owner):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from orchestra.errors import Diagnostic
 from orchestra.graph.attributes import nearest
@@ -15,6 +15,8 @@ from orchestra.graph.shell import TEMPLATE_WORDS
 
 _PATH = r"(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)(?:\.(\w+))?"
 OF_NODE = re.compile(rf"\{{\{{\s*{_PATH}[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}}\}}", re.ASCII)
+_OF_NAME = re.compile(r"\{\{\s*(?:context\.)?(([A-Za-z_]\w*)\.(\w+))\s*(?:\|\s*raw\s*)?\}\}", re.ASCII)
+_LEFT = frozenset("answer code content exit_code output result response stderr stdout text".split())
 _IN_CONDITION = re.compile(rf"(?<![\w.\"]){_PATH}", re.ASCII)
 _OF_TOOL = ("output", "stderr", "exit_code")
 _ANSWER = frozenset({"codergen", "parallel.fan_in", "stack.manager_loop"})
@@ -27,6 +29,8 @@ def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
         for node, attribute in survey.node_places(key):
             for match in OF_NODE.finditer(str(attribute.value)):
                 yield from _no_value(survey, attribute, match, node=node.id)
+            for match in _OF_NAME.finditer(str(attribute.value)):
+                yield from _short_name(survey, attribute, match, node.id)
     for edge, attribute in survey.edge_places("condition"):
         for match in _IN_CONDITION.finditer(edge.condition.text):
             yield from _no_value(survey, attribute, match, edge=(edge.source, edge.target))
@@ -49,6 +53,24 @@ def problem(match: re.Match[str], kind: str, nodes: Iterable[str]) -> tuple[int,
         what = f"has no {quote(field)} (a command leaves {', '.join(_OF_TOOL)})"
         return 3, nearest(field, _OF_TOOL) or "", what
     return 0, "", ""
+
+
+def _short_name(survey: Survey, attribute: Attribute, match: re.Match[str], node: str) -> Iterator[Diagnostic]:
+    """``{{ test.output }}`` where ``tools.test.output`` is meant."""
+    whole, name, field = match.groups()
+    kind = survey.types[survey.index[name]] if name in survey.index else ""
+    if field not in _LEFT or kind not in {*_ANSWER, "tool"}:
+        return
+    tool = f"tools.{name}.{field if field in _OF_TOOL else 'exit_code' if field == 'code' else 'output'}"
+    meant = tool if kind == "tool" else f"responses.{name}"
+    yield warning(
+        "value_of_node",
+        f"{quote(whole)} is not what {quote(name)} leaves: it will have no value",
+        inside(attribute.span, *match.span(1)),
+        node=node,
+        fix=f"did you mean {meant!r}?",
+        edits=(rewritten(attribute.span, *match.span(1), meant),),
+    )
 
 
 def _no_value(
@@ -76,7 +98,12 @@ def _no_value(
     )
 
 
-_NAMED = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*(?:\|\s*raw\s*)?\}\}|(?<![\\\w])\$\{?([a-z_]\w*)\}?", re.ASCII)
+_NAMED = re.compile(
+    r"""\{\{\s*(?P<plain>(?:(?:input|inputs|param|params|var|vars|variables)\.)?[A-Za-z_]\w*)\s*(?:\|\s*raw\s*)?\}\}
+      | (?<![\\\w])\$\{?(?P<dollar>[a-z_]\w*)\}?
+      | (?<![\w${])\{(?P<single>[A-Za-z_]\w*)\}(?!\})""",
+    re.ASCII | re.VERBOSE,
+)
 
 _QUIET = frozenset({"start", "exit", "conditional", "tool", "parallel", "parallel.fan_in"})
 """Handler types that set no key of a name that the author or an agent chose."""
@@ -86,34 +113,59 @@ _SET = frozenset(
 )
 """Plain names that the engine and handlers set."""
 
+_LONG = tuple(name for name in sorted(_SET) if len(name) > 9)
+"""Those that no other name is near by chance."""
+
 
 def input_declared(survey: Survey) -> Iterator[Diagnostic]:
     """With declared ``inputs``, prompts and commands name those, or what a node could set (L40).
 
-    Without ``inputs`` only ``$gaol`` is told, where ``$goal`` is meant.
+    Without ``inputs`` only ``$gaol`` and ``{{ lastresponse }}`` are told, which are the program's own names.
     """
     declared = inputs(survey.graph)
-    names = [*declared, "goal"]
-    known = {*names, *_SET, *TEMPLATE_WORDS, *survey.variables}
-    nothing_else = bool(declared) and _QUIET.issuperset(survey.types)
+    alone = bool(declared) and _QUIET.issuperset(survey.types)
     for key in ("prompt", "tool_command"):
         for node, attribute in survey.node_places(key):
             for match in _NAMED.finditer(str(attribute.value)):
-                group = 1 if match[1] else 2
-                name = match[group]
-                # in a command the latter are the shell's own
-                if name in known or (key, group) == ("tool_command", 2) or not (declared or group == 2):
-                    continue
-                near = nearest(name, names)
-                if near or (group == 1 and nothing_else):
-                    what = "is not an input of this pipeline" if declared else "is not 'goal', and stays as it is"
-                    yield warning(
-                        "input_declared",
-                        f"{quote(name)} {what}" + (", and no node could set it" if nothing_else else ""),
-                        inside(attribute.span, match.start(group), match.end(group)),
-                        node=node.id,
-                        fix=f"did you mean {near!r}?" if near else f"add {name} to the graph's `inputs`",
-                        edits=(rewritten(attribute.span, match.start(group), match.end(group), near),)
-                        if near
-                        else (),
-                    )
+                form, name = str(match.lastgroup), match[str(match.lastgroup)]
+                # in a command ``$name`` is the shell's own
+                meant = "" if (key, form) == ("tool_command", "dollar") else _meant(survey, declared, form, name)
+                if meant or (form == "plain" and alone and meant is not None):
+                    yield _undeclared(attribute, match, node.id, meant or "", declared=bool(declared), alone=alone)
+
+
+def _meant(survey: Survey, declared: Collection[str], form: str, name: str) -> str | None:
+    """The name that is meant by one in braces or after ``$``; empty where none is near, None for a known one."""
+    names = [*declared, "goal"]
+    if form == "single":
+        return name if name in declared else None
+    if "." in name:
+        last = name.rpartition(".")[2]
+        return last if last in names else None
+    if name in names or name in _SET or name in TEMPLATE_WORDS or name in survey.variables:
+        return None
+    if not declared and form == "plain":
+        return nearest(name, _LONG)
+    return nearest(name, names if form == "dollar" else [*names, *_LONG]) or ""
+
+
+def _undeclared(
+    attribute: Attribute, match: re.Match[str], node: str, meant: str, *, declared: bool, alone: bool
+) -> Diagnostic:
+    form = str(match.lastgroup)
+    start, end = match.span(0 if form == "single" else form)
+    name = quote(match[0] if form == "single" else match[form])
+    what = f"{name} is no input of this pipeline" if declared else f"{name} is not a name that a run sets"
+    if form == "single":
+        what = f"{name} in single braces is not replaced"
+    elif alone:
+        what += ", and no node could set it"
+    put = f"{{{{ {meant} }}}}" if form == "single" else meant
+    return warning(
+        "input_declared",
+        what,
+        inside(attribute.span, start, end),
+        node=node,
+        fix=f"did you mean {quote(put)}?" if meant else f"add {match[form]} to the graph's `inputs`",
+        edits=(rewritten(attribute.span, start, end, put),) if meant else (),
+    )

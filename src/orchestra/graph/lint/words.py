@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from orchestra.errors import Diagnostic, Edit, Span
 from orchestra.graph.attributes import DRAWN_SHAPES, FIDELITIES, SHAPES, edit_distance
 from orchestra.graph.lint.nearest import nearest
-from orchestra.graph.lint.outcomes import arriving, exact
+from orchestra.graph.lint.outcomes import arriving, required_outcomes
 from orchestra.graph.lint.survey import Survey, error, quote, swap_edit, warning
 from orchestra.graph.model import Attribute, Edge
 from orchestra.graph.places import inside
@@ -97,9 +97,11 @@ def _type_of(word: str) -> str:
 def _shapes(survey: Survey) -> Iterator[Diagnostic]:
     for node, attribute in survey.node_places("shape"):
         shape = str(attribute.value)
+        if shape in SHAPES:
+            continue
         terminal = node.id in survey.starts or node.id in survey.exits
         meant = nearest(shape, SHAPES) or ("" if shape in DRAWN_SHAPES else _SHAPE_OF.get(_type_of(shape), ""))
-        if shape in SHAPES or (terminal and not meant):
+        if terminal and not meant:
             continue
         if node.text("type") in survey.known_types and node.text("type"):
             continue
@@ -189,11 +191,20 @@ def status_meant(word: str) -> str:
     return next(near, "")
 
 
+_GOOD = frozenset("approved complete completed done good green ok okay pass passed passes true yes".split())
+_BAD = frozenset("bad broken err error errored errors failing false no red rejected".split())
+
+
+def called_status(word: str) -> str:
+    """The status that is meant by a word where no word of its own can come; empty for a status, or none."""
+    lowered = word.lower()
+    return status_meant(word) or ("success" if lowered in _GOOD else "fail" if lowered in _BAD else "")
+
+
 def _never_comes(survey: Survey, edge: Edge) -> bool:
     """Whether ``dead_edge`` says already that the outcome cannot be."""
     possible = arriving(survey).get(survey.index[edge.source])
-    wanted = exact(edge.condition.expr)
-    return possible is not None and wanted is not None and not wanted.meets(possible)
+    return possible is not None and not required_outcomes(edge.condition.expr).meets(possible)
 
 
 def word_in(attribute: Attribute, word: str) -> Span:
