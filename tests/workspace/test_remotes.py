@@ -210,6 +210,10 @@ def test_a_remote_that_refuses_is_named_with_its_reason_and_asked_again_at_the_e
     log = call(tmp_path, "log", "last").stdout
     assert "not pushed: git push failed: pre-receive hook declined; no pushes on Saturdays" in log
     assert (tmp_path / "asked").read_text().count("x") >= 2
+    session = str(ended["session"])
+    way = f"`orchestra pr {session}` pushes it"
+    assert way in call(tmp_path, "status", session).stdout
+    assert f"push again: orchestra pr {session}" in call(tmp_path, "resume", session).stdout
     hook.unlink()
     assert call(tmp_path, "pr", "last").returncode == 0  # pushes it
 

@@ -55,6 +55,24 @@ def test_a_killed_node_is_run_again_on_the_recorded_commit_and_its_files_are_res
     assert rescued in call(tmp_path, "log", str(ended["session"])).stdout
 
 
+def test_a_worktree_in_which_a_dead_runners_command_works_is_not_discarded_until_it_is_stopped(
+    tmp_path: Path,
+) -> None:
+    slow = f"touch {tmp_path}/ready; sleep 60"
+    repository(project(tmp_path, row(("slow", slow))) / "code")
+    killed_at(tmp_path, tmp_path / "ready")
+    refused = call(tmp_path, "discard", "last")
+    assert refused.returncode == 8
+    assert "still works in" in refused.stderr
+    (worktree,) = (tmp_path / ".orchestra" / "worktrees").glob("*/code")
+    canceled = call(tmp_path, "cancel", "last")
+    assert canceled.returncode == 0, canceled.stderr
+    done = call(tmp_path, "discard", "last")
+    assert done.returncode == 0, done.stderr
+    assert not worktree.exists()
+    assert branch_of(tmp_path) == ""
+
+
 def test_a_commit_that_was_not_recorded_is_rescued_and_made_once(tmp_path: Path) -> None:
     mine = "echo x > x.txt; git add x.txt; git commit -qm mine"
     slow = f"test -e {tmp_path}/go || {{ {mine}; touch {tmp_path}/ready; sleep 60; }}; echo y > y.txt"
@@ -99,7 +117,7 @@ def test_a_repository_cloned_afresh_gets_the_worktree_again_and_what_was_in_its_
     folder = tmp_path / ".orchestra" / "worktrees" / session / "code"
     assert git(folder, "status", "--porcelain") == ""
     assert (folder.with_name("code.kept-1") / "one.txt").read_text() == "1\n"
-    assert f"kept as {folder}.kept-1" in done.stdout + done.stderr
+    assert f"{folder}.kept-1" in done.stdout + done.stderr
 
 
 def test_commits_that_somebody_put_on_the_branch_are_rescued(tmp_path: Path) -> None:

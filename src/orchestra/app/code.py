@@ -18,6 +18,7 @@ from orchestra.run.events import CleanupCompleted, Meta
 from orchestra.run.state import RunState
 from orchestra.run.views import Phase
 from orchestra.workspace import ending
+from orchestra.workspace.cleanup import process_in
 from orchestra.workspace.ending import GitAction, SessionBranches
 from orchestra.workspace.repos import locate
 
@@ -91,12 +92,18 @@ async def merge(store: Store, settings: Settings, name: str, *, force: bool = Fa
 
 
 async def discard(store: Store, settings: Settings, name: str) -> list[GitAction]:
-    """Move all branches of a session to the trash, and remove its worktrees."""
+    """Move all branches of a session to the trash, and remove its worktrees.
+
+    Raises ``SessionTaken`` while the session runs, and while a command works on that its dead runner left.
+    """
     code = await code_of(store, settings, name)
     _not_live(code)
+    worktrees = [(repo, worktrees_of(settings, code.row.session, repo.repo)) for repo in code.repos]
+    if code.phase is Phase.CRASHED:
+        _not_worked_in(code.row.session, [place for _repo, places in worktrees for place in places])
     done: list[GitAction] = []
-    for repo in code.repos:
-        done += await ending.discard(repo, list(repo.tips), worktrees_of(settings, code.row.session, repo.repo))
+    for repo, places in worktrees:
+        done += await ending.discard(repo, list(repo.tips), places)
     await record_removal(store, code.row, done, "discard")
     return done
 
@@ -123,6 +130,15 @@ async def record_removal(store: Store, row: Row, done: Sequence[GitAction], reas
     ]
     if turns:
         await store.append(row.mailbox, turns)
+
+
+def _not_worked_in(session: str, worktrees: Sequence[Path]) -> None:
+    for place in worktrees:
+        if process := process_in(place):
+            raise SessionTaken(
+                f"session {session} crashed, and its process {process} still works in {place}",
+                fix=f"stop it: orchestra cancel {session}",
+            )
 
 
 def _not_live(code: SessionCode) -> None:

@@ -208,6 +208,8 @@ class RepoRecord(Struct, frozen=True, kw_only=True):
     """Parallel branches in conflict with it."""
     left: tuple[str, ...] | None = None
     """At its end: all branches with commits that it does not have. None before that."""
+    not_pushed: str = ""
+    """Why the branch could not be pushed when that was last tried; empty where it was pushed, or never tried."""
 
 
 class Result(Struct, frozen=True, kw_only=True):

@@ -30,8 +30,12 @@ from orchestra.run.state import RepoRecord, RunState
 
 Merging: TypeAlias = WorktreeMerged | WorktreeMergeConflict
 
-Moving: TypeAlias = SessionBranchCreated | WorktreeCreated | AgentCommitCreated | WorkspaceSnapshot | Merging
-"""Events by which the code moves."""
+Pushing: TypeAlias = SessionBranchPushed | SessionBranchPushFailed
+
+Moving: TypeAlias = (
+    SessionBranchCreated | WorktreeCreated | AgentCommitCreated | WorkspaceSnapshot | Merging | Pushing
+)
+"""Events by which the code moves, or is to."""
 
 _UNFIT = re.compile(r"[^\w.+=-]+|\.(?=\.|lock$|$)|^[.-]+", re.IGNORECASE)
 
@@ -74,6 +78,10 @@ def _move(repos: Mapping[str, RepoRecord], event: Moving) -> dict[str, RepoRecor
                     rest = tuple(map(str, names)) if isinstance(names, list) else None
                     repos = _with(repos, name, commit=commit, left=rest)
             return dict(repos)
+        case SessionBranchPushed() | SessionBranchPushFailed():
+            reason = event.reason if isinstance(event, SessionBranchPushFailed) else ""
+            own = event.repo in repos and repos[event.repo].branch == event.branch
+            return _with(repos, event.repo, not_pushed=reason) if own else dict(repos)
         case _:
             assert_never(event)
 
@@ -115,8 +123,8 @@ CHANGES = (
     on(WorkspaceSnapshot, code_moved),
     on(WorktreeMerged, code_moved),
     on(WorktreeMergeConflict, code_moved),
-    on(SessionBranchPushed),
-    on(SessionBranchPushFailed),
+    on(SessionBranchPushed, code_moved),
+    on(SessionBranchPushFailed, code_moved),
     on(RepoCloned),
     on(RepoFetched),
     on(CanaryPlanted),

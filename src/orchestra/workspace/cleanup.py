@@ -112,7 +112,7 @@ async def _worktree_kept(git: Git, place: Path, branches: dict[str, str]) -> str
         return f"{place} is a folder that git does not know as a worktree"
     if (admin / "locked").exists():
         return f"{place} is locked"
-    if user := _process_in(place):
+    if user := process_in(place):
         return f"process {user} works in {place}"
     branch, _tip = read_tip(git.common, admin)
     if branch not in branches:
@@ -124,7 +124,7 @@ async def _worktree_kept(git: Git, place: Path, branches: dict[str, str]) -> str
     return f"{count} uncommitted change{'s' * (count > 1)} in {place}" if count else ""
 
 
-def _process_in(place: Path) -> int:
+def process_in(place: Path) -> int:
     """A process whose working directory is in a folder; 0 for none, and where the system does not tell."""
     inside = os.path.realpath(place)
     for entry in _folders(Path("/proc")):

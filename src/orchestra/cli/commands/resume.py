@@ -135,7 +135,9 @@ def _say_of(run: Run, changes: ResumeChanges, aim: str, *, heard: bool) -> None:
     """Print what a user should know before the session continues."""
     if run.state.result is not None:
         if heard:
-            tell_reader(f"session {run.session} has already ended; nothing to do")
+            unpushed = any(known.not_pushed for known in run.state.workspace.values())
+            more = f"; its push failed, push again: orchestra pr{aim} {run.session}" if unpushed else ""
+            tell_reader(f"session {run.session} has already ended; nothing to do{more}")
         return
     file = changed_file(run.state) if changes.graph is None else ""
     if file:

@@ -111,6 +111,8 @@ def code_lines(state: RunState, aim: str, removed: Sequence[CleanupCompleted] = 
         base = known.base_branch or known.base[:SHORT]
         lines.append(f"  code: {name} on {known.branch} ({known.commit[:SHORT]})")
         lines.append(f"  diff: git -C {shlex.quote(known.path)} diff {base}...{known.branch}")
+        if known.not_pushed:
+            lines.append(f"  push failed: {known.not_pushed}; `orchestra pr{aim} {state.session}` pushes it")
     return lines + left + (_ways(state, aim, changed=bool(there)) if (there or left) and state.result else [])
 
 
