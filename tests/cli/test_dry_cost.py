@@ -55,7 +55,9 @@ def test_compile_says_the_bound_and_what_is_missing_for_one(folder: Path) -> Non
 
 def test_a_model_without_a_price_is_named(folder: Path) -> None:
     (folder / "orchestra.yaml").write_text(SETTINGS.replace("claude-haiku-4-5", "own-model"))
-    assert "no price is known for anthropic:own-model" in call(folder, "run", "p.dot", "--dry-cost").stdout
+    done = call(folder, "run", "p.dot", "--dry-cost", "--max-cost", "1")
+    assert "no price is known for anthropic:own-model" in done.stdout
+    assert "at most" not in done.stdout
 
 
 def test_an_invalid_pipeline_has_no_bounds(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from orchestra.app.allowed import tool_environment
 from orchestra.config.environment import find, known_secrets
+from orchestra.config.model import SandboxSetting
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings, settle, state_directory
 from orchestra.errors import ConfigError, InvalidConfig
@@ -380,6 +381,16 @@ def test_a_mistake_is_told_by_its_cause_with_what_would_mend_it(
         assert message in fault.message
         assert fix in fault.fix
         assert fault.span is not None
+
+
+def test_the_sandbox_has_a_variable_for_its_mode_and_one_for_its_network(tmp_path: Path) -> None:
+    environment = {"ORCHESTRA_SANDBOX_NETWORK": "full"}
+    assert settled(tmp_path, "sandbox: bwrap", environment=environment).config.sandbox == SandboxSetting(
+        mode="bwrap", network="full"
+    )
+    environment = {"ORCHESTRA_SANDBOX_MODE": "auto"}
+    found = settled(tmp_path, "sandbox: {mode: none, network: full}", environment=environment)
+    assert found.config.sandbox == SandboxSetting(mode="auto", network="full")
 
 
 def test_a_variable_is_blamed_for_its_value_and_not_the_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestra.agents.inputs import find_files, names_of, read_schema
 from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
-from orchestra.agents.models import CLI, WITH_MODEL, Resolved, resolve
+from orchestra.agents.models import CHEAP, CLI, WITH_MODEL, Resolved, resolve
 from orchestra.agents.prompts import (
     Composed,
     agent_of,
@@ -34,6 +34,9 @@ from orchestra.graph.attributes import nearest
 from orchestra.graph.lint import in_order
 from orchestra.graph.lint.values import OF_NODE, problem
 from orchestra.graph.model import Graph, Node
+
+USUAL_ALIASES = ("smart", "worker", CHEAP)
+"""Names that are aliases in every settings file that `orchestra init` writes, and no provider's model."""
 
 KNOWN_BACKENDS = ("simulation", "direct", "langgraph", *CLI)
 
@@ -360,6 +363,15 @@ def _model(brief: Brief, node: Node, found: Resolved) -> Iterator[Diagnostic]:
             node.span_of("llm_model", node.span),
             node,
             f"did you mean {near!r}?",
+            Severity.WARNING,
+        )
+    elif not provider.models and found.model.value in USUAL_ALIASES:
+        yield _finding(
+            "model_known",
+            f"provider {provider.name!r} has no `models`: {found.model.value!r} is asked for as a model's name",
+            node.span_of("llm_model", node.span),
+            node,
+            f"set `providers.{provider.name}.models.{found.model.value}`",
             Severity.WARNING,
         )
     yield from missing(provider, node)

@@ -56,6 +56,8 @@ def cost_bounds(pipeline: Pipeline, settings: Settings, file: str) -> CostBounds
     known = [(cost, rule) for cost, rule in found if cost is not None]
     cost, rule = min(known, default=(None, ""))
     unpriced = tuple(dict.fromkeys(each.model for each in nodes if not each.priced))
+    if unpriced:  # no limit counts them
+        cost, rule = None, ""
     return CostBounds(nodes=nodes, cost=cost, rule=rule, unpriced=unpriced)
 
 

@@ -55,6 +55,8 @@ def overlaid(data: Mapping[str, Any], given: Mapping[Path, Any]) -> dict[str, An
         level: Any = merged
         for step in path[:-1]:
             below = level.get(step)
+            if step == "sandbox" and isinstance(below, str):
+                below = {"mode": below}
             level[step] = dict(below) if isinstance(below, dict) else {}
             level = level[step]
         level[path[-1]] = value

@@ -38,7 +38,14 @@ _LISTS_AND_MAPS = frozenset(
 def variables() -> Mapping[str, Keys]:
     """Every environment variable that is a setting, with the setting's path."""
     found = {f"ORCHESTRA_{'_'.join(path).upper()}": path for path in _scalars(Config, ())}
-    return {**found, "ORCHESTRA_PROVIDER": ("providers", "default"), "ORCHESTRA_SANDBOX": ("sandbox",)}
+    return {**found, "ORCHESTRA_PROVIDER": ("providers", "default"), **_SANDBOX}
+
+
+_SANDBOX: Mapping[str, Keys] = {
+    "ORCHESTRA_SANDBOX": ("sandbox", "mode"),
+    "ORCHESTRA_SANDBOX_MODE": ("sandbox", "mode"),
+    "ORCHESTRA_SANDBOX_NETWORK": ("sandbox", "network"),
+}
 
 
 def _scalars(cls: type[Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import astuple, replace
 
-from orchestra.errors import ConfigError, InvalidPipeline, SourceError, StoreError, Terminal, Transient
+from orchestra.errors import (
+    BackendError,
+    ConfigError,
+    InvalidPipeline,
+    SourceError,
+    StoreError,
+    Terminal,
+    Transient,
+)
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Handler, Scope, Suspended
@@ -112,7 +120,7 @@ def _outcome_of(error: BaseException) -> Outcome:
         words = str(error)
     except Exception:  # noqa: BLE001  an exception that cannot even be shown still fails only its node
         words = ""
-    ours = isinstance(error, ConfigError)  # its message is written for the operator
+    ours = isinstance(error, ConfigError | BackendError)  # its message is written for the operator
     text = words if words and ours else f"{type(error).__name__}: {words}" if words else type(error).__name__
     if isinstance(error, _TERMINAL):
         return failed_outcome(text, FailureClass.TERMINAL)

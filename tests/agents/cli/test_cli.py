@@ -65,9 +65,9 @@ async def test_the_recorded_lines_of_gemini_become_turns(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("preset", "recorded", "told"),
     [
-        ("claude", "claude-401", "terminal: Terminal: stub: Invalid API key"),
-        ("codex", "codex-failed", "transient: Transient: stub: We’re currently experiencing high demand"),
-        ("gemini", "gemini-401", "terminal: Terminal: stub: [API Error"),
+        ("claude", "claude-401", "terminal: stub: Invalid API key"),
+        ("codex", "codex-failed", "transient: stub: We’re currently experiencing high demand"),
+        ("gemini", "gemini-401", "terminal: stub: [API Error"),
     ],
 )
 @pytest.mark.parametrize("code", [0, 1])
@@ -223,7 +223,7 @@ async def test_a_limit_of_time_ends_the_program_and_keeps_what_it_said(tmp_path:
     cli = agent(tmp_path, f"head -2 '{RECORDED}'/claude.jsonl; sleep 60", "claude")
     run = await outcome(cli, tmp_path, rules=Rules(node=Limits(seconds=1)))
     assert run.result is None
-    assert run.state.limit == "seconds"
+    assert run.state.limit == "node.seconds"
     (turn,) = turns(run)
     assert "I will write it." in str(turn.messages)
 

@@ -135,8 +135,6 @@ def say_bounds(bounds: CostBounds) -> None:
     for why in explain_unbounded(bounds):
         say(why)
     say(in_words(bounds))
-    if bounds.unpriced:
-        say(f"no price is known for {', '.join(bounds.unpriced)}: no limit counts it; add it under `prices:`")
 
 
 def explain_unbounded(bounds: CostBounds) -> Iterator[str]:
@@ -158,6 +156,9 @@ def in_words(bounds: CostBounds) -> str:
     """The bound of the whole run, in a line."""
     if not bounds.nodes:
         return "no node asks a model: the run costs nothing"
+    if bounds.unpriced:
+        models = ", ".join(bounds.unpriced)
+        return f"no bound on the cost is known: no price is known for {models}; add it under `prices:`"
     if bounds.cost is None:
         return "no bound on the cost of a run is known: set limits.run.cost, or run with --max-cost"
     return f"a run costs at most {_dollars(bounds.cost)} ({bounds.rule}), and the calls that are under way then"

@@ -344,22 +344,24 @@ def _say_nodes(
     retries = sum(item["retries"] for item in nodes)
     told = [f"{plural(state.steps, 'node')} run", plural(executions, "execution")]
     told += [plural(retries, "retry", "retries")] if retries else []
-    told += _cost_lines(state)
+    told += _cost_lines(state, any(used.unpriced for used in models.values()))
     for model, used in models.items():
         say("\n".join(wrap(f"  {one_line(model, 60) or 'a model'}: ", usage_line(used), room(), "    ")))
     say("\n".join(wrap("  total: ", ", ".join([*told, f"{duration_words(total)} in nodes"]), room(), "    ")))
     say()
 
 
-def _cost_lines(state: RunState) -> list[str]:
+def _cost_lines(state: RunState, unpriced: bool) -> list[str]:
     """Tokens and cost of the session and of those that it comes from or started (E35)."""
     spent = state.spent
     if not (spent.tokens_in or spent.tokens_out or spent.cost_micros):
         return []
+    more = " and more, unpriced" if unpriced else ""
+    cost = "unpriced" if unpriced and not spent.cost_micros else dollars(spent.cost_micros, 4) + more
     since = " since the first session" if state.restarts else ""
     return [
         f"{plural(spent.tokens_in, 'token')} in, {spent.tokens_out} out",
-        f"{dollars(spent.cost_micros, 4)}{since}",
+        f"{cost}{since}",
     ]
 
 
