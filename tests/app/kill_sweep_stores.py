@@ -25,10 +25,11 @@ from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
-from orchestra.cxdb.server.backing import Backing, ServedEmbedded, ServedMemory
+from orchestra.cxdb.server.backing import Backing, ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
 from orchestra.ports import Head, Hold, NewTurn, Store, Turn
+from served_memory import ServedMemory
 
 LATER_MS = 100_000
 """How much later each runner comes than the one before, by the server's clock: claims of the dead are too old."""

@@ -32,7 +32,6 @@ from orchestra.app.runs import Future
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
-from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
 from orchestra.engine.archives import blobs_of, put_in, take_out
@@ -48,6 +47,7 @@ from orchestra.run.events import (
     ChildStarted,
 )
 from orchestra.run.outcome import Outcome, Status
+from served_memory import ServedMemory
 
 
 @pytest.mark.parametrize("kind", [PIPELINE, "shape=house"])

@@ -21,7 +21,7 @@ from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format.fstree import DIRECTORY, FILE, TreeEntry, tree
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.server.backing import ServedEmbedded, ServedMemory
+from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.engine.forking import TurnChoice
@@ -30,6 +30,7 @@ from orchestra.engine.loading import history
 from orchestra.engine.sessions import Row, rows
 from orchestra.errors import ConfigError, Source, StoreUnreachable
 from orchestra.ports import Store, Turn
+from served_memory import ServedMemory
 
 LOOP = """digraph loop {
   start [shape=Mdiamond] exit [shape=Msquare]

@@ -18,9 +18,9 @@ import pytest
 from probe_table import BEFORE, PROBES, REGISTER, Probe, append, frame, http, q
 
 from orchestra.cxdb.format import frames
-from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
+from served_memory import ServedMemory
 
 ANSWERS = Path(__file__).with_name("probe_answers.txt")
 NAMED = os.environ.get("ORCHESTRA_TEST_CXDB", "")

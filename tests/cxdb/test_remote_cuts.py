@@ -12,10 +12,10 @@ from wire_proxy import DOWN, UP, Proxy, through
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
-from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.ports import NewTurn, Store
+from served_memory import ServedMemory
 
 BLOB = b"a blob " * 20
 BATCHES: list[list[bytes]] = [

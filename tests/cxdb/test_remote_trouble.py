@@ -15,11 +15,12 @@ from wire_proxy import Proxy, through
 
 from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
-from orchestra.cxdb.server.backing import Backing, ServedEmbedded, ServedMemory
+from orchestra.cxdb.server.backing import Backing, ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.errors import SessionNotFound, StoreAbandoned, StoreError, StoreFull, StoreUnreachable
 from orchestra.ports import NewTurn, Turn
+from served_memory import ServedMemory
 
 
 def again(store: Backing, at: Addresses) -> object:

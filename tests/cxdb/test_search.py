@@ -7,10 +7,10 @@ import pytest
 from wire_client import served
 
 from orchestra.cxdb.format.registry import bundle
-from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.core import Core
 from orchestra.cxdb.server.cql import CqlError, parse, search
 from orchestra.ports import NewTurn
+from served_memory import ServedMemory
 from support import ran
 
 

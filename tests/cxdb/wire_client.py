@@ -12,9 +12,10 @@ import msgspec
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.frames import Frame
 from orchestra.cxdb.remote.web import Reply, Web
-from orchestra.cxdb.server.backing import Backing, ServedMemory
+from orchestra.cxdb.server.backing import Backing
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
+from served_memory import ServedMemory
 
 
 @dataclass

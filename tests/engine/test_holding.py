@@ -15,7 +15,6 @@ import pytest
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
-from orchestra.cxdb.server.backing import ServedMemory
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
 from orchestra.engine.claims import GONE_MS, UNSURE_MS, find_runner, machine
@@ -28,6 +27,7 @@ from orchestra.errors import SessionTaken
 from orchestra.ports import NewTurn, Store, Turn
 from orchestra.run.events import PipelineCompleted, PipelineTaken, StageStarted
 from orchestra.run.views import Phase
+from served_memory import ServedMemory
 from support import START_MS, FixedClock, Unlocked, opened, plain_wiring, reopened
 
 CHAIN = "start -> a -> exit"

@@ -35,7 +35,7 @@ class ServerFinding(NamedTuple):
 
     well: bool | None
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 class Canary(Struct, frozen=True, kw_only=True):

@@ -24,9 +24,6 @@ HIDDEN = ("/home", "/root", "/run", "/tmp", "/var/tmp", "/mnt", "/media")
 PROTECTED = (".git", ".orchestra")
 """What is not writable in a folder of the work: its history, and what Orchestra records."""
 
-MODES = ("none", "bwrap", "auto")
-NETWORKS = ("none", "full")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:

@@ -64,15 +64,6 @@ async def tips_of(git: Git, own: str) -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda pair: (pair[0] != own, pair[0])))
 
 
-async def unmerged_branches(found: SessionBranches) -> list[str]:
-    """The parallel branches whose commits are not in the session branch."""
-    return [
-        name
-        for name, commit in found.tips.items()
-        if name != found.own and not await found.git.ok("merge-base", "--is-ancestor", commit, found.own)
-    ]
-
-
 async def diffstat(git: Git, before: str, after: str) -> str:
     """How much differs between two commits, as git says in one line; empty where nothing does."""
     done = await git.run("diff", "--shortstat", "--no-ext-diff", "--no-textconv", before, after, "--", check=False)

@@ -9,9 +9,6 @@ from orchestra.agents.tools.files import file_tools
 from orchestra.agents.tools.search import search_tools
 from orchestra.agents.tools.shell import shell_tool
 
-REPOSITORY_TOOLS = ("read-file", "write-file", "edit-file", "list-files", "search-code", "shell")
-"""The tools that each repository has, in the order in which models are offered them."""
-
 
 def repository_tools(repos: Iterable[str]) -> list[FunctionTool]:
     """The tools of each repository, as ``backend:read-file``; without a prefix where there is only one."""

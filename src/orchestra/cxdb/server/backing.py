@@ -1,4 +1,4 @@
-"""What the server needs of a store beyond the ``Store`` port: for the embedded and the memory store."""
+"""What the server needs of a store beyond the ``Store`` port: and the embedded store's answers to it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from orchestra.cxdb.format.layout import (
     strides,
 )
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.memory import MemoryStore
-from orchestra.ports import ContextRow, Head, NewTurn, Store, Turn
+from orchestra.ports import Head, NewTurn, Store, Turn
 
 NO_ROOTS: Mapping[int, bytes] = {}
 
@@ -84,90 +83,6 @@ class Backing(Store, Protocol):
 
     def folder(self) -> str | None:
         """Where the files are; None where there are none."""
-
-
-class ServedMemory(MemoryStore):
-    """The store in memory, served."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._set: list[Head] = []
-
-    async def create(self, base_turn: int = 0) -> Head:
-        """Make a context."""
-        head = await super().create(base_turn)
-        self._set.append(head)
-        return head
-
-    async def append(
-        self, context_id: int, turns: Sequence[NewTurn], *, blobs: Sequence[bytes] = ()
-    ) -> tuple[Turn, ...]:
-        """Append turns and store blobs."""
-        return await self.append_at(context_id, turns, blobs=blobs)
-
-    async def append_at(
-        self,
-        context_id: int,
-        turns: Sequence[NewTurn],
-        *,
-        parent: int = 0,
-        blobs: Sequence[bytes] = (),
-        roots: Mapping[int, bytes] = NO_ROOTS,
-    ) -> tuple[Turn, ...]:
-        """Append after a turn."""
-        row = self._row(context_id)
-        known = {digest_of(data) for data in blobs}
-        for root in roots.values():
-            if root not in known:
-                await self.get_blob(root)
-        if parent:
-            self._contexts[context_id] = ContextRow(
-                context_id=context_id,
-                head_turn=parent,
-                head_depth=self._turn(parent).depth,
-                created_ms=row.created_ms,
-                appended_ms=row.appended_ms,
-            )
-        added = await super().append(context_id, turns, blobs=blobs)
-        for turn in added:
-            self._set.append(Head(context_id, turn.turn_id, turn.depth))
-        for number, root in roots.items():
-            await self.attach_fs(added[number].turn_id, root)
-        return added
-
-    def attached_trees(self, since: int) -> tuple[list[bytes], int]:
-        """All file trees: they are few."""
-        return list(self._fs.values()), since
-
-    async def first_turn(self, turn_id: int) -> Turn:
-        """The first turn of a chain."""
-        self._turn(turn_id)
-        return self._turn(self._roots[turn_id - 1])
-
-    def moves(self, since: int) -> tuple[list[Head], int]:
-        """The heads that were set."""
-        return self._set[since:], len(self._set)
-
-    def place(self) -> int:
-        """How many were set."""
-        return len(self._set)
-
-    def bundles(self) -> list[bytes]:
-        """The bundles."""
-        return list(self._bundles.values())
-
-    def bundles_changed(self) -> int:
-        """How many there are."""
-        return len(self._bundles)
-
-    def counts(self) -> Counts:
-        """How much is stored."""
-        count = len(self._contexts)
-        return Counts(count, len(self._turns), len(self._blobs), count, len(self._fs), {})
-
-    def folder(self) -> str | None:
-        """There are no files."""
-        return None
 
 
 class ServedEmbedded(EmbeddedStore):
