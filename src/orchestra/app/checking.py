@@ -85,7 +85,7 @@ class Brief:
             node,
             self.graph,
             context,
-            layers_of(node, config, self.places),
+            layers_of(node, config, self.places) if layer_names(node, config) else (),
             docs=self.doc_folders() if with_docs else (),
             placeholders=True,
         )

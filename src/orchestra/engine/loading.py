@@ -11,7 +11,7 @@ from orchestra.ports import Store, Turn
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, decode
 from orchestra.run.declare import change
-from orchestra.run.events import CheckpointSaved, Recorded, UnreadableEvent
+from orchestra.run.events import CheckpointSaved, Event, Recorded, UnreadableEvent
 from orchestra.run.fold import evolve, fold
 from orchestra.run.state import NEW, RunState
 from orchestra.run.whole import whole_reference
@@ -149,8 +149,13 @@ async def catch_up(store: Store, context_id: int, loaded: Loaded, limit: int = C
 
 
 def _blob_size(recorded: Recorded) -> int:
-    reference = whole_reference(recorded.event) if isinstance(recorded.event, CheckpointSaved) else None
+    reference = _blob_of(recorded.event)
     return reference.size if reference is not None else 0
+
+
+def _blob_of(event: Event) -> BlobRef | None:
+    """The blob that holds the whole state of a checkpoint, where that is large."""
+    return whole_reference(event) if isinstance(event, CheckpointSaved) and event.state is not None else None
 
 
 def _holds_state(recorded: Recorded) -> bool:
@@ -160,7 +165,7 @@ def _holds_state(recorded: Recorded) -> bool:
 async def _with_state(store: Store, recorded: Recorded) -> Recorded:
     """A checkpoint that holds its whole state itself, read from a blob where it is large."""
     event = recorded.event
-    reference = whole_reference(event) if isinstance(event, CheckpointSaved) else None
+    reference = _blob_of(event)
     if reference is None:
         return recorded
     state = await resolve(store, reference)
@@ -170,9 +175,8 @@ async def _with_state(store: Store, recorded: Recorded) -> Recorded:
 async def fold_around(store: Store, events: Sequence[Recorded]) -> RunState:
     """The state that the readable events of a damaged chain give: without the events before a checkpoint of which
     not even the state can be read."""
-    first = events[0].event if events else None
     try:
-        if isinstance(first, CheckpointSaved) and whole_reference(first) is not None:
+        if events and _blob_of(events[0].event) is not None:
             return fold([await _with_state(store, events[0]), *events[1:]])
         return fold(events)
     except (ValueError, OrchestraError):

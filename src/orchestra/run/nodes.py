@@ -122,23 +122,10 @@ def _with_the_rest(state: RunState, event: StageCompleted | StageFailed | StageR
 
 def stage_ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> dict[str, Any]:
     """A node has its outcome."""
-    old = state.nodes.get(event.node) or NodeRecord()
     reason = event.failure_reason if isinstance(event, StageFailed) else ""
     word = event.word if isinstance(event, StageCompleted) else ""
-    good = event.status in GOOD
     passing = event.handler == "conditional" and isinstance(event, StageCompleted)
     changed = context_changes(event)
-    record = replace(
-        old,
-        visits=event.visit,
-        retries=0 if good else old.retries,
-        status=event.status,
-        reason=reason,
-        first_step=old.first_step or state.steps_carried + state.steps + 1,
-        ended_ms=meta.at,
-        duration_ms=old.duration_ms + event.duration_ms,
-        failing=old.failing + 1 if isinstance(event, StageFailed) else 0,
-    )
     outcome = NodeEnd(
         node=event.node,
         status=event.status,
@@ -156,7 +143,7 @@ def stage_ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed
         "steps": state.steps + 1,
         "current_node": event.node,
         "next_node": "",
-        "nodes": {**state.nodes, event.node: record},
+        "nodes": {**state.nodes, event.node: _record_of(state, meta, event)},
         "context": {**state.context, **changed},
         "spent": _with_the_rest(state, event),
     }
@@ -172,6 +159,23 @@ def stage_ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed
             failure_reason=reason,
         )
     return changes
+
+
+def _record_of(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> NodeRecord:
+    """What is known of the node now."""
+    old = state.nodes.get(event.node) or NodeRecord()
+    failed = isinstance(event, StageFailed)
+    return replace(
+        old,
+        visits=event.visit,
+        retries=0 if event.status in GOOD else old.retries,
+        status=event.status,
+        reason=event.failure_reason if isinstance(event, StageFailed) else "",
+        first_step=old.first_step or state.steps_carried + state.steps + 1,
+        ended_ms=meta.at,
+        duration_ms=old.duration_ms + event.duration_ms,
+        failing=old.failing + 1 if failed else 0,
+    )
 
 
 def context_changes(event: StageCompleted | StageFailed) -> dict[str, ContextValue]:
