@@ -192,6 +192,8 @@ def test_a_cost_limit_stops_the_whole_tree_and_the_same_limit_asks_nothing_more(
         again = call(tmp_path, "resume", "last", "--plain")
         assert again.returncode == 7, again.stdout + again.stderr
         assert len(server.requests) == asked, again.stdout
+        if shape == "child":
+            assert call(tmp_path, "replay", "last", "--turn", "0", "--plain").returncode == 7
 
 
 def test_show_says_how_much_of_a_huge_result_is_recorded(tmp_path: Path) -> None:
