@@ -13,6 +13,7 @@ import pytest
 
 from agents.backends.talking import world
 from orchestra.agents.backends.models import _in_thread
+from orchestra.run.events import StageFailed
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
@@ -40,3 +41,18 @@ def test_a_blocking_client_that_waits_for_a_silent_provider_keeps_no_event_loop_
     assert asyncio.run(first()) == "first"
     assert time.monotonic() - began < 20
     silent.set()
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
+async def test_settings_that_a_client_refuses_fail_the_node_without_its_key(
+    provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.setenv(name, "canary-0123456789")
+    with world(tmp_path, "answers: [{text: fine}]", provider) as here:
+        here.own = ", options: {temperature: hot}"
+        session = await here.ran()
+    (failed,) = [event for event in session.events if isinstance(event, StageFailed)]
+    assert failed.failure_class == "terminal"
+    assert "temperature" in failed.failure_reason
+    assert "canary" not in str(session.events)

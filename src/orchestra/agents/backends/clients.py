@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
+from orchestra.agents.backends.failures import message_of
 from orchestra.agents.backends.importing import importing
 from orchestra.config.providers import Provider
+from orchestra.errors import Terminal
 from orchestra.ports import ModelChoice
 
 if TYPE_CHECKING:
@@ -40,7 +42,10 @@ _NOWHERE = logging.NullHandler()
 
 
 def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
-    """The chat model of a provider (A11); it does not repeat on its own (A3)."""
+    """The chat model of a provider (A11); it does not repeat on its own (A3).
+
+    Raises ``Terminal`` for settings that its class refuses.
+    """
     build = _BUILD[provider.kind]
     common: dict[str, Any] = {"max_retries": 0, **_options(provider, choice)}
     given = {**common, **provider.options}
@@ -54,6 +59,8 @@ def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
     except ImportError:  # a version whose modules need the package around them
         with importing():
             made = build(provider, choice, dict(given))
+    except (TypeError, ValueError) as error:
+        raise Terminal(f"{provider.name}: its settings are refused: {message_of(error)}") from error
     return made
 
 
@@ -118,13 +125,13 @@ def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -
             http = anthropic.DefaultAsyncHttpxClient(verify=_certificates())
             return anthropic.AsyncClient(**self._client_params, http_client=http)
 
-    return OwnConnections(
-        model=choice.model,  # type: ignore[call-arg]
-        api_key=_secret(_key(provider) or "none"),
-        timeout=provider.timeout or SILENCE,
-        stream_usage=True,
-        **given,
-    )
+    common = {
+        "model": choice.model,
+        "api_key": _secret(_key(provider) or "none"),
+        "timeout": provider.timeout or SILENCE,
+        "stream_usage": True,
+    }
+    return OwnConnections(**{**common, **given})
 
 
 def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
@@ -140,15 +147,15 @@ def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
     elif base:
         given["use_responses_api"] = False
 
-    return _with_refusals(ChatOpenAI)(
-        model=choice.model,
+    common = {
+        "model": choice.model,
         **_own_connections(),
-        api_key=_secret(_key(provider) or "none"),
-        timeout=provider.timeout or SILENCE,
-        stream_usage=True,
-        stream_chunk_timeout=None,
-        **given,
-    )
+        "api_key": _secret(_key(provider) or "none"),
+        "timeout": provider.timeout or SILENCE,
+        "stream_usage": True,
+        "stream_chunk_timeout": None,
+    }
+    return _with_refusals(ChatOpenAI)(**{**common, **given})
 
 
 @cache
@@ -183,15 +190,15 @@ def _azure(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> An
 
     if provider.base_url:
         given["azure_endpoint"] = provider.base_url
-    return _with_refusals(AzureChatOpenAI)(
-        azure_deployment=choice.model,
-        model=choice.model,
+    common = {
+        "azure_deployment": choice.model,
+        "model": choice.model,
         **_own_connections(),
-        api_key=_secret(_key(provider)),
-        timeout=provider.timeout or SILENCE,
-        stream_usage=True,
-        **given,
-    )
+        "api_key": _secret(_key(provider)),
+        "timeout": provider.timeout or SILENCE,
+        "stream_usage": True,
+    }
+    return _with_refusals(AzureChatOpenAI)(**{**common, **given})
 
 
 def _google(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
@@ -207,7 +214,8 @@ def _google(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> A
         given["vertexai"] = True
     else:
         given["api_key"] = _key(provider) or "none"
-    return ChatGoogleGenerativeAI(model=choice.model, timeout=provider.timeout or SILENCE, **given)
+    common = {"model": choice.model, "timeout": provider.timeout or SILENCE}
+    return ChatGoogleGenerativeAI(**{**common, **given})
 
 
 def _bedrock(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:

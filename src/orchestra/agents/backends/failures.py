@@ -33,7 +33,7 @@ def translate(error: Exception, provider: Provider) -> BackendError:
     """What an exception of a model call means."""
     from langchain_core import exceptions as known
 
-    told, status = _message_of(error), _status(error)
+    told, status = message_of(error), _status(error)
     where = f"{provider.name}: "
     spent = _PLAN in told.lower() and not _retry_after(error)
     if spent or status == 402 or any(word in told.lower() or word == _code(error) for word in _QUOTA):
@@ -150,8 +150,11 @@ def _code(error: BaseException) -> str:
     return str(body.get("code") or body.get("type") or "").lower()
 
 
-def _message_of(error: BaseException) -> str:
-    """What the provider said, without the rest of its body."""
+def message_of(error: BaseException) -> str:
+    """What the provider said, without the rest of its body; what is wrong with settings, without their values."""
+    faults = getattr(error, "errors", None)
+    if isinstance(error, ValueError) and callable(faults):  # pydantic's
+        return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".lstrip(": ") for fault in faults())
     message = _body(error).get("message") or getattr(error, "message", None) or str(error) or type(error).__name__
     return " ".join(str(message).split())[:_SHOWN]
 
