@@ -226,6 +226,10 @@ class StoreAbandoned(StoreUnreachable):
     """The store does not answer, and a signal ended the wait for it."""
 
 
+class StoreGone(StoreUnreachable):
+    """What was written is no longer there: the store's folder was removed, or its server came back empty (S21)."""
+
+
 class StoreFull(StoreError):
     """The store cannot take more: no room, read-only, or too many open files (S20)."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from store_script import run
 
 from faults import CountingFiles
 from orchestra.cxdb.embedded.store import EmbeddedStore
-from orchestra.errors import Damaged, SessionTaken, StoreError, StoreUnreachable
+from orchestra.errors import Damaged, SessionTaken, StoreError, StoreGone, StoreUnreachable
 from orchestra.ports import NewTurn, Turn
 
 SMALL_LOG = 8192 + 20_000
@@ -231,6 +232,25 @@ def test_an_open_store_notices_that_its_log_was_set_aside(quick_path: Path) -> N
     with pytest.raises(StoreUnreachable, match="another process replaced the log"):
         run(other.append(1, [new("x")]))
     run(other.close())
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["removed", "made anew"])
+def test_an_open_store_notices_that_its_folder_was_removed(again: bool, quick_path: Path) -> None:
+    store = opened(quick_path)
+    run(store.create())
+    hold = store.hold(1, "me")
+    shutil.rmtree(quick_path)
+    if again:
+        other = opened(quick_path)
+        run(other.create())
+        run(other.close())
+    for _ in range(2):
+        with pytest.raises(StoreGone, match="was removed"):
+            run(store.append(1, [new("x")]))
+    hold.release()
+    run(store.close())
+    assert quick_path.exists() is again
+    quick_path.mkdir(exist_ok=True)
 
 
 def test_a_store_that_another_program_emptied_is_refused_and_its_log_kept(quick_path: Path) -> None:

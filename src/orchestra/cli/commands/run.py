@@ -45,7 +45,7 @@ from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Listener
-from orchestra.errors import ConfigError, SessionTaken, StoreError, StoreFull
+from orchestra.errors import ConfigError, SessionTaken, StoreError, StoreFull, StoreGone
 from orchestra.graph.inputs import unused_variables
 from orchestra.graph.report import plural
 from orchestra.ports import Store
@@ -331,7 +331,9 @@ def _report_stop(settings: Settings, run: Run, error: StoreError, view: View) ->
     if isinstance(error, SessionTaken):
         view.note(f"another runner took over session {run.session}; stopping")
         return
-    view.note(f"the store failed; session {run.session} is safe up to its last recorded event")
+    gone = isinstance(error, StoreGone)
+    kept = "was recorded there, and is gone with it" if gone else "is safe up to its last recorded event"
+    view.note(f"the store failed; session {run.session} {kept}")
     remember(settings, run, error.message, time.time_ns() // 1_000_000)
 
 

@@ -25,7 +25,7 @@ from orchestra.cxdb.embedded.wal import CUTTING, RECORD_HEAD, State, follows, re
 from orchestra.cxdb.format.layout import HEAD_SIZE, HEADS
 from orchestra.cxdb.format.metadata import metadata_of
 from orchestra.cxdb.format.packing import packer
-from orchestra.errors import Damaged, StoreError, StoreFull, StoreUnreachable
+from orchestra.errors import Damaged, StoreError, StoreFull, StoreGone, StoreUnreachable
 
 T = TypeVar("T")
 
@@ -171,6 +171,11 @@ class Handle:
     def _catch_up_locked(self) -> None:
         """Know what others did, and finish what one that died began; a refusal is for good."""
         try:
+            if not self._files.same_file(self._directory.lock_fd, self._directory.at(LOCK)):
+                raise StoreGone(
+                    f"{self._directory.path} was removed, or replaced by another store, while it was in use",
+                    fix="put the folder back and resume, or start the run again",
+                )
             if not self._catch_up():
                 if not self._files.size(self._directory.lock_fd):
                     raise self._replaced_store()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from orchestra.cxdb.embedded.files import Files
 from orchestra.errors import SessionTaken
@@ -44,7 +45,8 @@ class FileHold:
             return
         fd, self._fd = self._fd, None
         try:
-            self._files.unlink(self._path)
+            with suppress(FileNotFoundError):  # the store is gone
+                self._files.unlink(self._path)
         finally:
             self._files.close(fd)
 

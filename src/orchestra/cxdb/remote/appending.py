@@ -18,7 +18,7 @@ from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.remote.answers import read_answer
 from orchestra.cxdb.remote.asking import Patience, Requests
 from orchestra.cxdb.remote.link import Ask, Lost
-from orchestra.errors import SessionNotFound, StoreError, StoreUnreachable
+from orchestra.errors import SessionNotFound, StoreError, StoreGone
 from orchestra.ports import NewTurn, Turn
 
 TOGETHER = 32 * 1024 * 1024
@@ -200,8 +200,8 @@ class Pen:
         answer = await self._asking.ask_within(patience, frames.GET_LAST, request, what)
         return read_answer(lambda payload: frames.read_page(payload, payloads=False), answer)
 
-    def _data_loss(self, what: str) -> StoreUnreachable:
-        return StoreUnreachable(
+    def _data_loss(self, what: str) -> StoreGone:
+        return StoreGone(
             f"the CXDB server at {self._asking.place} lost data or is another server: "
             f"context {self._context_id}: {what}",
             fix="the original CXDB server deletes its data at every start; see orchestra doctor",
