@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -397,3 +399,8 @@ def test_a_variable_is_blamed_for_its_value_and_not_the_file(tmp_path: Path) -> 
     with pytest.raises(InvalidConfig, match=r"ORCHESTRA_BACKEND \(backend\)") as caught:
         settled(tmp_path, "backend: simulation", environment={"ORCHESTRA_BACKEND": "langraph"})
     assert caught.value.faults[0].span is None
+
+
+@pytest.mark.parametrize("environment", [{}, {"HOME": ""}])
+def test_where_home_is_unset_or_empty_the_system_knows_it(environment: dict[str, str]) -> None:
+    assert state_directory(environment) == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/state/orchestra"

@@ -11,6 +11,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,7 +64,8 @@ async def export_session(store: Store, name: str, file: Path) -> list[Row]:
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or nothing can be written there
+            part.unlink()
     return [one.row for one in taken]
 
 

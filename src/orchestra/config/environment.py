@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,6 +95,14 @@ def _password(address: str) -> str:
     """The password in a URL."""
     before = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
     return unquote(before.partition(":")[2])
+
+
+def home_of(environment: Mapping[str, str]) -> Path:
+    """The user's home directory; where ``HOME`` is unset or empty, the system's. Raises ``ConfigError``."""
+    try:
+        return Path(environment.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError as error:
+        raise ConfigError("no home directory is known", fix="set HOME") from error
 
 
 def ignore_own(home: Path) -> None:

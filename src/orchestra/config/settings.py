@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from orchestra.config.durations import seconds
-from orchestra.config.environment import PROVIDER_KEYS, find, known_secrets
+from orchestra.config.environment import PROVIDER_KEYS, find, home_of, known_secrets
 from orchestra.config.model import Config
 from orchestra.config.providers import KINDS
 from orchestra.config.reading import read_config
@@ -278,9 +278,5 @@ def _place(text: str, base: Path) -> Path | None:
 def state_directory(environment: Mapping[str, str]) -> Path:
     """Orchestra's folder in the XDG state directory."""
     home = environment.get("XDG_STATE_HOME")
-    base = (
-        Path(home)
-        if home and Path(home).is_absolute()
-        else Path(environment.get("HOME") or "~").expanduser() / ".local" / "state"
-    )
+    base = Path(home) if home and Path(home).is_absolute() else home_of(environment) / ".local" / "state"
     return base / "orchestra"

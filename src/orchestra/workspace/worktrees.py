@@ -8,7 +8,8 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,8 @@ async def place_worktree(
         tell(f"{folder} was not known to git; its content is now {_out_of_the_way(folder)}")
     _no_torn_entries(repo.git.common, branch)
     await _free_branch(repo, branch)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _os_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     if await repo.git.ok("rev-parse", "-q", "--verify", f"refs/heads/{branch}"):
         await repo.git.run("worktree", "add", "--quiet", folder, branch)
     else:
@@ -292,17 +294,30 @@ def bring_along(tree: Tree) -> list[str]:
         if source is None or not source.exists():
             missing.append(name)
             continue
-        target = tree.folder / name
-        if target.exists() or target.is_symlink():
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if name in settings.link:
-            target.symlink_to(source, target_is_directory=source.is_dir())
-        elif source.is_dir():
-            shutil.copytree(source, target, symlinks=True)
-        else:
-            shutil.copy2(source, target)
+        with _os_errors(tree.folder / name):
+            _bring(source, tree.folder / name, link=name in settings.link)
     return missing
+
+
+def _bring(source: Path, target: Path, *, link: bool) -> None:
+    if target.exists() or target.is_symlink():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if link:
+        target.symlink_to(source, target_is_directory=source.is_dir())
+    elif source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target)
+
+
+@contextmanager
+def _os_errors(place: Path) -> Iterator[None]:
+    """Say where something could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkspaceError(f"cannot write {place}: {error.strerror or error}") from error
 
 
 def setup_key(tree: Tree) -> str:

@@ -191,7 +191,7 @@ def _place(settings: Settings) -> Iterator[Finding]:
     while not os.path.exists(there) and there != there.parent:  # noqa: PTH110  false where it may not be seen
         there = there.parent
     named, elsewhere = shlex.quote(str(there)), state_directory(os.environ) / "cxdb"
-    another = f"orchestra doctor --store {shlex.quote(str(elsewhere))}"
+    another = f"export ORCHESTRA_CXDB_PATH={shlex.quote(str(elsewhere))}"
     if not there.is_dir():
         yield Finding(False, f"the path of the store, {there}, is not a folder", another)
     elif os.statvfs(there).f_flag & os.ST_RDONLY:
