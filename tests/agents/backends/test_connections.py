@@ -43,11 +43,11 @@ def test_a_blocking_client_that_waits_for_a_silent_provider_keeps_no_event_loop_
     silent.set()
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
+@pytest.mark.parametrize("provider", ["anthropic", "google"])
 async def test_settings_that_a_client_refuses_fail_the_node_without_its_key(
     provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY"):
+    for name in ("ANTHROPIC_API_KEY", "GOOGLE_API_KEY"):
         monkeypatch.setenv(name, "canary-0123456789")
     with world(tmp_path, "answers: [{text: fine}]", provider) as here:
         here.own = ", options: {temperature: hot}"
