@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from calls import PLAN, begin, call, only_session
+from calls import PLAN, Terminal, begin, call, only_session
 
 
 def test_a_run_is_paused_from_another_process_and_goes_on(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_an_instruction_reaches_the_next_agent_and_keeps_no_secret(tmp_path: Pat
     process = begin(tmp_path, delay="1s")
     asked = call(tmp_path, "steer", "last", "use tabs, key sk-ant-abcdefghijklmnop1234")
     assert asked.returncode == 0
-    assert "queued for the agent at work" in asked.stdout
+    assert "queued for the running agent" in asked.stdout
     process.communicate(timeout=20)
     events = json.loads(call(tmp_path, "log", "last", "--json").stdout)["events"]
     (taken,) = [event for event in events if event["event"] == "SteeringTaken"]
@@ -74,3 +74,24 @@ def test_an_instruction_reaches_the_next_agent_and_keeps_no_secret(tmp_path: Pat
 @pytest.mark.parametrize(("args", "code"), [(["pause", "nobody"], 9), (["steer", "last", " "], 2), (["steer"], 2)])
 def test_mistakes_are_refused(args: list[str], code: int, tmp_path: Path) -> None:
     assert call(tmp_path, *args).returncode == code
+
+
+@pytest.mark.parametrize("elsewhere", ["answered", "canceled"])
+def test_a_prompt_of_the_inbox_goes_away_when_its_question_is_answered_or_closed_elsewhere(
+    elsewhere: str, tmp_path: Path
+) -> None:
+    (tmp_path / "p.dot").write_text(
+        "digraph g { start [shape=Mdiamond] exit [shape=Msquare] gate [shape=hexagon, label=Sure] start -> gate"
+        " gate -> exit [label=Yes] gate -> more [label=No] more [prompt=x] more -> exit }"
+    )
+    assert call(tmp_path, "run", "p.dot", "-q", "--no-input").returncode == 5
+    inbox = Terminal(tmp_path, 80, "inbox")
+    inbox.until("Sure")
+    inbox.until("gate>")
+    if elsewhere == "answered":
+        assert call(tmp_path, "answer", "last", "Yes").returncode == 0
+        assert "was already answered: Yes, by" in inbox.until("no more open questions")
+    else:
+        assert call(tmp_path, "cancel", "last").returncode == 0
+        assert "no longer open: its session is canceled" in inbox.until("no more open questions")
+    assert inbox.ended() == 0

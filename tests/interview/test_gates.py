@@ -41,7 +41,7 @@ from orchestra.run.events import (
     StageRetrying,
 )
 from orchestra.run.outcome import Outcome, Status
-from orchestra.run.questions import DONE, Answer, Question, exchange
+from orchestra.run.questions import DONE, Answer, Question, QuestionType, exchange, options_of
 from orchestra.run.views import Phase
 from support import CountingStore
 
@@ -471,3 +471,14 @@ async def test_the_question_of_a_child_is_answered_through_its_parent(tmp_path: 
 def test_the_mailbox_message_of_an_answer_names_question_and_value() -> None:
     event = ControlRequested(action="answer", question="s/gate#1.1", value="Y", who="anna")
     assert (event.question, event.value, event.automatic) == ("s/gate#1.1", "Y", False)
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"), [(["Yes", "No"], ["1 [Y]", "2 [N]"]), (["3", "1", "2"], ["[3]", "[1]", "[2]"])]
+)
+def test_a_choice_has_a_number_in_the_list_only_where_that_number_picks_it(
+    labels: list[str], shown: list[str]
+) -> None:
+    question = Question(text="How many?", type=QuestionType.MULTIPLE_CHOICE, options=options_of(labels))
+    lines = list(question_lines(question, 80, False))[-len(labels) :]
+    assert [line.strip().partition("]")[0] + "]" for line in lines] == shown

@@ -28,6 +28,7 @@ from orchestra.run.questions import (
     Option,
     Question,
     limit_in_words,
+    numbers_pick,
     offered_options,
     read,
     short_id,
@@ -179,7 +180,8 @@ def question_lines(question: Question, width: int, colour: bool) -> Iterator[str
     yield paint(first, "1;36", colour)
     yield from (paint(line, "1;36", colour) for line in rest)
     for number, option in enumerate(offered_options(question), 1):
-        yield from wrap(f"  {number} [{safe(option.key)}] ", _describe(option), width, "        ")
+        place = f"{number} " if numbers_pick(question) else ""
+        yield from wrap(f"  {place}[{safe(option.key)}] ", _describe(option), width, "        ")
     if question.freeform:
         target = str(question.metadata.get(FREEFORM_TARGET, ""))
         words = f"or write what you want to say{f' → {safe(target)}' if target else ''} (? for help)"

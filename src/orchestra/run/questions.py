@@ -211,6 +211,13 @@ def pick_option(question: Question, typed: str) -> Option | None:
     return next(iter(found.values())) if len(found) == 1 else None
 
 
+def numbers_pick(question: Question) -> bool:
+    """Whether each option's place in the list picks it: not where a key or a label is a number, too."""
+    return all(
+        pick_option(question, str(number)) == option for number, option in enumerate(offered_options(question), 1)
+    )
+
+
 LONGEST_LABEL = 10_000
 """Characters above which what was typed is no option's label."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import sys
 import time
@@ -323,8 +324,43 @@ async def _ask(store: Store, settings: Settings, pending: Pending, aim: str) -> 
     one = find_question(found, pending.question)
     if one is None:
         return
+    prompt = asyncio.ensure_future(console(Plain(colour=False, quiet=False, verbose=False)).ask(one.question))
     try:
-        answer = await console(Plain(colour=False, quiet=False, verbose=False)).ask(one.question)
+        now = await _closed_meanwhile(store, found, one, prompt)
+        answer = await prompt if now is None else None
     except Unanswered:
         return
-    say_answered(await give(store, settings, found, one, answer, who=asker(), clock=clock), aim, False)
+    finally:
+        prompt.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Unanswered):
+            await prompt
+    if now is not None:
+        await _say_closed(store, now, one)
+    elif answer is not None:
+        say_answered(await give(store, settings, found, one, answer, who=asker(), clock=clock), aim, False)
+
+
+async def _closed_meanwhile(store: Store, found: Found, one: Open, prompt: asyncio.Future[Answer]) -> Found | None:
+    """Wait until a question is answered here, or elsewhere: then the session as it is."""
+    while not (await asyncio.wait({prompt}, timeout=WATCH_SECONDS))[0]:
+        now = await look(store, found.row.session, SystemClock())
+        again = find_question(now, one.question.id)
+        if again is None or again.answer is not None:
+            return now
+    return None
+
+
+async def _say_closed(store: Store, now: Found, one: Open) -> None:
+    """Say how a question was answered elsewhere, or why it is no longer open."""
+    again = find_question(now, one.question.id)
+    if again is not None and again.answer is not None:
+        done: Answered | None = Answered(
+            session=now.row.session, question=one.question, answer=again.answer, won=False, summary=now.summary
+        )
+    else:
+        done = await too_late(store, now, one.question.id)
+    if done is not None:
+        say_answered(done, "", False)
+    else:
+        name = one_line(short_id(one.question.id), 100)
+        say(f"{name} is no longer open: its session is {now.summary.phase}")
