@@ -99,8 +99,12 @@ async def run(
         for one in shown.values():
             with contextlib.suppress(Exception):
                 one.feed(b"", final=True)
-    stdout, parts = await streams["stdout"].whole()
-    stderr, error_parts = await streams["stderr"].whole()
+    return await _ran(ended, streams["stdout"], streams["stderr"], context)
+
+
+async def _ran(ended: process.ProcessResult | None, out: Gathered, err: Gathered, context: ToolContext) -> Ran:
+    stdout, parts = await out.whole()
+    stderr, error_parts = await err.whole()
     if parts and stderr and not error_parts:
         error_parts = await store_text(stderr, context)
     elif error_parts and stdout and not parts:
@@ -110,7 +114,7 @@ async def run(
         stdout=stdout,
         stderr=stderr,
         parts=(*parts, *error_parts),
-        size=streams["stdout"].size + streams["stderr"].size,
+        size=out.size + err.size,
         behind=0 if ended is None else len(ended.behind),
     )
 

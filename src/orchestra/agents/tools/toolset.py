@@ -104,6 +104,25 @@ class Toolbox:
                 refused.append(f"the skills in {own} are not trusted: orchestra trust {folder}")
         return skills_in(places), refused
 
+    def _context(self, node: Node, graph: Graph, scope: Scope, folders: Mapping[str, Path]) -> ToolContext:
+        pre, post = hook_commands(graph, node)
+        return ToolContext(
+            node=node.id,
+            scope=scope,
+            folders=folders,
+            environment=self.environment,
+            redactor=self.redactor,
+            tracker=WriteTracker(folders),
+            session=scope.session,
+            sandbox=policy(
+                self.settings.sandbox, self.settings.network, list(folders.values()), self.settings.readable
+            ),
+            hooks=Hooks(pre=pre, post=post, timeout=self.settings.hook_timeout),
+            cut=self.settings.cut,
+            seconds=self.settings.seconds,
+            show=lambda tool, text: scope.show(ToolOutput(node=node.id, stream=tool, text=text)),
+        )
+
     @asynccontextmanager
     async def open(
         self,
@@ -129,23 +148,7 @@ class Toolbox:
             skills = [skill for skill in skills if skill.name in only_skills]
         for message in (*refused, *refused_skills):
             scope.record(WarningRaised(message=message, rule="not_trusted", node=node.id))
-        pre, post = hook_commands(graph, node)
-        context = ToolContext(
-            node=node.id,
-            scope=scope,
-            folders=folders,
-            environment=self.environment,
-            redactor=self.redactor,
-            tracker=WriteTracker(folders),
-            session=scope.session,
-            sandbox=policy(
-                self.settings.sandbox, self.settings.network, list(folders.values()), self.settings.readable
-            ),
-            hooks=Hooks(pre=pre, post=post, timeout=self.settings.hook_timeout),
-            cut=self.settings.cut,
-            seconds=self.settings.seconds,
-            show=lambda tool, text: scope.show(ToolOutput(node=node.id, stream=tool, text=text)),
-        )
+        context = self._context(node, graph, scope, folders)
         tools = [stock[name] for name in found.tools]
         tools += [skill_tool(skills)] if skills else []
         tools += [*own, output_tool(), report_tool(graph, node.id)]

@@ -123,11 +123,8 @@ async def show_one(
     row = await find(store, name)
     summary = await summary_of(store, row, stops)
     turns = await with_branches(store, row) if detail else []
-    own, gaps = (
-        [turn for path, turn in turns if not path],
-        [turn.depth for _p, turn in turns if isinstance(turn, Gap)],
-    )
-    state = await fold_around(store, _events(own))
+    gaps = [turn.depth for _path, turn in turns if isinstance(turn, Gap)]
+    state = await fold_around(store, _events([turn for path, turn in turns if not path]))
     events = _events([turn for _path, turn in sorted(turns, key=lambda pair: pair[0])])
     models = usage_of(event.event for event in events).models
     state = replace_struct(state, spent=_in_all(state, summary, models.values()))
@@ -135,20 +132,15 @@ async def show_one(
     branches = branch_rows(_turn_lines(turns))
     parent, made = await _relatives(store, row, stops)
     if as_json:
-        spent = to_builtins(state.spent)
-        more = (
-            {
-                "nodes": nodes,
-                "models": to_builtins(models),
-                "spent": spent,
-                "branches": branches,
-                "unreadable": gaps,
-            }
-            if detail
-            else {}
-        )
+        more = {
+            "nodes": nodes,
+            "models": to_builtins(models),
+            "spent": to_builtins(state.spent),
+            "branches": branches,
+            "unreadable": gaps,
+        }
         links = {"parent_session": parent, "children": [as_json_of(child) for child in made]}
-        say_json({**as_json_of(summary), **links, **more}, indent=2)
+        say_json({**as_json_of(summary), **links, **(more if detail else {})}, indent=2)
         return 0
     _say_summary(summary, colour, state.backend)
     _say_relatives(summary, parent, made, colour)
@@ -165,12 +157,16 @@ async def show_one(
         ended = state if detail else await fold_around(store, _events(await legible(store, row.context_id)))
         for line in await _code(store, row, ended, aim):
             say(line)
-    following = next_command(summary)
-    if following:
+    _say_next(summary, aim)
+    return 0
+
+
+def _say_next(summary: Summary, aim: str) -> None:
+    """Print the command that continues the session, if there is one."""
+    if following := next_command(summary):
         for line in raise_first(summary.limit, higher_limit(summary.raise_to_micros)):
             say(line)
         say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aim_commands(following, aim)}")
-    return 0
 
 
 def _in_all(state: RunState, summary: Summary, models: Iterable[RunUsage]) -> Spent:
