@@ -201,7 +201,7 @@ class CredentialsMissing(ConfigError):
 
 
 class Undecided(OrchestraError):
-    """A person has to say what becomes of an attempt that was cut off (``on_interrupt=ask``)."""
+    """A person has to decide about an interrupted attempt (``on_interrupt=ask``)."""
 
     def __init__(self, session: str, node: str) -> None:
         super().__init__(f"{node} was interrupted while it was running; choose whether to run it again")

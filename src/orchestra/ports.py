@@ -58,7 +58,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a context stands: its newest turn (0: none yet) and that turn's depth."""
+    """A context's head: its newest turn (0: none yet) and that turn's depth."""
 
     context_id: int
     turn_id: int
@@ -111,7 +111,7 @@ class Store(Protocol):
         """A new context that continues from an existing turn; no turn is copied."""
 
     async def head(self, context_id: int) -> Head:
-        """Where a context stands now, other processes' appends included."""
+        """Return a context's current head, other processes' appends included."""
 
     async def append(
         self, context_id: int, turns: Sequence[NewTurn], *, blobs: Sequence[bytes] = ()
@@ -199,7 +199,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCommit:
-    """What is to be committed, and what the commit says of it (W3, W4).
+    """What to commit, and the commit's message (W3, W4).
 
     ``files`` are paths, absolute, ``repo:path``, or relative to the first repository's folder; None commits all
     changes that git sees. ``turn`` tells one commit of the session from another: node, visit, attempt and the
@@ -295,7 +295,7 @@ class Workspace(Protocol):
         """Commit files, per repository that has changed ones; none where nothing changed."""
 
     async def snapshot(self, reason: str = "") -> Mapping[str, RepoRecord]:
-        """Where each repository stands now; recorded where it is not what the chain knows."""
+        """Return each repository's current commit; recorded if the chain does not know it."""
 
     async def restore(self, known: Mapping[str, RepoRecord], *, keep: bool = False) -> None:
         """Put the worktrees at the recorded commits; what is uncommitted or unknown is rescued first (W7).
@@ -365,7 +365,7 @@ class Workspaces(Protocol):
 
 
 class Unanswered(Exception):
-    """Nobody is here who could answer: no terminal, its input ended, a file of answers has no more.
+    """No person can answer here: no terminal, its input ended, or a file of answers is used up.
 
     The question stays open, to be answered from elsewhere.
     """
@@ -379,7 +379,7 @@ class Suspended(Exception):
 
 
 class Interviewer(Protocol):
-    """Who is asked where a session runs (H1): a terminal, a file of answers, a callback, nobody."""
+    """Who answers questions of a run (H1): a terminal, a file of answers, a callback, nobody."""
 
     @property
     def several(self) -> bool:
@@ -429,7 +429,7 @@ class Child(Protocol):
     """A child session as the node that runs it sees it."""
 
     def telemetry(self) -> Telemetry:
-        """Where it stands."""
+        """Return what is seen of it now."""
 
     async def wait_for_change(self, seconds: float) -> None:
         """Wait until it pauses, continues or ends, at most so long."""
@@ -535,7 +535,7 @@ class Scope(Turns, Protocol):
         """The variables given when the run was started."""
 
     def prompt(self, text: str) -> None:
-        """Record what the agent is asked; it stands in the turn of the node's end."""
+        """Record the agent's prompt; it is part of the turn of the node's end."""
 
     @property
     def responded(self) -> str:
@@ -608,7 +608,7 @@ class Scope(Turns, Protocol):
         """Store bytes that are too many for an event, secrets removed (S18)."""
 
     async def read_bytes(self, ref: BlobRef) -> bytes:
-        """The bytes that a reference stands for."""
+        """Return the bytes of a reference."""
 
     @property
     def workspace(self) -> Workspace | None:
@@ -695,7 +695,7 @@ class CodergenBackend(Protocol):
     async def run(self, task: AgentTask, turns: Turns) -> str | Outcome | None:
         """Return the answer's text, which means success, or an outcome; None for nothing to report.
 
-        Each turn of the agent is told to ``turns``, which is the task's scope (A2, A9).
+        Each turn of the agent goes to ``turns``, which is the task's scope (A2, A9).
         """
 
 

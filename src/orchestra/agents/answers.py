@@ -35,7 +35,7 @@ class TooLong(Terminal):
 
 
 Heard: TypeAlias = Callable[[str], None]
-"""Is told the text of an answer, piece by piece."""
+"""Receives the text of an answer, piece by piece."""
 
 
 class Model(Protocol):

@@ -28,7 +28,7 @@ class Rules:
     run: Limits = NO_LIMITS
     near_node: Limits = NO_LIMITS
     near_run: Limits = NO_LIMITS
-    """Soft limits, from which the agent is told; where one is not set, it is a share of the hard one."""
+    """Soft limits, at which the agent is warned; by default a share of the hard ones."""
     prices: Mapping[str, Price] = field(default_factory=dict)
     summarise: Summarising | None = None
     """Asks the ``cheap`` model for a summary of a long conversation; None where there is none (E40)."""

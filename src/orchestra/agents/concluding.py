@@ -20,7 +20,7 @@ CORRECT = "Your answer does not fit the schema that was asked for: "
 
 
 async def converse(talk: Talk, driving: Driving) -> str | Outcome:
-    """Open the conversation, let the agent work in its time, and return what its node came to."""
+    """Open the conversation, let the agent work within its time, and return the node's outcome."""
     async with talk.bounds.in_time():
         await talk.open()
         return await _run_turns(talk, driving)
@@ -38,7 +38,7 @@ async def _run_turns(talk: Talk, driving: Driving) -> str | Outcome:
 
 
 def _verdict(talk: Talk) -> str | Outcome | None:
-    """The outcome; None where the agent is told something first."""
+    """Return the outcome; None if the agent gets another message first."""
     task, report = talk.task, report_in(talk)
     text = _text(talk)
     task.scope.response(text or str((report or {}).get("notes") or ""))

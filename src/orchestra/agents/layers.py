@@ -55,7 +55,7 @@ class LayerFolders:
         self.folders = tuple(dict.fromkeys(folders))
 
     def candidates(self, kind: str, name: str) -> Iterator[Path]:
-        """Every file that a name may stand for, in the order in which they are tried."""
+        """Yield every file that a name may mean, in the order in which they are tried."""
         for folder in self.folders:
             for base in (folder, folder / FOLDERS[kind]):
                 yield base / name

@@ -1,4 +1,4 @@
-"""What an agent is told: four layers, the node's own prompt, project documents (A20-A24)."""
+"""An agent's prompt: four layers, the node's own prompt, project documents (A20-A24)."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def prompt_of(node: Node, context: Mapping[str, Any], *, placeholders: bool = Fa
 
 
 def needed_names(node: Node, layers: Sequence[Layer]) -> frozenset[str]:
-    """The first words of all names that a node's task and prompt read; ``context`` stands for every one."""
+    """Return the first words of all names that a node's prompt reads; ``context`` means all."""
     text, roots = node.text("prompt"), frozenset[str]()
     task = next((layer for layer in layers if layer.kind == "task"), None)
     if task is None and "{{" not in text:

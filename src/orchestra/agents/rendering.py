@@ -116,7 +116,7 @@ class _Missing(StrictUndefined):
         return f"{name!r} is not defined"
 
     def known(self) -> Iterable[str]:
-        """The names beside the one that is missing."""
+        """Return the names that exist next to the missing one."""
         around = self._undefined_obj
         if isinstance(around, Nested) and around.path:
             return (f"{around.path}.{name}" for name in around)

@@ -306,7 +306,7 @@ class Talk:
             return None
 
     def _remember_circles(self) -> None:
-        """Know the calls that were made, and whether the agent was told of them, before this process had it."""
+        """Take over the calls and warnings from before this process ran the session."""
         for message in self.messages:
             if message.text == CIRCLES:
                 self._warned = True
@@ -315,7 +315,7 @@ class Talk:
                 self._circles.add(_pattern(call))
 
     def _watch(self) -> None:
-        """See whether the agent runs in circles: it is told once, then it has failed (A5)."""
+        """Check whether the agent runs in circles: warn it once, then fail it (A5)."""
         last, warned = next(one for one in reversed(self.messages) if one.role == "assistant"), self._warned
         for call in last.tool_calls:
             self._circles.add(_pattern(call))

@@ -38,7 +38,7 @@ def newest_report(messages: Sequence[Message]) -> Mapping[str, Any] | None:
 
 
 def outcome_of(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
-    """The outcome that an agent's report stands for; a malformed one is a failure that says so."""
+    """Return the outcome of an agent's report; a malformed one is a failure that says so."""
     try:
         return _outcome(graph, node, report)
     except ValueError as error:
@@ -80,7 +80,7 @@ def object_in(text: str) -> Mapping[str, Any] | None:
 
 
 def report_instructions(graph: Graph, node: Node) -> str:
-    """What stands in the system message about reporting."""
+    """Return the instructions for reporting in the system message."""
     labels = labels_of(graph, node.id)
     ways = f" Its preferred_label chooses the way to continue: {', '.join(labels)}." if labels else ""
     return f"When the task is done, or cannot be done, call the tool report_outcome once.{ways}"

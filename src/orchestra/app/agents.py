@@ -182,7 +182,7 @@ class Agents:
         return earlier
 
     def bases(self, scope: Scope | None = None) -> tuple[Path, ...]:
-        """Where files that a node names are looked for: where it works, then beside the pipeline."""
+        """Return where files that a node names are searched for: its working folders, then the pipeline's."""
         own = () if scope is None or scope.workspace is None else (scope.workspace.folder(),)
         beside = Path(self.file).parent if Path(self.file).is_absolute() else self.folder
         return tuple(dict.fromkeys((*own, self.folder, beside)))

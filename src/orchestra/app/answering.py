@@ -50,7 +50,7 @@ class Found:
 
 
 async def look(store: Store, name: str, clock: Clock) -> Found:
-    """A session and its questions; one that restarted stands for the one in which it continues.
+    """A session and its questions; a restarted session means its successor.
 
     Raises ``SessionNotFound``, and ``SessionTaken`` for a mirror.
     """
@@ -66,7 +66,7 @@ async def look(store: Store, name: str, clock: Clock) -> Found:
 
 
 def matching(found: Found, wanted: str) -> list[Open]:
-    """The open questions that a name stands for: an id, a short id, a node, or the beginning of one alone."""
+    """Return the open questions with an id, short id or node, or a unique beginning of one."""
     asked = list(found.open)
     if not wanted:
         return asked
@@ -86,7 +86,7 @@ def _nodes(question: Question) -> tuple[str, ...]:
 
 
 def find_question(found: Found, wanted: str) -> Open | None:
-    """The one open question that is meant; None where it is open no more, or none ever was.
+    """Return the open question that is meant; None if it is closed or never existed.
 
     Raises ``ConfigError`` where several are meant.
     """

@@ -70,7 +70,7 @@ async def export_session(store: Store, name: str, file: Path) -> list[Row]:
 
 
 async def import_sessions(store: Store, file: Path) -> list[Row]:
-    """Put the sessions of a file into a store. Raises ``ConfigError`` for a file that is none, or damaged."""
+    """Import the sessions of a file into a store. Raises ``ConfigError`` for a damaged or foreign file."""
     try:
         with zipfile.ZipFile(file) as archive:
             taken = _read_sessions(archive, file)

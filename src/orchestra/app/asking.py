@@ -44,7 +44,7 @@ class RequestResult:
 
     @property
     def done(self) -> bool:
-        """Whether the session runs no more."""
+        """Whether the session has stopped."""
         return not self.after.alive
 
 
@@ -103,7 +103,7 @@ async def _request(
 async def _cancel(
     store: Store, settings: Settings, row: Row, request: MailboxRequest, clock: Clock
 ) -> tuple[str, ...]:
-    """Take a session that nobody runs, stop what its runner left running, and record its end (S15, E4)."""
+    """Take a session without a runner, stop its left processes, and record its end (S15, E4)."""
     wiring = wiring_of(store, settings, clock)
     opened = await take(wiring, row)
     try:

@@ -18,7 +18,7 @@ WITH_CHILD = frozenset({"pipeline", "stack.manager_loop"})
 """The types of nodes that run a child."""
 
 Reading: TypeAlias = Callable[[str], tuple[Source, tuple[Diagnostic, ...]]]
-"""Gives a text by its path, with what was found while it was read. Raises ``ConfigError`` where there is none."""
+"""Returns a text by its path, with the findings of reading it. Raises ``ConfigError`` if it is missing."""
 
 
 class Compiled(Protocol):

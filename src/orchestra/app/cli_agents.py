@@ -27,7 +27,7 @@ from orchestra.ports import AgentTask
 def cli_of(config: Config, node: Node) -> Cli:
     """The command-line agent of a node: its own, its agent's, the only one that is configured.
 
-    Raises ``ConfigError`` where none is named, or one that is not known.
+    Raises ``ConfigError`` if none is named, or an unknown one.
     """
     agent = config.agents.get(node.text("agent"))
     known = {**dict.fromkeys(PRESETS), **config.cli}
@@ -87,7 +87,7 @@ SWITCHES = ("--settings", "--bare", "--safe-mode", "--setting-sources")
 
 
 def _check_asking(settings: Settings, cli: Cli, node: Node, graph: Graph) -> None:
-    """Raise ``ConfigError`` where calls are to be asked for, and the program cannot ask (A35, H11)."""
+    """Raise ``ConfigError`` if calls need approval and the program cannot ask for it (A35, H11)."""
     agent = settings.config.agents.get(node.text("agent"))
     guarded = guarded_tools(settings, node)
     if agent is not None and agent.approve.rule not in ("", "never"):

@@ -109,7 +109,7 @@ async def discard(store: Store, settings: Settings, name: str) -> list[GitAction
 
 
 def worktrees_of(settings: Settings, session: str, repo: str) -> list[Path]:
-    """The worktrees of a session and of its parallel branches that are there."""
+    """Return the existing worktrees of a session and its parallel branches."""
     assert settings.workspace is not None
     home = settings.workspace.home / "worktrees"
     folders = [home / session, *sorted(home.glob(f"{session}@*"))]

@@ -19,7 +19,7 @@ from orchestra.workspace.repos import locate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """What one session came to; ``nodes`` holds each node's status, ``commits`` each repository's tip."""
+    """The result of one session; ``nodes`` holds each node's status, ``commits`` each repository's tip."""
 
     session: str
     outcome: str
@@ -60,7 +60,7 @@ async def compare_two(store: Store, settings: Settings, first: str, second: str)
 
 
 def side_of(state: RunState) -> Side:
-    """What a session came to, or how far it is."""
+    """Return a session's result, or its current node."""
     result = state.result
     ended = state.at if result is None else result.ended_ms
     return Side(

@@ -37,10 +37,10 @@ from orchestra.engine.sessions import Row, find, own, row_of_context
 from orchestra.errors import StoreError, StoreFull, StoreUnreachable
 
 PATIENCE = 5.0
-"""Seconds that one call waits for a server that was there; who follows a run tries again for as long as it runs."""
+"""Seconds that one call waits for a lost server; a run's mirror process tries again as long as the run lasts."""
 
 LOOK_SECONDS = 0.25
-"""How often a process beside a run looks for new turns: what comes meanwhile goes as one batch."""
+"""How often a run's mirror process reads new turns, in seconds; they are sent as one batch."""
 
 REST = 2
 """It rests this many times as long as sending took, so that a busy run keeps its processor and its disk."""
@@ -166,7 +166,7 @@ async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterato
 
 
 class MirrorResult(Struct, frozen=True, kw_only=True):
-    """What became of a session: its turns, how many of them were sent now, and why not all of them."""
+    """The result of mirroring a session: its turns, how many were sent now, and why not all."""
 
     session: str
     turns: int
@@ -199,7 +199,7 @@ async def send_now(
 
 
 async def _send(store: ServedEmbedded, mirror: Mirror, row: Row) -> MirrorResult:
-    """Send one session; one that is damaged here, or refused there, keeps no other from being sent."""
+    """Send one session; a damaged or refused one does not keep others from being sent."""
     sent, trouble = 0, ""
     try:
         sent = await mirror.send(row)
@@ -229,12 +229,12 @@ async def behind(folder: Path, server: Server) -> list[tuple[Row, int]]:
     return [(row, count) for row, count in counts if count]
 
 
-# --- beside a run ----------------------------------------------------------------------------------
+# --- the process beside a run ----------------------------------------------------------------------
 
 
 @contextmanager
 def sending(settings: Settings) -> Iterator[None]:
-    """As long as the block lasts, and until all is sent, a process of its own sends the store's turns on."""
+    """Send the store's turns from a process of its own, during the block and until all are sent."""
     if settings.mirror is None or settings.store is None:
         yield
         return
@@ -323,7 +323,7 @@ class _Following:
             wait = min(2 * wait, longest)
 
     async def _wait(self, seconds: float) -> bool:
-        """Wait for the next attempt; whether there is to be none."""
+        """Wait for the next attempt; return whether to give up."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             await asyncio.sleep(LOOK_SECONDS)
@@ -369,7 +369,7 @@ class _Following:
             self._todo = sorted(self._rows.values(), key=lambda row: row.context_id)
 
     async def _row(self, store: ServedEmbedded, mirror: Mirror, context: int) -> AsyncIterator[Row]:
-        """The session that a context is, of which it is a branch, or that it lists: a mailbox that was begun."""
+        """Return the session of a context: its own, that of its branch, or the one whose mailbox it is."""
         known = self._rows.get(context)
         if known is None:
             for listed in await store.contexts(before=context + 1, limit=1):

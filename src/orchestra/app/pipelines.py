@@ -60,7 +60,7 @@ class Pipeline:
 
 
 def read(file: Path | str) -> tuple[Source, tuple[Diagnostic, ...]]:
-    """A pipeline file's text (``-`` is standard input). Raises ``ConfigError`` where there is none."""
+    """Return a pipeline file's text (``-`` is standard input). Raises ``ConfigError`` if it is missing."""
     if str(file) == "-":
         return decode("<stdin>", sys.stdin.buffer.read(MAX_BYTES))
     path = Path(file)

@@ -76,7 +76,7 @@ class RewalkReport(Struct, frozen=True, kw_only=True):
 
 
 class Another(Struct, frozen=True, kw_only=True):
-    """A pipeline that stands for the recorded one, as it was read."""
+    """The pipeline to walk with instead of the recorded one, as it was read."""
 
     source: Source
     found: tuple[Diagnostic, ...] = ()

@@ -104,7 +104,7 @@ class _FolderWriter:
             _write(file, await self._resolve(text))
 
     async def _plain(self, values: Any) -> dict[str, Any]:
-        """Context values as they stand in a file: one over the limit by the path of its artifact."""
+        """Return context values for a file; one over the limit by the path of its artifact."""
         return {key: await self._value(key, value) for key, value in values.items()}
 
     async def _value(self, key: str, value: Any) -> Any:

@@ -70,7 +70,7 @@ def token_in(file: Path | None) -> str | None:
 
 
 async def serve(what: Served, tell: Callable[[Addresses], None], warn: Callable[[str], None]) -> None:
-    """Serve until the process is told to stop; ``warn`` is given what of the folder cannot be served.
+    """Serve until the process is stopped; ``warn`` gets what of the folder cannot be served.
 
     Raises ``ConfigError`` and ``StoreError``.
     """

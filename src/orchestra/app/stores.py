@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def open_store(settings: Settings, *, read_only: bool = False, progress: Progress = quiet) -> Store:
     """Open the store. ``read_only`` neither makes nor changes a file. Raises ``StoreError``.
 
-    ``progress`` is told of what takes long: the one pass over a folder that CXDB wrote (S9). A server is
+    ``progress`` is called for what takes long: the one pass over a folder that CXDB wrote (S9). A server is
     connected to when it is first asked.
     """
     if settings.server is not None:
@@ -63,7 +63,7 @@ class OnServer(Protocol):
         """From now on wait for a silent server at most so many seconds, also where it is being waited for."""
 
     def on_silence(self, tell: Callable[[float, float], None]) -> None:
-        """Be told when the server has been silent for a few seconds, and when it answers again.
+        """Call a function when the server has been silent for a few seconds, and when it answers again.
 
         ``tell`` takes for how many seconds it has been silent, and for how many more it is waited for: 0 where it
         has answered.

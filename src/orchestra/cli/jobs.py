@@ -153,7 +153,7 @@ class Leaving:
         self._writer = writer
 
     def open(self, session: str, title: str) -> None:
-        """Name the session; from now on nobody hears anything."""
+        """Name the session; from now on nothing is shown."""
         sys.stdout.flush()
         sys.stderr.flush()
         nowhere = os.open(os.devnull, os.O_RDWR)
@@ -162,7 +162,7 @@ class Leaving:
         os.close(nowhere)
         try:
             os.write(self._writer, session.encode())
-        except BrokenPipeError:  # Ctrl-C while we began: nobody wants this run
+        except BrokenPipeError:  # Ctrl-C at the start: the run is not wanted
             os.kill(os.getpid(), signal.SIGTERM)
         os.close(self._writer)
 

@@ -42,7 +42,7 @@ class Unwritable(OrchestraError):
 
 
 def use_colour(when: str, stream: TextIO) -> bool:
-    """Whether to use colours on a stream (C3). Raises ``ConfigError`` for a word that is none of three."""
+    """Whether to use colours on a stream (C3). Raises ``ConfigError`` for any other word."""
     if when not in ("auto", "always", "never"):
         raise ConfigError(f"--color must be auto, always or never, not {when!r}")
     if when != "auto":
@@ -58,7 +58,7 @@ def in_foreground(stream: TextIO) -> bool:
     """Whether the terminal is ours to draw on: a job in the background shares it with the shell."""
     try:
         return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # not our controlling terminal: nobody else's jobs are on it
+    except (OSError, ValueError):  # not our controlling terminal: no other jobs are on it
         return True
 
 

@@ -1,7 +1,7 @@
 """The whole of ``orchestra.yaml`` as typed, frozen values (configuration.md).
 
 ``orchestra.config.reading`` reads a document into a ``Config``. Lengths of time are in seconds, money in US
-dollars, paths as they are written (relative to the file). ``None`` stands for what is not set.
+dollars, paths as they are written (relative to the file). ``None`` means not set.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit(Bounds):
-    """Hard bounds; ``soft`` are those from which the agent is told of it."""
+    """Hard bounds; ``soft`` are those at which the agent is warned."""
 
     soft: Bounds = key(Section(Bounds), "bounds that cause a warning", factory=Bounds)
 

@@ -101,7 +101,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Providers:
-    """The providers by name, and the one that is used where nothing names another."""
+    """The providers by name, and the default one."""
 
     default: str = ""
     named: Mapping[str, Provider] = field(default_factory=dict)

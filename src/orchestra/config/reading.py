@@ -129,7 +129,7 @@ def _check_backend(name: str, place: SettingPlace) -> None:
     """A backend of ours, or of an installed package (A16)."""
     if name in ("", *BACKENDS):
         return
-    from importlib.metadata import entry_points  # only where the name is none of ours
+    from importlib.metadata import entry_points  # only for a name that is not ours
 
     known = (*BACKENDS, *entry_points(group=BACKEND_GROUP).names)
     if name not in known:

@@ -271,7 +271,7 @@ def _place(text: str, base: Path) -> Path | None:
         raise ConfigError(f"{text!r} is not a valid folder for the store")
     try:
         return None if text == "memory" else base.absolute() / Path(text).expanduser()
-    except RuntimeError as error:  # a home folder of nobody
+    except RuntimeError as error:  # no home folder
         raise ConfigError(f"the store's folder {text}: {error}") from error
 
 

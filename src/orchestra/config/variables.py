@@ -66,7 +66,7 @@ def from_text(written: str) -> Any:
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[Keys, tuple[Any, str]]:
-    """The settings that environment variables hold, each with its variable; an empty variable is none."""
+    """Return the settings in environment variables, each with its variable; empty ones are ignored."""
     return {
         path: (from_text(environment[name]), name) for name, path in variables().items() if environment.get(name)
     }

@@ -46,11 +46,11 @@ class Document:
     """False where the text is no YAML from some place on: ``data`` is what was complete before that."""
 
     def span(self, path: Path) -> Span | None:
-        """Where the value at a path stands."""
+        """Return where the value at a path is."""
         return self.values.get(path)
 
     def key_span(self, path: Path) -> Span | None:
-        """Where the key at the end of a path stands."""
+        """Return where the key at the end of a path is."""
         return self.keys.get(path) or self.values.get(path)
 
 
@@ -111,7 +111,7 @@ _FIXES = {
 
 
 def _yaml_error(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:
-    """What the parser met, where; what is never closed is told where it begins."""
+    """Return the parser's error with its place; an unclosed part is reported where it begins."""
     text = error.problem or error.context or "not YAML"
     mark = error.problem_mark or error.context_mark
     at = mark.index if mark is not None else 0
@@ -129,7 +129,7 @@ def _yaml_error(source: Source, error: yaml.MarkedYAMLError) -> ConfigError:
 
 
 _ABSENT: Any = object()
-"""What stands for a value that cannot be known: it is left out."""
+"""Placeholder for a value that cannot be known; it is left out."""
 
 
 class _Builder:

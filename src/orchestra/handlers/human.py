@@ -112,7 +112,7 @@ async def _changes(scope: Scope) -> str:
 
 
 async def _about(context: Context, scope: Scope) -> str:
-    """The last response, whole: what is to be decided."""
+    """Return the whole last response: the text to decide on."""
     shown = context.get("last_response")
     if not isinstance(shown, str) or not shown:
         return ""

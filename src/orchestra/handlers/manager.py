@@ -51,7 +51,7 @@ class _Watch:
         self._steered_ms = scope.now_ms()
 
     async def outcome(self) -> Outcome:
-        """Look, steer and wait, cycle by cycle; a child that is paused lets the cycles stand still."""
+        """Observe, steer and wait, cycle by cycle; the cycles pause with the child."""
         left = self._node.integer("manager.max_cycles")
         stop = parse_condition(self._node.text("manager.stop_condition"))
         while (seen := self._child.telemetry()).status not in ("success", "fail"):
@@ -131,7 +131,7 @@ class _Watch:
 
 
 def observations(seen: Telemetry) -> Mapping[str, Json]:
-    """What is seen of the child, as it stands in the context."""
+    """Return what the context gets of the child."""
     plain: dict[str, Json] = {f"stack.child.{key}": value for key, value in asdict(seen).items()}
     return {**plain, "stack.child.status": _STATUS.get(seen.status, seen.status)}
 

@@ -160,7 +160,7 @@ class _RunningCommand:
         await self.streams[name].feed(data)
 
     async def silent(self) -> None:
-        """Say that nothing has been heard of it for long."""
+        """Report that it has been silent for long."""
         minutes = self.quiet / 60
         message = f"the command of {self.node} has written no output for {minutes:g} minutes; it is still running"
         self.scope.record(WarningRaised(message=message, rule="silent_tool", node=self.node))
@@ -234,7 +234,7 @@ class _Call:
 
 @asynccontextmanager
 async def _prepare(command: str, found: tuple[Expression, ...], values: Mapping[str, str]) -> AsyncIterator[_Call]:
-    """The call of a command; what is too large for an argument or a variable lies in files for as long."""
+    """Yield the call of a command; values too large for an argument or a variable are in temporary files."""
     named = {variable: values[name] for name, variable in variables(found).items()}
     text = substitute(command, found, values)
     small, large = split_by_size(named)

@@ -14,7 +14,7 @@ from orchestra.ports import Unanswered
 from orchestra.run.questions import Answer, Question, choices_in_words, read
 
 Reply: TypeAlias = "Answer | str | None"
-"""An answer; a text that is read as if it was typed; or None: nobody answers."""
+"""An answer; a text that is read as if typed; or None for no answer."""
 
 
 class Callback:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
 
 SHOWN_LINES = 12
-"""Lines of what is to be decided that are shown at once; the pager shows all of it."""
+"""Lines shown at once of the text to decide on; the pager shows all of it."""
 
 LONG_LINE = 65536
 """Bytes that are read from a terminal at a time."""
@@ -169,7 +169,7 @@ class Console:
 
 
 def question_lines(question: Question, width: int, colour: bool) -> Iterator[str]:
-    """The question as lines of a terminal: what is to be decided, what is asked, the choices."""
+    """Yield the question as lines of a terminal: the text to decide on, the question, the choices."""
     yield ""
     if takes_commands(question):
         yield from _exchange(question, width, colour)
@@ -212,7 +212,7 @@ def _describe(option: Option) -> str:
 
 
 _DIFF = re.compile(r"^```diff\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-"""A diff in what is to be decided."""
+"""A diff in the text to decide on."""
 
 
 def _text(question: Question) -> str:
@@ -251,7 +251,7 @@ def render_markdown(text: str, width: int, colour: bool) -> list[str]:
 
 
 def _left_align(markdown: str) -> str:
-    """The text with its headings as bold lines: centered ones are hard to find beside short lines."""
+    """Return the text with its headings as bold lines, which are easier to find than centered ones."""
     lines, code = [], False
     for line in markdown.splitlines():
         code ^= line.lstrip().startswith(("```", "~~~"))
@@ -276,7 +276,7 @@ def _help(question: Question, width: int) -> Iterator[str]:
 
 
 def _say(line: str) -> None:
-    """A line on standard error; where that is closed nobody reads it."""
+    """Print a line on standard error, unless that is closed."""
     encoding = getattr(sys.stderr, "encoding", None) or "ascii"
     try:
         sys.stderr.write(line.encode(encoding, "replace").decode(encoding) + "\n")

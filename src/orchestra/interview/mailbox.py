@@ -1,4 +1,4 @@
-"""Asks nobody here: the answer comes from another terminal, another machine or the web page (H1, H7)."""
+"""Asks nobody here; the answer comes from another terminal, machine or the web page (H1, H7)."""
 
 from __future__ import annotations
 
@@ -33,4 +33,4 @@ class MailboxInterviewer:
         return await one_by_one(self, questions)
 
     async def inform(self, message: str, stage: str) -> None:
-        """Nothing: nobody is here."""
+        """Do nothing: no person is here."""

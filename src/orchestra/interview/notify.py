@@ -1,4 +1,4 @@
-"""``humans.notify``: a command that is told of each question, and of a run's end (H7)."""
+"""``humans.notify``: a command that runs for each question and at a run's end (H7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request as it came, in one form for all providers."""
+"""A request in one form for all providers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Exchange:
     body: dict[str, Any]
     headers: Mapping[str, str]
     keyed: bool
-    """Whether a key came with it."""
+    """Whether it had a key."""
     answered: int = 0
     rule: str = ""
     left: bool = False

@@ -63,7 +63,7 @@ class ModelServer:
 
     @property
     def requests(self) -> list[Exchange]:
-        """What was asked so far, in the order in which it came."""
+        """Return the requests so far, in order."""
         with self._lock:
             return list(self._asked)
 

@@ -63,7 +63,7 @@ class Output:
         self._whole = bytearray()
 
     async def feed(self, data: bytes) -> None:
-        """Take what came."""
+        """Take a piece of output."""
         self._pending += data
         self._size += len(data)
         if self._size <= WHOLE:
@@ -120,7 +120,7 @@ class LineRelay:
         self._pending = ""
 
     def feed(self, data: bytes, *, final: bool = False) -> None:
-        """Take what came; ``final`` says that nothing more does."""
+        """Take a piece of output; ``final`` says that it is the last."""
         text = self._pending + self._decoder.decode(data, final)
         end = len(text) if final else self._end(text)
         self._pending = text[end:]

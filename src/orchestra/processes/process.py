@@ -19,7 +19,7 @@ LINGER = 1.0
 """Seconds for which output is still waited for when the shell has ended: for what a pipeline writes last."""
 
 SETTLE = 0.1
-"""Seconds that what has closed its output is given to be gone, before it counts as left behind."""
+"""Seconds in which a process that closed its output may end before it counts as left behind."""
 
 Feed = Callable[[str, bytes], Awaitable[None]]
 """Is given output as it comes: ``stdout`` or ``stderr``, and the bytes."""
@@ -81,7 +81,7 @@ async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]
 
 @contextlib.contextmanager
 def _input(given: bytes) -> Iterator[int | IO[bytes]]:
-    """What a process reads: a file, so that one that reads nothing blocks nobody."""
+    """The input of a process: a file, so that a process that does not read it blocks nothing."""
     if not given:
         yield subprocess.DEVNULL
         return
@@ -133,7 +133,7 @@ class _Heard:
         self._last = asyncio.get_running_loop().time()
 
     async def pump(self, name: str, descriptor: int) -> None:
-        """Hand on what comes until the last writer is gone."""
+        """Pass output on until the last writer is gone."""
         os.set_blocking(descriptor, False)
         while True:
             try:

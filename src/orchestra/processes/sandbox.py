@@ -86,7 +86,7 @@ def sandbox_command(argv: Sequence[str], sandbox: Sandbox, folder: Path) -> tupl
 
 
 def _hide_args() -> Iterator[str]:
-    """Empty folders over what is nobody's business; where links lead there, their ends are hidden."""
+    """Yield empty folders over private places, also where links lead to them."""
     for place in _private_places():
         if Path(place).is_dir():
             yield from ("--tmpfs", place)
@@ -199,7 +199,7 @@ class Proof:
 
 
 def prove(network: str = "none") -> list[Proof]:
-    """Try what the policy forbids, and what it allows; each with whether it came out as it has to."""
+    """Try what the policy forbids and what it allows; each with whether the result is right."""
     with tempfile.TemporaryDirectory(prefix="orchestra-sandbox-") as name:
         base = Path(name).resolve()
         inside, outside = base / "inside", base / "outside"

@@ -1,4 +1,4 @@
-"""The processes that a command started, whatever became of them, and their end.
+"""The processes that a command started, also detached ones, and their end.
 
 Everything that a tool starts inherits a marker in its environment. A process belongs to the tool when it carries
 the marker, when it is in the session of the tool's shell, or when one that belongs to it is its parent; so a
@@ -179,7 +179,7 @@ def kill_own() -> None:
 
 
 async def wait_until_gone(marker: str, leader: int, seconds: float) -> bool:
-    """Wait until nothing of a tool runs, at most some seconds; whether that is so."""
+    """Wait at most some seconds until no process of a tool runs; return whether that is so."""
     loop = asyncio.get_running_loop()
     limit = loop.time() + seconds
     pause = _EVERY / 4

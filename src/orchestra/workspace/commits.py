@@ -102,14 +102,14 @@ def _list_bytes(names: Sequence[str]) -> bytes:
 
 
 def _split_missing(folder: Path, files: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The files that exist, folders left out, and those that are gone."""
+    """Return the files that exist, without folders, and the deleted ones."""
     there = [name for name in files if os.path.lexists(folder / name)]
     gone = [name for name in files if name not in there]
     return [name for name in there if not _is_folder(folder / name)], gone
 
 
 async def _stage_files(tree: Tree, files: Sequence[str]) -> tuple[str, ...]:
-    """Stage files, those that are gone as deleted; returns those that git ignores."""
+    """Stage files, missing ones as deleted; return those that git ignores."""
     there, gone = _split_missing(tree.folder, files)
     if gone:
         await tree.git.run("update-index", "-z", "--remove", "--stdin", given=_list_bytes(gone))
@@ -159,7 +159,7 @@ def patch_of(text: str, names: Sequence[str]) -> str:
 
 
 async def _without_repositories(tree: Tree, staged: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Take repositories inside the worktree out of the index: a commit would hold nothing of them."""
+    """Remove nested repositories from the index: a commit would not contain their files."""
     links = [name for name, mode in staged if mode == _GITLINK]
     if not links:
         return staged

@@ -58,7 +58,7 @@ SETTINGS: Mapping[str, str] = {
 """Settings in force in every call, whatever the repository's own configuration says."""
 
 TEXT_MERGE = "git merge-file --marker-size=%L %A %O %B"
-"""What stands for a merge driver that is not trusted: git's own merge of texts."""
+"""The replacement of an untrusted merge driver: git's own text merge."""
 
 LFS: Mapping[str, str] = {
     "filter.lfs.clean": "git-lfs clean -- %f",
@@ -213,7 +213,7 @@ def _guard(own: Mapping[str, str], others: Mapping[str, str], trusted: tuple[str
 
 
 def untrusted_filters(own: Mapping[str, str], trusted: tuple[str, ...]) -> list[str]:
-    """The filters that only the repository's own configuration defines, and that nobody allowed."""
+    """Return filters that only the repository's own configuration defines and that were not allowed."""
     found = []
     for name, value in own.items():
         match = _NAMED.fullmatch(name)

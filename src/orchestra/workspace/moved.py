@@ -12,7 +12,7 @@ from orchestra.workspace.durable import commits_synced
 from orchestra.workspace.worktrees import IDENTITY, Tree, rescue
 
 NOTES = "refs/notes/orchestra"
-"""Where the trailers of commits stand that an agent made itself."""
+"""The notes with the trailers of commits that an agent made itself."""
 
 MOST = 50
 """Commits of an agent that are recorded one by one."""

@@ -20,7 +20,7 @@ IMPATIENCE = 10.0
 
 @dataclass(slots=True, kw_only=True)
 class Pusher:
-    """The branches that the remotes do not have yet, and who records what became of them."""
+    """The branches that the remotes do not have yet, and who records the results."""
 
     waiting: dict[tuple[str, str], tuple[Tree, Callable[[Event], None]]] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)

@@ -21,7 +21,7 @@ def without_credentials(url: str) -> str:
 
 
 async def clone(url: str, path: Path, environment: Mapping[str, str], depth: int) -> None:
-    """Clone a repository that is missing. Raises ``WorkspaceError``; what was begun is removed by git."""
+    """Clone a repository that is missing. Raises ``WorkspaceError``; git removes an unfinished clone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = ["--depth", str(depth), "--no-single-branch"] if depth else []
     arguments = ("clone", "--quiet", *options, "--", _address(url, whole=not depth), str(path))

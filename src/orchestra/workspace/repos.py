@@ -36,7 +36,7 @@ class Repo:
 
 
 async def locate(settings: RepoSettings, environment: Mapping[str, str]) -> Git:
-    """Git on the repository at a path. Raises ``ConfigError`` where there is none."""
+    """Return git for the repository at a path. Raises ``ConfigError`` if there is none."""
     path = settings.path
     if not path.is_dir():
         raise ConfigError(

@@ -341,7 +341,7 @@ class GitWorkspace:
         return found
 
     async def snapshot(self, reason: str = "") -> Mapping[str, RepoRecord]:
-        """Where each repository stands; recorded where it moved since this walk's last commit."""
+        """Return each repository's commit; recorded if it moved since this walk's last commit."""
         moved: dict[str, Json] = {}
         for tree in self.trees.values():
             tip = tree.tip = await commits.tip_of(tree)
@@ -378,7 +378,7 @@ class GitWorkspace:
     async def lend(
         self, *, session: str, pipeline: str, known: Mapping[str, RepoRecord], record: Record
     ) -> GitWorkspace:
-        """The same worktrees for a child session; a chain that does not know them yet is told."""
+        """Return the same worktrees for a child session, recorded in its chain if new to it."""
         lent = replace(self, session=session, pipeline=pipeline, record=record, chain={}, lent=True)
         await lent.restore(known)
         for tree in self.trees.values():
@@ -457,7 +457,7 @@ class GitWorkspace:
         )
 
     def _record_merge(self, tree: Tree, done: merging.Merging) -> None:
-        """Record what became of the branches in one repository."""
+        """Record how the branches of one repository were merged."""
         if done.commit:
             tree.tip = self.chain[tree.name] = done.commit
             self.maker.pusher.want(tree, self.record)

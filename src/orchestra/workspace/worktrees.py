@@ -34,7 +34,7 @@ LOCKED = 0.05
 TRIES = 100
 
 STALE = 2.0
-"""Seconds after which a lock in our own worktree belongs to nobody: git holds one for moments, and the session has
+"""Seconds after which a lock in our own worktree is stale: git holds one for moments, and the session has
 one runner."""
 
 

@@ -48,7 +48,7 @@ GRACE = 10.0
 """Seconds that a program is given to exit after its final event (A6)."""
 
 LONGEST_ARGUMENT = 120_000
-"""Bytes of a prompt that is given as an argument; the system takes no more."""
+"""Largest prompt that can be passed as an argument, in bytes."""
 
 CONTINUE = "You were interrupted. Check what is done already, then finish the task."
 
@@ -77,7 +77,7 @@ class CliAgents:
     rules: Callable[[AgentTask], Rules]
     policy: Policy = no_sandbox
     tools: Callable[[AgentTask], AbstractAsyncContextManager[Toolset]] | None = None
-    """Opens the node's own tools, which the program is offered beside its own; None where there are none."""
+    """Opens the node's own tools, offered in addition to the program's; None if there are none."""
     grace: float = GRACE
 
     async def run(self, task: AgentTask, turns: Turns) -> str | Outcome:
@@ -200,7 +200,7 @@ class _Attempt:
     # --- the prompt -------------------------------------------------------------------------------
 
     async def _first_prompts(self) -> tuple[str, str]:
-        """The first prompt; and, where that continues a session, the prompt for a session that is gone."""
+        """Return the first prompt, and the prompt to use if the session to continue is gone."""
         task, transcript = self._task, self._transcript
         known = EMPTY
         if task.begun or task.shared:
@@ -223,7 +223,7 @@ class _Attempt:
         return f"{prompt}{steered}{self._reporting()}", whole
 
     def _whole(self, known: Conversation) -> str:
-        """The prompt for a program that knows nothing of what was said before."""
+        """Return the prompt for a program without memory of the conversation."""
         task = self._task
         before = _transcript(known) if task.shared else ""
         system = "" if self._cli.system_arg else task.system
@@ -290,7 +290,7 @@ class _Attempt:
             raise BackendError(f"{cli.name} ended without an answer")
         return text
 
-    # --- what it came to --------------------------------------------------------------------------
+    # --- results ----------------------------------------------------------------------------------
 
     def _verdict(self, text: str) -> str | Outcome | tuple[str, Outcome]:
         """Return the outcome; or what to tell the agent first, and the outcome if that is impossible."""
@@ -334,7 +334,7 @@ class _Attempt:
         self._turns.show(ToolOutput(node=self._task.node.id, stream="stdout", text=text))
 
     async def silent(self) -> None:
-        """Say that nothing was heard of the program for long."""
+        """Report that the program has been silent for long."""
         if self.approvals is not None and self.approvals.waiting:
             return
         self._warn(

@@ -33,7 +33,7 @@ _TALKATIVE = (
     "langchain_google_genai",
     "langchain_openai",
 )
-"""Packages whose hints to programmers would stand in the middle of the screen."""
+"""Packages whose warnings would appear between the lines of a run."""
 
 _UNUSED = "langsmith.types", "langchain_openai", "langchain_openai.chat_models"
 """Packages of which a single module is needed: the models of a tracing service, OpenAI's other clients."""

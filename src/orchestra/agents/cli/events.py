@@ -355,7 +355,7 @@ class LineSplitter:
             self.skipping = True
 
     def last(self) -> bytes:
-        """What stands after the last line break."""
+        """Return the text after the last line break."""
         line = bytes(self.pending)
         self.pending.clear()
         return line

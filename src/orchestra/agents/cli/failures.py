@@ -1,6 +1,6 @@
 """What the failure of a command-line agent means: worth a repeat, out of quota, or for good (A3).
 
-These programs tell it in words; an HTTP status stands beside them at most.
+These programs report it in words, at most with an HTTP status.
 """
 
 from __future__ import annotations

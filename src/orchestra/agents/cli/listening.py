@@ -1,4 +1,4 @@
-"""One run of a command-line agent, heard line by line (A6)."""
+"""One run of a command-line agent, read line by line (A6)."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from orchestra.agents.cli.asking import PATIENCE, hook_options
 from orchestra.agents.tools.door import NAME, Door
 
 PROMPT = "{prompt}"
-"""Stands for the prompt in ``args``, where it is an argument; without it the prompt comes last."""
+"""Placeholder for the prompt in ``args``; without it the prompt is the last argument."""
 
 SESSION = "{session}"
-"""Stands for the session's id in ``resume``."""
+"""Placeholder for the session's id in ``resume``."""
 
 STARTING = 60
 """Seconds within which the server of the node's tools has to be connected; the program waits for it."""
@@ -175,7 +175,7 @@ def arguments(
     if cli.folder_arg:
         options += (cli.folder_arg, str(private))
     args = _with_session(cli, session) if session else cli.args
-    if args and args[-1] == "-":  # standard input, which stands last
+    if args and args[-1] == "-":  # standard input, the last argument
         args = (*args[:-1], *options, "-")
     elif PROMPT in args:
         args = (*options, *args)

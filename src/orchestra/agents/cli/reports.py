@@ -49,7 +49,7 @@ def missing_report_prompt(graph: Graph, node: Node, file: Path) -> str:
 
 
 def read_report(file: Path) -> tuple[Mapping[str, Any] | None, str]:
-    """What stands in a status file: None where there is none; or what is wrong with it."""
+    """Return the content of a status file, None without one, or what is wrong with it."""
     try:
         data = file.read_bytes() if file.stat().st_size <= LARGEST else b"too large"
     except OSError:
@@ -66,7 +66,7 @@ def read_report(file: Path) -> tuple[Mapping[str, Any] | None, str]:
 
 
 def outcome_from_report(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:
-    """The outcome that a status file stands for; a malformed one is a failure that says so."""
+    """Return the outcome in a status file; a malformed one is a failure that says so."""
     outcome = outcome_of(graph, node, report)
     wanted = report.get("suggested_next_ids")
     if wanted is None:

@@ -39,7 +39,7 @@ async def nothing_changed() -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class _OpenTurn:
-    """The turn that is being heard."""
+    """The turn in progress."""
 
     answer: str = ""
     texts: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class _OpenTurn:
 
 @dataclass(slots=True, kw_only=True)
 class Transcript:
-    """What one attempt's agent says and does, told turn by turn.
+    """What one attempt's agent says and does, turn by turn.
 
     ``counted`` is the usage of its session before this run of the program, for those that count whole sessions.
     ``after`` is awaited after each recorded turn; ``shown`` gets what a watcher sees.
@@ -95,7 +95,7 @@ class Transcript:
     now_ms: Callable[[], int]
     keep: Keep
     check: Callable[[ToolCall, Resulted], None] = lambda _call, _result: None
-    """Is told each result; raises where its call was not to be made."""
+    """Receives each result; raises if its call was not allowed."""
 
     def ask(self, prompt: str, name: str = "") -> None:
         """A run of the program begins with this prompt."""
@@ -142,7 +142,7 @@ class Transcript:
         await self._record(rest, self._price(rest) if cost is None else cost)
 
     async def cut_off(self) -> None:
-        """Record what was heard of a turn whose program ended without its final event."""
+        """Record a turn whose program ended without its final event."""
         if not self._turn.empty:
             await self._record(self._turn.usage, self._price(self._turn.usage))
 

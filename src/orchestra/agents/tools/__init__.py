@@ -29,7 +29,7 @@ KEPT = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
-    """What a call came to.
+    """The result of a call.
 
     ``text`` is what the model gets. ``files_written`` are the files that changed, as ``path`` or ``repo:path``.
     ``parts`` hold the whole output where ``text`` does not, in order, and ``size`` is its size in bytes.
@@ -51,7 +51,7 @@ class ToolError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """Shell commands around every call (A35); empty ones are none. ``timeout`` is in seconds."""
+    """Shell commands before and after every call (A35), empty for none; ``timeout`` is in seconds."""
 
     pre: str = ""
     post: str = ""
@@ -88,7 +88,7 @@ class ToolContext:
     """Whether the marker is recorded."""
 
     def folder(self, repo: str) -> Path:
-        """A repository's working folder. Raises ``ToolError`` where there is none of that name."""
+        """Return a repository's working folder. Raises ``ToolError`` for an unknown name."""
         try:
             return self.folders[repo]
         except KeyError:
@@ -111,7 +111,7 @@ class Tool(Protocol):
 
     @property
     def description(self) -> str:
-        """What the model is told of it."""
+        """The message for the model."""
 
     @property
     def parameters(self) -> Mapping[str, Json]:

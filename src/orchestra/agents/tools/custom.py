@@ -149,7 +149,7 @@ async def in_thread(work: Callable[[], Any]) -> Any:
         try:
             loop.call_soon_threadsafe(settle, value, problem)
         except RuntimeError:
-            return  # nobody waits any more
+            return  # the caller was canceled
 
     threading.Thread(target=run, daemon=True, name="orchestra-tool").start()
     return await done
@@ -173,8 +173,8 @@ def tool(
     """Make a function a tool for agents.
 
     ``name`` is the function's with hyphens where it is left out. ``repo`` is the repository that it works in.
-    ``read_only`` says that it changes nothing, so that it may run beside others and again after a crash (A9);
-    ``idempotent`` that it does no more when it runs twice, so that it may run again after a crash.
+    ``read_only`` says that it changes nothing, so that it may run in parallel with others and again after a crash
+    (A9); ``idempotent`` that running it twice has the same effect, so that it may run again after a crash.
     ``timeout`` is in seconds. A parameter annotated with ``ToolContext`` is given the context and is not shown to
     the model. Raises ``ConfigError`` for a function that cannot be a tool.
     """

@@ -1,4 +1,4 @@
-"""A running attempt's tools for a program beside it: a CLI agent calls them through ``orchestra mcp``.
+"""A running attempt's tools for another program: a CLI agent calls them through ``orchestra mcp``.
 
 The runner listens on a Unix socket in a folder that only this user can enter, and takes only who knows the
 attempt's token. ``orchestra mcp`` is started by the CLI agent, speaks MCP with it, and hands every call on through
@@ -54,7 +54,7 @@ class Deciding(Protocol):
 
 
 Ended = Callable[[str, Mapping[str, Json], ToolResult], Awaitable[None]]
-"""Is told each call that has ended, before its answer is sent: our name of the tool, its arguments, its result."""
+"""Receives each ended call before its answer is sent: our name of the tool, its arguments, its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ async def open_door(
 
 
 class _Attendant:
-    """Answers callers: read-only calls beside each other, others one after the other."""
+    """Answers callers: read-only calls in parallel, others one after the other."""
 
     def __init__(self, toolset: Toolset, door: Door, ended: Ended | None, deciding: Deciding | None) -> None:
         self._toolset = toolset
@@ -257,7 +257,7 @@ class Caller:
         self._next = 0
 
     async def listen(self) -> None:
-        """Hand answers to who waits for them, until the runner is gone."""
+        """Pass answers to their callers until the runner is gone."""
         with contextlib.suppress(ConnectionError):
             while (answer := await _read(self._reader)) is not None:
                 waiting = self._waiting.pop(answer.get("id"), None)

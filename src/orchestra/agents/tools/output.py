@@ -48,7 +48,7 @@ class Gathered:
         self.dropped = 0
 
     async def feed(self, data: bytes) -> None:
-        """Take what came."""
+        """Take a piece of output."""
         room = max(0, KEPT - self.size)
         self.size += len(data)
         if room:
@@ -81,7 +81,7 @@ def storage_note(parts: Sequence[BlobRef], size: int) -> str:
 
 
 async def store_text(text: str, context: ToolContext) -> tuple[BlobRef, ...]:
-    """Store a text that is to be cut, as far as is kept."""
+    """Store a text that will be cut, up to the size that is kept."""
     data = utf8(text)
     gathered = Output(context.scope.keep, context.scope.seam)
     await gathered.feed(data[:KEPT])

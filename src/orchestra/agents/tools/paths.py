@@ -42,7 +42,7 @@ class FilePlace:
         self.root = root
 
     def missing(self) -> ToolError:
-        """What an agent is told where nothing is there."""
+        """The message for a missing file."""
         return missing(self.path, self.root)
 
     def stat(self) -> os.stat_result | None:
@@ -65,7 +65,7 @@ class FilePlace:
 
 
 def missing(path: str, root: Path) -> ToolError:
-    """What an agent is told of a path that does not exist."""
+    """Return the message for a path that does not exist."""
     return ToolError(f"{path} does not exist in the working folder {root}")
 
 

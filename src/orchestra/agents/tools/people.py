@@ -198,7 +198,7 @@ def show_call(tool: str, arguments: Mapping[str, Any], folders: Mapping[str, Pat
 
 
 def _before(folder: Path, path: str) -> str | None:
-    """A file as it is before a call, None where there is none that can be shown."""
+    """Return a file's text before a call, None if it cannot be shown."""
     try:
         return read_file_in(folder, path)
     except ToolError:

@@ -1,4 +1,4 @@
-"""``report_outcome``: how an agent says what its node came to (A4)."""
+"""``report_outcome``: how an agent reports its node's outcome (A4)."""
 
 from __future__ import annotations
 

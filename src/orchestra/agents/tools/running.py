@@ -22,7 +22,7 @@ INTERRUPTED = "interrupted: it may or may not have happened; check before repeat
 
 @dataclass(frozen=True, slots=True)
 class ToolCalls:
-    """Makes the calls of one attempt; ``context`` is None where there are no tools."""
+    """Makes the calls of one attempt; ``context`` is None without tools."""
 
     task: AgentTask
     turns: Turns
@@ -79,7 +79,7 @@ class ToolCalls:
                 self.context.read[repo, path] = facts
 
     def _idempotent(self, call: ToolCall) -> bool:
-        """Whether a call does no more when it is made twice; an approval is for one call in any case (H11)."""
+        """Whether a call may run twice; an approval is for one call in any case (H11)."""
         repeatable = getattr(self.tools[call.name], "idempotent", False)
         return bool(repeatable) and not self.guard(call.name, call.arguments)
 

@@ -231,7 +231,7 @@ def _by_python(place: FilePlace, pattern: str, glob: str, single: str) -> tuple[
 
 
 def _content(place: FilePlace, path: str) -> Iterator[tuple[int, str]]:
-    """The lines of a text file; nothing of what is binary, too large or gone."""
+    """Yield the lines of a text file; none if it is binary, too large or missing."""
     try:
         top = os.open(place.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place.parent)
     except OSError:

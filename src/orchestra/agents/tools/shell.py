@@ -32,7 +32,7 @@ PATIENCE = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """How a command ended: ``code`` is None where its time was up."""
+    """The result of a command; ``code`` is None after a timeout."""
 
     code: int | None
     stdout: str

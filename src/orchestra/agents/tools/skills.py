@@ -62,7 +62,7 @@ def _skill(folder: Path) -> Skill:
 
 
 def skill_tool(skills: Sequence[Skill]) -> FunctionTool:
-    """The tool that reads a skill, or a file beside it; its description offers them all."""
+    """Return the tool that reads a skill or a file of its folder; its description lists all skills."""
     by_name = {skill.name: skill for skill in skills}
 
     async def call(arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:

@@ -43,7 +43,7 @@ class Toolset:
         return await perform(self.tools, self.wire.get(name, name), arguments, self.context)
 
     def read_only(self, name: str) -> bool:
-        """Whether a tool changes nothing, so that it may run beside others and again (A9)."""
+        """Whether a tool changes nothing, so that it may run in parallel and again (A9)."""
         tool = self.tools.get(self.wire.get(name, name))
         return tool is not None and tool.read_only
 

@@ -132,7 +132,7 @@ class FolderSnapshot:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git says; empty where it cannot. Nothing of the repository's settings is run."""
+    """Return git's output, empty if it fails; no command from the repository's settings runs."""
     done = subprocess.run(
         (
             *("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false"),

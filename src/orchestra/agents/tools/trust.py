@@ -121,7 +121,7 @@ class Trust:
         self._store(everything)
 
     def revoke(self, folder: Path) -> bool:
-        """Allow nothing of a repository any more; whether anything was."""
+        """Revoke everything that was allowed of a repository; return whether anything was."""
         everything = self._all()
         had = everything.pop(str(folder.resolve()), None) is not None
         if had:

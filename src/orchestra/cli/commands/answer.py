@@ -183,7 +183,7 @@ async def _not_open(store: Store, found: Found, wanted: str, as_json: bool) -> i
 
 
 def as_data(done: Answered) -> dict[str, Any]:
-    """What became of an answer, as plain data."""
+    """Return the result of an answer as plain data."""
     return {
         "session": done.session,
         "question": done.question.id,
@@ -247,7 +247,7 @@ def show_inbox(*, watch: bool, ask: bool = True, store: str | None, config: Path
 
 
 async def waiting(store: Store) -> list[tuple[Summary, Pending]]:
-    """Every question that nobody has answered, the oldest first, once each."""
+    """Yield every open question, the oldest first, once each."""
     found: dict[str, tuple[Summary, Pending]] = {}
     for row in await rows(store):
         summary = await summary_of(store, row, {})

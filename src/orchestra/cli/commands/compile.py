@@ -101,7 +101,7 @@ def _check(name: str, wanted: CompileOptions) -> Pipeline:
 
 
 _STORE = ("ORCHESTRA_CXDB_", "ORCHESTRA_TEST_")
-"""Variables that say nothing of agents."""
+"""Variables that do not concern agents."""
 
 
 def _settings(name: str, wanted: CompileOptions) -> Settings | None:
@@ -130,7 +130,7 @@ def _names_agent(node: Node) -> bool:
 
 
 def _names_other(pipeline: Pipeline) -> bool:
-    """Whether a pipeline or a node names a provider that is none of the usual ones."""
+    """Whether a pipeline or a node names an unusual provider."""
     graphs = [each.graph for each in pipeline.whole() if each.graph is not None]
     written = {one.text("llm_provider") for graph in graphs for one in (graph, *graph.nodes.values())} - {""}
     if not written:

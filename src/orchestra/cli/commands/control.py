@@ -126,7 +126,7 @@ def _leave(settings: Settings, shown: SessionOptions, row: Row) -> int:
 
 
 SETTLE_SECONDS = 0.3
-"""How long a question has to be open before it is asked: what is told at first may be long answered."""
+"""How long a question has to be open before it is asked: replayed questions may be long answered."""
 
 
 class TerminalPrompts:

@@ -152,7 +152,7 @@ def _providers(settings: Settings) -> Iterator[Finding]:
 
 
 async def _ask_providers(settings: Settings) -> int:
-    """Ask each provider and say what came of it; how many failed."""
+    """Call each provider and print the result; return how many failed."""
     if not providers_of(settings):
         _show(Finding(None, "no provider is configured: no model can be asked"))
     return sum([not _show(Finding(*check)) async for check in check_providers(settings)])

@@ -165,7 +165,7 @@ def config(
 
 
 def show_config(pipeline: str, *, origin: bool, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Print what is set; with ``origin`` every setting, its default too, and where it came from."""
+    """Print what is set; with ``origin`` every setting, defaults too, and its origin."""
     settings = settings_for(store, config, pipeline)
     found = [row._replace(origin=_short(row.origin)) for row in rows(settings)]
     if as_json:

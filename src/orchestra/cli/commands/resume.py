@@ -123,7 +123,7 @@ def _walk(session: str, changes: ResumeChanges, settings: Settings, shown: Walke
 
 
 def _nothing_to_resume(run: Run) -> SessionNotFound:
-    """The error where ``last`` is a session that completed: the run that was meant may never have begun."""
+    """Return the error if ``last`` is a completed session: the intended run may never have begun."""
     ago = duration_words(max(0, SystemClock().now_ms() - run.state.at))
     return SessionNotFound(
         f"nothing to resume: session {run.session} ({one_line(run.state.pipeline, 60)}) succeeded {ago} ago",

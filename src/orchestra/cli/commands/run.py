@@ -86,7 +86,7 @@ def run(
 
 
 def _dry(file: str, given: tuple[str, ...], max_cost: float | None, shown: Walked) -> int:
-    """Print what a run costs at most, as far as that is known; nothing is opened and nobody asked (A5)."""
+    """Print what a run costs at most, as far as known; no store is opened, no model is called (A5)."""
     from orchestra.app.estimates import cost_bounds
     from orchestra.cli.screen.briefs import as_data, say_bounds
 
@@ -264,7 +264,7 @@ async def _run(
 
 
 def _say_unread(lines: int, settings: Settings, shown: Walked, begun: list[str]) -> None:
-    """Say how much of the output its reader did not take, and where it is to be found."""
+    """Say how much of the output its reader did not take, and how to see it."""
     if lines and begun:
         look = f"orchestra log{hint(settings, shown.store)} {begun[0]}"
         at_once(

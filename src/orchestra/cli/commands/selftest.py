@@ -281,7 +281,7 @@ class _Demo:
         self._environment = {**kept, **IDENTITY}
 
     def run(self) -> int:
-        """Tell the story; 0 where it came to its good end."""
+        """Run the demo; return 0 if it succeeded."""
         say("== A repository whose test fails. Nothing here needs a key or a network.")
         say(f"in {self._folder}")
         self._repository()

@@ -146,7 +146,7 @@ def allow(folder: Path, *, asked: bool, no_input: bool = False) -> int:
 
 
 def forget(folder: Path) -> int:
-    """Allow nothing of a repository any more."""
+    """Revoke everything that was allowed of a repository."""
     had = _trust(folder).revoke(folder)
     say(f"nothing of {folder.resolve()} is allowed now" if had else "nothing was allowed")
     return 0

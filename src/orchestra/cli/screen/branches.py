@@ -1,4 +1,4 @@
-"""The parallel branches in ``orchestra status SESSION --detail``: how each ended, or where it stands."""
+"""The parallel branches in ``orchestra status SESSION --detail``: how each ended, or its current node."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 40
 def branch_rows(told: Iterable[tuple[str, Recorded]]) -> list[dict[str, Any]]:
     """Return the newest branch of each path, oldest first; ``told`` are events with their paths.
 
-    ``status`` is empty for one that has not ended; ``node`` is where it stands or ended.
+    ``status`` is empty for one that has not ended; ``node`` is its current or last node.
     """
     found: dict[str, dict[str, Any]] = {}
     for path, recorded in told:

@@ -66,7 +66,7 @@ def _code_of_stopped(state: RunState) -> int:
 
 
 def _stop_words(state: RunState) -> str:
-    """How a session stands that nobody runs and that has not ended."""
+    """Return the state of a session without a runner that has not ended."""
     return "waiting" if state.waiting else "paused" if state.paused else "crashed"
 
 
@@ -98,7 +98,7 @@ def as_object(session: str, context_id: int, state: RunState) -> dict[str, Any]:
 
 
 def took_ms(state: RunState) -> int:
-    """Return the milliseconds that a runner spent on it: without the time in which nobody ran it."""
+    """Return the milliseconds that a runner spent on it, without the time between runners."""
     return max(0, (state.at if state.result is None else state.result.ended_ms) - state.started_ms - state.idle_ms)
 
 
@@ -142,11 +142,11 @@ def _cost(state: RunState) -> str:
 
 
 ABOUT_LINES = 8
-"""Lines of what is to be decided that are shown."""
+"""Lines shown of the text to decide on."""
 
 
 def about_lines(text: str, indent: str) -> list[str]:
-    """The first lines of what is to be decided."""
+    """Return the first lines of the text to decide on."""
     lines = [line for line in many_lines(text).splitlines() if line.strip()]
     shown = [f"{indent}| {fit(line, room() - len(indent) - 2)}".rstrip() for line in lines[:ABOUT_LINES]]
     return [*shown, f"{indent}| …"] if len(lines) > ABOUT_LINES else shown

@@ -125,7 +125,7 @@ class Ends:
     ended: int = 0
     pending: dict[Place, EndedNode] = field(default_factory=dict)
     above: dict[str, str] = field(default_factory=dict)
-    """What stands before the nodes of a child's session: the nodes that run it."""
+    """The prefix of the nodes of a child's session: the nodes that run it."""
     working: dict[Place, str] = field(default_factory=dict)
     """The current node of each walk."""
     last: Place | None = None
@@ -182,7 +182,7 @@ class Ends:
                 self.output(recorded)
 
     def _belonging(self, recorded: Recorded | LiveEvent) -> None:
-        """Note whose event follows, and what will stand before the nodes of a child."""
+        """Note whose event follows, and the prefix of a child's nodes."""
         event, place = recorded.event, place_of(recorded)
         session = place[0]
         if isinstance(event, PipelineForked) and event.why == "fork":
@@ -201,7 +201,7 @@ class Ends:
             self.above[event.next_session] = self.above[session]
 
     def prefix(self, place: Place) -> str:
-        """What stands before the nodes of a walk: the nodes that run its session, and its branch."""
+        """Return the prefix of the nodes of a walk: the nodes that run its session, and its branch."""
         session, branch = place
         return self.above.get(session, "") + (f"{branch}/" if branch else "")
 
@@ -226,7 +226,7 @@ class Ends:
         return f"  Answer with {choices} {limit}: orchestra answer {recorded.meta.session} VALUE"
 
     def named(self, place: Place, node: str) -> str:
-        """A node with what stands before it; the first node of a branch has the branch's own name."""
+        """Return a node with its prefix; the first node of a branch has the branch's own name."""
         branch = place[1]
         if _ITEM.sub("", branch.rpartition("/")[2]) == node:
             return self.above.get(place[0], "") + branch
@@ -369,7 +369,7 @@ def _resume_words(event: PipelineResumed) -> str:
 
 
 def _again(event: PipelineResumed) -> str:
-    """What becomes of an attempt that was cut off, and how often it was."""
+    """Say how an interrupted attempt continues, and how often it was interrupted."""
     return _KEPT.get(event.granted, "run again") + (f", {event.again} times" * (event.again > 1))
 
 
@@ -416,7 +416,7 @@ def _shorten(event: ConversationCompacted) -> str:
 
 
 def _why_failed(event: AgentToolEnded) -> str:
-    """That a tool's call failed, and the first line of what the model was told."""
+    """Say that a tool's call failed, with the first line of the model's message."""
     if not event.is_error:
         return ""
     told = next((str(one.get("text", "")) for one in event.messages if isinstance(one, Mapping)), "")
@@ -438,7 +438,7 @@ def turn_line(event: AgentTurnCompleted) -> str:
 
 
 def answer_words(event: InterviewCompleted) -> str:
-    """An answer in one line: what, by whom; one that nobody gave is marked."""
+    """Return an answer in one line: what, by whom, and whether it was automatic."""
     said = event.label or event.value
     text = one_line(event.said if isinstance(event.said, str) else event.said.preview, 120)
     words = ": ".join(part for part in (said, f"“{text}”" if text else "") if part)

@@ -37,7 +37,7 @@ _FRAMES = "|/-\\"
 
 
 def _when(recorded: Recorded | events.LiveEvent) -> float:
-    """When it happened, by the monotonic clock: what is told may have happened long ago."""
+    """Return when it happened, by the monotonic clock: a replayed event may be old."""
     return time.monotonic() - max(0.0, time.time() - recorded.meta.at / 1000)
 
 
@@ -215,7 +215,7 @@ class LiveView:
         return lines
 
     def _lines_of(self, place: Place, running: _CurrentNode, room: int, *, alone: bool) -> list[str]:
-        """The lines of one walk; what its command wrote last stands below it where there is room."""
+        """The lines of one walk; what its command wrote last is shown below it if there is room."""
         gone = time.monotonic() - running.since
         frame = _FRAMES[int(gone * 6) % len(_FRAMES)]
         words = running.doing(gone) + ("" if place[1] else f"  ({self._ends.ended} done)")

@@ -73,7 +73,7 @@ class PageMessage:
 
 @dataclass(slots=True, kw_only=True)
 class PageAttempt:
-    """One attempt of a node: what it was told and what came back."""
+    """One attempt of a node: its prompt and its answers."""
 
     title: str
     path: str
@@ -81,7 +81,7 @@ class PageAttempt:
     begin: int = 0
     end: int = 0
     idle: int = 0
-    """Milliseconds of it in which nobody ran the session."""
+    """Milliseconds of it without a runner."""
     messages: list[PageMessage] = field(default_factory=list)
     commits: list[PageMessage] = field(default_factory=list)
 
