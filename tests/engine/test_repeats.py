@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from orchestra.agents.simulation import Scripted
 from orchestra.engine.repeats import OFTEN, ROUNDS, Repeats
 from orchestra.run.events import StageCompleted, StageFailed
-from support import graph_of
+from support import graph_of, ran
 
 GRAPH = graph_of("verify other work counted [max_visits=900]")
 
@@ -53,3 +56,18 @@ def test_an_agent_that_nothing_counts_is_a_warning_after_fifty_visits_and_each_t
 def test_a_command_and_an_agent_with_a_bound_of_its_own_are_none() -> None:
     assert warned(*[done(visit, "other", "tool") for visit in range(1, 110)]) == []
     assert warned(*[done(visit, "counted") for visit in range(1, 110)]) == []
+
+
+@pytest.mark.parametrize(
+    ("graph", "visits"),
+    [
+        ("a b [retry_target=a] start -> a -> b -> exit", 4),
+        ('a b start -> a -> b b -> a [condition="outcome=fail"] b -> exit', 3),
+        ("a [max_visits=6] b [retry_target=a] start -> a -> b -> exit", 6),
+    ],
+)
+async def test_a_failure_that_would_happen_again_sends_a_run_back_three_times(graph: str, visits: int) -> None:
+    refused = Scripted(status="fail", failure_class="terminal", reason="the key is not accepted")
+    session = await ran(graph, {"b": [refused]})
+    assert session.state.nodes["a"].visits == visits
+    assert session.state.failed

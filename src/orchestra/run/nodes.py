@@ -134,6 +134,7 @@ def stage_ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed
         suggested_next_ids=event.suggested_next_ids,
         edge=event.edge,
         failure_reason=state.passed.failure_reason if passing else reason,
+        failure_class=event.failure_class if isinstance(event, StageFailed) else "",
         passing=passing,
         changes=show_changes(changed),
     )

@@ -135,6 +135,7 @@ class NodeEnd(Struct, frozen=True, kw_only=True):
     suggested_next_ids: tuple[str, ...] = ()
     edge: str = ""
     failure_reason: str = ""
+    failure_class: str = ""
     passing: bool = False
     changes: Mapping[str, Any] = field(default_factory=dict)
 

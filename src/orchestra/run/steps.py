@@ -212,12 +212,25 @@ def _route(graph: Graph, state: RunState, ended: NodeEnd, candidates: tuple[Cand
 def _fails_for_ever(graph: Graph, state: RunState, ended: NodeEnd, edge: Edge) -> bool:
     """Whether a node has failed so often in a row that a run does not lead back to it uncounted (E15)."""
     record = state.nodes.get(ended.node)
-    return record is not None and record.failing >= RETURNS and comes_back(graph, edge)
+    return record is not None and record.failing >= _returns(ended) and comes_back(graph, edge)
 
 
 def _worn_out(ended: NodeEnd, rule: int, candidates: tuple[Candidate, ...]) -> Finish:
-    why = f"{ended.node} failed {RETURNS} times in a row; set max_visits on it for another bound, 0 for none"
+    times = plural(_returns(ended), "time")
+    why = f"{ended.node} failed {times} in a row; set max_visits on it for another bound, 0 for none"
     return Finish(node=ended.node, error=f"{why}: {ended.failure_reason}", rule=rule, candidates=candidates)
+
+
+TERMINAL = "terminal"
+TERMINAL_RETURNS = 3
+"""How often one node sends a run back by a failure that would happen again, as with a rejected key (E15).
+
+What the run goes back to costs as much every time.
+"""
+
+
+def _returns(ended: NodeEnd) -> int:
+    return TERMINAL_RETURNS if ended.failure_class == TERMINAL else RETURNS
 
 
 def _jump(
@@ -225,7 +238,7 @@ def _jump(
 ) -> Advance | Finish:
     """Go to a retry target, a bounded number of times from one node (E15)."""
     target = outermost(graph, jump.target, state.branch.node if state.branch is not None else "")
-    bound = _max_visits(graph, jump.target) or RETURNS
+    bound = _max_visits(graph, jump.target) or _returns(ended)
     if state.jumps.get(ended.node, 0) >= bound:
         why = f"{ended.node} failed after it sent the run back to {jump.target} {plural(bound, 'time')}"
         return Finish(
