@@ -243,3 +243,11 @@ def test_a_number_of_another_join_policy_is_a_warning() -> None:
     body = "fan [shape=component, k=1]\njoin [shape=tripleoctagon]\na\nb\nstart -> fan -> {a b} -> join -> exit"
     (one,) = flow(body)
     assert (one.rule, one.fix) == ("unused_attribute", "add `join_policy=k_of_n`, or remove it")
+
+
+def test_an_unknown_key_of_a_known_family_is_a_warning_that_lists_the_family() -> None:
+    (one,) = flow('a ["agent.colour"=red]\nstart -> a -> exit')
+    assert one.rule == "unknown_attribute"
+    assert "agent.role" in one.fix
+    body = 'a [type="my.kind", "agent.colour"=red]\nstart -> a -> exit'
+    assert not flow(body, known_types={*BUILT_IN_TYPES, "my.kind"})

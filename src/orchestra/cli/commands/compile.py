@@ -203,7 +203,10 @@ def _text(names: list[str], checked: list[Pipeline], wanted: CompileOptions, col
         if pipeline.graph is not None:
             nodes, edges = len(pipeline.graph.nodes), len(pipeline.graph.edges)
             size = f" ({plural(nodes, 'node')}, {plural(edges, 'edge')})"
-        say(f"{found}{report.safe(name)}: {report.summary(pipeline.diagnostics)}{size}")
+        strict = (
+            ", which --strict treats as errors" if pipeline.valid and not _passes(pipeline, wanted.strict) else ""
+        )
+        say(f"{found}{report.safe(name)}: {report.summary(pipeline.diagnostics)}{strict}{size}")
         rules = list(dict.fromkeys(d.rule for d in pipeline.diagnostics if d.severity is not Severity.INFO))
         if rules:
             say(f"  details: orchestra explain {rules[0]}")

@@ -8,202 +8,10 @@ from functools import cache
 
 from orchestra.errors import Diagnostic, Edit, Span
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES, AttributeScope, edit_distance
+from orchestra.graph.lint.dialects import ADVICE, OUR_KEYS
 from orchestra.graph.lint.nearest import Vocabulary
 from orchestra.graph.lint.survey import BUILT_IN_TYPES, Survey, quote, swap_edit, warning
 from orchestra.graph.model import Attribute, Node
-
-_MODEL = {
-    "model": "llm_model",
-    "model_name": "llm_model",
-    "model_id": "llm_model",
-    "llm": "llm_model",
-    "provider": "llm_provider",
-    "model_provider": "llm_provider",
-    "effort": "reasoning_effort",
-    "reasoning": "reasoning_effort",
-    "thinking": "reasoning_effort",
-}
-_ELSEWHERE = {
-    "graph": _MODEL
-    | {
-        "retries": "default_max_retries",
-        "max_retries": "default_max_retries",
-        "max_retry": "default_max_retries",
-        "default_retries": "default_max_retries",
-        "max_attempts": "default_max_retries",
-        "max_visits": "default_max_visits",
-        "max_node_visits": "default_max_visits",
-        "default_visits": "default_max_visits",
-        "max_iterations": "max_steps",
-        "recursion_limit": "max_steps",
-        "fidelity": "default_fidelity",
-        "context_fidelity": "default_fidelity",
-        "thread": "thread_id",
-        "objective": "goal",
-        "styles": "model_stylesheet",
-        "css": "model_stylesheet",
-        "stylesheet": "model_stylesheet",
-        "model_style": "model_stylesheet",
-        "model_styles": "model_stylesheet",
-        "title": "label",
-        "name": "label",
-        "description": "goal",
-        "llm_stylesheet": "model_stylesheet",
-        "variables": "inputs",
-        "vars": "inputs",
-        "params": "inputs",
-        "parameters": "inputs",
-    },
-    "node": _MODEL
-    | {
-        "retries": "max_retries",
-        "retry": "max_retries",
-        "max_retry": "max_retries",
-        "retry_count": "max_retries",
-        "num_retries": "max_retries",
-        "retry_limit": "max_retries",
-        "attempts": "max_retries",
-        "max_attempts": "max_retries",
-        "num_attempts": "max_retries",
-        "backoff": "retry_policy",
-        "retry_strategy": "retry_policy",
-        "backoff_strategy": "retry_policy",
-        "retry_backoff": "retry_policy",
-        "on_failure": "retry_target",
-        "on_fail": "retry_target",
-        "on_error": "retry_target",
-        "retry_to": "retry_target",
-        "retry_node": "retry_target",
-        "max_loops": "max_visits",
-        "max_iterations": "max_visits",
-        "max_cycles": "manager.max_cycles",
-        "poll_interval": "manager.poll_interval",
-        "stop_condition": "manager.stop_condition",
-        "join_k": "k",
-        "min_success": "k",
-        "loop_max": "max_visits",
-        "command": "tool_command",
-        "cmd": "tool_command",
-        "run": "tool_command",
-        "exec": "tool_command",
-        "shell_command": "tool_command",
-        "bash": "tool_command",
-        "tool_cmd": "tool_command",
-        "script_command": "tool_command",
-        "task": "prompt",
-        "instruction": "prompt",
-        "instructions": "prompt",
-        "task_prompt": "prompt",
-        "user_prompt": "prompt",
-        "message": "prompt",
-        "handler": "type",
-        "kind": "type",
-        "handler_type": "type",
-        "classes": "class",
-        "css_class": "class",
-        "time_limit": "timeout",
-        "timeout_ms": "timeout",
-        "timeout_millis": "timeout",
-        "timeout_minutes": "timeout",
-        "timeout_mins": "timeout",
-        "tool_timeout": "timeout",
-        "node_timeout": "timeout",
-        "stage_timeout": "timeout",
-        "timeout_seconds": "timeout",
-        "timeout_sec": "timeout",
-        "timeout_s": "timeout",
-        "max_duration": "timeout",
-        "context_fidelity": "fidelity",
-        "thread": "thread_id",
-        "thread_key": "thread_id",
-        "session_id": "thread_id",
-        "conversation": "thread_id",
-        "gate": "goal_gate",
-        "is_gate": "goal_gate",
-        "is_goal_gate": "goal_gate",
-        "partial_ok": "allow_partial",
-        "allow_partial_success": "allow_partial",
-        "on_resume": "on_interrupt",
-        "on_restart": "on_interrupt",
-        "tools": "agent.tools",
-        "allowed_tools": "agent.tools",
-        "agent_tool": "cli",
-        "agent_mode": "agent.mode",
-        "agent_name": "agent",
-        "agent_id": "agent",
-        "agent_type": "agent",
-        "system": "agent.role",
-        "system_message": "agent.role",
-        "system_prompt": "agent.role",
-        "role": "agent.role",
-        "persona": "agent.persona",
-        "default_choice": "human.default_choice",
-        "default_option": "human.default_choice",
-        "human_default": "human.default_choice",
-        "human_timeout": "human.timeout",
-        "default": "human.default_choice",
-        "question": "label",
-        "title": "label",
-        "name": "label",
-        "display_name": "label",
-        "fail_fast": "error_policy",
-        "items": "for_each",
-        "for": "for_each",
-        "each": "for_each",
-        "concurrency": "max_parallel",
-        "max_concurrency": "max_parallel",
-        "max_parallelism": "max_parallel",
-        "parallelism": "max_parallel",
-        "parallel": "max_parallel",
-        "max_workers": "max_parallel",
-        "join": "join_policy",
-        "join_strategy": "join_policy",
-        "foreach": "for_each",
-        "map_over": "for_each",
-        "dotfile": "stack.child_dotfile",
-        "subgraph_file": "stack.child_dotfile",
-        "sub_pipeline": "stack.child_dotfile",
-        "child_dotfile": "stack.child_dotfile",
-        "graph_ref": "stack.child_dotfile",
-        "schema": "output_schema",
-        "response_schema": "output_schema",
-        "json_schema": "output_schema",
-        "attachments": "attach",
-    },
-    "edge": {
-        "when": "condition",
-        "if": "condition",
-        "cond": "condition",
-        "guard": "condition",
-        "on": "condition",
-        "text": "label",
-        "title": "label",
-        "name": "label",
-        "on_outcome": "condition",
-        "outcome": "condition",
-        "predicate": "condition",
-        "expr": "condition",
-        "priority": "weight",
-        "restart": "loop_restart",
-        "max_loops": "max_visits",
-        "max_iterations": "max_visits",
-        "freeform": "human.freeform",
-    },
-}
-"""What other tools call our attributes, by where it stands."""
-
-_SETTINGS = dict.fromkeys(
-    ("temperature", "max_turns", "max_agent_turns", "max_tokens", "top_p", "tool_choice"), "agents"
-)
-_SETTINGS |= dict.fromkeys(
-    ("max_cost", "budget", "max_budget", "cost_limit", "token_limit", "max_tool_calls"), "limits"
-)
-_ADVICE = {key: f"set it under `{section}:` in orchestra.yaml" for key, section in _SETTINGS.items()}
-_ADVICE |= dict.fromkeys(
-    ("cwd", "workdir", "working_dir", "working_directory"), "write `cd FOLDER && ...` in the tool_command"
-)
-_ADVICE |= dict.fromkeys(("env", "environment"), "write `NAME=value` before the command in the tool_command")
-"""What other tools have attributes for, and what to do about it here."""
 
 _LAYOUTS = frozenset({"circuit", "subset", "mds", "shortpath"})
 """Values of Graphviz' own graph attribute ``model``."""
@@ -259,6 +67,10 @@ def _key(
     if word or advice:
         message = f"{quote(key)} is unknown on {_ON[scope.name]}, so it would be ignored"
         fix, edits = _renaming(attribute, word) if word else (advice, ())
+    elif key.startswith(scope.prefixes) and not custom:
+        family = key.partition(".")[0] + "."
+        message = f"{quote(key)} is unknown on {_ON[scope.name]}, so it would be ignored"
+        fix = f"known are {', '.join(each for each in scope.entries if each.startswith(family))}"
     elif owner is not None and not custom:
         message = f"{quote(key)} belongs on {_ON[owner.name]}; on {_ON[scope.name]} it would be ignored"
         fix = f"write it on {_ON[owner.name]}"
@@ -292,8 +104,8 @@ def _fold_key(key: str) -> str:
 def _said_elsewhere(scope: AttributeScope, key: str) -> tuple[str, str]:
     """Our word for what other tools call ``key``, and what to do where there is none; empty for neither."""
     plain = _fold_key(key)
-    word = _plain_keys(scope.name).get(plain, "") or _ELSEWHERE[scope.name].get(plain, "")
-    return word if word != key else "", "" if word or scope is EDGE else _ADVICE.get(plain, "")
+    word = _plain_keys(scope.name).get(plain, "") or OUR_KEYS[scope.name].get(plain, "")
+    return word if word != key else "", "" if word or scope is EDGE else ADVICE.get(plain, "")
 
 
 def rename_edit(attribute: Attribute, key: str) -> tuple[Edit, ...]:
@@ -320,7 +132,7 @@ def _plain_keys(scope: str) -> dict[str, str]:
 @cache
 def _dialect(scope: str) -> Vocabulary:
     """Other tools' words that are long enough to be recognized when they are misspelt."""
-    return Vocabulary((word for word in (*_ELSEWHERE[scope], *_ADVICE) if len(word) > 4), budget=None)
+    return Vocabulary((word for word in (*OUR_KEYS[scope], *ADVICE) if len(word) > 4), budget=None)
 
 
 _READERS = {

@@ -27,6 +27,8 @@ def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
     """``{{ tools.NODE.output }}`` and ``{{ responses.NODE }}`` name what a node leaves, in conditions too."""
     for key in ("prompt", "tool_command"):
         for node, attribute in survey.node_places(key):
+            if "{{" not in str(attribute.value):
+                continue
             for match in OF_NODE.finditer(str(attribute.value)):
                 yield from _no_value(survey, attribute, match, node=node.id)
             for match in _OF_NAME.finditer(str(attribute.value)):
@@ -105,6 +107,8 @@ _NAMED = re.compile(
     re.ASCII | re.VERBOSE,
 )
 
+_MARK = re.compile(r"[{$]")
+
 _QUIET = frozenset({"start", "exit", "conditional", "tool", "parallel", "parallel.fan_in"})
 """Handler types that set no key of a name that the author or an agent chose."""
 
@@ -126,12 +130,25 @@ def input_declared(survey: Survey) -> Iterator[Diagnostic]:
     alone = bool(declared) and _QUIET.issuperset(survey.types)
     for key in ("prompt", "tool_command"):
         for node, attribute in survey.node_places(key):
-            for match in _NAMED.finditer(str(attribute.value)):
+            text = str(attribute.value)
+            if "{" not in text and (key == "tool_command" or "$" not in text):
+                continue
+            for match in _names(text):
                 form, name = str(match.lastgroup), match[str(match.lastgroup)]
                 # in a command ``$name`` is the shell's own
                 meant = "" if (key, form) == ("tool_command", "dollar") else _meant(survey, declared, form, name)
                 if meant or (form == "plain" and alone and meant is not None):
                     yield _undeclared(attribute, match, node.id, meant or "", declared=bool(declared), alone=alone)
+
+
+def _names(text: str) -> Iterator[re.Match[str]]:
+    """The names of a text in braces or after ``$``; only where such a mark stands is the whole expression tried."""
+    mark = _MARK.search(text)
+    while mark is not None:
+        found = _NAMED.match(text, mark.start())
+        if found is not None:
+            yield found
+        mark = _MARK.search(text, mark.end() if found is None else found.end())
 
 
 def _meant(survey: Survey, declared: Collection[str], form: str, name: str) -> str | None:
