@@ -69,5 +69,5 @@ def test_a_command_and_an_agent_with_a_bound_of_its_own_are_none() -> None:
 async def test_a_failure_that_would_happen_again_sends_a_run_back_three_times(graph: str, visits: int) -> None:
     refused = Scripted(status="fail", failure_class="terminal", reason="the key is not accepted")
     session = await ran(graph, {"b": [refused]})
-    assert session.state.nodes["a"].visits == visits
+    assert session.state.nodes["a"].executions == visits
     assert session.state.failed
