@@ -211,8 +211,31 @@ def test_a_failed_setup_fails_the_run_before_its_first_node(tmp_path: Path) -> N
     repository(project(tmp_path, WRITES, "      setup: echo no such thing; exit 3\n") / "code")
     ended = run(tmp_path)
     assert ended["status"] == "fail"
-    assert "exit code 3: no such thing" in ended["detail"]
+    assert "`echo no such thing; exit 3`, failed with exit code 3: no such thing" in ended["detail"]
     assert ended["nodes"] == {}
+
+
+def test_a_failed_setup_that_wrote_nothing_says_so(tmp_path: Path) -> None:
+    repository(project(tmp_path, WRITES, "      setup: 'false'\n") / "code")
+    assert "`false`, failed with exit code 1 and wrote nothing" in run(tmp_path)["detail"]
+
+
+def test_a_file_to_bring_along_that_is_missing_is_one_warning_for_all_worktrees(tmp_path: Path) -> None:
+    fan = """fan [shape=component] meet [shape=tripleoctagon] a [prompt=x] b [prompt=x]
+    start -> fan -> a -> meet fan -> b -> meet -> exit"""
+    repository(project(tmp_path, fan, "      copy: [nofile]\n") / "code")
+    done = call(tmp_path, "run", "p.dot")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("nofile is not in") == 1
+
+
+@pytest.mark.parametrize("has_git", [True, False])
+def test_doctor_looks_for_git_where_a_workspace_needs_it(has_git: bool, tmp_path: Path) -> None:
+    repository(project(tmp_path, WRITES) / "code")
+    done = call(tmp_path, "doctor", PATH=os.environ["PATH"] if has_git else str(tmp_path))
+    assert ("✓ git 2." in done.stdout) == has_git
+    assert ("✗ no git found" in done.stdout) != has_git
+    assert done.returncode == (0 if has_git else 1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

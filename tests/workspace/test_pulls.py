@@ -120,6 +120,6 @@ def test_a_dry_run_prints_the_text_without_a_remote_and_verdicts_stand_in_it(tmp
     run(tmp_path, "--simulate", str(tmp_path / "s.yaml"))
     done = call(tmp_path, "pr", "last", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "not pushed" in done.stdout
+    assert "nothing is pushed or created" in done.stdout
     assert "| review | success | Looks good \\| ship it |" in done.stdout
     assert call(tmp_path, "pr", "last").returncode == 2

@@ -311,7 +311,8 @@ def choice(*words: str) -> Reader[str]:
     def read(value: Any, place: SettingPlace) -> str:
         if not isinstance(value, str) or value not in words:
             near = suggestion(str(value), words) if isinstance(value, str) else ""
-            return place.fault(f"{_show(value)} is not one of {', '.join(words)}", near)  # type: ignore[no-any-return]
+            fix = near if near.startswith("did you") else ""  # the message has the words already
+            return place.fault(f"{_show(value)} is not one of {', '.join(words)}", fix)  # type: ignore[no-any-return]
         return value
 
     return read

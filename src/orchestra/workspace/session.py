@@ -55,6 +55,8 @@ class GitWorkspaces:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     pusher: Pusher = field(default_factory=Pusher)
     writer: MessageWriter | None = None
+    missing: set[tuple[str, str]] = field(default_factory=set)
+    """What a repository lacks of the files to bring along, as far as a warning said so."""
 
     async def open(
         self,
@@ -223,17 +225,19 @@ class GitWorkspace:
         if tree.git.git_dir == tree.repo.git.git_dir:
             return
         for name in worktrees.bring_along(tree) if made else ():
-            self.record(
-                warning(f"{tree.name}: {name} is not in {tree.repo.settings.path}, so it was not brought along")
-            )
+            if (tree.name, name) not in self.maker.missing:  # once for all worktrees of a run
+                self.maker.missing.add((tree.name, name))
+                self.record(
+                    warning(f"{tree.name}: {name} is not in {tree.repo.settings.path}, so it was not brought along")
+                )
         mark = tree.git.git_dir / "orchestra-setup"
         key = worktrees.setup_key(tree)
         if tree.repo.settings.setup and worktrees.text_of(mark) != key:
             code, said = await self.maker.shell(tree.repo.settings.setup, tree.folder)
             if code:
-                raise WorkspaceError(
-                    f"the setup of {tree.name} failed with exit code {code}: {said.strip()[-500:]}"
-                )
+                command = " ".join(tree.repo.settings.setup.split())[:200]
+                output = f": {said.strip()[-500:]}" if said.strip() else " and wrote nothing"
+                raise WorkspaceError(f"the setup of {tree.name}, `{command}`, failed with exit code {code}{output}")
             mark.write_text(key)
 
     # --- commits ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from msgspec import to_builtins
+from msgspec.structs import replace
 
 from orchestra.app.answering import Answered, Found, answer_to, find_question, give, look, matching, too_late
 from orchestra.app.asking import asker
@@ -324,7 +325,8 @@ async def _ask(store: Store, settings: Settings, pending: Pending, aim: str) -> 
     one = find_question(found, pending.question)
     if one is None:
         return
-    prompt = asyncio.ensure_future(console(Plain(colour=False, quiet=False, verbose=False)).ask(one.question))
+    shown = one.question if found.summary.alive else replace(one.question, timeout_ms=0)  # nobody waits so long
+    prompt = asyncio.ensure_future(console(Plain(colour=False, quiet=False, verbose=False)).ask(shown))
     try:
         now = await _closed_meanwhile(store, found, one, prompt)
         answer = await prompt if now is None else None

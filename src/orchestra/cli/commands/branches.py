@@ -340,10 +340,11 @@ def _pr_lines(pull: Pull) -> list[str]:
     note = [f"  {line}" for line in many_lines(pull.note).splitlines()]
     if pull.created:
         return [f"{pull.repo}: {pull.branch} pushed, pull request: {one_line(pull.created, 400)}", *note]
-    did = f"pushed to {pull.remote}" if pull.pushed else "not pushed"
     into = f" into {pull.into}" if pull.into else ""
+    did = f"pushed to {pull.remote}; open a pull request{into} with this text"
+    would = f"nothing is pushed or created in a dry run; a pull request{into} would have this text"
     return [
-        f"{pull.repo}: {pull.branch} {did}; open a pull request{into} with this text:",
+        f"{pull.repo}: {pull.branch}{' ' if pull.pushed else ': '}{did if pull.pushed else would}:",
         *note,
         *([f"  open: {one_line(pull.hint, 400)}"] if pull.hint else []),
         "",

@@ -18,6 +18,7 @@ import typer
 from orchestra.agents.models import WITH_MODEL, default_provider
 from orchestra.app.providers import check_providers, providers_of, standing
 from orchestra.app.stores import RepairLosesTurns, open_store, repair_store
+from orchestra.app.workspaces import own_environment
 from orchestra.cli.errors import FAILED, STORE
 from orchestra.cli.options import Config, EnvFile, StoreOption
 from orchestra.cli.stores import aim_commands, exists, hint, settings_for
@@ -31,10 +32,11 @@ from orchestra.cxdb.embedded.directory import LOST
 from orchestra.cxdb.embedded.files import Files
 from orchestra.cxdb.embedded.store import REMOTE, EmbeddedStore
 from orchestra.engine.sessions import rows
-from orchestra.errors import ConfigError, Damaged, StoreError, StoreUnreachable
+from orchestra.errors import ConfigError, Damaged, StoreError, StoreUnreachable, WorkspaceError
 from orchestra.graph.report import plural, wrap
 from orchestra.ports import Store
 from orchestra.processes.sandbox import prove, unavailable
+from orchestra.workspace.git import version
 
 
 def doctor(
@@ -134,6 +136,8 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, f"backend {settings.backend}{free}")
     yield from _providers(settings)
     yield from _sandbox(settings)
+    if settings.workspace is not None and settings.workspace.repos:
+        yield _git()
     program = shutil.which("dot")
     if program:
         yield Finding(True, f"Graphviz at {program}: compile --format svg works")
@@ -141,6 +145,14 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             None, "no Graphviz found: `compile --format svg` needs it, nothing else does", "apt install graphviz"
         )
+
+
+def _git() -> Finding:
+    try:
+        found = asyncio.run(version(own_environment()))
+    except WorkspaceError as error:
+        return Finding(False, str(error), "apt install git")
+    return Finding(True, f"git {'.'.join(map(str, found))} at {shutil.which('git')}")
 
 
 def _providers(settings: Settings) -> Iterator[Finding]:
