@@ -227,7 +227,7 @@ class StoreAbandoned(StoreUnreachable):
 
 
 class StoreGone(StoreUnreachable):
-    """What was written is no longer there: the store's folder was removed, or its server came back empty (S21)."""
+    """What was written is missing: the store's folder was removed, or its server is empty (S21)."""
 
 
 class StoreFull(StoreError):

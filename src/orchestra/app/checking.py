@@ -176,7 +176,7 @@ def _near(name: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def _settings(brief: Brief) -> Iterator[Diagnostic]:
-    """Files and folders in the settings that do not exist, and a section for a pipeline with a similar name."""
+    """Yield findings for missing files in the settings, and for a section of a similar pipeline name."""
     config, document = brief.settings.config, brief.settings.document
     if document is None or brief.settings.file is None:
         return

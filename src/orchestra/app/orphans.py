@@ -12,7 +12,7 @@ RULE = "orphaned_tool"
 
 
 async def end_orphans(stage: RunningNode) -> tuple[WarningRaised, ...]:
-    """End the processes of an interrupted command before it runs again; return the event that reports them.
+    """End the processes of an interrupted command before it runs again; return the report.
 
     On another machine nothing can be ended from here, so that the command is named.
     """

@@ -1,4 +1,4 @@
-"""From a checked pipeline to the plan by which it runs: its handlers and agents joined, its faults named.
+"""From a checked pipeline to its plan: handlers and agents joined, faults named.
 
 A plan is of a pipeline that is given now or of one that a session recorded (S26).
 """
@@ -111,7 +111,7 @@ def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handler
 
 
 def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
-    """The roots of context keys that only an installed handler writes: its ``own_keys``, none where it has none.
+    """Return the roots of context keys that only an installed handler writes: its ``own_keys``.
 
     Raises ``ConfigError`` for what is no root, or the engine's.
     """
@@ -150,7 +150,7 @@ def plan_of(
     given: bool = False,
     simulated: bool = False,
 ) -> JoinedPlan:
-    """Return the plan of a checked pipeline and of its children; agents answer from a scenario that has a text.
+    """Return the plan of a checked pipeline and its children; a scenario with a text replaces agents.
 
     ``workdir`` is where a child works, if not in its file's folder; ``given`` as in ``Plan``. ``simulated``: the
     agents of its parent are.
@@ -184,7 +184,7 @@ def plan_of(
 
 
 def workdir_of(graph: Graph, node: str, folder: Path) -> str:
-    """Where a node's child works: named relative to where its parent does; empty for the folder of its file."""
+    """Return where a node's child works, relative to its parent; empty for the folder of its file."""
     named = graph.nodes[node].text("stack.child_workdir") or graph.text("stack.child_workdir")
     return str(folder / named) if named else ""
 

@@ -1,4 +1,4 @@
-"""Settings in, wired runner out: a run is started, resumed (S26), or replayed from a recorded turn (S27)."""
+"""Settings in, wired runner out: start a run, resume it (S26), replay it from a turn (S27)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class _Surroundings:
         )
 
     async def checked(self, pipeline: Pipeline, plan: JoinedPlan, wiring: Wiring, state: RunState) -> Wiring:
-        """Return the wiring with the repositories; raise what forbids to run a plan, before anything is written."""
+        """Return the wiring with its repositories; raise what forbids the run, before anything is written."""
         runnable(pipeline, plan)
         if state.stage is not None and (state.children or state.fans):
             await check_decided(wiring, plan, state)

@@ -153,7 +153,7 @@ def _named_at(node: Node, name: str, settings: Settings) -> Span | None:
 
 
 def tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagnostic]:
-    """A finding for every node that names a tool that does not exist, and for tools that cannot be had (A30)."""
+    """Yield a finding for every node that names an unknown tool, and for unusable tools (A30)."""
     wanting = [
         (node, names)
         for node in graph.nodes.values()

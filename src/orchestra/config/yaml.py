@@ -55,7 +55,10 @@ class Document:
 
 
 def read_all(reads: Iterable[Callable[[], _T]]) -> list[_T]:
-    """Call every function and return the values. Raises their ``ConfigError``, ``InvalidConfig`` for several."""
+    """Call every function and return the values.
+
+    Raises their ``ConfigError``, ``InvalidConfig`` for several.
+    """
     found: list[_T] = []
     faults: list[ConfigError] = []
     for read in reads:

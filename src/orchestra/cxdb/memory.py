@@ -47,7 +47,7 @@ class MemoryStore:
         return await self.create(turn)
 
     async def head(self, context_id: int) -> Head:
-        """Where a context stands."""
+        """Return a context's head."""
         row = self._row(context_id)
         return Head(context_id, row.head_turn, row.head_depth)
 
@@ -194,7 +194,7 @@ class MemoryStore:
 
     @property
     def local(self) -> bool:
-        """Nobody else reaches it."""
+        """No other process reaches it."""
         return True
 
     def hold(self, context_id: int, note: str) -> Hold:

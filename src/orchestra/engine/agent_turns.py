@@ -1,4 +1,4 @@
-"""What an agent's work leaves in its node's record: its turns, what they cost, what they changed (A9, W3)."""
+"""An agent's work in its node's record: its turns, their cost, their changes (A9, W3)."""
 
 from __future__ import annotations
 

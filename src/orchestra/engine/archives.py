@@ -1,7 +1,7 @@
 """A session taken out of one store and put into another: its turns and blobs as they are (S28).
 
 Payloads stay byte for byte, so their hashes do too. Ids of contexts and turns are a store's own: a turn of type
-``PipelineImported`` behind the old ones says what they are here.
+``PipelineImported`` after the old ones gives the new ids.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TURNS_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenBranch:
-    """A parallel branch: its context there, its own turns, and the turn from which they go on.
+    """A parallel branch: its old context, its own turns, and the turn that they follow.
 
     That is the one at ``depth`` in the branch number ``parent`` of the session, in the session's chain for -1.
     """
@@ -64,7 +64,7 @@ class Taken:
 
 
 async def take_out(store: Store, name: str, now_ms: int = 0) -> list[Taken]:
-    """Take a session out with those that it restarted from or as (E14), and with their children, in this order.
+    """Yield a session, its predecessors and successors by restart (E14), and their children.
 
     ``now_ms`` (UTC) is compared with the claims of runners; 0 asks for no runner. Raises ``SessionNotFound``.
     """
@@ -84,7 +84,7 @@ async def take_out(store: Store, name: str, now_ms: int = 0) -> list[Taken]:
 
 
 async def _branches(store: Store, row: Row) -> tuple[TakenBranch, ...]:
-    """The branches of a session, each behind the one that it goes on from. Raises ``Damaged``."""
+    """Return the branches of a session, each after the one that it continues. Raises ``Damaged``."""
     found = []
     for chain in (await chains(store, row))[1:]:
         for gap in chain.turns:
@@ -103,7 +103,10 @@ def all_turns(taken: Sequence[Taken]) -> list[Turn]:
 
 
 def _as_recorded(taken: Sequence[Taken]) -> list[Taken]:
-    """Sessions out of a mirror, which gets one behind the other: turns numbered by when they were recorded."""
+    """Return sessions of a mirror with turns numbered by when they were recorded.
+
+    A mirror gets one session after the other.
+    """
     every = sorted(
         (at, number, chain, depth)
         for number, one in enumerate(taken)
@@ -129,7 +132,7 @@ def _as_recorded(taken: Sequence[Taken]) -> list[Taken]:
 
 
 def _moments(turns: Sequence[Turn]) -> Iterator[tuple[int, int]]:
-    """When each turn of a chain was recorded, UTC ms, and its depth; never before the one in front of it."""
+    """Yield when each turn of a chain was recorded (UTC ms), never before the previous one, and its depth."""
     at = 0
     for turn in turns:
         recorded = event_of(turn)
@@ -159,7 +162,7 @@ async def _linked_sessions(store: Store, row: Row) -> list[Row]:
 
 
 async def blobs_of(store: Store, turns: Sequence[Turn]) -> AsyncIterator[bytes]:
-    """The blobs that turns refer to, directly or through a blob, each once; what is not there is passed over."""
+    """Yield the blobs that turns refer to, also through a blob, each once; missing ones are skipped."""
     seen: set[str] = set()
     waiting = [ref for turn in turns for ref in _refs_of(turn)]
     while waiting:
@@ -198,10 +201,10 @@ def _refs_in(value: object) -> Iterator[BlobRef]:
 
 
 async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: RunnerProcess) -> list[Row]:
-    """Put sessions that belong together into a store in which their blobs are already; listed once all is durable.
+    """Put sessions that belong together into a store that has their blobs; listed once all is durable.
 
     Messages in their mailboxes stay behind: those that took effect are recorded in the chains. Raises
-    ``ConfigError`` where one of the sessions is there.
+    ``ConfigError`` if one of the sessions exists already.
     """
     there = {row.session for row in await rows(store)}
     for one in taken:
@@ -228,7 +231,7 @@ async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: Run
 
 @dataclass(slots=True, kw_only=True)
 class _PutIn:
-    """A chain that is put in: its context here once there is one, and where its turns are here by their depth."""
+    """A chain to import: its context here, once it exists, and its turns here by depth."""
 
     known_as: int
     turns: tuple[Turn, ...]
@@ -247,7 +250,7 @@ class _PutIn:
         return found
 
     async def open(self, store: Store) -> int:
-        """The context here; a branch's is made when the turn from which it goes on is there."""
+        """Return the context here; a branch's is made once the turn that it follows exists."""
         if not self.context and self.parent is not None:
             await self.parent.open(store)
             self.context = (await store.fork(self.parent.turn_at(self.depth))).context_id
@@ -263,7 +266,7 @@ class _PutIn:
 
 
 async def _put_turns(store: Store, every: Sequence[_PutIn]) -> None:
-    """Put the chains in, turn behind turn as they were recorded: what was later there is later here."""
+    """Append the chains' turns in the order in which they were recorded."""
     recorded = ((turn, number) for number, chain in enumerate(every) for turn in chain.turns)
     ordered = sorted(recorded, key=lambda each: each[0].turn_id)
     for number, several in groupby(ordered, key=lambda each: each[1]):
@@ -281,7 +284,7 @@ async def _put_turns(store: Store, every: Sequence[_PutIn]) -> None:
 async def _branches_placed(
     store: Store, one: Taken, every: Sequence[_PutIn], place: SessionPlace, clock: Clock
 ) -> None:
-    """Say behind the chain of a branch what the ids of its own branches are here; not of one that ended without."""
+    """Record after a branch's chain the new ids of its own branches, unless it ended without."""
     for chain in every[1:]:
         state = await load_state(store, chain.context)
         if state.result is not None and not state.fans:
@@ -300,7 +303,7 @@ def _below(every: Sequence[_PutIn], chain: _PutIn) -> dict[str, int]:
 async def _place(
     store: Store, one: Taken, every: Sequence[_PutIn], places: Mapping[int, SessionPlace], clock: Clock
 ) -> RunState:
-    """Say behind a chain what the ids of contexts are here; its state then."""
+    """Record the new ids of contexts after a chain; return its state."""
     place = places[one.row.context_id]
     state = await load_state(store, place.context_id)
     parent = places.get(one.row.parent)

@@ -1,8 +1,8 @@
-"""Questions to people (humans.md): recorded before they are shown, answered by the first answer in the mailbox.
+"""Questions to people: recorded before they are shown, answered by the first answer (humans.md).
 
-A question is a state of its node, not of a process: whoever runs the session shows it where somebody can be asked,
-and listens to the mailbox in any case. Every answer is a message there first, the runner's own included, so that
-one order decides who was first (S15).
+A question is a state of its node, not of a process: the process that runs the session shows it if a person can be
+asked, and listens to the mailbox in any case. Every answer is a message there first, the runner's own included, so
+that one order decides who was first (S15).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from orchestra.run.secrets import Redactor
 from orchestra.run.steps import Execute
 
 LOOK_SECONDS = 1.0
-"""How often a deadline is looked at: a machine that slept has to notice (H5)."""
+"""How often a deadline is checked: a machine that slept has to notice (H5)."""
 
 
 class Waiting(Suspended):
@@ -124,7 +124,7 @@ class Questions:
         return answer
 
     async def _earlier(self, journal: Journal, question: Question) -> tuple[tuple[str, str], ...]:
-        """What was said in a conversation that another process began, for whoever continues it here (H9)."""
+        """Return what was said in a conversation that another process began, to be shown here (H9)."""
         talk = question.id.removesuffix(f".{question.part}")
         known = journal.state.stage.asked if journal.state.stage is not None else {}
         if talk in self._talks:
@@ -139,7 +139,7 @@ class Questions:
         )
 
     async def _answer(self, question: Question, control: Control) -> Answer:
-        """The first answer in the mailbox; meanwhile whoever is here is asked, and the time runs."""
+        """Return the first answer in the mailbox; meanwhile ask the person here, until the deadline."""
         await self._read(question, control)
         found = self._answers.first(question)
         if found is not None:
@@ -225,14 +225,14 @@ class _OpenQuestion:
 
 
 def _uncounted_words(question: Question, answer: Answer) -> str:
-    """What is said where somebody was asked whose answer did not count."""
+    """Return the message for a person whose answer did not count."""
     if answer.who == DEADLINE and answer.automatic:
         return "time is up" + (f": {answer.label} is taken, the default" if answer.option is not None else "")
     return f"answered elsewhere: {answer.label}, by {answer.who}"
 
 
 def fits(question: Question, answer: Answer) -> None:
-    """Raise ``ConfigError`` where an interviewer's answer is none to the question: nothing is guessed (H4)."""
+    """Raise ``ConfigError`` if an interviewer's answer does not fit the question: nothing is guessed (H4)."""
     sent = SentAnswer(
         turn_id=question.after + 1,
         question=question.id,
@@ -259,7 +259,7 @@ async def _end(*tasks: asyncio.Future[Any]) -> None:
 
 
 def _without_secrets(question: Question, redactor: Redactor) -> Question:
-    """The question as it is recorded, for whoever is asked: what an agent wrote may hold a secret (S18)."""
+    """Return the question as recorded, to be shown: an agent's text may hold a secret (S18)."""
     about = question.about if isinstance(question.about, BlobRef) else redactor.text(question.about)
     details = {
         key: redactor.text(value) if isinstance(value, str) else value for key, value in question.metadata.items()

@@ -1,4 +1,4 @@
-"""The contexts of a store that hold parallel branches, and the session of each: a mirror sends them too (S22)."""
+"""The contexts of parallel branches and their sessions, which a mirror sends too (S22)."""
 
 from __future__ import annotations
 
@@ -36,12 +36,11 @@ class BranchContexts:
         return recorded.meta.session
 
     def of(self, session: str) -> list[tuple[int, str]]:
-        """The contexts and paths of a session's branches, each behind the one that it lies in."""
+        """Return the contexts and paths of a session's branches, each after the one that contains it."""
         return sorted(self._paths.get(session, {}).items())
 
     def around(self, session: str, context_id: int, path: str) -> list[int]:
-        """The contexts in which a nested branch may begin, the likeliest first; none where it begins in the main
-        walk."""
+        """Return the contexts in which a nested branch may begin, likeliest first; none for the main walk."""
         above = path.rsplit("/", 2)[0] if path.count("/") > 1 else ""
         return [context for context, other in self.of(session)[::-1] if other == above and context < context_id]
 

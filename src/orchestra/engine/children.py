@@ -1,4 +1,4 @@
-"""Child sessions: a node runs a pipeline in its own session, or watches one (engine.md#child-pipelines)."""
+"""Child sessions: a node runs or watches a pipeline's session (engine.md#child-pipelines)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from orchestra.run.outcome import Json
 from orchestra.run.state import ChildRecord, Result, RunState, Spent
 
 LOOK_SECONDS = 1.0
-"""How often a child is looked at that another process runs, or nobody."""
+"""How often a child that this process does not run is read, in seconds."""
 
 STOP_SECONDS = 60.0
 """How long the end of such a child is waited for."""
@@ -58,7 +58,7 @@ class Walking(Protocol):
 class Raised:
     """A child session as its parent's node sees it (the ``Child`` port).
 
-    While ``task`` goes on this process runs it; else it is read from the store.
+    While ``task`` runs, this process runs it; else it is read from the store.
     """
 
     def __init__(self, stage: Stage, wiring: Wiring, place: SessionPlace) -> None:
@@ -103,8 +103,10 @@ class Raised:
         self._alive = heard is not None
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Wait until it pauses, goes on or ends, at most so long. Raises ``Suspended`` where the parent pauses, and
-        ``Waiting`` where the child waits for an answer."""
+        """Wait until it pauses, continues or ends, at most so long.
+
+        Raises ``Suspended`` if the parent pauses, and ``Waiting`` if the child waits for an answer.
+        """
         self._raise_if_waiting()
         await (self._wait_for_walk(seconds) if self.walking else self._wait_for_events(seconds))
         if self._stage.control.pausing:
@@ -244,7 +246,7 @@ RunOf = Callable[[Opened, Plan, Control], Walking]
 async def child_session(
     stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_of: RunOf
 ) -> AsyncIterator[Raised]:
-    """A node's child session, walked while this is open; or the session that is named, which is only watched."""
+    """Yield a node's child session, running while this is open; or a named one, which is only watched."""
     if session:
         child = Raised(stage, wiring, own(await find(wiring.store, session)))
         await child.look()
@@ -304,8 +306,11 @@ async def _walking(child: Raised, opened: Opened, plan: Plan, run_of: RunOf, out
 
 
 async def _place_of_child(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None) -> SessionPlace:
-    """Where the child of this attempt is to be: as recorded where the attempt is begun again or goes on with a
-    child that failed, else a new place, which is a fork's where that child belongs to another session."""
+    """Return where the child of this attempt is recorded, else a new place.
+
+    The recorded one if the attempt runs again or continues a failed child; a fork's if that child belongs to
+    another session.
+    """
     journal, step = stage.journal, stage.step
     known = journal.state.children.get(step.node)
     if known is not None and not known.seen and same_attempt(known, step):
@@ -332,7 +337,7 @@ async def _place_of_child(stage: Stage, wiring: Wiring, plan: Plan, before: Stoo
 
 
 async def _open(stage: Stage, wiring: Wiring, plan: Plan, place: SessionPlace) -> Opened | None:
-    """Return the child ready to walk, started or resumed; None where it has ended, or another process runs it.
+    """Return the child, started or resumed; None if it has ended or another process runs it.
 
     Raises ``Suspended`` where a person has to decide about its cut-off attempt: the parent pauses.
     """

@@ -90,7 +90,7 @@ def machine() -> str:
 
 
 def died_here(claim: Claim) -> bool:
-    """Whether the runner behind a claim was a process of this system that no longer exists."""
+    """Whether a claim's runner was a process of this system that no longer exists."""
     found = _TOKEN.fullmatch(claim.token)
     if found is None or found[2] != machine():
         return False

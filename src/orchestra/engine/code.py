@@ -1,4 +1,4 @@
-"""The code that a session works on: its workspace opened, and each node's changes committed (W1–W4, W7)."""
+"""The code of a session: open its workspace, commit each node's changes (W1–W4, W7)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WITHOUT_CHANGES = frozenset({"start", "exit", "conditional", "wait.human", "para
 
 
 def may_write(graph: Graph, target: str, fan_in: str) -> bool:
-    """Whether a branch has a node that may write files, between its first node and where it meets the others."""
+    """Whether a branch has a node that may write files, up to where it meets the others."""
     seen, waiting = {fan_in}, [target]
     while waiting:
         node = waiting.pop()
@@ -56,7 +56,7 @@ async def open_workspace(workspaces: Workspaces | None, journal: Journal) -> Wor
 
 
 async def share_workspace(shared: Workspace, journal: Journal) -> Workspace:
-    """The parent's worktrees for its child, which commits there under its own name and records in its own chain."""
+    """Return the parent's worktrees for its child, which commits and records under its own name."""
     state = journal.state
     return await shared.lend(
         session=state.session, pipeline=state.pipeline, known=state.workspace, record=journal.record
@@ -76,13 +76,13 @@ async def working_in(workspace: Workspace) -> AsyncIterator[None]:
 
 
 def in_a_turn(state: RunState) -> bool:
-    """Whether the session goes on in the middle of an agent's turn, whose uncommitted files it needs."""
+    """Whether the session continues in the middle of an agent's turn, whose uncommitted files it needs."""
     stage = state.stage
     return stage is not None and stage.turn_open and not stage.elsewhere
 
 
 async def not_opened(journal: Journal, start: str, error: WorkspaceError | ConfigError) -> Result | None:
-    """Fail a run whose workspace could not be made, before its first node; raise the error for a later one."""
+    """Fail a run without a workspace before its first node; raise the error for a later node."""
     state = journal.state
     if state.steps or state.stage is not None or state.ended is not None:
         raise error

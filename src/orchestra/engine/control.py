@@ -120,7 +120,7 @@ class Control:
             self._cancelled = self._task
 
     def halt(self, reason: str, limit: str) -> None:
-        """Pause every walk of the tree of sessions because of a limit (A5); an earlier request keeps its reason."""
+        """Pause every walk of the session and its children for a limit (A5); an earlier reason is kept."""
         root = self._root
         if root._outer is not None:
             root._outer.halt(reason, limit)

@@ -1,4 +1,4 @@
-"""A session watched from outside: what was recorded so far, then what is recorded, each event once (S28)."""
+"""A session watched from outside: recorded events, then new ones, each once (S28)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from orchestra.run.state import RunState
 from orchestra.run.views import HANDED_ON, End
 
 LOOK_SECONDS = 0.25
-"""How often it is asked whether somebody still runs the session, while nothing is recorded."""
+"""How often the session's runner is checked while nothing is recorded, in seconds."""
 
 PATIENCE = 6
 """Looks without a runner and without news after which the session counts as left."""
@@ -58,7 +58,7 @@ class Follower:
         self._last: Recorded | None = None
 
     async def news(self) -> list[Recorded]:
-        """The events recorded since the last call, oldest first; what a replaced runner left behind is passed
+        """Return the events recorded since the last call, oldest first; what a replaced runner wrote is passed
         over (S16)."""
         found: list[Recorded] = []
         for turn in await self._unread():
@@ -86,12 +86,12 @@ class Follower:
 
     @property
     def over(self) -> bool:
-        """Whether nothing follows unless somebody goes on with the session."""
+        """Whether nothing follows until the session is resumed."""
         return self._last is not None and isinstance(self._last.event, End)
 
 
 class Followed:
-    """A session's chain with those of the children that it names, and of theirs: each event once, by turn id.
+    """The chain of a session and of its children, and theirs: each event once, by turn id.
 
     ``node`` is the parent's node that runs it. ``bound`` is the newest turn that counts, 0 without: of a child that
     a fork's history names, what happened after the session was forked belongs to the old story. ``own`` is the
@@ -155,7 +155,7 @@ class Followed:
         return own and (not self._bound or recorded.turn_id <= self._bound)
 
     def _note(self, event: Event, *, root: bool) -> None:
-        """What an event says of the session's children, and of the session as which a child went on."""
+        """Note the session's children and their restarts from an event."""
         match event:
             case ChildStarted():
                 own = event.child_session if event.until else ""
@@ -225,8 +225,9 @@ class Followed:
 
 
 async def follow(store: Store, row: Row, tell: Tell, clock: Clock) -> tuple[Row, RunState]:
-    """Tell every event of a session and of its children, those to come as they are recorded, until nobody runs it
-    any more; of one that is restarted, also those of the session in which it goes on (E14).
+    """Report every event of a session and its children until it has no runner any more.
+
+    After a restart, also those of the session that continues it (E14).
 
     The last session, and the state it is in then: ended, paused, or left by a runner that died.
     """
@@ -239,7 +240,10 @@ async def follow(store: Store, row: Row, tell: Tell, clock: Clock) -> tuple[Row,
 
 
 async def _next(store: Store, row: Row, state: RunState) -> Row | None:
-    """The session in which one goes on, where it has begun; a mirror's record names ids of its master (S22)."""
+    """Return the session that continues one, if it has begun.
+
+    A mirror's record names ids of its original (S22).
+    """
     if state.following is None:
         return None
     if row.mirror_of:
@@ -257,7 +261,7 @@ async def _follow(store: Store, row: Row, tell: Tell, clock: Clock) -> RunState:
     stirred = asyncio.Event()
 
     async def held() -> bool:
-        if row.mirror_of:  # its runner is out of hearing: whoever watches leaves when it is enough
+        if row.mirror_of:  # its runner cannot be reached: the watcher decides when to leave
             return not followed.chain.over
         return await find_runner(store, row.context_id, row.mailbox, clock.now_ms()) is not None
 

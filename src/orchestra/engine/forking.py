@@ -29,9 +29,9 @@ class Spot:
 class TurnChoice:
     """Which turn of a session is wanted.
 
-    Its ``depth`` or its ``turn_id``, which may have to be a checkpoint; the ``newest`` checkpoint; the one before a
-    ``node`` was entered, at its newest visit or at ``visit``; otherwise the first. A ``turn_id`` may also be that
-    of a child's turn: then it is the session's last turn up to that one.
+    Its ``depth`` or its ``turn_id``, which may have to be a checkpoint; the ``newest`` checkpoint; the last one
+    before a ``node`` was entered, at its newest visit or at ``visit``; otherwise the first. A ``turn_id`` may also
+    be that of a child's turn: then it is the session's last turn up to that one.
     """
 
     depth: int | None = None

@@ -35,9 +35,9 @@ Legible: TypeAlias = Turn | Gap
 
 
 async def legible(store: Store, context_id: int, above: int = -1) -> list[Legible]:
-    """A chain, oldest first, as far down as the turns above a depth, with a gap for each turn that is damaged.
+    """Return a chain, oldest first, back to a depth, with a gap for each damaged turn.
 
-    Behind a damaged turn the chain goes on where the store still knows the one before; where it does not, the gap
+    After a damaged turn the chain continues if the store still knows the previous one; if not, the gap
     is the last that can be said.
     """
     found: list[Legible] = []
@@ -133,8 +133,11 @@ async def map_listed(store: Store, mailbox: int) -> dict[int, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """A walk's own turns, oldest first. ``known_as`` is its context as the chain above it names it, which is chain
-    number ``parent``, -1 for the main walk; ``depth`` is that of the turn of it from which this one goes on."""
+    """A walk's own turns, oldest first.
+
+    ``known_as`` is its context as chain number ``parent`` names it, -1 for the main walk; ``depth`` is that of the
+    turn there which this chain continues.
+    """
 
     path: str
     known_as: int
@@ -144,7 +147,7 @@ class Chain:
 
 
 async def chains(store: Store, row: Row) -> list[Chain]:
-    """A session's chain and those of its branches, each behind the one that it goes on from.
+    """Return a session's chain and its branches', each after the one that it continues.
 
     A turn that several share is in the first. Branches that this store does not have are left out.
     """
@@ -196,20 +199,20 @@ class _Todo:
 
 
 def _turn_before(turns: Sequence[Legible], fresh: Sequence[Legible]) -> int:
-    """The turn from which a chain goes on by itself; 0 where that is not known."""
+    """Return the turn where a chain's own turns begin; 0 if unknown."""
     if fresh and isinstance(fresh[0], Turn):
         return fresh[0].parent
     return turns[-1].turn_id if turns and not fresh else 0
 
 
 async def with_branches(store: Store, row: Row) -> list[tuple[str, Legible]]:
-    """A session's chain and those of its branches, each turn with its branch's path, in the order of their ids."""
+    """Return the turns of a session and its branches, each with its branch's path, by turn id."""
     found = [(chain.path, turn) for chain in await chains(store, row) for turn in chain.turns]
     return sorted(found, key=lambda pair: pair[1].turn_id)
 
 
 async def context_of_branch(store: Store, row: Row, path: str) -> int | None:
-    """The context of a branch by its path, such as ``fan/security``: the newest of that name; None for none."""
+    """Return the newest context of a branch by its path, such as ``fan/security``; None if unknown."""
     parts = path.split("/")
     mirrored = await map_mirrored(store, row)
     found = row.context_id

@@ -44,7 +44,7 @@ def _system(origin: RunnerProcess) -> str:
 
 
 class Holding:
-    """The lock on a session that this process owns, as runner number ``epoch``; ``token`` identifies its claim.
+    """This process's lock on a session, as runner number ``epoch``; ``token`` identifies its claim.
 
     Creating it takes the operating system's lock: ``SessionTaken`` where another process has it. ``claim`` and
     ``note_claim`` add the claim of a session that begins, ``win`` that of one that exists.
@@ -83,7 +83,7 @@ class Holding:
         self.note_claim(turn)
 
     async def _left_ms(self, claim: Claim) -> int:
-        """Milliseconds for which the runner behind a claim is still believed to live; 0 where it is gone.
+        """Return the milliseconds for which a claim's runner is still presumed alive; 0 if it is gone.
 
         The store's clock is read by appending a turn that says nothing else. Where by that clock the claim is too
         old, or from the future, the clock may have been set: then that runner gets time to answer.

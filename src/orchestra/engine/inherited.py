@@ -1,4 +1,4 @@
-"""Children that a node continues instead of starting them: its own, or forks of an older session's (S27).
+"""Children that a node continues: its own, or forks of an older session's (S27).
 
 A child that a fork's history names belongs to the session that started it. Where it had not ended, the fork
 continues a fork of it, made at the child's last turn that is not newer than the turn at which the parent was
@@ -107,7 +107,7 @@ async def check_inherited(store: Store, plan: Plan, state: RunState) -> None:
 
 
 async def check_decided(wiring: Wiring, plan: Plan, state: RunState) -> None:
-    """Raise ``Undecided`` where a walk below a session's current node waits for a decision about a cut-off attempt.
+    """Raise ``Undecided`` if a walk below the current node waits for a decision on an attempt.
 
     These are its child and its branches, and theirs: they are resumed by the session's own resume (E4).
     """

@@ -1,4 +1,4 @@
-"""What becomes of one attempt: the wall around its handler, and the judgement of its outcome (engine.md#handlers).
+"""Run one attempt: contain its handler's errors and judge its outcome (engine.md#handlers).
 
 An outcome passes four questions in turn: is its form right, is its word one that an edge asks for, may the handler
 write these keys, and does a failure mean another attempt or the end.
@@ -82,7 +82,7 @@ async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, 
 async def _within(
     limit: Duration, handler: Handler, node: Node, context: Context, graph: Graph, stage: Scope
 ) -> Outcome | None:
-    """The handler's outcome, or its timeout: also where it met that with an exception or an outcome of its own."""
+    """Return the handler's outcome, or its timeout, however the handler reacted to that."""
     try:
         async with asyncio.timeout(limit.seconds) as timer:
             outcome = await handler(node, context, graph, stage)
@@ -196,8 +196,10 @@ def _recordable(outcome: Outcome, redactor: Redactor) -> Outcome:
 
 
 class Verdict(NamedTuple):
-    """What becomes of an attempt: its outcome as it is recorded, what it changes in the context, warnings for keys
-    that were dropped, and whether the node is tried ``again`` instead of ending so."""
+    """A judged attempt: its recorded outcome, its context changes, and warnings for dropped keys.
+
+    ``again`` says that the node is retried instead of ending.
+    """
 
     outcome: Outcome
     updates: Mapping[str, Json]
@@ -208,7 +210,7 @@ class Verdict(NamedTuple):
 def judge(
     graph: Graph, step: Execute, kind: str, outcome: Outcome, may_write: Callable[[str], bool], redactor: Redactor
 ) -> Verdict:
-    """Judge the outcome of an attempt; a conditional node's is another one's, which was judged before (E13).
+    """Judge the outcome of an attempt; a conditional node repeats an outcome judged before (E13).
 
     ``may_write`` says of a context key whether it is for the node's handler to write.
     """
@@ -230,7 +232,7 @@ def judge(
 def _admit(
     node: Node, outcome: Outcome, may_write: Callable[[str], bool], redactor: Redactor
 ) -> tuple[Outcome, dict[str, Json], tuple[WarningRaised, ...]]:
-    """The outcome as it is recorded, its context updates made plain, and warnings for the keys that were dropped.
+    """Return the outcome to record, its context updates as plain data, and warnings for dropped keys.
 
     An update that is no JSON value fails the node: a value silently changed would be worse.
     """

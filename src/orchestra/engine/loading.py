@@ -62,8 +62,10 @@ async def backwards(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A session as it was read up to the turn ``head`` at ``depth``: its state, the bytes since its last whole
-    checkpoint, and that one's size."""
+    """A session up to the turn ``head`` at ``depth``: its state, and sizes for the next checkpoint.
+
+    The bytes since its last whole checkpoint, and that one's size.
+    """
 
     head: int
     state: RunState
@@ -82,13 +84,14 @@ async def load_state(store: Store, context_id: int) -> RunState:
 
 
 async def load(store: Store, context_id: int, before: int | None = None, until: int | None = None) -> Loaded:
-    """A session as it stands, or as it stood before a turn of its chain or at the turn ``until``, read from a whole
-    checkpoint on (S17).
+    """Load a session now, before a turn of its chain, or at the turn ``until`` (S17).
+
+    Only from the last whole checkpoint on.
 
     Raises ``UnknownEvent``.
 
     The fold begins at the first whole checkpoint of the page that holds the last one: it passes over one that
-    a replaced runner left behind (S16), where the page's beginning would not show that it is stale.
+    a replaced runner wrote (S16), if the page's beginning would not show that it is stale.
     """
     found: list[Recorded] = []
     sizes: list[int] = []
@@ -173,8 +176,10 @@ async def _with_state(store: Store, recorded: Recorded) -> Recorded:
 
 
 async def fold_around(store: Store, events: Sequence[Recorded]) -> RunState:
-    """The state that the readable events of a damaged chain give: without the events before a checkpoint of which
-    not even the state can be read."""
+    """Return the state from the readable events of a damaged chain.
+
+    Without events before a checkpoint of which not even the state can be read.
+    """
     try:
         if events and _blob_of(events[0].event) is not None:
             return fold([await _with_state(store, events[0]), *events[1:]])

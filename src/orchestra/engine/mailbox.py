@@ -24,7 +24,7 @@ from orchestra.run.state import RunState
 
 PAUSE, INTERRUPT, CANCEL, STEER, ANSWER = "pause", "interrupt", "cancel", "steer", "answer"
 ALIVE = "alive"
-"""Not a wish: somebody asks whether the runner lives (S16)."""
+"""Not a request: another process checks whether the runner lives (S16)."""
 
 _PAGE = 64
 _AGAIN_SECONDS = 1.0
@@ -32,7 +32,7 @@ _AGAIN_SECONDS = 1.0
 
 
 class MailboxRequest(NamedTuple):
-    """A wish that stands in a mailbox, by the turn that holds it."""
+    """A request in a mailbox, by the turn that holds it."""
 
     turn_id: int
     action: str
@@ -73,7 +73,10 @@ async def send(
     label: str = "",
     automatic: bool = False,
 ) -> MailboxRequest:
-    """Put a wish into a session's mailbox; durable when it returns. It takes effect when a runner hears of it."""
+    """Put a request into a session's mailbox; durable when it returns.
+
+    It takes effect when a runner reads it.
+    """
     event = ControlRequested(
         action=action,
         text=clean(text),
@@ -91,7 +94,7 @@ async def send(
 
 
 async def requests(store: Store, mailbox: int, after: int) -> list[MailboxRequest]:
-    """The wishes in a mailbox behind a turn, oldest first."""
+    """Return the requests in a mailbox after a turn, oldest first."""
     found: list[Turn] = []
     before: int | None = None
     while page := await store.turns(mailbox, before=before, limit=_PAGE):
@@ -165,7 +168,7 @@ class Mailbox:
 
 
 def act(control: Control, request: MailboxRequest) -> None:
-    """Let a wish take effect; an action of a newer program is passed over."""
+    """Carry out a request; an action of a newer program is ignored."""
     by = f"by {request.who}" if request.who else "from outside"
     if request.action == PAUSE:
         control.pause(f"paused {by}", request.turn_id)

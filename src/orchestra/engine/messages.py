@@ -1,4 +1,4 @@
-"""Commit messages that a model writes: recorded before the commit, charged to the node, never in its way (W3)."""
+"""Commit messages by a model: recorded before the commit, charged to the node (W3)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def message_for(
     intent: str,
     diff: str,
 ) -> str:
-    """The message for a change: the recorded one where it was written before, else what the model writes now.
+    """Return the recorded message of a change, else one that the model writes now.
 
     ``paid`` records it as the node's expense. Where the model fails, the text is empty and a Warning says why: the
     commit gets its message from the template.

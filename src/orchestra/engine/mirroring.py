@@ -1,6 +1,6 @@
 """The sessions of one store, sent on to a server turn by turn (S22).
 
-The server alone says what is there: each mirrored session has a context of its own, listed by a turn that names
+Only the server knows what it has: each mirrored session has a context of its own, listed by a turn that names
 the session's context in the master, and the newest turn of its chain is compared with the master's before anything
 is sent. Payloads stay byte for byte, so a chain that ends with a turn of the master's at the same depth is a
 beginning of the master's chain. Nothing is remembered between two processes.
@@ -38,7 +38,7 @@ class Target(Store, Protocol):
     async def append_keyed(
         self, context_id: int, turns: Sequence[NewTurn], keys: Sequence[bytes]
     ) -> tuple[Turn, ...]:
-        """Append turns; those whose key was used before in the context are there already, where keys are known."""
+        """Append turns; those whose key the context has already are not appended again, if keys are known."""
 
 
 class Trees(Protocol):
@@ -72,7 +72,7 @@ class Mirror:
     """One store's mirror on one server. Its user keeps other processes from sending meanwhile.
 
     Everything raises ``StoreUnreachable`` where the server is away, or lost what it had; then another ``Mirror``
-    begins anew with what the server says.
+    starts again from what the server has.
     """
 
     def __init__(self, master: Master, server: Target, origin: RunnerProcess, clock: Clock) -> None:
@@ -174,7 +174,7 @@ class Mirror:
         return sent
 
     async def _send_chain(self, source: int, target: int, there: int) -> int:
-        """Send what is behind the first ``there`` turns of a chain."""
+        """Send what follows the first ``there`` turns of a chain."""
         if there and source not in self._attached and await self.master.trees.any():
             await self._attach_missed(source, target, there)
         self._attached.add(source)
@@ -206,8 +206,7 @@ class Mirror:
         return await self._send_chain(context, listed[context], there)
 
     async def _begin_branch(self, row: Row, place: Row, context: int, path: str) -> int:
-        """Fork a new context for a branch, and say in the context that lists the session which one it is; how many
-        turns it has."""
+        """Fork a context for a branch, record which branch it is, and return how many turns it has."""
         listed = await self._listing(place)
         fork = await self._branches.fork_of(context, path)
         base = await self._branch_base(row, place, context, path, fork) if fork is not None else None
@@ -223,7 +222,7 @@ class Mirror:
         return base.depth + 1
 
     async def _branch_base(self, row: Row, place: Row, context: int, path: str, fork: Turn) -> Turn | None:
-        """The server's turn from which a branch goes on: in the branch around it, or in the session's chain."""
+        """Return the server's turn that a branch follows, in its outer branch or in the session's chain."""
         listed = await self._listing(place)
         around = [listed[one] for one in self._branches.around(row.session, context, path) if one in listed]
         for above in (*around, place.context_id):
@@ -232,7 +231,7 @@ class Mirror:
                 return theirs
         return None
 
-    # --- what is there ----------------------------------------------------------------------------
+    # --- what the server has ----------------------------------------------------------------------
 
     async def _find(self, row: Row) -> tuple[Row, int] | None:
         """The session as the server lists it, and how many turns of its chain are there."""
@@ -273,7 +272,7 @@ class Mirror:
                     )
 
     async def _there(self, source: int, context: int) -> int | None:
-        """How many turns are in a context of the server; None where they are not the beginning of the master's."""
+        """Return how many turns a context of the server has; None if they differ from the original's."""
         try:
             newest = await self._server.turns(context, limit=1)
         except SessionNotFound:
@@ -328,7 +327,7 @@ class Mirror:
         return place, base.depth + 1 if base is not None else 0
 
     async def _base(self, row: Row, above: Row) -> Turn | None:
-        """The server's turn from which a fork goes on; None for no fork, or where that turn is not there."""
+        """Return the server's turn that a fork follows; None for no fork, or if that turn is missing."""
         fork = await self._fork(row)
         if fork is None or fork.depth == 0:
             return None
@@ -350,7 +349,7 @@ class Mirror:
     # --- sending ----------------------------------------------------------------------------------
 
     async def _missing(self, source: int, there: int) -> AsyncIterator[list[Turn]]:
-        """The turns of a chain behind the first ``there``, oldest first, page by page however many they are."""
+        """Yield the turns of a chain after the first ``there``, oldest first, page by page."""
         head = await self._store.head(source)
         missing = head.depth + 1 - there if head.turn_id else 0
         if missing <= 0:
@@ -368,7 +367,7 @@ class Mirror:
         yield [turn for turn in newest if turn.depth >= there]
 
     async def _put_blobs(self, batch: Sequence[Turn]) -> None:
-        """Put there what the turns refer to, before them: a turn that is there is whole."""
+        """Send what the turns refer to, before them, so that every turn on the server is complete."""
         async for data in blobs_of(self._store, batch):
             await self._put_blob(data)
 
@@ -400,7 +399,7 @@ class Mirror:
             await self._server.attach_fs(theirs, root)
 
     async def _attach_missed(self, source: int, target: int, there: int) -> None:
-        """Attach the trees of the newest batch that is there, whose sender may have been killed before it did."""
+        """Attach the trees of the newest batch on the server, whose sender may have been killed before it did."""
         last = await self._at(self._store, source, there - 1)
         assert last is not None
         for ours in (*await self._store.turns(source, before=last.turn_id, limit=PAGE - 1), last):

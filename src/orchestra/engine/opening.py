@@ -128,7 +128,7 @@ def start_event(
 
 
 async def new_place(wiring: Wiring, *, session: str = "", at: int = 0) -> SessionPlace:
-    """Create the contexts of a session: its mailbox, and its chain, which is a fork at turn ``at`` if not 0."""
+    """Create the contexts of a session: its mailbox, and its chain, a fork at turn ``at`` if not 0."""
     store = wiring.store
     mailbox = (await store.create()).context_id
     chain = await store.fork(at) if at else await store.create()
@@ -136,7 +136,7 @@ async def new_place(wiring: Wiring, *, session: str = "", at: int = 0) -> Sessio
 
 
 async def establish(wiring: Wiring, place: SessionPlace, first: Callable[[Loaded], Identity]) -> Opened:
-    """Open the session that a record names; it gets its identity by ``first`` unless a crash came after that.
+    """Open the session that a record names; ``first`` gives it its identity unless that is recorded.
 
     ``first`` gets the history that the session has already, which is that of the session it is forked from.
     """
@@ -222,7 +222,7 @@ def ended_well(state: RunState) -> bool:
 
 
 async def next_session(wiring: Wiring, plan: Plan, before: Opened) -> Opened:
-    """Open the session in which a restarted one continues (E14), and release the one before.
+    """Open the session in which a restarted one continues (E14), and release the previous one.
 
     It has the same pipeline and variables, a fresh context, and continues the ledger.
     """
@@ -323,7 +323,7 @@ async def sweep_all(wiring: Wiring, state: RunState) -> tuple[WarningRaised, ...
 
 
 async def continue_session(wiring: Wiring, plan: Plan, opened: Opened) -> Opened:
-    """Record how a session that this process has taken continues; after a restart that is the next session.
+    """Record how a session that this process took continues; after a restart, the next session.
 
     What its last runner left running is stopped first (E4). Pauses and cancels sent before are void (S15).
     """

@@ -35,8 +35,10 @@ FIRST_LOOK = 6
 
 
 class Open(Struct, frozen=True, kw_only=True):
-    """A question that is pending: of which session, whose mailbox takes the answer; ``answer`` where one is there
-    that no runner has recorded yet."""
+    """An open question: its session, and the mailbox for the answer.
+
+    ``answer`` is one that no runner has recorded yet.
+    """
 
     session: str
     mailbox: int
@@ -61,7 +63,7 @@ async def since_checkpoint(store: Store, context_id: int) -> list[Recorded]:
 
 
 async def open_questions(store: Store, session: str, mailbox: int, events: Sequence[Recorded]) -> list[Open]:
-    """The pending questions of a session, oldest first; ``events`` are its newest ones, back to a checkpoint."""
+    """Return a session's open questions, oldest first; ``events`` go back to a checkpoint."""
     found = [one async for one in _open_questions(store, session, mailbox, events)]
     boxes: dict[int, list[Open]] = {}
     for each in found:
@@ -145,8 +147,10 @@ async def _of_child(store: Store, child: ChildStarted) -> AsyncIterator[Open]:
 
 
 async def cost_below(store: Store, events: Sequence[Recorded]) -> int:
-    """What the branches and children of a chain that have not ended have spent (millionths of a dollar): the chain
-    counts it only when they end. ``events`` are its newest ones, back to a checkpoint (E35)."""
+    """Return what unfinished branches and children have spent, in millionths of a dollar (E35).
+
+    Their chain counts it only when they end. ``events`` are its newest ones, back to a checkpoint.
+    """
     known = counting(events)
     state = newest(known) or NEW
     branches, children = _below(known)

@@ -1,4 +1,4 @@
-"""A run: the session that this process walks, and those in which it goes on after a restart (E14)."""
+"""A run: the session that this process walks, and those that continue it after a restart (E14)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from orchestra.run.steps import steps_counted
 
 
 class Run:
-    """A session that this process runs; after a restart, the one in which it goes on."""
+    """A session that this process runs; after a restart, the one that continues it."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def live(self) -> RunState:
-        """The same with what its unfinished branches and children have spent too, so far as this process knows."""
+        """The same with what its unfinished branches and children have spent, as far as known here."""
         state, total = self.state, self.control.meter.total
         return replace(state, spent=total) if total.tokens > state.spent.tokens else state
 

@@ -144,8 +144,10 @@ def _number(text: str) -> bool:
 
 
 async def find(store: Store, name: str) -> Row:
-    """Find a session by display id, a unique beginning of one, ``#42`` for a context id, or ``last`` (S14), which
-    is the newest that is not a child. Raises ``SessionNotFound``."""
+    """Find a session by display id or unique prefix, ``#42`` for a context, or ``last`` (S14).
+
+    ``last`` is the newest that is not a child. Raises ``SessionNotFound``.
+    """
     known = await rows(store)
     if not known:
         raise SessionNotFound("no sessions in this store", fix="start one: orchestra run FILE.dot")

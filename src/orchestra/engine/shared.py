@@ -56,7 +56,7 @@ class Interviews:
             self._waiting -= 1
 
     async def inform(self, message: str, stage: str) -> None:
-        """Tell whoever is asked here."""
+        """Inform the person who is asked here."""
         if self.interviewer is not None:
             await self.interviewer.inform(message, stage)
 
@@ -92,7 +92,7 @@ class Inbox:
         return winner(question, self._sent.get(question.id, ()))
 
     async def wait(self, question: Question) -> Answer:
-        """The same, once it is there."""
+        """Return the same, once it exists."""
         stirred = self._stirred.setdefault(question.id, asyncio.Event())
         while (found := self.first(question)) is None:
             stirred.clear()
@@ -105,7 +105,7 @@ NOTHING = Spent()
 
 @dataclass(slots=True)
 class Meter:
-    """The spending of a session since this process has it, in all its branches; and of its children in theirs.
+    """The spending of a session since this process took it, with its branches and children.
 
     ``outer`` is the meter of the session that runs this one: what is used here is used there too, and what this one
     had spent before is counted there already.

@@ -1,4 +1,4 @@
-"""One execution of one node: what its handler gets, and the wall around the handler (engine.md#handlers)."""
+"""One execution of one node: what its handler gets (engine.md#handlers)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from orchestra.run.steps import Execute
 
 
 class Spawning(Protocol):
-    """The run of a stage: the child sessions and branches that it can start, and what the session's walks share."""
+    """A stage's run: the children and branches that it can start, and what its walks share."""
 
     @property
     def places(self) -> BranchSlots:
@@ -42,7 +42,7 @@ class Spawning(Protocol):
 
 
 class Stage(AgentTurns):
-    """What a handler gets of its session (the ``Scope`` port), and what it left behind when it ended."""
+    """What a handler gets of its session (the ``Scope`` port), and what it left at its end."""
 
     def __init__(
         self,

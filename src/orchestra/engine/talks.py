@@ -38,7 +38,7 @@ def _begins(recorded: Recorded, thread: str) -> bool:
 
 
 async def past(store: Store, context_id: int, until: tuple[str, int], most: int = PAST) -> list[Recorded]:
-    """The newest events of a session before the visit ``until`` of a node, oldest first; at most about ``most``."""
+    """Return a session's newest events before visit ``until`` of a node, oldest first, about ``most``."""
     found: list[Recorded] = []
     async for page in backwards(store, context_id, PAGE):
         found[:0] = [event for turn in page if isinstance(event := event_of(turn), Recorded)]

@@ -53,7 +53,7 @@ class Wiring:
     """What every session of this process is opened with.
 
     ``interrupted`` (``rerun``, ``fail`` or empty) is the operator's decision about attempts that were cut off;
-    ``secrets`` are the names of the secrets declared now, None where nothing was declared anew. At most ``at_once``
+    ``secrets`` are the names of the secrets declared now, None if nothing was declared again. At most ``at_once``
     nodes of a session's branches run at once (E31). ``max_cost_micros`` is the bound of the command line (A5).
     """
 
@@ -127,7 +127,7 @@ class Plan:
     """A pipeline as it is run: graph, handlers, and the texts that are recorded.
 
     ``children`` has, for each node that runs a child, the child's plan for each time that the node does so; the
-    last serves all further times. ``given`` says that the texts were given anew, not read from a record. ``runs``
+    last serves all further times. ``given`` says that the texts are new, not read from a record. ``runs``
     has, for each node, the type that runs it and its handler.
     """
 

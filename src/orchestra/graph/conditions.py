@@ -133,7 +133,7 @@ Expr: TypeAlias = Truth | Compare | Not | All | Some
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A parsed condition. It is falsy where there is none: such an edge is unconditional (L30)."""
+    """A parsed condition; an empty one is falsy, its edge unconditional (L30)."""
 
     text: str
     expr: Expr | None
@@ -184,7 +184,7 @@ def _same(key: str, text: str, literal: str) -> bool:
 
 
 def _number(value: object) -> int | float | None:
-    """A value as a number, None where it is none; whole numbers stay exact."""
+    """Return a value as a number, else None; whole numbers stay exact."""
     if isinstance(value, int | float):
         return None if isinstance(value, bool) else value
     text = value.strip() if isinstance(value, str) and len(value) <= LONGEST_NUMBER else ""
@@ -237,7 +237,7 @@ def _collect(expr: Expr, keys: dict[str, None], words: dict[str, None]) -> None:
 
 
 class _ConditionParser:
-    """Recursive descent, bounded by ``MAX_DEPTH``; the word at hand is ``value``, of a ``kind``."""
+    """Recursive descent, bounded by ``MAX_DEPTH``; the current word is ``value``, of a ``kind``."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -353,7 +353,7 @@ class _ConditionParser:
         raise self.error(f"expected a key such as outcome or context.name, not {self.show()}", fix=self.instead())
 
     def instead(self) -> str:
-        """What to write for something that stands where a key should."""
+        """Return what to write for something in the place of a key."""
         if self.value.startswith("'"):
             return "write keys without quotes"
         if self.value.startswith("$"):
@@ -404,7 +404,7 @@ class _ConditionParser:
             raise self.unexpected_error()
 
     def unexpected_error(self) -> ConditionError:
-        """The error for what stands where an operator or the end should."""
+        """Return the error for something in the place of an operator or the end."""
         if self.is_op(")"):
             return self.error("unmatched ')'", fix="remove it", put="")
         if self.kind in ("odd", "op") and self.value in ("&", "|"):

@@ -55,7 +55,7 @@ def parse(source: Source) -> tuple[Graph | None, tuple[Diagnostic, ...]]:
 
 
 def _stylesheet(graph: Graph) -> Iterator[Diagnostic]:
-    """What is wrong with the model stylesheet, where it stands."""
+    """Return the faults of the model stylesheet, with their places."""
     attribute = graph.attributes.get("model_stylesheet")
     if attribute is None or not isinstance(attribute.value, str):
         return

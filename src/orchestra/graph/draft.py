@@ -161,7 +161,7 @@ def _enclosing(scope: BraceScope, chains: dict[int, tuple[Subgraph, ...]]) -> tu
 
 
 class _Conditions:
-    """Reads conditions. A faulty one is told once, however many edges or nodes share it."""
+    """Reads conditions; a faulty one is reported once, however many edges or nodes share it."""
 
     def __init__(self, report: list[Diagnostic]) -> None:
         self.report = report

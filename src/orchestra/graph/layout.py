@@ -16,7 +16,7 @@ _CLOSES = re.compile(r"\s*\"?[\])]")
 _BLANK = re.compile(r"\s*(?://.*|#.*)?$")
 
 ATTRIBUTES = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\[\]{}"])*\]', re.DOTALL)
-"""What stands between a bracket that is missing or mistaken, and the one that closes the list."""
+"""Return the text between a missing or mistaken bracket and the one that closes the list."""
 
 FAR = 64 * 1024
 """Characters after which no closing bracket is looked for."""

@@ -151,7 +151,7 @@ def _code(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """What the provider said, without the rest of its body; what is wrong with settings, without their values."""
+    """Return the provider's message without its body; a fault of settings without their values."""
     faults = getattr(error, "errors", None)
     if isinstance(error, ValueError) and callable(faults):  # pydantic's
         return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".lstrip(": ") for fault in faults())

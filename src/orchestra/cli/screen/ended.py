@@ -132,8 +132,7 @@ def _last_lines(state: RunState, colour: bool) -> list[str]:
 
 
 def _cost(state: RunState) -> str:
-    """What the models cost, the tokens where that is not known; of a session whose agents are all simulated, that
-    nothing they report was done by a model."""
+    """Return what the models cost, or their tokens; for a simulated session, say that it is simulated."""
     if state.simulated:
         return ", simulated: no model was asked"
     if state.spent.cost_micros:

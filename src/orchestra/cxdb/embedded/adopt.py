@@ -52,13 +52,13 @@ from orchestra.cxdb.format.layout import (
 from orchestra.errors import Damaged
 
 Progress = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is."""
+"""Receives what is being done, how much of it is done, and how much there is."""
 
 _CHUNK = 1 << 20
 
 
 def quiet(_what: str, _done: int, _all: int) -> None:
-    """Progress that nobody looks at."""
+    """Report no progress."""
 
 
 def adopt(directory: Directory, known: State, progress: Progress) -> State:
@@ -324,7 +324,7 @@ class _Adoption:
         self._progress("contexts", end, end)
 
     def _fall_back(self, lost: set[int]) -> None:
-        """Write the newest head that exists once more: the turn ids that are gone will be used again."""
+        """Write the newest existing head again: lost turn ids will be used again."""
         newest = {
             context_id: head_record(context_id, turn_id, depth, at_ms)
             for context_id, turn_id, depth, _, at_ms in self._heads(0)

@@ -40,7 +40,7 @@ MANY_ROOTS = 8192
 
 
 class _Change:
-    """A change that waits for a sync, and then what came of it."""
+    """A change that waits for a sync, and then its result."""
 
     __slots__ = ("add", "answer", "done", "error")
 

@@ -13,7 +13,7 @@ _CHUNK = HEAD_SIZE * 16384
 
 
 def parent_by_heads(directory: Directory, turn_id: int) -> int | None:
-    """A turn's parent, 0 where it has none; None where it cannot be told with certainty."""
+    """Return a turn's parent, 0 if it has none; None if uncertain."""
     before: dict[int, tuple[int, int]] = {}
     found: int | None = None
     end = directory.state.lengths[HEADS]

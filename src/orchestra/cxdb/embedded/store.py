@@ -97,7 +97,7 @@ class EmbeddedStore(Handle):
         return await self._together(lambda batch: batch.create(turn, self._depth(turn)))
 
     async def head(self, context_id: int) -> Head:
-        """Where a context stands."""
+        """Return a context's head."""
         with self._reading():
             standing = self._standing(context_id)
             return Head(context_id, standing.turn_id, standing.depth)

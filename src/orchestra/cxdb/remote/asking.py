@@ -78,7 +78,7 @@ class Waits:
         self._since = 0.0
 
     def look(self, patience: Patience) -> None:
-        """Say that a call waits, unless that has been said or the server has been heard meanwhile."""
+        """Report that a call waits, unless that was reported or the server answered meanwhile."""
         since = max(patience.began, self.pulse.at)
         due = since + self.after
         if _now() < due:
@@ -148,7 +148,7 @@ class Patience:
         self._limit.reschedule(self.until)
 
     async def wait(self, lost: Lost) -> None:
-        """Wait for the next attempt. Raises ``StoreUnreachable`` where there is to be none."""
+        """Wait for the next attempt. Raises ``StoreUnreachable`` if there is none left."""
         if lost.heard is not None:
             self.until = max(self.until, lost.heard + self._seconds)
         if _now() + self._wait > self.until:
@@ -213,7 +213,7 @@ def refusal(code: int, text: str, what: str) -> OrchestraError:
 
 
 def in_our_form(reply: Reply) -> bool:
-    """Whether an error is told as CXDB tells one."""
+    """Whether an error has CXDB's form."""
     try:
         body = msgspec.json.decode(reply.body)
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -277,7 +277,7 @@ class Requests:
                     await patience.wait(lost)
 
     async def _knock(self, seconds: float) -> None:
-        with contextlib.suppress(NoHttp):  # told by the request that follows
+        with contextlib.suppress(NoHttp):  # reported by the request that follows
             await self.web.request("GET", "/healthz", seconds=seconds)
 
     async def ask(self, kind: int, payload: bytes, what: str) -> bytes:

@@ -29,7 +29,7 @@ WINDOW = 256
 """Requests that may wait for their answers, so that neither side stops reading because the other does."""
 
 IDLE = 8
-"""Connections that are kept while nobody uses them."""
+"""Unused connections that are kept."""
 
 _PIECE = 256 * 1024
 _ACKNOWLEDGE = getattr(socket, "TCP_QUICKACK", None)
@@ -82,7 +82,7 @@ class Silence:
         await self._limit.__aexit__(kind, error, trace)
 
     def restart(self, *, heard: bool = True) -> None:
-        """The server took something, or was ``heard``: wait as long again."""
+        """The server took or sent (``heard``) something: restart the wait."""
         now = asyncio.get_running_loop().time()
         if heard:
             self.heard = self._pulse.at = now
@@ -206,7 +206,7 @@ async def connect(host: str, port: int) -> socket.socket:
 
 
 async def _addresses(host: str, port: int) -> Sequence[tuple[Any, ...]]:
-    """What a name stands for; a resolver that takes long is left alone, also at the end of the process."""
+    """Resolve a name; a slow resolver is abandoned, also at the end of the process."""
     loop = asyncio.get_running_loop()
     found: asyncio.Future[Sequence[tuple[Any, ...]]] = loop.create_future()
 
@@ -295,7 +295,7 @@ class Pool:
             return
 
     def drop(self) -> None:
-        """End the connections that nobody uses."""
+        """End unused connections."""
         for link in self._idle:
             link.close()
         self._idle.clear()

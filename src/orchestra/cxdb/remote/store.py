@@ -115,7 +115,7 @@ class RemoteStore:
     # --- reading -------------------------------------------------------------------------------------
 
     async def head(self, context_id: int) -> Head:
-        """Where a context stands."""
+        """Return a context's head."""
         answer = await self._asking.ask(frames.GET_HEAD, frames.number(context_id), f"context {context_id}")
         return Head(*read_answer(frames.read_head, answer))
 
@@ -305,7 +305,7 @@ class RemoteStore:
         self._asking.hurry(seconds)
 
     def on_silence(self, tell: TellSilence, after: float = TELL_SECONDS) -> None:
-        """Be told when the server has been silent for ``after`` seconds, and when it answers again."""
+        """Call a function when the server has been silent for ``after`` seconds, and when it answers again."""
         self._asking.waits.tell, self._asking.waits.after = tell, after
 
     async def close(self) -> None:

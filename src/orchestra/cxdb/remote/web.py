@@ -199,7 +199,7 @@ class Web:
         return reply
 
     def drop(self) -> None:
-        """End the connections that nobody uses."""
+        """End unused connections."""
         for wire in self._idle:
             wire.writer.close()
         self._idle.clear()

@@ -19,11 +19,11 @@ from orchestra.errors import Damaged, SessionNotFound, StoreError, StoreFull
 from orchestra.ports import Head, NewTurn, Turn
 
 NO_SESSION = Session(0, "")
-"""Who made what came from another process, or by HTTP."""
+"""The author of what another process or HTTP request added."""
 
 
 def refusal(error: StoreError, what: str) -> Malformed:
-    """What a client is told of an error of the store; ``what`` names what was not found."""
+    """Return a client's message for a store error; ``what`` names what was not found."""
     if isinstance(error, SessionNotFound):
         return Malformed(404, what)
     if isinstance(error, StoreFull):
@@ -166,7 +166,7 @@ class Core:
     # --- telling ---------------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """What happens from now on is told; called before the first reader joins."""
+        """Start to report events; called before the first reader joins."""
         if not self.events.readers:
             self._seen = self.store.place()
             self._newest = self.store.counts().turns

@@ -175,7 +175,7 @@ def application(routes: Sequence[BaseRoute], guard: Guard, errors: Mapping[type[
 
 
 async def _no_reader(_received: Received, _error: Exception) -> Response:
-    """The client is gone: nobody reads this."""
+    """The client is gone."""
     return Response(status_code=400)
 
 
@@ -246,7 +246,7 @@ class HttpConnection(H11Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """An answer that nobody reads ends the connection after a while."""
+        """An answer that is not read ends the connection after a while."""
         super().pause_writing()
         self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
 

@@ -70,7 +70,7 @@ class Sessions:
         self._by_context[context_id] = session
 
     def touch(self, session: Session) -> None:
-        """A connection was heard of."""
+        """Note a sign of life of a connection."""
         session.active_ms = self._now_ms()
 
     def leave(self, session: Session) -> None:

@@ -25,7 +25,7 @@ _SIZE = _RECORD.size + 4
 
 
 class Known(NamedTuple):
-    """What became of an append."""
+    """The result of an append."""
 
     digest: bytes
     turn_id: int
@@ -42,7 +42,7 @@ class Keys:
         self._shorten()
 
     def find(self, context_id: int, key: bytes) -> Known | None:
-        """What became of the append with this key."""
+        """Return the result of the append with this key."""
         self._catch_up()
         return self._known.get((context_id, _short(key)))
 

@@ -154,7 +154,7 @@ class _Projection:
         return at.isoformat(timespec="milliseconds" if ms % 1000 else "seconds")
 
     def generic(self, value: Value) -> Plain:
-        """A value whose type says nothing of it."""
+        """Return a value without a declared type."""
         if isinstance(value, bool) or value is None or isinstance(value, str):
             return value
         if isinstance(value, int):

@@ -97,7 +97,7 @@ async def serving(
 
 @contextlib.contextmanager
 def listening_errors(host: str, port: int) -> Iterator[None]:
-    """Say why nobody can listen at an address. Raises ``StoreError``."""
+    """Raise ``StoreError`` with the reason why an address cannot be used."""
     try:
         yield
     except OSError as error:
@@ -106,7 +106,7 @@ def listening_errors(host: str, port: int) -> Iterator[None]:
 
 
 def _why_not(error: OSError) -> tuple[str, str]:
-    """Why nobody can listen somewhere, and what helps."""
+    """Return why an address cannot be used, and the fix."""
     if isinstance(error, socket.gaierror):
         return "unknown host name", "use an address of this machine, such as 127.0.0.1"
     match error.errno:

@@ -39,7 +39,9 @@ def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def problem(match: re.Match[str], kind: str, nodes: Iterable[str]) -> tuple[int, str, str]:
-    """What is wrong with the value that a match of ``OF_NODE`` names, whose node's handler type is ``kind``.
+    """Return what is wrong with the value of a node that a match of ``OF_NODE`` names.
+
+    ``kind`` is the node's handler type.
 
     The group of the match that is wrong, what was probably meant, and the problem in words: empty where there is
     none.
@@ -152,7 +154,7 @@ def _names(text: str) -> Iterator[re.Match[str]]:
 
 
 def _meant(survey: Survey, declared: Collection[str], form: str, name: str) -> str | None:
-    """The name that is meant by one in braces or after ``$``; empty where none is near, None for a known one."""
+    """Return the name that was meant in braces or after ``$``; empty if none is near, None if known."""
     names = [*declared, "goal"]
     if form == "single":
         return name if name in declared else None
