@@ -78,3 +78,17 @@ def test_a_recorded_script_goes_along_with_a_node_that_an_agent_answers_now(tmp_
     done = call(tmp_path, "resume", "last", "--graph", "p.dot")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "note").exists()
+
+
+def test_a_scripted_answer_is_checked_by_the_nodes_output_schema(tmp_path: Path) -> None:
+    (tmp_path / "n.json").write_text('{"type": "object", "required": ["n"]}')
+    (tmp_path / "p.dot").write_text(
+        'digraph p { start [shape=Mdiamond] exit [shape=Msquare] a [prompt=x, output_schema="n.json"]'
+        ' b [shape=parallelogram, tool_command="echo {{ outputs.a.n }} > got"] start -> a -> b -> exit }'
+    )
+    (tmp_path / "s.yaml").write_text("""nodes: {a: [{text: '{"m": 3}'}]}""")
+    refused = call(tmp_path, "run", "p.dot", "--simulate", "s.yaml")
+    assert "does not fit output_schema" in refused.stdout
+    (tmp_path / "s.yaml").write_text("""nodes: {a: [{text: '{"n": 3}'}]}""")
+    assert call(tmp_path, "run", "p.dot", "--simulate", "s.yaml").returncode == 0
+    assert (tmp_path / "got").read_text() == "3\n"

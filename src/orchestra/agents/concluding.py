@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from orchestra.agents.exchanges import ending
 from orchestra.agents.talk import Driving, Talk, report_in
 from orchestra.agents.tools.reporting import NAME
-from orchestra.agents.verdicts import ASK_AGAIN, answer_problem, object_in, outcome_of
-from orchestra.ports import AgentTask
+from orchestra.agents.verdicts import ASK_AGAIN, CORRECT, fit_schema, object_in, outcome_of
 from orchestra.run.conversation import Message
 from orchestra.run.outcome import GOOD, Outcome, Status, failed_outcome
 from orchestra.run.questions import exchange
 
 MOST_CORRECTIONS = 2
 """How often an answer that does not fit ``output_schema`` is sent back (A4)."""
-
-CORRECT = "Your answer does not fit the schema that was asked for: "
 
 
 async def converse(talk: Talk, driving: Driving) -> str | Outcome:
@@ -71,15 +66,6 @@ def _gate(talk: Talk) -> Outcome | None:
     if talk.task.node.flag("auto_status"):
         return Outcome(status=Status.SUCCESS, notes="auto_status: the agent did not report an outcome")
     return failed_outcome("the goal gate's agent did not report an outcome, also after it was asked for it")
-
-
-def fit_schema(task: AgentTask, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
-    """Return the outcome with the structured answer; or the correction for the agent and the failure."""
-    value, problem = answer_problem(task.output_schema, text)
-    if not problem:
-        return replace(outcome, context_updates={**outcome.context_updates, f"outputs.{task.node.id}": value})
-    told = f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it."
-    return told, failed_outcome(f"the answer does not fit output_schema: {problem}")
 
 
 def _check(talk: Talk, outcome: Outcome, text: str) -> Outcome | None:

@@ -183,7 +183,7 @@ def _outcome(task: AgentTask, result: Scripted) -> Outcome:
     status, word, problem = read_status(result.status, legal_words(task.graph, task.node.id))
     if problem:
         return failed_outcome(problem, FailureClass.TERMINAL)
-    return Outcome(
+    outcome = Outcome(
         status=status,
         word=word,
         preferred_label=result.label,
@@ -195,3 +195,9 @@ def _outcome(task: AgentTask, result: Scripted) -> Outcome:
         failure_class=FailureClass(result.failure_class) if result.failure_class else None,
         retry_after=result.retry_after,
     )
+    if not task.output_schema or result.text is None or f"outputs.{task.node.id}" in result.updates:
+        return outcome
+    from orchestra.agents.verdicts import fit_schema  # only a node with a schema pays for it
+
+    found = fit_schema(task, outcome, result.text) if status in GOOD else outcome
+    return found if isinstance(found, Outcome) else found[1]

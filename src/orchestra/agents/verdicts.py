@@ -10,8 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from orchestra.agents.tools.reporting import NAME, labels_of
 from orchestra.graph.model import Graph, Node
+from orchestra.ports import AgentTask
 from orchestra.run.conversation import Message
 from orchestra.run.outcome import Outcome, Status, failed_outcome, legal_words, read_status
 from orchestra.run.plain import plain_json
@@ -21,6 +24,8 @@ ASK_AGAIN = (
     "is done and you have made sure of it, else with status fail and the reason in notes."
 )
 """What a goal gate's agent is asked once, where it did not report (A4)."""
+
+CORRECT = "Your answer does not fit the schema that was asked for: "
 
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)\n```\s*\Z", re.DOTALL)
 
@@ -100,3 +105,12 @@ def answer_problem(schema: Mapping[str, Any], text: str) -> tuple[Any, str]:
         return value, ""
     where = ".".join(map(str, first.absolute_path))
     return None, f"{where + ': ' if where else ''}{first.message[:500]}"
+
+
+def fit_schema(task: AgentTask, outcome: Outcome, text: str) -> Outcome | tuple[str, Outcome]:
+    """Return the outcome with the structured answer; or the correction for the agent and the failure."""
+    value, problem = answer_problem(task.output_schema, text)
+    if not problem:
+        return replace(outcome, context_updates={**outcome.context_updates, f"outputs.{task.node.id}": value})
+    told = f"{CORRECT}{problem}. Answer again, with nothing but JSON that fits it."
+    return told, failed_outcome(f"the answer does not fit output_schema: {problem}")

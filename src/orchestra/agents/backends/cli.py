@@ -28,13 +28,13 @@ from orchestra.agents.cli.reports import (
     wants_report,
 )
 from orchestra.agents.cli.turns import Transcript
-from orchestra.agents.concluding import MOST_CORRECTIONS, fit_schema
+from orchestra.agents.concluding import MOST_CORRECTIONS
 from orchestra.agents.exchanges import ending
 from orchestra.agents.tools import ToolResult
 from orchestra.agents.tools.door import NAME, Door, for_cli, open_door
 from orchestra.agents.tools.toolset import Toolset
 from orchestra.agents.tools.tracking import WriteTracker
-from orchestra.agents.verdicts import object_in
+from orchestra.agents.verdicts import fit_schema, object_in
 from orchestra.errors import BackendError, Terminal
 from orchestra.ports import AgentTask, Suspended, Turns
 from orchestra.processes.sandbox import Policy, no_sandbox
