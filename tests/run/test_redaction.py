@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -97,7 +98,16 @@ def test_short_values_are_left_alone_and_named() -> None:
 )
 def test_a_secret_is_found_in_every_form_in_which_it_travels(secret: str) -> None:
     redactor, hidden = Redactor({"IT": secret}), "[redacted:IT]"
-    for form in (quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]):
+    browsers = quote(secret, safe="!'()*~"), quote(secret, safe=";,/?:@&=+$!*'()#~")
+    lower = re.sub("%..", lambda code: code[0].lower(), quote(secret))
+    for form in (
+        quote(secret, safe=""),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        quote(secret),
+        lower,
+        *browsers,
+    ):
         assert redactor.text(f"a={form}&b=c") == f"a={hidden}&b=c"
     for lead in range(7):
         for tail in range(4):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from operator import is_
 from typing import Any, NamedTuple
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from orchestra.run.key_formats import BY_MARK, FORMATS
 
@@ -66,6 +66,25 @@ class _Folded(NamedTuple):
         return re.compile(rf"(?:{_BREAKS.pattern})?".join(map(re.escape, self.form)))
 
 
+class _Encoded(NamedTuple):
+    """A secret of which any characters may be encoded as in a URL: programs differ in which they encode."""
+
+    name: str
+    value: str
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Each character as it is, or encoded."""
+        return re.compile("".join(map(self._character, self.value)))
+
+    def _character(self, character: str) -> str:
+        encoded = quote(character, safe="", errors="replace")
+        if encoded == character:
+            return re.escape(character)
+        plus = r"|\+" if character == " " else ""
+        return f"(?:{re.escape(character)}|(?i:{encoded}){plus})"
+
+
 class KnownSecrets(dict[str, str]):
     """Secrets by name; ``ignored`` are values, and names of key formats, that are none (language.md)."""
 
@@ -77,7 +96,7 @@ class KnownSecrets(dict[str, str]):
 class Redactor:
     """Replaces known secrets in all their forms, and common key formats, by ``[redacted:NAME]``."""
 
-    __slots__ = ("_bytewise", "_folded", "_ignored", "_values", "short")
+    __slots__ = ("_bytewise", "_encoded", "_folded", "_ignored", "_values", "short")
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         self._ignored = secrets.ignored if isinstance(secrets, KnownSecrets) else frozenset[str]()
@@ -86,6 +105,7 @@ class Redactor:
         usable.sort(key=lambda pair: -len(pair[0]))
         self._values = usable
         self._folded = [_Folded(name, form) for name, value in long for form in base64_forms(value)]
+        self._encoded = [_Encoded(name, value) for name, value in long if quote(value, safe="/") != value]
         self._bytewise = [
             (value.encode("utf-8", "surrogatepass").decode("latin-1"), name) for value, name in usable
         ]
@@ -107,8 +127,8 @@ class Redactor:
         for value, name in values:
             if value in text:
                 text = text.replace(value, f"[redacted:{name}]")
-        for folded in self._in_lines(text):
-            text = folded.pattern.sub(f"[redacted:{folded.name}]", text)
+        for name, pattern in self._patterns(text):
+            text = pattern.sub(f"[redacted:{name}]", text)
         for mark, formats in BY_MARK:
             if mark not in text:
                 continue
@@ -117,12 +137,24 @@ class Redactor:
                     text = entry.redact(text, self._ignored)
         return text
 
+    def _patterns(self, text: str) -> Iterator[tuple[str, re.Pattern[str]]]:
+        """What finds the secrets that a text holds in other forms than those that ``_values`` lists."""
+        yield from ((folded.name, folded.pattern) for folded in self._in_lines(text))
+        yield from ((encoded.name, encoded.pattern) for encoded in self._in_urls(text))
+
     def _in_lines(self, text: str) -> list[_Folded]:
         """The secrets that a text holds in base64 with an end of line in the middle."""
         if not self._folded or _FOLD.search(text) is None:
             return []
         whole = _BREAKS.sub("", text)
         return [folded for folded in self._folded if folded.form in whole]
+
+    def _in_urls(self, text: str) -> list[_Encoded]:
+        """The secrets that a text may hold with some of their characters encoded as in a URL."""
+        if not self._encoded or "%" not in text:
+            return []
+        plain = unquote_plus(text.replace("+", "%2B")), unquote_plus(text)
+        return [one for one in self._encoded if any(one.value in each for each in plain)]
 
     def find(self, text: str) -> list[tuple[int, int, str]]:
         """Start, end and name of every secret in a text, in order."""
@@ -141,8 +173,8 @@ class Redactor:
             while at >= 0:
                 found.append((at, at + len(value), name))
                 at = text.find(value, at + 1)
-        for folded in self._in_lines(text):
-            found += [(match.start(), match.end(), folded.name) for match in folded.pattern.finditer(text)]
+        for name, pattern in self._patterns(text):
+            found += [(match.start(), match.end(), name) for match in pattern.finditer(text)]
         return sorted(found)
 
     def seam(self, data: bytes, at: int) -> int:
