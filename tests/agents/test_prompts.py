@@ -233,6 +233,9 @@ CONTEXT = {
         ("{{ a }} {{ a.b }}", "own below"),
         ("{{ nodes.get }} {{ nodes.items }} {{ nodes.path }}", "1 2 3"),
         ("{{ missing | default('none') }}", "none"),
+        ("{{ tools.later.output | default('none') }}", "none"),
+        ("{{ missing.deep[0].deeper | default('none') }}", "none"),
+        ("{% if tools.later.output is defined %}yes{% else %}no{% endif %}", "no"),
         ("{% if missing is defined %}x{% else %}y{% endif %}", "y"),
     ],
 )

@@ -115,6 +115,15 @@ class _Missing(StrictUndefined):
             name = f"{around.path}.{name}"
         return f"{name!r} is not defined"
 
+    def __getattr__(self, name: str) -> _Missing:
+        """A part of what is missing is missing too, so that ``default`` and ``is defined`` work on it."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, _item: Any) -> _Missing:  # type: ignore[override]
+        return self
+
     def known(self) -> Iterable[str]:
         """Return the names that exist next to the missing one."""
         around = self._undefined_obj
