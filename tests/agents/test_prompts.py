@@ -96,6 +96,13 @@ def test_a_layer_can_be_a_text_in_the_settings(tmp_path: Path) -> None:
     assert composed("agent=r", config=config, places=LayerFolders((tmp_path,))).system == "You review code."
 
 
+@pytest.mark.parametrize("text", ["You are careful. " * 40, "Two\nlines", "ä " * 300])
+def test_a_layers_text_in_the_settings_may_be_longer_than_a_name_of_a_file(tmp_path: Path, text: str) -> None:
+    assert read_layer("role", text, LayerFolders((tmp_path,))).content == text.strip()
+    with pytest.raises(ConfigError, match="no role file"):
+        read_layer("role", "x" * 300, LayerFolders((tmp_path,)))
+
+
 def test_extends_puts_the_other_files_content_first_and_refuses_cycles(tmp_path: Path) -> None:
     places = write(
         tmp_path,

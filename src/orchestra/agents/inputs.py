@@ -30,7 +30,10 @@ def find_files(name: str, folders: Sequence[Path]) -> list[Path]:
     Raises ``ConfigError`` if none has.
     """
     for folder in folders:
-        found = sorted(path for path in folder.glob(name) if path.is_file()) if not Path(name).is_absolute() else []
+        try:
+            found = sorted(path for path in folder.glob(name) if path.is_file())
+        except (OSError, ValueError, IndexError, NotImplementedError):  # no file can have that name
+            found = []
         inside = [path for path in found if path.resolve().is_relative_to(folder.resolve())]
         if inside:
             return inside

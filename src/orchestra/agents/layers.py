@@ -66,7 +66,8 @@ class LayerFolders:
     def find(self, kind: str, name: str, first: Path | None = None) -> Path | None:
         """The first file by that name; ``first`` is a folder to look into before all others."""
         places = self if first is None else LayerFolders((first, *self.folders))
-        return next((file for file in places.candidates(kind, name) if file.is_file()), None)
+        # os.path: false for a text of the settings, which may be longer than a file's name
+        return next((file for file in places.candidates(kind, name) if os.path.isfile(file)), None)  # noqa: PTH113
 
 
 def places_for(

@@ -187,7 +187,7 @@ def _settings(brief: Brief) -> Iterator[Diagnostic]:
     yield from _missing(document, base, ("skills",), config.skills, "tool_known")
     yield from _missing(document, base, ("tools_module",), modules, "tool_known")
     near = "" if brief.name in config.pipelines else nearest(brief.name, config.pipelines) or ""
-    if near and not any((folder / near).exists() for folder in (base, brief.folder)):
+    if near and not any(os.path.exists(folder / near) for folder in (base, brief.folder)):  # noqa: PTH110
         yield Diagnostic(
             rule="agent_known",
             severity=Severity.WARNING,
@@ -201,7 +201,7 @@ def _missing(
     document: Document, base: Path, where: tuple[str, ...], paths: Sequence[str], rule: str
 ) -> Iterator[Diagnostic]:
     for index, path in enumerate(paths):
-        if path and not (base / Path(path).expanduser()).exists():
+        if path and not os.path.exists(base / Path(path).expanduser()):  # noqa: PTH110
             yield Diagnostic(
                 rule=rule,
                 severity=Severity.ERROR,

@@ -71,7 +71,7 @@ def workspace_of(section: WorkspaceSection, document: Document, folder: Path) ->
 
 def _folder(section: WorkspaceSection, document: Document, folder: Path) -> Path:
     found = Path(os.path.normpath(folder / Path(section.folder).expanduser()))
-    problem = "" if found.is_dir() else f"{found} is not a folder"
+    problem = "" if os.path.isdir(found) else f"{found} is not a folder"  # noqa: PTH112
     if section.repos:
         problem = "a run with repositories works in their worktrees, not in a folder"
     if problem:

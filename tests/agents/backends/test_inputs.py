@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from agents.backends.talking import World, world
+from orchestra.agents.inputs import find_files
+from orchestra.errors import ConfigError
 from orchestra.run.events import StageCompleted, WarningRaised
 from orchestra.run.state import Result
 from support import Session
@@ -135,3 +137,9 @@ async def test_a_file_that_is_missing_fails_the_node_by_its_name(tmp_path: Path)
         session = await here.ran('a [prompt="x", attach="no.png"] start -> a -> exit')
         assert not here.requests
     assert "no.png" in session.state.nodes["a"].reason
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "*" * 400, "[", "\0", "/etc/passwd", "../*", "."])
+def test_a_name_that_no_file_here_can_have_is_a_missing_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="no file"):
+        find_files(name, [tmp_path])
