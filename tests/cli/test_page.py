@@ -13,7 +13,10 @@ import pytest
 from calls import ROOT, call
 from scratch import project, repository, tool
 
-from orchestra.cli.screen.page import Told, chapter
+from orchestra.cli.screen.page import LETTER, ROW, Told, chapter, labels_of
+from orchestra.errors import Source
+from orchestra.graph.dot import parse
+from orchestra.graph.drawing import draw
 from orchestra.run.events import (
     Event,
     Meta,
@@ -88,6 +91,19 @@ def test_a_page_shows_nodes_states_questions_and_the_sessions_that_a_run_started
     assert len(drawings) > 2
     assert "Child:" in page.words
     assert "manage" in page.words
+
+
+def test_nodes_stand_in_the_order_in_which_they_ran_and_choices_as_they_are_answered(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        """digraph g { start [shape=Mdiamond] exit [shape=Msquare] work [prompt="x"]
+        gate [shape=hexagon, label="Ship it?"] start -> work -> gate gate -> exit [label=Yes]
+        gate -> work [label=No] }"""
+    )
+    (tmp_path / "a.yaml").write_text("answers: {gate: [Yes]}\n")
+    page = written(tmp_path, "p.dot", "--answers", "a.yaml")
+    nodes = [value for tag, name, value in page.attributes if tag == "tr" and name == "id"]
+    assert nodes == ["1-start", "1-work", "1-gate", "1-exit"]
+    assert "→ [Y] Yes" in page.words
 
 
 def test_a_failure_and_what_never_ran_are_named_not_only_colored(tmp_path: Path) -> None:
@@ -203,3 +219,17 @@ def test_a_browser_shows_the_page_and_runs_nothing_in_it(tmp_path: Path) -> None
     assert "<script" not in shown
     assert "<img" not in shown
     assert shown.count("<svg") == 1
+
+
+def test_no_label_of_an_edge_covers_another(tmp_path: Path) -> None:
+    text = "digraph g { start [shape=Mdiamond] exit [shape=Msquare] j [shape=diamond] start -> j\n"
+    text += "".join(
+        f'j -> n{i} [condition="context.somewhat_long={i}"] n{i} [prompt=x] n{i} -> exit\n' for i in range(4)
+    )
+    graph, _ = parse(Source("p.dot", text + "}"))
+    assert graph is not None
+    found = list(labels_of(draw(graph).lines))
+    assert len(found) == 4
+    for number, (words, x, y) in enumerate(found):
+        for other, there, at in found[:number]:
+            assert abs(y - at) >= ROW or abs(x - there) >= (min(len(words), 26) + min(len(other), 26)) * LETTER / 2

@@ -393,6 +393,10 @@ class ToolStarted:
     shell: str = tag(25, "string", "the program that reads the command, with its options", default="")
 
 
+AGENT_TOOLS = "tools of the agent"
+"""The ``command`` of a ToolStarted that stands for all that an agent's tools start."""
+
+
 @event("ToolExecution")
 class ToolExecuted:
     """The command has ended, and nothing that it started is running.

@@ -17,7 +17,7 @@ from orchestra.processes import process, tree
 from orchestra.processes.output import LineRelay
 from orchestra.processes.sandbox import Sandbox, sandbox_command
 from orchestra.run.blobs import BlobRef
-from orchestra.run.events import ToolStarted
+from orchestra.run.events import AGENT_TOOLS, ToolStarted
 from orchestra.run.outcome import Json
 
 TIMEOUT = 120
@@ -48,9 +48,7 @@ async def announce(context: ToolContext) -> None:
         return
     context.announced = True
     context.scope.record(
-        ToolStarted(
-            node=context.node, marker=context.marker, host=socket.gethostname(), command="tools of the agent"
-        )
+        ToolStarted(node=context.node, marker=context.marker, host=socket.gethostname(), command=AGENT_TOOLS)
     )
     await context.scope.settle()
 

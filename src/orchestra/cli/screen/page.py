@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from orchestra.graph.dot import parse
 from orchestra.graph.drawing import Box, Drawing, Line, draw
 from orchestra.graph.model import Edge, Graph
 from orchestra.run.events import (
+    AGENT_TOOLS,
     AgentCommitCreated,
     AgentResponded,
     AgentToolEnded,
@@ -160,8 +162,8 @@ def chapter(summary: Summary, events: Sequence[Told], changes: Changes) -> Chapt
     found.took, gaps = _times(told.recorded for told in events if not told.path)
     for talk in (talk for story in found.nodes.values() for talk in story.talks):
         talk.idle = sum(idle for at, idle in gaps if talk.begin < at <= talk.end)
-    first = {node: story.talks[0].begin if story.talks else last for node, story in found.nodes.items()}
-    found.nodes = {node: found.nodes[node] for node in sorted(found.nodes, key=lambda node: first[node])}
+    begun = [told.recorded.event.node for told in events if isinstance(told.recorded.event, StageStarted)]
+    found.nodes = {node: found.nodes[node] for node in dict.fromkeys([*begun, *found.nodes])}
     return found
 
 
@@ -209,13 +211,14 @@ def _add(found: Chapter, told: Told, changes: Changes) -> None:  # noqa: C901  o
             talk.messages += [_message(told, message) for message in told.data.get("messages", ())]
         case ConversationCompacted(node=node):
             _talk(found, told, node).messages.append(PageMessage(who="", text=describe(told.recorded.event)[1]))
-        case ToolStarted(node=node):
+        case ToolStarted(node=node) as event if event.command != AGENT_TOOLS:
             _talk(found, told, node).messages.append(_text(told, "command", "command"))
         case ToolExecuted(node=node) as event:
             _talk(found, told, node).messages += _output(told, event)
         case InterviewStarted(node=node) as event:
-            options = [f"{option.get('key')}: {option.get('label')}" for option in event.options]
-            _talk(found, told, node).messages.append(PageMessage(who="question", text=event.text, calls=options))
+            options = [f"[{option.get('key')}] {option.get('label')}" for option in event.options]
+            text = "\n\n".join(part for part in (event.text, str(told.data.get("about") or "")) if part)
+            _talk(found, told, node).messages.append(PageMessage(who="question", text=text, calls=options))
         case InterviewCompleted(node=node) as event:
             text = "\n".join(part for part in (event.label or event.value, str(told.data.get("said", ""))) if part)
             _talk(found, told, node).messages.append(
@@ -287,7 +290,7 @@ def _message(told: Told, message: Any) -> PageMessage:
     if who == "tool":
         who = f"{message.get('name', 'tool')} {'failed' if message.get('is_error') else 'returned'}"
     calls = [
-        f"{call.get('name')} {call.get('invalid') or call.get('arguments', {})}"
+        f"{call.get('name')} {call.get('invalid') or json.dumps(call.get('arguments', {}), ensure_ascii=False)}"
         for call in message.get("tool_calls", ())
     ]
     cut = _cut(who, str(message.get("text", "")), f"orchestra show {told.place}")
@@ -362,6 +365,25 @@ def edge_keys(lines: Sequence[Line]) -> list[str]:
     return keys
 
 
+LABEL_LENGTH, LETTER, ROW = 26, 5.8, 13.0
+"""Letters of a label that are shown; the width of one, and the height of a row of them, in pixels."""
+
+
+def labels_of(lines: Sequence[Line]) -> Iterator[tuple[str, float, float]]:
+    """The labels of edges and where their middles stand: one that would cover another moves down."""
+    placed: list[tuple[float, float, float]] = []
+    for line in lines:
+        text = line.edge.label or line.edge.condition.text
+        if not text:
+            continue
+        x, y = line.label
+        half = min(len(text), LABEL_LENGTH) * LETTER / 2
+        while any(abs(x - other) < half + its and abs(y - at) < ROW for other, at, its in placed):
+            y += ROW
+        placed.append((x, y, half))
+        yield text, x, y
+
+
 def is_jump(line: Line) -> bool:
     """Whether a line leads to a retry target."""
     return line.edge.index < 0
@@ -415,6 +437,8 @@ def page(chapters: Sequence[Chapter], version: str) -> str:
         path_of=path_of,
         edge_keys=edge_keys,
         is_jump=is_jump,
+        labels_of=labels_of,
+        label_length=LABEL_LENGTH,
         lasted=duration_words,
         scale=scale,
     )
