@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeAlias
 
+from msgspec import Struct
+
 from orchestra.graph.model import Graph, Node
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
@@ -27,8 +29,7 @@ from orchestra.run.state import RepoRecord
 # --- the store (S1, S2) -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewTurn:
+class NewTurn(Struct, frozen=True, kw_only=True):
     """What is to be appended: a declared type and its payload (msgpack bytes, uncompressed).
 
     ``compression`` is how a client of the server sent it: 0 plain, 1 zstd; it says nothing of how it is stored.
@@ -40,8 +41,7 @@ class NewTurn:
     compression: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(Struct, frozen=True, kw_only=True):
     """A turn as stored. ``depth`` is 0 for a chain's first; ``parent`` is 0 there too."""
 
     turn_id: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Store, Turn
 

@@ -116,7 +116,7 @@ def _as_recorded(taken: Sequence[Taken]) -> list[Taken]:
     numbers = {(number, chain, depth): place for place, (_at, number, chain, depth) in enumerate(every, 1)}
 
     def numbered(number: int, chain: int, turns: Sequence[Turn]) -> tuple[Turn, ...]:
-        return tuple(replace(turn, turn_id=numbers[number, chain, turn.depth]) for turn in turns)
+        return tuple(msgspec.structs.replace(turn, turn_id=numbers[number, chain, turn.depth]) for turn in turns)
 
     return [
         replace(

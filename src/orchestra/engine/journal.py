@@ -132,7 +132,7 @@ class Journal:
             self._leaving = []
         self.turn_id, self.depth = turns[-1].turn_id, turns[-1].depth
         self._durable = kept[-1].meta.sequence
-        for recorded, turn in zip(kept, turns, strict=True):
+        for recorded, turn in zip(kept, turns, strict=True) if self._listeners else ():
             self._tell(Recorded(recorded.meta, recorded.event, turn.turn_id, turn.depth, turn.parent))
 
     def show(self, output: ToolOutput) -> None:
