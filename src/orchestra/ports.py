@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from orchestra.graph.model import Graph, Node
 from orchestra.run.blobs import BlobRef
@@ -65,8 +65,7 @@ class Head:
     depth: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextRow:
+class ContextRow(Struct, frozen=True, kw_only=True):
     """A context in a listing, with the metadata of its chain's first turn."""
 
     context_id: int
@@ -658,8 +657,7 @@ class ModelChoice:
     temperature: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentTask:
+class AgentTask(Struct, frozen=True, kw_only=True):
     """What a backend is asked to do for a codergen node (agents.md).
 
     ``thread`` names the conversation that it continues or begins: ``begun`` says that this attempt's prompt is

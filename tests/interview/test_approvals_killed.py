@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from gates import ENDS, Quick, Story, answered, begun, continued, says
+from msgspec.structs import replace
 
 from agents.backends.talking import world
 from orchestra.agents.backends.cli import CliAgents
@@ -256,7 +256,7 @@ async def test_a_person_talks_with_a_cli_agent_over_several_runners(tmp_path: Pa
     (tmp_path / "stub.py").write_text(TALKING)
 
     async def interactive(node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
-        return dataclasses.replace(await plain_briefing(node, context, graph, scope), interactive=True)
+        return replace(await plain_briefing(node, context, graph, scope), interactive=True)
 
     work = Codergen(cli_agents(tmp_path, cli).backend, interactive)
     story = await begun(tmp_path, AGENT, work=work, interviewer=says("faster", "bluer"))  # type: ignore[arg-type]

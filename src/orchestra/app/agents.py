@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
 from orchestra.agents.models import CLI, LANGGRAPH, SIMULATION, WITH_MODEL, resolve
@@ -72,7 +74,7 @@ class Agents:
         if name in (*WITH_MODEL, *CLI) and not task.model.model:
             task = self._with_model(task)
         if not task.thread:
-            task = replace(task, thread=f"{task.scope.talk.name}/{task.before}")
+            task = structs.replace(task, thread=f"{task.scope.talk.name}/{task.before}")
         return await self._backend(name).run(task, turns)
 
     def _with_model(self, task: AgentTask) -> AgentTask:
@@ -83,7 +85,7 @@ class Agents:
             message = f"{task.node.id}: {_name(models[used - 1])} failed; using {_name(models[used])} (fallbacks)"
             scope.record(WarningRaised(message=message, rule="fallback", node=task.node.id))
         more = used < len(models) - 1 and scope.attempt < attempts_of(task.graph, task.node)
-        return replace(task, model=models[used], more_models=more)
+        return structs.replace(task, model=models[used], more_models=more)
 
     def _backend(self, name: str) -> CodergenBackend:
         """The backend of a name, which is made when the first node needs it (A1)."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+
+from msgspec.structs import replace
 
 from orchestra.graph.conditions import Condition, parse_condition, resolve
 from orchestra.graph.model import Graph, Node
