@@ -16,6 +16,7 @@ from orchestra.run.events import (
     CheckpointSaved,
     Meta,
     PipelineForked,
+    PipelineImported,
     PipelineResumed,
     PipelineStarted,
     Recorded,
@@ -216,17 +217,26 @@ def test_an_old_whole_checkpoint_that_comes_again_changes_nothing(looped: list[R
         assert fold([looped[place]], state) is state
 
 
-def test_a_fork_is_at_no_command_that_its_parent_began(looped: list[Recorded]) -> None:
-    """A resume of the fork ends what a dead runner left running: what runs for another session is not that."""
+@pytest.mark.parametrize(
+    "event",
+    [
+        PipelineForked(mailbox=1, parent="s", parent_context=1, from_turn=1),
+        PipelineImported(mailbox=1, holder="process 7 on vm"),
+    ],
+    ids=["fork", "import"],
+)
+def test_a_copy_is_at_no_command_that_its_original_began(
+    event: PipelineForked | PipelineImported, looped: list[Recorded]
+) -> None:
+    """A resume of the copy ends what a dead runner left running: what runs for another session is not that."""
     state = fold(looped)
     events = [
         StageStarted(node="a", handler="tool", visit=9),
         ToolStarted(node="a", command="x", marker="m", host="h"),
     ]
-    for number, event in enumerate(events, start=1):
-        state = evolve(state, Recorded(Meta(session="s", epoch=9, sequence=number, at=0), event))
-    forked = PipelineForked(mailbox=1, parent="s", parent_context=1, from_turn=1)
-    state = evolve(state, Recorded(Meta(session="t", epoch=10, sequence=1, at=0), forked))
+    for number, begun in enumerate(events, start=1):
+        state = evolve(state, Recorded(Meta(session="s", epoch=9, sequence=number, at=0), begun))
+    state = evolve(state, Recorded(Meta(session="t", epoch=10, sequence=1, at=0), event))
     assert state.stage is not None
     assert (state.stage.tool, state.stage.tool_host, state.stage.recoveries) == ("", "", 0)
 

@@ -187,13 +187,17 @@ COPIED = "a copy: when it was exported, it was still being run"
 def fold_import(state: RunState, meta: Meta, event: PipelineImported) -> dict[str, Any]:
     """The session continues in another store, whose turns have other ids; old requests are done.
 
-    A branch without a result that did not come along starts again here.
+    A branch without a result that did not come along starts again here. The command of the running node belongs to
+    the original.
     """
     following = state.following
     if following is not None and event.next_context:
         following = replace(following, context_id=event.next_context, mailbox=event.next_mailbox)
+    changes = _fold_unattended(state, meta)
+    if (stage := changes.get("stage", state.stage)) is not None:
+        changes["stage"] = replace(stage, tool="", tool_host="")
     return {
-        **_fold_unattended(state, meta),
+        **changes,
         "session": meta.session,
         "mailbox": event.mailbox,
         "parent_context": event.parent_context,
