@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
-from orchestra.agents.simulation import Scripted, Simulation
+from orchestra.agents.simulation import ScriptedResult, Simulation
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
-from orchestra.engine.loading import Loaded, load
-from orchestra.engine.opening import Opened, begin, new_place, take
+from orchestra.engine.loading import LoadedSession, load
+from orchestra.engine.opening import OpenSession, begin, new_place, take
 from orchestra.engine.slots import BranchSlots
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
@@ -48,7 +48,7 @@ def plan_of(graph: Graph, handlers: Handlers) -> Plan:
     return Plan(graph=graph, handlers=handlers, dot="", file="", graph_hash="")
 
 
-Steps = Sequence["Scripted | str"]
+Steps = Sequence["ScriptedResult | str"]
 """Scripted results of one node; a bare string is a status."""
 
 START_MS = 1_700_000_000_000
@@ -172,7 +172,7 @@ def handlers_of(
 ) -> Handlers:
     """The built-in handlers on a scripted simulation, and ``more`` beside or instead of them."""
     scripted = {
-        node: tuple(Scripted(status=step) if isinstance(step, str) else step for step in steps)
+        node: tuple(ScriptedResult(status=step) if isinstance(step, str) else step for step in steps)
         for node, steps in (script or {}).items()
     }
     by_type: dict[str, Handler] = {
@@ -315,7 +315,9 @@ def plain_wiring(
     return Wiring(store=store, clock=clock, redactor=Redactor({}), listeners=listeners, origin=origin)
 
 
-async def reopened(store: Store, clock: Clock, place: SessionPlace, loaded: Loaded | None = None) -> Opened:
+async def reopened(
+    store: Store, clock: Clock, place: SessionPlace, loaded: LoadedSession | None = None
+) -> OpenSession:
     """The session, taken by a process on another machine."""
     return await take(plain_wiring(store, clock), place, loaded)
 

@@ -17,10 +17,17 @@ from msgspec import Struct, field
 from orchestra.graph.model import Graph, Node
 from orchestra.run.blobs import BlobRef
 from orchestra.run.context import Context
-from orchestra.run.conversation import AgentTurn, Compacted, Conversation, Response, Talking, ToolEnded
+from orchestra.run.conversation import (
+    AgentConversation,
+    AgentTurn,
+    CompactedConversation,
+    Conversation,
+    Response,
+    ToolEnded,
+)
 from orchestra.run.events import ContextValue, Event, ToolOutput
 from orchestra.run.fidelity import Earlier
-from orchestra.run.limits import Standing
+from orchestra.run.limits import UsageTotals
 from orchestra.run.outcome import Json, Outcome
 from orchestra.run.parallel import Branch, BranchPlan, BranchResult, Fan
 from orchestra.run.questions import Answer, Question
@@ -238,7 +245,7 @@ MessageWriter: TypeAlias = Callable[[str, str], Awaitable[WrittenMessage | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
+class CommitResult:
     """A commit that was made; ``left_out`` are files that were named and that git ignores."""
 
     repo: str
@@ -264,7 +271,7 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Merged:
+class MergeResult:
     """The merge result of a fan-out's branches: with commits, without changes, in conflict."""
 
     merged: tuple[str, ...] = ()
@@ -290,7 +297,7 @@ class Workspace(Protocol):
     def folder(self, repo: str = "") -> Path:
         """The worktree of a repository; of the first without a name."""
 
-    async def commit(self, wanted: NewCommit) -> tuple[Committed, ...]:
+    async def commit(self, wanted: NewCommit) -> tuple[CommitResult, ...]:
         """Commit files, per repository that has changed ones; none where nothing changed."""
 
     async def snapshot(self, reason: str = "") -> Mapping[str, RepoRecord]:
@@ -333,7 +340,7 @@ class Workspace(Protocol):
     async def close(self) -> None:
         """Put a checkout that was worked in itself back on its own branch (``in_place``)."""
 
-    async def merge(self, branches: Sequence[str]) -> Merged:
+    async def merge(self, branches: Sequence[str]) -> MergeResult:
         """Merge branches of a fan-out into this walk's own, in this order, by their git branch (W6).
 
         A branch is in every repository under the name that follows the session's.
@@ -455,7 +462,7 @@ class Turns(Protocol):
     async def on_tool(self, ended: ToolEnded) -> None:
         """Record the result of a tool that may have changed something; durable when this returns (A9)."""
 
-    async def on_compacted(self, compacted: Compacted) -> None:
+    async def on_compacted(self, compacted: CompactedConversation) -> None:
         """Record a conversation that was made shorter; durable when this returns (E40)."""
 
     async def on_turn(self, turn: AgentTurn) -> None:
@@ -473,7 +480,7 @@ class Turns(Protocol):
     def jitter(self) -> float:
         """A uniform draw between 0.5 and 1.5 (E21)."""
 
-    def standing(self) -> Standing:
+    def standing(self) -> UsageTotals:
         """What the node's visit and the run have used so far (A5)."""
 
     def steering(self) -> tuple[str, ...]:
@@ -526,7 +533,7 @@ class Scope(Turns, Protocol):
         """Return the earlier work that the node's model sees, by the graph's mode or ``mode`` (E40, E41)."""
 
     @property
-    def talk(self) -> Talking:
+    def talk(self) -> AgentConversation:
         """The conversation of the node's agent, so far as it is recorded (A9)."""
 
     @property
@@ -623,7 +630,7 @@ class Scope(Turns, Protocol):
         model: str = "",
         provider: str = "",
         by: str = "tool",
-    ) -> tuple[Committed, ...]:
+    ) -> tuple[CommitResult, ...]:
         """Commit ``files``, or all that the node changed; nothing without a workspace (W3, W4).
 
         ``turn`` is the number of the agent's turn in this attempt, from 1; ``by`` is the author where no

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestra.agents.models import Resolved, node_limit, resolve, run_limit
+from orchestra.agents.models import ResolvedModel, node_limit, resolve, run_limit
 from orchestra.config.model import Config
 from orchestra.config.reading import read_config
 from orchestra.config.yaml import load
@@ -47,7 +47,7 @@ def graph_of(node: str = "", graph: str = "") -> Graph:
     return transform(found, {})
 
 
-def resolved(node: str = "", graph: str = "", text: str = CONFIG, pipeline: str = "") -> Resolved:
+def resolved(node: str = "", graph: str = "", text: str = CONFIG, pipeline: str = "") -> ResolvedModel:
     made = graph_of(node, graph)
     return resolve(made.nodes["a"], made, config_of(text), pipeline)
 

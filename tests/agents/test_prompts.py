@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestra.agents.layers import LayerFolders, places_for, read_layer
-from orchestra.agents.prompts import Composed, compose, doc_folders, layers_of, needed_names, project_docs
+from orchestra.agents.prompts import ComposedPrompt, compose, doc_folders, layers_of, needed_names, project_docs
 from orchestra.agents.rendering import render, roots_of
 from orchestra.app.checking import Brief, agent_diagnostics
 from orchestra.config.model import Config
@@ -53,7 +53,7 @@ def composed(
     places: LayerFolders | None = None,
     variables: dict[str, str] | None = None,
     **more: Any,
-) -> Composed:
+) -> ComposedPrompt:
     graph = graph_of(node, variables)
     layers = layers_of(graph.nodes["a"], config_of(config), places or LayerFolders(()))
     return compose(graph.nodes["a"], graph, context or {}, layers, **more)
@@ -87,7 +87,7 @@ def test_a_node_names_layers_of_its_own_before_its_agents(tmp_path: Path) -> Non
 
 
 def test_without_layers_the_prompt_is_the_nodes_or_its_label() -> None:
-    assert composed('prompt="Do $goal"') == Composed(system="", user="Do ship it")
+    assert composed('prompt="Do $goal"') == ComposedPrompt(system="", user="Do ship it")
     assert composed('label="Plan {{ x }}"').user == "Plan {{ x }}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.agents.scripts import Cast, parse_script, read_script
-from orchestra.agents.simulation import Script, Scripted
+from orchestra.agents.simulation import Script, ScriptedResult
 from orchestra.errors import ConfigError, Source
 from support import graph_of
 
@@ -29,15 +29,15 @@ def test_each_node_has_its_results_in_order() -> None:
         """
     )
     assert found["plan"] == (
-        Scripted(status="fail", reason="no idea", failure_class="terminal", delay=0.2),
-        Scripted(
+        ScriptedResult(status="fail", reason="no idea", failure_class="terminal", delay=0.2),
+        ScriptedResult(
             text="1. do it",
             updates={"score": 9, "deep": {"list": [1, None, "x"]}},
             label="Go",
             suggest=("review",),
         ),
     )
-    assert found["review"] == (Scripted(status="PARTIAL_SUCCESS", notes="half", delay=2.0, retry_after=60.0),)
+    assert found["review"] == (ScriptedResult(status="PARTIAL_SUCCESS", notes="half", delay=2.0, retry_after=60.0),)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def command(text: str) -> Script:
 
 def test_a_tool_nodes_result_says_how_its_command_ends() -> None:
     found = command("nodes: {plan: [{exit_code: 2, text: out, stderr: err}, {status: fail}]}")
-    assert found["plan"] == (Scripted(exit_code=2, text="out", stderr="err"), Scripted(status="fail"))
+    assert found["plan"] == (ScriptedResult(exit_code=2, text="out", stderr="err"), ScriptedResult(status="fail"))
 
 
 @pytest.mark.parametrize(

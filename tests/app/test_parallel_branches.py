@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from faults import CountingFiles, RefusedFiles
-from orchestra.agents.simulation import Scripted, Simulation
+from orchestra.agents.simulation import ScriptedResult, Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.rewalking import Another, rewalk
 from orchestra.app.runs import Future, replay, resume, start
@@ -24,7 +24,7 @@ from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.archives import all_turns, blobs_of, put_in, take_out
 from orchestra.engine.control import Control
-from orchestra.engine.following import Followed
+from orchestra.engine.following import FollowedSession
 from orchestra.engine.forking import TurnChoice
 from orchestra.engine.gaps import context_of_branch, with_branches
 from orchestra.engine.loading import event_of, history
@@ -659,7 +659,7 @@ async def test_fan_outs_nest_five_deep_and_no_deeper() -> None:
 )
 async def test_a_fan_in_with_a_prompt_asks_for_the_best(answers: list[str], best: str, warned: bool) -> None:
     store = MemoryStore()
-    backend = Simulation({"meet": tuple(Scripted(text=text) for text in answers)})
+    backend = Simulation({"meet": tuple(ScriptedResult(text=text) for text in answers)})
     run = await ran(fan(meet='prompt="Which is best?"'), store=store, **{"parallel.fan_in": FanIn(backend)})
     assert run.state.context["parallel.fan_in.best_id"] == best
     found = [e for e in await events(store, run.context_id) if isinstance(e, WarningRaised)]
@@ -734,7 +734,7 @@ async def test_a_replay_begins_at_a_turn_of_a_branch_and_keeps_what_others_had_d
     assert "z" in work.seen
     after = {row.context_id: row.head_turn for row in await store.contexts()}
     assert {context: after[context] for context in before} == before
-    followed = Followed(store, again.context_id)
+    followed = FollowedSession(store, again.context_id)
     turns = [one.turn_id for one in await followed.news()]
     assert len(turns) == len(set(turns))
 

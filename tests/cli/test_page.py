@@ -127,7 +127,7 @@ def test_time_in_which_nobody_ran_the_session_is_in_no_figure_of_the_page() -> N
         (2, 9_030, PipelineCompleted(status="success", node="gate", duration_ms=30, steps=1)),
     ]
     told = [
-        Told("", Recorded(Meta(session="s", epoch=epoch, sequence=number, at=at), event, depth=number), {})
+        PageTurn("", Recorded(Meta(session="s", epoch=epoch, sequence=number, at=at), event, depth=number), {})
         for number, (epoch, at, event) in enumerate(happened, 1)
     ]
     summary = Summary(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from calls import call
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.app.rundirs import write_run_directory
 from orchestra.errors import StoreUnreachable
 from support import CountingStore, ran
@@ -96,7 +96,7 @@ async def test_an_export_that_fails_leaves_nothing_behind(tmp_path: Path) -> Non
             raise StoreUnreachable("gone", fix="")
 
     store = CountingStore()
-    session = await ran(PIPELINE, {"plan": [Scripted(text="x" * 300_000)]}, store=store)
+    session = await ran(PIPELINE, {"plan": [ScriptedResult(text="x" * 300_000)]}, store=store)
     with pytest.raises(StoreUnreachable):
         await write_run_directory(Lost(store.inner), session.name, tmp_path / "logs")
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.app import plugins
 from orchestra.app.agents import Agents
 from orchestra.config.settings import Settings, settle
@@ -109,8 +109,8 @@ def _served(kind: str, text: str) -> Mapping[str, Any]:
     return {"error": {"transient": "overloaded", "terminal": "unauthorized", "quota": "insufficient_quota"}[text]}
 
 
-def _scripted(kind: str, text: str) -> Scripted:
-    return Scripted(text=text) if kind == SAY else Scripted(error="it failed", failure_class=text)
+def _scripted(kind: str, text: str) -> ScriptedResult:
+    return ScriptedResult(text=text) if kind == SAY else ScriptedResult(error="it failed", failure_class=text)
 
 
 _TOLD = {"transient": "stream disconnected", "terminal": "unexpected status 401", "quota": "Quota exceeded."}

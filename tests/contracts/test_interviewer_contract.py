@@ -14,7 +14,7 @@ from orchestra.interview.auto_approve import AutoApprove
 from orchestra.interview.callback import Callback
 from orchestra.interview.console import Console
 from orchestra.interview.mailbox import MailboxInterviewer
-from orchestra.interview.queue import Prepared, Queue
+from orchestra.interview.queue import PreparedAnswer, Queue
 from orchestra.interview.recording import RecordingInterviewer
 from orchestra.interview.sequence import InTurn
 from orchestra.ports import Interviewer, Unanswered
@@ -66,7 +66,7 @@ def console(lines: Sequence[str], screen: Screen | None = None) -> Console:
 
 
 def queue(lines: Sequence[str]) -> Queue:
-    return Queue([Prepared(choice=line, who="file:1") for line in lines])
+    return Queue([PreparedAnswer(choice=line, who="file:1") for line in lines])
 
 
 def callback(lines: Sequence[str]) -> Callback:
@@ -223,7 +223,7 @@ async def test_a_written_answer_that_does_not_fit_is_an_error_with_its_place() -
 
 
 async def test_written_answers_go_by_node_and_each_is_used_once() -> None:
-    asked = Queue([Prepared(choice="Y")], {"gate": [Prepared(choice="n", text="tests are red")]})
+    asked = Queue([PreparedAnswer(choice="Y")], {"gate": [PreparedAnswer(choice="n", text="tests are red")]})
     first, second = await asked.ask(GATE), await asked.ask(GATE)
     assert (first.value, first.text, second.value) == ("N", "tests are red", "Y")
     with pytest.raises(Unanswered):

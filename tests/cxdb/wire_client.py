@@ -48,7 +48,9 @@ class Client:
         assert (answer.kind, answer.request) == (frames.ERROR, 7), answer
         return frames.read_error(answer.payload)
 
-    async def append(self, context: int, payload: bytes, *, parent: int = 0, type_id: str = "t") -> frames.Appended:
+    async def append(
+        self, context: int, payload: bytes, *, parent: int = 0, type_id: str = "t"
+    ) -> frames.AppendAnswer:
         request = frames.plain_append(context, parent, type_id, 1, payload)
         return frames.read_appended(await self.ask(frames.APPEND, frames.append(request)))
 

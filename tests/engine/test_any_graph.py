@@ -17,7 +17,7 @@ from orchestra.run.context import Context
 from orchestra.run.events import Recorded, StageCompleted, StageFailed
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Outcome, Status
-from orchestra.run.rewalk import Parting, parting
+from orchestra.run.rewalk import Divergence, parting
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW
 from orchestra.run.views import counting
@@ -84,7 +84,7 @@ def ended(session: Session) -> list[tuple[object, ...]]:
     return [(e.node, e.visit, e.status) for e in session.events if isinstance(e, StageCompleted | StageFailed)]
 
 
-async def again(session: Session) -> list[Parting | None]:
+async def again(session: Session) -> list[Divergence | None]:
     """What a second walk over the record says of each of its events."""
     state, found = NEW, []
     turns = await history(session.store, session.context_id)

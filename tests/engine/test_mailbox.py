@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from orchestra.agents.simulation import Scripted, Simulation
+from orchestra.agents.simulation import ScriptedResult, Simulation
 from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, Mailbox, MailboxRequest, requests, send
 from orchestra.engine.sessions import find, summarize
 from orchestra.graph.model import Graph, Node
@@ -41,7 +41,7 @@ class Asking:
     def __init__(self, node: str = "", do: Callable[[], Awaitable[object]] | None = None) -> None:
         self.node = node
         self.do = do
-        self.script: dict[str, tuple[Scripted, ...]] = {}
+        self.script: dict[str, tuple[ScriptedResult, ...]] = {}
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
         outcome = await Codergen(Simulation(self.script))(node, context, graph, scope)
@@ -51,7 +51,7 @@ class Asking:
         return outcome
 
 
-async def asking(node: str, action: str, text: str = "", **script: tuple[Scripted, ...]) -> Session:
+async def asking(node: str, action: str, text: str = "", **script: tuple[ScriptedResult, ...]) -> Session:
     """A session that somebody asks for something while a node is at work."""
     agents = Asking(node)
     agents.script = script
@@ -133,7 +133,9 @@ async def test_an_instruction_stands_behind_the_prompt_of_the_next_agent_and_of_
 
 
 async def test_an_instruction_goes_to_every_attempt_of_a_visit() -> None:
-    session = await walked(await asking("a", STEER, "use tabs", b=(Scripted(status="retry"), Scripted())))
+    session = await walked(
+        await asking("a", STEER, "use tabs", b=(ScriptedResult(status="retry"), ScriptedResult()))
+    )
     tried = [event for event in session.events if isinstance(event, StageRetrying | StageCompleted)]
     assert ["use tabs" in str(event.prompt) for event in tried if event.node == "b"] == [True, True]
     assert len(taken(session)) == 1

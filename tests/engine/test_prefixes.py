@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import structs
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.ports import Turn
 from orchestra.run.blobs import VALUE_LIMIT, BlobRef
@@ -36,12 +36,14 @@ g -> loose [condition=never] loose -> exit
 
 SCRIPT: dict[str, Any] = {
     "a": [
-        Scripted(status="retry", reason="not yet"),
-        Scripted(status="fail", reason="still not", updates={"size": "large", "text": "t" * (VALUE_LIMIT + 1)}),
-        Scripted(status="fail", reason="no"),
-        Scripted(updates={"size": "small", "outcome": "mine", "long": "l" * 2000}),
+        ScriptedResult(status="retry", reason="not yet"),
+        ScriptedResult(
+            status="fail", reason="still not", updates={"size": "large", "text": "t" * (VALUE_LIMIT + 1)}
+        ),
+        ScriptedResult(status="fail", reason="no"),
+        ScriptedResult(updates={"size": "small", "outcome": "mine", "long": "l" * 2000}),
     ],
-    "g": ["skipped", Scripted(status="partial_success", label="Done", suggest=("exit",))],
+    "g": ["skipped", ScriptedResult(status="partial_success", label="Done", suggest=("exit",))],
 }
 
 

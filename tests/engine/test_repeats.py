@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.engine.repeats import OFTEN, ROUNDS, Repeats
 from orchestra.run.events import StageCompleted, StageFailed
 from support import graph_of, ran
@@ -67,7 +67,7 @@ def test_a_command_and_an_agent_with_a_bound_of_its_own_are_none() -> None:
     ],
 )
 async def test_a_failure_that_would_happen_again_sends_a_run_back_three_times(graph: str, visits: int) -> None:
-    refused = Scripted(status="fail", failure_class="terminal", reason="the key is not accepted")
+    refused = ScriptedResult(status="fail", failure_class="terminal", reason="the key is not accepted")
     session = await ran(graph, {"b": [refused]})
     assert session.state.nodes["a"].executions == visits
     assert session.state.failed

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.clock import SystemClock
 from orchestra.engine.control import Control
 from orchestra.graph.model import Graph, Node
@@ -40,7 +40,7 @@ async def test_a_node_is_tried_again_after_its_delay_until_it_succeeds() -> None
 
 
 async def test_used_up_attempts_fail_the_node_with_the_last_reason() -> None:
-    session = await ran(THRICE, {"a": [Scripted(status="retry", reason="busy")]})
+    session = await ran(THRICE, {"a": [ScriptedResult(status="retry", reason="busy")]})
     (failed,) = session.of(StageFailed)
     assert isinstance(failed, StageFailed)
     assert failed.failure_reason == "max retries exceeded: busy"
@@ -59,7 +59,7 @@ async def test_used_up_attempts_of_a_node_that_allows_it_are_a_partial_success()
 
 @pytest.mark.parametrize("failure_class", ["terminal", "canceled"])
 async def test_a_failure_that_would_come_again_is_not_tried_again(failure_class: str) -> None:
-    script = {"a": [Scripted(status="fail", reason="no key", failure_class=failure_class)]}
+    script = {"a": [ScriptedResult(status="fail", reason="no key", failure_class=failure_class)]}
     session = await ran(THRICE, script)
     assert retries(session) == []
     (failed,) = session.of(StageFailed)
@@ -68,7 +68,7 @@ async def test_a_failure_that_would_come_again_is_not_tried_again(failure_class:
 
 
 async def test_an_exception_and_a_timeout_are_tried_again() -> None:
-    session = await ran(THRICE, {"a": [Scripted(error="boom"), "success"]})
+    session = await ran(THRICE, {"a": [ScriptedResult(error="boom"), "success"]})
     assert [r.failure_reason for r in retries(session)] == ["SimulatedError: boom"]
     tries = 0
 
@@ -100,18 +100,18 @@ async def test_a_providers_longer_wish_is_waited_for() -> None:
 @pytest.mark.parametrize(
     "result",
     [
-        Scripted(error="429", failure_class="transient", retry_after=7.0),
-        Scripted(status="fail", reason="429", retry_after=7.0),
-        Scripted(status="retry", retry_after=7.0),
+        ScriptedResult(error="429", failure_class="transient", retry_after=7.0),
+        ScriptedResult(status="fail", reason="429", retry_after=7.0),
+        ScriptedResult(status="retry", retry_after=7.0),
     ],
 )
-async def test_a_script_may_ask_to_wait_as_a_provider_does(result: Scripted) -> None:
+async def test_a_script_may_ask_to_wait_as_a_provider_does(result: ScriptedResult) -> None:
     session = await ran(THRICE, {"a": [result, "success"]})
     assert session.clock.slept == [7.0]
 
 
 async def test_a_provider_that_asks_for_more_than_five_minutes_fails_the_node_at_once() -> None:
-    days = Scripted(error="429 slow down", failure_class="transient", retry_after=30 * 24 * 3600)
+    days = ScriptedResult(error="429 slow down", failure_class="transient", retry_after=30 * 24 * 3600)
     session = await ran(THRICE, {"a": [days, "success"]})
     assert session.clock.slept == []
     (failure,) = session.of(StageFailed)
@@ -123,7 +123,7 @@ async def test_a_provider_that_asks_for_more_than_five_minutes_fails_the_node_at
 
 @pytest.mark.parametrize(("failure_class", "again"), [("", 2), ("transient", 2), ("terminal", 0)])
 async def test_a_script_raises_exceptions_of_each_class(failure_class: str, again: int) -> None:
-    session = await ran(THRICE, {"a": [Scripted(error="it broke", failure_class=failure_class)]})
+    session = await ran(THRICE, {"a": [ScriptedResult(error="it broke", failure_class=failure_class)]})
     assert len(retries(session)) == again
     (failure,) = session.of(StageFailed)
     assert isinstance(failure, StageFailed)
@@ -161,14 +161,17 @@ async def test_a_condition_sees_how_many_retries_a_failed_visit_used() -> None:
 
 async def test_a_failing_attempt_keeps_what_was_asked_and_answered() -> None:
     session = await ran(
-        "a [prompt=do, max_retries=1] start -> a -> exit", {"a": [Scripted(status="retry", text="half"), "success"]}
+        "a [prompt=do, max_retries=1] start -> a -> exit",
+        {"a": [ScriptedResult(status="retry", text="half"), "success"]},
     )
     (again,) = retries(session)
     assert (again.prompt, again.response) == ("do", "half")
 
 
 async def test_updates_of_an_attempt_that_is_tried_again_do_not_count() -> None:
-    session = await ran(THRICE, {"a": [Scripted(status="retry", updates={"k": 1}), Scripted(updates={"l": 2})]})
+    session = await ran(
+        THRICE, {"a": [ScriptedResult(status="retry", updates={"k": 1}), ScriptedResult(updates={"l": 2})]}
+    )
     assert "k" not in session.state.context
     assert session.state.context["l"] == 2
 

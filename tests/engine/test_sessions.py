@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import history, load_state
 from orchestra.engine.sessions import Row, find, rows, summarize
@@ -74,14 +74,14 @@ async def test_a_context_that_another_program_made_is_no_session() -> None:
 
 
 async def test_a_completed_run_is_listed_with_its_steps_turns_and_times() -> None:
-    session = await ran(CHAIN, {"a": [Scripted(delay=2.0)]})
+    session = await ran(CHAIN, {"a": [ScriptedResult(delay=2.0)]})
     found = await summarize(session.store, await row_of(session), START_MS)
     assert (found.phase, found.node, found.steps, found.turns) == (Phase.COMPLETED, "exit", 4, len(session.seen))
     assert (found.last_ms - found.started_ms, found.pipeline) == (2000, "t")
 
 
 async def test_a_failed_run_is_listed_with_its_reason() -> None:
-    session = await ran(CHAIN, {"a": [Scripted(status="fail", reason="red tests")]})
+    session = await ran(CHAIN, {"a": [ScriptedResult(status="fail", reason="red tests")]})
     found = await summarize(session.store, await row_of(session), START_MS)
     assert (found.phase, found.node, found.detail) == (Phase.FAILED, "a", "red tests")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.engine.loading import load_state
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Handler, Scope
@@ -117,7 +117,7 @@ async def test_lone_surrogates_that_were_given_at_the_start_do_not_stop_a_run() 
     ],
 )  # fmt: skip
 async def test_a_key_of_the_engine_is_dropped_with_a_warning_that_names_it(key: str) -> None:
-    session = await ran(READ, {"a": [Scripted(updates={key: "mine", "free": 1})]})
+    session = await ran(READ, {"a": [ScriptedResult(updates={key: "mine", "free": 1})]})
     (warning,) = session.of(WarningRaised)
     assert isinstance(warning, WarningRaised)
     assert repr(key) in warning.message
@@ -130,7 +130,7 @@ async def test_a_key_of_the_engine_is_dropped_with_a_warning_that_names_it(key: 
 
 @pytest.mark.parametrize("key", ["graphs", "running", "outcomes.x", "my.graph.goal", "humane"])
 async def test_a_key_that_only_resembles_one_of_the_engine_is_free(key: str) -> None:
-    session = await ran(READ, {"a": [Scripted(updates={key: "mine"})]})
+    session = await ran(READ, {"a": [ScriptedResult(updates={key: "mine"})]})
     assert session.of(WarningRaised) == []
     assert session.state.context[key] == "mine"
 
@@ -161,7 +161,8 @@ async def test_a_type_may_write_the_keys_that_are_its_own() -> None:
 )
 async def test_a_condition_sees_a_large_value_whole(updates: dict[str, Any], condition: str) -> None:
     session = await ran(
-        f'a b start -> a a -> exit [condition="{condition}"] a -> b b -> exit', {"a": [Scripted(updates=updates)]}
+        f'a b start -> a a -> exit [condition="{condition}"] a -> b b -> exit',
+        {"a": [ScriptedResult(updates=updates)]},
     )
     assert session.path == ["start", "a", "exit"]
     (value,) = [v for v in session.state.context.values() if isinstance(v, BlobRef)]
@@ -170,7 +171,7 @@ async def test_a_condition_sees_a_large_value_whole(updates: dict[str, Any], con
 
 async def test_a_condition_reads_a_large_value_that_an_earlier_node_wrote_and_a_runner_that_took_over() -> None:
     text = 'a b c start -> a -> b b -> exit [condition="context.k contains needle"] b -> c c -> exit'
-    session = await opened(text, {"a": [Scripted(updates={"k": BIG})]})
+    session = await opened(text, {"a": [ScriptedResult(updates={"k": BIG})]})
     session.control.pause("test")
     assert (await session.walk()).result is None
     later = await resumed(session)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.errors import StoreError, StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Handler, Scope
@@ -291,7 +291,7 @@ async def test_a_run_that_ends_without_an_exit_says_so_in_its_state_and_a_warnin
 
 
 async def test_a_failed_run_ends_with_a_checkpoint_and_its_reason() -> None:
-    session = await ran(CHAIN, {"b": [Scripted(status="fail", reason="red tests")]})
+    session = await ran(CHAIN, {"b": [ScriptedResult(status="fail", reason="red tests")]})
     assert names(session)[-3:] == ["StageFailed", "CheckpointSaved", "PipelineFailed"]
     failed, checkpoint = session.events[-1], session.events[-2]
     assert isinstance(failed, PipelineFailed)
@@ -337,6 +337,6 @@ async def test_the_first_event_names_the_mailbox_and_the_mailbox_names_the_sessi
 
 
 async def test_durations_are_the_visits_whole_time() -> None:
-    session = await ran(CHAIN, {"a": [Scripted(delay=1.5)]})
+    session = await ran(CHAIN, {"a": [ScriptedResult(delay=1.5)]})
     (a,) = [e for e in session.of(StageCompleted) if isinstance(e, StageCompleted) and e.node == "a"]
     assert a.duration_ms == 1500

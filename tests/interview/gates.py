@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestra.app.answering import Answered, answer_to, find_question, give, look
+from orchestra.app.answering import AnswerResult, answer_to, find_question, give, look
 from orchestra.app.pipelines import compile_pipeline, read
 from orchestra.app.runs import resume, start
 from orchestra.clock import SystemClock
@@ -151,7 +151,7 @@ async def continued(
     return Story(run=run, store=story.store, work=story.work)
 
 
-async def answered(story: Story, value: str, question: str = "", who: str = "bob", text: str = "") -> Answered:
+async def answered(story: Story, value: str, question: str = "", who: str = "bob", text: str = "") -> AnswerResult:
     """An answer from another process."""
     clock = SystemClock()
     found = await look(story.store, story.session, clock)
@@ -167,5 +167,5 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
             await asyncio.sleep(0.005)
 
 
-def labels(answers: Sequence[Answered]) -> list[str]:
+def labels(answers: Sequence[AnswerResult]) -> list[str]:
     return [one.answer.label for one in answers]

@@ -17,7 +17,7 @@ import pytest
 from gates import ENDS, SETTINGS, Story, Work, answered, begun, continued, control_of, says
 from msgspec.structs import replace
 
-from orchestra.app.answering import Answered, answer_to, give, look
+from orchestra.app.answering import AnswerResult, answer_to, give, look
 from orchestra.clock import SystemClock
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.remote.asking import ServerPlace
@@ -26,7 +26,7 @@ from orchestra.cxdb.server.backing import ServedEmbedded
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
 from orchestra.engine.mailbox import ANSWER, send
-from orchestra.engine.pending import Open
+from orchestra.engine.pending import OpenQuestion
 from orchestra.graph.model import Graph, Node
 from orchestra.interview.mailbox import MailboxInterviewer
 from orchestra.ports import Scope, Store
@@ -68,7 +68,7 @@ async def test_of_two_answers_in_the_same_millisecond_on_two_stores_one_wins_and
             story = await begun(folder, store=mine)
             assert story.run.state.waiting
 
-            async def given(store: Store, value: str, story: Story = story) -> Answered:
+            async def given(store: Store, value: str, story: Story = story) -> AnswerResult:
                 found = await look(store, story.session, Stopped())
                 (one,) = found.open
                 answer = answer_to(one.question, value, "")
@@ -182,9 +182,9 @@ class Crowd:
     def __init__(self, server: Server, clients: int) -> None:
         self.server = server
         self.stores = [server.store() for _ in range(clients)]
-        self.stories: list[tuple[Story, list[Open]]] = []
+        self.stories: list[tuple[Story, list[OpenQuestion]]] = []
         """Each with questions of an earlier visit, which are answered."""
-        self.done: list[Answered] = []
+        self.done: list[AnswerResult] = []
         self._halfway = asyncio.Event()
 
     async def ask(self, folder: Path, sessions: int, gates: int) -> None:
@@ -198,7 +198,7 @@ class Crowd:
             await continued(story)
             self.stories.append((story, earlier))
 
-    async def answer(self, asked: Sequence[tuple[Story, Open]]) -> None:
+    async def answer(self, asked: Sequence[tuple[Story, OpenQuestion]]) -> None:
         """Answer each question three times, in any order, while the server is killed and started again."""
         tasks = [
             (story, one, "yn"[(place + person) % 2], f"p{person}")
@@ -213,7 +213,9 @@ class Crowd:
             for number, store in enumerate(self.stores):
                 group.create_task(self._client(store, tasks[number::clients], len(tasks) // 3))
 
-    async def _client(self, store: Store, tasks: Sequence[tuple[Story, Open, str, str]], third: int) -> None:
+    async def _client(
+        self, store: Store, tasks: Sequence[tuple[Story, OpenQuestion, str, str]], third: int
+    ) -> None:
         for story, one, value, who in tasks:
             self.done.append(await given(story, store, one, value, who))
             if len(self.done) > third:
@@ -266,17 +268,17 @@ async def test_many_questions_answered_often_at_once_while_the_server_is_killed_
         server.kill()
 
 
-async def opened_in(story: Story) -> list[Open]:
+async def opened_in(story: Story) -> list[OpenQuestion]:
     return list((await look(story.store, story.session, SystemClock())).open)
 
 
-async def given(story: Story, store: Store, one: Open, value: str, who: str) -> Answered:
+async def given(story: Story, store: Store, one: OpenQuestion, value: str, who: str) -> AnswerResult:
     found = await look(store, story.session, SystemClock())
     answer = answer_to(one.question, value, "")
     return await give(store, SETTINGS, found, one, answer, who=who, clock=SystemClock())
 
 
-async def late(story: Story, store: Store, one: Open, question: str) -> None:
+async def late(story: Story, store: Store, one: OpenQuestion, question: str) -> None:
     """A message about a question that is not open, as an old client may send it."""
     await send(
         store,

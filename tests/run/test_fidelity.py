@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.run.fidelity import BUDGET, mode_of, preamble, thread_of
 from support import Session, graph_of, ran
 
 
 async def one_run() -> Session:
-    answers = [Scripted(status="fail", reason="no luck"), Scripted(text="done " * 400)]
-    return await ran("a [max_retries=1] b start -> a -> b -> exit", {"a": answers, "b": [Scripted(text="ok")]})
+    answers = [ScriptedResult(status="fail", reason="no luck"), ScriptedResult(text="done " * 400)]
+    return await ran(
+        "a [max_retries=1] b start -> a -> b -> exit", {"a": answers, "b": [ScriptedResult(text="ok")]}
+    )
 
 
 def of(session: Session, mode: str, context: dict[str, Any]) -> str:

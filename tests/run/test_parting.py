@@ -8,7 +8,7 @@ from orchestra.graph.model import Graph
 from orchestra.run.context import Context
 from orchestra.run.events import StageStarted
 from orchestra.run.fold import evolve
-from orchestra.run.rewalk import Parting, parting
+from orchestra.run.rewalk import Divergence, parting
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW
 from support import Session, Steps, graph_of, ran
@@ -22,7 +22,7 @@ c -> d [weight=3] c -> exit [weight=2] d -> exit"""
 SCRIPT: dict[str, Steps] = {"a": ["retry", "success"], "b": ["redo", "ready"], "c": ["retry"]}
 
 
-def first(session: Session, graph: Graph, *, strict: bool, at_work: Graph | None = None) -> Parting | None:
+def first(session: Session, graph: Graph, *, strict: bool, at_work: Graph | None = None) -> Divergence | None:
     """Where the record and a graph part first; ``at_work`` is the one in force while a node is at work."""
     state = NEW
     for recorded in session.seen:

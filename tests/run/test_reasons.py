@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
 from orchestra.run.codec import encode
@@ -20,13 +20,13 @@ AB = "a b n start -> n a -> exit b -> exit"
 RULES: list[tuple[str, Steps, int | None, str, dict[str, object]]] = [
     (
         f'{AB} n -> a [condition="outcome=success && x=2"] n -> b [condition="x>0", weight=3]',
-        [Scripted(updates={"x": 2})],
+        [ScriptedResult(updates={"x": 2})],
         1,
         "b",
         {"edge": "n->b", "condition": "x>0", "holds": True, "values": {"x": "2"}, "weight": 3},
     ),
-    (f"{AB} n -> a [label=Yes] n -> b", [Scripted(label="yes")], 2, "a", {"edge": "n->a", "label": "Yes"}),
-    (f"{AB} n -> a n -> b", [Scripted(suggest=("b",))], 3, "b", {"edge": "n->b"}),
+    (f"{AB} n -> a [label=Yes] n -> b", [ScriptedResult(label="yes")], 2, "a", {"edge": "n->a", "label": "Yes"}),
+    (f"{AB} n -> a n -> b", [ScriptedResult(suggest=("b",))], 3, "b", {"edge": "n->b"}),
     (f"{AB} n [retry_target=b] n -> a n -> exit", ["fail"], 4, "b", {"edge": "n->a"}),
     (f"{AB} n -> a [weight=1] n -> b", ["success"], 5, "a", {"edge": "n->a", "weight": 1}),
     (f"{AB} n -> a [condition=never]", ["success"], 6, "", {"edge": "n->a", "condition": "never", "holds": False}),
@@ -57,7 +57,7 @@ async def test_the_edge_that_a_handler_chose_stands_in_the_reason() -> None:
 
 
 async def test_what_a_node_prefers_and_suggests_stands_in_the_reason() -> None:
-    session = await ran(f"{AB} n -> a n -> b", {"n": [Scripted(label="perhaps", suggest=("nowhere", "b"))]})
+    session = await ran(f"{AB} n -> a n -> b", {"n": [ScriptedResult(label="perhaps", suggest=("nowhere", "b"))]})
     (found,) = reasons(session.seen, "n")
     assert (found.preferred_label, found.suggested_next_ids) == ("perhaps", ("nowhere", "b"))
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.engine.loading import history
 from orchestra.run.codec import redact_event
 from orchestra.run.events import EdgeSelected, PipelineFailed, StageCompleted, StageFailed, WarningRaised
@@ -256,9 +256,11 @@ async def test_no_byte_of_a_store_holds_a_secret_that_an_agent_spoke() -> None:
         'max_steps=9 a b start -> a -> b b -> exit [condition="context.k=never"]',
         {
             "a": [
-                Scripted(text=f"{SECRET} {key}" + "x" * 20_000, updates={"k": SECRET, "l": [key]}, label=SECRET),
+                ScriptedResult(
+                    text=f"{SECRET} {key}" + "x" * 20_000, updates={"k": SECRET, "l": [key]}, label=SECRET
+                ),
             ],
-            "b": [Scripted(status="fail", reason=SECRET, notes=key)],
+            "b": [ScriptedResult(status="fail", reason=SECRET, notes=key)],
         },
         secrets={"MY_TOKEN": SECRET},
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as replace_struct
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.engine.control import Control
 from orchestra.engine.loading import load, load_state
 from orchestra.ports import Scope
@@ -160,7 +160,7 @@ async def test_a_node_that_its_visits_refused_is_run() -> None:
     session = await ran(
         'a [max_visits=2] start -> a a -> a [condition="outcome=success && context.n!=3"]'
         ' a -> exit [condition="context.n=3"]',
-        {"a": ["success", "success", Scripted(updates={"n": 3})]},
+        {"a": ["success", "success", ScriptedResult(updates={"n": 3})]},
     )
     assert session.result is not None
     assert "max_visits" in session.result.text

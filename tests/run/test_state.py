@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.errors import UnknownEvent
 from orchestra.ports import NewTurn
@@ -40,8 +40,16 @@ judge -> exit
 """
 LONG = "w" * 700
 SCRIPT = {
-    "a": [Scripted(text=LONG, updates={"n": 1, "list": [1, {"k": None}]}), Scripted(text=LONG + "2", label="On")],
-    "b": [Scripted(text=LONG), "retry", "fail", Scripted(text="x" * 20_000, updates={"big": "y" * 20_000})],
+    "a": [
+        ScriptedResult(text=LONG, updates={"n": 1, "list": [1, {"k": None}]}),
+        ScriptedResult(text=LONG + "2", label="On"),
+    ],
+    "b": [
+        ScriptedResult(text=LONG),
+        "retry",
+        "fail",
+        ScriptedResult(text="x" * 20_000, updates={"big": "y" * 20_000}),
+    ],
     "g": ["partial_success"],
 }
 

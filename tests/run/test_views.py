@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from orchestra.agents.simulation import Scripted
+from orchestra.agents.simulation import ScriptedResult
 from orchestra.run.events import (
     CheckpointSaved,
     PipelineCompleted,
@@ -39,7 +39,7 @@ async def a_paused_run() -> list[Recorded]:
 async def events(request: pytest.FixtureRequest) -> list[Recorded]:
     match request.param:
         case "failed":
-            return (await ran(LOOP, {"a": [Scripted(status="retry"), "success"]})).seen
+            return (await ran(LOOP, {"a": [ScriptedResult(status="retry"), "success"]})).seen
         case "completed":
             return (await ran("a b start -> a -> b -> exit")).seen
         case "no exit":

@@ -13,7 +13,7 @@ from orchestra.agents.pricing import Price
 from orchestra.agents.tools.people import Guard, needs_no_approval
 from orchestra.ports import AgentTask, Turns
 from orchestra.run.events import WarningRaised
-from orchestra.run.limits import NO_LIMITS, Limits, Used, crossed_limits, nearing
+from orchestra.run.limits import NO_LIMITS, Limits, LimitUsage, crossed_limits, nearing
 
 RUN = "the run"
 """Whose limit it is, in a message."""
@@ -77,7 +77,7 @@ class AttemptBounds:
         except TimeoutError:
             if not timer.expired():
                 raise
-            for name, words in crossed_limits(Limits(seconds=limits.seconds), Used(seconds=limits.seconds)):
+            for name, words in crossed_limits(Limits(seconds=limits.seconds), LimitUsage(seconds=limits.seconds)):
                 self._halt(whose, name, words)
 
     def _halt(self, whose: str, name: str, words: str) -> NoReturn:
@@ -85,7 +85,7 @@ class AttemptBounds:
         limit = name if whose == RUN else f"node.{name}"
         self._turns.halt(f"{whose} reached its limit: {words}", limit=limit)
 
-    def _each(self) -> Iterator[tuple[str, Limits, Limits, Used]]:
+    def _each(self) -> Iterator[tuple[str, Limits, Limits, LimitUsage]]:
         """The node's and the run's: whose, the limits, the soft ones, and what is used of them."""
         standing, rules = self._turns.standing(), self._rules
         yield f"node {self._task.node.id}", rules.node, rules.near_node, standing.node

@@ -27,7 +27,7 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = {"openai": ("azure",), "google": ("ve
 """Kinds that serve another kind's models under the same names."""
 
 
-class Decided(NamedTuple):
+class DecidedValue(NamedTuple):
     """A value and the rule that decided it; ``path`` leads to it where it is in ``orchestra.yaml``."""
 
     value: Any
@@ -35,12 +35,12 @@ class Decided(NamedTuple):
     path: tuple[str | int, ...] = ()
 
 
-UNSET = Decided("", "")
-NO_FALLBACKS = Decided((), "")
+UNSET = DecidedValue("", "")
+NO_FALLBACKS = DecidedValue((), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
+class ResolvedModel:
     """Everything that is settled about a node's model.
 
     ``model`` is the name that the provider gets and ``alias`` the one that was written for it. ``fallbacks`` holds
@@ -49,14 +49,14 @@ class Resolved:
 
     node: str
     agent: str
-    backend: Decided
-    model: Decided
-    provider: Decided
+    backend: DecidedValue
+    model: DecidedValue
+    provider: DecidedValue
     alias: str = ""
-    reasoning_effort: Decided = UNSET
-    max_tokens: Decided = UNSET
-    temperature: Decided = UNSET
-    fallbacks: Decided = NO_FALLBACKS
+    reasoning_effort: DecidedValue = UNSET
+    max_tokens: DecidedValue = UNSET
+    temperature: DecidedValue = UNSET
+    fallbacks: DecidedValue = NO_FALLBACKS
 
     @property
     def choice(self) -> ModelChoice:
@@ -71,7 +71,7 @@ class Resolved:
         )
 
 
-def resolve(node: Node, graph: Graph, config: Config, pipeline: str = "") -> Resolved:
+def resolve(node: Node, graph: Graph, config: Config, pipeline: str = "") -> ResolvedModel:
     """The model of a node, with its provider, its settings and its backend.
 
     ``pipeline`` is the name of the pipeline's file, for its section in the settings. A model or provider that
@@ -87,7 +87,7 @@ def resolve(node: Node, graph: Graph, config: Config, pipeline: str = "") -> Res
     alias, name = "", str(model.value)
     if served is not None and name in served.models:
         alias, name = name, served.models[name]
-    return Resolved(
+    return ResolvedModel(
         node=node.id,
         agent=node.text("agent"),
         backend=backend,
@@ -105,7 +105,7 @@ def resolve(node: Node, graph: Graph, config: Config, pipeline: str = "") -> Res
     )
 
 
-def choose_backend(node: Node, config: Config, pipeline: str = "") -> Decided:
+def choose_backend(node: Node, config: Config, pipeline: str = "") -> DecidedValue:
     """The backend of a node (A7): its own, its agent's, its pipeline's, the general one."""
     agent = config.agents.get(node.text("agent"))
     found = _of_node(node, "backend") or _of_agent(agent, "backend")
@@ -113,65 +113,65 @@ def choose_backend(node: Node, config: Config, pipeline: str = "") -> Decided:
         return found
     section = config.pipelines.get(pipeline)
     if section is not None and section.backend:
-        return Decided(section.backend, "pipeline's section", ("pipelines", pipeline, "backend"))
-    return Decided(config.backend, "backend" if config.backend != "simulation" else "default", ("backend",))
+        return DecidedValue(section.backend, "pipeline's section", ("pipelines", pipeline, "backend"))
+    return DecidedValue(config.backend, "backend" if config.backend != "simulation" else "default", ("backend",))
 
 
 # --- where a value can come from ------------------------------------------------------------------
 
 
-def _of_node(node: Node, key: str) -> Decided | None:
+def _of_node(node: Node, key: str) -> DecidedValue | None:
     attribute = node.attributes.get(key)
     if attribute is None or not attribute.value:
         return None
     if attribute.origin == "stylesheet":
-        return Decided(str(attribute.value), f"stylesheet, line {attribute.span.line}")
+        return DecidedValue(str(attribute.value), f"stylesheet, line {attribute.span.line}")
     rule = "node" if attribute.origin != "default" else "node defaults"
-    return Decided(str(attribute.value), f"{rule}, line {attribute.span.line}")
+    return DecidedValue(str(attribute.value), f"{rule}, line {attribute.span.line}")
 
 
-def _of_agent(agent: Agent | None, key: str) -> Decided | None:
+def _of_agent(agent: Agent | None, key: str) -> DecidedValue | None:
     value = getattr(agent, key, None)
     if agent is None or value in (None, "", ()):
         return None
-    return Decided(value, f"agent {agent.name}", ("agents", agent.name, key))
+    return DecidedValue(value, f"agent {agent.name}", ("agents", agent.name, key))
 
 
-def _of_graph(graph: Graph, key: str) -> Decided | None:
+def _of_graph(graph: Graph, key: str) -> DecidedValue | None:
     attribute = graph.attributes.get(key)
     if attribute is None or not attribute.value:
         return None
-    return Decided(str(attribute.value), f"graph, line {attribute.span.line}")
+    return DecidedValue(str(attribute.value), f"graph, line {attribute.span.line}")
 
 
-def _of_provider(provider: Provider | None, key: str) -> Decided | None:
+def _of_provider(provider: Provider | None, key: str) -> DecidedValue | None:
     value = getattr(provider, key, None)
     if provider is None or value in (None, "", ()):
         return None
-    return Decided(value, f"provider {provider.name}", ("providers", provider.name, key))
+    return DecidedValue(value, f"provider {provider.name}", ("providers", provider.name, key))
 
 
-def _default_model(provider: Provider) -> Decided:
+def _default_model(provider: Provider) -> DecidedValue:
     """The provider's ``worker``, else its only model."""
     path = ("providers", provider.name, "models")
     if "worker" in provider.models:
-        return Decided("worker", f"worker model of {provider.name}", (*path, "worker"))
+        return DecidedValue("worker", f"worker model of {provider.name}", (*path, "worker"))
     if len(provider.models) == 1:
         only = next(iter(provider.models))
-        return Decided(only, f"only model of {provider.name}", (*path, only))
+        return DecidedValue(only, f"only model of {provider.name}", (*path, only))
     return UNSET
 
 
 _REASONING = re.compile(r"(?:gpt-5(?!-chat)|o[134](?:-|$))")
 
 
-def _default_effort(provider: Provider | None, model: str) -> Decided:
+def _default_effort(provider: Provider | None, model: str) -> DecidedValue:
     """``high`` for models that are known to take an effort (A11)."""
     own = provider is not None and provider.kind == "openai" and not provider.base_url
-    return Decided("high", "default") if own and _REASONING.match(model) else UNSET
+    return DecidedValue("high", "default") if own and _REASONING.match(model) else UNSET
 
 
-def _provider(node: Node, graph: Graph, agent: Agent | None, config: Config, model: str) -> Decided:
+def _provider(node: Node, graph: Graph, agent: Agent | None, config: Config, model: str) -> DecidedValue:
     named = _of_node(node, "llm_provider") or _of_agent(agent, "provider") or _of_graph(graph, "llm_provider")
     if named:
         return named
@@ -181,7 +181,7 @@ def _provider(node: Node, graph: Graph, agent: Agent | None, config: Config, mod
         return default
     kind = guess_kind(model)
     if kind and not (served is not None and served.kind in (kind, *_FAMILIES.get(kind, ()))):
-        return Decided(kind, f"guessed from the name {model}")
+        return DecidedValue(kind, f"guessed from the name {model}")
     return default
 
 
@@ -199,13 +199,13 @@ def cheap_model(config: Config) -> ModelChoice | None:
     return None
 
 
-def default_provider(config: Config) -> Decided:
+def default_provider(config: Config) -> DecidedValue:
     """``providers.default``, else the only provider that is configured."""
     if config.providers.default:
-        return Decided(config.providers.default, "providers.default", ("providers", "default"))
+        return DecidedValue(config.providers.default, "providers.default", ("providers", "default"))
     if len(config.providers.named) == 1:
         only = next(iter(config.providers.named))
-        return Decided(only, "only provider in the settings", ("providers", only))
+        return DecidedValue(only, "only provider in the settings", ("providers", only))
     return UNSET
 
 
@@ -217,7 +217,7 @@ def guess_kind(model: str) -> str:
     return ""
 
 
-def _fallbacks(node: Node, agent: Agent | None, provider: Provider | None, config: Config) -> Decided:
+def _fallbacks(node: Node, agent: Agent | None, provider: Provider | None, config: Config) -> DecidedValue:
     """What to use when the model fails (A15), aliases looked up: pairs of a provider and a model."""
     own = _of_node(node, "fallbacks")
     if own is not None:

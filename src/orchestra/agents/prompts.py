@@ -20,7 +20,7 @@ DOCS_SIZE = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Composed:
+class ComposedPrompt:
     """A node's prompt: the system and user messages, their layers and documents."""
 
     system: str
@@ -38,7 +38,7 @@ def compose(
     preamble: str = "",
     docs: Sequence[Path] = (),
     placeholders: bool = False,
-) -> Composed:
+) -> ComposedPrompt:
     """The prompt of a node over the context, whose values are data and never rendered (A22).
 
     ``layers`` are those of ``layers_of``. ``docs`` are folders in which project documents are looked for, the
@@ -53,7 +53,7 @@ def compose(
         parts.append(prompt_of(node, known, placeholders=placeholders))
     written, texts = project_docs(docs)
     system = [layer.content for layer in layers if layer.kind != "task"]
-    return Composed(
+    return ComposedPrompt(
         system=_join([*system, *texts]),
         user=_join(parts),
         layers=tuple(layers),

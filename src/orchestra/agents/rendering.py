@@ -32,7 +32,7 @@ Data: TypeAlias = tuple[tuple[int, int], ...]
 """Stretches of a text in which nothing is an expression."""
 
 
-class Nested(dict[str, Any]):
+class ContextPart(dict[str, Any]):
     """A part of the context by the next word of its keys; ``path`` is the key that leads to it.
 
     Where the key has a value of its own too (``a`` and ``a.b``), it prints as that.
@@ -51,24 +51,24 @@ ALWAYS = ("graph", "human", "parallel", "responses", "run", "stack", "tool", "to
 """Roots that are always defined, also before anything is written below them, so that a task can test for keys."""
 
 
-def nest(context: Mapping[str, Any]) -> Nested:
+def nest(context: Mapping[str, Any]) -> ContextPart:
     """The context with its dotted keys as mappings in mappings."""
-    top = Nested()
-    top.update((root, Nested(root)) for root in ALWAYS)
+    top = ContextPart()
+    top.update((root, ContextPart(root)) for root in ALWAYS)
     for name, value in context.items():
         level = top
         words = name.split(".")
         for place, each in enumerate(words[:-1]):
             below = level.get(each)
-            if not isinstance(below, Nested):
-                made = Nested(".".join(words[: place + 1]))
+            if not isinstance(below, ContextPart):
+                made = ContextPart(".".join(words[: place + 1]))
                 if each in level:
                     made.own = below
                     made.update(below if isinstance(below, dict) else {})
                 level[each] = below = made
             level = below
         known = level.get(words[-1])
-        if isinstance(known, Nested):
+        if isinstance(known, ContextPart):
             known.own = value
         else:
             level[words[-1]] = value
@@ -111,7 +111,7 @@ class _Missing(StrictUndefined):
     def _undefined_message(self) -> str:
         around = self._undefined_obj
         name = str(self._undefined_name)
-        if isinstance(around, Nested) and around.path:
+        if isinstance(around, ContextPart) and around.path:
             name = f"{around.path}.{name}"
         return f"{name!r} is not defined"
 
@@ -127,7 +127,7 @@ class _Missing(StrictUndefined):
     def known(self) -> Iterable[str]:
         """Return the names that exist next to the missing one."""
         around = self._undefined_obj
-        if isinstance(around, Nested) and around.path:
+        if isinstance(around, ContextPart) and around.path:
             return (f"{around.path}.{name}" for name in around)
         return tuple(around) if isinstance(around, dict) else ()
 
@@ -173,12 +173,12 @@ class _Placeholder(ChainableUndefined):
     def _show(self) -> str:
         around = self._undefined_obj
         name = str(self._undefined_name)
-        return f"{around.path}.{name}" if isinstance(around, Nested) and around.path else name
+        return f"{around.path}.{name}" if isinstance(around, ContextPart) and around.path else name
 
 
 def _finalize(value: Any) -> str:
     """How a value is printed: as conditions compare it (L32), so that nothing prints as Python."""
-    if isinstance(value, Undefined | Nested):
+    if isinstance(value, Undefined | ContextPart):
         return str(value)
     return text_of(value)
 
@@ -250,24 +250,26 @@ def render(text: str, context: Mapping[str, Any], start: Span | None = None, *, 
         raise ConfigError(f"the template cannot be filled in: {error}", span=start) from error
 
 
-def _without_empty(values: Nested) -> Nested:
+def _without_empty(values: ContextPart) -> ContextPart:
     """The values in which a root that holds nothing is unknown too, so that all below it print as names."""
-    kept = Nested()
-    kept.update((name, value) for name, value in values.items() if not (isinstance(value, Nested) and not value))
+    kept = ContextPart()
+    kept.update(
+        (name, value) for name, value in values.items() if not (isinstance(value, ContextPart) and not value)
+    )
     return kept
 
 
 _NAME = re.compile(r"'([^']*)' is not defined")
 
 
-def _raise_undefined(error: UndefinedError, values: Nested, start: Span | None) -> NoReturn:
+def _raise_undefined(error: UndefinedError, values: ContextPart, start: Span | None) -> NoReturn:
     match = _NAME.search(str(error))
     if match is None:
         raise ConfigError(f"the template cannot be filled in: {error}", span=start) from error
     raise undefined_error(match[1], _beside(match[1], values), start) from error
 
 
-def _beside(name: str, values: Nested) -> list[str]:
+def _beside(name: str, values: ContextPart) -> list[str]:
     """The names that a missing one could have been."""
     level: Any = values
     for each in name.split(".")[:-1]:

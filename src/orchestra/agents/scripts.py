@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from orchestra.agents.simulation import Scenario, Script, Scripted
+from orchestra.agents.simulation import Scenario, Script, ScriptedResult
 from orchestra.config.durations import seconds
 from orchestra.config.yaml import Document, load, read_all
 from orchestra.config.yaml import Path as Keys
@@ -89,7 +89,7 @@ def _part(data: dict[str, Any], key: str) -> bool:
 
 
 def _script(document: Document, path: Keys, data: dict[str, Any], cast: Cast) -> Script:
-    def read(node: str) -> tuple[Scripted, ...]:
+    def read(node: str) -> tuple[ScriptedResult, ...]:
         here = (*path, node)
         if node not in cast.nodes:
             raise ConfigError(
@@ -134,7 +134,7 @@ def _near(node: str, known: Collection[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else ""
 
 
-def _results(document: Document, path: Keys, results: Any, known: _Known) -> tuple[Scripted, ...]:
+def _results(document: Document, path: Keys, results: Any, known: _Known) -> tuple[ScriptedResult, ...]:
     if isinstance(results, dict):
         return (_result(document, path, results, known),)
     if not isinstance(results, list) or not results:
@@ -145,7 +145,7 @@ def _results(document: Document, path: Keys, results: Any, known: _Known) -> tup
     return tuple(read_all(each))
 
 
-def _result(document: Document, path: Keys, result: Any, known: _Known) -> Scripted:
+def _result(document: Document, path: Keys, result: Any, known: _Known) -> ScriptedResult:
     if not isinstance(result, dict):
         raise ConfigError("a result is keys and values, such as {status: fail}", span=document.span(path))
 
@@ -170,7 +170,7 @@ def _result(document: Document, path: Keys, result: Any, known: _Known) -> Scrip
             span=document.key_span((*path, "status")),
             fix="leave one of them out",
         )
-    return Scripted(**values)
+    return ScriptedResult(**values)
 
 
 def _text(value: Any) -> str:

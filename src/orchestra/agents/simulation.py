@@ -32,7 +32,7 @@ from orchestra.run.questions import exchange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scripted:
+class ScriptedResult:
     """One scripted result.
 
     ``delay`` and ``retry_after`` are in seconds; ``error`` is raised as an exception of its ``failure_class`` would
@@ -60,7 +60,7 @@ class Scripted:
     writes: Mapping[str, str] = field(default_factory=dict)
 
 
-Script = Mapping[str, tuple[Scripted, ...]]
+Script = Mapping[str, tuple[ScriptedResult, ...]]
 """Scripted results by node id."""
 
 
@@ -139,7 +139,7 @@ class SimulatedTools:
         )
 
 
-async def _write_files(result: Scripted, task: AgentTask) -> None:
+async def _write_files(result: ScriptedResult, task: AgentTask) -> None:
     """Write the files of a result, and commit them as an agent's turn would be."""
     workspace = task.scope.workspace
     if workspace is None or not result.writes:
@@ -155,7 +155,7 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-async def _play(results: tuple[Scripted, ...], scope: Scope, before: int = 0) -> Scripted:
+async def _play(results: tuple[ScriptedResult, ...], scope: Scope, before: int = 0) -> ScriptedResult:
     """The result of this execution, after its delay; raises what it raises."""
     result = results[min(scope.execution + before, len(results)) - 1]
     if result.delay:
@@ -168,7 +168,7 @@ async def _play(results: tuple[Scripted, ...], scope: Scope, before: int = 0) ->
     return result
 
 
-def _exception_of(result: Scripted) -> Exception:
+def _exception_of(result: ScriptedResult) -> Exception:
     """The exception of a result, as a backend would raise it."""
     match result.failure_class:
         case FailureClass.TERMINAL:
@@ -179,7 +179,7 @@ def _exception_of(result: Scripted) -> Exception:
             return SimulatedError(result.error)
 
 
-def _outcome(task: AgentTask, result: Scripted) -> Outcome:
+def _outcome(task: AgentTask, result: ScriptedResult) -> Outcome:
     status, word, problem = read_status(result.status, legal_words(task.graph, task.node.id))
     if problem:
         return failed_outcome(problem, FailureClass.TERMINAL)

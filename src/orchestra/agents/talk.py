@@ -36,7 +36,7 @@ from orchestra.ports import AgentTask, Turns
 from orchestra.run.conversation import (
     EMPTY,
     AgentTurn,
-    Compacted,
+    CompactedConversation,
     Conversation,
     Message,
     Response,
@@ -283,7 +283,7 @@ class Talk:
         if tokens(shorter) >= tokens(self.messages):
             return False
         await self._turns.on_compacted(
-            Compacted(
+            CompactedConversation(
                 thread=self.task.thread,
                 turn=self._number,
                 messages=tuple(shorter),

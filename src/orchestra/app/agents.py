@@ -15,7 +15,7 @@ from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
 from orchestra.agents.models import CLI, LANGGRAPH, SIMULATION, WITH_MODEL, resolve
 from orchestra.agents.pricing import Price, price_of, prices_of
-from orchestra.agents.prompts import Composed, agent_of, compose, doc_folders, layer_names, needed_names
+from orchestra.agents.prompts import ComposedPrompt, agent_of, compose, doc_folders, layer_names, needed_names
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.app.plugins import BACKENDS, entry_points_of_ours, load_entry_point
 from orchestra.config.settings import Settings
@@ -51,7 +51,7 @@ class NodeAgent:
     interactive: bool
     layers: Mapping[str, str]
     project_docs: bool
-    prompt: Composed | None
+    prompt: ComposedPrompt | None
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class Agents:
     def _backend(self, name: str) -> CodergenBackend:
         """The backend of a name, which is made when the first node needs it (A1)."""
         if name not in self._backends:
-            from orchestra.app.backends import Joined
+            from orchestra.app.backends import BackendFactory
 
-            self._backends[name] = Joined(self.settings, self.folder, self.name, self.prices).backend(name)
+            self._backends[name] = BackendFactory(self.settings, self.folder, self.name, self.prices).backend(name)
         return self._backends[name]
 
     @cached_property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from orchestra.config.settings import Settings
 from orchestra.engine.mailbox import ANSWER, requests, send
 from orchestra.engine.opening import newest_of_chain
-from orchestra.engine.pending import Open, answers_of, open_questions, since_checkpoint
+from orchestra.engine.pending import OpenQuestion, answers_of, open_questions, since_checkpoint
 from orchestra.engine.sessions import Row, find, own, summarize
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Store
@@ -27,7 +27,7 @@ from orchestra.run.views import Summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class AnswerResult:
     """The result of an answer: the question, the answer that counts, and whether it is the one just given.
 
     ``session`` is the one that asks; ``summary`` describes the session that was named.
@@ -41,15 +41,15 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SessionQuestions:
     """The session that was named, and the questions that it has open."""
 
     row: Row
     summary: Summary
-    open: tuple[Open, ...]
+    open: tuple[OpenQuestion, ...]
 
 
-async def look(store: Store, name: str, clock: Clock) -> Found:
+async def look(store: Store, name: str, clock: Clock) -> SessionQuestions:
     """A session and its questions; a restarted session means its successor.
 
     Raises ``SessionNotFound``, and ``SessionTaken`` for a mirror.
@@ -58,14 +58,14 @@ async def look(store: Store, name: str, clock: Clock) -> Found:
     place, _loaded = await newest_of_chain(store, named)
     row = named if place.context_id == named.context_id else await find(store, f"#{place.context_id}")
     summary = await summarize(store, row, clock.now_ms())
-    asked: list[Open] = []
+    asked: list[OpenQuestion] = []
     if summary.questions:
         events = await since_checkpoint(store, row.context_id)
         asked = await open_questions(store, row.session, row.mailbox, events)
-    return Found(row=row, summary=summary, open=tuple(asked))
+    return SessionQuestions(row=row, summary=summary, open=tuple(asked))
 
 
-def matching(found: Found, wanted: str) -> list[Open]:
+def matching(found: SessionQuestions, wanted: str) -> list[OpenQuestion]:
     """Return the open questions with an id, short id or node, or a unique beginning of one."""
     asked = list(found.open)
     if not wanted:
@@ -85,7 +85,7 @@ def _nodes(question: Question) -> tuple[str, ...]:
     return question.stage, short_id(question.id).partition("#")[0]
 
 
-def find_question(found: Found, wanted: str) -> Open | None:
+def find_question(found: SessionQuestions, wanted: str) -> OpenQuestion | None:
     """Return the open question that is meant; None if it is closed or never existed.
 
     Raises ``ConfigError`` where several are meant.
@@ -100,12 +100,12 @@ def find_question(found: Found, wanted: str) -> Open | None:
     return asked[0] if asked else None
 
 
-async def too_late(store: Store, found: Found, wanted: str) -> Answered | None:
+async def too_late(store: Store, found: SessionQuestions, wanted: str) -> AnswerResult | None:
     """Return how a closed question was answered: the named one, else the newest; None if there is none."""
     for given in await answers_of(store, found.row.context_id):
         question = given.question
         if not wanted or wanted in (*_ids(question), *_nodes(question)):
-            return Answered(
+            return AnswerResult(
                 session=question.id.partition("/")[0],
                 question=question,
                 answer=given.answer,
@@ -139,12 +139,21 @@ def answer_to(question: Question, value: str, text: str, *, skip: bool = False) 
 
 
 async def give(
-    store: Store, settings: Settings, found: Found, one: Open, answer: Answer, *, who: str, clock: Clock
-) -> Answered:
+    store: Store,
+    settings: Settings,
+    found: SessionQuestions,
+    one: OpenQuestion,
+    answer: Answer,
+    *,
+    who: str,
+    clock: Clock,
+) -> AnswerResult:
     """Put an answer into the mailbox of the session that asks, and read there which one counts."""
     question = one.question
     if one.answer is not None:
-        return Answered(session=one.session, question=question, answer=one.answer, won=False, summary=found.summary)
+        return AnswerResult(
+            session=one.session, question=question, answer=one.answer, won=False, summary=found.summary
+        )
     request = await send(
         store,
         one.mailbox,
@@ -161,7 +170,7 @@ async def give(
     first = winner(question, [each.answer for each in sent if each.action == ANSWER])
     assert first is not None
     summary = await summarize(store, found.row, clock.now_ms())
-    return Answered(
+    return AnswerResult(
         session=one.session,
         question=question,
         answer=first,

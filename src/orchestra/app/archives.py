@@ -20,7 +20,7 @@ import msgspec
 from orchestra.app.runs import this_process
 from orchestra.clock import SystemClock
 from orchestra.cxdb.format.registry import bundle
-from orchestra.engine.archives import Taken, TakenBranch, all_turns, blobs_of, put_in, take_out
+from orchestra.engine.archives import ArchivedSession, TakenBranch, all_turns, blobs_of, put_in, take_out
 from orchestra.engine.sessions import Row
 from orchestra.errors import ConfigError
 from orchestra.ports import Store, Turn
@@ -85,7 +85,7 @@ async def import_sessions(store: Store, file: Path) -> list[Row]:
     return await put_in(store, taken, SystemClock(), this_process())
 
 
-def _manifest(taken: list[Taken]) -> dict[str, Any]:
+def _manifest(taken: list[ArchivedSession]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": this_process().version,
@@ -115,7 +115,7 @@ def _manifest(taken: list[Taken]) -> dict[str, Any]:
     }
 
 
-def _read_sessions(archive: zipfile.ZipFile, file: Path) -> list[Taken]:
+def _read_sessions(archive: zipfile.ZipFile, file: Path) -> list[ArchivedSession]:
     """Every session in an archive; all of it is read, so that a damaged one leaves nothing behind."""
     manifest = json.loads(archive.read("manifest.json"))
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -137,7 +137,7 @@ def _read_sessions(archive: zipfile.ZipFile, file: Path) -> list[Taken]:
             why=str(one["why"]),
         )
         found.append(
-            Taken(
+            ArchivedSession(
                 row=row,
                 turns=turns,
                 mailbox=mailbox,

@@ -37,7 +37,7 @@ from orchestra.run.secrets import Redactor
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class BackendFactory:
     """Makes the backends of a pipeline, whose nodes work in ``folder``; ``pipeline`` names its section."""
 
     settings: Settings

@@ -12,9 +12,9 @@ from typing import Any
 
 from orchestra.agents.inputs import find_files, names_of, read_schema
 from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
-from orchestra.agents.models import CHEAP, CLI, WITH_MODEL, Resolved, resolve
+from orchestra.agents.models import CHEAP, CLI, WITH_MODEL, ResolvedModel, resolve
 from orchestra.agents.prompts import (
-    Composed,
+    ComposedPrompt,
     agent_of,
     compose,
     doc_folders,
@@ -73,11 +73,11 @@ class Brief:
         """The nodes that ask an agent, in the order of the file."""
         return (node for node in self.graph.nodes.values() if asks(self.graph, node))
 
-    def resolve(self, node: Node) -> Resolved:
+    def resolve(self, node: Node) -> ResolvedModel:
         """The node's model, with what decided it (A10)."""
         return resolve(node, self.graph, self.settings.config, self.name)
 
-    def compose(self, node: Node, context: Mapping[str, Any]) -> Composed:
+    def compose(self, node: Node, context: Mapping[str, Any]) -> ComposedPrompt:
         """The node's prompt; a value that is known only in a run prints as its name. Raises ``ConfigError``."""
         config = self.settings.config
         with_docs = self.resolve(node).backend.value == "langgraph" and agent_of(node, config).project_docs
@@ -312,7 +312,7 @@ _CALLED |= {"azure_openai": "azure", "open_router": "openrouter"}
 """Models and packages that are taken for the names of providers."""
 
 
-def _provider(brief: Brief, node: Node, found: Resolved) -> Iterator[Diagnostic]:
+def _provider(brief: Brief, node: Node, found: ResolvedModel) -> Iterator[Diagnostic]:
     """A provider that is nearly a known one, on a node whose backend asks none."""
     name, config = found.provider.value, brief.settings.config
     if not name or config.provider(name) is not None:
@@ -336,7 +336,7 @@ def _cli(brief: Brief, node: Node) -> Iterator[Diagnostic]:
         yield _finding("cli_agent", error.message, span, node, error.fix)
 
 
-def _model(brief: Brief, node: Node, found: Resolved) -> Iterator[Diagnostic]:
+def _model(brief: Brief, node: Node, found: ResolvedModel) -> Iterator[Diagnostic]:
     config = brief.settings.config
     provider = config.provider(found.provider.value) if found.provider.value else None
     span = node.span_of("llm_provider", node.span)

@@ -21,7 +21,7 @@ Reading: TypeAlias = Callable[[str], tuple[Source, tuple[Diagnostic, ...]]]
 """Returns a text by its path, with the findings of reading it. Raises ``ConfigError`` if it is missing."""
 
 
-class Compiled(Protocol):
+class ChildPipeline(Protocol):
     """A child pipeline as its parents see it."""
 
     @property
@@ -33,14 +33,14 @@ class Compiled(Protocol):
         """What was found in it."""
 
     @property
-    def children(self) -> Mapping[str, Compiled]:
+    def children(self) -> Mapping[str, ChildPipeline]:
         """Its own children, by node."""
 
     def checked_graph(self) -> Graph:
         """Its graph."""
 
 
-_P = TypeVar("_P", bound=Compiled)
+_P = TypeVar("_P", bound=ChildPipeline)
 
 
 def dotfile_of(graph: Graph, node: Node) -> str:
@@ -116,7 +116,7 @@ class Children(Generic[_P]):
         return child
 
 
-def depth(pipeline: Compiled) -> int:
+def depth(pipeline: ChildPipeline) -> int:
     """How deep the children of a pipeline nest; 0 where it has none."""
     return max((1 + depth(child) for child in pipeline.children.values()), default=0)
 
@@ -128,12 +128,12 @@ def _error(graph: Graph, node: Node, rule: str, message: str) -> Diagnostic:
     return Diagnostic(rule=rule, severity=Severity.ERROR, message=message, span=span, node=node.id, fix=fix)
 
 
-def texts(pipeline: Compiled, path: str = "") -> dict[str, str]:
+def texts(pipeline: ChildPipeline, path: str = "") -> dict[str, str]:
     """The texts of all that a pipeline runs, by path relative to its own file."""
     return dict(_texts(pipeline, path))
 
 
-def _texts(pipeline: Compiled, path: str) -> Iterator[tuple[str, str]]:
+def _texts(pipeline: ChildPipeline, path: str) -> Iterator[tuple[str, str]]:
     graph = pipeline.checked_graph()
     for node, child in pipeline.children.items():
         below = beside(path, dotfile_of(graph, graph.nodes[node]))

@@ -15,7 +15,7 @@ from orchestra.errors import ConfigError
 from orchestra.ports import Store
 from orchestra.run.views import Phase
 from orchestra.workspace import cleanup, ending
-from orchestra.workspace.cleanup import Left
+from orchestra.workspace.cleanup import SessionLeftovers
 from orchestra.workspace.ending import GitAction, SessionBranches
 from orchestra.workspace.git import Git
 from orchestra.workspace.repos import locate
@@ -25,7 +25,7 @@ from orchestra.workspace.repos import locate
 class Item:
     """What a session left in a repository; ``kept`` says why it stays, empty where it may go or went."""
 
-    left: Left
+    left: SessionLeftovers
     kept: str
     pipeline: str = ""
     done: tuple[GitAction, ...] = ()

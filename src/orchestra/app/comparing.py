@@ -32,7 +32,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class SessionComparison:
     """Both sides, and per repository how their code differs, with the command that shows it."""
 
     left: Side
@@ -45,7 +45,7 @@ class Compared:
         return asdict(self)
 
 
-async def compare_two(store: Store, settings: Settings, first: str, second: str) -> Compared:
+async def compare_two(store: Store, settings: Settings, first: str, second: str) -> SessionComparison:
     """Two sessions side by side. Raises ``SessionNotFound``."""
     states = [await load_state(store, own(await find(store, name)).context_id) for name in (first, second)]
     left, right = map(side_of, states)
@@ -56,7 +56,7 @@ async def compare_two(store: Store, settings: Settings, first: str, second: str)
             git = await locate(repo, own_environment())
             differences[repo.name] = await diffstat(git, before, after)
             commands[repo.name] = f"git -C {shlex.quote(str(repo.path))} diff {before[:12]} {after[:12]}"
-    return Compared(left=left, right=right, differences=differences, commands=commands)
+    return SessionComparison(left=left, right=right, differences=differences, commands=commands)
 
 
 def side_of(state: RunState) -> Side:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestra.agents.models import WITH_MODEL, Resolved, node_limit, resolve, run_limit
+from orchestra.agents.models import WITH_MODEL, ResolvedModel, node_limit, resolve, run_limit
 from orchestra.agents.pricing import price_of, prices_of
 from orchestra.app.checking import Brief
 from orchestra.app.pipelines import Pipeline
@@ -82,7 +82,7 @@ def _node_bounds(
         yield from _node_bounds(child, settings, child.source.name, f"{under}{name}/", more)
 
 
-def _of_visit(node: Node, graph: Graph, settings: Settings, found: Resolved, limit: Limit) -> NodeBounds:
+def _of_visit(node: Node, graph: Graph, settings: Settings, found: ResolvedModel, limit: Limit) -> NodeBounds:
     """The bounds of one visit."""
     asks = found.backend.value in WITH_MODEL
     turns, cost = limit.turns, limit.cost

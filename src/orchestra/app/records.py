@@ -18,7 +18,7 @@ from orchestra.app.cleaning import days
 from orchestra.app.workspaces import own_environment
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
-from orchestra.cxdb.embedded.pruning import Pruned
+from orchestra.cxdb.embedded.pruning import PruneResult
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.engine.archives import COMING_ALONG
 from orchestra.engine.gaps import own_branches
@@ -53,7 +53,7 @@ class Removal:
     """What was found, what became free, and the files that were deleted because they were old."""
 
     records: Sequence[SessionRecord]
-    pruned: Pruned | None = None
+    pruned: PruneResult | None = None
     expired: Sequence[Path] = ()
 
 

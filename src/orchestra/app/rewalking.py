@@ -38,7 +38,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.fold import current, evolve
 from orchestra.run.prompts import own_prompt, prompt_as_asked
-from orchestra.run.rewalk import Parting, parting
+from orchestra.run.rewalk import Divergence, parting
 from orchestra.run.secrets import KnownSecrets, Redactor
 from orchestra.run.state import NEW, RunState
 
@@ -66,7 +66,7 @@ class RewalkReport(Struct, frozen=True, kw_only=True):
     edges: int = 0
     texts: int = 0
     others: tuple[ChangedText, ...] = ()
-    parting: Parting | None = None
+    parting: Divergence | None = None
     ended: bool = False
 
     @property
@@ -131,7 +131,7 @@ class _Rewalk:
         self.state: RunState = NEW
         self.nodes = self.edges = self.texts = 0
         self.others: list[ChangedText] = []
-        self.parting: Parting | None = None
+        self.parting: Divergence | None = None
         self._branch = ""
 
     async def over(self, row: Row) -> Row | None:

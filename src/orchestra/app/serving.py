@@ -18,7 +18,7 @@ from orchestra.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ServerSetup:
     """What is served, where, and to whom; ``origins`` are web pages that may read the answers."""
 
     folder: Path
@@ -69,7 +69,7 @@ def token_in(file: Path | None) -> str | None:
     return token
 
 
-async def serve(what: Served, tell: Callable[[Addresses], None], warn: Callable[[str], None]) -> None:
+async def serve(what: ServerSetup, tell: Callable[[Addresses], None], warn: Callable[[str], None]) -> None:
     """Serve until the process is stopped; ``warn`` gets what of the folder cannot be served.
 
     Raises ``ConfigError`` and ``StoreError``.

@@ -15,7 +15,7 @@ from orchestra.engine.running import Run
 from orchestra.run.secrets import Redactor
 
 
-class Stopped(Struct, frozen=True, kw_only=True):
+class StoppedSession(Struct, frozen=True, kw_only=True):
     """A run whose store failed: its node, why and when (UTC ms) it stopped, its runner's claim (S16)."""
 
     session: str
@@ -37,7 +37,7 @@ def remember(settings: Settings, run: Run, reason: str, now_ms: int) -> None:
     if settings.place == "memory":
         return
     state = run.state
-    note = Stopped(
+    note = StoppedSession(
         session=state.session,
         context_id=run.context_id,
         store=settings.place,
@@ -55,13 +55,13 @@ def remember(settings: Settings, run: Run, reason: str, now_ms: int) -> None:
         beside.replace(folder / state.session)
 
 
-def read_stopped(settings: Settings) -> dict[str, Stopped]:
+def read_stopped(settings: Settings) -> dict[str, StoppedSession]:
     """The runs that this store stopped, by their sessions, newest first."""
-    found: list[Stopped] = []
+    found: list[StoppedSession] = []
     with contextlib.suppress(OSError):
         for file in _folder(os.environ).iterdir():
             with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
-                found.append(msgspec.json.decode(file.read_bytes(), type=Stopped))
+                found.append(msgspec.json.decode(file.read_bytes(), type=StoppedSession))
     return {
         note.session: note for note in sorted(found, key=lambda note: -note.at_ms) if note.store == settings.place
     }

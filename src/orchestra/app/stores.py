@@ -71,7 +71,7 @@ class OnServer(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Going:
+class LostTurns:
     """Turns that a repair would lose: their session, their depths in ranges, and their count."""
 
     whose: str
@@ -97,7 +97,7 @@ async def repair_store(settings: Settings, *, drop_lost: bool, progress: Progres
 class RepairLosesTurns(Damaged):
     """Repairing a folder would lose turns."""
 
-    def __init__(self, damage: Damaged, going: list[Going]) -> None:
+    def __init__(self, damage: Damaged, going: list[LostTurns]) -> None:
         super().__init__(damage.message, file=damage.file, offset=damage.offset, fix=damage.fix)
         self.going = going
 
@@ -112,7 +112,7 @@ async def _whole_or_salvaged(folder: Path, drop_lost: bool, progress: Progress) 
     return EmbeddedStore.open(folder, salvage=True, progress=progress)
 
 
-async def _going(folder: Path, progress: Progress) -> list[Going]:
+async def _going(folder: Path, progress: Progress) -> list[LostTurns]:
     lost = losses(str(folder), progress)
     store = EmbeddedStore.open(folder, read_only=True, progress=progress)
     try:
@@ -122,7 +122,7 @@ async def _going(folder: Path, progress: Progress) -> list[Going]:
     names = {row.context_id: f"session {row.session}" for row in known}
     names.update({row.mailbox: f"mailbox of session {row.session}" for row in known})
     return [
-        Going(
+        LostTurns(
             whose=names.get(one.context_id, f"context {one.context_id}"), stretches=one.stretches, turns=one.turns
         )
         for one in lost

@@ -51,13 +51,13 @@ def handle_signals(
             _exit_soon(leave)
         elif count > 3:
             _exit(leave)
-        control.wish("interrupt")
+        control.request_pause("interrupt")
         loop.call_soon_threadsafe(first)
         loop.call_soon_threadsafe(_pause if count == 1 else _interrupt, control, note)
 
     def ended(number: int, _frame: FrameType | None) -> None:
         reason = _AT_ONCE[signal.Signals(number)]
-        control.wish(reason)
+        control.request_pause(reason)
         loop.call_soon_threadsafe(first)
         loop.call_soon_threadsafe(control.interrupt, reason)
 
@@ -103,7 +103,7 @@ def _interrupt(control: Control, note: Callable[[str], None]) -> None:
     note("interrupting the current node; press Ctrl-C again to exit immediately")
 
 
-def run_detached(shown: SessionOptions, settings: Settings, run: Callable[[Leaving], int]) -> int:
+def run_detached(shown: SessionOptions, settings: Settings, run: Callable[[DetachView], int]) -> int:
     """Run in a background process that detaches from this terminal once its session exists.
 
     An error before that is printed by the child to this terminal; its exit code is returned.
@@ -119,7 +119,7 @@ def run_detached(shown: SessionOptions, settings: Settings, run: Callable[[Leavi
     child = os.fork()
     if not child:
         os.close(reader)
-        os._exit(_child(run, Leaving(writer), as_json=shown.json == "object"))
+        os._exit(_child(run, DetachView(writer), as_json=shown.json == "object"))
     os.close(writer)
     with open(reader, encoding="utf-8") as told:
         session = told.read()
@@ -134,7 +134,7 @@ def run_detached(shown: SessionOptions, settings: Settings, run: Callable[[Leavi
     return 0
 
 
-def _child(run: Callable[[Leaving], int], view: Leaving, *, as_json: bool) -> int:
+def _child(run: Callable[[DetachView], int], view: DetachView, *, as_json: bool) -> int:
     """A session of its own, so that neither Ctrl-C nor the terminal's end reaches it."""
     os.setsid()
     try:
@@ -146,7 +146,7 @@ def _child(run: Callable[[Leaving], int], view: Leaving, *, as_json: bool) -> in
             stream.flush()
 
 
-class Leaving:
+class DetachView:
     """A view that names the session to the parent, and then lets the terminal go."""
 
     def __init__(self, writer: int) -> None:

@@ -128,7 +128,7 @@ class SessionOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walked(SessionOptions):
+class RunOptions(SessionOptions):
     """How a run is shown, and who answers its questions besides the person at the terminal (H1)."""
 
     auto_approve: AutoApprove = False

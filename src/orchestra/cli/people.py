@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from orchestra.app.asking import asker
-from orchestra.cli.options import Walked
+from orchestra.cli.options import RunOptions
 from orchestra.cli.screen.views import View
 from orchestra.cli.terminal import in_foreground, use_colour, width
 from orchestra.config.answers import AnswerFile, WrittenAnswer, read_answers
@@ -17,12 +17,12 @@ from orchestra.engine.journal import Listener
 from orchestra.engine.shared import Interviews
 from orchestra.interview.auto_approve import AutoApprove
 from orchestra.interview.notify import Notifier
-from orchestra.interview.queue import Prepared, Queue
+from orchestra.interview.queue import PreparedAnswer, Queue
 from orchestra.interview.sequence import InTurn
 from orchestra.ports import Interviewer
 
 
-def interviews_for(shown: Walked, view: View, settings: Settings, *, always: bool = False) -> Interviews:
+def interviews_for(shown: RunOptions, view: View, settings: Settings, *, always: bool = False) -> Interviews:
     """Return who is asked: a file of answers, then the terminal, as flags and settings say.
 
     Raises ``ConfigError`` for a file of answers that cannot be used.
@@ -75,7 +75,8 @@ def queue_of(answers: AnswerFile) -> Queue:
     return Queue(_prepare(answers.any), {node: _prepare(mine) for node, mine in answers.by_node.items()})
 
 
-def _prepare(written: Sequence[WrittenAnswer]) -> list[Prepared]:
+def _prepare(written: Sequence[WrittenAnswer]) -> list[PreparedAnswer]:
     return [
-        Prepared(choice=one.choice, text=one.text, skip=one.skip, who=one.who, span=one.span) for one in written
+        PreparedAnswer(choice=one.choice, text=one.text, skip=one.skip, who=one.who, span=one.span)
+        for one in written
     ]

@@ -11,11 +11,11 @@ from orchestra.engine.journal import Journal
 from orchestra.engine.messages import message_for
 from orchestra.engine.shared import more_of
 from orchestra.graph.model import Graph
-from orchestra.ports import Clock, Committed, NewCommit, Suspended, Workspace
+from orchestra.ports import Clock, CommitResult, NewCommit, Suspended, Workspace
 from orchestra.run.context import Context
 from orchestra.run.conversation import (
     AgentTurn,
-    Compacted,
+    CompactedConversation,
     Conversation,
     Message,
     Response,
@@ -31,7 +31,7 @@ from orchestra.run.events import (
     SteeringTaken,
 )
 from orchestra.run.fidelity import BUDGET, Earlier, incoming, mode_of, preamble, thread_of
-from orchestra.run.limits import Standing, Used
+from orchestra.run.limits import LimitUsage, UsageTotals
 from orchestra.run.plain import plain_json
 from orchestra.run.state import Spent
 from orchestra.run.steps import Execute
@@ -91,7 +91,7 @@ class AgentTurns:
         self.record_payment(ended)
         await self.journal.flush()
 
-    async def on_compacted(self, compacted: Compacted) -> None:
+    async def on_compacted(self, compacted: CompactedConversation) -> None:
         """Record a conversation that was made shorter, durably (E40)."""
         self.record_payment(self.recorder.compaction_event(compacted))
         await self.journal.flush()
@@ -103,7 +103,7 @@ class AgentTurns:
         self.journal.record(event)
         self.control.meter.add(more_of(self.journal.state.spent, before))
 
-    async def _commit_turn(self, turn: AgentTurn) -> tuple[Committed, ...]:
+    async def _commit_turn(self, turn: AgentTurn) -> tuple[CommitResult, ...]:
         said = next((one.text for one in turn.messages if one.role == "assistant" and one.text.strip()), "")
         return await self.commit(
             files=turn.files_written, turn=turn.turn, intent=said, model=turn.model, provider=turn.provider
@@ -129,14 +129,14 @@ class AgentTurns:
         """A uniform draw between 0.5 and 1.5 (E21)."""
         return self.clock.jitter()
 
-    def standing(self) -> Standing:
+    def standing(self) -> UsageTotals:
         """What the node's visit and the run have used so far (A5)."""
         state, now = self.journal.state, self.clock.now_ms()
         stage = state.stage
         visit = stage.visit_spent if stage is not None else Spent()
         entered = stage.entered_ms if stage is not None else now
         self.control.meter.began(state.spent)
-        return Standing(
+        return UsageTotals(
             node=_usage(visit, self.spent, now - entered),
             run=_usage(self.control.meter.total, self.spent, now - state.started_ms - state.idle_ms),
         )
@@ -159,7 +159,7 @@ class AgentTurns:
         model: str = "",
         provider: str = "",
         by: str = "tool",
-    ) -> tuple[Committed, ...]:
+    ) -> tuple[CommitResult, ...]:
         """Commit what the node changed so far (W3, W4)."""
         if self.workspace is None:
             return ()
@@ -194,8 +194,8 @@ class AgentTurns:
         )
 
 
-def _usage(recorded: Spent, more: Spent, milliseconds: int) -> Used:
-    return Used(
+def _usage(recorded: Spent, more: Spent, milliseconds: int) -> LimitUsage:
+    return LimitUsage(
         turns=recorded.turns,
         tool_calls=recorded.tool_calls,
         tokens=recorded.tokens + more.tokens,
@@ -240,7 +240,7 @@ class TurnRecorder:
             is_error=ended.message.is_error,
         )
 
-    def compaction_event(self, compacted: Compacted) -> ConversationCompacted:
+    def compaction_event(self, compacted: CompactedConversation) -> ConversationCompacted:
         """The event of a conversation that was made shorter."""
         self._known.clear()
         return ConversationCompacted(

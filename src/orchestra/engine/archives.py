@@ -47,7 +47,7 @@ class TakenBranch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class ArchivedSession:
     """One session out of a store: its row there, its chain, its branches, its mailbox."""
 
     row: Row
@@ -63,7 +63,7 @@ class Taken:
         return [self.turns, *(branch.turns for branch in self.branches)]
 
 
-async def take_out(store: Store, name: str, now_ms: int = 0) -> list[Taken]:
+async def take_out(store: Store, name: str, now_ms: int = 0) -> list[ArchivedSession]:
     """Yield a session, its predecessors and successors by restart (E14), and their children.
 
     ``now_ms`` (UTC) is compared with the claims of runners; 0 asks for no runner. Raises ``SessionNotFound``.
@@ -79,7 +79,7 @@ async def take_out(store: Store, name: str, now_ms: int = 0) -> list[Taken]:
         holder = live.note if live is not None else ""
         mailbox = tuple(await history(store, row.mailbox))
         branches = await _branches(store, row)
-        found.append(Taken(row=named, turns=chain, mailbox=mailbox, holder=holder, branches=branches))
+        found.append(ArchivedSession(row=named, turns=chain, mailbox=mailbox, holder=holder, branches=branches))
     return _as_recorded(found) if any(row.mirror_of for row in linked) else found
 
 
@@ -97,12 +97,12 @@ async def _branches(store: Store, row: Row) -> tuple[TakenBranch, ...]:
     return tuple(found)
 
 
-def all_turns(taken: Sequence[Taken]) -> list[Turn]:
+def all_turns(taken: Sequence[ArchivedSession]) -> list[Turn]:
     """The turns of sessions and of their branches."""
     return [turn for one in taken for chain in one.chains for turn in chain]
 
 
-def _as_recorded(taken: Sequence[Taken]) -> list[Taken]:
+def _as_recorded(taken: Sequence[ArchivedSession]) -> list[ArchivedSession]:
     """Return sessions of a mirror with turns numbered by when they were recorded.
 
     A mirror gets one session after the other.
@@ -200,7 +200,7 @@ def _refs_in(value: object) -> Iterator[BlobRef]:
             yield from _refs_in(item)
 
 
-async def put_in(store: Store, taken: Sequence[Taken], clock: Clock, origin: RunnerProcess) -> list[Row]:
+async def put_in(store: Store, taken: Sequence[ArchivedSession], clock: Clock, origin: RunnerProcess) -> list[Row]:
     """Put sessions that belong together into a store that has their blobs; listed once all is durable.
 
     Messages in their mailboxes stay behind: those that took effect are recorded in the chains. Raises
@@ -241,7 +241,7 @@ class _PutIn:
     here: dict[int, int] = field(default_factory=dict)
 
     @staticmethod
-    def of(one: Taken, place: SessionPlace) -> list[_PutIn]:
+    def of(one: ArchivedSession, place: SessionPlace) -> list[_PutIn]:
         """A session's chain, and those of its branches."""
         found = [_PutIn(known_as=one.row.context_id, turns=one.turns, context=place.context_id)]
         for branch in one.branches:
@@ -282,7 +282,7 @@ async def _put_turns(store: Store, every: Sequence[_PutIn]) -> None:
 
 
 async def _branches_placed(
-    store: Store, one: Taken, every: Sequence[_PutIn], place: SessionPlace, clock: Clock
+    store: Store, one: ArchivedSession, every: Sequence[_PutIn], place: SessionPlace, clock: Clock
 ) -> None:
     """Record after a branch's chain the new ids of its own branches, unless it ended without."""
     for chain in every[1:]:
@@ -301,7 +301,7 @@ def _below(every: Sequence[_PutIn], chain: _PutIn) -> dict[str, int]:
 
 
 async def _place(
-    store: Store, one: Taken, every: Sequence[_PutIn], places: Mapping[int, SessionPlace], clock: Clock
+    store: Store, one: ArchivedSession, every: Sequence[_PutIn], places: Mapping[int, SessionPlace], clock: Clock
 ) -> RunState:
     """Record the new ids of contexts after a chain; return its state."""
     place = places[one.row.context_id]

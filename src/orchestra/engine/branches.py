@@ -20,7 +20,7 @@ from orchestra.engine.code import in_a_turn, may_write
 from orchestra.engine.control import Control
 from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
-from orchestra.engine.loading import Loaded, load, load_fork
+from orchestra.engine.loading import LoadedSession, load, load_fork
 from orchestra.engine.opening import branch_context, open_branch, reopen_branch
 from orchestra.engine.spending import announcement
 from orchestra.engine.stage import Stage
@@ -58,7 +58,7 @@ class FanOut:
     walk_of: WalkOf
     decided: Decided
     limit: int
-    base: Loaded = field(init=False)
+    base: LoadedSession = field(init=False)
     indices: dict[str, int] = field(init=False)
     """The place of each branch in the order of branches."""
     controls: dict[str, Control] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class FanOut:
             )
         )
         await self.journal.flush()
-        self.base = Loaded(
+        self.base = LoadedSession(
             head=self.journal.turn_id,
             state=self.journal.state,
             bytes_since_whole=0,
@@ -131,7 +131,7 @@ class FanOut:
             depth=self.journal.depth,
         )
 
-    async def _base(self, fan: Fan) -> Loaded:
+    async def _base(self, fan: Fan) -> LoadedSession:
         """The chain as it stood when the fan-out was announced, as branches that have not begun find it."""
         turn = fan.from_turn or await announcement(self.wiring.store, self.journal.context_id, self.node, fan)
         return await load(self.wiring.store, self.journal.context_id, until=turn)
@@ -329,7 +329,7 @@ class FanOut:
         return journal
 
     async def _reopen(
-        self, context_id: int, path: str, loaded: Loaded, forked: PipelineForked | None = None
+        self, context_id: int, path: str, loaded: LoadedSession, forked: PipelineForked | None = None
     ) -> Journal:
         journal = open_branch(self.wiring, self.journal, context_id, path, loaded)
         await reopen_branch(self.wiring, self.plan, self.journal, journal, forked)

@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from orchestra.engine.asking import Waiting
 from orchestra.engine.claims import find_runner
 from orchestra.engine.control import Control
-from orchestra.engine.inherited import Stood, earlier_child, over, same_attempt
-from orchestra.engine.loading import Loaded
+from orchestra.engine.inherited import ChildState, earlier_child, over, same_attempt
+from orchestra.engine.loading import LoadedSession
 from orchestra.engine.mailbox import CANCEL, STEER, send
 from orchestra.engine.opening import (
     Identity,
-    Opened,
+    OpenSession,
     continue_session,
     establish,
     new_place,
@@ -42,10 +42,10 @@ STOP_SECONDS = 60.0
 """How long the end of such a child is waited for."""
 
 
-class Walking(Protocol):
+class WalkableRun(Protocol):
     """A run that can be walked: ``engine.running.Run``."""
 
-    opened: Opened
+    opened: OpenSession
 
     @property
     def state(self) -> RunState:
@@ -55,7 +55,7 @@ class Walking(Protocol):
         """Run it to its end or pause."""
 
 
-class Raised:
+class ChildSession:
     """A child session as its parent's node sees it (the ``Child`` port).
 
     While ``task`` runs, this process runs it; else it is read from the store.
@@ -67,7 +67,7 @@ class Raised:
         self._place = place
         self._state = RunState()
         self._alive = False
-        self._run: Walking | None = None
+        self._run: WalkableRun | None = None
         self._task: asyncio.Task[object] | None = None
         self._control = Control()
 
@@ -76,7 +76,7 @@ class Raised:
         """Whether this process runs it."""
         return self._task is not None and not self._task.done()
 
-    def run_here(self, run: Walking, control: Control, task: asyncio.Task[object]) -> None:
+    def run_here(self, run: WalkableRun, control: Control, task: asyncio.Task[object]) -> None:
         """This process runs it from now on."""
         self._run, self._control, self._task = run, control, task
 
@@ -238,17 +238,17 @@ def telemetry(state: RunState, *, alive: bool) -> Telemetry:
     )
 
 
-RunOf = Callable[[Opened, Plan, Control], Walking]
+RunOf = Callable[[OpenSession, Plan, Control], WalkableRun]
 """Makes a run of a session."""
 
 
 @asynccontextmanager
 async def child_session(
     stage: Stage, session: str, *, plan: Plan, wiring: Wiring, run_of: RunOf
-) -> AsyncIterator[Raised]:
+) -> AsyncIterator[ChildSession]:
     """Yield a node's child session, running while this is open; or a named one, which is only watched."""
     if session:
-        child = Raised(stage, wiring, own(await find(wiring.store, session)))
+        child = ChildSession(stage, wiring, own(await find(wiring.store, session)))
         await child.look()
         yield child
         return
@@ -258,7 +258,7 @@ async def child_session(
     known = stage.journal.state.children.get(stage.step.node)
     recorded = known is not None and same_attempt(known, stage.step) and (known.status or (before and before.ended))
     if known is not None and before is not None and recorded:
-        child = Raised(stage, wiring, place_of(known))
+        child = ChildSession(stage, wiring, place_of(known))
         child.belong_elsewhere(before.state)
         await _code_of(stage, child)
         try:
@@ -267,7 +267,7 @@ async def child_session(
             child.record_end()
         return
     place = await _place_of_child(stage, wiring, chosen, before)
-    child = Raised(stage, wiring, place)
+    child = ChildSession(stage, wiring, place)
     opened = await _open(stage, wiring, chosen, place)
     try:
         if opened is None:
@@ -281,14 +281,16 @@ async def child_session(
         child.record_end()
 
 
-async def _code_of(stage: Stage, child: Raised) -> None:
+async def _code_of(stage: Stage, child: ChildSession) -> None:
     """Put the worktrees where a child left them that ended before its node could record that (W7)."""
     if stage.workspace is not None and child.telemetry().ended:
         await stage.workspace.restore(child.state.workspace)
 
 
 @asynccontextmanager
-async def _walking(child: Raised, opened: Opened, plan: Plan, run_of: RunOf, outer: Control) -> AsyncIterator[None]:
+async def _walking(
+    child: ChildSession, opened: OpenSession, plan: Plan, run_of: RunOf, outer: Control
+) -> AsyncIterator[None]:
     """Walk the child meanwhile; afterwards it has stopped. Its questions are asked where its parent's are."""
     control = Control(interviews=outer.interviews, outer=outer)
     run = run_of(opened, plan, control)
@@ -305,7 +307,7 @@ async def _walking(child: Raised, opened: Opened, plan: Plan, run_of: RunOf, out
         raise several.exceptions[0] from None
 
 
-async def _place_of_child(stage: Stage, wiring: Wiring, plan: Plan, before: Stood | None) -> SessionPlace:
+async def _place_of_child(stage: Stage, wiring: Wiring, plan: Plan, before: ChildState | None) -> SessionPlace:
     """Return where the child of this attempt is recorded, else a new place.
 
     The recorded one if the attempt runs again or continues a failed child; a fork's if that child belongs to
@@ -336,7 +338,7 @@ async def _place_of_child(stage: Stage, wiring: Wiring, plan: Plan, before: Stoo
     return place
 
 
-async def _open(stage: Stage, wiring: Wiring, plan: Plan, place: SessionPlace) -> Opened | None:
+async def _open(stage: Stage, wiring: Wiring, plan: Plan, place: SessionPlace) -> OpenSession | None:
     """Return the child, started or resumed; None if it has ended or another process runs it.
 
     Raises ``Suspended`` where a person has to decide about its cut-off attempt: the parent pauses.
@@ -362,11 +364,11 @@ async def _open(stage: Stage, wiring: Wiring, plan: Plan, place: SessionPlace) -
     return opened
 
 
-def _identity(stage: Stage, wiring: Wiring, plan: Plan, known: ChildRecord) -> Callable[[Loaded], Identity]:
+def _identity(stage: Stage, wiring: Wiring, plan: Plan, known: ChildRecord) -> Callable[[LoadedSession], Identity]:
     """Return what makes a child's first event: its own pipeline, its parent's variables and secrets."""
     parent, context_id = stage.journal.state, stage.journal.context_id
 
-    def first(loaded: Loaded) -> Identity:
+    def first(loaded: LoadedSession) -> Identity:
         if not known.until:
             child = replace(parent, label=plan.graph.text("label"))
             return start_event(wiring, plan, like=child, why="child", parent_context=context_id)

@@ -103,7 +103,7 @@ def died_here(claim: Claim) -> bool:
     return False
 
 
-class Heard(NamedTuple):
+class RunnerStatus(NamedTuple):
     """A runner as other processes see it: its name, and the milliseconds since its last sign of life."""
 
     note: str
@@ -115,13 +115,13 @@ class Heard(NamedTuple):
         return self.ago_ms <= UNSURE_MS
 
 
-async def find_runner(store: Store, context_id: int, mailbox: int, now_ms: int) -> Heard | None:
+async def find_runner(store: Store, context_id: int, mailbox: int, now_ms: int) -> RunnerStatus | None:
     """Return who runs a session, or None (S25)."""
     note = store.holder(context_id)
     if note is not None:
-        return Heard(note, 0)
+        return RunnerStatus(note, 0)
     claim = await newest_claim(store, mailbox)
     if claim is None or claim.released or (claim.local and store.local) or died_here(claim):
         return None
     ago = max(0, now_ms - claim.heard_ms)
-    return Heard(claim.holder, ago) if ago <= GONE_MS else None
+    return RunnerStatus(claim.holder, ago) if ago <= GONE_MS else None

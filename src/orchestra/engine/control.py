@@ -59,7 +59,7 @@ class Control:
         self._branches: list[Control] = []
         self._due: list[Instruction] = []
         self._had: set[int] = set()
-        self._wish = asyncio.Event()
+        self._pause_requested = asyncio.Event()
         self._task: asyncio.Task[object] | None = None
         self._cancelled: asyncio.Task[object] | None = None
 
@@ -70,7 +70,7 @@ class Control:
         if self.reason:
             below.reason, below.request = self.reason, self.request
             below.canceling, below.at_once, below.limit = self.canceling, self.at_once, self.limit
-            below._wish.set()
+            below._pause_requested.set()
         self._branches.append(below)
         try:
             yield below
@@ -82,7 +82,7 @@ class Control:
         """Whether the walk is to stop after the current node."""
         return bool(self.reason)
 
-    def wish(self, reason: str, request: int = 0) -> None:
+    def request_pause(self, reason: str, request: int = 0) -> None:
         """Note that a pause is coming: safe at any instant, also between two instructions of the event loop.
 
         A walk that never waits sees it after the current node, although nothing else on the loop gets a turn.
@@ -90,12 +90,12 @@ class Control:
         if not self.reason:
             self.reason, self.request = reason, request
         for below in self._branches:
-            below.wish(reason, request)
+            below.request_pause(reason, request)
 
     def pause(self, reason: str, request: int = 0) -> None:
         """Stop after the current node."""
-        self.wish(reason, request)
-        self._wish.set()
+        self.request_pause(reason, request)
+        self._pause_requested.set()
         for below in self._branches:
             below.pause(reason, request)
 
@@ -197,7 +197,7 @@ class Control:
 
     async def wait_for_pause(self) -> None:
         """Wait until a pause is requested."""
-        await self._wish.wait()
+        await self._pause_requested.wait()
 
     async def pausing_during(self, wait: Coroutine[Any, Any, None]) -> bool:
         """Wait, at most until a pause is requested; whether it is."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from orchestra.engine.claims import find_runner
-from orchestra.engine.gaps import Named, branches_in, map_mirrored
+from orchestra.engine.gaps import NamedBranch, branches_in, map_mirrored
 from orchestra.engine.loading import PAGE, event_of
 from orchestra.engine.sessions import Row, has_begun, row_of, rows
 from orchestra.ports import Clock, Store, Turn
@@ -90,7 +90,7 @@ class Follower:
         return self._last is not None and isinstance(self._last.event, End)
 
 
-class Followed:
+class FollowedSession:
     """The chain of a session and of its children, and theirs: each event once, by turn id.
 
     ``node`` is the parent's node that runs it. ``bound`` is the newest turn that counts, 0 without: of a child that
@@ -117,14 +117,14 @@ class Followed:
         self._node = node
         self._own = own
         self._bound = bound
-        self._children: dict[str, Followed] = {}
+        self._children: dict[str, FollowedSession] = {}
         self._told: set[int] = set()
         self._open = True
         self._ended = False
         self._mirror = mirror
         self._announced: list[tuple[int, object]] = []
         self._places: dict[int, int] = {}
-        self._coming: list[Named] = []
+        self._coming: list[NamedBranch] = []
         self._known_as = 0
         self._completed: set[int] = set()
 
@@ -190,7 +190,7 @@ class Followed:
         for child in self._children.values():
             child._ended = child._ended or child._known_as in self._completed
 
-    def _begins(self, named: Named, mirrored: Mapping[int, int] | None) -> bool:
+    def _begins(self, named: NamedBranch, mirrored: Mapping[int, int] | None) -> bool:
         """Follow a branch, if its context is here; false where a mirror does not have it yet."""
         context = named.context if mirrored is None else mirrored.get(named.context, 0)
         name = f"{named.event.node}/{named.event.branch_id}"
@@ -199,15 +199,15 @@ class Followed:
         if f"{name}#{context}" not in self._children:
             above = Above(self._places.get(named.fork, 0), named.fork)
             bound = named.bound or self._bound
-            branch = Followed(self._store, context, node=name, bound=bound, above=above, mirror=self._mirror)
+            branch = FollowedSession(self._store, context, node=name, bound=bound, above=above, mirror=self._mirror)
             branch._known_as = named.known_as
             branch._ended = named.event.branch_context in self._completed
             self._children[f"{name}#{context}"] = branch
         return True
 
-    def _child(self, session: str, context_id: int, node: str, own: str) -> Followed:
+    def _child(self, session: str, context_id: int, node: str, own: str) -> FollowedSession:
         if session not in self._children:
-            child = Followed(self._store, context_id, node=node, own=own, bound=self._bound)
+            child = FollowedSession(self._store, context_id, node=node, own=own, bound=self._bound)
             self._children[session] = child
         return self._children[session]
 
@@ -219,7 +219,7 @@ class Followed:
         here = {}
         for session, child in self._children.items():
             if isinstance(context_id := places.get(session), int) and context_id:
-                here[session] = Followed(self._store, context_id, node=child._node, own=child._own)
+                here[session] = FollowedSession(self._store, context_id, node=child._node, own=child._own)
                 here[session]._ended = child._ended
         self._children = here
 
@@ -257,7 +257,7 @@ async def _next(store: Store, row: Row, state: RunState) -> Row | None:
 
 
 async def _follow(store: Store, row: Row, tell: Tell, clock: Clock) -> RunState:
-    followed = Followed(store, row.context_id, mirror=row if row.mirror_of else None)
+    followed = FollowedSession(store, row.context_id, mirror=row if row.mirror_of else None)
     stirred = asyncio.Event()
 
     async def held() -> bool:
@@ -302,7 +302,7 @@ class ContextWatch:
 
 
 async def _to_the_end(
-    followed: Followed, watching: ContextWatch, tell: Tell, held: Callable[[], Awaitable[bool]]
+    followed: FollowedSession, watching: ContextWatch, tell: Tell, held: Callable[[], Awaitable[bool]]
 ) -> None:
     left = 0
     while left < PATIENCE:

@@ -49,7 +49,7 @@ async def legible(store: Store, context_id: int, above: int = -1) -> list[Legibl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class NamedBranch:
     """A branch as a chain names it: by which event, and at which depth it left the chain.
 
     ``known_as`` is its context by the newest ids of the chain, and ``context`` that in this store; 0 for none. Of
@@ -63,7 +63,9 @@ class Named:
     bound: int = 0
 
 
-def branches_in(events: Iterable[tuple[int, object]], mirrored: Mapping[int, int] | None = None) -> list[Named]:
+def branches_in(
+    events: Iterable[tuple[int, object]], mirrored: Mapping[int, int] | None = None
+) -> list[NamedBranch]:
     """The branches that a chain names, oldest first; ``events`` are the depths and events of its turns.
 
     After an import the ids in older turns are another store's; the turn that says so tells which are which here.
@@ -72,14 +74,14 @@ def branches_in(events: Iterable[tuple[int, object]], mirrored: Mapping[int, int
     """
     announced: dict[str, int] = {}
     completed: set[int] = set()
-    found: list[Named] = []
+    found: list[NamedBranch] = []
     for depth, event in events:
         match event:
             case ParallelStarted(node=node):
                 announced[node] = depth
             case ParallelBranchStarted(node=node, branch_context=context):
                 fork = announced.get(node, depth - 1)
-                found.append(Named(event=event, fork=fork, known_as=context, context=context))
+                found.append(NamedBranch(event=event, fork=fork, known_as=context, context=context))
             case PipelineImported(branches=here):
                 found = [_here(one, here.get(str(one.context))) for one in found]
             case ParallelBranchCompleted(branch_context=context):
@@ -104,7 +106,7 @@ def _readable(turns: Iterable[Legible]) -> Iterator[tuple[int, object]]:
             yield turn.depth, recorded.event
 
 
-def _here(named: Named, context: object) -> Named:
+def _here(named: NamedBranch, context: object) -> NamedBranch:
     here = context if isinstance(context, int) else 0
     return replace(named, known_as=here, context=here, bound=0)
 
@@ -186,7 +188,7 @@ class _Todo:
         """Whether a turn belongs to the session's story."""
         return not self.bound or turn.turn_id <= self.bound
 
-    def below(self, named: Named, number: int) -> _Todo:
+    def below(self, named: NamedBranch, number: int) -> _Todo:
         """A branch that this chain, which has a number now, names."""
         return _Todo(
             path=f"{self.path}/{named.event.node}/{named.event.branch_id}".removeprefix("/"),

@@ -26,7 +26,7 @@ from orchestra.run.steps import Execute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stood:
+class ChildState:
     """A child as it is now, or was.
 
     Where it belongs to another session, ``turn_id`` is its last turn that counts and ``until`` the newest turn that
@@ -46,7 +46,7 @@ class Stood:
 
 
 def over(state: RunState, again: int) -> bool:
-    """Whether a child ended in a way that is never continued; ``again`` as in ``Stood``."""
+    """Whether a child ended in a way that is never continued; ``again`` as in ``ChildState``."""
     result = state.result
     if result is None or result.status not in ("success", "fail"):
         return False
@@ -63,7 +63,7 @@ def same_attempt(known: ChildRecord, step: Execute | RunningNode) -> bool:
     return (known.visit, known.attempt) == (step.visit, step.attempt)
 
 
-async def earlier_child(store: Store, parent: RunState, step: Execute, plan: Plan) -> Stood | None:
+async def earlier_child(store: Store, parent: RunState, step: Execute, plan: Plan) -> ChildState | None:
     """Return the child that the execution of a node continues; None where it starts a new one.
 
     That is the child of the same attempt, where the session was forked meanwhile; and the child of the previous
@@ -81,7 +81,7 @@ async def earlier_child(store: Store, parent: RunState, step: Execute, plan: Pla
     found = await _last_session(store, known, 0)
     if found is None or lost_nodes(plan.graph, found.state):
         return None
-    return Stood(state=found.state, turn_id=found.turn_id, until=found.until, again=steps_of(found.state))
+    return ChildState(state=found.state, turn_id=found.turn_id, until=found.until, again=steps_of(found.state))
 
 
 async def check_inherited(store: Store, plan: Plan, state: RunState) -> None:
@@ -138,21 +138,21 @@ async def _cut_off_below(store: Store, plan: Plan, state: RunState) -> AsyncIter
                 yield plan, loaded.state
 
 
-async def _last_session(store: Store, child: ChildRecord, again: int) -> Stood | None:
+async def _last_session(store: Store, child: ChildRecord, again: int) -> ChildState | None:
     """Return a child, or the last session as which it restarted.
 
     A child of another session is found by its name: the history of an imported session has another store's ids.
     """
     if not child.seen:
         _place, loaded = await newest_of_chain(store, place_of(child))
-        return Stood(state=loaded.state, again=again)
+        return ChildState(state=loaded.state, again=again)
     known = {row.session: row.context_id for row in await rows(store)}
     found, session, until = None, child.session, child.seen
     while session in known and (spot := await as_of(store, known[session], child.seen)) is not None:
         state = (await load(store, known[session], spot.following, spot.turn.turn_id)).state
         if state.session != session:  # a fork that had no turn of its own yet: the child that it is of counts
             until = child.until
-        found = Stood(state=state, turn_id=spot.turn.turn_id, until=until, again=again)
+        found = ChildState(state=state, turn_id=spot.turn.turn_id, until=until, again=again)
         if state.following is None:
             break
         session = state.following.session

@@ -16,7 +16,7 @@ import msgspec
 from blake3 import blake3
 from msgspec.structs import replace
 
-from orchestra.engine.loading import Loaded
+from orchestra.engine.loading import LoadedSession
 from orchestra.engine.talks import conversation, past
 from orchestra.engine.wiring import Listener as Listener
 from orchestra.engine.wiring import Wiring
@@ -58,7 +58,9 @@ class Journal:
     before the first.
     """
 
-    def __init__(self, wiring: Wiring, owner: Owner, context_id: int, loaded: Loaded, branch: str = "") -> None:
+    def __init__(
+        self, wiring: Wiring, owner: Owner, context_id: int, loaded: LoadedSession, branch: str = ""
+    ) -> None:
         self.owner = owner
         self.context_id = context_id
         self.state = loaded.state

@@ -61,7 +61,7 @@ async def backwards(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class LoadedSession:
     """A session up to the turn ``head`` at ``depth``: its state, and sizes for the next checkpoint.
 
     The bytes since its last whole checkpoint, and that one's size.
@@ -74,7 +74,7 @@ class Loaded:
     depth: int = -1
 
 
-NOTHING = Loaded(head=0, state=NEW, bytes_since_whole=0, whole_size=0)
+NOTHING = LoadedSession(head=0, state=NEW, bytes_since_whole=0, whole_size=0)
 """An empty chain."""
 
 
@@ -83,7 +83,7 @@ async def load_state(store: Store, context_id: int) -> RunState:
     return (await load(store, context_id)).state
 
 
-async def load(store: Store, context_id: int, before: int | None = None, until: int | None = None) -> Loaded:
+async def load(store: Store, context_id: int, before: int | None = None, until: int | None = None) -> LoadedSession:
     """Load a session now, before a turn of its chain, or at the turn ``until`` (S17).
 
     Only from the last whole checkpoint on.
@@ -116,10 +116,12 @@ async def load(store: Store, context_id: int, before: int | None = None, until: 
         ) from error
     last = max((place for place, recorded in enumerate(found) if _holds_state(recorded)), default=-1)
     size = 0 if last < 0 else sizes[last]
-    return Loaded(head=head, state=state, bytes_since_whole=sum(sizes[last + 1 :]), whole_size=size, depth=depth)
+    return LoadedSession(
+        head=head, state=state, bytes_since_whole=sum(sizes[last + 1 :]), whole_size=size, depth=depth
+    )
 
 
-async def load_fork(store: Store, context_id: int, base: Loaded) -> Loaded:
+async def load_fork(store: Store, context_id: int, base: LoadedSession) -> LoadedSession:
     """A chain that continues another one from ``base`` on, of which no more is read than its own turns.
 
     Raises ``UnknownEvent``.
@@ -130,7 +132,7 @@ async def load_fork(store: Store, context_id: int, base: Loaded) -> Loaded:
     return await catch_up(store, context_id, base, own) if own else base
 
 
-async def catch_up(store: Store, context_id: int, loaded: Loaded, limit: int = CATCH_UP) -> Loaded:
+async def catch_up(store: Store, context_id: int, loaded: LoadedSession, limit: int = CATCH_UP) -> LoadedSession:
     """A session that was read before, with what was appended since, in pages of ``limit`` turns at first.
 
     Raises ``UnknownEvent``.
@@ -148,7 +150,7 @@ async def catch_up(store: Store, context_id: int, loaded: Loaded, limit: int = C
         if _holds_state(recorded):
             size, whole = 0, len(turn.payload) + _blob_size(recorded)
     head, depth = (since[-1].turn_id, since[-1].depth) if since else (loaded.head, loaded.depth)
-    return Loaded(head=head, state=state, bytes_since_whole=size, whole_size=whole, depth=depth)
+    return LoadedSession(head=head, state=state, bytes_since_whole=size, whole_size=whole, depth=depth)
 
 
 def _blob_size(recorded: Recorded) -> int:

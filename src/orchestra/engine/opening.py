@@ -19,7 +19,7 @@ import msgspec
 
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Owner
-from orchestra.engine.loading import NOTHING, Loaded, catch_up, load
+from orchestra.engine.loading import NOTHING, LoadedSession, catch_up, load
 from orchestra.engine.sessions import first_metadata, has_begun, mailbox_turn
 from orchestra.engine.wiring import Plan, SessionPlace, Wiring
 from orchestra.ports import Store
@@ -40,7 +40,7 @@ from orchestra.run.state import ChildRecord, RunState, Successor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenSession:
     """A session that this process owns: where it is, its journal and its lock (S16)."""
 
     place: SessionPlace
@@ -73,13 +73,13 @@ Preparing: TypeAlias = Callable[[RunState], Awaitable[tuple[Wiring, Plan]]]
 # --- the three constructors -----------------------------------------------------------------------
 
 
-def _lock(wiring: Wiring, place: SessionPlace, loaded: Loaded) -> Opened:
+def _lock(wiring: Wiring, place: SessionPlace, loaded: LoadedSession) -> OpenSession:
     """Lock a session and continue what is loaded of it. Raises ``SessionTaken``."""
     hold = Holding(wiring, place, loaded.state.epoch + 1)
-    return Opened(place=place, journal=_journal(wiring, hold, place.context_id, loaded), hold=hold)
+    return OpenSession(place=place, journal=_journal(wiring, hold, place.context_id, loaded), hold=hold)
 
 
-def _journal(wiring: Wiring, hold: Owner, context_id: int, loaded: Loaded, branch: str = "") -> Journal:
+def _journal(wiring: Wiring, hold: Owner, context_id: int, loaded: LoadedSession, branch: str = "") -> Journal:
     return Journal(wiring, hold, context_id, loaded, branch)
 
 
@@ -135,7 +135,7 @@ async def new_place(wiring: Wiring, *, session: str = "", at: int = 0) -> Sessio
     return SessionPlace(session=session or wiring.clock.display_id(), context_id=chain.context_id, mailbox=mailbox)
 
 
-async def establish(wiring: Wiring, place: SessionPlace, first: Callable[[Loaded], Identity]) -> Opened:
+async def establish(wiring: Wiring, place: SessionPlace, first: Callable[[LoadedSession], Identity]) -> OpenSession:
     """Open the session that a record names; ``first`` gives it its identity unless that is recorded.
 
     ``first`` gets the history that the session has already, which is that of the session it is forked from.
@@ -150,7 +150,9 @@ async def establish(wiring: Wiring, place: SessionPlace, first: Callable[[Loaded
     return await take(wiring, place, loaded)
 
 
-async def begin(wiring: Wiring, place: SessionPlace, first: Identity, loaded: Loaded = NOTHING) -> Opened:
+async def begin(
+    wiring: Wiring, place: SessionPlace, first: Identity, loaded: LoadedSession = NOTHING
+) -> OpenSession:
     """Give a session its identity; it is listed once all of that is durable.
 
     No turn is copied for a fork, and nothing is appended to a context that belongs to another session.
@@ -190,7 +192,9 @@ def _recordable(event: PipelineStarted) -> PipelineStarted:
     return change(event, **words, variables=variables)
 
 
-async def take(wiring: Wiring, place: SessionPlace, loaded: Loaded | None = None, gone: str = "") -> Opened:
+async def take(
+    wiring: Wiring, place: SessionPlace, loaded: LoadedSession | None = None, gone: str = ""
+) -> OpenSession:
     """Take the lock of a session that exists, and continue its chain as the next epoch (S16, S26).
 
     One that ended well is locked only: nothing is recorded. Otherwise its chain is read once more after the turn
@@ -210,7 +214,9 @@ async def take(wiring: Wiring, place: SessionPlace, loaded: Loaded | None = None
     except BaseException:
         await opened.hold.release()
         raise
-    return Opened(place=place, journal=_journal(wiring, opened.hold, place.context_id, loaded), hold=opened.hold)
+    return OpenSession(
+        place=place, journal=_journal(wiring, opened.hold, place.context_id, loaded), hold=opened.hold
+    )
 
 
 def ended_well(state: RunState) -> bool:
@@ -221,7 +227,7 @@ def ended_well(state: RunState) -> bool:
 # --- restarts -------------------------------------------------------------------------------------
 
 
-async def next_session(wiring: Wiring, plan: Plan, before: Opened) -> Opened:
+async def next_session(wiring: Wiring, plan: Plan, before: OpenSession) -> OpenSession:
     """Open the session in which a restarted one continues (E14), and release the previous one.
 
     It has the same pipeline and variables, a fresh context, and continues the ledger.
@@ -249,7 +255,7 @@ def place_of(named: Successor | ChildRecord) -> SessionPlace:
     return SessionPlace(session=named.session, context_id=named.context_id, mailbox=named.mailbox)
 
 
-async def newest_of_chain(store: Store, place: SessionPlace) -> tuple[SessionPlace, Loaded]:
+async def newest_of_chain(store: Store, place: SessionPlace) -> tuple[SessionPlace, LoadedSession]:
     """Follow restarts: return the last session of a chain that has begun, and what is recorded of it."""
     while True:
         loaded = await load(store, place.context_id)
@@ -263,8 +269,8 @@ async def newest_of_chain(store: Store, place: SessionPlace) -> tuple[SessionPla
 
 
 async def resume(
-    preparing: Preparing, place: SessionPlace, loaded: Loaded, *, store: str = "", gone: str = ""
-) -> tuple[Opened, Wiring, Plan]:
+    preparing: Preparing, place: SessionPlace, loaded: LoadedSession, *, store: str = "", gone: str = ""
+) -> tuple[OpenSession, Wiring, Plan]:
     """Take a session and record how it continues: a run's or a child's, with the first batch of its walk.
 
     ``loaded`` is what was read of it. Every check of ``preparing`` passes before anything is recorded, and again
@@ -322,7 +328,7 @@ async def sweep_all(wiring: Wiring, state: RunState) -> tuple[WarningRaised, ...
     return tuple(found)
 
 
-async def continue_session(wiring: Wiring, plan: Plan, opened: Opened) -> Opened:
+async def continue_session(wiring: Wiring, plan: Plan, opened: OpenSession) -> OpenSession:
     """Record how a session that this process took continues; after a restart, the next session.
 
     What its last runner left running is stopped first (E4). Pauses and cancels sent before are void (S15).
@@ -369,7 +375,7 @@ async def branch_context(wiring: Wiring, turn_id: int) -> int:
     return (await wiring.store.fork(turn_id)).context_id
 
 
-def open_branch(wiring: Wiring, session: Journal, context_id: int, path: str, loaded: Loaded) -> Journal:
+def open_branch(wiring: Wiring, session: Journal, context_id: int, path: str, loaded: LoadedSession) -> Journal:
     """Return a journal on a branch's context that continues what is loaded of it.
 
     ``session`` is the journal of the walk that opens the branch: the branch shares its lock and epoch, so that one

@@ -34,7 +34,7 @@ FIRST_LOOK = 6
 """Turns that are read first; enough to reach the newest checkpoint of most chains."""
 
 
-class Open(Struct, frozen=True, kw_only=True):
+class OpenQuestion(Struct, frozen=True, kw_only=True):
     """An open question: its session, and the mailbox for the answer.
 
     ``answer`` is one that no runner has recorded yet.
@@ -62,10 +62,12 @@ async def since_checkpoint(store: Store, context_id: int) -> list[Recorded]:
     return events
 
 
-async def open_questions(store: Store, session: str, mailbox: int, events: Sequence[Recorded]) -> list[Open]:
+async def open_questions(
+    store: Store, session: str, mailbox: int, events: Sequence[Recorded]
+) -> list[OpenQuestion]:
     """Return a session's open questions, oldest first; ``events`` go back to a checkpoint."""
     found = [one async for one in _open_questions(store, session, mailbox, events)]
-    boxes: dict[int, list[Open]] = {}
+    boxes: dict[int, list[OpenQuestion]] = {}
     for each in found:
         boxes.setdefault(each.mailbox, []).append(each)
     answered = []
@@ -73,7 +75,7 @@ async def open_questions(store: Store, session: str, mailbox: int, events: Seque
         after = min(one.question.after for one in mine)
         sent = [request.answer for request in await requests(store, box, after) if request.action == ANSWER]
         answered += [
-            Open(session=one.session, mailbox=box, asked=one.asked, answer=winner(one.question, sent))
+            OpenQuestion(session=one.session, mailbox=box, asked=one.asked, answer=winner(one.question, sent))
             for one in mine
         ]
     return sorted(answered, key=lambda one: one.asked.at)
@@ -81,10 +83,10 @@ async def open_questions(store: Store, session: str, mailbox: int, events: Seque
 
 async def _open_questions(
     store: Store, session: str, mailbox: int, events: Sequence[Recorded]
-) -> AsyncIterator[Open]:
+) -> AsyncIterator[OpenQuestion]:
     """The questions that are pending by the chain and by those that hang below it."""
     for asked in (newest(events) or NEW).pending:
-        yield Open(session=session, mailbox=mailbox, asked=asked)
+        yield OpenQuestion(session=session, mailbox=mailbox, asked=asked)
     branches, children = _below(counting(events))
     for context in branches:
         async for one in _open_questions(store, session, mailbox, await since_checkpoint(store, context)):
@@ -131,7 +133,7 @@ def _here(children: Mapping[str, ChildStarted], event: PipelineImported) -> dict
     return found
 
 
-async def _of_child(store: Store, child: ChildStarted) -> AsyncIterator[Open]:
+async def _of_child(store: Store, child: ChildStarted) -> AsyncIterator[OpenQuestion]:
     if not (await store.head(child.child_context)).turn_id:
         return
     events = await since_checkpoint(store, child.child_context)
@@ -182,14 +184,14 @@ def _starts(recorded: Recorded, context: int) -> bool:
     return isinstance(event, ParallelBranchStarted) and event.branch_context == context
 
 
-class Given(Struct, frozen=True, kw_only=True):
+class GivenAnswer(Struct, frozen=True, kw_only=True):
     """A question that was answered, and how."""
 
     question: Question
     answer: Answer
 
 
-async def answers_of(store: Store, context_id: int) -> list[Given]:
+async def answers_of(store: Store, context_id: int) -> list[GivenAnswer]:
     """The questions that a session, its branches and its children have answered, newest first."""
     contexts, seen = [context_id], {0}
     asked: dict[str, Question] = {}
@@ -217,7 +219,7 @@ async def answers_of(store: Store, context_id: int) -> list[Given]:
     found = []
     for event in completed.values():
         question = asked.get(event.question) or Question(id=event.question, stage=event.node, text="")
-        found.append(Given(question=question, answer=answer_of(event, question)))
+        found.append(GivenAnswer(question=question, answer=answer_of(event, question)))
     return sorted(found, key=lambda one: -one.answer.at)
 
 

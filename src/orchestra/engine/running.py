@@ -14,7 +14,7 @@ from orchestra.engine.code import not_opened, open_workspace, share_workspace, w
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.mailbox import Mailbox
-from orchestra.engine.opening import Opened, next_session
+from orchestra.engine.opening import OpenSession, next_session
 from orchestra.engine.slots import BranchSlots
 from orchestra.engine.spending import spent_below
 from orchestra.engine.stage import Stage
@@ -33,7 +33,7 @@ class Run:
     def __init__(
         self,
         *,
-        opened: Opened,
+        opened: OpenSession,
         plan: Plan,
         wiring: Wiring,
         control: Control,
@@ -136,7 +136,7 @@ class Run:
     def child(self, stage: Stage, session: str) -> AbstractAsyncContextManager[Child]:
         """The child session of a stage (the ``Spawning`` protocol)."""
 
-        def run_of(opened: Opened, plan: Plan, control: Control) -> Run:
+        def run_of(opened: OpenSession, plan: Plan, control: Control) -> Run:
             return Run(opened=opened, plan=plan, wiring=self._wiring, control=control, shared=stage.workspace)
 
         return child_session(stage, session, plan=self._plan, wiring=self._wiring, run_of=run_of)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from orchestra.engine.claims import find_runner
-from orchestra.engine.pending import Open, cost_below, open_questions, since_checkpoint
+from orchestra.engine.pending import OpenQuestion, cost_below, open_questions, since_checkpoint
 from orchestra.engine.wiring import RunnerProcess, SessionPlace
 from orchestra.errors import SessionNotFound, SessionTaken
 from orchestra.ports import ContextRow, NewTurn, Store
@@ -246,7 +246,7 @@ ABOUT = 2000
 """Characters of what is to be decided that a listing shows."""
 
 
-def _pending(one: Open) -> Pending:
+def _pending(one: OpenQuestion) -> Pending:
     question = one.question
     return Pending(
         question=question.id,

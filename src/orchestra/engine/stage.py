@@ -13,7 +13,7 @@ from orchestra.engine.journal import Journal
 from orchestra.engine.slots import BranchSlots
 from orchestra.ports import Child, Clock, Decided, FanPlan, Workspace
 from orchestra.run.blobs import BlobRef
-from orchestra.run.conversation import Talking
+from orchestra.run.conversation import AgentConversation
 from orchestra.run.events import (
     ContextValue,
     Event,
@@ -27,7 +27,7 @@ from orchestra.run.state import Spent
 from orchestra.run.steps import Execute
 
 
-class Spawning(Protocol):
+class StageRun(Protocol):
     """A stage's run: the children and branches that it can start, and what its walks share."""
 
     @property
@@ -50,7 +50,7 @@ class Stage(AgentTurns):
         step: Execute,
         clock: Clock,
         control: Control,
-        spawning: Spawning,
+        spawning: StageRun,
         workspace: Workspace | None = None,
     ) -> None:
         self.journal = journal
@@ -119,12 +119,12 @@ class Stage(AgentTurns):
         self.spent = self.spent.plus(tokens_in, tokens_out, cost_micros)
 
     @property
-    def talk(self) -> Talking:
+    def talk(self) -> AgentConversation:
         """The conversation of the node's agent, so far as it is recorded."""
         stage = self.journal.state.stage
         if stage is None:
-            return Talking(name=f"{self.step.node}#{self.step.visit}.{self.step.attempt}")
-        return Talking(
+            return AgentConversation(name=f"{self.step.node}#{self.step.visit}.{self.step.attempt}")
+        return AgentConversation(
             name=f"{self.step.node}#{self.step.visit}.{stage.talk}",
             begun=stage.talked,
             failed_before=stage.failed_before if stage.failed_class != "transient" else "",

@@ -12,7 +12,7 @@ from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
 from orchestra.engine.judging import attempt, judge
 from orchestra.engine.repeats import Repeats
-from orchestra.engine.stage import Spawning, Stage
+from orchestra.engine.stage import Stage, StageRun
 from orchestra.engine.wiring import Plan
 from orchestra.graph.model import Node
 from orchestra.graph.paths import keys_of
@@ -55,7 +55,7 @@ class Walk:
         journal: Journal,
         clock: Clock,
         control: Control,
-        spawning: Spawning,
+        spawning: StageRun,
         workspace: Workspace | None = None,
     ) -> None:
         self._plan = plan

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestra.graph.model import Node
-from orchestra.ports import Conflict, Merged, Scope
+from orchestra.ports import Conflict, MergeResult, Scope
 from orchestra.run.outcome import Json, Outcome, Status
 from orchestra.run.parallel import Fan
 
@@ -59,7 +59,7 @@ def _select(
             return []
 
 
-def _updates(merged: Merged) -> dict[str, Json]:
+def _updates(merged: MergeResult) -> dict[str, Json]:
     return {
         "workspace.merged": list(merged.merged),
         "workspace.conflicts": [_plain(conflict) for conflict in merged.conflicts],

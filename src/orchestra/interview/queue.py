@@ -13,7 +13,7 @@ from orchestra.ports import Unanswered
 from orchestra.run.questions import SKIPPED, Answer, Question, choices_in_words, pick_option, read
 
 
-class Prepared(Struct, frozen=True, kw_only=True):
+class PreparedAnswer(Struct, frozen=True, kw_only=True):
     """One written answer: a choice, words, or both, its place, and the name for the record."""
 
     choice: str = ""
@@ -33,7 +33,7 @@ class Queue:
     several = True
 
     def __init__(
-        self, answers: Sequence[Prepared] = (), by_node: Mapping[str, Sequence[Prepared]] | None = None
+        self, answers: Sequence[PreparedAnswer] = (), by_node: Mapping[str, Sequence[PreparedAnswer]] | None = None
     ) -> None:
         self._any = list(answers)
         self._by_node = {node: list(mine) for node, mine in (by_node or {}).items()}
@@ -61,7 +61,7 @@ class Queue:
         """Do nothing: no person is asked."""
 
 
-def fitting(question: Question, prepared: Prepared) -> Answer | None:
+def fitting(question: Question, prepared: PreparedAnswer) -> Answer | None:
     """The answer that a written one is to a question, or None."""
     if prepared.skip:
         return Answer(value=SKIPPED, text=prepared.text)

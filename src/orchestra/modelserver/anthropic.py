@@ -8,7 +8,7 @@ from typing import Any
 from orchestra.modelserver import failures
 from orchestra.modelserver.answers import ScriptedReply, TokenUsage, pieces
 from orchestra.modelserver.api import Api, event
-from orchestra.modelserver.asked import Exchange, Reading, text_of
+from orchestra.modelserver.asked import Exchange, RequestBody, text_of
 
 _STOPS = {
     "end": "end_turn",
@@ -20,9 +20,9 @@ _STOPS = {
 _TOOL = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 
-def _read(path: str, body: dict[str, Any]) -> Reading:
+def _read(path: str, body: dict[str, Any]) -> RequestBody:
     tools = body.get("tools") or []
-    return Reading(
+    return RequestBody(
         model=str(body.get("model", "")),
         stream=body.get("stream") is True,
         system=text_of(body.get("system")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestra.modelserver.answers import Failure, ScriptedReply
-from orchestra.modelserver.asked import Exchange, Reading
+from orchestra.modelserver.asked import Exchange, RequestBody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Api:
     """
 
     name: str
-    read: Callable[[str, dict[str, Any]], Reading]
+    read: Callable[[str, dict[str, Any]], RequestBody]
     whole: Callable[[ScriptedReply, Exchange], Any]
     frames: Callable[[ScriptedReply, Exchange], Sequence[str | bytes]]
     failure: Callable[[Failure, str], tuple[int, Any]]

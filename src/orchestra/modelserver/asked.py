@@ -57,7 +57,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class RequestBody:
     """What an API's body says."""
 
     model: str

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from orchestra.modelserver.answers import Failure, ScriptedReply, TokenUsage, pieces
 from orchestra.modelserver.api import Api
-from orchestra.modelserver.asked import Exchange, Reading, text_of
+from orchestra.modelserver.asked import Exchange, RequestBody, text_of
 
 PATH = re.compile(r"/model/([^/]+)/converse(-stream)?$")
 STREAM = "application/vnd.amazon.eventstream"
@@ -39,11 +39,11 @@ _FAILURES: Mapping[str, tuple[int, str, str]] = {
 }
 
 
-def _read(path: str, body: dict[str, Any]) -> Reading:
+def _read(path: str, body: dict[str, Any]) -> RequestBody:
     found = PATH.search(path)
     tools = (body.get("toolConfig") or {}).get("tools") or []
     names = [str(tool["toolSpec"].get("name", "")) for tool in tools if "toolSpec" in tool]
-    return Reading(
+    return RequestBody(
         model=unquote(found[1]) if found else "",
         stream=bool(found and found[2]),
         system=text_of(body.get("system")),

@@ -7,7 +7,7 @@ from typing import Any
 from orchestra.modelserver import failures
 from orchestra.modelserver.answers import ScriptedReply, TokenUsage, pieces
 from orchestra.modelserver.api import Api, data
-from orchestra.modelserver.asked import Exchange, Reading, text_of
+from orchestra.modelserver.asked import Exchange, RequestBody, text_of
 
 _STOPS = {
     "end": "stop",
@@ -26,9 +26,9 @@ def _deployment(path: str) -> str:
     return rest.partition("/")[0]
 
 
-def _read(path: str, body: dict[str, Any]) -> Reading:
+def _read(path: str, body: dict[str, Any]) -> RequestBody:
     messages, tools = body.get("messages") or [], body.get("tools") or []
-    return Reading(
+    return RequestBody(
         model=str(body.get("model") or _deployment(path)),
         stream=body.get("stream") is True,
         system=text_of([message for message in messages if message.get("role") in _SYSTEM]),

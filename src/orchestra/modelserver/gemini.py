@@ -8,7 +8,7 @@ from typing import Any
 from orchestra.modelserver import failures
 from orchestra.modelserver.answers import ScriptedReply, TokenUsage, pieces
 from orchestra.modelserver.api import Api, data
-from orchestra.modelserver.asked import Exchange, Reading, text_of
+from orchestra.modelserver.asked import Exchange, RequestBody, text_of
 
 PATH = re.compile(
     r"/v1(?:beta1?|alpha)?/(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?(?:models|tunedModels)/"
@@ -24,14 +24,14 @@ _STOPS = {
 }
 
 
-def _read(path: str, body: dict[str, Any]) -> Reading:
+def _read(path: str, body: dict[str, Any]) -> RequestBody:
     found = PATH.search(path)
     system = body.get("systemInstruction", body.get("system_instruction"))
     tools = body.get("tools") or []
     declared = [
         each for tool in tools for each in tool.get("functionDeclarations", tool.get("function_declarations")) or ()
     ]
-    return Reading(
+    return RequestBody(
         model=found[1] if found else "",
         stream=bool(found) and found[2] == "streamGenerateContent" if found else False,
         system=text_of(system),

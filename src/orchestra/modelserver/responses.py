@@ -7,18 +7,18 @@ from typing import Any
 from orchestra.modelserver import failures
 from orchestra.modelserver.answers import ScriptedReply, TokenUsage, pieces
 from orchestra.modelserver.api import Api, event
-from orchestra.modelserver.asked import Exchange, Reading, text_of
+from orchestra.modelserver.asked import Exchange, RequestBody, text_of
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _CREATED = 1_790_000_000
 _SYSTEM = ("system", "developer")
 
 
-def _read(path: str, body: dict[str, Any]) -> Reading:
+def _read(path: str, body: dict[str, Any]) -> RequestBody:
     given, tools = body.get("input") or [], body.get("tools") or []
     messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
     system = [message for message in messages if message.get("role") in _SYSTEM]
-    return Reading(
+    return RequestBody(
         model=str(body.get("model", "")),
         stream=body.get("stream") is True,
         system=text_of([body.get("instructions"), *system]),

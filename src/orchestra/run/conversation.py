@@ -130,7 +130,7 @@ class AgentTurn(Struct, frozen=True, kw_only=True):
     duration_ms: int = 0
 
 
-class Compacted(Struct, frozen=True, kw_only=True):
+class CompactedConversation(Struct, frozen=True, kw_only=True):
     """A conversation that was made shorter: ``messages`` stand for all that was said in it before (E40).
 
     ``removed`` counts the messages that they do not repeat, ``before`` the tokens that it had. ``model`` wrote the
@@ -149,7 +149,7 @@ class Compacted(Struct, frozen=True, kw_only=True):
     duration_ms: int = 0
 
 
-class Talking(Struct, frozen=True, kw_only=True):
+class AgentConversation(Struct, frozen=True, kw_only=True):
     """The conversation of a node's agent: its name; ``begun`` that this attempt's prompt is said already;
     ``failed_before`` why the previous attempt failed, if this one starts afresh; ``transient`` that it failed
     for a moment (A15)."""

@@ -29,7 +29,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 NO_LIMITS = Limits()
 
 
-class Used(Struct, frozen=True, kw_only=True):
+class LimitUsage(Struct, frozen=True, kw_only=True):
     """What has been used so far, in the terms of ``Limits``."""
 
     turns: int = 0
@@ -39,14 +39,14 @@ class Used(Struct, frozen=True, kw_only=True):
     seconds: float = 0
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class UsageTotals(Struct, frozen=True, kw_only=True):
     """What a node's visit and the whole run have used."""
 
-    node: Used = Used()
-    run: Used = Used()
+    node: LimitUsage = LimitUsage()
+    run: LimitUsage = LimitUsage()
 
 
-def crossed_limits(limits: Limits, used: Used, hard: Limits = NO_LIMITS) -> Iterator[tuple[str, str]]:
+def crossed_limits(limits: Limits, used: LimitUsage, hard: Limits = NO_LIMITS) -> Iterator[tuple[str, str]]:
     """Yield each limit that is reached and how far, in words; the ``hard`` one if it is set."""
     for name in Limits.__struct_fields__:
         bound, so_far = getattr(limits, name), getattr(used, name)

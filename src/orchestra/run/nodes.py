@@ -24,7 +24,7 @@ from orchestra.run.events import (
     WarningRaised,
 )
 from orchestra.run.outcome import GOOD
-from orchestra.run.state import NodeEnd, NodeRecord, Passed, RunningNode, RunState, Spent
+from orchestra.run.state import NodeEnd, NodeRecord, PassedOutcome, RunningNode, RunState, Spent
 
 FAILURE = 4
 """The routing rule by which a failed node jumps to its retry target."""
@@ -153,7 +153,7 @@ def stage_ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed
     if event.node in state.fans:
         changes |= fan_left(state, event.node)
     if not passing:
-        changes["passed"] = Passed(
+        changes["passed"] = PassedOutcome(
             status=event.status,
             word=word,
             preferred_label=event.preferred_label,

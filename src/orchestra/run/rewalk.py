@@ -62,7 +62,7 @@ class Decision(Struct, frozen=True, kw_only=True):
         return (*self.leads(), self.of, self.edge, self.rule, self.gate)
 
 
-class Parting(Struct, frozen=True, kw_only=True):
+class Divergence(Struct, frozen=True, kw_only=True):
     """Where the walks diverge: at which turn, after or at which node, and what each does."""
 
     depth: int
@@ -152,7 +152,7 @@ def parting(
     *,
     strict: bool,
     redactor: Redactor,
-) -> Parting | None:
+) -> Divergence | None:
     """Where the graph does something else than an event records; None where it does the same.
 
     ``context`` is the run's before the event, as ``next_step`` wants it. ``strict`` holds the reasons against one
@@ -161,18 +161,18 @@ def parting(
     recorded = decision_in(state, event)
     if recorded is None:
         why = _compare_end(graph, state, event, strict=strict)
-        return Parting(depth=depth, node=state.current_node, recorded=None, now=None, why=why) if why else None
+        return Divergence(depth=depth, node=state.current_node, recorded=None, now=None, why=why) if why else None
     at = _stands(state)
     if at and at not in graph.nodes:
-        return Parting(depth=depth, node=at, recorded=recorded, now=None, why=f"the pipeline has no node {at!r}")
+        return Divergence(depth=depth, node=at, recorded=recorded, now=None, why=f"the pipeline has no node {at!r}")
     now = decision_of_step(next_step(graph, state, context), branch=state.branch is not None)
     same = recorded.whole() == now.whole() if strict else recorded.leads() == now.leads()
     if same and strict and recorded.kind in ("fail", "refuse", "end"):
         same = recorded.why == redactor.text(now.why)
     if not same:
-        return Parting(depth=depth, node=recorded.node, recorded=recorded, now=now)
+        return Divergence(depth=depth, node=recorded.node, recorded=recorded, now=now)
     why = _another_kind(graph, event)
-    return Parting(depth=depth, node=recorded.node, recorded=None, now=None, why=why) if why else None
+    return Divergence(depth=depth, node=recorded.node, recorded=None, now=None, why=why) if why else None
 
 
 def _stands(state: RunState) -> str:

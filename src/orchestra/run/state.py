@@ -140,7 +140,7 @@ class NodeEnd(Struct, frozen=True, kw_only=True):
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Passed(Struct, frozen=True, kw_only=True):
+class PassedOutcome(Struct, frozen=True, kw_only=True):
     """The last outcome that a conditional node passes on (E13)."""
 
     status: str = "success"
@@ -273,7 +273,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     next_node: str = ""
     stage: RunningNode | None = None
     ended: NodeEnd | None = None
-    passed: Passed = Passed()
+    passed: PassedOutcome = PassedOutcome()
     nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
     edges: Mapping[str, int] = field(default_factory=dict)
     gates: Mapping[str, int] = field(default_factory=dict)

@@ -16,7 +16,7 @@ PLACE = re.compile(r"([a-z][0-9a-z]{5})(@[^/]*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
+class SessionLeftovers:
     """What one session left in one repository: its branches with their commits, and its worktrees."""
 
     repo: str
@@ -25,7 +25,7 @@ class Left:
     worktrees: tuple[Path, ...]
 
 
-async def find_left(git: Git, repo: str, prefix: str, home: Path) -> list[Left]:
+async def find_left(git: Git, repo: str, prefix: str, home: Path) -> list[SessionLeftovers]:
     """Everything of ours in a repository, by session."""
     branches: dict[str, dict[str, str]] = {}
     listed = await git.run("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/")
@@ -41,7 +41,7 @@ async def find_left(git: Git, repo: str, prefix: str, home: Path) -> list[Left]:
         if match is not None:
             worktrees.setdefault(match[1], []).append(place)
     return [
-        Left(
+        SessionLeftovers(
             repo=repo,
             session=session,
             branches=branches.get(session, {}),
@@ -75,7 +75,7 @@ def _missing_worktrees(common: Path, home: Path, repo: str) -> list[Path]:
     return found
 
 
-async def reason_to_keep(git: Git, left: Left, *, force: bool) -> str:
+async def reason_to_keep(git: Git, left: SessionLeftovers, *, force: bool) -> str:
     """Return why a session's leftovers stay, empty if nothing would be lost.
 
     ``force`` gives up unmerged commits.
@@ -96,7 +96,7 @@ async def reason_to_keep(git: Git, left: Left, *, force: bool) -> str:
     return ""
 
 
-async def _others(git: Git, left: Left) -> set[str]:
+async def _others(git: Git, left: SessionLeftovers) -> set[str]:
     listed = await git.run("for-each-ref", "--format=%(refname)", "refs/heads/", "refs/remotes/")
     return {ref for ref in listed.text.split("\n") if ref.removeprefix("refs/heads/") not in left.branches}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.errors import WorkspaceError
-from orchestra.ports import Committed, NewCommit
+from orchestra.ports import CommitResult, NewCommit
 from orchestra.workspace.durable import names_synced, now_ns
 from orchestra.workspace.git import failure
 from orchestra.workspace.worktrees import Tree
@@ -35,7 +35,7 @@ class By:
     pipeline: str
 
 
-async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | None) -> Committed | None:
+async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | None) -> CommitResult | None:
     """Commit ``files`` (relative to the worktree), or all changes; None where nothing changed.
 
     Raises ``WorkspaceError``, also for a secret in a file: the file stays as it is, and nothing is committed.
@@ -71,7 +71,7 @@ async def commit(tree: Tree, wanted: NewCommit, by: By, files: Sequence[str] | N
         await tree.git.run(*options, more=more)
     await names_synced(tree.git, (f"refs/heads/{tree.branch}",), began)
     tree.tip = await tip_of(tree)
-    return Committed(
+    return CommitResult(
         repo=tree.name,
         commit=tree.tip,
         subject=message.partition("\n")[0],

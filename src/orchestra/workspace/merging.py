@@ -28,7 +28,7 @@ AROUND = 3
 
 
 @dataclass(slots=True, kw_only=True)
-class Merging:
+class RepoMerge:
     """The branches of one repository as they were merged one after the other onto ``tip``."""
 
     tip: str
@@ -38,14 +38,16 @@ class Merging:
     conflicts: list[Conflict] = field(default_factory=list)
 
 
-async def merge_branches(tree: Tree, branches: Sequence[str], folders: Mapping[str, str], trailers: str) -> Merging:
+async def merge_branches(
+    tree: Tree, branches: Sequence[str], folders: Mapping[str, str], trailers: str
+) -> RepoMerge:
     """Merge branches into a worktree's branch, three-way and in order; those in conflict are left out.
 
     Nothing but objects is written before all are decided; then the branch and the worktree move once, to one commit
     whose parents are the tip and every branch merged. Raises ``WorkspaceError``.
     """
     git, tip, began = tree.git, tree.tip, now_ns()
-    done = Merging(tip=tip)
+    done = RepoMerge(tip=tip)
     current = tip
     for branch in branches:
         theirs = (await git.run("rev-parse", "-q", "--verify", f"refs/heads/{branch}^{{commit}}", check=False)).text
@@ -75,7 +77,7 @@ async def merge_branches(tree: Tree, branches: Sequence[str], folders: Mapping[s
     return done
 
 
-async def _apply(tree: Tree, current: str, done: Merging, trailers: str) -> str:
+async def _apply(tree: Tree, current: str, done: RepoMerge, trailers: str) -> str:
     names = [branch.rpartition("/")[2] for branch, _theirs in done.merged]
     title = f"Merge {', '.join(names)}"
     subject = title if len(title) <= 72 else f"Merge {len(names)} branches"

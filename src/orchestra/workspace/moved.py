@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from orchestra.errors import WorkspaceError
-from orchestra.ports import Committed, NewCommit
+from orchestra.ports import CommitResult, NewCommit
 from orchestra.workspace.commits import By, tip_of, trailers_for
 from orchestra.workspace.durable import commits_synced
 from orchestra.workspace.worktrees import IDENTITY, Tree, rescue
@@ -19,20 +19,20 @@ MOST = 50
 
 
 @dataclass(slots=True, kw_only=True)
-class Moved:
+class FoundCommits:
     """Commits that the agent or an interrupted run of this turn made, and remarks for the user."""
 
-    own: list[Committed] = field(default_factory=list)
-    adopted: Committed | None = None
+    own: list[CommitResult] = field(default_factory=list)
+    adopted: CommitResult | None = None
     remarks: list[str] = field(default_factory=list)
 
 
-async def restore_branch(tree: Tree, wanted: NewCommit, by: By) -> Moved:
+async def restore_branch(tree: Tree, wanted: NewCommit, by: By) -> FoundCommits:
     """Bring a worktree back to its branch, with the commits that belong there; nothing is lost.
 
     Costs no git process where nothing moved. Afterwards ``tree.tip`` is the branch's tip. Files stay as they are.
     """
-    found = Moved()
+    found = FoundCommits()
     branch, tip = tree.head()
     if branch == tree.branch and tip == tree.tip:
         return found
@@ -46,7 +46,7 @@ async def restore_branch(tree: Tree, wanted: NewCommit, by: By) -> Moved:
     return found
 
 
-async def _commits(tree: Tree, tip: str, wanted: NewCommit, by: By, found: Moved) -> None:
+async def _commits(tree: Tree, tip: str, wanted: NewCommit, by: By, found: FoundCommits) -> None:
     """Read the commits since the recorded one, and note on those of the agent where they come from."""
     shown = "%H%x00%s%x00%(trailers:key=Orchestra-Turn,valueonly,separator=%x2C)%x00"
     done = await tree.git.run(
@@ -56,7 +56,7 @@ async def _commits(tree: Tree, tip: str, wanted: NewCommit, by: By, found: Moved
     for commit, subject, turn in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
         name = commit.strip()
         listed = await tree.git.run("diff-tree", "-r", "-z", "--root", "--no-commit-id", "--name-only", name)
-        made = Committed(repo=tree.name, commit=name, subject=subject, files=tuple(listed.items))
+        made = CommitResult(repo=tree.name, commit=name, subject=subject, files=tuple(listed.items))
         if turn == wanted.turn:
             found.adopted = made
             continue
@@ -66,7 +66,7 @@ async def _commits(tree: Tree, tip: str, wanted: NewCommit, by: By, found: Moved
         found.own.append(made)
 
 
-async def _put_back(tree: Tree, branch: str, tip: str, by: By, found: Moved) -> None:
+async def _put_back(tree: Tree, branch: str, tip: str, by: By, found: FoundCommits) -> None:
     """Put HEAD and the branch back where the record has them; commits that would be lost are rescued."""
     git = tree.git
     other = await git.run("rev-parse", "-q", "--verify", f"refs/heads/{tree.branch}", check=False)

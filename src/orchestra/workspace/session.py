@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestra.config.environment import ignore_own
 from orchestra.config.workspace import WorkspaceSettings
 from orchestra.errors import WorkspaceError
-from orchestra.ports import Committed, Merged, MessageWriter, NewCommit
+from orchestra.ports import CommitResult, MergeResult, MessageWriter, NewCommit
 from orchestra.run.events import (
     AgentCommitCreated,
     Event,
@@ -242,7 +242,7 @@ class GitWorkspace:
 
     # --- commits ---------------------------------------------------------------------------------
 
-    async def commit(self, wanted: NewCommit) -> tuple[Committed, ...]:
+    async def commit(self, wanted: NewCommit) -> tuple[CommitResult, ...]:
         """Commit files, or all changes, per repository that has any."""
         by = commits.By(session=self.session, pipeline=self.pipeline)
         named = None if wanted.files is None else self._by_repo(wanted.files)
@@ -309,7 +309,7 @@ class GitWorkspace:
             if tree.git.git_dir == tree.repo.git.git_dir and not self.lent:
                 await worktrees.restore_checkout(tree, self.bases.get(tree.name, ""))
 
-    def _commit(self, tree: Tree, wanted: NewCommit, done: Committed, *, own: bool = False) -> None:
+    def _commit(self, tree: Tree, wanted: NewCommit, done: CommitResult, *, own: bool = False) -> None:
         self.chain[done.repo] = done.commit
         self.maker.pusher.want(tree, self.record)
         self.record(
@@ -428,7 +428,7 @@ class GitWorkspace:
             await branched.place(tree.repo, at, keep=keep)
         return branched
 
-    async def merge(self, branches: Sequence[str]) -> Merged:
+    async def merge(self, branches: Sequence[str]) -> MergeResult:
         """Merge branches into this walk's, in order, in every repository; remove clean ones' worktrees."""
         merged: dict[str, None] = {}
         unchanged: dict[str, None] = {}
@@ -454,13 +454,13 @@ class GitWorkspace:
                 self.maker.pusher.drop(tree.name, name)
                 await worktrees.remove_worktree(tree.repo, folders[name])
         bad = {conflict.branch for conflict in conflicts}
-        return Merged(
+        return MergeResult(
             merged=tuple(name for name in merged if name not in bad),
             unchanged=tuple(name for name in unchanged if name not in bad and name not in merged),
             conflicts=tuple(conflicts),
         )
 
-    def _record_merge(self, tree: Tree, done: merging.Merging) -> None:
+    def _record_merge(self, tree: Tree, done: merging.RepoMerge) -> None:
         """Record how the branches of one repository were merged."""
         if done.commit:
             tree.tip = self.chain[tree.name] = done.commit

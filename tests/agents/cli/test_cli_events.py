@@ -11,7 +11,14 @@ from cli_stubs import agent, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestra.agents.cli.events import READERS, Finished, LineSplitter, ProgramEvents, TokenCount, parse_line
+from orchestra.agents.cli.events import (
+    READERS,
+    LineSplitter,
+    ProgramEvents,
+    ProgramFinished,
+    TokenCount,
+    parse_line,
+)
 from orchestra.run.events import AgentTurnCompleted, StageCompleted, StageFailed
 
 KEYS = (
@@ -47,12 +54,12 @@ def test_no_event_raises(name: str, events: list[dict[str, Any]]) -> None:
     reader: ProgramEvents = READERS[name]()
     for event in events:
         for happening in reader.read(event):
-            if isinstance(happening, TokenCount | Finished):
+            if isinstance(happening, TokenCount | ProgramFinished):
                 assert all(
                     isinstance(value, int) and value >= 0
                     for value in (getattr(happening.usage, key) for key in ("input", "output", "cache_read"))
                 )
-            if isinstance(happening, Finished):
+            if isinstance(happening, ProgramFinished):
                 assert isinstance(happening.error, str)
 
 

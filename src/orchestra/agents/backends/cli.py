@@ -14,7 +14,7 @@ from pathlib import Path
 from orchestra.agents.answers import OutOfQuota
 from orchestra.agents.bounds import AttemptBounds, Rules, warn
 from orchestra.agents.cli.asking import Approvals
-from orchestra.agents.cli.events import READERS, Resulted
+from orchestra.agents.cli.events import READERS, ToolResulted
 from orchestra.agents.cli.failures import end_error as ended_failure
 from orchestra.agents.cli.failures import failure
 from orchestra.agents.cli.launching import QUIET, Launch
@@ -241,7 +241,7 @@ class _Attempt:
     def _resumable(self) -> bool:
         return bool(self._cli.resume and self._transcript.session)
 
-    def check(self, call: ToolCall, result: Resulted) -> None:
+    def check(self, call: ToolCall, result: ToolResulted) -> None:
         """Raise ``Terminal`` where a call was made that had to be asked for, and was not."""
         approvals = self.approvals
         if approvals is None or self._cli.asks != "claude" or result.is_error or call.id in approvals.asked:

@@ -19,7 +19,7 @@ NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
+class SessionBegun:
     """The program's own session, by which it continues later."""
 
     session: str
@@ -27,7 +27,7 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class AnswerText:
     """Text of an answer; ``answer`` is the provider's id, if known, ``part`` continues the previous text."""
 
     text: str
@@ -36,7 +36,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Called:
+class ToolCalled:
     """A tool call; ``files`` are those that it writes."""
 
     call: ToolCall
@@ -45,7 +45,7 @@ class Called:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resulted:
+class ToolResulted:
     """A tool's result."""
 
     call_id: str
@@ -63,7 +63,7 @@ class TokenCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class ProgramFinished:
     """The final event. ``error`` is why it failed, ``status`` its HTTP status, 0 if unknown.
 
     ``usage`` is the sum of the whole run of the program; where ``cumulative``, of its whole session. ``text`` is
@@ -78,7 +78,7 @@ class Finished:
     cost_micros: int | None = None
 
 
-Happening: TypeAlias = Begun | Said | Called | Resulted | TokenCount | Finished
+Happening: TypeAlias = SessionBegun | AnswerText | ToolCalled | ToolResulted | TokenCount | ProgramFinished
 
 
 class ProgramEvents(Protocol):
@@ -125,7 +125,7 @@ class Claude:
         """What a line says. What subagents do is counted in the end's sum only."""
         match event.get("type"):
             case "system" if event.get("subtype") == "init":
-                yield Begun(session=str(event.get("session_id", "")), model=str(event.get("model", "")))
+                yield SessionBegun(session=str(event.get("session_id", "")), model=str(event.get("model", "")))
             case "assistant" if not event.get("parent_tool_use_id"):
                 yield from _claude_answer(_map(event.get("message")))
             case "user" if not event.get("parent_tool_use_id"):
@@ -142,18 +142,18 @@ def _claude_answer(message: Mapping[str, Any]) -> Iterator[Happening]:
         yield TokenCount(answer=answer, usage=_claude_usage(usage))
     for block in _maps(message.get("content")):
         if block.get("type") == "text" and block.get("text"):
-            yield Said(text=str(block["text"]), answer=answer)
+            yield AnswerText(text=str(block["text"]), answer=answer)
         elif block.get("type") == "tool_use":
             name, arguments = str(block.get("name", "")), _map(block.get("input"))
             file = arguments.get(_WRITING.get(name, ""))
             call = ToolCall(id=str(block.get("id", "")), name=name, arguments=arguments)
-            yield Called(call=call, answer=answer, files=(file,) if isinstance(file, str) else ())
+            yield ToolCalled(call=call, answer=answer, files=(file,) if isinstance(file, str) else ())
 
 
 def _claude_results(message: Mapping[str, Any]) -> Iterator[Happening]:
     for block in _maps(message.get("content")):
         if block.get("type") == "tool_result":
-            yield Resulted(
+            yield ToolResulted(
                 call_id=str(block.get("tool_use_id", "")),
                 text=_text(block.get("content")),
                 is_error=block.get("is_error") is True,
@@ -170,7 +170,7 @@ def _claude_usage(usage: Mapping[str, Any]) -> Usage:
     )
 
 
-def _claude_end(event: Mapping[str, Any]) -> Finished:
+def _claude_end(event: Mapping[str, Any]) -> ProgramFinished:
     """The end. A failed API call is a ``success`` with ``is_error``."""
     subtype, result = str(event.get("subtype", "")), event.get("result")
     failed = event.get("is_error") is True or subtype != "success"
@@ -179,7 +179,7 @@ def _claude_end(event: Mapping[str, Any]) -> Finished:
     told = str(result or listed or subtype.replace("_", " "))
     cost = event.get("total_cost_usd")
     micros = round(cost * 1_000_000) if isinstance(cost, int | float) and 0 <= cost < _MOST / 1_000_000 else None
-    return Finished(
+    return ProgramFinished(
         text=str(result or ""),
         error=told if failed else "",
         status=_count(event.get("api_error_status")),
@@ -203,7 +203,7 @@ class Codex:
         item = event.get("item")
         match event.get("type"):
             case "thread.started":
-                yield Begun(session=str(event.get("thread_id", "")))
+                yield SessionBegun(session=str(event.get("thread_id", "")))
             case "item.started" if isinstance(item, dict):
                 yield from self._item_started(item)
             case "item.completed" if isinstance(item, dict):
@@ -211,9 +211,9 @@ class Codex:
             case "turn.failed":
                 error = event.get("error")
                 told = str((error or {}).get("message", "") if isinstance(error, dict) else error or "")
-                yield Finished(error=told or self._error or "the turn failed")
+                yield ProgramFinished(error=told or self._error or "the turn failed")
             case "turn.completed":
-                yield Finished(usage=_codex_usage(_map(event.get("usage"))), cumulative=True)
+                yield ProgramFinished(usage=_codex_usage(_map(event.get("usage"))), cumulative=True)
             case "error":
                 self._error = str(event.get("message", ""))
             case _:
@@ -224,19 +224,19 @@ class Codex:
         if kind in _CODEX_TOOLS and id_ not in self._calls:
             self._calls.add(id_)
             given = {key: item[key] for key in _CODEX_TOOLS[kind] if item.get(key) not in (None, "")}
-            yield Called(call=ToolCall(id=id_, name=kind, arguments=given))
+            yield ToolCalled(call=ToolCall(id=id_, name=kind, arguments=given))
 
     def _item_completed(self, item: Mapping[str, Any]) -> Iterator[Happening]:
         kind = item.get("type")
         if kind == "agent_message":
-            yield Said(text=str(item.get("text", "")))
+            yield AnswerText(text=str(item.get("text", "")))
         elif kind in _CODEX_TOOLS:
             yield from self._item_started(item)
             files = [str(each.get("path", "")) for each in _maps(item.get("changes"))]
             failed = item.get("status") in ("failed", "declined") or bool(item.get("exit_code"))
             shown = item.get("aggregated_output", item.get("result", item.get("error")))
             text = _text(shown) or str(item.get("status", ""))
-            yield Resulted(
+            yield ToolResulted(
                 call_id=str(item.get("id", "")),
                 text=text,
                 is_error=failed,
@@ -276,35 +276,35 @@ class Gemini:
         """What a line says."""
         match event.get("type"):
             case "init":
-                yield Begun(session=str(event.get("session_id", "")), model=str(event.get("model", "")))
+                yield SessionBegun(session=str(event.get("session_id", "")), model=str(event.get("model", "")))
             case "message" if event.get("role") == "assistant":
-                yield Said(text=str(event.get("content", "")), part=event.get("delta") is True)
+                yield AnswerText(text=str(event.get("content", "")), part=event.get("delta") is True)
             case "tool_use":
                 yield self._call(event)
             case "tool_result":
                 failed = event.get("status") != "success"
                 shown = event.get("error") if failed else event.get("output")
                 id_ = str(event.get("tool_id", ""))
-                yield Resulted(call_id=id_, text=_text(shown), is_error=failed, files=self._files.get(id_, ()))
+                yield ToolResulted(call_id=id_, text=_text(shown), is_error=failed, files=self._files.get(id_, ()))
             case "result":
                 yield _gemini_end(event)
             case _:
                 pass
 
-    def _call(self, event: Mapping[str, Any]) -> Called:
+    def _call(self, event: Mapping[str, Any]) -> ToolCalled:
         arguments, id_ = _map(event.get("parameters")), str(event.get("tool_id", ""))
         name = str(event.get("tool_name", ""))
         file = arguments.get("file_path")
         files = (file,) if name in ("write_file", "replace") and isinstance(file, str) else ()
         self._files[id_] = files
-        return Called(call=ToolCall(id=id_, name=name, arguments=arguments), files=files)
+        return ToolCalled(call=ToolCall(id=id_, name=name, arguments=arguments), files=files)
 
 
-def _gemini_end(event: Mapping[str, Any]) -> Finished:
+def _gemini_end(event: Mapping[str, Any]) -> ProgramFinished:
     stats, error = _map(event.get("stats")), event.get("error")
     failed = event.get("status") != "success"
     told = str(error.get("message", "") if isinstance(error, dict) else error or "")
-    return Finished(
+    return ProgramFinished(
         error=(told or "it failed") if failed else "",
         usage=Usage(
             input=_count(stats.get("input_tokens")),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from orchestra.agents.bounds import warn
-from orchestra.agents.cli.events import LONGEST, READERS, Finished, LineSplitter, parse_line
+from orchestra.agents.cli.events import LONGEST, READERS, LineSplitter, ProgramFinished, parse_line
 from orchestra.agents.cli.presets import Cli
 from orchestra.agents.cli.turns import Transcript
 from orchestra.graph.report import plural
@@ -62,7 +62,7 @@ class Listener:
             await self._line(self._lines.last())
         else:
             self._shown.feed(b"", final=True)
-            await self._transcript.hear(Finished(text=(await self._output.whole()).text.strip()))
+            await self._transcript.hear(ProgramFinished(text=(await self._output.whole()).text.strip()))
         if self._lines.skipped:
             lines = plural(self._lines.skipped, "line")
             warn(self._task, f"not read: {lines} of {self._cli.name} longer than {LONGEST >> 20} MiB", "cli_agent")

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 
 from orchestra.agents.cli.events import (
     NO_USAGE,
-    Begun,
-    Called,
-    Finished,
+    AnswerText,
     Happening,
-    Resulted,
-    Said,
+    ProgramFinished,
+    SessionBegun,
     TokenCount,
+    ToolCalled,
+    ToolResulted,
 )
 from orchestra.agents.pricing import Price, price_of
 from orchestra.agents.tools.output import cut
@@ -44,7 +44,7 @@ class _OpenTurn:
     answer: str = ""
     texts: list[str] = field(default_factory=list)
     calls: dict[str, ToolCall] = field(default_factory=dict)
-    results: dict[str, Resulted] = field(default_factory=dict)
+    results: dict[str, ToolResulted] = field(default_factory=dict)
     files: dict[str, tuple[str, ...]] = field(default_factory=dict)
     usage: Usage = NO_USAGE
 
@@ -85,7 +85,7 @@ class Transcript:
     session: str = ""
     counted: Usage = NO_USAGE
     unsent: list[Message] = field(default_factory=list)
-    final: Finished | None = None
+    final: ProgramFinished | None = None
     said: str = ""
     """The newest text of the agent."""
     _turn: _OpenTurn = field(default_factory=_OpenTurn)
@@ -94,7 +94,7 @@ class Transcript:
     _since: int = 0
     now_ms: Callable[[], int]
     keep: Keep
-    check: Callable[[ToolCall, Resulted], None] = lambda _call, _result: None
+    check: Callable[[ToolCall, ToolResulted], None] = lambda _call, _result: None
     """Receives each result; raises if its call was not allowed."""
 
     def ask(self, prompt: str, name: str = "") -> None:
@@ -108,27 +108,27 @@ class Transcript:
         if self.final is not None:
             return
         match happening:
-            case Begun():
+            case SessionBegun():
                 self.session = happening.session or self.session
                 self.model = happening.model or self.model
-            case Said():
+            case AnswerText():
                 await self._next(happening.answer)
                 self._say(happening)
-            case Called():
+            case ToolCalled():
                 await self._next(happening.answer)
                 self._turn.calls[happening.call.id] = happening.call
                 self._turn.files[happening.call.id] = happening.files
                 self.shown(f"{happening.call.name}: {_brief(happening.call.arguments)}\n")
-            case Resulted():
+            case ToolResulted():
                 self._result(happening)
             case TokenCount():
                 await self._next(happening.answer)
                 self._turn.answer, self._turn.usage = happening.answer, happening.usage
-            case Finished():
+            case ProgramFinished():
                 self.final = happening
                 await self.end(happening)
 
-    async def end(self, final: Finished) -> None:
+    async def end(self, final: ProgramFinished) -> None:
         """Record the last turn with what is not counted yet."""
         total = final.usage
         if final.cumulative:
@@ -146,7 +146,7 @@ class Transcript:
         if not self._turn.empty:
             await self._record(self._turn.usage, self._price(self._turn.usage))
 
-    def _say(self, said: Said) -> None:
+    def _say(self, said: AnswerText) -> None:
         turn = self._turn
         turn.answer = said.answer
         if said.part and turn.texts:
@@ -158,7 +158,7 @@ class Transcript:
         self.said = turn.texts[-1]
         self.shown(said.text if said.part else f"{said.text}\n")
 
-    def _result(self, result: Resulted) -> None:
+    def _result(self, result: ToolResulted) -> None:
         turn = self._turn
         if result.call_id in turn.calls:
             self.check(turn.calls[result.call_id], result)

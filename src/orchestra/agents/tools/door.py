@@ -43,7 +43,7 @@ LINE = 64 * 1024 * 1024
 Done = TypeVar("Done")
 
 
-class Deciding(Protocol):
+class CallPolicy(Protocol):
     """Says which calls of an attempt may be made (A35, H11)."""
 
     async def refusal_of(self, tool: str, arguments: Mapping[str, Json], call: str) -> str:
@@ -122,7 +122,7 @@ def for_cli(toolset: Toolset) -> Toolset:
 
 @asynccontextmanager
 async def open_door(
-    toolset: Toolset, ended: Ended | None = None, deciding: Deciding | None = None
+    toolset: Toolset, ended: Ended | None = None, deciding: CallPolicy | None = None
 ) -> AsyncIterator[Door]:
     """Offer an attempt's tools on a socket, while this is open. A caller without the token gets nothing.
 
@@ -147,7 +147,7 @@ async def open_door(
 class _Attendant:
     """Answers callers: read-only calls in parallel, others one after the other."""
 
-    def __init__(self, toolset: Toolset, door: Door, ended: Ended | None, deciding: Deciding | None) -> None:
+    def __init__(self, toolset: Toolset, door: Door, ended: Ended | None, deciding: CallPolicy | None) -> None:
         self._toolset = toolset
         self._door = door
         self._ended = ended

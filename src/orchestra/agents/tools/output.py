@@ -36,7 +36,7 @@ def limit_of(tool: str, context: ToolContext) -> int:
     return context.cut.get(tool, context.cut.get(tool.rpartition(":")[2], CUT))
 
 
-class Gathered:
+class BoundedOutput:
     """Output in bounded memory: the first ``KEPT`` bytes are stored, of the rest only the end."""
 
     __slots__ = ("_all", "_end", "dropped", "size")

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestra.agents.tools import FunctionTool, ToolContext, ToolError, ToolResult
-from orchestra.agents.tools.output import Gathered, store_text
+from orchestra.agents.tools.output import BoundedOutput, store_text
 from orchestra.agents.tools.schemas import number, schema, string, text
 from orchestra.processes import process, tree
 from orchestra.processes.output import LineRelay
@@ -66,7 +66,7 @@ async def run(
 ) -> Ran:
     """Run a command to its end, at most ``seconds``; nothing of it runs afterwards. Raises ``ToolError``."""
     await announce(context)
-    streams = {"stdout": Gathered(context), "stderr": Gathered(context)}
+    streams = {"stdout": BoundedOutput(context), "stderr": BoundedOutput(context)}
     shown = {name: LineRelay(partial(context.show, tool), context.scope.seam) for name in streams}
 
     async def feed(name: str, data: bytes) -> None:
@@ -100,7 +100,9 @@ async def run(
     return await _ran(ended, streams["stdout"], streams["stderr"], context)
 
 
-async def _ran(ended: process.ProcessResult | None, out: Gathered, err: Gathered, context: ToolContext) -> Ran:
+async def _ran(
+    ended: process.ProcessResult | None, out: BoundedOutput, err: BoundedOutput, context: ToolContext
+) -> Ran:
     stdout, parts = await out.whole()
     stderr, error_parts = await err.whole()
     if parts and stderr and not error_parts:

@@ -28,7 +28,7 @@ Facts = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FolderState:
     """A folder at one moment.
 
     ``commit`` is empty without a repository; ``files`` are those that differ from the commit, else all; a missing
@@ -95,14 +95,14 @@ class WriteTracker:
         """Begin to watch all folders, for who works for long and is asked from time to time what changed."""
         return FolderSnapshot(self, {repo: await self.look(repo) for repo in self.folders})
 
-    async def look(self, repo: str) -> Seen:
+    async def look(self, repo: str) -> FolderState:
         """A folder as it is now."""
         folder = self.folders[repo]
         if self.repositories[repo]:
             return await asyncio.to_thread(_by_git, folder)
         return await asyncio.to_thread(_by_scan, folder)
 
-    async def differing(self, repo: str, before: Seen, after: Seen) -> list[str]:
+    async def differing(self, repo: str, before: FolderState, after: FolderState) -> list[str]:
         """The files that are not as they were."""
         changed = {
             path
@@ -119,7 +119,7 @@ class FolderSnapshot:
     """The folders when they were last read."""
 
     tracker: WriteTracker
-    seen: dict[str, Seen]
+    seen: dict[str, FolderState]
 
     async def changed_files(self) -> tuple[str, ...]:
         """The files that changed since the last time that this was asked."""
@@ -147,7 +147,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""
 
 
-def _by_git(folder: Path) -> Seen:
+def _by_git(folder: Path) -> FolderState:
     status = _git(
         folder, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--", "."
     )
@@ -165,7 +165,7 @@ def _by_git(folder: Path) -> Seen:
             paths.append(entry[2:])
     prefix = _git(folder, "rev-parse", "--show-prefix").rstrip("\n")
     inside = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
-    return Seen(commit, {path: _facts(folder / path) for path in inside if not _is_skipped(path)})
+    return FolderState(commit, {path: _facts(folder / path) for path in inside if not _is_skipped(path)})
 
 
 def _committed_files(folder: Path, before: str, after: str) -> set[str]:
@@ -179,7 +179,7 @@ def _is_skipped(path: str) -> bool:
     return path.partition("/")[0] in SKIPPED
 
 
-def _by_scan(folder: Path) -> Seen:
+def _by_scan(folder: Path) -> FolderState:
     files: dict[str, Facts | None] = {}
     pending = [""]
     while pending and len(files) < MOST_FILES:
@@ -195,7 +195,7 @@ def _by_scan(folder: Path) -> Seen:
                         files[path] = _of(entry.stat(follow_symlinks=False))
         except OSError:
             continue
-    return Seen("", files)
+    return FolderState("", files)
 
 
 def _facts(path: Path) -> Facts | None:

@@ -15,7 +15,16 @@ import typer
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from orchestra.app.answering import Answered, Found, answer_to, find_question, give, look, matching, too_late
+from orchestra.app.answering import (
+    AnswerResult,
+    SessionQuestions,
+    answer_to,
+    find_question,
+    give,
+    look,
+    matching,
+    too_late,
+)
 from orchestra.app.asking import asker
 from orchestra.app.stores import open_store
 from orchestra.cli.errors import FAILED
@@ -27,7 +36,7 @@ from orchestra.cli.stores import aim_commands, exists, hint, reading, settings_f
 from orchestra.cli.terminal import duration_words, one_line, say, say_json
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
-from orchestra.engine.pending import Open
+from orchestra.engine.pending import OpenQuestion
 from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, SessionNotFound, StoreError
 from orchestra.ports import Store, Unanswered
@@ -69,7 +78,7 @@ def answer(
     raise typer.Exit(
         answer_session(
             session,
-            GivenAnswer(words=tuple(given), text=text, skip=skip, no_input=no_input),
+            CommandAnswer(words=tuple(given), text=text, skip=skip, no_input=no_input),
             store=store,
             config=config,
             as_json=as_json,
@@ -94,7 +103,7 @@ def inbox(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenAnswer:
+class CommandAnswer:
     """What was said on the command line: a question, a value, or both."""
 
     words: tuple[str, ...]
@@ -104,7 +113,7 @@ class GivenAnswer:
 
 
 def answer_session(
-    session: str, given: GivenAnswer, *, store: str | None, config: Path | None, as_json: bool
+    session: str, given: CommandAnswer, *, store: str | None, config: Path | None, as_json: bool
 ) -> int:
     """Answer, and say which answer counts; the exit code."""
     settings = settings_for(store, config)
@@ -116,7 +125,7 @@ def answer_session(
         raise
 
 
-async def _send_answer(settings: Settings, session: str, given: GivenAnswer, aim: str, as_json: bool) -> int:
+async def _send_answer(settings: Settings, session: str, given: CommandAnswer, aim: str, as_json: bool) -> int:
     store, clock = open_store(settings), SystemClock()
     try:
         found = await look(store, session, clock)
@@ -134,7 +143,7 @@ async def _send_answer(settings: Settings, session: str, given: GivenAnswer, aim
     return 0 if done.won else FAILED
 
 
-def _split_words(found: Found, given: GivenAnswer) -> tuple[str, str]:
+def _split_words(found: SessionQuestions, given: CommandAnswer) -> tuple[str, str]:
     """Split the words into question and value; a single word is the value unless it names a question."""
     if len(given.words) == 2:
         return given.words[0], given.words[1]
@@ -152,7 +161,7 @@ def _split_words(found: Found, given: GivenAnswer) -> tuple[str, str]:
     return (word, "") if exact or "#" in word else ("", word)
 
 
-async def _answer(one: Open, value: str, given: GivenAnswer, command: str) -> Answer | None:
+async def _answer(one: OpenQuestion, value: str, given: CommandAnswer, command: str) -> Answer | None:
     """The answer that was given, or typed now; None where it was not."""
     if value or given.text or given.skip:
         return answer_to(one.question, value, given.text, skip=given.skip)
@@ -168,7 +177,7 @@ async def _answer(one: Open, value: str, given: GivenAnswer, command: str) -> An
         return None
 
 
-async def _not_open(store: Store, found: Found, wanted: str, as_json: bool) -> int:
+async def _not_open(store: Store, found: SessionQuestions, wanted: str, as_json: bool) -> int:
     before = await too_late(store, found, wanted)
     name = found.row.session
     if before is not None:
@@ -183,7 +192,7 @@ async def _not_open(store: Store, found: Found, wanted: str, as_json: bool) -> i
     return FAILED
 
 
-def as_data(done: Answered) -> dict[str, Any]:
+def as_data(done: AnswerResult) -> dict[str, Any]:
     """Return the result of an answer as plain data."""
     return {
         "session": done.session,
@@ -204,7 +213,7 @@ def as_data(done: Answered) -> dict[str, Any]:
     }
 
 
-def say_answered(done: Answered, aim: str, as_json: bool) -> None:
+def say_answered(done: AnswerResult, aim: str, as_json: bool) -> None:
     """Say which answer counts, and what comes next."""
     if as_json:
         say_json(as_data(done), indent=2)
@@ -342,7 +351,9 @@ async def _ask(store: Store, settings: Settings, pending: Pending, aim: str) -> 
         say_answered(await give(store, settings, found, one, answer, who=asker(), clock=clock), aim, False)
 
 
-async def _closed_meanwhile(store: Store, found: Found, one: Open, prompt: asyncio.Future[Answer]) -> Found | None:
+async def _closed_meanwhile(
+    store: Store, found: SessionQuestions, one: OpenQuestion, prompt: asyncio.Future[Answer]
+) -> SessionQuestions | None:
     """Wait until a question is answered here, or elsewhere: then the session as it is."""
     while not (await asyncio.wait({prompt}, timeout=WATCH_SECONDS))[0]:
         now = await look(store, found.row.session, SystemClock())
@@ -352,11 +363,11 @@ async def _closed_meanwhile(store: Store, found: Found, one: Open, prompt: async
     return None
 
 
-async def _say_closed(store: Store, now: Found, one: Open) -> None:
+async def _say_closed(store: Store, now: SessionQuestions, one: OpenQuestion) -> None:
     """Say how a question was answered elsewhere, or why it is no longer open."""
     again = find_question(now, one.question.id)
     if again is not None and again.answer is not None:
-        done: Answered | None = Answered(
+        done: AnswerResult | None = AnswerResult(
             session=now.row.session, question=one.question, answer=again.answer, won=False, summary=now.summary
         )
     else:

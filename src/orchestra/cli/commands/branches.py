@@ -14,7 +14,7 @@ import typer
 
 from orchestra.app import code
 from orchestra.app.cleaning import Item, clean, days
-from orchestra.app.comparing import Compared, Side, compare_two
+from orchestra.app.comparing import SessionComparison, Side, compare_two
 from orchestra.app.pulls import Pull, pulls
 from orchestra.app.records import Removal, clean_records
 from orchestra.app.stores import open_store
@@ -270,7 +270,7 @@ def compare_sessions(first: str, second: str, *, store: str | None, config: Path
     """Print two sessions side by side."""
     settings = settings_for(store, config)
 
-    async def look(opened: Store) -> Compared:
+    async def look(opened: Store) -> SessionComparison:
         return await compare_two(opened, settings, first, second)
 
     found = asyncio.run(reading(settings, look, first, flag=store))
@@ -282,7 +282,7 @@ def compare_sessions(first: str, second: str, *, store: str | None, config: Path
     return 0
 
 
-def _table(found: Compared) -> list[str]:
+def _table(found: SessionComparison) -> list[str]:
     left, right = found.left, found.right
     rows = [
         ("", left.session, right.session),

@@ -22,7 +22,7 @@ from orchestra.app.stores import open_store
 from orchestra.cli.commands.show import commit_text, whole
 from orchestra.cli.options import AsJson, Config, Session, StoreOption
 from orchestra.cli.screen.detail import summary_of
-from orchestra.cli.screen.page import Chapter, Told, chapter, page
+from orchestra.cli.screen.page import Chapter, PageTurn, chapter, page
 from orchestra.cli.stores import aim_commands, hint, reading, settings_for
 from orchestra.cli.terminal import complain, deliver, one_line, progress, say, say_json
 from orchestra.config.settings import Settings
@@ -192,13 +192,13 @@ async def _chapter(store: Store, settings: Settings, row: Row) -> Chapter:
     return made
 
 
-async def _page_turn(store: Store, path: str, turn: Legible) -> Told | None:
+async def _page_turn(store: Store, path: str, turn: Legible) -> PageTurn | None:
     """A turn for the page; None if it, or a text of it, is damaged."""
     recorded = event_of(turn) if isinstance(turn, Turn) else None
     if not isinstance(turn, Turn) or not isinstance(recorded, Recorded):
         return None
     try:
-        return Told(path, recorded, await whole(store, turn))
+        return PageTurn(path, recorded, await whole(store, turn))
     except Damaged:
         return None
 

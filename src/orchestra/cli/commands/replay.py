@@ -20,7 +20,7 @@ from orchestra.app.runs import Future
 from orchestra.app.runs import replay as replayed_run
 from orchestra.cli.commands.run import key_values, walk_shown
 from orchestra.cli.errors import FAILED
-from orchestra.cli.options import Detach, Session, Walked
+from orchestra.cli.options import Detach, RunOptions, Session
 from orchestra.cli.screen.ended import candidate_facts, lines
 from orchestra.cli.stores import aim_commands, hint, reading, settings_for, there
 from orchestra.cli.terminal import one_line, say, say_json
@@ -31,7 +31,7 @@ from orchestra.engine.running import Run
 from orchestra.errors import ConfigError, StoreError
 from orchestra.graph.report import plural
 from orchestra.ports import Store
-from orchestra.run.rewalk import Decision, Parting
+from orchestra.run.rewalk import Decision, Divergence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def replay(
             "--against", metavar="FILE", help="Like --recorded, with this pipeline: report where it diverges."
         ),
     ] = None,
-    shown: Walked,
+    shown: RunOptions,
 ) -> None:
     """Start a new session from a point in the history of another session, which is not changed.
 
@@ -121,7 +121,7 @@ def replay(
     raise typer.Exit(replay_session(session, asked, shown))
 
 
-def replay_session(session: str, asked: ReplayRequest, shown: Walked) -> int:
+def replay_session(session: str, asked: ReplayRequest, shown: RunOptions) -> int:
     """Fork the session, run it, say how it ended; return the exit code (C2)."""
     settings = settings_for(shown.store, shown.config, str(asked.graph) if asked.graph is not None else "-")
     try:
@@ -242,7 +242,7 @@ def _fold_lines(text: str) -> list[str]:
     return folded
 
 
-def _say_parting(parting: Parting, file: str) -> None:
+def _say_parting(parting: Divergence, file: str) -> None:
     at = _at(parting.branch, parting.node)
     place = f"{at}  (turn {parting.depth})" if at else f"turn {parting.depth}"
     say(f"diverges  at {place}")

@@ -15,7 +15,7 @@ from orchestra.app.plans import ResumeChanges, changed_file
 from orchestra.app.runs import Run
 from orchestra.app.runs import resume as resumed_run
 from orchestra.cli.commands.run import walk_shown
-from orchestra.cli.options import Detach, EnvFile, MaxCost, Session, Walked
+from orchestra.cli.options import Detach, EnvFile, MaxCost, RunOptions, Session
 from orchestra.cli.screen.views import tell_reader
 from orchestra.cli.stores import aim_commands, hint, settings_for, there
 from orchestra.cli.terminal import complain, duration_words, one_line
@@ -52,7 +52,7 @@ def resume(
     detach: Detach = False,
     env_file: EnvFile = None,
     *,
-    shown: Walked,
+    shown: RunOptions,
 ) -> None:
     """Resume a paused, crashed, canceled or failed session.
 
@@ -83,7 +83,7 @@ def resume_session(
     interrupted: str,
     max_cost: float | None,
     detach: bool,
-    shown: Walked,
+    shown: RunOptions,
 ) -> int:
     """Resume, show the run, and print the result. Return the exit code (C2)."""
     settings = settings_for(shown.store, shown.config, str(graph) if graph is not None else "-", max_cost)
@@ -104,7 +104,7 @@ def resume_session(
     return _walk(session, decided, settings, shown, detach=detach)
 
 
-def _walk(session: str, changes: ResumeChanges, settings: Settings, shown: Walked, *, detach: bool) -> int:
+def _walk(session: str, changes: ResumeChanges, settings: Settings, shown: RunOptions, *, detach: bool) -> int:
     async def go_on(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
         try:
             run, pipeline = await resumed_run(

@@ -25,7 +25,7 @@ from orchestra.cli.options import (
     Detach,
     EnvFile,
     MaxCost,
-    Walked,
+    RunOptions,
 )
 from orchestra.cli.outlet import (
     ENDED_SECONDS,
@@ -71,7 +71,7 @@ def run(
     detach: Detach = False,
     env_file: EnvFile = None,
     *,
-    shown: Walked,
+    shown: RunOptions,
 ) -> None:
     """Check a pipeline and run it. Every step is recorded.
 
@@ -85,7 +85,7 @@ def run(
     raise typer.Exit(run_pipeline(pipeline, given, simulate, label, detach=detach, max_cost=max_cost, shown=shown))
 
 
-def _dry(file: str, given: tuple[str, ...], max_cost: float | None, shown: Walked) -> int:
+def _dry(file: str, given: tuple[str, ...], max_cost: float | None, shown: RunOptions) -> int:
     """Print what a run costs at most, as far as known; no store is opened, no model is called (A5)."""
     from orchestra.app.estimates import cost_bounds
     from orchestra.cli.screen.briefs import as_data, say_bounds
@@ -111,7 +111,7 @@ def run_pipeline(
     *,
     detach: bool,
     max_cost: float | None,
-    shown: Walked,
+    shown: RunOptions,
 ) -> int:
     """Check and run a pipeline, and print the result. Return the exit code (C2)."""
     variables = key_values(given)
@@ -161,7 +161,7 @@ Python has it, the search takes a fifth of the time of a thousand branches."""
 
 
 def walk_shown(
-    shown: Walked,
+    shown: RunOptions,
     settings: Settings,
     opening: Opening,
     before: Callable[[], None] = lambda: None,
@@ -198,12 +198,12 @@ def key_values(given: tuple[str, ...], what: str = "variable") -> dict[str, str]
     return found
 
 
-def _view(shown: Walked, colour: bool) -> View:
+def _view(shown: RunOptions, colour: bool) -> View:
     return view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
 
 
 def _walk(
-    shown: Walked, settings: Settings, opening: Opening, view: Callable[[], View], *, always: bool = False
+    shown: RunOptions, settings: Settings, opening: Opening, view: Callable[[], View], *, always: bool = False
 ) -> int:
     """Run, with output that never makes the run wait.
 
@@ -214,7 +214,13 @@ def _walk(
 
 
 async def _run(
-    shown: Walked, settings: Settings, opening: Opening, view: View, streams: tuple[Outlet, ...], *, always: bool
+    shown: RunOptions,
+    settings: Settings,
+    opening: Opening,
+    view: View,
+    streams: tuple[Outlet, ...],
+    *,
+    always: bool,
 ) -> int:
     """Run and say how it ended."""
     control = Control(interviews=interviews_for(shown, view, settings, always=always))
@@ -263,7 +269,7 @@ async def _run(
             _say_unread(await drain(streams, signalled, seconds), settings, shown, begun)
 
 
-def _say_unread(lines: int, settings: Settings, shown: Walked, begun: list[str]) -> None:
+def _say_unread(lines: int, settings: Settings, shown: RunOptions, begun: list[str]) -> None:
     """Say how much of the output its reader did not take, and how to see it."""
     if lines and begun:
         look = f"orchestra log{hint(settings, shown.store)} {begun[0]}"
@@ -272,7 +278,9 @@ def _say_unread(lines: int, settings: Settings, shown: Walked, begun: list[str])
         )
 
 
-async def _walk_session(shown: Walked, settings: Settings, opening: Opening, view: View, control: Control) -> Run:
+async def _walk_session(
+    shown: RunOptions, settings: Settings, opening: Opening, view: View, control: Control
+) -> Run:
     run: Run | None = None
     store: Store | None = None
     try:
@@ -318,7 +326,7 @@ def _say_unused(pipeline: Pipeline, given: Mapping[str, str]) -> None:
             complain(f"  help: did you mean {near}?")
 
 
-def _announce(run: Run, pipeline: Pipeline, shown: Walked, view: View) -> None:
+def _announce(run: Run, pipeline: Pipeline, shown: RunOptions, view: View) -> None:
     if not shown.quiet:
         show_diagnostics(pipeline.diagnostics)
     graph = pipeline.checked_graph()

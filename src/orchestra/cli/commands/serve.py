@@ -18,7 +18,7 @@ import typer
 from msgspec import to_builtins
 
 from orchestra.app.mirroring import MirrorResult, follow, mirror_fix, run_ended, send_now
-from orchestra.app.serving import Served
+from orchestra.app.serving import ServerSetup
 from orchestra.app.serving import serve as serve_store
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import AsJson, Config, StoreOption, complete_session
@@ -112,7 +112,7 @@ def serve_folder(
         raise ConfigError(
             "the configured store is not a folder, so it cannot be served", fix="name a folder with --path DIR"
         )
-    what = Served(folder=folder, bind=bind, http=http, token_file=token_file, hosts=hosts, origins=origins)
+    what = ServerSetup(folder=folder, bind=bind, http=http, token_file=token_file, hosts=hosts, origins=origins)
 
     new = " (new, empty store)" if what.is_new else ""
 

@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 import typer
 from msgspec import to_builtins
 
-from orchestra.app.stopped import Stopped, read_stopped
+from orchestra.app.stopped import StoppedSession, read_stopped
 from orchestra.cli.options import AsJson, Colour, Config, StoreOption, complete_session
 from orchestra.cli.screen.detail import NEXT_WORD, SIGNS, as_json_of, next_command, show_one, summary_of
 from orchestra.cli.stores import aim_commands, exists, hint, reading, settings_for, there
@@ -127,7 +127,7 @@ def watch_status(
     return asyncio.run(reading(settings, every if session is None else one, session or "", flag=store))
 
 
-async def _cached_summary(store: Store, row: Row, known: Known, stops: Mapping[str, Stopped]) -> Summary:
+async def _cached_summary(store: Store, row: Row, known: Known, stops: Mapping[str, StoppedSession]) -> Summary:
     """Return a session's row, read again only if it may have changed."""
     head = (await store.head(row.context_id)).turn_id
     before = known.get(row.context_id)
@@ -155,21 +155,21 @@ def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) ->
     return 0
 
 
-def _missing_runs(stops: Mapping[str, Stopped], found: Sequence[Summary]) -> list[Stopped]:
+def _missing_runs(stops: Mapping[str, StoppedSession], found: Sequence[Summary]) -> list[StoppedSession]:
     """Return the runs that this store had and has no longer: it came back without their turns (S21)."""
     there = {summary.session for summary in found}
     return [stop for stop in stops.values() if stop.session not in there]
 
 
-async def _read(settings: Settings, store: str | None, stops: Mapping[str, Stopped]) -> list[Summary]:
+async def _read(settings: Settings, store: str | None, stops: Mapping[str, StoppedSession]) -> list[Summary]:
     return await reading(settings, lambda opened: _summaries(opened, stops), flag=store)
 
 
-def _as_json(stop: Stopped) -> dict[str, object]:
+def _as_json(stop: StoppedSession) -> dict[str, object]:
     return {**to_builtins(stop), "phase": str(Phase.STOPPED)}
 
 
-def _say_stopped(stops: Iterable[Stopped], as_json: bool, why: str = "") -> None:
+def _say_stopped(stops: Iterable[StoppedSession], as_json: bool, why: str = "") -> None:
     """Print what this machine knows without the store: the runs that stopped when it failed (S20)."""
     if as_json:
         say_json({"sessions": [_as_json(stop) for stop in stops]}, indent=2)
@@ -186,7 +186,7 @@ def _say_list(
     store: str | None,
     as_json: bool,
     colour: bool,
-    gone: Sequence[Stopped] = (),
+    gone: Sequence[StoppedSession] = (),
 ) -> None:
     listed = nest(found)
     found = [summary for _depth, summary in listed]
@@ -213,7 +213,7 @@ def _say_list(
             say(f"  {NEXT_WORD.get(found[0].phase, 'resume')}: {aim_commands(following, aim)}")
 
 
-async def _summaries(store: Store, stops: Mapping[str, Stopped]) -> list[Summary]:
+async def _summaries(store: Store, stops: Mapping[str, StoppedSession]) -> list[Summary]:
     return [await summary_of(store, row, stops) for row in await rows(store)]
 
 

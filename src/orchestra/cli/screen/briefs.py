@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from orchestra.agents.models import CLI, Decided, Resolved
+from orchestra.agents.models import CLI, DecidedValue, ResolvedModel
 from orchestra.app.checking import Brief
 from orchestra.app.estimates import CostBounds
 from orchestra.cli.terminal import many_lines, one_line, say, say_json
@@ -35,19 +35,19 @@ def say_models(brief: Brief, *, as_json: bool) -> None:
         say("  ".join((*cells, one_line(line[4], 1000))))
 
 
-def _model(row: Resolved) -> str:
+def _model(row: ResolvedModel) -> str:
     if row.model.value:
         return str(row.model.value)
     return "(its own)" if row.backend.value in CLI else "-"
 
 
-def _provider(row: Resolved) -> str:
+def _provider(row: ResolvedModel) -> str:
     """The provider; a command-line agent has its own where the pipeline names none."""
     named = row.provider.value and (row.backend.value not in CLI or row.model.value)
     return str(row.provider.value) if named else "-"
 
 
-def _deciding_rules(row: Resolved, brief: Brief) -> str:
+def _deciding_rules(row: ResolvedModel, brief: Brief) -> str:
     """The rules that decided the model, the provider and the backend."""
     model = _rule(row.model, brief) + (f" (alias {row.alias})" if row.alias else "")
     parts = [
@@ -59,7 +59,7 @@ def _deciding_rules(row: Resolved, brief: Brief) -> str:
     return "; ".join(f"{name}: {rule}" for name, rule in parts if rule)
 
 
-def _rule(found: Decided, brief: Brief) -> str:
+def _rule(found: DecidedValue, brief: Brief) -> str:
     """The rule, with the line of the settings where the value is."""
     place = place_of(found.path, brief)
     rule = "backend" if place and found.rule == "default" else found.rule  # written out, though it is the default
@@ -75,7 +75,7 @@ def place_of(path: tuple[str | int, ...], brief: Brief) -> str:
     return f" ({settings.file.name}:{span.line})" if span is not None and settings.file is not None else ""
 
 
-def _data(row: Resolved, brief: Brief) -> dict[str, Any]:
+def _data(row: ResolvedModel, brief: Brief) -> dict[str, Any]:
     decided = {
         name: {"value": _plain(found.value), "rule": _rule(found, brief)}
         for name in ("model", "provider", "backend", "reasoning_effort", "max_tokens", "temperature", "fallbacks")

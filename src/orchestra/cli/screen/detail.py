@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import convert, to_builtins
 from msgspec.structs import replace as replace_struct
 
-from orchestra.app.stopped import Stopped
+from orchestra.app.stopped import StoppedSession
 from orchestra.cli.screen.branches import branch_rows, say_branches
 from orchestra.cli.screen.code import code_lines
 from orchestra.cli.screen.ended import about_lines, higher_limit, raise_first
@@ -62,7 +62,7 @@ SIGNS = {
 }
 
 
-async def summary_of(store: Store, row: Row, stops: Mapping[str, Stopped]) -> Summary:
+async def summary_of(store: Store, row: Row, stops: Mapping[str, StoppedSession]) -> Summary:
     """Return a session's row; a damaged session, or one whose store failed, says so (S8, S20)."""
     try:
         found = await summarize(store, row, time.time_ns() // 1_000_000)
@@ -117,7 +117,7 @@ async def show_one(
     aim: str,
     as_json: bool,
     colour: bool,
-    stops: Mapping[str, Stopped],
+    stops: Mapping[str, StoppedSession],
 ) -> int:
     """Print a session; ``aim`` is what a suggested command needs to find the store."""
     row = await find(store, name)
@@ -188,7 +188,7 @@ async def _code(store: Store, row: Row, state: RunState, aim: str) -> list[str]:
     return code_lines(state, aim, removed)
 
 
-async def _relatives(store: Store, row: Row, stops: Mapping[str, Stopped]) -> tuple[str, list[Summary]]:
+async def _relatives(store: Store, row: Row, stops: Mapping[str, StoppedSession]) -> tuple[str, list[Summary]]:
     """Return the session that this one was started from, and those started from it."""
     known = await rows(store)
     parent = next((other.session for other in known if other.context_id == row.parent), "")

@@ -46,7 +46,7 @@ LONGEST = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PageTurn:
     """An event with the path of its branch, and as plain data with every reference to a text resolved."""
 
     path: str
@@ -145,7 +145,7 @@ class Chapter:
         return found
 
 
-def chapter(summary: Summary, events: Sequence[Told], changes: Changes) -> Chapter:
+def chapter(summary: Summary, events: Sequence[PageTurn], changes: Changes) -> Chapter:
     """What the page tells of a session."""
     found = Chapter(summary=summary)
     _draw(found, events)
@@ -177,7 +177,7 @@ def _times(events: Iterable[Recorded]) -> tuple[int, list[tuple[int, int]]]:
     return took_ms(state), gaps
 
 
-def _draw(found: Chapter, events: Sequence[Told]) -> None:
+def _draw(found: Chapter, events: Sequence[PageTurn]) -> None:
     found.pipeline = next((told.data["dot"] for told in reversed(events) if told.data.get("dot")), "")
     graph, _diagnostics = parse(Source("pipeline", found.pipeline))
     if graph is None:
@@ -200,7 +200,7 @@ def _jumps(graph: Graph) -> Iterator[Edge]:
 # --- the events ----------------------------------------------------------------------------------
 
 
-def _add(found: Chapter, told: Told, changes: Changes) -> None:  # noqa: C901  one match
+def _add(found: Chapter, told: PageTurn, changes: Changes) -> None:  # noqa: C901  one match
     match told.recorded.event:
         case StageStarted() as event:
             _begin(found, told, event)
@@ -243,7 +243,7 @@ def _count(counts: dict[str, int], key: str) -> None:
     counts[key] = counts.get(key, 0) + 1
 
 
-def _begin(found: Chapter, told: Told, event: StageStarted) -> None:
+def _begin(found: Chapter, told: PageTurn, event: StageStarted) -> None:
     story = found.nodes.setdefault(event.node, NodeStory(label=event.node))
     story.status = "running"
     story.visits += event.attempt == 1
@@ -254,7 +254,7 @@ def _begin(found: Chapter, told: Told, event: StageStarted) -> None:
     )
 
 
-def _talk(found: Chapter, told: Told, node: str) -> PageAttempt:
+def _talk(found: Chapter, told: PageTurn, node: str) -> PageAttempt:
     """The newest attempt of a node in a branch."""
     story = found.nodes.setdefault(node, NodeStory(label=node))
     for talk in reversed(story.talks):
@@ -264,7 +264,7 @@ def _talk(found: Chapter, told: Told, node: str) -> PageAttempt:
     return story.talks[-1]
 
 
-def _end(found: Chapter, told: Told, event: StageCompleted | StageFailed | StageRetrying) -> None:
+def _end(found: Chapter, told: PageTurn, event: StageCompleted | StageFailed | StageRetrying) -> None:
     talk = _talk(found, told, event.node)
     story = found.nodes[event.node]
     talk.end = told.recorded.meta.at
@@ -282,7 +282,7 @@ def _end(found: Chapter, told: Told, event: StageCompleted | StageFailed | Stage
         talk.messages.append(PageMessage(who="failed", text=story.reason))
 
 
-def _message(told: Told, message: Any) -> PageMessage:
+def _message(told: PageTurn, message: Any) -> PageMessage:
     """A message of a conversation."""
     if not isinstance(message, dict):
         return PageMessage(who="", text=str(message))
@@ -298,7 +298,7 @@ def _message(told: Told, message: Any) -> PageMessage:
     return cut
 
 
-def _output(told: Told, event: ToolExecuted) -> Iterator[PageMessage]:
+def _output(told: PageTurn, event: ToolExecuted) -> Iterator[PageMessage]:
     yield _text(told, "output", "output")
     if told.data.get("stderr"):
         yield _text(told, "stderr", "standard error")
@@ -306,7 +306,7 @@ def _output(told: Told, event: ToolExecuted) -> Iterator[PageMessage]:
         yield PageMessage(who="exit code", text=str(event.exit_code))
 
 
-def _text(told: Told, name: str, who: str) -> PageMessage:
+def _text(told: PageTurn, name: str, who: str) -> PageMessage:
     return _cut(who, str(told.data.get(name, "")), f"orchestra show {told.place} --whole {name}")
 
 

@@ -66,7 +66,7 @@ _STEP = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pruned:
+class PruneResult:
     """What was taken out: turns and blobs, and how many bytes the files have less."""
 
     turns: int
@@ -74,7 +74,7 @@ class Pruned:
     freed: int
 
 
-def prune(directory: Directory, contexts: Collection[int], blob: Callable[[bytes], bytes]) -> Pruned:
+def prune(directory: Directory, contexts: Collection[int], blob: Callable[[bytes], bytes]) -> PruneResult:
     """Take contexts out, under the lock and with an empty log; ``blob`` reads one by its hash.
 
     What other contexts have in common with them stays. The directory cannot be used afterwards. Raises ``Damaged``
@@ -96,7 +96,7 @@ def prune(directory: Directory, contexts: Collection[int], blob: Callable[[bytes
     directory.files.close(fd)
     directory.files.sync_folder(directory.at("orchestra"))
     put_in_place(directory.path, directory.files, directory.lock_fd)
-    return Pruned(turns=removed, blobs=len(gone), freed=max(0, before - sum(new.ends)))
+    return PruneResult(turns=removed, blobs=len(gone), freed=max(0, before - sum(new.ends)))
 
 
 def finish_pruning(path: str, files: Files) -> None:

@@ -21,7 +21,7 @@ from orchestra.cxdb.embedded.files import Files, store_errors
 from orchestra.cxdb.embedded.handle import Handle
 from orchestra.cxdb.embedded.holds import FileHold, holder_of
 from orchestra.cxdb.embedded.lineage import parent_by_heads
-from orchestra.cxdb.embedded.pruning import PRUNING, Pruned, finish_pruning, prune
+from orchestra.cxdb.embedded.pruning import PRUNING, PruneResult, finish_pruning, prune
 from orchestra.cxdb.embedded.reader import PageReader
 from orchestra.cxdb.embedded.repair import repair
 from orchestra.cxdb.embedded.wal import CAPACITY, SETTLED, State
@@ -304,7 +304,7 @@ class EmbeddedStore(Handle):
                 repaired.append(Damage("orchestra/hashes", 0, "has a wrong checksum"))
             return repaired
 
-    async def prune(self, contexts: Collection[int]) -> Pruned:
+    async def prune(self, contexts: Collection[int]) -> PruneResult:
         """Remove contexts with the turns and blobs that only they need; the store is closed afterwards.
 
         Raises ``SessionTaken`` where a session is running anywhere in the folder, before anything is changed.

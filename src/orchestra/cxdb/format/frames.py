@@ -120,7 +120,7 @@ class GetLast(NamedTuple):
     payloads: bool
 
 
-class Appended(NamedTuple):
+class AppendAnswer(NamedTuple):
     """The answer to an append."""
 
     context_id: int
@@ -374,14 +374,14 @@ def read_head(payload: bytes) -> WireHead:
     return WireHead(*_HEAD.unpack(PayloadReader(payload).take(_HEAD.size)))
 
 
-def append_answer(value: Appended) -> bytes:
+def append_answer(value: AppendAnswer) -> bytes:
     """The answer to an append."""
     return _APPENDED.pack(*value)
 
 
-def read_appended(payload: bytes) -> Appended:
+def read_appended(payload: bytes) -> AppendAnswer:
     """The answer to an append."""
-    return Appended(*_APPENDED.unpack(PayloadReader(payload).take(_APPENDED.size)))
+    return AppendAnswer(*_APPENDED.unpack(PayloadReader(payload).take(_APPENDED.size)))
 
 
 def page(turns: list[WireTurn]) -> bytes:

@@ -47,7 +47,7 @@ class Stand(NamedTuple):
         return self.depth + 1 if self.turn_id else 0
 
 
-class Landed(NamedTuple):
+class StoredTurn(NamedTuple):
     """A turn of ours that is stored."""
 
     turn_id: int
@@ -89,8 +89,8 @@ class Pen:
 
     async def _write(
         self, stand: Stand, items: list[_Item], blobs: Sequence[bytes], patience: Patience
-    ) -> list[Landed]:
-        landed: list[Landed] = []
+    ) -> list[StoredTurn]:
+        landed: list[StoredTurn] = []
         refused = 0
         while True:
             try:
@@ -114,7 +114,7 @@ class Pen:
 
     async def _send(
         self, stand: Stand, items: Sequence[_Item], blobs: Sequence[bytes], patience: Patience
-    ) -> list[Landed]:
+    ) -> list[StoredTurn]:
         asks = self._asks(items, blobs)
         session = 0
         try:
@@ -150,7 +150,7 @@ class Pen:
             asks[-1] = asks[-1]._replace(flags=0)
         return asks
 
-    async def _parents(self, stand: Stand, landed: list[Landed], patience: Patience) -> list[Landed]:
+    async def _parents(self, stand: Stand, landed: list[StoredTurn], patience: Patience) -> list[StoredTurn]:
         """Others wrote meanwhile: read which turn each of ours follows."""
         parents = {turn.turn_id: turn.parent for turn in await self._since(stand, patience)}
         try:
@@ -212,32 +212,32 @@ def _stand(turn: WireTurn) -> Stand:
     return Stand(turn.turn_id, turn.depth, turn.digest)
 
 
-def _ours(since: Sequence[WireTurn], items: Sequence[_Item]) -> list[Landed]:
+def _ours(since: Sequence[WireTurn], items: Sequence[_Item]) -> list[StoredTurn]:
     """As many of our turns, from the first on, as are among those that the context got."""
-    found: list[Landed] = []
+    found: list[StoredTurn] = []
     for turn in since:
         if len(found) == len(items):
             break
         item = items[len(found)]
         if (turn.digest, turn.type_id, turn.type_version) == (item.digest, item.new.type_id, item.new.type_version):
-            found.append(Landed(turn.turn_id, turn.parent, turn.depth, 0))
+            found.append(StoredTurn(turn.turn_id, turn.parent, turn.depth, 0))
     return found
 
 
-def _chain_places(stand: Stand, answers: Sequence[Frame]) -> list[Landed]:
+def _chain_places(stand: Stand, answers: Sequence[Frame]) -> list[StoredTurn]:
     """Where turns have landed; a parent of -1 is one that the answers do not tell."""
-    found: list[Landed] = []
+    found: list[StoredTurn] = []
     parent, depth = stand.turn_id, stand.next_depth
     for answer in answers:
         at = read_answer(frames.read_appended, answer.payload)
         cursor = PayloadReader(answer.payload[frames.APPENDED_SIZE :])
         created = cursor.u64() if cursor.left() >= 8 else 0
-        found.append(Landed(at.turn_id, parent if at.depth == depth else -1, at.depth, created))
+        found.append(StoredTurn(at.turn_id, parent if at.depth == depth else -1, at.depth, created))
         parent, depth = at.turn_id, at.depth + 1
     return found
 
 
-def _turn(new: NewTurn, at: Landed) -> Turn:
+def _turn(new: NewTurn, at: StoredTurn) -> Turn:
     return Turn(
         turn_id=at.turn_id,
         parent=at.parent,

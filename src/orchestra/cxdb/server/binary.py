@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import msgspec
 
 from orchestra.cxdb.format import frames
-from orchestra.cxdb.format.frames import Append, Appended, Frame, Malformed
+from orchestra.cxdb.format.frames import Append, AppendAnswer, Frame, Malformed
 from orchestra.cxdb.format.layout import ZSTD
 from orchestra.cxdb.format.packing import digest_of, unpack, zstd_fault
 from orchestra.cxdb.server.core import Core, refusal
@@ -254,7 +254,7 @@ class Connection:
         new = [turn for _, turn in read]
         return await self._core.append(first.context_id, new, parent=first.parent, blobs=blobs, roots=roots)
 
-    def _answer(self, request: Append, known: Appended | None, turns: Iterator[Turn]) -> bytes:
+    def _answer(self, request: Append, known: AppendAnswer | None, turns: Iterator[Turn]) -> bytes:
         if known is not None:
             return frames.append_answer(known) + (frames.number(0) if self._times else b"")
         turn = next(turns)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from orchestra.cxdb.format.frames import Appended, Malformed
+from orchestra.cxdb.format.frames import AppendAnswer, Malformed
 from orchestra.cxdb.format.metadata import metadata_of
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.backing import NO_ROOTS, Backing
 from orchestra.cxdb.server.hub import Events, Session, Sessions
-from orchestra.cxdb.server.keys import Keys, Known
+from orchestra.cxdb.server.keys import AppendResult, Keys
 from orchestra.cxdb.server.meters import Meters, now_ms
 from orchestra.cxdb.server.provenance import provenance_of
 from orchestra.cxdb.server.sizes import TreeSizes
@@ -108,16 +108,16 @@ class Core:
         except SessionNotFound:
             raise Malformed(404, "parent turn") from None
 
-    async def earlier_answer(self, context_id: int, key: bytes, digest: bytes) -> Appended | None:
+    async def earlier_answer(self, context_id: int, key: bytes, digest: bytes) -> AppendAnswer | None:
         """The answer that an append with this key has had. Raises ``Malformed`` where it was another append."""
         known = self._keys.find(context_id, key) if key else None
         if known is None or not await self._is_there(known):
             return None
         if known.digest != digest:
             raise Malformed(409, "idempotency key was used for another payload")
-        return Appended(context_id, known.turn_id, known.depth, known.digest)
+        return AppendAnswer(context_id, known.turn_id, known.depth, known.digest)
 
-    async def _is_there(self, known: Known) -> bool:
+    async def _is_there(self, known: AppendResult) -> bool:
         """Whether a power cut has left the turn that a key names."""
         try:
             turn = await self.store.turn(known.turn_id)
@@ -125,11 +125,11 @@ class Core:
             return False
         return digest_of(turn.payload) == known.digest
 
-    def answer(self, context_id: int, key: bytes, turn: Turn) -> Appended:
+    def answer(self, context_id: int, key: bytes, turn: Turn) -> AppendAnswer:
         """The answer to an append, remembered under its key."""
-        answer = Appended(context_id, turn.turn_id, turn.depth, digest_of(turn.payload))
+        answer = AppendAnswer(context_id, turn.turn_id, turn.depth, digest_of(turn.payload))
         if key:
-            self._keys.note(context_id, key, Known(answer.digest, answer.turn_id, answer.depth))
+            self._keys.note(context_id, key, AppendResult(answer.digest, answer.turn_id, answer.depth))
         return answer
 
     # --- types -----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ _RECORD = struct.Struct("<Q16s32sQI")
 _SIZE = _RECORD.size + 4
 
 
-class Known(NamedTuple):
+class AppendResult(NamedTuple):
     """The result of an append."""
 
     digest: bytes
@@ -37,16 +37,16 @@ class Keys:
 
     def __init__(self, folder: str | None) -> None:
         self._path = None if folder is None else Path(folder) / "orchestra" / "keys"
-        self._known: OrderedDict[tuple[int, bytes], Known] = OrderedDict()
+        self._known: OrderedDict[tuple[int, bytes], AppendResult] = OrderedDict()
         self._seen = 0
         self._shorten()
 
-    def find(self, context_id: int, key: bytes) -> Known | None:
+    def find(self, context_id: int, key: bytes) -> AppendResult | None:
         """Return the result of the append with this key."""
         self._catch_up()
         return self._known.get((context_id, _short(key)))
 
-    def note(self, context_id: int, key: bytes, known: Known) -> None:
+    def note(self, context_id: int, key: bytes, known: AppendResult) -> None:
         """Remember a key."""
         self._put(context_id, _short(key), known)
         if self._path is not None:
@@ -58,7 +58,7 @@ class Keys:
                 finally:
                     os.close(fd)
 
-    def _put(self, context_id: int, key: bytes, known: Known) -> None:
+    def _put(self, context_id: int, key: bytes, known: AppendResult) -> None:
         self._known[context_id, key] = known
         if len(self._known) > MOST:
             self._known.popitem(last=False)
@@ -78,7 +78,7 @@ class Keys:
             record = data[at : at + _SIZE]
             if intact(record):
                 context_id, key, digest, turn_id, depth = _RECORD.unpack_from(record)
-                self._put(context_id, key, Known(digest, turn_id, depth))
+                self._put(context_id, key, AppendResult(digest, turn_id, depth))
         self._seen += len(data) - len(data) % _SIZE
 
     def _shorten(self) -> None:
