@@ -13,7 +13,7 @@ import pytest
 from calls import ROOT, call
 from scratch import project, repository, tool
 
-from orchestra.cli.screen.page import LETTER, ROW, chapter, labels_of
+from orchestra.cli.screen.page import LETTER, ROW, PageTurn, chapter, labels_of
 from orchestra.errors import Source
 from orchestra.graph.dot import parse
 from orchestra.graph.drawing import draw
