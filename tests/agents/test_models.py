@@ -184,3 +184,9 @@ def test_limits_of_the_agent_stand_before_those_of_the_pipeline_and_the_general_
     assert node_limit(graph.nodes["start"], config).turns == 50
     assert (run_limit(config, "p.dot").cost, run_limit(config, "p.dot").time) == (1.0, 3600.0)
     assert run_limit(config).cost == 9.0
+
+
+def test_gemini_is_another_name_of_google_and_of_the_provider_that_is_configured_as_it() -> None:
+    assert resolved("llm_provider=gemini").provider.value == "google"
+    text = CONFIG.replace("  local:", "  google: {models: {worker: gemini-3-flash}}\n  local:")
+    assert resolved("llm_provider=gemini, llm_model=worker", text=text).model.value == "gemini-3-flash"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from lint_cases import flow, found, graph_of, marked
 
@@ -106,3 +108,12 @@ def test_a_pipeline_without_a_start_gets_one_before_its_first_node() -> None:
     assert not lint(repaired)
     assert repaired.start == "start"
     assert [(edge.source, edge.target) for edge in repaired.edges] == [("work", "exit"), ("start", "work")]
+
+
+def test_many_edges_with_one_problem_are_one_finding_with_their_lines() -> None:
+    steps = [f"step{letter}" for letter in "abcd"]
+    body = "\n".join(f'{one} -> {two} [condition="outcome=Success"]' for one, two in pairwise([*steps, "exit"]))
+    (one,) = flow(f"{' '.join(steps)}\nstart -> stepa\n{body}")
+    assert one.rule == "outcome_known"
+    assert "(3 more, in lines" in one.message
+    assert len(one.edits) == 4

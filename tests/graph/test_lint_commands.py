@@ -222,3 +222,11 @@ def test_names_and_what_belongs_to_another_program_are_fine_in_braces(braces: st
         f'a [shape=parallelogram, tool_command="run \'{inside}"]\nstart -> a -> exit', "template_syntax"
     )
     assert not flow(f'a [prompt="Look at {inside}"]\nstart -> a -> exit')
+
+
+def test_an_expression_in_a_label_that_a_model_or_a_person_reads_is_a_warning() -> None:
+    gate = 'ask [shape=hexagon, label="Ship {{ version }}?"]\nstart -> ask\nask -> exit [label=A]\nask -> exit'
+    assert marked(flow(gate)) == ["{{ version }}"]
+    start, work = "start [shape=Mdiamond]\nexit [shape=Msquare]\n", "\nstart -> a -> exit"
+    assert marked(found(f'{start}a [label="Do {{{{ version }}}}"]{work}')) == ["{{ version }}"]
+    assert not found(f'{start}a [label="Do {{{{ version }}}}", prompt="Do it"]{work}')

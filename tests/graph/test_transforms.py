@@ -40,8 +40,8 @@ def test_a_prompt_gets_the_goal_and_the_variables_and_nothing_else(prompt: str, 
     assert after.nodes["a"].text("prompt") == expanded
 
 
-def test_only_prompts_are_expanded() -> None:
-    graph = read('digraph g { goal="win" a [label="$goal", tool_command="echo $goal"] a -> b [label="$goal"] }')
+def test_commands_and_edges_are_not_expanded() -> None:
+    graph = read('digraph g { goal="win" a [tool_command="echo $goal"] a -> b [label="$goal"] }')
     assert expand(graph, {}) is graph
 
 
@@ -126,3 +126,8 @@ def test_the_goal_gets_the_variables_before_prompts_get_the_goal() -> None:
     after = expand(read('digraph g { goal="Check $project of $goal" a [prompt="Do: $goal"] }'), {"project": "inv"})
     assert after.goal == "Check inv of $goal"
     assert after.nodes["a"].text("prompt") == "Do: Check inv of $goal"
+
+
+def test_a_label_which_may_be_the_prompt_gets_the_goal_and_the_variables_too() -> None:
+    after = expand(read('digraph g { goal=win a [label="Do $goal for $who in $PATH"] }'), {"who": "ada"})
+    assert after.nodes["a"].label == "Do win for ada in $PATH"

@@ -82,6 +82,7 @@ def resolve(node: Node, graph: Graph, config: Config, pipeline: str = "") -> Res
     model = _of_node(node, "llm_model") or _of_agent(agent, "model") or _of_graph(graph, "llm_model")
     provider = _provider(node, graph, agent, config, model.value if model else "")
     served = config.provider(provider.value) if provider.value else None
+    provider = provider if served is None else provider._replace(value=served.name)
     asks = backend.value not in CLI
     model = model or (_default_model(served) if served is not None and asks else UNSET)
     alias, name = "", str(model.value)

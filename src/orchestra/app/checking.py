@@ -306,7 +306,7 @@ def _backend(brief: Brief, node: Node) -> Iterator[Diagnostic]:
     yield from _provider(brief, node, found)
 
 
-_CALLED = {"claude": "anthropic", "gpt": "openai", "chatgpt": "openai", "codex": "openai", "gemini": "google"}
+_CALLED = {"claude": "anthropic", "gpt": "openai", "chatgpt": "openai", "codex": "openai"}
 _CALLED |= {"google_genai": "google", "vertexai": "vertex", "vertex_ai": "vertex", "aws": "bedrock"}
 _CALLED |= {"azure_openai": "azure", "open_router": "openrouter"}
 """Models and packages that are taken for the names of providers."""
@@ -321,7 +321,7 @@ def _provider(brief: Brief, node: Node, found: ResolvedModel) -> Iterator[Diagno
     known = (*config.providers.named, *KINDS)
     meant = folded if folded in known else _CALLED.get(folded) or nearest(folded, known)
     if meant:
-        message = f"no provider {name!r} (from {found.provider.rule}): a run with models would refuse it"
+        message = f"no provider {name!r}: a run with models would refuse it"
         span = node.span_of("llm_provider", brief.graph.span_of("llm_provider", node.span))
         yield _finding("model_known", message, span, node, f"did you mean {meant!r}?", Severity.WARNING)
 

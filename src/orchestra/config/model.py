@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestra.config.providers import KINDS, Provider, Providers, providers
+from orchestra.config.providers import ALIASES, KINDS, Provider, Providers, providers
 from orchestra.config.schema import (
     WRONG,
     MapOf,
@@ -388,4 +388,6 @@ class Config:
     def provider(self, name: str) -> Provider | None:
         """The provider by that name: configured, or a kind that needs no configuration; None for another name."""
         found = self.providers.named.get(name)
+        name = ALIASES.get(name, name) if found is None else name
+        found = found or self.providers.named.get(name)
         return found or (Provider(name=name, kind=name) if name in KINDS else None)

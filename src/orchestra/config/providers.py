@@ -59,6 +59,9 @@ KINDS: Mapping[str, ProviderKind] = {
 }
 """Every kind of provider by its name (A8)."""
 
+ALIASES: Mapping[str, str] = {"gemini": "google"}
+"""Attractor's names for kinds that are called otherwise here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:

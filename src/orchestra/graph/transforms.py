@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from orchestra.errors import ConfigError
-from orchestra.graph.model import Graph, Node
+from orchestra.graph.model import Attribute, Graph, Node
 from orchestra.graph.stylesheet import apply
 
 Transform: TypeAlias = Callable[[Graph], Graph]
@@ -33,7 +33,7 @@ def transform(graph: Graph, variables: Mapping[str, str], registered: Sequence[T
 
 
 def expand(graph: Graph, variables: Mapping[str, str]) -> Graph:
-    """Replace ``$name`` of variables in the goal and prompts, where ``$goal`` is replaced too (A22)."""
+    """Replace ``$name`` of variables in the goal, prompts and labels, where ``$goal`` is replaced too (A22)."""
     goal = graph.attributes.get("goal")
     if goal is not None and "$" in graph.goal:
         text = expand_text(graph.goal, variables)
@@ -44,13 +44,15 @@ def expand(graph: Graph, variables: Mapping[str, str]) -> Graph:
 
 
 def _expand_node(node: Node, known: Mapping[str, str]) -> Node:
-    attribute = node.attributes.get("prompt")
-    if attribute is None or not isinstance(attribute.value, str) or "$" not in attribute.value:
-        return node
-    text, data = expand_names(attribute.value, known)
-    if not data:
-        return node
-    return replace(node, attributes={**node.attributes, "prompt": replace(attribute, value=text, data=data)})
+    """The node with the names in its prompt and its label replaced: the label is the prompt where there is none."""
+    changed: dict[str, Attribute] = {}
+    for key in ("prompt", "label"):
+        attribute = node.attributes.get(key)
+        if attribute is not None and isinstance(attribute.value, str) and "$" in attribute.value:
+            text, data = expand_names(attribute.value, known)
+            if data:
+                changed[key] = replace(attribute, value=text, data=data)
+    return replace(node, attributes={**node.attributes, **changed}) if changed else node
 
 
 def expand_text(text: str, known: Mapping[str, str]) -> str:

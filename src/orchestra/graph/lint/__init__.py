@@ -147,16 +147,16 @@ def lint(
 
 
 def _together(found: list[Diagnostic]) -> list[Diagnostic]:
-    """The findings, where many nodes with the same problem are one finding that lists them."""
+    """The findings, where many nodes or edges with the same problem are one finding that lists them."""
     alike: dict[tuple[str, Severity, str, str], list[Diagnostic]] = {}
     for number, each in enumerate(found):
-        mark = str(number) if each.node is None else ""
+        mark = str(number) if each.node is None and each.edge is None else ""
         form = each.rule + mark, each.severity, _form(each, each.message), _form(each, each.fix)
         alike.setdefault(form, []).append(each)
     joined: list[Diagnostic] = []
     for group in alike.values():
         names = tuple(dict.fromkeys(each.node for each in group if each.node is not None))
-        joined += group if len(names) < MANY else [_join(group, names)]
+        joined += [_join(group, names)] if len(names or group) >= MANY else group
     return joined
 
 
@@ -165,12 +165,16 @@ def _form(diagnostic: Diagnostic, text: str) -> str:
 
 
 def _join(group: list[Diagnostic], names: tuple[str, ...]) -> Diagnostic:
-    first = in_order(group)[0]
+    first, *rest = in_order(group)
     others = [name for name in names if name != first.node]
+    lines = dict.fromkeys(str(each.span.line) for each in rest if each.span is not None)
+    more = f"the same is true of {list_words(others)}"
+    if not names:  # edges, of which the lines are told
+        more = f"{len(rest)} more, in lines {list_words(list(lines))}".replace("'", "")
     return replace(
         first,
-        message=f"{first.message} (the same is true of {list_words(others)})",
-        nodes=(first.node or "", *others),
+        message=f"{first.message} ({more})",
+        nodes=(first.node or "", *others) if names else first.nodes,
         edits=tuple(edit for each in group for edit in each.edits),
     )
 

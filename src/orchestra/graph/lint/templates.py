@@ -14,6 +14,7 @@ from orchestra.graph.shell import TEMPLATE_WORDS
 _NAME = r"[A-Za-z_][\w-]*(?:\.[\w-]+|\[[^\[\]{}]*\])*"
 
 _BRACES = re.compile(r"(?<![{$])\{\{(?!\{)(?P<body>(?:[^{}]|\{[^{}]*\}|\}(?!\}))*)\}\}")
+_EXPRESSION = re.compile(rf"(?<![{{$])\{{\{{\s*{_NAME}\s*\}}\}}(?!\}})", re.ASCII)
 _UNCLOSED = re.compile(
     rf"(?<![{{$])\{{\{{[ \t]*(?P<name>{_NAME})[ \t]*(?:\}}(?!\}})|(?=[\n\"'`]|\Z)(?![^{{}}]*\}}\}}))", re.ASCII
 )
@@ -74,6 +75,26 @@ def template_syntax(survey: Survey) -> Iterator[Diagnostic]:
                     fix=fix if slip.sure else f"{fix}; {_OTHERWISE[key]}",
                     edits=(rewritten(attribute.span, slip.start, slip.end, name),) if slip.sure else (),
                 )
+    yield from _in_labels(survey)
+
+
+def _in_labels(survey: Survey) -> Iterator[Diagnostic]:
+    """No question of a gate, and no label that is a prompt, has an expression: there it would stay as it is."""
+    for node, attribute in survey.node_places("label"):
+        kind = survey.types[survey.index[node.id]]
+        if kind != "wait.human" and (kind != "codergen" or node.text("prompt") or node.text("agent.task")):
+            continue
+        for match in _EXPRESSION.finditer(str(attribute.value)):
+            gate = kind == "wait.human"
+            yield warning(
+                "template_syntax",
+                f"{quote(match[0])} is not replaced in a label",
+                inside(attribute.span, *match.span()),
+                node=node.id,
+                fix="a gate shows the last response: let the node before it say it"
+                if gate
+                else "write it in the `prompt`",
+            )
 
 
 _READERS = {
