@@ -102,3 +102,14 @@ def test_the_last_lines_name_every_branch_that_is_not_merged_and_why(
         f"{name} (tool)" for name in rest
     ]
     assert ("code: no changes" in said) == (len(rest) == 3)
+
+
+def test_branches_whose_agents_only_read_share_the_worktree_of_the_walk_around_them(tmp_path: Path) -> None:
+    nodes = """fan [shape=component] meet [shape=tripleoctagon]
+    named [prompt=x, agent=reviewer] own [prompt=x, "agent.tools"="read-file, search-code"] free [prompt=x]
+    start -> fan -> named -> meet fan -> own -> meet fan -> free -> meet -> exit"""
+    more = "agents: {reviewer: {tools: [read-file, list-files]}}\n"
+    repository(project(tmp_path, nodes, more) / "code")
+    run(tmp_path)
+    assert [name for name in branch_of(tmp_path).split() if "@" in name and name.endswith(".free")]
+    assert len([name for name in branch_of(tmp_path).split() if "@" in name]) == 1

@@ -50,3 +50,13 @@ def tool_names(node: Node, agent: Agent) -> tuple[str, ...]:
     servers = agent.mcp or ()
     plus = "" if any(not name.startswith("+") for name in named) else "+"
     return (*named, *(f"{plus}{server}:*" for server in servers))
+
+
+ONLY_READ = frozenset({"read-file", "list-files", "search-code", "read-output", "report_outcome"})
+"""The tools of the base set that change no file."""
+
+
+def only_reads(node: Node, agent: Agent) -> bool:
+    """Whether the tools of a node's agent are restricted to those that change no file."""
+    names = tool_names(node, agent)
+    return bool(names) and ONLY_READ.issuperset(names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from orchestra.agents.prompts import agent_of
 from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario, SimulatedTools
 from orchestra.app.agents import Agents
-from orchestra.app.allowed import sandbox_of, tool_environment, tool_names
+from orchestra.app.allowed import only_reads, sandbox_of, tool_environment, tool_names
 from orchestra.app.checking import Brief, agent_diagnostics
 from orchestra.app.children import recorded_reader, texts
 from orchestra.app.pipelines import Pipeline, compile_pipeline
@@ -163,7 +163,7 @@ def plan_of(
     return JoinedPlan(
         agents=agents,
         graph=graph,
-        handlers=handlers(agents, more),
+        handlers=replace(handlers(agents, more), readers=_readers(graph, scenario, settings)),
         dot=text,
         file=file,
         workdir=workdir,
@@ -180,6 +180,17 @@ def plan_of(
             )
             for node, child in pipeline.children.items()
         },
+    )
+
+
+def _readers(graph: Graph, scenario: Scenario, settings: Settings) -> frozenset[str]:
+    """The nodes whose agents have only tools that read, and no scripted files."""
+    return frozenset(
+        node.id
+        for node in graph.nodes.values()
+        if graph.type_of(node.id) == "codergen"
+        and only_reads(node, agent_of(node, settings.config))
+        and not any(step.writes for step in scenario.script.get(node.id, ()))
     )
 
 

@@ -245,7 +245,7 @@ class FanOut:
         above, step = self.stage.workspace, self.stage.step
         if above is None or journal.state.result is not None:
             return None
-        if not may_write(self.plan.graph, plan.target, self.fan.fan_in):
+        if not may_write(self.plan.graph, plan.target, self.fan.fan_in, self.plan.handlers.readers):
             return above
         name = f"{self.node}.{step.visit}.{step.attempt}.{plan.id}"
         keep = in_a_turn(journal.state)

@@ -19,15 +19,15 @@ WITHOUT_CHANGES = frozenset({"start", "exit", "conditional", "wait.human", "para
 """Types of nodes that do not write files themselves."""
 
 
-def may_write(graph: Graph, target: str, fan_in: str) -> bool:
-    """Whether a branch has a node that may write files, up to where it meets the others."""
+def may_write(graph: Graph, target: str, fan_in: str, readers: frozenset[str] = frozenset()) -> bool:
+    """Whether a branch has a node that may write files, up to where it meets the others; ``readers`` do not."""
     seen, waiting = {fan_in}, [target]
     while waiting:
         node = waiting.pop()
         if node in seen:
             continue
         seen.add(node)
-        if graph.type_of(node) not in WITHOUT_CHANGES:
+        if node not in readers and graph.type_of(node) not in WITHOUT_CHANGES:
             return True
         waiting += [edge.target for edge in graph.outgoing(node)]
     return False

@@ -143,7 +143,7 @@ class Walk:
         else:
             outcome = await self._interruptible(handler, step, stage)
         if outcome is not None:
-            if self._workspace is not None:
+            if self._workspace is not None and node.id not in self._plan.handlers.readers:
                 outcome = await commit_node(stage, node, kind, outcome)
             self._record_end(step, kind, stage, outcome)
         self._control.give_back(stage.steered)

@@ -96,10 +96,14 @@ OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handlers:
-    """The registry: handlers by type, and the roots of keys that each type writes and nobody else does."""
+    """The registry: handlers by type, and the roots of keys that each type writes and nobody else does.
+
+    ``readers`` are the nodes that change no file, whatever their type may do (W5).
+    """
 
     by_type: Mapping[str, Handler]
     own_keys: Mapping[str, frozenset[str]]
+    readers: frozenset[str] = frozenset()
 
     def owns(self, key: str) -> bool:
         """Whether a key belongs to the handlers of some type."""
