@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from orchestra.agents.bounds import warn
 from orchestra.agents.exchanges import ending
 from orchestra.agents.talk import Driving, Talk, report_in
 from orchestra.agents.tools.reporting import NAME
 from orchestra.agents.verdicts import ASK_AGAIN, CORRECT, fit_schema, object_in, outcome_of
+from orchestra.ports import AgentTask
 from orchestra.run.conversation import Message
 from orchestra.run.outcome import GOOD, Outcome, Status, failed_outcome
 from orchestra.run.questions import exchange
@@ -38,14 +40,27 @@ def _verdict(talk: Talk) -> str | Outcome | None:
     text = _text(talk)
     task.scope.response(text or str((report or {}).get("notes") or ""))
     if report is not None:
-        outcome = outcome_of(task.graph, task.node, report)
-        return _check(talk, outcome, text) if task.output_schema and outcome.status in GOOD else outcome
+        reported = outcome_of(task.graph, task.node, report)
+        return _check(talk, reported, text) if task.output_schema and reported.status in GOOD else reported
     if task.node.flag("goal_gate") and NAME in talk.tools:
         return _gate(talk)
     if task.output_schema:
         return _check(talk, Outcome(status=Status.SUCCESS), text)
     found = object_in(text)
-    return text if found is None else outcome_of(task.graph, task.node, found)
+    outcome: str | Outcome = text if found is None else outcome_of(task.graph, task.node, found)
+    if isinstance(outcome, str) or (outcome.status in GOOD and not outcome.preferred_label):
+        _tell_unchosen(task)
+    return outcome
+
+
+def _tell_unchosen(task: AgentTask) -> None:
+    """Warn that an agent chose none of the labels between which its node's edges leave the choice to it."""
+    edges = [
+        edge for edge in task.graph.outgoing(task.node.id) if not edge.text("condition") and edge.text("label")
+    ]
+    if len(edges) > 1:
+        labels = ", ".join(edge.text("label") for edge in edges)
+        warn(task, f"{task.node.id} chose none of {labels}; the edge is taken by weight and name", "no_label")
 
 
 async def _exchange(talk: Talk) -> str | Outcome | None:

@@ -322,11 +322,20 @@ class Talk:
             if not self._circles.is_circling() or self._warned != warned:  # it hears of it after this turn
                 continue
             if warned:
-                raise BackendError("the agent made the same tool calls over and over, also after it was told")
+                raise BackendError(f"{ENDLESS}{_refused(self.messages)}")
             self._warned = True
             self._circles.clear()
             warn(self.task, "the agent runs in circles", "agent_circles")
             self.say(CIRCLES)
+
+
+ENDLESS = "the agent made the same tool calls over and over, also after it was told"
+
+
+def _refused(messages: Sequence[Message]) -> str:
+    """Why the last call was an error, so that whoever reads of the failure knows what to change."""
+    last = next((one for one in reversed(messages) if one.role == "tool"), None)
+    return f"; the last was refused: {last.text[:200]}" if last is not None and last.is_error else ""
 
 
 def _pattern(call: ToolCall) -> str:

@@ -236,3 +236,20 @@ async def test_template_syntax_in_answers_and_tools_stays_as_it_is(tmp_path: Pat
         session = await here.ran(graph)
         assert "{{ goal }} {% if %}" in here.requests[-1].last
     assert good(session)
+
+
+async def test_an_agent_that_chooses_none_of_the_labels_is_a_warning(tmp_path: Path) -> None:
+    graph = 'work fix start -> work -> exit [label="Approve"] work -> fix [label="Rework"] fix -> exit'
+    graph = graph.replace("start -> work -> exit [", "start -> work work -> exit [")
+    with world(tmp_path, "answers: [{text: I would rework it}, {text: fixed}]") as here:
+        session = await here.ran(graph)
+    rules = [event.rule for event in session.of(WarningRaised)]
+    assert rules.count("no_label") == 1
+
+
+async def test_a_call_that_is_refused_over_and_over_fails_with_the_reason(tmp_path: Path) -> None:
+    call = "{name: report_outcome, arguments: {status: success, preferred_label: Rewrok}}"
+    with world(tmp_path, f"answers: [{{tool_calls: [{call}]}}]") as here:
+        session = await here.ran('work start -> work work -> exit [label="Rework"]')
+    assert "the last was refused" in session.state.nodes["work"].reason
+    assert "Rewrok" in session.state.nodes["work"].reason

@@ -323,12 +323,16 @@ def in_brief(reason: str) -> str:
     return f"{first} … {lines[-1]}"
 
 
+UNCONDITIONAL = 5
+"""The routing rule by which nobody chose: weight, then name."""
+
 _EXIT = re.compile(r".*?exit code \d+(?: \([^)]*\))?:")
 
 
 def _edge_words(edge: EdgeSelected, verbose: bool) -> str:
     label = next((str(c["label"]) for c in edge.candidates if c.get("edge") == edge.edge and c.get("label")), "")
-    shown = f"→ {edge.target}" + (f" by {label!r}" if label else "")
+    unchosen = edge.rule == UNCONDITIONAL and len(edge.candidates) > 1
+    shown = f"→ {edge.target}" + (f" by {label!r}" if label and not unchosen else "")
     if edge.gate:
         return f"{shown} ({edge.reason})"
     return f"{shown} ({edge.reason})" if verbose or not edge.edge else shown
