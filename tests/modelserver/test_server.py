@@ -248,7 +248,10 @@ def test_the_command_serves_until_it_is_stopped(tmp_path: Path) -> None:
 
 
 def test_the_command_runs_another_with_the_providers_variables_set(tmp_path: Path) -> None:
-    program = "import os, sys; print(os.environ['OPENAI_BASE_URL'], os.environ['ANTHROPIC_API_KEY']); sys.exit(7)"
+    program = (
+        "import os, sys; url, key = os.environ['OPENAI_BASE_URL'], os.environ['ANTHROPIC_API_KEY']; "
+        "assert url in open(os.environ['CODEX_HOME'] + '/config.toml').read(); print(url, key); sys.exit(7)"
+    )
     arguments = command("--", sys.executable, "-c", program, folder=tmp_path)
     environment = {**os.environ, "ANTHROPIC_API_KEY": "sk-real"}
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, env=environment)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from enum import StrEnum
 from pathlib import Path
@@ -237,17 +238,30 @@ def serve_answers(script: Path, command: tuple[str, ...], *, port: int, requests
 def _run(command: tuple[str, ...], url: str) -> int:
     if command[0] == "orchestra" and shutil.which("orchestra") is None:
         command = (sys.executable, "-m", *command)
-    try:
-        process = subprocess.Popen(command, env={**os.environ, **_variables(url)})
-    except OSError as error:
-        raise ConfigError(f"cannot run {command[0]}: {error.strerror or error}") from error
-    with process:
-        while True:
-            try:
-                code = process.wait()
-            except KeyboardInterrupt:  # the command has it too, and says how it ends
-                continue
-            return code if code >= 0 else 128 - code
+    with tempfile.TemporaryDirectory(prefix="orchestra-codex-") as home:
+        Path(home, "config.toml").write_text(_CODEX.format(url=url), encoding="utf-8")
+        try:
+            process = subprocess.Popen(command, env={**os.environ, **_variables(url), "CODEX_HOME": home})
+        except OSError as error:
+            raise ConfigError(f"cannot run {command[0]}: {error.strerror or error}") from error
+        with process:
+            while True:
+                try:
+                    code = process.wait()
+                except KeyboardInterrupt:  # the command has it too, and says how it ends
+                    continue
+                return code if code >= 0 else 128 - code
+
+
+_CODEX = """\
+model_provider = "model-server"
+[model_providers.model-server]
+name = "model-server"
+base_url = "{url}/v1"
+wire_api = "responses"
+env_key = "CODEX_API_KEY"
+"""
+"""Settings of Codex, which has no variable for an address."""
 
 
 def _variables(url: str) -> dict[str, str]:
@@ -257,6 +271,7 @@ def _variables(url: str) -> dict[str, str]:
         "ANTHROPIC_API_KEY": NO_KEY,
         "OPENAI_BASE_URL": f"{url}/v1",
         "OPENAI_API_KEY": NO_KEY,
+        "CODEX_API_KEY": NO_KEY,
         "GOOGLE_GEMINI_BASE_URL": url,
         "GOOGLE_API_KEY": NO_KEY,
         "GEMINI_API_KEY": NO_KEY,
