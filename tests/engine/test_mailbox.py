@@ -161,3 +161,22 @@ async def test_requests_are_read_in_their_order_however_many_there_are(count: in
     sent = [await ask(session, STEER, f"{number}") for number in range(count)]
     assert await requests(session.store, session.state.mailbox, 0) == sent
     assert await requests(session.store, session.state.mailbox, sent[count // 2].turn_id) == sent[count // 2 + 1 :]
+
+
+async def test_a_requested_pause_is_shown_by_the_run_and_by_status_until_it_takes_effect() -> None:
+    agents = Asking("b")
+    session = await opened(CHAIN, more={"codergen": agents})
+    said: list[str] = []
+    seen: list[str] = []
+    session.control.note = said.append
+
+    async def look() -> None:
+        await ask(session, PAUSE)
+        seen.append((await summarize(session.store, await find(session.store, session.name), START_MS)).detail)
+
+    agents.do = look
+    await walked(session)
+    assert said == ["pause requested by me: finishing the current node, then pausing"]
+    assert "pause requested by me" in seen[0]
+    later = await summarize(session.store, await find(session.store, session.name), START_MS)
+    assert "requested" not in later.detail

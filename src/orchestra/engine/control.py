@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from orchestra.engine.journal import Journal
@@ -27,13 +27,18 @@ class Asks(Protocol):
         """The answer to a question of a node, recorded; ``control`` is the walk's."""
 
 
+def _unsaid(_text: str) -> None:
+    """Nobody watches."""
+
+
 class Control:
     """What stops a walk: seen after each node and by every wait.
 
     Each walk of a session has its own; those of branches hang below their parallel node's (``branch``), so that a
     request reaches every walk of the session, and a branch can be canceled alone. ``pause`` lets the current node
     finish; ``interrupt`` and ``cancel`` cancel it. All may be called from a signal handler of the running event
-    loop. ``request`` is the turn of the mailbox that asked, or 0 (S15). ``interviews`` is who is asked (H1).
+    loop. ``request`` is the turn of the mailbox that asked, or 0 (S15). ``interviews`` is who is asked (H1),
+    ``note`` shows what was requested where the run is watched.
     ``outer`` is the control of the node that runs this session as its child: a limit stops both (A5).
     """
 
@@ -50,6 +55,7 @@ class Control:
         self.interviews: Interviews = parent.interviews if parent is not None else interviews or Interviews()
         self.answers: Inbox = parent.answers if parent is not None else Inbox()
         self.asking: Asks | None = parent.asking if parent is not None else None
+        self.note: Callable[[str], None] = _unsaid
         self.reason = ""
         self.request = 0
         self.canceling = False

@@ -105,6 +105,19 @@ async def requests(store: Store, mailbox: int, after: int) -> list[MailboxReques
     return [request for turn in found if turn.turn_id > after and (request := _request(turn)) is not None]
 
 
+async def stop_requested(store: Store, mailbox: int, state: RunState) -> str:
+    """Return who has asked a running session to stop, and how, if that has not taken effect; else an empty text."""
+    after = max(state.heard, state.void_until)
+    for turn in reversed(await store.turns(mailbox, limit=_PAGE)):
+        request = _request(turn) if turn.turn_id > after else None
+        if request is not None and request.action in _STOPS:
+            return f"{_STOPS[request.action]} requested by {request.who or 'another program'}"
+    return ""
+
+
+_STOPS = {PAUSE: "pause", INTERRUPT: "pause --now", CANCEL: "cancel"}
+
+
 def _request(turn: Turn) -> MailboxRequest | None:
     recorded = decode(turn.type_id, turn.type_version, turn.payload, turn_id=turn.turn_id)
     event = recorded.event if isinstance(recorded, Recorded) else None
@@ -172,6 +185,7 @@ def act(control: Control, request: MailboxRequest) -> None:
     by = f"by {request.who}" if request.who else "from outside"
     if request.action == PAUSE:
         control.pause(f"paused {by}", request.turn_id)
+        control.note(f"pause requested {by}: finishing the current node, then pausing")
     elif request.action == INTERRUPT:
         control.interrupt(f"interrupted {by}", request.turn_id)
     elif request.action == CANCEL:

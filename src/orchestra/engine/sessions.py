@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from orchestra.engine.claims import find_runner
+from orchestra.engine.mailbox import stop_requested
 from orchestra.engine.pending import OpenQuestion, cost_below, open_questions, since_checkpoint
 from orchestra.engine.wiring import RunnerProcess, SessionPlace
 from orchestra.errors import SessionNotFound, SessionTaken
@@ -213,6 +214,8 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
     if heard is not None:
         phase = Phase.RUNNING if heard.sure else Phase.DOUBTFUL
         detail = heard.note if heard.sure else f"{heard.note}, last seen {heard.ago_ms // 1000} s ago"
+        if wish := await stop_requested(store, row.mailbox, state):
+            detail = f"{wish}; {detail}"
     questions: tuple[Pending, ...] = ()
     if state.result is None and not row.mirror_of:
         found = await open_questions(store, row.session, row.mailbox, events)

@@ -258,6 +258,7 @@ async def _run(
         begun.append(run.session)
         return run, pipeline
 
+    control.note = note
     with handle_signals(control, note, leave, hurry):
         try:
             run = await _walk_session(shown, settings, noted, view, control)
