@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.server
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import langsmith
 import pytest
 
-from agents.backends.talking import world
+from agents.backends.talking import GRAPH, world
 from orchestra.agents.backends.models import _in_thread
 from orchestra.run.events import StageFailed
 
@@ -56,3 +58,37 @@ async def test_settings_that_a_client_refuses_fail_the_node_without_its_key(
     assert failed.failure_class == "terminal"
     assert "temperature" in failed.failure_reason
     assert "canary" not in str(session.events)
+
+
+@pytest.fixture
+def tracing() -> Iterator[list[str]]:
+    """What a tracing service is sent, while the process has tracing on."""
+    asked: list[str] = []
+
+    class Service(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.send_response(202)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        client = langsmith.Client(api_url=f"http://127.0.0.1:{service.server_port}", api_key="k")
+        langsmith.configure(enabled=True, client=client)
+        try:
+            yield asked
+        finally:
+            client.flush()
+            langsmith.configure(enabled=None, client=None)
+            service.shutdown()
+
+
+@pytest.mark.parametrize("backend", ["direct", "langgraph"])
+async def test_nothing_is_sent_to_a_tracing_service(backend: str, tmp_path: Path, tracing: list[str]) -> None:
+    with world(tmp_path, "answers: [{text: fine}]") as here:
+        await here.ran(GRAPH.replace("prompt=", f"backend={backend} prompt="))
+        assert len(here.requests) == 1
+    langsmith.run_trees.get_cached_client().flush()
+    assert not tracing

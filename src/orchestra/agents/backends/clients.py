@@ -7,6 +7,7 @@ import os
 import ssl
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,13 @@ def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
     except (TypeError, ValueError) as error:
         raise Terminal(f"{provider.name}: its settings are refused: {message_of(error)}") from error
     return made
+
+
+def untraced() -> AbstractContextManager[None]:
+    """Send nothing of what runs within to LangSmith: its variables may be set, but no setting of ours names it."""
+    from langsmith import tracing_context
+
+    return tracing_context(enabled=False)
 
 
 async def close(model: BaseChatModel) -> None:

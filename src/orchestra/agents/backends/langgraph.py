@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from orchestra.agents.backends.clients import untraced
 from orchestra.agents.talk import Talk
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ STEPS = 1_000_000
 async def drive(talk: Talk, client: BaseChatModel) -> None:
     """Let the model and its tools take turns until the model asks for no tools, or has reported."""
     graph = _graph(talk, client)
-    await graph.ainvoke({"messages": []}, {"recursion_limit": STEPS, "callbacks": []})
+    with untraced():
+        await graph.ainvoke({"messages": []}, {"recursion_limit": STEPS, "callbacks": []})
 
 
 def _graph(talk: Talk, client: BaseChatModel) -> Any:

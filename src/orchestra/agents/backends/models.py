@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestra.agents.answers import STOP, TOOLS, Heard, ModelAnswer
-from orchestra.agents.backends.clients import SILENCE, client, close
+from orchestra.agents.backends.clients import SILENCE, client, close, untraced
 from orchestra.agents.backends.failures import translate
 from orchestra.agents.backends.messages import from_langchain, stop_of, to_langchain, usage_of
 from orchestra.agents.tools import Tool
@@ -73,7 +74,8 @@ class ChatModel:
         said = [self._system, *messages] if system and self._system is not None else list(messages)
         asked = self._convert(said)
         try:
-            answer = await self._stream(asked, heard)
+            with untraced():
+                answer = await self._stream(asked, heard)
         except BackendError:
             raise
         except Exception as error:
@@ -137,7 +139,8 @@ async def _in_thread(begin: Callable[[], Iterator[Any]]) -> AsyncGenerator[Any, 
         else:
             put(None)
 
-    threading.Thread(target=run, daemon=True, name="model stream").start()
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), daemon=True, name="model stream").start()
     try:
         while True:
             piece, error = await queue.get()
