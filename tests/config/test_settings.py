@@ -404,3 +404,12 @@ def test_a_variable_is_blamed_for_its_value_and_not_the_file(tmp_path: Path) -> 
 @pytest.mark.parametrize("environment", [{}, {"HOME": ""}])
 def test_where_home_is_unset_or_empty_the_system_knows_it(environment: dict[str, str]) -> None:
     assert state_directory(environment) == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/state/orchestra"
+
+
+def test_faults_of_the_store_and_of_repositories_are_told_with_the_others(tmp_path: Path) -> None:
+    text = "bakend: x\ncxdb: {url: 'http://h:1', path: here}\nworkspace: {repos: {a: {path: nowhere}}}\n"
+    with pytest.raises(InvalidConfig) as caught:
+        settled(tmp_path, text)
+    told = " ".join(fault.message for fault in caught.value.faults)
+    assert "bakend: unknown key" in told
+    assert "cxdb.path and cxdb.url name two stores" in told

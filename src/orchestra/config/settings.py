@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from orchestra.config.durations import seconds
 from orchestra.config.environment import PROVIDER_KEYS, find, home_of, known_secrets
@@ -25,6 +25,9 @@ COST: Keys = ("limits", "run", "cost")
 
 MAX_COST = "--max-cost"
 _RECORDED = "--max-cost, as it was given before"
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,45 +95,72 @@ def settle(
 ) -> Settings:
     """The settings in force: a flag before a variable, a variable before the file, then the default.
 
-    Raises ``ConfigError``; ``InvalidConfig`` with every fault of the file.
+    Raises ``ConfigError``; ``InvalidConfig`` with every fault.
     """
     file = config if config is not None else find(folders)
     document = _read(file) if file is not None else None
     given = {**from_environment(environment), **overrides}
     found, faults = read_config(document, given)
     faults = [*unknown_variables(environment), *faults]
-    if faults:
+    place = _attempt(faults, "cxdb", lambda: _store_place(document, file, environment, store))
+    workspace = None
+    if file is not None and document is not None:
+        folder, text = file.parent, document
+        workspace = _attempt(faults, "workspace", lambda: workspace_of(found.workspace, text, folder))
+    if faults or place is None:
         raise InvalidConfig(tuple(faults))
-    data = _store_values(document)
-    place, origin = _store(data, file, environment, store)
-    server: Server | None = None
-    if isinstance(place, str):
-        server, place = _server(place, data, document, environment), None
-    mirror, mirror_origin = _mirror(data, document, environment, folder=place is not None, flag=store is not None)
     keys = tuple(each.api_key_env for each in found.providers.named.values() if each.api_key_env)
     named = found.secrets.names
     return Settings(
         config=found,
         document=document,
         given={path: origin for path, (_value, origin) in given.items()},
-        store=place,
-        server=server,
-        mirror=mirror,
+        store=place.folder,
+        server=place.server,
+        mirror=place.mirror,
         backend=found.backend,
         secrets=known_secrets(environment, (*named, *keys), found.secrets.allow, found.secrets.ignore),
         declared=tuple(name for name in named if environment.get(name)),
         key_names=tuple(dict.fromkeys((*PROVIDER_KEYS, *keys, *_credential_names(found)))),
         file=file,
-        workspace=(
-            workspace_of(found.workspace, document, file.parent)
-            if file is not None and document is not None
-            else None
-        ),
-        origins={
-            "cxdb.url" if server is not None else "cxdb.path": origin,
-            **({"cxdb.mirror": mirror_origin} if mirror is not None else {}),
-        },
+        workspace=workspace,
+        origins=place.origins,
     )
+
+
+def _attempt(faults: list[ConfigError], section: str, make: Callable[[], _T]) -> _T | None:
+    """What ``make`` returns; None with its fault kept, or where the section has faults already."""
+    if any(fault.message.startswith(section) for fault in faults):
+        return None
+    try:
+        return make()
+    except ConfigError as error:
+        faults.append(error)
+        return None
+
+
+class _StorePlace(NamedTuple):
+    """Where runs are kept, and where that was said."""
+
+    folder: Path | None
+    server: Server | None
+    mirror: Server | None
+    origins: Mapping[str, str]
+
+
+def _store_place(
+    document: Document | None, file: Path | None, environment: Mapping[str, str], flag: str | None
+) -> _StorePlace:
+    data = _store_values(document)
+    found, origin = _store(data, file, environment, flag)
+    server, place = None, None
+    if isinstance(found, str):
+        server = _server(found, data, document, environment)
+    else:
+        place = found
+    mirror, said = _mirror(data, document, environment, folder=place is not None, flag=flag is not None)
+    origins = {"cxdb.url" if server is not None else "cxdb.path": origin}
+    return _StorePlace(place, server, mirror, origins | ({"cxdb.mirror": said} if mirror is not None else {}))
 
 
 def _credential_names(config: Config) -> Iterator[str]:

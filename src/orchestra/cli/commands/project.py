@@ -166,6 +166,10 @@ def config(
 
 def show_config(pipeline: str, *, origin: bool, store: str | None, config: Path | None, as_json: bool) -> int:
     """Print what is set; with ``origin`` every setting, defaults too, and its origin."""
+    if pipeline != "-" and not Path(pipeline).is_file():
+        raise ConfigError(
+            f"no pipeline {pipeline}", fix="name a .dot file, or leave it out for this folder's settings"
+        )
     settings = settings_for(store, config, pipeline)
     found = [row._replace(origin=_short(row.origin)) for row in rows(settings)]
     if as_json:
