@@ -26,10 +26,11 @@ from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import Addresses, serving
 from orchestra.engine.forking import TurnChoice
 from orchestra.engine.gaps import with_branches
-from orchestra.engine.loading import history
+from orchestra.engine.loading import event_of, history
 from orchestra.engine.sessions import Row, rows
 from orchestra.errors import ConfigError, Source, StoreUnreachable
 from orchestra.ports import Store, Turn
+from orchestra.run.events import ParallelBranchCompleted, ParallelBranchStarted, Recorded
 from served_memory import ServedMemory
 
 LOOP = """digraph loop {
@@ -317,6 +318,26 @@ async def test_branches_are_there_as_forks_also_those_of_a_session_forked_within
         await send(tmp_path, at.server)
         await assert_branches_there(tmp_path, at.kept, sessions=2)
         assert await behind(tmp_path / "store", at.server) == []
+
+
+async def test_events_of_branches_stand_on_a_mirror_between_their_start_and_their_end(tmp_path: Path) -> None:
+    await run(tmp_path, FAN, ANSWERS)
+    async with mirrored() as at:
+        await send(tmp_path, at.server)
+        (row,) = await rows(at.kept)
+        found = [
+            (path, event_of(turn)) for path, turn in await with_branches(at.kept, row) if isinstance(turn, Turn)
+        ]
+    events = [(path, read.event) for path, read in found if isinstance(read, Recorded)]
+    edges = {
+        (path, event.branch_id, type(event)): number
+        for number, (path, event) in enumerate(events)
+        if isinstance(event, ParallelBranchStarted | ParallelBranchCompleted)
+    }
+    for above, branch, within in (("", "a", "outer/a"), ("", "inner", "outer/inner")):
+        inside = [number for number, (path, _event) in enumerate(events) if f"{path}/".startswith(f"{within}/")]
+        assert edges[above, branch, ParallelBranchStarted] < inside[0]
+        assert inside[-1] < edges[above, branch, ParallelBranchCompleted]
 
 
 async def test_a_follower_sends_branches_as_they_come(tmp_path: Path) -> None:

@@ -208,9 +208,44 @@ def _turn_before(turns: Sequence[Legible], fresh: Sequence[Legible]) -> int:
 
 
 async def with_branches(store: Store, row: Row) -> list[tuple[str, Legible]]:
-    """Return the turns of a session and its branches, each with its branch's path, by turn id."""
-    found = [(chain.path, turn) for chain in await chains(store, row) for turn in chain.turns]
-    return sorted(found, key=lambda pair: pair[1].turn_id)
+    """Return the turns of a session and its branches, each with its branch's path, as they were recorded."""
+    found = await chains(store, row)
+    if row.mirror_of:  # turn ids say when a turn came to the mirror
+        return list(_by_time(found))
+    return sorted(((chain.path, turn) for chain in found for turn in chain.turns), key=lambda pair: pair[1].turn_id)
+
+
+def _by_time(found: Sequence[Chain]) -> Iterator[tuple[str, Legible]]:
+    """Merge chains by the times in their events; of one time, a branch lies between its start and its end."""
+    left = [list(zip(_times(chain), chain.turns, strict=True))[::-1] for chain in found]
+    numbers = {chain.known_as: number for number, chain in enumerate(found)}
+    emitted: dict[int, int] = {}
+    """The depth up to which each chain was read."""
+
+    def may_go(number: int) -> bool:
+        chain = found[number]
+        if chain.parent >= 0 and emitted.get(chain.parent, -1) < chain.depth and left[chain.parent]:
+            return False
+        (_at, event), _turn = left[number][-1]
+        below = numbers.get(event.branch_context) if isinstance(event, ParallelBranchCompleted) else None
+        return below is None or not left[below]
+
+    while waiting := [number for number, turns in enumerate(left) if turns]:
+        ready = [number for number in waiting if may_go(number)] or waiting
+        number = min(ready, key=lambda one: (left[one][-1][0][0], -one))
+        _key, turn = left[number].pop()
+        emitted[number] = turn.depth
+        yield found[number].path, turn
+
+
+def _times(chain: Chain) -> Iterator[tuple[int, object]]:
+    """When each turn of a chain was recorded, never before the one before it, and its event."""
+    at = 0
+    for turn in chain.turns:
+        recorded = event_of(turn) if isinstance(turn, Turn) else None
+        known = recorded if isinstance(recorded, Recorded) else None
+        at = max(at, known.meta.at if known is not None else 0)
+        yield at, known.event if known is not None else None
 
 
 async def context_of_branch(store: Store, row: Row, path: str) -> int | None:
