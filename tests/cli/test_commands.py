@@ -424,3 +424,12 @@ def test_a_variable_that_the_pipeline_uses_nowhere_is_a_warning(tmp_path: Path) 
     assert done.returncode == 0
     assert "warning: nothing in the pipeline uses the variable 'color'\n  help: did you mean colour?" in done.stderr
     assert "warning: nothing" not in call(tmp_path, "run", "p.dot", "colour=blue").stderr
+
+
+def test_usage_lines_read_as_those_of_other_programs(tmp_path: Path) -> None:
+    shown = call(tmp_path, "help", "run", COLUMNS="120", NO_COLOR="1").stdout
+    assert "Usage: orchestra run [OPTIONS] PIPELINE [KEY=VALUE]..." in shown
+    assert "<" not in shown
+    wrong = call(tmp_path, "run", "p.dot", "--max-cost", "five", COLUMNS="120", NO_COLOR="1")
+    assert wrong.returncode == 2
+    assert "it must be dollars such as 5 or 0.50, not 'five'" in wrong.stderr

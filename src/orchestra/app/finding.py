@@ -97,7 +97,7 @@ async def commits_of(store: Store, session: str, branch: str, depth: int | None)
             break
     if not found:
         raise ConfigError(
-            f"turn {at[-1].depth} of session {session} committed nothing",
+            f"the turn at depth {at[-1].depth} of session {session} committed nothing",
             fix=f"see which did: orchestra log {session}",
         )
     return found

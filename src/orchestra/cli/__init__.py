@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from orchestra.cli.options import spread
 
@@ -97,6 +98,38 @@ COMMANDS = {
 """Every command: the function that declares it, and its help in the list of all, in the order of that list."""
 
 
+def _show_plainly(parameters: list[Any]) -> list[Any]:
+    """Leave out the types of arguments and flags, which other programs do not show."""
+    for parameter in parameters:
+        if isinstance(parameter, TyperArgument):
+            setattr(parameter, "display_type_rich", lambda ctx: None)  # noqa: B010  a method
+        elif parameter.is_flag:
+            parameter.metavar = ""
+    return parameters
+
+
+class _Program(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _show_plainly(super().get_params(ctx))
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _show_plainly(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = [each for each in self.get_params(ctx) if isinstance(each, TyperArgument)]
+        return ["[OPTIONS]", *map(_usage, arguments)]
+
+
+def _usage(argument: TyperArgument) -> str:
+    """An argument in the usage line, optional ones in brackets."""
+    name = argument.display_name_raw
+    if not argument.required and not name.startswith("["):
+        name = f"[{name}]"
+    return name if argument.nargs == 1 or name.endswith("...") or " " in name else f"{name}..."
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -115,20 +148,27 @@ def top(
 
 def build(arguments: Sequence[str]) -> typer.Typer:
     """Return the program with the command that the arguments name, or with the names and helps of all."""
-    app = typer.Typer(name="orchestra", no_args_is_help=True, pretty_exceptions_enable=False)
+    app = typer.Typer(name="orchestra", cls=_Program, no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(top)
     wanted = next((word for word in arguments if not word.startswith("-")), "")
     if wanted in COMMANDS:
         module, _, function = COMMANDS[wanted][0].partition(":")
-        app.command(wanted)(spread(getattr(import_module(f"orchestra.cli.commands.{module}"), function)))
+        app.command(wanted, cls=_Command)(
+            spread(getattr(import_module(f"orchestra.cli.commands.{module}"), function))
+        )
     else:  # loading every command would make `--help` slow
         for name, (_place, text) in COMMANDS.items():
-            app.command(name, help=text)(_stand_in)
+            app.command(name, help=text, cls=_Command)(_stand_in)
     return app
 
 
 def _stand_in() -> None:
     """Stand for a command in the list of all: only its name and help are used."""
+
+
+def _help_option(words: list[str]) -> list[str]:
+    """Return ``help`` and ``help COMMAND`` as the option ``--help``; other arguments unchanged."""
+    return [*words[1:2], "--help"] if words[:1] == ["help"] else words
 
 
 def _words() -> list[str]:
@@ -143,6 +183,7 @@ def main() -> None:
     if not os.environ.get("HOME"):
         os.environ.pop("HOME", None)  # an empty one would put folders at the root; without it, passwd says
     try:
+        sys.argv[1:] = _help_option(sys.argv[1:])
         build(_words())()
     except KeyboardInterrupt:
         raise

@@ -69,12 +69,24 @@ Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; w
 Colour = Annotated[
     str, typer.Option("--color", metavar="WHEN", help="Use colors: auto, always or never.", show_default=True)
 ]
+
+
+def _dollars(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < float("inf"):
+        raise typer.BadParameter(f"it must be dollars such as 5 or 0.50, not {text!r}")
+    return amount
+
+
 MaxCost = Annotated[
     float | None,
     typer.Option(
         "--max-cost",
         metavar="DOLLARS",
-        min=0.0,
+        parser=_dollars,
         help="Pause the run (exit code 7) when its models have cost this much.",
         show_default=False,
     ),

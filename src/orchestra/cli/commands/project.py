@@ -49,6 +49,9 @@ def init(
     raise typer.Exit(write_starter(folder, template, provider))
 
 
+DEMO = "demo"
+"""The template of ``orchestra demo``, which is no starter."""
+
 OFFERED = ("anthropic", "openai", "google")
 """The providers that a starter may have models for; the first is the default."""
 
@@ -91,7 +94,8 @@ def _template(name: str) -> Traversable:
     if name not in known:
         near = nearest(name, known)
         raise ConfigError(
-            f"no template {name!r}", fix=f"did you mean {near!r}?" if near else f"there are: {', '.join(known)}"
+            f"no template {name!r}",
+            fix=f"did you mean {near!r}?" if near else f"use {', '.join(sorted(known.keys() - {DEMO}))}",
         )
     return known[name]
 

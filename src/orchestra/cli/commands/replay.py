@@ -79,7 +79,9 @@ class ReplayRequest:
     simulate: Annotated[
         Path | None, typer.Option("--simulate", metavar="FILE", help="Continue with these scripted results.")
     ] = None
-    label: Annotated[str, typer.Option("--label", help="Name of the new session.", show_default=False)] = ""
+    label: Annotated[
+        str, typer.Option("--label", metavar="TEXT", help="Name of the new session.", show_default=False)
+    ] = ""
     detach: Detach = False
 
 
@@ -226,7 +228,7 @@ def _at(branch: str, node: str) -> str:
 
 
 def _say_text(text: ChangedText) -> None:
-    say(f"prompt differs  {_at(text.branch, text.node)}, visit {text.visit}  (turn {text.depth})")
+    say(f"prompt differs  {_at(text.branch, text.node)}, visit {text.visit}  (depth {text.depth})")
     diff = list(unified_diff(_fold_lines(text.recorded), _fold_lines(text.now), "recorded", "now", lineterm=""))
     for line in diff[:DIFF_SHOWN]:
         say(f"  {one_line(line, 500)}")
@@ -244,7 +246,7 @@ def _fold_lines(text: str) -> list[str]:
 
 def _say_parting(parting: Divergence, file: str) -> None:
     at = _at(parting.branch, parting.node)
-    place = f"{at}  (turn {parting.depth})" if at else f"turn {parting.depth}"
+    place = f"{at}  (depth {parting.depth})" if at else f"depth {parting.depth}"
     say(f"diverges  at {place}")
     if parting.why:
         lines("  ", one_line(parting.why, 400), "    ")

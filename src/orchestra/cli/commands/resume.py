@@ -58,7 +58,8 @@ def resume(
 
     Exit codes: 0: it succeeded, or had already; 1: it failed; 3: the pipeline is invalid; 4: a recorded secret is
     missing; 5: waiting for an answer, or an interrupted node needs a decision (--interrupted); 7: stopped by a
-    limit; 8: another process runs the session; 9: no such session; 130: paused by an interrupt.
+    limit; 8: another process runs the session; 9: no such session, or `last` has succeeded; 130: paused by an
+    interrupt.
     """
     if interrupted not in ("", "rerun", "fail"):
         raise typer.BadParameter(f"--interrupted must be rerun or fail, not {interrupted!r}")

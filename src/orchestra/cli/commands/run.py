@@ -63,7 +63,9 @@ def run(
         Path | None,
         typer.Option("--simulate", metavar="FILE", help="Scripted results (YAML)."),
     ] = None,
-    label: Annotated[str, typer.Option("--label", help="Name of this run.", show_default=False)] = "",
+    label: Annotated[
+        str, typer.Option("--label", metavar="TEXT", help="Name of this run.", show_default=False)
+    ] = "",
     max_cost: MaxCost = None,
     dry_cost: Annotated[
         bool, typer.Option("--dry-cost", help="Print the known bounds of what a run costs, and do not run.")
@@ -76,8 +78,8 @@ def run(
     """Check a pipeline and run it. Every step is recorded.
 
     Exit codes: 0: it succeeded; 1: it failed; 2: wrong usage or settings; 3: the pipeline is invalid; 4: a key is
-    missing; 5: waiting for an answer; 6: the store cannot be used; 7: stopped by a limit or a full disk; 130:
-    paused by an interrupt.
+    missing; 5: waiting for an answer; 6: the store cannot be used; 7: stopped by a limit or a full disk; 70:
+    internal error; 130: paused by an interrupt.
     """
     given = tuple(variables or ())
     if dry_cost:

@@ -43,7 +43,10 @@ class Action(StrEnum):
 def cxdb(
     action: Annotated[
         Action,
-        typer.Argument(help="serve: run a CXDB server on a store's folder. mirror: send new turns to the mirror."),
+        typer.Argument(
+            metavar="ACTION",
+            help="serve: run a CXDB server on a store's folder. mirror: send new turns to the mirror.",
+        ),
     ],
     sessions: Annotated[
         list[str] | None,
@@ -201,7 +204,9 @@ def model_server(
             show_default=False,
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 0,
     requests: Annotated[
         Path | None,
         typer.Option("--requests", metavar="FILE", help="Write all requests to a file, as JSON, at the end."),
@@ -214,6 +219,8 @@ def model_server(
     too) and Bedrock's Converse, on this machine only. Its first line of output is its address; GET /_requests there
     shows what it was asked.
     """
+    if sys.argv[-1] == "--":
+        raise typer.BadParameter("name a command after --")
     raise typer.Exit(serve_answers(script, tuple(command or ()), port=port, requests=requests, quiet=quiet))
 
 

@@ -35,7 +35,7 @@ def tools(
 
 
 def trust(
-    folder: Annotated[Path, typer.Argument(help="The repository's folder.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The repository's folder.")] = Path(),
     yes: Annotated[bool, typer.Option("--yes", help="Allow without asking.")] = False,
     revoke: Annotated[bool, typer.Option("--revoke", help="Revoke what was allowed.")] = False,
     no_input: Annotated[
