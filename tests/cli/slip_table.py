@@ -813,11 +813,180 @@ TRIAGE_SLIPS = [
     Slip("classify -> reproduce -> collect", "clasify -> reproduce -> collect", "clasify", "classify"),
 ]
 
-TABLES = ((PIPELINE, SLIPS), (RELEASE, RELEASE_SLIPS), (TRIAGE, TRIAGE_SLIPS))
-"""Pipelines with the slips in them. The second and the third table were written without knowledge of the linter."""
+BUGFIX = """digraph bugfix {
+    graph [goal="Fix bug $ticket", inputs="ticket, branch=main", max_steps=200]
+    start [shape=Mdiamond]
+    exit [shape=Msquare]
+    triage [prompt="Read ticket $ticket and name the cause", fidelity=compact, max_visits=2]
+    write_test [prompt="Write a failing test for it", output_schema="t.json", fallbacks="openai:gpt-5.2"]
+    run_test [shape=parallelogram, tool_command="pytest -q tests && echo {{ branch }}", timeout=5m]
+    red [shape=diamond]
+    patch [prompt="Patch it. Test says: {{ tools.run_test.output }}",
+        max_retries=2, retry_policy=aggressive, allow_partial=true, max_visits=6]
+    reviewers [shape=component, join_policy=quorum, quorum=0.5, max_parallel=2]
+    sec [prompt="Review security", llm_model="gpt-5.2", llm_provider=openai,
+        reasoning_effort=medium]
+    perf [prompt="Review speed", attach="README.md"]
+    merge_reviews [shape=tripleoctagon, prompt="Pick the review to follow", merge=best]
+    ok [shape=hexagon, label="Merge?"]
+    ship [shape=parallelogram, tool_command="git push origin HEAD",
+        goal_gate=true, retry_target=patch, on_interrupt=fail]
+
+    start -> triage -> write_test -> run_test -> red
+    red -> patch [condition="outcome=fail && preferred_label!=skip"]
+    red -> reviewers [condition="outcome=success", weight=10, fidelity=truncate]
+    patch -> run_test [max_visits=5]
+    reviewers -> sec -> merge_reviews
+    reviewers -> perf -> merge_reviews
+    merge_reviews -> ok
+    ok -> ship [label="[M] Merge"]
+    ok -> patch [label="[C] Change", loop_restart=false]
+    ship -> exit
+}
+"""
+
+BUGFIX_SLIPS = [
+    Slip("digraph bugfix {", "digraph bug fix {", "fix", "{", ASKS),
+    Slip("digraph bugfix {", "digraph bug.fix {", "bug.fix", "bug_fix"),
+    Slip("digraph bugfix {", "workflow bugfix {", "workflow", "digraph", ASKS),
+    Slip("digraph bugfix {", "graph bugfix {", "graph", "digraph"),
+    Slip("graph [goal=", "graph: [goal=", "graph", "graph [", ASKS),
+    Slip("graph [goal=", "graph = [goal=", "graph", "graph [", ASKS),
+    Slip("graph [goal=", "graph {goal=", "{", "["),
+    Slip("graph [goal=", "grpah [goal=", "grpah", "graph"),
+    Slip("graph [goal=", "graph [purpose=", "purpose", "goal"),
+    Slip("graph [goal=", "graph [objective=", "objective", "goal"),
+    Slip("max_steps=200", "max_step=200", "max_step", "max_steps"),
+    Slip("max_steps=200", "step_limit=200", "step_limit", "max_steps"),
+    Slip("max_steps=200", "max_steps=2OO", "2OO", "200"),
+    Slip("max_steps=200", 'max_steps="a lot"', '"a lot"', "max_steps=", ASKS),
+    Slip('inputs="ticket, branch=main"', "inputs=[ticket, branch]", "[", '"', ASKS),
+    Slip('inputs="ticket, branch=main"', 'variables="ticket, branch=main"', "variables", "inputs"),
+    Slip('inputs="ticket, branch=main"', 'inputs="tickets, branch=main"', "ticket", "tickets"),
+    Slip("$ticket and name", "$tiket and name", "tiket", "ticket"),
+    Slip("$ticket and name", "{{ tikcet }} and name", "tikcet", "ticket"),
+    Slip("$ticket and name", "{ticket} and name", "{ticket}", "ticket"),
+    Slip("$ticket and name", "{{$ticket}} and name", "{{$ticket}}", "ticket"),
+    Slip("$ticket and name", "{{ ticket | upper }} and name", "{{ ticket | upper }}", "ticket", ASKS),
+    Slip("fidelity=compact", "fidelity=compacted", "compacted", "compact"),
+    Slip("fidelity=compact", "fidelity=summary", "summary", "summary:", ASKS),
+    Slip("fidelity=compact", "context=compact", "context", "fidelity"),
+    Slip("max_visits=2", "max_visit=2", "max_visit", "max_visits"),
+    Slip("max_visits=2", "max_loops=2", "max_loops", "max_visits"),
+    Slip('output_schema="t.json"', 'output_schma="t.json"', "output_schma", "output_schema"),
+    Slip('output_schema="t.json"', 'response_format="t.json"', "response_format", "output_schema"),
+    Slip('fallbacks="openai:gpt-5.2"', 'fallback="openai:gpt-5.2"', "fallback", "fallbacks"),
+    Slip('fallbacks="openai:gpt-5.2"', 'fallback_model="openai:gpt-5.2"', "fallback_model", "fallbacks"),
+    Slip("run_test [shape=parallelogram", "run_test [shape=parallelogramm", "parallelogramm", "parallelogram"),
+    Slip("run_test [shape=parallelogram", "run_test [shape=trapezium", "trapezium", "parallelogram", ASKS),
+    Slip("run_test [shape=parallelogram", "run_test [shape=paralellogram", "paralellogram", "parallelogram"),
+    Slip("run_test [shape=parallelogram", "run_test [type=bash", "bash", "tool"),
+    Slip('tool_command="pytest', 'tool_comand="pytest', "tool_comand", "tool_command"),
+    Slip('tool_command="pytest', 'toolcommand="pytest', "toolcommand", "tool_command"),
+    Slip('tool_command="pytest', 'shell_cmd="pytest', "shell_cmd", "tool_command"),
+    Slip("pytest -q tests &&", "pytest -q tests | tail -3;", "pytest -q tests", "pipefail", ASKS),
+    Slip("{{ branch }}", "{{ brnach }}", "brnach", "branch"),
+    Slip("{{ branch }}", "{{ branch }", "{{ branch }", "{{ branch }}"),
+    Slip("{{ branch }}", "{{branch.upper()}}", "{{branch.upper()}}", "branch", ASKS),
+    Slip("{{ branch }}", "$branch", "$branch", "{{ branch }}"),
+    Slip("timeout=5m", "timeout=5min", "5min", "5m"),
+    Slip("timeout=5m", 'timeout="5 minutes"', '"5 minutes"', "5m"),
+    Slip("timeout=5m", "timeout=300000", "300000", "5m"),
+    Slip("timeout=5m", "tiemout=5m", "tiemout", "timeout"),
+    Slip("timeout=5m", "timeout_in_seconds=300", "timeout_in_seconds", "timeout"),
+    Slip("red [shape=diamond]", "red [shape=Diamond]", "Diamond", "diamond"),
+    Slip("red [shape=diamond]", "red [shape=rhombus]", "rhombus", "diamond", ASKS),
+    Slip("red [shape=diamond]", 'red [shape="diamond]', '"', '"'),
+    Slip("red [shape=diamond]", "red [shape diamond]", "shape", "=", ASKS),
+    Slip("red [shape=diamond]", "red [shape=diamond, label=Is it red?]", "Is it red?", '"'),
+    Slip("red [shape=diamond]", "red: [shape=diamond]", ":", "red", ASKS),
+    Slip("tools.run_test.output", "tools.run_tests.output", "run_tests", "run_test"),
+    Slip("tools.run_test.output", "tools.run_test.stdout", "stdout", "output"),
+    Slip("tools.run_test.output", "tool.run_test.output", "tool.run_test.output", "tools.run_test"),
+    Slip("tools.run_test.output", "run_test.output", "run_test.output", "tools.run_test.output"),
+    Slip("tools.run_test.output", "responses.run_test", "responses.run_test", "tools.run_test.output"),
+    Slip("max_retries=2", "max_retrys=2", "max_retrys", "max_retries"),
+    Slip("max_retries=2", "max_retries=2x", "2x", "2"),
+    Slip("max_retries=2", "retries=2", "retries", "max_retries"),
+    Slip("retry_policy=aggressive", "retry_policy=agressive", "agressive", "aggressive"),
+    Slip("retry_policy=aggressive", "retry_polciy=aggressive", "retry_polciy", "retry_policy"),
+    Slip("retry_policy=aggressive", "retry_policy=fast", "fast", "aggressive", ASKS),
+    Slip("allow_partial=true", "allow_partial=Yes", "Yes", "true"),
+    Slip("allow_partial=true", "allow_partail=true", "allow_partail", "allow_partial"),
+    Slip("join_policy=quorum", "join_policy=majority", "majority", "quorum"),
+    Slip("join_policy=quorum", "join_policy=qourum", "qourum", "quorum"),
+    Slip("quorum=0.5", "quorum=50%", "50%", "0.5", ASKS),
+    Slip("quorum=0.5", 'quorum="half"', '"half"', "0.5", ASKS),
+    Slip("max_parallel=2", "max_paralel=2", "max_paralel", "max_parallel"),
+    Slip("max_parallel=2", "parallelism=2", "parallelism", "max_parallel"),
+    Slip("max_parallel=2", "max_parallel=0", "0", "1", ASKS),
+    Slip('llm_model="gpt-5.2"', 'llm-model="gpt-5.2"', "llm-model", "llm_model"),
+    Slip('llm_model="gpt-5.2"', 'llmmodel="gpt-5.2"', "llmmodel", "llm_model"),
+    Slip("llm_provider=openai", "llm_provider=open-ai", "open-ai", "openai", ASKS),
+    Slip("llm_provider=openai", "llm_provider=OpenAI", "OpenAI", "openai", ASKS),
+    Slip("llm_provider=openai", "llm_provder=openai", "llm_provder", "llm_provider"),
+    Slip("reasoning_effort=medium", "reasoning_effort=med", "med", "medium"),
+    Slip("reasoning_effort=medium", "reasoning_efort=medium", "reasoning_efort", "reasoning_effort"),
+    Slip('attach="README.md"', 'attachment="README.md"', "attachment", "attach"),
+    Slip("merge=best", "merge=bets", "bets", "best"),
+    Slip(
+        "merge_reviews [shape=tripleoctagon",
+        "merge_reviews [shape=triple_octagon",
+        "triple_octagon",
+        "tripleoctagon",
+    ),
+    Slip("on_interrupt=fail", "on_interupt=fail", "on_interupt", "on_interrupt"),
+    Slip("on_interrupt=fail", "on_interrupt=abort", "abort", "fail", ASKS),
+    Slip("retry_target=patch", "retry_target=ptach", "ptach", "patch"),
+    Slip("retry_target=patch", 'retry_target="start"', '"start"', "", ASKS),
+    Slip("goal_gate=true", "goal_gate=treu", "treu", "true"),
+    Slip("write_test -> run_test -> red", "write_test -> run_test -> rde", "rde", "red"),
+    Slip("write_test -> run_test -> red", "write_tets -> run_test -> red", "write_tets", "write_test"),
+    Slip("write_test -> run_test -> red", "write_test -> run_test -> Red", "Red", "red"),
+    Slip("write_test -> run_test -> red", "write_test -> run_test - red", "-", "->"),
+    Slip("write_test -> run_test -> red", "write_test -> run_test >> red", ">", "->"),
+    Slip("write_test -> run_test -> red", "write_test, run_test -> red", ",", "{", ASKS),
+    Slip("write_test -> run_test -> red", "write-test -> run_test -> red", "write-test", "write_test"),
+    Slip('condition="outcome=fail &&', 'condition="outcome=failed &&', "failed", "fail"),
+    Slip('condition="outcome=fail &&', 'condition="outcome==fail &&', "==", "="),
+    Slip('condition="outcome=fail &&', 'condition="outcome=fail and', "and", "&&"),
+    Slip('condition="outcome=fail &&', 'condition="!outcome=success &', "&", "&&"),
+    Slip('condition="outcome=fail &&', 'condition="outcome != sucess &&', "sucess", "success"),
+    Slip('condition="outcome=fail &&', 'condition="fail &&', "fail", "outcome=fail"),
+    Slip('condition="outcome=fail &&', 'condition="exit_code != 0 &&', "exit_code", "tool", ASKS),
+    Slip('condition="outcome=fail &&', 'condition="tools.run_tst.exit_code != 0 &&', "run_tst", "run_test"),
+    Slip('condition="outcome=fail &&', 'condtion="outcome=fail &&', "condtion", "condition"),
+    Slip("preferred_label!=skip", "prefered_label!=skip", "prefered_label", "preferred_label"),
+    Slip("weight=10", "weigth=10", "weigth", "weight"),
+    Slip("weight=10", "weight=ten", "ten", "10"),
+    Slip("fidelity=truncate", "fidelity=truncated", "truncated", "truncate"),
+    Slip("patch -> run_test [max_visits=5]", "patch -> run_test [max_visits=5", "[", "]"),
+    Slip("patch -> run_test [max_visits=5]", "patch -> run_test [max-visits=5]", "max-visits", "max_visits"),
+    Slip("patch -> run_test [max_visits=5]", "patch -> run_test max_visits=5", "max_visits", "["),
+    Slip(
+        "patch -> run_test [max_visits=5]", "patch -> run_test [max_traversals=5]", "max_traversals", "max_visits"
+    ),
+    Slip(
+        "reviewers -> perf -> merge_reviews", "reviewers -> perf -> merge_review", "merge_review", "merge_reviews"
+    ),
+    Slip("reviewers -> perf -> merge_reviews", "reviewer -> perf -> merge_reviews", "reviewer", "reviewers"),
+    Slip('label="[M] Merge"', 'label="[C] Merge"', '"[C] Change"', "key"),
+    Slip('label="[M] Merge"', 'lable="[M] Merge"', "lable", "label"),
+    Slip("loop_restart=false", "loop_restart=no", "no", "false"),
+    Slip("loop_restart=false", "restart=false", "restart", "loop_restart"),
+    Slip("ship -> exit", "ship -> end", "end", "exit"),
+    Slip("ship -> exit", "ship -> Exit", "Exit", "exit"),
+    Slip("ship -> exit\n}", "ship -> exit\n", "{", "}"),
+    Slip("ship -> exit", "ship -> exit; exit -> start", "exit -> start", "delete"),
+]
+
+TABLES = ((PIPELINE, SLIPS), (RELEASE, RELEASE_SLIPS), (TRIAGE, TRIAGE_SLIPS), (BUGFIX, BUGFIX_SLIPS))
+"""Pipelines with the slips in them. All tables but the first were written without knowledge of the linter."""
 
 BESIDE = {
     "fix.dot": "digraph fix { start [shape=Mdiamond] exit [shape=Msquare] do [prompt=x] start -> do -> exit }",
     "issue.json": "{}",
+    "t.json": "{}",
+    "README.md": "",
 }
 """Files that the pipelines name."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,12 @@ def compiled(folder: Path, texts: list[str]) -> list[list[dict[str, Any]]]:
     return [file["diagnostics"] for file in json.loads(done.stdout)["files"]]
 
 
-SLIPS = [slip for _pipeline, slips in TABLES for slip in slips]
-
-
-@cache
-def slipped() -> list[str]:
-    """The pipelines with each of the slips."""
-    assert all(pipeline.count(slip.meant) == 1 for pipeline, slips in TABLES for slip in slips)
-    return [pipeline.replace(slip.meant, slip.wrote) for pipeline, slips in TABLES for slip in slips]
+def chosen(whole: bool) -> list[tuple[str, Slip]]:
+    """The slips with their pipelines: the first table and half of the others, or all."""
+    rows = [
+        (pipeline, slips if whole or not number else slips[::2]) for number, (pipeline, slips) in enumerate(TABLES)
+    ]
+    return [(pipeline, slip) for pipeline, slips in rows for slip in slips]
 
 
 def marked(text: str, finding: dict[str, Any]) -> str:
@@ -66,50 +63,61 @@ def _overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def findings(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]]:
-    return compiled(tmp_path_factory.mktemp("slips"), slipped())
+def slips(pytestconfig: pytest.Config) -> list[tuple[str, Slip]]:
+    return chosen(pytestconfig.getoption("--long"))
+
+
+@pytest.fixture(scope="module")
+def texts(slips: list[tuple[str, Slip]]) -> list[str]:
+    assert all(pipeline.count(slip.meant) == 1 for pipeline, slip in slips)
+    return [pipeline.replace(slip.meant, slip.wrote) for pipeline, slip in slips]
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> list[list[dict[str, Any]]]:
+    return compiled(tmp_path_factory.mktemp("slips"), texts)
 
 
 def test_nothing_is_found_in_the_pipelines_without_slips(tmp_path: Path) -> None:
-    assert compiled(tmp_path, [pipeline for pipeline, _slips in TABLES]) == [[], [], []]
+    assert compiled(tmp_path, [pipeline for pipeline, _slips in TABLES]) == [[]] * len(TABLES)
 
 
-def test_the_first_finding_marks_the_slip(findings: list[list[dict[str, Any]]]) -> None:
-    firsts = [marked(text, found[0]) if found else "" for text, found in zip(slipped(), findings, strict=True)]
-    wrong = [(slip, first) for slip, first in zip(SLIPS, firsts, strict=True) if first != slip.marked]
-    assert len(SLIPS) >= 560
-    assert not wrong
+def test_the_first_finding_marks_the_slip(
+    slips: list[tuple[str, Slip]], texts: list[str], findings: list[list[dict[str, Any]]]
+) -> None:
+    firsts = [marked(text, found[0]) if found else "" for text, found in zip(texts, findings, strict=True)]
+    assert len(chosen(whole=True)) >= 680
+    assert [(slip, first) for (_, slip), first in zip(slips, firsts, strict=True) if first != slip.marked] == []
 
 
-def test_the_help_of_the_first_finding_says_what_was_meant(findings: list[list[dict[str, Any]]]) -> None:
+def test_the_help_of_the_first_finding_says_what_was_meant(
+    slips: list[tuple[str, Slip]], findings: list[list[dict[str, Any]]]
+) -> None:
     helps = [found[0]["fix"] or "" if found else "" for found in findings]
-    assert not [(slip, said) for slip, said in zip(SLIPS, helps, strict=True) if slip.help not in said]
+    assert [(slip, said) for (_, slip), said in zip(slips, helps, strict=True) if slip.help not in said] == []
 
 
 def test_edits_alone_repair_every_slip_whose_fix_is_certain(
-    tmp_path: Path, findings: list[list[dict[str, Any]]], pytestconfig: pytest.Config
+    tmp_path: Path, slips: list[tuple[str, Slip]], texts: list[str], findings: list[list[dict[str, Any]]]
 ) -> None:
-    step = 1 if pytestconfig.getoption("--long") else 3
     for name, text in BESIDE.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    texts = [edited(text, each) for text, each in zip(slipped(), findings, strict=True)]
-    left = set(range(0, len(texts), step))
+    repaired = [edited(text, each) for text, each in zip(texts, findings, strict=True)]
+    left = {number for number, (_, slip) in enumerate(slips) if slip.repaired}
     for _ in range(ROUNDS):  # in this process, which is much quicker than the command
         for number in sorted(left):
-            source = Source(str(tmp_path / "p.dot"), texts[number])
+            source = Source(str(tmp_path / "p.dot"), repaired[number])
             found = compile_pipeline(source, variables={}, secrets={}).diagnostics
             if not found:
                 left.remove(number)
-            texts[number] = apply(source, found)
-    assert [SLIPS[number] for number in left if SLIPS[number].repaired] == []
-    assert len(same_graph(texts)) >= 300
-
-
-def same_graph(texts: list[str]) -> list[Slip]:
-    """The slips whose repaired text is the very pipeline that was meant."""
-    meant = [parse(Source("p.dot", pipeline))[0] for pipeline, slips in TABLES for _slip in slips]
-    repaired = [parse(Source("p.dot", text))[0] for text in texts]
-    return [slip for slip, one, other in zip(SLIPS, meant, repaired, strict=True) if one == other]
+            repaired[number] = apply(source, found)
+    assert [slips[number][1] for number in left] == []
+    meant = {pipeline: parse(Source("p.dot", pipeline))[0] for pipeline, _ in slips}
+    same = [
+        parse(Source("p.dot", text))[0] == meant[pipeline]
+        for text, (pipeline, _) in zip(repaired, slips, strict=True)
+    ]
+    assert same.count(True) >= len(slips) * 0.6
 
 
 def test_edits_are_made_together_or_not_at_all() -> None:

@@ -197,7 +197,8 @@ def test_an_effort_that_models_do_not_know_is_led_to_one_that_they_know(effort: 
     ("braces", "place", "fix"),
     [
         ("{{ tools.test.outptu }}", "outptu", "'output'"),
-        ("{{ tools.test.code }}", "code", "name a node and a value"),
+        ("{{ tools.test.code }}", "code", "'exit_code'"),
+        ("{{ tools.test.size }}", "size", "name a node and a value"),
         ("{{ tools.work.output }}", "tools.work.output", "'responses.work'"),
         ("{{ responses.test }}", "responses.test", "'tools.test.output'"),
         ("{{ tools.test.output }}", "", ""),

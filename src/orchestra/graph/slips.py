@@ -93,6 +93,10 @@ def _is_setting(key: str) -> bool:
     return GRAPH.entry(GRAPH.canonical(key)) is not None or key in _DRAWN
 
 
+_KEYWORD = dict.fromkeys("graf graphs grpah garph gragh".split(), "graph")
+_KEYWORD |= dict.fromkeys("nodes ndoe noed".split(), "node") | dict.fromkeys("edges egde edeg".split(), "edge")
+"""Keywords misspelt, where no edge has such a node."""
+
 _DRAWN = frozenset("bgcolor compound fontname labeljust labelloc layout rankdir splines".split())
 
 
@@ -107,6 +111,10 @@ def note_missing_between(here: Cursor) -> None:
         if node.bare:
             here.ended = False
             error(here, f"{name!r} has no value", fix=f"write {name} = …", start=node.span.start, end=node.span.end)
+    for name in _KEYWORD.keys() & here.nodes.keys() - sources - targets:
+        span, meant = here.nodes[name].span, _KEYWORD[name]
+        here.ended = False
+        error(here, f"{name!r} is not a keyword", fix=f"write {meant}", start=span.start, end=span.end, put=meant)
     for source, target, first, second, arrow in here.pairs:
         at = first
         if _is_setting(source) and sources.union(targets).isdisjoint((source, target)) and here.nodes[source].bare:

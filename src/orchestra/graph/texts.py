@@ -143,7 +143,11 @@ def note_no_value(here: Cursor, key: str) -> None:
         return
     if here.kind == "end" or (not key and is_mark(here, ",;]")):
         return
-    error(here, f"{quote_piece(key)} has no value, but {show_word(here)}", fix=f"write {key}=…")
+    error(
+        here,
+        f"{quote_piece(key)} has no value, but {show_word(here)}",
+        fix=f'write {key}="…"' if here.word == "[" else f"write {key}=…",
+    )
     if not is_mark(here, ",;]"):
         raise Resync
 

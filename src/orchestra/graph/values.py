@@ -59,7 +59,8 @@ def natural(text: str) -> Value:
 def _integer(entry: Entry, text: str) -> int:
     whole = re.sub(r"\.0*$", "", text)
     if not INTEGER.fullmatch(whole):
-        word = _WORDS.get(text.lower())
+        digits = re.match(r"[0-9]{1,12}", re.sub("[Oo]", "0", text))
+        word = _WORDS.get(text.lower()) or (digits[0] if digits else None)
         if FLOAT.fullmatch(text) and len(text) < 16:
             word = str(max(round(float(text)), entry.minimum or 0))
         raise Misfit("a whole number such as 3", f"write {entry.key}={word or 3}", word)
@@ -74,13 +75,19 @@ def _integer(entry: Entry, text: str) -> int:
 
 def _float(entry: Entry, text: str) -> float:
     if not FLOAT.fullmatch(text):
-        raise Misfit("a number such as 0.5")
+        raise Misfit("a number such as 0.5", f"write {entry.key}={_share(text)}")
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise Misfit("a smaller number")
     if entry.minimum is not None and entry.maximum is not None and not entry.minimum <= value <= entry.maximum:
-        raise Misfit(f"a number from {entry.minimum} to {entry.maximum}")
+        raise Misfit(f"a number from {entry.minimum} to {entry.maximum}", f"write {entry.key}={_share(text)}")
     return value
+
+
+def _share(text: str) -> str:
+    """The part of a whole that a text may mean: ``50%`` and ``50`` are ``0.5``."""
+    match = re.fullmatch(r"([0-9]{1,2})\s*%?", text)
+    return f"{int(match[1]) / 100:g}" if match else "0.5"
 
 
 def _boolean(_entry: Entry, text: str) -> bool:

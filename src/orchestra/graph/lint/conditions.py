@@ -70,6 +70,8 @@ def dead_edge(survey: Survey) -> Iterator[Diagnostic]:
 
 
 _OUTCOMES = frozenset({"outcome", "status", "result", "state", "outcome.status", "status.outcome"})
+_OF_COMMANDS = {"exit_code": "exit_code", "returncode": "exit_code", "status_code": "exit_code", "stdout": "output"}
+_OF_COMMANDS |= {"output": "output", "stderr": "stderr"}
 _ALWAYS = frozenset({"always", "default", "else", "otherwise", "true"})
 _OTHER = "remove the condition: an edge without one is taken when no condition holds"
 
@@ -79,7 +81,7 @@ def _misnamed_keys(survey: Survey) -> Iterator[Diagnostic]:
     for edge, attribute in survey.edge_places("condition"):
         text = edge.condition.text
         for clause in leaves(edge.condition.expr):
-            meant, why = _suggestion(clause, survey)
+            meant, why = _suggestion(clause, survey, edge)
             match = why and re.search(rf"(?<![\w.]){re.escape(clause.key)}(?![\w.])", text)
             if not match:
                 continue
@@ -94,7 +96,7 @@ def _misnamed_keys(survey: Survey) -> Iterator[Diagnostic]:
             )
 
 
-def _suggestion(clause: Compare | Truth, survey: Survey) -> tuple[str, str]:
+def _suggestion(clause: Compare | Truth, survey: Survey, edge: Edge) -> tuple[str, str]:
     """Return what to write for a clause's key, and the fault; empty if the key may be right."""
     key = clause.key
     known = key == "preferred_label" or key in survey.variables or key.startswith("context.")
@@ -106,16 +108,20 @@ def _suggestion(clause: Compare | Truth, survey: Survey) -> tuple[str, str]:
     root, dot, rest = key.partition(".")
     if dot and (root == "ctx" or is_near(root, "context")):
         return f"context.{rest}", f"reads the context key {quote(key)}: the prefix is 'context.'"
+    if key in _OF_COMMANDS and survey.types[survey.index[edge.source]] in ("tool", "conditional"):
+        command = edge.source if survey.types[survey.index[edge.source]] == "tool" else "NODE"
+        return f"tools.{command}.{_OF_COMMANDS[key]}", why + "what a command leaves"
+    if is_near(key, "preferred_label"):
+        return "preferred_label", why + "the preferred label"
     if isinstance(clause, Truth):
         word = key if key in STATUSES else status_meant(key)
         if key in _ALWAYS:
             return "", why + "set by anything"
         return f"outcome={word}" if word else "", (why + "the outcome") if word else ""
-    word = "preferred_label" if is_near(key, "preferred_label") else ""
     if clause.literal in STATUSES or status_meant(clause.literal):
         word = "outcome" if key.lower() in _OUTCOMES or is_near(key, "outcome") else ""
         return word, (why + "the outcome") if word else ""
-    return word, (why + "the preferred label") if word else ""
+    return "", ""
 
 
 def _self_refuting(survey: Survey) -> Iterator[Diagnostic]:

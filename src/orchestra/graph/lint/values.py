@@ -15,10 +15,14 @@ from orchestra.graph.shell import TEMPLATE_WORDS
 
 _PATH = r"(?:context\.)?(tools|responses)\.([A-Za-z_]\w*)(?:\.(\w+))?"
 OF_NODE = re.compile(rf"\{{\{{\s*{_PATH}[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}}\}}", re.ASCII)
-_OF_NAME = re.compile(r"\{\{\s*(?:context\.)?(([A-Za-z_]\w*)\.(\w+))\s*(?:\|\s*raw\s*)?\}\}", re.ASCII)
+_ROOTS = r"(?:(?:tool|node|nodes|output|outputs|response|result|results|stage|stages|step|steps)\.)?"
+_OF_NAME = re.compile(
+    r"\{\{\s*(?:context\.)?(" + _ROOTS + r"([A-Za-z_]\w*)(?:\.(\w+))?)\s*(?:\|\s*raw\s*)?\}\}", re.ASCII
+)
 _LEFT = frozenset("answer code content exit_code output result response stderr stdout text".split())
 _IN_CONDITION = re.compile(rf"(?<![\w.\"]){_PATH}", re.ASCII)
 _OF_TOOL = ("output", "stderr", "exit_code")
+_CALLED = {"stdout": "output", "out": "output", "result": "output", "code": "exit_code", "status": "exit_code"}
 _ANSWER = frozenset({"codergen", "parallel.fan_in", "stack.manager_loop"})
 """Handler types whose nodes have a response."""
 
@@ -55,7 +59,7 @@ def problem(match: re.Match[str], kind: str, nodes: Iterable[str]) -> tuple[int,
         return 0, f"tools.{name}.output", f"is not written: {quote(name)} runs a command"
     if root == "tools" and kind == "tool" and field not in (*_OF_TOOL, None):
         what = f"has no {quote(field)} (a command leaves {', '.join(_OF_TOOL)})"
-        return 3, nearest(field, _OF_TOOL) or "", what
+        return 3, nearest(field, _OF_TOOL) or _CALLED.get(field, ""), what
     return 0, "", ""
 
 
@@ -63,7 +67,7 @@ def _short_name(survey: Survey, attribute: Attribute, match: re.Match[str], node
     """``{{ test.output }}`` where ``tools.test.output`` is meant."""
     whole, name, field = match.groups()
     kind = survey.types[survey.index[name]] if name in survey.index else ""
-    if field not in _LEFT or kind not in {*_ANSWER, "tool"}:
+    if kind not in {*_ANSWER, "tool"} or (field not in _LEFT and (field or whole == name)):
         return
     tool = f"tools.{name}.{field if field in _OF_TOOL else 'exit_code' if field == 'code' else 'output'}"
     meant = tool if kind == "tool" else f"responses.{name}"
@@ -104,10 +108,14 @@ def _no_value(
 
 _NAMED = re.compile(
     r"""\{\{\s*(?P<plain>(?:(?:input|inputs|param|params|var|vars|variables)\.)?[A-Za-z_]\w*)\s*(?:\|\s*raw\s*)?\}\}
+      | \{\{\s*\$(?P<twice>[A-Za-z_]\w*)\s*\}\}
       | (?<![\\\w])\$\{?(?P<dollar>[a-z_]\w*)\}?
       | (?<![\w${])\{(?P<single>[A-Za-z_]\w*)\}(?!\})""",
     re.ASCII | re.VERBOSE,
 )
+
+_ODD = frozenset({"single", "twice"})
+"""Forms that are not replaced: ``{name}`` and ``{{ $name }}``."""
 
 _MARK = re.compile(r"[{$]")
 
@@ -156,8 +164,8 @@ def _names(text: str) -> Iterator[re.Match[str]]:
 def _meant(survey: Survey, declared: Collection[str], form: str, name: str) -> str | None:
     """Return the name that was meant in braces or after ``$``; empty if none is near, None if known."""
     names = [*declared, "goal"]
-    if form == "single":
-        return name if name in declared else None
+    if form in _ODD:
+        return name if name in declared or (form, name) == ("twice", "goal") else None
     if "." in name:
         last = name.rpartition(".")[2]
         return last if last in names else None
@@ -172,14 +180,14 @@ def _undeclared(
     attribute: Attribute, match: re.Match[str], node: str, meant: str, *, declared: bool, alone: bool
 ) -> Diagnostic:
     form = str(match.lastgroup)
-    start, end = match.span(0 if form == "single" else form)
-    name = quote(match[0] if form == "single" else match[form])
+    start, end = match.span(0 if form in _ODD else form)
+    name = quote(match[0] if form in _ODD else match[form])
     what = f"{name} is no input of this pipeline" if declared else f"{name} is not a name that a run sets"
-    if form == "single":
-        what = f"{name} in single braces is not replaced"
+    if form in _ODD:
+        what = f"{name} is not the form that is replaced"
     elif alone:
         what += ", and no node could set it"
-    put = f"{{{{ {meant} }}}}" if form == "single" else meant
+    put = f"{{{{ {meant} }}}}" if form in _ODD else meant
     return warning(
         "input_declared",
         what,
