@@ -216,8 +216,8 @@ def test_what_is_damaged_for_good_is_said_to_be(whole: Path, tmp_path: Path) -> 
 
 def test_the_doctor_deletes_nothing_that_stands_in_the_stores_place(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    command = remedy(tmp_path, "--store", "notes.txt")
-    assert call(tmp_path, *shlex.split(command)[1:]).returncode == 0
+    name, _, place = shlex.split(remedy(tmp_path, "--store", "notes.txt"))[1].partition("=")
+    assert call(tmp_path, "doctor", **{name: place}).returncode == 0
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

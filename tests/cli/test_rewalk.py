@@ -86,7 +86,7 @@ def test_where_an_edited_pipeline_goes_elsewhere_is_told_with_the_value_that_dec
     ("before", "after", "node", "word"),
     [
         ("start -> a -> b", "start -> b -> a", "start", "start → b"),
-        ("c -> b [max_visits=2]", "c -> b [max_visits=1]", "c", "1 of 1 times, closed"),
+        ("c -> b [max_visits=2]", "c -> b [max_visits=1]", "c", "1 of 1 time, closed"),
         ("c [prompt=", "d [prompt=", "", "d"),
         ('b [prompt="look at it"]', 'b [prompt="look at it", max_visits=1]', "b", "b is refused"),
         ('b [prompt="look at it"]', 'b [prompt="look at it", goal_gate=true]', "", "same"),

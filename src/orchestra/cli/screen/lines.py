@@ -331,7 +331,7 @@ _EXIT = re.compile(r".*?exit code \d+(?: \([^)]*\))?:")
 
 def _edge_words(edge: EdgeSelected, verbose: bool) -> str:
     label = next((str(c["label"]) for c in edge.candidates if c.get("edge") == edge.edge and c.get("label")), "")
-    unchosen = edge.rule == UNCONDITIONAL and len(edge.candidates) > 1
+    unchosen = edge.rule == UNCONDITIONAL and sum(not c.get("condition") for c in edge.candidates) > 1
     shown = f"→ {edge.target}" + (f" by {label!r}" if label and not unchosen else "")
     if edge.gate:
         return f"{shown} ({edge.reason})"
