@@ -68,6 +68,13 @@ def test_a_limit_is_passed_by_the_calls_in_flight_alone_and_a_resume_at_it_asks_
     assert higher in stopped.stdout
     assert higher in row["next"]
     assert f"${spent:.2f}" in call(tmp_path, "status", "last", "--detail").stdout
+    detail = json.loads(call(tmp_path, "status", row["session"], "--detail", "--json").stdout)
+    (model,) = detail["models"].values()
+    assert model["cost_micros"] == detail["spent"]["cost_micros"] == row["cost_micros"]
+    assert model["tokens_in"] + model["tokens_out"] == round(spent * 1000)
+    assert detail["spent"]["tokens_in"] == model["tokens_in"]
+    own = sum(node["agent"]["turns"] for node in detail["nodes"] if "agent" in node)
+    assert own == model["turns"] - dear
     asked = len(server.requests)
     assert call(tmp_path, "resume", row["session"], "--plain").returncode == 7
     assert len(server.requests) == asked

@@ -36,6 +36,17 @@ class RunUsage(Struct, frozen=True, kw_only=True):
 NOTHING = RunUsage()
 
 
+def together(one: RunUsage, other: RunUsage) -> RunUsage:
+    """Both added up."""
+    numbers = {
+        name: getattr(one, name) + getattr(other, name)
+        for name in RunUsage.__struct_fields__
+        if name not in ("unpriced", "models")
+    }
+    models = tuple(dict.fromkeys((*one.models, *other.models)))
+    return RunUsage(**numbers, unpriced=one.unpriced or other.unpriced, models=models)
+
+
 class Totals(Struct, frozen=True, kw_only=True):
     """The same by node, and by model."""
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import reduce
 from typing import Any
 
 from msgspec import convert, to_builtins
@@ -26,11 +27,18 @@ from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import Damaged
 from orchestra.graph.report import dollars, paint, plural, wrap
 from orchestra.ports import Store, Turn
-from orchestra.run.events import CleanupCompleted, EdgeSelected, InterviewCompleted, Recorded, StageRetrying
+from orchestra.run.events import (
+    ChildStarted,
+    CleanupCompleted,
+    EdgeSelected,
+    InterviewCompleted,
+    Recorded,
+    StageRetrying,
+)
 from orchestra.run.lifecycle import COPIED
 from orchestra.run.questions import short_id
 from orchestra.run.state import RunState, Spent
-from orchestra.run.usage import RunUsage, usage_of
+from orchestra.run.usage import NOTHING, RunUsage, together, usage_of
 from orchestra.run.views import Pending, Phase, Summary
 
 ALIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
@@ -127,6 +135,10 @@ async def show_one(
     state = await fold_around(store, _events([turn for path, turn in turns if not path]))
     events = _events([turn for _path, turn in sorted(turns, key=lambda pair: pair[0])])
     models = usage_of(event.event for event in events).models
+    children = await _children_usage(store, events) if state.why != "fork" else {}
+    models = {
+        name: together(models.get(name, NOTHING), children.get(name, NOTHING)) for name in {**models, **children}
+    }
     state = replace_struct(state, spent=_in_all(state, summary, models.values()))
     nodes = _nodes(state, events)
     branches = branch_rows(_turn_lines(turns))
@@ -148,7 +160,7 @@ async def show_one(
         for line in question_lines(question, aim):
             say(line)
     if detail:
-        _say_nodes(state, nodes, models, colour)
+        _say_nodes(state, nodes, models, reduce(together, children.values(), NOTHING), colour)
         say_branches(branches, colour)
     if gaps:
         complain(f"{plural(len(gaps), 'turn')} cannot be read; their events are missing here")
@@ -167,6 +179,21 @@ def _say_next(summary: Summary, aim: str) -> None:
         for line in raise_first(summary.limit, higher_limit(summary.raise_to_micros)):
             say(line)
         say(f"  {NEXT_WORD.get(summary.phase, 'resume')}: {aim_commands(following, aim)}")
+
+
+async def _children_usage(store: Store, events: Sequence[Recorded]) -> dict[str, RunUsage]:
+    """What the agents of child sessions used, and of theirs, by model."""
+    found: dict[str, RunUsage] = {}
+    wanted = dict.fromkeys(one.event.child_session for one in events if isinstance(one.event, ChildStarted))
+    known = {row.session: row for row in await rows(store)} if wanted else {}
+    for session in wanted:
+        if session not in known:
+            continue
+        below = _events([turn for _path, turn in await with_branches(store, known[session])])
+        for part in (usage_of(one.event for one in below).models, await _children_usage(store, below)):
+            for model, used in part.items():
+                found[model] = together(found.get(model, NOTHING), used)
+    return found
 
 
 def _in_all(state: RunState, summary: Summary, models: Iterable[RunUsage]) -> Spent:
@@ -264,7 +291,20 @@ def _nodes(state: RunState, events: list[Recorded]) -> list[dict[str, Any]]:
         }
         for node, record in state.nodes.items()
         if record.here
+    ] + [
+        {**_IN_A_BRANCH, "node": node, "agent": to_builtins(more)}
+        for node, more in used.items()
+        if node not in state.nodes
     ]
+
+
+_IN_A_BRANCH: Mapping[str, Any] = {
+    **dict.fromkeys(("status", "reason"), ""),
+    **dict.fromkeys(("visits", "executions"), 1),
+    **dict.fromkeys(("retries", "duration_ms"), 0),
+    **dict.fromkeys(("next", "edge", "why", "rule", "choices")),
+}
+"""What is said of a node in a branch that has not ended: the rest is counted then."""
 
 
 def _say_summary(summary: Summary, colour: bool, backends: str = "") -> None:
@@ -323,7 +363,11 @@ def usage_line(used: RunUsage) -> str:
 
 
 def _say_nodes(
-    state: RunState, nodes: Sequence[Mapping[str, Any]], models: Mapping[str, RunUsage], colour: bool
+    state: RunState,
+    nodes: Sequence[Mapping[str, Any]],
+    models: Mapping[str, RunUsage],
+    children: RunUsage,
+    colour: bool,
 ) -> None:
     if not nodes:
         return
@@ -343,6 +387,8 @@ def _say_nodes(
     told += _cost_lines(state, any(used.unpriced for used in models.values()))
     for model, used in models.items():
         say("\n".join(wrap(f"  {one_line(model, 60) or 'a model'}: ", usage_line(used), room(), "    ")))
+    if children.turns:
+        say("\n".join(wrap("  of which child sessions: ", usage_line(children), room(), "    ")))
     say("\n".join(wrap("  total: ", ", ".join([*told, f"{duration_words(total)} in nodes"]), room(), "    ")))
     say()
 
