@@ -63,7 +63,7 @@ class ModelRequests:
                 continue
             except Transient as failure:
                 repeats += 1
-                if repeats > self._rules.repeats or empty > MOST_EMPTY or failure.retry_after > LONGEST_WAIT:
+                if repeats > self._rules.repeats or empty > MOST_EMPTY:
                     raise
                 problem = failure
             await self._wait(problem, repeats, empty)
@@ -79,6 +79,9 @@ class ModelRequests:
         self._task.scope.spend(tokens_in=usage.input, tokens_out=usage.output, cost_micros=self.cost(answer) or 0)
 
     async def _wait(self, problem: Transient, repeats: int, empty: int) -> None:
+        if problem.retry_after > LONGEST_WAIT:
+            asked = f"it asks to wait {problem.retry_after:.0f} s, longer than {LONGEST_WAIT:.0f} s"
+            raise Transient(f"{problem} ({asked})", retry_after=problem.retry_after) from problem
         seconds = 0.0
         if repeats and not empty:
             patient = PRESETS["patient"]

@@ -82,6 +82,13 @@ async def test_a_goal_gate_that_does_not_report_is_asked_once_and_fails(tmp_path
         assert good(await here.ran(graph))
 
 
+async def test_a_wait_of_more_than_five_minutes_fails_the_attempt_and_is_named(tmp_path: Path) -> None:
+    with world(tmp_path, "answers: [{error: {kind: rate_limit, retry_after: 10m}}]") as here:
+        session = await here.ran()
+        assert len(here.requests) == 1
+    assert "it asks to wait 600 s" in str(end(session))
+
+
 async def test_a_rate_limit_is_waited_out_and_recorded_and_uses_no_attempt(tmp_path: Path) -> None:
     script = "answers: [{error: {kind: rate_limit, retry_after: 7}}, {error: overloaded}, {text: fine}]"
     with world(tmp_path, script) as here:
