@@ -16,7 +16,7 @@ from orchestra.agents.tools.reporting import NAME, labels_of
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask
 from orchestra.run.conversation import Message
-from orchestra.run.outcome import Outcome, Status, failed_outcome, legal_words, read_status
+from orchestra.run.outcome import GOOD, Outcome, Status, failed_outcome, legal_words, read_status
 from orchestra.run.plain import plain_json
 
 ASK_AGAIN = (
@@ -31,15 +31,25 @@ _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)\n```\s*\Z", re.DOTALL)
 
 
 def newest_report(messages: Sequence[Message]) -> Mapping[str, Any] | None:
-    """The arguments of the last ``report_outcome`` that the newest answer made and that was accepted."""
+    """The arguments of the ``report_outcome`` that the newest answer made and that was accepted.
+
+    Of several the last counts, but one that is no success before one that is: a gate fails closed.
+    """
     good: set[str] = set()
     for message in reversed(messages):
         if message.role == "tool" and not message.is_error:
             good.add(message.tool_call_id)
         if message.role == "assistant":
             calls = [call for call in message.tool_calls if call.name == NAME and call.id in good]
-            return calls[-1].arguments if calls else None
+            reports = [call.arguments for call in calls]
+            counted = [one for one in reports if _is_failure(one)] or reports
+            return counted[-1] if counted else None
     return None
+
+
+def _is_failure(report: Mapping[str, Any]) -> bool:
+    status, _word, problem = read_status(str(report.get("status", "")), frozenset())
+    return not problem and status not in GOOD
 
 
 def outcome_of(graph: Graph, node: Node, report: Mapping[str, Any]) -> Outcome:

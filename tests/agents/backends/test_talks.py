@@ -260,3 +260,12 @@ async def test_a_call_that_is_refused_over_and_over_fails_with_the_reason(tmp_pa
         session = await here.ran('work start -> work work -> exit [label="Rework"]')
     assert "the last was refused" in session.state.nodes["work"].reason
     assert "Rewrok" in session.state.nodes["work"].reason
+
+
+async def test_of_two_reports_in_one_answer_the_failure_counts(tmp_path: Path) -> None:
+    calls = ", ".join(
+        f"{{name: report_outcome, arguments: {{status: {status}}}}}" for status in ("fail", "success")
+    )
+    with world(tmp_path, f"answers: [{{tool_calls: [{calls}]}}]") as here:
+        session = await here.ran("work [goal_gate=true] start -> work -> exit")
+    assert session.state.failed

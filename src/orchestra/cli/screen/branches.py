@@ -10,6 +10,7 @@ from orchestra.cli.terminal import duration_words, fit, one_line, pad, room, say
 from orchestra.graph.report import paint, plural, wrap
 from orchestra.run.events import (
     ParallelBranchCompleted,
+    ParallelBranchEnded,
     ParallelBranchOpened,
     PipelineCanceled,
     Recorded,
@@ -34,6 +35,8 @@ def branch_rows(told: Iterable[tuple[str, Recorded]]) -> list[dict[str, Any]]:
                 found[path]["node"] = node
             case PipelineCanceled(reason=reason) if path in found:
                 found[path] |= {"status": "canceled", "reason": reason}
+            case ParallelBranchEnded() as event if path in found and not found[path]["status"]:
+                found[path] |= {"status": event.status, "node": event.node, "reason": event.failure_reason}
             case ParallelBranchCompleted() as event:
                 below = f"{path}/{event.node}/{event.branch_id}".removeprefix("/")
                 if below in found:
