@@ -416,7 +416,7 @@ def test_the_checkpoint_holds_the_nodes_the_context_and_the_retries(tmp_path: Pa
     assert found["context"]["outcome"] == "fail"
 
 
-def test_a_killed_run_goes_on_at_its_node_and_ends_like_one_that_was_not(tmp_path: Path) -> None:
+def test_a_killed_run_continues_at_its_node_and_ends_like_one_that_was_not(tmp_path: Path) -> None:
     process = begin(tmp_path, delay="1s")
     process.send_signal(signal.SIGKILL)
     process.communicate()

@@ -60,7 +60,7 @@ def test_what_it_starts_has_the_same_around_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("program", [COLD, warm.PROGRAM], ids=["cold", "warm"])
-def test_it_is_our_child_and_hears_signals(program: list[str], tmp_path: Path) -> None:
+def test_it_is_our_child_and_receives_signals(program: list[str], tmp_path: Path) -> None:
     command = [*program, "model-server", "-"]
     variables = {"PATH": os.environ["PATH"]}
     with subprocess.Popen(

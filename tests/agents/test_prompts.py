@@ -391,7 +391,7 @@ def test_project_documents_are_cut_at_32_kib_and_links_that_lead_out_are_not_fol
     assert texts[0].endswith("longer than 32 KiB]")
 
 
-def test_every_fault_of_a_nodes_layer_files_is_told_at_once(tmp_path: Path) -> None:
+def test_every_fault_of_a_nodes_layer_files_is_reported_at_once(tmp_path: Path) -> None:
     files = {
         "roles/r.yaml": "content: a\ncontent: b\nfoo: 1\n",
         "personas/p.yaml": "content: [a\n",

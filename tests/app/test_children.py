@@ -203,7 +203,7 @@ async def working(run: Run, store: Store) -> asyncio.Task[object]:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-async def test_a_pause_of_the_parent_pauses_the_child_and_a_resume_goes_on_with_it(
+async def test_a_pause_of_the_parent_pauses_the_child_and_a_resume_continues_with_it(
     tmp_path: Path, at_once: bool
 ) -> None:
     store = MemoryStore()
@@ -251,7 +251,7 @@ async def test_a_child_whose_node_times_out_is_stopped(tmp_path: Path) -> None:
     assert child.result.status == "canceled"
 
 
-async def test_a_child_that_is_paused_by_itself_is_waited_for_and_may_go_on_elsewhere(tmp_path: Path) -> None:
+async def test_a_child_that_is_paused_by_itself_is_waited_for_and_may_continue_elsewhere(tmp_path: Path) -> None:
     store = MemoryStore()
     run = await begun(compiled(tmp_path), store, SLOW, SystemClock())
     task = await working(run, store)

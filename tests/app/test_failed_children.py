@@ -29,7 +29,7 @@ from orchestra.engine.sessions import rows
 from orchestra.errors import StoreError
 
 
-async def test_a_resume_of_a_failed_parent_goes_on_at_the_failed_node_of_its_child(tmp_path: Path) -> None:
+async def test_a_resume_of_a_failed_parent_continues_at_the_failed_node_of_its_child(tmp_path: Path) -> None:
     store = MemoryStore()
     first = await walked(compiled(tmp_path), store, Work(fails_at="z"))
     assert first.state.failed
@@ -45,7 +45,7 @@ async def test_a_resume_of_a_failed_parent_goes_on_at_the_failed_node_of_its_chi
     assert run.state.spent.cost_micros == 9  # each of plan, a, x, y, b, done once, z three times
 
 
-async def test_a_replay_of_a_failed_parent_goes_on_at_the_failed_node_of_a_fork_of_its_child(
+async def test_a_replay_of_a_failed_parent_continues_at_the_failed_node_of_a_fork_of_its_child(
     tmp_path: Path,
 ) -> None:
     store = MemoryStore()
@@ -61,7 +61,7 @@ async def test_a_replay_of_a_failed_parent_goes_on_at_the_failed_node_of_a_fork_
     assert {one: after[one] for one in before} == before
 
 
-async def test_a_failed_child_that_somebody_brought_to_its_end_alone_is_not_run_again(tmp_path: Path) -> None:
+async def test_a_failed_child_that_was_resumed_alone_to_its_end_is_not_run_again(tmp_path: Path) -> None:
     store = MemoryStore()
     first = await walked(compiled(tmp_path), store, Work(fails_at="b"))
     child = (await rows(store))[-2]
@@ -77,7 +77,7 @@ async def test_a_failed_child_that_somebody_brought_to_its_end_alone_is_not_run_
     assert run.state.spent.cost_micros == 8  # plan, a, x, y, z, b twice, done
 
 
-async def test_a_failed_child_that_somebody_took_up_and_paused_goes_on_from_there(tmp_path: Path) -> None:
+async def test_a_failed_child_that_was_resumed_and_paused_continues_from_there(tmp_path: Path) -> None:
     store = MemoryStore()
     first = await walked(compiled(tmp_path), store, Work(fails_at="z"))
     await gone_on(store, (await rows(store))[-2].session, Work(pauses_at="b"))
@@ -89,7 +89,7 @@ async def test_a_failed_child_that_somebody_took_up_and_paused_goes_on_from_ther
     assert await new_rows(store, known) == []
 
 
-async def test_a_child_that_failed_is_run_anew_by_another_attempt_and_by_the_pipelines_own_loop(
+async def test_a_child_that_failed_is_run_again_by_another_attempt_and_by_the_pipelines_own_loop(
     tmp_path: Path,
 ) -> None:
     retrying = TEXTS["parent"].replace("KIND,", "KIND, max_retries=1, retry_policy=linear,")
@@ -103,7 +103,7 @@ async def test_a_child_that_failed_is_run_anew_by_another_attempt_and_by_the_pip
         assert work.done.count("a") == 2
 
 
-async def test_a_child_whose_file_has_lost_a_node_is_run_anew_after_its_failure(tmp_path: Path) -> None:
+async def test_a_child_whose_file_has_lost_a_node_is_run_again_after_its_failure(tmp_path: Path) -> None:
     store = MemoryStore()
     first = await walked(compiled(tmp_path), store, Work(fails_at="b"))
     (tmp_path / "check.dot").write_text(f"digraph check {{ {ENDS} other start -> other -> exit }}")
@@ -121,7 +121,7 @@ async def test_a_child_whose_file_has_lost_a_node_is_run_anew_after_its_failure(
     assert work.done == ["other", "done"]
 
 
-async def test_wherever_the_resume_of_a_failed_parent_is_cut_off_its_child_goes_on_once(tmp_path: Path) -> None:
+async def test_wherever_the_resume_of_a_failed_parent_is_cut_off_its_child_continues_once(tmp_path: Path) -> None:
     pipeline = compiled(tmp_path)
 
     async def original() -> tuple[MemoryStore, str]:

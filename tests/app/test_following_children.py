@@ -49,14 +49,14 @@ def once_in_order(seen: list[Recorded]) -> list[int]:
     return turns
 
 
-async def test_children_are_told_with_their_parent(tmp_path: Path) -> None:
+async def test_children_are_reported_with_their_parent(tmp_path: Path) -> None:
     store = MemoryStore()
     run = await walked(compiled(tmp_path), store, Work())
     turns = once_in_order(await told(store, run.session))
     assert set(turns) == await all_of(store, await rows(store))
 
 
-async def test_several_children_of_one_node_and_those_taken_up_again_are_told(tmp_path: Path) -> None:
+async def test_several_children_of_one_node_and_resumed_ones_are_reported(tmp_path: Path) -> None:
     store = MemoryStore()
     parent = (
         "digraph parent { start [shape=Mdiamond] exit [shape=Msquare] done"
@@ -76,7 +76,7 @@ class Breathing(Work):
         return await super().__call__(node, context, graph, scope)
 
 
-async def test_whoever_looks_on_from_whatever_moment_is_told_the_same(tmp_path: Path) -> None:
+async def test_every_watcher_sees_the_same_from_any_moment_on(tmp_path: Path) -> None:
     store = MemoryStore()
     places: list[list[Recorded]] = [[] for _ in range(4)]
     run: Run | None = None
@@ -104,7 +104,7 @@ async def test_whoever_looks_on_from_whatever_moment_is_told_the_same(tmp_path: 
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-async def test_a_fork_is_told_with_the_old_children_up_to_its_turn_and_its_own_from_there(
+async def test_a_fork_is_reported_with_the_old_children_up_to_its_turn_and_its_own_from_there(
     which: int, tmp_path: Path
 ) -> None:
     store = MemoryStore()
@@ -118,7 +118,7 @@ async def test_a_fork_is_told_with_the_old_children_up_to_its_turn_and_its_own_f
     assert set(turns) == old | await all_of(store, made)
 
 
-async def test_an_imported_session_is_told_with_its_children_here(tmp_path: Path) -> None:
+async def test_an_imported_session_is_reported_with_its_children_here(tmp_path: Path) -> None:
     store, other = MemoryStore(), MemoryStore()
     await walked(compiled(tmp_path), other, Work())  # contexts and turns have other ids here
     first, _whole = await paused_and_gone_on(tmp_path, store)

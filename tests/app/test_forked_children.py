@@ -115,7 +115,7 @@ async def test_a_paused_parent_is_replayed_while_its_own_child_stays_paused(tmp_
     assert work.done == ["y", "z", "b", "done"]
 
 
-async def test_a_child_that_began_behind_the_turn_is_run_anew(tmp_path: Path) -> None:
+async def test_a_child_that_began_after_the_turn_is_run_again(tmp_path: Path) -> None:
     store = MemoryStore()
     first, _whole = await paused_and_gone_on(tmp_path, store)
     named = next(

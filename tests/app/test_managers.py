@@ -137,14 +137,14 @@ async def test_the_managers_agent_steers_the_childs_next_agent(tmp_path: Path) -
     assert "dig deeper" in str(rest.prompt)
 
 
-async def test_nothing_is_said_before_the_cooldown_is_over(tmp_path: Path) -> None:
+async def test_nothing_is_said_before_the_cooldown_has_ended(tmp_path: Path) -> None:
     store = MemoryStore()
     attributes = 'manager.actions="observe,steer,wait", manager.steer_cooldown=1h,'
     await walked(compiled(tmp_path, attributes), store, children(dig="{delay: 100ms}"))
     assert [e for e in await events(store, 1) if isinstance(e, SteeringTaken)] == []
 
 
-async def test_a_manager_watches_a_session_that_somebody_else_runs(tmp_path: Path) -> None:
+async def test_a_manager_watches_a_session_that_another_process_runs(tmp_path: Path) -> None:
     store = MemoryStore()
     pipeline = compiled(tmp_path)
     source, found = read(tmp_path / "work.dot")
@@ -163,7 +163,7 @@ async def test_a_manager_watches_a_session_that_somebody_else_runs(tmp_path: Pat
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_paused_manager_goes_on_with_the_same_child(tmp_path: Path, at_once: bool) -> None:
+async def test_a_paused_manager_continues_with_the_same_child(tmp_path: Path, at_once: bool) -> None:
     store = MemoryStore()
     run = await begun(compiled(tmp_path), store, children(dig="{delay: 300ms}"))
     async with asyncio.TaskGroup() as group:

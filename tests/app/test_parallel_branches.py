@@ -466,7 +466,7 @@ async def test_an_unmet_goal_gate_inside_a_branch_sends_the_run_back_to_the_oute
 
 
 @pytest.mark.parametrize("size", [10, 40_000], ids=["small", "by reference"])
-async def test_a_condition_behind_the_fan_in_reads_a_part_of_the_results(size: int) -> None:
+async def test_a_condition_after_the_fan_in_reads_a_part_of_the_results(size: int) -> None:
     def says(scope: Scope, _context: Context) -> None:
         scope.response("good " * size)
 

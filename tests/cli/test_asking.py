@@ -9,7 +9,7 @@ import pytest
 from calls import PLAN, Terminal, begin, call, only_session
 
 
-def test_a_run_is_paused_from_another_process_and_goes_on(tmp_path: Path) -> None:
+def test_a_run_is_paused_from_another_process_and_continues(tmp_path: Path) -> None:
     process = begin(tmp_path, delay="1s")
     asked = call(tmp_path, "pause", "last")
     assert asked.returncode == 0

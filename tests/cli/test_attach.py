@@ -73,7 +73,7 @@ def test_a_detached_run_says_what_is_wrong_before_it_leaves(tmp_path: Path) -> N
         assert "error" in err
 
 
-def test_a_run_that_is_gone_is_told_from_one_that_goes_on(tmp_path: Path) -> None:
+def test_a_run_that_is_gone_is_distinguished_from_one_that_continues(tmp_path: Path) -> None:
     process = begin(tmp_path)
     watching = orchestra(tmp_path, "attach", "last")
     time.sleep(0.5)
@@ -104,7 +104,7 @@ def test_there_is_nothing_to_attach_to_without_a_session(tmp_path: Path) -> None
 # --- status --------------------------------------------------------------------------------------
 
 
-def test_status_names_the_command_that_goes_on_with_each_session(tmp_path: Path) -> None:
+def test_status_names_the_command_that_continues_each_session(tmp_path: Path) -> None:
     process = begin(tmp_path)
     session = str(only_session(tmp_path)["session"])
     assert only_session(tmp_path)["next"] == f"orchestra attach {session}"

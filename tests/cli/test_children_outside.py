@@ -108,7 +108,7 @@ def test_children_are_watched_with_their_parent_from_several_terminals_each_even
         assert shown.count("check/deep/plan") == 1
 
 
-def test_a_replay_from_a_pause_goes_on_in_forks_of_the_children(tmp_path: Path) -> None:
+def test_a_replay_from_a_pause_continues_in_forks_of_the_children(tmp_path: Path) -> None:
     process = nested(tmp_path)
     process.terminate()
     process.communicate(timeout=20)

@@ -82,7 +82,7 @@ def test_a_program_that_is_missing_or_unknown_makes_the_pipeline_invalid(tmp_pat
     assert "did you mean 'stub'?" in call(tmp_path, "run", "p.dot").stderr
 
 
-def test_without_quota_the_run_pauses_with_7_and_a_resume_goes_on(tmp_path: Path) -> None:
+def test_without_quota_the_run_pauses_with_7_and_a_resume_continues(tmp_path: Path) -> None:
     failed = {"type": "result", "subtype": "success", "is_error": True, "result": "Credit balance is too low"}
     body = f"[ -e {tmp_path}/paid ] && exec cat {tmp_path}/answer; echo '{json.dumps(failed)}'; exit 1"
     project(tmp_path, body, ", max_retries=3")

@@ -122,7 +122,7 @@ def test_an_interrupt_twice_pauses_at_once_and_the_record_says_so(tmp_path: Path
     assert (session["phase"], session["detail"], session["node"]) == ("paused", "interrupt", "plan")
 
 
-def test_one_interrupt_lets_the_node_at_work_finish(tmp_path: Path) -> None:
+def test_one_interrupt_lets_the_running_node_finish(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*ORCHESTRA, "run", str(PLAN), "--simulate", str(slow(tmp_path, "1s"))],
         cwd=tmp_path,
@@ -269,7 +269,7 @@ def test_explain_lists_every_rule_and_shows_one(tmp_path: Path) -> None:
 # --- the terminal --------------------------------------------------------------------------------
 
 
-def test_the_live_view_shows_the_node_at_work_and_leaves_a_line_per_node(tmp_path: Path) -> None:
+def test_the_live_view_shows_the_running_node_and_leaves_a_line_per_node(tmp_path: Path) -> None:
     shown = on_terminal(tmp_path, 80, "run", str(PLAN), "--simulate", str(slow(tmp_path, "700ms")))
     assert "done)" in shown
     assert re.search(r"✓.*plan", shown)

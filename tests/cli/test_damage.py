@@ -193,7 +193,7 @@ def test_turns_that_would_go_are_named_and_kept_until_they_are_given_up(
 @pytest.mark.parametrize(
     "file", ["turns/turns.idx", "turns/turns.meta", "blobs/blobs.idx", "orchestra/meta.crc", "orchestra/contexts"]
 )
-def test_an_end_that_other_files_tell_of_is_made_anew_without_a_question(
+def test_an_end_that_other_files_describe_is_rebuilt_without_a_question(
     file: str, whole: Path, tmp_path: Path
 ) -> None:
     cut(whole, tmp_path, file, 100)

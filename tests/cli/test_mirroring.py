@@ -82,7 +82,7 @@ def until(wanted: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.2)
 
 
-def test_turns_are_there_while_the_run_goes_on_and_all_of_them_after_it(tmp_path: Path) -> None:
+def test_turns_are_there_while_the_run_continues_and_all_of_them_after_it(tmp_path: Path) -> None:
     with serving(tmp_path / "served") as (place, _):
         settings(tmp_path, place)
         process = begin(tmp_path, delay="4s")
@@ -142,7 +142,7 @@ def test_a_mirror_that_is_not_there_changes_nothing_for_the_run(tmp_path: Path) 
         assert "is up to date" in call(tmp_path, "doctor").stdout
 
 
-def test_sending_that_is_killed_again_and_again_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_sending_that_is_killed_again_and_again_continues_where_it_was(tmp_path: Path) -> None:
     place = nowhere()
     settings(tmp_path, place)
     for _ in range(3):
@@ -200,7 +200,7 @@ def test_a_mirrored_session_is_looked_at_and_taken_along_but_not_run(tmp_path: P
         assert resumed.returncode == 0
 
 
-def test_who_watches_a_mirror_is_told_where_its_session_goes_on(tmp_path: Path) -> None:
+def test_a_watcher_of_a_mirror_is_told_where_its_session_continues(tmp_path: Path) -> None:
     with serving(tmp_path / "served") as (place, _):
         settings(tmp_path, place)
         (tmp_path / "p.dot").write_text(
@@ -240,7 +240,7 @@ def test_a_folder_without_a_mirror_says_how_to_name_one(tmp_path: Path) -> None:
     assert call(tmp_path, "cxdb", "serve", "last").returncode == 2
 
 
-def test_no_process_stays_behind_a_run_whose_turns_are_sent(tmp_path: Path) -> None:
+def test_no_process_stays_after_a_run_whose_turns_are_sent(tmp_path: Path) -> None:
     def left() -> list[str]:
         listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         return [line for line in listed.splitlines() if "--follow" in line and str(tmp_path) in line]

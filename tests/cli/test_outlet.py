@@ -91,7 +91,7 @@ def test_a_terminal_that_is_stopped_loses_lines_and_they_are_counted() -> None:
         assert lost_lines(out) == 0
 
 
-def test_whoever_writes_after_the_reader_has_left_is_told_once() -> None:
+def test_a_writer_is_told_once_that_the_reader_has_left() -> None:
     with unread() as (reader, out):
         os.dup2(os.open(os.devnull, os.O_RDONLY), reader)
         out.write(LINE)

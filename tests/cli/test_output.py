@@ -145,7 +145,7 @@ def test_output_that_is_cut_off_is_no_success(unbuffered: str, tmp_path: Path) -
         (f"orchestra run '{PLAN}' --json-stream", 0),
     ],
 )
-def test_a_full_output_is_one_message_and_a_run_goes_on(command: str, code: int, tmp_path: Path) -> None:
+def test_a_full_output_is_one_message_and_a_run_continues(command: str, code: int, tmp_path: Path) -> None:
     done = shell(tmp_path, f"{command} > /dev/full")
     assert done.returncode == code
     assert done.stderr.count("standard output") >= 1

@@ -106,7 +106,7 @@ def test_calls_that_no_pattern_fits_need_no_approval(tmp_path: Path) -> None:
     assert (tmp_path / "log.txt").read_text() == "once\n"
 
 
-def test_a_conversation_goes_on_from_terminal_to_terminal(tmp_path: Path) -> None:
+def test_a_conversation_continues_from_terminal_to_terminal(tmp_path: Path) -> None:
     script = """answers: ["What should it do?", "Here it is."]
 """
     with Bench(tmp_path, script, mode=', "agent.mode"=interactive') as bench:

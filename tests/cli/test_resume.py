@@ -52,7 +52,7 @@ def quick(folder: Path) -> str:
     return script(folder, "{plan: [{text: a}], review: [{status: fail, reason: no test}]}")
 
 
-def test_a_killed_run_goes_on_to_its_end(tmp_path: Path) -> None:
+def test_a_killed_run_continues_to_its_end(tmp_path: Path) -> None:
     session = killed(tmp_path)
     done = call(tmp_path, "resume", session[:3], "--simulate", quick(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -63,7 +63,7 @@ def test_a_killed_run_goes_on_to_its_end(tmp_path: Path) -> None:
     assert ended == ["start", "plan", "build", "review", "judge", "report", "exit"]
 
 
-def test_a_paused_run_goes_on(tmp_path: Path) -> None:
+def test_a_paused_run_continues(tmp_path: Path) -> None:
     process = begin(tmp_path)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
@@ -91,7 +91,7 @@ def test_the_recorded_script_is_used_until_another_is_given(tmp_path: Path) -> N
     assert ends[-1]["prompt"] == "blue"
 
 
-def test_a_failed_run_goes_on_at_its_node_and_may_fail_again(tmp_path: Path) -> None:
+def test_a_failed_run_continues_at_its_node_and_may_fail_again(tmp_path: Path) -> None:
     failing = script(tmp_path, "{b: {status: fail, reason: not yet}}")
     first = call(tmp_path, "run", line(tmp_path), "colour=blue", "--simulate", failing)
     assert first.returncode == 1
@@ -179,7 +179,7 @@ def failed(folder: Path) -> None:
     assert call(folder, "run", line(folder), "colour=blue", "--simulate", failing).returncode == 1
 
 
-def test_a_changed_file_is_told_and_not_taken(tmp_path: Path) -> None:
+def test_a_changed_file_is_reported_and_not_taken(tmp_path: Path) -> None:
     failed(tmp_path)
     line(tmp_path, ", max_retries=1")
     (tmp_path / "elsewhere").mkdir()

@@ -71,7 +71,7 @@ def test_no_command_is_run(tmp_path: Path) -> None:
     assert other["now"].startswith("echo y")
 
 
-def test_where_an_edited_pipeline_goes_elsewhere_is_told_with_the_value_that_decided(tmp_path: Path) -> None:
+def test_where_an_edited_pipeline_goes_elsewhere_is_reported_with_the_value_that_decided(tmp_path: Path) -> None:
     ran(tmp_path)
     file = edited(tmp_path, "size=small", "size=tiny")
     told = walked(tmp_path, "--against", file, code=1)
@@ -106,7 +106,7 @@ def test_each_kind_of_edit_is_found_where_it_matters(
         assert done.returncode == 1
 
 
-def test_a_prompt_that_would_be_another_one_is_shown_and_the_walk_goes_on(tmp_path: Path) -> None:
+def test_a_prompt_that_would_be_another_one_is_shown_and_the_walk_continues(tmp_path: Path) -> None:
     ran(tmp_path)
     told = walked(tmp_path, "--against", edited(tmp_path, "make it $colour", "paint it $colour"), code=1)
     assert told["parting"] is None
@@ -139,7 +139,7 @@ def test_instructions_from_outside_are_no_difference(tmp_path: Path) -> None:
     assert all(text["now"] == f"Please: {text['recorded']}" for text in told["others"])
 
 
-def test_a_command_in_the_place_of_an_agent_is_told(tmp_path: Path) -> None:
+def test_a_command_in_the_place_of_an_agent_is_reported(tmp_path: Path) -> None:
     ran(tmp_path)
     file = edited(
         tmp_path, 'b [prompt="look at it"', 'b [prompt="look at it", tool_command="ls", shape=parallelogram'
@@ -147,7 +147,7 @@ def test_a_command_in_the_place_of_an_agent_is_told(tmp_path: Path) -> None:
     assert walked(tmp_path, "--against", file, code=1)["parting"]["node"] == "b"
 
 
-def test_attempts_that_an_edited_pipeline_would_not_have_are_told(tmp_path: Path) -> None:
+def test_attempts_that_an_edited_pipeline_would_not_have_are_reported(tmp_path: Path) -> None:
     text = PIPELINE.replace("retry_policy=none", "retry_policy=linear")
     ran(tmp_path, "{a: [{status: retry}, {updates: {size: small}}]}", text)
     assert walked(tmp_path, "--recorded", code=0)["nodes"] == 4
@@ -167,7 +167,7 @@ def test_a_killed_run_is_walked_as_far_as_it_went_and_a_resumed_one_to_its_end(t
     assert (told["nodes"], told["ended"]) == (7, True)
 
 
-def test_a_failed_run_that_went_on_with_another_pipeline_leads_the_same_way(tmp_path: Path) -> None:
+def test_a_failed_run_that_continued_with_another_pipeline_leads_the_same_way(tmp_path: Path) -> None:
     text = PIPELINE.replace("size!=small", "size=big")
     ran(tmp_path, "{b: [{status: fail, reason: no}]}", text, code=1)
     walked(tmp_path, "--recorded", code=0)
@@ -209,7 +209,7 @@ def test_options_that_begin_a_session_are_refused_beside_it(tmp_path: Path, args
     assert files(tmp_path / "store") == before
 
 
-def test_a_pipeline_that_is_not_valid_is_told_with_its_place(tmp_path: Path) -> None:
+def test_a_pipeline_that_is_not_valid_is_reported_with_its_place(tmp_path: Path) -> None:
     ran(tmp_path)
     done = call(tmp_path, "replay", "last", "--against", edited(tmp_path, "start -> a -> b", "start -> a --> b"))
     assert done.returncode == 3

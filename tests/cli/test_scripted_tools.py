@@ -62,7 +62,7 @@ def test_a_scripted_failure_has_the_reason_of_a_real_one(result: str, reason: st
     assert not [entry for entry in log if "ToolStarted" in json.dumps(entry)]
 
 
-def test_a_resumed_run_goes_on_with_the_recorded_script(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_with_the_recorded_script(tmp_path: Path) -> None:
     run(tmp_path, "nodes: {test: [{exit_code: 3}, {exit_code: 3}, {exit_code: 3}, {text: at last}]}")
     done = call(tmp_path, "resume", "last")
     assert done.returncode == 0, done.stdout + done.stderr

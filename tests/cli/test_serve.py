@@ -138,7 +138,7 @@ def test_an_address_is_shown_as_it_is_written_in_a_url() -> None:
     assert (at.binary, at.http) == ("[::1]:9009", "http://127.0.0.1:9010")
 
 
-def test_a_run_without_the_token_is_told_where_to_put_it(tmp_path: Path) -> None:
+def test_a_run_without_the_token_says_where_to_put_it(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("0123456789abcdef\n")
     with serving(tmp_path / "served", "127.0.0.1:0", "127.0.0.1:0", "--token-file", str(token)) as (place, _):
@@ -235,7 +235,7 @@ def again(folder: Path, place: ServerPlace) -> AbstractContextManager[tuple[Serv
     return serving(folder, bind=f"{place.host}:{place.port}", http=f"{place.http_host}:{place.http_port}")
 
 
-def test_a_run_goes_on_when_its_server_is_started_again(tmp_path: Path) -> None:
+def test_a_run_continues_when_its_server_is_started_again(tmp_path: Path) -> None:
     with serving(tmp_path / "served") as (place, server):
         (tmp_path / "orchestra.yaml").write_text(on(place))
         process = at_work(tmp_path)
@@ -250,7 +250,7 @@ def test_a_run_goes_on_when_its_server_is_started_again(tmp_path: Path) -> None:
         assert len(ended) == len(set(ended))
 
 
-def test_a_run_whose_server_stays_away_stops_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
+def test_a_run_whose_server_stays_away_stops_and_continues_when_it_is_back(tmp_path: Path) -> None:
     with serving(tmp_path / "served") as (place, server):
         (tmp_path / "orchestra.yaml").write_text(on(place, "300ms"))
         process = at_work(tmp_path)
@@ -317,7 +317,7 @@ def test_the_doctor_tells_that_a_server_came_back_without_what_it_had(tmp_path: 
         assert call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").returncode == 0  # it begins anew
 
 
-def test_the_doctor_names_types_that_somebody_else_gave_other_fields(tmp_path: Path) -> None:
+def test_the_doctor_names_types_that_another_process_gave_other_fields(tmp_path: Path) -> None:
     with serving(tmp_path / "served") as (place, _server):
         (tmp_path / "orchestra.yaml").write_text(on(place))
         other = b'{"registry_version":1,"bundle_id":"other","types":{"dev.orchestra.Warning":{"versions":{"1":'

@@ -219,7 +219,7 @@ def test_a_job_in_the_background_runs_on_and_writes_lines(tmp_path: Path) -> Non
     assert "Stopped" not in shown
 
 
-def test_ctrl_z_leaves_the_shell_a_cursor_and_the_run_goes_on_in_front_or_behind(tmp_path: Path) -> None:
+def test_ctrl_z_leaves_the_shell_a_cursor_and_the_run_continues_in_fore_or_background(tmp_path: Path) -> None:
     shell = Terminal(tmp_path, 80, program=["bash", "--norc", "--noprofile", "-i"], PS1="$ ")
     shell.press(f"{shlex.join([*ORCHESTRA, 'run', str(PLAN), '--simulate', str(slow(tmp_path, '3s'))])}\n")
     shell.until("(1 done)")

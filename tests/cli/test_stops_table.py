@@ -160,7 +160,7 @@ def goes_on(folder: Path, begun: int) -> None:
 
 
 @pytest.mark.parametrize("name", STOPS)
-def test_a_run_that_is_stopped_goes_on_and_nothing_is_done_twice(name: str, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_continues_and_nothing_is_done_twice(name: str, tmp_path: Path) -> None:
     wanted = STOPS[name]
     with working(tmp_path, wanted.seconds, *wanted.args) as process:
         wanted.how(tmp_path, process)
@@ -170,7 +170,7 @@ def test_a_run_that_is_stopped_goes_on_and_nothing_is_done_twice(name: str, tmp_
     goes_on(tmp_path, wanted.begun)
 
 
-def test_a_closed_terminal_leaves_a_session_that_goes_on(tmp_path: Path) -> None:
+def test_a_closed_terminal_leaves_a_session_that_continues(tmp_path: Path) -> None:
     written(tmp_path, "30")
     terminal = Terminal(tmp_path, 80, "run", "stops.dot")
     until_at_work(tmp_path)

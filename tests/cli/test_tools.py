@@ -173,14 +173,14 @@ def test_the_output_of_a_command_is_shown_line_by_line_to_those_who_want_it(tmp_
     assert "turn" not in shown[0]
 
 
-def test_a_terminal_shows_the_last_words_of_the_command_at_work(tmp_path: Path) -> None:
+def test_a_terminal_shows_the_last_words_of_the_running_command(tmp_path: Path) -> None:
     pipeline(tmp_path, "echo compiling; sleep 0.6; echo linking; sleep 0.4")
     shown = on_terminal(tmp_path, 80, "run", "p.dot")
     assert "| compiling" in shown
     assert "| linking" in shown
 
 
-def test_a_failure_of_many_lines_is_told_by_its_beginning_and_its_end(tmp_path: Path) -> None:
+def test_a_failure_of_many_lines_is_reported_by_its_beginning_and_its_end(tmp_path: Path) -> None:
     pipeline(tmp_path, "seq 5; echo '2 tests failed'; false")
     line = next(line for line in call(tmp_path, "run", "p.dot", "--plain").stdout.splitlines() if "✗ work" in line)
     assert line.endswith("exit code 1: … 2 tests failed")

@@ -76,7 +76,7 @@ def test_a_node_that_was_never_entered_is_shown_where_it_was_passed_over(tmp_pat
     assert "--why work" in done.stderr
 
 
-def test_a_mistyped_node_is_told_the_one_that_is_like_it(tmp_path: Path) -> None:
+def test_a_mistyped_node_is_reported_with_a_similar_one(tmp_path: Path) -> None:
     a_run(tmp_path)
     done = call(tmp_path, "log", "last", "--why", "wrok")
     assert done.returncode == 9

@@ -32,7 +32,7 @@ def test_answers_stand_by_node_or_in_a_list() -> None:
         ("answers:\n  review: {choice: [a]}\n", 2),
     ],
 )
-def test_a_fault_is_told_with_its_place(text: str, line: int) -> None:
+def test_a_fault_is_reported_with_its_place(text: str, line: int) -> None:
     with pytest.raises(ConfigError) as caught:
         parsed(text)
     span = caught.value.span

@@ -336,7 +336,7 @@ def test_variables_that_commands_of_a_run_get_are_no_mistake(tmp_path: Path) -> 
     settled(tmp_path, environment={f"ORCHESTRA_{name}": "x" for name in names.split()})
 
 
-def test_faults_of_yaml_of_the_settings_and_of_variables_are_told_together(tmp_path: Path) -> None:
+def test_faults_of_yaml_of_the_settings_and_of_variables_are_reported_together(tmp_path: Path) -> None:
     text = "limits: {run: {cst: 3}}\nlimits: {run: {cost: x}}\nbackend: *b\nagents: {a: {modle: x}}\n"
     text += "tools: [a\nmcp: {}\n"
     with pytest.raises(InvalidConfig) as caught:
@@ -372,7 +372,7 @@ def test_commands_get_no_credentials_of_the_vendors_whose_models_are_configured(
         ("cli: {x: {preset: cladue}}", [("cli.x.preset: 'cladue' is not one of", "did you mean 'claude'?")]),
     ],
 )
-def test_a_mistake_is_told_by_its_cause_with_what_would_mend_it(
+def test_a_mistake_is_reported_by_its_cause_with_what_would_fix_it(
     tmp_path: Path, text: str, told: list[tuple[str, str]]
 ) -> None:
     with pytest.raises(InvalidConfig) as caught:
@@ -406,7 +406,7 @@ def test_where_home_is_unset_or_empty_the_system_knows_it(environment: dict[str,
     assert state_directory(environment) == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/state/orchestra"
 
 
-def test_faults_of_the_store_and_of_repositories_are_told_with_the_others(tmp_path: Path) -> None:
+def test_faults_of_the_store_and_of_repositories_are_reported_with_the_others(tmp_path: Path) -> None:
     text = "bakend: x\ncxdb: {url: 'http://h:1', path: here}\nworkspace: {repos: {a: {path: nowhere}}}\n"
     with pytest.raises(InvalidConfig) as caught:
         settled(tmp_path, text)

@@ -125,7 +125,7 @@ def test_any_text_is_read_or_refused_in_our_words(text: str) -> None:
         ("\ta: 1\n", (1, 1), "tab"),
     ],
 )
-def test_a_fault_is_told_in_words_where_it_begins(text: str, place: tuple[int, int], word: str) -> None:
+def test_a_fault_is_reported_in_words_where_it_begins(text: str, place: tuple[int, int], word: str) -> None:
     assert fault(text) == place
     with pytest.raises(ConfigError) as caught:
         read(text)

@@ -137,7 +137,7 @@ async def test_an_automatic_answer_is_marked() -> None:
 
 
 @pytest.mark.parametrize("above", [True, False], ids=["editing", "dumb"])
-async def test_what_is_told_during_a_question_leaves_its_prompt_and_the_screen_alone(
+async def test_what_is_reported_during_a_question_leaves_its_prompt_and_the_screen_alone(
     above: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     screen, told, typed = Screen(), list[str](), asyncio.Event()

@@ -68,7 +68,7 @@ async def test_a_context_can_begin_at_a_turn(store: Store) -> None:
     assert await store.turns(2) == turns[:2]
 
 
-async def test_a_fork_goes_on_from_its_turn_and_leaves_the_original_alone(store: Store) -> None:
+async def test_a_fork_continues_from_its_turn_and_leaves_the_original_alone(store: Store) -> None:
     context, turns = await filled(store, 3)
     fork = await store.fork(turns[1].turn_id)
     (own,) = await store.append(fork.context_id, [new(b"other")])
@@ -269,7 +269,7 @@ async def test_a_row_knows_when_the_context_was_made_and_last_moved(store: Store
 # --- watching ------------------------------------------------------------------------------------
 
 
-async def test_a_watcher_is_told_where_a_context_stands_and_when_it_moves(store: Store) -> None:
+async def test_a_watcher_is_notified_where_a_context_stands_and_when_it_moves(store: Store) -> None:
     context = (await store.create()).context_id
     seen: list[Head] = []
 
@@ -289,7 +289,7 @@ async def test_a_watcher_is_told_where_a_context_stands_and_when_it_moves(store:
     assert seen[-1] == Head(context, 3, 2)
 
 
-async def test_a_watcher_of_all_is_told_of_new_contexts(store: Store) -> None:
+async def test_a_watcher_of_all_is_notified_of_new_contexts(store: Store) -> None:
     task = asyncio.get_running_loop().create_task(anext(aiter(store.watch())))
     await asyncio.sleep(0.02)
     context = (await store.create()).context_id

@@ -175,7 +175,7 @@ def test_a_refused_change_stops_the_call_and_nothing_else(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_after_one_refusal_the_same_handle_goes_on(quick_path: Path, number: int) -> None:
+def test_after_one_refusal_the_same_handle_continues(quick_path: Path, number: int) -> None:
     for at in refusable(quick_path):
         path = quick_path / "store"
         files = RefusedFiles(at, number)

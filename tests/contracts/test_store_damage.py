@@ -109,7 +109,7 @@ def test_a_cut_file_of_a_settled_store_is_damage(quick_path: Path, number: int, 
 
 
 @pytest.mark.parametrize("number", range(len(PATHS)), ids=PATHS)
-def test_a_cut_file_is_mended_from_a_live_log(quick_path: Path, number: int, step: int) -> None:
+def test_a_cut_file_is_repaired_from_a_live_log(quick_path: Path, number: int, step: int) -> None:
     good = written(quick_path / "good", settled=False)
     for length in last_records(good, number, step):
         path = quick_path / "cut"

@@ -23,7 +23,7 @@ def test_every_type_and_version_is_frozen() -> None:
     assert tool.joined(tool.frozen(), tool.current()) == tool.frozen()
 
 
-def test_a_changed_field_is_told_from_a_new_version() -> None:
+def test_a_changed_field_is_distinguished_from_a_new_version() -> None:
     before, now = tool.frozen(), copy.deepcopy(tool.frozen())
     fields = now["dev.orchestra.NodeExecution"].pop("1")
     now["dev.orchestra.NodeExecution"]["2"] = {**fields, "99": {"name": "new", "type": "string"}}

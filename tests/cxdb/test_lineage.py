@@ -72,7 +72,7 @@ async def test_heads_tell_it_also_where_ids_were_given_up_and_used_again(seed: i
     assert sum(parent is not None for parent in told.values()) > len(known) * 0.9
 
 
-async def test_nothing_is_told_where_a_head_is_damaged_too(tmp_path: Path) -> None:
+async def test_nothing_is_reported_where_a_head_is_damaged_too(tmp_path: Path) -> None:
     store = EmbeddedStore.open(tmp_path)
     await _grown(store, random.Random(1), 60)
     context = max([row.head_depth, row.context_id] for row in await store.contexts())[1]

@@ -201,7 +201,7 @@ async def test_one_session_takes_those_along_that_it_comes_from(tmp_path: Path) 
         await assert_all_there(tmp_path, at.kept)
 
 
-async def test_a_server_that_came_back_empty_gets_all_anew(tmp_path: Path) -> None:
+async def test_a_server_that_came_back_empty_gets_everything_again(tmp_path: Path) -> None:
     await run(tmp_path)
     for _ in range(2):
         async with mirrored() as at:
@@ -235,7 +235,7 @@ async def test_a_copy_of_the_folder_is_another_master(tmp_path: Path) -> None:
             await store.close()
 
 
-async def test_a_folder_that_was_moved_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_folder_that_was_moved_continues_where_it_was(tmp_path: Path) -> None:
     await run(tmp_path / "here")
     async with mirrored() as at:
         await send(tmp_path / "here", at.server)
@@ -264,7 +264,7 @@ async def test_a_mirror_is_not_mirrored_on(tmp_path: Path) -> None:
         assert await send(tmp_path, other.server) == []
 
 
-async def test_a_server_that_is_away_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_a_server_that_is_away_is_reported_and_nothing_is_lost(tmp_path: Path) -> None:
     await run(tmp_path)
     async with mirrored() as at:
         pass
@@ -407,7 +407,7 @@ async def test_a_connection_cut_at_a_thousand_places_loses_and_doubles_nothing(
     await cut_in(tmp_path, direction, 1000)
 
 
-async def test_sending_given_up_anywhere_goes_on_there(tmp_path: Path) -> None:
+async def test_sending_given_up_anywhere_continues_there(tmp_path: Path) -> None:
     await run(tmp_path, script=SCRIPT.replace(LARGE, "short"))
     async with mirrored() as at:
         for milliseconds in range(5, 65, 4):
@@ -432,7 +432,7 @@ async def test_a_follower_sends_what_comes_and_ends_with_its_run(tmp_path: Path)
         await assert_all_there(tmp_path, at.kept)
 
 
-async def test_a_follower_goes_on_when_its_server_is_back_with_all_or_with_nothing(tmp_path: Path) -> None:
+async def test_a_follower_continues_when_its_server_is_back_with_all_or_with_nothing(tmp_path: Path) -> None:
     await run(tmp_path)
     kept, ended = ServedMemory(), asyncio.Event()
     async with serving(kept, guard=Guard()) as at:

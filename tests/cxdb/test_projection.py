@@ -88,7 +88,7 @@ def test_a_query_says_how_values_are_rendered() -> None:
     assert shown("u32", 3, enum=True) == 3
 
 
-def test_keys_may_be_texts_and_unknown_ones_are_told_on_request() -> None:
+def test_keys_may_be_texts_and_unknown_ones_are_reported_on_request() -> None:
     known = types({1: {"name": "a", "type": "string"}})
     version = known.version("T", 1)
     assert version is not None

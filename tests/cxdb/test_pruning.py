@@ -75,7 +75,7 @@ async def texts(store: EmbeddedStore, context: int) -> list[str]:
     return [one.payload.decode() for one in await store.turns(context)]
 
 
-async def test_what_other_contexts_need_stays_and_ids_go_on(tmp_path: Path) -> None:
+async def test_what_other_contexts_need_stays_and_ids_continue(tmp_path: Path) -> None:
     filled = await Filled(tmp_path / "s").fill()
     before = sum(file.stat().st_size for file in (tmp_path / "s").rglob("*.pack"))
     store = EmbeddedStore.open(tmp_path / "s")

@@ -41,7 +41,7 @@ async def test_a_server_that_is_not_there_is_named_with_what_to_do() -> None:
     assert len((await store.health()).findings) == 1
 
 
-async def test_a_web_server_in_the_place_of_the_http_door_is_told_as_such() -> None:
+async def test_a_web_server_in_the_place_of_the_http_door_is_reported_as_such() -> None:
     async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 8\r\nConnection: close\r\n\r\n<p>no</p>")
@@ -58,7 +58,7 @@ async def test_a_web_server_in_the_place_of_the_http_door_is_told_as_such() -> N
         await store.close()
 
 
-async def test_the_binary_door_in_the_place_of_the_http_door_is_told_as_such() -> None:
+async def test_the_binary_door_in_the_place_of_the_http_door_is_reported_as_such() -> None:
     async with serving(ServedMemory(), guard=Guard()) as at:
         store = RemoteStore(replace(place_of(at), http_port=at.port), patience=0.1)
         with pytest.raises(StoreUnreachable, match="the answer is not HTTP") as told:
@@ -147,7 +147,7 @@ async def test_a_hurry_ends_the_waits_that_have_begun_and_those_that_follow() ->
         assert time.monotonic() - began < 20
 
 
-async def test_a_silence_of_some_seconds_is_told_once_with_its_end_and_so_is_the_answer_after_it() -> None:
+async def test_a_silence_of_some_seconds_is_reported_once_with_its_end_and_so_is_the_answer_after_it() -> None:
     told: list[tuple[float, float]] = []
     async for store, context, stop in silenced(30):
         store.on_silence(lambda silent, left: told.append((silent, left)), after=0.05)
@@ -162,7 +162,7 @@ async def test_a_silence_of_some_seconds_is_told_once_with_its_end_and_so_is_the
         assert 20 < left < 30
 
 
-async def test_a_server_that_answers_again_is_told_with_how_long_it_was_silent() -> None:
+async def test_a_server_that_answers_again_is_reported_with_how_long_it_was_silent() -> None:
     told: list[float] = []
     async for store, context, stop in silenced(30):
         store.on_silence(lambda _silent, left: told.append(left), after=0.05)
@@ -337,7 +337,7 @@ async def test_a_long_batch_does_not_stop_halfway() -> None:
         await store.close()
 
 
-async def test_what_the_server_cannot_take_is_told_as_such(tmp_path: Path) -> None:
+async def test_what_the_server_cannot_take_is_reported_as_such(tmp_path: Path) -> None:
     await _made(tmp_path)
     reader = ServedEmbedded.open(tmp_path, read_only=True)
     async with serving(reader, guard=Guard()) as at:

@@ -31,7 +31,7 @@ async def test_a_greeting_is_not_needed_and_a_second_one_changes_nothing(client:
     assert [(s["session_id"], s["client_tag"], s["context_count"]) for s in sessions] == [("1", "", 1)]
 
 
-async def test_an_append_goes_behind_the_head_and_a_named_parent_moves_it(client: Client) -> None:
+async def test_an_append_goes_after_the_head_and_a_named_parent_moves_it(client: Client) -> None:
     await client.ask(frames.CREATE, frames.number(0))
     first = await client.append(1, b"a")
     second = await client.append(1, b"b")
@@ -132,7 +132,7 @@ async def test_a_blob_is_new_once(client: Client) -> None:
     assert frames.read_blob(await client.ask(frames.GET_BLOB, digest_of(b"hello blob"))) == b"hello blob"
 
 
-async def test_a_frame_that_is_too_large_is_told_so_and_ends_the_connection(client: Client) -> None:
+async def test_a_frame_that_is_too_large_is_reported_and_ends_the_connection(client: Client) -> None:
     client.writer.write(frames.HEADER.pack(frames.LARGEST + 1, frames.APPEND, 0, 7))
     answer = await client.answer()
     assert frames.read_error(answer.payload)[0] == 422

@@ -38,7 +38,7 @@ async def take(told: AsyncIterator[Event], count: int) -> list[Event]:
         return [await anext(told) for _ in range(count)]
 
 
-async def test_what_a_client_does_is_told() -> None:
+async def test_what_a_client_does_is_reported() -> None:
     first = msgspec.msgpack.encode({30: {1: "tag", 2: "title", 3: ["a"]}})
     async with served() as client, listening(client) as told:
         await client.ask(frames.HELLO, frames.hello("me"))
@@ -87,7 +87,7 @@ async def test_what_a_client_does_is_told() -> None:
         ]
 
 
-async def test_what_another_process_does_is_told(tmp_path: Path) -> None:
+async def test_what_another_process_does_is_reported(tmp_path: Path) -> None:
     served_store = ServedEmbedded.open(tmp_path)
     other = EmbeddedStore.open(tmp_path)
     async with served(served_store) as client, listening(client) as told:
@@ -122,7 +122,7 @@ async def test_the_news_of_another_context_comes_apart_so_that_a_page_sees_both(
     await store.close()
 
 
-async def test_many_events_are_told_without_a_pause(tmp_path: Path) -> None:
+async def test_many_events_are_reported_without_a_pause(tmp_path: Path) -> None:
     store = ServedEmbedded.open(tmp_path)
     turn = NewTurn(type_id="t", type_version=1, payload=b"\x80")
     contexts = [(await store.create()).context_id for _ in range(2)]
@@ -135,7 +135,7 @@ async def test_many_events_are_told_without_a_pause(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_many_readers_are_told_the_same() -> None:
+async def test_many_readers_get_the_same() -> None:
     async with served() as client:
         await client.ask(frames.CREATE, frames.number(0))
 

@@ -183,7 +183,7 @@ async def test_two_servers_at_once_leave_turns_that_are_still_found(tmp_path: Pa
 
 
 @pytest.mark.parametrize("number", [INDEX, TURN_INDEX, CHECKS], ids=["blobs.idx", "turns.idx", "meta.crc"])
-async def test_files_that_others_tell_of_are_mended(tmp_path: Path, number: int) -> None:
+async def test_files_that_others_describe_are_repaired(tmp_path: Path, number: int) -> None:
     chains = written(tmp_path)
     await EmbeddedStore.open(tmp_path).close()
     before = (tmp_path / PATHS[number]).read_bytes()

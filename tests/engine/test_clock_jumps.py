@@ -94,7 +94,7 @@ ONCE = {("a", 1): 1, ("a", 2): 1, ("b", 1): 1}
 
 @pytest.mark.parametrize("how", JUMPS)
 @pytest.mark.parametrize("node", ["a", "b"])
-async def test_a_clock_that_jumps_while_a_node_is_at_work_changes_nothing(how: str, node: str) -> None:
+async def test_a_clock_that_jumps_while_a_node_runs_changes_nothing(how: str, node: str) -> None:
     work = Work(Set(), node, how)
     session = await begun(work)
     await session.hold.during(session.runner.walk())
@@ -150,7 +150,7 @@ async def again(session: Session, work: Work) -> Walk:
 
 
 @pytest.mark.parametrize("how", JUMPS)
-async def test_a_runner_whose_claim_nobody_took_meanwhile_goes_on(how: str) -> None:
+async def test_a_runner_whose_claim_was_not_taken_meanwhile_continues(how: str) -> None:
     work = Work(Set(), "b", how)
     session = await begun(work, Far(work.clock))
     await session.hold.during(session.runner.walk())

@@ -63,7 +63,7 @@ async def test_what_is_followed_from_any_moment_is_what_was_recorded() -> None:
         assert turns(place) == turns(session.seen)
 
 
-async def test_a_session_that_has_ended_is_told_whole_and_at_once() -> None:
+async def test_a_session_that_has_ended_is_reported_whole_and_at_once() -> None:
     session = await ran(LINE)
     await session.hold.release()
     seen: list[Recorded] = []
@@ -72,7 +72,7 @@ async def test_a_session_that_has_ended_is_told_whole_and_at_once() -> None:
     assert state.result == session.result
 
 
-async def test_a_pause_is_the_end_until_somebody_goes_on() -> None:
+async def test_a_pause_is_the_end_until_the_session_is_resumed() -> None:
     session = await opened(LINE)
     session.control.pause("test")
     await walked(session)
@@ -124,6 +124,6 @@ async def test_a_long_history_is_read_in_pages() -> None:
     assert len(seen) > 2 * 256
 
 
-async def test_trouble_with_the_store_is_told_as_it_is() -> None:
+async def test_trouble_with_the_store_is_reported_as_it_is() -> None:
     with pytest.raises(SessionNotFound):
         await follow(MemoryStore(), row_of(await opened(LINE)), lambda _recorded: None, FixedClock())

@@ -125,7 +125,7 @@ async def test_the_story_has_everything_in_it() -> None:
     assert ("a", 1, 3) in done
 
 
-async def test_a_store_that_fails_at_any_append_leaves_a_run_that_goes_on_to_the_same_end() -> None:
+async def test_a_store_that_fails_at_any_append_leaves_a_run_that_continues_to_the_same_end() -> None:
     told, appends, _done = await undisturbed()
     for refused in range(3, appends + 1):
         store = CountingStore()
@@ -138,7 +138,7 @@ async def test_a_store_that_fails_at_any_append_leaves_a_run_that_goes_on_to_the
 
 
 @pytest.mark.parametrize("how", ["pause", "interrupt"])
-async def test_a_run_stopped_during_any_execution_goes_on_to_the_same_end(how: str) -> None:
+async def test_a_run_stopped_during_any_execution_continues_to_the_same_end(how: str) -> None:
     told, _appends, done = await undisturbed()
     for place, where in enumerate(done):
         current: list[Session] = []
@@ -160,7 +160,7 @@ async def test_a_run_stopped_during_any_execution_goes_on_to_the_same_end(how: s
 
 
 @pytest.mark.parametrize("how", ["pause", "interrupt"])
-async def test_a_run_stopped_at_any_event_goes_on_to_the_same_end(how: str) -> None:
+async def test_a_run_stopped_at_any_event_continues_to_the_same_end(how: str) -> None:
     told, _appends, _done = await undisturbed()
     count = 0
     for place in range(2, 200):

@@ -119,7 +119,7 @@ async def test_a_released_session_is_free_at_once() -> None:
     assert (await taken_by(store, clock, row, "another")).epoch == 2
 
 
-async def test_a_runner_that_was_not_heard_of_looks_before_it_does_anything() -> None:
+async def test_a_runner_without_a_sign_of_life_checks_before_it_does_anything() -> None:
     store, clock, row, first = await far()
     turns = (await store.head(row.mailbox)).depth
     await first.check()

@@ -65,7 +65,7 @@ async def asked_at_a(action: str, text: str = "") -> Session:
     return await walked(await asking("a", action, text))
 
 
-async def test_a_pause_takes_effect_after_the_node_at_work_and_is_recorded_with_its_request() -> None:
+async def test_a_pause_takes_effect_after_the_running_node_and_is_recorded_with_its_request() -> None:
     session = await asked_at_a(PAUSE)
     assert session.result is None
     assert session.path == ["start", "a"]
@@ -75,7 +75,7 @@ async def test_a_pause_takes_effect_after_the_node_at_work_and_is_recorded_with_
     assert (paused.request, paused.node, paused.reason) == (request.turn_id, "b", "paused by me")
 
 
-async def test_an_interruption_cancels_the_node_at_work() -> None:
+async def test_an_interruption_cancels_the_running_node() -> None:
     session = await asked_at_a(INTERRUPT)
     assert session.path == ["start"]
     assert session.state.paused == "interrupted by me"
@@ -92,7 +92,7 @@ async def test_a_cancel_ends_the_run_with_its_reason() -> None:
     assert (await summarize(session.store, row, START_MS)).phase is Phase.CANCELED
 
 
-async def test_a_wish_that_stood_there_before_the_runner_is_heard() -> None:
+async def test_a_request_from_before_the_runner_takes_effect() -> None:
     session = await asking("", "")
     await ask(session, PAUSE)
     await walked(session)
@@ -125,7 +125,7 @@ async def test_an_action_of_a_newer_program_is_passed_over() -> None:
 # --- steering ------------------------------------------------------------------------------------
 
 
-async def test_an_instruction_stands_behind_the_prompt_of_the_next_agent_and_of_no_other() -> None:
+async def test_an_instruction_stands_after_the_prompt_of_the_next_agent_and_of_no_other() -> None:
     session = await asked_at_a(STEER, "use tabs")
     prompts = {event.node: str(event.prompt) for event in session.events if isinstance(event, StageCompleted)}
     assert ["use tabs" in prompts[node] for node in "abc"] == [False, True, False]

@@ -72,7 +72,7 @@ async def cut_off_from_its_checkpoint(session: Session, last: Turn) -> Event | N
     return following.event if lost else None
 
 
-def test_a_run_goes_on_from_every_turn_to_the_same_end_and_says_the_same_of_it() -> None:
+def test_a_run_continues_from_every_turn_to_the_same_end_and_says_the_same_of_it() -> None:
     async def everywhere() -> None:
         whole = await ran(TEXT, SCRIPT)
         assert whole.result is not None

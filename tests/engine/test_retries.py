@@ -85,7 +85,7 @@ async def test_an_exception_and_a_timeout_are_tried_again() -> None:
     assert session.result.good
 
 
-async def test_a_providers_longer_wish_is_waited_for() -> None:
+async def test_a_longer_wait_that_a_provider_asks_for_is_kept() -> None:
     async def busy(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
         if scope.attempt == 1:
             return Outcome(
@@ -208,7 +208,7 @@ class Waiting(FixedClock):
 
 
 @pytest.mark.parametrize("how", ["pause", "interrupt"])
-async def test_a_wait_ends_when_a_pause_is_wished_for_and_a_resume_waits_out_the_rest(how: str) -> None:
+async def test_a_wait_ends_when_a_pause_is_requested_and_a_resume_waits_out_the_rest(how: str) -> None:
     clock = Waiting()
     session = await opened(THRICE, {"a": ["retry", "success"]}, clock=clock)
     walking = asyncio.ensure_future(session.walk())
@@ -227,7 +227,7 @@ async def test_a_wait_ends_when_a_pause_is_wished_for_and_a_resume_waits_out_the
     assert [(e.visit, e.attempt) for e in started] == [(1, 2)]
 
 
-async def test_a_wait_that_is_over_when_the_run_goes_on_is_not_waited_again() -> None:
+async def test_a_wait_that_has_ended_when_the_run_continues_is_not_waited_again() -> None:
     clock = Waiting()
     session = await opened(THRICE, {"a": ["retry", "success"]}, clock=clock)
     walking = asyncio.ensure_future(session.walk())

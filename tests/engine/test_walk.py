@@ -55,7 +55,7 @@ def good(**fields: Any) -> Outcome:
     return Outcome(status=Status.SUCCESS, **fields)
 
 
-async def test_a_run_is_told_in_the_order_of_its_events() -> None:
+async def test_a_run_is_reported_in_the_order_of_its_events() -> None:
     session = await ran(CHAIN)
     assert session.path == ["start", "a", "b", "c", "exit"]
     assert names(session) == [
@@ -107,7 +107,7 @@ async def test_what_the_store_refused_is_told_to_nobody() -> None:
     assert head.depth == len(session.seen) - 1
 
 
-async def test_a_listener_that_raises_is_cut_off_and_the_run_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_listener_that_raises_is_cut_off_and_the_run_continues(caplog: pytest.LogCaptureFixture) -> None:
     calls = []
 
     def bad(recorded: Recorded) -> None:

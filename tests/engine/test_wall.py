@@ -78,7 +78,7 @@ async def test_a_backends_passing_trouble_is_tried_again_and_known_as_such() -> 
     assert again.failure_class == "transient"
 
 
-async def test_a_handler_that_cancels_itself_has_failed_and_the_run_goes_on_to_say_so() -> None:
+async def test_a_handler_that_cancels_itself_has_failed_and_the_run_continues_to_say_so() -> None:
     session = await failing(raising(asyncio.CancelledError()))
     assert session.result is not None
     assert "CancelledError" in failure(session).failure_reason

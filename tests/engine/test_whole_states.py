@@ -77,7 +77,7 @@ async def test_a_fold_cannot_begin_at_a_state_that_is_in_a_blob() -> None:
         fold(events[place:])
 
 
-async def test_the_next_runner_goes_on_from_a_large_state() -> None:
+async def test_the_next_runner_continues_from_a_large_state() -> None:
     undisturbed = await long_run()
     store = CountingStore(fail_only=450)
     session = await opened(LOOP, store=store, more={"codergen": wordy})

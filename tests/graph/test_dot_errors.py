@@ -255,14 +255,14 @@ def test_a_faulty_statement_does_not_hide_the_next_fault(faulty: str) -> None:
 
 
 @pytest.mark.parametrize("faulty", [row[0] for row in IN_A_GRAPH], ids=[row[0].strip() for row in IN_A_GRAPH])
-def test_every_error_says_how_to_mend_it(faulty: str) -> None:
+def test_every_error_says_how_to_fix_it(faulty: str) -> None:
     for diagnostic in errors(FRAME % faulty):
         assert diagnostic.message
         assert diagnostic.fix or diagnostic.rule != "syntax"
         assert len(diagnostic.message) < 150
 
 
-def test_at_most_fifty_errors_are_told_in_source_order() -> None:
+def test_at_most_fifty_errors_are_reported_in_source_order() -> None:
     text = "digraph g {\n" + "".join(f"  n{n} [max_retries=x]\n  a -- b\n" for n in range(100)) + "}\n"
     found = errors(text)
     assert len(found) == MAX_ERRORS
@@ -292,7 +292,7 @@ def test_places_inside_a_text_count_escapes_joined_lines_and_concatenation() -> 
     assert (found.span.line, found.span.column) == (2, 10)
 
 
-def test_a_condition_shared_by_many_edges_is_told_once() -> None:
+def test_a_condition_shared_by_many_edges_is_reported_once() -> None:
     assert len(errors('digraph g { {a b c} -> {d e f} [condition="outcome="] }')) == 1
 
 

@@ -71,7 +71,7 @@ def test_each_knot_of_loops_is_one_finding() -> None:
     assert len(flow(body, RULE)) == 2
 
 
-def test_a_loop_behind_a_bounded_one_is_still_found() -> None:
+def test_a_loop_after_a_bounded_one_is_still_found() -> None:
     body = 'a\nb\nc\nstart -> a -> b -> exit\nb -> a [condition="outcome=fail"]\na -> c [weight=1]\nc -> a'
     assert len(flow(body, RULE)) == 1
 

@@ -28,7 +28,7 @@ def test_a_goal_gate_with_somewhere_to_go_is_fine(body: str) -> None:
     assert not flow(f"{body}\nstart -> a -> exit")
 
 
-def test_an_llm_node_that_is_told_nothing_is_a_warning() -> None:
+def test_an_llm_node_without_a_prompt_is_a_warning() -> None:
     diagnostics = found(ENDS + "a\nstart -> a -> exit")
     assert [(d.rule, d.node) for d in diagnostics] == [("prompt_on_llm_nodes", "a")]
 
@@ -37,7 +37,7 @@ def test_an_llm_node_that_is_told_nothing_is_a_warning() -> None:
     "attributes",
     ["prompt=x", 'label="Write the plan"', "agent=planner", '"agent.task"="plan"', "llm_prompt=x"],
 )
-def test_an_llm_node_that_is_told_something_is_fine(attributes: str) -> None:
+def test_an_llm_node_with_a_prompt_is_fine(attributes: str) -> None:
     assert not found(ENDS + f"a [{attributes}]\nstart -> a -> exit")
 
 
@@ -46,7 +46,7 @@ def test_other_nodes_need_no_prompt(shape: str) -> None:
     assert not found(ENDS + f"a [shape={shape}]\nstart -> a -> exit", "prompt_on_llm_nodes")
 
 
-def test_an_undeclared_node_is_not_told_off_twice() -> None:
+def test_an_undeclared_node_is_not_reported_twice() -> None:
     assert not found(ENDS + "start -> a -> exit", "prompt_on_llm_nodes")
 
 

@@ -181,7 +181,7 @@ async def test_a_pause_lets_the_command_finish(tmp_path: Path) -> None:
     assert session.result is None
 
 
-async def test_what_a_command_leaves_in_the_background_ends_with_it_and_is_told(tmp_path: Path) -> None:
+async def test_what_a_command_leaves_in_the_background_ends_with_it_and_is_reported(tmp_path: Path) -> None:
     session = await tooled(node("sleep 67 > /dev/null 2>&1 & echo started"), tmp_path)
     assert session.result is not None
     assert session.result.good
@@ -208,7 +208,7 @@ async def test_a_second_cancellation_while_the_tree_is_given_time_ends_it_at_onc
     assert nothing_runs(started(session).marker)
 
 
-async def test_silence_is_told_once_until_something_is_heard(tmp_path: Path) -> None:
+async def test_silence_is_reported_once_until_something_is_heard(tmp_path: Path) -> None:
     handler = tool(tmp_path, quiet=0.15)
     session = await tooled(node("sleep 0.5; echo x; sleep 0.4"), tmp_path, handler=handler)
     warnings = [w for w in session.of(WarningRaised) if isinstance(w, WarningRaised)]

@@ -197,7 +197,7 @@ def test_an_empty_answer_has_no_content(client: Client, ask: Any) -> None:
 
 
 @pytest.mark.parametrize("client", [anthropic, responses])
-def test_thinking_is_told_apart(client: Client, ask: Any) -> None:
+def test_thinking_is_reported_separately(client: Client, ask: Any) -> None:
     with ModelServer(parse("answers: [{thinking: 'let me see, what was asked', text: hello}]")) as server:
         found = ask(client(server.url), "hello")
         assert found.text == "hello"

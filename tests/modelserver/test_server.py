@@ -112,7 +112,7 @@ def test_a_stream_can_fail_in_its_middle() -> None:
         assert "message_stop" not in data.decode()
 
 
-def test_a_client_that_leaves_is_noticed_and_the_server_goes_on() -> None:
+def test_a_client_that_leaves_is_noticed_and_the_server_continues() -> None:
     with ModelServer(parse("answers: [{text: hello, silent_after: 0}, {text: next}]")) as server:
         body = json.dumps({**ASK, "stream": True}).encode()
         port = int(server.url.rpartition(":")[2])
@@ -197,7 +197,7 @@ def test_a_wrong_script_is_refused_with_its_place(script: str, line: int, told: 
     assert met.value.span.line == line
 
 
-def test_every_fault_of_a_script_is_told_at_once() -> None:
+def test_every_fault_of_a_script_is_reported_at_once() -> None:
     with pytest.raises(InvalidConfig) as met:
         parse(
             "answers:\n  - tool_calls: [{nam: x}]\n  - {usage: {inputs: 3}, error: rate_limt}\n  - {delay: soon}\n"
@@ -221,7 +221,7 @@ def test_every_fault_of_a_script_is_told_at_once() -> None:
         ("replies: [hello]", "answers"),
     ],
 )
-def test_a_key_of_another_tool_is_told_ours(script: str, meant: str) -> None:
+def test_a_key_of_another_tool_is_reported_with_ours(script: str, meant: str) -> None:
     with pytest.raises(ConfigError) as met:
         parse(script)
     assert met.value.fix == f"did you mean '{meant}'?"
@@ -260,7 +260,7 @@ def test_the_command_runs_another_with_the_providers_variables_set(tmp_path: Pat
     assert done.stdout.endswith("/v1 model-server\n")
 
 
-def test_a_command_that_is_missing_or_a_script_that_is_wrong_is_told(tmp_path: Path) -> None:
+def test_a_command_that_is_missing_or_a_script_that_is_wrong_is_reported(tmp_path: Path) -> None:
     done = subprocess.run(
         command("--", "no-such-command", folder=tmp_path), cwd=tmp_path, capture_output=True, text=True
     )

@@ -134,7 +134,7 @@ def test_a_map_that_looks_like_a_reference_stays_a_map() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=80), st.sampled_from([d.type_id for d in EVENTS.values()] + ["com.example.Other"]))
-def test_garbage_is_told_as_unreadable_and_never_raises(data: bytes, type_id: str) -> None:
+def test_garbage_is_reported_as_unreadable_and_never_raises(data: bytes, type_id: str) -> None:
     assert isinstance(decode(type_id, 1, data), UnreadableEvent)
 
 

@@ -41,7 +41,7 @@ def test_a_failure_carries_its_reason_and_class() -> None:
     assert (outcome.status, outcome.failure_reason, outcome.failure_class) == ("fail", "no key", "terminal")
 
 
-def test_a_word_that_is_nearly_known_is_told_apart() -> None:
+def test_a_word_that_is_nearly_known_is_distinguished() -> None:
     assert "'fail'" in read_status("failed", ())[2]
     assert "'has_tests'" in read_status("has_test", {"has_tests"})[2]
     assert "meant" not in read_status("x" * 100_000, {"has_tests"})[2]

@@ -123,7 +123,7 @@ async def test_a_node_that_is_gone_is_named() -> None:
 
 
 @pytest.mark.parametrize("text", ["a start -> a -> exit", 'a start -> a a -> exit [condition="outcome=bone"]'])
-async def test_a_word_that_an_edge_asks_for_now_is_told(text: str) -> None:
+async def test_a_word_that_an_edge_asks_for_now_is_reported(text: str) -> None:
     session = await ran(text, {"a": ["done"]})
     assert session.path == ["start", "a"]
     edited = 'a start -> a a -> exit [condition="outcome=done"] a -> exit'

@@ -70,7 +70,7 @@ def test_a_key_a_label_one_beginning_or_a_number_picks_and_nothing_else_does(typ
 @pytest.mark.parametrize(
     ("typed", "label"), [("d", "Deploy"), ("e", "Delay"), ("de", ""), ("dep", "Deploy"), ("delay", "Delay")]
 )
-def test_two_labels_with_one_beginning_are_told_apart_by_key_or_by_more_letters(typed: str, label: str) -> None:
+def test_two_labels_with_one_beginning_are_distinguished_by_key_or_more_letters(typed: str, label: str) -> None:
     found = pick_option(asked("Deploy", "Delay"), typed)
     assert (found.label if found else "") == label
 

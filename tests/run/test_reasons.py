@@ -82,7 +82,7 @@ async def test_a_run_that_a_bound_ended_says_so_at_the_node_that_it_kept_out() -
     assert "max_steps" in found[0].why
 
 
-async def test_a_node_at_work_is_a_visit_without_a_decision() -> None:
+async def test_a_running_node_is_a_visit_without_a_decision() -> None:
     seen = (await ran("n start -> n -> exit")).seen
     begun = next(number for number, r in enumerate(seen) if getattr(r.event, "node", "") == "n")
     assert reasons(seen[: begun + 1], "n") == (Reason(visit=1, attempt=1, depth=begun),)

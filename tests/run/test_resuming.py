@@ -51,7 +51,7 @@ async def die_again(session: Session) -> Session:
 LINE = "a b start -> a -> b -> exit"
 
 
-async def test_a_node_that_was_at_work_is_begun_again_as_the_same_attempt() -> None:
+async def test_an_interrupted_node_is_run_again_as_the_same_attempt() -> None:
     later = await again(await cut(LINE, "b"))
     assert later.of(PipelineResumed) == [PipelineResumed(node="b", again=1, recovery=1)]
     assert later.path == ["b", "exit"]
@@ -132,7 +132,7 @@ async def test_time_in_which_nobody_ran_it_is_not_counted() -> None:
 # --- after a failure -----------------------------------------------------------------------------
 
 
-async def test_a_failed_session_goes_on_at_its_node_with_fresh_attempts_and_one_more_visit() -> None:
+async def test_a_failed_session_continues_at_its_node_with_fresh_attempts_and_one_more_visit() -> None:
     session = await ran(
         "a [max_retries=1, retry_policy=linear, max_visits=1] b start -> a -> b -> exit",
         {"a": ["fail", "fail", "fail", "success"]},
@@ -169,7 +169,7 @@ async def test_a_node_that_its_visits_refused_is_run() -> None:
     assert later.result.good
 
 
-async def test_behind_a_diamond_the_node_that_it_judged_is_run_again() -> None:
+async def test_after_a_diamond_the_node_that_it_judged_is_run_again() -> None:
     session = await ran(
         'a d [shape=diamond] start -> a -> d d -> exit [condition="outcome=success"]', {"a": ["fail", "success"]}
     )
@@ -195,7 +195,7 @@ async def test_an_unmet_gate_sends_a_failed_run_back_once_more(more: str, bound:
     assert later.path[: len(path)] == path
 
 
-async def test_max_steps_counts_anew() -> None:
+async def test_max_steps_counts_again() -> None:
     session = await ran("max_steps=3 a b start -> a -> b -> exit")
     assert session.result is not None
     assert "max_steps" in session.result.text
@@ -205,7 +205,7 @@ async def test_max_steps_counts_anew() -> None:
     assert later.result.good
 
 
-async def test_a_run_that_goes_on_knows_what_it_has_written_since_its_last_whole_state() -> None:
+async def test_a_run_that_continues_knows_what_it_has_written_since_its_last_whole_state() -> None:
     async def chatty(node: object, context: object, graph: object, scope: Scope) -> Outcome:
         scope.response("x" * 9000)
         return Outcome(status=Status.SUCCESS)

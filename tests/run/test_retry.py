@@ -57,7 +57,7 @@ def test_a_delay_is_bounded_and_never_negative_however_many_attempts(
     assert 0 < backoff.delay_ms(attempt, jitter) <= MAX_DELAY_MS * 1.5  # type: ignore[attr-defined]
 
 
-def test_a_providers_longer_wish_wins_and_a_shorter_one_does_not() -> None:
+def test_a_longer_wait_of_a_provider_wins_and_a_shorter_one_does_not() -> None:
     backoff = PRESETS["standard"]
     assert backoff is not None
     assert backoff.delay_ms(1, 1.0, retry_after=90.0) == 90_000
@@ -113,7 +113,7 @@ def test_an_end_without_words_still_gets_a_reason() -> None:
 
 
 @pytest.mark.parametrize("failure_class", [FailureClass.TERMINAL, FailureClass.CANCELED])
-def test_a_wish_to_try_again_that_may_not_be_granted_is_a_failure_and_no_partial_success(
+def test_a_retry_that_may_not_be_granted_is_a_failure_and_no_partial_success(
     failure_class: FailureClass,
 ) -> None:
     node = graph_of("a [allow_partial=true] start -> a -> exit").nodes["a"]

@@ -115,7 +115,7 @@ def test_a_failing_node_without_a_way_on_ends_the_run_with_its_reason() -> None:
     assert "a said so" in end.error
 
 
-def test_a_skipped_node_goes_on_and_leaves_the_outcome_as_it_was() -> None:
+def test_a_skipped_node_continues_and_leaves_the_outcome_as_it_was() -> None:
     walk, end = walked("a b start -> a -> b -> exit", a=["partial_success"], b=["skipped"])
     assert end.error == ""
     assert walk.state.nodes["b"].status == "skipped"

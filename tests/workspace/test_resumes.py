@@ -120,7 +120,7 @@ def test_a_repository_cloned_afresh_gets_the_worktree_again_and_what_was_in_its_
     assert f"{folder}.kept-1" in done.stdout + done.stderr
 
 
-def test_commits_that_somebody_put_on_the_branch_are_rescued(tmp_path: Path) -> None:
+def test_commits_added_to_the_branch_from_outside_are_rescued(tmp_path: Path) -> None:
     fails = f"test -e {tmp_path}/go && test ! -e alien.txt"
     code = repository(project(tmp_path, row(("first", "echo 1 > one.txt"), ("second", fails))) / "code")
     ended = run(tmp_path)

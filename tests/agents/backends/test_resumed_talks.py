@@ -296,7 +296,7 @@ async def test_a_soft_limit_is_a_note_to_the_agent(tmp_path: Path) -> None:
         assert "has used 2 of 10 turns" in here.requests[2].last
 
 
-async def test_an_agent_that_runs_in_circles_is_told_once_and_then_has_failed(tmp_path: Path) -> None:
+async def test_an_agent_that_runs_in_circles_is_warned_once_and_then_fails(tmp_path: Path) -> None:
     with world(tmp_path, LOOP) as here:
         session = await here.ran()
         assert len(here.requests) == 20
@@ -305,7 +305,7 @@ async def test_an_agent_that_runs_in_circles_is_told_once_and_then_has_failed(tm
     assert "over and over" in session.state.nodes["work"].reason
 
 
-async def test_an_agent_is_told_of_circles_before_it_fails_for_twenty_equal_calls_at_once(tmp_path: Path) -> None:
+async def test_an_agent_is_warned_of_circles_before_it_fails_for_twenty_equal_calls_at_once(tmp_path: Path) -> None:
     calls = ", ".join(20 * ["{name: list-files, arguments: {pattern: '*'}}"])
     with world(tmp_path, f"answers: [{{tool_calls: [{calls}]}}, {{text: done}}]") as here:
         session = await here.ran()

@@ -117,7 +117,7 @@ async def test_the_prompt_comes_by_standard_input_or_as_an_argument(tmp_path: Pa
     assert said(await outcome(last, tmp_path)) == "ask do it"
 
 
-async def test_a_prompt_that_is_too_long_for_an_argument_is_told(tmp_path: Path) -> None:
+async def test_a_prompt_that_is_too_long_for_an_argument_is_reported(tmp_path: Path) -> None:
     cli = agent(tmp_path, "true", input="arg")
     run = await outcome(cli, tmp_path, f'prompt="{"x" * 130_000}"')
     assert "set `input: stdin`" in reason(run)
@@ -274,7 +274,7 @@ GONE = {
 
 
 @pytest.mark.parametrize("preset", GONE)
-async def test_a_session_that_is_gone_is_begun_anew(tmp_path: Path, preset: str) -> None:
+async def test_a_session_that_is_gone_starts_again(tmp_path: Path, preset: str) -> None:
     body = f"""
     echo run >> asked
     case "$*" in

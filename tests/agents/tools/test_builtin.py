@@ -52,7 +52,7 @@ def test_an_existing_file_is_not_overwritten_before_it_was_read(box: Box) -> Non
     assert not box.run("write-file", path="a.txt", content="y").is_error
 
 
-def test_a_file_that_somebody_changed_since_has_to_be_read_again(box: Box) -> None:
+def test_a_file_that_was_changed_from_outside_has_to_be_read_again(box: Box) -> None:
     (box.folder / "a.txt").write_text("one\n")
     box.run("read-file", path="a.txt")
     (box.folder / "a.txt").write_text("another\n")
@@ -158,7 +158,7 @@ def test_the_marker_is_durable_before_the_first_process_starts(box: Box) -> None
     assert box.scope.events[0].marker == box.context.marker
 
 
-def test_wrong_arguments_are_told_and_nothing_is_done(box: Box) -> None:
+def test_wrong_arguments_are_reported_and_nothing_is_done(box: Box) -> None:
     assert "path" in box.run("read-file").text
     assert box.run("read-file", path="a", nonsense=1).is_error
     assert box.run("read-file", path=7).is_error
