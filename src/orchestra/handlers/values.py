@@ -86,8 +86,13 @@ def _item(value: Any, word: str) -> Any:
 
 def _suggestion(name: str, context: Context) -> str:
     """The key that may be meant, and how to write braces that are not ours."""
-    near = get_close_matches(name.removeprefix("context."), list(context), n=1)
-    return f"did you mean {near[0]}?" if near else "give it as a variable: orchestra run … " + f"{name}=VALUE"
+    name = name.removeprefix("context.")
+    near = get_close_matches(name, list(context), n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    if "." in name:
+        return "no node that has run set it"
+    return f"give it as a variable: orchestra run … {name}=VALUE"
 
 
 def split_by_size(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
