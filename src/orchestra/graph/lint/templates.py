@@ -81,6 +81,8 @@ def template_syntax(survey: Survey) -> Iterator[Diagnostic]:
 def _in_labels(survey: Survey) -> Iterator[Diagnostic]:
     """No question of a gate, and no label that is a prompt, has an expression: there it would stay as it is."""
     for node, attribute in survey.node_places("label"):
+        if "{{" not in str(attribute.value):
+            continue
         kind = survey.types[survey.index[node.id]]
         if kind != "wait.human" and (kind != "codergen" or node.text("prompt") or node.text("agent.task")):
             continue

@@ -117,7 +117,7 @@ _NAMED = re.compile(
 _ODD = frozenset({"single", "twice"})
 """Forms that are not replaced: ``{name}`` and ``{{ $name }}``."""
 
-_MARK = re.compile(r"[{$]")
+_MARK = re.compile(r"\{|\$(?!goal\b)")
 
 _QUIET = frozenset({"start", "exit", "conditional", "tool", "parallel", "parallel.fan_in"})
 """Handler types that set no key of a name that the author or an agent chose."""
