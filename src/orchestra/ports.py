@@ -33,8 +33,6 @@ from orchestra.run.parallel import Branch, BranchPlan, BranchResult, Fan
 from orchestra.run.questions import Answer, Question
 from orchestra.run.state import RepoRecord
 
-# --- the store (S1, S2) -----------------------------------------------------------------------
-
 
 class NewTurn(Struct, frozen=True, kw_only=True):
     """What is to be appended: a declared type and its payload (msgpack bytes, uncompressed).
@@ -178,9 +176,6 @@ class Store(Protocol):
         """Settle what is written and let go. A second call does nothing."""
 
 
-# --- time and chance ---------------------------------------------------------------------------
-
-
 class Clock(Protocol):
     """Time, chance and ids come in here and leave in events (house rule: the fold throws no dice)."""
 
@@ -198,9 +193,6 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait; a cancellation interrupts it."""
-
-
-# --- the code that a run works on (workspace.md) -----------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,9 +359,6 @@ class Workspaces(Protocol):
         """
 
 
-# --- people (humans.md) ----------------------------------------------------------------------------
-
-
 class Unanswered(Exception):
     """No person can answer here: no terminal, its input ended, or a file of answers is used up.
 
@@ -403,9 +392,6 @@ class Interviewer(Protocol):
 
     async def inform(self, message: str, stage: str) -> None:
         """Tell a person something that needs no answer; ``stage`` is the node it is about."""
-
-
-# --- handlers and backends (engine.md#handlers, agents.md) --------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

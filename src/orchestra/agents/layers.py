@@ -169,9 +169,6 @@ def _read(file: Path) -> Source:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
 
 
-# --- the file's form ------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Common:
     """The keys that every layer file may have."""

@@ -118,9 +118,6 @@ def choose_backend(node: Node, config: Config, pipeline: str = "") -> DecidedVal
     return DecidedValue(config.backend, "backend" if config.backend != "simulation" else "default", ("backend",))
 
 
-# --- where a value can come from ------------------------------------------------------------------
-
-
 def _of_node(node: Node, key: str) -> DecidedValue | None:
     attribute = node.attributes.get(key)
     if attribute is None or not attribute.value:
@@ -232,9 +229,6 @@ def _fallbacks(node: Node, agent: Agent | None, provider: Provider | None, confi
         served = config.provider(name)
         pairs.append((name, served.models.get(model, model) if served is not None else model))
     return found._replace(value=tuple(pairs))
-
-
-# --- limits ---------------------------------------------------------------------------------------
 
 
 def node_limit(node: Node, config: Config, pipeline: str = "") -> Limit:

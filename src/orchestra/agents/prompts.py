@@ -128,9 +128,6 @@ def needed_names(node: Node, layers: Sequence[Layer]) -> frozenset[str]:
     return roots | {match[1].partition(".")[0].partition("[")[0] for match in expressions(text)}
 
 
-# --- project documents ----------------------------------------------------------------------------
-
-
 def doc_folders(folder: Path) -> tuple[Path, ...]:
     """Return the folders from ``folder`` up to the root of its repository; without one, only itself."""
     folder = folder.absolute()

@@ -298,8 +298,6 @@ def undefined_error(name: str, known: list[str], span: Span | None = None) -> Co
     )
 
 
-# --- a node's own prompt --------------------------------------------------------------------------
-
 EXPRESSION = re.compile(r"\{\{\s*([A-Za-z_][\w-]*(?:\.[\w-]+|\[[0-9]+\])*)\s*\}\}", re.ASCII)
 _GO = frozenset({"end", "else"})
 """Words of Go's templates, which are no names."""

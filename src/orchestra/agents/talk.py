@@ -91,8 +91,6 @@ class Talk:
         self._known = (0, 0)
         """Tokens that the provider counted, and how many messages they were."""
 
-    # --- before the first request -----------------------------------------------------------------
-
     async def open(self) -> None:
         """Continue what is recorded; begin with the task's prompt where nothing is."""
         known = EMPTY
@@ -138,8 +136,6 @@ class Talk:
                 cost_micros=0,
             )
         )
-
-    # --- a request and its answer -----------------------------------------------------------------
 
     @property
     def due(self) -> bool:
@@ -259,8 +255,6 @@ class Talk:
         if calls == list(message.tool_calls):
             return message
         return replace(message, tool_calls=tuple(calls), native=())
-
-    # --- room in the model's window (E40) ---------------------------------------------------------
 
     def _expected_tokens(self) -> int:
         """About how many tokens the next request has."""

@@ -103,8 +103,6 @@ class Agents:
             made[point.name] = found() if isinstance(found, type) else found
         return made
 
-    # --- what a node gets -------------------------------------------------------------------------
-
     def of(self, node: Node, graph: Graph) -> NodeAgent:
         """The agent of a node (A7, A10), settled when it is asked for the first time."""
         known = self._settled.get(node.id)
@@ -200,8 +198,6 @@ class Agents:
     def prices(self) -> dict[str, Price]:
         """The prices that the settings name."""
         return prices_of(self.settings.config)
-
-    # --- the settings -----------------------------------------------------------------------------
 
     @property
     def name(self) -> str:

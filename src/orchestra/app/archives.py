@@ -173,9 +173,6 @@ def _turns(archive: zipfile.ZipFile, name: str, said: Mapping[str, Any] | None =
     return turns
 
 
-# --- records -------------------------------------------------------------------------------------
-
-
 def _record(turn: Turn) -> bytes:
     return _pack(
         (

@@ -134,9 +134,6 @@ def _ago(milliseconds: int) -> str:
     return f"{milliseconds // 1000} seconds"
 
 
-# --- what this machine remembers -------------------------------------------------------------------
-
-
 def _file(server: Server) -> Path:
     name = f"{server.http_host}_{server.http_port}".translate({ord(c): "_" for c in "/:%"})
     return state_directory(os.environ) / "canaries" / name

@@ -162,9 +162,6 @@ async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterato
         await store.close()
 
 
-# --- by a command ----------------------------------------------------------------------------------
-
-
 class MirrorResult(Struct, frozen=True, kw_only=True):
     """The result of mirroring a session: its turns, how many were sent now, and why not all."""
 
@@ -227,9 +224,6 @@ async def behind(folder: Path, server: Server) -> list[tuple[Row, int]]:
         async with _mirror(folder, server, PATIENCE) as (_store, mirror):
             counts = [(row, await mirror.behind(row)) for row in await mirror.sessions()]
     return [(row, count) for row, count in counts if count]
-
-
-# --- the process beside a run ----------------------------------------------------------------------
 
 
 @contextmanager

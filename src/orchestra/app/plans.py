@@ -269,9 +269,6 @@ def _tool_problems(graph: Graph, settings: Settings, folder: Path) -> list[Diagn
     return tool_problems(graph, settings, folder)
 
 
-# --- what a session recorded ----------------------------------------------------------------------
-
-
 class ResumeChanges(Struct, frozen=True, kw_only=True):
     """What is different from now on.
 

@@ -96,9 +96,6 @@ async def _remote_of(repo: SessionBranches) -> str:
     return repo.remote or (await repo.git.run("config", "--get", "remote.origin.url", check=False)).text
 
 
-# --- GitHub -------------------------------------------------------------------------------------
-
-
 async def _record_pull(repo: SessionBranches, pull: Pull, url: str) -> Pull:
     said = await remote.push(repo.git, url, pull.branch)
     pull = replace(pull, pushed=True, hint=next(iter(_ADDRESS.findall(said)), ""))
@@ -143,9 +140,6 @@ async def _gh(folder: Path, pull: Pull, place: str) -> tuple[int, str]:
         return 1, f"no answer in {PATIENCE:g} s"
     code = process.returncode or 0
     return code, (err if code else out).decode("utf-8", "replace").strip()
-
-
-# --- the text -----------------------------------------------------------------------------------
 
 
 def _title(state: RunState) -> str:

@@ -208,9 +208,6 @@ def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[st
     return dict(variables)
 
 
-# --- sessions that exist --------------------------------------------------------------------------
-
-
 async def resume(
     session: str,
     *,

@@ -100,9 +100,6 @@ def installed_tools() -> list[Tool]:
     return found
 
 
-# --- what can be said before a run ------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class NodeTool:
     """A tool that a node's agent has, and where it comes from.

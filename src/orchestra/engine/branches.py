@@ -259,8 +259,6 @@ class FanOut:
         own = (known.branch for name, known in state.workspace.items() if known.branch != above[name].branch)
         return next(own, "")
 
-    # --- a branch's journal ------------------------------------------------------------------------
-
     async def _journal(self, plan: BranchPlan) -> Journal:
         """The branch's journal: begun, or continued where an earlier runner left it."""
         context_id = self.fan.opened.get(plan.id, 0)

@@ -139,8 +139,6 @@ class Control:
         for below in self._branches:
             below._limit(limit)
 
-    # --- instructions -----------------------------------------------------------------------------
-
     def steer(self, text: str, request: int) -> None:
         """Hand an instruction to the next agent, unless one has had it."""
         if request not in self._root._had:
@@ -170,8 +168,6 @@ class Control:
     @property
     def _root(self) -> Control:
         return self if self._parent is None else self._parent._root
-
-    # --- the task in which a handler runs ------------------------------------------------------------
 
     def attach(self, task: asyncio.Task[object] | None) -> None:
         """From now on an interruption cancels this task, in which a handler runs."""

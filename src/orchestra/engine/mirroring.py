@@ -185,8 +185,6 @@ class Mirror:
             sent += len(batch)
         return sent
 
-    # --- branches ---------------------------------------------------------------------------------
-
     async def branch_of(self, context: int) -> Row | None:
         """The session of which a context is a parallel branch, of those that are known."""
         session = await self._branches.session_of(context)
@@ -230,8 +228,6 @@ class Mirror:
             if theirs is not None and _same(fork, theirs):
                 return theirs
         return None
-
-    # --- what the server has ----------------------------------------------------------------------
 
     async def _find(self, row: Row) -> tuple[Row, int] | None:
         """The session as the server lists it, and how many turns of its chain are there."""
@@ -292,8 +288,6 @@ class Mirror:
                 return page[depth - page[0].depth]
         return None
 
-    # --- a session that is not there yet ----------------------------------------------------------
-
     async def _begin(self, row: Row) -> tuple[Row, int]:
         """A new context for a session, listed, and how many turns it has: a fork has those that it shares."""
         if row.why == "fork" and row.parent in self._places:
@@ -345,8 +339,6 @@ class Mirror:
                 if isinstance(recorded, Recorded) and isinstance(recorded.event, PipelineForked):
                     return turn
         return None
-
-    # --- sending ----------------------------------------------------------------------------------
 
     async def _missing(self, source: int, there: int) -> AsyncIterator[list[Turn]]:
         """Yield the turns of a chain after the first ``there``, oldest first, page by page."""

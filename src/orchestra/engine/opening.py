@@ -70,9 +70,6 @@ Preparing: TypeAlias = Callable[[RunState], Awaitable[tuple[Wiring, Plan]]]
 """Checks with what a session continues from a state; raises what forbids it."""
 
 
-# --- the three constructors -----------------------------------------------------------------------
-
-
 def _lock(wiring: Wiring, place: SessionPlace, loaded: LoadedSession) -> OpenSession:
     """Lock a session and continue what is loaded of it. Raises ``SessionTaken``."""
     hold = Holding(wiring, place, loaded.state.epoch + 1)
@@ -122,9 +119,6 @@ def start_event(
         workdir=plan.workdir,
         max_cost_micros=wiring.max_cost_micros,
     )
-
-
-# --- establish and take ---------------------------------------------------------------------------
 
 
 async def new_place(wiring: Wiring, *, session: str = "", at: int = 0) -> SessionPlace:
@@ -224,9 +218,6 @@ def ended_well(state: RunState) -> bool:
     return state.result is not None and state.result.good
 
 
-# --- restarts -------------------------------------------------------------------------------------
-
-
 async def next_session(wiring: Wiring, plan: Plan, before: OpenSession) -> OpenSession:
     """Open the session in which a restarted one continues (E14), and release the previous one.
 
@@ -263,9 +254,6 @@ async def newest_of_chain(store: Store, place: SessionPlace) -> tuple[SessionPla
         if following is None or not await has_begun(store, following.mailbox):
             return place, loaded
         place = place_of(following)
-
-
-# --- resume ---------------------------------------------------------------------------------------
 
 
 async def resume(
@@ -365,9 +353,6 @@ def resume_event(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed
     if wiring.max_cost_micros and wiring.max_cost_micros != state.max_cost_micros:
         event = change(event, max_cost_micros=wiring.max_cost_micros)
     return event
-
-
-# --- branches -------------------------------------------------------------------------------------
 
 
 async def branch_context(wiring: Wiring, turn_id: int) -> int:

@@ -101,9 +101,6 @@ def _metadata(title: str, labels: list[str], provenance: Mapping[int, object]) -
     return {1: CLIENT_TAG, 2: title[:200], 3: labels, 10: provenance}
 
 
-# --- finding and listing -------------------------------------------------------------------------
-
-
 async def rows(store: Store) -> list[Row]:
     """Return all sessions, newest first."""
     found = [row_of_context(row) for row in await store.contexts(label=MAILBOX)]

@@ -117,8 +117,6 @@ class Walk:
             self._journal.record(PipelinePaused(node=node, reason=reason, waiting=True))
         await self._journal.flush()
 
-    # --- one node ---------------------------------------------------------------------------------
-
     async def _execute(self, step: Execute) -> None:
         node = self._graph.nodes[step.node]
         kind, handler = self._plan.runs[step.node]
@@ -253,8 +251,6 @@ class Walk:
         self._journal.record(
             StageStarted(node=step.node, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
         )
-
-    # --- between nodes and at the end -------------------------------------------------------------
 
     def _advance(self, step: Advance, *, restart: bool = False) -> None:
         ended = self._journal.state.ended

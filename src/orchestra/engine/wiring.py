@@ -88,8 +88,6 @@ class SessionPlace:
     mailbox: int
 
 
-# --- the pipeline --------------------------------------------------------------------------------
-
 OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
 """The types of engine.md#handlers."""
 

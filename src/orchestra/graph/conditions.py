@@ -46,9 +46,6 @@ ACCELERATOR = re.compile(r"\[(\w+)\]\s*|(\w)\)\s*|(\w)\s+-\s+")
 """The key before a label: ``[K] Label``, ``K) Label``, ``K - Label``."""
 
 
-# --- values --------------------------------------------------------------------------------------
-
-
 def text_of(value: object) -> str:
     """Return how a value compares (L32): ``true``/``false``, ``""`` for nothing, lists and maps as JSON."""
     if isinstance(value, str):
@@ -85,9 +82,6 @@ def resolve(key: str, outcome: str, preferred_label: str, context: Mapping[str, 
             found = descend(rest, value)[1]
             return "" if found is None else found
     return ""
-
-
-# --- the tree ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +196,6 @@ def _is_ordered(op: str, left: float | None, right: float | None) -> bool:
 def _encodable(text: str) -> str:
     """The text as the pattern engine takes it: a lone surrogate, which is no character, becomes ``?``."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-# --- the parser ----------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4096)

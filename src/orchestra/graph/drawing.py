@@ -80,9 +80,6 @@ def _size(point: str, sizes: Mapping[str, float]) -> float:
     return sizes.get(point, THIN)
 
 
-# --- ranks ---------------------------------------------------------------------------------------
-
-
 def _ranks(graph: Graph) -> tuple[dict[str, int], list[list[str]]]:
     """Every point's rank, and per edge the points that it passes, from above to below."""
     back = _back_edges(graph)
@@ -142,9 +139,6 @@ def _longest_ways(nodes: Sequence[str], down: Sequence[tuple[str, str]]) -> dict
             if not waits[below]:
                 ready.append(below)
     return ranks
-
-
-# --- places within a rank -------------------------------------------------------------------------
 
 
 def _neighbors(chains: Sequence[Sequence[str]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -217,9 +211,6 @@ def _spread(row: Sequence[str], wanted: Sequence[float], sizes: Mapping[str, flo
         groups.append((total, count))
     means = [total / count for total, count in groups for _ in range(count)]
     return {point: mean + offset for point, mean, offset in zip(row, means, offsets, strict=False)}
-
-
-# --- lines ---------------------------------------------------------------------------------------
 
 
 def _lines(

@@ -140,9 +140,6 @@ def check_after(here: Cursor) -> None:
         error(here, f"unexpected {show_word(here)} after the end of the graph", fix="move it inside the braces")
 
 
-# --- what begins no statement -----------------------------------------------------------------
-
-
 def skip_separator(here: Cursor) -> None:
     """A statement may end with ``;``."""
     if is_mark(here, ";"):

@@ -163,9 +163,6 @@ def skip_to(here: Cursor, marks: str) -> bool:
     return at >= 0
 
 
-# --- keys -------------------------------------------------------------------------------------
-
-
 def read_attribute(here: Cursor, table: Table | None, found: Attributes) -> None:
     """Take one ``key=value``."""
     start, bare = here.start, here.kind == "id"
@@ -295,9 +292,6 @@ def read_key(here: Cursor) -> str:
         message = "a dot in a key must be between two names"
         error(here, message, fix=f"write {key}", start=start, end=here.before, put=key)
     return key
-
-
-# --- attributes -------------------------------------------------------------------------------
 
 
 def note_twice(here: Cursor, earlier: Attribute, key_span: Span) -> None:

@@ -75,9 +75,6 @@ def at_start(source: Source) -> Cursor:
     )
 
 
-# --- words ------------------------------------------------------------------------------------
-
-
 def advance(here: Cursor) -> None:
     """Read the next word. Raises ``Stop`` at a string or a comment that never ends."""
     here.before = here.end
@@ -182,9 +179,6 @@ def refuse_open_end(here: Cursor) -> None:
     else:
         error(here, "this comment is never closed", fix="end it with */")
     raise Stop
-
-
-# --- findings ---------------------------------------------------------------------------------
 
 
 def span_at(here: Cursor, start: int | None = None, end: int | None = None) -> Span:

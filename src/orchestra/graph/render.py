@@ -29,9 +29,6 @@ _DRAWN = ("color", "fillcolor", "fontcolor", "fontname", "fontsize", "penwidth",
 _DRAWN_EDGE = (*_DRAWN, "arrowhead", "arrowtail", "constraint", "dir", "minlen")
 
 
-# --- as a pipeline -------------------------------------------------------------------------------
-
-
 def to_dot(graph: Graph) -> str:
     """The pipeline as text: parsing it gives an equal graph, and Graphviz reads it (L12, L13)."""
     lines = [f"digraph {name(graph.name)} {{"]
@@ -40,9 +37,6 @@ def to_dot(graph: Graph) -> str:
     lines += node_lines(graph)
     lines += [f"{INDENT}{name(e.source)} -> {name(e.target)}{block(e.attributes)}" for e in graph.edges]
     return "\n".join([*lines, "}", ""])
-
-
-# --- as a drawing --------------------------------------------------------------------------------
 
 
 def to_drawing(graph: Graph) -> str:
@@ -79,9 +73,6 @@ def _literal(text: str) -> str:
 
 def _text(value: Value) -> str:
     return str(value) if isinstance(value, str | Duration) else literal(value)
-
-
-# --- as data -------------------------------------------------------------------------------------
 
 
 def to_json(graph: Graph) -> dict[str, Json]:

@@ -24,9 +24,6 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 
 
-# --- text ------------------------------------------------------------------------------------------
-
-
 def text(diagnostics: Iterable[Diagnostic], *, width: int = 100, colour: bool = False) -> str:
     """All diagnostics as compilers show them, a blank line after each (diagnostics.md)."""
     return "".join(f"{format_diagnostic(d, width=width, colour=colour)}\n\n" for d in diagnostics)
@@ -157,9 +154,6 @@ def _cells(character: str) -> int:
     return max(wcwidth(character), 0)
 
 
-# --- the source line -------------------------------------------------------------------------------
-
-
 def _snippet(span: Span, gutter: int, width: int, tone: str) -> list[str]:
     """The place, the line cut to what surrounds the span, and the caret under it."""
     line, column = span.source.position(span.start)
@@ -245,9 +239,6 @@ def _display(raw: str, column: int) -> str:
     return "".join(parts)
 
 
-# --- data ------------------------------------------------------------------------------------------
-
-
 def data(diagnostic: Diagnostic) -> dict[str, Json]:
     """One diagnostic as JSON; lines and columns count from 1, the end column is not included.
 
@@ -291,9 +282,6 @@ def _place(span: Span) -> dict[str, Json]:
     }
 
 
-# --- GitHub ----------------------------------------------------------------------------------------
-
-
 def github(diagnostics: Iterable[Diagnostic]) -> str:
     """Workflow commands, one line each, which GitHub shows beside the changed lines."""
     return "".join(f"{line}\n" for line in _annotations(diagnostics))
@@ -322,9 +310,6 @@ def _message(value: str) -> str:
 
 def _property(value: str) -> str:
     return _message(value).replace(":", "%3A").replace(",", "%2C")
-
-
-# --- SARIF -----------------------------------------------------------------------------------------
 
 
 def sarif(

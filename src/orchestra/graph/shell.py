@@ -195,8 +195,6 @@ class _ShellReader:
             self._pop()
         return end
 
-    # --- a list of commands -------------------------------------------------------------------------
-
     def _in_list(self, frame: _Frame, token: str, start: int, end: int) -> int:
         special = self._LISTED.get(token)
         if special is not None:
@@ -266,8 +264,6 @@ class _ShellReader:
         self._pop()
         return end
 
-    # --- what opens anywhere ------------------------------------------------------------------------
-
     def _open(self, kind: str, end: int, parens: int = 0) -> int:
         self._literal("")
         frame = _Frame(kind, self.frames[-1].limit, self.frames[-1])
@@ -296,8 +292,6 @@ class _ShellReader:
             if closed.kind == "here":
                 return self._body(closed.after) if self.pending else closed.after
         return limit
-
-    # --- words --------------------------------------------------------------------------------------
 
     def _literal(self, text: str) -> None:
         frame = self.lists[-1] if self.lists else None
@@ -338,8 +332,6 @@ class _ShellReader:
             if word is not None:
                 word.expressions.append(index)
         return self.found[index].end
-
-    # --- here-documents -----------------------------------------------------------------------------
 
     def _announce(self, frame: _Frame, token: str, end: int) -> int:
         self._end_word(frame)
@@ -382,8 +374,6 @@ class _ShellReader:
                 return at, min(end + 1, limit)
             at = end + 1
         return limit, limit
-
-    # --- which word is code -------------------------------------------------------------------------
 
     def _judge(self, frame: _Frame) -> None:
         words = from_command_word(frame.words)

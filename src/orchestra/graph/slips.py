@@ -60,9 +60,6 @@ def connect(here: Cursor, ends: list[Ends], attributes: Attributes) -> None:
                 here.edges.append(EdgeDraft(source, target, attributes, span, named))
 
 
-# --- slips ------------------------------------------------------------------------------------
-
-
 def is_assignment(here: Cursor) -> bool:
     """Whether ``key =`` stands here, or what looks much like it."""
     if here.kind not in ("id", "string") or here.text[here.end : here.end + 2] in (" [", " -"):

@@ -75,9 +75,6 @@ MAX_DEFAULTS = 100
 """Keys in one scope's defaults; each of its nodes gets them all."""
 
 
-# --- the graph --------------------------------------------------------------------------------
-
-
 def parse_graph(source: Source) -> tuple[Graph | None, list[Diagnostic]]:
     """Return the graph, None if not even its beginning can be read, and all diagnostics."""
     here, name = at_start(source), ""
@@ -126,9 +123,6 @@ def read_body(here: Cursor) -> None:
                 read_statement(here)
         except Resync:
             resync(here)
-
-
-# --- statements -------------------------------------------------------------------------------
 
 
 def read_statement(here: Cursor) -> None:
@@ -264,9 +258,6 @@ def end_statement(here: Cursor, name: str, span: Span) -> None:
     skip_separator(here)
 
 
-# --- assignments and subgraphs ----------------------------------------------------------------
-
-
 def read_assignment(here: Cursor) -> None:
     """``key = value``, an attribute of the graph or the subgraph."""
     start = here.start
@@ -349,9 +340,6 @@ def mention_only(here: Cursor, scope: BraceScope) -> None:
             around = around.parent
         if around is scope and node.bare:
             node.declared = False
-
-
-# --- nodes and edges --------------------------------------------------------------------------
 
 
 def read_chain(here: Cursor, ends: list[Ends]) -> None:

@@ -57,9 +57,6 @@ def parse_stylesheet(text: str) -> tuple[StyleRule, ...]:
     return tuple(rules)
 
 
-# --- applying it ----------------------------------------------------------------------------------
-
-
 def apply(graph: Graph) -> Graph:
     """The graph with the stylesheet's values on its nodes.
 
@@ -108,9 +105,6 @@ def _apply_styles(node: Node, styled: dict[str, list[tuple[_Order, Attribute]]])
     if not chosen:
         return node
     return replace(node, attributes={**node.attributes, **{key: found for key, (_order, found) in chosen.items()}})
-
-
-# --- the parser ----------------------------------------------------------------------------------
 
 
 def _skip(text: str, at: int) -> int:

@@ -218,9 +218,6 @@ def _remarks(node: str, ended: process.ProcessResult) -> list[str]:
     return []
 
 
-# --- from the author's text to what the shell is given ---------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
     """What the shell gets: arguments and environment; and for the record the command and its values."""

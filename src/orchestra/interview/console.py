@@ -165,9 +165,6 @@ class Console:
             self._screen.release()
 
 
-# --- what a person sees ----------------------------------------------------------------------------
-
-
 def question_lines(question: Question, width: int, colour: bool) -> Iterator[str]:
     """Yield the question as lines of a terminal: the text to decide on, the question, the choices."""
     yield ""
@@ -331,9 +328,6 @@ async def edit_text() -> str:
         except OSError as error:
             _say(f"  {editor[0]}: {error.strerror}")
         return file.read_text(encoding="utf-8", errors="replace")
-
-
-# --- lines -------------------------------------------------------------------------------------------
 
 
 class PlainReader:

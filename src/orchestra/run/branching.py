@@ -196,9 +196,6 @@ def joining(state: RunState, source: str, target: str) -> str:
     return source if fan is not None and fan.fan_in and fan.fan_in == target else ""
 
 
-# --- inside a branch ------------------------------------------------------------------------------
-
-
 def touch(state: RunState, node: str, old: NodeRecord) -> dict[str, Any]:
     """A branch enters a node: how it was counted before."""
     branch = state.branch

@@ -327,8 +327,6 @@ def _plain_value(value: object) -> object:
     return value
 
 
-# --- secrets ----------------------------------------------------------------------------------------
-
 OURS = frozenset(
     "node handler status source target edge gate graph_hash config_hash backend version pipeline "
     "current_node next_node kind failure_class rule".split()

@@ -34,9 +34,6 @@ class Meta(Struct, frozen=True, kw_only=True):
     branch: str = ""
 
 
-# --- a run's life: dev.orchestra.PipelineLifecycle ----------------------------------------------
-
-
 @event("PipelineLifecycle")
 class PipelineStarted:
     """A session begins. It is the first turn of its chain and names its mailbox (S13, S15)."""
@@ -242,9 +239,6 @@ class ChildEnded:
     cost_micros: int = tag(72, "u64", "what that cost, in millionths of a dollar", default=0)
 
 
-# --- nodes: dev.orchestra.NodeExecution ----------------------------------------------------------
-
-
 @event("NodeExecution")
 class StageStarted:
     """A node is entered, or tried again: announced before its handler runs."""
@@ -332,9 +326,6 @@ class SteeringTaken:
     request: int = tag(41, "u64", "turn of the mailbox that holds it")
 
 
-# --- routing: dev.orchestra.RoutingDecision ------------------------------------------------------
-
-
 @event("RoutingDecision")
 class EdgeSelected:
     """Where the run continues, and why (engine.md#routing).
@@ -352,9 +343,6 @@ class EdgeSelected:
     )
     gate: str = tag(16, "string", "the unmet goal gate that sent the run back", default="")
     restart: bool = tag(17, "bool", "the session ends here, another begins at the target", default=False)
-
-
-# --- checkpoints: dev.orchestra.Checkpoint -------------------------------------------------------
 
 
 @event("Checkpoint")
@@ -375,9 +363,6 @@ class CheckpointSaved:
     )
     workspace: Mapping[str, Json] = tag(20, "json", "per repository its commit and branch (W7)", default={})
     cost_micros: int = tag(21, "u64", "cost so far in millionths of a dollar", default=0)
-
-
-# --- tools: dev.orchestra.ToolExecution ----------------------------------------------------------
 
 
 @event("ToolExecution")
@@ -417,9 +402,6 @@ class ToolExecuted:
     duration_ms: int = tag(22, "u64", "in milliseconds", default=0)
     interrupted: bool = tag(23, "bool", "it was ended before it was done", default=False)
     left_behind: int = tag(24, "u32", "processes that were still running and were ended", default=0)
-
-
-# --- agents: dev.orchestra.AgentTurn -------------------------------------------------------------
 
 
 @event("AgentTurn")
@@ -525,9 +507,6 @@ class ConversationCompacted:
     before: int = tag(46, "u64", "tokens that the conversation had, about", default=0)
 
 
-# --- branches: dev.orchestra.ParallelExecution ---------------------------------------------------
-
-
 @event("ParallelExecution")
 class ParallelStarted:
     """A parallel node starts its branches; each is a fork of the chain at this turn (E30)."""
@@ -613,9 +592,6 @@ class ParallelCompleted:
     failure_reason: str = tag(32, "string", "why it failed", default="")
     success_count: int = tag(46, "u32", "branches that succeeded", default=0)
     failure_count: int = tag(47, "u32", "branches that failed", default=0)
-
-
-# --- code: dev.orchestra.WorkspaceSnapshot ---------------------------------------------------------
 
 
 @event("WorkspaceSnapshot")
@@ -767,9 +743,6 @@ class CleanupCompleted:
     trash: str = tag(32, "string", "the ref that still holds it", default="")
 
 
-# --- people: dev.orchestra.HumanInteraction ------------------------------------------------------
-
-
 @event("HumanInteraction")
 class InterviewStarted:
     """A person is asked; the question is pending from now on (H7).
@@ -820,9 +793,6 @@ class InterviewTimeout:
     node: str = tag(11, "string", "the node that asks")
     choice: str = tag(16, "string", "the key of the choice that is taken instead", default="")
     timeout_ms: int = tag(17, "u64", "how long the person had, in milliseconds")
-
-
-# --- remarks and the mailbox ---------------------------------------------------------------------
 
 
 @event("Warning", name="Warning")

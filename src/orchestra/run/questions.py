@@ -185,9 +185,6 @@ def takes_commands(question: Question) -> bool:
     return question.type is QuestionType.FREEFORM and bool(question.options)
 
 
-# --- what a person types (H3, H4) ------------------------------------------------------------------
-
-
 def pick_option(question: Question, typed: str) -> Option | None:
     """The option that a text picks: its key, its label, a beginning of one label alone, or its number.
 
@@ -293,9 +290,6 @@ def limit_in_words(question: Question) -> str:
     default = question.option(question.default) if question.default else None
     then = "the node is tried again" if default is None else f"{default.label} is taken"
     return f"within {seconds / size:.0f} {unit}, else {then}"
-
-
-# --- what stands in a mailbox (S15) ------------------------------------------------------------------
 
 
 class SentAnswer(Struct, frozen=True, kw_only=True):

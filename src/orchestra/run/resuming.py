@@ -115,9 +115,6 @@ def _way(graph: Graph, state: RunState) -> object:
     return None if graph.outgoing(state.ended.node) else route(graph, state.ended, ())
 
 
-# --- what forbids a resume ------------------------------------------------------------------------
-
-
 def decision(graph: Graph, state: RunState, interrupted: str) -> tuple[str, str]:
     """What becomes of the attempt that was cut off: ``rerun`` or ``fail``, and who says so (E4).
 

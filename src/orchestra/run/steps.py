@@ -249,9 +249,6 @@ def _jump(
     )
 
 
-# --- branches (E30) ------------------------------------------------------------------------------
-
-
 def _join(graph: Graph, state: RunState, ended: NodeEnd) -> Advance | Finish:
     """Return where the run continues after a parallel node: fan-in or, after a failure, retry target."""
     decision = route(graph, replace(ended, edge=""), ()) if ended.status == "fail" else None
@@ -292,9 +289,6 @@ def _restart(graph: Graph, state: RunState, advance: Advance) -> Restart | Finis
         node=advance.source,
         error=f"the edge {advance.edge} would restart the run more than {plural(bound, 'time')}",
     )
-
-
-# --- goal gates (E11) ----------------------------------------------------------------------------
 
 
 def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:

@@ -198,9 +198,6 @@ def _no_secret(folder: Path, files: Sequence[str], wanted: NewCommit) -> None:
             )
 
 
-# --- the message ---------------------------------------------------------------------------------
-
-
 def message_of(wanted: NewCommit, by: By, files: Sequence[str]) -> str:
     """The commit message: as given, else by the template, with the trailers that lead back to the turn."""
     text = _clean_message(wanted.message) or _template(wanted, files)

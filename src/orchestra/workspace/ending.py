@@ -70,9 +70,6 @@ async def diffstat(git: Git, before: str, after: str) -> str:
     return done.text.strip()
 
 
-# --- merge ---------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitAction:
     """What was done in a repository, and the commands that undo it."""
@@ -125,9 +122,6 @@ async def merge(found: SessionBranches, message: str) -> GitAction:
         branch=found.own,
         commit=new,
     )
-
-
-# --- the trash -----------------------------------------------------------------------------------
 
 
 async def discard(found: SessionBranches, names: Sequence[str], worktrees: Sequence[Path]) -> list[GitAction]:

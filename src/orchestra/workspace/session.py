@@ -164,8 +164,6 @@ class GitWorkspace:
             raise WorkspaceError(f"no repository {name!r} in the workspace; it has: {', '.join(self.trees)}")
         return self.trees[name].folder
 
-    # --- places ----------------------------------------------------------------------------------
-
     async def place(self, repo: Repo, known: RepoRecord, *, keep: bool) -> None:
         """Make a worktree, or bring an existing one to the recorded commit."""
         folder = Path(known.folder) if known.folder and known.owner == self.session else self._folder(repo)
@@ -239,8 +237,6 @@ class GitWorkspace:
                 output = f": {said.strip()[-500:]}" if said.strip() else " and wrote nothing"
                 raise WorkspaceError(f"the setup of {tree.name}, `{command}`, failed with exit code {code}{output}")
             mark.write_text(key)
-
-    # --- commits ---------------------------------------------------------------------------------
 
     async def commit(self, wanted: NewCommit) -> tuple[CommitResult, ...]:
         """Commit files, or all changes, per repository that has any."""
@@ -392,8 +388,6 @@ class GitWorkspace:
                     WorktreeCreated(repo=tree.name, branch=tree.branch, folder=str(tree.folder), commit=tree.tip)
                 )
         return lent
-
-    # --- parallel branches -------------------------------------------------------------------------
 
     async def branch(
         self,

@@ -197,8 +197,6 @@ class _Attempt:
                 return failed_outcome(f"{self._cli.name} cannot continue its session")
             text, prompt, anew = "", answer.text, ""
 
-    # --- the prompt -------------------------------------------------------------------------------
-
     async def _first_prompts(self) -> tuple[str, str]:
         """Return the first prompt, and the prompt to use if the session to continue is gone."""
         task, transcript = self._task, self._transcript
@@ -250,8 +248,6 @@ class _Attempt:
             return
         raise Terminal(f"{self._cli.name} called {call.name} without asking: it does not run its hooks")
 
-    # --- one run of the program -------------------------------------------------------------------
-
     async def _ask(self, prompt: str, anew: str) -> str:
         """Return the program's answer. If its session is gone, send the prompt ``anew``."""
         try:
@@ -290,8 +286,6 @@ class _Attempt:
             raise BackendError(f"{cli.name} ended without an answer")
         return text
 
-    # --- results ----------------------------------------------------------------------------------
-
     def _verdict(self, text: str) -> str | Outcome | tuple[str, Outcome]:
         """Return the outcome; or what to tell the agent first, and the outcome if that is impossible."""
         task = self._task
@@ -313,8 +307,6 @@ class _Attempt:
         if task.output_schema and outcome.status in GOOD:
             return fit_schema(task, outcome, text)
         return text if report is None else outcome
-
-    # --- limits, warnings, the screen -------------------------------------------------------------
 
     async def _between(self) -> None:
         """Stop at a pause or a limit, before the program runs and after each turn (A5, A12)."""

@@ -113,8 +113,6 @@ def _text(value: Any) -> str:
     return "" if value is None else json.dumps(value)
 
 
-# --- claude ----------------------------------------------------------------------------------------
-
 _WRITING = {"Write": "file_path", "Edit": "file_path", "MultiEdit": "file_path", "NotebookEdit": "notebook_path"}
 
 
@@ -186,9 +184,6 @@ def _claude_end(event: Mapping[str, Any]) -> ProgramFinished:
         usage=_claude_usage(_map(event.get("usage"))),
         cost_micros=micros,
     )
-
-
-# --- codex -----------------------------------------------------------------------------------------
 
 
 class Codex:
@@ -263,9 +258,6 @@ def _codex_usage(usage: Mapping[str, Any]) -> Usage:
     )
 
 
-# --- gemini ----------------------------------------------------------------------------------------
-
-
 class Gemini:
     """``gemini --output-format stream-json``."""
 
@@ -321,8 +313,6 @@ READERS: Mapping[str, Callable[[], ProgramEvents]] = {
 }
 """A new reader by the format's name; ``none`` has none."""
 
-
-# --- lines -----------------------------------------------------------------------------------------
 
 LONGEST = 16 * 1024 * 1024
 """Bytes of a line that are kept; a longer one is passed over."""

@@ -244,9 +244,6 @@ async def _read(reader: asyncio.StreamReader) -> Any:
     return msgspec.json.decode(line) if line.strip() else None
 
 
-# --- the other side: orchestra mcp -----------------------------------------------------------------
-
-
 class Caller:
     """The connection of ``orchestra mcp`` to its runner; answers come in any order."""
 

@@ -256,9 +256,6 @@ def _pick(server: _Server, names: Sequence[str]) -> list[Tool]:
     return list(by_name.values()) if EVERYTHING in names else [by_name[name] for name in names]
 
 
-# --- the .mcp.json form ----------------------------------------------------------------------------
-
-
 def specs_of(
     servers: Mapping[str, Any], origin: str, *, repository: str = "", environment: Mapping[str, str] = os.environ
 ) -> dict[str, ServerSpec]:

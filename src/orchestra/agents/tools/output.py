@@ -89,9 +89,6 @@ async def store_text(text: str, context: ToolContext) -> tuple[BlobRef, ...]:
     return whole.parts or (await context.scope.keep(data[:KEPT]),)
 
 
-# --- reading the rest ------------------------------------------------------------------------------
-
-
 async def _read(arguments: Mapping[str, Json], context: ToolContext) -> ToolResult:
     name = string(arguments, "output")
     parts = context.outputs.get(name)

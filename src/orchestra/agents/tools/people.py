@@ -94,8 +94,6 @@ def ask_tool() -> FunctionTool:
     )
 
 
-# --- approval ------------------------------------------------------------------------------------------
-
 Guard: TypeAlias = Callable[[str, Mapping[str, Any]], str]
 """What makes a call need a person's approval, by its tool and arguments: a tool, or a pattern; else empty."""
 

@@ -126,9 +126,6 @@ def _show(finding: Finding) -> bool:
     return finding.well is not False
 
 
-# --- the machine ---------------------------------------------------------------------------------
-
-
 def _machine(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, f"Python {sys.version.split()[0]} at {sys.executable}")
     yield Finding(True, f"settings from {settings.file}" if settings.file else "no orchestra.yaml; using defaults")
@@ -219,9 +216,6 @@ def _place(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             well, f"{free // 2**20} MiB free in {there}", "" if well else f"du -xh {named} | sort -h | tail"
         )
-
-
-# --- the store -----------------------------------------------------------------------------------
 
 
 async def _examine_store(settings: Settings, wanted: Examination, aim: str) -> int:

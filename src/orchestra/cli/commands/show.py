@@ -95,9 +95,6 @@ def log(
     raise typer.Exit(show_log(session, store=store, config=config, json=one_json(as_json, json_stream)))
 
 
-# --- show ----------------------------------------------------------------------------------------
-
-
 def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
     """Print one turn: the newest, the one at a depth, one of a branch, or the one that made a commit.
 
@@ -318,8 +315,6 @@ def _field(key: str, value: Any) -> None:
 
 WIDE = 100
 """Columns from which on the names of branches' events, which are long, get a column as wide."""
-
-# --- log -----------------------------------------------------------------------------------------
 
 
 def show_log(session: str, *, store: str | None, config: Path | None, json: str) -> int:

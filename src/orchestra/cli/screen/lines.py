@@ -454,9 +454,6 @@ def headline(session: str, title: str, colour: bool) -> str:
     return f"session {paint(session, BOLD, colour)}  {one_line(title, 200)}"
 
 
-# --- every event in one line, for `log` ----------------------------------------------------------
-
-
 def describe(event: Event) -> tuple[str, str]:  # noqa: C901  one closed match
     """An event's subject (a node) and what there is to say about it."""
     match event:

@@ -197,9 +197,6 @@ def _jumps(graph: Graph) -> Iterator[Edge]:
             )
 
 
-# --- the events ----------------------------------------------------------------------------------
-
-
 def _add(found: Chapter, told: PageTurn, changes: Changes) -> None:  # noqa: C901  one match
     match told.recorded.event:
         case StageStarted() as event:
@@ -315,8 +312,6 @@ def _cut(who: str, text: str, command: str) -> PageMessage:
     more = f"{left_out} more characters: {command}" if left_out > 0 else ""
     return PageMessage(who=who, text=many_lines(text[:LONGEST]), more=more)
 
-
-# --- the page ------------------------------------------------------------------------------------
 
 SIGNS = {"success": "✓", "partial_success": "✓", "fail": "✗", "retry": "↻", "running": "▶", "skipped": "·", "": "·"}
 

@@ -127,8 +127,6 @@ class _Adoption:
             end -= stride
         self._cut(number, end)
 
-    # --- blobs -----------------------------------------------------------------------------------
-
     def _index_blobs(self) -> None:
         """Know each blob's place; entries that blobs.idx lacks are made from the pack."""
         start, end = self._start(INDEX), self._ends[INDEX]
@@ -175,8 +173,6 @@ class _Adoption:
         else:
             directory.files.pwrite(directory.fds[number], data, self._ends[number])
         self._ends[number] += len(data)
-
-    # --- turns -----------------------------------------------------------------------------------
 
     def _check_turns(self) -> None:
         """Write a check record for each turn that has none."""
@@ -235,8 +231,6 @@ class _Adoption:
             for at, header in self._pack_from(0):
                 self._blobs.setdefault(header.digest, at)
         return self._blobs.get(digest, NOWHERE)
-
-    # --- turns.meta ------------------------------------------------------------------------------
 
     def _meta_of(self, turn_id: int) -> tuple[int, int, int] | None:
         """Offset, size and check sum of a turn's record, if it has one; usually they come in turns' order."""
@@ -299,8 +293,6 @@ class _Adoption:
                 for at in range(0, len(data), TURN_SIZE)
             ]
             self._append(TURN_INDEX, b"".join(entries))
-
-    # --- contexts --------------------------------------------------------------------------------
 
     def _count_contexts(self) -> None:
         """Know the next context id, and let heads that point nowhere fall back."""

@@ -82,9 +82,6 @@ def _records(directory: Directory, number: int) -> Iterator[tuple[int, bytes]]:
             yield start + at, data[at : at + stride]
 
 
-# --- blobs ---------------------------------------------------------------------------------------
-
-
 def _blobs(directory: Directory, progress: Progress) -> Iterator[Damage]:
     """Check the pack from its beginning; after a damaged record continue where blobs.idx has the next."""
     offset, end = 0, directory.state.lengths[PACK]
@@ -133,9 +130,6 @@ def _index(directory: Directory) -> Iterator[Damage]:
 
 def _same(entry: IndexEntry, header: tuple[int, int, int, bytes]) -> bool:
     return (entry.codec, entry.raw_size, entry.stored_size, entry.digest) == header
-
-
-# --- turns ---------------------------------------------------------------------------------------
 
 
 def _turns(directory: Directory, progress: Progress) -> Iterator[Damage]:
@@ -194,9 +188,6 @@ def _check_record(directory: Directory, at: int, data: bytes, record: TurnRecord
     header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, check.pack_offset))
     if header is None or header.digest != record.payload_hash:
         yield _damage(PACK, check.pack_offset, f"the payload of turn {record.turn_id} is missing")
-
-
-# --- contexts and file trees ---------------------------------------------------------------------
 
 
 def _heads(directory: Directory) -> Iterator[Damage]:

@@ -89,8 +89,6 @@ class Contexts:
         for key in reversed(known):
             yield self._moved[key]
 
-    # --- the table -------------------------------------------------------------------------------
-
     def load(self) -> None:
         """Open the table, and read the heads that came after it."""
         self.close()

@@ -108,8 +108,6 @@ class Directory:
         self.lock_fd = self.wal_fd = MISSING
         self.fds = [MISSING] * FILES
 
-    # --- reading ---------------------------------------------------------------------------------
-
     def read(self, file: int, size: int, offset: int) -> bytes:
         """Bytes of a file; fewer than ``size`` where it ends, none where no file can reach."""
         if offset >= _FAR:
@@ -158,8 +156,6 @@ class Directory:
         """Whether a file that any foreign append makes longer is not as long as it ought to be."""
         size, fds, lengths = self.files.size, self.fds, self.state.lengths
         return any(size(fds[number]) != lengths[number] for number in _TELLING)
-
-    # --- writing ---------------------------------------------------------------------------------
 
     def publish(self, state: State) -> None:
         """Say where the store stands now."""

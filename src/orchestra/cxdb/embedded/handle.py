@@ -106,8 +106,6 @@ class Handle:
         self._pid = getpid()
         self._mutex = RLock()
 
-    # --- taking turns with other processes ---------------------------------------------------------
-
     def _begin(self, *, salvage: bool) -> None:
         if self._directory.read_only:
             recovery.look(self._directory, self._progress)
@@ -236,8 +234,6 @@ class Handle:
     def _reload(self) -> None:
         self._contexts.load()
         self._hashes.reload_if_changed()
-
-    # --- writing ---------------------------------------------------------------------------------
 
     async def _together(self, add: Callable[[Batch], T]) -> T:
         """Make durable what ``add`` puts into a batch, and return what it returns.

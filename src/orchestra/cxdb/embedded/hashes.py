@@ -141,8 +141,6 @@ class Hashes:
             newest[digest] = offset
         self._seen = max(end, self._seen)
 
-    # --- runs ------------------------------------------------------------------------------------
-
     def load(self, *, keep: bool = False, trust: bool = True) -> None:
         """Map the runs that are there, and read in what they do not cover.
 

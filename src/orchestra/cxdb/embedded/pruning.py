@@ -129,9 +129,6 @@ def put_in_place(path: str, files: Files, lock_fd: int) -> None:
     files.sync_folder(f"{path}/orchestra")
 
 
-# --- what stays ---------------------------------------------------------------------------------
-
-
 def _records(directory: Directory, number: int, size: int) -> Iterator[tuple[int, bytes]]:
     end = directory.state.lengths[number]
     for start in range(0, end, size * _STEP):
@@ -201,9 +198,6 @@ def _reachable(start: set[bytes], among: set[bytes], blob: Callable[[bytes], byt
                 found.add(digest)
                 waiting.append(digest)
     return found
-
-
-# --- the new files --------------------------------------------------------------------------------
 
 
 class _NewFiles:

@@ -84,8 +84,6 @@ class EmbeddedStore(Handle):
                 raise
             return store
 
-    # --- the port --------------------------------------------------------------------------------
-
     async def create(self, base_turn: int = 0) -> Head:
         """Make a context."""
         return await self._together(
@@ -324,8 +322,6 @@ class EmbeddedStore(Handle):
             self._refusal = StoreError(f"{self._directory.path} was rewritten; open it again")
             return done
 
-    # --- looking things up -------------------------------------------------------------------------
-
     def _reader(self, limit: int) -> PageReader:
         return PageReader(self._directory, self._places, self._hashes.find, width=min(max(limit, 1), 64))
 
@@ -390,8 +386,6 @@ class EmbeddedStore(Handle):
             return self._titles.of(root, lambda: metadata_of(self._reader(1).turn(root).payload))
         except Damaged:
             return NO_METADATA
-
-    # --- whole files -------------------------------------------------------------------------------
 
     def _bytes_of(self, path: str) -> bytes:
         fd = self._files.open(path, write=False)

@@ -204,9 +204,6 @@ def utf8(data: bytes, name: str) -> str:
         raise Malformed(422, f"{name} not utf8") from None
 
 
-# --- frames ----------------------------------------------------------------------------------------
-
-
 def frame(kind: int, payload: bytes, request: int = 0, flags: int = 0) -> bytes:
     """A message."""
     return HEADER.pack(len(payload), kind, flags, request) + payload
@@ -235,9 +232,6 @@ def read_error(payload: bytes) -> tuple[int, str]:
     """An error's code and text."""
     cursor = PayloadReader(payload)
     return cursor.u32(), str(cursor.sized_bytes(), "utf-8", "replace")
-
-
-# --- requests --------------------------------------------------------------------------------------
 
 
 def hello(tag: str, meta: str = "") -> bytes:
@@ -348,9 +342,6 @@ def read_put_blob(payload: bytes) -> tuple[bytes, bytes]:
     if digest_of(data) != digest:
         raise Malformed(422, "blob hash mismatch")
     return digest, data
-
-
-# --- answers ---------------------------------------------------------------------------------------
 
 
 def hello_answer(session_id: int) -> bytes:

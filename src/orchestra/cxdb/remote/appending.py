@@ -110,8 +110,6 @@ class Pen:
             if items and len(landed) == len(items):
                 return landed
 
-    # --- sending -------------------------------------------------------------------------------------
-
     async def _send(
         self, stand: Stand, items: Sequence[_Item], blobs: Sequence[bytes], patience: Patience
     ) -> list[StoredTurn]:
@@ -157,8 +155,6 @@ class Pen:
             return [at._replace(parent=parents[at.turn_id]) for at in landed]
         except KeyError as error:
             raise self._data_loss(f"turn {error} is not in its chain") from None
-
-    # --- looking -------------------------------------------------------------------------------------
 
     async def _look(self, patience: Patience) -> Stand:
         """Where the context stands; looked up again after a connection was lost."""

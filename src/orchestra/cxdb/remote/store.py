@@ -62,8 +62,6 @@ class RemoteStore:
         self._held: dict[int, str] = {}
         self._by_turn = True
 
-    # --- writing -------------------------------------------------------------------------------------
-
     async def create(self, base_turn: int = 0) -> Head:
         """Make a context."""
         if base_turn < 0:
@@ -111,8 +109,6 @@ class RemoteStore:
             raise refusal(reply.status, message_of(reply), f"the types of {bundle_id}")
         if reply.status not in (201, 204):
             raise bundle_refusal(bundle_id, bundle, message_of(reply))
-
-    # --- reading -------------------------------------------------------------------------------------
 
     async def head(self, context_id: int) -> Head:
         """Return a context's head."""
@@ -166,8 +162,6 @@ class RemoteStore:
             raise refusal(500, "it does not match its hash", what)
         return data
 
-    # --- listing -------------------------------------------------------------------------------------
-
     async def contexts(
         self, *, label: str | None = None, before: int | None = None, limit: int | None = None
     ) -> list[ContextRow]:
@@ -213,8 +207,6 @@ class RemoteStore:
             self._metadata[context_id] = known
         return known
 
-    # --- watching ------------------------------------------------------------------------------------
-
     async def watch(self, context_id: int | None = None) -> AsyncIterator[Head]:
         """Heads as they move: told by the event stream, looked up where there is none."""
         told: dict[int, int] = {}
@@ -245,8 +237,6 @@ class RemoteStore:
         rows = sorted(member_list(body, "contexts"), key=lambda row: number(row, "context_id"))
         names = ("context_id", "head_turn_id", "head_depth")
         return [Head(*(number(row, name) for name in names)) for row in rows]
-
-    # --- the rest ------------------------------------------------------------------------------------
 
     @property
     def local(self) -> bool:

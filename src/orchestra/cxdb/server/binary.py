@@ -143,8 +143,6 @@ class Connection:
             self._core.meters.error("binary")
             return _error(frame.request, error)
 
-    # --- requests --------------------------------------------------------------------------------------
-
     async def _hello(self, frame: Frame) -> bytes:
         greeting = frames.read_hello(frame.payload)
         self._core.greet(self._session, greeting.tag)
@@ -220,8 +218,6 @@ class Connection:
         return frames.append_answer(
             self._core.answer(request.context_id, request.key, turn)
         ) + self._creation_times([turn])
-
-    # --- batches ---------------------------------------------------------------------------------------
 
     async def _all(self, batch: list[Frame]) -> bytes:
         """Store a batch as one; where it cannot be, each of its frames is answered with the reason."""

@@ -50,8 +50,6 @@ class Core:
         self._newest = 0
         self._keys = Keys(store.folder())
 
-    # --- writing -------------------------------------------------------------------------------------
-
     async def create(self, session: Session, base_turn: int) -> Head:
         """A new context; the session is listed from then on."""
         try:
@@ -132,8 +130,6 @@ class Core:
             self._keys.note(context_id, key, AppendResult(answer.digest, answer.turn_id, answer.depth))
         return answer
 
-    # --- types -----------------------------------------------------------------------------------------
-
     def types(self) -> Types:
         """What is in the registry now, other processes' bundles included; of one that does not fit, what does.
 
@@ -162,8 +158,6 @@ class Core:
         self._types, self._types_of = after, self.store.bundles_changed()
         self.meters.registry_ingest.add(0)
         return bundle_id, True
-
-    # --- telling ---------------------------------------------------------------------------------------
 
     def listen(self) -> None:
         """Start to report events; called before the first reader joins."""

@@ -240,9 +240,6 @@ class _CqlParser:
         return tuple(values)
 
 
-# --- answering -------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What is searched: the rows, what each says of each field, and which contexts are live."""

@@ -122,9 +122,6 @@ class Stream(StreamingResponse):
             await super().stream_response(send)
 
 
-# --- requests --------------------------------------------------------------------------------------
-
-
 async def whole(received: Received) -> HttpRequest:
     """A request with its body. Raises ``Malformed`` for one that is too large or too slow."""
     query = received.scope["query_string"].partition(b"#")[0].decode("latin-1")
@@ -203,9 +200,6 @@ class _Guarded:
             await error_answer(error)(scope, receive, sending)
             return
         await self.app(scope, receive, sending)
-
-
-# --- connections -----------------------------------------------------------------------------------
 
 
 class HttpConnection(H11Protocol):

@@ -79,9 +79,6 @@ def application(core: Core, guard: Guard) -> ASGIApp:
     return guarded(routes, guard, {Malformed: refused, HTTPException: refused})
 
 
-# --- contexts --------------------------------------------------------------------------------------
-
-
 async def _healthy(_core: Core, _request: HttpRequest) -> Response:
     return answer(b"ok", kind="text/plain")
 
@@ -210,9 +207,6 @@ async def _page(core: Core, context_id: int, before: int, limit: int) -> list[Tu
     return found
 
 
-# --- the registry ----------------------------------------------------------------------------------
-
-
 async def _put_bundle(core: Core, request: HttpRequest) -> Response:
     bundle_id, new = await core.put_bundle(request.body)
     return json_answer({"bundle_id": bundle_id}, 201) if new else answer(status=204)
@@ -246,9 +240,6 @@ async def _metrics(core: Core, _request: HttpRequest) -> Response:
     return json_answer(snapshot(core, await core.trees.total()))
 
 
-# --- events ----------------------------------------------------------------------------------------
-
-
 async def _events(core: Core, _request: HttpRequest) -> Stream:
     return Stream(_stream(core), "text/event-stream")
 
@@ -278,8 +269,6 @@ async def _stream(core: Core) -> AsyncGenerator[bytes, None]:
 def _json(value: object) -> bytes:
     return msgspec.json.encode(value, order="sorted")
 
-
-# --- the table -------------------------------------------------------------------------------------
 
 ROUTES: Sequence[tuple[str, str, Handler]] = (
     ("GET", "/healthz", _healthy),

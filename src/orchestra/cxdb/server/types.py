@@ -111,8 +111,6 @@ class Types:
         """How many types and bundles."""
         return len(self._types), len(self.bundles)
 
-    # --- taking a bundle in ------------------------------------------------------------------------
-
     def put(self, raw: bytes) -> tuple[str, Types | None]:
         """A bundle's id, and what is known with it; None where it is known already. Raises ``Malformed``."""
         bundle = _read(raw)

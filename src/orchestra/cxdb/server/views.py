@@ -17,9 +17,6 @@ from orchestra.ports import ContextRow, Turn
 LARGEST_U32 = (1 << 32) - 1
 
 
-# --- contexts --------------------------------------------------------------------------------------
-
-
 def context_row(row: ContextRow, session: Session | None) -> dict[str, object]:
     """A context in the list: CXDB's members, then the title and labels that its page looks for.
 
@@ -68,9 +65,6 @@ def session_row(session: Session) -> dict[str, object]:
     if session.peer:
         out["peer_addr"] = session.peer
     return out
-
-
-# --- turns -----------------------------------------------------------------------------------------
 
 
 def turn_rows(turns: Sequence[Turn], request: HttpRequest, types: Types) -> list[dict[str, object]]:
