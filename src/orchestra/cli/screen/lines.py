@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from msgspec.structs import replace as replace_struct
+
 from orchestra.cli.screen.code import CODE_SHOWN, Code, code_described, commit_of
 from orchestra.cli.stores import silence
 from orchestra.cli.terminal import clock_time, duration_words, lay_out, one_line
@@ -144,7 +146,8 @@ class Ends:
         match event:
             case StageCompleted() | StageFailed():
                 self.settle(place)
-                took, commits = agent_words(self.talked.pop(place, ())), self.committed.pop(place, [])
+                took = agent_words(self.talked.pop(place, ()), event)
+                commits = self.committed.pop(place, [])
                 self.pending[place] = EndedNode(event, recorded.meta.at, took, commits)
             case AgentResponded() | AgentTurnCompleted() | ConversationCompacted():
                 self.talked.setdefault(place, []).append(event)
@@ -396,11 +399,24 @@ def usage_words(event: AgentResponded | AgentTurnCompleted | ConversationCompact
     return f"{plural(event.tokens_in, 'token')} in{cached}, {event.tokens_out} out{cost}"
 
 
-def agent_words(events: Sequence[Event]) -> tuple[str, ...]:
-    """What an agent's node took: turns, tokens, money, and how many of its tool calls failed (C4)."""
+def agent_words(events: Sequence[Event], ended: StageCompleted | StageFailed | None = None) -> tuple[str, ...]:
+    """What an agent's node took: turns, tokens, money, and how many of its tool calls failed (C4).
+
+    Its attempt's end, where it is known, also counts what came before a resume.
+    """
     turns = [event for event in events if isinstance(event, AgentTurnCompleted)]
     failed = sum(bool(call.get("error")) for event in turns for call in event.tool_calls)
-    return tuple(_used_words(used, failed) for used in usage_of(events).nodes.values() if used.turns)
+    return tuple(
+        _used_words(_with_earlier(used, ended), failed) for used in usage_of(events).nodes.values() if used.turns
+    )
+
+
+def _with_earlier(used: RunUsage, ended: StageCompleted | StageFailed | None) -> RunUsage:
+    if ended is None or ended.tokens_in + ended.tokens_out <= used.tokens_in + used.tokens_out:
+        return used
+    return replace_struct(
+        used, tokens_in=ended.tokens_in, tokens_out=ended.tokens_out, cost_micros=ended.cost_micros
+    )
 
 
 def _used_words(used: RunUsage, failed: int) -> str:
