@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -142,8 +143,10 @@ def _say_next(folder: Path, texts: Mapping[str, str], provider: str) -> None:
     say(f"\nRun it without a model:\n  {cd}orchestra run {pipeline}{simulate}{answers}")
     name = backend[1] or backend[2] if backend is not None else "langgraph"
     say(f"\nWith a model: set `backend: {name}` in {folder / SETTINGS}, then\n")
-    say(f"  pip install 'orchestra-dot[{KINDS[provider].extra}]'")
-    say(f"  export {KINDS[provider].keys[0]}=…\n  {cd}orchestra run {pipeline}")
+    kind = KINDS[provider]
+    if any(find_spec(module) is None for module in (kind.module, "langchain")):
+        say(f"  pip install 'orchestra-dot[{kind.extra}]'")
+    say(f"  export {kind.keys[0]}=…\n  {cd}orchestra run {pipeline}")
 
 
 def config(
