@@ -1,7 +1,7 @@
 """Orchestra runs pipelines of AI agents: Graphviz DOT files in the Attractor dialect.
 
 The front door: ``Source``, ``parse`` and ``lint`` for checking a text, ``start`` for running one, ``resume`` for
-going on with a session, ``replay`` for another end of its story. Importing the package costs nothing; each name is
+continuing a session, ``replay`` for another end of its story. Importing the package costs nothing; each name is
 loaded when it is first used.
 """
 

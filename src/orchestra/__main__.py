@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command line.
 
     Start-up and the reading of a pipeline only make objects that stay; looking for garbage among them costs a
-    tenth of the time. So the cyclic collector is off until a run begins, and then passes over what is there.
+    tenth of the time. So the cyclic collector is off until a run begins, and then skips the objects made so far.
     """
     _end_when_interrupted()
     gc.disable()
@@ -31,7 +31,7 @@ def _end_when_interrupted() -> None:
 
     def end(_number: int, _frame: object) -> None:
         if os.isatty(2):
-            os.write(2, b"\n")  # behind the ^C
+            os.write(2, b"\n")  # after the ^C
         os._exit(130)
 
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:

@@ -11,7 +11,7 @@
     ├─ ConfigError        the operator's settings, with a span where there is a file
     │  ├─ InvalidConfig       carries every fault of a settings file
     │  └─ CredentialsMissing  a secret that is needed has no value
-    ├─ Undecided          a person has to say how a session goes on
+    ├─ Undecided          a person has to say how a session continues
     ├─ StoreError
     │  ├─ StoreUnreachable   the store does not answer
     │  ├─ StoreFull          no room, read-only, or too many open files (S20)
@@ -264,7 +264,9 @@ class BackendError(OrchestraError):
 
 
 class Transient(BackendError):
-    """A failure that another attempt may not meet; ``retry_after`` is a provider's wish in seconds (E21)."""
+    """A failure that another attempt may not meet; ``retry_after`` is what a provider asks for, in seconds
+    (E21).
+    """
 
     def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(message)

@@ -327,7 +327,7 @@ ENDLESS = "the agent made the same tool calls over and over, also after it was t
 
 
 def _refused(messages: Sequence[Message]) -> str:
-    """Why the last call was an error, so that whoever reads of the failure knows what to change."""
+    """Why the last call was an error, for the message of the failure."""
     last = next((one for one in reversed(messages) if one.role == "tool"), None)
     return f"; the last was refused: {last.text[:200]}" if last is not None and last.is_error else ""
 

@@ -25,7 +25,7 @@ LAST_SECONDS = 2.0
 """How long a run has, after the third interrupt, to record that it is paused."""
 
 _LEAVING = threading.Lock()
-"""Held by whoever ends the process."""
+"""Held while the process is ended."""
 
 _AT_ONCE = {signal.SIGTERM: "received SIGTERM", signal.SIGHUP: "received SIGHUP"}
 

@@ -20,7 +20,7 @@ WITHOUT_CHANGES = frozenset({"start", "exit", "conditional", "wait.human", "para
 
 
 def may_write(graph: Graph, target: str, fan_in: str, readers: frozenset[str] = frozenset()) -> bool:
-    """Whether a branch has a node that may write files, up to where it meets the others; ``readers`` do not."""
+    """Whether a branch has a node that may write files, up to its join; ``readers`` do not."""
     seen, waiting = {fan_in}, [target]
     while waiting:
         node = waiting.pop()

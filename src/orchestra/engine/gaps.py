@@ -239,7 +239,7 @@ def _by_time(found: Sequence[Chain]) -> Iterator[tuple[str, Legible]]:
 
 
 def _times(chain: Chain) -> Iterator[tuple[int, object]]:
-    """When each turn of a chain was recorded, never before the one before it, and its event."""
+    """Yield when each turn of a chain was recorded, never before the previous one, and its event."""
     at = 0
     for turn in chain.turns:
         recorded = event_of(turn) if isinstance(turn, Turn) else None

@@ -106,7 +106,7 @@ async def requests(store: Store, mailbox: int, after: int) -> list[MailboxReques
 
 
 async def stop_requested(store: Store, mailbox: int, state: RunState) -> str:
-    """Return who has asked a running session to stop, and how, if that has not taken effect; else an empty text."""
+    """Return who asked a running session to stop, and how, until that has taken effect; else empty."""
     after = max(state.heard, state.void_until)
     for turn in reversed(await store.turns(mailbox, limit=_PAGE)):
         request = _request(turn) if turn.turn_id > after else None

@@ -1,4 +1,4 @@
-"""Recover where braces and brackets do not match: find what is not closed, read on at the next statement (L11)."""
+"""Recover from unmatched braces: find what is not closed, continue at the next statement (L11)."""
 
 from __future__ import annotations
 

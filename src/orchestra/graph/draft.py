@@ -108,7 +108,7 @@ def finish(
     edges: Iterable[EdgeDraft],
     report: list[Diagnostic],
 ) -> Graph:
-    """The graph behind the drafts; conditions are parsed here, their faults go to ``report``."""
+    """Build the graph from the drafts; conditions are parsed here, their faults go to ``report``."""
     chains: dict[int, tuple[Subgraph, ...]] = {}
     conditions = _Conditions(report)
     made = {draft.id: _node(draft, chains) for draft in nodes}

@@ -95,7 +95,7 @@ def read_rest(here: Cursor, table: Table | None, found: Attributes, opened: int,
 
 def begins_statement(here: Cursor) -> bool:
     """Whether the word at hand rather begins the next statement: an arrow or a bracket follows, or it is a
-    name alone on its line, and the list does not go on after it."""
+    name alone on its line, and the list does not continue after it."""
     if here.kind != "id":
         return False
     following = peek(here, 2)
@@ -110,7 +110,7 @@ def begins_statement(here: Cursor) -> bool:
 
 
 def repair_list(here: Cursor, opened: int) -> bool:
-    """Say what is wrong inside a list; true when the list goes on at the word at hand."""
+    """Report what is wrong inside a list; return whether the list continues at the current word."""
     if here.kind in ("end", "id", "arrow") or (is_mark(here, "}") and closes_more(here, opened)):
         edits = [(here.before, here.before, "]")]
         error(here, "this bracket is never closed", fix="end it with ]", start=opened, end=opened + 1, edits=edits)

@@ -282,7 +282,7 @@ def read_assignment(here: Cursor) -> None:
 
 
 def is_more_words(here: Cursor) -> bool:
-    """Whether the line goes on with words that are no statement: ``label = Nightly triage``."""
+    """Whether the line continues with words that are not a statement: ``label = Nightly triage``."""
     if here.kind != "id" or on_new_line(here) or here.word in here.nodes or here.word.lower() in KEYWORDS:
         return False
     return re.compile(r"\w+(?:[ \t]+\w+)*[ \t]*(?:\n|;|\Z)").match(here.text, here.start) is not None

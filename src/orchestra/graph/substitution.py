@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from orchestra.graph.shell import Expression
 
 PREFIX = "ORCHESTRA_V"
-"""The variables are numbered behind it, in the order in which the command first names their values."""
+"""The prefix of variables, numbered in the order in which the command first names their values."""
 
 
 def variables(found: Sequence[Expression]) -> dict[str, str]:

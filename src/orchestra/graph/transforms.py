@@ -33,7 +33,7 @@ def transform(graph: Graph, variables: Mapping[str, str], registered: Sequence[T
 
 
 def expand(graph: Graph, variables: Mapping[str, str]) -> Graph:
-    """Replace ``$name`` of variables in the goal, prompts and labels, where ``$goal`` is replaced too (A22)."""
+    """Replace ``$name`` of variables, and ``$goal``, in the goal, prompts and labels (A22)."""
     goal = graph.attributes.get("goal")
     if goal is not None and "$" in graph.goal:
         text = expand_text(graph.goal, variables)
@@ -44,7 +44,7 @@ def expand(graph: Graph, variables: Mapping[str, str]) -> Graph:
 
 
 def _expand_node(node: Node, known: Mapping[str, str]) -> Node:
-    """The node with the names in its prompt and its label replaced: the label is the prompt where there is none."""
+    """Return the node with names replaced in its prompt and label, which is the prompt without one."""
     changed: dict[str, Attribute] = {}
     for key in ("prompt", "label"):
         attribute = node.attributes.get(key)

@@ -67,7 +67,7 @@ def refer(data: bytes, preview: str, *, json: bool = False) -> BlobRef:
 
 
 def to_text(text: Text) -> Text:
-    """A text as the context carries it: by reference when it is over ``VALUE_LIMIT`` bytes."""
+    """Return a text as the context carries it: by reference if it has over ``VALUE_LIMIT`` bytes."""
     if isinstance(text, BlobRef) or len(text) * 4 <= VALUE_LIMIT:
         return text
     data = utf8(text)

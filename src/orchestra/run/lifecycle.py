@@ -153,7 +153,7 @@ def fold_resume(state: RunState, meta: Meta, event: PipelineResumed) -> dict[str
 def fold_fork(state: RunState, meta: Meta, event: PipelineForked) -> dict[str, Any]:
     """The session has another identity from here on (S27), and is paused until it is resumed.
 
-    The children so far belong to the session that made them, and so does what is at work; a session that had
+    The children so far belong to the session that made them, and so does what is running; a session that had
     restarted as another one is to restart itself.
     """
     changes = _idle(state, meta)

@@ -118,7 +118,7 @@ def _way(graph: Graph, state: RunState) -> object:
 def decision(graph: Graph, state: RunState, interrupted: str) -> tuple[str, str]:
     """What becomes of the attempt that was cut off: ``rerun`` or ``fail``, and who says so (E4).
 
-    The operator's decision is about the work itself: where a child or branches were at work, it is made for their
+    The operator's decision is about the work itself: where a child or branches were running, it is made for their
     nodes, unless the node asks for a decision of its own.
     """
     stage = cut_off(state)
@@ -135,7 +135,7 @@ def decision(graph: Graph, state: RunState, interrupted: str) -> tuple[str, str]
 
 
 def work_below(state: RunState, stage: RunningNode) -> bool:
-    """Whether a child of the node, or a branch, was at work when the node was cut off."""
+    """Whether a child of the node, or a branch, was running when the node was interrupted."""
     return _child_at_work(state, stage) or _fan_at_work(state, stage)
 
 

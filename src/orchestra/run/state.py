@@ -175,7 +175,7 @@ class ChildRecord(Struct, frozen=True, kw_only=True):
 
     Where ``seen`` is not 0 it belongs to a session that this one is forked from, and counts as it stood at that
     turn. Where ``until`` is not 0 it was made as a fork of such a child, as that stood at turn ``until``. Where
-    ``again`` is not 0 it goes on after a failure, up to which it had run so many nodes. ``counted`` is what it
+    ``again`` is not 0 it continues after a failure, up to which it had run so many nodes. ``counted`` is what it
     spent that its parent has counted.
     """
 

@@ -249,7 +249,7 @@ class _Attempt:
         raise Terminal(f"{self._cli.name} called {call.name} without asking: it does not run its hooks")
 
     async def _ask(self, prompt: str, anew: str) -> str:
-        """Return the program's answer. If its session is gone, send the prompt ``anew``."""
+        """Return the program's answer. If its session is gone, send the prompt for a new one (``anew``)."""
         try:
             return await self._ran(prompt)
         except _SessionGone:

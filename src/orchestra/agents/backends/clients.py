@@ -66,7 +66,7 @@ def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
 
 
 def untraced() -> AbstractContextManager[None]:
-    """Send nothing of what runs within to LangSmith: its variables may be set, but no setting of ours names it."""
+    """Send nothing to LangSmith, whose variables may be set although no setting of ours names it."""
     from langsmith import tracing_context
 
     return tracing_context(enabled=False)

@@ -75,7 +75,7 @@ class _Names:
         raise AttributeError(f"module {self._spec.name!r} has no attribute {name!r}")
 
     def _run(self) -> None:
-        """Run the package's code; where it fails, the package is imported anew the next time."""
+        """Run the package's code; where it fails, the package is imported again the next time."""
         self._begun = True
         assert self._spec.loader is not None
         try:

@@ -66,7 +66,7 @@ class ToolCalls:
         return ended
 
     def remember(self, known: Conversation) -> None:
-        """Know what the tools knew: the whole outputs behind results that were cut, the files that were read
+        """Restore what the tools knew: the whole outputs of cut results, the files that were read
         (A32)."""
         if self.context is None:
             return

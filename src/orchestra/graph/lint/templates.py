@@ -79,7 +79,7 @@ def template_syntax(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def _in_labels(survey: Survey) -> Iterator[Diagnostic]:
-    """No question of a gate, and no label that is a prompt, has an expression: there it would stay as it is."""
+    """Labels of gates, and labels that are prompts, have no expression: it would not be replaced."""
     for node, attribute in survey.node_places("label"):
         if "{{" not in str(attribute.value):
             continue

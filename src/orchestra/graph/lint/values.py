@@ -152,7 +152,10 @@ def input_declared(survey: Survey) -> Iterator[Diagnostic]:
 
 
 def _names(text: str) -> Iterator[re.Match[str]]:
-    """The names of a text in braces or after ``$``; only where such a mark stands is the whole expression tried."""
+    """Yield the names of a text in braces or after ``$``.
+
+    The whole expression is tried only where such a mark is.
+    """
     mark = _MARK.search(text)
     while mark is not None:
         found = _NAMED.match(text, mark.start())
