@@ -55,7 +55,7 @@ class ArchivedSession:
     mailbox: tuple[Turn, ...]
     branches: tuple[TakenBranch, ...] = ()
     holder: str = ""
-    """Who was running it when it was taken out; empty if nobody."""
+    """Return who was running it at the export; empty if nobody."""
 
     @property
     def chains(self) -> list[tuple[Turn, ...]]:

@@ -43,7 +43,7 @@ LOOK_SECONDS = 1.0
 
 
 class Waiting(Suspended):
-    """The walk waits for an answer: nobody can be asked here."""
+    """The walk waits for an answer from elsewhere."""
 
     def __init__(self, question: str) -> None:
         super().__init__(question)
@@ -173,7 +173,7 @@ class _OpenQuestion:
         self._sent = 0
 
     async def answer(self) -> Answer:
-        """The answer; raises ``Waiting`` where nobody can be asked here or the run pauses."""
+        """Return the answer; raise ``Waiting`` if nobody can be asked here or the run pauses."""
         asking, question = self._asking, self._question
         won = asyncio.ensure_future(asking._answers.wait(question))
         paused = asyncio.ensure_future(self._control.wait_for_pause())
@@ -198,7 +198,7 @@ class _OpenQuestion:
         return found
 
     async def _here(self) -> None:
-        """Ask here and send the answer. Raises ``Waiting`` where nobody is here and nobody is waited for."""
+        """Ask here and send the answer. Raises ``Waiting`` if no person is here and none is waited for."""
         asking, question = self._asking, self._question
         try:
             answer = await asking._interviews.ask(question, self._shown)

@@ -67,7 +67,7 @@ class FanOut:
     unstarted: int = 0
     """Branches that were not started because the run pauses."""
     undecided: int = 0
-    """Branches of whose cut-off attempt a person has to decide what becomes of it."""
+    """Branches with an interrupted attempt that a person has to decide about."""
 
     @property
     def journal(self) -> Journal:
@@ -132,7 +132,7 @@ class FanOut:
         )
 
     async def _base(self, fan: Fan) -> LoadedSession:
-        """The chain as it stood when the fan-out was announced, as branches that have not begun find it."""
+        """Return the chain at the announcement of the fan-out, from which new branches begin."""
         turn = fan.from_turn or await announcement(self.wiring.store, self.journal.context_id, self.node, fan)
         return await load(self.wiring.store, self.journal.context_id, until=turn)
 
@@ -178,7 +178,7 @@ class FanOut:
             await ended.wait()
 
     async def _walk(self, plan: BranchPlan) -> None:
-        """Walk one branch, and record what it came to."""
+        """Walk one branch, and record its result."""
         try:
             journal = await self._journal(plan)
         except Undecided as error:  # a person decides about its cut-off attempt: the session pauses
@@ -260,7 +260,7 @@ class FanOut:
         return next(own, "")
 
     async def _journal(self, plan: BranchPlan) -> Journal:
-        """The branch's journal: begun, or continued where an earlier runner left it."""
+        """Return the branch's journal, new or continued from an earlier runner."""
         context_id = self.fan.opened.get(plan.id, 0)
         path = self._path(plan)
         if not context_id:
@@ -287,7 +287,7 @@ class FanOut:
         return context_id
 
     async def _inherit(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
-        """Continue, in a fork, a branch of the session that this one is forked from, as it stood then (S27)."""
+        """Continue, in a fork, a branch of the session that this one is forked from, as it was then (S27)."""
         store, fan = self.wiring.store, self.fan
         spot = await as_of(store, context_id, fan.seen)
         turn_id = spot.turn.turn_id if spot is not None else self.base.head

@@ -49,7 +49,7 @@ class WalkableRun(Protocol):
 
     @property
     def state(self) -> RunState:
-        """Where it stands."""
+        """Return what is seen of it now."""
 
     async def walk(self) -> Result | None:
         """Run it to its end or pause."""
@@ -86,11 +86,11 @@ class ChildSession:
         return self._run.state if self._run is not None else self._state
 
     def telemetry(self) -> Telemetry:
-        """Where it stands."""
+        """Return what is seen of it now."""
         return telemetry(self.state, alive=self.walking or self._alive)
 
     def belong_elsewhere(self, state: RunState) -> None:
-        """It belongs to another session, and came to its end before this one was forked."""
+        """It belongs to another session, and ended before this one was forked."""
         self._state = state
 
     async def look(self) -> None:
@@ -217,7 +217,7 @@ async def _finish(task: asyncio.Task[object]) -> None:
 
 
 def telemetry(state: RunState, *, alive: bool) -> Telemetry:
-    """What a parent sees of a session that stands so."""
+    """Return what a parent sees of a session in this state."""
     result, reason = state.result, ""
     if result is not None and state.following is None:
         status, reason = result.status, "" if result.good else result.text

@@ -18,7 +18,7 @@ from orchestra.run.events import Recorded, RunnerClaimed, RunnerReleased
 
 UNSURE_MS = 20_000
 GONE_MS = 75_000
-"""Milliseconds without a renewal after which a runner is doubtful, and gone (S25)."""
+"""Milliseconds without a renewal after which a runner counts as doubtful, and as gone (S25)."""
 
 PAGE = 64
 """Turns of a mailbox that are read at a time."""

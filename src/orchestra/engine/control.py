@@ -14,7 +14,7 @@ from orchestra.run.steps import Execute
 
 
 class Instruction(NamedTuple):
-    """What the next agent is to be told, and the turn of the mailbox that holds it."""
+    """Return the instruction for the next agent, and its turn in the mailbox."""
 
     text: str
     request: int
@@ -28,7 +28,7 @@ class Asks(Protocol):
 
 
 def _unsaid(_text: str) -> None:
-    """Nobody watches."""
+    """Show nothing."""
 
 
 class Control:

@@ -61,7 +61,7 @@ async def locate_in(store: Store, row: Row, branch: str, wanted: TurnChoice) -> 
 
 
 async def locate(store: Store, context_id: int, session: str, wanted: TurnChoice) -> Spot:
-    """Return the wanted turn of a chain. Raises ``SessionNotFound`` where there is none."""
+    """Return the chosen turn of a chain. Raises ``SessionNotFound`` if there is none."""
     if wanted.node:
         return await _before_node(store, context_id, session, wanted)
     spot = await _turn(store, context_id, wanted)

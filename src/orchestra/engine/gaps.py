@@ -175,7 +175,7 @@ async def chains(store: Store, row: Row) -> list[Chain]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Todo:
-    """A chain that is to be read above a depth, and the number of the one that names it."""
+    """A chain to read above a depth, and the number of the one that names it."""
 
     path: str
     known_as: int

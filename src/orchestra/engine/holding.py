@@ -182,7 +182,7 @@ class Holding:
                     raise _Taken(error) from error
 
     async def release(self) -> None:
-        """Release the lock. A second call does nothing; a store that is gone is ignored."""
+        """Release the lock. A second call does nothing; a missing store is ignored."""
         lock, self._lock = self._lock, _FREE
         if lock is _FREE:
             return

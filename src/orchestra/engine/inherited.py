@@ -59,7 +59,7 @@ def steps_of(state: RunState) -> int:
 
 
 def same_attempt(known: ChildRecord, step: Execute | RunningNode) -> bool:
-    """Whether a child was started by the attempt that is to be executed."""
+    """Whether a child was started by the attempt to execute."""
     return (known.visit, known.attempt) == (step.visit, step.attempt)
 
 

@@ -156,7 +156,7 @@ class Journal:
         return BlobRef((await self._store.put_blob(cleaned)).hex(), len(cleaned), "")
 
     async def read_bytes(self, ref: BlobRef) -> bytes:
-        """The bytes that a reference stands for: in the next batch, else in the store."""
+        """Return the bytes of a reference, from the next batch, else from the store."""
         for data in (*self._blobs, *self._leaving):
             if len(data) == ref.size and blake3(data).hexdigest() == ref.hash:
                 return data
@@ -175,7 +175,7 @@ class Journal:
         return (await self._store.create()).context_id, (await self._store.create()).context_id
 
     async def resolve(self, value: object) -> Json:
-        """What a context value stands for: a reference is read from the next batch, else from the store."""
+        """Return a context value; a reference is read from the next batch, else from the store."""
         if not isinstance(value, BlobRef):
             return value  # type: ignore[return-value]
         return blob_value(value, await self.read_bytes(value))  # type: ignore[no-any-return]

@@ -36,7 +36,7 @@ def event_of(turn: Turn) -> Recorded | UnreadableEvent:
 
 
 async def resolve(store: Store, value: Any) -> Any:
-    """A recorded value; one that is carried by reference is read from its blob."""
+    """Return a recorded value; a reference is read from its blob."""
     if not isinstance(value, BlobRef):
         return value
     return blob_value(value, await store.get_blob(bytes.fromhex(value.hash)))

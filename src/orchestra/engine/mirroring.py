@@ -65,7 +65,7 @@ class Master:
 
 
 class _AnotherServer(Exception):
-    """A connection was lost, so what a new context would be linked with may not be there any more."""
+    """Note a lost connection: what a new context would be linked with may be missing."""
 
 
 class Mirror:
@@ -95,7 +95,7 @@ class Mirror:
         """Blobs that were passed over because no frame holds them."""
 
     async def sessions(self) -> list[Row]:
-        """The sessions that are to be mirrored, newest first: all but those that are a mirror themselves."""
+        """Return the sessions to mirror, newest first: all that are not mirrors themselves."""
         found = [row for row in await rows(self._store) if not row.mirror_of]
         self.learn(found)
         return found
@@ -230,7 +230,7 @@ class Mirror:
         return None
 
     async def _find(self, row: Row) -> tuple[Row, int] | None:
-        """The session as the server lists it, and how many turns of its chain are there."""
+        """Return the session as the server lists it, and how many turns of its chain it has."""
         known = self._places.get(row.context_id)
         listed = (await self._all_listed()).get(row.context_id, [])
         for place in listed if known is None else [known, *listed]:
@@ -401,7 +401,7 @@ class Mirror:
                     await self._attach(ours, theirs.turn_id)
 
     def _key(self, source: int, turn: Turn) -> bytes:
-        """The same for the same turn, whichever process sends it."""
+        """Return a key that is the same for a turn in every process that sends it."""
         return blake3(f"{self.master.name} {source} {turn.depth} ".encode() + turn.payload).digest()
 
 

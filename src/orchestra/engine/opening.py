@@ -247,7 +247,7 @@ def place_of(named: Successor | ChildRecord) -> SessionPlace:
 
 
 async def newest_of_chain(store: Store, place: SessionPlace) -> tuple[SessionPlace, LoadedSession]:
-    """Follow restarts: return the last session of a chain that has begun, and what is recorded of it."""
+    """Follow restarts: return the last session of a chain that has begun, and its record."""
     while True:
         loaded = await load(store, place.context_id)
         following = loaded.state.following

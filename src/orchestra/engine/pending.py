@@ -1,4 +1,4 @@
-"""The questions of a session that nobody has answered, wherever it asks them (H7).
+"""The open questions of a session, its branches and its children (H7).
 
 They are in the session's own chain, in those of its branches, and in those of its children. A question counts as
 answered once there is an answer in the mailbox, although no runner may have recorded it yet.
@@ -97,7 +97,7 @@ async def _open_questions(
 
 
 def _below(events: Sequence[Recorded]) -> tuple[list[int], list[ChildStarted]]:
-    """The contexts of the branches, and the children, that have begun and not ended."""
+    """Return the contexts of unfinished branches, and the unfinished children."""
     branches: dict[tuple[str, str], int] = {}
     children: dict[str, ChildStarted] = {}
     for recorded in events:
@@ -122,7 +122,7 @@ def _below(events: Sequence[Recorded]) -> tuple[list[int], list[ChildStarted]]:
 
 
 def _here(children: Mapping[str, ChildStarted], event: PipelineImported) -> dict[str, ChildStarted]:
-    """The children of an imported session that came along, with their contexts here."""
+    """Return the children that were imported with a session, with their contexts here."""
     found = {}
     for node, child in children.items():
         match event.children.get(child.child_session):

@@ -58,7 +58,7 @@ class Run:
 
     @property
     def state(self) -> RunState:
-        """The folded state as it stands."""
+        """Return the current folded state."""
         return self.opened.journal.state
 
     @property

@@ -243,7 +243,7 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
 
 
 ABOUT = 2000
-"""Characters of what is to be decided that a listing shows."""
+"""Characters shown in a listing of the text to decide on."""
 
 
 def _pending(one: OpenQuestion) -> Pending:

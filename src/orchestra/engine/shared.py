@@ -88,7 +88,7 @@ class Inbox:
         return max((sent.turn_id for sent in self._sent.get(question, ())), default=0)
 
     def first(self, question: Question) -> Answer | None:
-        """The answer to a question that came first, where there is one."""
+        """Return the first answer to a question, if there is one."""
         return winner(question, self._sent.get(question.id, ()))
 
     async def wait(self, question: Question) -> Answer:

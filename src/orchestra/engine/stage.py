@@ -201,7 +201,7 @@ class Stage(AgentTurns):
         return await self.journal.keep(data)
 
     async def read_bytes(self, ref: BlobRef) -> bytes:
-        """The bytes that a reference stands for."""
+        """Return the bytes of a reference."""
         return await self.journal.read_bytes(ref)
 
     def seam(self, data: bytes, at: int) -> int:

@@ -43,7 +43,7 @@ from orchestra.run.workspace import code_shown
 
 
 class Walk:
-    """Follows one chain from wherever its journal stands to its end or a pause.
+    """Follows one chain from the current position of its journal to its end or a pause.
 
     The main walk ends with its session; a branch's ends at its fan-in (E30).
     """

@@ -19,7 +19,7 @@ AT_ONCE = 16
 """Nodes of branches that run at once in a session, unless ``limits.run.parallel`` says otherwise."""
 
 Listener: TypeAlias = Callable[[Recorded | LiveEvent], None]
-"""Is told each event once it is durable, and what is only shown as it happens."""
+"""Receives each event once it is durable, and what is only shown as it happens."""
 
 Sweep: TypeAlias = Callable[[RunningNode], Awaitable[tuple[WarningRaised, ...]]]
 """Stops what a dead runner left running of a session, and returns what to record about it (E4)."""
@@ -94,7 +94,7 @@ OUR_TYPES = frozenset({*SHAPES.values(), "pipeline"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handlers:
-    """The registry: handlers by type, and the roots of keys that each type writes and nobody else does.
+    """The registry: handlers by type, and the roots of keys that only that type writes.
 
     ``readers`` are the nodes that change no file, whatever their type may do (W5).
     """

@@ -95,7 +95,7 @@ class AttributeScope:
     drawing: frozenset[str]
 
     def default(self, key: str) -> Value | None:
-        """The value of a key that is not written; None where there is none."""
+        """Return the default of a key; None if it has none."""
         entry = self.entries.get(key)
         return None if entry is None else entry.default
 
@@ -123,7 +123,7 @@ class AttributeScope:
 
 
 def nearest(word: str, known: Iterable[str], within: int = 2) -> str | None:
-    """The closest of ``known`` within an edit distance, the first of several; None where there is none."""
+    """The closest of ``known`` within an edit distance, the first of several, else None."""
     best, distance = None, within + 1
     for candidate in known:
         if abs(len(candidate) - len(word)) >= distance or candidate == word:

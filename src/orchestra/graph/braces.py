@@ -93,7 +93,7 @@ def resync(here: Cursor) -> None:
 
 
 def in_list(here: Cursor) -> bool:
-    """Whether the line at hand is the rest of a broken attribute list rather than a statement."""
+    """Whether the current line is the rest of a broken attribute list rather than a statement."""
     following = peek(here)
     line = here.text[here.start : line_end(here, here.start)]
     return following == "," or (following == "=" and "]" in line and "[" not in line)

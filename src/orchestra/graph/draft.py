@@ -151,7 +151,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _enclosing(scope: BraceScope, chains: dict[int, tuple[Subgraph, ...]]) -> tuple[Subgraph, ...]:
-    """The subgraphs around a scope from the inside out; the graph's own braces are none."""
+    """Yield the subgraphs around a scope from the inside out, without the graph itself."""
     if scope.parent is None:
         return ()
     known = chains.get(id(scope))

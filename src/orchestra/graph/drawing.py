@@ -41,7 +41,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An edge's points from its source to its target, and where its label stands."""
+    """An edge's points from its source to its target, and the place of its label."""
 
     edge: Edge
     points: tuple[tuple[float, float], ...]
@@ -234,7 +234,7 @@ def _lines(
             y = ranks[passed] * RANK + RANK / 2
             points += [(xs[passed], y - HEIGHT / 2), (xs[passed], y + HEIGHT / 2)]
         points.append((arriving[number], boxes[chain[-1]].y - HEIGHT / 2))
-        lower = crowds[chain[-1]][1] <= crowds[chain[0]][0]  # the label stands where fewer lines meet
+        lower = crowds[chain[-1]][1] <= crowds[chain[0]][0]  # the label is put where fewer lines meet
         first, second = points[-2:] if lower else points[:2]
         share = 0.6 if lower else 0.4
         label = (first[0] + (second[0] - first[0]) * share, first[1] + (second[1] - first[1]) * share)

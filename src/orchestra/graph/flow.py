@@ -67,7 +67,7 @@ def components(successors: Successors) -> list[list[int]]:
 
 
 def _look(node: int, targets: Iterator[int], number: list[int], low: list[int], on_stack: bytearray) -> int:
-    """The next target that was not visited yet, -1 when there is no more; notes where the others lie."""
+    """Return the next target that was not visited yet, else -1; note the places of the others."""
     for target in targets:
         if not number[target]:
             return target
@@ -182,7 +182,7 @@ class DominatorTree:
                 jump[node] = above
 
     def common(self, a: int, b: int) -> int:
-        """The nearest common ancestor of two nodes, themselves included; -1 where there is none."""
+        """Return the nearest common ancestor of two nodes, themselves included, else -1."""
         depth, jump, parent = self._depth, self._jump, self._parent
         if depth[a] < depth[b]:
             a, b = b, a

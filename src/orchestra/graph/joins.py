@@ -12,7 +12,7 @@ from orchestra.graph.model import Graph
 class Meetings(NamedTuple):
     """By number: the fan-in of every parallel node, and the first fan-in on every way out of a node.
 
-    -1 stands for none.
+    -1 means none.
     """
 
     fan_in: Mapping[int, int]

@@ -36,7 +36,7 @@ STRUCTURE = frozenset(
         "unbounded_loop",
     }
 )
-"""Rules about the graph as a whole, in which a misspelt word shows far away from where it stands."""
+"""Rules about the graph as a whole, in which a misspelt word shows far away from its place."""
 
 
 Rules: TypeAlias = Callable[[Graph], list[Diagnostic]]

@@ -1,4 +1,4 @@
-"""What other tools call our attributes, and what they have attributes for that stands elsewhere here."""
+"""Other tools' names of our attributes, and their attributes for what is set elsewhere here."""
 
 from __future__ import annotations
 

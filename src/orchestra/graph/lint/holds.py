@@ -28,7 +28,7 @@ def contradiction(expr: Expr) -> str:
 
 
 def repeated_clause(expr: Expr) -> str:
-    """A clause that a condition says twice where once would do; empty where there is none."""
+    """Return a clause that a condition says twice, else an empty text."""
     if isinstance(expr, Not):
         return repeated_clause(expr.inner)
     if not isinstance(expr, (All, Some)):
@@ -179,7 +179,7 @@ class _Demand:
 
 
 def _number(text: str) -> float | None:
-    """A text as a number, whole numbers exactly; None where it is none."""
+    """Return a text as a number, whole numbers exactly, else None."""
     if not _NUMBER.fullmatch(text):
         return None
     return float(text) if any(c in text for c in ".eE") else int(text)
