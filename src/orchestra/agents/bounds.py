@@ -68,7 +68,6 @@ class AttemptBounds:
 
         The run pauses then, as ``Suspended`` says.
         """
-        self.check()
         timed = [(limits.seconds - used.seconds, whose, limits) for whose, limits, _, used in self._each()]
         left, whose, limits = min((one for one in timed if one[2].seconds), default=(None, "", NO_LIMITS))
         try:
