@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -88,3 +89,28 @@ def test_a_parent_whose_child_gets_on_is_never_failed_for_runners_that_died(tmp_
         died(tmp_path, "resume", "last")
     done = call(tmp_path, "resume", "last")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+FULL = """digraph full { start [shape=Mdiamond] exit [shape=Msquare] node [shape=parallelogram]
+  before [tool_command="echo before >> HITS"]
+  big [tool_command="head -c 4600000 /dev/urandom | base64"]
+  after [tool_command="echo after >> HITS"]
+  start -> before -> big -> after -> exit
+}"""
+ROOM = 4_400_000
+"""Bytes of the largest file: more than the log of an empty store, less than the store of what `big` prints."""
+
+
+def test_a_run_whose_store_finds_no_more_room_continues_once_there_is_some(tmp_path: Path) -> None:
+    (tmp_path / "full.dot").write_text(FULL.replace("HITS", str(tmp_path / "hits")))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, hard))
+    try:
+        stopped = call(tmp_path, "run", "full.dot")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert stopped.returncode == 7
+    assert "free some space, then: orchestra resume" in stopped.stderr
+    assert call(tmp_path, "resume", "last").returncode == 0
+    assert (tmp_path / "hits").read_text() == "before\nafter\n"
+    assert call(tmp_path, "doctor", "--deep").returncode == 0
