@@ -80,3 +80,11 @@ def test_a_limit_is_passed_by_the_calls_in_flight_alone_and_a_resume_at_it_asks_
     assert len(server.requests) == asked
     assert call(tmp_path, "resume", row["session"], "--plain", "--max-cost", "1.2").returncode == 7
     assert len(server.requests) > asked
+
+
+def test_lines_of_a_resumed_child_name_the_branch_that_runs_it(tmp_path: Path, server: ModelServer) -> None:
+    (tmp_path / "p.dot").write_text(WITH_CHILD.replace("a [", "z [").replace("-> a ->", "-> z ->"))
+    assert call(tmp_path, "run", "p.dot", "--plain").returncode == 7
+    shown = call(tmp_path, "resume", "last", "--plain").stdout
+    assert "fan/k/k/w  resumed: its conversation continues" in shown
+    assert "fan/z/z/" not in shown

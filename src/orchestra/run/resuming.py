@@ -46,19 +46,19 @@ def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun", why
     return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused, granted=kept)
 
 
-KEPT = ("branches", "child", "question", "conversation")
-"""What an attempt that was cut off can continue with, so that it does not begin from its start (A9, E34, H7)."""
+BRANCHES, CHILD, QUESTION, CONVERSATION = "branches", "child", "question", "conversation"
+"""What an interrupted attempt can continue with instead of starting over (A9, E34, H7)."""
 
 
 def _what_continues(state: RunState, stage: RunningNode) -> str:
     """What of the attempt continues; empty where the node begins from its start."""
     if _fan_at_work(state, stage):
-        return "branches"
+        return BRANCHES
     if _child_at_work(state, stage):
-        return "child"
+        return CHILD
     if state.pending:
-        return "question"
-    return "conversation" if stage.talked else ""
+        return QUESTION
+    return CONVERSATION if stage.talked else ""
 
 
 def _child_at_work(state: RunState, stage: RunningNode) -> bool:

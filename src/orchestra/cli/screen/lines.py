@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -78,6 +79,7 @@ from orchestra.run.events import (
 from orchestra.run.interviews import question_of
 from orchestra.run.parallel import CANCELED
 from orchestra.run.questions import Question, choices_in_words, limit_in_words, short_id
+from orchestra.run.resuming import BRANCHES, CHILD, CONVERSATION, QUESTION
 from orchestra.run.steps import MEETING
 from orchestra.run.usage import RunUsage, usage_of
 
@@ -130,6 +132,8 @@ class Ends:
     """The prefix of the nodes of a child's session: the nodes that run it."""
     working: dict[Place, str] = field(default_factory=dict)
     """The current node of each walk."""
+    resumed: deque[Place] = field(default_factory=deque)
+    """The walks whose node continues with a child of which nothing was heard yet."""
     last: Place | None = None
     committed: dict[Place, list[str]] = field(default_factory=dict)
     """The commits of each walk since its last node ended, in words."""
@@ -193,11 +197,13 @@ class Ends:
         if self.last is not None and self.last != place:
             self.settle(self.last)
         if session not in self.above:  # a child that is resumed was named before this began
-            parent = self.last
+            parent = self.resumed.popleft() if self.resumed else self.last
             self.above[session] = f"{self.prefix(parent)}{self.working.get(parent, '')}/" if parent else ""
         self.last = place
         if isinstance(event, StageStarted | PipelineResumed):
             self.working[place] = event.node
+            if isinstance(event, PipelineResumed) and event.granted == CHILD:
+                self.resumed.append(place)
         elif isinstance(event, ChildStarted):
             self.above[event.child_session] = f"{self.prefix(place)}{event.node}/"
         elif isinstance(event, PipelineRestarted):
@@ -355,12 +361,12 @@ def _because(event: PipelineResumed) -> str:
 
 _GRANTED = {"visit": "one more visit allowed", "steps": "max_steps doubled", "route": "its edge chosen again"}
 _KEPT = {
-    "branches": "its branches continue",
-    "child": "its child session continues",
-    "question": "waiting for an answer again",
-    "conversation": "its conversation continues",
+    BRANCHES: "its branches continue",
+    CHILD: "its child session continues",
+    QUESTION: "waiting for an answer again",
+    CONVERSATION: "its conversation continues",
 }
-"""What an attempt continues with, by ``KEPT``."""
+"""What an attempt continues with, as ``resuming`` names it."""
 
 
 def _resume_words(event: PipelineResumed) -> str:
