@@ -31,7 +31,9 @@ VENDORS = {
 PATHS = {"openai": "/v1", "responses": "/v1", "openrouter": "/api/v1"}
 
 
-def settings_text(url: str, provider: str, more: str = "", own: str = "", cheap: str = "") -> str:
+def settings_text(
+    url: str, provider: str, more: str = "", own: str = "", cheap: str = "", timeout: str = "20s"
+) -> str:
     kind = "openai" if provider == "responses" else provider
     api = ", api: responses" if provider == "responses" else ""
     address = url + PATHS.get(provider, "")
@@ -39,7 +41,7 @@ def settings_text(url: str, provider: str, more: str = "", own: str = "", cheap:
     return (
         f"backend: langgraph\nproviders:\n  default: {kind}\n"
         f'  {kind}: {{base_url: "{address}", models: {{worker: "{model}"{cheap}}}, retries: 2, '
-        f"timeout: 1s{api}{own}}}\n{more}"
+        f"timeout: {timeout}{api}{own}}}\n{more}"
     )
 
 
@@ -55,6 +57,8 @@ class World:
     """Further settings of the provider."""
     cheap: str = ""
     """The provider's cheap model; empty for none."""
+    timeout: str = "20s"
+    """How long the provider may be silent: so long that a busy machine is not taken for it."""
 
     @property
     def requests(self) -> list[Exchange]:
@@ -62,7 +66,9 @@ class World:
 
     def handlers(self) -> dict[str, Any]:
         file = self.folder / "orchestra.yaml"
-        file.write_text(settings_text(self.server.url, self.provider, self.more, self.own, self.cheap))
+        file.write_text(
+            settings_text(self.server.url, self.provider, self.more, self.own, self.cheap, self.timeout)
+        )
         settings = settle(folders=(self.folder,), environment={}, config=file)
         pipeline = str(self.folder / "p.dot")
         agents = Agents(settings=settings, folder=self.folder, file=pipeline, script={}, simulated=False)
@@ -82,7 +88,10 @@ class World:
 @contextmanager
 def world(folder: Path, script: str, provider: str = "openai", more: str = "") -> Iterator[World]:
     with ModelServer(parse(script)) as server:
-        yield World(server=server, folder=folder, provider=provider, more=more)
+        world = World(server=server, folder=folder, provider=provider, more=more)
+        if "silent_after" in script:
+            world.timeout = "1s"
+        yield world
 
 
 def turns(session: Session) -> list[Any]:
