@@ -150,9 +150,10 @@ async def test_a_hurry_ends_the_waits_that_have_begun_and_those_that_follow() ->
 async def test_a_silence_of_some_seconds_is_reported_once_with_its_end_and_so_is_the_answer_after_it() -> None:
     told: list[tuple[float, float]] = []
     async for store, context, stop in silenced(30):
-        store.on_silence(lambda silent, left: told.append((silent, left)), after=0.05)
+        store.on_silence(lambda silent, left: told.append((silent, left)), after=20)
         await store.append(context, [new(b"b")])
         assert told == []
+        store.on_silence(lambda silent, left: told.append((silent, left)), after=0.05)
         stop()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
