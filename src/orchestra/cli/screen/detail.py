@@ -166,11 +166,17 @@ async def show_one(
         complain(f"{plural(len(gaps), 'turn')} cannot be read; their events are missing here")
     say(f"  all events: orchestra log{aim} {summary.session}")
     if summary.phase in ENDED:
-        ended = state if detail else await fold_around(store, _events(await legible(store, row.context_id)))
-        for line in await _code(store, row, ended, aim):
-            say(line)
+        await _say_code(store, row, state if detail else None, aim)
     _say_next(summary, aim)
     return 0
+
+
+async def _say_code(store: Store, row: Row, state: RunState | None, aim: str) -> None:
+    """Print where the code of an ended session is; its state is read if it is not given."""
+    if state is None:
+        state = await fold_around(store, _events(await legible(store, row.context_id)))
+    for line in await _code(store, row, state, aim):
+        say(line)
 
 
 def _say_next(summary: Summary, aim: str) -> None:

@@ -77,7 +77,7 @@ _OTHER = "remove the condition: an edge without one is taken when no condition h
 
 
 def _misnamed_keys(survey: Survey) -> Iterator[Diagnostic]:
-    """Yield conditions on a context key that is never set, where something else is meant: ``success``, ``else``."""
+    """Yield conditions on a context key that is never set, such as ``success`` or ``else``."""
     for edge, attribute in survey.edge_places("condition"):
         text = edge.condition.text
         for clause in leaves(edge.condition.expr):
