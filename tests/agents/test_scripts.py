@@ -135,3 +135,12 @@ def test_so_may_a_recorded_script_of_a_child() -> None:
     cast = Cast(nodes=["check"], tools=None, children={"check": Cast(nodes=["t"], unasked=["t"])})
     found = parse_script(Source("s", "children: {check: {nodes: {t: {exit_code: 1}}}}"), cast)
     assert found.children["check"][0].script["t"][0].exit_code == 1
+
+
+def test_a_label_that_an_edge_nearly_has_is_a_mistake_of_the_script() -> None:
+    cast = Cast(nodes=["a"], labels=["[A] Approve", "Rework"])
+    text = "nodes: {a: [{label: rework}, {label: Rewrok}]}"
+    with pytest.raises(ConfigError, match="no edge has the label 'Rewrok'") as caught:
+        parse_script(Source("s.yaml", text), cast)
+    assert caught.value.fix == "did you mean 'Rework'?"
+    parse_script(Source("s.yaml", "nodes: {a: [{label: Approve}, {label: elsewhere}]}"), cast)

@@ -15,6 +15,8 @@ from orchestra.config.durations import seconds
 from orchestra.config.yaml import Document, load, read_all
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, Source
+from orchestra.graph.attributes import nearest
+from orchestra.graph.conditions import normalize_label
 from orchestra.run.outcome import FailureClass, Status
 from orchestra.run.plain import plain_json
 
@@ -37,12 +39,13 @@ class Cast:
     """What may be scripted: a pipeline's nodes, its commands and its children by node.
 
     ``unasked`` are the nodes without an agent, ``tools`` those whose command's end is scripted (None: either kind
-    of result may stand for any node).
+    of result may stand for any node). ``labels`` are those of the pipeline's edges.
     """
 
     nodes: Collection[str]
     unasked: Collection[str] = ()
     tools: Collection[str] | None = ()
+    labels: Collection[str] = ()
     children: Mapping[str, Cast] = field(default_factory=dict)
 
 
@@ -101,9 +104,28 @@ def _script(document: Document, path: Keys, data: dict[str, Any], cast: Cast) ->
                 span=document.key_span(here),
                 fix="take it out, or script the node before it",
             )
-        return _results(document, here, data[node], _keys(cast, node))
+        results = _results(document, here, data[node], _keys(cast, node))
+        for index, result in enumerate(results):
+            _check_label(document, here, index, result.label, cast)
+        return results
 
     return dict(zip(data, read_all(partial(read, node) for node in data), strict=True))
+
+
+def _check_label(document: Document, path: Keys, index: int, label: str, cast: Cast) -> None:
+    """Refuse a label that no edge has and that one nearly has: it would choose nothing."""
+    labels = {normalize_label(each): each for each in cast.labels}
+    wanted = normalize_label(label)
+    if not label or wanted in labels:
+        return
+    near = nearest(wanted, labels)
+    if near:
+        spans = (document.span((*path, index, "label")), document.span((*path, "label")), document.span(path))
+        raise ConfigError(
+            f"no edge has the label {label!r}",
+            span=next((span for span in spans if span is not None), None),
+            fix=f"did you mean {labels[near]!r}?",
+        )
 
 
 def _keys(cast: Cast, node: str) -> _Known:

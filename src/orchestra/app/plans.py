@@ -136,6 +136,7 @@ def cast_of(pipeline: Pipeline) -> Cast:
         nodes=graph.nodes,
         unasked={node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT},
         tools={node for node in graph.nodes if graph.type_of(node) == "tool"},
+        labels={edge.text("label") for edge in graph.edges if edge.text("label")},
         children={node: cast_of(child) for node, child in pipeline.children.items()},
     )
 
