@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from orchestra.agents.bounds import warn
 from orchestra.agents.exchanges import ending
 from orchestra.agents.talk import Driving, Talk, report_in
 from orchestra.agents.tools.reporting import NAME
-from orchestra.agents.verdicts import ASK_AGAIN, CORRECT, fit_schema, object_in, outcome_of
+from orchestra.agents.verdicts import ASK_AGAIN, CORRECT, fit_schema, newest_report, object_in, outcome_of
 from orchestra.ports import AgentTask
 from orchestra.run.conversation import Message
 from orchestra.run.outcome import GOOD, Outcome, Status, failed_outcome
@@ -36,7 +39,7 @@ async def _run_turns(talk: Talk, driving: Driving) -> str | Outcome:
 
 def _verdict(talk: Talk) -> str | Outcome | None:
     """Return the outcome; None if the agent gets another message first."""
-    task, report = talk.task, report_in(talk)
+    task, report = talk.task, report_in(talk) or _standing_report(talk)
     text = _text(talk)
     task.scope.response(text or str((report or {}).get("notes") or ""))
     if report is not None:
@@ -51,6 +54,13 @@ def _verdict(talk: Talk) -> str | Outcome | None:
     if isinstance(outcome, str) or (outcome.status in GOOD and not outcome.preferred_label):
         _tell_unchosen(task)
     return outcome
+
+
+def _standing_report(talk: Talk) -> Mapping[str, Any] | None:
+    """What the agent reported with an answer that it was asked to correct: the report holds meanwhile."""
+    said = own(talk)
+    first = next((place for place, message in enumerate(said) if message.text.startswith(CORRECT)), None)
+    return None if first is None else newest_report(said[:first])
 
 
 def _tell_unchosen(task: AgentTask) -> None:

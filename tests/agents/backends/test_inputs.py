@@ -119,6 +119,18 @@ async def test_an_answer_that_does_not_fit_its_schema_is_sent_back_twice(backend
     assert not good(session)
 
 
+async def test_a_report_holds_while_the_answer_is_corrected_to_fit_its_schema(tmp_path: Path) -> None:
+    """The gate's agent was asked again for the report that it had made, and failed for not making it."""
+    graph = f'a [prompt="x", goal_gate=true, output_schema="{SCHEMA}"] start -> a -> exit'
+    report = "{tool_calls: [{name: report_outcome, arguments: {status: success}}]}"
+    with world(tmp_path, f"answers: [{report}, {{text: '{{\"n\": 3}}'}}, {{text: surplus}}]") as here:
+        session = await here.ran(graph)
+        asked_for = [request.last for request in here.requests]
+    assert good(session), session.state.nodes["a"].reason
+    assert session.state.context["outputs.a"] == {"n": 3}
+    assert not any("have not reported" in text for text in asked_for)
+
+
 @pytest.mark.parametrize("provider", ["openai", "responses", "anthropic", "google"])
 async def test_files_and_images_reach_the_model(provider: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PIXEL)
