@@ -112,7 +112,9 @@ def code_lines(state: RunState, aim: str, removed: Sequence[CleanupCompleted] = 
         lines.append(f"  code: {name} on {known.branch} ({known.commit[:SHORT]})")
         lines.append(f"  diff: git -C {shlex.quote(known.path)} diff {base}...{known.branch}")
         if known.not_pushed:
-            lines.append(f"  push failed: {known.not_pushed}; `orchestra pr{aim} {state.session}` pushes it")
+            lines.append(
+                f"  push failed: {known.not_pushed.rstrip('.')}; `orchestra pr{aim} {state.session}` pushes it"
+            )
     return lines + left + (_ways(state, aim, changed=bool(there)) if (there or left) and state.result else [])
 
 
