@@ -70,7 +70,8 @@ async def test_values_stand_in_a_compact_preamble_as_json_and_keys_of_the_engine
     assert "- text: two lines" in shown
     assert f"- long: {'x' * 200}…" in shown
     assert "- a: success" in shown
-    assert not any(word in shown for word in ("internal", "run.id", "outcome:", "responses.a"))
+    assert "- responses.a: text of a model" in shown
+    assert not any(word in shown for word in ("internal", "run.id", "outcome:"))
     assert of(session, "compact", context) == shown
 
 

@@ -85,7 +85,7 @@ def _finished_lines(state: RunState, start: str) -> list[str]:
     return ["Finished stages:", *done] if done else []
 
 
-_HIDDEN = ("internal.", "graph.", "run.", "parallel.results", "responses.")
+_HIDDEN = ("internal.", "graph.", "run.", "parallel.results")
 _ENGINE = frozenset({"outcome", "preferred_label", "current_node", "last_stage", "last_response"})
 
 
