@@ -429,6 +429,12 @@ def test_values_that_a_task_names_and_no_node_leaves_are_warnings_at_their_line(
     assert found == {"tools.tst names no node of this pipeline: it will have no value": ("value_of_node", 2)}
 
 
+def test_a_file_that_cannot_be_attached_is_known_before_a_run(tmp_path: Path) -> None:
+    (tmp_path / "b.bin").write_bytes(b"\xff\x00\xfe")
+    found = diagnosed(tmp_path, "backend: simulation", 'attach="b.bin"', {})
+    assert found == {"attach: b.bin is neither text nor an image or a PDF": ("attach_missing", 1)}
+
+
 def test_a_task_that_includes_another_file_is_told_to_extend_it(tmp_path: Path) -> None:
     files = {"tasks/t.yaml": "content: \"{% include 'x' %}\"\n"}
     (message,) = diagnosed(tmp_path, "agents: {x: {task: t}}", "agent=x", files)

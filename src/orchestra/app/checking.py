@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from orchestra.agents.inputs import find_files, names_of, read_schema
+from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
 from orchestra.agents.models import CHEAP, CLI, WITH_MODEL, ResolvedModel, resolve
 from orchestra.agents.prompts import (
@@ -278,8 +278,7 @@ def _inputs(brief: Brief, node: Node) -> Iterator[Diagnostic]:
     repos = tuple(repo.path for repo in workspace.repos) if workspace is not None else ()
     folders = (*repos, brief.folder)
     try:
-        for name in names_of(node):
-            find_files(name, folders)
+        attachments(node, folders)
     except ConfigError as error:
         yield _finding("attach_missing", error.message, node.span_of("attach", node.span), node, error.fix)
     try:
