@@ -82,15 +82,28 @@ async def place_worktree(
     await _free_branch(repo, branch)
     with _os_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    if await repo.git.ok("rev-parse", "-q", "--verify", f"refs/heads/{branch}"):
-        await repo.git.run("worktree", "add", "--quiet", folder, branch)
-    else:
-        await repo.git.run("worktree", "add", "--quiet", "--no-track", "-b", branch, folder, commit)
+    await _add_worktree(repo, folder, branch, commit)
     admin = admin_of(repo.git.common, folder)
     if admin is None:
         raise WorkspaceError(f"git does not know the worktree that it made at {folder}")
     tree = Tree(repo=repo, git=repo.git.at(admin, folder), folder=folder, branch=branch, tip=commit)
     return tree, True
+
+
+async def _add_worktree(repo: Repo, folder: Path, branch: str, commit: str) -> None:
+    """Add a worktree; again where git read the entry of one that another process was just making."""
+    for left in reversed(range(5)):
+        try:
+            if await repo.git.ok("rev-parse", "-q", "--verify", f"refs/heads/{branch}"):
+                await repo.git.run("worktree", "add", "--quiet", folder, branch)
+            else:
+                await repo.git.run("worktree", "add", "--quiet", "--no-track", "-b", branch, folder, commit)
+        except WorkspaceError as error:
+            if not left or "commondir" not in str(error):
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 def _is_folder(place: Path, *, filled: bool = False) -> bool:
