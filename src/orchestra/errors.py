@@ -201,10 +201,15 @@ class CredentialsMissing(ConfigError):
 
 
 class Undecided(OrchestraError):
-    """A person has to decide about an interrupted attempt (``on_interrupt=ask``)."""
+    """A person has to decide about an attempt: by ``on_interrupt=ask``, or because its runner died so often."""
 
-    def __init__(self, session: str, node: str) -> None:
-        super().__init__(f"{node} was interrupted while it was running; choose whether to run it again")
+    def __init__(self, session: str, node: str, died: int = 0) -> None:
+        what = (
+            f"the runner died {died} times while it ran {node}"
+            if died
+            else f"{node} was interrupted while it was running"
+        )
+        super().__init__(f"{what}; choose whether to {'continue its conversation' if died else 'run it again'}")
         self.session = session
         self.node = node
 

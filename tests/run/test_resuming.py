@@ -10,11 +10,12 @@ from msgspec.structs import replace as replace_struct
 from orchestra.agents.simulation import ScriptedResult
 from orchestra.engine.control import Control
 from orchestra.engine.loading import load, load_state
+from orchestra.errors import Undecided
 from orchestra.ports import Scope
 from orchestra.run.events import PipelineResumed, PipelineTaken, StageFailed, StageStarted
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.parallel import Fan
-from orchestra.run.resuming import MOST_RECOVERIES, resumption
+from orchestra.run.resuming import MOST_RECOVERIES, decision, resumption
 from orchestra.run.state import ChildRecord
 from orchestra.run.whole import dump
 from orchestra.run.whole import load as loaded
@@ -234,3 +235,20 @@ async def test_a_resume_says_what_of_the_node_continues() -> None:
     assert resumption(session.graph, over).granted == "conversation"
     child = ChildRecord(session="c", context_id=9, mailbox=10, visit=stage.visit, attempt=stage.attempt)
     assert resumption(session.graph, replace_struct(session.state, children={"b": child})).granted == "child"
+
+
+async def test_a_conversation_whose_runner_keeps_dying_is_left_to_a_persons_decision() -> None:
+    """The node's failure would throw away what was paid: a resume of the failed run begins a new conversation."""
+    session = await cut(LINE, "b")
+    stage = session.state.stage
+    assert stage is not None
+    talked = replace_struct(stage, talked=True, recoveries=MOST_RECOVERIES)
+    state = replace_struct(session.state, stage=talked)
+    with pytest.raises(Undecided, match="died 4 times"):
+        decision(session.graph, state, "")
+    for word, refused in (("rerun", False), ("fail", True)):
+        decided, why = decision(session.graph, state, word)
+        event = resumption(session.graph, state, interrupted=decided, why=why)
+        assert (bool(event.refused), event.granted) == (refused, "" if refused else "conversation")
+    fewer = replace_struct(state, stage=replace_struct(talked, recoveries=MOST_RECOVERIES - 1))
+    assert decision(session.graph, fewer, "") == ("rerun", "")

@@ -35,15 +35,20 @@ def resumption(graph: Graph, state: RunState, *, interrupted: str = "rerun", why
     stage = cut_off(state)
     if stage is None:
         return PipelineResumed(node=state.stage.node if state.stage is not None else _next(graph, state))
-    asked = state.paused or state.result is not None
-    died = stage.recoveries + (0 if asked else 1)
+    died = _died(state, stage)
     refused = ""
     if interrupted == "fail":
         refused = f"interrupted, and not run again ({why or 'on_interrupt=fail'})"
-    elif died > MOST_RECOVERIES and not _child_at_work(state, stage):
+    elif died > MOST_RECOVERIES and not why and not _child_at_work(state, stage):
         refused = f"its runner died {died} times while running it"
     kept = "" if refused else _what_continues(state, stage)
     return PipelineResumed(node=stage.node, again=stage.again + 1, recovery=died, refused=refused, granted=kept)
+
+
+def _died(state: RunState, stage: RunningNode) -> int:
+    """How often a runner died at an attempt, this time counted."""
+    asked = state.paused or state.result is not None
+    return stage.recoveries + (0 if asked else 1)
 
 
 BRANCHES, CHILD, QUESTION, CONVERSATION = "branches", "child", "question", "conversation"
@@ -131,7 +136,10 @@ def decision(graph: Graph, state: RunState, interrupted: str) -> tuple[str, str]
         return "rerun", ""
     if wanted == "ask":
         raise Undecided(state.session, stage.node)
-    return ("rerun" if wanted == "rerun" else "fail"), "on_interrupt=fail"
+    died = _died(state, stage)
+    if wanted == "rerun" and died > MOST_RECOVERIES and _what_continues(state, stage) == CONVERSATION:
+        raise Undecided(state.session, stage.node, died)  # a failure would throw a paid conversation away (A9)
+    return ("rerun", "") if wanted == "rerun" else ("fail", "on_interrupt=fail")
 
 
 def work_below(state: RunState, stage: RunningNode) -> bool:
