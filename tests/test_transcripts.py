@@ -28,7 +28,7 @@ _DIFFERENT = (
     (re.compile(r"\d+(\.\d)? (ms|s|min)\b( \d+ s\b)?"), "LONG"),
     (re.compile(r"process \d+( on \S+)?"), "PROCESS"),
     (re.compile(r"by \S+ on [^\s,)]+"), "by SOMEBODY"),
-    (re.compile(r"\d+ bytes"), "BYTES"),
+    (re.compile(r"\d+ (bytes|tokens)"), "SIZE"),
     (re.compile(r"\$\d+\.\d+"), "COST"),
     (re.compile(r"\b[0-9a-f]{10,12}\b"), "COMMIT"),
     (re.compile(r"(?<=trash/)20\d{6}\b"), "DAY"),

@@ -219,11 +219,20 @@ def _by_time(found: Sequence[Chain]) -> Iterator[tuple[str, Legible]]:
     """Merge chains by the times in their events; of one time, a branch lies between its start and its end."""
     left = [list(zip(_times(chain), chain.turns, strict=True))[::-1] for chain in found]
     numbers = {chain.known_as: number for number, chain in enumerate(found)}
+    unborn = {
+        event.branch_context
+        for turns in left
+        for (_at, event), _turn in turns
+        if isinstance(event, ParallelBranchStarted)
+    }
+    """Branches whose start was not read."""
     emitted: dict[int, int] = {}
     """The depth up to which each chain was read."""
 
     def may_go(number: int) -> bool:
         chain = found[number]
+        if chain.known_as in unborn:
+            return False
         if chain.parent >= 0 and emitted.get(chain.parent, -1) < chain.depth and left[chain.parent]:
             return False
         (_at, event), _turn = left[number][-1]
@@ -233,7 +242,9 @@ def _by_time(found: Sequence[Chain]) -> Iterator[tuple[str, Legible]]:
     while waiting := [number for number, turns in enumerate(left) if turns]:
         ready = [number for number in waiting if may_go(number)] or waiting
         number = min(ready, key=lambda one: (left[one][-1][0][0], -one))
-        _key, turn = left[number].pop()
+        (_at, event), turn = left[number].pop()
+        if isinstance(event, ParallelBranchStarted):
+            unborn.discard(event.branch_context)
         emitted[number] = turn.depth
         yield found[number].path, turn
 
