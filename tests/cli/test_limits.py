@@ -88,3 +88,20 @@ def test_lines_of_a_resumed_child_name_the_branch_that_runs_it(tmp_path: Path, s
     shown = call(tmp_path, "resume", "last", "--plain").stdout
     assert "fan/k/k/w  resumed: its conversation continues" in shown
     assert "fan/z/z/" not in shown
+
+
+def test_calls_beyond_the_limit_of_tool_calls_are_not_made_and_the_agent_is_told(tmp_path: Path) -> None:
+    calls = ", ".join(f'{{name: shell, arguments: {{command: "echo {n} >> eff"}}}}' for n in range(1, 6))
+    (tmp_path / "p.dot").write_text(CHILD)
+    settings = (
+        "backend: langgraph\nproviders: {default: openai, openai: {base_url: 'URL', models: {worker: gpt-5}}}\n"
+    )
+    with ModelServer(parse(f"answers: [{{tool_calls: [{calls}]}}, {{text: done}}]")) as server:
+        settings = settings.replace("URL", f"{server.url}/v1")
+        (tmp_path / "orchestra.yaml").write_text(settings + "limits: {node: {tool_calls: 3}}")
+        assert call(tmp_path, "run", "p.dot", OPENAI_API_KEY="x").returncode == 7
+        assert (tmp_path / "eff").read_text().split() == ["1", "2", "3"]
+        (tmp_path / "orchestra.yaml").write_text(settings)
+        assert call(tmp_path, "resume", "last", OPENAI_API_KEY="x").returncode == 0
+        assert (tmp_path / "eff").read_text().split() == ["1", "2", "3"]
+        assert str(server.requests[-1].body).count("not made: the limit of tool calls is reached") == 2

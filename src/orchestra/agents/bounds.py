@@ -62,6 +62,13 @@ class AttemptBounds:
             warn(self._task, f"near a limit: {words}", "soft_limit")
         return near
 
+    def calls_left(self) -> int | None:
+        """How many tool calls the limits allow; None without such a limit."""
+        left = (
+            max(0, limits.tool_calls - used.tool_calls) for _, limits, _, used in self._each() if limits.tool_calls
+        )
+        return min(left, default=None)
+
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
         """Interrupt what runs within, a model call or a tool, when a limit of wall time is reached.

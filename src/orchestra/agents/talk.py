@@ -78,7 +78,7 @@ class Talk:
         self._turns = turns
         self._rules = rules
         self._requests = ModelRequests(task, turns, model, rules)
-        self._calls = ToolCalls(task, turns, rules.guard, tools, context)
+        self._calls = ToolCalls(task, turns, rules.guard, tools, context, self.bounds.calls_left)
         self._number = 0
         self._fresh = True
         self._unsent: list[Message] = []

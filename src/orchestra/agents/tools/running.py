@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,32 +20,43 @@ INTERRUPTED = "interrupted: it may or may not have happened; check before repeat
 """The result of a call that was cut off, for a tool that may change something (A9)."""
 
 
+OVER_LIMIT = "not made: the limit of tool calls is reached"
+"""The result of a call that a limit does not allow any more (A5)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCalls:
-    """Makes the calls of one attempt; ``context`` is None without tools."""
+    """Makes the calls of one attempt; ``context`` is None without tools. ``left`` is how many the limits allow."""
 
     task: AgentTask
     turns: Turns
     guard: Guard
     tools: Mapping[str, Tool]
     context: ToolContext | None
+    left: Callable[[], int | None]
 
     async def run(self, turn: int, answer: Message) -> list[ToolEnded]:
         """Make the calls of an answer, in order of their results.
 
-        Neighbouring calls that only read run together; any other runs alone, in its place, and is recorded.
+        Neighbouring calls that only read run together; any other runs alone, in its place, and is recorded. Calls
+        beyond a limit are not made (A5).
         """
         ended: list[ToolEnded] = []
         group: list[ToolCall] = []
-        for call in answer.tool_calls:
-            if self._repeatable(call):
+        left = self.left()
+        for number, call in enumerate(answer.tool_calls):
+            if left is not None and number >= left and call.name != NAME:
+                ended += await self._together(turn, answer, group)
+                group = []
+                ended.append(self.end(turn, call, error(OVER_LIMIT)))
+            elif self._repeatable(call):
                 group.append(call)
-                continue
-            ended += await self._together(turn, answer, group)
-            group = []
-            one = await self._call(turn, answer, call)
-            await self.turns.on_tool(one)
-            ended.append(one)
+            else:
+                ended += await self._together(turn, answer, group)
+                group = []
+                one = await self._call(turn, answer, call)
+                await self.turns.on_tool(one)
+                ended.append(one)
         return ended + await self._together(turn, answer, group)
 
     async def resume(self, known: Conversation, answer: Message) -> list[ToolEnded]:
