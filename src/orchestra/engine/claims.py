@@ -90,7 +90,7 @@ def machine() -> str:
 
 
 def died_here(claim: Claim) -> bool:
-    """Whether a claim's runner was a process of this system that no longer exists."""
+    """Whether a claim's runner was a process of this system that has ended, reaped by its parent or not."""
     found = _TOKEN.fullmatch(claim.token)
     if found is None or found[2] != machine():
         return False
@@ -100,7 +100,16 @@ def died_here(claim: Claim) -> bool:
         return True
     except (PermissionError, OverflowError):
         return False
-    return False
+    return _is_zombie(found[1])
+
+
+def _is_zombie(pid: str) -> bool:
+    """Whether a process has ended and its parent has not asked how; a signal still reaches its number then."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])
 
 
 class RunnerStatus(NamedTuple):
