@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,14 @@ def test_a_secret_in_a_pipeline_is_named_and_not_shown(tmp_path: Path, work: str
     assert done.returncode == 3
     assert "OPENAI_API_KEY" in done.stdout + done.stderr
     assert secret not in done.stdout + done.stderr
+
+
+def test_one_key_in_a_pipeline_is_one_finding(tmp_path: Path) -> None:
+    (tmp_path / "p.dot").write_text(
+        pipeline('work [prompt="use sk-ant-api03-abcdefghijklmnopqrstuvwxyz0123456789ABC"]')
+    )
+    found = json.loads(call(tmp_path, "compile", "p.dot", "--format", "json").stdout)["diagnostics"]
+    assert [one["rule"] for one in found].count("secret_in_pipeline") == 1
 
 
 def test_a_run_of_a_pipeline_with_a_secret_does_not_show_it(tmp_path: Path) -> None:

@@ -170,7 +170,11 @@ def _compile(
 
 
 def _secrets(source: Source, places: Iterable[tuple[int, int, str]]) -> Iterable[Diagnostic]:
+    told = 0
     for start, end, name in places:
+        if start < told:
+            continue  # the same text, by another format's name
+        told = end
         yield Diagnostic(
             rule=SECRET,
             severity=Severity.ERROR,

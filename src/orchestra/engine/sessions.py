@@ -162,6 +162,11 @@ async def find(store: Store, name: str) -> Row:
     if matches:
         some = ", ".join(row.session for row in matches[:5])
         raise SessionNotFound(f"{name!r} matches {len(matches)} sessions: {some}", fix="type more of the id")
+    session, is_branch, _path = name.partition("/")
+    if is_branch and session:
+        raise SessionNotFound(
+            f"a session is wanted, and {name!r} is the path of a branch", fix=f"name the session: {session}"
+        )
     raise SessionNotFound(f"no session {name!r}", fix=_near(name, known))
 
 
