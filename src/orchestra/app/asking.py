@@ -18,9 +18,8 @@ from orchestra.errors import ConfigError, SessionTaken
 from orchestra.ports import Clock, Store
 from orchestra.run.events import PipelineCanceled
 from orchestra.run.secrets import Redactor
-from orchestra.run.views import Phase, Summary
+from orchestra.run.views import ENDED, Phase, Summary
 
-ENDED = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELED})
 LIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL, Phase.WAITING})
 """Phases in which a runner may have the session."""
 

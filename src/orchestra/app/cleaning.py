@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from orchestra.app.asking import ENDED
 from orchestra.app.code import record_removal
 from orchestra.app.workspaces import own_environment
 from orchestra.clock import SystemClock
@@ -13,7 +12,7 @@ from orchestra.config.workspace import RepoSettings
 from orchestra.engine.sessions import Row, rows, summarize
 from orchestra.errors import ConfigError
 from orchestra.ports import Store
-from orchestra.run.views import Phase
+from orchestra.run.views import ENDED, Phase
 from orchestra.workspace import cleanup, ending
 from orchestra.workspace.cleanup import SessionLeftovers
 from orchestra.workspace.ending import GitAction, SessionBranches

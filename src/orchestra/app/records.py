@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.app.archives import export_session
-from orchestra.app.asking import ENDED
 from orchestra.app.cleaning import days
 from orchestra.app.workspaces import own_environment
 from orchestra.clock import SystemClock
@@ -25,7 +24,7 @@ from orchestra.engine.gaps import own_branches
 from orchestra.engine.sessions import Row, rows, summarize
 from orchestra.errors import ConfigError
 from orchestra.ports import Store
-from orchestra.run.views import Phase
+from orchestra.run.views import ENDED, Phase
 from orchestra.workspace import cleanup
 from orchestra.workspace.ending import TRASH_DAYS
 from orchestra.workspace.repos import locate

@@ -74,7 +74,7 @@ COMMANDS = {
         "project:init",
         "Write a starter: a pipeline, orchestra.yaml and prompts. No existing file is overwritten.",
     ),
-    "demo": ("selftest:demo", "Show a team of simulated agents at work on a scratch repository."),
+    "demo": ("selftest:demo", "Show a team of simulated agents on a scratch repository."),
     "selftest": (
         "selftest:selftest",
         "Run the shipped examples on scratch data and say what works on this machine.",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestra.ports import Store, Turn
+from orchestra.processes.tree import is_zombie
 from orchestra.run.codec import decode
 from orchestra.run.events import Recorded, RunnerClaimed, RunnerReleased
 
@@ -100,16 +101,7 @@ def died_here(claim: Claim) -> bool:
         return True
     except (PermissionError, OverflowError):
         return False
-    return _is_zombie(found[1])
-
-
-def _is_zombie(pid: str) -> bool:
-    """Whether a process has ended and its parent has not asked how; a signal still reaches its number then."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-    return stat.rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])
+    return is_zombie(int(found[1]))
 
 
 class RunnerStatus(NamedTuple):

@@ -216,8 +216,8 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
     if heard is not None:
         phase = Phase.RUNNING if heard.sure else Phase.DOUBTFUL
         detail = heard.note if heard.sure else f"{heard.note}, last seen {heard.ago_ms // 1000} s ago"
-        if wish := await stop_requested(store, row.mailbox, state):
-            detail = f"{wish}; {detail}"
+        if request := await stop_requested(store, row.mailbox, state):
+            detail = f"{request}; {detail}"
     questions: tuple[Pending, ...] = ()
     if state.result is None and not row.mirror_of:
         found = await open_questions(store, row.session, row.mailbox, events)

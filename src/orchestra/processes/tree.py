@@ -92,10 +92,24 @@ def _list_processes(marker: bytes) -> dict[int, _Process] | None:
     return {process.pid: process for process in found if process is not None}
 
 
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended and its parent has not asked how; a signal still reaches its number then."""
+    try:
+        return _stat(pid)[0] in b"ZX"
+    except (OSError, ValueError):
+        return False
+
+
+def _stat(pid: int) -> tuple[bytes, int, int]:
+    """Return a process's state, parent and session. Raises ``OSError`` and ``ValueError`` where there is none."""
+    stat = _read(f"/proc/{pid}/stat")
+    state, parent, _group_id, session = stat[stat.rindex(b")") + 2 :].split(None, 4)[:4]
+    return state, int(parent), int(session)
+
+
 def _read_process(pid: int, marker: bytes) -> _Process | None:
     try:
-        stat = _read(f"/proc/{pid}/stat")
-        state, parent, _group_id, session = stat[stat.rindex(b")") + 2 :].split(None, 4)[:4]
+        state, parent, session = _stat(pid)
     except (OSError, ValueError):
         return None
     if state in b"ZX":
@@ -104,7 +118,7 @@ def _read_process(pid: int, marker: bytes) -> _Process | None:
         marked = marker in _read(f"/proc/{pid}/environ")
     except OSError:
         marked = False
-    return _Process(pid, int(parent), int(session), marked)
+    return _Process(pid, parent, session, marked)
 
 
 def _read(path: str) -> bytes:

@@ -16,13 +16,16 @@ from orchestra.run.state import NodeEnd
 SHOWN_VALUE = 120
 """Characters of a value that a routing record shows."""
 
+NO_CONDITION = 5
+"""The rule that takes an edge without a condition: nobody chose, but weight, then name."""
+
 RULES: dict[int, str] = {
     0: "chosen by the node",
     1: "condition is true",
     2: "preferred label",
     3: "suggested next node",
     4: "failure",
-    5: "no condition",
+    NO_CONDITION: "no condition",
     6: "no edge",
     7: "branches meet",
 }
@@ -155,7 +158,10 @@ def route(graph: Graph, ended: NodeEnd, candidates: Sequence[Candidate]) -> Deci
     if plain:
         best = _best(plain)
         return Follow(
-            edge=best.edge, key=best.key, rule=5, reason=f"the edge without a condition{_over(best, plain)}"
+            edge=best.edge,
+            key=best.key,
+            rule=NO_CONDITION,
+            reason=f"the edge without a condition{_over(best, plain)}",
         )
     if not candidates:
         return Fail(rule=6, reason=ended.failure_reason or f"{ended.node} failed")

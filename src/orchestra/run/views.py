@@ -41,6 +41,9 @@ class Phase(StrEnum):
     MIRRORED = "mirrored"
 
 
+ENDED = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELED})
+"""The session has a result, and nothing runs any more."""
+
 ATTENTION: tuple[Phase, ...] = (
     Phase.WAITING,
     Phase.CRASHED,

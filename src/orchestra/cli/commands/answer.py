@@ -41,7 +41,7 @@ from orchestra.engine.sessions import rows
 from orchestra.errors import ConfigError, SessionNotFound, StoreError
 from orchestra.ports import Store, Unanswered
 from orchestra.run.questions import Answer, choices_in_words, pick_option, short_id
-from orchestra.run.views import Pending, Phase, Summary
+from orchestra.run.views import ENDED, Pending, Phase, Summary
 
 
 def answer(
@@ -240,7 +240,7 @@ def say_answered(done: AnswerResult, aim: str, as_json: bool) -> None:
 WATCH_SECONDS = 1.0
 """How often the store is read, in seconds."""
 
-_ENDED = (Phase.COMPLETED, Phase.FAILED, Phase.CANCELED, Phase.RESTARTED, Phase.MIRRORED)
+_UNANSWERABLE = ENDED | {Phase.RESTARTED, Phase.MIRRORED}
 
 
 def show_inbox(*, watch: bool, ask: bool = True, store: str | None, config: Path | None, as_json: bool) -> int:
@@ -261,7 +261,7 @@ async def waiting(store: Store) -> list[tuple[Summary, Pending]]:
     found: dict[str, tuple[Summary, Pending]] = {}
     for row in await rows(store):
         summary = await summary_of(store, row, {})
-        if summary.phase in _ENDED:
+        if summary.phase in _UNANSWERABLE:
             continue
         for question in summary.questions:
             if not question.answered and (question.question not in found or summary.session == question.session):

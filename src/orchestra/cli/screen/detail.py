@@ -37,15 +37,13 @@ from orchestra.run.events import (
 )
 from orchestra.run.lifecycle import COPIED
 from orchestra.run.questions import short_id
+from orchestra.run.routing import NO_CONDITION
 from orchestra.run.state import RunState, Spent
 from orchestra.run.usage import NOTHING, RunUsage, together, usage_of
-from orchestra.run.views import Pending, Phase, Summary
+from orchestra.run.views import ENDED, Pending, Phase, Summary
 
 ALIVE = frozenset({Phase.RUNNING, Phase.DOUBTFUL})
 """The session is running, or may be."""
-
-ENDED = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELED})
-"""The session has a result, and nothing runs any more."""
 
 NEXT_WORD = {
     Phase.RUNNING: "watch",
@@ -354,16 +352,22 @@ def question_lines(question: Pending, aim: str) -> list[str]:
     return [*lines, *wrap("    ", "  ".join(choices), room(), "    "), f"    answer: {command} …"]
 
 
+def _cost_words(micros: int, unpriced: bool) -> str:
+    """A cost, and that some or all of it has no price."""
+    if unpriced and not micros:
+        return "unpriced"
+    return dollars(micros, 4) + (" and more, unpriced" if unpriced else "")
+
+
 def usage_line(used: RunUsage) -> str:
     """What agents used, in words."""
     cached = f" ({used.cache_read} cached)" if used.cache_read else ""
-    cost = "unpriced" if used.unpriced and not used.cost_micros else dollars(used.cost_micros, 4)
     parts = [
         plural(used.turns, "agent turn"),
         plural(used.tool_calls, "tool call") if used.tool_calls else "",
         f"{plural(used.tokens_in, 'token')} in{cached}",
         f"{used.tokens_out} out",
-        cost + (" and more, unpriced" if used.unpriced and used.cost_micros else ""),
+        _cost_words(used.cost_micros, used.unpriced),
     ]
     return ", ".join(part for part in parts if part)
 
@@ -404,17 +408,12 @@ def _cost_lines(state: RunState, unpriced: bool) -> list[str]:
     spent = state.spent
     if not (spent.tokens_in or spent.tokens_out or spent.cost_micros):
         return []
-    more = " and more, unpriced" if unpriced else ""
-    cost = "unpriced" if unpriced and not spent.cost_micros else dollars(spent.cost_micros, 4) + more
+    cost = _cost_words(spent.cost_micros, unpriced)
     since = " since the first session" if state.restarts else ""
     return [
         f"{plural(spent.tokens_in, 'token')} in, {spent.tokens_out} out",
         f"{cost}{since}",
     ]
-
-
-ONLY_EDGE = 5
-"""The routing rule that takes an edge without a condition; it needs no words where there was no other edge."""
 
 
 def _describe(item: Mapping[str, Any]) -> str:
@@ -432,7 +431,7 @@ def _describe(item: Mapping[str, Any]) -> str:
     if item["reason"]:
         words.append(item["reason"])
     if item["next"]:
-        only = item["rule"] == ONLY_EDGE and not item["choices"]
+        only = item["rule"] == NO_CONDITION and not item["choices"]
         words.append(f"→ {item['next']}" + ("" if only else f" ({item['why']})"))
     return ", ".join(words)
 

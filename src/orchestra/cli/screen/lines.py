@@ -80,6 +80,7 @@ from orchestra.run.interviews import question_of
 from orchestra.run.parallel import CANCELED
 from orchestra.run.questions import Question, choices_in_words, limit_in_words, short_id
 from orchestra.run.resuming import BRANCHES, CHILD, CONVERSATION, QUESTION
+from orchestra.run.routing import NO_CONDITION
 from orchestra.run.steps import MEETING
 from orchestra.run.usage import RunUsage, usage_of
 
@@ -332,15 +333,12 @@ def in_brief(reason: str) -> str:
     return f"{first} … {lines[-1]}"
 
 
-UNCONDITIONAL = 5
-"""The routing rule by which nobody chose: weight, then name."""
-
 _EXIT = re.compile(r".*?exit code \d+(?: \([^)]*\))?:")
 
 
 def _edge_words(edge: EdgeSelected, verbose: bool) -> str:
     label = next((str(c["label"]) for c in edge.candidates if c.get("edge") == edge.edge and c.get("label")), "")
-    unchosen = edge.rule == UNCONDITIONAL and sum(not c.get("condition") for c in edge.candidates) > 1
+    unchosen = edge.rule == NO_CONDITION and sum(not c.get("condition") for c in edge.candidates) > 1
     shown = f"→ {edge.target}" + (f" by {label!r}" if label and not unchosen else "")
     if edge.gate:
         return f"{shown} ({edge.reason})"
