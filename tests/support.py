@@ -303,6 +303,7 @@ class Unlocked:
 
     session: str
     epoch: int
+    sure_until: float = 0.0
 
     async def check(self) -> None:
         pass

@@ -5,13 +5,15 @@
 Runs examples/hello.dot with simulated agents on an embedded store and counts, with ``sys.setprofile``, the source
 files of Orchestra in which a function runs, and the lines of these files. Counted are: one agent node, from the
 step that chooses it to the step that chooses the next, without ``cxdb``, ``graph`` and ``cli``; and a resume, from
-the session's name to a run that is ready to walk, without ``cxdb``, ``graph`` and ``config``.
+the session's name to a run that is ready to walk, without ``cxdb``, ``graph`` and ``config``. A coroutine counts
+where it is called, not again each time that it continues: the run that waits for the node is no part of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import inspect
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +33,7 @@ from orchestra.run.steps import next_step
 SOURCES = Path(orchestra.__file__).parent
 EXAMPLE = Path(__file__).parents[1] / "examples" / "hello.dot"
 WITHOUT = {"node": ("cxdb", "graph", "cli"), "resume": ("cxdb", "graph", "config")}
+CONTINUES = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 TARGETS = {"node": (12, 2000), "resume": (20, 0)}
 
 
@@ -57,9 +60,12 @@ class Trace:
 @contextmanager
 def profiled(see: Callable[[FrameType], None]) -> Iterator[None]:
     """Call ``see`` with the frame of every Python function that is called meanwhile."""
+    begun: set[FrameType] = set()
 
     def profile(frame: FrameType, event: str, _argument: object) -> None:
-        if event == "call":
+        if event == "call" and frame not in begun:
+            if frame.f_code.co_flags & CONTINUES:
+                begun.add(frame)
             see(frame)
 
     sys.setprofile(profile)

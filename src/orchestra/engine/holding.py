@@ -30,6 +30,9 @@ RENEW_SECONDS = 15.0
 DOUBT_SECONDS = 45.0
 """Seconds of the runner's own boot clock without a renewal after which it renews before it does anything."""
 
+LOST = float("-inf")
+"""``Holding.sure_until`` once another runner has taken the session."""
+
 ANSWER_SECONDS = 3.0
 """Seconds that a runner whose claim is too old by the store's clock has to answer."""
 
@@ -47,7 +50,8 @@ class Holding:
     """This process's lock on a session, as runner number ``epoch``; ``token`` identifies its claim.
 
     Creating it takes the operating system's lock: ``SessionTaken`` where another process has it. ``claim`` and
-    ``note_claim`` add the claim of a session that begins, ``win`` that of one that exists.
+    ``note_claim`` add the claim of a session that begins, ``win`` that of one that exists. Until ``sure_until``, in
+    seconds of the runner's boot clock, the lock needs no check.
     """
 
     def __init__(self, wiring: Wiring, place: SessionPlace, epoch: int) -> None:
@@ -60,7 +64,7 @@ class Holding:
         self._lock: Hold = wiring.store.hold(place.context_id, self._note)
         self.token = f"{self._note} at {wiring.clock.now_ms()}{_system(wiring.origin)}"
         self._first = 0
-        self._renewed = wiring.clock.boot_seconds()
+        self.sure_until = wiring.clock.boot_seconds() + DOUBT_SECONDS
         self._lost: SessionTaken | None = None
         self._sequence = 0
 
@@ -123,16 +127,16 @@ class Holding:
     def note_claim(self, turn: Turn) -> None:
         """Note that the first claim is stored."""
         self._first = turn.turn_id
-        self._renewed = self._clock.boot_seconds()
+        self.sure_until = self._clock.boot_seconds() + DOUBT_SECONDS
 
     async def check(self) -> None:
-        """Make sure of the lock before something is recorded or started; free while renewals succeed.
+        """Make sure of the lock before something is recorded or started; nothing to do until ``sure_until``.
 
         Raises ``SessionTaken`` where another runner has taken the session.
         """
         if self._lost is not None:
             raise self._lost
-        if self._clock.boot_seconds() - self._renewed > DOUBT_SECONDS:
+        if self._clock.boot_seconds() > self.sure_until:
             await self.renew()
 
     async def renew(self) -> None:
@@ -144,9 +148,9 @@ class Holding:
         await self._store.append(self._mailbox, [self.claim()])
         claim = await newest_claim(self._store, self._mailbox)
         if claim is not None and (claim.epoch, claim.token) != (self.epoch, self.token):
-            self._lost = taken_error(claim.holder)
+            self._lost, self.sure_until = taken_error(claim.holder), LOST
             raise self._lost
-        self._renewed = began
+        self.sure_until = began + DOUBT_SECONDS
 
     async def answer(self, asked: int) -> None:
         """Renew the claim because that turn of the mailbox asked whether this runner lives. Raises

@@ -41,10 +41,14 @@ WHOLE_FACTOR = 4
 
 
 class Owner(Protocol):
-    """The lock on a session under which a journal writes: ``engine.holding.Holding``."""
+    """The lock on a session under which a journal writes: ``engine.holding.Holding``.
+
+    It is certain until ``sure_until`` by the boot clock, in seconds; after that it is checked before each batch.
+    """
 
     session: str
     epoch: int
+    sure_until: float
 
     async def check(self) -> None:
         """Make sure that this process still owns the session. Raises ``SessionTaken``."""
@@ -113,7 +117,8 @@ class Journal:
         self._storing = True
         self._stored.clear()
         try:
-            await self.owner.check()
+            if self._clock.boot_seconds() > self.owner.sure_until:
+                await self.owner.check()
             await self._store_batch()
         finally:
             self._storing = False
