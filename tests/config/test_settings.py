@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.app.allowed import tool_environment
 from orchestra.config.environment import find, known_secrets
 from orchestra.config.model import SandboxSetting
 from orchestra.config.server import Server
@@ -349,12 +348,12 @@ def test_faults_of_yaml_of_the_settings_and_of_variables_are_reported_together(t
 
 def test_commands_get_no_credentials_of_the_vendors_whose_models_are_configured(tmp_path: Path) -> None:
     environment = {"AWS_SECRET_ACCESS_KEY": "a", "AWS_BEARER_TOKEN_BEDROCK": "b", "MINE": "c", "PATH": "/bin"}
-    plain = tool_environment(settled(tmp_path, ""), environment)
+    plain = settled(tmp_path, "").tool_environment(environment)
     assert plain == {"AWS_SECRET_ACCESS_KEY": "a", "MINE": "c", "PATH": "/bin"}
     text = "providers: {claude: {kind: bedrock}, o: {kind: openai, api_key_env: MINE}}"
-    assert tool_environment(settled(tmp_path, text), environment) == {"PATH": "/bin"}
+    assert settled(tmp_path, text).tool_environment(environment) == {"PATH": "/bin"}
     default = settled(tmp_path, "providers: {default: bedrock}")
-    assert tool_environment(default, environment).keys() == {"MINE", "PATH"}
+    assert default.tool_environment(environment).keys() == {"MINE", "PATH"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from orchestra.engine.claims import Claim, died_here, machine
+from orchestra.engine.holding import Claim, died_here, machine
 
 
 def claim_of(pid: int, system: str) -> Claim:

@@ -17,8 +17,7 @@ from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
-from orchestra.engine.claims import GONE_MS, UNSURE_MS, find_runner, machine
-from orchestra.engine.holding import Holding
+from orchestra.engine.holding import GONE_MS, UNSURE_MS, Holding, find_runner, machine
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.opening import take
 from orchestra.engine.sessions import Row, find, rows, summarize

@@ -1,4 +1,4 @@
-"""Which model answers for a node, on which backend and settings, and why (A7, A10, A15).
+"""What is decided about a node's agent: its model, backend and why, limits, tools, layers (A7, A10, A15).
 
 Everything here is a pure function of the graph and the settings; ``compile --models``, the run and its status show
 what it returns.
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
+from orchestra.agents.layers import FOLDERS
 from orchestra.config.model import Agent, Bounds, Config, Limit, LimitSettings, RunLimit
 from orchestra.config.providers import KINDS, Provider
 from orchestra.graph.model import Graph, Node
@@ -270,3 +271,37 @@ def _merge(layers: list[Any], cls: type[Any]) -> dict[str, Any]:
         unset = each.default
         found[each.name] = next((value for value in values if value != unset), unset)
     return found
+
+
+def agent_of(node: Node, config: Config) -> Agent:
+    """Return the agent that a node names; one without settings if it names none or an unknown one."""
+    return config.agents.get(node.text("agent")) or Agent()
+
+
+def layer_names(node: Node, config: Config) -> dict[str, str]:
+    """The layers of a node by kind, as they are named: by the node, else by its agent."""
+    agent = agent_of(node, config)
+    named = {kind: node.text(f"agent.{kind}") or getattr(agent, kind) for kind in FOLDERS}
+    return {kind: name for kind, name in named.items() if name}
+
+
+def tool_names(node: Node, agent: Agent) -> tuple[str, ...]:
+    """The list of tools that counts for a node: its own, else its agent's; empty for the base set (A30).
+
+    The servers that the agent names are in it with all their tools.
+    """
+    own = tuple(word.strip() for word in node.text("agent.tools").split(",") if word.strip())
+    named = own or (agent.tools or ())
+    servers = agent.mcp or ()
+    plus = "" if any(not name.startswith("+") for name in named) else "+"
+    return (*named, *(f"{plus}{server}:*" for server in servers))
+
+
+ONLY_READ = frozenset({"read-file", "list-files", "search-code", "read-output", "report_outcome"})
+"""The tools of the base set that change no file."""
+
+
+def only_reads(node: Node, agent: Agent) -> bool:
+    """Whether the tools of a node's agent are restricted to those that change no file."""
+    names = tool_names(node, agent)
+    return bool(names) and ONLY_READ.issuperset(names)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestra.agents.layers import FOLDERS, Layer, LayerFolders, read_layer
-from orchestra.config.model import Agent, Config
+from orchestra.agents.layers import Layer, LayerFolders, read_layer
+from orchestra.agents.models import layer_names
+from orchestra.config.model import Config
 from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
 
@@ -68,18 +69,6 @@ def _join(parts: Sequence[str]) -> str:
 def with_goal(context: Mapping[str, Any], graph: Graph) -> Mapping[str, Any]:
     """The context, with ``goal`` as a name of its own where no variable has it."""
     return context if "goal" in context else {**context, "goal": graph.goal}
-
-
-def agent_of(node: Node, config: Config) -> Agent:
-    """Return the agent that a node names; one without settings if it names none or an unknown one."""
-    return config.agents.get(node.text("agent")) or Agent()
-
-
-def layer_names(node: Node, config: Config) -> dict[str, str]:
-    """The layers of a node by kind, as they are named: by the node, else by its agent."""
-    agent = agent_of(node, config)
-    named = {kind: node.text(f"agent.{kind}") or getattr(agent, kind) for kind in FOLDERS}
-    return {kind: name for kind, name in named.items() if name}
 
 
 def layers_of(node: Node, config: Config, places: LayerFolders) -> tuple[Layer, ...]:

@@ -13,9 +13,9 @@ from msgspec import structs
 
 from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
-from orchestra.agents.models import CLI, LANGGRAPH, SIMULATION, WITH_MODEL, resolve
+from orchestra.agents.models import CLI, LANGGRAPH, SIMULATION, WITH_MODEL, agent_of, layer_names, resolve
 from orchestra.agents.pricing import Price, price_of, prices_of
-from orchestra.agents.prompts import ComposedPrompt, agent_of, compose, doc_folders, layer_names, needed_names
+from orchestra.agents.prompts import ComposedPrompt, compose, doc_folders, needed_names
 from orchestra.agents.simulation import Script, Simulation
 from orchestra.app.plugins import BACKENDS, entry_points_of_ours, load_entry_point
 from orchestra.config.settings import Settings

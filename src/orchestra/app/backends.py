@@ -17,13 +17,11 @@ from orchestra.agents.backends.models import ChatModel
 from orchestra.agents.bounds import Rules
 from orchestra.agents.commit_messages import Writer
 from orchestra.agents.compaction import CompactionSummary, Summarising, summary_of
-from orchestra.agents.models import CLI, DIRECT, LANGGRAPH, cheap_model, node_limit, run_limit
+from orchestra.agents.models import CLI, DIRECT, LANGGRAPH, agent_of, cheap_model, node_limit, run_limit, tool_names
 from orchestra.agents.pricing import Price, price_of, prices_of
-from orchestra.agents.prompts import agent_of
 from orchestra.agents.tools.people import NAME as ASK
 from orchestra.agents.tools.people import ask_tool
 from orchestra.agents.tools.toolset import Toolset
-from orchestra.app.allowed import tool_names
 from orchestra.app.guards import guard_of
 from orchestra.app.toolboxes import toolbox_of
 from orchestra.config.model import Bounds

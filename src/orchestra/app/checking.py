@@ -12,13 +12,11 @@ from typing import Any
 
 from orchestra.agents.inputs import attachments, read_schema
 from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
-from orchestra.agents.models import CHEAP, CLI, WITH_MODEL, ResolvedModel, resolve
+from orchestra.agents.models import CHEAP, CLI, WITH_MODEL, ResolvedModel, agent_of, layer_names, resolve
 from orchestra.agents.prompts import (
     ComposedPrompt,
-    agent_of,
     compose,
     doc_folders,
-    layer_names,
     layers_of,
     prompt_of,
     with_goal,

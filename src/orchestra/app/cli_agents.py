@@ -12,10 +12,9 @@ from pathlib import Path
 from orchestra.agents.backends.cli import CliAgents
 from orchestra.agents.bounds import Rules
 from orchestra.agents.cli.presets import KEYS, PRESETS, Cli, from_preset
-from orchestra.agents.prompts import agent_of
+from orchestra.agents.models import agent_of
 from orchestra.agents.tools.hooks import hook_commands
 from orchestra.agents.tools.toolset import Toolset
-from orchestra.app.allowed import sandbox_of
 from orchestra.app.guards import guarded_tools
 from orchestra.config.model import Config
 from orchestra.config.settings import Settings
@@ -75,7 +74,7 @@ def check_cli(settings: Settings, node: Node, graph: Graph, environment: Mapping
             fix="use claude, codex, gemini or backend=langgraph, or take agent.mode away",
         )
     sandbox = config.sandbox
-    if cli.provider and sandbox.network == "none" and sandbox_of(settings)(()).mode != "none":
+    if cli.provider and sandbox.network == "none" and settings.sandbox(()).mode != "none":
         raise ConfigError(
             f"{cli.name} needs the network, which the sandbox does not give (A6)",
             fix="set sandbox: {mode: bwrap, network: full}",
@@ -124,6 +123,6 @@ def cli_agents(
         environment=os.environ,
         keys=frozenset(settings.key_names) | KEYS,
         rules=rules,
-        policy=sandbox_of(settings),
+        policy=settings.sandbox,
         tools=tools,
     )

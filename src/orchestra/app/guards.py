@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestra.agents.prompts import agent_of
+from orchestra.agents.models import agent_of, tool_names
 from orchestra.agents.tools.people import Guard, matching, needs_no_approval
-from orchestra.app.allowed import tool_names
 from orchestra.config.model import Approval
 from orchestra.config.settings import Settings
 from orchestra.graph.model import Node

@@ -1,19 +1,20 @@
-"""From a file to a checked pipeline: read, parse, transform, lint. Imports nothing that runs one."""
+"""From a file to a checked pipeline with its children: read, parse, transform, lint. Runs none."""
 
 from __future__ import annotations
 
+import posixpath
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeAlias
 
-from orchestra.app.children import Children, Reading
 from orchestra.app.plugins import HANDLERS, entry_points_of_ours, rules, transforms
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source, Span
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.inputs import defaults
 from orchestra.graph.lint import BUILT_IN_TYPES, lint
-from orchestra.graph.model import Graph
+from orchestra.graph.model import Graph, Node
 from orchestra.graph.transforms import transform
 from orchestra.run.secrets import Redactor
 
@@ -21,6 +22,15 @@ MAX_BYTES = 64 * 1024 * 1024
 """A pipeline file larger than this is refused before it is read into memory."""
 
 SECRET = "secret_in_pipeline"
+
+DEEPEST = 5
+"""How deep children nest."""
+
+WITH_CHILD = frozenset({"pipeline", "stack.manager_loop"})
+"""The types of nodes that run a child."""
+
+Reading: TypeAlias = Callable[[str], tuple[Source, tuple[Diagnostic, ...]]]
+"""Returns a text by its path, with the findings of reading it. Raises ``ConfigError`` if it is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,19 @@ class Pipeline:
         yield self
         for child in self.children.values():
             yield from child.whole()
+
+    @property
+    def depth(self) -> int:
+        """How deep its children nest; 0 where it has none."""
+        return max((1 + child.depth for child in self.children.values()), default=0)
+
+    def dotfiles(self, path: str = "") -> dict[str, str]:
+        """The texts of its children, and theirs, by path relative to its own file."""
+        graph, found = self.checked_graph(), dict[str, str]()
+        for node, child in self.children.items():
+            below = beside(path, dotfile_of(graph, graph.nodes[node]))
+            found |= {below: child.source.text, **child.dotfiles(below)}
+        return found
 
     def checked_graph(self) -> Graph:
         """The graph. Raises ``InvalidPipeline`` when it may not be run."""
@@ -119,11 +142,8 @@ def compile_pipeline(
     else they are files beside it.
     """
 
-    def compiling(source: Source, found: tuple[Diagnostic, ...], children: Children[Pipeline]) -> Pipeline:
-        return _compile(source, found, variables, secrets, strict, children)
-
-    children = Children[Pipeline](reading or _files_beside(source), compiling, (Path(source.name).name,))
-    return compiling(source, found, children)
+    compiler = _Compiler(variables, secrets, reading or _files_beside(source), strict=strict)
+    return compiler.compile(source, found, (Path(source.name).name,))
 
 
 def _files_beside(source: Source) -> Reading:
@@ -135,38 +155,88 @@ def _files_beside(source: Source) -> Reading:
     return reading
 
 
-def _compile(
-    source: Source,
-    found: tuple[Diagnostic, ...],
-    variables: Mapping[str, str],
-    secrets: Mapping[str, str],
-    strict: bool,
-    children: Children[Pipeline],
-) -> Pipeline:
-    graph, parsed = parse(source)
-    redactor = Redactor(secrets)
-    places = list(redactor.find(source.text))
-    diagnostics = (*found, *parsed, *_secrets(source, places))
-    if graph is None:
-        return Pipeline(
-            source=source,
-            graph=None,
-            written=None,
-            diagnostics=_redact_findings(diagnostics, source, places, redactor),
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    """Compiles a pipeline and its children, each file once."""
+
+    variables: Mapping[str, str]
+    secrets: Mapping[str, str]
+    reading: Reading
+    known: dict[str, Pipeline] = field(default_factory=dict)
+    strict: bool = field(kw_only=True)
+
+    def compile(self, source: Source, found: tuple[Diagnostic, ...], above: tuple[str, ...]) -> Pipeline:
+        """Compile a text; ``above`` are the files from the root down to this one."""
+        graph, parsed = parse(source)
+        redactor = Redactor(self.secrets)
+        places = list(redactor.find(source.text))
+        diagnostics = (*found, *parsed, *_secrets(source, places))
+        if graph is None:
+            diagnostics = _redact_findings(diagnostics, source, places, redactor)
+            return Pipeline(source=source, graph=None, written=None, diagnostics=diagnostics)
+        variables = {**defaults(graph), **self.variables}
+        linted = lint(
+            graph,
+            rules=rules(),
+            known_types=BUILT_IN_TYPES | frozenset(handler_points()),
+            strict=self.strict,
+            variables={name.partition(".")[0] for name in variables},
+            broken=any(each.rule == "syntax" for each in (*found, *parsed)),
         )
-    variables = {**defaults(graph), **variables}
-    linted = lint(
-        graph,
-        rules=rules(),
-        known_types=BUILT_IN_TYPES | frozenset(handler_points()),
-        strict=strict,
-        variables={name.partition(".")[0] for name in variables},
-        broken=any(each.rule == "syntax" for each in (*found, *parsed)),
-    )
-    runs = transform(graph, variables, transforms())
-    theirs, below = children.of(runs)
-    diagnostics = (*_redact_findings((*diagnostics, *linted), source, places, redactor), *below)
-    return Pipeline(source=source, graph=runs, written=graph, diagnostics=diagnostics, children=theirs)
+        runs = transform(graph, variables, transforms())
+        children, below = self.children(runs, above)
+        diagnostics = (*_redact_findings((*diagnostics, *linted), source, places, redactor), *below)
+        return Pipeline(source=source, graph=runs, written=graph, diagnostics=diagnostics, children=children)
+
+    def children(self, graph: Graph, above: tuple[str, ...]) -> tuple[dict[str, Pipeline], list[Diagnostic]]:
+        """A graph's children by node, and what is wrong with them; a child's findings are its parent's once."""
+        children: dict[str, Pipeline] = {}
+        found: list[Diagnostic] = []
+        for node in graph.nodes.values():
+            if dotfile := dotfile_of(graph, node):
+                path = beside(above[-1], dotfile)
+                fresh = path not in self.known
+                child = self.child(graph, node, path, above)
+                if isinstance(child, Diagnostic):
+                    found.append(child)
+                    continue
+                children[node.id] = child
+                if fresh:
+                    found.extend(child.diagnostics)
+        return children, found
+
+    def child(self, graph: Graph, node: Node, path: str, above: tuple[str, ...]) -> Pipeline | Diagnostic:
+        """A node's child, or why it has none."""
+        if path in above:
+            way = " -> ".join(PurePath(each).name for each in (*above[above.index(path) :], path))
+            return _error(graph, node, "child_cycle", f"the child of {node.id!r} is one of its own parents: {way}")
+        if path not in self.known:
+            if len(above) > DEEPEST:
+                return _error(graph, node, "child_cycle", f"children are nested more than {DEEPEST} levels deep")
+            try:
+                source, found = self.reading(path)
+            except ConfigError as error:
+                return replace(
+                    _error(graph, node, "child_dotfile", f"the child of {node.id!r}: {error.message}"),
+                    fix=error.fix or "name a readable file, relative to this one",
+                )
+            self.known[path] = self.compile(source, found, (*above, path))
+        child = self.known[path]
+        if len(above) + child.depth > DEEPEST:
+            return _error(graph, node, "child_cycle", f"children are nested more than {DEEPEST} levels deep")
+        return child
+
+
+def dotfile_of(graph: Graph, node: Node) -> str:
+    """The file of a node's child, as the author named it; empty where the node starts none."""
+    if graph.type_of(node.id) not in WITH_CHILD or not node.flag("stack.child_autostart"):
+        return ""
+    return node.text("stack.child_dotfile") or graph.text("stack.child_dotfile")
+
+
+def beside(parent: str, dotfile: str) -> str:
+    """The path of a child's file, which is named relative to its parent's."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(parent), dotfile))
 
 
 def _secrets(source: Source, places: Iterable[tuple[int, int, str]]) -> Iterable[Diagnostic]:
@@ -211,3 +281,21 @@ def _redact_findings(
 def handler_points() -> tuple[str, ...]:
     """The handler types that installed packages offer under the entry point ``orchestra.handlers``."""
     return tuple(point.name for point in entry_points_of_ours()[HANDLERS])
+
+
+def _error(graph: Graph, node: Node, rule: str, message: str) -> Diagnostic:
+    key = "stack.child_dotfile"
+    span = node.span_of(key, graph.span_of(key, node.span))
+    fix = "remove the child, or run another pipeline there" if rule == "child_cycle" else ""
+    return Diagnostic(rule=rule, severity=Severity.ERROR, message=message, span=span, node=node.id, fix=fix)
+
+
+def recorded_reader(known: Mapping[str, str], folder: str) -> Reading:
+    """Reads the texts that a session recorded; they are named as files in its pipeline's folder."""
+
+    def reading(path: str) -> tuple[Source, tuple[Diagnostic, ...]]:
+        if path not in known:
+            raise ConfigError(f"the text of {path} was not recorded", fix="name the pipeline with --graph")
+        return Source(posixpath.join(folder, path), known[path]), ()
+
+    return reading

@@ -16,14 +16,12 @@ from types import MappingProxyType
 from blake3 import blake3
 from msgspec import Struct
 
-from orchestra.agents.prompts import agent_of
+from orchestra.agents.models import agent_of, only_reads, tool_names
 from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario, SimulatedTools
 from orchestra.app.agents import Agents
-from orchestra.app.allowed import only_reads, sandbox_of, tool_environment, tool_names
 from orchestra.app.checking import Brief, agent_diagnostics
-from orchestra.app.children import recorded_reader, texts
-from orchestra.app.pipelines import Pipeline, compile_pipeline
+from orchestra.app.pipelines import Pipeline, compile_pipeline, recorded_reader
 from orchestra.app.plugins import HANDLERS, entry_points_of_ours, load_entry_point, origin
 from orchestra.config.settings import Settings
 from orchestra.engine.loading import resolve
@@ -81,9 +79,8 @@ def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handler
 
     The tool nodes that the agents' script names end as it says. Commands run in the agents' folder.
     """
-    tool = ToolHandler(
-        folder=agents.folder, environment=tool_environment(agents.settings), sandbox=sandbox_of(agents.settings)
-    )
+    settings = agents.settings
+    tool = ToolHandler(folder=agents.folder, environment=settings.tool_environment(), sandbox=settings.sandbox)
     by_type: dict[str, Handler] = {
         "start": start_,
         "exit": exit_,
@@ -170,7 +167,7 @@ def plan_of(
         workdir=workdir,
         graph_hash=text_hash(text),
         simulation=scenario.text,
-        dotfiles=texts(pipeline),
+        dotfiles=pipeline.dotfiles(),
         given=given,
         children={
             node: tuple(

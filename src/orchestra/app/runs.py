@@ -34,10 +34,9 @@ from orchestra.clock import SystemClock
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
 from orchestra.cxdb.format.registry import bundle
-from orchestra.engine.claims import machine
 from orchestra.engine.control import Control
 from orchestra.engine.forking import TurnChoice, locate, locate_in
-from orchestra.engine.holding import taken_error
+from orchestra.engine.holding import machine, taken_error
 from orchestra.engine.inherited import check_decided, check_inherited
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import load

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestra.agents.prompts import agent_of
+from orchestra.agents.models import agent_of, tool_names
 from orchestra.agents.tools import Tool
 from orchestra.agents.tools.mcp_client import specs_of
 from orchestra.agents.tools.output import NAME as READ_OUTPUT
@@ -16,7 +16,6 @@ from orchestra.agents.tools.selection import choose, tools_of
 from orchestra.agents.tools.settings import ShellToolSpec, ToolSettings
 from orchestra.agents.tools.skills import NAME as SKILLS
 from orchestra.agents.tools.toolset import Toolbox
-from orchestra.app.allowed import readable, tool_environment, tool_names
 from orchestra.app.plugins import TOOLS, entry_points_of_ours, load_entry_point, origin
 from orchestra.config.model import McpServer, ToolEntry
 from orchestra.config.settings import Settings, state_directory
@@ -31,7 +30,7 @@ TIMEOUT = 300.0
 def tool_settings(settings: Settings, environment: Mapping[str, str] = os.environ) -> ToolSettings:
     """What the settings say of tools. Raises ``ConfigError``."""
     config = settings.config
-    base = settings.file.parent.absolute() if settings.file is not None else Path.cwd()
+    base = settings.folder
     where = str(settings.file or "the settings")
     shell = [_shell_tool(name, entry, entry.repo, where) for name, entry in config.tools.items() if entry.command]
     for repo, entries in config.workspace.tools.items():
@@ -46,7 +45,7 @@ def tool_settings(settings: Settings, environment: Mapping[str, str] = os.enviro
         skills=tuple(base / Path(folder).expanduser() for folder in config.skills),
         sandbox=config.sandbox.mode,
         network=config.sandbox.network,
-        readable=readable(settings),
+        readable=settings.readable,
         seconds={
             name: entry.timeout for name, entry in config.tools.items() if entry.timeout and not entry.command
         },
@@ -86,7 +85,7 @@ def toolbox_of(settings: Settings, redactor: Redactor) -> Toolbox:
     """What makes the tools of nodes. Raises ``ConfigError``."""
     return Toolbox(
         settings=tool_settings(settings),
-        environment=tool_environment(settings),
+        environment=settings.tool_environment(),
         redactor=redactor,
         more=installed_tools(),
     )

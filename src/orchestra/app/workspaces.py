@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from orchestra.app.allowed import tool_environment
 from orchestra.config.environment import PROVIDER_KEYS
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
@@ -49,7 +48,7 @@ async def workspaces_of(
         from orchestra.app.backends import message_writer  # asks a model
 
         writer = message_writer(settings)
-    setup = partial(run_setup, environment=tool_environment(settings))
+    setup = partial(run_setup, environment=settings.tool_environment())
     return await prepare(settings.workspace, own_environment(), setup, fresh=not known, writer=writer)
 
 

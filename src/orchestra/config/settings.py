@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from orchestra.config.durations import seconds
 from orchestra.config.environment import PROVIDER_KEYS, find, home_of, known_secrets
@@ -19,6 +20,9 @@ from orchestra.config.workspace import WorkspaceSettings, workspace_of
 from orchestra.config.yaml import Document, load_leniently
 from orchestra.config.yaml import Path as Keys
 from orchestra.errors import ConfigError, InvalidConfig, Source
+
+if TYPE_CHECKING:
+    from orchestra.processes.sandbox import Policy
 
 COST: Keys = ("limits", "run", "cost")
 """The setting that bounds what a run costs."""
@@ -58,6 +62,33 @@ class Settings:
     def place(self) -> str:
         """Where runs are kept, as it is named with ``--store``."""
         return str(self.server or self.store or "memory")
+
+    @property
+    def folder(self) -> Path:
+        """The folder from which relative paths in the file lead."""
+        return self.file.parent.absolute() if self.file is not None else Path.cwd()
+
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """The folders that the sandbox may read."""
+        return tuple(self.folder / Path(folder).expanduser() for folder in self.config.sandbox.read)
+
+    @property
+    def sandbox(self) -> Policy:
+        """What commands may touch, for the folders that they work in (A36).
+
+        Raises ``ConfigError`` where a sandbox is required that does not work here.
+        """
+        from orchestra.processes.sandbox import policy  # only what starts commands pays for it
+
+        chosen, read = self.config.sandbox, self.readable
+        if chosen.mode != "none":
+            policy(chosen.mode, chosen.network, ())
+        return lambda folders: policy(chosen.mode, chosen.network, folders, read)
+
+    def tool_environment(self, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """The environment of commands: ours without the providers' keys (A36)."""
+        return {name: value for name, value in environment.items() if name not in self.key_names}
 
     @property
     def max_cost_micros(self) -> int:

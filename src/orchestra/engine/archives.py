@@ -13,8 +13,8 @@ from itertools import groupby
 
 import msgspec
 
-from orchestra.engine.claims import find_runner
 from orchestra.engine.gaps import Gap, chains
+from orchestra.engine.holding import find_runner
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.engine.sessions import Row, find, mailbox_turn, rows, turn_of
 from orchestra.engine.wiring import RunnerProcess, SessionPlace

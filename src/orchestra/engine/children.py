@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from orchestra.engine.asking import Waiting
-from orchestra.engine.claims import find_runner
 from orchestra.engine.control import Control
+from orchestra.engine.holding import find_runner
 from orchestra.engine.inherited import ChildState, earlier_child, over, same_attempt
 from orchestra.engine.loading import LoadedSession
 from orchestra.engine.mailbox import CANCEL, STEER, send

@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from orchestra.engine.claims import find_runner
 from orchestra.engine.gaps import NamedBranch, branches_in, map_mirrored
+from orchestra.engine.holding import find_runner
 from orchestra.engine.loading import PAGE, event_of
 from orchestra.engine.sessions import Row, has_begun, row_of, rows
 from orchestra.ports import Clock, Store, Turn

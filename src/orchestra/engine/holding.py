@@ -1,25 +1,30 @@
 """The owner lock of a session: one runner at a time, wherever it is (S16).
 
 It has two parts. A lock of the operating system separates the runners of one machine; the system releases it when
-its process dies. A claim in the session's mailbox (``engine.claims``) separates runners that no such lock reaches:
-a folder may be served to other machines while runs use it. A claim is renewed every 15 s and expires 60 s after its
-last renewal. Ages of claims are measured by the store's clock, so that the clocks of machines need not agree.
+its process dies. A claim in the session's mailbox separates runners that no such lock reaches: a folder may be
+served to other machines while runs use it. A claim names its epoch; of several for one epoch the first in the
+mailbox wins. It is renewed every 15 s and expires 60 s after its last renewal. Ages of claims are measured by the
+store's clock, so that the clocks of machines need not agree.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Coroutine
-from typing import TypeVar
+import os
+import re
+from collections.abc import Awaitable, Coroutine, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from orchestra.engine.claims import PAGE, Claim, claim_in, died_here, newest_claim
-from orchestra.engine.wiring import RunnerProcess, SessionPlace, Wiring
+from orchestra.engine.wiring import SessionPlace, Wiring
 from orchestra.errors import SessionTaken, StoreError
-from orchestra.ports import Hold, NewTurn, Turn
-from orchestra.run.codec import encode
+from orchestra.ports import Hold, NewTurn, Store, Turn
+from orchestra.processes.tree import is_zombie
+from orchestra.run.codec import decode, encode
 from orchestra.run.declare import BY_CLASS
-from orchestra.run.events import Event, Meta, RunnerAsked, RunnerClaimed, RunnerReleased
+from orchestra.run.events import Event, Meta, Recorded, RunnerAsked, RunnerClaimed, RunnerReleased
 
 _T = TypeVar("_T")
 
@@ -41,9 +46,115 @@ SET_BACK_SECONDS = 20.0
 
 LOOK_SECONDS = 0.25
 
+UNSURE_MS = 20_000
+GONE_MS = 75_000
+"""Milliseconds without a renewal after which a runner counts as doubtful, and as gone (S25)."""
 
-def _system(origin: RunnerProcess) -> str:
-    return f" in {origin.machine}" if origin.machine else ""
+PAGE = 64
+"""Turns of a mailbox that are read at a time."""
+
+
+class Claim(NamedTuple):
+    """The claim that counts: who runs the session, and when it was renewed last, by the store's clock."""
+
+    epoch: int
+    token: str
+    holder: str
+    first: int
+    heard_ms: int
+    ttl_ms: int
+    local: bool
+    released: bool
+
+
+def claim_in(turns: Sequence[Turn]) -> Claim | None:
+    """Return the claim that counts after these turns of a mailbox (oldest first), or None."""
+    found: Claim | None = None
+    for turn in turns:
+        recorded = decode(turn.type_id, turn.type_version, turn.payload, turn_id=turn.turn_id)
+        if isinstance(recorded, Recorded):
+            found = _after(found, recorded, turn)
+    return found
+
+
+def _after(known: Claim | None, recorded: Recorded, turn: Turn) -> Claim | None:
+    meta, event = recorded.meta, recorded.event
+    if isinstance(event, RunnerReleased):
+        same = known is not None and (meta.epoch, event.token) == (known.epoch, known.token)
+        return known._replace(released=True) if known is not None and same else known
+    if not isinstance(event, RunnerClaimed):
+        return known
+    heard, first = turn.created_ms or meta.at, event.first or turn.turn_id
+    claim = Claim(meta.epoch, event.token, event.holder, first, heard, event.ttl_ms, event.local, released=False)
+    if known is None or claim.epoch > known.epoch:
+        return claim
+    if claim.epoch == known.epoch and claim.first <= known.first:
+        return claim._replace(released=known.released and claim.token == known.token)
+    return known
+
+
+async def newest_claim(store: Store, mailbox: int) -> Claim | None:
+    """Return the claim that counts in a mailbox now."""
+    found: list[Turn] = []
+    before: int | None = None
+    while page := await store.turns(mailbox, before=before, limit=PAGE):
+        found[:0] = page
+        claim = claim_in(found)
+        if claim is not None or page[0].parent == 0:
+            return claim
+        before = page[0].turn_id
+    return None
+
+
+_TOKEN = re.compile(r"process (\d+) on .* in (\S+)", re.DOTALL)
+
+
+@cache
+def machine() -> str:
+    """Identify the running system and its process ids; empty where the system does not tell."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def died_here(claim: Claim) -> bool:
+    """Whether a claim's runner was a process of this system that has ended, reaped by its parent or not."""
+    found = _TOKEN.fullmatch(claim.token)
+    if found is None or found[2] != machine():
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return is_zombie(int(found[1]))
+
+
+class RunnerStatus(NamedTuple):
+    """A runner as other processes see it: its name, and the milliseconds since its last sign of life."""
+
+    note: str
+    ago_ms: int
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is certainly alive."""
+        return self.ago_ms <= UNSURE_MS
+
+
+async def find_runner(store: Store, context_id: int, mailbox: int, now_ms: int) -> RunnerStatus | None:
+    """Return who runs a session, or None (S25)."""
+    note = store.holder(context_id)
+    if note is not None:
+        return RunnerStatus(note, 0)
+    claim = await newest_claim(store, mailbox)
+    if claim is None or claim.released or (claim.local and store.local) or died_here(claim):
+        return None
+    ago = max(0, now_ms - claim.heard_ms)
+    return RunnerStatus(claim.holder, ago) if ago <= GONE_MS else None
 
 
 class Holding:
@@ -61,8 +172,9 @@ class Holding:
         self._clock = wiring.clock
         self._mailbox = place.mailbox
         self._note = wiring.origin.note
-        self._lock: Hold = wiring.store.hold(place.context_id, self._note)
-        self.token = f"{self._note} at {wiring.clock.now_ms()}{_system(wiring.origin)}"
+        self._lock: Hold | None = wiring.store.hold(place.context_id, self._note)
+        system = f" in {wiring.origin.machine}" if wiring.origin.machine else ""
+        self.token = f"{self._note} at {wiring.clock.now_ms()}{system}"
         self._first = 0
         self.sure_until = wiring.clock.boot_seconds() + DOUBT_SECONDS
         self._lost: SessionTaken | None = None
@@ -173,22 +285,22 @@ class Holding:
                 finally:
                     for other in others:
                         other.cancel()
-        except BaseExceptionGroup as several:
-            raise _foremost(several) from None
+        except BaseExceptionGroup as several:  # that it was taken says what happened to the work
+            raise self._lost or several.exceptions[0] from None
 
     async def _keep(self, every: float) -> None:
         while True:
             await asyncio.sleep(every)
-            with contextlib.suppress(StoreError):  # a store that is lost is waited for where something is recorded
-                try:
-                    await self.renew()
-                except SessionTaken as error:
-                    raise _Taken(error) from error
+            try:
+                await self.renew()
+            except StoreError:  # a store that is lost is waited for where something is recorded
+                if self._lost is not None:
+                    raise
 
     async def release(self) -> None:
         """Release the lock. A second call does nothing; a missing store is ignored."""
-        lock, self._lock = self._lock, _FREE
-        if lock is _FREE:
+        lock, self._lock = self._lock, None
+        if lock is None:
             return
         try:
             if self._lost is None and self._first:
@@ -199,8 +311,9 @@ class Holding:
 
     def drop(self) -> None:
         """Release the lock without saying so in the store, which was waited for in vain."""
-        lock, self._lock = self._lock, _FREE
-        lock.release()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
     def _turn(self, event: Event, epoch: int | None = None) -> NewTurn:
         self._sequence += 1
@@ -208,31 +321,6 @@ class Holding:
         meta = Meta(session=self.session, epoch=number, sequence=self._sequence, at=self._clock.now_ms())
         declared = BY_CLASS[type(event)]
         return NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event))
-
-
-class _Free:
-    def release(self) -> None:
-        """Do nothing: the lock is released."""
-
-
-_FREE = _Free()
-
-
-class _Taken(Exception):
-    """Carries ``SessionTaken`` past what is suppressed for a lost store."""
-
-    def __init__(self, error: SessionTaken) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def _foremost(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one error of a walk and of its renewals that says what happened."""
-    flat = [error for error in several.exceptions if not isinstance(error, BaseExceptionGroup)]
-    for error in flat:
-        if isinstance(error, _Taken):
-            return error.error
-    return flat[0] if flat else several
 
 
 def taken_error(holder: str, left_ms: int = 0) -> SessionTaken:

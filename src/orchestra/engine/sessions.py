@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from orchestra.engine.claims import find_runner
+from orchestra.engine.holding import find_runner
 from orchestra.engine.mailbox import stop_requested
 from orchestra.engine.pending import OpenQuestion, cost_below, open_questions, since_checkpoint
 from orchestra.engine.wiring import RunnerProcess, SessionPlace

@@ -20,8 +20,8 @@ from orchestra.cli.screen.ended import about_lines, higher_limit, raise_first
 from orchestra.cli.screen.lines import GREEN, GREY, RED, YELLOW, answer_words
 from orchestra.cli.stores import aim_commands
 from orchestra.cli.terminal import complain, duration_words, fit, one_line, pad, room, say, say_json
-from orchestra.engine.claims import newest_claim
 from orchestra.engine.gaps import Gap, Legible, legible, with_branches
+from orchestra.engine.holding import newest_claim
 from orchestra.engine.loading import event_of, fold_around
 from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.errors import Damaged
