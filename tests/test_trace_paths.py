@@ -6,7 +6,10 @@ import importlib.util
 from pathlib import Path
 
 TOOL = Path(__file__).parents[1] / "tools" / "trace_paths.py"
-MOST = {"node": (21, 4050), "resume": (29, 6800)}
+MOST = {
+    "node": (21, 4050),
+    "resume": (26, 6100),
+}
 """Files and lines. What is aimed at is less: ``TARGETS`` of the tool."""
 
 
