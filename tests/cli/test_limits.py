@@ -90,6 +90,43 @@ def test_lines_of_a_resumed_child_name_the_branch_that_runs_it(tmp_path: Path, s
     assert "fan/z/z/" not in shown
 
 
+TIMED = {
+    "a command": 'a [shape=parallelogram, tool_command="SLEEP"] start -> a -> exit',
+    "commands of branches": """fan [shape=component] join [shape=tripleoctagon]
+  a [shape=parallelogram, tool_command="SLEEP"] b [shape=parallelogram, tool_command="SLEEP"]
+  start -> fan -> a -> join -> exit fan -> b -> join""",
+    "a child": 'k [type=pipeline, "stack.child_dotfile"="c.dot"] start -> k -> exit',
+    "the wait before an attempt": """a [shape=parallelogram, tool_command="test -e go", max_retries=1,
+  retry_policy=patient] start -> a -> exit""",
+    "a model call": 'a [backend=direct, prompt="work"] start -> a -> exit',
+}
+
+
+@pytest.mark.parametrize("what", TIMED)
+def test_a_runs_limit_of_time_interrupts(what: str, tmp_path: Path) -> None:
+    ends = "start [shape=Mdiamond] exit [shape=Msquare] "
+    for name, body in (("p", TIMED[what]), ("c", TIMED["a command"])):
+        body = body.replace("SLEEP", "test -e go || sleep 60; echo x >> ended")
+        (tmp_path / f"{name}.dot").write_text(f"digraph {name} {{ {ends} {body} }}")
+    settings = "providers: {openai: {base_url: 'URL/v1', models: {worker: gpt-5}}}\n"
+    with ModelServer(parse("answers: [{text: late, delay: 60s}]")) as server:
+        limit = "2s" if "model" in what else "800ms"
+        limited = settings.replace("URL", server.url) + f"limits: {{run: {{time: {limit}}}}}"
+        (tmp_path / "orchestra.yaml").write_text(limited)
+        stopped = call(tmp_path, "run", "p.dot", "--plain", OPENAI_API_KEY="x")
+        assert stopped.returncode == 7, stopped.stdout + stopped.stderr
+        assert "limits.run.time" in stopped.stdout
+        assert call(tmp_path, "resume", "last", OPENAI_API_KEY="x").returncode == 7
+        assert len(server.requests) <= 1, "at the same limit nothing is asked"
+    (tmp_path / "go").touch()
+    with ModelServer(parse("answers: [done]")) as server:
+        (tmp_path / "orchestra.yaml").write_text(settings.replace("URL", server.url))
+        resumed = call(tmp_path, "resume", "last", OPENAI_API_KEY="x")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    if "SLEEP" in TIMED[what]:
+        assert (tmp_path / "ended").read_text().split() == ["x"] * TIMED[what].count("SLEEP")
+
+
 def test_calls_beyond_the_limit_of_tool_calls_are_not_made_and_the_agent_is_told(tmp_path: Path) -> None:
     calls = ", ".join(f'{{name: shell, arguments: {{command: "echo {n} >> eff"}}}}' for n in range(1, 6))
     (tmp_path / "p.dot").write_text(CHILD)

@@ -71,14 +71,13 @@ class AttemptBounds:
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Interrupt what runs within, a model call or a tool, when a limit of wall time is reached.
+        """Interrupt what runs within, a model call or a tool, when the node's limit of time is reached.
 
-        The run pauses then, as ``Suspended`` says.
+        The run pauses then, as ``Suspended`` says. The run's own limit is kept by the engine.
         """
-        timed = [(limits.seconds - used.seconds, whose, limits) for whose, limits, _, used in self._each()]
-        left, whose, limits = min((one for one in timed if one[2].seconds), default=(None, "", NO_LIMITS))
+        whose, limits, _, used = next(self._each())
         try:
-            async with asyncio.timeout(left) as timer:
+            async with asyncio.timeout(limits.seconds - used.seconds if limits.seconds else None) as timer:
                 yield
         except TimeoutError:
             if not timer.expired():

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from blake3 import blake3
 from msgspec import Struct
 
-from orchestra.agents.models import agent_of, only_reads, tool_names
+from orchestra.agents.models import agent_of, only_reads, run_limit, tool_names
 from orchestra.agents.scripts import Cast, parse_script
 from orchestra.agents.simulation import Scenario, SimulatedTools
 from orchestra.app.agents import Agents
@@ -169,6 +169,7 @@ def plan_of(
         simulation=scenario.text,
         dotfiles=pipeline.dotfiles(),
         given=given,
+        seconds=run_limit(settings.config, agents.name).time or 0,
         children={
             node: tuple(
                 plan_of(

@@ -22,6 +22,7 @@ from orchestra.engine.walk import Walk
 from orchestra.engine.wiring import Plan, Wiring
 from orchestra.errors import ConfigError, StoreUnreachable, WorkspaceError
 from orchestra.ports import Child, Decided, FanPlan, Workspace
+from orchestra.run.limits import Limits, LimitUsage, crossed_limits
 from orchestra.run.parallel import Fan
 from orchestra.run.state import Result, RunState
 from orchestra.run.steps import steps_counted
@@ -88,7 +89,8 @@ class Run:
                 self.control.asking = self._asking()
                 mailbox = Mailbox(self._wiring.store, self.state, self.control, opened.hold.answer)
                 await mailbox.read()
-                result = await opened.hold.during(self._walk_once(), mailbox.listen())
+                self._halt_in_time()
+                result = await opened.hold.during(self._walk_once(), mailbox.listen(), self._keep_time())
                 if self.state.following is None:
                     return result
                 self.opened = await next_session(self._wiring, self._plan, opened)
@@ -97,6 +99,20 @@ class Run:
             raise
         finally:
             await self.opened.hold.release()
+
+    async def _keep_time(self) -> None:
+        """Stop the walks of the session when the limit of the run's time is reached (A5)."""
+        while (left := self._halt_in_time()) > 0:
+            await self._wiring.clock.sleep(left)
+
+    def _halt_in_time(self) -> float:
+        """Return the seconds left of the run's time; without any, pause and interrupt what is running."""
+        state, limits = self.state, Limits(seconds=self._plan.seconds)
+        used = max(0, self._wiring.clock.now_ms() - state.started_ms - state.idle_ms) / 1000
+        for name, words in crossed_limits(limits, LimitUsage(seconds=used)):
+            self.control.halt(f"the run reached its limit: {words}", name)
+            self.control.interrupt(self.control.reason)
+        return max(0, limits.seconds - used)
 
     async def _walk_once(self) -> Result | None:
         journal = self.opened.journal

@@ -130,7 +130,7 @@ class Plan:
 
     ``children`` has, for each node that runs a child, the child's plan for each time that the node does so; the
     last serves all further times. ``given`` says that the texts are new, not read from a record. ``runs``
-    has, for each node, the type that runs it and its handler.
+    has, for each node, the type that runs it and its handler. ``seconds`` is the limit of the run's time (A5).
     """
 
     graph: Graph
@@ -143,6 +143,7 @@ class Plan:
     dotfiles: Mapping[str, ContextValue] = field(default_factory=dict)
     children: Mapping[str, tuple[Plan, ...]] = field(default_factory=dict)
     given: bool = False
+    seconds: float = 0
     runs: Mapping[str, tuple[str, Handler | None]] = field(init=False)
 
     def __post_init__(self) -> None:

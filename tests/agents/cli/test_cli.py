@@ -228,6 +228,14 @@ async def test_a_limit_of_time_ends_the_program_and_keeps_what_it_said(tmp_path:
     assert "I will write it." in str(turn.messages)
 
 
+async def test_what_a_program_said_before_its_node_was_canceled_is_kept(tmp_path: Path) -> None:
+    cli = agent(tmp_path, f"head -2 '{RECORDED}'/claude.jsonl; sleep 60", "claude")
+    run = await outcome(cli, tmp_path, 'prompt="x" timeout=500ms')
+    assert "timeout" in reason(run)
+    (turn,) = turns(run)
+    assert "I will write it." in str(turn.messages)
+
+
 async def test_lines_that_are_no_events_and_a_very_long_line_are_passed_over(tmp_path: Path) -> None:
     cli = agent(
         tmp_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import tempfile
@@ -88,7 +89,7 @@ class CliAgents:
             try:
                 async with attempt.bounds.in_time():
                     return await self._run_with_tools(attempt, task, cli)
-            except Suspended:
+            except (Suspended, asyncio.CancelledError):
                 await attempt.cut_off()
                 raise
 
