@@ -212,6 +212,11 @@ class Graph(Attributed):
         """The edges that enter a node, in file order."""
         return self._incoming.get(node, ())
 
+    @property
+    def types(self) -> Mapping[str, str]:
+        """The handler type of every node, in the order of the nodes."""
+        return self._types
+
     def type_of(self, node: str) -> str:
         """The handler type of a node: start or exit, else its explicit ``type``, else its shape's (E2)."""
         return self._types[node]

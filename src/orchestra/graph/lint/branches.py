@@ -38,7 +38,7 @@ def _policies(survey: Survey) -> Iterator[Diagnostic]:
     """Yield parallel nodes whose join policy lacks its number or needs too many successes (E32)."""
     for node, written in survey.on_nodes.get("join_policy", ()):
         key = {"k_of_n": "k", "quorum": "quorum"}.get(str(written.value), "")
-        if not key or survey.types[survey.index[node.id]] != "parallel":
+        if not key or survey.type_of[node.id] != "parallel":
             continue
         branches = len(survey.graph.outgoing(node.id))
         needed = node.attributes.get(key)

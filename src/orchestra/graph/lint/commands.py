@@ -19,7 +19,7 @@ _TRUSTED = frozenset({"current_node", "graph", "internal", "last_stage", "run", 
 def untrusted_shell(survey: Survey) -> Iterator[Diagnostic]:
     """A value in a command is data wherever the shell would read it as code (engine.md#tool-nodes)."""
     for node, attribute in survey.node_places("tool_command"):
-        if survey.types[survey.index[node.id]] != "tool":
+        if survey.type_of[node.id] != "tool":
             continue
         command = str(attribute.value)
         values = expressions(command)
@@ -83,7 +83,7 @@ def prompt_variable(survey: Survey) -> Iterator[Diagnostic]:
     """A command does not read what only prompts have: there ``$name`` is the shell's own variable."""
     known = {"goal"} | {name for name in (*survey.variables, *inputs(survey.graph)) if not name.isupper()}
     for node, attribute in survey.node_places("tool_command"):
-        if survey.types[survey.index[node.id]] != "tool":
+        if survey.type_of[node.id] != "tool":
             continue
         command = str(attribute.value)
         for start, end, name in _prompt_reads(command):

@@ -12,19 +12,13 @@ from orchestra.graph.lint.nearest import is_near
 from orchestra.graph.lint.outcomes import arriving, required_outcomes
 from orchestra.graph.lint.survey import Survey, has_condition, info, list_words, quote, warning
 from orchestra.graph.lint.words import STATUSES, called_status, status_meant, word_in
-from orchestra.graph.model import Edge, Node
+from orchestra.graph.model import Attribute, Edge, Node
 from orchestra.graph.places import inside, rewritten
-
-_CHOOSING = frozenset({"parallel", "wait.human"})
-"""Handlers that do not leave the choice among their edges to routing."""
 
 
 def ambiguous_edges(survey: Survey) -> Iterator[Diagnostic]:
     """Of two unconditional edges of equal weight, the smallest target id wins (rule 5)."""
-    for number, node in enumerate(survey.nodes):
-        edges = survey.graph.outgoing(node.id)
-        if len(edges) < 2 or survey.types[number] in _CHOOSING:
-            continue
+    for node, edges in survey.forks:
         tied = _ties([edge for edge in edges if not has_condition(edge)])
         if tied:
             yield _ambiguity(node, tied)
@@ -78,38 +72,51 @@ _OTHER = "remove the condition: an edge without one is taken when no condition h
 
 def _misnamed_keys(survey: Survey) -> Iterator[Diagnostic]:
     """Yield conditions on a context key that is never set, such as ``success`` or ``else``."""
-    for edge, attribute in survey.edge_places("condition"):
-        text = edge.condition.text
-        for clause in leaves(edge.condition.expr):
-            meant, why = _suggestion(clause, survey, edge)
-            match = why and re.search(rf"(?<![\w.]){re.escape(clause.key)}(?![\w.])", text)
-            if not match:
-                continue
-            better = text[: match.start()] + meant + text[match.end() :]
-            yield warning(
-                "dead_edge",
-                f"condition {quote(text)} {why}",
-                inside(attribute.span, match.start(), match.end()),
-                edge=(edge.source, edge.target),
-                fix=f"did you mean {quote(better)}?" if meant else _OTHER,
-                edits=(rewritten(attribute.span, match.start(), match.end(), meant),) if meant else (),
-            )
+    for condition, places in survey.conditions:
+        doubtful = [clause for clause in leaves(condition.expr) if not _is_sure(clause, survey)]
+        for edge, attribute in places if doubtful else ():
+            for clause in doubtful:
+                yield from _misnamed_key(survey, clause, edge, attribute)
+
+
+def _is_sure(clause: Compare | Truth, survey: Survey) -> bool:
+    """Whether a clause's key is one that a run sets, or may be one of the author's own."""
+    key = clause.key
+    if key == "outcome":
+        return isinstance(clause, Compare)
+    return key == "preferred_label" or key in survey.variables or key.startswith("context.")
+
+
+def _misnamed_key(
+    survey: Survey, clause: Compare | Truth, edge: Edge, attribute: Attribute
+) -> Iterator[Diagnostic]:
+    text = edge.condition.text
+    meant, why = _suggestion(clause, survey, edge)
+    match = why and re.search(rf"(?<![\w.]){re.escape(clause.key)}(?![\w.])", text)
+    if match:
+        better = text[: match.start()] + meant + text[match.end() :]
+        yield warning(
+            "dead_edge",
+            f"condition {quote(text)} {why}",
+            inside(attribute.span, match.start(), match.end()),
+            edge=(edge.source, edge.target),
+            fix=f"did you mean {quote(better)}?" if meant else _OTHER,
+            edits=(rewritten(attribute.span, match.start(), match.end(), meant),) if meant else (),
+        )
 
 
 def _suggestion(clause: Compare | Truth, survey: Survey, edge: Edge) -> tuple[str, str]:
     """Return what to write for a clause's key, and the fault; empty if the key may be right."""
     key = clause.key
-    known = key == "preferred_label" or key in survey.variables or key.startswith("context.")
-    if known or (key == "outcome" and isinstance(clause, Compare)):
-        return "", ""
     if key == "outcome":
         return "outcome=success", "is true for every outcome: it compares it with nothing"
     why = f"reads the context key {quote(key)}, which is not "
     root, dot, rest = key.partition(".")
     if dot and (root == "ctx" or is_near(root, "context")):
         return f"context.{rest}", f"reads the context key {quote(key)}: the prefix is 'context.'"
-    if key in _OF_COMMANDS and survey.types[survey.index[edge.source]] in ("tool", "conditional"):
-        command = edge.source if survey.types[survey.index[edge.source]] == "tool" else "NODE"
+    kind = survey.type_of[edge.source]
+    if key in _OF_COMMANDS and kind in ("tool", "conditional"):
+        command = edge.source if kind == "tool" else "NODE"
         return f"tools.{command}.{_OF_COMMANDS[key]}", why + "what a command leaves"
     if is_near(key, "preferred_label"):
         return "preferred_label", why + "the preferred label"
@@ -125,42 +132,32 @@ def _suggestion(clause: Compare | Truth, survey: Survey, edge: Edge) -> tuple[st
 
 
 def _self_refuting(survey: Survey) -> Iterator[Diagnostic]:
-    for edge, attribute in survey.edge_places("condition"):
-        expr = edge.condition.expr
-        if expr is None or (isinstance(expr, (Compare, Truth)) and not _is_order(expr)):
-            continue
-        against = contradiction(expr)
-        twice = "" if against else repeated_clause(expr)
-        if not against and not twice:
-            continue
-        yield warning(
-            "dead_edge",
-            f"condition {quote(edge.condition.text)} is never true: {against}"
-            if against
-            else f"condition {quote(edge.condition.text)} says {quote(twice)} twice",
-            attribute.span,
-            edge=(edge.source, edge.target),
-            fix="write a number"
-            if against.endswith("is not a number")
-            else "join alternatives with `||`"
-            if against
-            else "remove one, or write the intended condition",
-        )
-
-
-def _is_order(expr: Expr) -> bool:
-    return isinstance(expr, Compare) and expr.op in {">", ">=", "<", "<="}
+    for condition, places in survey.conditions:
+        expr = condition.expr
+        against = "" if expr is None else contradiction(expr)
+        twice = "" if expr is None or against else repeated_clause(expr)
+        for edge, attribute in places if against or twice else ():
+            yield warning(
+                "dead_edge",
+                f"condition {quote(condition.text)} is never true: {against}"
+                if against
+                else f"condition {quote(condition.text)} says {quote(twice)} twice",
+                attribute.span,
+                edge=(edge.source, edge.target),
+                fix="write a number"
+                if against.endswith("is not a number")
+                else "join alternatives with `||`"
+                if against
+                else "remove one, or write the intended condition",
+            )
 
 
 def _beaten(survey: Survey) -> Iterator[Diagnostic]:
     """Edges of a node with the same condition as another that always comes first (rule 1)."""
-    for number, node in enumerate(survey.nodes):
-        edges = [edge for edge in survey.graph.outgoing(node.id) if edge.condition]
-        if len(edges) < 2 or survey.types[number] in _CHOOSING:
-            continue
-        edges.sort(key=lambda edge: (-edge.weight, edge.target, edge.index))
+    for _node, leaving in survey.forks:
         winners: dict[Expr | None, Edge] = {}
-        for edge in edges:
+        edges = [edge for edge in leaving if edge.condition]
+        for edge in sorted(edges, key=lambda edge: (-edge.weight, edge.target, edge.index)):
             winner = winners.get(edge.condition.expr)
             if winner is not None:
                 yield _twin(edge, winner)

@@ -25,7 +25,7 @@ def unknown_attribute(survey: Survey) -> Iterator[Diagnostic]:
     for key, nodes in survey.on_nodes.items():
         if not _means_something(NODE, nodes[0][1]):
             for node, attribute in survey.node_places(key):
-                custom = survey.types[survey.index[node.id]] not in BUILT_IN_TYPES
+                custom = survey.type_of[node.id] not in BUILT_IN_TYPES
                 yield from _key(NODE, attribute, node=node.id, custom=custom)
     for key, edges in survey.on_edges.items():
         if not _means_something(EDGE, edges[0][1]):
@@ -170,9 +170,10 @@ def unused_attribute(survey: Survey) -> Iterator[Diagnostic]:
     """A node has no attribute that its type never reads: no prompt on a diamond, no command on a box."""
     for key, readers in _READERS.items():
         for node, attribute in survey.on_nodes.get(key, ()):
-            kind = survey.types[survey.index[node.id]]
-            own = attribute.origin == "explicit" and kind in BUILT_IN_TYPES and kind not in readers
-            if own and str(attribute.value).strip() and not _has_own_finding(survey, node):
+            kind = survey.type_of[node.id]
+            if kind in readers or kind not in BUILT_IN_TYPES or attribute.origin != "explicit":
+                continue
+            if str(attribute.value).strip() and not _has_own_finding(survey, node):
                 fix, edits = _instead(key, kind, node, attribute)
                 yield warning(
                     "unused_attribute",
@@ -185,7 +186,7 @@ def unused_attribute(survey: Survey) -> Iterator[Diagnostic]:
 
     for key, policy in (("k", "k_of_n"), ("quorum", "quorum")):
         for node, attribute in survey.on_nodes.get(key, ()):
-            if node.text("join_policy") != policy and survey.types[survey.index[node.id]] == "parallel":
+            if node.text("join_policy") != policy and survey.type_of[node.id] == "parallel":
                 yield warning(
                     "unused_attribute",
                     f"{quote(key)} of {quote(node.id)} is read only with `join_policy={policy}`",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 
 from orchestra.errors import Diagnostic
-from orchestra.graph.flow import components, reachable
+from orchestra.graph.flow import components
 from orchestra.graph.lint.survey import RETRIES, Survey, has_condition, info, quote, warning
 from orchestra.graph.model import Edge, Node
 from orchestra.graph.report import plural
@@ -21,12 +21,16 @@ def unbounded_loop(survey: Survey) -> Iterator[Diagnostic]:
     (E14). Retry targets count as edges. Reported once for each knot of cycles, on an edge that closes one. A loop
     that only conditions end, and a goal gate that sends a run back as often as E15 allows, are worth knowing.
     """
-    ways = _ways(survey, _bounds, survey.jumps)
+    knots = {n: knot for knot, part in enumerate(_knots(survey.ways)) for n in part if survey.reached[n]}
+    if not knots:
+        return
+    counted = _counted(survey)
+    ways = _free_ways(survey, knots.keys() - counted - _judged(survey), survey.jumps)
     free = [cycle for part in _knots(ways) if not _leaves_a_branch(survey, cycle := _cycle(ways, part[0]))]
     for cycle in free:
         yield _diagnostic(survey, cycle)
-    yield from _uncounted_loops(survey, {node for cycle in free for node in cycle})
-    yield from _gates(survey)
+    yield from _uncounted_loops(survey, knots, {node for cycle in free for node in cycle})
+    yield from _gates(survey, knots, counted)
 
 
 def _knots(ways: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -34,43 +38,30 @@ def _knots(ways: Sequence[Sequence[int]]) -> list[list[int]]:
     return [part for part in components(ways) if len(part) > 1 or part[0] in ways[part[0]]]
 
 
-def _ways(survey: Survey, bounds: Callable[[Survey, int], bool], jumps: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The targets of the edges and jumps on which nothing bounds a run."""
-    index = survey.index
-    bounded = [not survey.reached[n] or bounds(survey, n) for n in range(len(survey.nodes))]
-    return [
-        []
-        if bounded[number]
-        else [
-            index[edge.target]
-            for edge in survey.graph.outgoing(node.id)
-            if not bounded[index[edge.target]] and _is_free(edge)
-        ]
-        + [target for target in jumps[number] if not bounded[target]]
-        for number, node in enumerate(survey.nodes)
-    ]
+def _free_ways(survey: Survey, free: Set[int], jumps: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The targets of the edges and jumps among these nodes on which nothing bounds a run."""
+    ways: list[list[int]] = [[] for _ in survey.nodes]
+    for number in free:
+        edges = zip(survey.successors[number], survey.graph.outgoing(survey.ids[number]), strict=True)
+        ways[number] = [target for target, edge in edges if target in free and _is_free(edge)]
+        ways[number] += [target for target in jumps[number] if target in free]
+    return ways
 
 
-def _bounds(survey: Survey, number: int) -> bool:
-    node = survey.nodes[number]
-    if _counts(survey, number) or ("goal_gate" in node.attributes and node.flag("goal_gate")):
-        return True
-    return any(has_condition(edge) for edge in survey.graph.outgoing(node.id))
+def _counted(survey: Survey) -> set[int]:
+    """The nodes at which a person or ``max_visits`` ends every loop."""
+    own = {survey.index[node.id]: node.integer("max_visits") for node, _ in survey.on_nodes.get("max_visits", ())}
+    found = {number for number, visits in own.items() if visits > 0}
+    if survey.graph.integer("default_max_visits") > 0:
+        found |= set(range(len(survey.nodes))) - own.keys()
+    return found.union(survey.index[node.id] for node in survey.by_type["wait.human"])
 
 
-def _counts(survey: Survey, number: int) -> bool:
-    """Whether a person or ``max_visits`` ends the loops through a node."""
-    node = survey.nodes[number]
-    owner = node if "max_visits" in node.attributes else survey.graph
-    return (
-        survey.types[number] == "wait.human"
-        or owner.integer("max_visits" if owner is node else "default_max_visits") > 0
-    )
-
-
-def _decides(survey: Survey, number: int) -> bool:
-    """Whether a person bounds the loops through a node, or its author limits its visits."""
-    return survey.types[number] == "wait.human" or has_own_bound(survey.graph, survey.nodes[number])
+def _judged(survey: Survey) -> set[int]:
+    """The nodes at which a goal gate or the condition of an edge may end a loop."""
+    gates = (node.id for node, attribute in survey.on_nodes.get("goal_gate", ()) if attribute.value is True)
+    asked = (edge.source for edge, _ in survey.on_edges.get("condition", ()) if has_condition(edge))
+    return {survey.index[name] for name in (*gates, *asked)}
 
 
 def _is_free(edge: Edge) -> bool:
@@ -124,14 +115,19 @@ def _diagnostic(survey: Survey, cycle: Sequence[int]) -> Diagnostic:
     )
 
 
-def _uncounted_loops(survey: Survey, known: Container[int]) -> Iterator[Diagnostic]:
+def _uncounted_loops(survey: Survey, circling: Iterable[int], known: Container[int]) -> Iterator[Diagnostic]:
     """Loops over a command that only a condition ends: while the command fails every round is a paid one."""
-    ways = _ways(survey, _decides, [()] * len(survey.nodes))
+    if not survey.by_type["tool"]:
+        return
+    judged = _judged(survey)
+    people = {survey.index[node.id] for node in survey.by_type["wait.human"]}
+    open_ = {n for n in circling if n not in people and not has_own_bound(survey.graph, survey.nodes[n])}
+    ways = _free_ways(survey, open_, [()] * len(survey.nodes))
     for part in _knots(ways):
         commands = [node for node in part if survey.types[node] == "tool"]
         if not commands or any(node in known for node in part):
             continue
-        judge = next((node for node in commands if _bounds(survey, node)), commands[0])
+        judge = next((node for node in commands if node in judged), commands[0])
         cycle = _cycle(ways, judge)
         if _leaves_a_branch(survey, cycle):
             continue
@@ -170,7 +166,7 @@ def _returning(survey: Survey, names: Sequence[str], node: Node) -> Diagnostic:
     )
 
 
-def _gates(survey: Survey) -> Iterator[Diagnostic]:
+def _gates(survey: Survey, knots: Mapping[int, int], counted: Container[int]) -> Iterator[Diagnostic]:
     """Return goal gates of commands whose retry target leads back to them without a bound.
 
     A command that no agent can make succeed fails every time.
@@ -181,7 +177,7 @@ def _gates(survey: Survey) -> Iterator[Diagnostic]:
         target = survey.index.get(str(written.value)) if written is not None else None
         if attribute.value is not True or survey.types[number] != "tool" or written is None or target is None:
             continue
-        if _counts(survey, target) or _counts(survey, number) or not reachable(survey.ways, [target])[number]:
+        if target in counted or number in counted or knots.get(number, -1) != knots.get(target, -2):
             continue
         yield info(
             "unbounded_loop",

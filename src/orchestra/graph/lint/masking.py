@@ -58,7 +58,7 @@ class _Part(NamedTuple):
 def masked_failure(survey: Survey) -> Iterator[Diagnostic]:
     """No pipe and no later line hides that a command failed, unless its shell stops there."""
     for node, attribute in survey.node_places("tool_command"):
-        if survey.types[survey.index[node.id]] != "tool":
+        if survey.type_of[node.id] != "tool":
             continue
         shell = _shell(survey, node)
         command = str(attribute.value)

@@ -11,9 +11,8 @@ from orchestra.graph.lint.nearest import nearest
 from orchestra.graph.lint.survey import Survey, error, list_words, quote, swap_edit, warning
 from orchestra.graph.model import Node
 
-_WITH_CHILD = ("pipeline", "stack.manager_loop")
 _ACTIONS = ("observe", "steer", "wait")
-_ASKS = ("prompt", "agent", "agent.task", "agent.role")
+_ASKS = ("agent", "agent.task", "agent.role")
 
 
 def goal_gate_has_retry(survey: Survey) -> Iterator[Diagnostic]:
@@ -35,8 +34,8 @@ def goal_gate_has_retry(survey: Survey) -> Iterator[Diagnostic]:
 
 def prompt_on_llm_nodes(survey: Survey) -> Iterator[Diagnostic]:
     """An LLM node is told something: a prompt, a label of its own, or an agent's task."""
-    for number, node in enumerate(survey.nodes):
-        if survey.types[number] == "codergen" and node.declared and not _is_told(survey, node):
+    for node in survey.by_type["codergen"]:
+        if node.declared and not _is_told(survey, node):
             yield warning(
                 "prompt_on_llm_nodes",
                 f"LLM node {quote(node.id)} has no prompt: the whole prompt would be {quote(node.id)}",
@@ -48,7 +47,9 @@ def prompt_on_llm_nodes(survey: Survey) -> Iterator[Diagnostic]:
 
 def _is_told(survey: Survey, node: Node) -> bool:
     attributes = node.attributes
-    if any(key in attributes and attributes[key].value for key in _ASKS):
+    if "prompt" in attributes and attributes["prompt"].value:
+        return True
+    if any(node.text(key) for key in _ASKS):
         return True
     label = node.text("label")
     if label and label != "\\N":
@@ -60,8 +61,8 @@ def _is_told(survey: Survey, node: Node) -> bool:
 
 def tool_command_on_tool_nodes(survey: Survey) -> Iterator[Diagnostic]:
     """A tool node has a command."""
-    for number, node in enumerate(survey.nodes):
-        if survey.types[number] == "tool" and not node.text("tool_command").strip():
+    for node in survey.by_type["tool"]:
+        if not node.text("tool_command").strip():
             yield warning(
                 "tool_command_on_tool_nodes",
                 f"tool node {quote(node.id)} has no command, so it would fail",
@@ -73,11 +74,8 @@ def tool_command_on_tool_nodes(survey: Survey) -> Iterator[Diagnostic]:
 
 def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
     """A node that runs a child names its file, or the session that it watches (engine.md#handlers)."""
-    for number, node in enumerate(survey.nodes):
-        kind = survey.types[number]
-        if kind not in _WITH_CHILD:
-            continue
-        watches = kind == "stack.manager_loop" and node.flag("stack.child_autostart") is False
+    for node in (*survey.by_type["pipeline"], *survey.by_type["stack.manager_loop"]):
+        watches = survey.type_of[node.id] != "pipeline" and not node.flag("stack.child_autostart")
         if watches and not node.text("stack.child_session"):
             yield error(
                 "child_dotfile",
@@ -119,9 +117,7 @@ def manager_actions(survey: Survey) -> Iterator[Diagnostic]:
 
 def human_choices(survey: Survey) -> Iterator[Diagnostic]:
     """A human gate offers choices, each under a key of its own (H3), and its default is one of them (H5)."""
-    for number, node in enumerate(survey.nodes):
-        if survey.types[number] != "wait.human":
-            continue
+    for node in survey.by_type["wait.human"]:
         if not survey.graph.outgoing(node.id):
             yield warning(
                 "human_choices",

@@ -49,7 +49,7 @@ def _terminal(survey: Survey, kind: str, ends: list[str]) -> tuple[str, tuple[Ed
 def _does_nothing(survey: Survey, name: str) -> bool:
     """Whether a node has no work of its own, so that it may be meant as the start or the exit."""
     node = survey.graph.nodes[name]
-    return survey.types[survey.index[name]] == "codergen" and not {"prompt", "agent", "type", "tool_command"} & set(
+    return survey.type_of[name] == "codergen" and not {"prompt", "agent", "type", "tool_command"} & set(
         node.attributes
     )
 
@@ -212,8 +212,9 @@ def dead_end(survey: Survey) -> Iterator[Diagnostic]:
     """
     graph = survey.graph
     target = f"`-> {graph.exits[0]}`" if graph.exits else "an edge to the exit"
-    for number, node in enumerate(survey.nodes):
-        if graph.outgoing(node.id) or survey.types[number] in {"exit", "wait.human"} or not node.declared:
+    for number, targets in enumerate(survey.successors):
+        node = survey.nodes[number]
+        if targets or survey.types[number] in {"exit", "wait.human"} or not node.declared:
             continue
         if (node.id in survey.starts and graph.exits) or _is_isolated(survey, number):
             continue

@@ -18,6 +18,8 @@ def selector_matches(survey: Survey) -> Iterator[Diagnostic]:
     selectors = {rule.selector for rule in rules}
     named: set[str] = set()
     for node, written in survey.node_places("class"):
+        if not selectors and "." not in str(written.value):
+            continue
         for found, meant in _classes(str(written.value), written, node.id, selectors):
             named.add(f".{meant}")
             yield found

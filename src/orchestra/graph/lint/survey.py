@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
+from typing import TypeVar
 
 from orchestra.errors import Diagnostic, Edit, Severity, Span
 from orchestra.graph.attributes import SHAPES
+from orchestra.graph.conditions import Condition
 from orchestra.graph.flow import reachable
 from orchestra.graph.joins import Meetings, meetings
 from orchestra.graph.lint.nearest import Vocabulary
@@ -38,19 +42,26 @@ class Survey:
         self.index = {name: number for number, name in enumerate(self.ids)}
         self.starts = frozenset(graph.starts)
         self.exits = frozenset(graph.exits)
-        self.types = [self._type(node) for node in self.nodes]
+        self._places: dict[str, list[tuple[Node, Attribute]]] = {}
+        known = known_types | {"start", "exit"}
+        self.types = [
+            kind if kind in known else SHAPES.get(node.shape, "codergen")
+            for kind, node in zip(graph.types.values(), self.nodes, strict=True)
+        ]
+        """The handler type that each node really gets (E2): one that nobody registered falls back to the shape."""
 
-    def _type(self, node: Node) -> str:
-        """The handler type a node really gets (E2): a type that nobody registered falls back to the shape."""
-        if node.id in self.starts:
-            return "start"
-        if node.id in self.exits:
-            return "exit"
-        kind = node.attributes.get("type")
-        if kind is not None and kind.value in self.known_types:
-            return str(kind.value)
-        shape = node.attributes.get("shape")
-        return "codergen" if shape is None else SHAPES.get(str(shape.value), "codergen")
+    @cached_property
+    def type_of(self) -> Mapping[str, str]:
+        """The handler type that each node really gets, by its id."""
+        return dict(zip(self.ids, self.types, strict=True))
+
+    @cached_property
+    def by_type(self) -> Mapping[str, Sequence[Node]]:
+        """The nodes of each handler type."""
+        found: dict[str, list[Node]] = defaultdict(list)
+        for kind, node in zip(self.types, self.nodes, strict=True):
+            found[kind].append(node)
+        return found
 
     @cached_property
     def successors(self) -> list[list[int]]:
@@ -117,32 +128,64 @@ class Survey:
                 found.setdefault(key, []).append((edge, attribute))
         return found
 
-    def node_places(self, key: str) -> Iterator[tuple[Node, Attribute]]:
+    def node_places(self, key: str) -> Sequence[tuple[Node, Attribute]]:
         """Every place where the file gives nodes this attribute, with the first node that has it from there.
 
         A ``node [...]`` block is one place, however many nodes it reaches.
         """
-        seen: set[tuple[int, int]] = set()
-        for node, attribute in self.on_nodes.get(key, ()):
-            place = (attribute.span.start, attribute.span.end)
-            if place not in seen:
-                seen.add(place)
-                yield node, attribute
+        if key not in self._places:
+            self._places[key] = _once(self.on_nodes.get(key, ()))
+        return self._places[key]
 
-    def edge_places(self, key: str) -> Iterator[tuple[Edge, Attribute]]:
+    def edge_places(self, key: str) -> Sequence[tuple[Edge, Attribute]]:
         """The same for edges: a chain or an ``edge [...]`` block is one place."""
-        seen: set[tuple[int, int]] = set()
-        for edge, attribute in self.on_edges.get(key, ()):
-            place = (attribute.span.start, attribute.span.end)
-            if place not in seen:
-                seen.add(place)
-                yield edge, attribute
+        return _once(self.on_edges.get(key, ()))
+
+    @cached_property
+    def conditions(self) -> Iterable[tuple[Condition, Sequence[tuple[Edge, Attribute]]]]:
+        """Every condition that can be read, and the places of it: many edges have the same."""
+        found: dict[str, list[tuple[Edge, Attribute]]] = defaultdict(list)
+        for edge, attribute in self.edge_places("condition"):
+            found[edge.condition.text].append((edge, attribute))
+        return [(places[0][0].condition, places) for text, places in found.items() if text]
+
+    @cached_property
+    def texts(self) -> Sequence[tuple[str, Node, Attribute, str]]:
+        """The prompts and commands that name another value than ``$goal``, each with its key."""
+        names = re.compile(r"[{]|\$(?!goal\b)").search
+        return [
+            (key, node, attribute, text)
+            for key in ("prompt", "tool_command")
+            for node, attribute in self.node_places(key)
+            if names(text := str(attribute.value))
+        ]
+
+    @cached_property
+    def forks(self) -> Sequence[tuple[Node, Sequence[Edge]]]:
+        """The nodes with several edges among which routing chooses, and their edges."""
+        return [
+            (node, self.graph.outgoing(node.id))
+            for node, kind, targets in zip(self.nodes, self.types, self.successors, strict=True)
+            if len(targets) > 1 and kind not in _CHOOSING
+        ]
+
+
+_CHOOSING = frozenset({"parallel", "wait.human"})
+"""Handlers that do not leave the choice among their edges to routing."""
+
+_Owner = TypeVar("_Owner", Node, Edge)
+
+
+def _once(found: Iterable[tuple[_Owner, Attribute]]) -> list[tuple[_Owner, Attribute]]:
+    """The first of those that have the attribute from the same place."""
+    places: dict[int, tuple[_Owner, Attribute]] = {}
+    for each in found:
+        places.setdefault(each[1].span.start, each)
+    return list(places.values())
 
 
 def has_condition(edge: Edge) -> bool:
     """Whether an edge is meant to have a condition; one that cannot be read has its own diagnostic."""
-    if edge.condition:
-        return True
     written = edge.attributes.get("condition")
     return written is not None and bool(str(written.value).strip())
 

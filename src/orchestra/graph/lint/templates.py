@@ -56,25 +56,23 @@ class Slip(NamedTuple):
 
 def template_syntax(survey: Survey) -> Iterator[Diagnostic]:
     """What stands in double braces is a dotted name: the only form that a value takes the place of."""
-    for key in ("prompt", "tool_command"):
+    for key, node, attribute, text in survey.texts:
+        if ("{{" not in text and "{%" not in text) or survey.type_of[node.id] not in _READERS[key]:
+            continue
         command = key == "tool_command"
-        for node, attribute in survey.node_places(key):
-            text = str(attribute.value)
-            if ("{{" not in text and "{%" not in text) or survey.types[survey.index[node.id]] not in _READERS[key]:
-                continue
-            for slip in slips(text):
-                shown = quote(text[slip.start : slip.end])
-                where = "the command" if command else "the prompt"
-                name = f"{{{{ {slip.name} }}}}"
-                fix = f"write {name}" if slip.name else "write {{ dotted.name }}"
-                yield (error if command else warning)(
-                    "template_syntax",
-                    f"{shown} is not replaced in {where}: {slip.what}",
-                    inside(attribute.span, slip.start, slip.end),
-                    node=node.id,
-                    fix=fix if slip.sure else f"{fix}; {_OTHERWISE[key]}",
-                    edits=(rewritten(attribute.span, slip.start, slip.end, name),) if slip.sure else (),
-                )
+        for slip in slips(text):
+            shown = quote(text[slip.start : slip.end])
+            where = "the command" if command else "the prompt"
+            name = f"{{{{ {slip.name} }}}}"
+            fix = f"write {name}" if slip.name else "write {{ dotted.name }}"
+            yield (error if command else warning)(
+                "template_syntax",
+                f"{shown} is not replaced in {where}: {slip.what}",
+                inside(attribute.span, slip.start, slip.end),
+                node=node.id,
+                fix=fix if slip.sure else f"{fix}; {_OTHERWISE[key]}",
+                edits=(rewritten(attribute.span, slip.start, slip.end, name),) if slip.sure else (),
+            )
     yield from _in_labels(survey)
 
 
@@ -83,7 +81,7 @@ def _in_labels(survey: Survey) -> Iterator[Diagnostic]:
     for node, attribute in survey.node_places("label"):
         if "{{" not in str(attribute.value):
             continue
-        kind = survey.types[survey.index[node.id]]
+        kind = survey.type_of[node.id]
         if kind != "wait.human" and (kind != "codergen" or node.text("prompt") or node.text("agent.task")):
             continue
         for match in _EXPRESSION.finditer(str(attribute.value)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from itertools import product
 
 from orchestra.errors import Diagnostic
 from orchestra.graph.attributes import nearest
@@ -29,16 +30,14 @@ _ANSWER = frozenset({"codergen", "parallel.fan_in", "stack.manager_loop"})
 
 def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
     """``{{ tools.NODE.output }}`` and ``{{ responses.NODE }}`` name what a node leaves, in conditions too."""
-    for key in ("prompt", "tool_command"):
-        for node, attribute in survey.node_places(key):
-            if "{{" not in str(attribute.value):
-                continue
-            for match in OF_NODE.finditer(str(attribute.value)):
+    for _key, node, attribute, text in survey.texts:
+        if "{{" in text:
+            for match in OF_NODE.finditer(text):
                 yield from _no_value(survey, attribute, match, node=node.id)
-            for match in _OF_NAME.finditer(str(attribute.value)):
+            for match in _OF_NAME.finditer(text):
                 yield from _short_name(survey, attribute, match, node.id)
-    for edge, attribute in survey.edge_places("condition"):
-        for match in _IN_CONDITION.finditer(edge.condition.text):
+    for condition, places in survey.conditions:
+        for match, (edge, attribute) in product(_IN_CONDITION.finditer(condition.text), places):
             yield from _no_value(survey, attribute, match, edge=(edge.source, edge.target))
 
 
@@ -66,7 +65,7 @@ def problem(match: re.Match[str], kind: str, nodes: Iterable[str]) -> tuple[int,
 def _short_name(survey: Survey, attribute: Attribute, match: re.Match[str], node: str) -> Iterator[Diagnostic]:
     """``{{ test.output }}`` where ``tools.test.output`` is meant."""
     whole, name, field = match.groups()
-    kind = survey.types[survey.index[name]] if name in survey.index else ""
+    kind = survey.type_of.get(name, "")
     if kind not in {*_ANSWER, "tool"} or (field not in _LEFT and (field or whole == name)):
         return
     tool = f"tools.{name}.{field if field in _OF_TOOL else 'exit_code' if field == 'code' else 'output'}"
@@ -90,7 +89,7 @@ def _no_value(
     edge: tuple[str, str] | None = None,
 ) -> Iterator[Diagnostic]:
     root, name, field = match.groups()
-    kind = survey.types[survey.index[name]] if name in survey.index else ""
+    kind = survey.type_of.get(name, "")
     group, near, what = problem(match, kind, survey.graph.nodes)
     if not what:
         return
@@ -138,17 +137,13 @@ def input_declared(survey: Survey) -> Iterator[Diagnostic]:
     """
     declared = inputs(survey.graph)
     alone = bool(declared) and _QUIET.issuperset(survey.types)
-    for key in ("prompt", "tool_command"):
-        for node, attribute in survey.node_places(key):
-            text = str(attribute.value)
-            if "{" not in text and (key == "tool_command" or "$" not in text):
-                continue
-            for match in _names(text):
-                form, name = str(match.lastgroup), match[str(match.lastgroup)]
-                # in a command ``$name`` is the shell's own
-                meant = "" if (key, form) == ("tool_command", "dollar") else _meant(survey, declared, form, name)
-                if meant or (form == "plain" and alone and meant is not None):
-                    yield _undeclared(attribute, match, node.id, meant or "", declared=bool(declared), alone=alone)
+    for key, node, attribute, text in survey.texts:
+        for match in _names(text):
+            form, name = str(match.lastgroup), match[str(match.lastgroup)]
+            # in a command ``$name`` is the shell's own
+            meant = "" if (key, form) == ("tool_command", "dollar") else _meant(survey, declared, form, name)
+            if meant or (form == "plain" and alone and meant is not None):
+                yield _undeclared(attribute, match, node.id, meant or "", declared=bool(declared), alone=alone)
 
 
 def _names(text: str) -> Iterator[re.Match[str]]:

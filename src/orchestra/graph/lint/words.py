@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 
 from orchestra.errors import Diagnostic, Edit, Span
 from orchestra.graph.attributes import DRAWN_SHAPES, FIDELITIES, SHAPES, edit_distance
@@ -25,7 +26,7 @@ def type_known(survey: Survey) -> Iterator[Diagnostic]:
         yield warning(
             "type_known",
             f"no handler is registered for type {quote(kind)}:"
-            f" {quote(node.id)} would run as {survey.types[survey.index[node.id]]}",
+            f" {quote(node.id)} would run as {survey.type_of[node.id]}",
             attribute.span,
             node=node.id,
             fix=f"did you mean {quote(meant)}?" if meant else f"use one of {', '.join(known)}",
@@ -162,10 +163,10 @@ _OUTCOME = re.compile(r'outcome\s*!?=\s*"?')
 
 def outcome_known(survey: Survey) -> Iterator[Diagnostic]:
     """No condition asks for an outcome that is nearly a status (L31)."""
-    for edge, attribute in survey.edge_places("condition"):
-        for word in edge.condition.outcome_words:
-            meant = status_meant(word)
-            if not meant or _never_comes(survey, edge):
+    for condition, places in survey.conditions:
+        slips = [(word, meant) for word in condition.outcome_words if (meant := status_meant(word))]
+        for (word, meant), (edge, attribute) in product(slips, places):
+            if _never_comes(survey, edge):
                 continue
             yield warning(
                 "outcome_known",
