@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from orchestra.app.runs import this_process
 from orchestra.app.stores import on_server
+from orchestra.app.workspaces import own_environment
 from orchestra.clock import SystemClock
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
@@ -252,7 +253,7 @@ def sending(settings: Settings) -> Iterator[None]:
         (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
     ]
     with contextlib.suppress(OSError, NotImplementedError):  # what cannot be sent now is sent at the next chance
-        os.posix_spawn(sys.executable, command, os.environ, file_actions=streams, setsid=True)
+        os.posix_spawn(sys.executable, command, own_environment(), file_actions=streams, setsid=True)
     os.close(reader)
     try:
         yield

@@ -48,8 +48,9 @@ async def workspaces_of(
         from orchestra.app.backends import message_writer  # asks a model
 
         writer = message_writer(settings)
-    setup = partial(run_setup, environment=settings.tool_environment())
-    return await prepare(settings.workspace, own_environment(), setup, fresh=not known, writer=writer)
+    environment = settings.tool_environment()
+    setup = partial(run_setup, environment=environment)
+    return await prepare(settings.workspace, environment, setup, fresh=not known, writer=writer)
 
 
 async def run_setup(command: str, folder: Path, *, environment: Mapping[str, str]) -> tuple[int, str]:

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -53,11 +54,30 @@ class ProcessResult:
     stubborn: list[int] = field(default_factory=list)
 
 
+_NOT_DUMPABLE = (4, 0, 0, 0, 0)
+"""``prctl(PR_SET_DUMPABLE, 0)``."""
+
+
+@cache
+def hide_this_process() -> None:
+    """Keep commands from reading this process's environment and memory, where providers' keys are (A36).
+
+    Debuggers and core dumps need root then. A runner inside a tool stays readable: it got no keys, and its marker
+    has to be seen.
+    """
+    if tree.MARKER not in os.environ:
+        import ctypes  # only a process that runs commands pays for it
+
+        with contextlib.suppress(AttributeError, OSError):  # only Linux has it
+            ctypes.CDLL(None).prctl(*_NOT_DUMPABLE)
+
+
 async def run(command: Command, feed: Feed, silent: Callable[[], Awaitable[None]]) -> ProcessResult:
     """Run a command until it ends or this task is cancelled; nothing of it runs afterwards.
 
     Raises ``OSError`` where it cannot be started, and what ``feed`` raises.
     """
+    hide_this_process()
     with _input(command.given) as given:
         process = subprocess.Popen(  # noqa: ASYNC220  it returns as soon as the program has started
             command.argv,

@@ -22,6 +22,7 @@ from orchestra.agents.tools.settings import ServerSpec
 from orchestra.errors import ConfigError
 from orchestra.graph.report import plural
 from orchestra.processes import tree
+from orchestra.processes.process import hide_this_process
 from orchestra.processes.sandbox import program_files, sandbox_command
 from orchestra.run.outcome import Json
 
@@ -107,6 +108,7 @@ async def _connect(spec: ServerSpec, context: ToolContext, log: IO[str]) -> Asyn
         ):
             yield client
         return
+    hide_this_process()
     command, *arguments = _command(spec, context)
     parameters = StdioServerParameters(
         command=command,
