@@ -26,7 +26,7 @@ from orchestra.cxdb.embedded.files import Files
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import history
-from orchestra.engine.opening import begin, new_place
+from orchestra.engine.opening import Opening, lock_session, new_place
 from orchestra.engine.wiring import RunnerProcess, Wiring
 from orchestra.errors import Source
 from orchestra.ports import NewTurn
@@ -73,7 +73,7 @@ async def build(folder: Path, sessions: int) -> None:
     origin = RunnerProcess(host="bench", pid=os.getpid(), version="0")
     wiring = Wiring(store=store, clock=SystemClock(), redactor=Redactor({}), listeners=(), origin=origin)
     for _ in range(sessions):
-        opened = await begin(wiring, await new_place(wiring), started)
+        opened = await lock_session(wiring, Opening(place=await new_place(wiring), first=started))
         for at in range(0, len(turns), 100):
             await store.append(opened.context_id, turns[at : at + 100])
         await opened.hold.release()

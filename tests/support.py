@@ -12,7 +12,7 @@ from orchestra.engine.control import Control
 from orchestra.engine.holding import Holding
 from orchestra.engine.journal import Journal, Listener
 from orchestra.engine.loading import LoadedSession, load
-from orchestra.engine.opening import OpenSession, begin, new_place, take
+from orchestra.engine.opening import Opening, OpenSession, lock_session, new_place
 from orchestra.engine.slots import BranchSlots
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
@@ -271,7 +271,7 @@ async def opened(
         mailbox=0,
         variables=dict(variables or {}),
     )
-    made = await begin(wiring, await new_place(wiring), started)
+    made = await lock_session(wiring, Opening(place=await new_place(wiring), first=started))
     handlers = handlers_of(script, more, own_keys)
     runner = Walk(
         plan=plan_of(graph, handlers), journal=made.journal, clock=clock, control=control, spawning=CHILDLESS
@@ -320,7 +320,8 @@ async def reopened(
     store: Store, clock: Clock, place: SessionPlace, loaded: LoadedSession | None = None
 ) -> OpenSession:
     """The session, taken by a process on another machine."""
-    return await take(plain_wiring(store, clock), place, loaded)
+    loaded = loaded or await load(store, place.context_id)
+    return await lock_session(plain_wiring(store, clock), Opening(place=place, loaded=loaded))
 
 
 async def resumed(session: Session, *, store: Store | None = None, epoch: int = 2) -> Session:

@@ -18,8 +18,8 @@ from orchestra.cxdb.remote.store import RemoteStore
 from orchestra.cxdb.server.http import Guard
 from orchestra.cxdb.server.serve import serving
 from orchestra.engine.holding import GONE_MS, UNSURE_MS, Holding, find_runner, machine
-from orchestra.engine.loading import event_of, history, load_state
-from orchestra.engine.opening import take
+from orchestra.engine.loading import event_of, history, load, load_state
+from orchestra.engine.opening import Opening, lock_session
 from orchestra.engine.sessions import Row, find, rows, summarize
 from orchestra.engine.wiring import RunnerProcess
 from orchestra.errors import SessionTaken
@@ -155,7 +155,8 @@ async def test_a_runner_of_this_machine_that_was_killed_is_known_at_once(kind: s
         version="0",
         machine="another" if kind == "dead elsewhere" else machine(),
     )
-    await take(replace(plain_wiring(store, clock), origin=origin), row)
+    opening = Opening(place=row, loaded=await load(store, row.context_id))
+    await lock_session(replace(plain_wiring(store, clock), origin=origin), opening)
     seen = (await summarize(store, row, clock.now)).phase
     assert seen is (Phase.CRASHED if kind == "dead" else Phase.RUNNING)
     if kind == "dead":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.engine.loading import PAGE, catch_up, event_of, fold_around, history, load, load_state
+from orchestra.engine.loading import PAGE, event_of, fold_around, history, load, load_state
 from orchestra.engine.sessions import find
 from orchestra.errors import StoreError
 from orchestra.graph.model import Graph, Node
@@ -112,9 +112,8 @@ async def test_what_was_read_and_what_came_since_is_what_all_gives() -> None:
     for place in range(0, len(turns), 211):
         before = await session.store.fork(turns[place].turn_id)
         loaded = await load(session.store, before.context_id)
-        assert await catch_up(session.store, session.context_id, loaded) == await load(
-            session.store, session.context_id
-        )
+        since = await load(session.store, session.context_id, base=loaded)
+        assert since == await load(session.store, session.context_id)
 
 
 async def test_a_chain_whose_first_readable_turn_is_a_large_checkpoint_folds_like_all_of_it() -> None:

@@ -12,7 +12,7 @@ from orchestra.app.runs import wiring_of
 from orchestra.config.settings import Settings
 from orchestra.engine.loading import load
 from orchestra.engine.mailbox import CANCEL, STEER, MailboxRequest, send
-from orchestra.engine.opening import sweep_all, take
+from orchestra.engine.opening import Opening, lock_session, sweep_all
 from orchestra.engine.sessions import Row, find, own, rows, summarize
 from orchestra.errors import ConfigError, SessionTaken
 from orchestra.ports import Clock, Store
@@ -104,7 +104,7 @@ async def _cancel(
 ) -> tuple[str, ...]:
     """Take a session without a runner, stop its left processes, and record its end (S15, E4)."""
     wiring = wiring_of(store, settings, clock)
-    opened = await take(wiring, row)
+    opened = await lock_session(wiring, Opening(place=row, loaded=await load(store, row.context_id)))
     try:
         state = opened.journal.state
         why = f"by {request.who}: {request.text}" if request.text else f"by {request.who}"
@@ -162,9 +162,8 @@ async def _contexts(store: Store, context_id: int) -> set[int]:
     """The context of a session, and those of its branches that have not ended."""
     found = {context_id}
     for fan in (await load(store, context_id)).state.fans.values():
-        for branch in fan.unfinished:
-            if branch.id in fan.opened and fan.owns(branch.id):
-                found |= await _contexts(store, fan.opened[branch.id])
+        for branch in fan.begun:
+            found |= await _contexts(store, branch)
     return found
 
 

@@ -37,11 +37,18 @@ from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.control import Control
 from orchestra.engine.forking import TurnChoice, locate, locate_in
 from orchestra.engine.holding import machine, taken_error
-from orchestra.engine.inherited import check_decided, check_inherited
+from orchestra.engine.inherited import check_inherited
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import load
-from orchestra.engine.opening import begin, ended_well, new_place, newest_of_chain, resume_event, start_event
-from orchestra.engine.opening import resume as resume_session
+from orchestra.engine.opening import (
+    Opening,
+    ended_well,
+    lock_session,
+    new_place,
+    newest_of_chain,
+    open_session,
+    start_event,
+)
 from orchestra.engine.running import Run as Run
 from orchestra.engine.sessions import find, own
 from orchestra.engine.wiring import Plan, RunnerProcess, Wiring
@@ -95,8 +102,6 @@ class _Surroundings:
     async def checked(self, pipeline: Pipeline, plan: JoinedPlan, wiring: Wiring, state: RunState) -> Wiring:
         """Return the wiring with its repositories; raise what forbids the run, before anything is written."""
         runnable(pipeline, plan)
-        if state.stage is not None and (state.children or state.fans):
-            await check_decided(wiring, plan, state)
         if self.settings.workspace is not None or state.workspace:
             simulated = bool(plan.simulation)
             wiring = wiring.on(await workspaces_of(self.settings, state.workspace, simulated=simulated))
@@ -159,7 +164,8 @@ async def start(
         secrets=settings.declared,
     )
     wiring = await around.checked(pipeline, plan, around.wiring(redactor), like)
-    opened = await begin(wiring, await new_place(wiring), start_event(wiring, plan, like=like))
+    first = start_event(wiring, plan, like)
+    opened = await lock_session(wiring, Opening(place=await new_place(wiring), first=first))
     for warning in (*_short_secrets(redactor), *_unpriced_models(plan)):
         opened.journal.record(warning)
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control())
@@ -240,7 +246,7 @@ async def resume(
 
     stop = read_stopped(settings).get(place.session)
     why, gone = (stop.reason, stop.claim) if stop is not None else ("", "")
-    opened, wiring, plan = await resume_session(prepared, place, loaded, store=why, gone=gone)
+    opened, wiring, plan = await open_session(prepared, Opening(place=place, loaded=loaded, stopped=why, gone=gone))
     if stop is not None:
         forget(place.session)
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipelines[-1]
@@ -290,7 +296,7 @@ async def replay(
     row = own(await find(store, session))
     found = locate_in(store, row, branch, at) if branch else locate(store, row.context_id, row.session, at)
     spot = await found
-    loaded = await load(store, row.context_id, spot.following, spot.turn.turn_id)
+    loaded = await load(store, row.context_id, until=spot.turn.turn_id)
     _goes_on(loaded.state, row.session)
     redactor = Redactor(secrets_of(loaded.state, settings))
     forked = PipelineForked(
@@ -310,8 +316,11 @@ async def replay(
     refuse_owned_names((*future.variables, *future.values), plan)
     await check_inherited(store, plan, state)
     place = await new_place(wiring, session=name, at=spot.turn.turn_id)
-    opened = await begin(wiring, place, forked, loaded)
-    opened.journal.record(resume_event(wiring, plan, opened.journal.state))
+
+    async def prepared(_state: RunState) -> tuple[Wiring, Plan]:
+        return wiring, plan
+
+    opened, _wiring, _plan = await open_session(prepared, Opening(place=place, loaded=loaded, first=forked))
     return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipeline
 
 

@@ -18,10 +18,9 @@ import msgspec
 from orchestra.engine.asking import Waiting
 from orchestra.engine.code import in_a_turn, may_write
 from orchestra.engine.control import Control
-from orchestra.engine.forking import as_of
 from orchestra.engine.journal import Journal
-from orchestra.engine.loading import LoadedSession, load, load_fork
-from orchestra.engine.opening import branch_context, open_branch, reopen_branch
+from orchestra.engine.loading import LoadedSession, load
+from orchestra.engine.opening import open_branch, reopen_branch
 from orchestra.engine.spending import announcement
 from orchestra.engine.stage import Stage
 from orchestra.engine.walk import Walk
@@ -139,14 +138,13 @@ class FanOut:
     async def _sweep(self) -> None:
         """End what a dead runner left running in the branches that are continued (E4)."""
         meter = self.stage.control.meter
-        for plan in self.fan.unfinished:
-            if plan.id in self.fan.opened and self.fan.owns(plan.id):
-                loaded = await load_fork(self.wiring.store, self.fan.opened[plan.id], self.base)
-                if loaded.state.branch is not None:
-                    meter.steps += loaded.state.steps - loaded.state.branch.steps
-                    self.stage.control.had(loaded.state.branch.steered)
-                for warning in await self.wiring.end_command(loaded.state):
-                    self.journal.record(warning)
+        for context_id in self.fan.begun:
+            state = (await load(self.wiring.store, context_id, base=self.base)).state
+            if state.branch is not None:
+                meter.steps += state.steps - state.branch.steps
+                self.stage.control.had(state.branch.steered)
+            for warning in await self.wiring.end_command(state):
+                self.journal.record(warning)
 
     async def _walk_all(self, group: asyncio.TaskGroup) -> None:
         waiting = deque(self.fan.unfinished)
@@ -267,13 +265,13 @@ class FanOut:
             return self._open(plan, await self._fork(plan, self.base.head), path)
         if not self.fan.owns(plan.id):
             return await self._inherit(plan, context_id, path)
-        loaded = await load_fork(self.wiring.store, context_id, self.base)
+        loaded = await load(self.wiring.store, context_id, base=self.base)
         if not _in_branch(loaded.state, path):
             return self._open(plan, context_id, path)
         return await self._reopen(context_id, path, loaded)
 
     async def _fork(self, plan: BranchPlan, turn_id: int) -> int:
-        context_id = await branch_context(self.wiring, turn_id)
+        context_id = (await self.wiring.store.fork(turn_id)).context_id
         self.journal.record(
             ParallelBranchStarted(
                 node=self.node,
@@ -289,10 +287,9 @@ class FanOut:
     async def _inherit(self, plan: BranchPlan, context_id: int, path: str) -> Journal:
         """Continue, in a fork, a branch of the session that this one is forked from, as it was then (S27)."""
         store, fan = self.wiring.store, self.fan
-        spot = await as_of(store, context_id, fan.seen)
-        turn_id = spot.turn.turn_id if spot is not None else self.base.head
+        turn_id = (await load(store, context_id, until=fan.seen)).head or self.base.head
         mine = await self._fork(plan, turn_id)
-        loaded = await load_fork(store, mine, self.base)
+        loaded = await load(store, mine, base=self.base)
         if not _in_branch(loaded.state, path):
             return self._open(plan, mine, path)
         state = self.journal.state

@@ -12,18 +12,18 @@ from msgspec.structs import replace
 from orchestra.engine.asking import Waiting
 from orchestra.engine.control import Control
 from orchestra.engine.holding import find_runner
-from orchestra.engine.inherited import ChildState, earlier_child, over, same_attempt
-from orchestra.engine.loading import LoadedSession
+from orchestra.engine.inherited import ChildState, earlier_child, same_attempt
+from orchestra.engine.loading import LoadedSession, load
 from orchestra.engine.mailbox import CANCEL, STEER, send
 from orchestra.engine.opening import (
     Identity,
+    Opening,
     OpenSession,
-    continue_session,
-    establish,
     new_place,
     newest_of_chain,
+    open_session,
+    over,
     place_of,
-    resume,
     start_event,
 )
 from orchestra.engine.sessions import find, has_begun, own
@@ -33,7 +33,7 @@ from orchestra.errors import SessionTaken, Undecided
 from orchestra.ports import Suspended, Telemetry
 from orchestra.run.events import ChildEnded, ChildStarted, PipelineForked
 from orchestra.run.outcome import Json
-from orchestra.run.state import ChildRecord, Result, RunState, Spent
+from orchestra.run.state import NEW, ChildRecord, Result, RunState, Spent
 
 LOOK_SECONDS = 1.0
 """How often a child that this process does not run is read, in seconds."""
@@ -58,14 +58,15 @@ class WalkableRun(Protocol):
 class ChildSession:
     """A child session as its parent's node sees it (the ``Child`` port).
 
-    While ``task`` runs, this process runs it; else it is read from the store.
+    While ``task`` runs, this process runs it; else it is read from the store. ``state`` is given of one that
+    belongs to another session, and ended before this one was forked.
     """
 
-    def __init__(self, stage: Stage, wiring: Wiring, place: SessionPlace) -> None:
+    def __init__(self, stage: Stage, wiring: Wiring, place: SessionPlace, state: RunState = NEW) -> None:
         self._stage = stage
         self._wiring = wiring
         self._place = place
-        self._state = RunState()
+        self._state = state
         self._alive = False
         self._run: WalkableRun | None = None
         self._task: asyncio.Task[object] | None = None
@@ -88,10 +89,6 @@ class ChildSession:
     def telemetry(self) -> Telemetry:
         """Return what is seen of it now."""
         return telemetry(self.state, alive=self.walking or self._alive)
-
-    def belong_elsewhere(self, state: RunState) -> None:
-        """It belongs to another session, and ended before this one was forked."""
-        self._state = state
 
     async def look(self) -> None:
         """Read it from the store."""
@@ -256,22 +253,17 @@ async def child_session(
     chosen = plans[min(stage.execution, len(plans)) - 1]
     before = await earlier_child(wiring.store, stage.journal.state, stage.step, chosen)
     known = stage.journal.state.children.get(stage.step.node)
-    recorded = known is not None and same_attempt(known, stage.step) and (known.status or (before and before.ended))
-    if known is not None and before is not None and recorded:
-        child = ChildSession(stage, wiring, place_of(known))
-        child.belong_elsewhere(before.state)
-        await _code_of(stage, child)
-        try:
-            yield child
-        finally:
-            child.record_end()
-        return
-    place = await _place_of_child(stage, wiring, chosen, before)
-    child = ChildSession(stage, wiring, place)
-    opened = await _open(stage, wiring, chosen, place)
-    try:
+    ended = known is not None and same_attempt(known, stage.step) and (known.status or (before and before.ended))
+    opened = None
+    if known is not None and before is not None and ended:
+        child = ChildSession(stage, wiring, place_of(known), before.state)
+    else:
+        child = ChildSession(stage, wiring, await _place_of_child(stage, wiring, chosen, before))
+        opened = await _open(stage, wiring, chosen)
         if opened is None:
             await child.look()
+    try:
+        if opened is None:
             await _code_of(stage, child)
             yield child
         else:
@@ -338,25 +330,30 @@ async def _place_of_child(stage: Stage, wiring: Wiring, plan: Plan, before: Chil
     return place
 
 
-async def _open(stage: Stage, wiring: Wiring, plan: Plan, place: SessionPlace) -> OpenSession | None:
-    """Return the child, started or resumed; None if it has ended or another process runs it.
+async def _open(stage: Stage, wiring: Wiring, plan: Plan) -> OpenSession | None:
+    """Return the recorded child, started or resumed; None if it has ended or another process runs it.
 
     Raises ``Suspended`` where a person has to decide about its cut-off attempt: the parent pauses.
     """
     known = stage.journal.state.children[stage.step.node]
-    if not await has_begun(wiring.store, place.mailbox):
-        opened = await establish(wiring, place, _identity(stage, wiring, plan, known))
-        return await continue_session(wiring, plan, opened) if known.until else opened
-    place, loaded = await newest_of_chain(wiring.store, place)
-    if known.status or over(loaded.state, known.again):
-        return None
+    place, first = place_of(known), None
+    begun = await has_begun(wiring.store, place.mailbox)
+    if begun:
+        place, loaded = await newest_of_chain(wiring.store, place)
+        if known.status or over(loaded.state, known.again):
+            return None
+    else:
+        loaded = await load(wiring.store, place.context_id)
+        first = _identity(stage, wiring, plan, known, loaded)
 
     async def prepared(state: RunState) -> tuple[Wiring, Plan]:
         return wiring, plan
 
     try:
-        opened, _wiring, _plan = await resume(prepared, place, loaded)
+        opened, _wiring, _plan = await open_session(prepared, Opening(place=place, loaded=loaded, first=first))
     except SessionTaken:
+        if not begun:
+            raise
         return None
     except Undecided as error:
         stage.control.pause(f"session {error.session}: {error}")
@@ -364,24 +361,20 @@ async def _open(stage: Stage, wiring: Wiring, plan: Plan, place: SessionPlace) -
     return opened
 
 
-def _identity(stage: Stage, wiring: Wiring, plan: Plan, known: ChildRecord) -> Callable[[LoadedSession], Identity]:
-    """Return what makes a child's first event: its own pipeline, its parent's variables and secrets."""
+def _identity(stage: Stage, wiring: Wiring, plan: Plan, known: ChildRecord, loaded: LoadedSession) -> Identity:
+    """Return a child's first event: its own pipeline, its parent's variables and secrets."""
     parent, context_id = stage.journal.state, stage.journal.context_id
-
-    def first(loaded: LoadedSession) -> Identity:
-        if not known.until:
-            child = replace(parent, label=plan.graph.text("label"))
-            return start_event(wiring, plan, like=child, why="child", parent_context=context_id)
-        had = loaded.state
-        return PipelineForked(
-            variables={name: value for name, value in parent.variables.items() if had.variables.get(name) != value},
-            mailbox=0,
-            parent=parent.session,
-            parent_context=context_id,
-            why="child",
-            from_turn=loaded.head,
-            origin=had.session,
-            until=known.until,
-        )
-
-    return first
+    if not known.until:
+        child = replace(parent, label=plan.graph.text("label"))
+        return start_event(wiring, plan, child, parent_context=context_id, why="child")
+    had = loaded.state
+    return PipelineForked(
+        variables={name: value for name, value in parent.variables.items() if had.variables.get(name) != value},
+        mailbox=0,
+        parent=parent.session,
+        parent_context=context_id,
+        why="child",
+        from_turn=loaded.head,
+        origin=had.session,
+        until=known.until,
+    )

@@ -15,13 +15,9 @@ from orchestra.run.events import CheckpointSaved, Recorded, StageStarted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """A turn of a session, and the id of the turn after it (None at the chain's end).
-
-    ``until`` is the newest turn that counts of the session's children, where it is not the same turn.
-    """
+    """A turn of a session; ``until`` is the newest that counts of its children, where it is not the same one."""
 
     turn: Turn
-    following: int | None
     until: int = 0
 
 
@@ -148,11 +144,9 @@ async def _branch_with(store: Store, context_id: int, node: str) -> str:
 
 async def _spots(store: Store, context_id: int) -> AsyncIterator[Spot]:
     """Yield the turns of a chain, newest first."""
-    following: int | None = None
     async for page in backwards(store, context_id, PAGE):
         for turn in reversed(page):
-            yield Spot(turn=turn, following=following)
-            following = turn.turn_id
+            yield Spot(turn=turn)
 
 
 async def as_of(store: Store, context_id: int, until: int) -> Spot | None:

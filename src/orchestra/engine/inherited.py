@@ -8,19 +8,16 @@ finds it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from orchestra.engine.forking import as_of
 from orchestra.engine.loading import load
-from orchestra.engine.opening import newest_of_chain, place_of, resume_event
+from orchestra.engine.opening import newest_of_chain, over, place_of
 from orchestra.engine.sessions import rows
-from orchestra.engine.wiring import Plan, Wiring
-from orchestra.errors import Undecided
+from orchestra.engine.wiring import Plan
 from orchestra.ports import Store
-from orchestra.run.resuming import cut_off, lost_nodes, no_node_lost, work_below
+from orchestra.run.resuming import cut_off, lost_nodes, no_node_lost
 from orchestra.run.state import ChildRecord, RunningNode, RunState
 from orchestra.run.steps import Execute
 
@@ -43,19 +40,6 @@ class ChildState:
     def ended(self) -> bool:
         """Whether it is never continued; a canceled one may have stopped with its parent."""
         return over(self.state, self.again)
-
-
-def over(state: RunState, again: int) -> bool:
-    """Whether a child ended in a way that is never continued; ``again`` as in ``ChildState``."""
-    result = state.result
-    if result is None or result.status not in ("success", "fail"):
-        return False
-    return result.good or not again or steps_of(state) > again
-
-
-def steps_of(state: RunState) -> int:
-    """Count the nodes that a session and those before it in its chain of restarts have run."""
-    return state.steps_carried + state.steps
 
 
 def same_attempt(known: ChildRecord, step: Execute | RunningNode) -> bool:
@@ -81,7 +65,9 @@ async def earlier_child(store: Store, parent: RunState, step: Execute, plan: Pla
     found = await _last_session(store, known, 0)
     if found is None or lost_nodes(plan.graph, found.state):
         return None
-    return ChildState(state=found.state, turn_id=found.turn_id, until=found.until, again=steps_of(found.state))
+    state = found.state
+    again = state.steps_carried + state.steps
+    return ChildState(state=state, turn_id=found.turn_id, until=found.until, again=again)
 
 
 async def check_inherited(store: Store, plan: Plan, state: RunState) -> None:
@@ -106,38 +92,6 @@ async def check_inherited(store: Store, plan: Plan, state: RunState) -> None:
     await check_inherited(store, below, replace(found.state, children=children))
 
 
-async def check_decided(wiring: Wiring, plan: Plan, state: RunState) -> None:
-    """Raise ``Undecided`` if a walk below the current node waits for a decision on an attempt.
-
-    These are its child and its branches, and theirs: they are resumed by the session's own resume (E4).
-    """
-    async for below, found in _cut_off_below(wiring.store, plan, state):
-        try:
-            resume_event(wiring, below, found)
-        except Undecided as error:
-            raise Undecided(state.session, error.node) from None
-        await check_decided(wiring, below, replace(found, session=state.session))
-
-
-async def _cut_off_below(store: Store, plan: Plan, state: RunState) -> AsyncIterator[tuple[Plan, RunState]]:
-    """Yield the walks below a session's current node that did not end, each with its plan."""
-    stage = cut_off(state)
-    if stage is None or stage.refused or stage.elsewhere or not work_below(state, stage):
-        return
-    child, fan = state.children.get(stage.node), state.fans.get(stage.node)
-    if child is not None and not child.seen and stage.node in plan.children:
-        _place, loaded = await newest_of_chain(store, place_of(child))
-        if loaded.head and not over(loaded.state, child.again):
-            yield plan.children[stage.node][0], loaded.state
-    if fan is None:
-        return
-    for branch in fan.unfinished:
-        if branch.id in fan.opened and fan.owns(branch.id):
-            loaded = await load(store, fan.opened[branch.id])
-            if loaded.state.branch is not None and loaded.state.result is None:
-                yield plan, loaded.state
-
-
 async def _last_session(store: Store, child: ChildRecord, again: int) -> ChildState | None:
     """Return a child, or the last session as which it restarted.
 
@@ -148,11 +102,11 @@ async def _last_session(store: Store, child: ChildRecord, again: int) -> ChildSt
         return ChildState(state=loaded.state, again=again)
     known = {row.session: row.context_id for row in await rows(store)}
     found, session, until = None, child.session, child.seen
-    while session in known and (spot := await as_of(store, known[session], child.seen)) is not None:
-        state = (await load(store, known[session], spot.following, spot.turn.turn_id)).state
+    while session in known and (loaded := await load(store, known[session], until=child.seen)).head:
+        state = loaded.state
         if state.session != session:  # a fork that had no turn of its own yet: the child that it is of counts
             until = child.until
-        found = ChildState(state=state, turn_id=spot.turn.turn_id, until=until, again=again)
+        found = ChildState(state=state, turn_id=loaded.head, until=until, again=again)
         if state.following is None:
             break
         session = state.following.session

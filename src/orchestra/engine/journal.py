@@ -67,16 +67,13 @@ class Journal:
     ) -> None:
         self.owner = owner
         self.context_id = context_id
-        self.state = loaded.state
         self.turn_id = self.depth = 0
         self.redactor = wiring.redactor
         self._store = wiring.store
         self._clock = wiring.clock
         self._listeners = list(wiring.listeners)
         self._branch = branch
-        self._sequence = loaded.state.sequence if loaded.state.epoch == owner.epoch else 0
-        self._bytes = loaded.bytes_since_whole
-        self._whole_size = loaded.whole_size
+        self.continue_from(loaded)
         self._kept: list[Recorded] = []
         self._turns: list[NewTurn] = []
         self._blobs: list[bytes] = []
@@ -84,6 +81,13 @@ class Journal:
         self._durable = self._sequence
         self._storing = False
         self._stored = asyncio.Event()
+
+    def continue_from(self, loaded: LoadedSession) -> None:
+        """Continue the history in ``loaded``: nothing that was recorded is left to be stored."""
+        self.state = loaded.state
+        self._sequence = loaded.state.sequence if loaded.state.epoch == self.owner.epoch else 0
+        self._bytes = loaded.bytes_since_whole
+        self._whole_size = loaded.whole_size
 
     def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
         """Fold an event, secrets removed, and keep it for the next batch."""

@@ -12,7 +12,7 @@ from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, decode
 from orchestra.run.declare import change
 from orchestra.run.events import CheckpointSaved, Event, Recorded, UnreadableEvent
-from orchestra.run.fold import evolve, fold
+from orchestra.run.fold import fold
 from orchestra.run.state import NEW, RunState
 from orchestra.run.whole import whole_reference
 
@@ -48,10 +48,9 @@ async def history(store: Store, context_id: int) -> list[Turn]:
     return [turn for page in reversed(pages) for turn in page]
 
 
-async def backwards(
-    store: Store, context_id: int, limit: int, before: int | None = None
-) -> AsyncIterator[list[Turn]]:
-    """A chain in pages from its head or the turn ``before``, to its first turn; each page is oldest first."""
+async def backwards(store: Store, context_id: int, limit: int) -> AsyncIterator[list[Turn]]:
+    """A chain in pages from its head to its first turn; each page is oldest first."""
+    before: int | None = None
     while page := await store.turns(context_id, before=before, limit=limit):
         yield page
         if page[0].parent == 0:
@@ -83,74 +82,50 @@ async def load_state(store: Store, context_id: int) -> RunState:
     return (await load(store, context_id)).state
 
 
-async def load(store: Store, context_id: int, before: int | None = None, until: int | None = None) -> LoadedSession:
-    """Load a session now, before a turn of its chain, or at the turn ``until`` (S17).
+async def load(
+    store: Store, context_id: int, *, until: int | None = None, base: LoadedSession = NOTHING
+) -> LoadedSession:
+    """Load a chain now, or as it was at the turn ``until`` (S17).
 
-    Only from the last whole checkpoint on.
-
-    Raises ``UnknownEvent``.
+    Only what came after ``base`` is read: what is known of the chain, or of the one that it is forked from. Without
+    it, or where that is long ago, the chain is read from its last whole checkpoint on. Raises ``UnknownEvent``.
 
     The fold begins at the first whole checkpoint of the page that holds the last one: it passes over one that
     a replaced runner wrote (S16), if the page's beginning would not show that it is stale.
     """
     found: list[Recorded] = []
     sizes: list[int] = []
-    begin, head, depth = 0, 0, -1
-    async for whole_page in backwards(store, context_id, PAGE, before):
-        page = whole_page if until is None else [turn for turn in whole_page if turn.turn_id <= until]
-        if page and not head:
-            head, depth = page[-1].turn_id, page[-1].depth
-        found[:0] = [_record(turn) for turn in page]
-        sizes[:0] = [len(turn.payload) + _blob_size(one) for turn, one in zip(page, found, strict=False)]
+    head, depth = base.head, base.depth
+    async for page in backwards(store, context_id, CATCH_UP if base.head else PAGE):
+        turns = [turn for turn in page if turn.turn_id > base.head and (until is None or turn.turn_id <= until)]
+        if turns and not found:
+            head, depth = turns[-1].turn_id, turns[-1].depth
+        found[:0] = [_record(turn) for turn in turns]
+        sizes[:0] = [len(turn.payload) + _blob_size(one) for turn, one in zip(turns, found, strict=False)]
+        if base.head and (page[0].turn_id <= base.head or page[0].parent == base.head):
+            break
+        if len(found) > PAGE:
+            base = NOTHING
         whole = next((place for place, recorded in enumerate(found) if _holds_state(recorded)), None)
-        if whole is not None:
-            begin = whole
-            found[begin] = await _with_state(store, found[begin])
+        if whole is not None and not base.head:
+            del found[:whole], sizes[:whole]
+            found[0] = await _with_state(store, found[0])
             break
     try:
-        state = fold(found[begin:])
+        state = fold(found, base.state)
     except ValueError as error:
         raise UnknownEvent(
             f"a checkpoint of context {context_id} cannot be read: {error}",
             fix="a newer version of Orchestra may have written it",
         ) from error
     last = max((place for place, recorded in enumerate(found) if _holds_state(recorded)), default=-1)
-    size = 0 if last < 0 else sizes[last]
     return LoadedSession(
-        head=head, state=state, bytes_since_whole=sum(sizes[last + 1 :]), whole_size=size, depth=depth
+        head=head,
+        state=state,
+        bytes_since_whole=sum(sizes[last + 1 :]) + (base.bytes_since_whole if last < 0 else 0),
+        whole_size=base.whole_size if last < 0 else sizes[last],
+        depth=depth,
     )
-
-
-async def load_fork(store: Store, context_id: int, base: LoadedSession) -> LoadedSession:
-    """A chain that continues another one from ``base`` on, of which no more is read than its own turns.
-
-    Raises ``UnknownEvent``.
-    """
-    own = (await store.head(context_id)).depth - base.depth
-    if own > PAGE:
-        return await load(store, context_id)
-    return await catch_up(store, context_id, base, own) if own else base
-
-
-async def catch_up(store: Store, context_id: int, loaded: LoadedSession, limit: int = CATCH_UP) -> LoadedSession:
-    """A session that was read before, with what was appended since, in pages of ``limit`` turns at first.
-
-    Raises ``UnknownEvent``.
-    """
-    since: list[Turn] = []
-    async for page in backwards(store, context_id, limit):
-        behind = [turn for turn in page if turn.turn_id > loaded.head]
-        since[:0] = behind
-        if len(behind) < len(page) or page[0].parent == loaded.head:
-            break
-    state, size, whole = loaded.state, loaded.bytes_since_whole, loaded.whole_size
-    for turn in since:
-        recorded = _record(turn)
-        state, size = evolve(state, recorded), size + len(turn.payload)
-        if _holds_state(recorded):
-            size, whole = 0, len(turn.payload) + _blob_size(recorded)
-    head, depth = (since[-1].turn_id, since[-1].depth) if since else (loaded.head, loaded.depth)
-    return LoadedSession(head=head, state=state, bytes_since_whole=size, whole_size=whole, depth=depth)
 
 
 def _blob_size(recorded: Recorded) -> int:

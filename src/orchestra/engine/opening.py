@@ -1,28 +1,30 @@
-"""Open a journal on a chain: the one door to every session and branch.
+"""Open a session: the one door to a new run, a resume, a replay, a child, a restart and a branch.
 
-A new run, a child, the next session after a restart and a fork are *established*: their identity is recorded in
-their chain, then their mailbox, by which they are listed. A session that exists is *taken*: its lock is won, and
-its chain is read once more after the turn that says so. ``resume`` takes one and records how it continues, for a
-run and for a child alike. A branch's journal shares its session's lock.
+A session is locked, then its chain is continued. One that is new gets its identity there, then its mailbox, by
+which it is listed. One that exists is *taken*: its chain is read once more after the turn that says so. How it
+continues is recorded with the first batch of its walk, for a run and for a child alike. A branch's journal shares
+its session's lock.
 
-A session that another one names (a child, the next after a restart) is named durably before it is established, so
-that a resume after a crash finds that one and starts no second one.
+A session that another one names (a child, the next after a restart) is named durably before it is opened, so that a
+resume after a crash finds that one and starts no second one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestra.engine.holding import Holding
-from orchestra.engine.journal import Journal, Owner
-from orchestra.engine.loading import NOTHING, LoadedSession, catch_up, load
+from orchestra.engine.journal import Journal
+from orchestra.engine.loading import NOTHING, LoadedSession, load
 from orchestra.engine.sessions import first_metadata, has_begun, mailbox_turn
 from orchestra.engine.wiring import Plan, SessionPlace, Wiring
-from orchestra.ports import Store
+from orchestra.errors import Undecided
+from orchestra.ports import NewTurn, Store
 from orchestra.run.blobs import BlobRef
 from orchestra.run.declare import BY_CLASS, change, values
 from orchestra.run.events import (
@@ -35,7 +37,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.ledger import ledger_of
 from orchestra.run.plain import clean, plain_json
-from orchestra.run.resuming import cut_off, decision, no_node_lost, resumption
+from orchestra.run.resuming import cut_off, decision, fan_at_work, no_node_lost, resumption, work_below
 from orchestra.run.state import ChildRecord, RunState, Successor
 
 
@@ -66,30 +68,135 @@ class OpenSession:
 Identity: TypeAlias = PipelineStarted | PipelineForked
 """The event by which a session has an identity of its own."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A session to open: where it is, what is read of it, and the identity that it gets where it has none.
+
+    ``loaded`` is its history, or that of the session that it is forked from. ``stopped`` says why its store stopped
+    its last runner and ``gone`` names that runner's claim, where these are known (S20).
+    """
+
+    place: SessionPlace
+    loaded: LoadedSession = NOTHING
+    first: Identity | None = None
+    stopped: str = ""
+    gone: str = ""
+
+    @property
+    def new(self) -> bool:
+        """Whether the session has no identity of its own yet."""
+        return self.loaded.state.session != self.place.session
+
+
 Preparing: TypeAlias = Callable[[RunState], Awaitable[tuple[Wiring, Plan]]]
 """Checks with what a session continues from a state; raises what forbids it."""
 
 
-def _lock(wiring: Wiring, place: SessionPlace, loaded: LoadedSession) -> OpenSession:
-    """Lock a session and continue what is loaded of it. Raises ``SessionTaken``."""
+async def open_session(preparing: Preparing, opening: Opening) -> tuple[OpenSession, Wiring, Plan]:
+    """Lock a session and record how it continues: a run's or a child's, resumed, forked or new.
+
+    Every check of ``preparing`` passes before anything is recorded, and again where another process has moved the
+    session meanwhile. Raises ``SessionTaken``, ``Undecided``, ``ConfigError``, and what ``preparing`` raises.
+    """
+    loaded = opening.loaded
+    wiring, plan = await (preparing(loaded.state) if opening.new else _prepare(preparing, loaded.state))
+    opened = await lock_session(wiring, opening)
+    try:
+        state = opened.journal.state
+        moved = opened.journal.depth != loaded.depth + 1
+        if moved and not opening.new and not ended_well(loaded.state):
+            wiring, plan = await _prepare(preparing, state)
+            opened.journal.redactor = wiring.redactor
+        if opening.stopped and state.result is None and not state.paused:
+            opened.journal.record(PipelinePaused(node=state.node, reason=f"the store failed: {opening.stopped}"))
+            await opened.journal.flush()
+        if not (opening.new and isinstance(opening.first, PipelineStarted)):
+            opened = await _continue(wiring, plan, opened)
+    except BaseException:
+        await opened.hold.release()
+        raise
+    return opened, wiring, plan
+
+
+async def _prepare(preparing: Preparing, state: RunState) -> tuple[Wiring, Plan]:
+    wiring, plan = await preparing(state)
+    if not ended_well(state) and state.following is None:
+        resume_event(wiring, plan, state)
+        await _check_decided(wiring, plan, state)
+    return wiring, plan
+
+
+async def lock_session(wiring: Wiring, opening: Opening) -> OpenSession:
+    """Lock a session and record that this process has it, as its next epoch (S16, S26).
+
+    A new one gets its identity, and is listed once that is durable; no turn is copied for a fork, and nothing is
+    appended to a context of another session. One that ended well is locked only. Otherwise its chain is read once
+    more after the turn that says that it is taken: what an older runner appended before that turn counts, and
+    nothing after it. Raises ``SessionTaken``, and what ``load`` raises.
+    """
+    place, loaded, store = opening.place, opening.loaded, wiring.store
     hold = Holding(wiring, place, loaded.state.epoch + 1)
-    return OpenSession(place=place, journal=_journal(wiring, hold, place.context_id, loaded), hold=hold)
+    journal = Journal(wiring, hold, place.context_id, loaded)
+    opened = OpenSession(place=place, journal=journal, hold=hold)
+    try:
+        if opening.new:
+            assert opening.first is not None
+            await _begin(wiring, opened, opening.first)
+        elif not ended_well(loaded.state):
+            if opening.first is not None and not await has_begun(store, place.mailbox):
+                await store.append(place.mailbox, [_listing(wiring, opened)])
+            await hold.win(opening.gone)
+            journal.record(PipelineTaken(holder=wiring.origin.note))
+            await journal.flush()
+            journal.continue_from(await load(store, place.context_id, base=loaded))
+    except BaseException:
+        await hold.release()
+        raise
+    return opened
 
 
-def _journal(wiring: Wiring, hold: Owner, context_id: int, loaded: LoadedSession, branch: str = "") -> Journal:
-    return Journal(wiring, hold, context_id, loaded, branch)
+async def _begin(wiring: Wiring, opened: OpenSession, first: Identity) -> None:
+    hold, journal, metadata = opened.hold, opened.journal, None
+    if isinstance(first, PipelineStarted):
+        first, now = _recordable(first), wiring.clock.now_ms()
+        metadata = first_metadata(first, opened.session, wiring.origin, now, wiring.redactor)
+    journal.record(change(first, mailbox=opened.mailbox), metadata)
+    await journal.flush()
+    _, claim = await wiring.store.append(opened.mailbox, [_listing(wiring, opened), hold.claim()])
+    hold.note_claim(claim)
+
+
+def _recordable(event: PipelineStarted) -> PipelineStarted:
+    """The event in clean Unicode: words from a command line may hold lone surrogates."""
+    fields = zip(BY_CLASS[PipelineStarted].fields, values(event), strict=True)
+    words: dict[str, Any] = {field.name: clean(value) for field, value in fields if isinstance(value, str)}
+    variables: dict[str, Any] = {
+        clean(name): value if isinstance(value, BlobRef) else plain_json(value)
+        for name, value in event.variables.items()
+    }
+    return change(event, **words, variables=variables)
+
+
+def _listing(wiring: Wiring, opened: OpenSession) -> NewTurn:
+    return mailbox_turn(opened.journal.state, opened.context_id, wiring.origin, wiring.clock.now_ms())
+
+
+def ended_well(state: RunState) -> bool:
+    """Whether a session reached its goal: nothing is left to do."""
+    return state.result is not None and state.result.good
+
+
+async def new_place(wiring: Wiring, *, session: str = "", at: int = 0) -> SessionPlace:
+    """Create the contexts of a session: its mailbox, and its chain, a fork at turn ``at`` if not 0."""
+    store = wiring.store
+    mailbox = (await store.create()).context_id
+    chain = await store.fork(at) if at else await store.create()
+    return SessionPlace(session=session or wiring.clock.display_id(), context_id=chain.context_id, mailbox=mailbox)
 
 
 def start_event(
-    wiring: Wiring,
-    plan: Plan,
-    *,
-    like: RunState,
-    why: str = "",
-    parent_context: int = 0,
-    begins: str = "",
-    ledger: Mapping[str, Any] | None = None,
-    workspace: Mapping[str, Any] | None = None,
+    wiring: Wiring, plan: Plan, like: RunState, *, parent_context: int = 0, why: str = ""
 ) -> PipelineStarted:
     """Return the first event of a session that runs a plan.
 
@@ -109,113 +216,13 @@ def start_event(
         backend=like.backend,
         version=wiring.origin.version,
         secrets=like.secrets,
-        begins=begins,
         parent=like.session,
         parent_context=parent_context,
         why=why,
-        ledger=ledger or {},
-        workspace=workspace or {},
         dotfiles=plan.dotfiles,
         workdir=plan.workdir,
         max_cost_micros=wiring.max_cost_micros,
     )
-
-
-async def new_place(wiring: Wiring, *, session: str = "", at: int = 0) -> SessionPlace:
-    """Create the contexts of a session: its mailbox, and its chain, a fork at turn ``at`` if not 0."""
-    store = wiring.store
-    mailbox = (await store.create()).context_id
-    chain = await store.fork(at) if at else await store.create()
-    return SessionPlace(session=session or wiring.clock.display_id(), context_id=chain.context_id, mailbox=mailbox)
-
-
-async def establish(wiring: Wiring, place: SessionPlace, first: Callable[[LoadedSession], Identity]) -> OpenSession:
-    """Open the session that a record names; ``first`` gives it its identity unless that is recorded.
-
-    ``first`` gets the history that the session has already, which is that of the session it is forked from.
-    """
-    store = wiring.store
-    loaded = await load(store, place.context_id)
-    if loaded.state.session != place.session:
-        return await begin(wiring, place, first(loaded), loaded)
-    if not await has_begun(store, place.mailbox):
-        turn = mailbox_turn(loaded.state, place.context_id, wiring.origin, wiring.clock.now_ms())
-        await store.append(place.mailbox, [turn])
-    return await take(wiring, place, loaded)
-
-
-async def begin(
-    wiring: Wiring, place: SessionPlace, first: Identity, loaded: LoadedSession = NOTHING
-) -> OpenSession:
-    """Give a session its identity; it is listed once all of that is durable.
-
-    No turn is copied for a fork, and nothing is appended to a context that belongs to another session.
-    """
-    opened, now = _lock(wiring, place, loaded), wiring.clock.now_ms()
-    hold, journal = opened.hold, opened.journal
-    try:
-        if isinstance(first, PipelineStarted):
-            first = _recordable(first)
-            journal.record(
-                change(first, mailbox=place.mailbox),
-                first_metadata(first, place.session, wiring.origin, now, wiring.redactor),
-            )
-        else:
-            journal.record(change(first, mailbox=place.mailbox))
-        await journal.flush()
-        turn = mailbox_turn(journal.state, place.context_id, wiring.origin, now)
-        _, claim = await wiring.store.append(place.mailbox, [turn, hold.claim()])
-        hold.note_claim(claim)
-    except BaseException:
-        await hold.release()
-        raise
-    return opened
-
-
-def _recordable(event: PipelineStarted) -> PipelineStarted:
-    """The event in clean Unicode: words from a command line may hold lone surrogates."""
-    words: dict[str, Any] = {
-        field.name: clean(value)
-        for field, value in zip(BY_CLASS[PipelineStarted].fields, values(event), strict=True)
-        if isinstance(value, str)
-    }
-    variables: dict[str, Any] = {
-        clean(name): value if isinstance(value, BlobRef) else plain_json(value)
-        for name, value in event.variables.items()
-    }
-    return change(event, **words, variables=variables)
-
-
-async def take(
-    wiring: Wiring, place: SessionPlace, loaded: LoadedSession | None = None, gone: str = ""
-) -> OpenSession:
-    """Take the lock of a session that exists, and continue its chain as the next epoch (S16, S26).
-
-    One that ended well is locked only: nothing is recorded. Otherwise its chain is read once more after the turn
-    that says that it is taken: what an older runner appended before that turn counts, and nothing after it.
-    ``loaded`` is what was read before, ``gone`` the claim of a runner that is known to have stopped. Raises
-    ``SessionTaken``, and what ``load`` raises.
-    """
-    loaded = loaded or await load(wiring.store, place.context_id)
-    opened = _lock(wiring, place, loaded)
-    if ended_well(loaded.state):
-        return opened
-    try:
-        await opened.hold.win(gone)
-        opened.journal.record(PipelineTaken(holder=wiring.origin.note))
-        await opened.journal.flush()
-        loaded = await catch_up(wiring.store, place.context_id, loaded)
-    except BaseException:
-        await opened.hold.release()
-        raise
-    return OpenSession(
-        place=place, journal=_journal(wiring, opened.hold, place.context_id, loaded), hold=opened.hold
-    )
-
-
-def ended_well(state: RunState) -> bool:
-    """Whether a session reached its goal: nothing is left to do."""
-    return state.result is not None and state.result.good
 
 
 async def next_session(wiring: Wiring, plan: Plan, before: OpenSession) -> OpenSession:
@@ -226,17 +233,15 @@ async def next_session(wiring: Wiring, plan: Plan, before: OpenSession) -> OpenS
     state = before.journal.state
     following = state.following
     assert following is not None
-    first = start_event(
-        wiring,
-        plan,
-        like=state,
-        why="restart",
-        parent_context=before.context_id,
+    first = change(
+        start_event(wiring, plan, state, parent_context=before.context_id, why="restart"),
         begins=following.target,
         ledger=ledger_of(plan.graph, state),
         workspace=msgspec.to_builtins(state.workspace),
     )
-    opened = await establish(wiring, place_of(following), lambda _: first)
+    place = place_of(following)
+    loaded = await load(wiring.store, place.context_id)
+    opened = await lock_session(wiring, Opening(place=place, loaded=loaded, first=first))
     await before.hold.release()
     return opened
 
@@ -256,67 +261,7 @@ async def newest_of_chain(store: Store, place: SessionPlace) -> tuple[SessionPla
         place = place_of(following)
 
 
-async def resume(
-    preparing: Preparing, place: SessionPlace, loaded: LoadedSession, *, store: str = "", gone: str = ""
-) -> tuple[OpenSession, Wiring, Plan]:
-    """Take a session and record how it continues: a run's or a child's, with the first batch of its walk.
-
-    ``loaded`` is what was read of it. Every check of ``preparing`` passes before anything is recorded, and again
-    where another process has moved the session meanwhile. ``store`` says why its store stopped it and ``gone``
-    names the claim of its last runner, where these are known (S20). Raises ``SessionTaken``, ``Undecided``,
-    ``ConfigError``, and what ``preparing`` raises.
-    """
-    wiring, plan = await _prepare(preparing, loaded.state)
-    opened = await take(wiring, place, loaded, gone)
-    try:
-        state = opened.journal.state
-        if _has_moved(loaded.state, state):
-            wiring, plan = await _prepare(preparing, state)
-            opened.journal.redactor = wiring.redactor
-        if store and state.result is None and not state.paused:
-            opened.journal.record(PipelinePaused(node=state.node, reason=f"the store failed: {store}"))
-            await opened.journal.flush()
-        opened = await continue_session(wiring, plan, opened)
-    except BaseException:
-        await opened.hold.release()
-        raise
-    return opened, wiring, plan
-
-
-async def _prepare(preparing: Preparing, state: RunState) -> tuple[Wiring, Plan]:
-    wiring, plan = await preparing(state)
-    if not ended_well(state) and state.following is None:
-        resume_event(wiring, plan, state)
-    return wiring, plan
-
-
-_CHECKED = ("dot", "dotfiles", "simulation", "secrets", "variables", "nodes", "next_node", "ended", "result")
-"""What the checks of a resume read of a state, besides its current node."""
-
-
-def _has_moved(before: RunState, now: RunState) -> bool:
-    """Whether another process continued the session between its checks and its taking."""
-    at = [state.stage and (state.stage.node, state.stage.due, state.stage.refused) for state in (before, now)]
-    return at[0] != at[1] or any(getattr(before, name) != getattr(now, name) for name in _CHECKED)
-
-
-async def sweep_all(wiring: Wiring, state: RunState) -> tuple[WarningRaised, ...]:
-    """Stop what a dead runner left running of a walk and of its branches; return what to record (E4).
-
-    A child is a session of its own.
-    """
-    found = list(await wiring.end_command(state))
-    stage = cut_off(state)
-    fan = state.fans.get(stage.node) if stage is not None else None
-    if stage is None or fan is None or fan.status or (fan.visit, fan.attempt) != (stage.visit, stage.attempt):
-        return tuple(found)
-    for branch in fan.unfinished:
-        if branch.id in fan.opened and fan.owns(branch.id):
-            found += await sweep_all(wiring, (await load(wiring.store, fan.opened[branch.id])).state)
-    return tuple(found)
-
-
-async def continue_session(wiring: Wiring, plan: Plan, opened: OpenSession) -> OpenSession:
+async def _continue(wiring: Wiring, plan: Plan, opened: OpenSession) -> OpenSession:
     """Record how a session that this process took continues; after a restart, the next session.
 
     What its last runner left running is stopped first (E4). Pauses and cancels sent before are void (S15).
@@ -355,9 +300,59 @@ def resume_event(wiring: Wiring, plan: Plan, state: RunState) -> PipelineResumed
     return event
 
 
-async def branch_context(wiring: Wiring, turn_id: int) -> int:
-    """Fork a chain at a turn and return the new context, which is empty beyond that turn."""
-    return (await wiring.store.fork(turn_id)).context_id
+async def sweep_all(wiring: Wiring, state: RunState) -> tuple[WarningRaised, ...]:
+    """Stop what a dead runner left running of a walk and of its branches; return what to record (E4).
+
+    A child is a session of its own.
+    """
+    found = list(await wiring.end_command(state))
+    async for branch in _branches_below(wiring.store, state):
+        found += await sweep_all(wiring, branch)
+    return tuple(found)
+
+
+async def _branches_below(store: Store, state: RunState) -> AsyncIterator[RunState]:
+    """Yield the branches of a session's current node that have begun and have no result."""
+    stage = cut_off(state)
+    fan = fan_at_work(state, stage) if stage is not None else None
+    for context_id in fan.begun if fan is not None else ():
+        yield (await load(store, context_id)).state
+
+
+async def _check_decided(wiring: Wiring, plan: Plan, state: RunState) -> None:
+    """Raise ``Undecided`` if a walk below the current node waits for a decision on an attempt.
+
+    These are its child and its branches, and theirs: they are resumed by the session's own resume (E4).
+    """
+    async for below, found in _cut_off_below(wiring.store, plan, state):
+        try:
+            resume_event(wiring, below, found)
+        except Undecided as error:
+            raise Undecided(state.session, error.node) from None
+        await _check_decided(wiring, below, replace(found, session=state.session))
+
+
+async def _cut_off_below(store: Store, plan: Plan, state: RunState) -> AsyncIterator[tuple[Plan, RunState]]:
+    """Yield the walks below a session's current node that did not end, each with its plan."""
+    stage = cut_off(state)
+    if stage is None or stage.refused or stage.elsewhere or not work_below(state, stage):
+        return
+    child = state.children.get(stage.node)
+    if child is not None and not child.seen and stage.node in plan.children:
+        _place, loaded = await newest_of_chain(store, place_of(child))
+        if loaded.head and not over(loaded.state, child.again):
+            yield plan.children[stage.node][0], loaded.state
+    async for branch in _branches_below(store, state):
+        if branch.branch is not None and branch.result is None:
+            yield plan, branch
+
+
+def over(state: RunState, again: int) -> bool:
+    """Whether a child ended in a way that is never continued; ``again`` as in ``ChildRecord``."""
+    result = state.result
+    if result is None or result.status not in ("success", "fail"):
+        return False
+    return result.good or not again or state.steps_carried + state.steps > again
 
 
 def open_branch(wiring: Wiring, session: Journal, context_id: int, path: str, loaded: LoadedSession) -> Journal:
@@ -367,7 +362,7 @@ def open_branch(wiring: Wiring, session: Journal, context_id: int, path: str, lo
     lock guards all walks of a session. ``loaded`` is the parent's history at the turn that was forked, for a branch
     that begins; each event that is recorded carries ``path`` in its ``Meta`` (E30).
     """
-    return _journal(wiring, session.owner, context_id, loaded, path)
+    return Journal(wiring, session.owner, context_id, loaded, path)
 
 
 async def reopen_branch(
@@ -383,9 +378,9 @@ async def reopen_branch(
     ended = branch.state.result is not None and branch.state.result.status != "canceled"
     if first is not None:
         branch.record(first)
-    elif not ended:
-        resume_event(wiring, plan, branch.state)
-        branch.record(PipelineTaken(holder=wiring.origin.note))
-    if not ended:
-        branch.record(change(resume_event(wiring, plan, branch.state), void_until=session.state.void_until))
+    event = None if ended else resume_event(wiring, plan, branch.state)
+    if event is not None:
+        if first is None:
+            branch.record(PipelineTaken(holder=wiring.origin.note))
+        branch.record(change(event, void_until=session.state.void_until))
     await branch.flush()

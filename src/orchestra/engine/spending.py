@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestra.engine.loading import PAGE, backwards, event_of, load, load_fork
+from orchestra.engine.loading import PAGE, backwards, event_of, load
 from orchestra.engine.opening import newest_of_chain
 from orchestra.engine.shared import NOTHING, more_of, plus
 from orchestra.engine.wiring import SessionPlace
@@ -41,15 +41,14 @@ async def spent_below(store: Store, context_id: int, state: RunState) -> Spent:
 
 async def _in_branches(store: Store, context_id: int, node: str, fan: Fan) -> Spent:
     total = NOTHING
-    opened = [plan.id for plan in fan.unfinished if plan.id in fan.opened and fan.owns(plan.id)]
-    if not opened:
+    if not fan.begun:
         return total
     turn = fan.from_turn or await announcement(store, context_id, node, fan)
     base = await load(store, context_id, until=turn)
-    for branch in opened:
-        loaded = await load_fork(store, fan.opened[branch], base)
+    for branch in fan.begun:
+        loaded = await load(store, branch, base=base)
         total = plus(total, more_of(loaded.state.spent, base.state.spent))
-        total = plus(total, await spent_below(store, fan.opened[branch], loaded.state))
+        total = plus(total, await spent_below(store, branch, loaded.state))
     return total
 
 

@@ -99,6 +99,12 @@ class Fan(Struct, frozen=True, kw_only=True):
         """The branches without a result, in the order in which they start."""
         return tuple(plan for plan in self.branches if plan.id not in self.done)
 
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """The contexts of this session's own branches that have begun and have no result."""
+        own = (plan.id for plan in self.unfinished if plan.id in self.opened and self.owns(plan.id))
+        return tuple(self.opened[branch] for branch in own)
+
 
 class NodeCounts(Struct, frozen=True, kw_only=True):
     """What a node's record said when its branch began."""

@@ -9,6 +9,7 @@ from orchestra.graph.model import Graph
 from orchestra.run.events import PipelineResumed
 from orchestra.run.gates import gate_target, unmet_gate
 from orchestra.run.outcome import GOOD
+from orchestra.run.parallel import Fan
 from orchestra.run.routing import End, route
 from orchestra.run.state import RunningNode, RunState
 from orchestra.run.steps import steps_counted
@@ -57,7 +58,7 @@ BRANCHES, CHILD, QUESTION, CONVERSATION = "branches", "child", "question", "conv
 
 def _what_continues(state: RunState, stage: RunningNode) -> str:
     """What of the attempt continues; empty where the node begins from its start."""
-    if _fan_at_work(state, stage):
+    if fan_at_work(state, stage):
         return BRANCHES
     if _child_at_work(state, stage):
         return CHILD
@@ -75,10 +76,11 @@ def _child_at_work(state: RunState, stage: RunningNode) -> bool:
     return child is not None and not child.status and (child.visit, child.attempt) == (stage.visit, stage.attempt)
 
 
-def _fan_at_work(state: RunState, stage: RunningNode) -> bool:
-    """Whether the branches of the attempt have not been judged."""
+def fan_at_work(state: RunState, stage: RunningNode) -> Fan | None:
+    """The branches of the attempt, where they have not been judged."""
     fan = state.fans.get(stage.node)
-    return fan is not None and not fan.status and (fan.visit, fan.attempt) == (stage.visit, stage.attempt)
+    at_work = fan is not None and not fan.status and (fan.visit, fan.attempt) == (stage.visit, stage.attempt)
+    return fan if at_work else None
 
 
 def _next(graph: Graph, state: RunState) -> str:
@@ -144,7 +146,7 @@ def decision(graph: Graph, state: RunState, interrupted: str) -> tuple[str, str]
 
 def work_below(state: RunState, stage: RunningNode) -> bool:
     """Whether a child of the node, or a branch, was running when the node was interrupted."""
-    return _child_at_work(state, stage) or _fan_at_work(state, stage)
+    return _child_at_work(state, stage) or fan_at_work(state, stage) is not None
 
 
 def lost_nodes(graph: Graph, state: RunState) -> list[str]:
