@@ -12,11 +12,19 @@ UP, DOWN = 0, 1
 class Proxy:
     """Passes bytes on; after ``cut`` bytes in one direction, over all connections, it ends that connection once.
 
-    While it is ``silent`` it passes nothing on, as a stopped server seems to.
+    While it is ``silent`` it passes nothing on, as a stopped server seems to; it falls silent before the first
+    request that holds the bytes ``silent_at``.
     """
 
     def __init__(
-        self, host: str, port: int, *, direction: int = UP, cut: int | None = None, delay: float = 0
+        self,
+        host: str,
+        port: int,
+        *,
+        direction: int = UP,
+        cut: int | None = None,
+        delay: float = 0,
+        silent_at: bytes | None = None,
     ) -> None:
         self._target = host, port
         self._direction = direction
@@ -27,6 +35,7 @@ class Proxy:
         self._last = DOWN
         self.was_cut = False
         self.silent = False
+        self._silent_at = silent_at
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,6 +70,8 @@ class Proxy:
             if direction == UP and self._last == DOWN:
                 self.round_trips += 1
             self._last = direction
+            if self._silent_at is not None and self._silent_at in data:
+                self.silent, self._silent_at = True, None
             while self.silent:
                 await asyncio.sleep(0.01)
             if self._delay:

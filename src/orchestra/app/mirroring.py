@@ -33,7 +33,7 @@ from orchestra.cxdb.embedded.files import store_errors
 from orchestra.cxdb.format.fstree import DIRECTORY, read_tree
 from orchestra.cxdb.format.registry import bundle
 from orchestra.cxdb.server.backing import ServedEmbedded
-from orchestra.engine.mirroring import Master, Mirror
+from orchestra.engine.mirroring import PASSES, Master, Mirror
 from orchestra.engine.sessions import Row, find, own, row_of_context
 from orchestra.errors import StoreError, StoreFull, StoreUnreachable
 
@@ -51,10 +51,6 @@ AGAIN_SECONDS = (0.5, 5.0)
 
 TURN_SECONDS = 0.02
 """How often the lock is asked for, and how long others have to take it between two batches."""
-
-
-PASSES = 10
-"""How often everything is compared again because a connection was lost."""
 
 
 class Lock:

@@ -127,10 +127,14 @@ async def map_mirrored(store: Store, row: Row) -> Mapping[int, int] | None:
 
 
 async def map_listed(store: Store, mailbox: int) -> dict[int, int]:
-    """The contexts of a mirrored session's own branches, by those in its original."""
+    """The contexts of a mirrored session's own branches, by those in its original.
+
+    One that is listed twice is at the newest context, as a session is.
+    """
     events = [event_of(turn) for turn in await history(store, mailbox)]
     recorded = [one.event for one in events if isinstance(one, Recorded)]
-    return {event.branch_context: event.context for event in recorded if isinstance(event, BranchMirrored)}
+    listed = [(event.context, event.branch_context) for event in recorded if isinstance(event, BranchMirrored)]
+    return {branch: context for context, branch in sorted(listed)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

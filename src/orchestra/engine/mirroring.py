@@ -18,7 +18,7 @@ from orchestra.engine.archives import blobs_of
 from orchestra.engine.branch_contexts import BranchContexts
 from orchestra.engine.gaps import map_listed
 from orchestra.engine.loading import PAGE, backwards, event_of
-from orchestra.engine.sessions import Row, listing_turn, row_of_context, rows, turn_of
+from orchestra.engine.sessions import Row, listing_turn, rows, turn_of
 from orchestra.engine.wiring import RunnerProcess
 from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import Clock, NewTurn, Store, Turn
@@ -26,6 +26,9 @@ from orchestra.run.events import BranchMirrored, Meta, PipelineForked, Recorded
 
 BLOB_LIMIT = 63 * 1024 * 1024
 """Bytes of the largest blob that is sent: a frame of CXDB's protocol holds no more."""
+
+PASSES = 10
+"""How often everything is compared again because the server is not as it was."""
 
 
 class Target(Store, Protocol):
@@ -64,8 +67,8 @@ class Master:
     place: str
 
 
-class _AnotherServer(Exception):
-    """Note a lost connection: what a new context would be linked with may be missing."""
+class _Changed(Exception):
+    """The server is not as it was when it was read: a connection was lost, or a killed sender's turns came late."""
 
 
 class Mirror:
@@ -81,7 +84,7 @@ class Mirror:
         self._server = server
         self._origin = origin
         self._clock = clock
-        self._listed: dict[int, list[Row]] | None = None
+        self._listed: dict[int, Row] | None = None
         self._places: dict[int, Row] = {}
         self._known: dict[int, Row] = {}
         self._sent: set[bytes] = set()
@@ -144,14 +147,18 @@ class Mirror:
 
     async def send(self, row: Row) -> int:
         """Send what is missing of a session, and first what it comes from; how many turns of it were sent."""
-        while True:
+        for _ in range(PASSES):
             try:
                 for above in self._above(row):
                     await self._send(above)
                 return await self._send(row)
-            except _AnotherServer:
+            except _Changed:
                 self._forgot = True
                 self._forget()
+        raise StoreUnreachable(
+            f"the mirror changes while session {row.session} is sent, or loses its connections",
+            fix="make sure that no other program writes there, then run: orchestra cxdb mirror",
+        )
 
     def _above(self, row: Row) -> list[Row]:
         """The sessions that one comes from and that were not looked up yet, the oldest first."""
@@ -212,7 +219,7 @@ class Mirror:
             raise StoreError(f"the turn at which branch {path} begins is not on the mirror")
         there = (await self._server.fork(base.turn_id)).context_id
         if self._losses != self._server.losses:
-            raise _AnotherServer
+            raise _Changed
         meta = Meta(session=row.session, epoch=1, sequence=len(listed) + 2, at=self._clock.now_ms())
         turn = turn_of(meta, BranchMirrored(branch_context=context, context=there))
         await self._server.append_keyed(place.mailbox, [turn], [blake3(turn.payload).digest()])
@@ -231,37 +238,26 @@ class Mirror:
 
     async def _find(self, row: Row) -> tuple[Row, int] | None:
         """Return the session as the server lists it, and how many turns of its chain it has."""
-        known = self._places.get(row.context_id)
-        listed = (await self._all_listed()).get(row.context_id, [])
-        for place in listed if known is None else [known, *listed]:
-            there = await self._there(row.context_id, place.context_id)
-            if there is not None:
-                self._places[row.context_id] = place
-                return place, there
-        return None
+        place = self._places.get(row.context_id) or (await self._all_listed()).get(row.context_id)
+        there = await self._there(row.context_id, place.context_id) if place is not None else None
+        if place is None or there is None:
+            return None
+        self._places[row.context_id] = place
+        return place, there
 
-    async def _all_listed(self) -> dict[int, list[Row]]:
-        """What the server lists of this store, by the context in it, newest first."""
+    async def _all_listed(self) -> dict[int, Row]:
+        """What the server lists of this store, by the context in it; the newest listing of each session."""
         if self._listed is None:
-            found: dict[int, list[Row]] = {}
-            for context in await self._server.contexts(label=f"mirror:{self.master.name}"):
-                row = row_of_context(context)
-                if row is not None and row.mirror_of:
-                    found.setdefault(row.source, []).append(row)
+            found = await rows(self._server, f"mirror:{self.master.name}")
             await self._refuse_itself()
-            self._listed = found
+            self._listed = {row.source: row for row in found}
         return self._listed
 
     async def _refuse_itself(self) -> None:
         """Raise ``ConfigError`` where the server serves the master itself: it has a session at its own place."""
         for row in list(self._known.values())[:1]:
-            for context in await self._server.contexts(label=f"id:{row.session}"):
-                other = row_of_context(context)
-                if (
-                    other is not None
-                    and not other.mirror_of
-                    and (other.context_id, other.mailbox) == (row.context_id, row.mailbox)
-                ):
+            for other in await rows(self._server, f"id:{row.session}"):
+                if not other.mirror_of and (other.context_id, other.mailbox) == (row.context_id, row.mailbox):
                     raise ConfigError(
                         f"the mirror serves {self.master.place} itself, or a copy of it",
                         fix="name another server as cxdb.mirror",
@@ -300,7 +296,7 @@ class Mirror:
             context = (await self._server.fork(base.turn_id)).context_id
         listing = (await self._server.create()).context_id
         if self._losses != self._server.losses:
-            raise _AnotherServer
+            raise _Changed
         place = replace(
             row,
             context_id=context,
@@ -378,7 +374,7 @@ class Mirror:
         keys = [self._key(source, turn) for turn in batch]
         landed = await self._server.append_keyed(target, turns, keys)
         if [turn.depth for turn in landed] != [turn.depth for turn in batch]:
-            raise StoreUnreachable(f"another process writes to context {target} of the mirror")
+            raise _Changed
         for ours, theirs in zip(batch, landed, strict=True):
             await self._attach(ours, theirs.turn_id)
 

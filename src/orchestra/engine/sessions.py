@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as changed
 
 from msgspec.structs import replace
 
@@ -39,6 +40,8 @@ class Row(SessionPlace):
     """Why it comes from that one: restart, child, fork."""
     mirror_of: str = ""
     """The store that it is a mirror of (S22), as ``HOST:FOLDER``; empty for one that can be run here."""
+    mirror: str = ""
+    """The name of that store, which no other one has."""
     source: int = 0
     """Its context there."""
 
@@ -101,10 +104,24 @@ def _metadata(title: str, labels: list[str], provenance: Mapping[int, object]) -
     return {1: CLIENT_TAG, 2: title[:200], 3: labels, 10: provenance}
 
 
-async def rows(store: Store) -> list[Row]:
-    """Return all sessions, newest first."""
-    found = [row_of_context(row) for row in await store.contexts(label=MAILBOX)]
-    return [row for row in found if row is not None]
+async def rows(store: Store, label: str = MAILBOX) -> list[Row]:
+    """Return all sessions, newest first; of one that a mirror lists twice, the newest listing (S22)."""
+    found = [row_of_context(row) for row in await store.contexts(label=label)]
+    return _listed_once([row for row in found if row is not None])
+
+
+def _listed_once(found: Sequence[Row]) -> list[Row]:
+    """Drop listings of mirrored sessions that were listed again later.
+
+    A server may handle the last request of a killed sender after the next sender has looked. Ids only grow, so what
+    comes late never counts as the newest.
+    """
+    kept: dict[tuple[str, int], Row] = {}
+    newest = {
+        row.context_id: kept.setdefault((row.mirror, row.source), row).context_id for row in found if row.mirror
+    }
+    once = [row for row in found if newest.get(row.context_id, row.context_id) == row.context_id]
+    return [changed(row, parent=newest.get(row.parent, row.parent)) if row.mirror else row for row in once]
 
 
 def row_of_context(row: ContextRow) -> Row | None:
@@ -123,6 +140,7 @@ def row_of_context(row: ContextRow) -> Row | None:
         parent=int(parent) if _number(parent) else 0,
         why=labels.get("why", ""),
         mirror_of=labels.get("mirror-of", ""),
+        mirror=labels.get("mirror", ""),
         source=int(source) if _number(source) else 0,
     )
 
