@@ -1,4 +1,4 @@
-"""A sender is killed while a request of its is on the wire, which the server handles after the next sender (S22)."""
+"""A killed sender leaves a request on the wire, which the server handles after the next sender (S22)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import warm
 from test_mirror import ANSWERS, FAN, content, run, send, server_at, told
 from wire_proxy import UP, Proxy, through
 
+import warm
 from orchestra.app.stores import on_server
 from orchestra.config.server import Server
 from orchestra.cxdb.embedded.store import EmbeddedStore
