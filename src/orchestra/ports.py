@@ -16,7 +16,6 @@ from msgspec import Struct, field
 
 from orchestra.graph.model import Graph, Node
 from orchestra.run.blobs import BlobRef
-from orchestra.run.context import Context
 from orchestra.run.conversation import (
     AgentConversation,
     AgentTurn,
@@ -31,7 +30,7 @@ from orchestra.run.limits import UsageTotals
 from orchestra.run.outcome import Json, Outcome
 from orchestra.run.parallel import Branch, BranchPlan, BranchResult, Fan
 from orchestra.run.questions import Answer, Question
-from orchestra.run.state import RepoRecord
+from orchestra.run.state import Context, RepoRecord
 
 
 class NewTurn(Struct, frozen=True, kw_only=True):

@@ -39,8 +39,8 @@ from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.tool import ToolHandler
 from orchestra.ports import Handler, Scope, Store, Turn
-from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome
+from orchestra.run.state import Context
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -25,7 +25,6 @@ from orchestra.engine.sessions import Row, rows
 from orchestra.errors import StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Head, NewTurn, Scope, Store, Turn
-from orchestra.run.context import Context
 from orchestra.run.events import (
     ChildEnded,
     Event,
@@ -33,6 +32,7 @@ from orchestra.run.events import (
     Recorded,
 )
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.state import Context
 from support import CountingStore
 
 SETTINGS = Settings(store=None)

@@ -27,9 +27,9 @@ from orchestra.engine.running import Run
 from orchestra.engine.sessions import Row, RunnerProcess, find, rows
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope, Store
-from orchestra.run.context import Context
 from orchestra.run.events import ChildStarted, Recorded
 from orchestra.run.outcome import Outcome
+from orchestra.run.state import Context
 
 
 async def told(store: Store, session: str) -> list[Recorded]:

@@ -40,13 +40,13 @@ from orchestra.engine.sessions import RunnerProcess, find, rows
 from orchestra.errors import ConfigError, SessionNotFound
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope, Store
-from orchestra.run.context import Context
 from orchestra.run.events import (
     CheckpointSaved,
     ChildEnded,
     ChildStarted,
 )
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.state import Context
 from served_memory import ServedMemory
 
 

@@ -37,7 +37,6 @@ from orchestra.errors import SessionNotFound, Source, StoreFull
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.fan_in import FanIn
 from orchestra.ports import Scope, Store, Turn
-from orchestra.run.context import Context
 from orchestra.run.events import (
     Event,
     ParallelBranchCompleted,
@@ -52,6 +51,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.questions import Answer, Question, QuestionType
+from orchestra.run.state import Context
 
 SETTINGS = Settings(store=None)
 ENDS = "start [shape=Mdiamond] exit [shape=Msquare]"

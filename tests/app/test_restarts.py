@@ -15,9 +15,8 @@ from orchestra.engine.running import Run
 from orchestra.engine.sessions import rows, summarize
 from orchestra.errors import Source, StoreError
 from orchestra.ports import Store
-from orchestra.run.context import Context
 from orchestra.run.events import PipelineRestarted, PipelineStarted, Recorded
-from orchestra.run.state import RunState
+from orchestra.run.state import Context, RunState
 from orchestra.run.views import Phase
 from support import START_MS, CountingStore, FixedClock
 

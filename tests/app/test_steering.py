@@ -19,8 +19,8 @@ from orchestra.engine.running import Run
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
 from orchestra.ports import Scope
-from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome
+from orchestra.run.state import Context
 
 LINE = f"digraph parent {{ {ENDS} a b c start -> a -> b -> c -> exit }}"
 

@@ -13,13 +13,13 @@ from orchestra.engine.loading import event_of, history, load_state
 from orchestra.errors import StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
-from orchestra.run.context import Context
+from orchestra.run.blobs import BlobRef
 from orchestra.run.events import Recorded, StageCompleted, StageFailed
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.rewalk import Divergence, parting
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import NEW
+from orchestra.run.state import NEW, Context
 from orchestra.run.views import counting
 from support import CountingStore, Session, graph_of, opened, resumed
 
@@ -90,7 +90,11 @@ async def again(session: Session) -> list[Divergence | None]:
     turns = await history(session.store, session.context_id)
     for recorded in counting([event for turn in turns if isinstance(event := event_of(turn), Recorded)]):
         context = Context(session.graph, state)
-        whole = {key: await session.journal.resolve(value) for key, value in context.references().items()}
+        whole = {
+            key: await session.journal.resolve(value)
+            for key, value in state.context.items()
+            if isinstance(value, BlobRef)
+        }
         found.append(
             parting(
                 session.graph,

@@ -18,8 +18,8 @@ from orchestra.engine.walk import Walk
 from orchestra.errors import SessionTaken
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
-from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.state import Context
 from orchestra.run.views import Phase
 from support import CHILDLESS, FixedClock, Session, handlers_of, opened, plan_of, reopened
 

@@ -14,7 +14,6 @@ from orchestra.errors import StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Handler, Scope
 from orchestra.run.blobs import VALUE_LIMIT
-from orchestra.run.context import Context
 from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,
@@ -25,6 +24,7 @@ from orchestra.run.events import (
     StageStarted,
 )
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.state import Context
 from support import CountingStore, FixedClock, Session, opened, resumed
 
 EVERYTHING = """

@@ -13,9 +13,9 @@ from orchestra.engine.sessions import find, summarize
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
 from orchestra.ports import Scope
-from orchestra.run.context import Context
 from orchestra.run.events import PipelineCanceled, PipelinePaused, StageCompleted, StageRetrying, SteeringTaken
 from orchestra.run.outcome import Outcome
+from orchestra.run.state import Context
 from orchestra.run.views import Phase
 from support import START_MS, Session, opened, reopened, resumed
 

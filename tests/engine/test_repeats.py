@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from orchestra.agents.simulation import ScriptedResult
-from orchestra.engine.repeats import OFTEN, ROUNDS, Repeats
-from orchestra.run.events import StageCompleted, StageFailed
+from orchestra.run.events import Meta, Recorded, StageCompleted, StageFailed
+from orchestra.run.fold import evolve
+from orchestra.run.judging import OFTEN, ROUNDS, repeat_warning
+from orchestra.run.state import NEW, NodeRecord
 from support import graph_of, ran
 
 GRAPH = graph_of("verify other work counted [max_visits=900]")
@@ -22,12 +24,13 @@ def done(visit: int, node: str = "work", handler: str = "codergen") -> StageComp
 
 def warned(*events: StageFailed | StageCompleted, apart: int = 10) -> list[int]:
     """At which of the events a warning is raised, from 1."""
-    repeats = Repeats(GRAPH)
-    return [
-        number
-        for number, event in enumerate(events, 1)
-        if repeats.warning(event, 1_700_000_000_000 + number * apart) is not None
-    ]
+    state, found = NEW, []
+    for number, event in enumerate(events, 1):
+        now = 1_700_000_000_000 + number * apart
+        if repeat_warning(GRAPH, state.nodes.get(event.node, NodeRecord()), event, now) is not None:
+            found.append(number)
+        state = evolve(state, Recorded(Meta(session="s", epoch=1, sequence=number, at=now), event))
+    return found
 
 
 def test_twenty_quick_failures_with_one_reason_are_a_warning_and_so_are_twenty_more() -> None:

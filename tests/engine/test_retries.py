@@ -11,9 +11,9 @@ from orchestra.clock import SystemClock
 from orchestra.engine.control import Control
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
-from orchestra.run.context import Context
 from orchestra.run.events import StageCompleted, StageFailed, StageRetrying, StageStarted
 from orchestra.run.outcome import FailureClass, Outcome, Status
+from orchestra.run.state import Context
 from support import FixedClock, Session, opened, ran, resumed
 
 THRICE = "a [max_retries=2] start -> a -> exit"

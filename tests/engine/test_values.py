@@ -11,9 +11,9 @@ from orchestra.engine.loading import load_state
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Handler, Scope
 from orchestra.run.blobs import VALUE_LIMIT, BlobRef
-from orchestra.run.context import Context
 from orchestra.run.events import StageCompleted, StageFailed, WarningRaised
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.state import Context
 from support import Session, opened, ran, resumed
 
 BIG = "needle " + "h" * (VALUE_LIMIT + 1)

@@ -11,7 +11,6 @@ from orchestra.agents.simulation import ScriptedResult
 from orchestra.errors import StoreError, StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Handler, Scope
-from orchestra.run.context import Context
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
@@ -25,6 +24,7 @@ from orchestra.run.events import (
     WarningRaised,
 )
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.state import Context
 from support import CountingStore, Session, opened, ran
 
 CHAIN = "a b c start -> a -> b -> c -> exit"

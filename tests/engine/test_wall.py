@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from orchestra.engine.judging import WORDS
 from orchestra.engine.loading import history, load_state
 from orchestra.errors import (
     ConditionError,
@@ -23,9 +22,10 @@ from orchestra.errors import (
 from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import Codergen
 from orchestra.ports import AgentTask, Handler, Scope, Turns
-from orchestra.run.context import Context
 from orchestra.run.events import StageFailed, StageRetrying
+from orchestra.run.judging import WORDS
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.state import Context
 from support import CountingStore, FixedClock, Session, opened, ran
 
 

@@ -11,11 +11,10 @@ from orchestra.errors import StoreError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
 from orchestra.run.blobs import FIELD_LIMIT
-from orchestra.run.context import Context
 from orchestra.run.events import CheckpointSaved, Recorded
 from orchestra.run.fold import evolve, fold
 from orchestra.run.outcome import Outcome, Status
-from orchestra.run.state import NEW
+from orchestra.run.state import NEW, Context
 from orchestra.run.whole import whole_reference
 from support import CountingStore, Session, opened, ran, reopened, resumed
 

@@ -20,9 +20,9 @@ from orchestra.engine.shared import Interviews
 from orchestra.graph.model import Graph, Node
 from orchestra.interview.callback import Callback
 from orchestra.ports import Interviewer, Scope, Store
-from orchestra.run.context import Context
 from orchestra.run.events import Event, InterviewCompleted, InterviewStarted, Recorded, StageCompleted
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.state import Context
 
 SETTINGS = Settings(store=None)
 ENDS = "start [shape=Mdiamond] exit [shape=Msquare]"

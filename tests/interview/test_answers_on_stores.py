@@ -30,8 +30,8 @@ from orchestra.engine.pending import OpenQuestion
 from orchestra.graph.model import Graph, Node
 from orchestra.interview.mailbox import MailboxInterviewer
 from orchestra.ports import Scope, Store
-from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome
+from orchestra.run.state import Context
 
 
 @asynccontextmanager

@@ -32,9 +32,9 @@ from orchestra.handlers.codergen import Codergen, plain_briefing
 from orchestra.interview.callback import Callback
 from orchestra.interview.mailbox import MailboxInterviewer
 from orchestra.ports import AgentTask, Scope
-from orchestra.run.context import Context
 from orchestra.run.events import InterviewCompleted, InterviewStarted
 from orchestra.run.questions import Question
+from orchestra.run.state import Context
 from support import CountingStore
 
 AGENT = f'digraph p {{ {ENDS} work [prompt="do it", agent=a] start -> work -> exit }}'

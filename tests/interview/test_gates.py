@@ -29,7 +29,6 @@ from orchestra.interview.callback import Callback
 from orchestra.interview.console import question_lines
 from orchestra.interview.mailbox import MailboxInterviewer
 from orchestra.ports import Scope
-from orchestra.run.context import Context
 from orchestra.run.events import (
     ControlRequested,
     InterviewCompleted,
@@ -42,6 +41,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.questions import DONE, Answer, Question, QuestionType, exchange, options_of
+from orchestra.run.state import Context
 from orchestra.run.views import Phase
 from support import CountingStore
 

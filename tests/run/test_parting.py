@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from orchestra.graph.model import Graph
-from orchestra.run.context import Context
 from orchestra.run.events import StageStarted
 from orchestra.run.fold import evolve
 from orchestra.run.rewalk import Divergence, parting
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import NEW
+from orchestra.run.state import NEW, Context
 from support import Session, Steps, graph_of, ran
 
 TEXT = """a [max_retries=1, retry_policy=linear] b [max_visits=3] c [allow_partial=true, max_retries=0] d

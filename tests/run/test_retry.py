@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestra.graph.model import Graph, Node
+from orchestra.run.judging import MAX_DELAY_MS, PRESETS, attempts_of, backoff_of, exhaust, may_retry
 from orchestra.run.outcome import FailureClass, Outcome, Status, failed_outcome
-from orchestra.run.retry import MAX_DELAY_MS, PRESETS, attempts_of, backoff_of, exhaust, may_retry
 from support import graph_of
 
 

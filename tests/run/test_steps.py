@@ -8,7 +8,6 @@ import pytest
 
 from orchestra.graph.model import Graph
 from orchestra.graph.visits import RETURNS
-from orchestra.run.context import Context
 from orchestra.run.events import (
     EdgeSelected,
     Event,
@@ -20,7 +19,7 @@ from orchestra.run.events import (
     StageStarted,
 )
 from orchestra.run.fold import evolve
-from orchestra.run.state import NEW, RunState
+from orchestra.run.state import NEW, Context, RunState
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Step, next_step
 from support import graph_of
 

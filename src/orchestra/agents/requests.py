@@ -11,7 +11,7 @@ from orchestra.errors import Transient
 from orchestra.ports import AgentTask, Turns
 from orchestra.run.conversation import Message
 from orchestra.run.events import ToolOutput
-from orchestra.run.retry import PRESETS
+from orchestra.run.judging import PRESETS
 
 LONGEST_WAIT = 300.0
 """Seconds; a provider that wants a longer pause fails the attempt instead (A3)."""

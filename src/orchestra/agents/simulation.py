@@ -17,7 +17,6 @@ from orchestra.errors import Terminal, Transient
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, Handler, Scope, Turns
 from orchestra.run.commands import command_outcome
-from orchestra.run.context import Context
 from orchestra.run.outcome import (
     GOOD,
     FailureClass,
@@ -29,6 +28,7 @@ from orchestra.run.outcome import (
     read_status,
 )
 from orchestra.run.questions import exchange
+from orchestra.run.state import Context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,12 +23,12 @@ from orchestra.errors import CredentialsMissing
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, CodergenBackend, ModelChoice, Scope, Turns
 from orchestra.run.blobs import BlobRef
-from orchestra.run.context import Context
 from orchestra.run.events import WarningRaised
 from orchestra.run.fidelity import FULL, Earlier
+from orchestra.run.judging import attempts_of
 from orchestra.run.outcome import Json, Outcome
 from orchestra.run.prompts import FAILED_BEFORE, INSTRUCTED
-from orchestra.run.retry import attempts_of
+from orchestra.run.state import Context
 
 THREAD = "thread "
 """Before the name of a thread, in the name of the conversation that it is recorded as."""

@@ -14,7 +14,7 @@ from orchestra.config.model import Limit
 from orchestra.config.settings import COST, MAX_COST, Settings
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.visits import most_visits
-from orchestra.run.retry import attempts_of
+from orchestra.run.judging import attempts_of
 
 MOST_CORRECTIONS = 2
 """How often an answer that does not fit ``output_schema`` is sent back (A4)."""

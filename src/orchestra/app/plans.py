@@ -39,7 +39,7 @@ from orchestra.handlers.parallel import parallel
 from orchestra.handlers.pipeline import pipeline as pipeline_
 from orchestra.handlers.tool import ToolHandler
 from orchestra.ports import Handler, Store
-from orchestra.run.context import ENGINE_ROOTS, RESERVED_KEYS
+from orchestra.run.judging import ENGINE_ROOTS, RESERVED_KEYS
 from orchestra.run.resuming import no_node_lost
 from orchestra.run.secrets import KnownSecrets, Redactor
 from orchestra.run.state import RunState

@@ -25,7 +25,6 @@ from orchestra.graph.substitution import substitute
 from orchestra.ports import Store, Turn
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value
-from orchestra.run.context import Context
 from orchestra.run.events import (
     EdgeSelected,
     Event,
@@ -40,7 +39,7 @@ from orchestra.run.fold import current, evolve
 from orchestra.run.prompts import own_prompt, prompt_as_asked
 from orchestra.run.rewalk import Divergence, parting
 from orchestra.run.secrets import KnownSecrets, Redactor
-from orchestra.run.state import NEW, RunState
+from orchestra.run.state import NEW, Context, RunState
 
 
 class ChangedText(Struct, frozen=True, kw_only=True):

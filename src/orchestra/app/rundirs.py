@@ -19,9 +19,8 @@ from orchestra.graph.model import Graph
 from orchestra.ports import Store
 from orchestra.run.blobs import BlobRef, Text
 from orchestra.run.codec import blob_value
-from orchestra.run.context import Context
 from orchestra.run.rundir import ARTIFACT_BYTES, checkpoint, folders, manifest
-from orchestra.run.state import RunState
+from orchestra.run.state import Context, RunState
 
 LONGEST_NAME = 200
 """Bytes of a file's name; the name of an artifact with a longer key ends in its number."""

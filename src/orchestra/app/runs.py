@@ -55,9 +55,9 @@ from orchestra.engine.wiring import Plan, RunnerProcess, Wiring
 from orchestra.errors import ConfigError, CredentialsMissing, Source
 from orchestra.graph.inputs import with_defaults
 from orchestra.ports import Clock, Handler, Store
-from orchestra.run.context import is_reserved
 from orchestra.run.events import Meta, PipelineForked, Recorded, WarningRaised
 from orchestra.run.fold import evolve
+from orchestra.run.judging import is_reserved
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import SHORTEST, KnownSecrets, Redactor
 from orchestra.run.state import RunState

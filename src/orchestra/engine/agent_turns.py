@@ -9,10 +9,8 @@ from typing import Any, NoReturn
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
 from orchestra.engine.messages import message_for
-from orchestra.engine.shared import more_of
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, CommitResult, NewCommit, Suspended, Workspace
-from orchestra.run.context import Context
 from orchestra.run.conversation import (
     AgentTurn,
     CompactedConversation,
@@ -33,7 +31,7 @@ from orchestra.run.events import (
 from orchestra.run.fidelity import BUDGET, Earlier, incoming, mode_of, preamble, thread_of
 from orchestra.run.limits import LimitUsage, UsageTotals
 from orchestra.run.plain import plain_json
-from orchestra.run.state import Spent
+from orchestra.run.state import Context, Spent
 from orchestra.run.steps import Execute
 from orchestra.run.turns import Paid
 
@@ -101,7 +99,7 @@ class AgentTurns:
         before = self.journal.state.spent
         self.control.meter.began(before)
         self.journal.record(event)
-        self.control.meter.add(more_of(self.journal.state.spent, before))
+        self.control.meter.add(self.journal.state.spent - before)
 
     async def _commit_turn(self, turn: AgentTurn) -> tuple[CommitResult, ...]:
         said = next((one.text for one in turn.messages if one.role == "assistant" and one.text.strip()), "")
@@ -131,13 +129,10 @@ class AgentTurns:
 
     def standing(self) -> UsageTotals:
         """What the node's visit and the run have used so far (A5)."""
-        state, now = self.journal.state, self.clock.now_ms()
-        stage = state.stage
-        visit = stage.visit_spent if stage is not None else Spent()
-        entered = stage.entered_ms if stage is not None else now
+        state, running, now = self.journal.state, self.journal.running, self.clock.now_ms()
         self.control.meter.began(state.spent)
         return UsageTotals(
-            node=_usage(visit, self.spent, now - entered),
+            node=_usage(running.visit_spent, self.spent, now - running.entered_ms),
             run=_usage(self.control.meter.total, self.spent, now - state.started_ms - state.idle_ms),
         )
 

@@ -36,7 +36,6 @@ from orchestra.run.questions import (
     to_answer,
 )
 from orchestra.run.secrets import Redactor
-from orchestra.run.steps import Execute
 
 LOOK_SECONDS = 1.0
 """How often a deadline is checked: a machine that slept has to notice (H5)."""
@@ -88,10 +87,10 @@ class Questions:
         self._talks: set[str] = set()
         """The conversations of which this process has shown something."""
 
-    async def ask(self, journal: Journal, step: Execute, question: Question, control: Control) -> Answer:
+    async def ask(self, journal: Journal, question: Question, control: Control) -> Answer:
         """The answer to a question of a node, recorded (H7). Raises ``Waiting``."""
-        question = self._interviews.with_deadline(_name_question(journal, step, question))
-        known = journal.state.stage.asked.get(question.id) if journal.state.stage is not None else None
+        question = self._interviews.with_deadline(_name_question(journal, question))
+        known = journal.running.asked.get(question.id)
         if known is not None and known.answer is not None:
             return replace(known.answer, text=str(await journal.resolve(known.said)))
         if known is None:
@@ -104,7 +103,6 @@ class Questions:
             question = replace(question, after=max(newest, known.question.after))
             journal.record(start_event(question))
         await journal.flush()
-        began = self._clock.now_ms()
         if takes_commands(question):
             question = replace(question, earlier=await self._earlier(journal, question))
         question = _without_secrets(question, journal.redactor)
@@ -118,15 +116,14 @@ class Questions:
                     timeout_ms=question.timeout_ms,
                 )
             )
-        asked = journal.state.stage.asked[question.id].at if journal.state.stage is not None else began
-        journal.record(completion_event(question, answer, answer.at - asked))
+        journal.record(completion_event(question, answer, answer.at - journal.running.asked[question.id].at))
         await journal.flush()
         return answer
 
     async def _earlier(self, journal: Journal, question: Question) -> tuple[tuple[str, str], ...]:
         """Return what was said in a conversation that another process began, to be shown here (H9)."""
         talk = question.id.removesuffix(f".{question.part}")
-        known = journal.state.stage.asked if journal.state.stage is not None else {}
+        known = journal.running.asked
         if talk in self._talks:
             return ()
         self._talks.add(talk)
@@ -267,29 +264,28 @@ def _without_secrets(question: Question, redactor: Redactor) -> Question:
     return replace(question, text=redactor.text(question.text), about=about, metadata=details)
 
 
-def has_unanswered(journal: Journal, step: Execute, part: str) -> bool:
+def has_unanswered(journal: Journal, part: str) -> bool:
     """Whether a question of the running node was asked and has no recorded answer."""
-    asked = _asked_question(journal, step, part)
+    asked = _asked_question(journal, part)
     return asked is not None and asked.answer is None
 
 
-def has_answered(journal: Journal, step: Execute, part: str) -> bool:
+def has_answered(journal: Journal, part: str) -> bool:
     """Whether a question of the running node was asked and its answer is recorded."""
-    asked = _asked_question(journal, step, part)
+    asked = _asked_question(journal, part)
     return asked is not None and asked.answer is not None
 
 
-def _asked_question(journal: Journal, step: Execute, part: str) -> AskedQuestion | None:
-    stage = journal.state.stage
-    return stage.asked.get(_id(journal, step, part)) if stage is not None else None
+def _asked_question(journal: Journal, part: str) -> AskedQuestion | None:
+    return journal.running.asked.get(_id(journal, part))
 
 
-def _name_question(journal: Journal, step: Execute, question: Question) -> Question:
+def _name_question(journal: Journal, question: Question) -> Question:
     """The question with its id and its node (H2)."""
-    return replace(question, id=_id(journal, step, question.part), stage=step.node)
+    return replace(question, id=_id(journal, question.part), stage=journal.running.node)
 
 
-def _id(journal: Journal, step: Execute, part: str) -> str:
-    state = journal.state
+def _id(journal: Journal, part: str) -> str:
+    state, running = journal.state, journal.running
     branch = state.branch.path if state.branch is not None else ""
-    return question_id(state.session, branch, step.node, step.visit, step.attempt, part)
+    return question_id(state.session, branch, running.node, running.visit, running.attempt, part)

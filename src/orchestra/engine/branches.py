@@ -28,7 +28,6 @@ from orchestra.engine.wiring import Plan, Wiring
 from orchestra.errors import Undecided
 from orchestra.ports import Decided, FanPlan, Suspended, Workspace
 from orchestra.run.branching import share
-from orchestra.run.context import Context
 from orchestra.run.events import (
     ParallelBranchCompleted,
     ParallelBranchOpened,
@@ -39,7 +38,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.outcome import Json
 from orchestra.run.parallel import CANCELED, BranchPlan, Fan
-from orchestra.run.state import RunState
+from orchestra.run.state import Context, RunState
 
 WalkOf = Callable[[Journal, Control, Workspace | None], Walk]
 """Makes the walk of a journal."""

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol
 from orchestra.engine.journal import Journal
 from orchestra.engine.shared import Inbox, Interviews, Meter
 from orchestra.run.questions import Answer, Question
-from orchestra.run.steps import Execute
 
 
 class Instruction(NamedTuple):
@@ -23,8 +22,8 @@ class Instruction(NamedTuple):
 class Asks(Protocol):
     """How a walk of the session asks people: ``engine.asking.Asking``."""
 
-    async def ask(self, journal: Journal, step: Execute, question: Question, control: Control) -> Answer:
-        """The answer to a question of a node, recorded; ``control`` is the walk's."""
+    async def ask(self, journal: Journal, question: Question, control: Control) -> Answer:
+        """The answer to a question of the running node, recorded; ``control`` is the walk's."""
 
 
 def _unsaid(_text: str) -> None:

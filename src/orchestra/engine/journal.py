@@ -28,6 +28,7 @@ from orchestra.run.declare import BY_CLASS, change
 from orchestra.run.events import CheckpointSaved, Event, LiveEvent, Meta, Recorded, ToolOutput
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Json
+from orchestra.run.state import RunningNode
 from orchestra.run.whole import WHOLE, dump
 
 _json = msgspec.json.Encoder().encode
@@ -88,6 +89,13 @@ class Journal:
         self._sequence = loaded.state.sequence if loaded.state.epoch == self.owner.epoch else 0
         self._bytes = loaded.bytes_since_whole
         self._whole_size = loaded.whole_size
+
+    @property
+    def running(self) -> RunningNode:
+        """The node that a walk of this chain runs, as its state has it until the node's end is recorded."""
+        running = self.state.stage
+        assert running is not None
+        return running
 
     def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
         """Fold an event, secrets removed, and keep it for the next batch."""

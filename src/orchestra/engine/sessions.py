@@ -19,7 +19,7 @@ from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import Event, Meta, PipelineStarted, SessionOpened
 from orchestra.run.questions import offered_options, short_id
 from orchestra.run.secrets import Redactor
-from orchestra.run.state import NEW, RunState, Successor
+from orchestra.run.state import NEW, RunState, Spent, Successor
 from orchestra.run.views import Pending, Phase, Summary, limit_setting, newest, raised_limit, state_phase
 
 CLIENT_TAG = "orchestra"
@@ -241,7 +241,7 @@ async def summarize(store: Store, row: Row, now_ms: int) -> Summary:
         found = await open_questions(store, row.session, row.mailbox, events)
         questions = tuple(_pending(one) for one in found)
         phase, detail = _waiting(phase, detail, state, questions)
-        state = replace(state, spent=state.spent.plus(0, 0, await cost_below(store, events)))
+        state = replace(state, spent=state.spent + Spent(cost_micros=await cost_below(store, events)))
     return Summary(
         session=row.session,
         context_id=row.context_id,

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from orchestra.ports import Interviewer, Unanswered
 from orchestra.run.questions import Answer, Question, SentAnswer, takes_commands, winner
-from orchestra.run.state import Spent
+from orchestra.run.state import NO_EXPENSE, Spent
 
 GATHER_SECONDS = 0.1
 """How long other questions are waited for before one is shown, so that their number is right."""
@@ -100,9 +100,6 @@ class Inbox:
         return found
 
 
-NOTHING = Spent()
-
-
 @dataclass(slots=True)
 class Meter:
     """The spending of a session since this process took it, with its branches and children.
@@ -115,7 +112,7 @@ class Meter:
     steps: int = field(default=0, init=False)
     """Nodes that the session's walks have executed, as ``max_steps`` counts them."""
     _base: Spent | None = field(default=None, init=False)
-    _added: Spent = field(default=NOTHING, init=False)
+    _added: Spent = field(default=NO_EXPENSE, init=False)
 
     @property
     def outermost(self) -> bool:
@@ -129,28 +126,11 @@ class Meter:
 
     def add(self, more: Spent) -> None:
         """Count what a turn cost."""
-        self._added = plus(self._added, more)
+        self._added += more
         if self.outer is not None:
             self.outer.add(more)
 
     @property
     def total(self) -> Spent:
         """What the whole tree of sessions has used, as far as this process knows."""
-        return plus(self._base or NOTHING, self._added) if self.outer is None else self.outer.total
-
-
-def plus(one: Spent, other: Spent) -> Spent:
-    """Both together."""
-    total = one.plus(other.tokens_in, other.tokens_out, other.cost_micros)
-    return replace(total, turns=one.turns + other.turns, tool_calls=one.tool_calls + other.tool_calls)
-
-
-def more_of(after: Spent, before: Spent) -> Spent:
-    """What was added from one to the other."""
-    return Spent(
-        tokens_in=after.tokens_in - before.tokens_in,
-        tokens_out=after.tokens_out - before.tokens_out,
-        cost_micros=after.cost_micros - before.cost_micros,
-        turns=after.turns - before.turns,
-        tool_calls=after.tool_calls - before.tool_calls,
-    )
+        return (self._base or NO_EXPENSE) + self._added if self.outer is None else self.outer.total

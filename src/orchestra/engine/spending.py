@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from orchestra.engine.loading import PAGE, backwards, event_of, load
 from orchestra.engine.opening import newest_of_chain
-from orchestra.engine.shared import NOTHING, more_of, plus
 from orchestra.engine.wiring import SessionPlace
 from orchestra.ports import Store
 from orchestra.run.events import ParallelStarted, Recorded
 from orchestra.run.parallel import Fan
-from orchestra.run.state import ChildRecord, RunState, Spent
+from orchestra.run.state import NO_EXPENSE, ChildRecord, RunState, Spent
 
 
 async def announcement(store: Store, context_id: int, node: str, fan: Fan) -> int:
@@ -29,36 +28,35 @@ async def spent_below(store: Store, context_id: int, state: RunState) -> Spent:
 
     It is known before any of them continues, so that none goes past a limit that the others have reached.
     """
-    total = NOTHING
+    total = NO_EXPENSE
     for node, fan in state.fans.items():
         if not fan.status and state.stage is not None and state.stage.node == node:
-            total = plus(total, await _in_branches(store, context_id, node, fan))
+            total += await _in_branches(store, context_id, node, fan)
     for child in state.children.values():
         if not child.status:
-            total = plus(total, await _in_child(store, child))
+            total += await _in_child(store, child)
     return total
 
 
 async def _in_branches(store: Store, context_id: int, node: str, fan: Fan) -> Spent:
-    total = NOTHING
+    total = NO_EXPENSE
     if not fan.begun:
         return total
     turn = fan.from_turn or await announcement(store, context_id, node, fan)
     base = await load(store, context_id, until=turn)
     for branch in fan.begun:
         loaded = await load(store, branch, base=base)
-        total = plus(total, more_of(loaded.state.spent, base.state.spent))
-        total = plus(total, await spent_below(store, branch, loaded.state))
+        total += loaded.state.spent - base.state.spent
+        total += await spent_below(store, branch, loaded.state)
     return total
 
 
 async def _in_child(store: Store, child: ChildRecord) -> Spent:
     if not (await store.head(child.mailbox)).turn_id:
-        return NOTHING
+        return NO_EXPENSE
     place = SessionPlace(session=child.session, context_id=child.context_id, mailbox=child.mailbox)
     if child.seen:
         loaded = await load(store, child.context_id, until=child.seen)
     else:
         place, loaded = await newest_of_chain(store, place)
-    below = await spent_below(store, place.context_id, loaded.state)
-    return plus(more_of(loaded.state.spent, child.counted), below)
+    return loaded.state.spent - child.counted + await spent_below(store, place.context_id, loaded.state)

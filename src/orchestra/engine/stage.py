@@ -1,17 +1,31 @@
-"""One execution of one node: what its handler gets (engine.md#handlers)."""
+"""One execution of one node: what its handler gets, and how its errors are contained (engine.md#handlers)."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from orchestra.engine.agent_turns import AgentTurns
 from orchestra.engine.asking import Waiting, has_answered, has_unanswered
 from orchestra.engine.control import Control, Instruction
 from orchestra.engine.journal import Journal
 from orchestra.engine.slots import BranchSlots
-from orchestra.ports import Child, Clock, Decided, FanPlan, Workspace
+from orchestra.errors import (
+    BackendError,
+    ConfigError,
+    InvalidPipeline,
+    SourceError,
+    StoreError,
+    Terminal,
+    Transient,
+)
+from orchestra.graph.attributes import Duration
+from orchestra.graph.model import Graph, Node
+from orchestra.ports import Child, Clock, Decided, FanPlan, Handler, Suspended, Workspace
 from orchestra.run.blobs import BlobRef
 from orchestra.run.conversation import AgentConversation
 from orchestra.run.events import (
@@ -19,11 +33,12 @@ from orchestra.run.events import (
     Event,
     ToolOutput,
 )
-from orchestra.run.outcome import Json, Outcome, Status
+from orchestra.run.judging import check_report
+from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.parallel import Branch, Fan
 from orchestra.run.plain import clean
 from orchestra.run.questions import Answer, Question
-from orchestra.run.state import Spent
+from orchestra.run.state import Context, Spent
 from orchestra.run.steps import Execute
 
 
@@ -116,19 +131,18 @@ class Stage(AgentTurns):
 
     def spend(self, *, tokens_in: int = 0, tokens_out: int = 0, cost_micros: int = 0) -> None:
         """Count what a model read, wrote and cost."""
-        self.spent = self.spent.plus(tokens_in, tokens_out, cost_micros)
+        self.spent += Spent(tokens_in=tokens_in, tokens_out=tokens_out, cost_micros=cost_micros)
 
     @property
     def talk(self) -> AgentConversation:
         """The conversation of the node's agent, so far as it is recorded."""
-        stage = self.journal.state.stage
-        if stage is None:
-            return AgentConversation(name=f"{self.step.node}#{self.step.visit}.{self.step.attempt}")
+        running = self.journal.running
+        transient = running.failed_class == "transient"
         return AgentConversation(
-            name=f"{self.step.node}#{self.step.visit}.{stage.talk}",
-            begun=stage.talked,
-            failed_before=stage.failed_before if stage.failed_class != "transient" else "",
-            transient=stage.failed_class == "transient",
+            name=f"{running.node}#{running.visit}.{running.talk}",
+            begun=running.talked,
+            failed_before="" if transient else running.failed_before,
+            transient=transient,
         )
 
     async def resolve(self, value: ContextValue) -> Json:
@@ -140,15 +154,15 @@ class Stage(AgentTurns):
         if self.control.asking is None:
             raise Waiting(question.text)
         async with self._spawning.places.release(self.control):
-            return await self.control.asking.ask(self.journal, self.step, question, self.control)
+            return await self.control.asking.ask(self.journal, question, self.control)
 
     def has_unanswered(self, part: str) -> bool:
         """Whether the question of this part was asked before, and no answer is recorded."""
-        return has_unanswered(self.journal, self.step, part)
+        return has_unanswered(self.journal, part)
 
     def has_answered(self, part: str) -> bool:
         """Whether the question of this part was asked before, and its answer is recorded."""
-        return has_answered(self.journal, self.step, part)
+        return has_answered(self.journal, part)
 
     def is_approved(self, alike: str) -> bool:
         """Whether a person has approved all calls of this kind for the run."""
@@ -207,3 +221,93 @@ class Stage(AgentTurns):
     def seam(self, data: bytes, at: int) -> int:
         """Where bytes may be cut so that no secret is in two parts."""
         return self.journal.redactor.seam(data, at)
+
+
+_TERMINAL = (
+    FileNotFoundError,
+    NotImplementedError,
+    PermissionError,
+    ConfigError,
+    InvalidPipeline,
+    SourceError,
+    Terminal,
+)
+"""Exceptions that another attempt would meet again: a missing file or command, configuration (E20)."""
+
+
+async def attempt(handler: Handler, node: Node, context: Context, graph: Graph, stage: Stage) -> Outcome:
+    """One attempt: the handler's outcome, its exception or its timeout as a failure.
+
+    A lost store is ours and passes through, also out of an exception group. A handler with ``keeps_time`` sees to
+    the node's ``timeout`` itself (H5).
+    """
+    limit = None if getattr(handler, "keeps_time", False) else node.duration("timeout")
+    try:
+        if limit is None:
+            outcome = await handler(node, context, graph, stage)
+        else:
+            outcome = await _within(limit, handler, node, context, graph, stage)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return _outcome_of(error)  # nobody cancelled us: the handler waited for something that was
+    except BaseExceptionGroup as group:
+        if not isinstance(group, Exception):
+            raise
+        _let_through(group)
+        return _outcome_of(_first(group))
+    except Exception as error:  # noqa: BLE001  the wall: a handler's exception is the node's failure
+        _let_through(error)
+        return _outcome_of(error)
+    return check_report(node, outcome)
+
+
+async def _within(
+    limit: Duration, handler: Handler, node: Node, context: Context, graph: Graph, stage: Stage
+) -> Outcome | None:
+    """Return the handler's outcome, or its timeout, however the handler reacted to that."""
+    try:
+        async with asyncio.timeout(limit.seconds) as timer:
+            outcome = await handler(node, context, graph, stage)
+    except Exception as error:
+        _let_through(error)
+        if not timer.expired():
+            raise
+    if timer.expired():
+        shown = limit if limit.milliseconds % 1000 else f"{limit.milliseconds // 1000}s"
+        return failed_outcome(f"timeout after {shown}", FailureClass.TRANSIENT)
+    return outcome
+
+
+_DOOR = (StoreError, Suspended)
+
+
+def _let_through(error: Exception) -> None:
+    """Raise the lost store that the exception is, or holds; and what only says that the run pauses."""
+    if isinstance(error, _DOOR):
+        raise error
+    lost = error.subgroup(_DOOR) if isinstance(error, ExceptionGroup) else None
+    if lost is not None:
+        raise _first(lost) from error
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001  an exception that cannot even be shown still fails only its node
+        words = ""
+    ours = isinstance(error, ConfigError | BackendError)  # its message is written for the operator
+    text = words if words and ours else f"{type(error).__name__}: {words}" if words else type(error).__name__
+    if isinstance(error, _TERMINAL):
+        return failed_outcome(text, FailureClass.TERMINAL)
+    if isinstance(error, Transient):
+        return replace(failed_outcome(text, FailureClass.TRANSIENT), retry_after=error.retry_after)
+    return failed_outcome(text)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, assert_never
 
 from orchestra.engine.asking import Waiting
 from orchestra.engine.code import commit_node
 from orchestra.engine.control import Control
 from orchestra.engine.journal import Journal
-from orchestra.engine.judging import attempt, judge
-from orchestra.engine.repeats import Repeats
-from orchestra.engine.stage import Stage, StageRun
+from orchestra.engine.stage import Stage, StageRun, attempt
 from orchestra.engine.wiring import Plan
 from orchestra.graph.model import Node
 from orchestra.graph.paths import keys_of
 from orchestra.ports import Clock, Handler, Suspended, Workspace
 from orchestra.run.blobs import BlobRef
-from orchestra.run.context import Context
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
@@ -33,11 +29,11 @@ from orchestra.run.events import (
     StageRetrying,
     StageStarted,
 )
+from orchestra.run.judging import Verdict, backoff_of, judge, repeat_warning
 from orchestra.run.outcome import Json, Outcome, Status, failed_outcome
 from orchestra.run.plain import clean
 from orchestra.run.questions import short_id
-from orchestra.run.retry import backoff_of
-from orchestra.run.state import NodeEnd, Result, Spent
+from orchestra.run.state import Context, NodeEnd, Result
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
 from orchestra.run.workspace import code_shown
 
@@ -66,7 +62,6 @@ class Walk:
         self._spawning = spawning
         self._workspace = workspace
         self._waits = ""
-        self._repeats = Repeats(plan.graph)
 
     async def walk(self) -> Result | None:
         """Run to the end and return the result, or None when the run was paused.
@@ -118,20 +113,18 @@ class Walk:
         await self._journal.flush()
 
     async def _execute(self, step: Execute) -> None:
-        node = self._graph.nodes[step.node]
         kind, handler = self._plan.runs[step.node]
         if self._journal.state.branch is None:
-            await self._run(step, node, kind, handler)
+            await self._run(step, kind, handler)
             return
         async with self._spawning.places.place(kind, self._control) as granted:
             if granted:
-                await self._run(step, node, kind, handler)
+                await self._run(step, kind, handler)
 
-    async def _run(self, step: Execute, node: Node, kind: str, handler: Handler | None) -> None:
+    async def _run(self, step: Execute, kind: str, handler: Handler | None) -> None:
+        node = self._graph.nodes[step.node]
         if not step.announced:
-            self._journal.record(
-                StageStarted(node=node.id, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
-            )
+            self._announce(step)
         await self._journal.flush()
         stage = Stage(self._journal, step, self._clock, self._control, self._spawning, self._workspace)
         if handler is None:
@@ -139,16 +132,21 @@ class Walk:
         elif self._control.at_once:
             return
         else:
-            outcome = await self._interruptible(handler, step, stage)
+            outcome = await self._interruptible(handler, node, stage)
         if outcome is not None:
             if self._workspace is not None and node.id not in self._plan.handlers.readers:
                 outcome = await commit_node(stage, node, kind, outcome)
-            self._record_end(step, kind, stage, outcome)
+            self._record_end(stage, outcome)
         self._control.give_back(stage.steered)
 
-    async def _interruptible(self, handler: Handler, step: Execute, stage: Stage) -> Outcome | None:
+    def _announce(self, step: Execute | Retry) -> None:
+        kind, _handler = self._plan.runs[step.node]
+        self._journal.record(
+            StageStarted(node=step.node, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
+        )
+
+    async def _interruptible(self, handler: Handler, node: Node, stage: Stage) -> Outcome | None:
         """The attempt's outcome; None when it was interrupted, which uses up no retry (E4)."""
-        node = self._graph.nodes[step.node]
         context = Context(self._graph, self._journal.state)
         self._control.attach(asyncio.current_task())
         try:
@@ -165,66 +163,59 @@ class Walk:
         finally:
             await self._control.detach()
 
-    def _record_end(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
+    def _record_end(self, stage: Stage, outcome: Outcome) -> None:
+        journal = self._journal
+        running = journal.running
         verdict = judge(
             self._graph,
-            step,
-            kind,
+            running,
             outcome,
-            lambda key: self._plan.handlers.may_write(kind, key),
-            self._journal.redactor,
+            lambda key: self._plan.handlers.may_write(running.handler, key),
+            journal.redactor,
         )
         for warning in verdict.warnings:
-            self._journal.record(warning)
+            journal.record(warning)
         if verdict.again:
-            self._retry(step, kind, stage, verdict.outcome)
+            self._retry(stage, verdict.outcome)
             return
         if stage.steered:
             stage.record_steered()
-        ended = self._end_event(step, kind, stage, verdict.outcome, verdict.updates)
-        repeated = self._repeats.warning(ended, self._clock.now_ms())
-        if repeated is not None:
-            self._journal.record(repeated)
-        self._journal.record(ended)
+        ended = self._end_event(stage, verdict)
+        before = journal.state.nodes[running.node]
+        if (repeated := repeat_warning(self._graph, before, ended, self._clock.now_ms())) is not None:
+            journal.record(repeated)
+        journal.record(ended)
         self._control.meter.steps += 1
 
-    def _retry(self, step: Execute, kind: str, stage: Stage, outcome: Outcome) -> None:
-        backoff = backoff_of(self._graph.nodes[step.node])
-        delay = 0 if backoff is None else backoff.delay_ms(step.attempt, self._clock.jitter(), outcome.retry_after)
+    def _retry(self, stage: Stage, outcome: Outcome) -> None:
+        running = stage.journal.running
+        backoff = backoff_of(self._graph.nodes[running.node])
+        delay = (
+            0 if backoff is None else backoff.delay_ms(running.attempt, self._clock.jitter(), outcome.retry_after)
+        )
         self._journal.record(
             StageRetrying(
-                node=step.node,
-                handler=kind,
-                visit=step.visit,
-                attempt=step.attempt,
-                of=step.of,
+                of=running.of,
                 status=outcome.status.value,
                 failure_reason=outcome.failure_reason or outcome.notes,
                 failure_class=_class_of(outcome),
                 delay_ms=delay,
-                **_report_fields(stage),
+                **_attempt_fields(stage),
             )
         )
 
-    def _end_event(
-        self, step: Execute, kind: str, stage: Stage, outcome: Outcome, updates: Mapping[str, Json]
-    ) -> StageCompleted | StageFailed:
-        entered = self._journal.state.stage
-        duration = self._clock.now_ms() - entered.entered_ms if entered is not None else 0
+    def _end_event(self, stage: Stage, verdict: Verdict) -> StageCompleted | StageFailed:
+        outcome, running = verdict.outcome, self._journal.running
         shared: dict[str, Any] = {
-            "node": step.node,
-            "handler": kind,
-            "visit": step.visit,
-            "attempt": step.attempt,
-            "preferred_label": outcome.preferred_label,
-            "suggested_next_ids": tuple(outcome.suggested_next_ids),
-            "context_updates": updates,
+            "duration_ms": max(0, self._clock.now_ms() - running.entered_ms),
+            "context_updates": verdict.updates,
             "notes": outcome.notes,
+            "preferred_label": outcome.preferred_label,
+            "suggested_next_ids": outcome.suggested_next_ids,
             "edge": outcome.edge,
-            "duration_ms": max(0, duration),
-            **_report_fields(stage),
+            **_attempt_fields(stage),
         }
-        if outcome.status is Status.FAIL and kind != "conditional":
+        if outcome.status is Status.FAIL and running.handler != "conditional":
             return StageFailed(failure_reason=outcome.failure_reason, failure_class=_class_of(outcome), **shared)
         return StageCompleted(status=outcome.status.value, word=outcome.word, **shared)
 
@@ -247,10 +238,7 @@ class Walk:
         left = min(step.due - self._clock.now_ms(), step.delay)  # a clock set back does not make it longer
         if left > 0 and await self._control.pausing_during(self._clock.sleep(left / 1000)):
             return
-        kind, _handler = self._plan.runs[step.node]
-        self._journal.record(
-            StageStarted(node=step.node, handler=kind, visit=step.visit, attempt=step.attempt, of=step.of)
-        )
+        self._announce(step)
 
     def _advance(self, step: Advance, *, restart: bool = False) -> None:
         ended = self._journal.state.ended
@@ -359,12 +347,15 @@ class Walk:
         return context.with_resolved({k: await self._journal.resolve(v) for k, v in wanted.items()})
 
 
-def _report_fields(stage: Stage) -> dict[str, Any]:
-    """What an attempt asked, got and spent: its handler and the turns of its agent (E35)."""
-    entered = stage.journal.state.stage
-    turns = entered.counted if entered is not None else Spent()
-    spent = stage.spent.plus(turns.tokens_in, turns.tokens_out, turns.cost_micros)
+def _attempt_fields(stage: Stage) -> dict[str, Any]:
+    """What each end of an attempt says: which it was, what it asked, got and spent, its agent's turns too (E35)."""
+    running = stage.journal.running
+    spent = stage.spent + running.counted
     return {
+        "node": running.node,
+        "handler": running.handler,
+        "visit": running.visit,
+        "attempt": running.attempt,
         "prompt": stage.prompted,
         "response": stage.responded,
         "tokens_in": spent.tokens_in,

@@ -10,8 +10,8 @@ from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Handler, Store, Workspaces
 from orchestra.run.blobs import Text
-from orchestra.run.context import is_reserved, root_of
 from orchestra.run.events import ContextValue, LiveEvent, Recorded, WarningRaised
+from orchestra.run.judging import is_reserved, root_of
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunningNode, RunState
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, Briefing, CodergenBackend, Scope
-from orchestra.run.context import Context
 from orchestra.run.outcome import FailureClass, Outcome, Status, failed_outcome
 from orchestra.run.prompts import FAILED_BEFORE, agent_prompt
+from orchestra.run.state import Context
 
 
 async def plain_briefing(node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:

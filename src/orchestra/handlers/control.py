@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
-from orchestra.run.context import Context
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.state import Context
 
 
 async def start(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:

@@ -13,10 +13,11 @@ from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import plain_briefing
 from orchestra.handlers.merging import merge_code
 from orchestra.ports import Briefing, CodergenBackend, Scope
-from orchestra.run.context import Context, is_reserved
 from orchestra.run.events import WarningRaised
+from orchestra.run.judging import is_reserved
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.parallel import best_of
+from orchestra.run.state import Context
 
 ASKED = 2
 """How often the backend is asked for the best candidate before the heuristic decides."""

@@ -13,7 +13,6 @@ from orchestra.graph.model import Edge, Graph, Node
 from orchestra.graph.paths import keys_of
 from orchestra.ports import Scope
 from orchestra.run.blobs import BlobRef, preview_of
-from orchestra.run.context import Context
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.questions import (
     FREEFORM_TARGET,
@@ -26,6 +25,7 @@ from orchestra.run.questions import (
     default_option,
 )
 from orchestra.run.routing import edge_keys
+from orchestra.run.state import Context
 
 
 class Way(NamedTuple):

@@ -12,9 +12,9 @@ from orchestra.graph.model import Graph, Node
 from orchestra.handlers.codergen import plain_briefing
 from orchestra.handlers.pipeline import ENDS
 from orchestra.ports import Briefing, Child, CodergenBackend, Scope, Telemetry
-from orchestra.run.context import Context
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import GOOD, FailureClass, Json, Outcome, Status
+from orchestra.run.state import Context
 
 _STATUS = {"success": "completed", "fail": "failed"}
 """Ends of a child in Attractor's words; its other states are called the same."""

@@ -14,7 +14,6 @@ from orchestra.graph.paths import keys_of
 from orchestra.graph.report import plural
 from orchestra.ports import FanPlan, Scope
 from orchestra.run.blobs import BlobRef
-from orchestra.run.context import Context
 from orchestra.run.events import ParallelCompleted
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.parallel import (
@@ -29,6 +28,7 @@ from orchestra.run.parallel import (
     verdict,
 )
 from orchestra.run.routing import edge_keys
+from orchestra.run.state import Context
 
 
 async def parallel(node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:

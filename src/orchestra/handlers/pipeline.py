@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Child, Scope, Telemetry
-from orchestra.run.context import Context
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status
+from orchestra.run.state import Context
 
 LONG_SECONDS = 3600.0
 """How long a child is waited for at a time; it is woken by the child's end."""

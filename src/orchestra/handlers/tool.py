@@ -25,9 +25,9 @@ from orchestra.processes.output import LineRelay, Output, WholeOutput
 from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, sandbox_command
 from orchestra.run.blobs import BlobRef
 from orchestra.run.commands import command_outcome
-from orchestra.run.context import Context
 from orchestra.run.events import ToolExecuted, ToolOutput, ToolStarted, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, failed_outcome
+from orchestra.run.state import Context
 
 QUIET = 600.0
 """Seconds without output after which a Warning says so."""

@@ -11,7 +11,7 @@ from orchestra.errors import ConfigError
 from orchestra.graph.conditions import text_of
 from orchestra.graph.shell import Expression, expressions
 from orchestra.ports import Scope
-from orchestra.run.context import Context
+from orchestra.run.state import Context
 
 LONGEST = 128 * 1024 - 64
 """Bytes of one environment variable, its name included, that the system passes on to a program."""

@@ -23,7 +23,7 @@ from orchestra.run.events import (
     SteeringTaken,
 )
 from orchestra.run.parallel import CANCELED, Branch, BranchPlan, BranchResult, Fan, NodeCounts, split_references
-from orchestra.run.state import NodeRecord, Result, RunState
+from orchestra.run.state import NodeRecord, Result, RunState, spent_of
 
 ENGINE_KEYS = frozenset({"outcome", "preferred_label", "last_stage", "last_response"})
 """Keys that say where a walk stands: not part of what a branch hands on."""
@@ -121,7 +121,7 @@ def branch_completed(state: RunState, meta: Meta, event: ParallelBranchCompleted
         "nodes": {**state.nodes, **_count(state, event)},
         **_touch_outer(state, event.nodes, event.steered),
         "steered_apart": tuple({*state.steered_apart, *event.steered}) if state.branch is None else (),
-        "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
+        "spent": state.spent + spent_of(event),
     }
 
 

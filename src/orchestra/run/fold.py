@@ -31,7 +31,17 @@ from orchestra.run.events import (
     WarningRaised,
 )
 from orchestra.run.outcome import GOOD
-from orchestra.run.state import NEW, NodeEnd, NodeRecord, PassedOutcome, RunningNode, RunState, Spent
+from orchestra.run.state import (
+    NEW,
+    NO_EXPENSE,
+    NodeEnd,
+    NodeRecord,
+    PassedOutcome,
+    RunningNode,
+    RunState,
+    Spent,
+    spent_of,
+)
 from orchestra.run.whole import load, whole_reference
 
 FAILURE = 4
@@ -164,9 +174,8 @@ def _stage_retrying(state: RunState, meta: Meta, event: StageRetrying) -> dict[s
 
 def _with_the_rest(state: RunState, event: StageCompleted | StageFailed | StageRetrying) -> Spent:
     """What is spent with what an attempt tells in its end and no turn of its agent has told before."""
-    known = state.stage.counted if state.stage is not None and state.stage.node == event.node else Spent()
-    rest = Spent(tokens_in=event.tokens_in, tokens_out=event.tokens_out, cost_micros=event.cost_micros).minus(known)
-    return state.spent.plus(rest.tokens_in, rest.tokens_out, rest.cost_micros)
+    known = state.stage.counted if state.stage is not None and state.stage.node == event.node else NO_EXPENSE
+    return state.spent + (spent_of(event) - known)
 
 
 def _stage_ended(state: RunState, meta: Meta, event: StageCompleted | StageFailed) -> dict[str, Any]:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from orchestra.graph.model import Graph
-from orchestra.run.state import Ledger, NodeRecord, RunState
+from orchestra.run.state import NodeRecord, RunState, Spent
+
+
+class Ledger(Struct, frozen=True, kw_only=True):
+    """What counts over a whole chain of sessions, whatever each begins afresh (E35)."""
+
+    restarts: int = 0
+    steps: int = 0
+    steps_before: int = 0
+    spent: Spent = Spent()
+    nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
+    edges: Mapping[str, int] = field(default_factory=dict)
+    gates: Mapping[str, int] = field(default_factory=dict)
 
 
 def ledger_of(graph: Graph, state: RunState) -> dict[str, Any]:

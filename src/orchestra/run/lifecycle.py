@@ -29,8 +29,9 @@ from orchestra.run.events import (
     RunnerReleased,
     SessionOpened,
 )
+from orchestra.run.ledger import Ledger
 from orchestra.run.parallel import Fan
-from orchestra.run.state import ChildRecord, Ledger, Result, RunState, Spent, Successor
+from orchestra.run.state import ChildRecord, Result, RunState, Spent, Successor, spent_of
 from orchestra.run.workspace import code_carried
 
 
@@ -271,13 +272,10 @@ def child_started(state: RunState, meta: Meta, event: ChildStarted) -> dict[str,
 
 def child_ended(state: RunState, meta: Meta, event: ChildEnded) -> dict[str, Any]:
     """A child ended, and its cost counts for its parent (E35)."""
-    changes: dict[str, Any] = {
-        "spent": state.spent.plus(event.tokens_in, event.tokens_out, event.cost_micros),
-    }
+    changes: dict[str, Any] = {"spent": state.spent + spent_of(event)}
     child = state.children.get(event.node)
     if child is not None:
-        counted = child.counted.plus(event.tokens_in, event.tokens_out, event.cost_micros)
-        ended = replace(child, status=event.status, counted=counted)
+        ended = replace(child, status=event.status, counted=child.counted + spent_of(event))
         changes["children"] = {**state.children, event.node: ended}
     return changes
 

@@ -25,9 +25,9 @@ from orchestra.run.events import (
     StageRetrying,
     StageStarted,
 )
+from orchestra.run.judging import ACCEPTED, attempts_of
 from orchestra.run.outcome import Json, legal_words
 from orchestra.run.plain import clean
-from orchestra.run.retry import ACCEPTED, attempts_of
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import RunState
 from orchestra.run.steps import MAX_STEPS, Advance, Execute, Finish, Refuse, Restart, Retry, Step, next_step

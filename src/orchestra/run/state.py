@@ -1,17 +1,20 @@
-"""What is known of a run: everything that the fold of its events keeps (E3).
+"""What is known of a run: everything that the fold of its events keeps (E3), and the context made of it.
 
-Its size is bounded by the graph and the context, never by how long the run has lasted (S17).
+The state's size is bounded by the graph and the context, never by how long the run has lasted (S17). In it, only
+what handlers write of the context is stored; ``Context`` adds what follows from it (engine.md#the-context).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
+from orchestra.graph.attributes import Duration
+from orchestra.graph.model import Graph
 from orchestra.run.blobs import Text
+from orchestra.run.events import ContextValue
 from orchestra.run.parallel import Branch, Fan
 from orchestra.run.questions import AskedQuestion
 
@@ -56,24 +59,30 @@ class Spent(Struct, frozen=True, kw_only=True):
         """Tokens read and written."""
         return self.tokens_in + self.tokens_out
 
-    def plus(self, tokens_in: int, tokens_out: int, cost_micros: int) -> Spent:
-        """The same and more."""
-        if not (tokens_in or tokens_out or cost_micros):
-            return self
-        return replace(
-            self,
-            tokens_in=self.tokens_in + tokens_in,
-            tokens_out=self.tokens_out + tokens_out,
-            cost_micros=self.cost_micros + cost_micros,
+    def __add__(self, more: Spent) -> Spent:
+        """Both together."""
+        return self if more == NO_EXPENSE else self._with(1, more)
+
+    def __sub__(self, known: Spent) -> Spent:
+        """What is spent that is not known; at least nothing."""
+        return self._with(-1, known)
+
+    def _with(self, sign: int, other: Spent) -> Spent:
+        return Spent(
+            tokens_in=max(0, self.tokens_in + sign * other.tokens_in),
+            tokens_out=max(0, self.tokens_out + sign * other.tokens_out),
+            cost_micros=max(0, self.cost_micros + sign * other.cost_micros),
+            turns=max(0, self.turns + sign * other.turns),
+            tool_calls=max(0, self.tool_calls + sign * other.tool_calls),
         )
 
-    def minus(self, other: Spent) -> Spent:
-        """What is left of it, at least nothing."""
-        return Spent(
-            tokens_in=max(0, self.tokens_in - other.tokens_in),
-            tokens_out=max(0, self.tokens_out - other.tokens_out),
-            cost_micros=max(0, self.cost_micros - other.cost_micros),
-        )
+
+NO_EXPENSE = Spent()
+
+
+def spent_of(event: Any) -> Spent:
+    """What an event says that models were paid for: its tokens and its cost."""
+    return Spent(tokens_in=event.tokens_in, tokens_out=event.tokens_out, cost_micros=event.cost_micros)
 
 
 class RunningNode(Struct, frozen=True, kw_only=True):
@@ -147,18 +156,6 @@ class PassedOutcome(Struct, frozen=True, kw_only=True):
     word: str = ""
     preferred_label: str = ""
     failure_reason: str = ""
-
-
-class Ledger(Struct, frozen=True, kw_only=True):
-    """What counts over a whole chain of sessions, whatever each begins afresh (E35)."""
-
-    restarts: int = 0
-    steps: int = 0
-    steps_before: int = 0
-    spent: Spent = Spent()
-    nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
-    edges: Mapping[str, int] = field(default_factory=dict)
-    gates: Mapping[str, int] = field(default_factory=dict)
 
 
 class Successor(Struct, frozen=True, kw_only=True):
@@ -334,3 +331,68 @@ class RunState(Struct, frozen=True, kw_only=True):
 
 
 NEW = RunState()
+
+
+class Context(Mapping[str, ContextValue]):
+    """The context as a handler and a condition see it: read only, always current for one state.
+
+    ``current_node``, ``graph.*``, ``run.*`` and ``internal.*`` are read off the graph and the state, so they can
+    never disagree with them.
+    """
+
+    __slots__ = ("_graph", "_resolved", "_state")
+
+    def __init__(self, graph: Graph, state: RunState, resolved: Mapping[str, ContextValue] | None = None) -> None:
+        self._graph = graph
+        self._state = state
+        self._resolved = resolved or {}
+
+    def __getitem__(self, key: str) -> ContextValue:
+        if key in self._resolved:
+            return self._resolved[key]
+        stored: Mapping[str, ContextValue] = self._state.context
+        if key in stored:
+            return stored[key]
+        return _derive(self._graph, self._state, key)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._state.context
+        for key in _derived_keys(self._graph, self._state):
+            if key not in self._state.context:
+                yield key
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def with_resolved(self, values: Mapping[str, ContextValue]) -> Context:
+        """The same context in which some references are replaced by what they stand for."""
+        return Context(self._graph, self._state, {**self._resolved, **values})
+
+
+def _derive(graph: Graph, state: RunState, key: str) -> ContextValue:
+    if key == "current_node":
+        return state.current_node
+    root, _, rest = key.partition(".")
+    match root:
+        case "graph" if (value := graph.get(rest)) is not None:
+            return str(value) if isinstance(value, Duration) else value
+        case "run" if rest == "id":
+            return state.session
+        case "run" if rest.startswith("vars.") and rest[5:] in state.variables:
+            given: ContextValue = state.variables[rest[5:]]
+            return given
+        case "internal" if rest.startswith("visits."):
+            return state.nodes[rest[7:]].visits
+        case "internal" if rest.startswith("retry_count."):
+            return state.nodes[rest[12:]].retries
+    raise KeyError(key)
+
+
+def _derived_keys(graph: Graph, state: RunState) -> Iterator[str]:
+    yield "current_node"
+    yield "run.id"
+    yield from (f"run.vars.{name}" for name in state.variables)
+    yield from (f"graph.{key}" for key in graph.attributes)
+    for node in state.nodes:
+        yield f"internal.visits.{node}"
+        yield f"internal.retry_count.{node}"

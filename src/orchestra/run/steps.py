@@ -14,7 +14,7 @@ from orchestra.graph.report import plural
 from orchestra.graph.visits import RETURNS, comes_back
 from orchestra.run.events import WarningRaised
 from orchestra.run.gates import bypassed_gates, describe_gate, gate_target, unmet_gate
-from orchestra.run.retry import attempts_of
+from orchestra.run.judging import attempts_of
 from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, route, survey
 from orchestra.run.state import NodeEnd, RunState
 

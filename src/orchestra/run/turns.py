@@ -18,18 +18,13 @@ from orchestra.run.events import (
     Meta,
 )
 from orchestra.run.outcome import Json
-from orchestra.run.state import RunningNode, RunState, Spent
+from orchestra.run.state import RunningNode, RunState, Spent, spent_of
 
 AgentEvent: TypeAlias = AgentResponded | AgentToolEnded | AgentTurnCompleted | ConversationCompacted
 """What a conversation is rebuilt from."""
 
 Paid: TypeAlias = AgentResponded | AgentTurnCompleted | CommitMessageWritten | ConversationCompacted
 """What a model was paid for."""
-
-
-def spent_of(event: Paid) -> Spent:
-    """What a response, a whole turn, a commit message or a summary cost."""
-    return Spent(tokens_in=event.tokens_in, tokens_out=event.tokens_out, cost_micros=event.cost_micros)
 
 
 def count_response(state: RunState, meta: Meta, event: AgentResponded) -> dict[str, Any]:
@@ -41,7 +36,7 @@ def turn_completed(state: RunState, meta: Meta, event: AgentTurnCompleted) -> di
     """The turn has ended; what its responses have not counted counts now."""
     stage = _stage(state, event.node)
     known = stage.open_turn if stage is not None else Spent()
-    more = spent_of(event).minus(known)
+    more = spent_of(event) - known
     first = 0 if stage is not None and stage.turn_open else 1
     return _count(state, event.node, more, turns=first, calls=len(event.tool_calls), ended=True)
 
@@ -59,13 +54,13 @@ def count_other_cost(
 ) -> dict[str, Any]:
     """A model was paid for something besides the agent's turns: it counts as the node's."""
     spent = spent_of(event)
-    changes: dict[str, Any] = {"spent": _more(state.spent, spent, 0, 0)}
+    changes: dict[str, Any] = {"spent": state.spent + spent}
     stage = _stage(state, event.node)
     if stage is not None:
         changes["stage"] = replace(
             stage,
-            visit_spent=_more(stage.visit_spent, spent, 0, 0),
-            counted=_more(stage.counted, spent, 0, 0),
+            visit_spent=stage.visit_spent + spent,
+            counted=stage.counted + spent,
         )
     return changes
 
@@ -75,7 +70,8 @@ def _stage(state: RunState, node: str) -> RunningNode | None:
 
 
 def _count(state: RunState, node: str, spent: Spent, *, turns: int, calls: int, ended: bool) -> dict[str, Any]:
-    changes: dict[str, Any] = {"spent": _more(state.spent, spent, turns, calls)}
+    spent = replace(spent, turns=turns, tool_calls=calls)
+    changes: dict[str, Any] = {"spent": state.spent + spent}
     stage = _stage(state, node)
     if stage is None:
         return changes
@@ -83,17 +79,12 @@ def _count(state: RunState, node: str, spent: Spent, *, turns: int, calls: int, 
         stage,
         talked=True,
         turn_open=not ended,
-        visit_spent=_more(stage.visit_spent, spent, turns, calls),
-        counted=_more(stage.counted, spent, turns, calls),
-        open_turn=Spent() if ended else _more(stage.open_turn, spent, 0, 0),
+        visit_spent=stage.visit_spent + spent,
+        counted=stage.counted + spent,
+        open_turn=Spent() if ended else stage.open_turn + spent,
         recoveries=0 if ended else stage.recoveries,
     )
     return changes
-
-
-def _more(known: Spent, spent: Spent, turns: int, calls: int) -> Spent:
-    total = known.plus(spent.tokens_in, spent.tokens_out, spent.cost_micros)
-    return replace(total, turns=total.turns + turns, tool_calls=total.tool_calls + calls)
 
 
 def piece_of(event: AgentEvent, messages: Iterable[Any]) -> Piece:

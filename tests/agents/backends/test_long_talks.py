@@ -9,9 +9,9 @@ import pytest
 from agents.backends.talking import World, killed_at, world
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
-from orchestra.run.context import Context
 from orchestra.run.events import AgentResponded, ConversationCompacted, WarningRaised
 from orchestra.run.outcome import Outcome, Status
+from orchestra.run.state import Context
 from support import Session, opened
 
 SHARED = 'default_fidelity=full thread_id="t" a [prompt="task a"] b [prompt="task b"] start -> a -> b -> exit'
