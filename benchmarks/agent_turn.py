@@ -71,7 +71,8 @@ async def bare(turns: int, folder: Path) -> None:
 
 
 async def ours(turns: int, folder: Path) -> int:
-    clients._BUILD["openai"] = lambda _provider, _choice, _given: Scripted(turns=turns)  # type: ignore[index]
+    made = lambda **_given: Scripted(turns=turns)  # noqa: E731
+    clients._BUILD["openai"] = lambda _provider, _choice: (made, {})  # type: ignore[index]
     file = folder / "orchestra.yaml"
     file.write_text(
         "backend: langgraph\nproviders: {openai: {base_url: 'http://localhost', models: {worker: gpt-5}}}\n"

@@ -35,7 +35,7 @@ class TooLong(Terminal):
 
 
 Heard: TypeAlias = Callable[[str], None]
-"""Receives the text of an answer, piece by piece."""
+"""Receives the text of an answer, piece by piece; empty for a piece of something else, such as a tool call."""
 
 
 class Model(Protocol):

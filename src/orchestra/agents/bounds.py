@@ -24,6 +24,8 @@ class Rules:
     """What bounds a conversation, and what it costs."""
 
     repeats: int = 5
+    silence: float = 300.0
+    """Seconds without anything from the model after which a call fails."""
     node: Limits = NO_LIMITS
     run: Limits = NO_LIMITS
     near_node: Limits = NO_LIMITS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from orchestra.agents.answers import LENGTH, REFUSAL, Model, ModelAnswer, OutOfQuota, TooLong
 from orchestra.agents.bounds import Rules, warn
@@ -20,6 +22,9 @@ LINE = 200
 """Characters after which a line of streamed text is shown although it has not ended."""
 
 MOST_EMPTY = 2
+
+QUIET = 0.4
+"""The share of the time that a model may be silent after which a warning says so."""
 
 
 class ModelRequests:
@@ -42,10 +47,7 @@ class ModelRequests:
         repeats = empty = 0
         while True:
             try:
-                try:
-                    answer = await self._model.ask(system, messages(), self._show_text)
-                finally:
-                    self._show_rest()
+                answer = await self._ask(system, messages())
                 if answer.message.text.strip() or answer.message.tool_calls or answer.stop in (LENGTH, REFUSAL):
                     return answer
                 self._count_lost(answer)
@@ -67,6 +69,27 @@ class ModelRequests:
                     raise
                 problem = failure
             await self._wait(problem, repeats, empty)
+
+    async def _ask(self, system: str, messages: Sequence[Message]) -> ModelAnswer:
+        """One call, shown as it is written; a long silence is a warning."""
+        after, limit = QUIET * self._rules.silence, self._rules.silence
+
+        async def tell() -> None:
+            message = f"{self._model.name} has sent nothing for {after:g} s; the call fails after {limit:g} s"
+            warn(self._task, message, "silent_model")
+            await self._task.scope.settle()
+
+        silence = _Silence(after, tell)
+
+        def heard(text: str) -> None:
+            silence.end()
+            self._show_text(text)
+
+        try:
+            return await self._model.ask(system, messages, heard)
+        finally:
+            self._show_rest()
+            await silence.close()
 
     def cost(self, answer: ModelAnswer) -> int | None:
         """Millionths of a dollar; None for a model without a price."""
@@ -104,3 +127,29 @@ class ModelRequests:
     def _show_rest(self) -> None:
         if self._line:
             self._show_text("\n")
+
+
+class _Silence:
+    """Notices the first silence of a call that is longer than some seconds."""
+
+    def __init__(self, seconds: float, tell: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._seconds = seconds
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._told: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(seconds, self._pass)
+
+    def end(self) -> None:
+        """Something was heard."""
+        self._timer.cancel()
+        if self._told is None:
+            self._timer = self._loop.call_later(self._seconds, self._pass)
+
+    async def close(self) -> None:
+        """The call has ended. Raises what telling of it did."""
+        self._timer.cancel()
+        if self._told is not None:
+            await self._told
+
+    def _pass(self) -> None:
+        self._told = self._loop.create_task(self._tell())

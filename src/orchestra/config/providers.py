@@ -86,7 +86,7 @@ class Provider:
     api_key_env: str = key(word, "environment variable that holds its key", default="")
     api: str = key(choice("chat", "responses"), "which of OpenAI's protocols", default="")
     retries: int = key(whole(0, 100), "repeats of a call that failed for a moment (A3)", default=5)
-    timeout: float | None = key(length, "time without a byte after which a call has failed", default=None)
+    timeout: float = key(length, "time without a byte after which a call has failed", default=300.0)
     fallbacks: tuple[str, ...] = key(list_of(word), "provider:model to use when it fails (A15)", default=())
     prompt_cache: bool = key(flag, "whether prompts are cached where it can (A14)", default=True)
     options: Mapping[str, Any] = key(mapping, "further options of its client", factory=dict)

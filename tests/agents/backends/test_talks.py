@@ -168,6 +168,8 @@ async def test_broken_silent_and_empty_answers_are_asked_again_and_nothing_of_th
     assert end(session).response == "whole"
     assert not (tmp_path / "a.txt").exists()
     assert len(session.of(AgentResponded)) == 1
+    silences = [event for event in session.of(WarningRaised) if "has sent nothing for 0.4 s" in str(event)]
+    assert bool(silences) == ("silent" in fault)
 
 
 @pytest.mark.parametrize("provider", ["openai", "responses", "anthropic", "google"])

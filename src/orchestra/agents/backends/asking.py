@@ -83,7 +83,7 @@ def _provider(finding: Finding, task: AgentTask) -> Provider:
 
 
 def _rules(ruling: Ruling, provider: Provider, task: AgentTask) -> Rules:
-    return replace(ruling(task), repeats=provider.retries)
+    return replace(ruling(task), repeats=provider.retries, silence=provider.timeout)
 
 
 def _load_model(provider: Provider, task: AgentTask, tools: Mapping[str, Tool]) -> ChatModel:

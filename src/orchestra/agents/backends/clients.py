@@ -6,9 +6,10 @@ import logging
 import os
 import ssl
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cache, cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestra.agents.backends.failures import message_of
@@ -20,9 +21,6 @@ from orchestra.ports import ModelChoice
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from pydantic import SecretStr
-
-SILENCE = 300.0
-"""Seconds without a byte of an answer after which a call has failed, by default."""
 
 _OPENROUTER = "https://openrouter.ai/api/v1"
 
@@ -47,22 +45,43 @@ def client(provider: Provider, choice: ModelChoice) -> BaseChatModel:
 
     Raises ``Terminal`` for settings that its class refuses.
     """
-    build = _BUILD[provider.kind]
-    common: dict[str, Any] = {"max_retries": 0, **_options(provider, choice)}
-    given = {**common, **provider.options}
     for package in _TALKATIVE:
         logging.getLogger(package).addHandler(_NOWHERE)
         warnings.filterwarnings("ignore", module=package)
-    made: BaseChatModel
     try:
         with importing(*_UNUSED):
-            made = build(provider, choice, dict(given))
+            return _made(provider, choice)
     except ImportError:  # a version whose modules need the package around them
         with importing():
-            made = build(provider, choice, dict(given))
+            return _made(provider, choice)
     except (TypeError, ValueError) as error:
         raise Terminal(f"{provider.name}: its settings are refused: {message_of(error)}") from error
+
+
+def _made(provider: Provider, choice: ModelChoice) -> BaseChatModel:
+    """The model from the settings common to all kinds, its kind's own, and the provider's ``options``."""
+    kind = provider.kind
+    make, own = _BUILD[kind](provider, choice)
+    temperature = choice.temperature if choice.temperature is not None else provider.temperature
+    common = {
+        "model": choice.model,
+        "timeout": provider.timeout,
+        "max_retries": 0,
+        "max_tokens": choice.max_tokens or provider.max_tokens or (8192 if kind == "anthropic" else None),
+        "temperature": temperature,
+        _EFFORTS.get(kind, "reasoning_effort"): choice.reasoning_effort or None,
+        _ADDRESSES.get(kind, "base_url"): provider.base_url or None,
+    }
+    given = {name: value for name, value in common.items() if value is not None}
+    made: BaseChatModel = make(**{**given, **own, **provider.options})
     return made
+
+
+_EFFORTS: Mapping[str, str] = {"anthropic": "effort", "google": "thinking_level", "vertex": "thinking_level"}
+"""What the clients call a reasoning effort, where that is not ``reasoning_effort``."""
+
+_ADDRESSES: Mapping[str, str] = {"azure": "azure_endpoint"}
+"""What they call the address of the API, where that is not ``base_url``."""
 
 
 def untraced() -> AbstractContextManager[None]:
@@ -93,16 +112,6 @@ def _certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def _options(provider: Provider, choice: ModelChoice) -> dict[str, Any]:
-    temperature = choice.temperature if choice.temperature is not None else provider.temperature
-    wanted = {
-        "max_tokens": choice.max_tokens or provider.max_tokens or None,
-        "temperature": temperature,
-        "reasoning_effort": choice.reasoning_effort or None,
-    }
-    return {key: value for key, value in wanted.items() if value is not None}
-
-
 def _key(provider: Provider) -> str:
     """The provider's key; empty where none is set."""
     return next((os.environ[name] for name in provider.key_names if os.environ.get(name)), "")
@@ -114,16 +123,9 @@ def _secret(key: str) -> SecretStr:
     return SecretStr(key)
 
 
-def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+def _anthropic(provider: Provider, _choice: ModelChoice) -> tuple[Any, dict[str, Any]]:
     import anthropic
     from langchain_anthropic.chat_models import ChatAnthropic
-
-    effort = given.pop("reasoning_effort", None)
-    if effort:
-        given["effort"] = effort
-    given.setdefault("max_tokens", 8192)
-    if provider.base_url:
-        given["base_url"] = provider.base_url
 
     class OwnConnections(ChatAnthropic):
         """Shares no connections with other clients: LangChain's shared ones end with the first event loop."""
@@ -133,37 +135,25 @@ def _anthropic(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -
             http = anthropic.DefaultAsyncHttpxClient(verify=_certificates())
             return anthropic.AsyncClient(**self._client_params, http_client=http)
 
-    common = {
-        "model": choice.model,
-        "api_key": _secret(_key(provider) or "none"),
-        "timeout": provider.timeout or SILENCE,
-        "stream_usage": True,
-    }
-    return OwnConnections(**{**common, **given})
+    return OwnConnections, {"api_key": _secret(_key(provider) or "none"), "stream_usage": True}
 
 
-def _openai(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+def _openai(provider: Provider, _choice: ModelChoice) -> tuple[Any, dict[str, Any]]:
     from langchain_openai.chat_models.base import ChatOpenAI
 
     base = provider.base_url
     if provider.kind == "openrouter":
         base = base or os.environ.get("OPENROUTER_BASE_URL") or _OPENROUTER
-    if base:
-        given["base_url"] = base
-    if provider.api:
-        given["use_responses_api"] = provider.api == "responses"
-    elif base:
-        given["use_responses_api"] = False
-
-    common = {
-        "model": choice.model,
+    own: dict[str, Any] = {"base_url": base} if base else {}
+    if base or provider.api:
+        own["use_responses_api"] = provider.api == "responses"
+    return _with_refusals(ChatOpenAI), {
+        **own,
         **_own_connections(),
         "api_key": _secret(_key(provider) or "none"),
-        "timeout": provider.timeout or SILENCE,
         "stream_usage": True,
         "stream_chunk_timeout": None,
     }
-    return _with_refusals(ChatOpenAI)(**{**common, **given})
 
 
 @cache
@@ -193,53 +183,39 @@ def _own_connections() -> dict[str, Any]:
     }
 
 
-def _azure(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+def _azure(provider: Provider, choice: ModelChoice) -> tuple[Any, dict[str, Any]]:
     from langchain_openai.chat_models.azure import AzureChatOpenAI
 
-    if provider.base_url:
-        given["azure_endpoint"] = provider.base_url
-    common = {
-        "azure_deployment": choice.model,
-        "model": choice.model,
+    return _with_refusals(AzureChatOpenAI), {
         **_own_connections(),
+        "azure_deployment": choice.model,
         "api_key": _secret(_key(provider)),
-        "timeout": provider.timeout or SILENCE,
         "stream_usage": True,
     }
-    return _with_refusals(AzureChatOpenAI)(**{**common, **given})
 
 
-def _google(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+def _google(provider: Provider, _choice: ModelChoice) -> tuple[Any, dict[str, Any]]:
     from langchain_google_genai.chat_models import ChatGoogleGenerativeAI
 
-    effort = given.pop("reasoning_effort", None)
-    if effort:
-        given["thinking_level"] = effort
-    if provider.base_url:
-        given["base_url"] = provider.base_url
-    given["client_args"] = {"verify": _certificates(), **given.get("client_args", {})}
-    if provider.kind == "vertex":
-        given["vertexai"] = True
-    else:
-        given["api_key"] = _key(provider) or "none"
-    common = {"model": choice.model, "timeout": provider.timeout or SILENCE}
-    return ChatGoogleGenerativeAI(**{**common, **given})
+    def make(client_args: Mapping[str, Any] = MappingProxyType({}), **given: Any) -> Any:
+        return ChatGoogleGenerativeAI(client_args={"verify": _certificates(), **client_args}, **given)
+
+    return make, {"vertexai": True} if provider.kind == "vertex" else {"api_key": _key(provider) or "none"}
 
 
-def _bedrock(provider: Provider, choice: ModelChoice, given: dict[str, Any]) -> Any:
+def _bedrock(provider: Provider, _choice: ModelChoice) -> tuple[Any, dict[str, Any]]:
+    from botocore.config import Config  # type: ignore[import-untyped]
     from langchain_aws.chat_models.bedrock_converse import ChatBedrockConverse
 
-    given.pop("max_retries", None)
-    given.pop("reasoning_effort", None)
-    if provider.base_url:
-        given["base_url"] = provider.base_url
-    from botocore.config import Config  # type: ignore[import-untyped]
+    once = Config(retries={"total_max_attempts": 1}, read_timeout=provider.timeout)
 
-    once = Config(retries={"total_max_attempts": 1}, read_timeout=provider.timeout or SILENCE)
-    return ChatBedrockConverse(model=choice.model, config=once, **given)
+    def make(*, timeout: float, max_retries: int, reasoning_effort: str = "", **given: Any) -> Any:
+        return ChatBedrockConverse(config=once, **given)  # the others are in it, or not taken
+
+    return make, {}
 
 
-_BUILD: Mapping[str, Any] = {
+_BUILD: Mapping[str, Callable[[Provider, ModelChoice], tuple[Any, dict[str, Any]]]] = {
     "anthropic": _anthropic,
     "openai": _openai,
     "openrouter": _openai,
@@ -248,3 +224,4 @@ _BUILD: Mapping[str, Any] = {
     "vertex": _google,
     "bedrock": _bedrock,
 }
+"""By kind, what makes a model, and the settings that only this kind has."""

@@ -13,7 +13,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestra.agents.answers import STOP, TOOLS, Heard, ModelAnswer
-from orchestra.agents.backends.clients import SILENCE, client, close, untraced
+from orchestra.agents.backends.clients import client, close, untraced
 from orchestra.agents.backends.failures import translate
 from orchestra.agents.backends.messages import from_langchain, stop_of, to_langchain, usage_of
 from orchestra.agents.tools import Tool
@@ -97,8 +97,7 @@ class ChatModel:
         )
         async with contextlib.aclosing(pieces) as stream:
             async for chunk in _in_time(stream, self._provider):
-                if text := str(chunk.text):
-                    heard(text)
+                heard(str(chunk.text))
                 whole = chunk if whole is None else cast("AIMessageChunk", whole + chunk)
         if whole is None:
             raise Transient(f"{self.provider}: the answer was empty")
@@ -157,12 +156,12 @@ async def _in_time(stream: AsyncIterator[Any], provider: Provider) -> AsyncItera
     """The pieces of a stream. Raises ``Transient`` where it is silent for too long."""
     while True:
         try:
-            async with asyncio.timeout(provider.timeout or SILENCE):
+            async with asyncio.timeout(provider.timeout):
                 chunk = await anext(stream)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise Transient(f"{provider.name}: no answer for {provider.timeout or SILENCE:g} s") from None
+            raise Transient(f"{provider.name}: no answer for {provider.timeout:g} s") from None
         yield chunk
 
 
