@@ -12,7 +12,7 @@ from calls import call
 from orchestra.cli import COMMANDS
 from orchestra.cli.commands.project import HANDLERS, SKILL_FOLDERS, SKILL_NAME, skill_text
 from orchestra.graph.attributes import EDGE, GRAPH, NODE, SHAPES
-from orchestra.graph.rulebook import ENTRIES
+from orchestra.graph.explain import entries
 
 TEXT = skill_text()
 BLOCKS = re.findall(r"^(?:`(\S+)`:\n\n)?```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -62,7 +62,7 @@ def test_the_pipeline_of_the_language_runs_as_the_skill_says(folder: Path) -> No
 def test_the_skill_covers_every_shape_attribute_rule_and_command() -> None:
     assert set(HANDLERS) == set(SHAPES.values())
     rows = set(re.findall(r"^\| `([^`]+)`", TEXT, re.MULTILINE))
-    wanted = {*SHAPES, *ENTRIES, *(f"orchestra {name}" for name in COMMANDS)}
+    wanted = {*SHAPES, *entries(), *(f"orchestra {name}" for name in COMMANDS)}
     wanted |= {key for scope in (GRAPH, NODE, EDGE) for key in scope.entries}
     assert wanted <= rows
 

@@ -10,13 +10,12 @@ import pytest
 from orchestra.app.pipelines import SECRET
 from orchestra.errors import Diagnostic, Severity, Source
 from orchestra.graph.dot import parse
-from orchestra.graph.explain import explain, pipeline, reference, summaries
+from orchestra.graph.explain import entries, explain, pipeline, reference, summaries
 from orchestra.graph.lint import RULES, lint
-from orchestra.graph.rulebook import ENTRIES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "diagnostics.md"
-CONFIGURED = [rule for rule, entry in ENTRIES.items() if entry.needs and entry.wrong]
-ALONE = [rule for rule, entry in ENTRIES.items() if not entry.needs]
+CONFIGURED = [rule for rule, entry in entries().items() if entry.needs and entry.wrong]
+ALONE = [rule for rule, entry in entries().items() if not entry.needs]
 
 
 def said(text: str) -> list[Diagnostic]:
@@ -26,21 +25,21 @@ def said(text: str) -> list[Diagnostic]:
 
 @pytest.mark.parametrize("rule", ALONE)
 def test_the_wrong_example_fires_its_rule_and_no_other(rule: str) -> None:
-    diagnostics = said(pipeline(ENTRIES[rule].wrong))
+    diagnostics = said(pipeline(entries()[rule].wrong))
     assert {d.rule for d in diagnostics} == {rule}
-    assert {d.severity for d in diagnostics} <= set(ENTRIES[rule].severities)
+    assert {d.severity for d in diagnostics} <= set(entries()[rule].severities)
     assert all(d.fix for d in diagnostics)
 
 
 @pytest.mark.parametrize("rule", [*ALONE, *CONFIGURED])
 def test_nothing_is_said_of_the_right_example(rule: str) -> None:
-    assert said(pipeline(ENTRIES[rule].right)) == []
+    assert said(pipeline(entries()[rule].right)) == []
 
 
 @pytest.mark.parametrize("rule", CONFIGURED)
 def test_a_rule_that_needs_a_configuration_says_nothing_without_one(rule: str) -> None:
     quiet = {"type_known"} if rule == "handler_missing" else set()
-    assert {d.rule for d in said(pipeline(ENTRIES[rule].wrong))} <= quiet
+    assert {d.rule for d in said(pipeline(entries()[rule].wrong))} <= quiet
 
 
 FINDERS = {"Diagnostic", "error", "warning", "info", "note_remark", "_finding", "_diagnostic", "_refusal", "_error"}
@@ -71,17 +70,17 @@ def test_every_rule_that_a_diagnostic_can_name_is_explained() -> None:
     ]
     rules = set().union(*map(named, calls))
     assert len(rules) > 30
-    assert rules <= set(ENTRIES)
-    assert set(ENTRIES) - rules <= {"edge_target_exists", "template_syntax"}  # whose calls are expressions
+    assert rules <= set(entries())
+    assert set(entries()) - rules <= {"edge_target_exists", "template_syntax"}  # whose calls are expressions
 
 
 def test_every_rule_of_the_linter_is_explained() -> None:
-    assert set(RULES) <= set(ENTRIES)
-    assert all(rule == entry.rule for rule, entry in ENTRIES.items())
+    assert set(RULES) <= set(entries())
+    assert all(rule == entry.rule for rule, entry in entries().items())
 
 
 def test_an_explanation_shows_both_examples() -> None:
-    for entry in ENTRIES.values():
+    for entry in entries().values():
         text = explain(entry)
         assert not entry.wrong or pipeline(entry.wrong) in text
         assert not entry.right or pipeline(entry.right) in text
@@ -100,6 +99,6 @@ def test_the_reference_page_is_what_the_program_explains() -> None:
 
 
 def test_severities_go_from_the_worst_to_the_mildest_nowhere_twice() -> None:
-    for entry in ENTRIES.values():
+    for entry in entries().values():
         assert len(set(entry.severities)) == len(entry.severities)
         assert set(entry.severities) <= set(Severity)

@@ -124,3 +124,14 @@ def test_a_default_choice_that_is_none_of_them_is_a_warning() -> None:
     assert nodes(diagnostics) == ["ask"]
     assert severities(diagnostics) == [Severity.WARNING]
     assert marked(diagnostics) == ['"later"']
+
+
+def test_a_gate_with_a_timeout_and_no_default_is_a_note() -> None:
+    body = "a [shape=hexagon, human.timeout=5m{}]\nstart -> a -> exit"
+    assert severities(flow(body.format(""), "human_choices")) == [Severity.INFO]
+    assert not flow(body.format(", human.default_choice=exit"), "human_choices")
+
+
+@pytest.mark.parametrize("node", ["shape=house", "type=pipeline", "shape=house, stack.child_autostart=false"])
+def test_a_node_that_names_no_child_is_a_warning_as_it_fails_only_when_it_is_reached(node: str) -> None:
+    assert severities(flow(f"a [{node}]\nstart -> a -> exit", "child_dotfile")) == [Severity.WARNING]

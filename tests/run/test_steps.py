@@ -80,8 +80,11 @@ class Walk:
     def end(self, node: str, visit: int, status: str, reason: str, *, refused: bool = False) -> None:
         self.path.append(node)
         kind = self.graph.type_of(node)
-        if status == "fail" and (refused or kind != "conditional"):
-            self.add(StageFailed(node=node, handler=kind, visit=visit, failure_reason=reason))
+        if status in ("fail", "terminal") and (refused or kind != "conditional"):
+            failure = "" if status == "fail" else status
+            self.add(
+                StageFailed(node=node, handler=kind, visit=visit, failure_reason=reason, failure_class=failure)
+            )
         else:
             self.add(StageCompleted(node=node, handler=kind, visit=visit, status=status))
         self.outcomes[node] = self.state.context.get("outcome")
@@ -233,6 +236,16 @@ def test_a_gate_whose_target_has_no_bound_sends_the_run_back_fifty_times() -> No
     )
     assert walk.path.count("other") == RETURNS == 50
     assert "50 times" in end.error
+
+
+def test_a_gate_that_failed_for_good_sends_the_run_back_three_times() -> None:
+    walk, end = walked(
+        "g [goal_gate=true, retry_target=w] w start -> w -> g "
+        'g -> exit [condition="outcome=success"] g -> exit [condition="outcome=fail"]',
+        g=["terminal"],
+    )
+    assert walk.path.count("w") == 4
+    assert "3 times" in end.error
 
 
 def test_the_first_unmet_gate_in_visiting_order_decides() -> None:

@@ -316,7 +316,7 @@ class Talk:
             if not self._circles.is_circling() or self._warned != warned:  # it hears of it after this turn
                 continue
             if warned:
-                raise BackendError(f"{ENDLESS}{_refused(self.messages)}")
+                raise Terminal(f"{ENDLESS}{_refused(self.messages)}")
             self._warned = True
             self._circles.clear()
             warn(self.task, "the agent runs in circles", "agent_circles")

@@ -29,7 +29,7 @@ from orchestra.engine.opening import (
 from orchestra.engine.sessions import find, has_begun, own
 from orchestra.engine.stage import Stage
 from orchestra.engine.wiring import Plan, SessionPlace, Wiring
-from orchestra.errors import SessionTaken, Undecided
+from orchestra.errors import ConfigError, SessionTaken, Undecided
 from orchestra.ports import Suspended, Telemetry
 from orchestra.run.events import ChildEnded, ChildStarted, PipelineForked
 from orchestra.run.outcome import Json
@@ -249,7 +249,9 @@ async def child_session(
         await child.look()
         yield child
         return
-    plans = plan.children[stage.step.node]
+    plans = plan.children.get(stage.step.node)
+    if plans is None:
+        raise ConfigError("it names no child pipeline", fix='set `stack.child_dotfile="..."` on the node')
     chosen = plans[min(stage.execution, len(plans)) - 1]
     before = await earlier_child(wiring.store, stage.journal.state, stage.step, chosen)
     known = stage.journal.state.children.get(stage.step.node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 
 from orchestra.graph.flow import components, reachable
 from orchestra.graph.joins import fan_ins
@@ -32,10 +33,57 @@ def most_visits(graph: Graph) -> dict[str, int]:
     endless = _cyclic(free)
     again = _returns(ways, own, {**counted, **jumps})
     branches = _branches(graph, index, edges)
-    return {
-        node: own[n] if n in endless or (own[n] and own[n] < branches[n] * again[n]) else branches[n] * again[n]
-        for node, n in index.items()
-    }
+    bounds = [
+        (own[n] or inf) if n in endless else min(own[n] or inf, branches[n] * again[n]) for n in index.values()
+    ]
+    _narrow(graph, index, bounds, own, counted, jumps)
+    return {node: 0 if bounds[n] == inf else int(bounds[n]) for node, n in index.items()}
+
+
+ROUNDS = 20
+"""How often bounds are carried along the edges; each round is sound by itself."""
+
+
+def _narrow(
+    graph: Graph,
+    index: Mapping[str, int],
+    bounds: list[float],
+    own: Sequence[int],
+    counted: Mapping[tuple[int, int], int],
+    jumps: Mapping[tuple[int, int], int],
+) -> None:
+    """Lower each bound to what can enter the node over its edges and by jumps.
+
+    A node that may be entered no more fails, which a condition or a jump may lead on from once more. Fan-ins and
+    the exit are also entered without an edge.
+    """
+    entering: dict[int, dict[int, float]] = {n: {} for n in index.values()}
+    for edge in graph.edges:
+        way = index[edge.source], index[edge.target]
+        entering[way[1]][way[0]] = counted.get(way, inf)
+    for (source, target), count in jumps.items():
+        entering[target][source] = inf if source in entering[target] else count
+    fixed = {index[node] for node in graph.nodes if graph.type_of(node) in ("start", "exit", "parallel.fan_in")}
+    fans = {index[node]: _fan(graph, node) for node in graph.nodes if graph.type_of(node) == "parallel"}
+    once_more = {index[e.source] for e in graph.edges if e.condition or graph.type_of(e.target) == "conditional"}
+    once_more.update(source for source, _target in jumps)
+    for _ in range(ROUNDS):
+        before = list(bounds)
+        for n, sources in entering.items():
+            if sources and n not in fixed:
+                leaving = (
+                    min((bounds[s] + bool(own[s] and s in once_more)) * fans.get(s, 1), count)
+                    for s, count in sources.items()
+                )
+                bounds[n] = min(bounds[n], sum(leaving))
+        if bounds == before:
+            break
+
+
+def _fan(graph: Graph, parallel: str) -> int:
+    """The most branches that a visit of a parallel node starts."""
+    node = graph.nodes[parallel]
+    return node.integer("max_items") if node.text("for_each") else len(graph.outgoing(parallel))
 
 
 def has_own_bound(graph: Graph, node: Node) -> bool:

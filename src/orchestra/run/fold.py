@@ -230,6 +230,7 @@ def _record_of(state: RunState, meta: Meta, event: StageCompleted | StageFailed)
         retries=0 if event.status in GOOD else old.retries,
         status=event.status,
         reason=event.failure_reason if isinstance(event, StageFailed) else "",
+        failure_class=event.failure_class if isinstance(event, StageFailed) else "",
         first_step=old.first_step or state.steps_carried + state.steps + 1,
         ended_ms=meta.at,
         duration_ms=old.duration_ms + event.duration_ms,

@@ -32,6 +32,7 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
     retries: int = 0
     status: str = ""
     reason: str = ""
+    failure_class: str = ""
     first_step: int = 0
     ended_ms: int = 0
     duration_ms: int = 0

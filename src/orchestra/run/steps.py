@@ -16,7 +16,7 @@ from orchestra.run.events import WarningRaised
 from orchestra.run.gates import bypassed_gates, describe_gate, gate_target, unmet_gate
 from orchestra.run.judging import attempts_of
 from orchestra.run.routing import Candidate, End, Fail, Follow, Jump, route, survey
-from orchestra.run.state import NodeEnd, RunState
+from orchestra.run.state import NodeEnd, NodeRecord, RunState
 
 MEETING = 7
 """The routing rule by which a run continues where branches meet (E30)."""
@@ -229,7 +229,7 @@ What the run goes back to costs as much every time.
 """
 
 
-def _returns(ended: NodeEnd) -> int:
+def _returns(ended: NodeEnd | NodeRecord) -> int:
     return TERMINAL_RETURNS if ended.failure_class == TERMINAL else RETURNS
 
 
@@ -302,7 +302,7 @@ def _gates(graph: Graph, state: RunState, at: str) -> Advance | Finish | None:
     if not named:
         return Finish(node=at, error=f"{why}, and neither it nor the graph has a retry_target")
     target = outermost(graph, named)
-    bound = _max_visits(graph, named) or RETURNS
+    bound = _max_visits(graph, named) or (_returns(record) if record is not None else RETURNS)
     if state.gates.get(gate, 0) >= bound:
         return Finish(node=at, error=f"{why}, after it sent the run back to {target} {plural(bound, 'time')}")
     return Advance(source=at, target=target, edge="", rule=4, reason=why, gate=gate)

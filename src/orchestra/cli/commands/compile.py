@@ -21,10 +21,10 @@ from orchestra.config.environment import find, folders_of, known_secrets
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity
 from orchestra.graph import render, report
 from orchestra.graph.attributes import nearest
+from orchestra.graph.explain import entries
 from orchestra.graph.explain import explain as explanation
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.report import plural, wrap
-from orchestra.graph.rulebook import ENTRIES
 
 if TYPE_CHECKING:
     from orchestra.app.estimates import CostBounds
@@ -323,14 +323,14 @@ def explain(
 def explain_rule(rule: str | None) -> int:
     """Print one rule's entry, or the list of rules."""
     if rule is None:
-        longest = max(map(len, ENTRIES))
-        for name, known in ENTRIES.items():
+        longest = max(map(len, entries()))
+        for name, known in entries().items():
             lead = f"{name:{longest}}  {'/'.join(s.value for s in known.severities):15}  "
             say("\n".join(wrap(lead, known.meaning, room(), "    ")))
         return 0
-    entry = ENTRIES.get(rule)
+    entry = entries().get(rule)
     if entry is None:
-        near = nearest(rule, ENTRIES, within=3)
+        near = nearest(rule, entries(), within=3)
         fix = f"did you mean {near!r}?" if near else "list all rules: orchestra explain"
         raise ConfigError(f"unknown rule {rule!r}", fix=fix)
     prose, example, pipelines = explanation(entry).rstrip("\n").partition("\nWrong:")

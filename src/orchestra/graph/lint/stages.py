@@ -8,7 +8,7 @@ from orchestra.errors import Diagnostic
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.choices import Choice, choices
 from orchestra.graph.lint.nearest import nearest
-from orchestra.graph.lint.survey import Survey, error, list_words, quote, swap_edit, warning
+from orchestra.graph.lint.survey import Survey, error, info, list_words, quote, swap_edit, warning
 from orchestra.graph.model import Node
 
 _ACTIONS = ("observe", "steer", "wait")
@@ -77,20 +77,21 @@ def child_dotfile(survey: Survey) -> Iterator[Diagnostic]:
     for node in (*survey.by_type["pipeline"], *survey.by_type["stack.manager_loop"]):
         watches = survey.type_of[node.id] != "pipeline" and not node.flag("stack.child_autostart")
         if watches and not node.text("stack.child_session"):
-            yield error(
+            yield warning(
                 "child_dotfile",
-                f"{quote(node.id)} neither starts a child nor names a session to watch",
+                f"{quote(node.id)} neither starts a child nor names a session to watch, so it would fail",
                 node.span_of("stack.child_autostart", node.span),
                 node=node.id,
                 fix='add `stack.child_session="..."`',
             )
         elif not watches and not (node.text("stack.child_dotfile") or survey.graph.text("stack.child_dotfile")):
-            yield error(
+            what = "" if survey.type_of[node.id] == "pipeline" else "; write `shape=box` for an LLM node"
+            yield warning(
                 "child_dotfile",
-                f"{quote(node.id)} runs a child pipeline but names no file",
+                f"{quote(node.id)} runs a child pipeline but names no file, so it would fail",
                 node.span,
                 node=node.id,
-                fix='add `stack.child_dotfile="..."`, relative to this file',
+                fix=f'add `stack.child_dotfile="..."`, relative to this file{what}',
             )
 
 
@@ -161,6 +162,15 @@ def _shared_keys(survey: Survey, node: Node) -> Iterator[Diagnostic]:
 def _default_choice(survey: Survey, node: Node) -> Iterator[Diagnostic]:
     attribute = node.attributes.get("human.default_choice")
     if attribute is None or not str(attribute.value).strip():
+        if node.has("human.timeout"):
+            yield info(
+                "human_choices",
+                f"human gate {quote(node.id)} has a timeout but no default choice: if nobody answers in time, it"
+                " is retried, then it fails",
+                node.span_of("human.timeout", node.span),
+                node=node.id,
+                fix="set `human.default_choice` to the key, label or target of a choice",
+            )
         return
     wanted = str(attribute.value).strip().lower()
     offered = choices(survey.graph.outgoing(node.id))

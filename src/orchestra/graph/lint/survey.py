@@ -12,7 +12,7 @@ from orchestra.errors import Diagnostic, Edit, Severity, Span
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.conditions import Condition
 from orchestra.graph.flow import reachable
-from orchestra.graph.joins import Meetings, meetings
+from orchestra.graph.joins import Before, Meetings, meetings
 from orchestra.graph.lint.nearest import Vocabulary
 from orchestra.graph.model import Attribute, Edge, Graph, Node
 from orchestra.graph.tokens import in_quotes
@@ -104,6 +104,22 @@ class Survey:
     def meetings(self) -> Meetings:
         """The fan-ins of the parallel nodes (E30)."""
         return meetings(self.successors, self.types)
+
+    def only_after(self, node: str, first: str) -> bool:
+        """Whether every way of a run to ``node`` leads through ``first``; a node comes only after itself."""
+        if node == first:
+            return True
+        return self._before is not None and not self._before.is_before(self.index[node], self.index[first])
+
+    @cached_property
+    def _before(self) -> Before | None:
+        """The order in which a run comes to nodes first; None without a start."""
+        start = self.index.get(self.graph.start)
+        if start is None:
+            return None
+        again = [self.index[name] for key in RETRIES if (name := self.graph.text(key)) in self.index]
+        ends = {self.index[name] for name in self.exits}
+        return Before([[*targets, *again] if n in ends else targets for n, targets in enumerate(self.ways)], start)
 
     @cached_property
     def declared(self) -> Vocabulary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import product
 
 from orchestra.errors import Diagnostic
@@ -32,13 +32,24 @@ def value_of_node(survey: Survey) -> Iterator[Diagnostic]:
     """``{{ tools.NODE.output }}`` and ``{{ responses.NODE }}`` name what a node leaves, in conditions too."""
     for _key, node, attribute, text in survey.texts:
         if "{{" in text:
-            for match in OF_NODE.finditer(text):
-                yield from _no_value(survey, attribute, match, node=node.id)
-            for match in _OF_NAME.finditer(text):
-                yield from _short_name(survey, attribute, match, node.id)
+            yield from _in_text(survey, node.id, attribute, text)
     for condition, places in survey.conditions:
         for match, (edge, attribute) in product(_IN_CONDITION.finditer(condition.text), places):
             yield from _no_value(survey, attribute, match, edge=(edge.source, edge.target))
+        for match, (edge, attribute) in product(_ENGINE_IN_CONDITION.finditer(condition.text), places):
+            yield from _unset_name(survey, attribute, match, edge=(edge.source, edge.target))
+    for node, attribute in survey.node_places("manager.stop_condition"):
+        for match in _ENGINE_IN_CONDITION.finditer(str(attribute.value)):
+            yield from _unset_name(survey, attribute, match, node=node.id)
+
+
+def _in_text(survey: Survey, node: str, attribute: Attribute, text: str) -> Iterator[Diagnostic]:
+    for match in OF_NODE.finditer(text):
+        yield from _no_value(survey, attribute, match, node=node)
+    for match in _OF_NAME.finditer(text):
+        yield from _short_name(survey, attribute, match, node)
+    for match in _OF_ENGINE.finditer(text):
+        yield from _unset_name(survey, attribute, match, node=node)
 
 
 def problem(match: re.Match[str], kind: str, nodes: Iterable[str]) -> tuple[int, str, str]:
@@ -92,6 +103,8 @@ def _no_value(
     kind = survey.type_of.get(name, "")
     group, near, what = problem(match, kind, survey.graph.nodes)
     if not what:
+        if node is not None and survey.only_after(name, node):
+            yield _too_early(survey, attribute, match, node)
         return
     start, end = match.span(group) if group else (match.start(1), match.end(3) if field else match.end(2))
     yield warning(
@@ -103,6 +116,84 @@ def _no_value(
         fix=f"did you mean {near!r}?" if near else "name a node and a value that it leaves",
         edits=(rewritten(attribute.span, start, end, near),) if near else (),
     )
+
+
+def _too_early(survey: Survey, attribute: Attribute, match: re.Match[str], node: str) -> Diagnostic:
+    """What a node reads that cannot be there when a run comes to it first."""
+    name = match[2]
+    value = f"{match[1]}.{name}" + (f".{match[3]}" if match[3] else "")
+    when = "has not run" if name == node else f"runs only after {quote(node)}"
+    fix = "move it to a node that runs later"
+    if match[1] == "responses" and survey.type_of[node] in _ANSWER:
+        fix = f"write a task file (`agent.task`) with `{{% if {value} is defined %}}` around it, or {fix}"
+    return warning(
+        "value_of_node",
+        f"{quote(value)} has no value at the first visit of {quote(node)}, which fails: {quote(name)} {when}",
+        inside(attribute.span, match.start(1), match.end(3) if match[3] else match.end(2)),
+        node=node,
+        fix=fix,
+    )
+
+
+_CHILD = "status outcome node completed retries last_response reason session"
+_SET_BY_ENGINE = {
+    "human": tuple(f"human.gate.{key}" for key in ("selected", "label", "text")),
+    "parallel": (
+        *(f"parallel.{key}" for key in ("results", "success_count", "failure_count")),
+        *(f"parallel.fan_in.{key}" for key in ("best_id", "best_outcome", "best_response", "results")),
+    ),
+    "stack": tuple(f"stack.child.{key}" for key in _CHILD.split()),
+    "tool": ("tool.output",),
+    "workspace": ("workspace.merged", "workspace.conflicts"),
+}
+"""The keys that only the engine can set, by the word that they begin with (engine.md#the-context)."""
+
+_NAME = rf"((?:{'|'.join(_SET_BY_ENGINE)})\.\w[\w.]*\w)"
+_OF_ENGINE = re.compile(rf"\{{\{{\s*(?:context\.)?{_NAME}[\w.\[\]-]*\s*(?:\|\s*raw\s*)?\}}\}}", re.ASCII)
+_ENGINE_IN_CONDITION = re.compile(rf"(?<![\w.\"'-])(?:context\.)?{_NAME}(?:\s*!?=\s*(?P<value>\w+))?", re.ASCII)
+_STATES = ("running", "paused", "completed", "failed", "canceled")
+_CALLED_STATES = {"success": "completed", "succeeded": "completed", "done": "completed", "fail": "failed"}
+
+
+def _unset_name(
+    survey: Survey,
+    attribute: Attribute,
+    match: re.Match[str],
+    *,
+    node: str | None = None,
+    edge: tuple[str, str] | None = None,
+) -> Iterator[Diagnostic]:
+    """``{{ human.gate.txt }}``: a name that only the engine could set, and does not."""
+    name, value = match[1], match.groupdict().get("value")
+    known = _SET_BY_ENGINE[name.partition(".")[0]]
+    if name.split(".")[1] in survey.index and name.startswith("tool."):  # ``tool.NODE.output`` has its own finding
+        return
+    if not any(f"{name}.".startswith(f"{each}.") for each in known):
+        near = nearest(name, known) or _with_same_end(name, known)
+        span, what = match.span(1), f"{quote(name)} is not a name that a run sets: it will have no value"
+        fix = f"known are {', '.join(known)}"
+    elif name == "stack.child.status" and value and value not in _STATES:
+        near = nearest(value, _STATES) or _CALLED_STATES.get(value, "")
+        span, what = match.span("value"), f"{quote(value)} is not a status of a child"
+        fix = f"use one of {', '.join(_STATES)}"
+    else:
+        return
+    yield warning(
+        "value_of_node",
+        what,
+        inside(attribute.span, *span),
+        node=node,
+        edge=edge,
+        fix=f"did you mean {quote(near)}?" if near else fix,
+        edits=(rewritten(attribute.span, *span, near),) if near else (),
+    )
+
+
+def _with_same_end(name: str, known: Sequence[str]) -> str:
+    """The known name whose last word is that of ``name``, or nearly so: ``human.review.text``."""
+    last = name.rpartition(".")[2]
+    ends = {each.rpartition(".")[2]: each for each in reversed(known)}
+    return ends.get(last) or ends.get(nearest(last, ends) or "", "")
 
 
 _NAMED = re.compile(
