@@ -30,7 +30,7 @@ from typing import Annotated, Any, TypedDict
 
 from durable_step import response
 from orchestra.app.pipelines import compile_pipeline
-from orchestra.app.runs import start
+from orchestra.app.runs import RunSetup, start
 from orchestra.cli.commands.run import YOUNG
 from orchestra.config.settings import settle
 from orchestra.cxdb.embedded.files import Files
@@ -105,9 +105,8 @@ async def ours(text: str, script: str, folder: Path, profile: cProfile.Profile |
     files = Counting()
     store = EmbeddedStore.open(folder / "store", files=files)
     run = await start(
+        RunSetup(store=store, settings=settings),
         checked,
-        store=store,
-        settings=settings,
         variables={"items": json.dumps(items)},
         simulation=Source("fan.yaml", script),
     )

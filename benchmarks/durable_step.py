@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.app.pipelines import compile_pipeline
-from orchestra.app.runs import Run, start
+from orchestra.app.runs import Run, RunSetup, start
 from orchestra.app.stores import open_store
 from orchestra.config.settings import Settings
 from orchestra.errors import Source
@@ -87,7 +87,7 @@ async def walk(steps: int, folder: Path) -> Cost:
     checked = compile_pipeline(pipeline(steps), (), variables={}, secrets={})
     settings = Settings(store=folder)
     store = open_store(settings)
-    run: Run = await start(checked, store=store, settings=settings, variables={}, simulation=script())
+    run: Run = await start(RunSetup(store=store, settings=settings), checked, variables={}, simulation=script())
     before = sum(files(folder).values())
     gc.collect()
     wall, cpu = time.perf_counter(), time.process_time()

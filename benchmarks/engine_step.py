@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from durable_step import pipeline, script
 from orchestra.app.pipelines import compile_pipeline
-from orchestra.app.runs import start
+from orchestra.app.runs import RunSetup, start
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.ports import NewTurn, Turn
@@ -48,7 +48,7 @@ async def walk(steps: int, store: MemoryStore, profile: cProfile.Profile | None 
     """CPU seconds per step."""
     checked = compile_pipeline(pipeline(steps), (), variables={}, secrets={})
     settings = Settings(store="memory")
-    run = await start(checked, store=store, settings=settings, variables={}, simulation=script())
+    run = await start(RunSetup(store=store, settings=settings), checked, variables={}, simulation=script())
     gc.collect()
     if profile is not None:
         profile.enable()

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from orchestra.app.pipelines import compile_pipeline
-from orchestra.app.runs import start
+from orchestra.app.runs import RunSetup, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.files import Files
@@ -59,7 +59,7 @@ async def template() -> list[NewTurn]:
     """The turns of one finished run but its first."""
     checked = compile_pipeline(pipeline(), (), variables={}, secrets={})
     store = MemoryStore()
-    run = await start(checked, store=store, settings=Settings(store=None), variables={})
+    run = await start(RunSetup(store=store, settings=Settings(store=None)), checked, variables={})
     await run.walk()
     turns = await history(store, run.context_id)
     return [NewTurn(type_id=t.type_id, type_version=t.type_version, payload=t.payload) for t in turns[1:]]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from durable_step import walk
-from orchestra.app.runs import resume
+from orchestra.app.runs import RunSetup, resume
 from orchestra.app.stores import open_store
 from orchestra.config.settings import Settings
 
@@ -46,7 +46,7 @@ async def go_on(folder: Path) -> None:
     """Make the session ready to walk on, and print what that took as JSON."""
     settings = Settings(store=folder)
     store = Counting(open_store(settings))
-    await resume("last", store=store, settings=settings)  # type: ignore[arg-type]
+    await resume(RunSetup(store=store, settings=settings), "last")  # type: ignore[arg-type]
     print(json.dumps({"cpu": time.process_time(), "turns": store.read}))
 
 

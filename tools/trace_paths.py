@@ -23,7 +23,7 @@ from types import FrameType
 
 import orchestra
 from orchestra.app.pipelines import compile_pipeline, read
-from orchestra.app.runs import resume, start
+from orchestra.app.runs import RunSetup, resume, start
 from orchestra.app.stores import open_store
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
@@ -83,7 +83,7 @@ async def traced_node(folder: Path, trace: Trace) -> None:
     node = next(name for name in graph.nodes if graph.type_of(name) == "codergen")
     settings = Settings(store=folder)
     store = open_store(settings)
-    run = await start(pipeline, store=store, settings=settings, variables={})
+    run = await start(RunSetup(store=store, settings=settings), pipeline, variables={})
 
     def see(frame: FrameType) -> None:
         if frame.f_code is next_step.__code__:
@@ -107,11 +107,13 @@ async def traced_resume(folder: Path, trace: Trace) -> None:
         if isinstance(event, StageStarted) and event.handler == "codergen":
             control.interrupt("traced")
 
-    run = await start(pipeline, store=store, settings=settings, variables={}, listeners=(stop,), control=control)
+    run = await start(
+        RunSetup(store=store, settings=settings, listeners=(stop,), control=control), pipeline, variables={}
+    )
     await run.walk()
     trace.on = True
     with profiled(trace.see):
-        later, _pipeline = await resume(run.session, store=store, settings=settings)
+        later, _pipeline = await resume(RunSetup(store=store, settings=settings), run.session)
     await later.opened.hold.release()
     await store.close()
 

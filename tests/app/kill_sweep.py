@@ -23,7 +23,7 @@ from orchestra.agents.scripts import parse_script
 from orchestra.agents.simulation import Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.plans import cast_of
-from orchestra.app.runs import Future, replay, resume, start
+from orchestra.app.runs import Future, RunSetup, replay, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.files import Files
@@ -275,7 +275,10 @@ async def replays(case: Case, file: Path, *, every: bool) -> AsyncIterator[tuple
     more = witnessed(script, file, Points())
     settings = Settings(store=None)
     run = await start(
-        pipeline, store=store, settings=settings, variables={}, simulation=case.source(), clock=clock, more=more
+        RunSetup(store=store, settings=settings, clock=clock, more=more),
+        pipeline,
+        variables={},
+        simulation=case.source(),
     )
     await run.walk()
     (first,) = [row for row in await rows(store) if not row.why]
@@ -283,13 +286,10 @@ async def replays(case: Case, file: Path, *, every: bool) -> AsyncIterator[tuple
     turns = (await history(store, first.context_id))[:-1]
     for turn in turns if every else _of_each_kind(turns):
         fork, _pipeline = await replay(
+            RunSetup(store=store, settings=settings, clock=clock, more=more),
             first.session,
             at=TurnChoice(depth=turn.depth),
             future=Future(),
-            store=store,
-            settings=settings,
-            clock=clock,
-            more=more,
         )
         session = fork.session
         await fork.walk()
@@ -318,11 +318,14 @@ async def go_on(case: Case, store: Store, file: Path, points: Points) -> None:
     settings, result = Settings(store=None), None
     while result is None:  # as when it was paused from outside
         try:
-            run, _pipeline = await resume("last", store=store, settings=settings, clock=clock, more=more)
+            run, _pipeline = await resume(RunSetup(store=store, settings=settings, clock=clock, more=more), "last")
         except SessionNotFound:
             source = case.source()
             run = await start(
-                pipeline, store=store, settings=settings, variables={}, simulation=source, clock=clock, more=more
+                RunSetup(store=store, settings=settings, clock=clock, more=more),
+                pipeline,
+                variables={},
+                simulation=source,
             )
         await _ask(case, store, run.state.mailbox, run.session)
         result = await run.walk()

@@ -12,7 +12,7 @@ from pathlib import Path
 from kill_sweep import LOG
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
-from orchestra.app.runs import Future, replay, resume, start
+from orchestra.app.runs import Future, RunSetup, replay, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.embedded.store import EmbeddedStore
@@ -84,13 +84,9 @@ def compiled(folder: Path, kind: str = PIPELINE, **texts: str) -> Pipeline:
 async def walked(pipeline: Pipeline, store: Store, work: Work) -> Run:
     """A new session, run to its end or pause."""
     run = await start(
+        RunSetup(store=store, settings=SETTINGS, clock=Clock(), control=work.control, more={"codergen": work}),
         pipeline,
-        store=store,
-        settings=SETTINGS,
         variables={"colour": "blue"},
-        clock=Clock(),
-        control=work.control,
-        more={"codergen": work},
     )
     await run.walk()
     return run
@@ -98,7 +94,8 @@ async def walked(pipeline: Pipeline, store: Store, work: Work) -> Run:
 
 async def gone_on(store: Store, session: str, work: Work) -> Run:
     run, _pipeline = await resume(
-        session, store=store, settings=SETTINGS, clock=Clock(), control=work.control, more={"codergen": work}
+        RunSetup(store=store, settings=SETTINGS, clock=Clock(), control=work.control, more={"codergen": work}),
+        session,
     )
     await run.walk()
     return run
@@ -108,14 +105,10 @@ async def forked(
     store: Store, session: str, turn_id: int, work: Work, future: Future | None = None, *, walk: bool = True
 ) -> Run:
     run, _pipeline = await replay(
+        RunSetup(store=store, settings=SETTINGS, clock=Clock(), control=work.control, more={"codergen": work}),
         session,
         at=TurnChoice(turn_id=turn_id),
         future=future or Future(),
-        store=store,
-        settings=SETTINGS,
-        clock=Clock(),
-        control=work.control,
-        more={"codergen": work},
     )
     if walk:
         await run.walk()

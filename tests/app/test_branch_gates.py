@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from test_parallel_branches import SETTINGS, Work, events, outcome, pipeline_of, resumed
 
-from orchestra.app.runs import start
+from orchestra.app.runs import RunSetup, start
 from orchestra.clock import SystemClock
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.engine.control import Control
@@ -71,13 +71,15 @@ async def answered_at_once(folder: Path, store: Store, run: Run, pair: list[subp
 
 async def begun(store: Store, work: Work, *, waits: bool) -> Run:
     return await start(
+        RunSetup(
+            store=store,
+            settings=SETTINGS,
+            clock=SystemClock(),
+            control=Control(interviews=Interviews(None, always=waits)),
+            more={"codergen": work},
+        ),
         pipeline_of(GATES),
-        store=store,
-        settings=SETTINGS,
         variables={},
-        clock=SystemClock(),
-        control=Control(interviews=Interviews(None, always=waits)),
-        more={"codergen": work},
     )
 
 

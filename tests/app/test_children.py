@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
-from orchestra.app.runs import resume, start
+from orchestra.app.runs import RunSetup, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
@@ -66,12 +66,10 @@ def compiled(folder: Path, parent: str = PARENT, **children: str) -> Pipeline:
 
 async def begun(pipeline: Pipeline, store: Store, script: str = SCORED, clock: Clock | None = None) -> Run:
     return await start(
+        RunSetup(store=store, settings=SETTINGS, clock=clock or FixedClock()),
         pipeline,
-        store=store,
-        settings=SETTINGS,
         variables={"colour": "blue"},
         simulation=Source("script.yaml", script),
-        clock=clock or FixedClock(),
     )
 
 
@@ -180,7 +178,7 @@ async def test_wherever_the_store_is_lost_a_resume_comes_to_the_same_end_with_on
             await run.walk()
         first = (await rows(inner))[-1].session
         (tmp_path / "parts" / "check.dot").unlink(missing_ok=True)  # the recorded text is what counts
-        again, _pipeline = await resume(first, store=inner, settings=SETTINGS, clock=Later())
+        again, _pipeline = await resume(RunSetup(store=inner, settings=SETTINGS, clock=Later()), first)
         result = await again.walk()
         assert result is not None, cut
         assert result.good, (cut, result.text)
@@ -218,12 +216,7 @@ async def test_a_pause_of_the_parent_pauses_the_child_and_a_resume_continues_wit
     parent, child = await sessions(store)
     assert (parent.paused, child.paused) == ("enough", "enough")
     assert (child.stage is None) is not at_once
-    again, _pipeline = await resume(
-        run.session,
-        store=store,
-        settings=SETTINGS,
-        clock=Later(),
-    )
+    again, _pipeline = await resume(RunSetup(store=store, settings=SETTINGS, clock=Later()), run.session)
     result = await again.walk()
     assert result is not None
     assert result.good
@@ -263,7 +256,7 @@ async def test_a_child_that_is_paused_by_itself_is_waited_for_and_may_continue_e
         if (await load_state(store, child.context_id)).paused:
             break
         await asyncio.sleep(0.01)
-    again, _pipeline = await resume(child.session, store=store, settings=SETTINGS, clock=Later())
+    again, _pipeline = await resume(RunSetup(store=store, settings=SETTINGS, clock=Later()), child.session)
     assert (await again.walk()) is not None
     result = await task
     assert result is not None
@@ -335,7 +328,7 @@ async def test_from_every_prefix_of_the_parents_record_its_child_is_found_again(
     for cut in range(named, ended + 1):
         fork = await store.fork(turns[cut].turn_id)
         moved = Moved(store, above.context_id, fork.context_id)
-        again, _pipeline = await resume(above.session, store=moved, settings=SETTINGS, clock=Later())
+        again, _pipeline = await resume(RunSetup(store=moved, settings=SETTINGS, clock=Later()), above.session)
         result = await again.walk()
         assert result is not None, cut
         assert result.good, cut

@@ -9,7 +9,7 @@ from nested import ENDS, SETTINGS, TEXTS, Clock, Work, compiled, new_rows, recor
 
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plans import ResumeChanges
-from orchestra.app.runs import resume
+from orchestra.app.runs import RunSetup, resume
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import load_state
 from orchestra.engine.running import Run
@@ -40,7 +40,7 @@ async def resumed(store: Store, session: str, interrupted: str = "") -> tuple[Ru
     work = Work()
     changes = ResumeChanges(interrupted=interrupted)
     run, _pipeline = await resume(
-        session, store=store, settings=SETTINGS, changes=changes, clock=Clock(), more={"codergen": work}
+        RunSetup(store=store, settings=SETTINGS, clock=Clock(), more={"codergen": work}), session, changes=changes
     )
     await run.walk()
     return run, work

@@ -23,7 +23,7 @@ from nested import (
 
 from orchestra.app.pipelines import read
 from orchestra.app.plans import ResumeChanges
-from orchestra.app.runs import resume
+from orchestra.app.runs import RunSetup, resume
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.sessions import rows
 from orchestra.errors import StoreError
@@ -110,12 +110,9 @@ async def test_a_child_whose_file_has_lost_a_node_is_run_again_after_its_failure
     source, found = read(tmp_path / "parent.dot")
     work = Work()
     run, _pipeline = await resume(
+        RunSetup(store=store, settings=SETTINGS, clock=Clock(), more={"codergen": work}),
         first.session,
-        store=store,
-        settings=SETTINGS,
-        clock=Clock(),
         changes=ResumeChanges(graph=source, found=found),
-        more={"codergen": work},
     )
     await run.walk()
     assert work.done == ["other", "done"]

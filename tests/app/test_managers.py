@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
-from orchestra.app.runs import resume, start
+from orchestra.app.runs import RunSetup, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
@@ -41,12 +41,10 @@ def compiled(folder: Path, attributes: str = "", work: str = WORK) -> Pipeline:
 
 async def begun(pipeline: Pipeline, store: Store, script: str = "") -> Run:
     return await start(
+        RunSetup(store=store, settings=SETTINGS, clock=SystemClock()),
         pipeline,
-        store=store,
-        settings=SETTINGS,
         variables={},
         simulation=Source("script.yaml", script),
-        clock=SystemClock(),
     )
 
 
@@ -171,7 +169,7 @@ async def test_a_paused_manager_continues_with_the_same_child(tmp_path: Path, at
         await asyncio.sleep(0.1)
         (run.control.interrupt if at_once else run.control.pause)("enough")
     assert task.result() is None
-    again, _pipeline = await resume(run.session, store=store, settings=SETTINGS)
+    again, _pipeline = await resume(RunSetup(store=store, settings=SETTINGS), run.session)
     result = await again.walk()
     assert result is not None
     assert result.good

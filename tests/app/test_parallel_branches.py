@@ -16,7 +16,7 @@ from faults import CountingFiles, RefusedFiles
 from orchestra.agents.simulation import ScriptedResult, Simulation
 from orchestra.app.pipelines import Pipeline, compile_pipeline
 from orchestra.app.rewalking import Another, rewalk
-from orchestra.app.runs import Future, replay, resume, start
+from orchestra.app.runs import Future, RunSetup, replay, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.model import Config, LimitSettings, RunLimit
 from orchestra.config.settings import Settings
@@ -116,13 +116,15 @@ async def ran(
     body: str, work: Work | None = None, *, store: Store | None = None, control: Control | None = None, **more: Any
 ) -> Run:
     run = await start(
+        RunSetup(
+            store=store or MemoryStore(),
+            settings=SETTINGS,
+            clock=SystemClock(),
+            control=control or Control(),
+            more={"codergen": work or Work(), **more},
+        ),
         pipeline_of(body),
-        store=store or MemoryStore(),
-        settings=SETTINGS,
         variables={},
-        clock=SystemClock(),
-        control=control or Control(),
-        more={"codergen": work or Work(), **more},
     )
     await run.walk()
     return run
@@ -130,7 +132,7 @@ async def ran(
 
 async def resumed(run: Run, store: Store, work: Work) -> Run:
     again, _pipeline = await resume(
-        run.session, store=store, settings=SETTINGS, clock=SystemClock(), more={"codergen": work}
+        RunSetup(store=store, settings=SETTINGS, clock=SystemClock(), more={"codergen": work}), run.session
     )
     await again.walk()
     return again
@@ -318,12 +320,9 @@ async def test_a_disk_that_fills_up_with_branches_in_flight_loses_nothing(quick_
         run = None
         with contextlib.suppress(StoreFull):
             run = await start(
+                RunSetup(store=store, settings=SETTINGS, clock=SystemClock(), more={"codergen": first}),
                 pipeline_of(body),
-                store=store,
-                settings=SETTINGS,
                 variables={},
-                clock=SystemClock(),
-                more={"codergen": first},
             )
             await run.walk()
         with contextlib.suppress(StoreFull):
@@ -680,13 +679,10 @@ async def test_a_replay_at_a_node_of_a_branch_names_the_branch() -> None:
 
 async def replayed(store: Store, session: str, at: TurnChoice, work: Work) -> Run:
     again, _pipeline = await replay(
+        RunSetup(store=store, settings=SETTINGS, clock=SystemClock(), more={"codergen": work}),
         session,
         at=at,
         future=Future(),
-        store=store,
-        settings=SETTINGS,
-        clock=SystemClock(),
-        more={"codergen": work},
     )
     await again.walk()
     return again
@@ -811,13 +807,15 @@ async def test_an_agent_that_asks_a_person_gives_its_place_back_meanwhile() -> N
 
     work = Work({"a": asks, "b": works})
     run = await start(
+        RunSetup(
+            store=MemoryStore(),
+            settings=replace(SETTINGS, config=Config(limits=LimitSettings(run=RunLimit(parallel=1)))),
+            clock=SystemClock(),
+            control=Control(interviews=Interviews(Person())),
+            more={"codergen": work},
+        ),
         pipeline_of(fan()),
-        store=MemoryStore(),
-        settings=replace(SETTINGS, config=Config(limits=LimitSettings(run=RunLimit(parallel=1)))),
         variables={},
-        clock=SystemClock(),
-        control=Control(interviews=Interviews(Person())),
-        more={"codergen": work},
     )
     await asyncio.wait_for(run.walk(), 5)
     assert outcome(run)[0] == "success"
@@ -843,13 +841,15 @@ async def test_an_instruction_reaches_one_agent_of_the_branches_and_no_other_aft
     body = """split [shape=component] meet [shape=tripleoctagon] start -> split split -> a -> b -> meet
         split -> c -> meet meet -> exit"""
     run = await start(
+        RunSetup(
+            store=store,
+            settings=SETTINGS,
+            clock=SystemClock(),
+            control=control,
+            more={"codergen": Work({"a": listening, "b": stopping})},
+        ),
         pipeline_of(body),
-        store=store,
-        settings=SETTINGS,
         variables={},
-        clock=SystemClock(),
-        control=control,
-        more={"codergen": Work({"a": listening, "b": stopping})},
     )
     await send(store, run.state.mailbox, run.session, STEER, text="use tabs", who="me", now_ms=1)
     await run.walk()

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from orchestra.app.pipelines import compile_pipeline
-from orchestra.app.runs import resume, start
+from orchestra.app.runs import RunSetup, resume, start
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.loading import event_of, history, load_state
@@ -39,12 +39,10 @@ TWICE = """nodes:
 async def begun(store: Store, text: str = LOOP, script: str = TWICE, **variables: str) -> Run:
     pipeline = compile_pipeline(Source("loop.dot", text), variables=variables, secrets={})
     return await start(
+        RunSetup(store=store, settings=SETTINGS, clock=FixedClock()),
         pipeline,
-        store=store,
-        settings=SETTINGS,
         variables=variables,
         simulation=Source("loop.yaml", script),
-        clock=FixedClock(),
     )
 
 
@@ -165,7 +163,7 @@ async def test_wherever_the_store_is_lost_a_resume_of_the_first_session_comes_to
         with contextlib.suppress(StoreError):
             await run.walk()
         first = (await rows(inner))[-1].session
-        again, _pipeline = await resume(first, store=inner, settings=SETTINGS, clock=Later())
+        again, _pipeline = await resume(RunSetup(store=inner, settings=SETTINGS, clock=Later()), first)
         result = await again.walk()
         assert result is not None, cut
         assert result.good, cut
@@ -202,7 +200,7 @@ async def test_a_session_whose_successor_never_began_counts_as_crashed() -> None
     (row,) = await rows(inner)
     summary = await summarize(inner, row, START_MS)
     assert summary.phase is Phase.CRASHED
-    again, _pipeline = await resume(row.session, store=inner, settings=SETTINGS, clock=Later())
+    again, _pipeline = await resume(RunSetup(store=inner, settings=SETTINGS, clock=Later()), row.session)
     assert (await again.walk()) is not None
     assert (await summarize(inner, row, START_MS)).phase is Phase.RESTARTED
 

@@ -11,7 +11,7 @@ import pytest
 from nested import ENDS, SETTINGS, Clock, compiled
 
 from orchestra.agents.simulation import Simulation
-from orchestra.app.runs import resume, start
+from orchestra.app.runs import RunSetup, resume, start
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, send
@@ -46,13 +46,9 @@ class Agents:
 
 async def begun(folder: Path, store: MemoryStore, agents: Agents) -> Run:
     return await start(
+        RunSetup(store=store, settings=SETTINGS, clock=Clock(), control=Control(), more={"codergen": agents}),
         compiled(folder, parent=LINE),
-        store=store,
-        settings=SETTINGS,
         variables={},
-        clock=Clock(),
-        control=Control(),
-        more={"codergen": agents},
     )
 
 
@@ -63,7 +59,7 @@ async def asked(store: MemoryStore, run: Run, action: str, text: str = "") -> No
 
 async def continued(store: MemoryStore, run: Run, agents: Agents) -> Run:
     later, _pipeline = await resume(
-        run.session, store=store, settings=SETTINGS, clock=Clock(), more={"codergen": agents}
+        RunSetup(store=store, settings=SETTINGS, clock=Clock(), more={"codergen": agents}), run.session
     )
     await later.walk()
     return later

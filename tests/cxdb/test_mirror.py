@@ -14,7 +14,7 @@ from test_remote_cuts import DOWN, UP, Proxy, places, through
 
 from orchestra.app.mirroring import MirrorResult, behind, follow, send_now
 from orchestra.app.pipelines import compile_pipeline
-from orchestra.app.runs import Future, replay, start
+from orchestra.app.runs import Future, RunSetup, replay, start
 from orchestra.app.stores import open_store
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
@@ -60,7 +60,7 @@ async def run(folder: Path, text: str = LOOP, script: str = SCRIPT) -> str:
     store = open_store(settings)
     pipeline = compile_pipeline(Source(str(file), text), variables={}, secrets={})
     walked = await start(
-        pipeline, store=store, settings=settings, variables={}, simulation=Source("s.yaml", script)
+        RunSetup(store=store, settings=settings), pipeline, variables={}, simulation=Source("s.yaml", script)
     )
     await walked.walk()
     await store.close()
@@ -70,7 +70,7 @@ async def run(folder: Path, text: str = LOOP, script: str = SCRIPT) -> str:
 async def fork(folder: Path, session: str, at: TurnChoice) -> str:
     settings = Settings(store=folder / "store")
     store = open_store(settings)
-    walked, _ = await replay(session, at=at, future=Future(), store=store, settings=settings)
+    walked, _ = await replay(RunSetup(store=store, settings=settings), session, at=at, future=Future())
     await walked.walk()
     await store.close()
     return walked.session

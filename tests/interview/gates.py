@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestra.app.answering import AnswerResult, answer_to, find_question, give, look
 from orchestra.app.pipelines import compile_pipeline, read
-from orchestra.app.runs import resume, start
+from orchestra.app.runs import RunSetup, resume, start
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
@@ -122,13 +122,15 @@ async def begun(
     source, found = read(folder / "p.dot")
     store, work = store or MemoryStore(), work or Work()
     run = await start(
+        RunSetup(
+            store=store,
+            settings=replace(SETTINGS, secrets=secrets or {}),
+            control=control or control_of(interviewer),
+            more={"codergen": work},
+            clock=clock or SystemClock(),
+        ),
         compile_pipeline(source, found, variables={}, secrets=secrets or {}),
-        store=store,
-        settings=replace(SETTINGS, secrets=secrets or {}),
         variables={},
-        control=control or control_of(interviewer),
-        more={"codergen": work},
-        clock=clock or SystemClock(),
     )
     story = Story(run=run, store=store, work=work)
     if walk:
@@ -140,11 +142,13 @@ async def continued(
     story: Story, interviewer: Interviewer | None = None, *, control: Control | None = None, walk: bool = True
 ) -> Story:
     run, _pipeline = await resume(
+        RunSetup(
+            store=story.store,
+            settings=SETTINGS,
+            control=control or control_of(interviewer),
+            more={"codergen": story.work},
+        ),
         story.session,
-        store=story.store,
-        settings=SETTINGS,
-        control=control or control_of(interviewer),
-        more={"codergen": story.work},
     )
     if walk:
         await run.walk()

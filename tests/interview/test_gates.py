@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from orchestra.app.answering import find_question, look, too_late
 from orchestra.app.plans import ResumeChanges
-from orchestra.app.runs import Future, replay, resume
+from orchestra.app.runs import Future, RunSetup, replay, resume
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
@@ -276,12 +276,10 @@ async def test_a_fork_before_an_answered_gate_asks_again_under_its_own_id(tmp_pa
     story = await begun(tmp_path, interviewer=says("y"))
     before = await story.events()
     run, _pipeline = await replay(
+        RunSetup(store=story.store, settings=Settings(store=None), more={"codergen": Work()}),
         story.session,
         at=TurnChoice(node="review"),
         future=Future(),
-        store=story.store,
-        settings=Settings(store=None),
-        more={"codergen": Work()},
     )
     await run.walk()
     assert run.state.waiting
@@ -294,12 +292,11 @@ async def test_an_answer_to_what_the_gate_offered_before_is_not_taken_for_anothe
     await answered(story, "y")
     changed = GATE.replace("[Y] Ship", "[Y] Burn the release")
     run, _pipeline = await resume(
+        RunSetup(
+            store=story.store, settings=Settings(store=None), control=control_of(), more={"codergen": story.work}
+        ),
         story.session,
-        store=story.store,
-        settings=Settings(store=None),
         changes=ResumeChanges(graph=Source(str(tmp_path / "p.dot"), changed)),
-        control=control_of(),
-        more={"codergen": story.work},
     )
     await run.walk()
     assert run.state.waiting

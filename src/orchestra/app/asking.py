@@ -8,7 +8,7 @@ import getpass
 import socket
 from dataclasses import dataclass, replace
 
-from orchestra.app.runs import wiring_of
+from orchestra.app.runs import RunSetup
 from orchestra.config.settings import Settings
 from orchestra.engine.loading import load
 from orchestra.engine.mailbox import CANCEL, STEER, MailboxRequest, send
@@ -103,7 +103,7 @@ async def _cancel(
     store: Store, settings: Settings, row: Row, request: MailboxRequest, clock: Clock
 ) -> tuple[str, ...]:
     """Take a session without a runner, stop its left processes, and record its end (S15, E4)."""
-    wiring = wiring_of(store, settings, clock)
+    wiring = RunSetup(store=store, settings=settings, clock=clock).wiring(settings.secrets)
     opened = await lock_session(wiring, Opening(place=row, loaded=await load(store, row.context_id)))
     try:
         state = opened.journal.state

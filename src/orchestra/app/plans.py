@@ -54,8 +54,9 @@ SCRIPT_NAME = "the recorded simulation script"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinedPlan(Plan):
-    """A plan with the agents that its handlers ask."""
+    """The plan of a checked pipeline, with the agents that its handlers ask."""
 
+    pipeline: Pipeline
     agents: Agents
     children: Mapping[str, tuple[JoinedPlan, ...]]
 
@@ -159,6 +160,7 @@ def plan_of(
     simulated = simulated or bool(scenario.text)
     agents = Agents(settings=settings, folder=folder, file=file, script=scenario.script, simulated=simulated)
     return JoinedPlan(
+        pipeline=pipeline,
         agents=agents,
         graph=graph,
         handlers=replace(handlers(agents, more), readers=_readers(graph, scenario, settings)),
@@ -223,14 +225,14 @@ def no_secret(source: Source, redactor: Redactor) -> None:
         raise ConfigError(f"{source.name}:{line}:{column}: the script contains a secret ({name})")
 
 
-def runnable(pipeline: Pipeline, plan: JoinedPlan) -> None:
+def runnable(plan: JoinedPlan) -> None:
     """Refuse what this version would not do as written, rather than run it as something else.
 
     Raises ``InvalidPipeline``, and ``CredentialsMissing`` where an agent's key is.
     """
     problems = tuple(dict.fromkeys(_not_runnable(plan, simulated=bool(plan.simulation))))
     if problems:
-        raise InvalidPipeline((*pipeline.diagnostics, *problems))
+        raise InvalidPipeline((*plan.pipeline.diagnostics, *problems))
     for each in plan.whole():
         each.agents.require_keys(each.graph)
 
@@ -303,14 +305,14 @@ async def recorded_plan(
     secrets: KnownSecrets,
     changes: ResumeChanges,
     more: Mapping[str, Handler],
-) -> tuple[Pipeline, JoinedPlan]:
-    """Return the pipeline with which a session continues, and its plan. Raises ``ConfigError``."""
+) -> JoinedPlan:
+    """Return the plan with which a session continues. Raises ``ConfigError``."""
     pipeline = await pipeline_of(state, wiring.store, secrets, changes)
     given = changes.graph is not None
     if given:
         no_node_lost(pipeline.checked_graph(), whereabouts(pipeline.source), state)
     script = await _script_of(state, wiring.store, pipeline, changes, wiring.redactor)
-    return pipeline, plan_of(pipeline, script, settings, more, state.workdir, given=given)
+    return plan_of(pipeline, script, settings, more, state.workdir, given=given)
 
 
 async def pipeline_of(state: RunState, store: Store, secrets: KnownSecrets, changes: ResumeChanges) -> Pipeline:

@@ -6,11 +6,11 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from orchestra.agents.scripts import parse_script
 from orchestra.agents.simulation import Scenario
@@ -18,7 +18,6 @@ from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plans import (
     AS_RECORDED,
-    NONE_MORE,
     JoinedPlan,
     ResumeChanges,
     cast_of,
@@ -35,23 +34,25 @@ from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
 from orchestra.cxdb.format.registry import bundle
 from orchestra.engine.control import Control
-from orchestra.engine.forking import TurnChoice, locate, locate_in
+from orchestra.engine.forking import TurnChoice, locate
 from orchestra.engine.holding import machine, taken_error
 from orchestra.engine.inherited import check_inherited
 from orchestra.engine.journal import Listener
 from orchestra.engine.loading import load
 from orchestra.engine.opening import (
     Opening,
+    OpenSession,
     ended_well,
     lock_session,
     new_place,
     newest_of_chain,
     open_session,
+    ready,
     start_event,
 )
 from orchestra.engine.running import Run as Run
 from orchestra.engine.sessions import find, own
-from orchestra.engine.wiring import Plan, RunnerProcess, Wiring
+from orchestra.engine.wiring import RunnerProcess, Wiring
 from orchestra.errors import ConfigError, CredentialsMissing, Source
 from orchestra.graph.inputs import with_defaults
 from orchestra.ports import Clock, Handler, Store
@@ -72,45 +73,49 @@ def this_process() -> RunnerProcess:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Surroundings:
-    """What a run of this process is joined with, however it begins."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSetup:
+    """What a run of this process is joined with, however it begins.
+
+    ``more`` are handlers by type besides the installed ones. ``control`` may carry a pause request already.
+    """
 
     store: Store
     settings: Settings
-    listeners: tuple[Listener, ...]
-    clock: Clock
-    more: Mapping[str, Handler]
+    listeners: tuple[Listener, ...] = ()
+    clock: Clock = field(default_factory=SystemClock)
+    control: Control = field(default_factory=Control)
+    more: Mapping[str, Handler] = field(default_factory=dict)
 
     def wiring(
-        self, redactor: Redactor, *, interrupted: str = "", secrets: tuple[str, ...] | None = None
+        self, secrets: Mapping[str, str], *, interrupted: str = "", declared: tuple[str, ...] | None = None
     ) -> Wiring:
-        """Return what the sessions of this process are opened with."""
+        """Return what the sessions of this process are opened with, whose record holds none of the secrets."""
         return Wiring(
             store=self.store,
             clock=self.clock,
-            redactor=redactor,
+            redactor=Redactor(secrets),
             listeners=self.listeners,
             origin=this_process(),
             sweep=end_orphans,
             interrupted=interrupted,
-            secrets=secrets,
+            secrets=declared,
             max_cost_micros=self.settings.max_cost_micros,
             at_once=self.settings.config.limits.run.parallel,
         )
 
-    async def checked(self, pipeline: Pipeline, plan: JoinedPlan, wiring: Wiring, state: RunState) -> Wiring:
+    async def checked(self, plan: JoinedPlan, wiring: Wiring, state: RunState) -> tuple[Wiring, JoinedPlan]:
         """Return the wiring with its repositories; raise what forbids the run, before anything is written."""
-        runnable(pipeline, plan)
+        runnable(plan)
         if self.settings.workspace is not None or state.workspace:
             simulated = bool(plan.simulation)
             wiring = wiring.on(await workspaces_of(self.settings, state.workspace, simulated=simulated))
         await self.store.publish_types(*bundle())
-        return wiring
+        return wiring, plan
 
     async def recorded(
         self, state: RunState, changes: ResumeChanges, interrupted: str
-    ) -> tuple[Pipeline, JoinedPlan, Wiring]:
+    ) -> tuple[Wiring, JoinedPlan]:
         """Return with what a session continues from a state, or is only read if it ended well.
 
         Raises what forbids it.
@@ -118,44 +123,37 @@ class _Surroundings:
         done = ended_well(state)
         secrets = KnownSecrets({}) if done else secrets_of(state, self.settings)
         declared = None if done else self.settings.declared
-        wiring = self.wiring(Redactor(secrets), interrupted=interrupted, secrets=declared)
+        wiring = self.wiring(secrets, interrupted=interrupted, declared=declared)
         in_force = self.settings.with_max_cost(state.max_cost_micros)
-        pipeline, plan = await recorded_plan(state, wiring, in_force, secrets, changes, self.more)
-        return pipeline, plan, wiring if done else await self.checked(pipeline, plan, wiring, state)
+        plan = await recorded_plan(state, wiring, in_force, secrets, changes, self.more)
+        return (wiring, plan) if done else await self.checked(plan, wiring, state)
 
-
-def wiring_of(store: Store, settings: Settings, clock: Clock) -> Wiring:
-    """Return what the sessions of this process are opened with that nothing runs."""
-    return _Surroundings(store, settings, (), clock, NONE_MORE).wiring(Redactor(settings.secrets))
+    def run(self, opened: OpenSession, wiring: Wiring, plan: JoinedPlan) -> Run:
+        """Return the run of a session that was opened, ready to walk."""
+        return Run(opened=opened, plan=plan, wiring=wiring, control=self.control)
 
 
 async def start(
+    setup: RunSetup,
     pipeline: Pipeline,
     *,
-    store: Store,
-    settings: Settings,
     variables: Mapping[str, str],
     simulation: Source | None = None,
     label: str = "",
-    listeners: tuple[Listener, ...] = (),
-    clock: Clock | None = None,
-    control: Control | None = None,
-    more: Mapping[str, Handler] = NONE_MORE,
 ) -> Run:
-    """Open a session for a pipeline, ready to walk; ``control`` may carry a pause request already.
+    """Open a session for a pipeline, ready to walk.
 
     Raises ``InvalidPipeline``, ``ConfigError`` and ``StoreError``. Nothing is written before every
     check has passed.
     """
-    around = _Surroundings(store, settings, listeners, clock or SystemClock(), more)
-    graph = pipeline.checked_graph()
-    redactor = Redactor(settings.secrets)
-    given = check_variables(with_defaults(graph, variables), redactor)
+    graph, settings = pipeline.checked_graph(), setup.settings
+    wiring = setup.wiring(settings.secrets)
+    given = check_variables(with_defaults(graph, variables), wiring.redactor)
     scenario = Scenario()
     if simulation is not None:
         scenario = parse_script(simulation, cast_of(pipeline))
-        no_secret(simulation, redactor)
-    plan = plan_of(pipeline, scenario, settings, more)
+        no_secret(simulation, wiring.redactor)
+    plan = plan_of(pipeline, scenario, settings, setup.more)
     refuse_owned_names(given, plan)
     like = RunState(
         label=label or graph.text("label"),
@@ -163,12 +161,12 @@ async def start(
         backend=", ".join(plan.agents.used_backends(graph)),
         secrets=settings.declared,
     )
-    wiring = await around.checked(pipeline, plan, around.wiring(redactor), like)
+    wiring, plan = await setup.checked(plan, wiring, like)
     first = start_event(wiring, plan, like)
     opened = await lock_session(wiring, Opening(place=await new_place(wiring), first=first))
-    for warning in (*_short_secrets(redactor), *_unpriced_models(plan)):
+    for warning in (*_short_secrets(wiring.redactor), *_unpriced_models(plan)):
         opened.journal.record(warning)
-    return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control())
+    return setup.run(opened, wiring, plan)
 
 
 def _short_secrets(redactor: Redactor) -> list[WarningRaised]:
@@ -200,30 +198,36 @@ def check_variables(variables: Mapping[str, str], redactor: Redactor) -> dict[st
             raise ConfigError(
                 f"{name!r} is not a valid name of a variable", fix="use letters, digits and _ . - after a letter"
             )
-        if is_reserved(name):
-            raise ConfigError(f"{name!r} is reserved for the engine and cannot be a variable")
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise ConfigError(f"the value of {name} is not UTF-8 text, so it cannot be recorded")
-        found = next(iter(redactor.find(value)), None)
-        if found is not None:
-            raise ConfigError(
-                f"the value of {name} contains a secret ({found[2]}); variables are recorded unchanged",
-                fix="pass it in an environment variable instead",
-            )
+        _check_value(name, value, redactor, "a variable")
     return dict(variables)
 
 
-async def resume(
-    session: str,
-    *,
-    store: Store,
-    settings: Settings,
-    changes: ResumeChanges = AS_RECORDED,
-    listeners: tuple[Listener, ...] = (),
-    clock: Clock | None = None,
-    control: Control | None = None,
-    more: Mapping[str, Handler] = NONE_MORE,
-) -> tuple[Run, Pipeline]:
+def _values(given: Mapping[str, str], redactor: Redactor) -> dict[str, Json]:
+    """Context values from a command line: JSON where it is JSON, else the text. Raises ``ConfigError``."""
+    found: dict[str, Json] = {}
+    for key, text in given.items():
+        _check_value(key, text, redactor, "set")
+        try:
+            found[key] = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            found[key] = text
+    return found
+
+
+def _check_value(name: str, text: str, redactor: Redactor, use: str) -> None:
+    if is_reserved(name):
+        raise ConfigError(f"{name!r} is reserved for the engine and cannot be {use}")
+    secret = next(iter(redactor.find(text)), None)
+    if secret is not None:
+        raise ConfigError(
+            f"the value of {name} contains a secret ({secret[2]}); values are recorded unchanged",
+            fix="pass it in an environment variable instead",
+        )
+
+
+async def resume(setup: RunSetup, session: str, changes: ResumeChanges = AS_RECORDED) -> tuple[Run, Pipeline]:
     """Take a session and make it ready to walk from where it is.
 
     A restarted session means the one in which it continues, which is started where that was not done yet (E14). One
@@ -233,23 +237,19 @@ async def resume(
     Raises ``SessionNotFound``, ``SessionTaken``, ``CredentialsMissing``, ``ConfigError``, ``InvalidPipeline``,
     ``Undecided`` and ``StoreError``.
     """
-    around = _Surroundings(store, settings, listeners, clock or SystemClock(), more)
+    store = setup.store
     place, loaded = await newest_of_chain(store, own(await find(store, session)))
     if (holder := store.holder(place.context_id)) is not None:
         raise taken_error(holder)
-    pipelines: list[Pipeline] = []
-
-    async def prepared(state: RunState) -> tuple[Wiring, Plan]:
-        pipeline, plan, wiring = await around.recorded(state, changes, changes.interrupted)
-        pipelines.append(pipeline)
-        return wiring, plan
-
-    stop = read_stopped(settings).get(place.session)
+    stop = read_stopped(setup.settings).get(place.session)
     why, gone = (stop.reason, stop.claim) if stop is not None else ("", "")
-    opened, wiring, plan = await open_session(prepared, Opening(place=place, loaded=loaded, stopped=why, gone=gone))
+    opened, wiring, plan = await open_session(
+        lambda state: setup.recorded(state, changes, changes.interrupted),
+        Opening(place=place, loaded=loaded, stopped=why, gone=gone),
+    )
     if stop is not None:
         forget(place.session)
-    return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipelines[-1]
+    return setup.run(opened, wiring, plan), plan.pipeline
 
 
 def secrets_of(state: RunState, settings: Settings) -> KnownSecrets:
@@ -268,37 +268,32 @@ def secrets_of(state: RunState, settings: Settings) -> KnownSecrets:
 class Future(Struct, frozen=True, kw_only=True):
     """What is different in the new session: variables, context values (as texts), pipeline texts, label."""
 
-    variables: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = {}
+    values: Mapping[str, str] = {}
     changes: ResumeChanges = AS_RECORDED
     label: str = ""
 
 
-async def replay(
-    session: str,
-    *,
-    at: TurnChoice,
-    future: Future,
-    store: Store,
-    settings: Settings,
-    listeners: tuple[Listener, ...] = (),
-    clock: Clock | None = None,
-    control: Control | None = None,
-    more: Mapping[str, Handler] = NONE_MORE,
-) -> tuple[Run, Pipeline]:
+UNCHANGED = Future()
+
+
+async def replay(setup: RunSetup, session: str, at: TurnChoice, future: Future = UNCHANGED) -> tuple[Run, Pipeline]:
     """Fork a session at a turn, and make the new one ready to walk; the old one stays as it is.
 
     Of ``SESSION/fan/x`` the turn is one of that branch: the other branches are then as they stood at that time.
     Nothing is written before every check has passed. Raises what ``resume`` raises.
     """
-    around = _Surroundings(store, settings, listeners, clock or SystemClock(), more)
-    session, _, branch = session.partition("/")
+    store, (session, _, branch) = setup.store, session.partition("/")
     row = own(await find(store, session))
-    found = locate_in(store, row, branch, at) if branch else locate(store, row.context_id, row.session, at)
-    spot = await found
+    spot = await locate(store, row, branch, at)
     loaded = await load(store, row.context_id, until=spot.turn.turn_id)
-    _goes_on(loaded.state, row.session)
-    redactor = Redactor(secrets_of(loaded.state, settings))
+    if ended_well(loaded.state):
+        raise ConfigError(
+            f"session {row.session} had already ended at that turn",
+            fix="choose an earlier one: --node NODE, or --turn with a depth that"
+            f" `orchestra log {row.session}` shows",
+        )
+    redactor = Redactor(secrets_of(loaded.state, setup.settings))
     forked = PipelineForked(
         label=future.label,
         variables=check_variables(future.variables, redactor),
@@ -309,41 +304,12 @@ async def replay(
         until=spot.until,
         mailbox=0,
     )
-    name, now = around.clock.display_id(), around.clock.now_ms()
+    name, now = setup.clock.display_id(), setup.clock.now_ms()
     meta = Meta(session=name, epoch=loaded.state.epoch + 1, sequence=1, at=now)
     state = evolve(loaded.state, Recorded(meta, forked))
-    pipeline, plan, wiring = await around.recorded(state, future.changes, "rerun")
+    wiring, plan = await setup.recorded(state, future.changes, "rerun")
     refuse_owned_names((*future.variables, *future.values), plan)
     await check_inherited(store, plan, state)
     place = await new_place(wiring, session=name, at=spot.turn.turn_id)
-
-    async def prepared(_state: RunState) -> tuple[Wiring, Plan]:
-        return wiring, plan
-
-    opened, _wiring, _plan = await open_session(prepared, Opening(place=place, loaded=loaded, first=forked))
-    return Run(opened=opened, plan=plan, wiring=wiring, control=control or Control()), pipeline
-
-
-def _goes_on(state: RunState, session: str) -> None:
-    """Raise ``ConfigError`` if the session had succeeded at that turn: nothing is left to run."""
-    if state.result is not None and state.result.good:
-        raise ConfigError(
-            f"session {session} had already ended at that turn",
-            fix=f"choose an earlier one: --node NODE, or --turn with a depth that `orchestra log {session}` shows",
-        )
-
-
-def _values(given: Mapping[str, str], redactor: Redactor) -> dict[str, Json]:
-    """Context values from a command line: JSON where it is JSON, else the text. Raises ``ConfigError``."""
-    found: dict[str, Json] = {}
-    for key, text in given.items():
-        if is_reserved(key):
-            raise ConfigError(f"{key!r} is reserved for the engine and cannot be set")
-        secret = next(iter(redactor.find(text)), None)
-        if secret is not None:
-            raise ConfigError(f"the value of {key} contains a secret ({secret[2]}); values are recorded unchanged")
-        try:
-            found[key] = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeEncodeError):
-            found[key] = text
-    return found
+    opening = Opening(place=place, loaded=loaded, first=forked)
+    return setup.run(*await open_session(ready(wiring, plan), opening)), plan.pipeline

@@ -24,6 +24,7 @@ from orchestra.engine.opening import (
     open_session,
     over,
     place_of,
+    ready,
     start_event,
 )
 from orchestra.engine.sessions import find, has_begun, own
@@ -347,12 +348,9 @@ async def _open(stage: Stage, wiring: Wiring, plan: Plan) -> OpenSession | None:
     else:
         loaded = await load(wiring.store, place.context_id)
         first = _identity(stage, wiring, plan, known, loaded)
-
-    async def prepared(state: RunState) -> tuple[Wiring, Plan]:
-        return wiring, plan
-
+    opening = Opening(place=place, loaded=loaded, first=first)
     try:
-        opened, _wiring, _plan = await open_session(prepared, Opening(place=place, loaded=loaded, first=first))
+        opened, _wiring, _plan = await open_session(ready(wiring, plan), opening)
     except SessionTaken:
         if not begun:
             raise

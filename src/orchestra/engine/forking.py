@@ -38,26 +38,26 @@ class TurnChoice:
     visit: int | None = None
 
 
-async def locate_in(store: Store, row: Row, branch: str, wanted: TurnChoice) -> Spot:
-    """Return the session's last turn up to the wanted one of a branch's chain, which counts besides.
+async def locate(store: Store, row: Row, branch: str, wanted: TurnChoice) -> Spot:
+    """Return the chosen turn of a session; with a branch, its last turn up to the chosen one of that branch.
 
     Raises ``SessionNotFound``.
     """
+    if not branch:
+        return await _in_chain(store, row.context_id, row.session, wanted)
     context_id = await context_of_branch(store, row, branch)
     if context_id is None:
         raise SessionNotFound(
             f"session {row.session} has no branch {branch!r}", fix=f"see: orchestra log {row.session}"
         )
-    spot = await locate(store, context_id, f"{row.session}/{branch}", wanted)
-    turn_id = spot.turn.turn_id
-    main = await as_of(store, row.context_id, turn_id)
+    turn_id = (await _in_chain(store, context_id, f"{row.session}/{branch}", wanted)).turn.turn_id
+    main = await _as_of(store, row.context_id, turn_id)
     if main is None:
         raise SessionNotFound(f"session {row.session} has no turn before #{turn_id}")
     return main if main.turn.turn_id == turn_id else replace(main, until=turn_id)
 
 
-async def locate(store: Store, context_id: int, session: str, wanted: TurnChoice) -> Spot:
-    """Return the chosen turn of a chain. Raises ``SessionNotFound`` if there is none."""
+async def _in_chain(store: Store, context_id: int, session: str, wanted: TurnChoice) -> Spot:
     if wanted.node:
         return await _before_node(store, context_id, session, wanted)
     spot = await _turn(store, context_id, wanted)
@@ -103,7 +103,7 @@ async def _at_a_childs(store: Store, context_id: int, turn_id: int) -> Spot | No
     row = next((row for row in known.values() if row.session == recorded.meta.session), None)
     while row is not None and row.context_id != context_id:
         row = known.get(row.parent) if row.why in ("child", "restart") else None
-    spot = await as_of(store, context_id, turn_id) if row is not None else None
+    spot = await _as_of(store, context_id, turn_id) if row is not None else None
     return replace(spot, until=turn_id) if spot is not None else None
 
 
@@ -149,7 +149,7 @@ async def _spots(store: Store, context_id: int) -> AsyncIterator[Spot]:
             yield Spot(turn=turn)
 
 
-async def as_of(store: Store, context_id: int, until: int) -> Spot | None:
+async def _as_of(store: Store, context_id: int, until: int) -> Spot | None:
     """Return a chain's last turn that is not newer than turn ``until``; None where it begins after that."""
     async for spot in _spots(store, context_id):
         if spot.turn.turn_id <= until:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -89,11 +89,22 @@ class Opening:
         return self.loaded.state.session != self.place.session
 
 
-Preparing: TypeAlias = Callable[[RunState], Awaitable[tuple[Wiring, Plan]]]
+_P = TypeVar("_P", bound=Plan)
+
+Preparing: TypeAlias = Callable[[RunState], Awaitable[tuple[Wiring, _P]]]
 """Checks with what a session continues from a state; raises what forbids it."""
 
 
-async def open_session(preparing: Preparing, opening: Opening) -> tuple[OpenSession, Wiring, Plan]:
+def ready(wiring: Wiring, plan: _P) -> Preparing[_P]:
+    """What a session continues with where that is known and checked."""
+
+    async def prepared(_state: RunState) -> tuple[Wiring, _P]:
+        return wiring, plan
+
+    return prepared
+
+
+async def open_session(preparing: Preparing[_P], opening: Opening) -> tuple[OpenSession, Wiring, _P]:
     """Lock a session and record how it continues: a run's or a child's, resumed, forked or new.
 
     Every check of ``preparing`` passes before anything is recorded, and again where another process has moved the
@@ -119,7 +130,7 @@ async def open_session(preparing: Preparing, opening: Opening) -> tuple[OpenSess
     return opened, wiring, plan
 
 
-async def _prepare(preparing: Preparing, state: RunState) -> tuple[Wiring, Plan]:
+async def _prepare(preparing: Preparing[_P], state: RunState) -> tuple[Wiring, _P]:
     wiring, plan = await preparing(state)
     if not ended_well(state) and state.following is None:
         resume_event(wiring, plan, state)

@@ -16,7 +16,7 @@ from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
 from orchestra.app.plans import ResumeChanges
 from orchestra.app.rewalking import Another, ChangedText, RewalkReport, rewalk
-from orchestra.app.runs import Future
+from orchestra.app.runs import Future, RunSetup
 from orchestra.app.runs import replay as replayed_run
 from orchestra.cli.commands.run import key_values, walk_shown
 from orchestra.cli.errors import FAILED
@@ -24,13 +24,10 @@ from orchestra.cli.options import Detach, RunOptions, Session
 from orchestra.cli.screen.ended import candidate_facts, lines
 from orchestra.cli.stores import aim_commands, hint, reading, settings_for, there
 from orchestra.cli.terminal import one_line, say, say_json
-from orchestra.engine.control import Control
 from orchestra.engine.forking import TurnChoice
-from orchestra.engine.journal import Listener
 from orchestra.engine.running import Run
 from orchestra.errors import ConfigError, StoreError
 from orchestra.graph.report import plural
-from orchestra.ports import Store
 from orchestra.run.rewalk import Decision, Divergence
 
 
@@ -141,16 +138,8 @@ def replay_session(session: str, asked: ReplayRequest, shown: RunOptions) -> int
         label=asked.label,
     )
 
-    async def fork(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
-        return await replayed_run(
-            session,
-            at=wanted,
-            future=future,
-            store=store,
-            settings=settings,
-            listeners=listeners,
-            control=control,
-        )
+    async def fork(setup: RunSetup) -> tuple[Run, Pipeline]:
+        return await replayed_run(setup, session, wanted, future)
 
     return walk_shown(shown, settings, fork, detach=asked.detach)
 

@@ -12,7 +12,7 @@ import typer
 from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
 from orchestra.app.plans import ResumeChanges, changed_file
-from orchestra.app.runs import Run
+from orchestra.app.runs import Run, RunSetup
 from orchestra.app.runs import resume as resumed_run
 from orchestra.cli.commands.run import walk_shown
 from orchestra.cli.options import Detach, EnvFile, MaxCost, RunOptions, Session
@@ -21,10 +21,7 @@ from orchestra.cli.stores import aim_commands, hint, settings_for, there
 from orchestra.cli.terminal import complain, duration_words, one_line
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
-from orchestra.engine.control import Control
-from orchestra.engine.journal import Listener
 from orchestra.errors import SessionNotFound, SessionTaken, StoreError, Undecided
-from orchestra.ports import Store
 
 
 def resume(
@@ -106,11 +103,9 @@ def resume_session(
 
 
 def _walk(session: str, changes: ResumeChanges, settings: Settings, shown: RunOptions, *, detach: bool) -> int:
-    async def go_on(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
+    async def go_on(setup: RunSetup) -> tuple[Run, Pipeline]:
         try:
-            run, pipeline = await resumed_run(
-                session, store=store, settings=settings, changes=changes, listeners=listeners, control=control
-            )
+            run, pipeline = await resumed_run(setup, session, changes)
         except SessionTaken as error:
             error.fix = error.fix or f"watch: orchestra attach {one_line(session, 40)}"
             raise

@@ -16,7 +16,7 @@ import typer
 from orchestra.agents.scripts import read_script
 from orchestra.app.checking import asks, with_agents
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
-from orchestra.app.runs import Run, start
+from orchestra.app.runs import Run, RunSetup, start
 from orchestra.app.stopped import remember
 from orchestra.app.stores import OnServer, open_store
 from orchestra.cli.errors import StoppedRun, show_diagnostics
@@ -44,7 +44,6 @@ from orchestra.cli.terminal import complain, one_line, progress, say_json, use_c
 from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
-from orchestra.engine.journal import Listener
 from orchestra.errors import ConfigError, SessionTaken, StoreError, StoreFull, StoreGone
 from orchestra.graph.inputs import unused_variables
 from orchestra.graph.report import plural
@@ -128,18 +127,9 @@ def run_pipeline(
     if not shown.quiet:
         _say_unused(pipeline, variables)
 
-    async def begin(store: Store, listeners: tuple[Listener, ...], control: Control) -> tuple[Run, Pipeline]:
+    async def begin(setup: RunSetup) -> tuple[Run, Pipeline]:
         script = read_script(simulate) if simulate is not None else None
-        run = await start(
-            pipeline,
-            store=store,
-            settings=settings,
-            variables=variables,
-            simulation=script,
-            label=label,
-            listeners=listeners,
-            control=control,
-        )
+        run = await start(setup, pipeline, variables=variables, simulation=script, label=label)
         return run, pipeline
 
     def checked() -> None:
@@ -153,8 +143,8 @@ def run_pipeline(
     return walk_shown(shown, settings, begin, checked, detach=detach)
 
 
-Opening: TypeAlias = Callable[[Store, tuple[Listener, ...], Control], Awaitable[tuple[Run, Pipeline]]]
-"""Opens a run in a store, given the listeners to its events and the control that can stop it."""
+Opening: TypeAlias = Callable[[RunSetup], Awaitable[tuple[Run, Pipeline]]]
+"""Opens a run, ready to walk."""
 
 
 YOUNG = 20_000
@@ -251,12 +241,12 @@ async def _run(
         session = begun[0] if begun else ""
         view.tell(LiveEvent(Meta(session=session, epoch=0, sequence=0, at=time.time_ns() // 1_000_000), event))
 
-    async def noted(store: Store, listeners: tuple[Listener, ...], own: Control) -> tuple[Run, Pipeline]:
-        opened.append(store)
-        on_silence(settings, store, silent)
+    async def noted(setup: RunSetup) -> tuple[Run, Pipeline]:
+        opened.append(setup.store)
+        on_silence(settings, setup.store, silent)
         if signalled.is_set():
             hurry()
-        run, pipeline = await opening(store, listeners, own)
+        run, pipeline = await opening(setup)
         begun.append(run.session)
         return run, pipeline
 
@@ -289,7 +279,10 @@ async def _walk_session(
     try:
         with progress() as tell:
             store = open_store(settings, progress=tell)
-        run, pipeline = await opening(store, (view.tell, *listeners_for(settings)), control)
+        listeners = (view.tell, *listeners_for(settings))
+        run, pipeline = await opening(
+            RunSetup(store=store, settings=settings, listeners=listeners, control=control)
+        )
         with _mirror(settings):
             if run.state.result is None:
                 _announce(run, pipeline, shown, view)
