@@ -73,6 +73,15 @@ def test_what_is_written_outside_a_sparse_checkout_is_committed_too(tmp_path: Pa
     assert not (code / "out").exists()
 
 
+def test_a_file_whose_name_is_no_unicode_is_committed_and_recorded_with_question_marks(tmp_path: Path) -> None:
+    make = r"""printf x > "$(printf 'bad\377byte')"; printf y > "$(printf 'caf\351')" """
+    repository(project(tmp_path, row(("make", make), ("next", "ls"))) / "code")
+    assert run(tmp_path)["status"] == "success"
+    listed = git(tmp_path / "code", "ls-tree", "--name-only", branch_of(tmp_path))
+    assert {r'"bad\377byte"', r'"caf\351"'} <= set(listed.splitlines())
+    assert '"bad?byte"' in call(tmp_path, "log", "last", "--json").stdout
+
+
 def test_submodules_stay_as_they_are(tmp_path: Path) -> None:
     sub = repository(tmp_path / "sub")
     code = repository(tmp_path / "code")

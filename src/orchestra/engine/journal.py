@@ -22,7 +22,7 @@ from orchestra.engine.wiring import Listener as Listener
 from orchestra.engine.wiring import Wiring
 from orchestra.ports import NewTurn
 from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
-from orchestra.run.codec import blob_value, encode, externalize, redact_event
+from orchestra.run.codec import blob_value, encode, externalize, in_unicode, redact_event
 from orchestra.run.conversation import Conversation
 from orchestra.run.declare import BY_CLASS, change
 from orchestra.run.events import CheckpointSaved, Event, LiveEvent, Meta, Recorded, ToolOutput
@@ -99,14 +99,20 @@ class Journal:
 
     def record(self, event: Event, metadata: Mapping[int, object] | None = None) -> None:
         """Fold an event, secrets removed, and keep it for the next batch."""
+        try:
+            self._record(event, metadata)
+        except UnicodeEncodeError:  # a file's name may be any bytes
+            self._record(in_unicode(event), metadata)
+
+    def _record(self, event: Event, metadata: Mapping[int, object] | None) -> None:
         event, blobs = externalize(redact_event(event, self.redactor))
-        self._sequence += 1
-        meta = self._meta(self._sequence)
+        meta = self._meta(self._sequence + 1)
         if isinstance(event, CheckpointSaved) and self._bytes > max(WHOLE_EVERY, WHOLE_FACTOR * self._whole_size):
             event, blobs = self._whole(event)
+        payload = encode(meta, event, metadata)
         recorded = Recorded(meta, event)
         self.state = evolve(self.state, recorded)
-        payload = encode(meta, event, metadata)
+        self._sequence += 1
         self._bytes += len(payload)
         if isinstance(event, CheckpointSaved) and event.state is not None:
             self._whole_size, self._bytes = len(payload) + sum(map(len, blobs)), 0

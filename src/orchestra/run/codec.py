@@ -27,6 +27,7 @@ from orchestra.run.blobs import (
 )
 from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration, change, values
 from orchestra.run.events import CheckpointSaved, ContextValue, Event, LiveEvent, Meta, Recorded, UnreadableEvent
+from orchestra.run.plain import clean
 from orchestra.run.secrets import Redactor
 
 ENVELOPE: tuple[tuple[int, str, str], ...] = (
@@ -345,6 +346,22 @@ _SEARCHED: dict[type, tuple[str, ...]] = {
     )
     for cls, declared in BY_CLASS.items()
 }
+
+
+def in_unicode(event: Event) -> Event:
+    """The event with ``?`` for what is no Unicode, such as parts of a file's name (S11)."""
+    cleaned = {
+        name: _in_unicode(getattr(event, name)) for _tag, name, _default, _kind in _PLANS[type(event)].fields
+    }
+    return change(event, **cleaned)
+
+
+def _in_unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {_in_unicode(key): _in_unicode(item) for key, item in value.items()}
+    return tuple(map(_in_unicode, value)) if isinstance(value, tuple) else value
 
 
 def redact_event(event: Event, redactor: Redactor) -> Event:

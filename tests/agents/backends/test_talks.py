@@ -172,6 +172,19 @@ async def test_broken_silent_and_empty_answers_are_asked_again_and_nothing_of_th
     assert bool(silences) == ("silent" in fault)
 
 
+async def test_a_file_whose_name_is_no_unicode_is_recorded_with_question_marks(tmp_path: Path) -> None:
+    hook = 'graph ["tool_hooks.post"="cat > told.json"] '
+    command = r"""printf x > \"$(printf 'caf\\351')\" """
+    script = (
+        f"""answers: [{{tool_calls: [{{name: shell, arguments: {{command: "{command}"}}}}]}}, {{text: done}}]"""
+    )
+    with world(tmp_path, script) as here:
+        session = await here.ran(hook + GRAPH)
+    assert good(session)
+    assert session.of(AgentTurnCompleted)[0].files_written == ("caf?",)
+    assert "caf?" in (tmp_path / "told.json").read_text()
+
+
 @pytest.mark.parametrize("provider", ["openai", "responses", "anthropic", "google"])
 async def test_a_tool_call_that_is_cut_off_is_not_executed(provider: str, tmp_path: Path) -> None:
     script = f"answers: [{{{WRITE}, stop: length}}, {{text: whole}}]"

@@ -12,6 +12,7 @@ from orchestra.agents.tools.shell import Ran, run
 from orchestra.graph.model import Graph, Node
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import Json
+from orchestra.run.plain import clean
 
 _SHOWN = 2000
 _VARIABLE = 32 * 1024
@@ -40,7 +41,8 @@ async def after(tool: str, arguments: Mapping[str, Json], result: ToolResult, co
     """The result, with what the hook after the call complains of: the call itself is done."""
     if not context.hooks.post:
         return result
-    told = {"text": result.text, "is_error": result.is_error, "files_written": list(result.files_written)}
+    files = [clean(file) for file in result.files_written]
+    told = {"text": clean(result.text), "is_error": result.is_error, "files_written": files}
     ran, problem = await _ran(context.hooks.post, "post", tool, {"arguments": arguments, "result": told}, context)
     if ran is not None and ran.code == 0:
         return result
