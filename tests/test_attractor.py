@@ -327,7 +327,7 @@ def test_without_a_script_an_agent_answers_with_its_stage(tmp_path: Path) -> Non
     assert done.file("a/response.md") == "[Simulated] Response for stage: a"
 
 
-def test_a_label_stands_for_a_prompt_that_is_not_there(tmp_path: Path) -> None:
+def test_a_label_is_used_where_there_is_no_prompt(tmp_path: Path) -> None:
     assert run(tmp_path, f'{ENDS} a [label="Do it"] start -> a -> exit').prompts == {"a": "Do it"}
 
 
@@ -337,7 +337,7 @@ def test_a_diamond_leaves_the_choice_to_the_conditions(tmp_path: Path) -> None:
     assert done.path == ["start", "w", "d", "exit"]
 
 
-def test_a_tool_runs_its_command_and_gives_its_output(tmp_path: Path) -> None:
+def test_a_tool_runs_its_command_and_returns_its_output(tmp_path: Path) -> None:
     body = f'{ENDS} t [shape=parallelogram, tool_command="echo 4$((1+1))"] start -> t -> exit'
     context = run(tmp_path, body).file("checkpoint.json")["context"]
     assert context["tool.output"].strip() == "42"

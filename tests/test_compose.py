@@ -1,6 +1,6 @@
 """What ``docker compose up`` would start: CXDB's image, within reach of this machine only.
 
-The image's own side is cxdb.md 9: it reads ``CXDB_DATA_DIR``, ``CXDB_BIND`` and ``CXDB_HTTP_BIND``, answers at
+The image reads ``CXDB_DATA_DIR``, ``CXDB_BIND`` and ``CXDB_HTTP_BIND``, answers at
 ``/healthz`` and has a page at port 80; ``curl`` is in it.
 """
 

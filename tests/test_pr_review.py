@@ -179,7 +179,7 @@ def test_a_reviewer_that_did_not_finish_is_named_in_the_review(repository: Path)
     assert (repository / "review.md").read_text().startswith("**Not reviewed:** security")
 
 
-def test_reviewers_are_told_when_the_files_are_not_those_of_the_change(repository: Path) -> None:
+def test_reviewers_see_a_note_when_the_files_are_not_those_of_the_change(repository: Path) -> None:
     assert "NOTE" not in findings(repository, "diff", "--base", "main").stdout
     git(repository, "checkout", "-q", "main")
     done = findings(repository, "diff", "--base", "main", "--head", "change")

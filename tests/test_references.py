@@ -1,4 +1,4 @@
-"""Every reference leads somewhere: rule ids to an anchor in docs/reference, links to files and headings."""
+"""Every reference leads somewhere: rule ids to a heading in docs/reference, links to files and headings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
 )
-SOURCES = sorted((ROOT / "src").rglob("*.py"))
+SOURCES = sorted(file for part in ("src", "tests", "benchmarks", "tools") for file in (ROOT / part).rglob("*.py"))
 
 _RULE = re.compile(r"(?<![\w.#/-])([ACEHLSW]\d{1,2})(?![\w.-]*[\w-])")
 """An id as it is cited: ``(E11)``, ``S16``; not a longer name that contains one."""
 
-_DEFINED = re.compile(r"^#+ ([ACEHLSW]\d{1,2})\b|<a id=\"([aceghlsw]\d{1,2})\"></a>", re.MULTILINE)
+_DEFINED = re.compile(r"^#+ ([ACEHLSW]\d{1,2}) ", re.MULTILINE)
 _SECTION = re.compile(r"\b[a-z]+\.md,? \d")
 _HEADING = re.compile(r"\b([a-z]+\.md)#([\w-]+)")
 _LINK = re.compile(r"\]\(([^)\s]*)\)")
@@ -23,8 +23,7 @@ _CODE = re.compile(r"^(```|~~~).*?^\1|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
 
 def rules() -> set[str]:
-    found = [match for page in REFERENCE for match in _DEFINED.findall(page.read_text(encoding="utf-8"))]
-    return {(heading or anchor).upper() for heading, anchor in found}
+    return {rule for page in REFERENCE for rule in _DEFINED.findall(page.read_text(encoding="utf-8"))}
 
 
 def anchors(page: Path) -> set[str]:
@@ -47,7 +46,7 @@ def test_every_rule_that_is_cited_has_a_place_in_the_reference() -> None:
 
 def test_no_rule_is_defined_twice() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in REFERENCE)
-    found = [(heading or anchor).upper() for heading, anchor in _DEFINED.findall(text)]
+    found = _DEFINED.findall(text)
     assert sorted(set(found)) == sorted(found)
 
 

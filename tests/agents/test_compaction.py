@@ -31,7 +31,7 @@ def test_the_last_answer_stays_whole_however_long_its_results_are() -> None:
     assert boundary(TALK, 10) == 5
 
 
-def test_a_summary_stands_for_the_beginning_and_the_task_stays_in_its_own_words() -> None:
+def test_a_summary_replaces_the_beginning_and_the_task_is_kept_word_for_word() -> None:
     shorter = replace_by_summary(TALK, 5, "two files read", "a#1.1")
     assert [one.role for one in shorter] == ["user", "user", "assistant", "tool"]
     assert "two files read" in shorter[0].text

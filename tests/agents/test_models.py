@@ -176,7 +176,7 @@ def test_fallbacks_are_the_nodes_or_the_providers_with_aliases_looked_up() -> No
     )
 
 
-def test_limits_of_the_agent_stand_before_those_of_the_pipeline_and_the_general_ones() -> None:
+def test_limits_of_the_agent_override_those_of_the_pipeline_and_the_general_ones() -> None:
     text: Any = CONFIG.replace("model: smart, temperature", "max_turns: 3, model: smart, temperature")
     config, graph = config_of(text), graph_of("agent=reviewer")
     assert node_limit(graph.nodes["a"], config, "p.dot").turns == 3

@@ -334,7 +334,7 @@ def test_an_undefined_name_in_a_prompt_is_named() -> None:
     assert caught.value.span is not None
 
 
-def test_placeholders_stand_for_what_is_known_only_at_run_time(tmp_path: Path) -> None:
+def test_placeholders_replace_values_that_are_known_only_at_run_time(tmp_path: Path) -> None:
     places = write(
         tmp_path,
         {
@@ -435,7 +435,7 @@ def test_a_file_that_cannot_be_attached_is_known_before_a_run(tmp_path: Path) ->
     assert found == {"attach: b.bin is neither text nor an image or a PDF": ("attach_missing", 1)}
 
 
-def test_a_task_that_includes_another_file_is_told_to_extend_it(tmp_path: Path) -> None:
+def test_the_fix_for_a_task_that_includes_another_file_is_to_extend_it(tmp_path: Path) -> None:
     files = {"tasks/t.yaml": "content: \"{% include 'x' %}\"\n"}
     (message,) = diagnosed(tmp_path, "agents: {x: {task: t}}", "agent=x", files)
     assert message.endswith("a task cannot include or import other templates")

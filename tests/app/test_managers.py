@@ -135,7 +135,7 @@ async def test_the_managers_agent_steers_the_childs_next_agent(tmp_path: Path) -
     assert "dig deeper" in str(rest.prompt)
 
 
-async def test_nothing_is_said_before_the_cooldown_has_ended(tmp_path: Path) -> None:
+async def test_no_instruction_is_sent_before_the_cooldown_has_ended(tmp_path: Path) -> None:
     store = MemoryStore()
     attributes = 'manager.actions="observe,steer,wait", manager.steer_cooldown=1h,'
     await walked(compiled(tmp_path, attributes), store, children(dig="{delay: 100ms}"))

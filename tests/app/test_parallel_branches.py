@@ -161,7 +161,7 @@ def outcome(run: Run) -> tuple[str, str]:
 # --- results and context --------------------------------------------------------------------------
 
 
-async def test_results_stand_in_branch_order_whatever_order_they_finished_in() -> None:
+async def test_results_are_in_branch_order_whatever_order_they_finished_in() -> None:
     run = await ran(fan(), Work({"a": sleeping(0.05, made="a"), "b": sleeping(0.0, made="b")}))
     assert [r["id"] for r in run.state.context["parallel.results"]] == ["a", "b", "c"]
     assert [r["updates"] for r in run.state.context["parallel.results"]] == [{"made": "a"}, {"made": "b"}, {}]
@@ -782,7 +782,7 @@ async def test_max_steps_counts_the_steps_of_all_branches_at_once_and_after_a_re
     assert len(first.ended) + len(later.seen) <= 13
 
 
-async def test_an_agent_that_asks_a_person_gives_its_place_back_meanwhile() -> None:
+async def test_an_agent_that_asks_a_person_releases_its_place_meanwhile() -> None:
     asking, free = asyncio.Event(), asyncio.Event()
     said: list[str] = []
 

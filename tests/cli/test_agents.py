@@ -125,7 +125,7 @@ answers: [{text: fine}]
         assert len(server.requests) == 3
 
 
-def test_a_missing_key_is_said_before_the_run(tmp_path: Path) -> None:
+def test_a_missing_key_is_reported_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "p.dot").write_text(DOT)
     (tmp_path / "orchestra.yaml").write_text(
         "backend: langgraph\nproviders: {anthropic: {models: {worker: claude-sonnet-4-5}}}\n"

@@ -76,7 +76,7 @@ def test_prompt_shows_the_composed_prompt_of_a_node(project: Path) -> None:
     assert "did you mean 'a'?" in wrong.stderr
 
 
-def test_missing_keys_are_remarks_and_an_env_file_gives_them(project: Path) -> None:
+def test_missing_keys_are_notes_and_an_env_file_provides_them(project: Path) -> None:
     done = call(project, "compile", "p.dot")
     assert done.returncode == 0
     assert "ANTHROPIC_API_KEY is not set" in done.stdout

@@ -1,4 +1,4 @@
-"""``pause``, ``cancel`` and ``steer``: wishes from another terminal (S15, engine.md 8)."""
+"""``pause``, ``cancel`` and ``steer``: requests from another terminal (S15)."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_the_stream_of_events_names_the_branch_of_each(tmp_path: Path) -> None:
     assert by_branch == {"", "split/quick", "split/bad"}
 
 
-def test_a_branch_s_row_says_where_it_stands_and_a_later_visit_takes_its_place() -> None:
+def test_a_branchs_row_names_its_current_node_and_a_later_visit_replaces_it() -> None:
     def told(path: str, event: Event) -> tuple[str, Recorded]:
         return path, Recorded(Meta(session="s", epoch=1, sequence=1, at=1, branch=path), event)
 

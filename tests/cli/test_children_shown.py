@@ -34,7 +34,7 @@ def ran(folder: Path) -> list[dict[str, object]]:
     return listed
 
 
-def test_children_stand_under_the_session_that_runs_them_restarted_ones_beside_the_next(tmp_path: Path) -> None:
+def test_children_are_listed_under_their_parent_and_restarted_sessions_beside_the_next(tmp_path: Path) -> None:
     parent, first, second = ran(tmp_path)
     assert [s["pipeline"] for s in (parent, first, second)] == ["parent", "check", "check"]
     assert [s["phase"] for s in (parent, first, second)] == ["completed", "restarted", "completed"]

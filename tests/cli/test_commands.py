@@ -194,7 +194,7 @@ def test_a_session_is_found_by_a_beginning_a_context_and_the_word_last(ran: Path
         assert data["session"] == session
 
 
-def test_show_gives_a_turn_by_its_depth(ran: Path) -> None:
+def test_show_prints_a_turn_by_its_depth(ran: Path) -> None:
     data = json.loads(call(ran, "show", "last:0", "--json").stdout)
     assert data["event"] == "PipelineStarted"
     assert data["dot"] == PLAN.read_text()
@@ -368,7 +368,7 @@ def test_the_list_of_commands_says_of_each_what_its_own_help_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["run", "resume", "replay", "attach", "answer", "inbox", "trust"])
-def test_every_command_that_could_ask_can_be_told_not_to(name: str) -> None:
+def test_every_command_that_could_ask_has_no_input(name: str) -> None:
     module, _, function = COMMANDS[name][0].partition(":")
     command = spread(getattr(import_module(f"orchestra.cli.commands.{module}"), function))
     assert "no_input" in inspect.signature(command).parameters

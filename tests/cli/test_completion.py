@@ -51,7 +51,7 @@ def test_the_store_that_the_line_names_is_looked_into(tmp_path: Path) -> None:
     assert len(offered(tmp_path, "orchestra log --store other ").split()) == 1
 
 
-def test_nothing_is_said_where_there_is_nothing_to_look_at(tmp_path: Path) -> None:
+def test_completion_is_silent_where_there_is_nothing_to_complete(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("not a folder")
     assert offered(tmp_path, "orchestra status ").strip() == ""
     (tmp_path / "orchestra.yaml").write_text("no: setting\n")

@@ -127,7 +127,7 @@ def remedy(folder: Path, *args: str) -> str:
 
 
 @pytest.mark.parametrize("file", ["turns/turns.idx", "blobs/blobs.idx", "turns/turns.meta", "orchestra/meta.crc"])
-def test_the_command_that_the_doctor_names_mends_what_other_files_tell(
+def test_the_command_that_the_doctor_names_rebuilds_a_file_from_the_others(
     file: str, whole: Path, tmp_path: Path
 ) -> None:
     damaged(whole, tmp_path, file, SAMPLES // 2)
@@ -203,18 +203,18 @@ def test_an_end_that_other_files_describe_is_rebuilt_without_a_question(
     assert depths(tmp_path, "last", *store) == depths(whole, "last")
 
 
-def test_turns_are_given_up_only_by_a_mend(whole: Path) -> None:
+def test_turns_are_dropped_only_by_a_repair(whole: Path) -> None:
     assert call(whole, "doctor", "--drop-lost").returncode == 2
 
 
-def test_what_is_damaged_for_good_is_said_to_be(whole: Path, tmp_path: Path) -> None:
+def test_damage_that_cannot_be_repaired_is_reported_as_such(whole: Path, tmp_path: Path) -> None:
     damaged(whole, tmp_path, "blobs/blobs.pack", SAMPLES // 2)
     done = call(tmp_path, "doctor", "--repair")
     assert done.returncode == 1
     assert "cannot be repaired" in done.stdout
 
 
-def test_the_doctor_deletes_nothing_that_stands_in_the_stores_place(tmp_path: Path) -> None:
+def test_the_doctor_deletes_nothing_at_the_path_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     name, _, place = shlex.split(remedy(tmp_path, "--store", "notes.txt"))[1].partition("=")
     assert call(tmp_path, "doctor", **{name: place}).returncode == 0

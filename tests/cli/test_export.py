@@ -124,7 +124,7 @@ def test_a_chain_of_restarts_goes_as_one(tmp_path: Path) -> None:
     assert watched.returncode == 0
 
 
-def test_a_run_that_continues_is_exported_as_it_stands(tmp_path: Path) -> None:
+def test_a_running_session_is_exported_in_its_current_state(tmp_path: Path) -> None:
     process = begin(tmp_path)
     session = str(only_session(tmp_path)["session"])
     moved(tmp_path, session)

@@ -127,7 +127,7 @@ def test_a_runs_limit_of_time_interrupts(what: str, tmp_path: Path) -> None:
         assert (tmp_path / "ended").read_text().split() == ["x"] * TIMED[what].count("SLEEP")
 
 
-def test_calls_beyond_the_limit_of_tool_calls_are_not_made_and_the_agent_is_told(tmp_path: Path) -> None:
+def test_calls_beyond_the_limit_of_tool_calls_are_not_made_and_the_agent_sees_why(tmp_path: Path) -> None:
     calls = ", ".join(f'{{name: shell, arguments: {{command: "echo {n} >> eff"}}}}' for n in range(1, 6))
     (tmp_path / "p.dot").write_text(CHILD)
     settings = (

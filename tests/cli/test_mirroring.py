@@ -200,7 +200,7 @@ def test_a_mirrored_session_is_looked_at_and_taken_along_but_not_run(tmp_path: P
         assert resumed.returncode == 0
 
 
-def test_a_watcher_of_a_mirror_is_told_where_its_session_continues(tmp_path: Path) -> None:
+def test_a_watcher_of_a_mirror_sees_where_its_session_continues(tmp_path: Path) -> None:
     with serving(tmp_path / "served") as (place, _):
         settings(tmp_path, place)
         (tmp_path / "p.dot").write_text(

@@ -57,7 +57,7 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 # --- streams -----------------------------------------------------------------------------------------
 
 
-def test_a_pipe_that_nobody_reads_takes_any_amount_at_once_and_gives_it_back_in_order() -> None:
+def test_a_pipe_without_a_reader_takes_any_amount_at_once_and_keeps_its_order() -> None:
     with unread() as (reader, out):
         began = time.monotonic()
         for number in range(3000):
@@ -91,7 +91,7 @@ def test_a_terminal_that_is_stopped_loses_lines_and_they_are_counted() -> None:
         assert lost_lines(out) == 0
 
 
-def test_a_writer_is_told_once_that_the_reader_has_left() -> None:
+def test_a_writer_is_notified_once_that_the_reader_has_left() -> None:
     with unread() as (reader, out):
         os.dup2(os.open(os.devnull, os.O_RDONLY), reader)
         out.write(LINE)

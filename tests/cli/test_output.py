@@ -56,13 +56,13 @@ def test_json_is_json_in_every_encoding(command: tuple[str, ...], encoding: str,
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_json_gives_every_word_back(encoding: str, tmp_path: Path) -> None:
+def test_json_contains_every_word(encoding: str, tmp_path: Path) -> None:
     pipeline(tmp_path)
     call(tmp_path, "run", "p.dot", "-q")
     assert json.loads(call(tmp_path, "show", "last:0", "--json", encoding=encoding).stdout)["goal"] == WORDS
 
 
-def test_json_holds_what_a_node_said_without_steering_the_terminal(tmp_path: Path) -> None:
+def test_json_escapes_control_characters_of_a_nodes_output(tmp_path: Path) -> None:
     pipeline(tmp_path)
     failing(tmp_path)
     done = call(tmp_path, "run", "p.dot", "--simulate", "s.yaml", "--json")
@@ -291,7 +291,7 @@ def test_an_internal_error_leaves_a_report_without_secrets(
     assert "Traceback" not in said
 
 
-def test_an_internal_error_is_said_where_no_report_can_be_written(
+def test_an_internal_error_is_shown_where_no_report_can_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")

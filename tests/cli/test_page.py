@@ -93,7 +93,7 @@ def test_a_page_shows_nodes_states_questions_and_the_sessions_that_a_run_started
     assert "manage" in page.words
 
 
-def test_nodes_stand_in_the_order_in_which_they_ran_and_choices_as_they_are_answered(tmp_path: Path) -> None:
+def test_nodes_are_in_the_order_in_which_they_ran_and_choices_as_they_are_answered(tmp_path: Path) -> None:
     (tmp_path / "p.dot").write_text(
         """digraph g { start [shape=Mdiamond] exit [shape=Msquare] work [prompt="x"]
         gate [shape=hexagon, label="Ship it?"] start -> work -> gate gate -> exit [label=Yes]
@@ -149,7 +149,7 @@ def test_the_way_to_a_retry_target_is_drawn_and_counted(tmp_path: Path) -> None:
     assert "check → work (retry target), taken 1×" in page.words
 
 
-def test_the_changes_of_a_run_are_on_the_page_and_what_cannot_be_shown_is_said(tmp_path: Path) -> None:
+def test_the_changes_of_a_run_are_on_the_page_and_what_cannot_be_shown_is_named(tmp_path: Path) -> None:
     folder = project(tmp_path, tool("write", "printf '<b>new</b>\\n' > new.txt") + "start -> write -> exit")
     code = repository(folder / "code")
     page = written(folder, "p.dot")

@@ -49,7 +49,7 @@ def test_each_node_has_what_it_was_asked_what_it_answered_and_how_it_ended(tmp_p
     assert sorted(path.name for path in (logs / "start").iterdir()) == ["status.json"]
 
 
-def test_the_checkpoint_and_the_manifest_say_where_the_run_stands(tmp_path: Path) -> None:
+def test_the_checkpoint_and_the_manifest_name_the_current_node(tmp_path: Path) -> None:
     logs = exported(tmp_path, "nodes: {artifacts: [{status: retry, reason: wet}, {status: fail, reason: dry}]}")
     found = read(logs / "checkpoint.json")
     assert found["current_node"] == "artifacts"
@@ -63,7 +63,7 @@ def test_the_checkpoint_and_the_manifest_say_where_the_run_stands(tmp_path: Path
     assert found["timestamp"] >= about["start_time"]
 
 
-def test_a_large_value_is_an_artifact_and_a_smaller_one_stands_in_the_checkpoint(tmp_path: Path) -> None:
+def test_a_large_value_is_an_artifact_and_a_smaller_one_is_in_the_checkpoint(tmp_path: Path) -> None:
     text, middle = "ä" * 90_000, "b" * 40_000
     logs = exported(tmp_path, f"nodes: {{plan: {{text: {text}, updates: {{status: {text}x, m: {middle}}}}}}}")
     assert (logs / "plan" / "response.md").read_text() == text

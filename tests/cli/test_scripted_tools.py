@@ -1,4 +1,4 @@
-"""Tool nodes in a simulation script: those that it names end as it says, the others are run (engine.md 5)."""
+"""Tool nodes in a simulation script: scripted ones get their results, the others are run (engine.md#tool-nodes)."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_the_address_that_cannot_be_listened_at_is_named_with_the_reason(tmp_pat
     assert "192.0.2.1:19009: this machine does not have this address" in told
 
 
-def test_a_folder_that_holds_no_store_yet_is_said_to_be_new(tmp_path: Path) -> None:
+def test_a_folder_that_has_no_store_yet_is_reported_as_new(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     for is_new in (True, False):
         process = start_serving(folder, "127.0.0.1:0", "127.0.0.1:0")
@@ -306,7 +306,7 @@ def test_the_doctor_says_what_a_server_is_like_and_plants_a_turn_to_look_for(tmp
         assert json.loads(call(tmp_path, "status", "--json", ORCHESTRA_CXDB_PATH="").stdout)["sessions"] == []
 
 
-def test_the_doctor_tells_that_a_server_came_back_without_what_it_had(tmp_path: Path) -> None:
+def test_the_doctor_reports_a_server_that_lost_its_data(tmp_path: Path) -> None:
     with serving(tmp_path / "served") as (place, _server):
         (tmp_path / "orchestra.yaml").write_text(on(place))
         assert call(tmp_path, "doctor", ORCHESTRA_CXDB_PATH="").returncode == 0

@@ -1,4 +1,4 @@
-"""Stopping a run from outside (engine.md 8): each signal, at any moment, with a true record afterwards."""
+"""Stopping a run from outside (S15): each signal, at any moment, with a true record afterwards."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ def parsed(text: str):  # type: ignore[no-untyped-def]
     return parse_answers(Source("a.yaml", text))
 
 
-def test_answers_stand_by_node_or_in_a_list() -> None:
+def test_answers_are_listed_by_node_or_in_order() -> None:
     by_node = parsed("answers:\n  review: [Fix, {choice: Ship, text: at last}]\n  why: {text: because}\n").by_node
     assert [one.choice for one in by_node["review"]] == ["Fix", "Ship"]
     assert (by_node["review"][1].text, by_node["why"][0].text) == ("at last", "because")

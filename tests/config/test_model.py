@@ -147,7 +147,7 @@ def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(tmp_path: Pa
     assert [fault.span.line for fault in caught.value.faults if fault.span] == [1, 2, 3]
 
 
-def test_a_variable_stands_before_the_file_and_a_flag_before_both(tmp_path: Path) -> None:
+def test_a_variable_overrides_the_file_and_a_flag_overrides_both(tmp_path: Path) -> None:
     (tmp_path / "orchestra.yaml").write_text("backend: direct\nlimits: {run: {cost: 1, tokens: 5}}\n")
     environment = {"HOME": "/home/me", "ORCHESTRA_LIMITS_RUN_COST": "2.5", "ORCHESTRA_PROVIDER": "openai"}
     flags = {("limits", "run", "cost"): (9, "--max-cost")}

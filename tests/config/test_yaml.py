@@ -133,7 +133,7 @@ def test_a_fault_is_reported_in_words_where_it_begins(text: str, place: tuple[in
 
 
 @pytest.mark.parametrize("text", ["a: b: c\n", "a: @b\n", "a: `b`\n"])
-def test_a_value_that_wants_quotes_is_said_to(text: str) -> None:
+def test_a_value_that_needs_quotes_is_reported_as_such(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(text)
     assert "quote" in caught.value.fix

@@ -1,4 +1,4 @@
-"""Every backend behind one door: told what to answer, asked by a node, counted (agents.md 1)."""
+"""Every backend behind one interface: scripted, asked by a node, its calls counted (A2)."""
 
 from __future__ import annotations
 

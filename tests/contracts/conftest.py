@@ -9,7 +9,7 @@ NAMED_SERVER_CANNOT = {
     "test_a_fork_shows_the_metadata_of_its_chain": "CXDB's search does not find forks",
     "test_a_row_knows_when_the_context_was_made_and_last_moved": "CXDB tells only when a context was last moved",
 }
-"""What CXDB's own server does otherwise (cxdb.md 10, 11); a server that can do it makes the test fail."""
+"""What CXDB's own server cannot do (docs/cxdb.md); a server that can do it makes the test fail."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

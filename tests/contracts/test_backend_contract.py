@@ -1,4 +1,4 @@
-"""What holds for every backend, ours and others' (agents.md 1, A2, A3, A4, A16)."""
+"""What holds for every backend, ours and others' (A2, A3, A4, A16)."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ async def test_whoever_has_no_answer_says_so_and_picks_nothing(kind: str) -> Non
         await KINDS[kind]([]).ask(GATE)
 
 
-async def test_it_can_be_told_something(kind: str) -> None:
+async def test_it_takes_an_announcement(kind: str) -> None:
     await KINDS[kind]([]).inform("the branch has ended", "gate")
 
 
@@ -172,14 +172,14 @@ async def test_the_console_asks_again_after_anything_else(wrong: str) -> None:
     assert (screen.held, screen.taken) == (0, 1)
 
 
-async def test_the_end_of_input_picks_nothing_and_gives_the_terminal_back() -> None:
+async def test_the_end_of_input_picks_nothing_and_restores_the_terminal() -> None:
     screen = Screen()
     with pytest.raises(Unanswered):
         await console(["no way!"], screen).ask(GATE)
     assert screen.held == 0
 
 
-async def test_a_prompt_that_is_canceled_gives_the_terminal_back() -> None:
+async def test_a_prompt_that_is_canceled_restores_the_terminal() -> None:
     class Never(Typed):
         async def line(self, prompt: str) -> str:
             await asyncio.Event().wait()
@@ -249,7 +249,7 @@ async def test_a_recording_keeps_every_exchange() -> None:
     assert recording.informed == [("done", "gate")]
 
 
-async def test_auto_approve_does_not_cover_tool_calls_unless_told_to() -> None:
+async def test_auto_approve_does_not_cover_tool_calls_by_default() -> None:
     call = Question(text="rm -rf build", options=options_of(["Approve", "Deny"]), metadata={"approval": True})
     with pytest.raises(Unanswered):
         await AutoApprove().ask(call)

@@ -245,7 +245,7 @@ async def test_a_fork_shows_the_metadata_of_its_chain(store: Store) -> None:
     assert [(r.context_id, r.title) for r in rows] == [(2, "root"), (1, "root")]
 
 
-async def test_a_first_turn_without_metadata_gives_an_empty_row(store: Store) -> None:
+async def test_a_first_turn_without_metadata_is_an_empty_row(store: Store) -> None:
     for payload in (
         b"",
         b"\xc1",
@@ -269,7 +269,7 @@ async def test_a_row_knows_when_the_context_was_made_and_last_moved(store: Store
 # --- watching ------------------------------------------------------------------------------------
 
 
-async def test_a_watcher_is_notified_where_a_context_stands_and_when_it_moves(store: Store) -> None:
+async def test_a_watcher_is_notified_of_a_contexts_head_and_of_each_change(store: Store) -> None:
     context = (await store.create()).context_id
     seen: list[Head] = []
 

@@ -1,4 +1,4 @@
-"""CXDB's files, byte for byte, with the bytes that the server wrote (S5, cxdb.md 2.10)."""
+"""CXDB's files, byte for byte, with the bytes that the server wrote (S5)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_compressed_blob_has_the_servers_bytes() -> None:
     assert layout.blob_record(digest_of(data), len(data), codec, stored).hex() == COMPRESSED
 
 
-def test_a_compressor_that_is_used_again_gives_the_same_bytes() -> None:
+def test_a_compressor_that_is_used_again_returns_the_same_bytes() -> None:
     pack = packer(smallest=0)
     texts = [bytes([65 + n % 7]) * (n * 37 % 500) + b"tail %d" % n for n in range(40)]
     assert [pack(text) for text in texts] == [packer(smallest=0)(text) for text in texts]
@@ -74,7 +74,7 @@ def test_what_is_packed_is_unpacked(size: int) -> None:
     assert unpack(*packer(smallest=0)(data), size) == data
 
 
-def test_any_frames_are_unpacked_but_never_to_more_than_was_said() -> None:
+def test_any_frames_are_unpacked_but_never_beyond_their_declared_size() -> None:
     codec, one = packer(smallest=0)(b"a" * 5000)
     assert unpack(codec, one + one, 10_000) == b"a" * 10_000
     assert unpack(codec, one, 4999) is None
@@ -102,7 +102,7 @@ async def test_cxdb_sees_nothing_of_ours_outside_our_folder(tmp_path: Path) -> N
     assert theirs == {*FILES, "fs/roots.idx", "registry/bundle_a_b_1.json"}
 
 
-async def test_bundles_whose_ids_give_the_same_file_name_both_stay(tmp_path: Path) -> None:
+async def test_bundles_whose_ids_have_the_same_file_name_are_both_kept(tmp_path: Path) -> None:
     def bundle(name: str) -> bytes:
         return b'{"registry_version":1,"bundle_id":"%s"}' % name.encode()
 
@@ -131,7 +131,7 @@ async def test_a_file_of_the_registry_that_cannot_be_used_is_named(tmp_path: Pat
     await store.close()
 
 
-async def test_a_notice_stands_while_the_log_is_live(tmp_path: Path) -> None:
+async def test_a_notice_is_kept_while_the_log_is_in_use(tmp_path: Path) -> None:
     notice = tmp_path / "orchestra/UNSETTLED"
     store = EmbeddedStore.open(tmp_path)
     assert not notice.exists()

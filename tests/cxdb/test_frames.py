@@ -1,4 +1,4 @@
-"""The binary protocol, byte for byte (cxdb.md 1)."""
+"""The binary protocol, byte for byte."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_what_is_written_is_read() -> None:
     assert frames.read_page(frames.page([bare, bare]), False) == [bare, bare]
 
 
-def test_bytes_after_the_known_fields_are_ignored_but_a_blob_hash_stands_alone() -> None:
+def test_bytes_after_the_known_fields_are_ignored_but_not_after_a_blob_hash() -> None:
     request = frames.plain_append(1, 0, "t", 1, b"x")
     assert frames.read_append(frames.append(request) + b"more", 0) == request
     assert frames.read_number(frames.number(7) + b"more") == 7

@@ -1,4 +1,4 @@
-"""File trees as the official clients write them (cxdb.md 8)."""
+"""File trees as the official clients write them."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def parents(path: Path) -> tuple[dict[int, int], dict[int, int | None]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_heads_tell_each_turns_parent(seed: int, tmp_path: Path) -> None:
+async def test_heads_contain_each_turns_parent(seed: int, tmp_path: Path) -> None:
     store = EmbeddedStore.open(tmp_path)
     await _grown(store, random.Random(seed), 60)
     await store.close()
@@ -56,7 +56,7 @@ async def test_heads_tell_each_turns_parent(seed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_heads_tell_it_also_where_ids_were_given_up_and_used_again(seed: int, tmp_path: Path) -> None:
+async def test_heads_contain_it_also_where_ids_were_dropped_and_used_again(seed: int, tmp_path: Path) -> None:
     dice = random.Random(seed)
     store = EmbeddedStore.open(tmp_path)
     await _grown(store, dice, 60)

@@ -320,7 +320,7 @@ async def test_branches_are_there_as_forks_also_those_of_a_session_forked_within
         assert await behind(tmp_path / "store", at.server) == []
 
 
-async def test_events_of_branches_stand_on_a_mirror_between_their_start_and_their_end(tmp_path: Path) -> None:
+async def test_events_of_branches_are_on_a_mirror_between_their_start_and_their_end(tmp_path: Path) -> None:
     await run(tmp_path, FAN, ANSWERS)
     async with mirrored() as at:
         await send(tmp_path, at.server)
@@ -469,7 +469,7 @@ async def test_a_server_started_again_all_the_while_gets_every_turn_once(tmp_pat
     await assert_all_there(tmp_path, kept)
 
 
-async def test_a_follower_whose_server_stays_away_gives_up_when_its_patience_ends(tmp_path: Path) -> None:
+async def test_a_follower_stops_when_its_server_is_down_for_its_patience(tmp_path: Path) -> None:
     await run(tmp_path)
     async with mirrored() as at:
         pass

@@ -1,4 +1,4 @@
-"""Payloads as typed data, as CXDB renders them (cxdb.md 4.6)."""
+"""Payloads as typed data, as CXDB renders them."""
 
 from __future__ import annotations
 

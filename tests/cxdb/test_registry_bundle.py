@@ -1,4 +1,4 @@
-"""The registry bundle has the shape that a CXDB server reads (cxdb.md 4.1), and is one thing for one content."""
+"""The registry bundle has the shape that a CXDB server reads (S12), and is one thing for one content."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_every_field_is_of_a_type_that_the_typed_view_shows_and_every_reference_
                     assert field["items"] == "string"
 
 
-def test_the_context_metadata_stands_under_key_thirty_everywhere() -> None:
+def test_the_context_metadata_is_under_key_thirty_everywhere() -> None:
     for name, body in described()["types"].items():
         if name.endswith((".ContextMetadata", ".Provenance")):
             continue
         assert body["versions"]["1"]["fields"]["30"]["ref"] == "dev.orchestra.ContextMetadata"
 
 
-def test_the_same_content_gives_the_same_bytes_and_the_name_follows_the_content() -> None:
+def test_the_same_content_has_the_same_bytes_and_name() -> None:
     assert bundle() == bundle()

@@ -1,4 +1,4 @@
-"""CXDB's query language (cxdb.md 7)."""
+"""CXDB's query language."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our server's binary door does what CXDB's does, and better where CXDB errs (cxdb.md 1, 11; S30)."""
+"""Our server's binary protocol does what CXDB's does, except for the differences in docs/cxdb.md (S30)."""
 
 from __future__ import annotations
 

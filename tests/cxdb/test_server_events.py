@@ -1,4 +1,4 @@
-"""The event stream (cxdb.md 5), with many readers, and of what other processes do."""
+"""The event stream, with many readers, and of what other processes do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our server's HTTP routes (cxdb.md 3, 4, 12)."""
+"""Our server's HTTP routes (S30)."""
 
 from __future__ import annotations
 

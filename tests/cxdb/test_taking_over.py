@@ -20,7 +20,7 @@ TIME = 1_700_000_000_000
 
 
 class Cxdb:
-    """The writes of the server, one file after the other (cxdb.md 2.12)."""
+    """The writes of the server, one file after the other (S5)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

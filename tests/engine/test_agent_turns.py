@@ -56,7 +56,7 @@ class TwoTurns:
         return "done"
 
 
-async def test_a_message_stands_in_one_event_and_a_conversation_is_joined_from_all() -> None:
+async def test_a_message_is_in_one_event_and_a_conversation_is_joined_from_all() -> None:
     backend = TwoTurns()
     session = await ran(GRAPH, more={"codergen": Codergen(backend)})
     responded, tool, turn, last = [

@@ -177,7 +177,7 @@ async def test_a_runner_that_was_suspended_while_another_took_its_session_does_n
     await ended_well(session)
 
 
-async def test_a_clock_of_one_machine_that_is_set_gives_its_session_to_nobody() -> None:
+async def test_setting_the_clock_of_one_machine_does_not_release_its_session() -> None:
     """What counts is the store's own clock."""
     ours, store = Work(Set()), Far(Set())
     session = await begun(ours, store)

@@ -99,7 +99,7 @@ async def test_a_runner_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch)
     assert (state.result, state.paused) == (None, "")
 
 
-async def test_what_a_replaced_runner_left_behind_is_not_told() -> None:
+async def test_events_left_by_a_replaced_runner_are_not_reported() -> None:
     session = await opened(LINE)
     session.control.pause("test")
     await session.walk()

@@ -93,7 +93,7 @@ async def test_a_live_claim_keeps_others_away_and_names_its_holder() -> None:
         await taken_by(store, clock, row, "another")
 
 
-async def test_a_claim_that_was_not_renewed_gives_way_after_a_minute() -> None:
+async def test_a_claim_that_was_not_renewed_expires_after_a_minute() -> None:
     store, clock, row, first = await far()
     clock.now += 61_000
     second = await taken_by(store, clock, row, "another")

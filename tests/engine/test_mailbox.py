@@ -125,7 +125,7 @@ async def test_an_action_of_a_newer_program_is_passed_over() -> None:
 # --- steering ------------------------------------------------------------------------------------
 
 
-async def test_an_instruction_stands_after_the_prompt_of_the_next_agent_and_of_no_other() -> None:
+async def test_an_instruction_follows_the_prompt_of_the_next_agent_and_of_no_other() -> None:
     session = await asked_at_a(STEER, "use tabs")
     prompts = {event.node: str(event.prompt) for event in session.events if isinstance(event, StageCompleted)}
     assert ["use tabs" in prompts[node] for node in "abc"] == [False, True, False]

@@ -1,4 +1,4 @@
-"""What handlers put into the context, and what conditions and handlers read from it (engine.md 2)."""
+"""What handlers put into the context, and what conditions and handlers read from it (engine.md#the-context)."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ async def test_nothing_is_acted_on_before_it_is_durable() -> None:
         assert acted == [node for node in announced if node in "abc"]
 
 
-async def test_what_the_store_refused_is_told_to_nobody() -> None:
+async def test_events_that_the_store_refused_reach_no_listener() -> None:
     store = CountingStore()
     session = await opened(CHAIN, store=store)
     store.fail_from = store.appends + 3

@@ -1,4 +1,4 @@
-"""What a handler may do to the run that it serves: nothing (engine.md 2)."""
+"""What a handler may do to the run that it serves: nothing (engine.md#handlers)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def recorded(turns: list[object]) -> list[Recorded]:
     return found  # type: ignore[return-value]
 
 
-async def test_every_prefix_with_a_large_state_in_it_loads_as_the_fold_of_all_gives() -> None:
+async def test_every_prefix_with_a_large_state_in_it_loads_as_the_fold_of_all_its_events() -> None:
     session = await long_run()
     turns = await history(session.store, session.context_id)
     events = recorded(list(turns))
@@ -105,7 +105,7 @@ async def test_who_takes_a_session_reads_no_more_than_the_turns_since_its_last_w
     assert session.store.turns_read < turns[-1].depth - whole + PAGE + 64
 
 
-async def test_what_was_read_and_what_came_since_is_what_all_gives() -> None:
+async def test_a_loaded_state_and_later_events_equal_the_fold_of_all_events() -> None:
     session = await long_run()
     turns = await history(session.store, session.context_id)
     for place in range(0, len(turns), 211):

@@ -146,7 +146,7 @@ GETTERS = {
 }
 
 
-def test_the_product_reads_every_attribute_as_the_kind_that_the_table_gives_it() -> None:
+def test_every_attribute_is_read_as_the_kind_in_the_table() -> None:
     wrong = [
         f"{path.name}:{call.lineno} reads {key} by .{call.func.attr}()"
         for path in Path(orchestra.__file__).parent.rglob("*.py")
@@ -162,7 +162,7 @@ def test_the_product_reads_every_attribute_as_the_kind_that_the_table_gives_it()
 # --- reading attributes from a graph -----------------------------------------------------------------------
 
 
-def test_a_getter_gives_what_is_written_else_the_default() -> None:
+def test_a_getter_returns_the_written_value_or_the_default() -> None:
     graph = read(
         "digraph g { a [max_visits=2 timeout=90s goal_gate=true quorum=0.5] b a->b [weight=-3 loop_restart=true] }"
     )

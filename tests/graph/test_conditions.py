@@ -307,7 +307,7 @@ def test_a_likely_mistake_gets_its_place_and_a_fix(text: str, at: str, fix: str)
         "^\ud800^",
     ],
 )
-def test_an_error_stands_where_the_mistake_is(text: str) -> None:
+def test_an_error_is_reported_at_the_position_of_the_mistake(text: str) -> None:
     before, _mark, rest = text.partition("^")
     error = refused(text.replace("^", ""))
     assert error.start == len(before) + (1 if rest == " " else 0)
@@ -367,7 +367,7 @@ def test_operators_mean_what_they_mean(a: str, b: str) -> None:
 
 
 @given(st.text(st.characters(), max_size=20))
-def test_a_quoted_literal_stands_for_its_text(text: str) -> None:
+def test_a_quoted_literal_is_its_text(text: str) -> None:
     written = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     assert holds(f'value="{written}"', value=text)
 

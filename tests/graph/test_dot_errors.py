@@ -270,7 +270,7 @@ def test_at_most_fifty_errors_are_reported_in_source_order() -> None:
     assert places(text).startswith("2:19 3:5 4:19 5:5 ")
 
 
-def test_faults_of_values_conditions_and_stylesheets_stand_in_order_with_the_others() -> None:
+def test_problems_of_values_conditions_and_stylesheets_are_sorted_with_the_others() -> None:
     text = (
         "digraph g {\n"
         '  a -> b [condition="outcome=="]\n'
@@ -311,7 +311,7 @@ def test_an_error_in_a_chain_keeps_the_edges_before_it() -> None:
         (bytes(range(256)), (2, 118)),
     ],
 )
-def test_bytes_that_are_no_utf_8_text_are_refused_where_they_stand(data: bytes, at: tuple[int, int]) -> None:
+def test_bytes_that_are_not_utf_8_are_refused_with_their_position(data: bytes, at: tuple[int, int]) -> None:
     _, [found] = decode("p.dot", data)
     assert found.span is not None
     assert (found.span.line, found.span.column) == at

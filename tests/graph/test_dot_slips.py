@@ -56,7 +56,7 @@ def spoiled(whole: str) -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=[file.stem for file in EXAMPLES])
-def test_one_slip_gives_one_error(file: Path) -> None:
+def test_one_slip_is_one_error(file: Path) -> None:
     assert spoiled(file.read_text()) == []
 
 
@@ -105,7 +105,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_one_slip_gives_one_error_in_any_layout(layout: str) -> None:
+def test_one_slip_is_one_error_in_any_layout(layout: str) -> None:
     assert spoiled(LAYOUTS[layout]) == []
 
 

@@ -276,7 +276,7 @@ def test_extreme_texts_are_read_or_refused_in_time(text: str) -> None:
     assert graph is not None or found
 
 
-def test_nesting_without_bound_gives_one_clear_error() -> None:
+def test_nesting_without_bound_is_one_clear_error() -> None:
     text = "digraph g {\n" + "subgraph s {\n" * 100_000 + "a\n" + "}\n" * 100_000 + "}\n"
     _graph, found = parse(Source("deep.dot", text))
     assert [d.rule for d in found] == ["syntax"]

@@ -70,7 +70,7 @@ def test_two_nodes_with_one_problem_are_two_findings() -> None:
     assert marked(diagnostics) == ["model", "model"]
 
 
-def test_after_a_syntax_error_only_what_stands_there_is_reported() -> None:
+def test_after_a_syntax_error_only_problems_in_the_parsed_text_are_reported() -> None:
     text = 'digraph g {\n start [shape=Mdiamond]\n exit [shape=Msqaure]\n a [promt="x"\n start -> a -> b exit\n}'
     graph, errors = parse(Source("p.dot", text))
     assert graph is not None

@@ -32,7 +32,7 @@ def test_the_wrong_example_fires_its_rule_and_no_other(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", [*ALONE, *CONFIGURED])
-def test_nothing_is_said_of_the_right_example(rule: str) -> None:
+def test_the_right_example_has_no_diagnostic(rule: str) -> None:
     assert said(pipeline(entries()[rule].right)) == []
 
 

@@ -59,7 +59,7 @@ def test_an_edge_from_the_exit_is_refused() -> None:
     assert edges(diagnostics) == [("exit", "a")]
 
 
-def test_an_orphan_is_unreachable_and_that_is_all_that_is_said() -> None:
+def test_an_orphan_is_reported_as_unreachable_and_nothing_else() -> None:
     diagnostics = flow("a\norphan\nstart -> a -> exit")
     assert [(d.rule, d.node) for d in diagnostics] == [("reachability", "orphan")]
 

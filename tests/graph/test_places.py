@@ -39,7 +39,7 @@ def test_every_character_has_its_place(text: str) -> None:
         ('"a &&"', '"'),
     ],
 )
-def test_a_mistake_in_a_condition_is_shown_where_it_stands(condition: str, marked: str) -> None:
+def test_a_mistake_in_a_condition_is_shown_at_its_position(condition: str, marked: str) -> None:
     text = f"digraph g {{\n  a -> b [condition={condition}]\n}}"
     _, found = parse(Source("g.dot", text))
     assert [d.rule for d in found] == ["condition_syntax"]

@@ -37,7 +37,7 @@ def again(graph: Graph) -> Graph:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pipelines())
-def test_parsing_what_is_written_gives_the_same_graph(text: str) -> None:
+def test_parsing_the_rendered_text_returns_the_same_graph(text: str) -> None:
     graph = read(text)
     back = again(graph)
     assert back == graph
@@ -50,7 +50,7 @@ def test_parsing_what_is_written_gives_the_same_graph(text: str) -> None:
 @pytest.mark.long
 @settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(pipelines())
-def test_parsing_what_is_written_gives_the_same_graph_at_length(text: str) -> None:
+def test_long_parsing_the_rendered_text_returns_the_same_graph(text: str) -> None:
     graph = read(text)
     back = again(graph)
     assert back == graph
@@ -107,7 +107,7 @@ def test_a_model_from_a_default_block_can_still_be_overruled_by_the_stylesheet()
     assert models == {"a": "s", "b": "d", "c": "own", "d": "s"}
 
 
-def test_a_graph_that_no_text_gives_is_still_written_whole() -> None:
+def test_a_graph_that_no_text_can_produce_is_still_rendered_whole() -> None:
     graph = read("digraph g { node [x=1] a -> b; c }")
     without = replace(graph, nodes={**graph.nodes, "c": replace(graph.nodes["c"], attributes={})})
     back = again(without)

@@ -45,7 +45,7 @@ def test_a_diagnostic_shows_its_sentence_place_line_and_caret() -> None:
 
 
 @pytest.mark.parametrize("wanted", ["work", "日本語", "tpye", '"x"'])
-def test_the_caret_stands_under_the_span_behind_tabs_and_wide_characters(wanted: str) -> None:
+def test_the_caret_is_under_the_span_after_tabs_and_wide_characters(wanted: str) -> None:
     assert under_caret(lines(at(TEXT, wanted))) == wanted
 
 

@@ -39,7 +39,7 @@ ATTRACTOR = """
 """
 
 
-def test_attractors_example_gives_what_it_says() -> None:
+def test_attractors_example_sets_the_models_that_it_describes() -> None:
     graph = styled(ATTRACTOR, 'plan [class="planning"] implement [class="code"] critical_review [class="code"]')
     assert models(graph) == {
         "plan": "claude-sonnet-4-5",
@@ -82,7 +82,7 @@ def test_what_a_node_says_itself_wins() -> None:
     assert graph.nodes["n"].text("llm_provider") == "p"
 
 
-def test_a_default_block_gives_way_to_the_stylesheet() -> None:
+def test_the_stylesheet_overrides_a_default_block() -> None:
     graph = styled(".x { llm_model: sheet }", "node [llm_model=default] n [class=x] m")
     assert models(graph) == {"n": "sheet", "m": "default"}
 

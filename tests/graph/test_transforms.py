@@ -106,7 +106,7 @@ def test_a_transform_may_take_nodes_and_edges_away() -> None:
     assert [edge.target for edge in after.outgoing("a")] == ["c"]
 
 
-def test_a_transform_that_gives_back_no_graph_is_named() -> None:
+def test_a_transform_that_returns_no_graph_is_named() -> None:
     def broken(graph: Graph) -> Graph:
         return None  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-"""Tool nodes: what they run, what they leave in the context and in the store, and how they end (engine.md 5)."""
+"""Tool nodes: what they run, record and return (engine.md#tool-nodes)."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_a_node_without_a_command_fails(tmp_path: Path) -> None:
     assert not session.of(ToolExecuted)
 
 
-async def test_a_shell_that_a_signal_ended_has_the_exit_code_that_shells_give(tmp_path: Path) -> None:
+async def test_a_shell_that_a_signal_ended_has_the_usual_exit_code_of_shells(tmp_path: Path) -> None:
     session = await tooled(node("kill -9 $$"), tmp_path)
     assert session.state.context["tools.t.exit_code"] == 137
 
@@ -208,7 +208,7 @@ async def test_a_second_cancellation_while_the_tree_is_given_time_ends_it_at_onc
     assert nothing_runs(started(session).marker)
 
 
-async def test_silence_is_reported_once_until_something_is_heard(tmp_path: Path) -> None:
+async def test_silence_is_reported_once_until_there_is_output(tmp_path: Path) -> None:
     handler = tool(tmp_path, quiet=0.15)
     session = await tooled(node("sleep 0.5; echo x; sleep 0.4"), tmp_path, handler=handler)
     warnings = [w for w in session.of(WarningRaised) if isinstance(w, WarningRaised)]

@@ -114,7 +114,7 @@ async def test_without_anybody_the_run_pauses_and_continues_after_the_answer(tmp
     assert await last.asked() == ["review#1.1"]
 
 
-async def test_the_first_answer_counts_and_later_ones_are_told_who_gave_it(tmp_path: Path) -> None:
+async def test_the_first_answer_counts_and_later_ones_see_who_answered(tmp_path: Path) -> None:
     story = await waiting(tmp_path)
     first = await answered(story, "n", who="anna")
     second = await answered(story, "y", who="bob")
@@ -215,7 +215,7 @@ async def test_without_a_default_time_that_is_up_is_a_retry(tmp_path: Path, attr
     assert "no answer in time" in retried.failure_reason
 
 
-async def test_the_settings_give_a_time_to_questions_that_set_none(tmp_path: Path) -> None:
+async def test_the_settings_limit_the_time_of_questions_that_set_none(tmp_path: Path) -> None:
     def slow(text: str, name: str) -> Awaitable[Story]:
         (tmp_path / name).mkdir()
         control = Control(interviews=Interviews(MailboxInterviewer(), timeout_ms=3000))
@@ -332,7 +332,7 @@ async def test_an_answer_is_acted_on_once_wherever_the_runner_dies(tmp_path: Pat
         assert len({(one.question, one.value) for one in sent}) == 2, point
 
 
-async def test_whoever_continues_a_conversation_elsewhere_is_shown_what_was_said(tmp_path: Path) -> None:
+async def test_a_conversation_that_continues_elsewhere_begins_with_its_messages(tmp_path: Path) -> None:
     class Talker(Work):
         async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
             number = 1

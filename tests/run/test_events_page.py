@@ -8,6 +8,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_page_is_what_its_generator_gives() -> None:
+def test_the_page_is_the_output_of_its_generator() -> None:
     written = (ROOT / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
     assert written == runpy.run_path(str(ROOT / "tools" / "events_reference.py"))["page"]()

@@ -50,7 +50,7 @@ def test_the_node_the_edge_the_graph_the_subgraph_and_the_node_before_name_the_t
     assert [found[node][1] for node in "abcd"] == ["n", "e", "g", "g"]
 
 
-async def test_values_stand_in_a_compact_preamble_as_json_and_keys_of_the_engine_do_not() -> None:
+async def test_values_are_in_a_compact_preamble_as_json_and_keys_of_the_engine_are_not() -> None:
     session = await one_run()
     context = {
         "plan": {"steps": ["a", 1, True, None]},

@@ -131,7 +131,7 @@ async def test_a_word_that_an_edge_asks_for_now_is_reported(text: str) -> None:
     assert "outcome 'done', but one does now" in found.why
 
 
-async def test_a_custom_type_is_held_against_the_handler_that_its_shape_gives() -> None:
+async def test_a_custom_type_is_compared_with_the_handler_of_its_shape() -> None:
     text = "a [type=own] start -> a -> exit"
     session = await ran(text)
     assert [event.handler for event in session.of(StageStarted) if isinstance(event, StageStarted)][1] == "codergen"

@@ -47,7 +47,7 @@ async def test_each_rule_leaves_where_it_led_and_what_it_saw(
         assert seen.items() <= candidate.items()
 
 
-async def test_the_edge_that_a_handler_chose_stands_in_the_reason() -> None:
+async def test_the_edge_that_a_handler_chose_is_in_the_reason() -> None:
     async def choosing(node: Node, context: Mapping[str, ContextValue], graph: Graph, scope: Scope) -> Outcome:
         return Outcome(status=Status.SUCCESS, edge="n->b")
 
@@ -56,13 +56,13 @@ async def test_the_edge_that_a_handler_chose_stands_in_the_reason() -> None:
     assert (found.rule, found.chosen, found.target) == (0, "n->b", "b")
 
 
-async def test_what_a_node_prefers_and_suggests_stands_in_the_reason() -> None:
+async def test_the_label_and_nodes_that_a_node_suggests_are_in_the_reason() -> None:
     session = await ran(f"{AB} n -> a n -> b", {"n": [ScriptedResult(label="perhaps", suggest=("nowhere", "b"))]})
     (found,) = reasons(session.seen, "n")
     assert (found.preferred_label, found.suggested_next_ids) == ("perhaps", ("nowhere", "b"))
 
 
-async def test_an_edge_with_a_bound_tells_how_often_it_was_taken() -> None:
+async def test_an_edge_with_a_bound_shows_how_often_it_was_taken() -> None:
     text = "n a start -> n n -> a [max_visits=2, weight=1] n -> exit a -> n"
     found = reasons((await ran(text)).seen, "n")
     taken = [next(c["taken"] for c in reason.candidates if c["edge"] == "n->a") for reason in found]

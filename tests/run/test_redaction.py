@@ -78,7 +78,7 @@ def test_the_usual_formats_are_found_without_being_declared(secret: str) -> None
     assert found.startswith("before [redacted:")
 
 
-def test_a_declared_value_is_replaced_by_its_name_wherever_it_stands() -> None:
+def test_a_declared_value_is_replaced_by_its_name_everywhere() -> None:
     assert KNOWN.text(f"a{SECRET}b{SECRET}") == "a[redacted:MY_TOKEN]b[redacted:MY_TOKEN]"
 
 

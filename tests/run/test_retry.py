@@ -102,7 +102,7 @@ def test_used_up_retries_are_a_failure_with_the_last_reason(last: Outcome) -> No
     assert "max retries exceeded: busy" in ended.failure_reason
 
 
-def test_a_failure_that_was_never_to_be_tried_again_does_not_speak_of_retries() -> None:
+def test_the_reason_of_a_failure_without_retries_does_not_mention_them() -> None:
     node = node_of("")[1]
     assert exhaust(node, failed_outcome("no key", FailureClass.TERMINAL), 3).failure_reason == "no key"
     assert exhaust(node, failed_outcome("red"), 1).failure_reason == "red"

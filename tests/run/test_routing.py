@@ -40,7 +40,7 @@ def went(decision: Decision) -> tuple[str, object, int]:
             return "fail", "", rule
 
 
-# --- an independent reading of engine.md 3, one rule after the other, as slow as it likes ----------
+# --- an independent reading of engine.md#routing, one rule after the other, as slow as it likes ----------
 
 
 def strip(label: str) -> str:
@@ -169,7 +169,7 @@ def graphs() -> list[tuple[str, Graph]]:
     return found
 
 
-def test_every_ending_takes_the_way_that_a_slow_reading_of_the_rules_gives() -> None:
+def test_every_outcome_takes_the_edge_of_an_independent_reading_of_the_rules() -> None:
     compared, cases = set(), 0
     for nth, (node, graph) in enumerate(graphs()):
         taken = {f"{node}->{target}{twin}": 1 for target in "gc" for twin in ("", "#2", "#3")}
@@ -294,7 +294,7 @@ def test_the_values_in_a_reason_are_the_recorded_texts_without_pythons_escapes()
     assert "saw context.color='\\u001b it's\u00a0so'" in decision.reason
 
 
-def test_a_failure_without_a_way_on_gives_the_nodes_own_reason() -> None:
+def test_a_failure_without_a_next_node_has_the_nodes_own_reason() -> None:
     graph = graph_of("n start -> n -> exit")
     decision = decide(graph, NodeEnd(node="n", status="fail", failure_reason="the tests are red"))
     assert isinstance(decision, Fail)

@@ -75,7 +75,7 @@ def wholes(events: list[Recorded]) -> list[int]:
     return [i for i, r in enumerate(events) if isinstance(r.event, CheckpointSaved) and r.event.state is not None]
 
 
-def test_every_prefix_folds_and_equals_what_the_last_whole_checkpoint_and_the_rest_give(
+def test_every_prefix_folds_to_the_last_whole_checkpoint_and_the_rest(
     looped: list[Recorded],
 ) -> None:
     places = wholes(looped)

@@ -299,7 +299,7 @@ def test_a_node_is_refused_after_its_last_visit(where: str) -> None:
     assert "max_visits exceeded" in end.error
 
 
-def test_the_gate_that_a_refused_node_was_to_mend_is_named() -> None:
+def test_the_gate_that_a_refused_node_should_have_met_is_named() -> None:
     _walk, end = walked(
         'g [goal_gate=true, retry_target=w] w [max_visits=2] start -> w -> g g -> exit [condition="outcome!=x"]',
         g=["fail"],

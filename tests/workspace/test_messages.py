@@ -95,7 +95,7 @@ def test_an_answer_is_tidied(said: str, message: str) -> None:
     assert tidy(said) == message
 
 
-def test_a_long_diff_is_cut_and_the_model_told() -> None:
+def test_a_long_diff_is_cut_and_the_prompt_says_so() -> None:
     asked = request("why", "x" * (CUT + 5))
     assert asked.count("x") == CUT
     assert "[cut: 5 more characters]" in asked

@@ -170,7 +170,7 @@ def test_several_repositories_get_a_commit_each(tmp_path: Path) -> None:
     assert git(more, "show", f"{branch}:two.txt") == "2"
 
 
-def test_in_place_works_in_the_checkout_and_gives_it_back(tmp_path: Path) -> None:
+def test_in_place_works_in_the_checkout_and_restores_it(tmp_path: Path) -> None:
     code = repository(project(tmp_path, WRITES, "      in_place: true\n") / "code")
     ended = run(tmp_path)
     assert ended["status"] == "success"

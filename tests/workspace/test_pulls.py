@@ -85,7 +85,7 @@ def test_one_that_exists_is_named_and_has_the_new_commits(tmp_path: Path) -> Non
     assert "existed already" in said
 
 
-def test_what_gh_refuses_is_said_and_the_text_printed(tmp_path: Path) -> None:
+def test_an_error_of_gh_is_shown_and_the_text_printed(tmp_path: Path) -> None:
     said, _branch = pushed(tmp_path, REFUSES)
     assert "gh could not create it" in said
     assert "gh auth login" in said
@@ -112,7 +112,7 @@ def test_the_address_that_a_server_offers_is_shown(tmp_path: Path) -> None:
     assert "  open: https://gitlab.example/new?b=1\n" in call(tmp_path, "pr", "last").stdout
 
 
-def test_a_dry_run_prints_the_text_without_a_remote_and_verdicts_stand_in_it(tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_text_with_verdicts_without_a_remote(tmp_path: Path) -> None:
     nodes = 'review [prompt="look"]\n' + tool("write", "echo new > c.txt") + "start -> write -> review -> exit"
     project(tmp_path, nodes)
     repository(tmp_path / "code")

@@ -1,4 +1,4 @@
-"""Remotes: a clone where nothing is, a push at the end or at every commit, trouble that stops nothing (W9, W10)."""
+"""Remotes: a clone where nothing is, a push at the end or at every commit, trouble that stops nothing (W9)."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ async def test_compact_names_the_goal_the_finished_stages_and_the_values(tmp_pat
     assert ended.prompt == prompt
 
 
-async def test_truncate_tells_the_goal_and_the_run_alone(tmp_path: Path) -> None:
+async def test_truncate_has_only_the_goal_and_the_run(tmp_path: Path) -> None:
     with world(tmp_path, "answers: [{text: one}, {text: two}]") as here:
         session = await here.ran(chain("", "fidelity=truncate", graph='goal="win"'))
         assert here.requests[1].last == f"Goal: win\nRun: {session.state.session}\n\ntask b"

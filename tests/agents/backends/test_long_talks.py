@@ -80,7 +80,7 @@ async def test_without_a_cheap_model_the_oldest_results_are_removed(tmp_path: Pa
     assert "task a" in str(here.requests[2].messages)
 
 
-async def test_a_summary_that_fails_is_said_and_results_are_removed_instead(tmp_path: Path) -> None:
+async def test_a_summary_that_fails_is_a_warning_and_results_are_removed_instead(tmp_path: Path) -> None:
     script = TALK.replace('{text: "the file is long", usage: {input: 500, output: 50}}', "{error: unauthorized}")
     with world(tmp_path, script) as here:
         session = await small(here).ran(SHARED)

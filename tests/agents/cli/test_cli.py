@@ -219,7 +219,7 @@ async def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
     assert tree.members(started.marker) == []
 
 
-async def test_a_limit_of_time_ends_the_program_and_keeps_what_it_said(tmp_path: Path) -> None:
+async def test_a_limit_of_time_ends_the_program_and_keeps_its_messages(tmp_path: Path) -> None:
     cli = agent(tmp_path, f"head -2 '{RECORDED}'/claude.jsonl; sleep 60", "claude")
     run = await outcome(cli, tmp_path, rules=Rules(node=Limits(seconds=1)))
     assert run.result is None
@@ -228,7 +228,7 @@ async def test_a_limit_of_time_ends_the_program_and_keeps_what_it_said(tmp_path:
     assert "I will write it." in str(turn.messages)
 
 
-async def test_what_a_program_said_before_its_node_was_canceled_is_kept(tmp_path: Path) -> None:
+async def test_messages_of_a_program_before_its_node_was_canceled_are_kept(tmp_path: Path) -> None:
     cli = agent(tmp_path, f"head -2 '{RECORDED}'/claude.jsonl; sleep 60", "claude")
     run = await outcome(cli, tmp_path, 'prompt="x" timeout=500ms')
     assert "timeout" in reason(run)

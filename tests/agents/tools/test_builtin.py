@@ -137,7 +137,7 @@ def test_code_is_searched_with_and_without_ripgrep(
     assert box.run("search-code", pattern="(").is_error
 
 
-def test_a_command_tells_its_output_and_exit_code(box: Box) -> None:
+def test_a_command_returns_its_output_and_exit_code(box: Box) -> None:
     assert box.run("shell", command="echo hello").text == "hello"
     failed = box.run("shell", command="echo bad >&2; exit 3")
     assert failed.is_error
