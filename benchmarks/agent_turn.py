@@ -23,9 +23,8 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import StructuredTool
 
 from orchestra.agents.backends import clients
-from orchestra.app.agents import Agents
+from orchestra.app.agents import agents_of
 from orchestra.config.settings import settle
-from orchestra.handlers.codergen import Codergen
 from support import ran
 
 TURNS = 50
@@ -78,8 +77,8 @@ async def ours(turns: int, folder: Path) -> int:
         "backend: langgraph\nproviders: {openai: {base_url: 'http://localhost', models: {worker: gpt-5}}}\n"
     )
     settings = settle(folders=(folder,), environment={}, config=file)
-    agents = Agents(settings=settings, folder=folder, file=str(folder / "p.dot"), script={}, simulated=False)
-    session = await ran('a [prompt="go"] start -> a -> exit', more={"codergen": Codergen(agents, agents.brief)})
+    agents = agents_of(settings, folder, str(folder / "p.dot"), {}, simulated=False)
+    session = await ran('a [prompt="go"] start -> a -> exit', more={"codergen": agents})
     assert session.result is not None, session.state.paused
     assert session.result.good, session.result
     return sum(len(turn.payload) for turn in await session.store.turns(session.context_id, limit=100_000))

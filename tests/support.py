@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from orchestra.agents.codergen import Agents
+from orchestra.agents.models import SIMULATION
 from orchestra.agents.simulation import ScriptedResult, Simulation
+from orchestra.config.settings import Settings
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.holding import Holding
@@ -20,11 +24,11 @@ from orchestra.engine.wiring import Handlers, Plan, RunnerProcess, SessionPlace,
 from orchestra.errors import Severity, Source, StoreUnreachable
 from orchestra.graph.dot import parse
 from orchestra.graph.model import Graph
-from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_, start
 from orchestra.ports import (
     Child,
     Clock,
+    CodergenBackend,
     ContextRow,
     Decided,
     FanPlan,
@@ -179,10 +183,18 @@ def handlers_of(
         "start": start,
         "exit": exit_,
         "conditional": conditional,
-        "codergen": Codergen(Simulation(scripted)),
+        "codergen": agents_on(Simulation(scripted)),
         **(more or {}),
     }
     return Handlers(by_type=by_type, own_keys=own_keys or {})
+
+
+def agents_on(backend: CodergenBackend) -> Agents:
+    """The handler of agent nodes that asks this backend for all of them, as simulated ones are asked."""
+    backends = {SIMULATION: backend}
+    return Agents(
+        settings=Settings(store=None), folder=Path.cwd(), file="test.dot", backends=backends, simulated=True
+    )
 
 
 @dataclass(kw_only=True)

@@ -689,8 +689,11 @@ class CodergenBackend(Protocol):
         """
 
 
-class Briefing(Protocol):
-    """Makes a node's task for its agent: the prompt composed, the model resolved, the thread named."""
+class NodeAgents(Protocol):
+    """The agents of a pipeline's nodes."""
 
-    async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
-        """The task. An exception it raises fails the node."""
+    async def task(self, node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
+        """The task of a node's agent: its prompt composed, its thread named. What it raises fails the node."""
+
+    async def ask(self, task: AgentTask) -> str | Outcome | None:
+        """What the node's backend answers; the prompt and the answer's text are recorded."""

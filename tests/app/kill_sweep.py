@@ -36,11 +36,11 @@ from orchestra.engine.sessions import find, rows
 from orchestra.engine.stage import Stage
 from orchestra.errors import Diagnostic, SessionNotFound, Source
 from orchestra.graph.model import Graph, Node
-from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.tool import ToolHandler
 from orchestra.ports import Handler, Scope, Store, Turn
 from orchestra.run.outcome import Outcome
 from orchestra.run.state import Context
+from support import agents_on
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -251,7 +251,7 @@ class Waiting:
 def witnessed(script: Simulation, file: Path, points: Points) -> dict[str, Handler]:
     """The handlers that do something, watched."""
     tool = ToolHandler(folder=file.parent, environment=dict(os.environ))
-    return {"codergen": Witness(Codergen(script), file, points), "tool": Witness(tool, file, points)}
+    return {"codergen": Witness(agents_on(script), file, points), "tool": Witness(tool, file, points)}
 
 
 def begun(file: Path) -> Counter[Key]:

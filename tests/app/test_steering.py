@@ -17,10 +17,10 @@ from orchestra.engine.control import Control
 from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, send
 from orchestra.engine.running import Run
 from orchestra.graph.model import Graph, Node
-from orchestra.handlers.codergen import Codergen
 from orchestra.ports import Scope
 from orchestra.run.outcome import Outcome
 from orchestra.run.state import Context
+from support import agents_on
 
 LINE = f"digraph parent {{ {ENDS} a b c start -> a -> b -> c -> exit }}"
 
@@ -34,7 +34,7 @@ class Agents:
     prompts: list[tuple[str, str]] = field(default_factory=list)
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
-        outcome = await Codergen(Simulation({}))(node, context, graph, scope)
+        outcome = await agents_on(Simulation({}))(node, context, graph, scope)
         self.prompts.append((node.id, scope.prompted))  # type: ignore[attr-defined]
         if node.id == self.at and self.stop is not None:
             await self.stop()

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestra.agents.codergen import Agents
 from orchestra.agents.simulation import ScriptedResult
 from orchestra.app import plugins
-from orchestra.app.agents import Agents
+from orchestra.app.agents import agents_of
 from orchestra.config.settings import Settings, settle
-from orchestra.handlers.codergen import Codergen
 from orchestra.modelserver import ModelServer, parse
 
 SAY, FAIL, HANG = "say", "fail", "hang"
@@ -31,7 +31,7 @@ class Kind:
     """One backend, ready to be asked."""
 
     name: str
-    handler: Codergen
+    handler: Agents
     folder: Path
     server: ModelServer | None = None
 
@@ -62,14 +62,8 @@ def backend(name: str, steps: Sequence[Step], folder: Path) -> Iterator[Kind]:
         _prepare(folder, steps)
         settings = _settings(name, folder, server)
         script = {"work": tuple(_scripted(*step) for step in steps)} if name == "simulation" else {}
-        agents = Agents(
-            settings=settings,
-            folder=folder,
-            file=str(folder / "p.dot"),
-            script=script,
-            simulated=name == "simulation",
-        )
-        yield Kind(name=name, handler=Codergen(agents, agents.brief), folder=folder, server=server)
+        agents = agents_of(settings, folder, str(folder / "p.dot"), script, simulated=name == "simulation")
+        yield Kind(name=name, handler=agents, folder=folder, server=server)
 
 
 @contextmanager

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestra.handlers.codergen import Codergen
 from orchestra.ports import AgentTask, Turns
 from orchestra.run.conversation import AgentTurn, Conversation, Message, Response, ToolCall, ToolEnded, Usage
 from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted, StageCompleted
 from orchestra.run.outcome import Outcome
-from support import ran
+from support import agents_on, ran
 
 GRAPH = "a start -> a -> exit"
 USER = Message(role="user", text="go")
@@ -58,7 +57,7 @@ class TwoTurns:
 
 async def test_a_message_is_in_one_event_and_a_conversation_is_joined_from_all() -> None:
     backend = TwoTurns()
-    session = await ran(GRAPH, more={"codergen": Codergen(backend)})
+    session = await ran(GRAPH, more={"codergen": agents_on(backend)})
     responded, tool, turn, last = [
         e for e in session.events if isinstance(e, AgentResponded | AgentToolEnded | AgentTurnCompleted)
     ]
@@ -71,7 +70,7 @@ async def test_a_message_is_in_one_event_and_a_conversation_is_joined_from_all()
 
 async def test_calls_without_a_recorded_result_are_pending() -> None:
     backend = TwoTurns(stop_after=2)
-    await ran(GRAPH, more={"codergen": Codergen(backend)})
+    await ran(GRAPH, more={"codergen": agents_on(backend)})
     assert backend.found is not None
     assert backend.found.messages == (USER, ASKS, WROTE)
     assert backend.found.pending == (READ,)
@@ -79,7 +78,7 @@ async def test_calls_without_a_recorded_result_are_pending() -> None:
 
 
 async def test_what_turns_cost_is_counted_once() -> None:
-    session = await ran(GRAPH, more={"codergen": Codergen(TwoTurns())})
+    session = await ran(GRAPH, more={"codergen": agents_on(TwoTurns())})
     spent = session.state.spent
     assert (spent.tokens_in, spent.tokens_out, spent.cost_micros) == (200, 20, 7)
     ended = next(e for e in session.events if isinstance(e, StageCompleted) and e.node == "a")
@@ -87,5 +86,5 @@ async def test_what_turns_cost_is_counted_once() -> None:
 
 
 async def test_an_answer_counts_before_its_turn_has_ended() -> None:
-    session = await ran(GRAPH, more={"codergen": Codergen(TwoTurns(stop_after=1))})
+    session = await ran(GRAPH, more={"codergen": agents_on(TwoTurns(stop_after=1))})
     assert session.state.spent.tokens_in == 100

@@ -11,13 +11,12 @@ from orchestra.agents.simulation import ScriptedResult, Simulation
 from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER, Mailbox, MailboxRequest, requests, send
 from orchestra.engine.sessions import find, summarize
 from orchestra.graph.model import Graph, Node
-from orchestra.handlers.codergen import Codergen
 from orchestra.ports import Scope
 from orchestra.run.events import PipelineCanceled, PipelinePaused, StageCompleted, StageRetrying, SteeringTaken
 from orchestra.run.outcome import Outcome
 from orchestra.run.state import Context
 from orchestra.run.views import Phase
-from support import START_MS, Session, opened, reopened, resumed
+from support import START_MS, Session, agents_on, opened, reopened, resumed
 
 CHAIN = "b [max_retries=1] start -> a -> b -> c -> exit"
 
@@ -44,7 +43,7 @@ class Asking:
         self.script: dict[str, tuple[ScriptedResult, ...]] = {}
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome | None:
-        outcome = await Codergen(Simulation(self.script))(node, context, graph, scope)
+        outcome = await agents_on(Simulation(self.script))(node, context, graph, scope)
         if node.id == self.node and self.do is not None:
             await self.do()
         await asyncio.sleep(0.01)

@@ -20,13 +20,12 @@ from orchestra.errors import (
     Transient,
 )
 from orchestra.graph.model import Graph, Node
-from orchestra.handlers.codergen import Codergen
 from orchestra.ports import AgentTask, Handler, Scope, Turns
 from orchestra.run.events import StageFailed, StageRetrying
 from orchestra.run.judging import WORDS
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.state import Context
-from support import CountingStore, FixedClock, Session, opened, ran
+from support import CountingStore, FixedClock, Session, agents_on, opened, ran
 
 
 def doing(act: Callable[[], Any]) -> Handler:
@@ -242,10 +241,10 @@ class Silent:
 
 async def test_a_backend_that_says_nothing_reports_nothing_and_one_that_says_no_text_has_failed() -> None:
     text = "a [auto_status=true] start -> a -> exit"
-    session = await ran(text, more={"codergen": Codergen(Silent(None))})
+    session = await ran(text, more={"codergen": agents_on(Silent(None))})
     assert session.result is not None
     assert session.result.good
-    session = await ran(text, more={"codergen": Codergen(Silent(5))})
+    session = await ran(text, more={"codergen": agents_on(Silent(5))})
     assert "int" in failure(session).failure_reason
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from gates import ENDS, Quick, Story, answered, begun, continued, says
-from msgspec.structs import replace
 
 from agents.backends.talking import world
 from orchestra.agents.backends.cli import CliAgents
 from orchestra.agents.bounds import Rules
 from orchestra.agents.cli.asking import hook_command
 from orchestra.agents.cli.presets import Cli, from_preset
+from orchestra.agents.codergen import Agents
 from orchestra.agents.tools.people import ask_tool, matching
 from orchestra.agents.tools.settings import ToolSettings
 from orchestra.agents.tools.toolset import Toolbox, Toolset
@@ -27,15 +27,12 @@ from orchestra.cxdb.memory import MemoryStore
 from orchestra.engine.control import Control
 from orchestra.engine.shared import Interviews
 from orchestra.errors import StoreUnreachable
-from orchestra.graph.model import Graph, Node
-from orchestra.handlers.codergen import Codergen, plain_briefing
 from orchestra.interview.callback import Callback
 from orchestra.interview.mailbox import MailboxInterviewer
-from orchestra.ports import AgentTask, Scope
+from orchestra.ports import AgentTask
 from orchestra.run.events import InterviewCompleted, InterviewStarted
 from orchestra.run.questions import Question
-from orchestra.run.state import Context
-from support import CountingStore
+from support import CountingStore, agents_on
 
 AGENT = f'digraph p {{ {ENDS} work [prompt="do it", agent=a] start -> work -> exit }}'
 GOOD, BAD = "echo good >> good.txt", "echo bad >> bad.txt"
@@ -137,7 +134,7 @@ def stub_agent(folder: Path, *commands: str) -> Cli:
     return from_preset("stub", preset="claude", command=str(program))
 
 
-def cli_agents(folder: Path, cli: Cli, *patterns: str) -> Codergen:
+def cli_agents(folder: Path, cli: Cli, *patterns: str) -> Agents:
     """The handler of agents whose commands need approval where a pattern fits."""
 
     def guard(tool: str, arguments: Any) -> str:
@@ -151,7 +148,7 @@ def cli_agents(folder: Path, cli: Cli, *patterns: str) -> Codergen:
         ) as toolset:
             yield toolset
 
-    return Codergen(
+    return agents_on(
         CliAgents(
             named=lambda task: cli,
             folders=lambda task: {"": folder},
@@ -255,11 +252,9 @@ async def test_a_person_talks_with_a_cli_agent_over_several_runners(tmp_path: Pa
     cli = stub_agent(tmp_path)
     (tmp_path / "stub.py").write_text(TALKING)
 
-    async def interactive(node: Node, context: Context, graph: Graph, scope: Scope) -> AgentTask:
-        return replace(await plain_briefing(node, context, graph, scope), interactive=True)
-
-    work = Codergen(cli_agents(tmp_path, cli).backend, interactive)
-    story = await begun(tmp_path, AGENT, work=work, interviewer=says("faster", "bluer"))  # type: ignore[arg-type]
+    talking = AGENT.replace("work [", 'work [agent.mode="interactive" ')
+    work = cli_agents(tmp_path, cli)
+    story = await begun(tmp_path, talking, work=work, interviewer=says("faster", "bluer"))  # type: ignore[arg-type]
     assert story.run.state.waiting
     assert (tmp_path / "said.txt").read_text() == "do it|faster|bluer|"
     again = await continued(story)

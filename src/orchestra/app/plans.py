@@ -16,10 +16,11 @@ from types import MappingProxyType
 from blake3 import blake3
 from msgspec import Struct
 
+from orchestra.agents.codergen import Agents
 from orchestra.agents.models import agent_of, only_reads, run_limit, tool_names
 from orchestra.agents.scripts import Cast, parse_script
-from orchestra.agents.simulation import Scenario, SimulatedTools
-from orchestra.app.agents import Agents
+from orchestra.agents.simulation import Scenario, Script, SimulatedTools
+from orchestra.app.agents import agents_of, require_keys
 from orchestra.app.checking import Brief, agent_diagnostics
 from orchestra.app.pipelines import Pipeline, compile_pipeline, recorded_reader
 from orchestra.app.plugins import HANDLERS, entry_points_of_ours, load_entry_point, origin
@@ -29,7 +30,6 @@ from orchestra.engine.wiring import Handlers, Plan, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.model import Graph
-from orchestra.handlers.codergen import Codergen
 from orchestra.handlers.control import conditional, exit_
 from orchestra.handlers.control import start as start_
 from orchestra.handlers.fan_in import FanIn
@@ -75,10 +75,10 @@ def folder_of(file: str, settings: Settings) -> Path:
     return path.parent if path.is_absolute() else Path.cwd()
 
 
-def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
+def handlers(agents: Agents, script: Script, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
     """The built-in handlers, those that installed packages register, and ``more`` from Python (E2).
 
-    The tool nodes that the agents' script names end as it says. Commands run in the agents' folder.
+    The tool nodes that the script names end as it says. Commands run in the agents' folder.
     """
     settings = agents.settings
     tool = ToolHandler(folder=agents.folder, environment=settings.tool_environment(), sandbox=settings.sandbox)
@@ -87,12 +87,12 @@ def handlers(agents: Agents, more: Mapping[str, Handler] = NONE_MORE) -> Handler
         "exit": exit_,
         "conditional": conditional,
         "pipeline": pipeline_,
-        "stack.manager_loop": Manager(agents, agents.brief),
+        "stack.manager_loop": Manager(agents),
         "parallel": parallel,
-        "parallel.fan_in": FanIn(agents, agents.brief),
+        "parallel.fan_in": FanIn(agents),
         "wait.human": Gate(),
-        "codergen": Codergen(agents, agents.brief),
-        "tool": SimulatedTools(agents.script, tool),
+        "codergen": agents,
+        "tool": SimulatedTools(script, tool),
     }
     own_keys = {
         "tool": frozenset({"tool", "tools"}),
@@ -158,12 +158,12 @@ def plan_of(
     folder = Path(workdir) if workdir else folder_of(file, settings)
     graph = pipeline.checked_graph()
     simulated = simulated or bool(scenario.text)
-    agents = Agents(settings=settings, folder=folder, file=file, script=scenario.script, simulated=simulated)
+    agents = agents_of(settings, folder, file, scenario.script, simulated=simulated)
     return JoinedPlan(
         pipeline=pipeline,
         agents=agents,
         graph=graph,
-        handlers=replace(handlers(agents, more), readers=_readers(graph, scenario, settings)),
+        handlers=replace(handlers(agents, scenario.script, more), readers=_readers(graph, scenario, settings)),
         dot=text,
         file=file,
         workdir=workdir,
@@ -234,7 +234,7 @@ def runnable(plan: JoinedPlan) -> None:
     if problems:
         raise InvalidPipeline((*plan.pipeline.diagnostics, *problems))
     for each in plan.whole():
-        each.agents.require_keys(each.graph)
+        require_keys(each.agents, each.graph)
 
 
 def _not_runnable(plan: JoinedPlan, *, simulated: bool) -> list[Diagnostic]:

@@ -10,9 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestra.graph.model import Graph, Node
-from orchestra.handlers.codergen import plain_briefing
 from orchestra.handlers.merging import merge_code
-from orchestra.ports import Briefing, CodergenBackend, Scope
+from orchestra.ports import NodeAgents, Scope
 from orchestra.run.events import WarningRaised
 from orchestra.run.judging import is_reserved
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
@@ -25,10 +24,9 @@ ASKED = 2
 
 @dataclass(frozen=True, slots=True)
 class FanIn:
-    """Picks the best result, by the backend where the node has a prompt, else by status, score and id."""
+    """Picks the best result, by its agent where the node has a prompt, else by status, score and id."""
 
-    backend: CodergenBackend
-    briefing: Briefing = plain_briefing
+    agents: NodeAgents
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
         """Succeed with the best result under ``parallel.fan_in.*``; fail without one or without a quorum."""
@@ -63,15 +61,10 @@ class FanIn:
         if not node.text("prompt"):
             return best_of(results)
         by_id = {str(result["id"]): result for result in results}
-        task = await self.briefing(node, context, graph, scope)
+        task = await self.agents.task(node, context, graph, scope)
         question = prompt = _question(task.prompt, results)
         for before in range(ASKED):
-            scope.prompt(prompt)
-            answer = await self.backend.run(
-                replace(task, prompt=prompt, before=before, thread="", begun=False), scope
-            )
-            if isinstance(answer, str):
-                scope.response(answer)
+            await self.agents.ask(replace(task, prompt=prompt, before=before, thread="", begun=False))
             named = _named_candidate(scope.responded, by_id)
             if named:
                 return by_id[named]

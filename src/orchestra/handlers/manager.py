@@ -9,9 +9,8 @@ from msgspec.structs import replace
 
 from orchestra.graph.conditions import Condition, parse_condition, resolve
 from orchestra.graph.model import Graph, Node
-from orchestra.handlers.codergen import plain_briefing
 from orchestra.handlers.pipeline import ENDS
-from orchestra.ports import Briefing, Child, CodergenBackend, Scope, Telemetry
+from orchestra.ports import Child, NodeAgents, Scope, Telemetry
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import GOOD, FailureClass, Json, Outcome, Status
 from orchestra.run.state import Context
@@ -24,8 +23,7 @@ _STATUS = {"success": "completed", "fail": "failed"}
 class Manager:
     """Runs a node's child or watches a session until its end, a condition, or the last cycle."""
 
-    backend: CodergenBackend
-    briefing: Briefing = plain_briefing
+    agents: NodeAgents
 
     async def __call__(self, node: Node, context: Context, graph: Graph, scope: Scope) -> Outcome:
         """Success where the child succeeds or ``manager.stop_condition`` holds; else a failure that says why."""
@@ -115,15 +113,12 @@ class _Watch:
     async def _instruction(self, seen: Telemetry) -> str:
         """What the node's agent says, given its prompt and what is seen of the child."""
         told = "\n".join(f"{key}: {value}" for key, value in observations(seen).items())
-        task = await self._manager.briefing(self._node, self._context, self._graph, self._scope)
+        task = await self._manager.agents.task(self._node, self._context, self._graph, self._scope)
         prompt = f"{task.prompt}\n\nState of the child pipeline:\n{told}"
-        self._scope.prompt(prompt)
-        answer = await self._manager.backend.run(
-            replace(task, prompt=prompt, before=self._steers, thread="", begun=False), self._scope
+        answer = await self._manager.agents.ask(
+            replace(task, prompt=prompt, before=self._steers, thread="", begun=False)
         )
-        if isinstance(answer, str):
-            self._scope.response(answer)
-        elif answer is not None and answer.status not in GOOD:
+        if isinstance(answer, Outcome) and answer.status not in GOOD:
             said = answer.failure_reason or answer.notes or answer.status.value
             self._scope.record(
                 WarningRaised(message=f"no instruction for the child: {said}", rule="steer", node=self._node.id)

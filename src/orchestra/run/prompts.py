@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from orchestra.graph.model import Node
 
 INSTRUCTED = "Instruction from outside, while this was running:\n"
@@ -13,11 +11,6 @@ FAILED_BEFORE = "The attempt before this one failed: "
 def own_prompt(node: Node) -> str:
     """What the pipeline asks; the label where there is no prompt (Attractor 4.5)."""
     return node.text("prompt") or node.label
-
-
-def agent_prompt(node: Node, instructions: Iterable[str] = ()) -> str:
-    """All that is asked."""
-    return "\n\n".join([own_prompt(node), *(INSTRUCTED + text for text in instructions)])
 
 
 def prompt_as_asked(own: str, prompt: str) -> str:

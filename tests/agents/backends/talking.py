@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestra.app.agents import Agents
+from orchestra.app.agents import agents_of
 from orchestra.config.settings import settle
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.errors import StoreUnreachable
-from orchestra.handlers.codergen import Codergen
 from orchestra.modelserver import Exchange, ModelServer, parse
 from orchestra.ports import Store
 from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted
@@ -71,8 +70,8 @@ class World:
         )
         settings = settle(folders=(self.folder,), environment={}, config=file)
         pipeline = str(self.folder / "p.dot")
-        agents = Agents(settings=settings, folder=self.folder, file=pipeline, script={}, simulated=False)
-        return {"codergen": Codergen(agents, agents.brief)}
+        agents = agents_of(settings, self.folder, pipeline, {}, simulated=False)
+        return {"codergen": agents}
 
     async def session(self, graph: str = GRAPH, store: Store | None = None) -> Session:
         return await opened(graph, more=self.handlers(), store=store)

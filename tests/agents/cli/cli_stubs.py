@@ -11,9 +11,8 @@ from orchestra.agents.backends.cli import CliAgents
 from orchestra.agents.bounds import Rules
 from orchestra.agents.cli.presets import Cli, from_preset
 from orchestra.config.environment import PROVIDER_KEYS
-from orchestra.handlers.codergen import Codergen
 from orchestra.run.conversation import Message
-from support import Session, opened, ran
+from support import Session, agents_on, opened, ran
 
 RECORDED = Path(__file__).parent / "recorded"
 ONE = "digraph t { start [shape=Mdiamond] exit [shape=Msquare] work [%s] start -> work -> exit }"
@@ -47,13 +46,13 @@ async def outcome(
     cli: Cli, folder: Path, node: str = 'prompt="do it"', *, text: str = "", options: Any = None, **more: Any
 ) -> Session:
     """A pipeline of one node, run to its end."""
-    work = Codergen(backend(cli, folder, **more))
+    work = agents_on(backend(cli, folder, **more))
     return await ran(text or ONE % node, more={"codergen": work}, **(options or {}))
 
 
 async def ready(cli: Cli, folder: Path, node: str = 'prompt="do it"', *, text: str = "", **more: Any) -> Session:
     """The same, not run yet."""
-    return await opened(text or ONE % node, more={"codergen": Codergen(backend(cli, folder, **more))})
+    return await opened(text or ONE % node, more={"codergen": agents_on(backend(cli, folder, **more))})
 
 
 def texts(messages: tuple[Message, ...]) -> list[str]:
