@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.server.backing import NO_ROOTS, Counts
-from orchestra.ports import ContextRow, Head, NewTurn, Turn
+from orchestra.ports import Head, NewTurn, Turn
 
 
 class ServedMemory(MemoryStore):
@@ -45,13 +47,7 @@ class ServedMemory(MemoryStore):
             if root not in known:
                 await self.get_blob(root)
         if parent:
-            self._contexts[context_id] = ContextRow(
-                context_id=context_id,
-                head_turn=parent,
-                head_depth=self._turn(parent).depth,
-                created_ms=row.created_ms,
-                appended_ms=row.appended_ms,
-            )
+            self._contexts[context_id] = replace(row, head_turn=parent, head_depth=self._turn(parent).depth)
         added = await super().append(context_id, turns, blobs=blobs)
         for turn in added:
             self._set.append(Head(context_id, turn.turn_id, turn.depth))
@@ -65,8 +61,7 @@ class ServedMemory(MemoryStore):
 
     async def first_turn(self, turn_id: int) -> Turn:
         """The first turn of a chain."""
-        self._turn(turn_id)
-        return self._turn(self._roots[turn_id - 1])
+        return self.first_turn_of(turn_id)
 
     def moves(self, since: int) -> tuple[list[Head], int]:
         """The heads that were set."""
@@ -87,7 +82,8 @@ class ServedMemory(MemoryStore):
     def counts(self) -> Counts:
         """How much is stored."""
         count = len(self._contexts)
-        return Counts(count, len(self._turns), len(self._blobs), count, len(self._fs), {})
+        blobs = {*self._blobs, *(digest_of(turn.payload) for turn in self._turns)}
+        return Counts(count, len(self._turns), len(blobs), count, len(self._fs), {})
 
     def folder(self) -> str | None:
         """There are no files."""

@@ -34,7 +34,7 @@ async def listening(client: Client) -> AsyncIterator[AsyncIterator[Event]]:
 
 
 async def take(told: AsyncIterator[Event], count: int) -> list[Event]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return [await anext(told) for _ in range(count)]
 
 
@@ -135,23 +135,23 @@ async def test_many_events_are_reported_without_a_pause(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_many_readers_get_the_same() -> None:
+async def test_a_thousand_readers_get_the_same() -> None:
     async with served() as client:
         await client.ask(frames.CREATE, frames.number(0))
 
         async def reader(ready: asyncio.Semaphore) -> list[str]:
             async with listening(client) as told:
                 ready.release()
-                return [data["turn_id"] for _, data in await take(told, 50)]
+                return [data["turn_id"] for _, data in await take(told, 5)]
 
         ready = asyncio.Semaphore(0)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(reader(ready)) for _ in range(100)]
+            tasks = [group.create_task(reader(ready)) for _ in range(1000)]
             for _ in tasks:
                 await ready.acquire()
-            for number in range(50):
+            for number in range(5):
                 await client.append(1, b"%d" % number)
-        assert all(task.result() == [str(n) for n in range(1, 51)] for task in tasks)
+        assert all(task.result() == ["1", "2", "3", "4", "5"] for task in tasks)
 
 
 async def test_a_reader_that_does_not_read_holds_nobody_up() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
+from msgspec.structs import replace
+
+from orchestra.cxdb.format.metadata import NO_METADATA, metadata_of
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.errors import SessionNotFound, SessionTaken, StoreError
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
@@ -23,20 +25,29 @@ class MemoryStore:
         self._turns: list[Turn] = []
         self._roots: list[int] = []
         self._contexts: dict[int, ContextRow] = {}
-        self._metadata: dict[int, ChainMetadata] = {}
         self._blobs: dict[bytes, bytes] = {}
+        self._indexed = 0
+        """How many turns' payloads are among the blobs: they are added when a blob is looked for."""
         self._fs: dict[int, bytes] = {}
         self._bundles: dict[str, bytes] = {}
-        self._held: dict[int, str] = {}
+        self._holds = ProcessHolds()
         self._waiting: set[Callable[[], None]] = set()
 
     async def create(self, base_turn: int = 0) -> Head:
         """Make a context; one batch."""
         depth = self._turn(base_turn).depth if base_turn else 0
+        known = metadata_of(self.first_turn_of(base_turn).payload) if base_turn else NO_METADATA
         context_id = len(self._contexts) + 1
         now = self._now_ms()
         self._contexts[context_id] = ContextRow(
-            context_id=context_id, head_turn=base_turn, head_depth=depth, created_ms=now, appended_ms=now
+            context_id=context_id,
+            head_turn=base_turn,
+            head_depth=depth,
+            created_ms=now,
+            appended_ms=now,
+            client_tag=known.client_tag,
+            title=known.title,
+            labels=known.labels,
         )
         self._notify()
         return Head(context_id, base_turn, depth)
@@ -60,40 +71,38 @@ class MemoryStore:
             self._blobs.setdefault(digest_of(data), data)
         if not turns:
             return ()
+        if not row.head_turn:
+            tag, title, labels = metadata_of(turns[0].payload)
+            row = replace(row, client_tag=tag, title=title, labels=labels)
         now = self._now_ms()
         added = self._chain(row, turns, now)
         newest = added[-1]
-        self._contexts[context_id] = ContextRow(
-            context_id=context_id,
-            head_turn=newest.turn_id,
-            head_depth=newest.depth,
-            created_ms=row.created_ms,
-            appended_ms=now,
+        self._contexts[context_id] = replace(
+            row, head_turn=newest.turn_id, head_depth=newest.depth, appended_ms=now
         )
         self._notify()
         return tuple(added)
 
     def _chain(self, row: ContextRow, turns: Sequence[NewTurn], now: int) -> list[Turn]:
         parent, depth = row.head_turn, row.head_depth + 1 if row.head_turn else 0
+        first = len(self._turns) + 1
         added = []
-        for new in turns:
-            turn = Turn(
-                turn_id=len(self._turns) + 1,
-                parent=parent,
-                depth=depth,
-                type_id=new.type_id,
-                type_version=new.type_version,
-                payload=new.payload,
-                created_ms=now,
-                compression=new.compression,
+        for turn_id, new in enumerate(turns, first):
+            added.append(
+                Turn(
+                    turn_id=turn_id,
+                    parent=parent,
+                    depth=depth,
+                    type_id=new.type_id,
+                    type_version=new.type_version,
+                    payload=new.payload,
+                    created_ms=now,
+                    compression=new.compression,
+                )
             )
-            self._turns.append(turn)
-            self._roots.append(self._roots[parent - 1] if parent else turn.turn_id)
-            self._blobs.setdefault(digest_of(new.payload), new.payload)
-            if not parent:
-                self._metadata[turn.turn_id] = metadata_of(new.payload)
-            added.append(turn)
-            parent, depth = turn.turn_id, depth + 1
+            parent, depth = turn_id, depth + 1
+        self._turns += added
+        self._roots += [self._roots[row.head_turn - 1] if row.head_turn else first] * len(added)
         return added
 
     async def turns(self, context_id: int, *, before: int | None = None, limit: int = 64) -> list[Turn]:
@@ -119,22 +128,8 @@ class MemoryStore:
         for row in reversed(self._contexts.values()):
             if limit is not None and len(found) >= limit:
                 break
-            if before is not None and row.context_id >= before:
-                continue
-            known = self._metadata[self._roots[row.head_turn - 1]] if row.head_turn else NO_METADATA
-            if label is None or label in known.labels:
-                found.append(
-                    ContextRow(
-                        context_id=row.context_id,
-                        head_turn=row.head_turn,
-                        head_depth=row.head_depth,
-                        created_ms=row.created_ms,
-                        appended_ms=row.appended_ms,
-                        client_tag=known.client_tag,
-                        title=known.title,
-                        labels=known.labels,
-                    )
-                )
+            if (before is None or row.context_id < before) and (label is None or label in row.labels):
+                found.append(row)
         return found
 
     async def put_blob(self, data: bytes) -> bytes:
@@ -145,6 +140,9 @@ class MemoryStore:
 
     async def get_blob(self, digest: bytes) -> bytes:
         """A blob by its hash."""
+        for turn in self._turns[self._indexed :]:
+            self._blobs.setdefault(digest_of(turn.payload), turn.payload)
+        self._indexed = len(self._turns)
         try:
             return self._blobs[digest]
         except KeyError:
@@ -153,8 +151,7 @@ class MemoryStore:
     async def attach_fs(self, turn_id: int, root: bytes) -> None:
         """Attach a file tree to a turn."""
         self._turn(turn_id)
-        if root not in self._blobs:
-            raise SessionNotFound(f"no blob {root.hex()}")
+        await self.get_blob(root)
         self._fs[turn_id] = root
 
     async def fs_root(self, turn_id: int) -> bytes | None:
@@ -198,15 +195,12 @@ class MemoryStore:
         return True
 
     def hold(self, context_id: int, note: str) -> Hold:
-        """Take the right to run a session."""
-        if context_id in self._held:
-            raise SessionTaken(f"the session is held by {self._held[context_id]}")
-        self._held[context_id] = note
-        return _MemoryHold(self._held, context_id)
+        """Lock a session."""
+        return self._holds.take(context_id, note)
 
     def holder(self, context_id: int) -> str | None:
-        """Who has it."""
-        return self._held.get(context_id)
+        """The note of the lock's holder."""
+        return self._holds.holder(context_id)
 
     async def health(self) -> Health:
         """What works and what does not."""
@@ -226,17 +220,39 @@ class MemoryStore:
             raise SessionNotFound(f"no turn {turn_id}")
         return self._turns[turn_id - 1]
 
+    def first_turn_of(self, turn_id: int) -> Turn:
+        """The first turn of a turn's chain."""
+        return self._turn(self._roots[self._turn(turn_id).turn_id - 1])
+
     def _notify(self) -> None:
         for tell in tuple(self._waiting):
             tell()
 
 
-class _MemoryHold:
-    def __init__(self, held: dict[int, str], context_id: int) -> None:
-        self._held = held
+class ProcessHolds:
+    """Locks of sessions among the runners of one process."""
+
+    def __init__(self) -> None:
+        self._notes: dict[int, str] = {}
+
+    def take(self, context_id: int, note: str) -> Hold:
+        """Lock a session. Raises ``SessionTaken`` with the note of the holder."""
+        if context_id in self._notes:
+            raise SessionTaken(f"the session is held by {self._notes[context_id]}")
+        self._notes[context_id] = note
+        return _ProcessHold(self._notes, context_id)
+
+    def holder(self, context_id: int) -> str | None:
+        """The note of the lock's holder."""
+        return self._notes.get(context_id)
+
+
+class _ProcessHold:
+    def __init__(self, notes: dict[int, str], context_id: int) -> None:
+        self._notes = notes
         self._context_id: int | None = context_id
 
     def release(self) -> None:
         if self._context_id is not None:
-            self._held.pop(self._context_id, None)
+            del self._notes[self._context_id]
             self._context_id = None

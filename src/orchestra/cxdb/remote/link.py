@@ -207,6 +207,8 @@ async def connect(host: str, port: int) -> socket.socket:
 
 async def _addresses(host: str, port: int) -> Sequence[tuple[Any, ...]]:
     """Resolve a name; a slow resolver is abandoned, also at the end of the process."""
+    with contextlib.suppress(socket.gaierror):
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     loop = asyncio.get_running_loop()
     found: asyncio.Future[Sequence[tuple[Any, ...]]] = loop.create_future()
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from orchestra.cxdb.format import frames
 from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
 from orchestra.cxdb.format.packing import digest_of
+from orchestra.cxdb.memory import ProcessHolds
 from orchestra.cxdb.remote.answers import (
     bundle_refusal,
     contexts_in_stream,
@@ -37,7 +38,7 @@ from orchestra.cxdb.remote.asking import (
     refusal,
 )
 from orchestra.cxdb.remote.link import Lost
-from orchestra.errors import SessionNotFound, SessionTaken
+from orchestra.errors import SessionNotFound
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
 
 ALL = (1 << 32) - 1
@@ -59,7 +60,7 @@ class RemoteStore:
         self._asking = Requests(place, patience=patience, connect_seconds=connect_seconds)
         self._pens: dict[int, Pen] = {}
         self._metadata: dict[int, ChainMetadata] = {}
-        self._held: dict[int, str] = {}
+        self._holds = ProcessHolds()
         self._by_turn = True
 
     async def create(self, base_turn: int = 0) -> Head:
@@ -244,15 +245,12 @@ class RemoteStore:
         return False
 
     def hold(self, context_id: int, note: str) -> Hold:
-        """Take the right to run a session, within this process."""
-        if context_id in self._held:
-            raise SessionTaken(f"the session is held by {self._held[context_id]}")
-        self._held[context_id] = note
-        return _RemoteHold(self._held, context_id)
+        """Lock a session within this process."""
+        return self._holds.take(context_id, note)
 
     def holder(self, context_id: int) -> str | None:
-        """Who in this process has it."""
-        return self._held.get(context_id)
+        """The note of the lock's holder in this process."""
+        return self._holds.holder(context_id)
 
     @property
     def losses(self) -> int:
@@ -307,14 +305,3 @@ SLOW_SECONDS = 1.0
 NOT_OF_THE_BUNDLE = (401, 403, 503, 507)
 """Answers to a bundle that say nothing of the bundle: who asks, and how the server is."""
 _QUOTED = {ord('"'): '\\"', ord("\\"): "\\\\"}
-
-
-class _RemoteHold:
-    def __init__(self, held: dict[int, str], context_id: int) -> None:
-        self._held = held
-        self._context_id: int | None = context_id
-
-    def release(self) -> None:
-        if self._context_id is not None:
-            self._held.pop(self._context_id, None)
-            self._context_id = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,9 @@ from orchestra.cxdb.server.sizes import TreeSizes
 from orchestra.cxdb.server.types import Types
 from orchestra.errors import Damaged, SessionNotFound, StoreError, StoreFull
 from orchestra.ports import Head, NewTurn, Turn
+
+POLL_SECONDS = 0.1
+"""How often the store is read for what other processes did."""
 
 NO_SESSION = Session(0, "")
 """The author of what another process or HTTP request added."""
@@ -164,6 +168,15 @@ class Core:
         if not self.events.readers:
             self._seen = self.store.place()
             self._newest = self.store.counts().turns
+
+    async def report_other_processes(self) -> None:
+        """Publish what other processes do, until canceled; where the store fails, event streams end."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                await self.pump()
+            except StoreError:
+                self.events.end()
 
     async def pump(self) -> None:
         """Tell of everything that happened since the last call, in this process or another."""

@@ -31,7 +31,7 @@ from uvicorn.server import ServerState
 from orchestra.cxdb.format.frames import Malformed
 from orchestra.cxdb.server.msgpack import unsigned
 
-CONNECTIONS = 512
+CONNECTIONS = 2048
 """Open connections; further ones are closed at once."""
 
 HEAD_LIMIT = 64 * 1024

@@ -105,23 +105,28 @@ class EventReader:
         self._waiting: deque[Event] = deque()
         self._told = asyncio.Event()
         self._last: tuple[object, float] = (None, 0.0)
-        self.behind = False
+        self._ended = False
 
     def put(self, event: Event) -> None:
-        """Keep an event, or give the reader up."""
+        """Queue an event; a reader whose queue is full is ended."""
         if len(self._waiting) >= QUEUE:
-            self.behind = True
-        if not self.behind:
+            self.end()
+        if not self._ended:
             self._waiting.append(event)
         self._told.set()
 
+    def end(self) -> None:
+        """End the reader's stream after the events in its queue."""
+        self._ended = True
+        self._told.set()
+
     async def events(self, idle: float) -> AsyncIterator[Event | None]:
-        """Events as they come; None after ``idle`` seconds without one; ends where the reader is behind."""
+        """Yield events as they come, and None after each ``idle`` seconds without one."""
         while True:
             while self._waiting:
                 await self._apart(self._waiting[0].data.get("context_id"))
                 yield self._waiting.popleft()
-            if self.behind:
+            if self._ended:
                 return
             self._told.clear()
             try:
@@ -146,8 +151,13 @@ class Events:
     def __init__(self) -> None:
         self.readers: set[EventReader] = set()
 
+    def end(self) -> None:
+        """End all streams; readers that connect again read what they missed."""
+        for reader in self.readers:
+            reader.end()
+
     def publish(self, name: str, **data: object) -> None:
-        """Tell everybody."""
+        """Queue an event for every reader."""
         event = Event(name, data)
         for reader in self.readers:
             reader.put(event)

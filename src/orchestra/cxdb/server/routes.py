@@ -32,8 +32,7 @@ PAGE = 256
 """Turns that are read at a time."""
 
 HEARTBEAT_SECONDS = 20.0
-POLL_SECONDS = 0.1
-"""How often a stream looks for what other processes did."""
+"""After so many seconds without an event a stream sends a comment, so that its reader knows that it lives."""
 
 Handler = Callable[[Core, HttpRequest], Awaitable[Response]]
 
@@ -250,18 +249,11 @@ async def _stream(core: Core) -> AsyncGenerator[bytes, None]:
     core.events.readers.add(reader)
     try:
         yield b"event: connected\ndata: {}\n\n"
-        quiet = 0.0
-        async for event in reader.events(POLL_SECONDS):
-            if event is not None:
-                quiet = 0.0
-                yield b"event: %s\ndata: %s\n\n" % (event.name.encode(), _json(event.data))
-                continue
-            await core.pump()
-            quiet += POLL_SECONDS
-            beat = quiet >= HEARTBEAT_SECONDS
-            quiet = 0.0 if beat else quiet
-            if beat:
+        async for event in reader.events(HEARTBEAT_SECONDS):
+            if event is None:
                 yield b":heartbeat\n\n"
+            else:
+                yield b"event: %s\ndata: %s\n\n" % (event.name.encode(), _json(event.data))
     finally:
         core.events.readers.discard(reader)
 

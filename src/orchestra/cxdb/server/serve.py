@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,9 @@ from orchestra.errors import StoreError
 
 CONNECTIONS = 512
 """Open connections of the binary door; further ones are closed at once."""
+
+FILES = 4096
+"""How many files a server may have open, connections among them, where the system allows it."""
 
 Door = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -83,16 +87,27 @@ async def serving(
 
     Raises ``StoreError`` if a port is taken.
     """
+    _allow_files()
     core = Core(store, token=guard.token)
     opened = _Connections(_binary(core))
     async with contextlib.AsyncExitStack() as stack:
         with listening_errors(*bind):
             server = await asyncio.start_server(opened.serve, *bind)
         stack.push_async_callback(_stop, server, opened)
+        polling = asyncio.get_running_loop().create_task(core.report_other_processes())
+        stack.callback(polling.cancel)
         with listening_errors(*http_bind):
             at = await stack.enter_async_context(http.listening(routes.application(core, guard), *http_bind))
         host, port = server.sockets[0].getsockname()[:2]
         yield Addresses(host=host, port=port, http_host=at[0], http_port=at[1])
+
+
+def _allow_files() -> None:
+    """Raise the process's limit of open files to ``FILES``."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextlib.contextmanager
