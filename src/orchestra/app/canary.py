@@ -17,10 +17,9 @@ from orchestra.config.server import Server
 from orchestra.config.settings import state_directory
 from orchestra.cxdb.format.registry import bundle
 from orchestra.cxdb.remote.store import RemoteStore
+from orchestra.engine.loading import turn_of
 from orchestra.errors import SessionNotFound, StoreError
-from orchestra.ports import Clock, NewTurn
-from orchestra.run.codec import encode
-from orchestra.run.declare import BY_CLASS
+from orchestra.ports import Clock
 from orchestra.run.events import CanaryPlanted, Meta
 
 SLOW_MS = 200
@@ -111,11 +110,9 @@ async def _plant(store: RemoteStore, before: Canary | None, clock: Clock) -> tup
     now = clock.now_ms()
     meta = Meta(session="", epoch=0, sequence=now, at=now)
     about = {1: "orchestra", 2: "canary: tests whether stored data still exists", 3: ["kind:canary"]}
-    payload = encode(meta, CanaryPlanted(), None if before is not None else about)
-    declared = BY_CLASS[CanaryPlanted]
-    new = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=payload)
+    new = turn_of(meta, CanaryPlanted(), None if before is not None else about)
     (turn,) = await store.append(context_id, [new])
-    canary = Canary(context_id=context_id, turn_id=turn.turn_id, digest=_digest(payload), at_ms=now)
+    canary = Canary(context_id=context_id, turn_id=turn.turn_id, digest=_digest(new.payload), at_ms=now)
     return canary, turn.created_ms
 
 

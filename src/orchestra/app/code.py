@@ -10,8 +10,8 @@ from orchestra.app.asking import LIVE
 from orchestra.app.workspaces import own_environment
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
-from orchestra.engine.loading import load_state
-from orchestra.engine.sessions import Row, find, own, summarize, turn_of
+from orchestra.engine.loading import load_state, turn_of
+from orchestra.engine.sessions import Row, find, own, summarize
 from orchestra.errors import ConfigError, SessionTaken, WorkspaceError
 from orchestra.ports import Store
 from orchestra.run.events import CleanupCompleted, Meta

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from orchestra.app.workspaces import own_environment
 from orchestra.config.settings import Settings
-from orchestra.engine.gaps import Gap, with_branches
-from orchestra.engine.loading import event_of
+from orchestra.engine.gaps import with_branches
+from orchestra.engine.loading import recorded_in
 from orchestra.engine.sessions import find, own
 from orchestra.errors import ConfigError, SessionNotFound
 from orchestra.ports import Store
@@ -107,5 +107,4 @@ async def events_of(store: Store, session: str) -> list[tuple[str, Recorded]]:
     """All events of a session with the path of their branch."""
     row = own(await find(store, session))
     turns = await with_branches(store, row)
-    read = [(path, event_of(turn)) for path, turn in turns if not isinstance(turn, Gap)]
-    return [(path, one) for path, one in read if isinstance(one, Recorded)]
+    return [(path, one) for path, turn in turns if (one := recorded_in(turn)) is not None]

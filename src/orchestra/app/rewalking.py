@@ -15,14 +15,14 @@ from orchestra.app.plans import AS_RECORDED, pipeline_of
 from orchestra.config.environment import known_secrets
 from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Chain, chains
-from orchestra.engine.loading import event_of
+from orchestra.engine.loading import recorded_in
 from orchestra.engine.sessions import Row, find, has_begun, row_of
 from orchestra.errors import ConfigError, Diagnostic, Source, UnknownEvent
 from orchestra.graph.model import Graph
 from orchestra.graph.paths import keys_of
 from orchestra.graph.shell import expressions
 from orchestra.graph.substitution import substitute
-from orchestra.ports import Store, Turn
+from orchestra.ports import Store
 from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value
 from orchestra.run.events import (
@@ -108,8 +108,8 @@ async def rewalk(session: str, *, store: Store, settings: Settings, another: Ano
 def _events_of(walk: Chain, session: str) -> Iterator[Recorded]:
     """The events of a walk. Raises ``UnknownEvent``."""
     for turn in walk.turns:
-        recorded = event_of(turn) if isinstance(turn, Turn) else None
-        if not isinstance(recorded, Recorded):
+        recorded = recorded_in(turn)
+        if recorded is None:
             raise UnknownEvent(
                 f"session {session} has unreadable turns, so their decisions are unknown",
                 fix=f"list them: orchestra log {session}",

@@ -287,7 +287,7 @@ async def replay(setup: RunSetup, session: str, at: TurnChoice, future: Future =
     store, (session, _, branch) = setup.store, session.partition("/")
     row = own(await find(store, session))
     spot = await locate(store, row, branch, at)
-    loaded = await load(store, row.context_id, until=spot.turn.turn_id)
+    loaded = await load(store, row.context_id, until=spot.turn_id)
     if ended_well(loaded.state):
         raise ConfigError(
             f"session {row.session} had already ended at that turn",
@@ -301,7 +301,7 @@ async def replay(setup: RunSetup, session: str, at: TurnChoice, future: Future =
         values=_values(future.values, redactor),
         parent=row.session,
         parent_context=row.context_id,
-        from_turn=spot.turn.turn_id,
+        from_turn=spot.turn_id,
         until=spot.until,
         mailbox=0,
     )
@@ -311,6 +311,6 @@ async def replay(setup: RunSetup, session: str, at: TurnChoice, future: Future =
     wiring, plan = await setup.recorded(state, future.changes, "rerun")
     refuse_owned_names((*future.variables, *future.values), plan)
     await check_inherited(store, plan, state)
-    place = await new_place(wiring, session=name, at=spot.turn.turn_id)
+    place = await new_place(wiring, session=name, at=spot.turn_id)
     opening = Opening(place=place, loaded=loaded, first=forked)
     return setup.run(*await open_session(ready(wiring, plan), opening)), plan.pipeline

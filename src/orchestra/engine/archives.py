@@ -15,13 +15,13 @@ import msgspec
 
 from orchestra.engine.gaps import Gap, chains
 from orchestra.engine.holding import find_runner
-from orchestra.engine.loading import event_of, history, load_state
-from orchestra.engine.sessions import Row, find, mailbox_turn, rows, turn_of
+from orchestra.engine.loading import history, load_state, recorded_in, turn_of
+from orchestra.engine.sessions import Row, find, mailbox_turn, rows
 from orchestra.engine.wiring import RunnerProcess, SessionPlace
 from orchestra.errors import ConfigError, Damaged, SessionNotFound
 from orchestra.ports import Clock, NewTurn, Store, Turn
 from orchestra.run.blobs import BlobRef, from_map, to_text
-from orchestra.run.events import Meta, PipelineImported, Recorded
+from orchestra.run.events import Meta, PipelineImported
 from orchestra.run.state import RunState
 
 _unpack = msgspec.msgpack.Decoder().decode
@@ -135,8 +135,8 @@ def _moments(turns: Sequence[Turn]) -> Iterator[tuple[int, int]]:
     """Yield when each turn of a chain was recorded (UTC ms), never before the previous one, and its depth."""
     at = 0
     for turn in turns:
-        recorded = event_of(turn)
-        at = max(at, recorded.meta.at) if isinstance(recorded, Recorded) else at
+        recorded = recorded_in(turn)
+        at = max(at, recorded.meta.at) if recorded is not None else at
         yield at, turn.depth
 
 
@@ -181,8 +181,8 @@ async def blobs_of(store: Store, turns: Sequence[Turn]) -> AsyncIterator[bytes]:
 
 def _refs_of(turn: Turn) -> Iterator[BlobRef]:
     yield from _refs_in(_unpack(turn.payload))
-    recorded = event_of(turn)
-    response = getattr(recorded.event, "response", "") if isinstance(recorded, Recorded) else ""
+    recorded = recorded_in(turn)
+    response = getattr(recorded.event, "response", "") if recorded is not None else ""
     value = to_text(response)
     if isinstance(value, BlobRef):
         yield value

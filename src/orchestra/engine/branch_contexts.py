@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from orchestra.engine.loading import PAGE, backwards, event_of
+from orchestra.engine.loading import newest_first, recorded_in
 from orchestra.ports import Store, Turn
-from orchestra.run.events import Recorded
 
 
 class BranchContexts:
@@ -29,8 +28,8 @@ class BranchContexts:
     async def session_of(self, context_id: int) -> str:
         """The session to whose branch a context belongs; empty for none."""
         turns = await self._store.turns(context_id, limit=1)
-        recorded = event_of(turns[0]) if turns else None
-        if not isinstance(recorded, Recorded) or not recorded.meta.branch:
+        recorded = recorded_in(turns[0]) if turns else None
+        if recorded is None or not recorded.meta.branch:
             return ""
         self._paths.setdefault(recorded.meta.session, {})[context_id] = recorded.meta.branch
         return recorded.meta.session
@@ -46,9 +45,8 @@ class BranchContexts:
 
     async def fork_of(self, context_id: int, path: str) -> Turn | None:
         """The newest turn of a branch's chain that is not the branch's own."""
-        async for page in backwards(self._store, context_id, PAGE):
-            for turn in reversed(page):
-                recorded = event_of(turn)
-                if isinstance(recorded, Recorded) and recorded.meta.branch != path:
-                    return turn
+        async for turn in newest_first(self._store, context_id):
+            recorded = recorded_in(turn)
+            if recorded is not None and recorded.meta.branch != path:
+                return turn
         return None

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from orchestra.engine.loading import PAGE, event_of, history
+from orchestra.engine.loading import PAGE, history, recorded_in
 from orchestra.engine.sessions import Row, rows
 from orchestra.errors import Damaged
 from orchestra.ports import Store, Turn
@@ -17,7 +17,6 @@ from orchestra.run.events import (
     ParallelStarted,
     PipelineForked,
     PipelineImported,
-    Recorded,
 )
 
 
@@ -101,8 +100,7 @@ def branches_in(
 def _readable(turns: Iterable[Legible]) -> Iterator[tuple[int, object]]:
     """The depths and events of the turns that can be read."""
     for turn in turns:
-        recorded = event_of(turn) if isinstance(turn, Turn) else None
-        if isinstance(recorded, Recorded):
+        if (recorded := recorded_in(turn)) is not None:
             yield turn.depth, recorded.event
 
 
@@ -131,8 +129,7 @@ async def map_listed(store: Store, mailbox: int) -> dict[int, int]:
 
     One that is listed twice is at the newest context, as a session is.
     """
-    events = [event_of(turn) for turn in await history(store, mailbox)]
-    recorded = [one.event for one in events if isinstance(one, Recorded)]
+    recorded = [one.event for turn in await history(store, mailbox) if (one := recorded_in(turn)) is not None]
     listed = [(event.context, event.branch_context) for event in recorded if isinstance(event, BranchMirrored)]
     return {branch: context for context, branch in sorted(listed)}
 
@@ -257,8 +254,7 @@ def _times(chain: Chain) -> Iterator[tuple[int, object]]:
     """Yield when each turn of a chain was recorded, never before the previous one, and its event."""
     at = 0
     for turn in chain.turns:
-        recorded = event_of(turn) if isinstance(turn, Turn) else None
-        known = recorded if isinstance(recorded, Recorded) else None
+        known = recorded_in(turn)
         at = max(at, known.meta.at if known is not None else 0)
         yield at, known.event if known is not None else None
 

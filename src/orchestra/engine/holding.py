@@ -18,12 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from orchestra.engine.loading import recorded_in, turn_of
 from orchestra.engine.wiring import SessionPlace, Wiring
 from orchestra.errors import SessionTaken, StoreError
 from orchestra.ports import Hold, NewTurn, Store, Turn
 from orchestra.processes.tree import is_zombie
-from orchestra.run.codec import decode, encode
-from orchestra.run.declare import BY_CLASS
 from orchestra.run.events import Event, Meta, Recorded, RunnerAsked, RunnerClaimed, RunnerReleased
 
 _T = TypeVar("_T")
@@ -71,8 +70,7 @@ def claim_in(turns: Sequence[Turn]) -> Claim | None:
     """Return the claim that counts after these turns of a mailbox (oldest first), or None."""
     found: Claim | None = None
     for turn in turns:
-        recorded = decode(turn.type_id, turn.type_version, turn.payload, turn_id=turn.turn_id)
-        if isinstance(recorded, Recorded):
+        if (recorded := recorded_in(turn)) is not None:
             found = _after(found, recorded, turn)
     return found
 
@@ -319,8 +317,7 @@ class Holding:
         self._sequence += 1
         number = self.epoch if epoch is None else epoch
         meta = Meta(session=self.session, epoch=number, sequence=self._sequence, at=self._clock.now_ms())
-        declared = BY_CLASS[type(event)]
-        return NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event))
+        return turn_of(meta, event)
 
 
 def taken_error(holder: str, left_ms: int = 0) -> SessionTaken:

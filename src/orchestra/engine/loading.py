@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestra.errors import OrchestraError, UnknownEvent
-from orchestra.ports import Store, Turn
+from orchestra.ports import NewTurn, Store, Turn
 from orchestra.run.blobs import BlobRef
-from orchestra.run.codec import blob_value, decode
-from orchestra.run.declare import change
-from orchestra.run.events import CheckpointSaved, Event, Recorded, UnreadableEvent
+from orchestra.run.codec import blob_value, decode, encode
+from orchestra.run.declare import BY_CLASS, change
+from orchestra.run.events import CheckpointSaved, Event, Meta, Recorded, UnreadableEvent
 from orchestra.run.fold import fold
 from orchestra.run.state import NEW, RunState
 from orchestra.run.whole import whole_reference
@@ -33,6 +33,18 @@ def event_of(turn: Turn) -> Recorded | UnreadableEvent:
         depth=turn.depth,
         parent=turn.parent,
     )
+
+
+def recorded_in(turn: object) -> Recorded | None:
+    """The event that a turn holds; None where that cannot be read, and for a gap in a chain."""
+    found = event_of(turn) if isinstance(turn, Turn) else None
+    return found if isinstance(found, Recorded) else None
+
+
+def turn_of(meta: Meta, event: Event, metadata: Mapping[int, object] | None = None) -> NewTurn:
+    """Return the turn that holds an event."""
+    declared = BY_CLASS[type(event)]
+    return NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event, metadata))
 
 
 async def resolve(store: Store, value: Any) -> Any:
@@ -57,6 +69,13 @@ async def backwards(store: Store, context_id: int, limit: int) -> AsyncIterator[
             return
         before = page[0].turn_id
         limit = max(limit, PAGE)
+
+
+async def newest_first(store: Store, context_id: int) -> AsyncIterator[Turn]:
+    """Yield the turns of a chain from its head to its first."""
+    async for page in backwards(store, context_id, PAGE):
+        for turn in reversed(page):
+            yield turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from orchestra.engine.control import Control
+from orchestra.engine.loading import turn_of
 from orchestra.errors import StoreError
-from orchestra.ports import NewTurn, Store, Turn
-from orchestra.run.codec import decode, encode
-from orchestra.run.declare import BY_CLASS
+from orchestra.ports import Store, Turn
+from orchestra.run.codec import decode
 from orchestra.run.events import ControlRequested, Meta, Recorded, RunnerAsked
 from orchestra.run.plain import clean
 from orchestra.run.questions import SentAnswer
@@ -87,9 +87,7 @@ async def send(
         automatic=automatic,
     )
     meta = Meta(session=session, epoch=0, sequence=1, at=now_ms)
-    declared = BY_CLASS[ControlRequested]
-    new = NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event))
-    (turn,) = await store.append(mailbox, [new])
+    (turn,) = await store.append(mailbox, [turn_of(meta, event)])
     return _read(turn.turn_id, event, now_ms)
 
 

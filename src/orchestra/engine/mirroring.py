@@ -17,12 +17,12 @@ from blake3 import blake3
 from orchestra.engine.archives import blobs_of
 from orchestra.engine.branch_contexts import BranchContexts
 from orchestra.engine.gaps import map_listed
-from orchestra.engine.loading import PAGE, backwards, event_of
-from orchestra.engine.sessions import Row, listing_turn, rows, turn_of
+from orchestra.engine.loading import PAGE, backwards, newest_first, recorded_in, turn_of
+from orchestra.engine.sessions import Row, listing_turn, rows
 from orchestra.engine.wiring import RunnerProcess
 from orchestra.errors import ConfigError, SessionNotFound, StoreError, StoreUnreachable
 from orchestra.ports import Clock, NewTurn, Store, Turn
-from orchestra.run.events import BranchMirrored, Meta, PipelineForked, Recorded
+from orchestra.run.events import BranchMirrored, Meta, PipelineForked
 
 BLOB_LIMIT = 63 * 1024 * 1024
 """Bytes of the largest blob that is sent: a frame of CXDB's protocol holds no more."""
@@ -329,11 +329,10 @@ class Mirror:
         """A forked session's first turn of its own."""
         if row.why != "fork":
             return None
-        async for page in backwards(self._store, row.context_id, PAGE):
-            for turn in reversed(page):
-                recorded = event_of(turn)
-                if isinstance(recorded, Recorded) and isinstance(recorded.event, PipelineForked):
-                    return turn
+        async for turn in newest_first(self._store, row.context_id):
+            recorded = recorded_in(turn)
+            if recorded is not None and isinstance(recorded.event, PipelineForked):
+                return turn
         return None
 
     async def _missing(self, source: int, there: int) -> AsyncIterator[list[Turn]]:

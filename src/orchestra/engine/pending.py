@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from orchestra.engine.loading import PAGE, backwards, event_of
+from orchestra.engine.loading import backwards, newest_first, recorded_in
 from orchestra.engine.mailbox import ANSWER, requests
 from orchestra.ports import Store
 from orchestra.run.declare import change
@@ -55,8 +55,7 @@ async def since_checkpoint(store: Store, context_id: int) -> list[Recorded]:
     """The newest events of a chain (oldest first), back to its last checkpoint."""
     events: list[Recorded] = []
     async for page in backwards(store, context_id, FIRST_LOOK):
-        known = [event_of(turn) for turn in page]
-        events[:0] = [event for event in known if isinstance(event, Recorded)]
+        events[:0] = filter(None, map(recorded_in, page))
         if newest(events) is not None:
             break
     return events
@@ -202,20 +201,19 @@ async def answers_of(store: Store, context_id: int) -> list[GivenAnswer]:
             continue
         seen.add(chain)
         imports: list[PipelineImported] = []
-        async for page in backwards(store, chain, PAGE):
-            for turn in reversed(page):
-                known = event_of(turn)
-                match known.event if isinstance(known, Recorded) else None:
-                    case InterviewCompleted() as event:
-                        completed.setdefault(event.question, event)
-                    case InterviewStarted() as event:
-                        asked.setdefault(event.question, question_of(event))
-                    case ParallelBranchStarted() | ChildStarted() as event:
-                        contexts.append(_context_here(event, imports))
-                    case PipelineImported() as event:
-                        imports.append(event)
-                    case _:
-                        pass
+        async for turn in newest_first(store, chain):
+            known = recorded_in(turn)
+            match known.event if known is not None else None:
+                case InterviewCompleted() as event:
+                    completed.setdefault(event.question, event)
+                case InterviewStarted() as event:
+                    asked.setdefault(event.question, question_of(event))
+                case ParallelBranchStarted() | ChildStarted() as event:
+                    contexts.append(_context_here(event, imports))
+                case PipelineImported() as event:
+                    imports.append(event)
+                case _:
+                    pass
     found = []
     for event in completed.values():
         question = asked.get(event.question) or Question(id=event.question, stage=event.node, text="")

@@ -9,14 +9,13 @@ from dataclasses import replace as changed
 from msgspec.structs import replace
 
 from orchestra.engine.holding import find_runner
+from orchestra.engine.loading import turn_of
 from orchestra.engine.mailbox import stop_requested
 from orchestra.engine.pending import OpenQuestion, cost_below, open_questions, since_checkpoint
 from orchestra.engine.wiring import RunnerProcess, SessionPlace
 from orchestra.errors import SessionNotFound, SessionTaken
 from orchestra.ports import ContextRow, NewTurn, Store
-from orchestra.run.codec import encode
-from orchestra.run.declare import BY_CLASS
-from orchestra.run.events import Event, Meta, PipelineStarted, SessionOpened
+from orchestra.run.events import Meta, PipelineStarted, SessionOpened
 from orchestra.run.questions import offered_options, short_id
 from orchestra.run.secrets import Redactor
 from orchestra.run.state import NEW, RunState, Spent, Successor
@@ -70,12 +69,6 @@ def listing_turn(row: Row, origin: RunnerProcess, at: int, more: Sequence[str] =
     if row.parent:
         labels += [f"parent:{row.parent}", f"why:{row.why}"]
     return turn_of(meta, opened, _metadata(row.title, labels, _provenance(origin, at, row.parent, row.why)))
-
-
-def turn_of(meta: Meta, event: Event, metadata: Mapping[int, object] | None = None) -> NewTurn:
-    """Return the turn that holds an event."""
-    declared = BY_CLASS[type(event)]
-    return NewTurn(type_id=declared.type_id, type_version=declared.version, payload=encode(meta, event, metadata))
 
 
 def first_metadata(

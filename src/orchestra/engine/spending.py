@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from orchestra.engine.loading import PAGE, backwards, event_of, load
+from orchestra.engine.loading import load, newest_first, recorded_in
 from orchestra.engine.opening import newest_of_chain
 from orchestra.engine.wiring import SessionPlace
 from orchestra.ports import Store
-from orchestra.run.events import ParallelStarted, Recorded
+from orchestra.run.events import ParallelStarted
 from orchestra.run.parallel import Fan
 from orchestra.run.state import NO_EXPENSE, ChildRecord, RunState, Spent
 
@@ -14,12 +14,11 @@ from orchestra.run.state import NO_EXPENSE, ChildRecord, RunState, Spent
 async def announcement(store: Store, context_id: int, node: str, fan: Fan) -> int:
     """The turn of a chain at which a fan-out was announced."""
     execution = (node, fan.visit, fan.attempt)
-    async for page in backwards(store, context_id, PAGE):
-        for turn in reversed(page):
-            found = event_of(turn)
-            event = found.event if isinstance(found, Recorded) else None
-            if isinstance(event, ParallelStarted) and (event.node, event.visit, event.attempt) == execution:
-                return turn.turn_id
+    async for turn in newest_first(store, context_id):
+        found = recorded_in(turn)
+        event = found.event if found is not None else None
+        if isinstance(event, ParallelStarted) and (event.node, event.visit, event.attempt) == execution:
+            return turn.turn_id
     raise LookupError(f"the chain has no beginning of {node}'s branches")
 
 

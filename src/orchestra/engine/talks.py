@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestra.engine.loading import backwards, event_of, resolve
+from orchestra.engine.loading import backwards, recorded_in, resolve
 from orchestra.ports import Store
 from orchestra.run.conversation import Conversation, Piece, rebuild
 from orchestra.run.events import AgentResponded, AgentTurnCompleted, ConversationCompacted, Recorded, StageStarted
@@ -23,7 +23,7 @@ async def conversation(store: Store, context_id: int, thread: str) -> Conversati
     """
     found: list[Recorded] = []
     async for page in backwards(store, context_id, PAGE):
-        found[:0] = [event for turn in page if isinstance(event := event_of(turn), Recorded)]
+        found[:0] = filter(None, map(recorded_in, page))
         if any(_begins(one, thread) for one in found[: len(page)]):
             break
     talk = [one.event for one in counting(found) if isinstance(one.event, AgentEvent)]
@@ -41,7 +41,7 @@ async def past(store: Store, context_id: int, until: tuple[str, int], most: int 
     """Return a session's newest events before visit ``until`` of a node, oldest first, about ``most``."""
     found: list[Recorded] = []
     async for page in backwards(store, context_id, PAGE):
-        found[:0] = [event for turn in page if isinstance(event := event_of(turn), Recorded)]
+        found[:0] = filter(None, map(recorded_in, page))
         if len(found) >= most:
             break
     for place in range(len(found) - 1, -1, -1):
