@@ -122,10 +122,10 @@ values: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
 """The values of an event's fields, in order."""
 
 
-class _Changed(Protocol):
+class _Replacing(Protocol):
     def __call__(self, made: _E, /, **fields: Any) -> _E:
         """Return the copy."""
 
 
-change = cast("_Changed", msgspec.structs.replace)
+change = cast("_Replacing", msgspec.structs.replace)
 """A copy of an event with other values in some fields."""
