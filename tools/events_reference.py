@@ -8,8 +8,7 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
-from orchestra.run.blobs import FIELD_LIMIT, PREVIEW, VALUE_LIMIT
-from orchestra.run.codec import ENVELOPE, REFS
+from orchestra.run.codec import ENVELOPE, FIELD_LIMIT, PREVIEW, REFS, VALUE_LIMIT
 from orchestra.run.declare import EVENTS, METADATA_TAG, Declaration, FieldTag
 
 HEAD = "| key | field | type | meaning |\n|---|---|---|---|"

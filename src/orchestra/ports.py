@@ -15,7 +15,6 @@ from typing import NoReturn, Protocol, TypeAlias
 from msgspec import Struct, field
 
 from orchestra.graph.model import Graph, Node
-from orchestra.run.blobs import BlobRef
 from orchestra.run.conversation import (
     AgentConversation,
     AgentTurn,
@@ -24,6 +23,7 @@ from orchestra.run.conversation import (
     Response,
     ToolEnded,
 )
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import ContextValue, Event, ToolOutput
 from orchestra.run.fidelity import Earlier
 from orchestra.run.limits import UsageTotals

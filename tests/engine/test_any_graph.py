@@ -13,7 +13,7 @@ from orchestra.engine.loading import event_of, history, load_state
 from orchestra.errors import StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import Recorded, StageCompleted, StageFailed
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Outcome, Status

@@ -13,7 +13,7 @@ from orchestra.engine.loading import event_of, history, load_state
 from orchestra.errors import StoreUnreachable
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Handler, Scope
-from orchestra.run.blobs import VALUE_LIMIT
+from orchestra.run.codec import VALUE_LIMIT
 from orchestra.run.events import (
     PipelineCompleted,
     PipelineFailed,

@@ -11,7 +11,8 @@ from msgspec import structs
 from orchestra.agents.simulation import ScriptedResult
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.ports import Turn
-from orchestra.run.blobs import VALUE_LIMIT, BlobRef
+from orchestra.run.codec import VALUE_LIMIT
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,

@@ -10,7 +10,8 @@ from orchestra.agents.simulation import ScriptedResult
 from orchestra.engine.loading import load_state
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Handler, Scope
-from orchestra.run.blobs import VALUE_LIMIT, BlobRef
+from orchestra.run.codec import VALUE_LIMIT
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import StageCompleted, StageFailed, WarningRaised
 from orchestra.run.outcome import Outcome, Status
 from orchestra.run.state import Context

@@ -10,7 +10,7 @@ from orchestra.engine.sessions import find
 from orchestra.errors import StoreError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Scope
-from orchestra.run.blobs import FIELD_LIMIT
+from orchestra.run.codec import FIELD_LIMIT
 from orchestra.run.events import CheckpointSaved, Recorded
 from orchestra.run.fold import evolve, fold
 from orchestra.run.outcome import Outcome, Status

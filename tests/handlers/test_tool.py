@@ -17,7 +17,7 @@ from shells import executed, node, nothing_runs, prepared, started, tool, tooled
 
 from orchestra.errors import StoreUnreachable
 from orchestra.processes.output import PART, SHOWN
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import PipelinePaused, StageFailed, StageRetrying, ToolExecuted, ToolOutput, WarningRaised
 from support import CountingStore, Session
 

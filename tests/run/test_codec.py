@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.cxdb.format.registry import types
-from orchestra.run.blobs import FIELD_LIMIT, VALUE_LIMIT, BlobRef
-from orchestra.run.codec import ENVELOPE, blob_value, decode, encode, externalize, plain
-from orchestra.run.declare import BY_CLASS, EVENTS, METADATA_TAG
+from orchestra.run.codec import ENVELOPE, FIELD_LIMIT, VALUE_LIMIT, blob_value, decode, encode, externalize
+from orchestra.run.declare import BY_CLASS, EVENTS, METADATA_TAG, BlobRef
+from orchestra.run.event_json import plain
 from orchestra.run.events import Event, Meta, Recorded, StageCompleted, StageStarted, UnreadableEvent
 from orchestra.run.fold import evolve
 from orchestra.run.state import NEW

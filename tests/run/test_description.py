@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import LONGEST, description, encode
-from orchestra.run.declare import EVENTS
+from orchestra.run.declare import EVENTS, BlobRef
 from orchestra.run.events import EdgeSelected, Meta, PipelineStarted, StageCompleted, StageFailed, WarningRaised
 
 META = Meta(session="a12345", epoch=1, sequence=1, at=1)

@@ -9,9 +9,8 @@ from orchestra.agents.simulation import ScriptedResult
 from orchestra.engine.loading import event_of, history, load_state
 from orchestra.errors import UnknownEvent
 from orchestra.ports import NewTurn
-from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import decode, encode
-from orchestra.run.declare import BY_CLASS
+from orchestra.run.declare import BY_CLASS, BlobRef
 from orchestra.run.events import (
     CheckpointSaved,
     Meta,

@@ -19,7 +19,7 @@ from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask, CodergenBackend, ModelChoice, Scope
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import WarningRaised
 from orchestra.run.fidelity import FULL, Earlier
 from orchestra.run.judging import attempts_of

@@ -18,7 +18,7 @@ from orchestra.errors import ConfigError, Source
 from orchestra.graph.attributes import nearest
 from orchestra.graph.conditions import normalize_label
 from orchestra.run.outcome import FailureClass, Status
-from orchestra.run.plain import plain_json
+from orchestra.run.secrets import plain_json
 
 _Known: TypeAlias = Mapping[str, Callable[[Any], Any]]
 """The keys that a result may have, and how each is read."""

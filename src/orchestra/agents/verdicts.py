@@ -17,7 +17,7 @@ from orchestra.graph.model import Graph, Node
 from orchestra.ports import AgentTask
 from orchestra.run.conversation import Message
 from orchestra.run.outcome import GOOD, Outcome, Status, failed_outcome, legal_words, read_status
-from orchestra.run.plain import plain_json
+from orchestra.run.secrets import plain_json
 
 ASK_AGAIN = (
     "You have not reported the outcome. Call the tool report_outcome now: with status success only where the task "

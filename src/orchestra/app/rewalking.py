@@ -23,8 +23,8 @@ from orchestra.graph.paths import keys_of
 from orchestra.graph.shell import expressions
 from orchestra.graph.substitution import substitute
 from orchestra.ports import Store
-from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import (
     EdgeSelected,
     Event,

@@ -17,8 +17,8 @@ from orchestra.engine.sessions import Row, find
 from orchestra.errors import ConfigError, Source
 from orchestra.graph.model import Graph
 from orchestra.ports import Store
-from orchestra.run.blobs import BlobRef, Text
 from orchestra.run.codec import blob_value
+from orchestra.run.declare import BlobRef, Text
 from orchestra.run.rundir import ARTIFACT_BYTES, checkpoint, folders, manifest
 from orchestra.run.state import Context, RunState
 

@@ -30,7 +30,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.fidelity import BUDGET, Earlier, incoming, mode_of, preamble, thread_of
 from orchestra.run.limits import LimitUsage, UsageTotals
-from orchestra.run.plain import plain_json
+from orchestra.run.secrets import plain_json
 from orchestra.run.state import Context, Spent
 from orchestra.run.steps import Execute
 from orchestra.run.turns import Paid

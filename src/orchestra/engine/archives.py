@@ -20,7 +20,8 @@ from orchestra.engine.sessions import Row, find, mailbox_turn, rows
 from orchestra.engine.wiring import RunnerProcess, SessionPlace
 from orchestra.errors import ConfigError, Damaged, SessionNotFound
 from orchestra.ports import Clock, NewTurn, Store, Turn
-from orchestra.run.blobs import BlobRef, from_map, to_text
+from orchestra.run.codec import from_map, to_text
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import Meta, PipelineImported
 from orchestra.run.state import RunState
 

@@ -19,7 +19,7 @@ from orchestra.engine.mailbox import ANSWER, send
 from orchestra.engine.shared import Inbox, Interviews
 from orchestra.errors import ConfigError
 from orchestra.ports import Clock, Store, Suspended, Unanswered
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import InterviewTimeout
 from orchestra.run.interviews import completion_event, start_event
 from orchestra.run.questions import (

@@ -21,10 +21,9 @@ from orchestra.engine.talks import conversation, past
 from orchestra.engine.wiring import Listener as Listener
 from orchestra.engine.wiring import Wiring
 from orchestra.ports import NewTurn
-from orchestra.run.blobs import FIELD_LIMIT, BlobRef, refer
-from orchestra.run.codec import blob_value, encode, externalize, in_unicode, redact_event
+from orchestra.run.codec import FIELD_LIMIT, blob_value, encode, externalize, in_unicode, redact_event, refer
 from orchestra.run.conversation import Conversation
-from orchestra.run.declare import BY_CLASS, change
+from orchestra.run.declare import BY_CLASS, BlobRef, change
 from orchestra.run.events import CheckpointSaved, Event, LiveEvent, Meta, Recorded, ToolOutput
 from orchestra.run.fold import evolve
 from orchestra.run.outcome import Json

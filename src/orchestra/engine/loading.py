@@ -8,9 +8,8 @@ from typing import Any
 
 from orchestra.errors import OrchestraError, UnknownEvent
 from orchestra.ports import NewTurn, Store, Turn
-from orchestra.run.blobs import BlobRef
 from orchestra.run.codec import blob_value, decode, encode
-from orchestra.run.declare import BY_CLASS, change
+from orchestra.run.declare import BY_CLASS, BlobRef, change
 from orchestra.run.events import CheckpointSaved, Event, Meta, Recorded, UnreadableEvent
 from orchestra.run.fold import fold
 from orchestra.run.state import NEW, RunState

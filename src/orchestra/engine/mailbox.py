@@ -18,8 +18,8 @@ from orchestra.errors import StoreError
 from orchestra.ports import Store, Turn
 from orchestra.run.codec import decode
 from orchestra.run.events import ControlRequested, Meta, Recorded, RunnerAsked
-from orchestra.run.plain import clean
 from orchestra.run.questions import SentAnswer
+from orchestra.run.secrets import clean
 from orchestra.run.state import RunState
 
 PAUSE, INTERRUPT, CANCEL, STEER, ANSWER = "pause", "interrupt", "cancel", "steer", "answer"

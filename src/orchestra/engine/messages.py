@@ -9,7 +9,7 @@ from orchestra.engine.journal import Journal
 from orchestra.errors import BackendError
 from orchestra.ports import MessageWriter, WrittenMessage
 from orchestra.run.events import CommitMessageWritten, WarningRaised
-from orchestra.run.plain import clean
+from orchestra.run.secrets import clean
 
 
 async def message_for(

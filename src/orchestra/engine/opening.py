@@ -25,8 +25,7 @@ from orchestra.engine.sessions import first_metadata, has_begun, mailbox_turn
 from orchestra.engine.wiring import Plan, SessionPlace, Wiring
 from orchestra.errors import Undecided
 from orchestra.ports import NewTurn, Store
-from orchestra.run.blobs import BlobRef
-from orchestra.run.declare import BY_CLASS, change, values
+from orchestra.run.declare import BY_CLASS, BlobRef, change, values
 from orchestra.run.events import (
     PipelineForked,
     PipelinePaused,
@@ -36,8 +35,8 @@ from orchestra.run.events import (
     WarningRaised,
 )
 from orchestra.run.ledger import ledger_of
-from orchestra.run.plain import clean, plain_json
 from orchestra.run.resuming import cut_off, decision, fan_at_work, no_node_lost, resumption, work_below
+from orchestra.run.secrets import clean, plain_json
 from orchestra.run.state import ChildRecord, RunState, Successor
 
 

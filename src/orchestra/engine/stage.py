@@ -26,8 +26,8 @@ from orchestra.errors import (
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph, Node
 from orchestra.ports import Child, Clock, Decided, FanPlan, Handler, Suspended, Workspace
-from orchestra.run.blobs import BlobRef
 from orchestra.run.conversation import AgentConversation
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import (
     ContextValue,
     Event,
@@ -36,8 +36,8 @@ from orchestra.run.events import (
 from orchestra.run.judging import check_report
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.parallel import Branch, Fan
-from orchestra.run.plain import clean
 from orchestra.run.questions import Answer, Question
+from orchestra.run.secrets import clean
 from orchestra.run.state import Context, Spent
 from orchestra.run.steps import Execute
 

@@ -14,7 +14,7 @@ from orchestra.engine.wiring import Plan
 from orchestra.graph.model import Node
 from orchestra.graph.paths import keys_of
 from orchestra.ports import Clock, Handler, Suspended, Workspace
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import (
     CheckpointSaved,
     EdgeSelected,
@@ -31,8 +31,8 @@ from orchestra.run.events import (
 )
 from orchestra.run.judging import Verdict, backoff_of, judge, repeat_warning
 from orchestra.run.outcome import Json, Outcome, Status, failed_outcome
-from orchestra.run.plain import clean
 from orchestra.run.questions import short_id
+from orchestra.run.secrets import clean
 from orchestra.run.state import Context, NodeEnd, Result
 from orchestra.run.steps import Advance, Execute, Finish, Refuse, Restart, Retry, next_step
 from orchestra.run.workspace import code_shown

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from orchestra.graph.attributes import SHAPES
 from orchestra.graph.model import Graph
 from orchestra.ports import Clock, Handler, Store, Workspaces
-from orchestra.run.blobs import Text
+from orchestra.run.declare import Text
 from orchestra.run.events import ContextValue, LiveEvent, Recorded, WarningRaised
 from orchestra.run.judging import is_reserved, root_of
 from orchestra.run.secrets import Redactor

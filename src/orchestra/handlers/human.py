@@ -12,7 +12,8 @@ from orchestra.graph.conditions import resolve
 from orchestra.graph.model import Edge, Graph, Node
 from orchestra.graph.paths import keys_of
 from orchestra.ports import Scope
-from orchestra.run.blobs import BlobRef, preview_of
+from orchestra.run.codec import preview_of
+from orchestra.run.declare import BlobRef
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.questions import (
     FREEFORM_TARGET,

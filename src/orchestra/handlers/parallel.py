@@ -13,7 +13,7 @@ from orchestra.graph.model import Graph, Node
 from orchestra.graph.paths import keys_of
 from orchestra.graph.report import plural
 from orchestra.ports import FanPlan, Scope
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import ParallelCompleted
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome
 from orchestra.run.parallel import (

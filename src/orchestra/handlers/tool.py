@@ -23,8 +23,8 @@ from orchestra.ports import Scope
 from orchestra.processes import process, tree
 from orchestra.processes.output import LineRelay, Output, WholeOutput
 from orchestra.processes.sandbox import Policy, Sandbox, no_sandbox, sandbox_command
-from orchestra.run.blobs import BlobRef
 from orchestra.run.commands import command_outcome
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import ToolExecuted, ToolOutput, ToolStarted, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, failed_outcome
 from orchestra.run.state import Context

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from orchestra.graph.report import columns, paint, plural, safe, wrap
 from orchestra.interview.several import one_by_one
 from orchestra.ports import Unanswered
-from orchestra.run.blobs import preview_of
+from orchestra.run.codec import preview_of
 from orchestra.run.questions import (
     DONE,
     FREEFORM_TARGET,

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from orchestra.run.blobs import preview_of
+from orchestra.run.codec import preview_of
 from orchestra.run.events import (
     InterviewStarted,
     LiveEvent,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from orchestra.graph.report import plural
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 
 PART = 1024 * 1024
 """Bytes of a part. Output up to this size is carried as a text; of more, its ends are."""

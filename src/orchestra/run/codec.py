@@ -8,27 +8,26 @@ stand under the field's tag plus 100, so that no user value can be mistaken for 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import msgspec
+from blake3 import blake3
 
-from orchestra.run.blobs import (
-    FIELD_LIMIT,
-    PREVIEW,
-    VALUE_LIMIT,
+from orchestra.run.declare import (
+    BY_CLASS,
+    EVENTS,
+    FIELD_TYPES,
+    METADATA_TAG,
     BlobRef,
+    Declaration,
     Text,
-    from_map,
-    refer,
-    to_text,
-    utf8,
+    change,
+    values,
 )
-from orchestra.run.declare import BY_CLASS, EVENTS, FIELD_TYPES, METADATA_TAG, Declaration, change, values
-from orchestra.run.events import CheckpointSaved, ContextValue, Event, LiveEvent, Meta, Recorded, UnreadableEvent
-from orchestra.run.plain import clean
-from orchestra.run.secrets import Redactor
+from orchestra.run.events import CheckpointSaved, ContextValue, Event, Meta, Recorded, UnreadableEvent
+from orchestra.run.secrets import Redactor, clean
 
 ENVELOPE: tuple[tuple[int, str, str], ...] = (
     (1, "event", "string"),
@@ -44,6 +43,15 @@ ENVELOPE: tuple[tuple[int, str, str], ...] = (
 
 REFS = 100
 """Added to a ``json`` field's tag: the tag of its values that are carried by reference."""
+
+FIELD_LIMIT = 64 * 1024
+"""Bytes of UTF-8 above which an event's text field goes to a blob of its own."""
+
+VALUE_LIMIT = 16 * 1024
+"""Bytes of JSON above which a context value goes to a blob (engine.md#the-context)."""
+
+PREVIEW = 200
+"""Characters of a large text that are kept beside its reference."""
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
@@ -230,6 +238,43 @@ def _with_refs(value: object, refs: Mapping[str, BlobRef]) -> object:
     return [refs.get(str(place), item) if item is None else item for place, item in enumerate(value)]
 
 
+def from_map(value: object) -> BlobRef:
+    """The reference that a turn's map stands for; ``ValueError`` where it is none."""
+    match value:
+        case {"hash": str(digest), "size": int(size), "preview": str(preview), **rest}:
+            return BlobRef(digest, size, preview, bool(rest.get("json", False)))
+        case _:
+            raise ValueError("not a blob reference")
+
+
+def output_name(parts: Sequence[BlobRef]) -> str:
+    """Return the name of a whole output: the beginning of its first part's hash (A32)."""
+    return parts[0].hash[:8]
+
+
+def preview_of(text: Text) -> str:
+    """The first characters of a text, whole or not."""
+    return text.preview if isinstance(text, BlobRef) else text[:PREVIEW]
+
+
+def refer(data: bytes, preview: str, *, json: bool = False) -> BlobRef:
+    """The reference to a blob with these bytes."""
+    return BlobRef(blake3(data).hexdigest(), len(data), preview[:PREVIEW], json)
+
+
+def to_text(text: Text) -> Text:
+    """Return a text as the context carries it: by reference if it has over ``VALUE_LIMIT`` bytes."""
+    if isinstance(text, BlobRef) or len(text) * 4 <= VALUE_LIMIT:
+        return text
+    data = utf8(text)
+    return refer(data, text) if len(data) > VALUE_LIMIT else text
+
+
+def utf8(text: str) -> bytes:
+    """The bytes under which a text is stored as a blob."""
+    return text.encode("utf-8", "surrogatepass")
+
+
 def externalize(event: Event) -> tuple[Event, tuple[bytes, ...]]:
     """The event with everything large replaced by a reference, and the blobs to store with it (S11)."""
     moved: dict[str, object] = {}
@@ -285,47 +330,6 @@ def _small_values(values: Mapping[_K, ContextValue], blobs: list[bytes]) -> Mapp
 def blob_value(ref: BlobRef, data: bytes) -> Any:
     """What a reference stands for: a text, or a context value."""
     return msgspec.json.decode(data) if ref.json else data.decode("utf-8", "surrogatepass")
-
-
-def plain(recorded: Recorded) -> dict[str, Any]:
-    """Return an event as plain data for ``--json``: envelope, turn, and fields other than defaults."""
-    meta, plan = recorded.meta, _PLANS[type(recorded.event)]
-    out: dict[str, Any] = {
-        "event": plan.declared.event,
-        "session": meta.session,
-        "turn": recorded.turn_id,
-        "depth": recorded.depth,
-        "at": meta.at,
-        "epoch": meta.epoch,
-        "sequence": meta.sequence,
-    }
-    if meta.branch:
-        out["branch"] = meta.branch
-    for _tag, name, default, _kind in plan.fields:
-        value = getattr(recorded.event, name)
-        if value != default:
-            out[name] = _plain_value(value)
-    return out
-
-
-def plain_live(live: LiveEvent) -> dict[str, Any]:
-    """What is shown and not recorded, in the same form: no turn holds it."""
-    return {
-        "event": type(live.event).__name__,
-        "session": live.meta.session,
-        "at": live.meta.at,
-        **msgspec.structs.asdict(live.event),
-    }
-
-
-def _plain_value(value: object) -> object:
-    if isinstance(value, BlobRef):
-        return value.as_map()
-    if isinstance(value, Mapping):
-        return {key: _plain_value(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain_value(item) for item in value]
-    return value
 
 
 OURS = frozenset(

@@ -10,12 +10,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar, cast, dataclass_transform
+from typing import Any, Protocol, TypeAlias, TypeVar, cast, dataclass_transform
 
 import msgspec
 import msgspec.structs
 
 _E = TypeVar("_E")
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """A reference to a stored blob: BLAKE3-256 in hex, its size in bytes, the first characters.
+
+    ``json`` says that the blob is a JSON text of a context value rather than plain text.
+    """
+
+    hash: str
+    size: int
+    preview: str
+    json: bool = False
+
+    def as_map(self) -> dict[str, object]:
+        """The form it has in a turn."""
+        plain: dict[str, object] = {"hash": self.hash, "size": self.size, "preview": self.preview}
+        if self.json:
+            plain["json"] = True
+        return plain
+
+
+Text: TypeAlias = str | BlobRef
+"""A text field of an event: whole, or by reference."""
 
 FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,

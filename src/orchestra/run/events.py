@@ -12,8 +12,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from orchestra.run.blobs import BlobRef, Text
-from orchestra.run.declare import event, tag
+from orchestra.run.declare import BlobRef, Text, event, tag
 from orchestra.run.outcome import Json
 
 ContextValue: TypeAlias = "Json | BlobRef"

@@ -13,7 +13,7 @@ from msgspec import Struct
 from orchestra.graph.conditions import text_of
 from orchestra.graph.model import Edge, Graph, Node
 from orchestra.graph.report import plural
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import (
     AgentResponded,
     AgentTurnCompleted,

@@ -13,9 +13,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestra.run import branching, interviews, lifecycle, turns, workspace
-from orchestra.run.blobs import BlobRef, preview_of, to_text
 from orchestra.run.branching import contribute, fan_left, joining, touch
 from orchestra.run.changes import Change, on
+from orchestra.run.codec import preview_of, to_text
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import (
     CheckpointSaved,
     ContextValue,

@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestra.run.blobs import preview_of
 from orchestra.run.changes import on
+from orchestra.run.codec import preview_of
 from orchestra.run.events import InterviewCompleted, InterviewStarted, InterviewTimeout, Meta
 from orchestra.run.questions import ALL_ALIKE, APPROVAL, Answer, AskedQuestion, Option, Question, QuestionType
 from orchestra.run.state import RunState

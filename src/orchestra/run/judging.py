@@ -17,8 +17,7 @@ from orchestra.graph.model import Graph, Node
 from orchestra.graph.visits import has_own_bound
 from orchestra.run.events import StageCompleted, StageFailed, WarningRaised
 from orchestra.run.outcome import FailureClass, Json, Outcome, Status, failed_outcome, legal_words
-from orchestra.run.plain import clean, plain_json
-from orchestra.run.secrets import Redactor
+from orchestra.run.secrets import Redactor, clean, plain_json
 from orchestra.run.state import NodeRecord, RunningNode
 
 RESERVED_KEYS = frozenset({"outcome", "preferred_label", "current_node", "last_stage"})

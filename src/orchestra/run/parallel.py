@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from orchestra.graph.report import plural
-from orchestra.run.blobs import BlobRef, Text
+from orchestra.run.declare import BlobRef, Text
 
 MOST_NESTED = 5
 """How deep parallel nodes nest (E30)."""

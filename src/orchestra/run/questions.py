@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from orchestra.graph.choices import accelerator, keys_of_labels
-from orchestra.run.blobs import Text
+from orchestra.run.declare import Text
 
 LONGEST_TEXT = 1_000_000
 """Characters of free text that an answer may have."""

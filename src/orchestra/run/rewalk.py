@@ -27,8 +27,7 @@ from orchestra.run.events import (
 )
 from orchestra.run.judging import ACCEPTED, attempts_of
 from orchestra.run.outcome import Json, legal_words
-from orchestra.run.plain import clean
-from orchestra.run.secrets import Redactor
+from orchestra.run.secrets import Redactor, clean
 from orchestra.run.state import RunState
 from orchestra.run.steps import MAX_STEPS, Advance, Execute, Finish, Refuse, Restart, Retry, Step, next_step
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from orchestra.graph.conditions import normalize_label, resolve, text_of
 from orchestra.graph.model import Edge, Graph
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 from orchestra.run.outcome import Json
 from orchestra.run.state import NodeEnd
 

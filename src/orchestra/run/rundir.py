@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orchestra.run.blobs import Text
+from orchestra.run.declare import Text
 from orchestra.run.events import (
     ContextValue,
     PipelineStarted,

@@ -1,8 +1,9 @@
-"""Secrets in texts and values: found, and replaced by ``[redacted:NAME]`` (S18)."""
+"""What may be recorded: JSON of a bounded depth in clean Unicode, secrets replaced by ``[redacted:NAME]`` (S18)."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus, unquote_plus
 
 from orchestra.run.key_formats import BY_MARK, FORMATS
+from orchestra.run.outcome import Json
 
 SHORTEST = 8
 """Characters below which a value is left alone: replacing it would garble ordinary text."""
@@ -209,3 +211,49 @@ class Redactor:
                 return value
             return type(value)(items)
         return value
+
+
+MAX_DEPTH = 64
+_MAX_INT = 2**63
+
+
+def clean(text: str) -> str:
+    """The text itself without lone surrogates, which no UTF-8 file or payload can hold; never a subclass."""
+    if type(text) is not str:
+        text = str.__str__(text)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def plain_json(value: object, depth: int = 0) -> Json:
+    """The same value as JSON; ``ValueError`` says why it is none."""
+    if isinstance(value, str):
+        return clean(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if not -_MAX_INT <= value < _MAX_INT:
+            raise ValueError("an integer of more than 64 bits")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is not a JSON number")
+        return float(value)
+    if depth >= MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, Mapping):
+        return {_key(key): plain_json(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item, depth + 1) for item in value]
+    raise ValueError(f"a {type(value).__name__} is not a JSON value")
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise ValueError(f"a key of type {type(key).__name__}; JSON keys are strings")
+    return clean(key)

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from orchestra.graph.attributes import Duration
 from orchestra.graph.model import Graph
-from orchestra.run.blobs import Text
+from orchestra.run.declare import Text
 from orchestra.run.events import ContextValue
 from orchestra.run.parallel import Branch, Fan
 from orchestra.run.questions import AskedQuestion

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from orchestra.run.blobs import BlobRef, Text, from_map
+from orchestra.run.codec import from_map
+from orchestra.run.declare import BlobRef, Text
 from orchestra.run.events import (
     CheckpointSaved,
     ContextValue,

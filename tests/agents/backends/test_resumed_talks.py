@@ -10,7 +10,7 @@ import pytest
 from agents.backends.talking import GRAPH, killed_at, results, turns, world
 from orchestra.agents.tools.running import INTERRUPTED
 from orchestra.engine.loading import resolve
-from orchestra.run.blobs import from_map
+from orchestra.run.codec import from_map
 from orchestra.run.events import AgentResponded, AgentToolEnded, AgentTurnCompleted, SteeringTaken
 from orchestra.run.state import Result
 from support import Session

@@ -15,7 +15,8 @@ from orchestra.agents.tools.calling import perform
 from orchestra.agents.tools.output import output_tool
 from orchestra.agents.tools.tracking import WriteTracker
 from orchestra.processes.sandbox import NO_SANDBOX, Sandbox
-from orchestra.run.blobs import BlobRef, refer
+from orchestra.run.codec import refer
+from orchestra.run.declare import BlobRef
 from orchestra.run.secrets import Redactor
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestra.agents.answers import LENGTH, REFUSAL, STOP, TOOLS
 from orchestra.run.conversation import Message, ToolCall, Usage
-from orchestra.run.plain import clean, plain_json
+from orchestra.run.secrets import clean, plain_json
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage

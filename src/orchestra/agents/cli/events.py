@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any, Protocol, TypeAlias
 
 from orchestra.run.conversation import ToolCall, Usage
-from orchestra.run.plain import plain_json
+from orchestra.run.secrets import plain_json
 
 NO_USAGE = Usage()
 

@@ -22,7 +22,7 @@ from orchestra.agents.pricing import Price, price_of
 from orchestra.agents.tools.output import cut
 from orchestra.ports import Turns
 from orchestra.processes.output import Keep
-from orchestra.run.blobs import utf8
+from orchestra.run.codec import utf8
 from orchestra.run.conversation import AgentTurn, Message, ToolCall, ToolEnded, Usage
 from orchestra.run.outcome import Json
 

@@ -16,7 +16,7 @@ from orchestra.agents.tools.tracking import WriteTracker
 from orchestra.ports import Scope
 from orchestra.processes import tree
 from orchestra.processes.sandbox import NO_SANDBOX, Sandbox
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 from orchestra.run.outcome import Json
 from orchestra.run.secrets import Redactor
 

@@ -16,7 +16,7 @@ from orchestra.agents.tools.hooks import after, before
 from orchestra.agents.tools.output import cut, limit_of, storage_note, store_text
 from orchestra.errors import OrchestraError
 from orchestra.ports import Suspended
-from orchestra.run.blobs import output_name
+from orchestra.run.codec import output_name
 from orchestra.run.outcome import Json
 
 

@@ -12,7 +12,7 @@ from orchestra.agents.tools.shell import Ran, run
 from orchestra.graph.model import Graph, Node
 from orchestra.run.events import WarningRaised
 from orchestra.run.outcome import Json
-from orchestra.run.plain import clean
+from orchestra.run.secrets import clean
 
 _SHOWN = 2000
 _VARIABLE = 32 * 1024

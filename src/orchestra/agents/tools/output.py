@@ -8,7 +8,8 @@ from orchestra.agents.tools import CUT, KEPT, FunctionTool, ToolContext, ToolErr
 from orchestra.agents.tools.schemas import count, number, schema, string, text
 from orchestra.graph.report import plural
 from orchestra.processes.output import Output
-from orchestra.run.blobs import BlobRef, output_name, utf8
+from orchestra.run.codec import output_name, utf8
+from orchestra.run.declare import BlobRef
 from orchestra.run.outcome import Json
 
 NAME = "read-output"

@@ -12,7 +12,7 @@ from orchestra.agents.tools.calling import error, perform
 from orchestra.agents.tools.people import EXEMPT, PART, Guard, approval
 from orchestra.agents.tools.reporting import NAME
 from orchestra.ports import AgentTask, Turns
-from orchestra.run.blobs import from_map, output_name
+from orchestra.run.codec import from_map, output_name
 from orchestra.run.conversation import Conversation, Message, ToolCall, ToolEnded
 from orchestra.run.events import ToolOutput
 

@@ -16,7 +16,7 @@ from orchestra.agents.tools.schemas import number, schema, string, text
 from orchestra.processes import process, tree
 from orchestra.processes.output import LineRelay
 from orchestra.processes.sandbox import Sandbox, sandbox_command
-from orchestra.run.blobs import BlobRef
+from orchestra.run.declare import BlobRef
 from orchestra.run.events import AGENT_TOOLS, ToolStarted
 from orchestra.run.outcome import Json
 

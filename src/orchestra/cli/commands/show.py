@@ -34,9 +34,9 @@ from orchestra.engine.sessions import find
 from orchestra.errors import ConfigError, Damaged, SessionNotFound, WorkspaceError
 from orchestra.graph.report import plural, wrap
 from orchestra.ports import Store, Turn
-from orchestra.run.blobs import BlobRef, from_map, output_name, utf8
-from orchestra.run.codec import blob_value, plain
-from orchestra.run.declare import BY_CLASS
+from orchestra.run.codec import blob_value, from_map, output_name, utf8
+from orchestra.run.declare import BY_CLASS, BlobRef
+from orchestra.run.event_json import plain
 from orchestra.run.events import Event, Recorded
 from orchestra.workspace.repos import locate
 

@@ -24,7 +24,7 @@ from orchestra.errors import SessionNotFound
 from orchestra.graph.attributes import nearest
 from orchestra.graph.report import dollars, paint, plural, wrap
 from orchestra.ports import Store, Turn
-from orchestra.run.blobs import preview_of
+from orchestra.run.codec import preview_of
 from orchestra.run.events import Recorded, StageStarted
 from orchestra.run.questions import choices_in_words
 from orchestra.run.reasons import Reason, leading_to, reasons

@@ -23,7 +23,7 @@ from orchestra.cli.terminal import (
     width,
 )
 from orchestra.graph.report import plural
-from orchestra.run.codec import plain, plain_live
+from orchestra.run.event_json import plain, plain_live
 from orchestra.run.events import LiveEvent, Recorded, StoreSilent
 
 
