@@ -8,11 +8,13 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from operator import is_
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, quote_plus, unquote_plus
 
 from orchestra.run.key_formats import BY_MARK, FORMATS
-from orchestra.run.outcome import Json
+
+if TYPE_CHECKING:
+    from orchestra.run.outcome import Json  # a command that only checks a pipeline does not load what this needs
 
 SHORTEST = 8
 """Characters below which a value is left alone: replacing it would garble ordinary text."""
