@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from calls import call
-from scratch import branch_of, everything, git, project, repository, run, tool
+from scratch import IDENTITY, branch_of, everything, git, project, repository, run, tool
 
 
 def fanned(folder: Path, left: str, right: str, more: str = "", after: str = "true") -> Path:
@@ -102,6 +102,16 @@ def test_the_last_lines_name_every_branch_that_is_not_merged_and_why(
         f"{name} (tool)" for name in rest
     ]
     assert ("code: no changes" in said) == (len(rest) == 3)
+
+
+def test_branches_in_conflict_that_a_later_node_merged_are_not_called_unmerged(tmp_path: Path) -> None:
+    resolve = "git merge {{ workspace.conflicts[0].branch }}; echo both > c.txt; git commit -qam both"
+    code = fanned(tmp_path, "echo left > c.txt", "echo right > c.txt; echo more > d.txt", after=resolve)
+    said = call(tmp_path, "run", str(tmp_path / "p.dot"), "--plain", **IDENTITY).stdout
+    assert "not merged" not in said.partition("completed")[2]
+    assert "not merged" not in call(tmp_path, "status", "last").stdout
+    assert "(0 files)" not in said
+    assert git(code, "show", f"orchestra/p/{said.split()[1]}:d.txt") == "more"
 
 
 def test_branches_whose_agents_only_read_share_the_worktree_of_the_walk_around_them(tmp_path: Path) -> None:

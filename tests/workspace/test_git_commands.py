@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 from calls import call
 from scratch import branch_of, environment, everything, git, project, repository, row, run
 
@@ -96,6 +97,53 @@ def test_merge_is_refused_for_a_dirty_checkout_and_for_conflicts(tmp_path: Path)
     assert done.returncode == 2
     assert "conflicts with main in a.txt" in done.stderr
     assert everything(code) == before
+
+
+def test_of_several_repositories_none_is_merged_where_one_cannot_be(tmp_path: Path) -> None:
+    more = "    lib:\n      path: lib\n"
+    project(tmp_path, row(("write", "echo a > a.txt; echo b > ../lib/a.txt")), more)
+    repositories = [repository(tmp_path / "code"), repository(tmp_path / "lib")]
+    assert run(tmp_path)["status"] == "success"
+    (tmp_path / "lib" / "a.txt").write_text("mine\n")
+    before = [everything(code) for code in repositories]
+    done = call(tmp_path, "merge", "last")
+    assert done.returncode == 2
+    assert "uncommitted changes" in done.stderr
+    assert [everything(code) for code in repositories] == before
+
+
+@pytest.mark.parametrize("place", ["the checkout", "a worktree"])
+def test_a_branch_that_the_user_has_checked_out_is_not_removed(place: str, tmp_path: Path) -> None:
+    code = repository(project(tmp_path, WRITES) / "code")
+    session = run(tmp_path)["session"]
+    branch, folder = branch_of(tmp_path), code
+    git(code, "worktree", "remove", "--force", str(tmp_path / ".orchestra" / "worktrees" / session / "code"))
+    if place == "the checkout":
+        git(code, "checkout", "-q", branch)
+    else:
+        folder = tmp_path / "mine"
+        git(code, "worktree", "add", "-q", str(folder), branch)
+        git(code, "merge", "-q", branch)
+    done = call(tmp_path, "discard", "last")
+    assert done.returncode == 2
+    assert f"is checked out in {folder}" in done.stderr
+    done = call(tmp_path, "cleanup", "--older-than", "0", "--yes", "--force")
+    assert f"is checked out in {folder}" in done.stdout
+    assert git(folder, "log", "--format=%s").splitlines()[-1] == "first"
+    git(folder, "switch", "-q", *(["main"] if folder == code else ["--detach"]))
+    assert call(tmp_path, "discard", "last").returncode == 0
+
+
+def test_what_is_left_of_a_repository_that_was_moved_is_discarded_too(tmp_path: Path) -> None:
+    folder = tmp_path / "before"
+    repository(project(folder, WRITES) / "code")
+    run(folder)
+    moved = folder.rename(tmp_path / "after")
+    kept = call(moved, "cleanup", "--older-than", "0")
+    assert "worktree repair" in kept.stdout
+    done = call(moved, "discard", "last")
+    assert done.returncode == 0, done.stderr
+    assert not list((moved / ".orchestra" / "worktrees").glob("*/*"))
 
 
 def test_a_session_that_waits_for_an_answer_is_not_called_running(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
 def test_a_folder_inside_a_repository_is_refused(tmp_path: Path) -> None:
     repository(tmp_path / "code", {"sub/a.txt": "x"})
     project(tmp_path, WRITES, repo="code/sub")
-    refused(tmp_path, "is not the top folder of a git repository")
+    refused(tmp_path, "is not the top folder of a git repository", f"write path: {tmp_path / 'code'}")
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
@@ -140,15 +140,20 @@ def test_files_that_differ_only_by_case_are_refused_where_the_file_system_ignore
     refused(tmp_path, "A.txt and a.txt differ only by case")
 
 
-def test_a_branch_that_is_in_the_way_of_the_prefix_fails_the_run_before_its_first_node(tmp_path: Path) -> None:
+def test_a_branch_that_is_in_the_way_of_the_prefix_is_refused(tmp_path: Path) -> None:
     code = repository(project(tmp_path, WRITES) / "code")
     git(code, "branch", "orchestra")
+    refused(tmp_path, "the branch orchestra exists", "branch_prefix")
+
+
+def test_a_branch_in_the_way_of_the_pipelines_own_fails_the_run_before_its_first_node(tmp_path: Path) -> None:
+    code = repository(project(tmp_path, WRITES) / "code")
+    git(code, "branch", "orchestra/p")
     before = everything(code)
     done = call(tmp_path, "run", str(tmp_path / "p.dot"))
     assert done.returncode != 0
-    assert "the branch orchestra exists" in done.stdout + done.stderr
+    assert "the branch orchestra/p exists" in done.stdout + done.stderr
     assert everything(code) == before
-    assert git(code, "worktree", "list").count("\n") == 0
 
 
 def test_a_worktree_of_a_repository_can_be_the_checkout(tmp_path: Path) -> None:

@@ -88,7 +88,10 @@ async def merge(store: Store, settings: Settings, name: str, *, force: bool = Fa
         )
     title = f"{code.state.pipeline}: {code.state.goal}" if code.state.goal else code.state.pipeline
     message = f"Merge session {session}\n\n{title}\n\nOrchestra-Session: {session}"
-    return [await ending.merge(repo, message) for repo in code.repos if repo.tips]
+    repos = [repo for repo in code.repos if repo.tips]
+    for repo in repos:  # all are checked before the first is changed
+        await ending.check_merge(repo)
+    return [await ending.merge(repo, message) for repo in repos]
 
 
 async def discard(store: Store, settings: Settings, name: str) -> list[GitAction]:
@@ -101,6 +104,8 @@ async def discard(store: Store, settings: Settings, name: str) -> list[GitAction
     worktrees = [(repo, worktrees_of(settings, code.row.session, repo.repo)) for repo in code.repos]
     if code.phase is Phase.CRASHED:
         _not_worked_in(code.row.session, [place for _repo, places in worktrees for place in places])
+    for repo, places in worktrees:
+        await ending.check_free(repo, places)
     done: list[GitAction] = []
     for repo, places in worktrees:
         done += await ending.discard(repo, list(repo.tips), places)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.workspace.git import Git
-from orchestra.workspace.repos import admin_of, read_tip
+from orchestra.workspace.repos import admin_of, checked_out, read_tip, shell_path
 
 PLACE = re.compile(r"([a-z][0-9a-z]{5})(@[^/]*)?")
 """The last part of a session's branch, and the name of its folder of worktrees."""
@@ -83,6 +83,8 @@ async def reason_to_keep(git: Git, left: SessionLeftovers, *, force: bool) -> st
     for place in left.worktrees:
         if reason := await _worktree_kept(git, place, left.branches):
             return reason
+    if elsewhere := await checked_out(git, left.branches, left.worktrees):
+        return "{} is checked out in {}".format(*elsewhere)
     if force:
         return ""
     others = await _others(git, left)
@@ -109,7 +111,8 @@ async def _worktree_kept(git: Git, place: Path, branches: dict[str, str]) -> str
         return ""
     admin = admin_of(git.common, place)
     if admin is None:
-        return f"{place} is a folder that git does not know as a worktree"
+        repair = f"git -C {shell_path(git.work_tree or git.git_dir)} worktree repair {shell_path(place)}"
+        return f"{place} is a folder that git does not know as a worktree; if the repository was moved: {repair}"
     if (admin / "locked").exists():
         return f"{place} is locked"
     if user := process_in(place):

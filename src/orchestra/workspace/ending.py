@@ -5,8 +5,8 @@ See W6 and W11.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from pathlib import Path
 from orchestra.errors import ConfigError, WorkspaceError
 from orchestra.workspace.git import Git
 from orchestra.workspace.remote import deepen_to_common
-from orchestra.workspace.repos import admin_of
-from orchestra.workspace.worktrees import IDENTITY, TRASH
+from orchestra.workspace.repos import admin_of, checked_out, shell_path
+from orchestra.workspace.worktrees import IDENTITY, TRASH, uncommitted
 
 TRASH_DAYS = 14
 """Days for which what was removed can be brought back (W11)."""
@@ -44,11 +44,6 @@ class SessionBranches:
     def tip(self) -> str:
         """The commit of the session branch; empty where it does not exist any more."""
         return self.tips.get(self.own, "")
-
-
-def shell_path(path: Path) -> str:
-    """A path as a shell reads it."""
-    return shlex.quote(str(path))
 
 
 async def tips_of(git: Git, own: str) -> dict[str, str]:
@@ -82,10 +77,10 @@ class GitAction:
     trash: str = ""
 
 
-async def merge(found: SessionBranches, message: str) -> GitAction:
-    """Merge a session branch into the branch that is checked out in the repository.
+async def check_merge(found: SessionBranches) -> tuple[str, str]:
+    """Return the branch that a session branch is to be merged into, and its commit, empty if it is merged already.
 
-    Raises ``WorkspaceError`` before anything is changed: for a checkout with changes, a detached HEAD, conflicts.
+    Raises ``WorkspaceError`` for a checkout with changes, a detached HEAD, conflicts.
     """
     git, place = found.git, found.path
     if git.work_tree is None:
@@ -101,9 +96,7 @@ async def merge(found: SessionBranches, message: str) -> GitAction:
     old = (await git.run("rev-parse", "HEAD")).text
     await deepen_to_common(git, found.remote, old, found.tip)
     if await git.ok("merge-base", "--is-ancestor", found.tip, old):
-        return GitAction(
-            repo=found.repo, text=f"{found.own} is in {into} already", branch=found.own, commit=found.tip
-        )
+        return into, ""
     tried = await git.run("merge-tree", "--write-tree", "--name-only", "-z", old, found.tip, check=False)
     if tried.code == 1:
         names = os.fsdecode(tried.out).partition("\0")[2].split("\0\0", 1)[0].split("\0")
@@ -111,6 +104,19 @@ async def merge(found: SessionBranches, message: str) -> GitAction:
             f"{found.own} conflicts with {into} in {', '.join(names[:10])}; nothing was changed."
             f" Merge it by hand: git -C {shell_path(place)} merge {found.own}"
         )
+    return into, old
+
+
+async def merge(found: SessionBranches, message: str) -> GitAction:
+    """Merge a session branch into the branch that is checked out in the repository.
+
+    Raises ``WorkspaceError`` before anything is changed, as ``check_merge`` does.
+    """
+    git, place = found.git, found.path
+    into, old = await check_merge(found)
+    if not old:
+        text = f"{found.own} is in {into} already"
+        return GitAction(repo=found.repo, text=text, branch=found.own, commit=found.tip)
     named = await git.ok("var", "GIT_COMMITTER_IDENT")
     await git.run("merge", "--no-ff", "--quiet", "-m", message, found.own, more=None if named else IDENTITY)
     new = (await git.run("rev-parse", "HEAD")).text
@@ -153,12 +159,15 @@ async def discard(found: SessionBranches, names: Sequence[str], worktrees: Seque
 
 
 async def _without_worktree(found: SessionBranches, folder: Path, place: str) -> list[GitAction]:
+    if not folder.is_dir() and admin_of(found.git.common, folder) is None:  # noqa: ASYNC240  one look
+        return []
+    if admin_of(found.git.common, folder) is None:
+        await found.git.run("worktree", "repair", folder, check=False)  # the repository was moved
     admin = admin_of(found.git.common, folder)
     if admin is None:
-        return []
+        return [GitAction(repo=found.repo, text=f"kept {folder}: git does not know it as a worktree")]
     done = []
-    tree = found.git.at(admin, folder)
-    saved = await _save_uncommitted(tree) if folder.is_dir() else ""  # noqa: ASYNC240  one look
+    saved = await uncommitted(found.git.at(admin, folder), "uncommitted") if folder.is_dir() else ""  # noqa: ASYNC240
     if saved:
         ref = f"{place}/{folder.parent.name}.uncommitted"
         await found.git.run("update-ref", ref, saved)
@@ -166,21 +175,20 @@ async def _without_worktree(found: SessionBranches, folder: Path, place: str) ->
         undo = (f"git -C {shell_path(found.path)} checkout {ref} -- .",)
         done.append(GitAction(repo=found.repo, text=text, undo=undo, commit=saved, trash=ref))
     await found.git.run("worktree", "remove", "--force", folder)
-    try:
+    with contextlib.suppress(OSError):
         folder.parent.rmdir()
-    except OSError:
-        return done
     return done
 
 
-async def _save_uncommitted(tree: Git) -> str:
-    """What is uncommitted in a worktree as a commit; empty where nothing is."""
-    await tree.run("add", "--all", "--sparse", "--ignore-errors", "--", ".", check=False)
-    written = await tree.run("write-tree", check=False)
-    head = await tree.run("rev-parse", "HEAD^{tree}", check=False)
-    if written.code or written.text == head.text:
-        return ""
-    return (await tree.run("commit-tree", written.text, "-p", "HEAD", "-m", "uncommitted", more=IDENTITY)).text
+async def check_free(found: SessionBranches, worktrees: Sequence[Path]) -> None:
+    """Raise ``WorkspaceError`` where a branch of a session is checked out elsewhere than in its ``worktrees``."""
+    if elsewhere := await checked_out(found.git, found.tips, worktrees):
+        name, place = elsewhere
+        switch = f"git -C {shell_path(place)} switch {found.base_branch or 'OTHER-BRANCH'}"
+        raise WorkspaceError(
+            f"the branch {name} is checked out in {place}; nothing was removed."
+            f" Switch to another there, then discard again: {switch}"
+        )
 
 
 async def empty_trash(git: Git, days: int = TRASH_DAYS) -> list[str]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from orchestra.errors import WorkspaceError
 from orchestra.ports import CommitResult, NewCommit
 from orchestra.workspace.commits import By, tip_of, trailers_for
 from orchestra.workspace.durable import commits_synced
-from orchestra.workspace.worktrees import IDENTITY, Tree, rescue
+from orchestra.workspace.worktrees import IDENTITY, Tree, move, rescue_before
 
 NOTES = "refs/notes/orchestra"
 """The notes with the trailers of commits that an agent made itself."""
@@ -55,7 +54,8 @@ async def _commits(tree: Tree, tip: str, wanted: NewCommit, by: By, found: Found
     fields = os.fsdecode(done.out).split("\0")
     for commit, subject, turn in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
         name = commit.strip()
-        listed = await tree.git.run("diff-tree", "-r", "-z", "--root", "--no-commit-id", "--name-only", name)
+        flags = ("-r", "-z", "--root", "--no-commit-id", "--name-only", "--diff-merges=first-parent")
+        listed = await tree.git.run("diff-tree", *flags, name)
         made = CommitResult(repo=tree.name, commit=name, subject=subject, files=tuple(listed.items))
         if turn == wanted.turn:
             found.adopted = made
@@ -68,17 +68,7 @@ async def _commits(tree: Tree, tip: str, wanted: NewCommit, by: By, found: Found
 
 async def _put_back(tree: Tree, branch: str, tip: str, by: By, found: FoundCommits) -> None:
     """Put HEAD and the branch back where the record has them; commits that would be lost are rescued."""
-    git = tree.git
-    other = await git.run("rev-parse", "-q", "--verify", f"refs/heads/{tree.branch}", check=False)
-    for commit in dict.fromkeys((tip, other.text)):
-        if commit and not await git.ok("merge-base", "--is-ancestor", commit, tree.tip):
-            found.remarks.append(
-                f"commits up to {commit[:12]} are kept as {await rescue(tree, by.session, commit)}"
-            )
+    found.remarks += await rescue_before(tree, tree.tip, by.session, branch, tip)
     where = branch if branch != tree.branch else "another commit"
     found.remarks.insert(0, f"HEAD was moved to {where or 'a detached commit'}; it is back on {tree.branch}")
-    if not await git.ok("cat-file", "-e", f"{tree.tip}^{{commit}}"):
-        raise WorkspaceError(f"{tree.name}: the commit {tree.tip[:12]} is gone from the repository")
-    await git.run("symbolic-ref", "HEAD", f"refs/heads/{tree.branch}")
-    await git.run("update-ref", f"refs/heads/{tree.branch}", tree.tip)
-    await git.run("reset", "--quiet", "--mixed", tree.tip)
+    await move(tree, tree.tip, branch, "--mixed")

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestra.errors import WorkspaceError
-from orchestra.workspace.git import SETTINGS, Git, GitResult, call, failure, surroundings
+from orchestra.processes.git import SETTINGS, surroundings
+from orchestra.workspace.git import Git, GitResult, call, failure
 
 BRANCHES = "+refs/heads/*:refs/orchestra/remote/*"
 """All branches of a remote, kept apart from the user's own."""

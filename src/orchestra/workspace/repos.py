@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.config.workspace import RepoSettings
 from orchestra.errors import ConfigError, WorkspaceError
-from orchestra.workspace.git import Git, call, failure, surroundings, untrusted_filters
+from orchestra.processes.git import surroundings
+from orchestra.workspace.git import Git, call, failure, untrusted_filters
 
 SHOWN = 5
 """Names that a message lists."""
@@ -50,9 +52,12 @@ async def locate(settings: RepoSettings, environment: Mapping[str, str]) -> Git:
     if done.code:
         said = failure(arguments, done)
         if "not a git repository" in said:
+            top = await call(
+                ("rev-parse", "--show-toplevel"), environment=surroundings(environment, {}), folder=path
+            )
             raise ConfigError(
                 f"workspace.repos.{settings.name}: {path} is not the top folder of a git repository",
-                fix=f"make it one: git -C {path} init, then commit",
+                fix=f"make it one: git -C {path} init, then commit" if top.code else f"write path: {top.text}",
             )
         raise ConfigError(f"workspace.repos.{settings.name}: {said}")
     git_dir, common, bare = done.text.split("\n")
@@ -107,6 +112,8 @@ async def find_repo(settings: RepoSettings, environment: Mapping[str, str], *, f
             fix="commit or stash them, or leave out in_place",
         )
     await _no_case_clash(repo)
+    if fresh:
+        await _not_taken(repo, _beginnings(settings.branch_prefix.strip("/")), settings.branch_prefix)
     return repo
 
 
@@ -138,12 +145,21 @@ async def _no_case_clash(repo: Repo) -> None:
 
 async def branch_possible(repo: Repo, branch: str) -> None:
     """Refuse a branch that exists, or whose name collides with one that does. Raises ``ConfigError``."""
-    parts = branch.split("/")
-    names = ["/".join(parts[: count + 1]) for count in range(len(parts))]
     if not await repo.git.ok("check-ref-format", f"refs/heads/{branch}"):
         raise ConfigError(
             f"workspace.repos.{repo.name}: {branch!r} is not a name for a branch", fix="change branch_prefix"
         )
+    await _not_taken(repo, _beginnings(branch), branch)
+
+
+def _beginnings(branch: str) -> list[str]:
+    """``a``, ``a/b`` and ``a/b/c`` for ``a/b/c``."""
+    parts = branch.split("/")
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+async def _not_taken(repo: Repo, names: Sequence[str], branch: str) -> None:
+    """Refuse a branch whose own name, or the beginning of it, is that of a branch that exists."""
     existing = await repo.git.run("for-each-ref", "--format=%(refname)", *(f"refs/heads/{name}" for name in names))
     taken = {ref.removeprefix("refs/heads/") for ref in existing.text.split("\n")}
     for name in names:
@@ -153,6 +169,27 @@ async def branch_possible(repo: Repo, branch: str) -> None:
                 f"workspace.repos.{repo.name}: the branch {name} exists{below}",
                 fix="choose another branch_prefix, or rename that branch",
             )
+
+
+async def checked_out(git: Git, branches: Container[str], own: Iterable[Path]) -> tuple[str, Path] | None:
+    """Return one of some branches that is checked out in another folder than ``own``, and the folder."""
+    ours = {os.path.realpath(place) for place in own}  # noqa: ASYNC240
+    for name, place in await checkouts(git):
+        if name in branches and place.exists() and os.path.realpath(place) not in ours:  # noqa: ASYNC240
+            return name, place
+    return None
+
+
+async def checkouts(git: Git) -> list[tuple[str, Path]]:
+    """Return the branches that are checked out, each with the folder; also in folders that were deleted by hand."""
+    listed = await git.run("worktree", "list", "--porcelain", "-z")
+    found, place = [], Path()
+    for line in os.fsdecode(listed.out).split("\0"):
+        if line.startswith("worktree "):
+            place = Path(line.removeprefix("worktree "))
+        elif line.startswith("branch refs/heads/"):
+            found.append((line.removeprefix("branch refs/heads/"), place))
+    return found
 
 
 def read_tip(common: Path, git_dir: Path) -> tuple[str, str]:
@@ -189,6 +226,11 @@ def admin_of(common: Path, folder: Path) -> Path | None:
         if os.path.join(os.path.realpath(place.parent.parent), place.parent.name, place.name) == wanted:  # noqa: PTH118
             return entry
     return None
+
+
+def shell_path(path: Path) -> str:
+    """A path as a shell reads it."""
+    return shlex.quote(str(path))
 
 
 def no_symlink(folder: Path, home: Path) -> None:

@@ -185,7 +185,7 @@ class GitWorkspace:
         self.chain[repo.name] = tree.tip
         self.bases[repo.name] = known.base_branch
         self.starts[repo.name] = known.base
-        self.left[repo.name] = known.left or ()
+        self.left[repo.name] = known.left or known.unmerged
         if made or str(tree.folder) != known.folder:
             self.record(
                 WorktreeCreated(
@@ -462,6 +462,7 @@ class GitWorkspace:
         for name, _commit in done.merged:
             self.record(WorktreeMerged(repo=tree.name, branch=tree.branch, commit=done.commit, source=name))
         for conflict in done.conflicts:
+            self.left[tree.name] = (*self.left.get(tree.name, ()), conflict.branch)
             self.record(
                 WorktreeMergeConflict(
                     repo=tree.name,

@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestra.errors import WorkspaceError
 from orchestra.workspace.durable import names_synced, now_ns
 from orchestra.workspace.git import Git, failure
-from orchestra.workspace.repos import Repo, admin_of, no_symlink, read_tip
+from orchestra.workspace.repos import Repo, admin_of, checkouts, no_symlink, read_tip
 
 IDENTITY: Mapping[str, str] = {
     "GIT_AUTHOR_NAME": "Orchestra",
@@ -145,12 +145,8 @@ async def _in_place(repo: Repo, branch: str, commit: str) -> tuple[Tree, bool]:
 
 async def _free_branch(repo: Repo, branch: str) -> None:
     """Forget worktrees of a branch that were deleted or moved by hand: git would refuse the branch."""
-    listed = await repo.git.run("worktree", "list", "--porcelain", "-z")
-    place = ""
-    for line in os.fsdecode(listed.out).split("\0"):
-        if line.startswith("worktree "):
-            place = line.removeprefix("worktree ")
-        elif line == f"branch refs/heads/{branch}" and not _is_folder(Path(place)):
+    for name, place in await checkouts(repo.git):
+        if name == branch and not _is_folder(place):
             await repo.git.run("worktree", "remove", "--force", "--force", place)
 
 
@@ -175,31 +171,53 @@ async def put_back(tree: Tree, commit: str, session: str, *, keep: bool = False)
     With ``keep`` uncommitted changes stay, where the branch is at the commit already. Returns what was rescued, in
     words. Raises ``WorkspaceError`` where the commit does not exist.
     """
-    git = tree.git
-    said: list[str] = []
     _mend_pointer_of(tree)
-    remove_stale_locks(tree)
-    if not await git.ok("cat-file", "-e", f"{commit}^{{commit}}"):
+    await remove_stale_locks(tree)
+    branch, tip = await _head(tree)
+    if keep and branch == tree.branch and await _same_turn(tree, tip, commit, session):
+        await _check_exists(tree, commit)
+        tree.tip = commit
+        return []
+    said = await rescue_before(tree, commit, session, branch, tip)
+    if tip and (saved := await uncommitted(tree.git, f"uncommitted changes of session {session}")):
+        said.append(f"uncommitted changes are kept as {await rescue(tree, session, saved)}")
+    await move(tree, commit, branch, "--hard")
+    return said
+
+
+async def _check_exists(tree: Tree, commit: str) -> None:
+    """Raise ``WorkspaceError`` where a recorded commit is not in the repository."""
+    if not await tree.git.ok("cat-file", "-e", f"{commit}^{{commit}}"):
         raise WorkspaceError(
             f"the commit {commit[:12]}, which the session continues from, is not in {tree.repo.git.common}"
         )
-    branch, tip = await _head(tree)
-    if keep and branch == tree.branch and await _same_turn(tree, tip, commit, session):
-        tree.tip = commit
-        return said
-    if tip and tip != commit and not await git.ok("merge-base", "--is-ancestor", tip, commit):
-        said.append(f"commits up to {tip[:12]} are kept as {await rescue(tree, session, tip)}")
-    if tip and (saved := await _save_uncommitted(tree, session)):
-        said.append(f"uncommitted changes are kept as {saved}")
+
+
+async def rescue_before(tree: Tree, commit: str, session: str, branch: str, tip: str) -> list[str]:
+    """Rescue what is lost when HEAD and the branch go to a commit; what was kept, in words.
+
+    ``branch`` and ``tip`` are what HEAD is at now. Raises ``WorkspaceError`` where the commit does not exist.
+    """
+    await _check_exists(tree, commit)
+    heads = [tip]
     if branch != tree.branch:
-        other = await git.run("rev-parse", "-q", "--verify", f"refs/heads/{tree.branch}", check=False)
-        if other.text not in ("", commit) and not await git.ok("merge-base", "--is-ancestor", other.text, commit):
-            said.append(f"commits up to {other.text[:12]} are kept as {await rescue(tree, session, other.text)}")
-        await git.run("symbolic-ref", "HEAD", f"refs/heads/{tree.branch}")
-    await git.run("update-ref", f"refs/heads/{tree.branch}", commit)
-    await git.run("reset", "--quiet", "--hard", commit)
+        heads.append(
+            (await tree.git.run("rev-parse", "-q", "--verify", f"refs/heads/{tree.branch}", check=False)).text
+        )
+    return [
+        f"commits up to {head[:12]} are kept as {await rescue(tree, session, head)}"
+        for head in dict.fromkeys(heads)
+        if head not in ("", commit) and not await tree.git.ok("merge-base", "--is-ancestor", head, commit)
+    ]
+
+
+async def move(tree: Tree, commit: str, branch: str, mode: str) -> None:
+    """Move HEAD, which is at ``branch``, and the tree's branch to a commit; with ``--hard`` the files too."""
+    if branch != tree.branch:
+        await tree.git.run("symbolic-ref", "HEAD", f"refs/heads/{tree.branch}")
+    await tree.git.run("update-ref", f"refs/heads/{tree.branch}", commit)
+    await tree.git.run("reset", "--quiet", mode, commit)
     tree.tip = commit
-    return said
 
 
 async def _same_turn(tree: Tree, tip: str, commit: str, session: str) -> bool:
@@ -254,26 +272,21 @@ async def _rescue(tree: Tree, session: str, commit: str) -> str:
     raise WorkspaceError(failure(("update-ref",), made))
 
 
-async def _save_uncommitted(tree: Tree, session: str) -> str:
-    """Save what is uncommitted in a worktree, ignored files left out; the ref, empty where nothing is."""
-    git = tree.git
+async def uncommitted(git: Git, message: str) -> str:
+    """What is uncommitted in a worktree as a commit, ignored files left out; empty where nothing is."""
     await git.run("add", "--all", "--sparse", "--ignore-errors", "--", ".", check=False)
     written = await git.run("write-tree", check=False)
-    if written.code:
+    head = await git.run("rev-parse", "-q", "--verify", "HEAD^{tree}", check=False)
+    if written.code or written.text == head.text:
         return ""
-    head = await git.run("rev-parse", "HEAD^{tree}")
-    if written.text == head.text:
-        return ""
-    message = f"uncommitted changes of session {session}"
-    made = await git.run("commit-tree", written.text, "-p", "HEAD", "-m", message, more=IDENTITY)
-    return await rescue(tree, session, made.text)
+    return (await git.run("commit-tree", written.text, "-p", "HEAD", "-m", message, more=IDENTITY)).text
 
 
-def remove_stale_locks(tree: Tree) -> None:
+async def remove_stale_locks(tree: Tree) -> None:
     """Remove locks that a killed git left in this worktree and on its branch."""
-    places = [*tree.git.git_dir.glob("*.lock"), tree.repo.git.common / "refs/heads" / f"{tree.branch}.lock"]
     if tree.git.git_dir == tree.repo.git.git_dir:  # the user's own checkout: not ours to judge
         return
+    places = [*tree.git.git_dir.glob("*.lock"), tree.repo.git.common / "refs/heads" / f"{tree.branch}.lock"]
     for lock in places:
         for _ in range(int(STALE / 0.1)):
             try:
@@ -283,7 +296,7 @@ def remove_stale_locks(tree: Tree) -> None:
             if age > STALE:
                 lock.unlink(missing_ok=True)
                 break
-            time.sleep(0.1)
+            await asyncio.sleep(0.1)
 
 
 async def remove_worktree(repo: Repo, folder: Path) -> None:

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestra.processes.git import git_environment
+from orchestra.processes.git import SETTINGS, surroundings
 
 MOST_FILES = 200_000
 """Files that are read of a folder without a repository; in a larger folder the rest is not watched."""
@@ -131,15 +131,17 @@ class FolderSnapshot:
         return tuple(sorted(found))
 
 
+def _surroundings() -> dict[str, str]:
+    """What git needs of our environment: no key, for it may run a filter of the repository."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "XDG_CONFIG_HOME") if name in os.environ}
+
+
 def _git(folder: Path, *arguments: str) -> str:
-    """Return git's output, empty if it fails; no command from the repository's settings runs."""
+    """Return git's output, empty if it fails; no hook or monitor of the repository's settings runs."""
     done = subprocess.run(
-        (
-            *("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false"),
-            *arguments,
-        ),
+        ("git", *arguments),
         cwd=folder,
-        env=git_environment(os.environ),
+        env={**surroundings(_surroundings(), SETTINGS), "GIT_OPTIONAL_LOCKS": "0"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

@@ -25,7 +25,8 @@ from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError, StoreError
 from orchestra.graph.report import dollars, plural
 from orchestra.ports import Store
-from orchestra.workspace.ending import GitAction, shell_path
+from orchestra.workspace.ending import GitAction
+from orchestra.workspace.repos import shell_path
 
 
 def merge(
