@@ -432,4 +432,4 @@ def test_usage_lines_read_as_those_of_other_programs(tmp_path: Path) -> None:
     assert "<" not in shown
     wrong = call(tmp_path, "run", "p.dot", "--max-cost", "five", COLUMNS="120", NO_COLOR="1")
     assert wrong.returncode == 2
-    assert "it must be dollars such as 5 or 0.50, not 'five'" in wrong.stderr
+    assert "--max-cost must be dollars such as 5 or 0.50, not 'five'" in wrong.stderr

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
@@ -184,20 +184,21 @@ def main() -> None:
         os.environ.pop("HOME", None)  # an empty one would put folders at the root; without it, passwd says
     try:
         sys.argv[1:] = _help_option(sys.argv[1:])
-        build(_words())()
+        code = build(_words())(standalone_mode=False)
     except KeyboardInterrupt:
         raise
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # Click ends with 1 where nobody reads its help
-            _end(end.__context__)
-        raise
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        code = _code(end.__context__)  # Click ends with 1 where nobody reads its help
     except BaseException as error:  # noqa: BLE001  translated into a message and an exit code, once
-        _end(error)
+        code = _code(error)
+    sys.exit(code)
 
 
-def _end(error: BaseException) -> NoReturn:
+def _code(error: BaseException) -> int:
     from orchestra.cli.errors import exit_code
 
     words = sys.argv[1:]
     options = words[: words.index("--")] if "--" in words else words
-    sys.exit(exit_code(error, as_json="--json" in options))
+    return exit_code(error, as_json="--json" in options)

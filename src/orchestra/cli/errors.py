@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from orchestra.cli.terminal import (
     UNLIMITED,
@@ -21,6 +24,7 @@ from orchestra.cli.terminal import (
     use_colour,
     width,
 )
+from orchestra.config.environment import known_secrets
 from orchestra.errors import (
     ConfigError,
     CredentialsMissing,
@@ -72,8 +76,52 @@ def exit_code(error: BaseException, *, as_json: bool = False) -> int:
 
 
 def _as_data(error: BaseException) -> dict[str, str]:
-    text = Redactor(_secrets()).text(str(getattr(error, "message", "") or error))
+    if isinstance(error, typer.TyperException):
+        return {"detail": usage_message(error), "help": usage_help(error)}
+    text = Redactor(known_secrets()).text(str(getattr(error, "message", "") or error))
     return {"detail": text, "help": str(getattr(error, "fix", ""))}
+
+
+_BOUNDS = {"greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}"}
+"""What Pydantic calls a number that is too small or too large, and our words."""
+
+_REWORDED = (
+    (re.compile(r"^Got unexpected extra argument\S* \((.*)\)$"), r"unexpected argument: \1"),
+    (re.compile(r"\. Did you mean"), "; did you mean"),
+    (re.compile(r"^(?:Value error, |Invalid value: )"), ""),
+)
+
+
+def usage_message(error: typer.TyperException) -> str:
+    """Return a usage error in our own words: those of Typer, Click and Pydantic are of three styles."""
+    if isinstance(error, typer.BadParameter) and error.param is not None:
+        return _parameter_message(error)
+    near = getattr(error, "possibilities", None)
+    text = f"{error.message}; did you mean {near[0]}?" if near else error.format_message().rstrip(".")
+    for found, ours in _REWORDED:
+        text = found.sub(ours, text)
+    return text[:1].lower() + text[1:]
+
+
+def _parameter_message(error: typer.BadParameter) -> str:
+    param = error.param
+    assert param is not None
+    option = param.param_type_name == "option"
+    name = param.opts[0] if option else param.metavar or str(param.name).upper()
+    if not error.message:
+        return f"{param.param_type_name} {name} is missing"
+    for fault in getattr(error.__cause__, "errors", list)()[:1]:
+        wanted = "a whole number" if fault["type"].startswith("int") else _BOUNDS.get(fault["type"], "")
+        if wanted:
+            return f"{name} must be {wanted.format(**fault.get('ctx', {}))}, not {str(fault['input'])!r}"
+    return f"{name} {error.message}"
+
+
+def usage_help(error: typer.TyperException) -> str:
+    """Return the command that shows the options of the one that was called."""
+    context = getattr(error, "ctx", None)
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    return f"{context.command_path if context is not None else ' '.join(['orchestra', *words[:1]])} --help"
 
 
 def _print_error(error: BaseException) -> int:
@@ -87,6 +135,8 @@ def _print_error(error: BaseException) -> int:
         return FULL
     if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT:
         return _print_error(Unwritable(f"standard output cannot be written to: {error.strerror}"))
+    if isinstance(error, typer.TyperException):
+        return _usage(error)
     if isinstance(error, InvalidPipeline):
         show_diagnostics(error.diagnostics)
         return INVALID
@@ -103,6 +153,15 @@ def _print_error(error: BaseException) -> int:
         _line("error", str(error))
         return USAGE
     return _internal(error)
+
+
+def _usage(error: typer.TyperException) -> int:
+    """Print a usage error, or the help of a program called without a command."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        complain(error.message)
+    else:
+        _line("error", usage_message(error), usage_help(error))
+    return USAGE
 
 
 def show_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> None:
@@ -175,7 +234,6 @@ def _internal(error: BaseException) -> int:
 
 def _secrets() -> dict[str, str]:
     """Whatever may be one: provider keys, what the settings name, and what is called like one."""
-    from orchestra.config.environment import known_secrets
     from orchestra.config.settings import settle  # a YAML reader, which an ordinary message does without
 
     found = known_secrets()

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from orchestra.cli.errors import INTERRUPTED, exit_code
-from orchestra.cli.options import SessionOptions
-from orchestra.cli.stores import hint
+from orchestra.cli.screen.views import SessionOptions
+from orchestra.cli.stores import StoreAccess
 from orchestra.cli.terminal import say, say_json
-from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
 from orchestra.errors import ConfigError
 from orchestra.processes import tree
@@ -103,12 +102,12 @@ def _interrupt(control: Control, note: Callable[[str], None]) -> None:
     note("interrupting the current node; press Ctrl-C again to exit immediately")
 
 
-def run_detached(shown: SessionOptions, settings: Settings, run: Callable[[DetachView], int]) -> int:
+def run_detached(shown: SessionOptions, at: StoreAccess, run: Callable[[DetachView], int]) -> int:
     """Run in a background process that detaches from this terminal once its session exists.
 
     An error before that is printed by the child to this terminal; its exit code is returned.
     """
-    if settings.place == "memory":
+    if at.settings.place == "memory":
         raise ConfigError(
             "--detach needs a store that other processes can read", fix="name a store with --store DIR"
         )
@@ -128,9 +127,8 @@ def run_detached(shown: SessionOptions, settings: Settings, run: Callable[[Detac
     if shown.json:
         say_json({"session": session, "status": "running", "process": child, "exit_code": 0}, indent=2)
     else:
-        aim = hint(settings, shown.store)
         say(f"session {session} is running in the background (process {child})")
-        say(f"  watch: orchestra attach{aim} {session}")
+        say(f"  watch: orchestra attach{at.aim} {session}")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -60,7 +60,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 JsonStream = Annotated[
     bool, typer.Option("--json-stream", help="Print each event as one line of JSON, as it happens.")
 ]
-Plain = Annotated[bool, typer.Option("--plain", help="Print plain lines, even on a terminal.")]
+Plainly = Annotated[bool, typer.Option("--plain", help="Print plain lines, even on a terminal.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors and the result.")]
 Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", help="Show why each edge was taken and the output of commands.")
@@ -77,7 +77,7 @@ def _dollars(text: str) -> float:
     except ValueError:
         amount = -1.0
     if not 0 <= amount < float("inf"):
-        raise typer.BadParameter(f"it must be dollars such as 5 or 0.50, not {text!r}")
+        raise typer.BadParameter(f"must be dollars such as 5 or 0.50, not {text!r}")
     return amount
 
 
@@ -91,7 +91,7 @@ MaxCost = Annotated[
         show_default=False,
     ),
 ]
-AutoApprove = Annotated[
+AutoApproval = Annotated[
     bool, typer.Option("--auto-approve", help="Answer every question with yes or its first choice.")
 ]
 Answers = Annotated[
@@ -114,45 +114,6 @@ Session = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
-    """Which store a session is in, and how it is shown. Options that exclude each other are a usage error."""
-
-    no_input: NoInput = False
-    store: StoreOption = None
-    config: Config = None
-    as_json: AsJson = False
-    json_stream: JsonStream = False
-    plain: Plain = False
-    quiet: Quiet = False
-    verbose: Verbose = False
-    color: Colour = "auto"
-
-    def __post_init__(self) -> None:
-        one_json(self.as_json, self.json_stream)
-        if self.quiet and self.verbose:
-            raise typer.BadParameter("-q and -v exclude each other; use one")
-
-    @property
-    def json(self) -> str:
-        """The JSON form: ``object``, ``stream`` or empty."""
-        return one_json(self.as_json, self.json_stream)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions(SessionOptions):
-    """How a run is shown, and who answers its questions besides the person at the terminal (H1)."""
-
-    auto_approve: AutoApprove = False
-    answers: Answers = None
-    approve_tools: ApproveTools = False
-
-    def __post_init__(self) -> None:
-        SessionOptions.__post_init__(self)
-        if self.auto_approve and self.answers is not None:
-            raise typer.BadParameter("--auto-approve and --answers exclude each other; use one")
-
-
 def one_json(as_object: bool, as_stream: bool) -> str:
     """Return the JSON form: ``object``, ``stream`` or empty. Raises a usage error if both are given."""
     if as_object and as_stream:
@@ -160,8 +121,8 @@ def one_json(as_object: bool, as_stream: bool) -> str:
     return "object" if as_object else "stream" if as_stream else ""
 
 
-def spread(function: Callable[..., None]) -> Callable[..., None]:
-    """Return a command for Typer in which the fields of dataclass parameters are options."""
+def spread(function: Callable[..., int]) -> Callable[..., None]:
+    """Return a command for Typer: the fields of dataclass parameters are options, the result is the exit code."""
     parameters: list[inspect.Parameter] = []
     parts: dict[str, tuple[type[Any], list[str]]] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
@@ -181,7 +142,7 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
     def command(**given: Any) -> None:
         for name, (kind, names) in parts.items():
             given[name] = kind(**{option: given.pop(option) for option in names})
-        function(**given)
+        raise typer.Exit(function(**given))
 
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     command.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

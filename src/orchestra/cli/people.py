@@ -6,10 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import typer
 
 from orchestra.app.asking import asker
-from orchestra.cli.options import RunOptions
-from orchestra.cli.screen.views import View
+from orchestra.cli.options import Answers, ApproveTools, AutoApproval
+from orchestra.cli.screen.views import SessionOptions, View
 from orchestra.cli.terminal import in_foreground, use_colour, width
 from orchestra.config.answers import AnswerFile, WrittenAnswer, read_answers
 from orchestra.config.settings import Settings
@@ -20,6 +23,20 @@ from orchestra.interview.notify import Notifier
 from orchestra.interview.queue import PreparedAnswer, Queue
 from orchestra.interview.sequence import InTurn
 from orchestra.ports import Interviewer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions(SessionOptions):
+    """How a run is shown, and who answers its questions besides the person at the terminal (H1)."""
+
+    auto_approve: AutoApproval = False
+    answers: Answers = None
+    approve_tools: ApproveTools = False
+
+    def __post_init__(self) -> None:
+        SessionOptions.__post_init__(self)
+        if self.auto_approve and self.answers is not None:
+            raise typer.BadParameter("--auto-approve and --answers exclude each other; use one")
 
 
 def interviews_for(shown: RunOptions, view: View, settings: Settings, *, always: bool = False) -> Interviews:

@@ -7,12 +7,15 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
 from typing import TypeVar
 
 from orchestra.app.stores import OnServer, open_store
+from orchestra.cli.options import AsJson, Config, StoreOption
 from orchestra.cli.terminal import clock_time, complain, duration_words, one_line, progress
 from orchestra.config.environment import folders_of
 from orchestra.config.settings import Overrides, Settings, settle
@@ -54,25 +57,72 @@ def exists(settings: Settings) -> bool:
     return True
 
 
-async def reading(
-    settings: Settings, look: Callable[[Store], Awaitable[_T]], wanted: str = "", *, flag: str | None = None
-) -> _T:
-    """Call ``look`` with the store opened for reading, then close it.
+@dataclass(frozen=True, slots=True)
+class StoreAccess:
+    """A command's settings, and the store that its command line names."""
 
-    ``wanted`` is the session to be read, ``flag`` the store named on the command line.
-    """
-    there(settings, wanted)
-    try:
-        with progress() as tell:
-            store = open_store(settings, read_only=True, progress=tell)
-        on_silence(settings, store, lambda silent: complain(silence(silent)))
+    settings: Settings
+    flag: str | None = None
+
+    @property
+    def aim(self) -> str:
+        """The options that a suggested command needs to find the same store and repositories from here."""
+        return hint(self.settings, self.flag)
+
+    @contextmanager
+    def aiming(self) -> Iterator[None]:
+        """Add these options to the commands that a store's error suggests."""
         try:
-            return await look(store)
-        finally:
-            await store.close()
-    except StoreError as error:
-        error.fix = aim_commands(error.fix, hint(settings, flag))
-        raise
+            yield
+        except StoreError as error:
+            error.fix = aim_commands(error.fix, self.aim)
+            raise
+
+    def check(self, session: str) -> None:
+        """Raise ``SessionNotFound`` if there is no store that could have the session."""
+        with self.aiming():
+            there(self.settings, session)
+
+    def read(self, act: Callable[[Store], Awaitable[_T]], session: str = "") -> _T:
+        """Run ``act`` with the store opened for reading; ``session`` is the one to be read."""
+        return asyncio.run(self._opened(act, session, read_only=True, create=False))
+
+    def write(self, act: Callable[[Store], Awaitable[_T]], session: str = "", *, create: bool = False) -> _T:
+        """Run ``act`` with the store opened for writing; only with ``create`` it may be a new one."""
+        return asyncio.run(self._opened(act, session, read_only=False, create=create))
+
+    async def _opened(
+        self, act: Callable[[Store], Awaitable[_T]], session: str, *, read_only: bool, create: bool
+    ) -> _T:
+        with self.aiming():
+            if not create:
+                there(self.settings, session)
+            with progress() as tell:
+                store = open_store(self.settings, read_only=read_only, progress=tell)
+            on_silence(self.settings, store, lambda silent: complain(silence(silent)))
+            try:
+                return await act(store)
+            finally:
+                await store.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """Which store a command uses."""
+
+    store: StoreOption = None
+    config: Config = None
+
+    def access(self, pipeline: str = "-", max_cost: float | None = None) -> StoreAccess:
+        """Load the settings. Raises ``ConfigError``."""
+        return StoreAccess(settings_for(self.store, self.config, pipeline, max_cost), self.store)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions(StoreOptions):
+    """Which store a command uses, and whether it prints JSON."""
+
+    as_json: AsJson = False
 
 
 def on_silence(settings: Settings, store: Store, tell: Callable[[StoreSilent], None]) -> None:
@@ -99,9 +149,8 @@ def there(settings: Settings, wanted: str) -> None:
     """Raise ``SessionNotFound`` if there is no store that could have the session."""
     if not exists(settings):
         place = f"no store in {settings.store}" if settings.store else "a store in memory saves nothing"
-        raise SessionNotFound(
-            f"no session {wanted!r}: {place}", fix="start a run first, or name a store with --store"
-        )
+        what = f"no session {wanted!r}" if wanted else "no sessions"
+        raise SessionNotFound(f"{what}: {place}", fix="start a run first, or name a store with --store")
 
 
 def hint(settings: Settings, flag: str | None) -> str:
@@ -158,8 +207,8 @@ _ACTIVE = re.compile(r"[^\w .,/-]+")
 def sessions(beginning: str, store: str | None, config: Path | None) -> list[tuple[str, str]]:
     """Return ids and titles, newest first; none if the store cannot be read."""
     try:
-        settings = settings_for(store, config)
-        found = asyncio.run(reading(settings, rows, flag=store)) if exists(settings) else []
+        at = StoreOptions(store=store, config=config).access()
+        found = at.read(rows) if exists(at.settings) else []
     except OrchestraError:
         return []
     return [(row.session, _ACTIVE.sub(" ", row.title)[:60]) for row in found if row.session.startswith(beginning)][

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
@@ -170,6 +170,12 @@ def pad(text: str, room: int) -> str:
     return text + " " * (room - columns(text))
 
 
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay out rows in columns, each as wide as its widest cell; the last column takes what it needs."""
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)][:-1]
+    return ["  ".join((*map(pad, row, widths), row[-1])).rstrip() for row in rows]
+
+
 def many_lines(text: str) -> str:
     """A text of any origin, harmless, its line breaks kept."""
     return "\n".join(safe(line.replace("\t", "    ")) for line in text.splitlines())
@@ -196,6 +202,16 @@ def clock_time(at_ms: int) -> str:
     """The UTC time of day."""
     seconds = at_ms // 1000
     return f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def date_time(at_ms: int) -> str:
+    """The UTC date and time of day."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at_ms / 1000))
+
+
+def time_since(at_ms: int) -> str:
+    """How long ago it was, for people."""
+    return duration_words(max(0, time.time_ns() // 1_000_000 - at_ms))
 
 
 SCHEMA = "orchestra.events.v1"

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import shlex
 import sys
-import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,19 +24,17 @@ from orchestra.app.answering import (
     too_late,
 )
 from orchestra.app.asking import asker
-from orchestra.app.stores import open_store
 from orchestra.cli.errors import FAILED
-from orchestra.cli.options import AsJson, Config, Session, StoreOption
+from orchestra.cli.options import Session
 from orchestra.cli.people import console, terminal
 from orchestra.cli.screen.detail import question_lines, summary_of
 from orchestra.cli.screen.views import Plain
-from orchestra.cli.stores import aim_commands, exists, hint, reading, settings_for, there
-from orchestra.cli.terminal import duration_words, one_line, say, say_json
+from orchestra.cli.stores import OutputOptions, StoreAccess, exists
+from orchestra.cli.terminal import date_time, one_line, say, say_json, time_since
 from orchestra.clock import SystemClock
-from orchestra.config.settings import Settings
 from orchestra.engine.pending import OpenQuestion
 from orchestra.engine.sessions import rows
-from orchestra.errors import ConfigError, SessionNotFound, StoreError
+from orchestra.errors import ConfigError, SessionNotFound
 from orchestra.ports import Store, Unanswered
 from orchestra.run.questions import Answer, choices_in_words, pick_option, short_id
 from orchestra.run.views import ENDED, Pending, Phase, Summary
@@ -61,10 +57,9 @@ def answer(
     ] = "",
     skip: Annotated[bool, typer.Option("--skip", help="Skip the question: its node fails.")] = False,
     no_input: Annotated[bool, typer.Option("--no-input", help="Do not ask for a value that is missing.")] = False,
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """Answer a question of a session, from any terminal or machine that can reach the store.
 
     The first answer counts; a later one is refused and shows the first.
@@ -75,15 +70,9 @@ def answer(
     given = list(words or ())
     if len(given) > 2:
         raise typer.BadParameter("put the answer in quotes: it is one argument")
-    raise typer.Exit(
-        answer_session(
-            session,
-            CommandAnswer(words=tuple(given), text=text, skip=skip, no_input=no_input),
-            store=store,
-            config=config,
-            as_json=as_json,
-        )
-    )
+    words_given = CommandAnswer(words=tuple(given), text=text, skip=skip, no_input=no_input)
+    at = options.access()
+    return at.write(lambda store: _send_answer(store, session, words_given, at, options.as_json), session)
 
 
 def inbox(
@@ -91,15 +80,19 @@ def inbox(
     no_input: Annotated[
         bool, typer.Option("--no-input", help="List the questions only; ask none of them.")
     ] = False,
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """List the open questions of all sessions; on a terminal, answer them one by one.
 
     Exit codes: 0: also if there are no questions.
     """
-    raise typer.Exit(show_inbox(watch=watch, ask=not no_input, store=store, config=config, as_json=as_json))
+    at, as_json = options.access(), options.as_json
+    if not exists(at.settings) and not watch:
+        return _list([], at.aim, as_json)
+    if as_json or no_input or not terminal():
+        return at.read(lambda store: _list_questions(store, watch, at.aim, as_json))
+    return at.write(lambda store: _ask_all(store, at, watch))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,34 +105,19 @@ class CommandAnswer:
     no_input: bool = False
 
 
-def answer_session(
-    session: str, given: CommandAnswer, *, store: str | None, config: Path | None, as_json: bool
-) -> int:
+async def _send_answer(store: Store, session: str, given: CommandAnswer, at: StoreAccess, as_json: bool) -> int:
     """Answer, and say which answer counts; the exit code."""
-    settings = settings_for(store, config)
-    there(settings, session)
-    try:
-        return asyncio.run(_send_answer(settings, session, given, hint(settings, store), as_json))
-    except StoreError as error:
-        error.fix = aim_commands(error.fix, hint(settings, store))
-        raise
-
-
-async def _send_answer(settings: Settings, session: str, given: CommandAnswer, aim: str, as_json: bool) -> int:
-    store, clock = open_store(settings), SystemClock()
-    try:
-        found = await look(store, session, clock)
-        wanted, value = _split_words(found, given)
-        one = find_question(found, wanted)
-        if one is None:
-            return await _not_open(store, found, wanted, as_json)
-        answer = await _answer(one, value, given, f"orchestra answer{aim} {found.row.session}")
-        if answer is None:
-            return FAILED
-        done = await give(store, settings, found, one, answer, who=asker(), clock=clock)
-    finally:
-        await store.close()
-    say_answered(done, aim, as_json)
+    clock = SystemClock()
+    found = await look(store, session, clock)
+    wanted, value = _split_words(found, given)
+    one = find_question(found, wanted)
+    if one is None:
+        return await _not_open(store, found, wanted, as_json)
+    answer = await _answer(one, value, given, f"orchestra answer{at.aim} {found.row.session}")
+    if answer is None:
+        return FAILED
+    done = await give(store, at.settings, found, one, answer, who=asker(), clock=clock)
+    say_answered(done, at.aim, as_json)
     return 0 if done.won else FAILED
 
 
@@ -221,12 +199,9 @@ def say_answered(done: AnswerResult, aim: str, as_json: bool) -> None:
     name = one_line(short_id(done.question.id), 100)
     label = one_line(done.answer.label, 200)
     if not done.won:
-        ago = duration_words(max(0, time.time_ns() // 1_000_000 - done.answer.at))
         how = "automatically, " if done.answer.automatic else ""
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(done.answer.at / 1000))
-        say(
-            f"{name} was already answered: {label}, {how}by {one_line(done.answer.who, 80)}, {ago} ago ({when} UTC)"
-        )
+        when = f"{time_since(done.answer.at)} ago ({date_time(done.answer.at)})"
+        say(f"{name} was already answered: {label}, {how}by {one_line(done.answer.who, 80)}, {when}")
         return
     words = one_line(done.answer.text, 200) if done.answer.option is not None else ""
     say(f"{name} answered: {label}" + (f", “{words}”" if words else ""))
@@ -241,19 +216,6 @@ WATCH_SECONDS = 1.0
 """How often the store is read, in seconds."""
 
 _UNANSWERABLE = ENDED | {Phase.RESTARTED, Phase.MIRRORED}
-
-
-def show_inbox(*, watch: bool, ask: bool = True, store: str | None, config: Path | None, as_json: bool) -> int:
-    """List the open questions; on a terminal with ``ask``, ask them one by one."""
-    settings = settings_for(store, config)
-    aim = hint(settings, store)
-    if not exists(settings) and not watch:
-        return _list([], aim, as_json)
-    if as_json or not ask or not terminal():
-        return asyncio.run(
-            reading(settings, lambda opened: _list_questions(opened, watch, aim, as_json), flag=store)
-        )
-    return asyncio.run(_ask_all(settings, watch, aim))
 
 
 async def waiting(store: Store) -> list[tuple[Summary, Pending]]:
@@ -302,30 +264,24 @@ async def _list_questions(store: Store, watch: bool, aim: str, as_json: bool) ->
         await asyncio.sleep(WATCH_SECONDS)
 
 
-async def _ask_all(settings: Settings, watch: bool, aim: str) -> int:
+async def _ask_all(store: Store, at: StoreAccess, watch: bool) -> int:
     """Ask one question after the other; what is left open is not asked again."""
-    store = open_store(settings)
     passed: set[str] = set()
-    said = False
-    try:
-        while True:
-            found = [each for each in await waiting(store) if each[1].question not in passed]
-            if not found:
-                if not watch:
-                    say("no open questions" if not said else "no more open questions")
-                    return 0
-                await asyncio.sleep(WATCH_SECONDS)
-                continue
+    while True:
+        found = [each for each in await waiting(store) if each[1].question not in passed]
+        if found:
             summary, pending = found[0]
-            said = True
             passed.add(pending.question)
             say(f"{pending.session}  {one_line(summary.title, 200)}  ({len(found)} waiting)")
-            await _ask(store, settings, pending, aim)
-    finally:
-        await store.close()
+            await _ask(store, at, pending)
+        elif watch:
+            await asyncio.sleep(WATCH_SECONDS)
+        else:
+            say("no more open questions" if passed else "no open questions")
+            return 0
 
 
-async def _ask(store: Store, settings: Settings, pending: Pending, aim: str) -> None:
+async def _ask(store: Store, at: StoreAccess, pending: Pending) -> None:
     clock = SystemClock()
     try:
         found = await look(store, pending.session, clock)
@@ -348,7 +304,8 @@ async def _ask(store: Store, settings: Settings, pending: Pending, aim: str) -> 
     if now is not None:
         await _say_closed(store, now, one)
     elif answer is not None:
-        say_answered(await give(store, settings, found, one, answer, who=asker(), clock=clock), aim, False)
+        done = await give(store, at.settings, found, one, answer, who=asker(), clock=clock)
+        say_answered(done, at.aim, False)
 
 
 async def _closed_meanwhile(

@@ -49,7 +49,7 @@ def compile_(
     config: Config = None,
     env_file: EnvFile = None,
     color: Colour = "auto",
-) -> None:
+) -> int:
     """Check pipelines: parse, transform, lint. Exit code 0 when they may be run, 3 when not."""
     if as_json and format_ not in ("text", "json"):
         raise typer.BadParameter(f"--json and --format {format_} exclude each other; use one")
@@ -58,7 +58,7 @@ def compile_(
     if models and prompt:
         raise typer.BadParameter("--models and --prompt exclude each other; use one")
     wanted = CompileOptions(strict=strict, models=models, prompt=prompt, config=config)
-    raise typer.Exit(compile_files(pipelines, "json" if as_json else format_, wanted, color=color))
+    return _compile(pipelines, "json" if as_json else format_, wanted, color=color)
 
 
 FORMATS = ("text", "json", "dot", "svg", "github", "sarif")
@@ -74,7 +74,7 @@ class CompileOptions:
     config: Path | None = None
 
 
-def compile_files(names: list[str], format_: str, wanted: CompileOptions, *, color: str) -> int:
+def _compile(names: list[str], format_: str, wanted: CompileOptions, *, color: str) -> int:
     """Check the files and print them in a format; the exit code says whether all may be run."""
     if format_ not in FORMATS:
         raise ConfigError(f"--format must be one of {', '.join(FORMATS)}, not {format_!r}")
@@ -315,13 +315,8 @@ def explain(
     rule: Annotated[
         str | None, typer.Argument(metavar="[RULE]", help="Rule of a diagnostic (default: list all rules).")
     ] = None,
-) -> None:
+) -> int:
     """Say what a diagnostic means, with a wrong and a right example."""
-    raise typer.Exit(explain_rule(rule))
-
-
-def explain_rule(rule: str | None) -> int:
-    """Print one rule's entry, or the list of rules."""
     if rule is None:
         longest = max(map(len, entries()))
         for name, known in entries().items():

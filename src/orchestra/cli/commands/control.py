@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Self
 
@@ -19,30 +17,26 @@ from orchestra.app.answering import find_question, give, look
 from orchestra.app.asking import RequestResult, ask, asker
 from orchestra.app.stores import open_store
 from orchestra.cli.errors import INTERRUPTED
-from orchestra.cli.options import AsJson, Config, Session, SessionOptions, StoreOption
+from orchestra.cli.options import Session
 from orchestra.cli.outlet import drain, outlets
 from orchestra.cli.people import console, terminal
 from orchestra.cli.screen.ended import say_ended
-from orchestra.cli.screen.views import View, view_for
-from orchestra.cli.stores import aim_commands, hint, reading, settings_for, there
-from orchestra.cli.terminal import complain, one_line, say, say_json, use_colour
+from orchestra.cli.screen.views import SessionOptions, View
+from orchestra.cli.stores import OutputOptions, StoreAccess
+from orchestra.cli.terminal import complain, one_line, say, say_json
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings
 from orchestra.engine.following import follow
 from orchestra.engine.mailbox import CANCEL, INTERRUPT, PAUSE, STEER
 from orchestra.engine.sessions import Row, find
-from orchestra.errors import OrchestraError, StoreError
+from orchestra.errors import OrchestraError
 from orchestra.ports import Store, Unanswered
 from orchestra.run.events import InterviewCompleted, InterviewStarted, LiveEvent, PipelineForked, Recorded
 from orchestra.run.state import RunState
 from orchestra.run.views import Phase
 
 
-def attach(
-    session: Session,
-    *,
-    shown: SessionOptions,
-) -> None:
+def attach(session: Session, *, shown: SessionOptions) -> int:
     """Watch a session from its start until it ends. Ctrl-C stops watching; the session keeps running.
 
     A node of a child session is shown after the node that runs the child: check/lint. With --json-stream, every
@@ -51,40 +45,32 @@ def attach(
     Exit codes: 0: it succeeded; 1: it failed; 9: no such session; 130: it is paused, its runner is gone, or you
     stopped watching.
     """
-    raise typer.Exit(attach_to(session, shown))
-
-
-def attach_to(session: str, shown: SessionOptions) -> int:
-    """Show a session from its start until it stops running or the user leaves. Return the exit code."""
-    settings = settings_for(shown.store, shown.config)
-    colour = use_colour(shown.color, sys.stdout)
+    at = shown.access()
 
     async def watch(store: Store) -> int:
         row = await find(store, session)
         left = asyncio.Event()
         try:
-            watched = await _watch(store, row, shown, colour, settings)
+            watched = await _watch(store, row, shown, at.settings)
             if watched is None:
                 left.set()
-                return _leave(settings, shown, row)
+                return _leave(at, row)
             last, state = watched
-            return say_ended(shown, settings, last.session, last.context_id, state, colour, last.mirror_of)
+            return say_ended(shown, at, last.session, last.context_id, state, last.mirror_of)
         finally:
             with _leaving(left.set):
                 await drain(streams, left)
 
     with outlets() as streams:
-        return asyncio.run(reading(settings, watch, session, flag=shown.store))
+        return at.read(watch, session)
 
 
-async def _watch(
-    store: Store, row: Row, shown: SessionOptions, colour: bool, settings: Settings
-) -> tuple[Row, RunState] | None:
+async def _watch(store: Store, row: Row, shown: SessionOptions, settings: Settings) -> tuple[Row, RunState] | None:
     """Return the last session shown and its final state, or None if the user left first.
 
     At a terminal the questions that the session asks meanwhile can be answered.
     """
-    view = view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
+    view = shown.view()
     view.open(row.session, row.title)
     task = asyncio.current_task()
     assert task is not None
@@ -117,10 +103,9 @@ def _leaving(leave: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def _leave(settings: Settings, shown: SessionOptions, row: Row) -> int:
+def _leave(at: StoreAccess, row: Row) -> int:
     complain(
-        f"stopped watching; session {row.session} keeps running\n"
-        f"  watch: orchestra attach{hint(settings, shown.store)} {row.session}"
+        f"stopped watching; session {row.session} keeps running\n  watch: orchestra attach{at.aim} {row.session}"
     )
     return INTERRUPTED
 
@@ -209,39 +194,35 @@ class TerminalPrompts:
 def pause(
     session: Session,
     now: Annotated[bool, typer.Option("--now", help="Interrupt the running node; a resume runs it again.")] = False,
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """Pause a run after its current node, from any terminal or machine that can reach the store.
 
     Exit codes: 0: paused, pausing after the current node, or not running; 1: the runner may be gone.
     """
-    action = "interrupt" if now else "pause"
-    raise typer.Exit(ask_session(session, action, "", store=store, config=config, as_json=as_json))
+    return _request(session, INTERRUPT if now else PAUSE, "", options)
 
 
 def cancel(
     session: Session,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Reason to record.", show_default=False)] = "",
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """Cancel a session now, running or not. Its children are canceled too. `resume` can continue it later.
 
     Exit codes: 0: canceled, or already ended; 1: it has not stopped yet.
     """
-    raise typer.Exit(ask_session(session, "cancel", why, store=store, config=config, as_json=as_json))
+    return _request(session, CANCEL, why, options)
 
 
 def steer(
     session: Session,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="An instruction for the agents.")],
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """Send an instruction to the agents of a session: to a running one, else in the prompt of the next.
 
     A running agent gets it before its next model call.
@@ -250,26 +231,24 @@ def steer(
     """
     if not text.strip():
         raise typer.BadParameter("TEXT is empty; write the instruction")
-    raise typer.Exit(ask_session(session, "steer", text, store=store, config=config, as_json=as_json))
+    return _request(session, STEER, text, options)
 
 
 PATIENCE = {PAUSE: 2.0, INTERRUPT: 15.0, CANCEL: 15.0, STEER: 0.0}
 """Seconds to wait for the runner to act; the current node may take longer than a pause request waits."""
 
 
-def ask_session(
-    session: str, action: str, text: str, *, store: str | None, config: Path | None, as_json: bool
-) -> int:
-    """Send the request and print its result. Return 0 if it is or will be carried out, 1 if not certain."""
-    settings = settings_for(store, config)
-    there(settings, session)
-    try:
-        asked = asyncio.run(_send_request(settings, session, action, text))
-    except StoreError as error:
-        error.fix = aim_commands(error.fix, hint(settings, store))
-        raise
+def _request(session: str, action: str, text: str, options: OutputOptions) -> int:
+    """Send a request and print its result. Return 0 if it is or will be carried out, 1 if not certain."""
+    at = options.access()
+
+    async def send(store: Store) -> RequestResult:
+        clock, patience = SystemClock(), PATIENCE[action]
+        return await ask(store, at.settings, session, action, text, clock=clock, patience=patience)
+
+    asked = at.write(send, session)
     doubtful = not asked.done and action != STEER and asked.after.phase is Phase.DOUBTFUL
-    if as_json:
+    if options.as_json:
         request = asked.request.turn_id if asked.request is not None else None
         said: dict[str, object] = {**asdict(asked.after), "asked": action, "request": request}
         for name in ("children", "notes"):
@@ -277,17 +256,9 @@ def ask_session(
                 said[name] = found
         say_json(said, indent=2)
     else:
-        for line in _lines(asked, action, hint(settings, store)):
+        for line in _lines(asked, action, at.aim):
             say(line)
     return 1 if doubtful or (action == CANCEL and not asked.done) else 0
-
-
-async def _send_request(settings: Settings, session: str, action: str, text: str) -> RequestResult:
-    store = open_store(settings)
-    try:
-        return await ask(store, settings, session, action, text, clock=SystemClock(), patience=PATIENCE[action])
-    finally:
-        await store.close()
 
 
 def _lines(asked: RequestResult, action: str, aim: str) -> list[str]:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,8 +19,8 @@ from orchestra.app.providers import check_providers, providers_of, standing
 from orchestra.app.stores import RepairLosesTurns, open_store, repair_store
 from orchestra.app.workspaces import own_environment
 from orchestra.cli.errors import FAILED, STORE
-from orchestra.cli.options import Config, EnvFile, StoreOption
-from orchestra.cli.stores import aim_commands, exists, hint, settings_for
+from orchestra.cli.options import EnvFile
+from orchestra.cli.stores import StoreOptions, aim_commands, exists
 from orchestra.cli.terminal import one_line, progress, room, say
 from orchestra.clock import SystemClock
 from orchestra.config.server import Server
@@ -54,18 +53,33 @@ def doctor(
     live: Annotated[
         bool, typer.Option("--live", help="Ask one model of each configured provider; costs a fraction of a cent.")
     ] = False,
-    store: StoreOption = None,
-    config: Config = None,
     env_file: EnvFile = None,
-) -> None:
+    *,
+    options: StoreOptions,
+) -> int:
     """Check what works on this machine and in the store.
 
     Exit codes: 0: a run would work; 1: it would not; 6: repair would lose data.
     """
     if drop_lost and not repair:
         raise typer.BadParameter("--drop-lost needs --repair")
-    wanted = Examination(deep=deep, repair=repair, drop_lost=drop_lost, settle=settle, live=live)
-    raise typer.Exit(examine(wanted, store=store, config=config))
+    wanted = Examination(deep=deep, repair=repair, drop_lost=drop_lost, settle=settle)
+    at = options.access()
+    settings = at.settings
+    if (deep or repair or settle) and not exists(settings):
+        raise ConfigError(
+            f"no store in {settings.store} yet" if settings.store else "a store in memory saves nothing"
+        )
+    bad = sum(not _show(finding) for finding in (*_machine(settings), *_place(settings)))
+    if not bad:
+        try:
+            bad = asyncio.run(_examine_store(settings, wanted, at.aim))
+        except RepairLosesTurns as error:
+            _say_losses(error, at.aim)
+            return STORE
+    if live:
+        bad += asyncio.run(_ask_providers(settings))
+    return FAILED if bad else 0
 
 
 LITTLE_ROOM = 256 * 1024 * 1024
@@ -90,32 +104,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """What to do besides the quick checks."""
+    """What to do with the store besides the quick checks."""
 
     deep: bool
     repair: bool
     drop_lost: bool
     settle: bool
-    live: bool
-
-
-def examine(wanted: Examination, *, store: str | None, config: Path | None) -> int:
-    """Print the findings. Return 0 only if a run would work, 6 if repair would lose data."""
-    settings = settings_for(store, config)
-    if (wanted.deep or wanted.repair or wanted.settle) and not exists(settings):
-        raise ConfigError(
-            f"no store in {settings.store} yet" if settings.store else "a store in memory saves nothing"
-        )
-    bad = sum(not _show(finding) for finding in (*_machine(settings), *_place(settings)))
-    if not bad:
-        try:
-            bad = asyncio.run(_examine_store(settings, wanted, hint(settings, store)))
-        except RepairLosesTurns as error:
-            _say_losses(error, hint(settings, store))
-            return STORE
-    if wanted.live:
-        bad += asyncio.run(_ask_providers(settings))
-    return FAILED if bad else 0
 
 
 def _show(finding: Finding) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import sys
@@ -18,19 +17,18 @@ import typer
 from orchestra.app.archives import export_session, import_sessions
 from orchestra.app.rundirs import write_run_directory
 from orchestra.app.stopped import read_stopped
-from orchestra.app.stores import open_store
 from orchestra.cli.commands.show import commit_text, whole
-from orchestra.cli.options import AsJson, Config, Session, StoreOption
+from orchestra.cli.options import Session
 from orchestra.cli.screen.detail import summary_of
 from orchestra.cli.screen.page import Chapter, PageTurn, chapter, page
-from orchestra.cli.stores import aim_commands, hint, reading, settings_for
-from orchestra.cli.terminal import complain, deliver, one_line, progress, say, say_json
+from orchestra.cli.stores import OutputOptions, StoreAccess
+from orchestra.cli.terminal import complain, deliver, one_line, say, say_json
 from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Legible, with_branches
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import Row, find
 from orchestra.engine.sessions import rows as all_rows
-from orchestra.errors import ConfigError, Damaged, OrchestraError, StoreError
+from orchestra.errors import ConfigError, Damaged, OrchestraError
 from orchestra.graph.report import plural
 from orchestra.ports import Store, Turn
 from orchestra.run.events import AgentCommitCreated, Recorded
@@ -60,30 +58,46 @@ def export(
             help="Write one HTML page instead (- for standard output): graph, timeline, talks, changes, cost.",
         ),
     ] = None,
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """Write a session and its complete history to one file, for an archive or a bug report."""
     if sum(file is not None for file in (to, logs, html)) > 1:
         raise typer.BadParameter("--to, --logs and --html exclude each other; use one")
-    if as_json and STREAM in (to, html):
+    if options.as_json and STREAM in (to, html):
         raise typer.BadParameter("--json and a file named - both write to standard output; use one")
+    at = options.access()
     if logs is not None:
-        raise typer.Exit(export_logs(session, logs, store=store, config=config, as_json=as_json))
+        return _export_logs(at, session, logs, options.as_json)
     if html is not None:
-        raise typer.Exit(export_html(session, html, store=store, config=config, as_json=as_json))
-    raise typer.Exit(export_to(session, to, store=store, config=config, as_json=as_json))
+        return _export_html(at, session, html, options.as_json)
+    if to == STREAM:
+        return _export_to_stream(at, session)
+    return _export_file(at, session, to, options.as_json)
 
 
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by export, - for standard input.")],
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """Import a session from a file written by `export`."""
-    raise typer.Exit(import_from(file, store=store, config=config, as_json=as_json))
+    at = options.access()
+    if at.settings.place == "memory":
+        raise ConfigError("a store in memory saves nothing", fix="name a store with --store DIR")
+
+    async def put(store: Store) -> list[Row]:
+        with _input_file(file) as there:
+            return await import_sessions(store, there)
+
+    rows = at.write(put, create=True)
+    if options.as_json:
+        say_json({"file": str(file), "sessions": _as_json(rows)}, indent=2)
+        return 0
+    say(f"imported {_names(rows)} from {one_line(str(file), 1000)}")
+    newest = [row for row in rows if row.why != "child"][-1]
+    say(f"  details: orchestra status{at.aim} {newest.session} --detail")
+    return 0
 
 
 STREAM = Path("-")
@@ -93,33 +107,35 @@ PIECE = 1024 * 1024
 """Bytes that are written at once."""
 
 
-def export_to(session: str, to: Path | None, *, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Write a session to a new file; the exit code."""
-    if to == STREAM:
-        return _export_to_stream(session, store=store, config=config)
-    settings = settings_for(store, config)
+def _export_file(at: StoreAccess, session: str, to: Path | None, as_json: bool) -> int:
+    """Write a session to a new file."""
 
     async def write(opened: Store) -> tuple[Path, list[Row]]:
         row = await find(opened, session)
         file = _new(to or Path(f"{row.session}.orchestra"), "--to")
         return file, await export_session(opened, row.session, file)
 
-    file, rows = asyncio.run(reading(settings, write, session, flag=store))
-    if as_json:
-        say_json({"file": str(file), "bytes": file.stat().st_size, "sessions": _as_json(rows)}, indent=2)
-        return 0
-    say(f"exported {_names(rows)} to {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
-    say(f"  import: orchestra import {one_line(str(file), 1000)} --store DIR")
+    file, rows = at.read(write, session)
+    _say_written(f"exported {_names(rows)}", file, rows, as_json)
+    if not as_json:
+        say(f"  import: orchestra import {one_line(str(file), 1000)} --store DIR")
     return 0
 
 
-def _export_to_stream(session: str, *, store: str | None, config: Path | None) -> int:
+def _say_written(what: str, file: Path, rows: Sequence[Row], as_json: bool) -> None:
+    size = file.stat().st_size
+    if as_json:
+        say_json({"file": str(file), "bytes": size, "sessions": _as_json(rows)}, indent=2)
+    else:
+        say(f"{what} to {one_line(str(file), 1000)}, {size} bytes")
+
+
+def _export_to_stream(at: StoreAccess, session: str) -> int:
     """Write a session to standard output, for another program; what is said of it goes to standard error."""
     if sys.stdout.isatty():
         raise ConfigError(
             "an export cannot be written to a terminal", fix="redirect it, or name a file with --to FILE"
         )
-    settings = settings_for(store, config)
 
     async def write(opened: Store) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
@@ -130,19 +146,13 @@ def _export_to_stream(session: str, *, store: str | None, config: Path | None) -
                     deliver(piece)
             return exported
 
-    exported = asyncio.run(reading(settings, write, session, flag=store))
-    complain(f"exported {_names(exported)}")
+    complain(f"exported {_names(at.read(write, session))}")
     return 0
 
 
-def export_logs(session: str, folder: Path, *, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Write a session as a run directory; the exit code."""
-    settings = settings_for(store, config)
-
-    async def write(opened: Store) -> Row:
-        return await write_run_directory(opened, session, folder)
-
-    row = asyncio.run(reading(settings, write, session, flag=store))
+def _export_logs(at: StoreAccess, session: str, folder: Path, as_json: bool) -> int:
+    """Write a session as a run directory."""
+    row = at.read(lambda store: write_run_directory(store, session, folder), session)
     if as_json:
         say_json({"folder": str(folder), "sessions": _as_json([row])}, indent=2)
         return 0
@@ -150,24 +160,20 @@ def export_logs(session: str, folder: Path, *, store: str | None, config: Path |
     return 0
 
 
-def export_html(session: str, file: Path, *, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Write a session and the sessions that it started as an HTML page; the exit code."""
-    settings = settings_for(store, config)
+def _export_html(at: StoreAccess, session: str, file: Path, as_json: bool) -> int:
+    """Write a session and the sessions that it started as an HTML page."""
 
     async def write(opened: Store) -> tuple[list[Row], str]:
         rows = await _family(opened, await find(opened, session))
-        chapters = [await _chapter(opened, settings, row) for row in rows]
+        chapters = [await _chapter(opened, at.settings, row) for row in rows]
         return rows, page(chapters, version("orchestra-dot"))
 
-    rows, text = asyncio.run(reading(settings, write, session, flag=store))
+    rows, text = at.read(write, session)
     if file == STREAM:
         deliver(text)
         return 0
     _create(_new(file, "--html"), text)
-    if as_json:
-        say_json({"file": str(file), "bytes": file.stat().st_size, "sessions": _as_json(rows)}, indent=2)
-        return 0
-    say(f"wrote {_names(rows)} to {one_line(str(file), 1000)}, {file.stat().st_size} bytes")
+    _say_written(f"wrote {_names(rows)}", file, rows, as_json)
     return 0
 
 
@@ -217,36 +223,6 @@ def _create(file: Path, text: str) -> None:
             opened.write(text)
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror or error}") from error
-
-
-def import_from(file: Path, *, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Put what is in a file into the store; the exit code."""
-    settings = settings_for(store, config)
-    if settings.place == "memory":
-        raise ConfigError("a store in memory saves nothing", fix="name a store with --store DIR")
-
-    async def put() -> list[Row]:
-        with progress() as tell:
-            opened = open_store(settings, progress=tell)
-        try:
-            with _input_file(file) as there:
-                return await import_sessions(opened, there)
-        finally:
-            await opened.close()
-
-    aim = hint(settings, store)
-    try:
-        rows = asyncio.run(put())
-    except StoreError as error:
-        error.fix = aim_commands(error.fix, aim)
-        raise
-    if as_json:
-        say_json({"file": str(file), "sessions": _as_json(rows)}, indent=2)
-        return 0
-    say(f"imported {_names(rows)} from {one_line(str(file), 1000)}")
-    newest = [row for row in rows if row.why != "child"][-1]
-    say(f"  details: orchestra status{aim} {newest.session} --detail")
-    return 0
 
 
 @contextmanager

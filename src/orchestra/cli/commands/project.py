@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 
 from orchestra.cli import COMMANDS
-from orchestra.cli.options import AsJson, Config, EnvFile, StoreOption
-from orchestra.cli.stores import settings_for
+from orchestra.cli.options import EnvFile
+from orchestra.cli.stores import OutputOptions
 from orchestra.cli.terminal import deliver, one_line, say, say_json
 from orchestra.config.providers import KINDS
 from orchestra.config.showing import SettingRow, rows
@@ -45,26 +45,8 @@ def init(
             show_default=False,
         ),
     ] = "",
-) -> None:
+) -> int:
     """Write a starter: a pipeline, orchestra.yaml and prompts. No existing file is overwritten."""
-    raise typer.Exit(write_starter(folder, template, provider))
-
-
-DEMO = "demo"
-"""The template of ``orchestra demo``, which is no starter."""
-
-OFFERED = ("anthropic", "openai", "google")
-"""The providers that a starter may have models for; the first is the default."""
-
-EXAMPLES = ("pr-review",)
-"""The examples that are starters, too."""
-
-SETTINGS = "orchestra.yaml"
-_DEFAULT = re.compile(r"^  default: anthropic( *)", re.MULTILINE)
-
-
-def write_starter(folder: Path, template: str, provider: str) -> int:
-    """Write a template's files. Raises ``ConfigError``, and writes nothing, where one of them exists."""
     texts = {name: source.read_text(encoding="utf-8") for name, source in _files(_template(template), "")}
     chosen = _provider(provider, texts[SETTINGS])
     texts[SETTINGS] = _DEFAULT.sub(
@@ -81,6 +63,19 @@ def write_starter(folder: Path, template: str, provider: str) -> int:
         _write(folder / name, text)
     _say_next(folder, texts, chosen)
     return 0
+
+
+DEMO = "demo"
+"""The template of ``orchestra demo``, which is no starter."""
+
+OFFERED = ("anthropic", "openai", "google")
+"""The providers that a starter may have models for; the first is the default."""
+
+EXAMPLES = ("pr-review",)
+"""The examples that are starters, too."""
+
+SETTINGS = "orchestra.yaml"
+_DEFAULT = re.compile(r"^  default: anthropic( *)", re.MULTILINE)
 
 
 def _templates() -> dict[str, Traversable]:
@@ -157,29 +152,23 @@ def config(
     origin: Annotated[
         bool, typer.Option("--origin", help="Show where each value comes from, defaults included.")
     ] = False,
-    store: StoreOption = None,
-    config: Config = None,
     env_file: EnvFile = None,
-    as_json: AsJson = False,
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """Show the settings in force. Secrets are not shown.
 
     A flag comes before an ORCHESTRA_* variable, a variable before orchestra.yaml, the file before the default.
     """
     if action != "show":
         raise typer.BadParameter(f"{action!r} is not show: write orchestra config show")
-    raise typer.Exit(show_config(pipeline, origin=origin, store=store, config=config, as_json=as_json))
-
-
-def show_config(pipeline: str, *, origin: bool, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Print what is set; with ``origin`` every setting, defaults too, and its origin."""
     if pipeline != "-" and not Path(pipeline).is_file():
         raise ConfigError(
             f"no pipeline {pipeline}", fix="name a .dot file, or leave it out for this folder's settings"
         )
-    settings = settings_for(store, config, pipeline)
+    settings = options.access(pipeline).settings
     found = [row._replace(origin=_short(row.origin)) for row in rows(settings)]
-    if as_json:
+    if options.as_json:
         file = str(settings.file) if settings.file is not None else None
         shown = {row.name: {"value": row.value, "origin": row.origin} for row in found}
         say_json({"file": file, "settings": shown}, indent=2)
@@ -242,7 +231,7 @@ def skill(
     install: Annotated[
         bool, typer.Option("--install", help="Write it where coding agents look for skills, or update it there.")
     ] = False,
-) -> None:
+) -> int:
     """Print a skill with which coding agents write, check, run and debug pipelines, or install it.
 
     --install writes DIR/.claude/skills and DIR/.agents/skills, which Claude Code, Codex and other agents read.
@@ -251,15 +240,16 @@ def skill(
         if folder is not None:
             raise typer.BadParameter("DIR is for --install")
         deliver(skill_text())
-        return
+        return 0
     project = (folder or Path()).expanduser()
     if not project.is_dir():
         raise ConfigError(
-            f"{one_line(str(project), 1000)} is no folder",
+            f"{one_line(str(project), 1000)} is not a folder",
             fix="name the folder of a project that exists, or make it",
         )
     for below in SKILL_FOLDERS:
         say(_write_skill(project / below / SKILL_NAME / "SKILL.md"))
+    return 0
 
 
 def skill_text() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import textwrap
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -20,13 +19,13 @@ from orchestra.app.runs import Future, RunSetup
 from orchestra.app.runs import replay as replayed_run
 from orchestra.cli.commands.run import key_values, walk_shown
 from orchestra.cli.errors import FAILED
-from orchestra.cli.options import Detach, RunOptions, Session
+from orchestra.cli.options import Detach, Session
+from orchestra.cli.people import RunOptions
 from orchestra.cli.screen.ended import candidate_facts, lines
-from orchestra.cli.stores import aim_commands, hint, reading, settings_for, there
 from orchestra.cli.terminal import one_line, say, say_json
 from orchestra.engine.forking import TurnChoice
 from orchestra.engine.running import Run
-from orchestra.errors import ConfigError, StoreError
+from orchestra.errors import ConfigError
 from orchestra.graph.report import plural
 from orchestra.run.rewalk import Decision, Divergence
 
@@ -97,7 +96,7 @@ def replay(
         ),
     ] = None,
     shown: RunOptions,
-) -> None:
+) -> int:
     """Start a new session from a point in the history of another session, which is not changed.
 
     Without --checkpoint, --turn or --node it starts from the beginning. SESSION/FAN/BRANCH names a parallel
@@ -114,23 +113,12 @@ def replay(
         if asked != ReplayRequest() or shown.json_stream or (recorded and against is not None):
             wrong = "--recorded and --against start no session: combine them only with --store, --config and --json"
             raise typer.BadParameter(wrong)
-        raise typer.Exit(
-            walk_again(session, against, store=shown.store, config=shown.config, as_json=shown.as_json)
-        )
-    raise typer.Exit(replay_session(session, asked, shown))
-
-
-def replay_session(session: str, asked: ReplayRequest, shown: RunOptions) -> int:
-    """Fork the session, run it, say how it ended; return the exit code (C2)."""
-    settings = settings_for(shown.store, shown.config, str(asked.graph) if asked.graph is not None else "-")
-    try:
-        there(settings, session)
-    except StoreError as error:
-        error.fix = aim_commands(error.fix, hint(settings, shown.store))
-        raise
-    wanted = _turn_choice(asked)
+        return _walk_again(session, against, shown)
+    at = shown.access(str(asked.graph) if asked.graph is not None else "-")
+    at.check(session)
     source, found = read(asked.graph) if asked.graph is not None else (None, ())
     script = read_script(asked.simulate) if asked.simulate is not None else None
+    wanted = _turn_choice(asked)
     future = Future(
         variables=key_values(tuple(asked.variables or ()), "variable"),
         values=key_values(tuple(asked.values or ()), "value"),
@@ -141,7 +129,7 @@ def replay_session(session: str, asked: ReplayRequest, shown: RunOptions) -> int
     async def fork(setup: RunSetup) -> tuple[Run, Pipeline]:
         return await replayed_run(setup, session, wanted, future)
 
-    return walk_shown(shown, settings, fork, detach=asked.detach)
+    return walk_shown(shown, at, fork, detach=asked.detach)
 
 
 def _turn_choice(asked: ReplayRequest) -> TurnChoice:
@@ -173,22 +161,18 @@ LONG_LINE = 240
 """Characters from which a line of a text is compared in pieces."""
 
 
-def walk_again(session: str, against: Path | None, *, store: str | None, config: Path | None, as_json: bool) -> int:
+def _walk_again(session: str, against: Path | None, shown: RunOptions) -> int:
     """Walk a record again and say what differs; 0 where nothing does, else 1 (C2)."""
-    settings = settings_for(store, config, str(against) if against is not None else "-")
+    at = shown.access(str(against) if against is not None else "-")
     another = None
     if against is not None:
         source, found = read(against)
         another = Another(source=source, found=found)
-    report = asyncio.run(
-        reading(
-            settings,
-            lambda opened: rewalk(session, store=opened, settings=settings, another=another),
-            session,
-            flag=store,
-        )
+    report = at.read(
+        lambda store: rewalk(session, store=store, settings=at.settings, another=another),
+        session,
     )
-    if as_json:
+    if shown.as_json:
         say_json({"schema": SCHEMA, "same": report.same, **to_builtins(report)})
     else:
         _say(report, str(against) if against is not None else "")

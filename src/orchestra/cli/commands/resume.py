@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from orchestra.agents.scripts import read_script
 from orchestra.app.pipelines import Pipeline, read
@@ -15,13 +16,12 @@ from orchestra.app.plans import ResumeChanges, changed_file
 from orchestra.app.runs import Run, RunSetup
 from orchestra.app.runs import resume as resumed_run
 from orchestra.cli.commands.run import walk_shown
-from orchestra.cli.options import Detach, EnvFile, MaxCost, RunOptions, Session
+from orchestra.cli.options import Detach, EnvFile, MaxCost, Session
+from orchestra.cli.people import RunOptions
 from orchestra.cli.screen.views import tell_reader
-from orchestra.cli.stores import aim_commands, hint, settings_for, there
-from orchestra.cli.terminal import complain, duration_words, one_line
-from orchestra.clock import SystemClock
-from orchestra.config.settings import Settings
-from orchestra.errors import SessionNotFound, SessionTaken, StoreError, Undecided
+from orchestra.cli.stores import StoreAccess
+from orchestra.cli.terminal import complain, one_line, time_since
+from orchestra.errors import SessionNotFound, SessionTaken, Undecided
 
 
 def resume(
@@ -50,7 +50,7 @@ def resume(
     env_file: EnvFile = None,
     *,
     shown: RunOptions,
-) -> None:
+) -> int:
     """Resume a paused, crashed, canceled or failed session.
 
     Exit codes: 0: it succeeded, or had already; 1: it failed; 3: the pipeline is invalid; 4: a recorded secret is
@@ -60,49 +60,21 @@ def resume(
     """
     if interrupted not in ("", "rerun", "fail"):
         raise typer.BadParameter(f"--interrupted must be rerun or fail, not {interrupted!r}")
-    raise typer.Exit(
-        resume_session(
-            session,
-            graph=graph,
-            simulate=simulate,
-            interrupted=interrupted,
-            max_cost=max_cost,
-            detach=detach,
-            shown=shown,
-        )
-    )
-
-
-def resume_session(
-    session: str,
-    *,
-    graph: Path | None,
-    simulate: Path | None,
-    interrupted: str,
-    max_cost: float | None,
-    detach: bool,
-    shown: RunOptions,
-) -> int:
-    """Resume, show the run, and print the result. Return the exit code (C2)."""
-    settings = settings_for(shown.store, shown.config, str(graph) if graph is not None else "-", max_cost)
-    try:
-        there(settings, session)
-    except StoreError as error:
-        error.fix = aim_commands(error.fix, hint(settings, shown.store))
-        raise
+    at = shown.access(str(graph) if graph is not None else "-", max_cost)
+    at.check(session)
     source, found = read(graph) if graph is not None else (None, ())
     script = read_script(simulate) if simulate is not None else None
     changes = ResumeChanges(graph=source, found=found, simulation=script, interrupted=interrupted)
     try:
-        return _walk(session, changes, settings, shown, detach=detach)
+        return _walk(session, changes, at, shown, detach=detach)
     except Undecided as error:
         if shown.no_input or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
-        decided = ResumeChanges(graph=source, found=found, simulation=script, interrupted=_ask_about_node(error))
-    return _walk(session, decided, settings, shown, detach=detach)
+        decided = replace(changes, interrupted=_ask_about_node(error))
+    return _walk(session, decided, at, shown, detach=detach)
 
 
-def _walk(session: str, changes: ResumeChanges, settings: Settings, shown: RunOptions, *, detach: bool) -> int:
+def _walk(session: str, changes: ResumeChanges, at: StoreAccess, shown: RunOptions, *, detach: bool) -> int:
     async def go_on(setup: RunSetup) -> tuple[Run, Pipeline]:
         try:
             run, pipeline = await resumed_run(setup, session, changes)
@@ -112,15 +84,15 @@ def _walk(session: str, changes: ResumeChanges, settings: Settings, shown: RunOp
         if session == "last" and run.state.result is not None and run.state.result.good:
             await run.opened.hold.release()
             raise _nothing_to_resume(run)
-        _say_of(run, changes, hint(settings, shown.store), heard=not shown.quiet and not shown.json)
+        _say_of(run, changes, at.aim, heard=not shown.quiet and not shown.json)
         return run, pipeline
 
-    return walk_shown(shown, settings, go_on, detach=detach)
+    return walk_shown(shown, at, go_on, detach=detach)
 
 
 def _nothing_to_resume(run: Run) -> SessionNotFound:
     """Return the error if ``last`` is a completed session: the intended run may never have begun."""
-    ago = duration_words(max(0, SystemClock().now_ms() - run.state.at))
+    ago = time_since(run.state.at)
     return SessionNotFound(
         f"nothing to resume: session {run.session} ({one_line(run.state.pipeline, 60)}) succeeded {ago} ago",
         fix="see them all: orchestra status; start a new run: orchestra run FILE.dot",

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -21,12 +22,7 @@ from orchestra.app.stopped import remember
 from orchestra.app.stores import OnServer, open_store
 from orchestra.cli.errors import StoppedRun, show_diagnostics
 from orchestra.cli.jobs import handle_signals, run_detached
-from orchestra.cli.options import (
-    Detach,
-    EnvFile,
-    MaxCost,
-    RunOptions,
-)
+from orchestra.cli.options import Detach, EnvFile, MaxCost
 from orchestra.cli.outlet import (
     ENDED_SECONDS,
     LAST_SECONDS,
@@ -36,11 +32,11 @@ from orchestra.cli.outlet import (
     drain,
     outlets,
 )
-from orchestra.cli.people import interviews_for, listeners_for
+from orchestra.cli.people import RunOptions, interviews_for, listeners_for
 from orchestra.cli.screen.ended import as_object, say_ended
-from orchestra.cli.screen.views import View, view_for
-from orchestra.cli.stores import aim_commands, hint, on_silence, settings_for
-from orchestra.cli.terminal import complain, one_line, progress, say_json, use_colour
+from orchestra.cli.screen.views import View
+from orchestra.cli.stores import StoreAccess, on_silence
+from orchestra.cli.terminal import complain, one_line, progress, say_json
 from orchestra.config.answers import check_answers, read_answers
 from orchestra.config.settings import Settings
 from orchestra.engine.control import Control
@@ -73,29 +69,37 @@ def run(
     env_file: EnvFile = None,
     *,
     shown: RunOptions,
-) -> None:
+) -> int:
     """Check a pipeline and run it. Every step is recorded.
 
     Exit codes: 0: it succeeded; 1: it failed; 2: wrong usage or settings; 3: the pipeline is invalid; 4: a key is
     missing; 5: waiting for an answer; 6: the store cannot be used; 7: stopped by a limit or a full disk; 70:
     internal error; 130: paused by an interrupt.
     """
-    given = tuple(variables or ())
+    given = key_values(tuple(variables or ()))
+    at = shown.access(pipeline, max_cost)
+    source, found = read(pipeline)
+    compiled = compile_pipeline(source, found, variables=given, secrets=at.settings.secrets)
+    simulated = simulate is not None and not dry_cost
+    checked = with_agents(compiled, at.settings, pipeline, simulated=simulated)
     if dry_cost:
-        raise typer.Exit(_dry(pipeline, given, max_cost, shown))
-    raise typer.Exit(run_pipeline(pipeline, given, simulate, label, detach=detach, max_cost=max_cost, shown=shown))
+        return _say_cost(checked, at, pipeline, shown)
+    if not shown.quiet:
+        _say_unused(checked, given)
+
+    async def begin(setup: RunSetup) -> tuple[Run, Pipeline]:
+        script = read_script(simulate) if simulate is not None else None
+        return await start(setup, checked, variables=given, simulation=script, label=label), checked
+
+    return walk_shown(shown, at, begin, partial(_check_first, checked, shown.answers), detach=detach)
 
 
-def _dry(file: str, given: tuple[str, ...], max_cost: float | None, shown: RunOptions) -> int:
+def _say_cost(pipeline: Pipeline, at: StoreAccess, file: str, shown: RunOptions) -> int:
     """Print what a run costs at most, as far as known; no store is opened, no model is called (A5)."""
     from orchestra.app.estimates import cost_bounds
     from orchestra.cli.screen.briefs import as_data, say_bounds
 
-    settings = settings_for(shown.store, shown.config, file, max_cost)
-    source, found = read(file)
-    compiled = compile_pipeline(source, found, variables=key_values(given), secrets=settings.secrets)
-    pipeline = with_agents(compiled, settings, file, simulated=False)
-    bounds = cost_bounds(pipeline, settings, file)
+    bounds = cost_bounds(pipeline, at.settings, file)
     show_diagnostics(pipeline.diagnostics)
     if shown.json:
         say_json({"file": file, **as_data(bounds)}, indent=2)
@@ -104,46 +108,17 @@ def _dry(file: str, given: tuple[str, ...], max_cost: float | None, shown: RunOp
     return 0
 
 
-def run_pipeline(
-    file: str,
-    given: tuple[str, ...],
-    simulate: Path | None,
-    label: str,
-    *,
-    detach: bool,
-    max_cost: float | None,
-    shown: RunOptions,
-) -> int:
-    """Check and run a pipeline, and print the result. Return the exit code (C2)."""
-    variables = key_values(given)
-    settings = settings_for(shown.store, shown.config, file, max_cost)
-    source, found = read(file)
-    pipeline = with_agents(
-        compile_pipeline(source, found, variables=variables, secrets=settings.secrets),
-        settings,
-        file,
-        simulated=simulate is not None,
-    )
-    if not shown.quiet:
-        _say_unused(pipeline, variables)
-
-    async def begin(setup: RunSetup) -> tuple[Run, Pipeline]:
-        script = read_script(simulate) if simulate is not None else None
-        run = await start(setup, pipeline, variables=variables, simulation=script, label=label)
-        return run, pipeline
-
-    def checked() -> None:
-        pipeline.checked_graph()
-        if shown.answers is not None:
-            graphs = [graph for one in pipeline.whole() if (graph := one.graph) is not None]
-            gates = {node for graph in graphs for node in graph.nodes if graph.type_of(node) == "wait.human"}
-            agents = {node.id for graph in graphs for node in graph.nodes.values() if asks(graph, node)}
-            check_answers(read_answers(shown.answers), gates, agents)
-
-    return walk_shown(shown, settings, begin, checked, detach=detach)
+def _check_first(pipeline: Pipeline, answers: Path | None) -> None:
+    """Check the pipeline and the file of answers, which need no store."""
+    pipeline.checked_graph()
+    if answers is not None:
+        graphs = [graph for one in pipeline.whole() if (graph := one.graph) is not None]
+        gates = {node for graph in graphs for node in graph.nodes if graph.type_of(node) == "wait.human"}
+        agents = {node.id for graph in graphs for node in graph.nodes.values() if asks(graph, node)}
+        check_answers(read_answers(answers), gates, agents)
 
 
-Opening: TypeAlias = Callable[[RunSetup], Awaitable[tuple[Run, Pipeline]]]
+OpenRun: TypeAlias = Callable[[RunSetup], Awaitable[tuple[Run, Pipeline]]]
 """Opens a run, ready to walk."""
 
 
@@ -154,8 +129,8 @@ Python has it, the search takes a fifth of the time of a thousand branches."""
 
 def walk_shown(
     shown: RunOptions,
-    settings: Settings,
-    opening: Opening,
+    at: StoreAccess,
+    opening: OpenRun,
     before: Callable[[], None] = lambda: None,
     *,
     detach: bool = False,
@@ -165,16 +140,14 @@ def walk_shown(
     ``before`` checks what can be checked without the store. ``detach`` moves the run to the background once its
     session exists.
     """
-    colour = use_colour(shown.color, sys.stdout)
     gc.freeze()
     gc.set_threshold(YOUNG)
     gc.enable()
     before()
     if detach:
-        return run_detached(
-            shown, settings, lambda view: _walk(shown, settings, opening, lambda: view, always=True)
-        )
-    return _walk(shown, settings, opening, lambda: _view(shown, colour))
+        return run_detached(shown, at, lambda view: ShownRun(shown, at, opening, view, always=True).finish())
+    with outlets() as streams:  # output that never makes the run wait
+        return ShownRun(shown, at, opening, shown.view(), streams=streams).finish()
 
 
 def key_values(given: tuple[str, ...], what: str = "variable") -> dict[str, str]:
@@ -190,117 +163,131 @@ def key_values(given: tuple[str, ...], what: str = "variable") -> dict[str, str]
     return found
 
 
-def _view(shown: RunOptions, colour: bool) -> View:
-    return view_for(json=shown.json, plain=shown.plain, quiet=shown.quiet, verbose=shown.verbose, colour=colour)
-
-
-def _walk(
-    shown: RunOptions, settings: Settings, opening: Opening, view: Callable[[], View], *, always: bool = False
-) -> int:
-    """Run, with output that never makes the run wait.
+class ShownRun:
+    """A run that is shown as it goes, paused by signals, and whose result is printed.
 
     ``always`` waits for answers from elsewhere (H5).
     """
-    with outlets() as streams:
-        return asyncio.run(_run(shown, settings, opening, view(), streams, always=always))
 
+    def __init__(
+        self,
+        shown: RunOptions,
+        at: StoreAccess,
+        opening: OpenRun,
+        view: View,
+        *,
+        streams: tuple[Outlet, ...] = (),
+        always: bool = False,
+    ) -> None:
+        self._shown = shown
+        self._at = at
+        self._opening = opening
+        self._view = view
+        self._streams = streams
+        self._control = Control(interviews=interviews_for(shown, view, at.settings, always=always))
+        self._control.note = self._note
+        self._store: Store | None = None
+        self._run: Run | None = None
+        self._done = False
+        self._signalled = asyncio.Event()
 
-async def _run(
-    shown: RunOptions,
-    settings: Settings,
-    opening: Opening,
-    view: View,
-    streams: tuple[Outlet, ...],
-    *,
-    always: bool,
-) -> int:
-    """Run and say how it ended."""
-    control = Control(interviews=interviews_for(shown, view, settings, always=always))
-    begun: list[str] = []
-    opened: list[Store] = []
-    done, signalled = asyncio.Event(), asyncio.Event()
-    seconds = STOPPED_SECONDS
+    def finish(self) -> int:
+        """Run, and print the result. Return the exit code."""
+        return asyncio.run(self._finish())
 
-    def hurry() -> None:
-        signalled.set()
-        for store in opened:
-            if isinstance(store, OnServer):
-                store.hurry(LAST_SECONDS)
+    async def _finish(self) -> int:
+        seconds = STOPPED_SECONDS
+        with handle_signals(self._control, self._note, self._leave, self._hurry):
+            try:
+                run = await self._walk()
+                seconds = ENDED_SECONDS if run.state.result is not None else STOPPED_SECONDS
+                return say_ended(self._shown, self._at, run.session, run.context_id, run.live)
+            finally:
+                self._done = True
+                self._say_unread(await drain(self._streams, self._signalled, seconds))
 
-    def note(text: str) -> None:
-        if not done.is_set():
-            view.note(text)
+    async def _walk(self) -> Run:
+        try:
+            with self._at.aiming():
+                run, pipeline = await self._open()
+                with _mirror(self._at.settings):
+                    if run.state.result is None:
+                        self._announce(run, pipeline)
+                    await run.walk()
+        except StoreError as error:
+            if self._run is None:
+                raise
+            self._report_stop(self._run, error)
+            data = as_object(self._run.session, self._run.context_id, self._run.state)
+            raise StoppedRun(error, data) from error
+        finally:
+            self._view.close()
+            await _close(self._store)
+        return run
 
-    def leave() -> None:
-        view.abandon()
-        again = f"orchestra resume{hint(settings, shown.store)} {begun[0]}" if begun else ""
-        line = f"stopped before its pause was recorded; resume: {again}\n" if again else "stopped\n"
+    async def _open(self) -> tuple[Run, Pipeline]:
+        with progress() as tell:
+            self._store = open_store(self._at.settings, progress=tell)
+        on_silence(self._at.settings, self._store, self._show_silence)
+        if self._signalled.is_set():
+            self._hurry()
+        listeners = (self._view.tell, *listeners_for(self._at.settings))
+        setup = RunSetup(store=self._store, settings=self._at.settings, listeners=listeners, control=self._control)
+        self._run, pipeline = await self._opening(setup)
+        return self._run, pipeline
+
+    @property
+    def _resume(self) -> str:
+        """The command that resumes the run; empty before its session exists."""
+        return f"orchestra resume{self._at.aim} {self._run.session}" if self._run is not None else ""
+
+    def _hurry(self) -> None:
+        """Wait for a lost server no longer than a moment: a signal came."""
+        self._signalled.set()
+        if self._store is not None and isinstance(self._store, OnServer):
+            self._store.hurry(LAST_SECONDS)
+
+    def _note(self, text: str) -> None:
+        if not self._done:
+            self._view.note(text)
+
+    def _leave(self) -> None:
+        """Restore the terminal and print the last line, without waiting for anything."""
+        self._view.abandon()
+        line = f"stopped before its pause was recorded; resume: {self._resume}\n" if self._run else "stopped\n"
         at_once(sys.stderr, line.encode())
 
-    def silent(event: StoreSilent) -> None:
-        session = begun[0] if begun else ""
-        view.tell(LiveEvent(Meta(session=session, epoch=0, sequence=0, at=time.time_ns() // 1_000_000), event))
+    def _show_silence(self, event: StoreSilent) -> None:
+        session = self._run.session if self._run is not None else ""
+        meta = Meta(session=session, epoch=0, sequence=0, at=time.time_ns() // 1_000_000)
+        self._view.tell(LiveEvent(meta, event))
 
-    async def noted(setup: RunSetup) -> tuple[Run, Pipeline]:
-        opened.append(setup.store)
-        on_silence(settings, setup.store, silent)
-        if signalled.is_set():
-            hurry()
-        run, pipeline = await opening(setup)
-        begun.append(run.session)
-        return run, pipeline
+    def _announce(self, run: Run, pipeline: Pipeline) -> None:
+        if not self._shown.quiet:
+            show_diagnostics(pipeline.diagnostics)
+        graph = pipeline.checked_graph()
+        origin = f"(forked from {run.state.parent})  " if run.state.why == "fork" else ""
+        self._view.open(run.session, origin + (f"{graph.label}: {graph.goal}" if graph.goal else graph.label))
 
-    control.note = note
-    with handle_signals(control, note, leave, hurry):
-        try:
-            run = await _walk_session(shown, settings, noted, view, control)
-            colour = use_colour(shown.color, sys.stdout)
-            seconds = ENDED_SECONDS if run.state.result is not None else STOPPED_SECONDS
-            return say_ended(shown, settings, run.session, run.context_id, run.live, colour)
-        finally:
-            done.set()
-            _say_unread(await drain(streams, signalled, seconds), settings, shown, begun)
-
-
-def _say_unread(lines: int, settings: Settings, shown: RunOptions, begun: list[str]) -> None:
-    """Say how much of the output its reader did not take, and how to see it."""
-    if lines and begun:
-        look = f"orchestra log{hint(settings, shown.store)} {begun[0]}"
-        at_once(
-            sys.stderr, f"the reader did not take the last {plural(lines, 'line')} of output; see {look}\n".encode()
-        )
-
-
-async def _walk_session(
-    shown: RunOptions, settings: Settings, opening: Opening, view: View, control: Control
-) -> Run:
-    run: Run | None = None
-    store: Store | None = None
-    try:
-        with progress() as tell:
-            store = open_store(settings, progress=tell)
-        listeners = (view.tell, *listeners_for(settings))
-        run, pipeline = await opening(
-            RunSetup(store=store, settings=settings, listeners=listeners, control=control)
-        )
-        with _mirror(settings):
-            if run.state.result is None:
-                _announce(run, pipeline, shown, view)
-            await run.walk()
-    except StoreError as error:
-        error.fix = aim_commands(error.fix, hint(settings, shown.store))
-        if run is not None and isinstance(error, StoreFull):
-            again = f"orchestra resume{hint(settings, shown.store)} {run.session}"
+    def _report_stop(self, run: Run, error: StoreError) -> None:
+        """Report that the store failed or another runner took the session during the run."""
+        if isinstance(error, StoreFull):
             first = error.fix.removesuffix(", then run again") or "free some space"
-            error.fix = f"{first}, then: {again}"
-        if run is None:
-            raise
-        _report_stop(settings, run, error, view)
-        raise StoppedRun(error, as_object(run.session, run.context_id, run.state)) from error
-    finally:
-        view.close()
-        await _close(store)
-    return run
+            error.fix = f"{first}, then: {self._resume}"
+        if isinstance(error, SessionTaken):
+            self._view.note(f"another runner took over session {run.session}; stopping")
+            return
+        gone = isinstance(error, StoreGone)
+        kept = "was recorded there, and is gone with it" if gone else "is safe up to its last recorded event"
+        self._view.note(f"the store failed; session {run.session} {kept}")
+        remember(self._at.settings, run, error.message, time.time_ns() // 1_000_000)
+
+    def _say_unread(self, lines: int) -> None:
+        """Say how much of the output its reader did not take, and how to see it."""
+        if lines and self._run is not None:
+            look = f"orchestra log{self._at.aim} {self._run.session}"
+            text = f"the reader did not take the last {plural(lines, 'line')} of output; see {look}\n"
+            at_once(sys.stderr, text.encode())
 
 
 def _mirror(settings: Settings) -> AbstractContextManager[None]:
@@ -312,35 +299,6 @@ def _mirror(settings: Settings) -> AbstractContextManager[None]:
     return sending(settings)
 
 
-def _say_unused(pipeline: Pipeline, given: Mapping[str, str]) -> None:
-    """Warn of variables that change nothing, as a mistyped name does (L40)."""
-    for name, near in unused_variables(
-        [one.written for one in pipeline.whole() if one.written is not None], given
-    ).items():
-        complain(f"warning: nothing in the pipeline uses the variable '{one_line(name, 100)}'")
-        if near:
-            complain(f"  help: did you mean {near}?")
-
-
-def _announce(run: Run, pipeline: Pipeline, shown: RunOptions, view: View) -> None:
-    if not shown.quiet:
-        show_diagnostics(pipeline.diagnostics)
-    graph = pipeline.checked_graph()
-    origin = f"(forked from {run.state.parent})  " if run.state.why == "fork" else ""
-    view.open(run.session, origin + (f"{graph.label}: {graph.goal}" if graph.goal else graph.label))
-
-
-def _report_stop(settings: Settings, run: Run, error: StoreError, view: View) -> None:
-    """Report that the store failed or another runner took the session during the run."""
-    if isinstance(error, SessionTaken):
-        view.note(f"another runner took over session {run.session}; stopping")
-        return
-    gone = isinstance(error, StoreGone)
-    kept = "was recorded there, and is gone with it" if gone else "is safe up to its last recorded event"
-    view.note(f"the store failed; session {run.session} {kept}")
-    remember(settings, run, error.message, time.time_ns() // 1_000_000)
-
-
 async def _close(store: Store | None) -> None:
     if store is None:
         return
@@ -350,3 +308,13 @@ async def _close(store: Store | None) -> None:
     except StoreError:
         if not failing:
             raise
+
+
+def _say_unused(pipeline: Pipeline, given: Mapping[str, str]) -> None:
+    """Warn of variables that change nothing, as a mistyped name does (L40)."""
+    for name, near in unused_variables(
+        [one.written for one in pipeline.whole() if one.written is not None], given
+    ).items():
+        complain(f"warning: nothing in the pipeline uses the variable '{one_line(name, 100)}'")
+        if near:
+            complain(f"  help: did you mean {near}?")

@@ -42,14 +42,34 @@ def selftest(
         ),
     ] = None,
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Run the shipped examples on scratch data and say what works on this machine.
 
     Every check runs a few commands in its own folder, store and repository. No key and no network are needed.
     A check that needs something missing is skipped, and the report says how to install it.
     Exit code 1 if a check fails.
     """
-    raise typer.Exit(examine(names or [], keep, as_json=as_json))
+    chosen = _choose(names or [])
+    place = _place(keep)
+    began = time.monotonic()
+    if not as_json:
+        say(f"Orchestra {version('orchestra-dot')}, Python {sys.version.split()[0]}, in {place}")
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        reports = []
+        for report in pool.map(lambda check: _report(check, place / check.name), chosen):
+            reports.append(report)
+            if not as_json:
+                _say(report)
+    failed = sum(report.result is CheckResult.FAILED for report in reports)
+    if as_json:
+        say_json({"folder": str(place), "failed": failed, "checks": [asdict(one) for one in reports]}, indent=2)
+    else:
+        _say_sum(reports, time.monotonic() - began)
+    if keep is None and not failed:
+        shutil.rmtree(place, ignore_errors=True)
+    elif not as_json:
+        say(f"  everything is in {place}")
+    return FAILED if failed else 0
 
 
 LONGEST = 120.0
@@ -88,31 +108,6 @@ _PACKAGES = {
     **dict.fromkeys(AGENTS, "pip install 'orchestra-dot[anthropic]'"),
 }
 """What checks may need, programs and modules, and the command that installs it."""
-
-
-def examine(names: Sequence[str], keep: Path | None, *, as_json: bool) -> int:
-    """Run the checks and report each; 1 if one failed. Raises ``ConfigError``."""
-    chosen = _choose(names)
-    place = _place(keep)
-    began = time.monotonic()
-    if not as_json:
-        say(f"Orchestra {version('orchestra-dot')}, Python {sys.version.split()[0]}, in {place}")
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        reports = []
-        for report in pool.map(lambda check: _report(check, place / check.name), chosen):
-            reports.append(report)
-            if not as_json:
-                _say(report)
-    failed = sum(report.result is CheckResult.FAILED for report in reports)
-    if as_json:
-        say_json({"folder": str(place), "failed": failed, "checks": [asdict(one) for one in reports]}, indent=2)
-    else:
-        _say_sum(reports, time.monotonic() - began)
-    if keep is None and not failed:
-        shutil.rmtree(place, ignore_errors=True)
-    elif not as_json:
-        say(f"  everything is in {place}")
-    return FAILED if failed else 0
 
 
 def _choose(names: Sequence[str]) -> list[Check]:
@@ -242,13 +237,18 @@ def demo(
         Path | None,
         typer.Argument(metavar="[DIR]", help="A new or empty folder; else a temporary one.", show_default=False),
     ] = None,
-) -> None:
+) -> int:
     """Show a team of simulated agents on a scratch repository.
 
     Two agents work side by side, the runner is killed on purpose and the run is resumed, a person is asked, and the
     merged work is on a branch of its own. No key and no network are needed; git is.
     """
-    raise typer.Exit(show(folder))
+    if shutil.which("git") is None:
+        raise ConfigError("the demo needs git", fix="install git")
+    place = folder.absolute() if folder is not None else Path(tempfile.mkdtemp(prefix="orchestra-demo-"))
+    if place.exists() and any(place.iterdir()):
+        raise ConfigError(f"{place} is not empty", fix="name a new folder")
+    return _Demo(place).run()
 
 
 KILLED_AFTER = 60.0
@@ -260,16 +260,6 @@ IDENTITY = {
     "GIT_COMMITTER_NAME": "You",
     "GIT_COMMITTER_EMAIL": "you@localhost",
 }
-
-
-def show(folder: Path | None) -> int:
-    """Run the demo in a folder; the exit code. Raises ``ConfigError``."""
-    if shutil.which("git") is None:
-        raise ConfigError("the demo needs git", fix="install git")
-    place = folder.absolute() if folder is not None else Path(tempfile.mkdtemp(prefix="orchestra-demo-"))
-    if place.exists() and any(place.iterdir()):
-        raise ConfigError(f"{place} is not empty", fix="name a new folder")
-    return _Demo(place).run()
 
 
 class _Demo:

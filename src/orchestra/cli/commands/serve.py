@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +22,8 @@ from orchestra.app.mirroring import MirrorResult, follow, mirror_fix, run_ended,
 from orchestra.app.serving import ServerSetup
 from orchestra.app.serving import serve as serve_store
 from orchestra.cli.errors import FAILED
-from orchestra.cli.options import AsJson, Config, StoreOption, complete_session
-from orchestra.cli.stores import aim_commands, exists, hint, settings_for, there
+from orchestra.cli.options import complete_session
+from orchestra.cli.stores import OutputOptions, StoreOptions, exists
 from orchestra.cli.terminal import complain, one_line, say, say_json
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings
@@ -33,18 +33,56 @@ from orchestra.graph.report import plural
 from orchestra.modelserver import Exchange, ModelServer, read
 
 
-class Action(StrEnum):
-    """What can be done."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What ``cxdb serve`` serves, and to whom."""
 
-    SERVE = "serve"
-    MIRROR = "mirror"
+    path: Annotated[
+        Path | None,
+        typer.Option("--path", metavar="DIR", help="serve: the folder (default: the configured store)."),
+    ] = None
+    bind: Annotated[str, typer.Option(metavar="HOST:PORT", help="serve: address of the binary protocol.")] = (
+        "127.0.0.1:9009"
+    )
+    http: Annotated[str, typer.Option(metavar="HOST:PORT", help="serve: address of the HTTP API.")] = (
+        "127.0.0.1:9010"
+    )
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="serve: require the token in this file; needed for a non-loopback address."
+        ),
+    ] = None
+    host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="serve: accept this Host header too (repeatable).")
+    ] = None
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="serve: allow this web origin to read responses (repeatable)."),
+    ] = None
+
+    def setup(self, options: StoreOptions) -> ServerSetup:
+        """Return the server to start. Raises ``ConfigError`` if the store is not a folder."""
+        folder = self.path.absolute() if self.path is not None else options.access().settings.store
+        if folder is None:
+            raise ConfigError(
+                "the configured store is not a folder, so it cannot be served", fix="name a folder with --path DIR"
+            )
+        return ServerSetup(
+            folder=folder,
+            bind=self.bind,
+            http=self.http,
+            token_file=self.token_file,
+            hosts=tuple(self.host or ()),
+            origins=tuple(self.origin or ()),
+        )
 
 
 def cxdb(
     action: Annotated[
-        Action,
+        str,
         typer.Argument(
-            metavar="ACTION",
+            metavar="serve|mirror",
             help="serve: run a CXDB server on a store's folder. mirror: send new turns to the mirror.",
         ),
     ],
@@ -54,34 +92,11 @@ def cxdb(
             metavar="SESSION", help="mirror: send only these sessions.", autocompletion=complete_session
         ),
     ] = None,
-    path: Annotated[
-        Path | None,
-        typer.Option("--path", metavar="DIR", help="serve: the folder (default: the configured store)."),
-    ] = None,
-    store: StoreOption = None,
-    bind: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="serve: address of the binary protocol.")
-    ] = "127.0.0.1:9009",
-    http: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="serve: address of the HTTP API.")
-    ] = "127.0.0.1:9010",
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="serve: require the token in this file; needed for a non-loopback address."
-        ),
-    ] = None,
-    host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="serve: accept this Host header too (repeatable).")
-    ] = None,
-    origin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="serve: allow this web origin to read responses (repeatable)."),
-    ] = None,
-    as_json: AsJson = False,
     following: Annotated[bool, typer.Option("--follow", hidden=True)] = False,
-    config: Config = None,
-) -> None:
+    *,
+    served: ServeOptions,
+    options: OutputOptions,
+) -> int:
     """Run a CXDB server on a store, or send a store to its mirror.
 
     `serve` speaks CXDB's binary protocol and HTTP API, also while runs write to the store. `mirror` sends new turns
@@ -90,68 +105,49 @@ def cxdb(
     Exit codes of mirror: 0: the mirror has everything; 1: a session could not be sent completely; 6: the server
     cannot be used.
     """
-    if action is Action.MIRROR:
-        if following:
-            follow_run(store, config)
-            return
-        raise typer.Exit(mirror(tuple(sessions or ()), store=store, config=config, as_json=as_json))
+    if action == "mirror":
+        return _follow_run(options) if following else _mirror(tuple(sessions or ()), options)
+    if action != "serve":
+        raise typer.BadParameter(f"{action!r} is not serve or mirror")
     if sessions:
         raise typer.BadParameter("serve takes no SESSION; name the folder with --path DIR")
-    serve_folder(path, store, bind, http, token_file, tuple(host or ()), tuple(origin or ()), config)
+    setup = served.setup(options)
+    new = " (new, empty store)" if setup.is_new else ""
 
+    def tell(addresses: Addresses) -> None:
+        say(f"serving {setup.folder}{new}")
+        say(f"binary {addresses.binary}   http {addresses.http}   (Ctrl-C to stop)")
 
-def serve_folder(
-    path: Path | None,
-    store: str | None,
-    bind: str,
-    http: str,
-    token_file: Path | None,
-    hosts: tuple[str, ...],
-    origins: tuple[str, ...],
-    config: Path | None,
-) -> None:
-    """Serve until Ctrl-C."""
-    folder = path.absolute() if path is not None else settings_for(store, config).store
-    if folder is None:
-        raise ConfigError(
-            "the configured store is not a folder, so it cannot be served", fix="name a folder with --path DIR"
-        )
-    what = ServerSetup(folder=folder, bind=bind, http=http, token_file=token_file, hosts=hosts, origins=origins)
-
-    new = " (new, empty store)" if what.is_new else ""
-
-    def tell(at: Addresses) -> None:
-        say(f"serving {folder}{new}")
-        say(f"binary {at.binary}   http {at.http}   (Ctrl-C to stop)")
-
-    asyncio.run(serve_store(what, tell, lambda fault: complain(f"warning: {fault}")))
+    asyncio.run(serve_store(setup, tell, lambda fault: complain(f"warning: {fault}")))
+    return 0
 
 
 NICE = 19
 """Niceness of the mirror process that accompanies a run."""
 
 
-def mirror(sessions: tuple[str, ...], *, store: str | None, config: Path | None, as_json: bool) -> int:
+def _mirror(sessions: tuple[str, ...], options: OutputOptions) -> int:
     """Send what the mirror lacks and print it; return 0 if it is complete, 1 if something failed."""
-    settings = settings_for(store, config)
-    folder, server = _ends(settings)
+    at = options.access()
+    folder, server = _ends(at.settings)
     if sessions:
-        there(settings, sessions[0])
-    elif not exists(settings):
+        at.check(sessions[0])
+    elif not exists(at.settings):
         say(f"no store in {folder} yet: nothing to send")
         return 0
 
     def tell(one: MirrorResult) -> None:
-        if not as_json and (one.sent or one.trouble):
+        if not options.as_json and (one.sent or one.trouble):
             say(_line(one))
 
-    try:
-        done, too_large = asyncio.run(send_now(folder, server, sessions, tell))
-    except StoreError as error:
-        error.fix = aim_commands(mirror_fix(error.fix), hint(settings, store))
-        raise
+    with at.aiming():
+        try:
+            done, too_large = asyncio.run(send_now(folder, server, sessions, tell))
+        except StoreError as error:
+            error.fix = mirror_fix(error.fix)
+            raise
     failed = sum(1 for one in done if one.trouble)
-    if as_json:
+    if options.as_json:
         what = {"mirror": str(server), "sessions": to_builtins(done), "blobs_too_large": too_large}
         say_json({**what, "exit_code": FAILED if failed else 0}, indent=2)
     else:
@@ -160,11 +156,12 @@ def mirror(sessions: tuple[str, ...], *, store: str | None, config: Path | None,
     return FAILED if failed else 0
 
 
-def follow_run(store: str | None, config: Path | None) -> None:
+def _follow_run(options: StoreOptions) -> int:
     """Send new turns until the run that started this process ends, then what is still missing."""
-    folder, server = _ends(settings_for(store, config))
+    folder, server = _ends(options.access().settings)
     os.nice(NICE)
     asyncio.run(follow(folder, server, run_ended))
+    return 0
 
 
 def _ends(settings: Settings) -> tuple[Path, Server]:
@@ -212,7 +209,7 @@ def model_server(
         typer.Option("--requests", metavar="FILE", help="Write all requests to a file, as JSON, at the end."),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Do not show the requests.")] = False,
-) -> None:
+) -> int:
     """Serve scripted answers as a model provider does, to test pipelines without a key or a cost.
 
     It speaks Anthropic Messages, OpenAI Chat Completions and Responses (Azure's addresses too), Gemini (Vertex AI's
@@ -221,25 +218,20 @@ def model_server(
     """
     if sys.argv[-1] == "--":
         raise typer.BadParameter("name a command after --")
-    raise typer.Exit(serve_answers(script, tuple(command or ()), port=port, requests=requests, quiet=quiet))
-
-
-NO_KEY = "model-server"
-"""The key that a command is given: clients insist on one, and no real one shall reach a test."""
-
-
-def serve_answers(script: Path, command: tuple[str, ...], *, port: int, requests: Path | None, quiet: bool) -> int:
-    """Serve until Ctrl-C or SIGTERM, or until the command ends. Returns the exit code."""
     with ModelServer(read(script), port=port, told=None if quiet else _show) as server:
         try:
             if command:
-                return _run(command, server.url)
+                return _run(tuple(command), server.url)
             say(server.url)
             _until_stopped()
             return 0
         finally:
             if requests is not None:
                 _write(requests, server.requests)
+
+
+NO_KEY = "model-server"
+"""The key that a command is given: clients insist on one, and no real one shall reach a test."""
 
 
 def _run(command: tuple[str, ...], url: str) -> int:

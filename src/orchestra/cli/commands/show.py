@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,9 +12,9 @@ import typer
 from orchestra.app.finding import COMMIT, commits_of, origin_of, place_of
 from orchestra.app.workspaces import own_environment
 from orchestra.cli.errors import STORE
-from orchestra.cli.options import AsJson, Config, Session, StoreOption, complete_session, one_json
+from orchestra.cli.options import Session, complete_session, one_json
 from orchestra.cli.screen.lines import describe
-from orchestra.cli.stores import reading, settings_for
+from orchestra.cli.stores import OutputOptions, StoreAccess
 from orchestra.cli.terminal import (
     SCHEMA,
     clock_time,
@@ -60,25 +59,21 @@ def show(
         ),
     ] = "",
     diff: Annotated[bool, typer.Option("--diff", help="Show the change that the turn committed.")] = False,
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """Show one recorded turn in full."""
-    if whole and as_json:
+    if whole and options.as_json:
         raise typer.BadParameter("--whole and --json exclude each other; use one")
-    if diff:
-        raise typer.Exit(show_diff(place, store=store, config=config))
+    at = options.access()
     if whole:
-        raise typer.Exit(write_whole(place, whole, store=store, config=config))
-    raise typer.Exit(show_turn(place, store=store, config=config, as_json=as_json))
+        return _write_whole(at, place, whole)
+    place = place_by_commit(at, place)
+    return _show_diff(at, place) if diff else _show_turn(at, place, options.as_json)
 
 
 def log(
     session: Session,
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
     json_stream: Annotated[
         bool, typer.Option("--json-stream", help="Print every event as a line of JSON.")
     ] = False,
@@ -86,34 +81,33 @@ def log(
         str | None,
         typer.Option("--why", metavar="NODE", help="Show for each visit of a node which edge was taken, and why."),
     ] = None,
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """Show every recorded event of a session, oldest first; SESSION:DEPTH shows those from that depth on."""
-    if why is not None:
-        from orchestra.cli.screen.ended import show_why
+    json = one_json(options.as_json, json_stream)
+    if why is None:
+        return _show_log(options.access(), session, json)
+    from orchestra.cli.screen.ended import show_why
 
-        raise typer.Exit(show_why(session, why, store=store, config=config, json=one_json(as_json, json_stream)))
-    raise typer.Exit(show_log(session, store=store, config=config, json=one_json(as_json, json_stream)))
+    return show_why(options.access(), session, why, json=json)
 
 
-def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Print one turn: the newest, the one at a depth, one of a branch, or the one that made a commit.
-
-    Places are ``SESSION``, ``SESSION:DEPTH``, ``SESSION/fan/branch:DEPTH`` and a commit.
-    """
-    settings = settings_for(store, config)
-    place = place_by_commit(settings, place, store)
+def _show_turn(at: StoreAccess, place: str, as_json: bool) -> int:
+    """Print one turn: the newest (``SESSION``), the one at a depth, or one of a branch (``SESSION/fan/branch``)."""
     name, depth = split_place(place)
 
-    async def look(opened: Store) -> tuple[Turn, dict[str, Any]]:
-        turn = await _turn(opened, await _chain(opened, name), depth, name)
-        return turn, await whole(opened, turn)
+    async def look(opened: Store) -> tuple[Turn, dict[str, Any], str]:
+        session, context_id = await _chain(opened, name)
+        turn = await _turn(opened, context_id, depth, session)
+        return turn, await whole(opened, turn), session
 
-    turn, data = asyncio.run(reading(settings, look, name, flag=store))
+    turn, data, session = at.read(look, name)
     if as_json:
         say_json(data, indent=2)
         return 0
     say(f"turn {turn.turn_id} at depth {turn.depth}, {turn.type_id} v{turn.type_version}")
-    exact = f"{name}:{turn.depth}"
+    exact = f"{session}:{turn.depth}"
     for key, value in data.items():
         if key == "messages" and isinstance(value, list):
             _conversation(value, exact)
@@ -122,18 +116,14 @@ def show_turn(place: str, *, store: str | None, config: Path | None, as_json: bo
     return 0
 
 
-def place_by_commit(settings: Settings, place: str, flag: str | None) -> str:
-    """The place of the turn that made a commit; any other place as it is."""
+def place_by_commit(at: StoreAccess, place: str) -> str:
+    """Return the place of the turn that made a commit; any other place unchanged."""
     if not COMMIT.fullmatch(place):
         return place
-    origin = asyncio.run(origin_of(settings, place))
+    origin = asyncio.run(origin_of(at.settings, place))
     if origin is None:
         return place
-
-    async def look(opened: Store) -> str:
-        return await place_of(opened, origin)
-
-    return asyncio.run(reading(settings, look, origin.session, flag=flag))
+    return at.read(lambda store: place_of(store, origin), origin.session)
 
 
 _WRITTEN = frozenset({"output", "stderr"})
@@ -160,8 +150,8 @@ def split_place(place: str) -> tuple[str, int | None]:
     return name, int(depth) if depth else None
 
 
-async def _chain(store: Store, name: str) -> int:
-    """Return the context of a session, or of the branch whose path follows the session's name."""
+async def _chain(store: Store, name: str) -> tuple[str, int]:
+    """Return the id and the context of a session, or of the branch whose path follows the session's name."""
     session, _, path = name.partition("/")
     try:
         row = await find(store, session)
@@ -170,25 +160,29 @@ async def _chain(store: Store, name: str) -> int:
             raise
         words = f"{one_line(name, 100)!r} is neither a session nor a commit of one"
         raise SessionNotFound(words, fix=error.fix) from None
-    found = await context_of_branch(store, row, path) if path else row.context_id
-    if found is None:
-        raise SessionNotFound(f"session {session} has no branch {path!r}", fix=f"see: orchestra log {session}")
-    return found
+    if not path:
+        return row.session, row.context_id
+    context_id = await context_of_branch(store, row, path)
+    if context_id is None:
+        raise SessionNotFound(
+            f"session {row.session} has no branch {path!r}", fix=f"see: orchestra log {row.session}"
+        )
+    return f"{row.session}/{path}", context_id
 
 
-def write_whole(place: str, field: str, *, store: str | None, config: Path | None) -> int:
+def _write_whole(at: StoreAccess, place: str, field: str) -> int:
     """Write a field of a turn to standard output, byte for byte, however long it is."""
     name, depth = split_place(place)
-    settings = settings_for(store, config)
 
     async def look(opened: Store) -> None:
-        found = event_of(await _turn(opened, await _chain(opened, name), depth, name))
+        session, context_id = await _chain(opened, name)
+        found = event_of(await _turn(opened, context_id, depth, session))
         if not isinstance(found, Recorded):
             raise ConfigError(f"the turn cannot be read: {found.reason}")
         for ref in await _parts(opened, found.event, field):
             deliver(ref if isinstance(ref, bytes) else await opened.get_blob(bytes.fromhex(ref.hash)))
 
-    asyncio.run(reading(settings, look, name, flag=store))
+    at.read(look, name)
     return 0
 
 
@@ -317,9 +311,8 @@ WIDE = 100
 """Columns from which on the names of branches' events, which are long, get a column as wide."""
 
 
-def show_log(session: str, *, store: str | None, config: Path | None, json: str) -> int:
+def _show_log(at: StoreAccess, session: str, json: str) -> int:
     """Print every event of a session, oldest first; of ``SESSION:DEPTH`` those from that depth on."""
-    settings = settings_for(store, config)
     session, depth = split_place(session)
 
     async def look(opened: Store) -> tuple[str, list[tuple[str, Legible]]]:
@@ -327,10 +320,10 @@ def show_log(session: str, *, store: str | None, config: Path | None, json: str)
         found = await with_branches(opened, row)
         if depth is None:
             return row.session, found
-        first = await _turn(opened, row.context_id, depth, session)
+        first = await _turn(opened, row.context_id, depth, row.session)
         return row.session, [(path, turn) for path, turn in found if turn.turn_id >= first.turn_id]
 
-    name, found = asyncio.run(reading(settings, look, session, flag=store))
+    name, found = at.read(look, session)
     turns = [turn for _path, turn in found]
     if json:
         _json_log(name, turns, stream=json == "stream")
@@ -392,17 +385,12 @@ def _line(turn: Legible, longest: int, names: int, path: str) -> str:
     return f"{lead}  {shown}{one_line(text, 300)}".rstrip()
 
 
-def show_diff(place: str, *, store: str | None, config: Path | None) -> int:
+def _show_diff(at: StoreAccess, place: str) -> int:
     """Write the commits of a turn with their changes, as ``git show`` does."""
-    settings = settings_for(store, config)
-    name, depth = split_place(place_by_commit(settings, place, store))
+    name, depth = split_place(place)
     session, _, branch = name.partition("/")
-
-    async def look(opened: Store) -> list[tuple[str, str]]:
-        return await commits_of(opened, session, branch, depth)
-
-    for repo, commit in asyncio.run(reading(settings, look, session, flag=store)):
-        deliver(asyncio.run(commit_text(settings, repo, commit)))
+    for repo, commit in at.read(lambda store: commits_of(store, session, branch, depth), session):
+        deliver(asyncio.run(commit_text(at.settings, repo, commit)))
     return 0
 
 

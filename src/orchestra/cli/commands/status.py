@@ -7,18 +7,16 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 from msgspec import to_builtins
 
 from orchestra.app.stopped import StoppedSession, read_stopped
-from orchestra.cli.options import AsJson, Colour, Config, StoreOption, complete_session
+from orchestra.cli.options import Colour, complete_session
 from orchestra.cli.screen.detail import NEXT_WORD, SIGNS, as_json_of, next_command, show_one, summary_of
-from orchestra.cli.stores import aim_commands, exists, hint, reading, settings_for, there
-from orchestra.cli.terminal import duration_words, fit, one_line, pad, room, say, say_json, use_colour
-from orchestra.config.settings import Settings
+from orchestra.cli.stores import OutputOptions, StoreAccess, aim_commands, exists
+from orchestra.cli.terminal import duration_words, fit, one_line, pad, room, say, say_json, time_since, use_colour
 from orchestra.engine.sessions import Row, find, rows
 from orchestra.errors import StoreUnreachable
 from orchestra.graph.report import columns, dollars, paint
@@ -38,14 +36,18 @@ def status(
     ] = None,
     detail: Annotated[bool, typer.Option("--detail", help="Show every node and why each edge was taken.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Keep updating until it ends, or Ctrl-C.")] = False,
-    store: StoreOption = None,
-    config: Config = None,
-    as_json: AsJson = False,
     color: Colour = "auto",
-) -> None:
+    *,
+    options: OutputOptions,
+) -> int:
     """List sessions, those that need attention first, or show one session."""
-    show = watch_status if watch else show_status
-    raise typer.Exit(show(session, detail=detail, store=store, config=config, as_json=as_json, color=color))
+    screen = StatusScreen(options.access(), as_json=options.as_json, colour=use_colour(color, sys.stdout))
+    if not watch:
+        return screen.list_all() if session is None else screen.show(session, detail=detail)
+    at = screen.at
+    if session is None:
+        return at.read(screen.watch_all, "last")
+    return at.read(lambda store: screen.watch_one(store, session, detail), session)
 
 
 WATCH_SECONDS = 1.0
@@ -58,73 +60,82 @@ _PIPELINE, _NODE, _REASON = 2, 3, 8
 """Columns that are shortened on a narrow terminal."""
 
 
-def show_status(
-    session: str | None, *, detail: bool, store: str | None, config: Path | None, as_json: bool, color: str
-) -> int:
-    """Print the list of sessions, or one session."""
-    settings = settings_for(store, config)
-    colour = use_colour(color, sys.stdout)
-    if session is None:
-        return _list(settings, store, as_json, colour)
-    return asyncio.run(
-        reading(
-            settings,
-            lambda opened: show_one(
-                opened,
-                session,
-                detail=detail,
-                aim=hint(settings, store),
-                as_json=as_json,
-                colour=colour,
-                stops=read_stopped(settings),
-            ),
-            session,
-            flag=store,
-        )
-    )
+class StatusScreen:
+    """What ``orchestra status`` prints, once or again after every change."""
 
+    def __init__(self, at: StoreAccess, *, as_json: bool, colour: bool) -> None:
+        self.at = at
+        self._as_json = as_json
+        self._colour = colour
+        self._stops = read_stopped(at.settings)
 
-def watch_status(
-    session: str | None, *, detail: bool, store: str | None, config: Path | None, as_json: bool, color: str
-) -> int:
-    """Print the list, or one session until it ends, again after every change; in place on a terminal."""
-    settings = settings_for(store, config)
-    colour = use_colour(color, sys.stdout)
-    there(settings, session or "last")
-    aim, stops = hint(settings, store), read_stopped(settings)
+    def show(self, session: str, *, detail: bool) -> int:
+        """Print one session."""
+        return self.at.read(lambda store: self._show(store, session, detail), session)
 
-    async def one(opened: Store) -> int:
-        row, last = await find(opened, session or "last"), None
+    async def _show(self, store: Store, session: str, detail: bool) -> int:
+        how = {"as_json": self._as_json, "colour": self._colour}
+        return await show_one(store, session, detail=detail, aim=self.at.aim, stops=self._stops, **how)
+
+    def list_all(self) -> int:
+        """Print the list of sessions; without the store, what this machine knows of them (S20)."""
+        try:
+            found = self.at.read(self._summaries) if exists(self.at.settings) else []
+        except StoreUnreachable:
+            _say_stopped(self._stops.values(), self._as_json)
+            raise
+        known = {summary.session for summary in found}
+        self._say_list(found, [stop for stop in self._stops.values() if stop.session not in known])
+        return 0
+
+    async def _summaries(self, store: Store) -> list[Summary]:
+        return [await summary_of(store, row, self._stops) for row in await rows(store)]
+
+    async def watch_one(self, store: Store, session: str, detail: bool) -> int:
+        """Print one session until it ends, in place on a terminal."""
+        row, last = await find(store, session), None
         while True:
-            summary = await summary_of(opened, row, stops)
+            summary = await summary_of(store, row, self._stops)
             if summary != last:
                 _home()
-                await show_one(
-                    opened,
-                    row.session,
-                    detail=detail,
-                    aim=aim,
-                    as_json=as_json,
-                    colour=colour,
-                    stops=stops,
-                )
+                await self._show(store, row.session, detail)
             if not summary.alive and summary.phase is not Phase.MIRRORED:
                 return 0
             last = summary
             await asyncio.sleep(WATCH_SECONDS)
 
-    async def every(opened: Store) -> int:
+    async def watch_all(self, store: Store) -> int:
+        """Print the list until Ctrl-C."""
         known: Known = {}
         last: list[Summary] = []
         while True:
-            found = [await _cached_summary(opened, row, known, stops) for row in await rows(opened)]
+            found = [await _cached_summary(store, row, known, self._stops) for row in await rows(store)]
             if found != last or sys.stdout.isatty():
                 _home()
-                _say_list(list(found), settings, store, as_json, colour)
+                self._say_list(list(found))
             last = found
             await asyncio.sleep(WATCH_SECONDS)
 
-    return asyncio.run(reading(settings, every if session is None else one, session or "", flag=store))
+    def _say_list(self, found: list[Summary], gone: Sequence[StoppedSession] = ()) -> None:
+        """Print the sessions, and the runs that this store had and has no longer (S21)."""
+        listed = nest(found)
+        if self._as_json:
+            data = [*(as_json_of(summary) for _depth, summary in listed), *map(_as_json, gone)]
+            say_json({"sessions": data}, indent=2)
+            return
+        _say_stopped(gone, False, why="; its session is missing from this store")
+        if not listed:
+            memory = self.at.settings.place == "memory"
+            say("a store in memory saves no sessions" if memory else f"no sessions in {self.at.settings.place}")
+            say("  start one: orchestra run FILE.dot")
+            return
+        shown, first, aim = listed[: _most()], listed[0][1], self.at.aim
+        _table(shown, aim, self._colour)
+        if len(shown) < len(listed):
+            say(f"  and {len(listed) - len(shown)} more: orchestra status{aim} | less")
+        say(f"  details: orchestra status{aim} {first.session} --detail")
+        if following := next_command(first):
+            say(f"  {NEXT_WORD.get(first.phase, 'resume')}: {aim_commands(following, aim)}")
 
 
 async def _cached_summary(store: Store, row: Row, known: Known, stops: Mapping[str, StoppedSession]) -> Summary:
@@ -144,27 +155,6 @@ def _home() -> None:
         sys.stdout.write("\x1b[H\x1b[J")
 
 
-def _list(settings: Settings, store: str | None, as_json: bool, colour: bool) -> int:
-    stops = read_stopped(settings)
-    try:
-        found = asyncio.run(_read(settings, store, stops)) if exists(settings) else []
-    except StoreUnreachable:
-        _say_stopped(stops.values(), as_json)
-        raise
-    _say_list(found, settings, store, as_json, colour, _missing_runs(stops, found))
-    return 0
-
-
-def _missing_runs(stops: Mapping[str, StoppedSession], found: Sequence[Summary]) -> list[StoppedSession]:
-    """Return the runs that this store had and has no longer: it came back without their turns (S21)."""
-    there = {summary.session for summary in found}
-    return [stop for stop in stops.values() if stop.session not in there]
-
-
-async def _read(settings: Settings, store: str | None, stops: Mapping[str, StoppedSession]) -> list[Summary]:
-    return await reading(settings, lambda opened: _summaries(opened, stops), flag=store)
-
-
 def _as_json(stop: StoppedSession) -> dict[str, object]:
     return {**to_builtins(stop), "phase": str(Phase.STOPPED)}
 
@@ -175,46 +165,9 @@ def _say_stopped(stops: Iterable[StoppedSession], as_json: bool, why: str = "") 
         say_json({"sessions": [_as_json(stop) for stop in stops]}, indent=2)
         return
     for stop in stops:
-        ago = duration_words(max(0, time.time_ns() // 1_000_000 - stop.at_ms))
+        ago = time_since(stop.at_ms)
         where = f"{stop.pipeline} at {stop.node}" if stop.node else stop.pipeline
         say(one_line(f"{stop.session}  ! {Phase.STOPPED}  {where}, {ago} ago{why}", 500))
-
-
-def _say_list(
-    found: list[Summary],
-    settings: Settings,
-    store: str | None,
-    as_json: bool,
-    colour: bool,
-    gone: Sequence[StoppedSession] = (),
-) -> None:
-    listed = nest(found)
-    found = [summary for _depth, summary in listed]
-    if as_json:
-        say_json({"sessions": [*map(as_json_of, found), *map(_as_json, gone)]}, indent=2)
-        return
-    _say_stopped(gone, as_json, why="; its session is missing from this store")
-    if not found:
-        say(
-            "a store in memory saves no sessions"
-            if settings.place == "memory"
-            else f"no sessions in {settings.place}"
-        )
-        say("  start one: orchestra run FILE.dot")
-    else:
-        shown = listed[: _most()]
-        aim = hint(settings, store)
-        _table(shown, aim, colour)
-        if len(shown) < len(found):
-            say(f"  and {len(found) - len(shown)} more: orchestra status{aim} | less")
-        say(f"  details: orchestra status{aim} {found[0].session} --detail")
-        following = next_command(found[0])
-        if following:
-            say(f"  {NEXT_WORD.get(found[0].phase, 'resume')}: {aim_commands(following, aim)}")
-
-
-async def _summaries(store: Store, stops: Mapping[str, StoppedSession]) -> list[Summary]:
-    return [await summary_of(store, row, stops) for row in await rows(store)]
 
 
 def _most() -> int | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +19,7 @@ from orchestra.app.toolboxes import NodeTool, node_tools, tool_problems
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import AsJson, Config
 from orchestra.cli.stores import settings_for
-from orchestra.cli.terminal import one_line, say, say_json
+from orchestra.cli.terminal import one_line, say, say_json, table
 from orchestra.config.settings import state_directory
 from orchestra.errors import ConfigError, InvalidPipeline
 from orchestra.graph.report import plural
@@ -29,9 +31,26 @@ def tools(
     node: Annotated[str, typer.Argument(metavar="[NODE]", help="Only this node.")] = "",
     as_json: AsJson = False,
     config: Config = None,
-) -> None:
+) -> int:
     """List the tools that each agent of a pipeline has, and where each comes from."""
-    raise typer.Exit(list_tools(pipeline, node, as_json=as_json, config=config))
+    settings = settings_for(None, config, pipeline)
+    source, found = read(pipeline)
+    graph = compile_pipeline(source, found, variables={}, secrets=settings.secrets).checked_graph()
+    folder = folder_of(whereabouts(source), settings)
+    problems = tool_problems(graph, settings, folder)
+    if problems:
+        raise InvalidPipeline(tuple(problems))
+    if node and node not in graph.nodes:
+        raise ConfigError(f"unknown node {node!r} in {pipeline}", fix=f"it has: {', '.join(graph.nodes)}")
+    every = node_tools(graph, settings, folder, Redactor(settings.secrets))
+    rows = [row for row in every if node in ("", row.node)]
+    if as_json:
+        say_json([asdict(row) for row in rows])
+    elif rows:
+        _say_table(rows)
+    else:
+        say(f"{node or pipeline} has no agent, so it has no tools")
+    return 0
 
 
 def trust(
@@ -41,25 +60,20 @@ def trust(
     no_input: Annotated[
         bool, typer.Option("--no-input", help="Do not ask; without --yes nothing is allowed.")
     ] = False,
-) -> None:
+) -> int:
     """Allow a repository's own MCP servers (.mcp.json) and skills (.agents/skills).
 
     Shows each command and its hash first. Later changes must be allowed again.
     """
-    raise typer.Exit(forget(folder) if revoke else allow(folder, asked=not yes, no_input=no_input))
+    return _revoke(folder) if revoke else _allow(folder, asked=not yes, no_input=no_input)
 
 
-def mcp() -> None:
+def mcp() -> int:
     """Offer a running node's tools to the CLI agent that started this (an MCP server over stdio).
 
     A run writes this command into the settings of the CLI agents that it starts; by hand it does nothing.
     """
-    import asyncio
-    import os
-    from importlib.util import find_spec
-
     from orchestra.agents.tools.door import SOCKET, TOKEN, serve_stdio
-    from orchestra.errors import ConfigError
 
     socket, token = os.environ.get(SOCKET), os.environ.get(TOKEN)
     if not socket or not token:
@@ -73,43 +87,13 @@ def mcp() -> None:
         asyncio.run(serve_stdio(socket, token))
     except OSError as error:
         raise ConfigError(f"the run at {socket} cannot be reached: {error.strerror or error}") from error
-    raise typer.Exit
-
-
-def list_tools(name: str, node: str, *, as_json: bool, config: Path | None) -> int:
-    """Print a row for each tool of each node. Raises ``InvalidPipeline`` and ``ConfigError``."""
-    settings = settings_for(None, config, name)
-    source, found = read(name)
-    pipeline = compile_pipeline(source, found, variables={}, secrets=settings.secrets)
-    graph = pipeline.checked_graph()
-    folder = folder_of(whereabouts(source), settings)
-    problems = tool_problems(graph, settings, folder)
-    if problems:
-        raise InvalidPipeline(tuple(problems))
-    if node and node not in graph.nodes:
-        raise ConfigError(f"unknown node {node!r} in {name}", fix=f"it has: {', '.join(graph.nodes)}")
-    rows = [
-        one for one in node_tools(graph, settings, folder, Redactor(settings.secrets)) if node in ("", one.node)
-    ]
-    if as_json:
-        say_json([asdict(row) for row in rows])
-    elif rows:
-        _table(rows)
-    else:
-        say(f"{node or name} has no agent, so it has no tools")
     return 0
 
 
-def _table(rows: list[NodeTool]) -> None:
-    lines = [("NODE", "TOOL", "ACCESS", "FROM")]
-    lines += [
-        (row.node, one_line(row.name), "read" if row.read_only else "write", one_line(row.origin, 1000))
-        for row in rows
-    ]
-    wide = [max(len(line[column]) for line in lines) for column in range(3)]
-    for line in lines:
-        cells = [cell.ljust(room) for cell, room in zip(line, wide, strict=False)]
-        say("  ".join((*cells, line[3])))
+def _say_table(rows: list[NodeTool]) -> None:
+    cells = [(row.node, one_line(row.name), "read" if row.read_only else "write", row.origin) for row in rows]
+    for line in table([("NODE", "TOOL", "ACCESS", "FROM"), *cells]):
+        say(one_line(line, 1000))
     nodes = len({row.node for row in rows})
     say(f"{plural(len(rows), 'tool')} in {plural(nodes, 'node')}")
 
@@ -120,7 +104,7 @@ def _trust(folder: Path) -> Trust:
     return Trust(state_directory(os.environ))
 
 
-def allow(folder: Path, *, asked: bool, no_input: bool = False) -> int:
+def _allow(folder: Path, *, asked: bool, no_input: bool = False) -> int:
     """Show what a repository wants to use, and allow it if the user agrees. Return 1 if not."""
     trust = _trust(folder)
     wanted = uses_of(folder)
@@ -145,7 +129,7 @@ def allow(folder: Path, *, asked: bool, no_input: bool = False) -> int:
     return 0
 
 
-def forget(folder: Path) -> int:
+def _revoke(folder: Path) -> int:
     """Revoke everything that was allowed of a repository."""
     had = _trust(folder).revoke(folder)
     say(f"nothing of {folder.resolve()} is allowed now" if had else "nothing was allowed")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from msgspec import to_builtins
 
 from orchestra.cli.errors import FAILED, FULL, INTERRUPTED, STORE, WAITS
-from orchestra.cli.options import SessionOptions
 from orchestra.cli.screen.code import code_lines
 from orchestra.cli.screen.lines import GREEN, RED, YELLOW
-from orchestra.cli.screen.views import tell_reader
-from orchestra.cli.stores import hint, reading, settings_for
+from orchestra.cli.screen.views import SessionOptions, tell_reader
+from orchestra.cli.stores import StoreAccess
 from orchestra.cli.terminal import complain, duration_words, fit, many_lines, one_line, room, say, say_json
-from orchestra.config.settings import Settings
 from orchestra.engine.gaps import Gap, legible
 from orchestra.engine.loading import event_of
 from orchestra.engine.sessions import find
@@ -34,13 +30,7 @@ from orchestra.run.views import counting, limit_setting, raised_limit
 
 
 def say_ended(
-    shown: SessionOptions,
-    settings: Settings,
-    session: str,
-    context_id: int,
-    state: RunState,
-    colour: bool,
-    mirror_of: str = "",
+    shown: SessionOptions, at: StoreAccess, session: str, context_id: int, state: RunState, mirror_of: str = ""
 ) -> int:
     """Print the result and the next command; return the exit code (C2).
 
@@ -54,8 +44,7 @@ def say_ended(
         told = as_object(session, context_id, state)
         say_json({**told, "status": status, "detail": detail, "exit_code": code}, indent=2)
     elif not shown.json:
-        nexts = _next(settings, shown.store, session, state, mirror_of)
-        for line in (*_last_lines(state, colour), *nexts):
+        for line in (*_last_lines(state, shown.colour), *_next(at, session, state, mirror_of)):
             tell_reader(line)
     return code
 
@@ -163,10 +152,10 @@ def _asks(state: RunState, aim: str, session: str) -> list[str]:
     return [*lines, f"  then: orchestra resume{aim} {session}"]
 
 
-def _next(settings: Settings, flag: str | None, session: str, state: RunState, mirror_of: str) -> list[str]:
-    if settings.place == "memory":
+def _next(at: StoreAccess, session: str, state: RunState, mirror_of: str) -> list[str]:
+    if at.settings.place == "memory":
         return ["  nothing was saved: the store was in memory"]
-    aim = hint(settings, flag)
+    aim = at.aim
     look = "\n".join([f"  details: orchestra status{aim} {session} --detail", *code_lines(state, aim)])
     if state.result is not None and state.result.good:
         return [look]
@@ -211,9 +200,8 @@ SCHEMA = "orchestra.why.v1"
 """What the JSON names as its form."""
 
 
-def show_why(session: str, node: str, *, store: str | None, config: Path | None, json: str) -> int:
+def show_why(at: StoreAccess, session: str, node: str, *, json: str) -> int:
     """Print every visit of a node and the decision after it."""
-    settings = settings_for(store, config)
 
     async def look(opened: Store) -> tuple[str, list[Recorded], int]:
         row = await find(opened, session)
@@ -222,7 +210,7 @@ def show_why(session: str, node: str, *, store: str | None, config: Path | None,
         lost = sum(isinstance(turn, Gap) for turn in turns)
         return row.session, counting([event for event in read if isinstance(event, Recorded)]), lost
 
-    name, events, lost = asyncio.run(reading(settings, look, session, flag=store))
+    name, events, lost = at.read(look, session)
     found = reasons(events, node)
     if not found:
         raise _never(name, events, node)

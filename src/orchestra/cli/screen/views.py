@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+import typer
+
+from orchestra.cli.options import Colour, JsonStream, NoInput, Plainly, Quiet, Verbose, one_json
 from orchestra.cli.outlet import lost_lines, missing
 from orchestra.cli.screen.lines import Ends, headline
-from orchestra.cli.stores import silence
+from orchestra.cli.stores import OutputOptions, silence
 from orchestra.cli.terminal import (
     SCHEMA,
     LineWriter,
@@ -20,11 +24,50 @@ from orchestra.cli.terminal import (
     in_foreground,
     mute,
     say,
+    use_colour,
     width,
 )
 from orchestra.graph.report import plural
 from orchestra.run.event_json import plain, plain_live
 from orchestra.run.events import LiveEvent, Recorded, StoreSilent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions(OutputOptions):
+    """Which store a session is in, and how it is shown. Options that exclude each other are a usage error."""
+
+    json_stream: JsonStream = False
+    plain: Plainly = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+    color: Colour = "auto"
+    no_input: NoInput = False
+
+    def __post_init__(self) -> None:
+        one_json(self.as_json, self.json_stream)
+        if self.quiet and self.verbose:
+            raise typer.BadParameter("-q and -v exclude each other; use one")
+
+    @property
+    def json(self) -> str:
+        """The JSON form: ``object``, ``stream`` or empty."""
+        return one_json(self.as_json, self.json_stream)
+
+    @property
+    def colour(self) -> bool:
+        """Whether to use colors on standard output. Raises ``ConfigError`` for an unknown word."""
+        return use_colour(self.color, sys.stdout)
+
+    def view(self) -> View:
+        """Return the view that was asked for, or that fits where the output goes."""
+        if self.json:
+            return JsonLines(stream=self.json == "stream")
+        terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and in_foreground(sys.stdout)
+        if terminal and not self.plain and not self.quiet:
+            from orchestra.cli.screen.live import LiveView  # Rich, which a run without a terminal does not need
+
+            return LiveView(colour=self.colour, verbose=self.verbose)
+        return Plain(colour=self.colour, quiet=self.quiet, verbose=self.verbose)
 
 
 class View(Protocol):
@@ -50,18 +93,6 @@ class View(Protocol):
 
     def abandon(self) -> None:
         """The process ends now: put the terminal right, and wait for nothing."""
-
-
-def view_for(*, json: str, plain: bool, quiet: bool, verbose: bool, colour: bool) -> View:
-    """The view that was asked for, or that fits where the output goes."""
-    if json:
-        return JsonLines(stream=json == "stream")
-    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and in_foreground(sys.stdout)
-    if terminal and not plain and not quiet:
-        from orchestra.cli.screen.live import LiveView  # Rich, which a run without a terminal does not need
-
-        return LiveView(colour=colour, verbose=verbose)
-    return Plain(colour=colour, quiet=quiet, verbose=verbose)
 
 
 def tell_reader(text: str) -> None:
