@@ -90,6 +90,6 @@ def test_the_skill_begins_as_agents_expect() -> None:
 def test_the_skill_is_not_installed_into_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     done = call(tmp_path, "skill", "--install", "absent")
     assert done.returncode == 2
-    assert "absent is no folder" in done.stderr
+    assert "absent is not a folder" in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / "absent").exists()
