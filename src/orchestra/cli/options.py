@@ -10,14 +10,6 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-
-def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Return the sessions of the configured store whose id starts with ``incomplete``, with titles (C3)."""
-    from orchestra.cli.stores import sessions
-
-    return sessions(incomplete, ctx.params.get("store"), ctx.params.get("config"))
-
-
 StoreOption = Annotated[
     str | None,
     typer.Option(
@@ -102,15 +94,6 @@ ApproveTools = Annotated[bool, typer.Option("--approve-tools", help="Approve eve
 NoInput = Annotated[
     bool,
     typer.Option("--no-input", help="Do not ask on this terminal; pause until a question is answered elsewhere."),
-]
-
-Session = Annotated[
-    str,
-    typer.Argument(
-        metavar="SESSION",
-        help="Session id or unique prefix, 'last' for the newest, or '#42' for a CXDB context.",
-        autocompletion=complete_session,
-    ),
 ]
 
 

@@ -10,9 +10,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from stat import S_ISDIR
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+import typer
 
 from orchestra.app.stores import OnServer, open_store
 from orchestra.cli.options import AsJson, Config, StoreOption
@@ -204,13 +207,25 @@ _ACTIVE = re.compile(r"[^\w .,/-]+")
 """What a shell that evaluates the offer could take for more than text: a title is anybody's words."""
 
 
-def sessions(beginning: str, store: str | None, config: Path | None) -> list[tuple[str, str]]:
-    """Return ids and titles, newest first; none if the store cannot be read."""
+def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the sessions whose id starts with ``incomplete``, with titles, newest first (C3).
+
+    None if the store cannot be read.
+    """
     try:
-        at = StoreOptions(store=store, config=config).access()
+        at = StoreOptions(store=ctx.params.get("store"), config=ctx.params.get("config")).access()
         found = at.read(rows) if exists(at.settings) else []
     except OrchestraError:
         return []
-    return [(row.session, _ACTIVE.sub(" ", row.title)[:60]) for row in found if row.session.startswith(beginning)][
-        :MOST
-    ]
+    offered = (row for row in found if row.session.startswith(incomplete))
+    return [(row.session, _ACTIVE.sub(" ", row.title)[:60]) for row in islice(offered, MOST)]
+
+
+Session = Annotated[
+    str,
+    typer.Argument(
+        metavar="SESSION",
+        help="Session id or unique prefix, 'last' for the newest, or '#42' for a CXDB context.",
+        autocompletion=complete_session,
+    ),
+]

@@ -16,8 +16,7 @@ from orchestra.app.cleaning import Item, clean
 from orchestra.app.comparing import SessionComparison, Side, compare_two
 from orchestra.app.pulls import Pull, pulls
 from orchestra.app.records import Removal, clean_records
-from orchestra.cli.options import Session
-from orchestra.cli.stores import OutputOptions, StoreAccess, StoreOptions, exists
+from orchestra.cli.stores import OutputOptions, Session, StoreAccess, StoreOptions, exists
 from orchestra.cli.terminal import duration_words, many_lines, one_line, say, say_json, table
 from orchestra.config.settings import Settings
 from orchestra.errors import ConfigError

@@ -17,12 +17,11 @@ from orchestra.app.answering import find_question, give, look
 from orchestra.app.asking import RequestResult, ask, asker
 from orchestra.app.stores import open_store
 from orchestra.cli.errors import INTERRUPTED
-from orchestra.cli.options import Session
 from orchestra.cli.outlet import drain, outlets
 from orchestra.cli.people import console, terminal
 from orchestra.cli.screen.ended import say_ended
 from orchestra.cli.screen.views import SessionOptions, View
-from orchestra.cli.stores import OutputOptions, StoreAccess
+from orchestra.cli.stores import OutputOptions, Session, StoreAccess
 from orchestra.cli.terminal import complain, one_line, say, say_json
 from orchestra.clock import SystemClock
 from orchestra.config.settings import Settings

@@ -19,9 +19,10 @@ from orchestra.app.runs import Future, RunSetup
 from orchestra.app.runs import replay as replayed_run
 from orchestra.cli.commands.run import key_values, walk_shown
 from orchestra.cli.errors import FAILED
-from orchestra.cli.options import Detach, Session
+from orchestra.cli.options import Detach
 from orchestra.cli.people import RunOptions
 from orchestra.cli.screen.ended import candidate_facts, lines
+from orchestra.cli.stores import Session
 from orchestra.cli.terminal import one_line, say, say_json
 from orchestra.engine.forking import TurnChoice
 from orchestra.engine.running import Run

@@ -16,10 +16,10 @@ from orchestra.app.plans import ResumeChanges, changed_file
 from orchestra.app.runs import Run, RunSetup
 from orchestra.app.runs import resume as resumed_run
 from orchestra.cli.commands.run import walk_shown
-from orchestra.cli.options import Detach, EnvFile, MaxCost, Session
+from orchestra.cli.options import Detach, EnvFile, MaxCost
 from orchestra.cli.people import RunOptions
 from orchestra.cli.screen.views import tell_reader
-from orchestra.cli.stores import StoreAccess
+from orchestra.cli.stores import Session, StoreAccess
 from orchestra.cli.terminal import complain, one_line, time_since
 from orchestra.errors import SessionNotFound, SessionTaken, Undecided
 

@@ -22,8 +22,7 @@ from orchestra.app.mirroring import MirrorResult, follow, mirror_fix, run_ended,
 from orchestra.app.serving import ServerSetup
 from orchestra.app.serving import serve as serve_store
 from orchestra.cli.errors import FAILED
-from orchestra.cli.options import complete_session
-from orchestra.cli.stores import OutputOptions, StoreOptions, exists
+from orchestra.cli.stores import OutputOptions, StoreOptions, complete_session, exists
 from orchestra.cli.terminal import complain, one_line, say, say_json
 from orchestra.config.server import Server
 from orchestra.config.settings import Settings

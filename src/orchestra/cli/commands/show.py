@@ -12,9 +12,9 @@ import typer
 from orchestra.app.finding import COMMIT, commits_of, origin_of, place_of
 from orchestra.app.workspaces import own_environment
 from orchestra.cli.errors import STORE
-from orchestra.cli.options import Session, complete_session, one_json
+from orchestra.cli.options import one_json
 from orchestra.cli.screen.lines import describe
-from orchestra.cli.stores import OutputOptions, StoreAccess
+from orchestra.cli.stores import OutputOptions, Session, StoreAccess, complete_session
 from orchestra.cli.terminal import (
     SCHEMA,
     clock_time,

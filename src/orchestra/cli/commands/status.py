@@ -13,9 +13,9 @@ import typer
 from msgspec import to_builtins
 
 from orchestra.app.stopped import StoppedSession, read_stopped
-from orchestra.cli.options import Colour, complete_session
+from orchestra.cli.options import Colour
 from orchestra.cli.screen.detail import NEXT_WORD, SIGNS, as_json_of, next_command, show_one, summary_of
-from orchestra.cli.stores import OutputOptions, StoreAccess, aim_commands, exists
+from orchestra.cli.stores import OutputOptions, StoreAccess, aim_commands, complete_session, exists
 from orchestra.cli.terminal import duration_words, fit, one_line, pad, room, say, say_json, time_since, use_colour
 from orchestra.engine.sessions import Row, find, rows
 from orchestra.errors import StoreUnreachable
