@@ -23,7 +23,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import StructuredTool
 
 from orchestra.agents.backends import clients
-from orchestra.app.agents import agents_of
+from orchestra.app.plans import agents_of
 from orchestra.config.settings import settle
 from support import ran
 

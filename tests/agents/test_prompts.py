@@ -11,7 +11,8 @@ import pytest
 from orchestra.agents.layers import LayerFolders, places_for, read_layer
 from orchestra.agents.prompts import ComposedPrompt, compose, doc_folders, layers_of, needed_names, project_docs
 from orchestra.agents.rendering import render, roots_of
-from orchestra.app.checking import Brief, agent_diagnostics
+from orchestra.app.briefs import Brief
+from orchestra.app.checking import agent_diagnostics
 from orchestra.config.model import Config
 from orchestra.config.reading import read_config
 from orchestra.config.settings import Settings, settle
@@ -402,7 +403,7 @@ def test_every_fault_of_a_nodes_layer_files_is_reported_at_once(tmp_path: Path) 
     (tmp_path / "orchestra.yaml").write_text("agents: {a: {role: r, persona: p, personality: e.md, task: empty}}")
     settings = settle(folders=(tmp_path,), environment={})
     graph = graph_of('agent=a, prompt="{{ unknown.thing"')
-    found = agent_diagnostics(Brief(graph=graph, settings=settings, file=str(tmp_path / "p.dot")), simulated=True)
+    found = agent_diagnostics(Brief(graph=graph, settings=settings, file=str(tmp_path / "p.dot"), simulated=True))
     messages = [each.message for each in found]
     assert [message.rpartition("/")[2] for message in messages] == [
         "'content' is set twice",
@@ -419,7 +420,7 @@ def diagnosed(folder: Path, settings: str, node: str, files: dict[str, str]) -> 
     (folder / "orchestra.yaml").write_text(settings)
     graph = graph_of(node)
     found = settle(folders=(folder,), environment={})
-    told = agent_diagnostics(Brief(graph=graph, settings=found, file=str(folder / "p.dot")), simulated=True)
+    told = agent_diagnostics(Brief(graph=graph, settings=found, file=str(folder / "p.dot"), simulated=True))
     return {each.message.partition(";")[0]: (each.rule, each.span.line if each.span else 0) for each in told}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from orchestra.agents.codergen import Agents
 from orchestra.agents.simulation import ScriptedResult
 from orchestra.app import plugins
-from orchestra.app.agents import agents_of
+from orchestra.app.plans import agents_of
 from orchestra.config.settings import Settings, settle
 from orchestra.modelserver import ModelServer, parse
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestra.agents.bounds import warn
 from orchestra.agents.exchanges import ending
+from orchestra.agents.models import MOST_CORRECTIONS
 from orchestra.agents.talk import Driving, Talk, report_in
 from orchestra.agents.tools.reporting import NAME
 from orchestra.agents.verdicts import ASK_AGAIN, CORRECT, fit_schema, newest_report, object_in, outcome_of
@@ -14,9 +15,6 @@ from orchestra.ports import AgentTask
 from orchestra.run.conversation import Message
 from orchestra.run.outcome import GOOD, Outcome, Status, failed_outcome
 from orchestra.run.questions import exchange
-
-MOST_CORRECTIONS = 2
-"""How often an answer that does not fit ``output_schema`` is sent back (A4)."""
 
 
 async def converse(talk: Talk, driving: Driving) -> str | Outcome:

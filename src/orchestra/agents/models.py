@@ -21,6 +21,9 @@ SIMULATION, DIRECT, LANGGRAPH = "simulation", "direct", "langgraph"
 WITH_MODEL = (DIRECT, LANGGRAPH)
 """The backends that ask a provider's model."""
 
+MOST_CORRECTIONS = 2
+"""How often an answer that does not fit ``output_schema`` is sent back (A4)."""
+
 CLI = ("cli", "cli_agent")
 """The names of the backend that runs a command-line agent."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -130,7 +129,7 @@ def _cheap(settings: Settings) -> tuple[ModelChoice, Provider | None, str]:
     provider = settings.config.provider(choice.provider) if choice is not None else None
     if choice is None or provider is None:
         return ModelChoice(), None, "no provider has a model named `cheap`; add it under providers.NAME.models"
-    if not (provider.keyless or any(os.environ.get(name) for name in provider.key_names)):
+    if provider.lacks_key:
         return choice, provider, f"{' or '.join(provider.key_names)} is not set"
     return choice, provider, ""
 

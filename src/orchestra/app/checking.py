@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from orchestra.agents.inputs import attachments, read_schema
-from orchestra.agents.layers import Layer, LayerFolders, places_for, read_layer
-from orchestra.agents.models import CHEAP, CLI, WITH_MODEL, ResolvedModel, agent_of, layer_names, resolve
+from orchestra.agents.layers import Layer, read_layer
+from orchestra.agents.models import (
+    CHEAP,
+    CLI,
+    WITH_MODEL,
+    ResolvedModel,
+    layer_names,
+)
 from orchestra.agents.prompts import (
-    ComposedPrompt,
-    compose,
-    doc_folders,
-    layers_of,
     prompt_of,
     with_goal,
 )
+from orchestra.app.briefs import Brief
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plugins import entry_points_of_ours
 from orchestra.config.providers import KINDS, Provider
@@ -31,7 +32,7 @@ from orchestra.errors import ConfigError, Diagnostic, InvalidConfig, Severity, S
 from orchestra.graph.attributes import nearest
 from orchestra.graph.lint import in_order
 from orchestra.graph.lint.values import OF_NODE, problem
-from orchestra.graph.model import Graph, Node
+from orchestra.graph.model import Node
 
 USUAL_ALIASES = ("smart", "worker", CHEAP)
 """Names that are aliases in every settings file that `orchestra init` writes, and no provider's model."""
@@ -39,87 +40,8 @@ USUAL_ALIASES = ("smart", "worker", CHEAP)
 KNOWN_BACKENDS = ("simulation", "direct", "langgraph", *CLI)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Brief:
-    """What a pipeline's nodes are resolved and composed with. ``file`` is the pipeline's path."""
-
-    graph: Graph
-    settings: Settings
-    file: str
-
-    @property
-    def folder(self) -> Path:
-        """The pipeline's folder."""
-        return Path.cwd() if self.file in ("-", "<stdin>") else Path(self.file).absolute().parent
-
-    @property
-    def name(self) -> str:
-        """The pipeline's name in the settings' section ``pipelines``."""
-        return Path(self.file).name
-
-    @property
-    def places(self) -> LayerFolders:
-        """Where layer files are looked for (A23)."""
-        return places_for(
-            self.folder,
-            config_file=self.settings.file,
-            paths=self.settings.config.prompts.paths,
-            environment=os.environ,
-        )
-
-    def asking(self) -> Iterator[Node]:
-        """The nodes that ask an agent, in the order of the file."""
-        return (node for node in self.graph.nodes.values() if asks(self.graph, node))
-
-    def resolve(self, node: Node) -> ResolvedModel:
-        """The node's model, with what decided it (A10)."""
-        return resolve(node, self.graph, self.settings.config, self.name)
-
-    def compose(self, node: Node, context: Mapping[str, Any]) -> ComposedPrompt:
-        """The node's prompt; a value that is known only in a run prints as its name. Raises ``ConfigError``."""
-        config = self.settings.config
-        with_docs = self.resolve(node).backend.value == "langgraph" and agent_of(node, config).project_docs
-        return compose(
-            node,
-            self.graph,
-            context,
-            layers_of(node, config, self.places) if layer_names(node, config) else (),
-            docs=self.doc_folders() if with_docs else (),
-            placeholders=True,
-        )
-
-    def setting_span(self, node: Node, key: str, *more: int) -> Span | None:
-        """Where a node's setting is written: on the node, else in its agent's section of the settings."""
-        document = self.settings.document
-        if node.has(f"agent.{key}") or document is None:
-            return node.span_of(f"agent.{key}", node.span_of("agent", node.span))
-        path = ("agents", node.text("agent"), key)
-        return document.span((*path, *more)) or document.span(path) or node.span_of("agent", node.span)
-
-    def doc_folders(self) -> tuple[Path, ...]:
-        """Where project documents are looked for: the first repository, else the pipeline's folder (A24)."""
-        workspace = self.settings.workspace
-        return doc_folders(workspace.repos[0].path if workspace is not None and workspace.repos else self.folder)
-
-
-def asks(graph: Graph, node: Node) -> bool:
-    """Whether a node asks an agent: a codergen node, a fan-in with a prompt, a manager that steers."""
-    match graph.type_of(node.id):
-        case "codergen":
-            return True
-        case "parallel.fan_in":
-            return bool(node.text("prompt"))
-        case "stack.manager_loop":
-            return "steer" in node.text("manager.actions")
-        case _:
-            return False
-
-
-def agent_diagnostics(brief: Brief, *, simulated: bool = False) -> tuple[Diagnostic, ...]:
-    """What is wrong with the nodes' agents, models, backends and prompt files.
-
-    ``simulated``: every node answers from a script, so that no model, package or key is needed.
-    """
+def agent_diagnostics(brief: Brief) -> tuple[Diagnostic, ...]:
+    """What is wrong with the nodes' agents, models, backends and prompt files."""
     found: list[Diagnostic] = []
     if next(brief.asking(), None) is not None:
         found += _settings(brief)
@@ -128,7 +50,7 @@ def agent_diagnostics(brief: Brief, *, simulated: bool = False) -> tuple[Diagnos
         found += _layers(brief, node)
         if node.has("attach") or node.has("output_schema"):
             found += _inputs(brief, node)
-        if not simulated:
+        if not brief.simulated:
             found += _backend(brief, node)
     return tuple(_unique(found))
 
@@ -139,7 +61,7 @@ def with_agents(pipeline: Pipeline, settings: Settings, file: str, *, simulated:
     for each in pipeline.whole():
         if each.graph is not None:
             name = file if each is pipeline else each.source.name
-            found += agent_diagnostics(Brief(graph=each.graph, settings=settings, file=name), simulated=simulated)
+            found += agent_diagnostics(Brief(graph=each.graph, settings=settings, file=name, simulated=simulated))
     return replace(pipeline, diagnostics=in_order((*pipeline.diagnostics, *found))) if found else pipeline
 
 
@@ -388,17 +310,15 @@ def _model(brief: Brief, node: Node, found: ResolvedModel) -> Iterator[Diagnosti
 
 def missing(provider: Provider, node: Node) -> Iterator[Diagnostic]:
     """What a provider needs and is not there: its package is an error, its key a remark (A8)."""
-    kind = KINDS[provider.kind]
-    absent = [module for module in (kind.module, "langchain") if find_spec(module) is None]
-    if absent:
+    if package := provider.lacks_package:
         yield _finding(
             "extra_missing",
-            f"provider {provider.name!r} needs the package {absent[0].replace('_', '-')}, which is not installed",
+            f"provider {provider.name!r} needs the package {package}, which is not installed",
             node.span,
             node,
-            f"pip install 'orchestra-dot[{kind.extra}]'",
+            f"pip install 'orchestra-dot[{KINDS[provider.kind].extra}]'",
         )
-    if not provider.keyless and not any(os.environ.get(name) for name in provider.key_names):
+    if provider.lacks_key:
         yield _finding(
             "credentials_missing",
             f"provider {provider.name!r} needs a key: {' or '.join(provider.key_names)} is not set",

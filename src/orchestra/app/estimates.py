@@ -6,18 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestra.agents.models import WITH_MODEL, ResolvedModel, node_limit, resolve, run_limit
+from orchestra.agents.models import MOST_CORRECTIONS, WITH_MODEL, ResolvedModel, node_limit, resolve, run_limit
 from orchestra.agents.pricing import price_of, prices_of
-from orchestra.app.checking import Brief
+from orchestra.app.briefs import Brief
 from orchestra.app.pipelines import Pipeline
 from orchestra.config.model import Limit
 from orchestra.config.settings import COST, MAX_COST, Settings
 from orchestra.graph.model import Graph, Node
 from orchestra.graph.visits import most_visits
 from orchestra.run.judging import attempts_of
-
-MOST_CORRECTIONS = 2
-"""How often an answer that does not fit ``output_schema`` is sent back (A4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

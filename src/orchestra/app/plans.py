@@ -5,7 +5,6 @@ A plan is of a pipeline that is given now or of one that a session recorded (S26
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,16 +16,17 @@ from blake3 import blake3
 from msgspec import Struct
 
 from orchestra.agents.codergen import Agents
-from orchestra.agents.models import agent_of, only_reads, run_limit, tool_names
+from orchestra.agents.models import SIMULATION, agent_of, only_reads, run_limit, tool_names
+from orchestra.agents.pricing import prices_of
 from orchestra.agents.scripts import Cast, parse_script
-from orchestra.agents.simulation import Scenario, Script, SimulatedTools
-from orchestra.app.agents import agents_of, require_keys
-from orchestra.app.checking import Brief, agent_diagnostics
+from orchestra.agents.simulation import Scenario, Script, SimulatedTools, Simulation
+from orchestra.app.briefs import Brief, asks, folder_of, whereabouts
+from orchestra.app.checking import agent_diagnostics
 from orchestra.app.pipelines import Pipeline, compile_pipeline, recorded_reader
-from orchestra.app.plugins import HANDLERS, entry_points_of_ours, load_entry_point, origin
+from orchestra.app.plugins import BACKENDS, HANDLERS, entry_points_of_ours, load_entry_point, origin
 from orchestra.config.settings import Settings
 from orchestra.engine.loading import resolve
-from orchestra.engine.wiring import Handlers, Plan, Wiring
+from orchestra.engine.wiring import OUR_TYPES, Handlers, Plan, Wiring
 from orchestra.errors import ConfigError, Diagnostic, InvalidPipeline, Severity, Source
 from orchestra.graph.dot import decode, parse
 from orchestra.graph.model import Graph
@@ -38,13 +38,12 @@ from orchestra.handlers.manager import Manager
 from orchestra.handlers.parallel import parallel
 from orchestra.handlers.pipeline import pipeline as pipeline_
 from orchestra.handlers.tool import ToolHandler
-from orchestra.ports import Handler, Store
+from orchestra.ports import CodergenBackend, Handler, Store
 from orchestra.run.judging import ENGINE_ROOTS, RESERVED_KEYS
 from orchestra.run.resuming import no_node_lost
 from orchestra.run.secrets import KnownSecrets, Redactor
 from orchestra.run.state import RunState
 
-WITHOUT_AGENT = frozenset({"start", "exit", "conditional", "pipeline", "parallel", "wait.human"})
 _ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 NONE_MORE: Mapping[str, Handler] = MappingProxyType({})
@@ -57,6 +56,7 @@ class JoinedPlan(Plan):
     """The plan of a checked pipeline, with the agents that its handlers ask."""
 
     pipeline: Pipeline
+    brief: Brief
     agents: Agents
     children: Mapping[str, tuple[JoinedPlan, ...]]
 
@@ -67,12 +67,34 @@ class JoinedPlan(Plan):
             yield from plans[0].whole()
 
 
-def folder_of(file: str, settings: Settings) -> Path:
-    """Return the folder in which a pipeline runs: the settings', its file's, else the working directory."""
-    if settings.workspace is not None and settings.workspace.folder is not None:
-        return settings.workspace.folder
-    path = Path(file)
-    return path.parent if path.is_absolute() else Path.cwd()
+class Backends(dict[str, CodergenBackend]):
+    """The backends of a pipeline by name, each made when the first node needs it (A1)."""
+
+    def __init__(self, settings: Settings, folder: Path, pipeline: str, script: Script) -> None:
+        super().__init__({SIMULATION: Simulation(script)})
+        self._settings = settings
+        self._folder = folder
+        self._pipeline = pipeline
+
+    def __missing__(self, name: str) -> CodergenBackend:
+        self[name] = made = self._made(name)
+        return made
+
+    def _made(self, name: str) -> CodergenBackend:
+        for point in entry_points_of_ours()[BACKENDS]:
+            if point.name == name:
+                found: CodergenBackend | type[CodergenBackend] = load_entry_point(point)
+                return found() if isinstance(found, type) else found
+        from orchestra.app.backends import BackendFactory  # imports what asks models
+
+        prices = prices_of(self._settings.config)
+        return BackendFactory(self._settings, self._folder, self._pipeline, prices).backend(name)
+
+
+def agents_of(settings: Settings, folder: Path, file: str, script: Script, *, simulated: bool) -> Agents:
+    """The agents of the pipeline in a file that works in a folder; where ``simulated``, all follow the script."""
+    backends = Backends(settings, folder, Path(file).name, script)
+    return Agents(settings=settings, folder=folder, file=file, backends=backends, simulated=simulated)
 
 
 def handlers(agents: Agents, script: Script, more: Mapping[str, Handler] = NONE_MORE) -> Handlers:
@@ -130,9 +152,10 @@ def _own_keys(point: EntryPoint, handler: object) -> frozenset[str]:
 def cast_of(pipeline: Pipeline) -> Cast:
     """Return the nodes of a pipeline and of its children that a simulation script may name."""
     graph = pipeline.checked_graph()
+    ours = [node for node in graph.nodes.values() if graph.type_of(node.id) in OUR_TYPES - {"tool"}]
     return Cast(
         nodes=graph.nodes,
-        unasked={node for node in graph.nodes if graph.type_of(node) in WITHOUT_AGENT},
+        unasked={node.id for node in ours if not asks(graph, node)},
         tools={node for node in graph.nodes if graph.type_of(node) == "tool"},
         labels={edge.text("label") for edge in graph.edges if edge.text("label")},
         children={node: cast_of(child) for node, child in pipeline.children.items()},
@@ -161,6 +184,7 @@ def plan_of(
     agents = agents_of(settings, folder, file, scenario.script, simulated=simulated)
     return JoinedPlan(
         pipeline=pipeline,
+        brief=Brief(graph=graph, settings=settings, file=file, simulated=simulated),
         agents=agents,
         graph=graph,
         handlers=replace(handlers(agents, scenario.script, more), readers=_readers(graph, scenario, settings)),
@@ -171,7 +195,7 @@ def plan_of(
         simulation=scenario.text,
         dotfiles=pipeline.dotfiles(),
         given=given,
-        seconds=run_limit(settings.config, agents.name).time or 0,
+        seconds=run_limit(settings.config, Path(file).name).time or 0,
         children={
             node: tuple(
                 plan_of(
@@ -206,11 +230,6 @@ def text_hash(text: str) -> str:
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def whereabouts(source: Source) -> str:
-    """Return where a text came from, absolute where it is a file."""
-    return str(Path(source.name).absolute()) if os.path.exists(source.name) else source.name  # noqa: PTH110
-
-
 def refuse_owned_names(names: Iterable[str], plan: Plan) -> None:
     """Raise ``ConfigError`` for a variable or value whose name only a handler may write."""
     for name in names:
@@ -230,21 +249,19 @@ def runnable(plan: JoinedPlan) -> None:
 
     Raises ``InvalidPipeline``, and ``CredentialsMissing`` where an agent's key is.
     """
-    problems = tuple(dict.fromkeys(_not_runnable(plan, simulated=bool(plan.simulation))))
+    problems = tuple(dict.fromkeys(_not_runnable(plan)))
     if problems:
         raise InvalidPipeline((*plan.pipeline.diagnostics, *problems))
     for each in plan.whole():
-        require_keys(each.agents, each.graph)
+        each.brief.require_keys()
 
 
-def _not_runnable(plan: JoinedPlan, *, simulated: bool) -> list[Diagnostic]:
+def _not_runnable(plan: JoinedPlan) -> list[Diagnostic]:
     graph, settings = plan.graph, plan.agents.settings
     children = (plans[0] for plans in plan.children.values())
-    problems = [found for child in children for found in _not_runnable(child, simulated=simulated)]
-    found = agent_diagnostics(Brief(graph=graph, settings=settings, file=plan.file), simulated=simulated)
-    problems += [one for one in found if one.severity is Severity.ERROR]
-    folder = Path(plan.workdir) if plan.workdir else folder_of(plan.file, settings)
-    problems += _tool_problems(graph, settings, folder)
+    problems = [found for child in children for found in _not_runnable(child)]
+    problems += [one for one in agent_diagnostics(plan.brief) if one.severity is Severity.ERROR]
+    problems += _tool_problems(graph, settings, plan.agents.folder)
     for name, (kind, handler) in plan.runs.items():
         if handler is None:
             node = graph.nodes[name]

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from orchestra.agents.models import CHEAP
@@ -43,15 +42,13 @@ def providers_of(settings: Settings) -> list[Provider]:
 def needs(provider: Provider) -> Iterator[ProviderCheck]:
     """What a provider needs and is missing here: its package, its key."""
     kind = KINDS[provider.kind]
-    absent = [module for module in (kind.module, "langchain") if find_spec(module) is None]
-    if absent:
-        package = absent[0].replace("_", "-")
+    if package := provider.lacks_package:
         yield ProviderCheck(
             False,
             f"provider {provider.name}: the package {package} is not installed",
             f"pip install 'orchestra-dot[{kind.extra}]'",
         )
-    if not provider.keyless and not any(os.environ.get(name) for name in provider.key_names):
+    if provider.lacks_key:
         yield ProviderCheck(
             False,
             f"provider {provider.name}: {' or '.join(provider.key_names)} is not set",

@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from orchestra.agents.scripts import parse_script
 from orchestra.agents.simulation import Scenario
-from orchestra.app.agents import unpriced_models, used_backends
 from orchestra.app.orphans import end_orphans
 from orchestra.app.pipelines import Pipeline
 from orchestra.app.plans import (
@@ -159,7 +158,7 @@ async def start(
     like = RunState(
         label=label or graph.text("label"),
         variables=given,
-        backend=", ".join(used_backends(plan.agents, graph)),
+        backend=", ".join(plan.brief.backends()),
         secrets=settings.declared,
     )
     wiring, plan = await setup.checked(plan, wiring, like)
@@ -188,7 +187,7 @@ def _unpriced_models(plan: JoinedPlan) -> list[WarningRaised]:
         WarningRaised(
             message=f"no price is known for the model {name}{more}; add it under `prices:`", rule="unpriced"
         )
-        for name in unpriced_models(plan.agents, plan.graph)
+        for name in plan.brief.unpriced_models()
     ]
 
 

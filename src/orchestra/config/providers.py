@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from orchestra.config.schema import (
@@ -100,6 +102,22 @@ class Provider:
     def keyless(self) -> bool:
         """Whether it can be asked without a key: a server of one's own, or a vendor's own configuration."""
         return not self.api_key_env and (bool(self.base_url) or not KINDS[self.kind].keys)
+
+    @property
+    def key_value(self) -> str:
+        """Its key; empty where none is set."""
+        return next((os.environ[name] for name in self.key_names if os.environ.get(name)), "")
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether it needs a key and none is set."""
+        return not self.keyless and not self.key_value
+
+    @property
+    def lacks_package(self) -> str:
+        """The package that it needs and that is not installed; empty for none."""
+        modules = (KINDS[self.kind].module, "langchain")
+        return next((module.replace("_", "-") for module in modules if find_spec(module) is None), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestra.app.agents import agents_of
+from orchestra.app.plans import agents_of
 from orchestra.config.settings import settle
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.errors import StoreUnreachable

@@ -29,8 +29,8 @@ from orchestra.agents.cli.reports import (
     wants_report,
 )
 from orchestra.agents.cli.turns import Transcript
-from orchestra.agents.concluding import MOST_CORRECTIONS
 from orchestra.agents.exchanges import ending
+from orchestra.agents.models import MOST_CORRECTIONS
 from orchestra.agents.tools import ToolResult
 from orchestra.agents.tools.door import NAME, Door, for_cli, open_door
 from orchestra.agents.tools.toolset import Toolset

@@ -112,11 +112,6 @@ def _certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def _key(provider: Provider) -> str:
-    """The provider's key; empty where none is set."""
-    return next((os.environ[name] for name in provider.key_names if os.environ.get(name)), "")
-
-
 def _secret(key: str) -> SecretStr:
     from pydantic import SecretStr
 
@@ -135,7 +130,7 @@ def _anthropic(provider: Provider, _choice: ModelChoice) -> tuple[Any, dict[str,
             http = anthropic.DefaultAsyncHttpxClient(verify=_certificates())
             return anthropic.AsyncClient(**self._client_params, http_client=http)
 
-    return OwnConnections, {"api_key": _secret(_key(provider) or "none"), "stream_usage": True}
+    return OwnConnections, {"api_key": _secret(provider.key_value or "none"), "stream_usage": True}
 
 
 def _openai(provider: Provider, _choice: ModelChoice) -> tuple[Any, dict[str, Any]]:
@@ -150,7 +145,7 @@ def _openai(provider: Provider, _choice: ModelChoice) -> tuple[Any, dict[str, An
     return _with_refusals(ChatOpenAI), {
         **own,
         **_own_connections(),
-        "api_key": _secret(_key(provider) or "none"),
+        "api_key": _secret(provider.key_value or "none"),
         "stream_usage": True,
         "stream_chunk_timeout": None,
     }
@@ -189,7 +184,7 @@ def _azure(provider: Provider, choice: ModelChoice) -> tuple[Any, dict[str, Any]
     return _with_refusals(AzureChatOpenAI), {
         **_own_connections(),
         "azure_deployment": choice.model,
-        "api_key": _secret(_key(provider)),
+        "api_key": _secret(provider.key_value),
         "stream_usage": True,
     }
 
@@ -200,7 +195,7 @@ def _google(provider: Provider, _choice: ModelChoice) -> tuple[Any, dict[str, An
     def make(client_args: Mapping[str, Any] = MappingProxyType({}), **given: Any) -> Any:
         return ChatGoogleGenerativeAI(client_args={"verify": _certificates(), **client_args}, **given)
 
-    return make, {"vertexai": True} if provider.kind == "vertex" else {"api_key": _key(provider) or "none"}
+    return make, {"vertexai": True} if provider.kind == "vertex" else {"api_key": provider.key_value or "none"}
 
 
 def _bedrock(provider: Provider, _choice: ModelChoice) -> tuple[Any, dict[str, Any]]:

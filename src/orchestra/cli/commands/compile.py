@@ -142,7 +142,7 @@ def _names_other(pipeline: Pipeline) -> bool:
 
 def _agents(name: str, format_: str, wanted: CompileOptions) -> int:
     """The models of a pipeline's nodes, or the prompt of one; findings go to standard error."""
-    from orchestra.app.checking import Brief
+    from orchestra.app.briefs import Brief
     from orchestra.cli.screen.briefs import say_models, say_prompt
 
     pipeline, settings = _check(name, wanted), _settings(name, wanted)
@@ -168,7 +168,7 @@ def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pip
     """The pipeline with findings for the tools that it or a child names and that do not exist (A30)."""
     if not any(node.has("agent.tools") or node.has("agent") for node in _nodes(pipeline)):
         return pipeline
-    from orchestra.app.plans import folder_of, whereabouts  # only pipelines that name tools pay for knowing them
+    from orchestra.app.briefs import folder_of, whereabouts  # only pipelines that name tools pay for knowing them
     from orchestra.cli.stores import settings_for
 
     settings = settings or settings_for(None, None, name)
@@ -178,7 +178,8 @@ def _with_tools(pipeline: Pipeline, settings: Settings | None, name: str) -> Pip
 
 
 def _tool_problems(pipeline: Pipeline, settings: Settings, folder: Path) -> Iterator[Diagnostic]:
-    from orchestra.app.plans import folder_of, whereabouts, workdir_of
+    from orchestra.app.briefs import folder_of, whereabouts
+    from orchestra.app.plans import workdir_of
     from orchestra.app.toolboxes import tool_problems
 
     if pipeline.graph is None:

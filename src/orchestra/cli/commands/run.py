@@ -15,7 +15,8 @@ from typing import Annotated, TypeAlias
 import typer
 
 from orchestra.agents.scripts import read_script
-from orchestra.app.checking import asks, with_agents
+from orchestra.app.briefs import asks
+from orchestra.app.checking import with_agents
 from orchestra.app.pipelines import Pipeline, compile_pipeline, read
 from orchestra.app.runs import Run, RunSetup, start
 from orchestra.app.stopped import remember

@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from orchestra.agents.tools.trust import Trust, uses_of
+from orchestra.app.briefs import folder_of, whereabouts
 from orchestra.app.pipelines import compile_pipeline, read
-from orchestra.app.plans import folder_of, whereabouts
 from orchestra.app.toolboxes import NodeTool, node_tools, tool_problems
 from orchestra.cli.errors import FAILED
 from orchestra.cli.options import AsJson, Config

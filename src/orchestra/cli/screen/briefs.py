@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from orchestra.agents.models import CLI, DecidedValue, ResolvedModel
-from orchestra.app.checking import Brief
+from orchestra.app.briefs import Brief
 from orchestra.app.estimates import CostBounds
 from orchestra.cli.terminal import many_lines, one_line, say, say_json
 from orchestra.errors import ConfigError

@@ -1,0 +1,28 @@
+"""What a run lacks is said before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestra.app.pipelines import compile_pipeline
+from orchestra.app.runs import RunSetup, start
+from orchestra.config.settings import settle
+from orchestra.cxdb.memory import MemoryStore
+from orchestra.errors import CredentialsMissing, Source
+
+FAN = """digraph p { start [shape=Mdiamond] exit [shape=Msquare] fan [shape=component]
+a [shape=parallelogram, tool_command="true"] b [shape=parallelogram, tool_command="true"]
+join [shape=tripleoctagon, prompt="choose"] start -> fan -> {a b} -> join -> exit }"""
+
+
+async def test_a_fan_in_that_asks_a_model_needs_its_key_as_any_agent_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    (tmp_path / "orchestra.yaml").write_text("backend: direct\nproviders: {anthropic: {models: {worker: claude-sonnet-4-5}}}\n")
+    settings = settle(folders=(tmp_path,), store="memory", environment={})
+    pipeline = compile_pipeline(Source("p.dot", FAN), variables={}, secrets={})
+    with pytest.raises(CredentialsMissing):
+        await start(RunSetup(store=MemoryStore(), settings=settings), pipeline, variables={})
