@@ -21,7 +21,9 @@ async def test_a_fan_in_that_asks_a_model_needs_its_key_as_any_agent_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
-    (tmp_path / "orchestra.yaml").write_text("backend: direct\nproviders: {anthropic: {models: {worker: claude-sonnet-4-5}}}\n")
+    (tmp_path / "orchestra.yaml").write_text(
+        "backend: direct\nproviders: {anthropic: {models: {worker: claude-sonnet-4-5}}}\n"
+    )
     settings = settle(folders=(tmp_path,), store="memory", environment={})
     pipeline = compile_pipeline(Source("p.dot", FAN), variables={}, secrets={})
     with pytest.raises(CredentialsMissing):
