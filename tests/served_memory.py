@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from orchestra.cxdb.embedded.store import NO_TREES
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.memory import MemoryStore
-from orchestra.cxdb.server.backing import NO_ROOTS, Counts
+from orchestra.cxdb.server.backing import Counts
 from orchestra.ports import Head, NewTurn, Turn
 
 
@@ -26,24 +27,18 @@ class ServedMemory(MemoryStore):
         return head
 
     async def append(
-        self, context_id: int, turns: Sequence[NewTurn], *, blobs: Sequence[bytes] = ()
-    ) -> tuple[Turn, ...]:
-        """Append turns and store blobs."""
-        return await self.append_at(context_id, turns, blobs=blobs)
-
-    async def append_at(
         self,
         context_id: int,
         turns: Sequence[NewTurn],
         *,
         parent: int = 0,
         blobs: Sequence[bytes] = (),
-        roots: Mapping[int, bytes] = NO_ROOTS,
+        trees: Mapping[int, bytes] = NO_TREES,
     ) -> tuple[Turn, ...]:
-        """Append after a turn."""
+        """Append turns and store blobs, after a turn if one is named, with file trees."""
         row = self._row(context_id)
         known = {digest_of(data) for data in blobs}
-        for root in roots.values():
+        for root in trees.values():
             if root not in known:
                 await self.get_blob(root)
         if parent:
@@ -51,7 +46,7 @@ class ServedMemory(MemoryStore):
         added = await super().append(context_id, turns, blobs=blobs)
         for turn in added:
             self._set.append(Head(context_id, turn.turn_id, turn.depth))
-        for number, root in roots.items():
+        for number, root in trees.items():
             await self.attach_fs(added[number].turn_id, root)
         return added
 

@@ -21,7 +21,6 @@ from typing import Protocol
 from kill_sweep import LOG, Case, Points, begun, go_on, kills, play, story
 from kill_sweep_story import Story, told
 
-from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.memory import MemoryStore
 from orchestra.cxdb.remote.asking import ServerPlace
 from orchestra.cxdb.remote.store import RemoteStore
@@ -266,9 +265,7 @@ def at_server_over_memory(case: Case, folder: Path) -> Iterator[Home]:
 @contextmanager
 def at_server_over_folder(case: Case, folder: Path) -> Iterator[Home]:
     def backing(now_ms: Callable[[], int]) -> Backing:
-        store: EmbeddedStore = ServedEmbedded.open(folder / "served", now_ms=now_ms, capacity=LOG)
-        assert isinstance(store, ServedEmbedded)
-        return store
+        return ServedEmbedded.open(folder / "served", now_ms=now_ms, capacity=LOG)
 
     with _server(case, folder, backing) as home:
         yield home

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.cxdb.embedded.contexts import parent_by_heads
 from orchestra.cxdb.embedded.directory import Directory
 from orchestra.cxdb.embedded.files import Files
-from orchestra.cxdb.embedded.lineage import parent_by_heads
 from orchestra.cxdb.embedded.store import EmbeddedStore
 from orchestra.cxdb.format.layout import LOG, TURN_SIZE, read_turn
 from orchestra.errors import Damaged

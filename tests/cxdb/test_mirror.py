@@ -245,7 +245,7 @@ async def test_a_folder_that_was_moved_continues_where_it_was(tmp_path: Path) ->
 
 async def test_a_mirror_that_serves_the_very_folder_is_refused(tmp_path: Path) -> None:
     await run(tmp_path)
-    kept = ServedEmbedded.serve(tmp_path / "store")
+    kept = ServedEmbedded.open(tmp_path / "store")
     count = kept.counts().turns
     async with serving(kept, guard=Guard()) as at:
         with pytest.raises(ConfigError):
@@ -256,7 +256,7 @@ async def test_a_mirror_that_serves_the_very_folder_is_refused(tmp_path: Path) -
 
 async def test_a_mirror_is_not_mirrored_on(tmp_path: Path) -> None:
     await run(tmp_path / "one")
-    kept = ServedEmbedded.serve(tmp_path / "store")
+    kept = ServedEmbedded.open(tmp_path / "store")
     async with serving(kept, guard=Guard()) as at:
         await send(tmp_path / "one", server_at(at))
     await kept.close()

@@ -208,12 +208,13 @@ async def test_a_run_waits_for_a_server_that_is_started_again(tmp_path: Path) ->
 async def test_a_server_started_again_all_the_while_loses_and_doubles_nothing(tmp_path: Path) -> None:
     folder = ServedEmbedded.open(tmp_path)
     async with serving(folder, guard=Guard()) as at:
-        pass
-    store = RemoteStore(place_of(at), patience=30)
+        store = RemoteStore(place_of(at), patience=30)
+        await store.contexts()
+        await store.create()  # both ports have answered once: from then on they are waited for
     working = asyncio.get_running_loop().create_task(session(store))
     while not working.done():
         async with again(folder, at):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.04)
         await asyncio.sleep(0.01)
     chain = await folder.turns(await working, limit=1000)
     assert [turn.payload for turn in chain] == EXPECTED

@@ -302,7 +302,7 @@ async def test_metrics_count_each_content_of_the_file_trees_once(embedded: bool,
         [TreeEntry("sub", DIRECTORY, 0o755, 0, digest_of(sub)), TreeEntry("s", SYMLINK, 0o777, 1, digest_of(b"x"))]
     )
     gone = tree([TreeEntry("sub", DIRECTORY, 0o755, 0, digest_of(b"nowhere"))])
-    async with served(ServedEmbedded.serve(tmp_path) if embedded else None) as client:
+    async with served(ServedEmbedded.open(tmp_path) if embedded else None) as client:
         await client.ask(frames.CREATE, frames.number(0))
         for data in (sub, one, other, gone):
             await client.store.put_blob(data)

@@ -147,7 +147,6 @@ class _Trees:
 async def _mirror(folder: Path, server: Server, patience: float) -> AsyncIterator[tuple[ServedEmbedded, Mirror]]:
     """The folder, opened for reading, and its mirror; the types of our events are published (S12)."""
     store = ServedEmbedded.open(folder, read_only=True)
-    assert isinstance(store, ServedEmbedded)
     remote = on_server(server, patience)
     try:
         await remote.publish_types(*bundle())
@@ -273,16 +272,19 @@ async def follow(folder: Path, server: Server, ended: Callable[[], bool]) -> Non
         while True:
             place = await _Following(folder, server, lock, ended).until_all_is_sent()
             lead.give()
-            if place is None or not _move(folder, place) or not lead.take():
+            if place is None or not await _has_changed(folder, place) or not lead.take():
                 return
 
 
-def _move(folder: Path, place: int) -> bool:
-    with contextlib.suppress(StoreError):
+async def _has_changed(folder: Path, since: int) -> bool:
+    """Whether there are turns after a place in the store; false where it cannot be opened."""
+    try:
         store = ServedEmbedded.open(folder, read_only=True)
-        assert isinstance(store, ServedEmbedded)
-        return store.place() != place
-    return False
+    except StoreError:
+        return False
+    changed = store.place() != since
+    await store.close()
+    return changed
 
 
 class _Following:

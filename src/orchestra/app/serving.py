@@ -86,7 +86,7 @@ async def serve(what: ServerSetup, tell: Callable[[Addresses], None], warn: Call
             f"{what.bind} is used for both the binary protocol and HTTP", fix="choose another port with --http"
         )
     guard = Guard(hosts=frozenset(what.hosts), origins=frozenset(what.origins), token=token)
-    store = ServedEmbedded.serve(what.folder)
+    store = ServedEmbedded.open(what.folder)
     try:
         for fault in faults((f"{path.parent.name}/{path.name}", raw) for path, raw in store.bundle_files()):
             warn(fault)

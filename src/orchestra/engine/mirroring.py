@@ -67,7 +67,7 @@ class Master:
     place: str
 
 
-class _Changed(Exception):
+class _ServerChanged(Exception):
     """The server is not as it was when it was read: a connection was lost, or a killed sender's turns came late."""
 
 
@@ -152,7 +152,7 @@ class Mirror:
                 for above in self._above(row):
                     await self._send(above)
                 return await self._send(row)
-            except _Changed:
+            except _ServerChanged:
                 self._forgot = True
                 self._forget()
         raise StoreUnreachable(
@@ -219,7 +219,7 @@ class Mirror:
             raise StoreError(f"the turn at which branch {path} begins is not on the mirror")
         there = (await self._server.fork(base.turn_id)).context_id
         if self._losses != self._server.losses:
-            raise _Changed
+            raise _ServerChanged
         meta = Meta(session=row.session, epoch=1, sequence=len(listed) + 2, at=self._clock.now_ms())
         turn = turn_of(meta, BranchMirrored(branch_context=context, context=there))
         await self._server.append_keyed(place.mailbox, [turn], [blake3(turn.payload).digest()])
@@ -296,7 +296,7 @@ class Mirror:
             context = (await self._server.fork(base.turn_id)).context_id
         listing = (await self._server.create()).context_id
         if self._losses != self._server.losses:
-            raise _Changed
+            raise _ServerChanged
         place = replace(
             row,
             context_id=context,
@@ -373,7 +373,7 @@ class Mirror:
         keys = [self._key(source, turn) for turn in batch]
         landed = await self._server.append_keyed(target, turns, keys)
         if [turn.depth for turn in landed] != [turn.depth for turn in batch]:
-            raise _Changed
+            raise _ServerChanged
         for ours, theirs in zip(batch, landed, strict=True):
             await self._attach(ours, theirs.turn_id)
 

@@ -12,10 +12,9 @@ from array import array
 from collections.abc import Callable, Iterator
 from zlib import crc32
 
-from orchestra.cxdb.embedded.derive import derive_meta
-from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.embedded.directory import AT_ONCE, Directory
 from orchestra.cxdb.embedded.hashes import Hashes
-from orchestra.cxdb.embedded.reader import BlobPlaces, PageReader
+from orchestra.cxdb.embedded.reader import BlobPlaces, PageReader, derive_meta
 from orchestra.cxdb.embedded.wal import State
 from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
@@ -47,7 +46,6 @@ from orchestra.cxdb.format.layout import (
     read_blob_header,
     read_check,
     read_meta,
-    strides,
 )
 from orchestra.errors import Damaged
 
@@ -306,13 +304,11 @@ class _Adoption:
 
     def _heads(self, start: int) -> Iterator[tuple[int, int, int, int, int]]:
         end = self._ends[HEADS]
-        step = HEAD_SIZE * (_CHUNK // HEAD_SIZE)
-        for offset in range(start, end, step):
-            self._progress("contexts", offset, end)
-            data = self._directory.read_all(HEADS, offset, min(end, offset + step))
-            for _, record in strides(data, HEAD_SIZE):
-                if intact(record):
-                    yield HEAD.unpack_from(record)
+        for offset, record in self._directory.records(HEADS, start, end):
+            if (offset - start) % (HEAD_SIZE * AT_ONCE) == 0:
+                self._progress("contexts", offset, end)
+            if intact(record):
+                yield HEAD.unpack_from(record)
         self._progress("contexts", end, end)
 
     def _fall_back(self, lost: set[int]) -> None:

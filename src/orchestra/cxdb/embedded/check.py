@@ -1,4 +1,9 @@
-"""Verify every record of a store (S8): what ``orchestra doctor --deep`` shows."""
+"""Verify every record of a store, and rebuild those that other files tell of (S8).
+
+``orchestra doctor --deep`` shows the damage. A repair overwrites records of turns.idx, blobs.idx, turns.meta and
+the check records in place, under the store's lock and with an empty log. No file changes its length, so an
+interrupted repair can be repeated.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +12,30 @@ from typing import NamedTuple
 from zlib import crc32
 
 from orchestra.cxdb.embedded.adopt import Progress
-from orchestra.cxdb.embedded.directory import Directory
+from orchestra.cxdb.embedded.directory import AT_ONCE, Directory
+from orchestra.cxdb.embedded.reader import PageReader, derive_meta
 from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
     BLOB_HEADER,
     CHECK_SIZE,
     CHECKS,
-    HEAD_SIZE,
     HEADS,
     INDEX,
-    INDEX_ENTRY,
     LOG,
     META,
     PACK,
     PATHS,
+    RAW,
     ROOT,
-    ROOT_SIZE,
     ROOTS,
-    STRIDES,
     TURN_INDEX,
     TURN_INDEX_ENTRY,
     TURN_SIZE,
+    ZSTD,
     IndexEntry,
     TurnRecord,
+    check_record,
+    index_entry,
     intact,
     read_blob_header,
     read_check,
@@ -39,8 +45,7 @@ from orchestra.cxdb.format.layout import (
     read_turn,
 )
 from orchestra.cxdb.format.packing import digest_of, unpack
-
-_MANY = 4096
+from orchestra.errors import StoreError
 
 
 class Damage(NamedTuple):
@@ -74,14 +79,6 @@ def _lengths(directory: Directory) -> Iterator[Damage]:
             yield _damage(number, size, f"{length - size} bytes are missing")
 
 
-def _records(directory: Directory, number: int) -> Iterator[tuple[int, bytes]]:
-    stride, end = STRIDES[number], directory.state.lengths[number]
-    for start in range(0, end, stride * _MANY):
-        data = directory.read_all(number, start, min(end, start + stride * _MANY))
-        for at in range(0, len(data), stride):
-            yield start + at, data[at : at + stride]
-
-
 def _blobs(directory: Directory, progress: Progress) -> Iterator[Damage]:
     """Check the pack from its beginning; after a damaged record continue where blobs.idx has the next."""
     offset, end = 0, directory.state.lengths[PACK]
@@ -112,16 +109,12 @@ def _blob(directory: Directory, offset: int) -> tuple[int, str]:
 
 
 def _next_blob(directory: Directory, offset: int) -> int:
-    after = (read_index_entry(entry).offset for _, entry in _whole_entries(directory))
+    after = (read_index_entry(entry).offset for _, entry in directory.records(INDEX))
     return min((at for at in after if at > offset), default=directory.state.lengths[PACK])
 
 
-def _whole_entries(directory: Directory) -> Iterator[tuple[int, bytes]]:
-    return ((at, entry) for at, entry in _records(directory, INDEX) if len(entry) == INDEX_ENTRY.size)
-
-
 def _index(directory: Directory) -> Iterator[Damage]:
-    for at, data in _whole_entries(directory):
+    for at, data in directory.records(INDEX):
         entry = read_index_entry(data)
         header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, entry.offset))
         if header is None or data[50:] != b"\0\0" or not _same(entry, header):
@@ -133,11 +126,11 @@ def _same(entry: IndexEntry, header: tuple[int, int, int, bytes]) -> bool:
 
 
 def _turns(directory: Directory, progress: Progress) -> Iterator[Damage]:
-    checks = _records(directory, CHECKS)
-    places = _records(directory, TURN_INDEX)
+    checks = directory.records(CHECKS)
+    places = directory.records(TURN_INDEX)
     end = directory.state.lengths[LOG]
-    for at, data in _records(directory, LOG):
-        if at % (TURN_SIZE * _MANY) == 0:
+    for at, data in directory.records(LOG):
+        if at % (TURN_SIZE * AT_ONCE) == 0:
             progress("turns", at, end)
         record = read_turn(data)
         _, check = next(checks, (0, b""))
@@ -193,8 +186,8 @@ def _check_record(directory: Directory, at: int, data: bytes, record: TurnRecord
 def _heads(directory: Directory) -> Iterator[Damage]:
     """The newest record of a context counts; older ones may name turns that were given up."""
     astray: dict[int, Damage] = {}
-    for at, data in _records(directory, HEADS):
-        head = read_head(data) if len(data) == HEAD_SIZE else None
+    for at, data in directory.records(HEADS):
+        head = read_head(data)
         if head is None:
             yield _damage(HEADS, at, "a record has a wrong checksum")
             continue
@@ -206,8 +199,92 @@ def _heads(directory: Directory) -> Iterator[Damage]:
 
 
 def _roots(directory: Directory) -> Iterator[Damage]:
-    for at, data in _records(directory, ROOTS):
-        if len(data) != ROOT_SIZE or not intact(data):
+    for at, data in directory.records(ROOTS):
+        if not intact(data):
             yield _damage(ROOTS, at, "a record has a wrong checksum")
         elif ROOT.unpack_from(data)[0] >= directory.state.next_turn:
             yield _damage(ROOTS, at, "a file tree of a turn that does not exist")
+
+
+def repair(directory: Directory, reader: PageReader) -> list[Damage]:
+    """Repair what can be repaired; return the faults that are gone."""
+    wrong = list(deep_check(directory, lambda _what, _done, _all: None))
+    if not wrong:
+        return []
+    for number, offset, data in _rebuilt_records(directory, reader, {finding.file for finding in wrong}):
+        directory.files.pwrite(directory.fds[number], data, offset)
+        directory.files.fdatasync(directory.fds[number])
+    left = set(deep_check(directory, lambda _what, _done, _all: None))
+    return [finding for finding in wrong if finding not in left]
+
+
+def _rebuilt_records(directory: Directory, reader: PageReader, names: set[str]) -> Iterator[tuple[int, int, bytes]]:
+    if PATHS[INDEX] in names:
+        yield from _blob_entries(directory)
+    if PATHS[TURN_INDEX] in names:
+        yield from _turn_entries(directory)
+    if PATHS[CHECKS] in names:
+        yield from _check_records(directory, reader)
+    if PATHS[META] in names:
+        yield from _meta_records(directory, reader)
+
+
+def _blob_entries(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
+    """Yield entries of blobs.idx that do not match: each belongs to the blob after the previous one."""
+    end = 0
+    for at, data in directory.records(INDEX):
+        wanted, size = _entry_at(directory, read_index_entry(data).offset)
+        if wanted != data:
+            wanted, size = _entry_at(directory, end)
+            if wanted:
+                yield INDEX, at, wanted
+        if wanted:
+            end = read_index_entry(wanted).offset + size
+
+
+def _entry_at(directory: Directory, offset: int) -> tuple[bytes, int]:
+    """Return the entry and size of the blob at an offset of the pack; empty if there is none."""
+    header = read_blob_header(directory.read(PACK, BLOB_HEADER.size, offset))
+    if header is None:
+        return b"", 0
+    size = BLOB_EXTRA + header.stored_size
+    if not intact(directory.read_all(PACK, offset, offset + size)):
+        return b"", 0
+    return index_entry(header.digest, offset, header.raw_size, header.stored_size, header.codec), size
+
+
+def _turn_entries(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
+    for at, data in directory.records(LOG):
+        record = read_turn(data)
+        if record is not None:
+            yield TURN_INDEX, at // TURN_SIZE * TURN_INDEX_ENTRY.size, TURN_INDEX_ENTRY.pack(record.turn_id, at)
+
+
+def _check_records(directory: Directory, reader: PageReader) -> Iterator[tuple[int, int, bytes]]:
+    for at, data in directory.records(LOG):
+        place, record = at // TURN_SIZE, read_turn(data)
+        known = read_check(directory.read(CHECKS, CHECK_SIZE, place * CHECK_SIZE))
+        if record is None or (known is not None and known.turn_id == record.turn_id):
+            continue
+        try:
+            yield CHECKS, place * CHECK_SIZE, check_record(*reader.check(place, record))
+        except StoreError:
+            continue
+
+
+def _meta_records(directory: Directory, reader: PageReader) -> Iterator[tuple[int, int, bytes]]:
+    for at, data in directory.records(LOG):
+        record = read_turn(data)
+        check = read_check(directory.read(CHECKS, CHECK_SIZE, at // TURN_SIZE * CHECK_SIZE))
+        if record is None or check is None or check.turn_id != record.turn_id:
+            continue
+        if crc32(directory.read(META, check.meta_size, check.meta_offset)) == check.meta_crc:
+            continue
+        try:
+            payload = reader.blob(check.pack_offset, record.payload_hash)
+        except StoreError:
+            continue
+        for compression in (RAW, ZSTD):
+            made = derive_meta(check.turn_id, payload, compression)
+            if made is not None and crc32(made) == check.meta_crc:
+                yield META, check.meta_offset, made

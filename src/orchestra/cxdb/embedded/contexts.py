@@ -207,3 +207,24 @@ class Contexts:
         if self._fd != MISSING:
             self._directory.files.close(self._fd)
             self._fd = MISSING
+
+
+def parent_by_heads(directory: Directory, turn_id: int) -> int | None:
+    """Return the parent of a turn whose record is damaged, 0 if it has none; None if uncertain (S8).
+
+    Each batch leaves a head, and its turns have ids one after the other. So two heads of a context that follow one
+    another tell which turns were written between them, and which turns those follow.
+    """
+    before: dict[int, tuple[int, int]] = {}
+    found: int | None = None
+    for _, data in directory.records(HEADS):
+        head = read_head(data)
+        if head is None:
+            return None  # what it told is missing between two others
+        if head.context_id in before:
+            parent, depth = before[head.context_id]
+            first = head.turn_id + 1 - (head.depth - depth if parent else head.depth + 1)
+            if max(first, parent + 1) <= turn_id <= head.turn_id:
+                found = turn_id - 1 if turn_id > first else parent  # a later batch may use an id again
+        before[head.context_id] = head.turn_id, head.depth
+    return found

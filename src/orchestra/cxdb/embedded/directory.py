@@ -7,7 +7,7 @@ to; when is decided in ``recovery`` and ``embedded``.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from orchestra.cxdb.embedded.files import Files
 from orchestra.cxdb.embedded.wal import (
@@ -21,7 +21,7 @@ from orchestra.cxdb.embedded.wal import (
     State,
     read_state,
 )
-from orchestra.cxdb.format.layout import FOLDERS, HEADS, PACK, PATHS, ROOTS
+from orchestra.cxdb.format.layout import FOLDERS, HEADS, PACK, PATHS, ROOTS, STRIDES, strides
 from orchestra.errors import StoreUnreachable
 
 LOCK = "orchestra/lock"
@@ -41,6 +41,9 @@ _TELLING = (PACK, HEADS, ROOTS)
 _FAR = 1 << 62
 _MUCH = 1 << 20
 """Bytes above which a read is held against the file's length: a damaged size must not take the memory."""
+
+AT_ONCE = 4096
+"""Records that are read at a time."""
 
 MISSING = -1
 """The descriptor of a file that is not there (only where nothing may be made)."""
@@ -139,6 +142,14 @@ class Directory:
             pieces.append(piece)
             start += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def records(self, file: int, start: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Yield the whole records of a file of fixed records, each with its offset; up to the store's length."""
+        size = STRIDES[file]
+        end = self.state.lengths[file] if end is None else end
+        for offset in range(start, end, size * AT_ONCE):
+            for at, record in strides(self.read_all(file, offset, min(end, offset + size * AT_ONCE)), size):
+                yield offset + at, record
 
     def sizes(self) -> Lengths:
         """How long the files are now."""

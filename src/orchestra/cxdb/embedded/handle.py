@@ -18,9 +18,8 @@ from orchestra.cxdb.embedded.contexts import Contexts
 from orchestra.cxdb.embedded.directory import LOCK, Directory
 from orchestra.cxdb.embedded.files import trouble
 from orchestra.cxdb.embedded.hashes import Hashes
-from orchestra.cxdb.embedded.reader import BlobPlaces
+from orchestra.cxdb.embedded.reader import BlobPlaces, FileTrees
 from orchestra.cxdb.embedded.titles import Titles
-from orchestra.cxdb.embedded.trees import FileTrees
 from orchestra.cxdb.embedded.wal import CUTTING, RECORD_HEAD, State, follows, record_of
 from orchestra.cxdb.format.layout import HEAD_SIZE, HEADS
 from orchestra.cxdb.format.metadata import metadata_of

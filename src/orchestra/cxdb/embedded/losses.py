@@ -14,10 +14,8 @@ from orchestra.cxdb.embedded.contexts import ContextHead, Contexts
 from orchestra.cxdb.embedded.directory import Directory
 from orchestra.cxdb.embedded.files import Files, store_errors
 from orchestra.cxdb.embedded.reader import BlobPlaces, PageReader
-from orchestra.cxdb.format.layout import CHECK_SIZE, CHECKS, PACK, read_check, strides
+from orchestra.cxdb.format.layout import CHECKS, PACK, read_check
 from orchestra.errors import Damaged, SessionNotFound
-
-_CHUNK = CHECK_SIZE * 16384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,15 +85,11 @@ def _compare(before: _View, after: _View) -> list[Loss]:
 
 def _unreadable(view: _View) -> frozenset[int]:
     """Return the turns whose payload is beyond the pack's end, and those whose type is unknown."""
-    end, length = view.directory.state.lengths[PACK], view.directory.state.lengths[CHECKS]
-    found = set()
-    for start in range(0, length, _CHUNK):
-        data = view.directory.read_all(CHECKS, start, min(length, start + _CHUNK))
-        for _, record in strides(data, CHECK_SIZE):
-            check = read_check(record)
-            if check is not None and (check.pack_offset >= end or not check.meta_size):
-                found.add(check.turn_id)
-    return frozenset(found)
+    end = view.directory.state.lengths[PACK]
+    checks = (read_check(record) for _, record in view.directory.records(CHECKS))
+    return frozenset(
+        check.turn_id for check in checks if check and (check.pack_offset >= end or not check.meta_size)
+    )
 
 
 def _among(view: _View, standing: ContextHead, wanted: frozenset[int]) -> list[int]:

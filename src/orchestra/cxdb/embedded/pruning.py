@@ -21,17 +21,14 @@ from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
     CHECK_SIZE,
     CHECKS,
-    HEAD_SIZE,
     HEADS,
     INDEX,
-    INDEX_ENTRY,
     LOG,
     META,
     PACK,
     PATHS,
     RAW,
     ROOT,
-    ROOT_SIZE,
     ROOTS,
     TURN_INDEX,
     TURN_INDEX_ENTRY,
@@ -44,7 +41,6 @@ from orchestra.cxdb.format.layout import (
     read_head,
     read_index_entry,
     read_turn,
-    strides,
     turn_record,
 )
 from orchestra.cxdb.format.packing import digest_of
@@ -129,17 +125,9 @@ def put_in_place(path: str, files: Files, lock_fd: int) -> None:
     files.sync_folder(f"{path}/orchestra")
 
 
-def _records(directory: Directory, number: int, size: int) -> Iterator[tuple[int, bytes]]:
-    end = directory.state.lengths[number]
-    for start in range(0, end, size * _STEP):
-        data = directory.read_all(number, start, min(end, start + size * _STEP))
-        for at, record in strides(data, size):
-            yield start + at, record
-
-
 def _heads(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
     """Context, turn and bytes of each record of heads.tbl."""
-    for at, data in _records(directory, HEADS, HEAD_SIZE):
+    for at, data in directory.records(HEADS):
         head = read_head(data)
         if head is None:
             raise damage_at(HEADS, at, "a record has a wrong checksum")
@@ -149,7 +137,7 @@ def _heads(directory: Directory) -> Iterator[tuple[int, int, bytes]]:
 def _turns_kept(directory: Directory, contexts: Collection[int]) -> bytearray:
     """By turn id, whether a context that stays leads to it."""
     parents = array("Q", [0])
-    for at, data in _records(directory, LOG, TURN_SIZE):
+    for at, data in directory.records(LOG):
         record = read_turn(data)
         if record is None or record.turn_id != len(parents):
             raise damage_at(LOG, at, "a turn's record has a wrong checksum or is out of order")
@@ -173,7 +161,7 @@ def _blobs_gone(directory: Directory, kept: bytearray, blob: Callable[[bytes], b
     needed: set[bytes] = set()
     gone: set[bytes] = set()
     removed = 0
-    for _at, data in _records(directory, LOG, TURN_SIZE):
+    for _at, data in directory.records(LOG):
         record = read_turn(data)
         assert record is not None
         (needed if kept[record.turn_id] else gone).add(record.payload_hash)
@@ -181,7 +169,7 @@ def _blobs_gone(directory: Directory, kept: bytearray, blob: Callable[[bytes], b
     gone -= needed
     if not gone:
         return set(), removed
-    known = {read_index_entry(data).digest for _at, data in _records(directory, INDEX, INDEX_ENTRY.size)}
+    known = {read_index_entry(data).digest for _at, data in directory.records(INDEX)}
     if directory.state.lengths[ROOTS]:
         return gone & known, removed
     gone = _reachable(gone & known, known - needed, blob)
@@ -232,7 +220,7 @@ class _NewFiles:
     def blobs(self, gone: set[bytes]) -> None:
         """All blobs but those that are gone, and the one that stands for what was removed."""
         known = False
-        for _at, data in _records(self._directory, INDEX, INDEX_ENTRY.size):
+        for _at, data in self._directory.records(INDEX):
             entry = read_index_entry(data)
             if entry.digest in gone:
                 continue
@@ -248,7 +236,7 @@ class _NewFiles:
 
     def turns(self, kept: bytearray) -> None:
         """All turns; those that are removed without what they held."""
-        for at, data in _records(self._directory, LOG, TURN_SIZE):
+        for at, data in self._directory.records(LOG):
             record = read_turn(data)
             assert record is not None
             place = at // TURN_SIZE
@@ -275,7 +263,7 @@ class _NewFiles:
 
     def roots(self, kept: bytearray) -> None:
         """The file trees of the turns that stay."""
-        for _at, data in _records(self._directory, ROOTS, ROOT_SIZE):
+        for _at, data in self._directory.records(ROOTS):
             if kept[ROOT.unpack_from(data)[0]]:
                 self.add(ROOTS, data)
 

@@ -1,11 +1,12 @@
-"""Read turns and blobs, verifying each (S8)."""
+"""Read turns, blobs and attached file trees, verifying each (S8)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from zlib import crc32
 
-from orchestra.cxdb.embedded.derive import derive_meta
+import msgspec
+
 from orchestra.cxdb.embedded.directory import Directory
 from orchestra.cxdb.format.layout import (
     BLOB_EXTRA,
@@ -20,6 +21,9 @@ from orchestra.cxdb.format.layout import (
     PACK,
     PATHS,
     RAW,
+    ROOT,
+    ROOT_SIZE,
+    ROOTS,
     TURN,
     TURN_SIZE,
     ZSTD,
@@ -27,6 +31,7 @@ from orchestra.cxdb.format.layout import (
     MetaRecord,
     TurnRecord,
     intact,
+    meta_record,
     read_blob_header,
     read_check,
     read_meta,
@@ -36,9 +41,12 @@ from orchestra.cxdb.format.layout import (
 from orchestra.cxdb.format.packing import digest_of, unpack
 from orchestra.errors import Damaged, SessionNotFound
 from orchestra.ports import Turn
+from orchestra.run.declare import EVENTS
 
 Find = Callable[[bytes], int | None]
 """The pack offset of a blob, by its hash."""
+
+_decode = msgspec.msgpack.Decoder().decode
 
 _FIX = "find all damage: orchestra doctor --deep"
 
@@ -47,6 +55,21 @@ def damage_at(file: int, offset: int, what: str) -> Damaged:
     """The exception for bytes that are not what was written."""
     name = PATHS[file]
     return Damaged(f"{name} at byte {offset}: {what}", file=name, offset=offset, fix=_FIX)
+
+
+def derive_meta(turn_id: int, payload: bytes, compression: int = 0) -> bytes | None:
+    """Return the turns.meta record that the payload of one of our events implies; None for another payload."""
+    try:
+        plain = _decode(payload)
+    except (msgspec.DecodeError, ValueError, TypeError, RecursionError):
+        return None
+    if not isinstance(plain, dict):
+        return None
+    name, version = plain.get(1), plain.get(2)
+    declared = EVENTS.get(name) if isinstance(name, str) else None
+    if declared is None or not isinstance(version, int) or not 0 <= version < 1 << 32:
+        return None
+    return meta_record(turn_id, declared.type_id.encode(), version, len(payload), compression)
 
 
 class Window:
@@ -233,10 +256,45 @@ class BlobPlaces:
             raise damage_at(LOG, (turn_id - 1) * TURN_SIZE, f"turn {turn_id} does not exist") from None
 
     def _look_through(self, end: int) -> None:
-        while self._seen < end:
-            stop = min(end, self._seen + TURN_SIZE * 4096)
-            data = self._directory.read_all(LOG, self._seen, stop)
-            for offset, record in strides(data, TURN_SIZE):
-                if intact(record):
-                    self._known[TURN.unpack_from(record)[0]] = (self._seen + offset) // TURN_SIZE
-            self._seen = stop
+        for offset, record in self._directory.records(LOG, self._seen, end):
+            if intact(record):
+                self._known[TURN.unpack_from(record)[0]] = offset // TURN_SIZE
+        self._seen = max(end, self._seen)
+
+
+class FileTrees:
+    """The attachments of one store, read in when they are first asked for."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._roots: dict[int, bytes] = {}
+        self._seen = 0
+        self._bad: int | None = None
+
+    def of(self, turn_id: int) -> bytes | None:
+        """The root that is attached to this very turn; ``Damaged`` where a damaged record may name another."""
+        self._catch_up()
+        found = self._roots.get(turn_id)
+        if self._bad is not None:
+            name = PATHS[ROOTS]
+            raise Damaged(f"{name} at byte {self._bad}: has a wrong checksum", file=name, offset=self._bad)
+        return found
+
+    @property
+    def any(self) -> bool:
+        """Whether a tree is attached to any turn."""
+        self._catch_up()
+        return bool(self._roots)
+
+    def _catch_up(self) -> None:
+        end = self._directory.state.lengths[ROOTS]
+        data = self._directory.read_all(ROOTS, self._seen, end)
+        for offset, record in strides(data, ROOT_SIZE):
+            if intact(record):
+                turn_id, root = ROOT.unpack_from(record)
+                self._roots[turn_id] = root
+            else:
+                self._bad = self._seen + offset
+        if len(data) < end - self._seen:
+            self._bad = self._seen + len(data)
+        self._seen = max(end, self._seen)

@@ -9,21 +9,20 @@ since a hop to another one costs as much as the append itself.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from os import PathLike
+from typing import Self
 
 from orchestra.cxdb.embedded.adopt import Progress, quiet
 from orchestra.cxdb.embedded.batch import Batch, check_sizes
-from orchestra.cxdb.embedded.check import Damage, deep_check
-from orchestra.cxdb.embedded.contexts import ContextHead
+from orchestra.cxdb.embedded.check import Damage, deep_check, repair
+from orchestra.cxdb.embedded.contexts import ContextHead, parent_by_heads
 from orchestra.cxdb.embedded.directory import LOST, Directory
 from orchestra.cxdb.embedded.files import Files, store_errors
 from orchestra.cxdb.embedded.handle import Handle
 from orchestra.cxdb.embedded.holds import FileHold, holder_of
-from orchestra.cxdb.embedded.lineage import parent_by_heads
 from orchestra.cxdb.embedded.pruning import PRUNING, PruneResult, finish_pruning, prune
 from orchestra.cxdb.embedded.reader import PageReader
-from orchestra.cxdb.embedded.repair import repair
 from orchestra.cxdb.embedded.wal import CAPACITY, SETTLED, State
 from orchestra.cxdb.format.layout import HEADS, PATHS
 from orchestra.cxdb.format.metadata import NO_METADATA, ChainMetadata, metadata_of
@@ -31,6 +30,8 @@ from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.format.registry import bundle_of
 from orchestra.errors import Damaged, SessionNotFound, SessionTaken, StoreError, StoreUnreachable
 from orchestra.ports import ContextRow, Head, Health, Hold, NewTurn, Turn
+
+NO_TREES: Mapping[int, bytes] = {}
 
 WATCH_SECONDS = 0.1
 """How often a watcher looks at the lock file."""
@@ -57,7 +58,7 @@ class EmbeddedStore(Handle):
         now_ms: Callable[[], int] = _now_ms,
         progress: Progress = quiet,
         capacity: int = CAPACITY,
-    ) -> EmbeddedStore:
+    ) -> Self:
         """Open a folder, and make it where it is not there; ``read_only`` neither makes nor changes a file.
 
         ``salvage`` continues with what is left if files have lost bytes that were written; what was known
@@ -101,18 +102,37 @@ class EmbeddedStore(Handle):
             return Head(context_id, standing.turn_id, standing.depth)
 
     async def append(
-        self, context_id: int, turns: Sequence[NewTurn], *, blobs: Sequence[bytes] = ()
+        self,
+        context_id: int,
+        turns: Sequence[NewTurn],
+        *,
+        parent: int = 0,
+        blobs: Sequence[bytes] = (),
+        trees: Mapping[int, bytes] = NO_TREES,
     ) -> tuple[Turn, ...]:
-        """Append turns and store blobs as one batch."""
+        """Append turns and store blobs as one batch.
+
+        ``parent`` is the turn to append after, 0 for the head; the head moves there. ``trees`` are the roots of
+        file trees, by the number in ``turns`` of their turn.
+        """
 
         def add(batch: Batch) -> tuple[Turn, ...]:
             standing = self._standing_in(batch, context_id)
+            if parent:
+                standing = ContextHead(context_id, parent, self._depth(parent), 0, 0)
             check_sizes(blobs)
             check_sizes(new.payload for new in turns)
-            root = self._root_in(batch, standing.turn_id) if turns else 0
+            first = self._root_in(batch, standing.turn_id) if turns else 0
+            new_blobs = {digest_of(data) for data in blobs} if trees else set()
+            for root in trees.values():
+                if root not in new_blobs:
+                    self._blob_place(root)
             for data in blobs:
                 batch.blob(data, self._hashes.find)
-            return batch.append(standing, root, turns, self._hashes.recent) if turns else ()
+            added = batch.append(standing, first, turns, self._hashes.recent) if turns else ()
+            for number, root in trees.items():
+                batch.attach(added[number].turn_id, root)
+            return added
 
         return await self._together(add)
 

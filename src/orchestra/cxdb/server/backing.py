@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from orchestra.cxdb.embedded.batch import Batch, check_sizes
-from orchestra.cxdb.embedded.contexts import ContextHead
-from orchestra.cxdb.embedded.store import EmbeddedStore
+from orchestra.cxdb.embedded.store import NO_TREES, EmbeddedStore
 from orchestra.cxdb.format.layout import (
     HEAD_SIZE,
     HEADS,
@@ -23,10 +20,7 @@ from orchestra.cxdb.format.layout import (
     read_head,
     strides,
 )
-from orchestra.cxdb.format.packing import digest_of
 from orchestra.ports import Head, NewTurn, Store, Turn
-
-NO_ROOTS: Mapping[int, bytes] = {}
 
 
 class Counts(NamedTuple):
@@ -43,18 +37,18 @@ class Counts(NamedTuple):
 class Backing(Store, Protocol):
     """A store that can be served."""
 
-    async def append_at(
+    async def append(
         self,
         context_id: int,
         turns: Sequence[NewTurn],
         *,
         parent: int = 0,
         blobs: Sequence[bytes] = (),
-        roots: Mapping[int, bytes] = NO_ROOTS,
+        trees: Mapping[int, bytes] = NO_TREES,
     ) -> tuple[Turn, ...]:
-        """Append after ``parent`` (0: the head), which moves the head there; all or nothing.
+        """Append as ``Store.append`` does, after ``parent`` if it is not 0, and attach file trees.
 
-        ``roots`` are file trees by the number of the turn in ``turns`` that they are attached to.
+        The head moves to the new turns. ``trees`` are roots by the number in ``turns`` of their turn.
         """
 
     async def fs_root(self, turn_id: int) -> bytes | None:
@@ -87,44 +81,6 @@ class Backing(Store, Protocol):
 
 class ServedEmbedded(EmbeddedStore):
     """The embedded store, served while other processes use it."""
-
-    @classmethod
-    def serve(cls, path: str | PathLike[str]) -> ServedEmbedded:
-        """Open a folder to serve it. Raises as ``open`` does."""
-        store = cls.open(path)
-        assert isinstance(store, ServedEmbedded)
-        return store
-
-    async def append_at(
-        self,
-        context_id: int,
-        turns: Sequence[NewTurn],
-        *,
-        parent: int = 0,
-        blobs: Sequence[bytes] = (),
-        roots: Mapping[int, bytes] = NO_ROOTS,
-    ) -> tuple[Turn, ...]:
-        """Append after a turn."""
-
-        def add(batch: Batch) -> tuple[Turn, ...]:
-            standing = self._standing_in(batch, context_id)
-            if parent:
-                standing = ContextHead(context_id, parent, self._depth(parent), 0, 0)
-            check_sizes(blobs)
-            check_sizes(new.payload for new in turns)
-            first = self._root_in(batch, standing.turn_id) if turns else 0
-            known = {digest_of(data) for data in blobs} if roots else set()
-            for root in roots.values():
-                if root not in known:
-                    self._blob_place(root)
-            for data in blobs:
-                batch.blob(data, self._hashes.find)
-            added = batch.append(standing, first, turns, self._hashes.recent) if turns else ()
-            for number, root in roots.items():
-                batch.attach(added[number].turn_id, root)
-            return added
-
-        return await self._together(add)
 
     def attached_trees(self, since: int) -> tuple[list[bytes], int]:
         """The file trees that were attached: what was added to roots.idx."""

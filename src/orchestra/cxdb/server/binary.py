@@ -213,8 +213,8 @@ class Connection:
         known = await self._core.earlier_answer(request.context_id, request.key, request.digest)
         if known is not None:
             return frames.append_answer(known)
-        roots = {0: request.root} if request.root is not None else {}
-        (turn,) = await self._core.append(request.context_id, [new], parent=request.parent, roots=roots)
+        trees = {0: request.root} if request.root is not None else {}
+        (turn,) = await self._core.append(request.context_id, [new], parent=request.parent, trees=trees)
         return frames.append_answer(
             self._core.answer(request.context_id, request.key, turn)
         ) + self._creation_times([turn])
@@ -246,9 +246,9 @@ class Connection:
         if not read:
             return ()
         first = read[0][0]
-        roots = {number: request.root for number, (request, _) in enumerate(read) if request.root is not None}
+        trees = {number: request.root for number, (request, _) in enumerate(read) if request.root is not None}
         new = [turn for _, turn in read]
-        return await self._core.append(first.context_id, new, parent=first.parent, blobs=blobs, roots=roots)
+        return await self._core.append(first.context_id, new, parent=first.parent, blobs=blobs, trees=trees)
 
     def _answer(self, request: Append, known: AppendAnswer | None, turns: Iterator[Turn]) -> bytes:
         if known is not None:

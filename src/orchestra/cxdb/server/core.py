@@ -6,15 +6,14 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
+from orchestra.cxdb.embedded.store import NO_TREES
 from orchestra.cxdb.format.frames import AppendAnswer, Malformed
-from orchestra.cxdb.format.metadata import metadata_of
+from orchestra.cxdb.format.metadata import metadata_of, provenance_of
 from orchestra.cxdb.format.packing import digest_of
-from orchestra.cxdb.server.backing import NO_ROOTS, Backing
+from orchestra.cxdb.server.backing import Backing
 from orchestra.cxdb.server.hub import Events, Session, Sessions
 from orchestra.cxdb.server.keys import AppendResult, Keys
-from orchestra.cxdb.server.meters import Meters, now_ms
-from orchestra.cxdb.server.provenance import provenance_of
-from orchestra.cxdb.server.sizes import TreeSizes
+from orchestra.cxdb.server.meters import Meters, TreeSizes, now_ms
 from orchestra.cxdb.server.types import Types
 from orchestra.errors import Damaged, SessionNotFound, StoreError, StoreFull
 from orchestra.ports import Head, NewTurn, Turn
@@ -89,7 +88,7 @@ class Core:
         *,
         parent: int = 0,
         blobs: Sequence[bytes] = (),
-        roots: Mapping[int, bytes] = NO_ROOTS,
+        trees: Mapping[int, bytes] = NO_TREES,
     ) -> tuple[Turn, ...]:
         """Append a batch. Raises ``Malformed`` in CXDB's words for what is not there."""
         began = time.monotonic()
@@ -97,9 +96,9 @@ class Core:
             await self.store.head(context_id)
             if parent:
                 await self._must_be_there(parent)
-            added = await self.store.append_at(context_id, turns, parent=parent, blobs=blobs, roots=roots)
+            added = await self.store.append(context_id, turns, parent=parent, blobs=blobs, trees=trees)
         except StoreError as error:
-            raise refusal(error, "fs root tree blob" if roots else "context") from error
+            raise refusal(error, "fs root tree blob" if trees else "context") from error
         self.meters.append.add((time.monotonic() - began) * 1000)
         await self.pump()
         return added

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
+from orchestra.cxdb.format.metadata import provenance_of
 from orchestra.cxdb.server.core import Core
 from orchestra.cxdb.server.meters import now_ms
-from orchestra.cxdb.server.provenance import provenance_of
 from orchestra.ports import ContextRow
 
 DEEPEST = 64

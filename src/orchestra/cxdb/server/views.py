@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestra.cxdb.format.frames import Malformed
+from orchestra.cxdb.format.metadata import provenance_of
 from orchestra.cxdb.format.packing import digest_of
 from orchestra.cxdb.server.core import Core
 from orchestra.cxdb.server.http import HttpRequest
 from orchestra.cxdb.server.hub import Session
 from orchestra.cxdb.server.projection import Rendering, bytes_as, project
-from orchestra.cxdb.server.provenance import provenance_of
 from orchestra.cxdb.server.types import Types, TypeVersion
 from orchestra.ports import ContextRow, Turn
 
